@@ -1,0 +1,36 @@
+"""Driving: a car, seeded roads and the camera between them.
+
+from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+
+env = LaneKeepingEnv(LaneKeepingConfig(tracks="held_out"))
+frame, info = env.reset(seed=0)
+"""
+
+from envs.driving.appearance import Appearance
+from envs.driving.camera import Camera, CameraGeometry, OpenCvCamera, Pose
+from envs.driving.config import LaneKeepingConfig
+from envs.driving.lane_keeping import LaneKeepingEnv
+from envs.driving.road import (
+    HELD_OUT_TRACKS,
+    TRAIN_TRACKS,
+    VALIDATION_TRACKS,
+    Road,
+    RoadPoint,
+    make_road,
+)
+
+__all__ = [
+    "HELD_OUT_TRACKS",
+    "TRAIN_TRACKS",
+    "VALIDATION_TRACKS",
+    "Appearance",
+    "Camera",
+    "CameraGeometry",
+    "LaneKeepingConfig",
+    "LaneKeepingEnv",
+    "OpenCvCamera",
+    "Pose",
+    "Road",
+    "RoadPoint",
+    "make_road",
+]

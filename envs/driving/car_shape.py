@@ -1,0 +1,163 @@
+"""A low-polygon car for pictures: flat faces in the car's frame (x forward, y left, z up) [m].
+
+The body and the cabin are lofts: a cross-section at each of a few stations along the car, joined by
+quadrilaterals. The wheels are prisms. Faces come in layers, to be drawn one over the other by a
+camera above the car; within a layer, the farthest first. Nothing here is simulated; `car.xml` is.
+"""
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Colour = tuple[float, float, float]
+
+PAINT_RGB: Colour = (196.0, 44.0, 36.0)
+GLASS_RGB: Colour = (38.0, 46.0, 56.0)
+TYRE_RGB: Colour = (30.0, 30.0, 32.0)
+RIM_RGB: Colour = (168.0, 172.0, 178.0)
+LAMP_RGB: Colour = (255.0, 60.0, 40.0)
+PLATE_RGB: Colour = (235.0, 235.0, 225.0)
+BUMPER_RGB: Colour = (58.0, 58.0, 62.0)
+
+WHEEL_RADIUS_M, WHEEL_WIDTH_M, WHEEL_SIDES = 0.30, 0.20, 18
+
+# Rows: station x, half width, bottom z, top z [m].
+_BODY = (
+    (-1.80, 0.70, 0.34, 0.80),
+    (-1.70, 0.78, 0.26, 0.90),
+    (-0.90, 0.82, 0.22, 0.94),
+    (0.90, 0.82, 0.22, 0.92),
+    (1.60, 0.78, 0.24, 0.80),
+    (1.82, 0.64, 0.32, 0.62),
+)
+# Rows: station x, half width at the bottom and at the roof, top z; its bottom stands on the body.
+_CABIN = (
+    (-1.62, 0.70, 0.68, 0.93),
+    (-1.15, 0.74, 0.58, 1.40),
+    (0.10, 0.74, 0.58, 1.44),
+    (0.95, 0.72, 0.66, 0.92),
+)
+_CABIN_BOTTOM_M = 0.90
+
+
+# Layers: the body hides the wheels but for their outer sides, and the cabin stands on the body.
+_WHEELS, _PAINT, _ON_PAINT, _ROOF = range(4)
+
+
+class Face(NamedTuple):
+    """A flat face.
+
+    Fields:
+        layer: Drawn after every lower one.
+        corners_m: Corners, anticlockwise seen from outside, shape (n, 3) [m].
+        colour: In the light of the sun.
+    """
+
+    layer: int
+    corners_m: Array
+    colour: Colour
+
+
+def car_faces(wheelbase_m: float, track_width_m: float, steer_rad: float) -> list[Face]:
+    """Return the faces of a car.
+
+    Args:
+        wheelbase_m: Distance between the axles [m].
+        track_width_m: Distance between the wheels of an axle [m].
+        steer_rad: Angle of the front wheels [rad], positive to the left.
+
+    Returns:
+        Faces in no particular order, closed but for the underside.
+    """
+    faces = [*_body_faces(), *_cabin_faces(), *_tail_faces()]
+    for x_m, angle_rad in ((0.5 * wheelbase_m, steer_rad), (-0.5 * wheelbase_m, 0.0)):
+        for side in (-1.0, 1.0):
+            centre_m = np.array([x_m, 0.5 * side * track_width_m, WHEEL_RADIUS_M])
+            faces += _wheel_faces(centre_m, angle_rad)
+    return faces
+
+
+def _body_faces() -> list[Face]:
+    sections = []
+    for x_m, half_m, bottom_m, top_m in _BODY:
+        belt_m = 0.45 * bottom_m + 0.55 * top_m  # widest here, drawn in above and below
+        outline = [
+            (half_m * 0.93, bottom_m),
+            (half_m, belt_m),
+            (half_m * 0.92, top_m),
+            (-half_m * 0.92, top_m),
+            (-half_m, belt_m),
+            (-half_m * 0.93, bottom_m),
+        ]
+        sections.append(np.array([(x_m, y_m, z_m) for y_m, z_m in outline]))
+    faces = []
+    for rear, front in pairwise(sections):
+        for k in range(len(rear) - 1):
+            corners = np.stack([rear[k], rear[k + 1], front[k + 1], front[k]])
+            faces.append(Face(_PAINT, corners, PAINT_RGB))
+    faces.append(Face(_PAINT, sections[0][::-1], PAINT_RGB))
+    faces.append(Face(_PAINT, sections[-1], PAINT_RGB))
+    return faces
+
+
+def _cabin_faces() -> list[Face]:
+    sections = []
+    for x_m, bottom_half_m, roof_half_m, top_m in _CABIN:
+        outline = [
+            (bottom_half_m, _CABIN_BOTTOM_M),
+            (roof_half_m, top_m),
+            (-roof_half_m, top_m),
+            (-bottom_half_m, _CABIN_BOTTOM_M),
+        ]
+        sections.append(np.array([(x_m, y_m, z_m) for y_m, z_m in outline]))
+    faces = []
+    for station, (rear, front) in enumerate(pairwise(sections)):
+        for k in range(3):
+            is_roof = station == 1 and k == 1
+            corners = np.stack([rear[k], rear[k + 1], front[k + 1], front[k]])
+            faces.append(Face(_ROOF, corners, PAINT_RGB if is_roof else GLASS_RGB))
+    return faces
+
+
+def _tail_faces() -> list[Face]:
+    """Return the lamps, the plate and the bumper, a finger's width behind the body."""
+
+    def upright(left_m: float, right_m: float, bottom_m: float, top_m: float) -> Array:
+        x_m = -1.82
+        corners = [(left_m, bottom_m), (right_m, bottom_m), (right_m, top_m), (left_m, top_m)]
+        return np.array([(x_m, y_m, z_m) for y_m, z_m in corners])
+
+    return [
+        Face(_ON_PAINT, upright(0.63, 0.40, 0.62, 0.76), LAMP_RGB),
+        Face(_ON_PAINT, upright(-0.40, -0.63, 0.62, 0.76), LAMP_RGB),
+        Face(_ON_PAINT, upright(0.24, -0.24, 0.58, 0.69), PLATE_RGB),
+        Face(_ON_PAINT, upright(0.66, -0.66, 0.34, 0.46), BUMPER_RGB),
+    ]
+
+
+def _wheel_faces(centre_m: Array, steer_rad: float) -> list[Face]:
+    angle = np.linspace(0.0, 2.0 * math.pi, WHEEL_SIDES, endpoint=False)
+    circle = np.stack([np.cos(angle), np.zeros_like(angle), -np.sin(angle)], axis=1)
+    half_m = np.array([0.0, 0.5 * WHEEL_WIDTH_M, 0.0])
+    cosine, sine = math.cos(steer_rad), math.sin(steer_rad)
+    turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+    def placed(corners: Array) -> Array:
+        return corners @ turn.T + centre_m
+
+    faces = []
+    for k in range(WHEEL_SIDES):
+        a, b = WHEEL_RADIUS_M * circle[k], WHEEL_RADIUS_M * circle[(k + 1) % WHEEL_SIDES]
+        tread = np.stack([a - half_m, b - half_m, b + half_m, a + half_m])
+        faces.append(Face(_WHEELS, placed(tread), TYRE_RGB))
+    is_left = centre_m[1] > 0.0
+    for radius_m, colour, beyond in ((WHEEL_RADIUS_M, TYRE_RGB, 1.0), (0.19, RIM_RGB, 1.05)):
+        left_side = placed(radius_m * circle + beyond * half_m)
+        right_side = placed(radius_m * circle[::-1] - beyond * half_m)
+        outer, inner = (left_side, right_side) if is_left else (right_side, left_side)
+        faces += [Face(_ON_PAINT, outer, colour), Face(_WHEELS, inner, colour)]
+    return faces

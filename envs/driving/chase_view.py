@@ -1,0 +1,130 @@
+"""The car from behind and above, for videos: the OpenCV camera with a car drawn into it.
+
+The car's faces (`car_shape.py`) are drawn from the farthest to the nearest, each in one shade:
+colour · (ambient + (1 - ambient) · max(0, n · sun)). The camera turns after the car with a delay,
+so that a bend is seen as a bend.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.driving.camera import CameraGeometry, OpenCvCamera, Pose
+from envs.driving.car_shape import Face, car_faces
+from envs.driving.texture import Ground, Image
+
+Array = NDArray[np.float64]
+
+CHASE_GEOMETRY = CameraGeometry(
+    width_px=640,
+    height_px=360,
+    horizontal_fov_rad=math.radians(66.0),
+    forward_m=-7.4,
+    height_m=3.0,
+    pitch_rad=0.2,
+)
+_FOLLOW_SHARE = 0.12  # of the difference in heading is made up for in each picture
+_SUN = np.array([-0.45, 0.45, 0.77])  # towards the sun, in the world's frame; length 1
+_AMBIENT = 0.55
+_SHADOW_LIGHT = 0.5
+_OVERSAMPLING = 2  # the car is drawn this much larger and reduced, which smooths its outlines
+_SUBPIXEL_BITS = 4
+
+
+class ChaseView:
+    """Draws pictures of the car from behind.
+
+    Args:
+        wheelbase_m: Distance between the axles [m].
+        track_width_m: Distance between the wheels of an axle [m].
+    """
+
+    def __init__(self, wheelbase_m: float, track_width_m: float) -> None:
+        self.geometry = CHASE_GEOMETRY
+        self._camera = OpenCvCamera(self.geometry)
+        self._wheelbase_m, self._track_width_m = wheelbase_m, track_width_m
+        self._yaw_rad: float | None = None
+        self._gain = 1.0
+
+    def set_ground(self, ground: Ground) -> None:
+        """Show another track from now on, the camera straight behind the car."""
+        self._camera.set_ground(ground)
+        self._gain = ground.appearance.gain
+        self._yaw_rad = None
+
+    def render(self, pose: Pose, steer_rad: float) -> Image:
+        """Return a picture of the car.
+
+        Args:
+            pose: Where the car stands.
+            steer_rad: Angle of its front wheels [rad], positive to the left.
+
+        Returns:
+            RGB picture, shape (360, 640, 3).
+        """
+        if self._yaw_rad is None:
+            self._yaw_rad = pose.yaw_rad
+        behind_rad = (pose.yaw_rad - self._yaw_rad + math.pi) % (2.0 * math.pi) - math.pi
+        self._yaw_rad += _FOLLOW_SHARE * behind_rad
+        frame = self._camera.render(Pose(pose.x_m, pose.y_m, self._yaw_rad))
+        relative_rad = pose.yaw_rad - self._yaw_rad
+        faces = car_faces(self._wheelbase_m, self._track_width_m, steer_rad)
+        self._draw_shadow(frame, relative_rad, pose.yaw_rad)
+        self._draw_faces(frame, faces, relative_rad, pose.yaw_rad)
+        return frame
+
+    def _draw_shadow(self, frame: Image, relative_rad: float, yaw_rad: float) -> None:
+        """Darken the ground under the car, with a soft border, drawn out away from the sun."""
+        angle = np.linspace(0.0, 2.0 * math.pi, 32, endpoint=False)
+        # Between an ellipse and a box: the plan of a car.
+        x_m = 1.95 * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.5
+        y_m = 0.95 * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.5
+        away = -0.35 * (_turn(-yaw_rad) @ _SUN)
+        outline_m = np.stack([x_m + away[0], y_m + away[1], np.zeros_like(x_m)], axis=1)
+        pixels = self.geometry.project(outline_m @ _turn(relative_rad).T)
+        light = np.full(frame.shape[:2], 255, np.uint8)
+        fixed_point = np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)
+        cv2.fillPoly(light, [fixed_point], (255.0 * _SHADOW_LIGHT,), shift=_SUBPIXEL_BITS)
+        light = cv2.GaussianBlur(light, (0, 0), 5.0)
+        cv2.multiply(frame, cv2.merge([light] * 3), dst=frame, scale=1.0 / 255.0)
+
+    def _draw_faces(
+        self, frame: Image, faces: list[Face], relative_rad: float, yaw_rad: float
+    ) -> None:
+        """Draw the faces seen from outside, into a window of the frame enlarged for it."""
+        geometry, turn = self.geometry, _turn(relative_rad)
+        eye_m = turn.T @ np.array([geometry.forward_m, 0.0, geometry.height_m])
+        first_three = np.stack([face.corners_m[:3] for face in faces])
+        normals = np.cross(
+            first_three[:, 1] - first_three[:, 0], first_three[:, 2] - first_three[:, 0]
+        )
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        to_eye_m = eye_m - np.stack([face.corners_m.mean(axis=0) for face in faces])
+        is_seen = np.sum(normals * to_eye_m, axis=1) > 0.0
+        sunlight = np.maximum(normals @ (_turn(-yaw_rad) @ _SUN), 0.0)
+        light = self._gain * (_AMBIENT + (1.0 - _AMBIENT) * sunlight)
+        distance_m = np.linalg.norm(to_eye_m, axis=1)
+        order = np.lexsort((-distance_m, [face.layer for face in faces]))
+
+        every_px = geometry.project(np.concatenate([face.corners_m for face in faces]) @ turn.T)
+        left, top = np.maximum(np.floor(every_px.min(axis=0)).astype(int) - 2, 0)
+        right, bottom = np.ceil(every_px.max(axis=0)).astype(int) + 3
+        window = frame[top:bottom, left:right]  # numpy ends it at the border of the picture
+        size = (window.shape[1], window.shape[0])
+        large_size = (_OVERSAMPLING * size[0], _OVERSAMPLING * size[1])
+        large = cv2.resize(window, large_size, interpolation=cv2.INTER_NEAREST)
+        # Pixel centres are whole numbers at both sizes.
+        large_px = _OVERSAMPLING * (every_px - (left, top) + 0.5) - 0.5
+        ends = np.cumsum([len(face.corners_m) for face in faces])[:-1]
+        outlines = np.split(np.rint(large_px * 2**_SUBPIXEL_BITS).astype(np.int32), ends)
+        for index in order[is_seen[order]]:
+            colour = tuple(min(light[index] * channel, 255.0) for channel in faces[index].colour)
+            cv2.fillPoly(large, [outlines[index]], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+        window[:] = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+
+
+def _turn(yaw_rad: float) -> Array:
+    cosine, sine = math.cos(yaw_rad), math.sin(yaw_rad)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])

@@ -1,0 +1,93 @@
+"""Settings of the lane-keeping world."""
+
+import math
+from dataclasses import dataclass
+
+from envs.driving.road import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
+
+TRACKS = {"train": TRAIN_TRACKS, "validation": VALIDATION_TRACKS, "held_out": HELD_OUT_TRACKS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneKeepingConfig:
+    """Settings of `LaneKeepingEnv`."""
+
+    tracks: str = "train"
+    """Tracks that `reset` draws from: "train", "validation" or "held_out"."""
+    episode_s: float = 60.0
+    """Time after which an episode is truncated."""
+    on_crash: str = "terminate"
+    """"terminate" ends the episode; "recover" puts the car back on the centre line."""
+    control_rate_hz: float = 30.0
+    """Actions and frames a second."""
+    cruise_speed_mps: float = 8.0
+    """Speed that the controller holds, and that a full throttle asks for."""
+    drive_speed: bool = False
+    """The action has a second entry, the target speed."""
+    lane_half_width_m: float = 2.0
+    """From the centre line to the border of the lane; beyond it is a crash."""
+    max_steer_rad: float = 0.4
+    """Front wheel angle of the action 1; the tightest bends of a track need 0.2."""
+    max_steer_rate_radps: float = 0.8
+    """Fastest change of the front wheel angle; a hurried driver reaches about this."""
+    preview_distances_m: tuple[float, ...] = tuple(2.0 * step for step in range(1, 11))
+    """Distances along the centre line at which `info["preview_m"]` gives points."""
+    cross_track_cost_1ps: float = 1.0
+    """Progress that one metre beside the centre line costs each second [m/(m·s)]."""
+    crash_cost_m: float = 10.0
+    """Progress that a crash costs."""
+    camera: str = "opencv"
+    """"opencv" warps the painted ground; "mujoco" renders it with OpenGL."""
+    randomize_appearance: bool = False
+    """Draw light, colours, markings and shadows anew at each reset."""
+    render_view: str = "chase"
+    """What `render` shows: "chase" from behind the car, or the car's "camera"."""
+
+    def __post_init__(self) -> None:
+        _check_choice("tracks", self.tracks, tuple(TRACKS))
+        _check_choice("on_crash", self.on_crash, ("terminate", "recover"))
+        _check_choice("camera", self.camera, ("opencv", "mujoco"))
+        _check_choice("render_view", self.render_view, ("chase", "camera"))
+        for name, use in (
+            ("episode_s", "60"),
+            ("control_rate_hz", "30"),
+            ("cruise_speed_mps", "8"),
+            ("lane_half_width_m", "2"),
+            ("max_steer_rate_radps", "0.8"),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0.0):
+                raise ValueError(f"`{name}` must be finite and > 0, got {value!r}. Use {use}.")
+        if not 0.0 < self.max_steer_rad <= 0.5:
+            raise ValueError(
+                f"`max_steer_rad` must be in (0, 0.5], got {self.max_steer_rad!r}. "
+                "Use 0.4: the wheels of the car turn no further than 0.6."
+            )
+        for name in ("cross_track_cost_1ps", "crash_cost_m"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0.0):
+                raise ValueError(
+                    f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for no cost."
+                )
+        preview = self.preview_distances_m
+        if len(preview) == 0 or not all(math.isfinite(d) and d > 0.0 for d in preview):
+            raise ValueError(
+                f"`preview_distances_m` must be finite distances > 0, got {preview!r}. "
+                "Use (2.0, 4.0, 8.0)."
+            )
+
+    @property
+    def control_period_s(self) -> float:
+        """Time between two actions [s]."""
+        return 1.0 / self.control_rate_hz
+
+    @property
+    def track_range(self) -> range:
+        """Numbers of the tracks that `reset` draws from."""
+        return TRACKS[self.tracks]
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        names = " or ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be {names}, got {value!r}. Choose one of these.")

@@ -1,0 +1,82 @@
+"""Where an episode starts: the options of `LaneKeepingEnv.reset`, read and checked."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+OPTIONS = ("track", "start_m", "lateral_m", "heading_error_rad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeStart:
+    """A start that was asked for; None is left to the generator."""
+
+    track: int | None
+    """Number of the track."""
+    start_m: float | None
+    """Arc length [m]."""
+    lateral_m: float
+    """Offset from the centre line, positive to the left [m]."""
+    heading_error_rad: float
+    """Car's heading minus the road's [rad]."""
+
+    @classmethod
+    def from_options(
+        cls, options: dict[str, Any] | None, lane_half_width_m: float
+    ) -> "EpisodeStart":
+        """Read the options of `reset`.
+
+        Args:
+            options: Any of `OPTIONS`, or None.
+            lane_half_width_m: An episode starts within the lane.
+
+        Returns:
+            The start; on the centre line and along it where the options do not say.
+
+        Raises:
+            ValueError: If an option is unknown or out of range.
+        """
+        options = options or {}
+        unknown = [name for name in options if name not in OPTIONS]
+        if unknown:
+            raise ValueError(
+                f"`options` must have keys among {', '.join(OPTIONS)}, got {unknown[0]!r}. "
+                "Remove it."
+            )
+        track = options.get("track")
+        if track is not None and not (_is_whole_number(track) and track >= 0):
+            raise ValueError(
+                f"`track` must be a whole number >= 0, got {track!r}. "
+                "Take one from TRAIN_TRACKS, VALIDATION_TRACKS or HELD_OUT_TRACKS."
+            )
+        start_m = _read_number(options, "start_m")
+        lateral_m = _read_number(options, "lateral_m") or 0.0
+        if abs(lateral_m) > lane_half_width_m:
+            raise ValueError(
+                f"`lateral_m` must be within the lane, ±{lane_half_width_m:g} m, "
+                f"got {lateral_m!r}. Start nearer to the centre line."
+            )
+        return cls(
+            track=None if track is None else int(track),
+            start_m=start_m,
+            lateral_m=lateral_m,
+            heading_error_rad=_read_number(options, "heading_error_rad") or 0.0,
+        )
+
+
+def _read_number(options: dict[str, Any], name: str) -> float | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    is_real = isinstance(value, float | np.floating) or _is_whole_number(value)
+    if not (is_real and math.isfinite(value)):
+        raise ValueError(
+            f"`{name}` must be a finite number, got {value!r}. Leave it out for the default."
+        )
+    return float(value)
+
+
+def _is_whole_number(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,0 +1,75 @@
+"""Sensor faults: wrappers that spoil what a world shows, and leave the world as it is.
+
+Pixel noise is the one of Lechner et al. 2020 (figure 5): on an image scaled to [0, 1],
+
+    o' = clip(o + n, 0, 1),      n ~ N(0, variance), independent in every pixel and channel
+"""
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+_FULL_SCALE = 255.0
+
+
+class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
+    """Add Gaussian noise to image observations.
+
+    The noise is drawn from its own generator, seeded by `reset(seed=...)`: the world underneath
+    does not change with the noise.
+
+    Args:
+        env: World whose observations are uint8 images.
+        variance: Variance of the noise on images scaled to [0, 1], >= 0. The paper takes 0.1 to
+            0.3; clipping then makes the variance of the result smaller.
+
+    Raises:
+        TypeError: If the observations are not uint8 images.
+        ValueError: If the variance is negative or not finite.
+    """
+
+    def __init__(self, env: gymnasium.Env[NDArray[np.uint8], Any], variance: float) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+            raise TypeError(
+                f"`env` must have uint8 images as observations, got {space!r}. "
+                "Wrap it before the images are scaled."
+            )
+        if not (math.isfinite(variance) and variance >= 0.0):
+            raise ValueError(
+                f"`variance` must be finite and >= 0, got {variance!r}. Use 0 for no noise."
+            )
+        self.variance = float(variance)
+        self._deviation = np.float32(_FULL_SCALE * math.sqrt(variance))
+        self._noise_rng = np.random.default_rng()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Start an episode; the seed also seeds the noise.
+
+        Args:
+            seed: Seed of the world and of the noise; None goes on with both.
+            options: Passed to the world.
+
+        Returns:
+            The first, noisy, observation and its info.
+        """
+        if seed is not None:
+            # A stream of its own: the world uses the plain seed.
+            self._noise_rng = np.random.default_rng([seed, 1])
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image with noise added, rounded and clipped to [0, 255]."""
+        if self.variance == 0.0:
+            return observation
+        noise = self._noise_rng.standard_normal(observation.shape, dtype=np.float32)
+        noise *= self._deviation
+        noise += observation
+        return np.clip(np.rint(noise), 0.0, _FULL_SCALE).astype(np.uint8)

@@ -1,0 +1,54 @@
+"""Neuron models, one a file, all with the signature of `Cell`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ncp_control.cells.base import Cell
+from ncp_control.cells.feedforward import Feedforward
+from ncp_control.cells.gated import LSTM
+from ncp_control.cells.ltc import LTC, LTCParameters
+from ncp_control.wiring import Wiring
+
+CELLS: dict[str, type[Cell]] = {"ltc": LTC, "lstm": LSTM, "feedforward": Feedforward}
+"""Cells by the name that settings and files use."""
+
+
+def cell_to_config(cell: Cell) -> dict[str, Any]:
+    """Return JSON values from which `cell_from_config` builds an equal, untrained cell."""
+    name = next(name for name, cls in CELLS.items() if type(cell) is cls)
+    settings = cell.settings()
+    if isinstance(settings.get("wiring"), Wiring):
+        settings["wiring"] = settings["wiring"].to_dict()
+    return {"name": name, "settings": settings}
+
+
+def cell_from_config(config: Mapping[str, Any]) -> Cell:
+    """Build the cell that `cell_to_config` described.
+
+    Raises:
+        ValueError: If the name is unknown, a setting is unknown, or a value is not valid.
+    """
+    name, settings = config.get("name"), dict(config.get("settings", {}))
+    if name not in CELLS:
+        raise ValueError(f"`cell` must be one of {sorted(CELLS)}, got {name!r}. Correct the name.")
+    if "wiring" in settings:
+        settings["wiring"] = Wiring.from_dict(settings["wiring"])
+    try:
+        return CELLS[name](**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"`settings` of cell {name!r} must match its arguments, got {sorted(settings)}."
+            f" {error}."
+        ) from error
+
+
+__all__ = [
+    "CELLS",
+    "LSTM",
+    "LTC",
+    "Cell",
+    "Feedforward",
+    "LTCParameters",
+    "cell_from_config",
+    "cell_to_config",
+]

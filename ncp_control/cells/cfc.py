@@ -1,0 +1,198 @@
+"""The closed-form continuous-time (CfC) neuron: a liquid neuron without an integrator.
+
+With features z of inputs and state, and elapsed time t in frames:
+
+    default  v ← tanh f(z) · (1 − s) + tanh g(z) · s,   s = 1 / (1 + exp(−(a(z) t + b(z))))
+    no_gate  v ← tanh f(z) + tanh g(z) · s
+    pure     v ← A − A f(z) exp(−(|w| + |f(z)|) t)
+
+| symbol     | name      | per    | value                                               |
+|------------|-----------|--------|-----------------------------------------------------|
+| z          | features  | –      | a backbone of dense layers over [inputs, state]     |
+| f, g, a, b | heads     | neuron | linear in z                                         |
+| t          | frames    | sample | dt_s / frame_s                                      |
+| w          | leak_rate | neuron | rate without input [1/frame], pure mode             |
+| A          | amplitude | neuron | where the state comes to rest, pure mode            |
+
+In pure mode the neuron has a time constant, τ = frame_s / (|w| + |f|) [s].
+
+Source: Hasani et al. 2022, "Closed-form continuous-time neural networks", Nature Machine
+Intelligence 4:992, equations 2 to 4; names of the modes, backbone and Glorot initial weights: the
+code published with it. Differs: elapsed time is one value a sample.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells.base import Step
+from ncp_control.cells.dense import DenseCell, check_size, glorot_
+
+
+def lecun_tanh(values: Tensor) -> Tensor:
+    """Return 1.7159 tanh(0.666 x), which keeps unit variance (LeCun et al. 1998)."""
+    return 1.7159 * torch.tanh(0.666 * values)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "lecun_tanh": lecun_tanh,
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+}
+"""Activations of the backbone by name."""
+
+NUM_HEADS = {"default": 4, "no_gate": 4, "pure": 1}
+"""Linear maps of the features that each mode needs."""
+
+
+class ClosedForm(nn.Module):
+    """The last stage of a CfC neuron: heads and elapsed time to the next state.
+
+    Args:
+        mode: A name in `NUM_HEADS`.
+        num_units: Neurons.
+
+    Raises:
+        ValueError: If the mode is unknown.
+    """
+
+    def __init__(self, mode: str, num_units: int) -> None:
+        super().__init__()
+        if mode not in NUM_HEADS:
+            raise ValueError(
+                f"`mode` must be one of {sorted(NUM_HEADS)}, got {mode!r}. Choose a listed name."
+            )
+        self.mode = mode
+        if mode == "pure":
+            self.leak_rate = nn.Parameter(torch.empty(num_units).uniform_(0.0, 1.0))
+            self.amplitude = nn.Parameter(torch.ones(num_units))
+
+    def forward(
+        self,
+        heads: Float[Tensor, "batch heads"],
+        frames: Float[Tensor, "batch 1"],
+        units: slice = slice(None),
+    ) -> Float[Tensor, "batch units"]:
+        """Return the state after `frames` frames of the neurons whose heads these are."""
+        if self.mode == "pure":
+            amplitude, decay = self.amplitude[units], torch.exp(-frames * self.rate(heads, units))
+            return amplitude - amplitude * decay * heads
+        states, gates = heads.chunk(2, dim=1)
+        first, second = torch.tanh(states).chunk(2, dim=1)
+        slope, offset = gates.chunk(2, dim=1)
+        gate = torch.sigmoid(torch.addcmul(offset, slope, frames))
+        if self.mode == "no_gate":
+            return torch.addcmul(first, second, gate)
+        return torch.lerp(first, second, gate)
+
+    def rate(
+        self, heads: Float[Tensor, "batch units"], units: slice = slice(None)
+    ) -> Float[Tensor, "batch units"]:
+        """Return the decay rate |w| + |f| [1/frame] of the pure mode."""
+        return self.leak_rate[units].abs() + heads.abs()
+
+
+class CfC(DenseCell):
+    """Closed-form continuous-time neurons over a dense backbone, with a linear readout.
+
+    Args:
+        input_size: Width of the inputs.
+        hidden_size: Neurons.
+        output_size: Width of the readout.
+        mode: default, no_gate or pure; see the module.
+        backbone_units: Width of each layer of the backbone.
+        backbone_layers: Layers of the backbone; 0 lets the heads see inputs and state directly.
+        activation: A name in `ACTIVATIONS`.
+        frame_s: Nominal frame interval [s]; the model counts time in frames.
+
+    Raises:
+        ValueError: If a size is not positive or a name is unknown.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        mode: str = "default",
+        backbone_units: int = 128,
+        backbone_layers: int = 1,
+        activation: str = "lecun_tanh",
+        frame_s: float = 1 / 30,
+    ) -> None:
+        super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
+        check_size("backbone_units", backbone_units)
+        if backbone_layers < 0:
+            raise ValueError(
+                f"`backbone_layers` must be at least 0, got {backbone_layers!r}. The paper uses 1."
+            )
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"`activation` must be one of {sorted(ACTIVATIONS)}, got {activation!r}."
+                " Choose a listed name."
+            )
+        self.mode = mode
+        self.backbone_units = backbone_units
+        self.backbone_layers = backbone_layers
+        self.activation = activation
+        self.solution = ClosedForm(mode, hidden_size)
+        widths = [backbone_units] * backbone_layers + [NUM_HEADS[mode] * hidden_size]
+        # The first map stands in two pieces, so that the inputs go through theirs all at once.
+        self.input_map = nn.Linear(input_size, widths[0])
+        self.state_map = nn.Linear(hidden_size, widths[0], bias=False)
+        self.deeper_maps = nn.ModuleList(
+            nn.Linear(width, next_width)
+            for width, next_width in zip(widths[:-1], widths[1:], strict=True)
+        )
+        glorot_(self.input_map.weight, self.state_map.weight)
+        for layer in self.deeper_maps:
+            glorot_(*layer.weight.chunk(NUM_HEADS[mode] if layer is self.deeper_maps[-1] else 1))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().settings() | {
+            "mode": self.mode,
+            "backbone_units": self.backbone_units,
+            "backbone_layers": self.backbone_layers,
+            "activation": self.activation,
+        }
+
+    def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
+        """Apply the inputs' piece of the first map."""
+        return self.input_map(inputs)
+
+    def stepper(self) -> Step:
+        """Return `step` with the state's piece of the first map transposed once."""
+        return partial(self._advance, self.state_map.weight.t())
+
+    def _advance(self, weight: Tensor, projected: Tensor, state: Tensor, dt_s: Tensor) -> Tensor:
+        heads = self._heads(torch.addmm(projected, state, weight))
+        return self.solution(heads, (dt_s / self.frame_s)[:, None])
+
+    def _heads(self, values: Tensor) -> Tensor:
+        """Apply what follows the first map."""
+        for layer in self.deeper_maps:
+            values = layer(ACTIVATIONS[self.activation](values))
+        return values
+
+    @property
+    def has_timescales(self) -> bool:
+        """In pure mode; the gates of the other modes do not relax exponentially."""
+        return self.mode == "pure"
+
+    def timescales(
+        self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch state"]:
+        """Return τ = frame_s / (|w| + |f|) [s] at the given inputs and state (pure mode)."""
+        if not self.has_timescales:
+            return super().timescales(inputs, state)
+        heads = self._heads(self.project(inputs) + self.state_map(state))
+        return self.frame_s / self.solution.rate(heads)

@@ -1,0 +1,74 @@
+"""What cells without a wiring have in common: units that all see everything, a linear readout."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells.base import Cell
+
+
+class DenseCell(Cell):
+    """Hidden units that all see the inputs and each other, read out linearly.
+
+    The first `hidden_size` entries of the state are the hidden activity.
+
+    Args:
+        input_size: Width of the inputs, >= 1.
+        hidden_size: Units, >= 1.
+        output_size: Width of the readout, >= 1.
+        frame_s: Nominal frame interval [s].
+        state_size: Width of the state; `hidden_size` if None.
+
+    Raises:
+        ValueError: If a size is not a positive whole number.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        frame_s: float,
+        state_size: int | None = None,
+    ) -> None:
+        check_size("input_size", input_size)
+        check_size("hidden_size", hidden_size)
+        check_size("output_size", output_size)
+        super().__init__(input_size, state_size or hidden_size, output_size, frame_s=frame_s)
+        self.hidden_size = hidden_size
+        self.output = nn.Linear(hidden_size, output_size)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "output_size": self.output_size,
+            "frame_s": self.frame_s,
+        }
+
+    def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
+        """Map the hidden activity linearly to the outputs."""
+        return self.output(state[..., : self.hidden_size])
+
+
+def check_size(name: str, value: int) -> None:
+    """Refuse a width or a count that is not a positive whole number."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}. Correct the size.")
+
+
+@torch.no_grad()
+def glorot_(*weights: Tensor) -> None:
+    """Fill matrices that stand side by side, inputs along the columns, as if they were one.
+
+    Source: Glorot & Bengio 2010, uniform variant: ±√(6 / (columns + rows)).
+    """
+    columns, rows = sum(weight.shape[1] for weight in weights), weights[0].shape[0]
+    bound = math.sqrt(6.0 / (columns + rows))
+    for weight in weights:
+        weight.uniform_(-bound, bound)

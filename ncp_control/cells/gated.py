@@ -1,0 +1,114 @@
+"""Gated recurrent cells: the baselines a liquid circuit is measured against.
+
+Both are torch's own, blind to elapsed time: a frame is a frame, however long.
+
+Sources: LSTM: Hochreiter & Schmidhuber 1997, as implemented by `torch.nn.LSTM`; GRU: Cho et al.
+2014 (arXiv 1406.1078), as implemented by `torch.nn.GRU`.
+"""
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ncp_control.cells.dense import DenseCell
+
+
+class FusedCell(DenseCell):
+    """A cell whose loop over time torch runs by itself, with a linear readout."""
+
+    def run(
+        self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
+        """Return the hidden activity at every frame and the state after the last one."""
+        raise NotImplementedError
+
+    def step(
+        self,
+        projected: Float[Tensor, "batch input"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch state"]:
+        """Advance the state by one frame, whatever its length."""
+        _, state = self.run(projected[:, None], state)
+        return state
+
+    def sequence(
+        self,
+        inputs: Float[Tensor, "batch time input"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, "batch time"],
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
+        """Run torch's loop from one reset to the next."""
+        if inputs.shape[0] == 0 or inputs.shape[1] == 0:
+            return super().sequence(inputs, state, dt_s, reset)
+        starts = [0]
+        if reset is not None:
+            starts += [t for t in reset.any(dim=0).nonzero()[:, 0].tolist() if t > 0]
+        hidden = []
+        for start, end in pairwise([*starts, inputs.shape[1]]):
+            if reset is not None:
+                state = state.masked_fill(reset[:, start, None], 0.0)
+            part, state = self.run(inputs[:, start:end], state)
+            hidden.append(part)
+        return self.output(torch.cat(hidden, dim=1)), state
+
+
+class LSTM(FusedCell):
+    """`torch.nn.LSTM` with a linear readout; blind to elapsed time.
+
+    The state packs hidden and memory values side by side: [h, c].
+
+    Args:
+        input_size: Width of the inputs.
+        hidden_size: Units; the state is twice as wide.
+        output_size: Width of the readout.
+        frame_s: Nominal frame interval [s]; kept for the record, it changes nothing.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, output_size: int, *, frame_s: float = 1 / 30
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, output_size, frame_s=frame_s, state_size=2 * hidden_size
+        )
+        self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
+
+    @property
+    def neuron_names(self) -> list[str]:
+        """`hidden_0`, …, `memory_0`, …."""
+        return [f"{kind}_{i}" for kind in ("hidden", "memory") for i in range(self.hidden_size)]
+
+    def run(
+        self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
+        """Return the hidden activity at every frame and the state after the last one."""
+        hidden, memory = state[None].split(self.hidden_size, dim=-1)
+        every_hidden, last = self.lstm(inputs, (hidden.contiguous(), memory.contiguous()))
+        return every_hidden, torch.cat(last, dim=-1)[0]
+
+
+class GRU(FusedCell):
+    """`torch.nn.GRU` with a linear readout; blind to elapsed time.
+
+    Args:
+        input_size: Width of the inputs.
+        hidden_size: Units.
+        output_size: Width of the readout.
+        frame_s: Nominal frame interval [s]; kept for the record, it changes nothing.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, output_size: int, *, frame_s: float = 1 / 30
+    ) -> None:
+        super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
+        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def run(
+        self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
+        """Return the hidden activity at every frame and the state after the last one."""
+        every_hidden, last = self.gru(inputs, state[None].contiguous())
+        return every_hidden, last[0]

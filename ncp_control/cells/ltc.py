@@ -1,0 +1,283 @@
+"""The liquid time-constant (LTC) neuron over a wiring.
+
+    C_i dv_i/dt = g_i (V_i − v_i) + Σ_j w_ij s(x_j; μ_ij, γ_ij) (E_ij − v_i)
+    s(x; μ, γ)  = 1 / (1 + exp(−γ (x − μ)))
+
+j runs over the sensory inputs and neurons with a synapse to i; x_j is the affinely scaled input
+or the presynaptic potential. Time is in seconds; g and w are dimensionless, so
+τ_i = C_i / (g_i + Σ_j w_ij s_ij) comes out in seconds.
+
+| symbol | name                 | per     | range by construction       | initial value         |
+|--------|----------------------|---------|-----------------------------|-----------------------|
+| C      | capacitance_s        | neuron  | > 0 [s]                     | 0.4 to 0.6 frame_s    |
+| g      | leak_conductance     | neuron  | > 0                         | 0.001 to 1            |
+| V      | leak_potential       | neuron  | any                         | −0.2 to 0.2           |
+| w      | weight               | synapse | > 0                         | 0.01 to 1             |
+| μ      | threshold            | synapse | any                         | 0.3 to 0.8            |
+| γ      | slope                | synapse | any                         | 3 to 8                |
+| E      | reversal_potential   | synapse | > 0 excites, < 0 inhibits   | ±1 by the wiring      |
+
+Source: Hasani et al. 2021, "Liquid time-constant networks" (arXiv 2006.04439), equation 1 and
+appendix; initial ranges: the code published with Lechner et al. 2020. Differs: only synapses that
+exist are stored; the ranges hold for the effective values, through the inverse of the softplus.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells.base import Cell
+from ncp_control.integrators import INTEGRATORS, Layer
+from ncp_control.wiring import Wiring
+
+
+class LTCParameters(NamedTuple):
+    """Effective values of an LTC circuit, per neuron (N,) and per synapse (S,)."""
+
+    capacitance_s: Float[Tensor, " neurons"]
+    leak_conductance: Float[Tensor, " neurons"]
+    leak_potential: Float[Tensor, " neurons"]
+    weight: Float[Tensor, " synapses"]
+    threshold: Float[Tensor, " synapses"]
+    slope: Float[Tensor, " synapses"]
+    reversal_potential: Float[Tensor, " synapses"]
+
+
+class LTC(Cell):
+    """Liquid time-constant neurons connected by a wiring.
+
+    Parameters: 4 a synapse, 3 a neuron, and an affine map into each sensory input and out of each
+    motor neuron.
+
+    Args:
+        wiring: Who is connected to whom; frozen.
+        frame_s: Nominal frame interval [s]; initial capacitances are multiples of it.
+        integrator: A name in `ncp_control.integrators.INTEGRATORS`.
+        unfolds: Sub-steps of the integrator in each frame, >= 1.
+
+    Raises:
+        ValueError: If the integrator is unknown or does not suit the wiring, or `unfolds` < 1.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        frame_s: float = 1 / 30,
+        integrator: str = "semi_implicit_euler",
+        unfolds: int = 6,
+    ) -> None:
+        super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
+        if integrator not in INTEGRATORS:
+            raise ValueError(
+                f"`integrator` must be one of {sorted(INTEGRATORS)}, got {integrator!r}."
+                " Choose a listed name."
+            )
+        if unfolds < 1:
+            raise ValueError(f"`unfolds` must be at least 1, got {unfolds!r}. The paper uses 6.")
+        self.wiring = wiring
+        self.integrator = integrator
+        self.unfolds = unfolds
+        self.layers = _layers(wiring) if integrator == "layered_midpoint" else ()
+
+        num_neurons, num_synapses = wiring.num_neurons, wiring.num_synapses
+        signs = torch.from_numpy(wiring.signs).to(torch.get_default_dtype())
+        self.register_buffer("source", torch.from_numpy(wiring.sources))
+        self.register_buffer("target", torch.from_numpy(wiring.targets - wiring.num_sensory))
+        self.register_buffer("sign", signs)
+
+        self.raw_capacitance = nn.Parameter(_inverse_softplus(_uniform(num_neurons, 0.4, 0.6)))
+        self.raw_leak_conductance = nn.Parameter(
+            _inverse_softplus(_uniform(num_neurons, 0.001, 1.0))
+        )
+        self.leak_potential = nn.Parameter(_uniform(num_neurons, -0.2, 0.2))
+        self.raw_weight = nn.Parameter(_inverse_softplus(_uniform(num_synapses, 0.01, 1.0)))
+        self.threshold = nn.Parameter(_uniform(num_synapses, 0.3, 0.8))
+        self.slope = nn.Parameter(_uniform(num_synapses, 3.0, 8.0))
+        self.raw_reversal = nn.Parameter(_inverse_softplus(torch.ones(num_synapses)))
+        self.input_scale = nn.Parameter(torch.ones(wiring.num_sensory))
+        self.input_offset = nn.Parameter(torch.zeros(wiring.num_sensory))
+        self.output_scale = nn.Parameter(torch.ones(wiring.num_motor))
+        self.output_offset = nn.Parameter(torch.zeros(wiring.num_motor))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "wiring": self.wiring,
+            "frame_s": self.frame_s,
+            "integrator": self.integrator,
+            "unfolds": self.unfolds,
+        }
+
+    @property
+    def neuron_names(self) -> list[str]:
+        """`inter_0`, …, `command_0`, …, `motor_0`, in the order of the state."""
+        return self.wiring.neuron_names
+
+    def effective_parameters(self) -> LTCParameters:
+        """Map the free parameters to the physical values of the neuron equation."""
+        return LTCParameters(
+            capacitance_s=self.frame_s * F.softplus(self.raw_capacitance),
+            leak_conductance=F.softplus(self.raw_leak_conductance),
+            leak_potential=self.leak_potential,
+            weight=F.softplus(self.raw_weight),
+            threshold=self.threshold,
+            slope=self.slope,
+            reversal_potential=self.sign * F.softplus(self.raw_reversal),
+        )
+
+    def step(
+        self,
+        projected: Float[Tensor, "batch input"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch state"]:
+        """Advance the membrane potentials by `dt_s` seconds with the inputs held."""
+        integrate = INTEGRATORS[self.integrator]
+        return integrate(self.membrane(projected), state, dt_s[:, None], self.unfolds)
+
+    def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
+        """Scale and shift the potentials of the motor neurons."""
+        return state[..., -self.output_size :] * self.output_scale + self.output_offset
+
+    def membrane(self, inputs: Float[Tensor, "batch input"]) -> "_Membrane":
+        """Evaluate the sensory synapses once and return the equation that is left."""
+        parameters = self.effective_parameters()
+        first_inner = self.wiring.num_sensory_synapses
+        sensory = LTCParameters(*parameters[:3], *(p[:first_inner] for p in parameters[3:]))
+        inner = LTCParameters(*parameters[:3], *(p[first_inner:] for p in parameters[3:]))
+        conductance, drive = _synaptic_sums(
+            sensory,
+            inputs * self.input_scale + self.input_offset,
+            self.source[:first_inner],
+            self.target[:first_inner],
+            self.state_size,
+        )
+        return _Membrane(
+            parameters=inner,
+            source=self.source[first_inner:] - self.input_size,
+            target=self.target[first_inner:],
+            held_conductance=parameters.leak_conductance + conductance,
+            held_drive=parameters.leak_conductance * parameters.leak_potential + drive,
+            layers=self.layers,
+        )
+
+    @property
+    def has_timescales(self) -> bool:
+        """Always: they are what makes the neurons liquid."""
+        return True
+
+    def timescales(
+        self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch state"]:
+        """Return τ_i = C_i / (g_i + Σ_j w_ij s_ij) [s] at the given inputs and state."""
+        membrane = self.membrane(inputs)
+        conductance, _ = membrane.conductance_and_drive(state)
+        return membrane.capacitance_s / conductance
+
+    @property
+    def has_synaptic_currents(self) -> bool:
+        """Always: every synapse has a conductance and a reversal potential."""
+        return True
+
+    def synaptic_currents(
+        self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch synapses"]:
+        """Return w s(x_j) (E − v_i) of every synapse, in the order of the wiring."""
+        p = self.effective_parameters()
+        presynaptic = torch.cat([inputs * self.input_scale + self.input_offset, state], dim=-1)
+        opening = torch.sigmoid(p.slope * (presynaptic[:, self.source] - p.threshold))
+        return p.weight * opening * (p.reversal_potential - state[:, self.target])
+
+
+@dataclass(frozen=True)
+class _Membrane:
+    """The neuron equation with held inputs: see `ncp_control.integrators.Membrane`."""
+
+    parameters: LTCParameters
+    source: Tensor
+    target: Tensor
+    held_conductance: Tensor
+    held_drive: Tensor
+    layers: tuple[Layer, ...]
+
+    @property
+    def capacitance_s(self) -> Tensor:
+        return self.parameters.capacitance_s
+
+    def conductance_and_drive(
+        self, potential: Tensor, layer: Layer | None = None
+    ) -> tuple[Tensor, Tensor]:
+        neurons = layer.neurons if layer else slice(0, potential.shape[1])
+        here = layer.synapses if layer else slice(None)
+        parameters = LTCParameters(*self.parameters[:3], *(p[here] for p in self.parameters[3:]))
+        conductance, drive = _synaptic_sums(
+            parameters,
+            potential,
+            self.source[here],
+            self.target[here] - neurons.start,
+            neurons.stop - neurons.start,
+        )
+        return (
+            self.held_conductance[:, neurons] + conductance,
+            self.held_drive[:, neurons] + drive,
+        )
+
+
+def _synaptic_sums(
+    parameters: LTCParameters, signal: Tensor, source: Tensor, target: Tensor, num_targets: int
+) -> tuple[Tensor, Tensor]:
+    """Return Σ_j w s(x_j) and Σ_j w s(x_j) E for each target, each of shape (batch, targets)."""
+    p = parameters
+    opened = p.weight * torch.sigmoid(p.slope * (signal[:, source] - p.threshold))
+    zeros = signal.new_zeros(signal.shape[0], num_targets)
+    return (
+        zeros.index_add(1, target, opened),
+        zeros.index_add(1, target, opened * p.reversal_potential),
+    )
+
+
+def _layers(wiring: Wiring) -> tuple[Layer, ...]:
+    """Group the neurons so that every synapse comes from the same or an earlier layer.
+
+    Raises:
+        ValueError: If a synapse runs backwards between the wiring's layers.
+    """
+    first_neuron, first_inner = wiring.num_sensory, wiring.num_sensory_synapses
+    sources = wiring.sources[first_inner:]
+    targets = wiring.targets[first_inner:]
+    layers = []
+    for name, nodes in list(wiring.layers.items())[1:]:
+        if not nodes:
+            continue
+        incoming = (targets >= nodes.start) & (targets < nodes.stop)
+        backwards = incoming & (sources >= nodes.stop)
+        if backwards.any():
+            raise ValueError(
+                "`integrator` must not be 'layered_midpoint' for a wiring with synapses from a"
+                f" later to an earlier layer, got one into the {name} layer."
+                " Use 'exponential_euler' or 'semi_implicit_euler'."
+            )
+        positions = incoming.nonzero()[0]
+        start = int(positions[0]) if len(positions) else 0
+        layers.append(
+            Layer(
+                neurons=slice(nodes.start - first_neuron, nodes.stop - first_neuron),
+                synapses=slice(start, start + len(positions)),
+                is_recurrent=bool((incoming & (sources >= nodes.start)).any()),
+            )
+        )
+    return tuple(layers)
+
+
+def _uniform(size: int, low: float, high: float) -> Tensor:
+    return torch.empty(size).uniform_(low, high)
+
+
+def _inverse_softplus(value: Tensor) -> Tensor:
+    """Return x with softplus(x) = value, for value > 0."""
+    return value + torch.log(-torch.expm1(-value))

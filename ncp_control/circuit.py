@@ -1,0 +1,152 @@
+"""A cell over time: sequences, elapsed time, resets, and a record of every neuron."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ncp_control.cells import Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What every neuron did, frame by frame."""
+
+    neuron_names: list[str]
+    """One name per entry of the state."""
+    dt_s: Float[Tensor, "batch time"]
+    """Time elapsed before each frame [s]."""
+    outputs: Float[Tensor, "batch time output"]
+    """The readout after each frame."""
+    states: Float[Tensor, "batch time state"]
+    """The state after each frame; membrane potentials for a liquid circuit."""
+    timescales_s: Float[Tensor, "batch time state"] | None
+    """τ [s] of each entry of the state at the end of each frame; None for a cell without."""
+    synaptic_currents: Float[Tensor, "batch time synapses"] | None
+    """w s(x_j)(E − v_i) at the end of each frame in the wiring's order; None without synapses."""
+
+
+class Circuit(nn.Module):
+    """Run a cell over (batch, time).
+
+    Args:
+        cell: The neuron model.
+
+    Example:
+        >>> circuit = Circuit(LTC(NCP19))
+        >>> steering, state = circuit(torch.zeros(1, 16, 32), dt_s=1 / 30)
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    @property
+    def frame_s(self) -> float:
+        """Nominal frame interval [s], assumed where no elapsed time is given."""
+        return self.cell.frame_s
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time input"],
+        state: Float[Tensor, "batch state"] | None = None,
+        *,
+        dt_s: float | Tensor | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
+        """Run the circuit over a sequence.
+
+        Args:
+            inputs: One input vector a frame.
+            state: State before the first frame; the cell's initial state if None.
+            dt_s: Time elapsed before each frame [s], >= 0: one number, one a sample (batch,),
+                or one a sample and frame (batch, time). `frame_s` if None.
+            reset: Frames before which the state is cleared (the first frames of episodes).
+
+        Returns:
+            The output at every frame and the state after the last one.
+
+        Raises:
+            ValueError: If a shape does not fit, or an elapsed time is negative or NaN. On an
+                accelerator the values are not read, so as not to wait for it.
+        """
+        state, dt_s = self._check(inputs, state, dt_s, reset)
+        return self.cell.sequence(inputs, state, dt_s, reset)
+
+    @torch.no_grad()
+    def record(
+        self,
+        inputs: Float[Tensor, "batch time input"],
+        state: Float[Tensor, "batch state"] | None = None,
+        *,
+        dt_s: float | Tensor | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> Activity:
+        """Run over a sequence and keep what every neuron did; arguments as `forward`."""
+        state, dt_s = self._check(inputs, state, dt_s, reset)
+        states = self.cell.unroll(inputs, state, dt_s, reset)
+        timescales_s = currents = None
+        frames = inputs.flatten(0, 1), states.flatten(0, 1)
+        if self.cell.has_timescales:
+            timescales_s = self.cell.timescales(*frames).unflatten(0, states.shape[:2])
+        if self.cell.has_synaptic_currents:
+            currents = self.cell.synaptic_currents(*frames).unflatten(0, states.shape[:2])
+        return Activity(
+            neuron_names=self.cell.neuron_names,
+            dt_s=dt_s,
+            outputs=self.cell.readout(states),
+            states=states,
+            timescales_s=timescales_s,
+            synaptic_currents=currents,
+        )
+
+    def _check(
+        self, inputs: Tensor, state: Tensor | None, dt_s: Any, reset: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Check the arguments of a sequence and fill in their defaults."""
+        cell = self.cell
+        if inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
+            raise ValueError(
+                f"`inputs` must have shape (batch, time, {cell.input_size}), got"
+                f" {tuple(inputs.shape)}. The last axis is the width of the circuit's input."
+            )
+        batch, time = inputs.shape[:2]
+        if state is None:
+            state = cell.initial_state(batch)
+        elif state.shape != (batch, cell.state_size):
+            raise ValueError(
+                f"`state` must have shape ({batch}, {cell.state_size}), got {tuple(state.shape)}."
+                " Pass the state that the circuit returned for the same batch."
+            )
+        if reset is not None and (reset.shape != (batch, time) or reset.dtype != torch.bool):
+            raise ValueError(
+                f"`reset` must be bool of shape ({batch}, {time}), got {reset.dtype} of shape"
+                f" {tuple(reset.shape)}. Mark the first frame of each episode."
+            )
+        return state, _elapsed(cell.frame_s if dt_s is None else dt_s, inputs)
+
+
+def _elapsed(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
+    """Broadcast elapsed times to (batch, time) and refuse impossible ones."""
+    batch, time = inputs.shape[:2]
+    elapsed = torch.as_tensor(dt_s, dtype=inputs.dtype, device=inputs.device)
+    if elapsed.ndim == 1:
+        elapsed = elapsed[:, None]
+    if elapsed.ndim not in (0, 2) or any(
+        have not in (1, want) for have, want in zip(elapsed.shape, (batch, time), strict=False)
+    ):
+        raise ValueError(
+            f"`dt_s` must be a number or have shape ({batch},) or ({batch}, {time}), got shape"
+            f" {tuple(torch.as_tensor(dt_s).shape)}. Give one elapsed time a sample and frame."
+        )
+    if elapsed.device.type == "cpu" and not torch.compiler.is_compiling():
+        is_possible = (elapsed >= 0) & torch.isfinite(elapsed)
+        if not bool(is_possible.all()):
+            value = elapsed[~is_possible].flatten()[0].item()
+            raise ValueError(
+                f"`dt_s` must be a finite time >= 0 in seconds, got {value!r}."
+                " Check the order of the time stamps."
+            )
+    return elapsed.expand(batch, time)

@@ -1,0 +1,1 @@
+"""Learning any policy: demonstrations, imitation, and the run folder they write."""

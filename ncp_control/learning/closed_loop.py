@@ -1,0 +1,142 @@
+"""Brain and world in a loop, several worlds side by side so that the brain sees a batch.
+
+Everything that drives uses this one loop: experts that demonstrate, DAgger, evaluation, video.
+A world is any Gymnasium environment whose `info` carries `time_s`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ncp_control.policy import Policy
+
+Info = dict[str, Any]
+
+
+class World(Protocol):
+    """The part of `gymnasium.Env` that a loop needs."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Info]:
+        """Begin an episode."""
+        ...
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Info]:
+        """Apply an action for one control step."""
+        ...
+
+
+class Pilot(Protocol):
+    """Whatever chooses the actions of a batch of worlds."""
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return actions (worlds, action) for the observations (worlds, …)."""
+        ...
+
+
+class PolicyPilot:
+    """Let a policy choose the actions, with one memory for each world.
+
+    Args:
+        policy: The policy; it is put in evaluation mode.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy.eval()
+        self._state: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return actions in [-1, 1]."""
+        device = next(self.policy.parameters()).device
+        actions, self._state = self.policy(
+            torch.from_numpy(observations)[:, None].to(device),
+            self._state,
+            dt_s=torch.from_numpy(dt_s)[:, None].to(device),
+            reset=torch.from_numpy(reset)[:, None].to(device),
+        )
+        return actions[:, 0].clamp(-1.0, 1.0).cpu().numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One control step of all worlds: what was seen, what was done, what came of it."""
+
+    observations: np.ndarray
+    """What the pilot saw, shape (worlds, …)."""
+    infos: Sequence[Info]
+    """What was known when it saw that."""
+    dt_s: np.ndarray
+    """Time since its previous observation [s], shape (worlds,)."""
+    reset: np.ndarray
+    """Whether the observation is the first of an episode, shape (worlds,), bool."""
+    actions: np.ndarray
+    """What it did, shape (worlds, action)."""
+    outcomes: Sequence[Info]
+    """What was known after the step."""
+    rewards: np.ndarray
+    """Reward of the step, shape (worlds,)."""
+
+
+def closed_loop(
+    worlds: Sequence[World],
+    pilot: Pilot,
+    *,
+    num_steps: int,
+    frame_s: float,
+    seeds: Sequence[int | None] | None = None,
+    options: Sequence[Any] | None = None,
+) -> Iterator[Step]:
+    """Run all worlds side by side and yield every step.
+
+    A world whose episode ends begins another by itself, with its own random generator.
+
+    Args:
+        worlds: Environments, stepped one after the other.
+        pilot: Chooses all actions at once.
+        num_steps: Control steps of each world.
+        frame_s: Control interval [s]: the elapsed time before the first frame of an episode.
+        seeds: Seed of each world's first reset.
+        options: Options of each world's first reset.
+    """
+    seeds = seeds or [None] * len(worlds)
+    options = options or [None] * len(worlds)
+    begun = [
+        world.reset(seed=seed, options=option)
+        for world, seed, option in zip(worlds, seeds, options, strict=True)
+    ]
+    observations, infos = [o for o, _ in begun], [info for _, info in begun]
+    reset = np.ones(len(worlds), dtype=bool)
+    dt_s = np.full(len(worlds), frame_s, dtype=np.float32)
+    for _ in range(num_steps):
+        seen = np.stack(observations)
+        actions = pilot(seen, infos, dt_s, reset)
+        results = [world.step(a) for world, a in zip(worlds, actions, strict=True)]
+        outcomes = [result[4] for result in results]
+        yield Step(
+            observations=seen,
+            infos=infos,
+            dt_s=dt_s,
+            reset=reset,
+            actions=actions,
+            outcomes=outcomes,
+            rewards=np.array([result[1] for result in results], dtype=np.float64),
+        )
+        before, infos = infos, list(outcomes)
+        observations = [result[0] for result in results]
+        reset = np.array([result[2] or result[3] for result in results])
+        dt_s = np.array(
+            [
+                frame_s if is_over else after["time_s"] - earlier["time_s"]
+                for earlier, after, is_over in zip(before, outcomes, reset, strict=True)
+            ],
+            dtype=np.float32,
+        )
+        for i in np.flatnonzero(reset):
+            observations[i], infos[i] = worlds[i].reset()

@@ -1,0 +1,238 @@
+"""A store of demonstrations, read back.
+
+A store is a folder of four plain `.npy` arrays, one row a frame and episode after episode, and a
+`meta.json`; `writer.py` makes it. With N frames:
+
+| file                 | shape            | dtype            |
+|----------------------|------------------|------------------|
+| `observations.npy`   | (N, ...)         | uint8 or float32 |
+| `actions.npy`        | (N, action_size) | float32          |
+| `dt_s.npy`           | (N,)             | float32          |
+| `episode_starts.npy` | (num_episodes,)  | int64            |
+
+`dt_s[t]` is the time elapsed since the previous frame of the same episode, the step a circuit
+integrates before it emits action t; an episode's first frame carries the nominal frame interval.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+FORMAT_VERSION = 1
+META_FILE = "meta.json"
+ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
+OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
+_REMEDY = "Record or convert the demonstrations again"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Demonstrations:
+    """Frames of one or more episodes; a store opened from disk, a part of one, or plain arrays.
+
+    Raises:
+        ValueError: If the arrays disagree in length, shape or dtype, hold no frame, or hold an
+            action or step length that is not finite.
+    """
+
+    observations: np.ndarray
+    """What was seen, shape (N, ...), uint8 or float32; memory-mapped when opened from disk."""
+    actions: np.ndarray
+    """What the expert did, shape (N, action_size), float32."""
+    dt_s: np.ndarray
+    """Time since the previous frame of the episode [s], shape (N,), float32, >= 0."""
+    episode_starts: np.ndarray
+    """First frame of each episode, shape (num_episodes,), int64, increasing from 0."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """What `meta.json` says: format version, shapes, and where the frames came from."""
+
+    def __post_init__(self) -> None:
+        frames = len(self.observations)
+        if frames == 0:
+            raise ValueError(f"`observations` must hold at least one frame, got 0. {_REMEDY}.")
+        if self.observations.dtype not in OBSERVATION_DTYPES:
+            raise ValueError(
+                f"`observations` must be uint8 or float32, got {self.observations.dtype.name!r}."
+                " Convert them first."
+            )
+        for name, array, ndim in (("actions", self.actions, 2), ("dt_s", self.dt_s, 1)):
+            if array.ndim != ndim or len(array) != frames:
+                raise ValueError(
+                    f"`{name}` must have {ndim} dimension(s) and one row for each of the {frames}"
+                    f" observations, got shape {array.shape}. {_REMEDY}."
+                )
+        check_actions(self.actions)
+        check_dt_s(self.dt_s)
+        starts = self.episode_starts
+        is_valid = starts.ndim == 1 and len(starts) > 0 and starts[0] == 0
+        if not (is_valid and starts[-1] < frames and (np.diff(starts) > 0).all()):
+            raise ValueError(
+                f"`episode_starts` must increase from 0 and stay below {frames} (the number of"
+                f" frames), got {starts.tolist()[:8]!r}. {_REMEDY}."
+            )
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Demonstrations":
+        """Open a store; observations stay on disk until they are read.
+
+        Args:
+            folder: The folder a `DemonstrationWriter` finished.
+
+        Returns:
+            The whole store.
+
+        Raises:
+            FileNotFoundError: If the folder or one of its files is missing.
+            ValueError: If a file is truncated, not of this format, or disagrees with the others.
+        """
+        folder = Path(folder)
+        meta = _read_meta(folder)
+        arrays = {name: _read_array(folder / f"{name}.npy") for name in ARRAYS}
+        expected = (meta["num_frames"], *meta["observation_shape"])
+        if arrays["observations"].shape != expected:
+            raise ValueError(
+                f"`observations` must have the shape {expected} that {META_FILE} names, got"
+                f" {arrays['observations'].shape} in '{folder}'. {_REMEDY}."
+            )
+        return cls(**arrays, meta=MappingProxyType(meta))
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.episode_starts)
+
+    @property
+    def episode_stops(self) -> np.ndarray:
+        """One past the last frame of each episode, shape (num_episodes,), int64."""
+        return np.append(self.episode_starts[1:], len(self))
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.observations.shape[1:]
+
+    @property
+    def action_size(self) -> int:
+        """Number of entries of an action."""
+        return self.actions.shape[1]
+
+    def episode(self, index: int) -> slice:
+        """Return the frames of one episode as a slice into every array.
+
+        Args:
+            index: Number of the episode, negative to count from the end.
+
+        Raises:
+            ValueError: If there is no such episode.
+        """
+        if not -self.num_episodes <= index < self.num_episodes:
+            raise ValueError(
+                f"`index` must be below the number of episodes, {self.num_episodes}, got {index!r}."
+                " Pick an existing episode."
+            )
+        return slice(int(self.episode_starts[index]), int(self.episode_stops[index]))
+
+    def split(self, fraction: float) -> tuple["Demonstrations", "Demonstrations"]:
+        """Cut once, in time: the first `fraction` of the frames, and the rest; nothing is copied.
+
+        No frame of the second part comes before a frame of the first. The episode under the cut
+        becomes two.
+
+        Args:
+            fraction: Share of the frames in the first part, in (0, 1).
+
+        Returns:
+            The first and the last part.
+
+        Raises:
+            ValueError: If `fraction` leaves one part without a frame.
+        """
+        cut = round(fraction * len(self)) if 0.0 < fraction < 1.0 else 0
+        if not 0 < cut < len(self):
+            raise ValueError(
+                f"`fraction` must leave a frame of the {len(self)} on either side, got"
+                f" {fraction!r}. Choose a value between 0 and 1, such as 0.8."
+            )
+        starts = self.episode_starts
+        late_starts = np.append(0, starts[starts > cut] - cut)
+        return self._part(slice(0, cut), starts[starts < cut]), self._part(
+            slice(cut, None), late_starts
+        )
+
+    def _part(self, frames: slice, episode_starts: np.ndarray) -> "Demonstrations":
+        return Demonstrations(
+            observations=self.observations[frames],
+            actions=self.actions[frames],
+            dt_s=self.dt_s[frames],
+            episode_starts=episode_starts,
+            meta=self.meta,
+        )
+
+
+def check_actions(actions: np.ndarray) -> None:
+    """Raise ValueError unless every action is finite."""
+    if not np.isfinite(actions).all():
+        frame = int(np.argmax(~np.isfinite(actions).all(axis=-1)))
+        raise ValueError(
+            f"`actions` must be finite, got {actions[frame].tolist()!r} at frame {frame}."
+            " Drop that frame or repair the recording."
+        )
+
+
+def check_dt_s(dt_s: np.ndarray) -> None:
+    """Raise ValueError unless every step length is finite and not negative."""
+    is_bad = ~(np.isfinite(dt_s) & (dt_s >= 0.0))
+    if is_bad.any():
+        frame = int(np.argmax(is_bad))
+        raise ValueError(
+            f"`dt_s` must be finite and not negative, got {float(dt_s[frame])!r} at frame {frame}."
+            " Start a new episode where time jumps."
+        )
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    if not (folder / META_FILE).is_file():
+        raise FileNotFoundError(
+            f"`folder` must be a finished store of demonstrations with a {META_FILE}, got"
+            f" '{folder}'. Check the path, or record demonstrations there first."
+        )
+    try:
+        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+        version = meta["format_version"]
+        meta["num_frames"] = int(meta["num_frames"])
+        meta["observation_shape"] = [int(size) for size in meta["observation_shape"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"`{META_FILE}` must describe a store of demonstrations, got {error!r} in '{folder}'."
+            f" {_REMEDY}."
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"`format_version` must be {FORMAT_VERSION}, got {version!r} in '{folder}'."
+            f" {_REMEDY} with this version."
+        )
+    return meta
+
+
+def _read_array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`{path.name}` must lie in a store of demonstrations, got none in '{path.parent}'."
+            f" {_REMEDY}."
+        )
+    # Only the observations can outgrow memory; the other arrays take a few bytes a frame.
+    mmap_mode = "r" if path.stem == "observations" else None
+    try:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"`{path.name}` must be a complete .npy file, got {path.stat().st_size} bytes that do"
+            f" not read as one in '{path.parent}'. {_REMEDY}."
+        ) from error

@@ -1,0 +1,279 @@
+"""Recording demonstrations to disk, frame by frame, all or nothing.
+
+Frames are appended to `.npy` files whose header is written again at the end, so a store may grow
+far beyond memory. They live in a hidden folder beside the final one until `close()` renames it: a
+store under its final name is always complete.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import ArrayLike, DTypeLike
+
+from ncp_control.learning.demonstrations.store import (
+    FORMAT_VERSION,
+    META_FILE,
+    OBSERVATION_DTYPES,
+    check_actions,
+    check_dt_s,
+)
+
+
+class DemonstrationWriter:
+    """Writes one store of demonstrations; use it in a `with` block.
+
+    Leaving the block finishes the store, an exception inside it leaves nothing behind.
+
+    Args:
+        folder: Where the finished store will be.
+        observation_shape: Shape of one observation, e.g. (78, 200, 3).
+        observation_dtype: uint8 or float32.
+        action_size: Number of entries of an action.
+        source: Anything JSON can hold about where the frames come from; kept in `meta["source"]`.
+        overwrite: Replace an existing store at `folder` when this one is finished.
+
+    Raises:
+        ValueError: If `folder` exists already (or holds something that is not a store), or an
+            argument is out of range.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        observation_shape: tuple[int, ...],
+        observation_dtype: DTypeLike = np.uint8,
+        action_size: int = 1,
+        *,
+        source: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if np.dtype(observation_dtype) not in OBSERVATION_DTYPES:
+            raise ValueError(
+                f"`observation_dtype` must be uint8 or float32, got {observation_dtype!r}."
+                " Convert the observations first."
+            )
+        if action_size < 1:
+            raise ValueError(
+                f"`action_size` must be at least 1, got {action_size!r}. Give the number of motors."
+            )
+        self.folder = Path(folder)
+        self.observation_shape = tuple(observation_shape)
+        self.observation_dtype = np.dtype(observation_dtype)
+        self.action_size = action_size
+        self.num_frames = 0
+        self._overwrite = overwrite
+        # Serialised now, so that a source JSON cannot hold fails before an hour of recording.
+        self._source_json = json.dumps(dict(source or {}))
+        self._check_destination()
+
+        self._partial = _sibling(self.folder, "partial")
+        self._partial.mkdir(parents=True)
+        self._observations = _NpyFile(
+            self._partial / "observations.npy", self.observation_shape, self.observation_dtype
+        )
+        self._actions = _NpyFile(self._partial / "actions.npy", (action_size,), np.float32)
+        self._dt_s = _NpyFile(self._partial / "dt_s.npy", (), np.float32)
+        self._episode_starts: list[int] = []
+
+    def start_episode(self) -> None:
+        """Let the next frame begin an episode; an episode without a frame leaves no trace."""
+        if not self._episode_starts or self._episode_starts[-1] < self.num_frames:
+            self._episode_starts.append(self.num_frames)
+
+    def append(self, observation: ArrayLike, action: ArrayLike, dt_s: float) -> None:
+        """Append one frame to the current episode.
+
+        Args:
+            observation: What was seen, of the shape and dtype declared.
+            action: What the expert did, shape (action_size,), finite.
+            dt_s: Time since the previous frame of this episode [s]; for its first frame the
+                nominal frame interval.
+
+        Raises:
+            ValueError: If a shape is wrong, or an action or dt is not finite, or dt is negative.
+            TypeError: If the observation's dtype is not the declared one.
+        """
+        self.extend(np.asarray(observation)[None], np.asarray(action)[None], np.asarray([dt_s]))
+
+    def append_episode(self, observations: ArrayLike, actions: ArrayLike, dt_s: ArrayLike) -> None:
+        """Append a whole episode: `start_episode()`, then `extend(...)`."""
+        self.start_episode()
+        self.extend(observations, actions, dt_s)
+
+    def extend(self, observations: ArrayLike, actions: ArrayLike, dt_s: ArrayLike) -> None:
+        """Append frames to the current episode; the arguments are those of `append`, stacked.
+
+        Args:
+            observations: Shape (N, *observation_shape).
+            actions: Shape (N, action_size).
+            dt_s: Shape (N,) [s].
+
+        Raises:
+            ValueError: As `append`.
+            TypeError: As `append`.
+        """
+        seen = np.asarray(observations)
+        if seen.dtype != self.observation_dtype:
+            raise TypeError(
+                f"`observations` must be {self.observation_dtype.name}, as declared, got"
+                f" {seen.dtype.name!r}. Convert them, minding the range."
+            )
+        done = np.asarray(actions, dtype=np.float32)
+        elapsed_s = np.asarray(dt_s, dtype=np.float32)
+        frames = len(seen) if seen.ndim else 0
+        for name, array, shape in (
+            ("observations", seen, (frames, *self.observation_shape)),
+            ("actions", done, (frames, self.action_size)),
+            ("dt_s", elapsed_s, (frames,)),
+        ):
+            if array.shape != shape:
+                raise ValueError(
+                    f"`{name}` must have shape {shape}, got {array.shape}."
+                    " Give one row a frame, of the shape declared to the writer."
+                )
+        check_actions(done)
+        check_dt_s(elapsed_s)
+        # All is checked before anything is written, so the three files cannot fall out of step.
+        if frames and not self._episode_starts:
+            self.start_episode()
+        self._observations.append(seen)
+        self._actions.append(done)
+        self._dt_s.append(elapsed_s)
+        self.num_frames += frames
+
+    def close(self) -> None:
+        """Finish the store and give it its name.
+
+        Raises:
+            ValueError: If there is no frame, or `folder` appeared in the meantime.
+        """
+        try:
+            if self.num_frames == 0:
+                raise ValueError(
+                    f"`{self.folder.name}` must hold at least one frame, got 0."
+                    " Append frames before closing the writer."
+                )
+            self._finish_files()
+            self._check_destination()
+            self._move_into_place()
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Throw away what was written; the final folder stays as it was."""
+        for file in (self._observations, self._actions, self._dt_s):
+            file.abandon()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _check_destination(self) -> None:
+        if not self.folder.exists():
+            return
+        if not self._overwrite:
+            raise ValueError(
+                f"`folder` must not exist yet, got '{self.folder}'."
+                " Choose another name, or pass overwrite=True to replace it."
+            )
+        if not (self.folder / META_FILE).is_file():
+            raise ValueError(
+                f"`folder` must be a store of demonstrations to be overwritten, got"
+                f" '{self.folder}', which has no {META_FILE}. Choose another name."
+            )
+
+    def _finish_files(self) -> None:
+        for file in (self._observations, self._actions, self._dt_s):
+            file.finish()
+        starts = [start for start in self._episode_starts if start < self.num_frames]
+        np.save(
+            self._partial / "episode_starts.npy", np.asarray(starts, np.int64), allow_pickle=False
+        )
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "num_frames": self.num_frames,
+            "num_episodes": len(starts),
+            "observation_shape": list(self.observation_shape),
+            "observation_dtype": self.observation_dtype.name,
+            "action_size": self.action_size,
+            "source": json.loads(self._source_json),
+        }
+        text = json.dumps(meta, indent=2) + "\n"
+        (self._partial / META_FILE).write_text(text, encoding="utf-8")
+
+    def _move_into_place(self) -> None:
+        if not self.folder.exists():
+            os.rename(self._partial, self.folder)
+            return
+        # A folder cannot be renamed onto a full one: the old store steps aside first, and comes
+        # back should the second rename fail.
+        old = _sibling(self.folder, "old")
+        os.rename(self.folder, old)
+        try:
+            os.rename(self._partial, self.folder)
+        except BaseException:
+            os.rename(old, self.folder)
+            raise
+        shutil.rmtree(old)
+
+
+class _NpyFile:
+    """A `.npy` file that grows row by row.
+
+    NumPy pads a header so that it keeps its length whatever the number of rows, so the header of
+    zero rows holds the place of the last one.
+    """
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._row_shape, self._dtype = row_shape, np.dtype(dtype)
+        self._num_rows = 0
+        self._file: BinaryIO = path.open("wb")
+        self._write_header()
+
+    def append(self, rows: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(rows).data)
+        self._num_rows += len(rows)
+
+    def finish(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def abandon(self) -> None:
+        # Closing flushes, which fails again when a full disk is why the file is given up.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write_header(self) -> None:
+        header = {
+            "descr": npy_format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self._num_rows, *self._row_shape),
+        }
+        npy_format.write_array_header_1_0(self._file, header)
+
+
+def _sibling(folder: Path, role: str) -> Path:
+    """Return a hidden path beside `folder`: on the same disk, so a rename is atomic."""
+    return folder.with_name(f".{folder.name}.{role}-{uuid.uuid4().hex[:8]}")

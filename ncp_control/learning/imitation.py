@@ -1,0 +1,254 @@
+"""Imitation: learn to do what an expert did, by backpropagation through time over windows.
+
+The loss is the squared error weighted by exp(α |y|), so that the rare sharp turns count as much as
+the long straights; with DAgger the learner itself chooses, at some epochs, where the expert is
+asked next.
+
+Sources: weighting and truncated windows: Lechner et al. 2020, methods; DAgger: Ross, Gordon &
+Bagnell 2011 (arXiv 1011.0686).
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
+from ncp_control.learning.run import Run
+from ncp_control.policy import Policy
+
+Validate = Callable[[Policy], dict[str, float]]
+"""Measures a policy; the entry `score` decides which checkpoint is best (lower is better)."""
+Augment = Callable[[Batch, torch.Generator], Batch]
+"""Changes a batch before it is learned, e.g. its light."""
+Aggregate = Callable[[Policy, int], Demonstrations]
+"""DAgger: lets the policy act, asks the expert, and returns what the expert would have done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImitationConfig:
+    """Settings of an imitation run."""
+
+    epochs: int = 12
+    """Passes over the demonstrations."""
+    window: int = 32
+    """Frames of backpropagation through time."""
+    batch_size: int = 16
+    """Windows in a batch."""
+    head_learning_rate: float = 1e-3
+    """Adam's learning rate for everything but the circuit."""
+    circuit_learning_rate: float = 1e-2
+    """Adam's learning rate for the circuit, whose few parameters bear larger steps."""
+    turn_weight: float = 2.0
+    """α: frames count exp(α |action|) times."""
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient."""
+    dagger_epochs: tuple[int, ...] = ()
+    """Epochs before which the learner drives and the expert is asked."""
+    precision: str = "float32"
+    """Arithmetic of the head: float32, or bfloat16 where the processor multiplies it natively."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    seed: int = 0
+    """Seed of initial weights, windows and augmentation."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "window",
+            "batch_size",
+            "head_learning_rate",
+            "circuit_learning_rate",
+            "gradient_clip",
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the setting."
+                )
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"`precision` must be float32 or bfloat16, got {self.precision!r}."
+                " Choose one of them."
+            )
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that `device` means on this machine."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+def imitate(
+    policy: Policy,
+    demonstrations: Sequence[Demonstrations],
+    config: ImitationConfig,
+    run: Run,
+    *,
+    validate: Validate,
+    augment: Augment | None = None,
+    aggregate: Aggregate | None = None,
+) -> Policy:
+    """Train a policy on demonstrations and return the best of its checkpoints.
+
+    Args:
+        policy: The policy to train, in place.
+        demonstrations: Stores used as if they were one.
+        config: Settings.
+        run: Where metrics and checkpoints go.
+        validate: Measures the policy after each epoch; its `score` chooses the best.
+        augment: Changes each batch before it is learned.
+        aggregate: Called before each of `config.dagger_epochs` for further demonstrations.
+
+    Returns:
+        The policy with the best score, loaded from its checkpoint, on the CPU.
+    """
+    stores = list(demonstrations)
+    device = config.torch_device
+    policy.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(policy, config)
+    generator = torch.Generator().manual_seed(config.seed)
+    best_score = math.inf
+    with _checkpoint_on_interrupt(policy, run):
+        for epoch in range(config.epochs):
+            if aggregate is not None and epoch in config.dagger_epochs:
+                stores.append(aggregate(policy.eval(), epoch))
+            _set_learning_rates(optimizer, config, epoch)
+            batches = windows(stores, config.window, config.batch_size, config.seed, epoch)
+            bar = tqdm(batches, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch")
+            loss = _train_epoch(policy.train(), optimizer, bar, config, augment, generator)
+            measured = validate(policy.eval())
+            bar.write(
+                f"  loss {loss:.5f}  " + "  ".join(f"{k} {v:.5g}" for k, v in measured.items())
+            )
+            run.log(epoch + 1, loss=loss, **measured)
+            run.save_checkpoint(policy, "last")
+            if measured["score"] < best_score:
+                best_score = measured["score"]
+                run.save_checkpoint(policy, "best")
+    if not math.isfinite(best_score):
+        raise ValueError(
+            f"`score` must become finite in some epoch, got {best_score!r} throughout."
+            " Lower the learning rates."
+        )
+    return Policy.load(run.checkpoints / "best")
+
+
+def weighted_squared_error(
+    predicted: Float[Tensor, "batch time action"],
+    wanted: Float[Tensor, "batch time action"],
+    mask: Bool[Tensor, "batch time"],
+    turn_weight: float,
+) -> Tensor:
+    """Return Σ m exp(α |y|) (ŷ − y)² / Σ m exp(α |y|) over the frames that count."""
+    weight = torch.exp(turn_weight * wanted.abs()) * mask[..., None]
+    return (weight * (predicted - wanted) ** 2).sum() / weight.sum().clamp_min(1e-12)
+
+
+def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:
+    """Return the policy's actions for a batch: head in the given precision, circuit in its own."""
+    device = next(policy.parameters()).device
+    enabled = precision == "bfloat16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
+        features = policy.features(batch.observations.to(device))
+    actions, _ = policy.circuit(features, dt_s=batch.dt_s.to(device))
+    return actions
+
+
+@torch.inference_mode()
+def predict_episode(
+    policy: Policy, demonstrations: Demonstrations, episode: int, *, chunk: int = 256
+) -> np.ndarray:
+    """Return the policy's actions along one episode, shape (frames, action), in open loop.
+
+    Args:
+        policy: The policy; it remembers the episode from its first frame on.
+        demonstrations: The store.
+        episode: Number of the episode.
+        chunk: Frames seen at once, which bounds the memory.
+    """
+    device, state, actions = next(policy.parameters()).device, None, []
+    frames = demonstrations.episode(episode)
+    for first in range(frames.start, frames.stop, chunk):
+        part = slice(first, min(first + chunk, frames.stop))
+        observations = torch.from_numpy(np.array(demonstrations.observations[part]))[None]
+        dt_s = torch.from_numpy(np.array(demonstrations.dt_s[part]))[None]
+        action, state = policy(observations.to(device), state, dt_s=dt_s.to(device))
+        actions.append(action[0].cpu().numpy())
+    return np.concatenate(actions)
+
+
+def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
+    """Return the mean squared error over all frames, each episode in open loop."""
+    errors = [
+        (predict_episode(policy, demonstrations, i) - demonstrations.actions[frames]) ** 2
+        for i, frames in enumerate(map(demonstrations.episode, range(demonstrations.num_episodes)))
+    ]
+    return float(np.concatenate(errors).mean(dtype=np.float64))
+
+
+def _train_epoch(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    batches: tqdm,
+    config: ImitationConfig,
+    augment: Augment | None,
+    generator: torch.Generator,
+) -> float:
+    """Take one optimizer step a batch and return the mean loss."""
+    total, count = 0.0, 0
+    for batch in batches:
+        if augment is not None:
+            batch = augment(batch, generator)
+        predicted = predict(policy, batch, config.precision)
+        device = predicted.device
+        loss = weighted_squared_error(
+            predicted, batch.actions.to(device), batch.mask.to(device), config.turn_weight
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(policy.parameters(), config.gradient_clip)
+        optimizer.step()
+        total, count = total + loss.item(), count + 1
+        batches.set_postfix(loss=f"{total / count:.5f}")
+    return total / max(count, 1)
+
+
+def _optimizer(policy: Policy, config: ImitationConfig) -> torch.optim.Optimizer:
+    """Return Adam with a learning rate of its own for the circuit."""
+    circuit = list(policy.circuit.parameters())
+    in_circuit = {id(parameter) for parameter in circuit}
+    rest = [p for p in policy.parameters() if id(p) not in in_circuit]
+    return torch.optim.Adam(
+        [
+            {"params": rest, "initial_lr": config.head_learning_rate},
+            {"params": circuit, "initial_lr": config.circuit_learning_rate},
+        ]
+    )
+
+
+def _set_learning_rates(
+    optimizer: torch.optim.Optimizer, config: ImitationConfig, epoch: int
+) -> None:
+    """Lower the learning rates along half a cosine to a twentieth."""
+    progress = epoch / max(config.epochs - 1, 1)
+    factor = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * progress))
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+@contextlib.contextmanager
+def _checkpoint_on_interrupt(policy: Policy, run: Run) -> Iterator[None]:
+    """Save the policy as `last` when the user stops the run, then let the stop go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.save_checkpoint(policy, "last")
+        raise

@@ -1,0 +1,173 @@
+"""The one interface between a brain and everything that trains, drives, audits or ships it.
+
+A saved policy is a folder of two files, and nothing in it is executed on load:
+
+    config.json           format version, policy name, settings
+    weights.safetensors   every parameter and buffer
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ncp_control import files
+from ncp_control.circuit import Circuit
+
+FORMAT_VERSION = 1
+
+
+class Policy(nn.Module):
+    """Observations and elapsed time in, actions out, with a memory in between.
+
+    A subclass builds its features in `perceive`, hands its circuit to this class, and describes
+    itself with `to_config` and `from_config`. Subclasses are found by name on load.
+
+    Args:
+        circuit: The recurrent part; its outputs are the actions.
+    """
+
+    _subclasses: ClassVar[dict[str, type["Policy"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Policy._subclasses[cls.__name__] = cls
+
+    def __init__(self, circuit: Circuit) -> None:
+        super().__init__()
+        self.circuit = circuit
+        self._state: Tensor | None = None
+
+    def perceive(self, observation: Tensor) -> Tensor:
+        """Turn observations (frames, …) into features (frames, input)."""
+        raise NotImplementedError
+
+    def to_config(self) -> dict[str, Any]:
+        """Return JSON values from which `from_config` builds an equal, untrained policy."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Policy":
+        """Build the policy that `to_config` described."""
+        raise NotImplementedError
+
+    def features(self, observation: Tensor) -> Tensor:
+        """Apply `perceive` to observations (batch, time, …): features (batch, time, input)."""
+        return self.perceive(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
+
+    def forward(
+        self,
+        observation: Tensor,
+        state: Tensor | None = None,
+        *,
+        dt_s: float | Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Act on a batch of sequences.
+
+        Args:
+            observation: Observations, shape (batch, time, …).
+            state: State before the first frame, shape (batch, state).
+            dt_s: Time elapsed before each frame [s]; see `Circuit.forward`.
+            reset: Frames before which the state is cleared, shape (batch, time), bool.
+
+        Returns:
+            Actions of shape (batch, time, action), not clipped, and the state after the last frame.
+        """
+        return self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+        """Act on one observation and remember it.
+
+        Args:
+            observation: One observation, without batch and time axes.
+            dt_s: Time since the previous call [s]; the circuit's frame interval if None.
+
+        Returns:
+            The action in [-1, 1], shape (action,).
+        """
+        frame = torch.as_tensor(np.ascontiguousarray(observation))[None, None]
+        frame = frame.to(next(self.parameters()).device)
+        action, self._state = self(frame, self._state, dt_s=dt_s)
+        return action[0, 0].clamp(-1.0, 1.0).cpu().numpy()
+
+    def reset(self) -> None:
+        """Forget everything `act` has seen: call it when an episode begins."""
+        self._state = None
+
+    def save(self, folder: Path | str) -> None:
+        """Write the policy to a folder, whole or not at all."""
+        config = {
+            "format_version": FORMAT_VERSION,
+            "policy": type(self).__name__,
+            "settings": self.to_config(),
+        }
+        tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
+        with files.new_folder(folder) as new:
+            (new / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            (new / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
+
+    @staticmethod
+    def load(folder: Path | str) -> "Policy":
+        """Read a policy written by `save`, ready to act.
+
+        Raises:
+            FileNotFoundError: If the folder or one of its files is missing.
+            ValueError: If a file is damaged or does not fit the policy it names.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        name = config["policy"]
+        if name not in Policy._subclasses:
+            raise ValueError(
+                f"`policy` in {folder / 'config.json'} must be one of"
+                f" {sorted(Policy._subclasses)}, got {name!r}. Import the module that defines it."
+            )
+        policy = Policy._subclasses[name].from_config(config["settings"])
+        _load_weights(policy, folder / "weights.safetensors")
+        return policy.eval()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`folder` must hold config.json, got {str(folder)!r}. Name the folder that"
+            " Policy.save wrote, e.g. runs/<run>/policy."
+        )
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON: {error}. Save the policy again.") from error
+    version = config.get("format_version") if isinstance(config, dict) else None
+    if version != FORMAT_VERSION or not {"policy", "settings"} <= config.keys():
+        raise ValueError(
+            f"{path} must be a policy of format version {FORMAT_VERSION}, got version {version!r}."
+            " Save it with this version of ncp-control."
+        )
+    return config
+
+
+def _load_weights(policy: Policy, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the policy has no weights. Copy both files.")
+    try:
+        tensors = safetensors.torch.load(path.read_bytes())
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file: {error}. Copy or save it again."
+        ) from error
+    try:
+        policy.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} does not fit the policy in config.json: {reason} Copy both files together."
+        ) from error

@@ -1,0 +1,1 @@
+"""Brains: perception and circuit, their baselines, experts, and shipped weights."""

@@ -1,0 +1,80 @@
+"""The driving brain: a conv head sees, a circuit of a few neurons steers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ncp_control.cells import LTC, Cell, cell_from_config, cell_to_config
+from ncp_control.circuit import Circuit
+from ncp_control.policy import Policy
+from ncp_control.wiring import NCP19
+from policies.baselines import feedforward_cell, lstm_cell
+from policies.perception import HEADS, NUM_FEATURES
+
+
+class DrivingPolicy(Policy):
+    """Camera frames (78, 200, 3) uint8 in, steering in [-1, 1] out (left positive).
+
+    Args:
+        cell: The recurrent part; its input is the head's 32 features.
+        head: A name in `policies.perception.HEADS`.
+
+    Raises:
+        ValueError: If the head is unknown or the cell does not take 32 features.
+    """
+
+    def __init__(self, cell: Cell, *, head: str = "paper") -> None:
+        super().__init__(Circuit(cell))
+        if head not in HEADS:
+            raise ValueError(
+                f"`head` must be one of {sorted(HEADS)}, got {head!r}. Choose a listed name."
+            )
+        if cell.input_size != NUM_FEATURES:
+            raise ValueError(
+                f"`cell` must take {NUM_FEATURES} inputs, got {cell.input_size}."
+                " Build its wiring with that many sensory neurons."
+            )
+        self.head_name = head
+        self.head = HEADS[head]()
+
+    def perceive(self, observation: Tensor) -> Tensor:
+        """Turn frames into the head's features, in the circuit's dtype."""
+        return self.head(observation).to(next(self.circuit.parameters()).dtype)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the head's name and the cell's settings."""
+        return {"head": self.head_name, "cell": cell_to_config(self.circuit.cell)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "DrivingPolicy":
+        """Build the policy that `to_config` described."""
+        return cls(cell_from_config(config["cell"]), head=config["head"])
+
+
+MODELS: dict[str, Callable[[float], Cell]] = {
+    "ncp": lambda frame_s: LTC(NCP19, frame_s=frame_s),
+    "lstm": lstm_cell,
+    "cnn": feedforward_cell,
+}
+"""Circuits by the name that jobs use: the 19-neuron circuit and what it is measured against."""
+
+
+def make_driving_policy(
+    model: str, *, head: str = "paper", frame_s: float = 1 / 30
+) -> DrivingPolicy:
+    """Build an untrained driving policy.
+
+    Args:
+        model: A name in `MODELS`.
+        head: A name in `policies.perception.HEADS`.
+        frame_s: Nominal frame interval [s].
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    if model not in MODELS:
+        raise ValueError(
+            f"`model` must be one of {sorted(MODELS)}, got {model!r}. Choose a listed name."
+        )
+    return DrivingPolicy(MODELS[model](frame_s), head=head)

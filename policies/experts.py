@@ -1,0 +1,51 @@
+"""Experts that know the world's state and teach policies that only see.
+
+Pure pursuit steers along the circle through the rear axle and a point on the path ahead:
+
+    curvature = 2 y / (x² + y²),   steer = arctan(wheelbase · curvature)
+
+with (x, y) the point in the car's frame, y to the left. Source: Coulter 1992, "Implementation of
+the pure pursuit path tracking algorithm", CMU-RI-TR-92-01.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurePursuit:
+    """Steer towards a point on the centre line ahead.
+
+    Raises:
+        ValueError: If a length or angle is not positive.
+    """
+
+    wheelbase_m: float
+    """Distance between the axles [m]."""
+    max_steer_rad: float
+    """Steering angle of action 1 [rad]."""
+    lookahead_m: float = 6.0
+    """Distance to the point aimed at [m]."""
+
+    def __post_init__(self) -> None:
+        for name in ("wheelbase_m", "max_steer_rad", "lookahead_m"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the value."
+                )
+
+    def __call__(self, preview_m: np.ndarray) -> np.ndarray:
+        """Return the steering action for the path ahead.
+
+        Args:
+            preview_m: Points of the path in the car's frame, origin at the rear axle, x forward and
+                y left [m], shape (points, 2), near to far.
+
+        Returns:
+            Steering in [-1, 1], left positive, shape (1,).
+        """
+        distance_m = np.hypot(preview_m[:, 0], preview_m[:, 1])
+        x, y = preview_m[int(np.argmin(np.abs(distance_m - self.lookahead_m)))]
+        steer_rad = np.arctan(self.wheelbase_m * 2.0 * y / (x**2 + y**2))
+        return np.clip([steer_rad / self.max_steer_rad], -1.0, 1.0).astype(np.float32)

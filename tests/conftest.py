@@ -1,0 +1,27 @@
+"""What several rooms' tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Shapes in the annotations are executed here and nowhere else.
+install_import_hook("ncp_control.cells", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Folder of real recordings: `NCP_CONTROL_DATA`, or `shared/data` beside the clone."""
+    beside_clone = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NCP_CONTROL_DATA", beside_clone))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder}: set NCP_CONTROL_DATA to their folder")
+    return folder

@@ -1,0 +1,325 @@
+"""Demonstration stores and the windows drawn from them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control.learning.demonstrations import (
+    Demonstrations,
+    DemonstrationWriter,
+    windows,
+)
+
+SHAPE = (4, 5, 3)
+
+
+def make_frames(frames, seed=0, first=0):
+    """Observations that carry their own number, so that a frame can be traced through a window."""
+    generator = np.random.default_rng(seed)
+    observations = generator.integers(0, 256, (frames, *SHAPE), dtype=np.uint8)
+    numbers = np.arange(first, first + frames)
+    actions = np.stack([numbers, -numbers], axis=1).astype(np.float32)
+    dt_s = generator.uniform(0.02, 0.08, frames).astype(np.float32)
+    return observations, actions, dt_s
+
+
+def write_store(folder, lengths, **settings):
+    first = 0
+    with DemonstrationWriter(folder, SHAPE, np.uint8, 2, **settings) as writer:
+        for length in lengths:
+            writer.append_episode(*make_frames(length, seed=first, first=first))
+            first += length
+    return Demonstrations.open(folder)
+
+
+def test_round_trip(tmp_path):
+    parts = [make_frames(n, seed=n) for n in (3, 1, 7)]
+    with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2, source={"track": 7}) as writer:
+        writer.append_episode(*parts[0])
+        writer.start_episode()
+        for step in zip(*parts[1], strict=True):
+            writer.append(*step)
+        writer.start_episode()  # asked twice: still one episode
+        writer.append_episode(*parts[2])
+    store = Demonstrations.open(tmp_path / "s")
+    for i, name in enumerate(("observations", "actions", "dt_s")):
+        np.testing.assert_array_equal(getattr(store, name), np.concatenate([p[i] for p in parts]))
+    assert isinstance(store.observations, np.memmap)
+    assert store.episode_starts.tolist() == [0, 3, 4]
+    assert [store.episode(i) for i in (0, 1, -1)] == [slice(0, 3), slice(3, 4), slice(4, 11)]
+    assert (len(store), store.num_episodes, store.action_size) == (11, 3, 2)
+    assert store.meta["source"] == {"track": 7}
+    assert store.meta["format_version"] == 1
+
+
+def test_plain_numpy_reads_every_file(tmp_path):
+    store = write_store(tmp_path / "s", [5, 6])
+    read = np.load(tmp_path / "s" / "observations.npy", allow_pickle=False)
+    np.testing.assert_array_equal(read, store.observations)
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_appending_far_beyond_the_file_buffer(tmp_path):
+    shape, chunk, chunks = (64, 64, 3), 50, 40  # 24 MB, in pieces
+    row = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
+    with DemonstrationWriter(tmp_path / "s", shape) as writer:
+        for k in range(chunks):
+            numbers = np.arange(k * chunk, (k + 1) * chunk)
+            seen = ((row[None] + numbers[:, None, None, None]) % 256).astype(np.uint8)
+            writer.extend(seen, numbers[:, None], np.full(chunk, 0.05))
+    store = Demonstrations.open(tmp_path / "s")
+    assert len(store) == chunk * chunks
+    assert store.num_episodes == 1
+    np.testing.assert_array_equal(store.actions[:, 0], np.arange(chunk * chunks))
+    for frame in (0, 49, 50, 1234, 1999):
+        np.testing.assert_array_equal(store.observations[frame], (row + frame) % 256)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
+        writer.append_episode(*make_frames(9))
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_under_the_final_name_before_close(tmp_path):
+    writer = DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2)
+    writer.append_episode(*make_frames(9))
+    assert not (tmp_path / "s").exists()
+    writer.close()
+    assert len(Demonstrations.open(tmp_path / "s")) == 9
+
+
+def test_an_empty_store_is_refused_and_removed(tmp_path):
+    with (
+        pytest.raises(ValueError, match="must hold at least one frame, got 0"),
+        DemonstrationWriter(tmp_path / "s", SHAPE) as writer,
+    ):
+        writer.start_episode()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwrite(tmp_path):
+    write_store(tmp_path / "s", [4])
+    with pytest.raises(ValueError, match=r"`folder` must not exist yet, got .*overwrite=True"):
+        DemonstrationWriter(tmp_path / "s", SHAPE)
+    with (
+        pytest.raises(RuntimeError),
+        DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2, overwrite=True) as writer,
+    ):
+        writer.append_episode(*make_frames(9))
+        raise RuntimeError
+    assert len(Demonstrations.open(tmp_path / "s")) == 4
+    assert len(write_store(tmp_path / "s", [6, 1], overwrite=True)) == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_overwrite_spares_a_folder_that_is_no_store(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match="must be a store of demonstrations to be overwritten"):
+        DemonstrationWriter(tmp_path / "home", SHAPE, overwrite=True)
+    assert (tmp_path / "home" / "letter.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"actions": [[0.0, np.nan]]}, ValueError, r"`actions` must be finite, got \[0.0, nan\]"),
+        ({"actions": [[0.0]]}, ValueError, r"`actions` must have shape \(1, 2\), got \(1, 1\)"),
+        ({"dt_s": [-0.1]}, ValueError, "`dt_s` must be finite and not negative, got -0.1"),
+        ({"dt_s": [np.nan]}, ValueError, "`dt_s` must be finite and not negative, got nan"),
+        ({"dt_s": [0.1, 0.1]}, ValueError, r"`dt_s` must have shape \(1,\), got \(2,\)"),
+        ({"observations": np.zeros((1, 4, 5), np.uint8)}, ValueError, "`observations` must have"),
+        ({"observations": np.zeros((1, *SHAPE))}, TypeError, "must be uint8, .* got 'float64'"),
+    ],
+)
+def test_bad_frames_are_refused_and_not_written(tmp_path, change, error, match):
+    good = {
+        "observations": np.zeros((1, *SHAPE), np.uint8),
+        "actions": [[0.0, 0.0]],
+        "dt_s": [0.05],
+    }
+    with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
+        writer.extend(**good)
+        with pytest.raises(error, match=match):
+            writer.extend(**{**good, **change})
+        writer.extend(**good)
+    assert len(Demonstrations.open(tmp_path / "s")) == 2
+
+
+def test_bad_writer_settings(tmp_path):
+    with pytest.raises(ValueError, match="`observation_dtype` must be uint8 or float32"):
+        DemonstrationWriter(tmp_path / "s", SHAPE, np.int16)
+    with pytest.raises(ValueError, match="`action_size` must be at least 1, got 0"):
+        DemonstrationWriter(tmp_path / "s", SHAPE, action_size=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_stores_and_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be a finished store of demonstrations"):
+        Demonstrations.open(tmp_path / "nowhere")
+    write_store(tmp_path / "s", [4])
+    (tmp_path / "s" / "actions.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"`actions.npy` must lie in a store"):
+        Demonstrations.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "dt_s", "episode_starts"])
+@pytest.mark.parametrize("kept", [0, 40, -1])
+def test_truncated_files_are_refused(tmp_path, name, kept):
+    write_store(tmp_path / "s", [6, 5])
+    path = tmp_path / "s" / f"{name}.npy"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=rf"`{name}.npy` must be a complete .npy file, got \d+"):
+        Demonstrations.open(tmp_path / "s")
+
+
+def test_a_pickle_is_not_executed(tmp_path):
+    write_store(tmp_path / "s", [6])
+    np.save(tmp_path / "s" / "actions.npy", np.array([{}] * 6), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"`actions.npy` must be a complete .npy file"):
+        Demonstrations.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "match"),
+    [
+        ("actions", np.zeros((5, 2), np.float32), "`actions` must have 2 dimension"),
+        ("actions", np.full((6, 2), np.inf, np.float32), "`actions` must be finite"),
+        ("dt_s", np.zeros((6, 1), np.float32), "`dt_s` must have 1 dimension"),
+        ("episode_starts", np.array([0, 6]), "`episode_starts` must increase from 0"),
+        ("episode_starts", np.array([1, 3]), "`episode_starts` must increase from 0"),
+        ("observations", np.zeros((7, *SHAPE), np.uint8), "`observations` must have the shape"),
+    ],
+)
+def test_files_that_disagree_are_refused(tmp_path, name, array, match):
+    write_store(tmp_path / "s", [6])
+    np.save(tmp_path / "s" / f"{name}.npy", array, allow_pickle=False)
+    with pytest.raises(ValueError, match=match):
+        Demonstrations.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "`meta.json` must describe a store"),
+        ("[]", "`meta.json` must describe a store"),
+        (json.dumps({"format_version": 1}), "`meta.json` must describe a store"),
+        (
+            json.dumps({"format_version": 9, "num_frames": 1, "observation_shape": []}),
+            "`format_version` must be 1, got 9",
+        ),
+    ],
+)
+def test_bad_meta_is_refused(tmp_path, text, match):
+    write_store(tmp_path / "s", [6])
+    (tmp_path / "s" / "meta.json").write_text(text)
+    with pytest.raises(ValueError, match=match):
+        Demonstrations.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "early", "late"),
+    [(0.25, [0], [0, 5, 9]), (0.5, [0], [0, 4]), (0.6, [0, 10], [0, 2]), (0.7, [0, 10], [0])],
+)
+def test_split_is_contiguous_and_honours_episodes(tmp_path, fraction, early, late):
+    store = write_store(tmp_path / "s", [10, 4, 6])
+    first, last = store.split(fraction)
+    cut = round(fraction * 20)
+    assert first.actions[:, 0].tolist() == list(range(cut))
+    assert last.actions[:, 0].tolist() == list(range(cut, 20))
+    assert first.episode_starts.tolist() == early
+    assert last.episode_starts.tolist() == late
+    assert np.shares_memory(first.observations, store.observations)
+    for batch in windows([first], 4, 3, seed=0):
+        assert batch.actions[..., 0].max() < cut
+    for batch in windows(last, 4, 3, seed=0):
+        assert batch.actions[..., 0].min() >= cut
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 1.5, float("nan"), 0.01])
+def test_split_needs_frames_on_both_sides(tmp_path, fraction):
+    with pytest.raises(ValueError, match=f"`fraction` must leave a frame .* got {fraction}"):
+        write_store(tmp_path / "s", [10]).split(fraction)
+
+
+def test_an_unknown_episode_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`index` must be below the number of episodes, 1, got 1"):
+        write_store(tmp_path / "s", [10]).episode(1)
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 16])
+@pytest.mark.parametrize("epoch", range(5))
+def test_windows_count_every_frame_once_and_stay_in_their_episode(tmp_path, length, epoch):
+    lengths = [16, 1, 37, 8, 7, 100]
+    store = write_store(tmp_path / "s", lengths)
+    episode_of = np.repeat(np.arange(len(lengths)), lengths)
+    counted, num_windows = [], 0
+    for batch in windows(store, length, 4, seed=3, epoch=epoch):
+        numbers = batch.actions[..., 0].long()
+        num_windows += len(numbers)
+        counted += numbers[batch.mask].tolist()
+        for row, mask, dt_s in zip(numbers, batch.mask, batch.dt_s, strict=True):
+            assert len(np.unique(episode_of[row.numpy()])) == 1
+            real = len(row.unique())
+            assert (row[:real].diff() == 1).all()
+            assert not mask[real:].any()
+            assert (dt_s[real:] == 0).all()
+    assert sorted(counted) == list(range(len(store)))
+    assert num_windows <= sum(-(-n // length) + 1 for n in lengths)
+
+
+def test_a_batch_carries_its_frames(tmp_path):
+    store = write_store(tmp_path / "s", [16, 3, 37])
+    epoch = windows(store, 8, 4, seed=0)
+    batches = list(epoch)
+    assert len(epoch) == len(batches)
+    assert epoch.num_frames == 56
+    for batch in batches:
+        numbers = batch.actions[..., 0].long().numpy()
+        assert batch.observations.shape == (*numbers.shape, *SHAPE)
+        assert batch.observations.dtype == torch.uint8
+        assert (batch.actions.dtype, batch.dt_s.dtype) == (torch.float32, torch.float32)
+        np.testing.assert_array_equal(batch.observations.numpy(), store.observations[numbers])
+        mask = batch.mask.numpy()
+        np.testing.assert_array_equal(batch.dt_s.numpy()[mask], store.dt_s[numbers][mask])
+
+
+def test_windows_are_deterministic_and_differ_between_epochs(tmp_path):
+    store = write_store(tmp_path / "s", [64, 64])
+
+    def order(seed, epoch):
+        return torch.cat([b.actions[:, 0, 0] for b in windows(store, 8, 4, seed, epoch)]).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+    # Not only the order: the cuts move as well.
+    assert {n % 8 for n in order(0, 0)} != {n % 8 for n in order(0, 1)}
+
+
+def test_several_stores_are_used_as_one(tmp_path):
+    stores = [write_store(tmp_path / name, [n]) for name, n in (("a", 20), ("b", 33))]
+    batches = list(windows(stores, 8, 5, seed=0))
+    counted = sorted(n for b in batches for n in b.actions[..., 0][b.mask].tolist())
+    assert counted == sorted([*range(20), *range(33)])
+
+
+def test_bad_window_settings(tmp_path):
+    store = write_store(tmp_path / "s", [5])
+    with pytest.raises(ValueError, match="`length` must be at least 1, got 0"):
+        windows(store, 0, 4, seed=0)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1, got -2"):
+        windows(store, 4, -2, seed=0)
+    with pytest.raises(ValueError, match="`epoch` must be at least 0, got -1"):
+        windows(store, 4, 2, seed=0, epoch=-1)
+    with pytest.raises(ValueError, match="`demonstrations` must hold at least one store"):
+        windows([], 4, 2, seed=0)
+    with DemonstrationWriter(tmp_path / "t", (2,)) as writer:
+        writer.append(np.array([1, 2], np.uint8), [0.0], 0.1)
+    with pytest.raises(ValueError, match="`demonstrations` must agree in observation shape"):
+        windows([store, Demonstrations.open(tmp_path / "t")], 4, 2, seed=0)

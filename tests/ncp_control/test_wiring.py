@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ncp_control import NCP19, Synapse, Wiring, auto_ncp, fully_connected, ncp, random_wiring
+
+FANS = {"sensory_fanout": 6, "inter_fanout": 4, "recurrent_command": 6, "motor_fanin": 6}
+
+
+def test_ncp19_has_the_papers_synapses():
+    assert NCP19.count_by_kind() == {
+        "sensory → inter": 192,
+        "inter → command": 48,
+        "command → command": 6,
+        "command → motor": 6,
+    }
+    assert NCP19.num_synapses == 252
+    assert NCP19.num_neurons == 19
+
+
+def test_ncp19_prints_its_synapses_by_kind():
+    text = str(NCP19)
+    for part in ("12 inter", "sensory → inter", "192", "252 synapses"):
+        assert part in text
+
+
+def test_same_seed_same_wiring_other_seed_another():
+    first, again, other = (ncp(32, 12, 6, 1, **FANS, seed=s) for s in (1, 1, 2))
+    assert first == again and hash(first) == hash(again)
+    assert first != other
+
+
+@given(
+    sizes=st.tuples(*[st.integers(1, 12)] * 4),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+def test_ncp_connects_everybody_and_skips_no_layer(sizes, seed, data):
+    num_sensory, num_inter, num_command, _ = sizes
+    wiring = ncp(
+        *sizes,
+        sensory_fanout=data.draw(st.integers(1, num_inter)),
+        inter_fanout=data.draw(st.integers(1, num_command)),
+        recurrent_command=data.draw(st.integers(0, num_command**2)),
+        motor_fanin=data.draw(st.integers(1, num_command)),
+        seed=seed,
+    )
+    assert set(wiring.targets) == set(range(num_sensory, wiring.num_nodes))
+    motors = set(wiring.layers["motor"])
+    assert set(wiring.sources) == set(range(wiring.num_nodes)) - motors
+    allowed = {"sensory → inter", "inter → command", "command → command", "command → motor"}
+    assert set(wiring.count_by_kind()) <= allowed
+
+
+def test_fans_are_what_was_asked_for():
+    fanouts = np.bincount(NCP19.sources[: NCP19.num_sensory_synapses], minlength=32)
+    assert (fanouts == 6).all()
+    into_motor = sum(s.target in NCP19.layers["motor"] for s in NCP19.synapses)
+    assert into_motor == 6
+
+
+def test_wiring_survives_json():
+    assert Wiring.from_dict(json.loads(json.dumps(NCP19.to_dict()))) == NCP19
+
+
+def test_order_of_synapses_does_not_matter():
+    values = NCP19.to_dict()
+    values["synapses"] = values["synapses"][::-1]
+    assert Wiring.from_dict(values) == NCP19
+
+
+def test_fully_connected_and_random_counts():
+    assert fully_connected(3, 5, 2).num_synapses == (3 + 5) * 5
+    drawn = random_wiring(32, 19, 1, num_sensory_synapses=192, num_inner_synapses=60, seed=3)
+    assert drawn.num_sensory_synapses == 192
+    assert drawn.num_synapses == 252
+
+
+def test_auto_ncp_matches_the_known_short_form():
+    # ncps.wirings.AutoNCP(28, 4, sparsity_level=0.5): 24 hidden neurons, 9 command, 15 inter.
+    wiring = auto_ncp(8, 28, 4)
+    assert (wiring.num_inter, wiring.num_command, wiring.num_motor) == (15, 9, 4)
+
+
+def test_neuron_names_follow_the_layers():
+    assert NCP19.neuron_names[0] == "inter_0"
+    assert NCP19.neuron_names[12] == "command_0"
+    assert NCP19.neuron_names[-1] == "motor_0"
+    assert NCP19.node_names[31] == "sensory_31"
+
+
+def test_wiring_is_frozen():
+    with pytest.raises(AttributeError):
+        NCP19.num_motor = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sensory_fanout": 13}, "`sensory_fanout` must be from 1 to num_inter = 12, got 13"),
+        ({"inter_fanout": 0}, "`inter_fanout` must be from 1 to num_command = 6, got 0"),
+        ({"recurrent_command": 37}, "`recurrent_command` must be from 0 to num_command² = 36"),
+        ({"motor_fanin": 7}, "`motor_fanin` must be from 1 to num_command = 6, got 7"),
+    ],
+)
+def test_impossible_fans_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message.replace("²", ".")):
+        ncp(32, 12, 6, 1, **(FANS | changes))
+
+
+def test_zero_motors_are_refused():
+    with pytest.raises(ValueError, match="`num_motor` must be an integer of at least 1, got 0"):
+        ncp(32, 12, 6, 0, **FANS)
+
+
+@pytest.mark.parametrize(
+    ("synapse", "message"),
+    [
+        (Synapse(0, 0, 1), "must run from a node"),
+        (Synapse(0, 9, 1), "must run from a node"),
+        (Synapse(0, 2, 2), "with sign -1 or \\+1"),
+    ],
+)
+def test_impossible_synapses_are_refused(synapse, message):
+    with pytest.raises(ValueError, match=message):
+        Wiring(num_sensory=2, num_inter=0, num_command=0, num_motor=1, synapses=(synapse,))
+
+
+def test_repeated_synapses_are_refused():
+    twice = (Synapse(0, 1, 1), Synapse(0, 1, -1))
+    with pytest.raises(ValueError, match="connect each pair of nodes once"):
+        Wiring(num_sensory=1, num_inter=0, num_command=0, num_motor=1, synapses=twice)
+
+
+def test_too_small_a_circuit_is_refused():
+    with pytest.raises(ValueError, match="`num_neurons` must be at least num_motor \\+ 2 = 3"):
+        auto_ncp(8, 2, 1)
+    with pytest.raises(ValueError, match="`sparsity` must be from 0 to 0.9, got 0.95"):
+        auto_ncp(8, 20, 1, sparsity=0.95)
