@@ -1,7 +1,22 @@
 """Robotics and driving control whose brain is a small, auditable, liquid circuit."""
 
-from ncp_control.cells import CELLS, LSTM, LTC, Cell, Feedforward
+from ncp_control.cells import (
+    CELLS,
+    CTGRU,
+    CTRNN,
+    GRU,
+    LSTM,
+    LTC,
+    ODERNN,
+    Cell,
+    CfC,
+    Feedforward,
+    MixedMemory,
+    NeuralODE,
+    WiredCfC,
+)
 from ncp_control.circuit import Activity, Circuit
+from ncp_control.from_ncps import from_ncps
 from ncp_control.policy import Policy
 from ncp_control.wiring import (
     NCP19,
@@ -17,17 +32,26 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CELLS",
+    "CTGRU",
+    "CTRNN",
+    "GRU",
     "LSTM",
     "LTC",
     "NCP19",
+    "ODERNN",
     "Activity",
     "Cell",
+    "CfC",
     "Circuit",
     "Feedforward",
+    "MixedMemory",
+    "NeuralODE",
     "Policy",
     "Synapse",
+    "WiredCfC",
     "Wiring",
     "auto_ncp",
+    "from_ncps",
     "fully_connected",
     "ncp",
     "random_wiring",

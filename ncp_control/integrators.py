@@ -107,14 +107,21 @@ def rk4(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Te
         conductance, drive = membrane.conductance_and_drive(v)
         return (drive - conductance * v) / membrane.capacitance_s
 
-    h = dt_s / unfolds
+    return runge_kutta(rate, potential, dt_s, unfolds)
+
+
+def runge_kutta(
+    rate: Callable[[Tensor], Tensor], state: Tensor, time: Tensor, unfolds: int
+) -> Tensor:
+    """Solve dv/dt = rate(v) over `time` by `unfolds` classical Runge-Kutta steps; order 4."""
+    h = time / unfolds
     for _ in range(unfolds):
-        k1 = rate(potential)
-        k2 = rate(potential + h / 2 * k1)
-        k3 = rate(potential + h / 2 * k2)
-        k4 = rate(potential + h * k3)
-        potential = potential + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return potential
+        k1 = rate(state)
+        k2 = rate(state + h / 2 * k1)
+        k3 = rate(state + h / 2 * k2)
+        k4 = rate(state + h * k3)
+        state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return state
 
 
 INTEGRATORS: dict[str, Integrator] = {

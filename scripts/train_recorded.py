@@ -31,13 +31,23 @@ class Recorded:
     head: str = "light"
     """Conv head: light (18,072 parameters) or paper (79,420)."""
     imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(epochs=20, turn_weight=0.0)
+        default_factory=lambda: ImitationConfig(
+            epochs=24,
+            batch_size=4,
+            head_learning_rate=7e-4,
+            circuit_learning_rate=5e-3,
+            turn_weight=0.0,
+            weight_average=0.985,
+        )
     )
     """Settings of the training; its seed is replaced by the one below."""
     train_share: float = 0.8
     """Share of the recording that trains; the rest tests."""
     validation_share: float = 0.15
     """Share of the training part, at its end, that chooses the checkpoint."""
+    smoothing_s: float = 0.35
+    """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
+    The steering that tests is never touched."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
@@ -99,6 +109,7 @@ def cut(recording: Recording, settings: Recorded, folder: Path) -> Split:
     """Cut a recording by time and write its parts as stores."""
     learn, test = recording.split(settings.train_share)
     train, validation = learn.split(1.0 - settings.validation_share)
+    train, validation = (part.smoothed(settings.smoothing_s) for part in (train, validation))
     stores = {}
     for name, part in (("train", train), ("validation", validation), ("test", test)):
         with DemonstrationWriter(

@@ -11,6 +11,9 @@ from jaxtyping import install_import_hook
 install_import_hook("ncp_control.cells", "beartype.beartype")
 
 
+torch.set_num_threads(1)  # small tensors; two test processes share two cores
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     """Every test starts from the same random state."""

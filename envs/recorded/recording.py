@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from envs.recorded.images import Framing, read_image
 from ncp_control.learning.demonstrations import DemonstrationWriter
@@ -121,6 +122,31 @@ class Recording:
         first = replace(self, episodes=tuple(episode for episode in early if len(episode)))
         rest = replace(self, episodes=tuple(episode for episode in late if len(episode)))
         return first, rest.center_only()
+
+    def smoothed(self, width_s: float) -> "Recording":
+        """Return the recording with its steering averaged over time by a Gaussian.
+
+        Drivers on a keyboard tap: their steering is zero most of the time and far too much in
+        between. What they mean is the average, and that is what can be learned.
+
+        Args:
+            width_s: Standard deviation of the Gaussian [s], >= 0; taken in frames of `frame_s`.
+
+        Raises:
+            ValueError: If `width_s` is negative or not finite.
+        """
+        if not (np.isfinite(width_s) and width_s >= 0.0):
+            raise ValueError(
+                f"`width_s` must be finite and >= 0, got {width_s!r}. Use 0 for no smoothing."
+            )
+        if width_s == 0.0:
+            return self
+        width_frames = width_s / self.frame_s
+        episodes = [
+            replace(episode, steering=gaussian_filter1d(episode.steering, width_frames))
+            for episode in self.episodes
+        ]
+        return replace(self, episodes=tuple(episodes))
 
     def write(self, writer: DemonstrationWriter) -> None:
         """Append every episode to a writer, reading, cropping and resizing the images.

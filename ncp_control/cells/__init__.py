@@ -4,12 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncp_control.cells.base import Cell
+from ncp_control.cells.cfc import CfC
+from ncp_control.cells.ctgru import CTGRU
+from ncp_control.cells.ctrnn import CTRNN, ODERNN, NeuralODE
 from ncp_control.cells.feedforward import Feedforward
-from ncp_control.cells.gated import LSTM
+from ncp_control.cells.gated import GRU, LSTM
 from ncp_control.cells.ltc import LTC, LTCParameters
+from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.wired_cfc import WiredCfC
 from ncp_control.wiring import Wiring
 
-CELLS: dict[str, type[Cell]] = {"ltc": LTC, "lstm": LSTM, "feedforward": Feedforward}
+CELLS: dict[str, type[Cell]] = {
+    "ltc": LTC,
+    "cfc": CfC,
+    "wired_cfc": WiredCfC,
+    "ctrnn": CTRNN,
+    "neural_ode": NeuralODE,
+    "ode_rnn": ODERNN,
+    "ctgru": CTGRU,
+    "lstm": LSTM,
+    "gru": GRU,
+    "feedforward": Feedforward,
+    "mixed_memory": MixedMemory,
+}
 """Cells by the name that settings and files use."""
 
 
@@ -19,6 +36,8 @@ def cell_to_config(cell: Cell) -> dict[str, Any]:
     settings = cell.settings()
     if isinstance(settings.get("wiring"), Wiring):
         settings["wiring"] = settings["wiring"].to_dict()
+    if isinstance(settings.get("cell"), Cell):
+        settings["cell"] = cell_to_config(settings["cell"])
     return {"name": name, "settings": settings}
 
 
@@ -33,6 +52,8 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
         raise ValueError(f"`cell` must be one of {sorted(CELLS)}, got {name!r}. Correct the name.")
     if "wiring" in settings:
         settings["wiring"] = Wiring.from_dict(settings["wiring"])
+    if "cell" in settings:
+        settings["cell"] = cell_from_config(settings["cell"])
     try:
         return CELLS[name](**settings)
     except TypeError as error:
@@ -44,11 +65,19 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
 
 __all__ = [
     "CELLS",
+    "CTGRU",
+    "CTRNN",
+    "GRU",
     "LSTM",
     "LTC",
+    "ODERNN",
     "Cell",
+    "CfC",
     "Feedforward",
     "LTCParameters",
+    "MixedMemory",
+    "NeuralODE",
+    "WiredCfC",
     "cell_from_config",
     "cell_to_config",
 ]

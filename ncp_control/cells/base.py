@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Projected inputs, state and elapsed time [s] of one frame to the next state."""
 

@@ -22,7 +22,7 @@ code published with it. Differs: elapsed time is one value a sample.
 """
 
 from collections.abc import Callable
-from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -30,7 +30,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.base import Step
 from ncp_control.cells.dense import DenseCell, check_size, glorot_
 
 
@@ -148,13 +147,12 @@ class CfC(DenseCell):
         # The first map stands in two pieces, so that the inputs go through theirs all at once.
         self.input_map = nn.Linear(input_size, widths[0])
         self.state_map = nn.Linear(hidden_size, widths[0], bias=False)
-        self.deeper_maps = nn.ModuleList(
-            nn.Linear(width, next_width)
-            for width, next_width in zip(widths[:-1], widths[1:], strict=True)
-        )
-        glorot_(self.input_map.weight, self.state_map.weight)
-        for layer in self.deeper_maps:
-            glorot_(*layer.weight.chunk(NUM_HEADS[mode] if layer is self.deeper_maps[-1] else 1))
+        deeper_maps = [nn.Linear(width, next_width) for width, next_width in pairwise(widths)]
+        self.deeper_maps = nn.ModuleList(deeper_maps)
+        blocks = [1] * backbone_layers + [NUM_HEADS[mode]]
+        glorot_(self.input_map.weight, self.state_map.weight, blocks=blocks[0])
+        for layer, num_blocks in zip(deeper_maps, blocks[1:], strict=True):
+            glorot_(layer.weight, blocks=num_blocks)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -169,12 +167,14 @@ class CfC(DenseCell):
         """Apply the inputs' piece of the first map."""
         return self.input_map(inputs)
 
-    def stepper(self) -> Step:
-        """Return `step` with the state's piece of the first map transposed once."""
-        return partial(self._advance, self.state_map.weight.t())
-
-    def _advance(self, weight: Tensor, projected: Tensor, state: Tensor, dt_s: Tensor) -> Tensor:
-        heads = self._heads(torch.addmm(projected, state, weight))
+    def step(
+        self,
+        projected: Float[Tensor, "batch projected"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch state"]:
+        """Take the state to where it is `dt_s` seconds later with the inputs held."""
+        heads = self._heads(torch.addmm(projected, state, self.state_map.weight.t()))
         return self.solution(heads, (dt_s / self.frame_s)[:, None])
 
     def _heads(self, values: Tensor) -> Tensor:

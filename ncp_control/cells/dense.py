@@ -63,12 +63,16 @@ def check_size(name: str, value: int) -> None:
 
 
 @torch.no_grad()
-def glorot_(*weights: Tensor) -> None:
+def glorot_(*weights: Tensor, blocks: int = 1) -> None:
     """Fill matrices that stand side by side, inputs along the columns, as if they were one.
+
+    Args:
+        weights: Matrices of equally many rows.
+        blocks: Maps stacked along the rows; each is filled as if it were alone.
 
     Source: Glorot & Bengio 2010, uniform variant: ±√(6 / (columns + rows)).
     """
-    columns, rows = sum(weight.shape[1] for weight in weights), weights[0].shape[0]
+    columns, rows = sum(weight.shape[1] for weight in weights), weights[0].shape[0] // blocks
     bound = math.sqrt(6.0 / (columns + rows))
     for weight in weights:
         weight.uniform_(-bound, bound)

@@ -27,11 +27,12 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell
 from ncp_control.integrators import INTEGRATORS, Layer
+from ncp_control.kernels.dispatch import unroll_ltc
 from ncp_control.wiring import Wiring
 
 
@@ -90,15 +91,15 @@ class LTC(Cell):
         self.register_buffer("target", torch.from_numpy(wiring.targets - wiring.num_sensory))
         self.register_buffer("sign", signs)
 
-        self.raw_capacitance = nn.Parameter(_inverse_softplus(_uniform(num_neurons, 0.4, 0.6)))
+        self.raw_capacitance = nn.Parameter(inverse_softplus(_uniform(num_neurons, 0.4, 0.6)))
         self.raw_leak_conductance = nn.Parameter(
-            _inverse_softplus(_uniform(num_neurons, 0.001, 1.0))
+            inverse_softplus(_uniform(num_neurons, 0.001, 1.0))
         )
         self.leak_potential = nn.Parameter(_uniform(num_neurons, -0.2, 0.2))
-        self.raw_weight = nn.Parameter(_inverse_softplus(_uniform(num_synapses, 0.01, 1.0)))
+        self.raw_weight = nn.Parameter(inverse_softplus(_uniform(num_synapses, 0.01, 1.0)))
         self.threshold = nn.Parameter(_uniform(num_synapses, 0.3, 0.8))
         self.slope = nn.Parameter(_uniform(num_synapses, 3.0, 8.0))
-        self.raw_reversal = nn.Parameter(_inverse_softplus(torch.ones(num_synapses)))
+        self.raw_reversal = nn.Parameter(inverse_softplus(torch.ones(num_synapses)))
         self.input_scale = nn.Parameter(torch.ones(wiring.num_sensory))
         self.input_offset = nn.Parameter(torch.zeros(wiring.num_sensory))
         self.output_scale = nn.Parameter(torch.ones(wiring.num_motor))
@@ -139,6 +140,17 @@ class LTC(Cell):
         """Advance the membrane potentials by `dt_s` seconds with the inputs held."""
         integrate = INTEGRATORS[self.integrator]
         return integrate(self.membrane(projected), state, dt_s[:, None], self.unfolds)
+
+    def unroll(
+        self,
+        inputs: Float[Tensor, "batch time input"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, "batch time"],
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> Float[Tensor, "batch time state"]:
+        """Apply the cell over time: on a fused kernel where one applies, see `Cell.unroll`."""
+        states = unroll_ltc(self, inputs, state, dt_s, reset) if type(self) is LTC else None
+        return super().unroll(inputs, state, dt_s, reset) if states is None else states
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
         """Scale and shift the potentials of the motor neurons."""
@@ -278,6 +290,6 @@ def _uniform(size: int, low: float, high: float) -> Tensor:
     return torch.empty(size).uniform_(low, high)
 
 
-def _inverse_softplus(value: Tensor) -> Tensor:
+def inverse_softplus(value: Tensor) -> Tensor:
     """Return x with softplus(x) = value, for value > 0."""
     return value + torch.log(-torch.expm1(-value))

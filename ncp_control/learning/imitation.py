@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
@@ -50,6 +51,9 @@ class ImitationConfig:
     """α: frames count exp(α |action|) times."""
     gradient_clip: float = 1.0
     """Largest norm of a step's gradient."""
+    weight_average: float = 0.0
+    """Decay per step of the running average of the weights, which is what is validated and kept;
+    0 keeps the weights as the last step left them. Steadies the training on few, noisy data."""
     dagger_epochs: tuple[int, ...] = ()
     """Epochs before which the learner drives and the expert is asked."""
     precision: str = "float32"
@@ -72,6 +76,11 @@ class ImitationConfig:
                 raise ValueError(
                     f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the setting."
                 )
+        if not 0.0 <= self.weight_average < 1.0:
+            raise ValueError(
+                f"`weight_average` must be from 0 to below 1, got {self.weight_average!r}."
+                " 0.99 averages over about a hundred steps."
+            )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(
                 f"`precision` must be float32 or bfloat16, got {self.precision!r}."
@@ -114,25 +123,29 @@ def imitate(
     device = config.torch_device
     policy.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(policy, config)
+    averaged = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))
+    kept: Policy = averaged.module
     generator = torch.Generator().manual_seed(config.seed)
     best_score = math.inf
-    with _checkpoint_on_interrupt(policy, run):
+    with _checkpoint_on_interrupt(kept, run):
         for epoch in range(config.epochs):
             if aggregate is not None and epoch in config.dagger_epochs:
-                stores.append(aggregate(policy.eval(), epoch))
+                stores.append(aggregate(kept.eval(), epoch))
             _set_learning_rates(optimizer, config, epoch)
             batches = windows(stores, config.window, config.batch_size, config.seed, epoch)
             bar = tqdm(batches, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch")
-            loss = _train_epoch(policy.train(), optimizer, bar, config, augment, generator)
-            measured = validate(policy.eval())
+            loss = _train_epoch(
+                policy.train(), averaged, optimizer, bar, config, augment, generator
+            )
+            measured = validate(kept.eval())
             bar.write(
                 f"  loss {loss:.5f}  " + "  ".join(f"{k} {v:.5g}" for k, v in measured.items())
             )
             run.log(epoch + 1, loss=loss, **measured)
-            run.save_checkpoint(policy, "last")
+            run.save_checkpoint(kept, "last")
             if measured["score"] < best_score:
                 best_score = measured["score"]
-                run.save_checkpoint(policy, "best")
+                run.save_checkpoint(kept, "best")
     if not math.isfinite(best_score):
         raise ValueError(
             f"`score` must become finite in some epoch, got {best_score!r} throughout."
@@ -196,6 +209,7 @@ def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
 
 def _train_epoch(
     policy: Policy,
+    averaged: AveragedModel,
     optimizer: torch.optim.Optimizer,
     batches: tqdm,
     config: ImitationConfig,
@@ -216,6 +230,7 @@ def _train_epoch(
         loss.backward()
         clip_grad_norm_(policy.parameters(), config.gradient_clip)
         optimizer.step()
+        averaged.update_parameters(policy)
         total, count = total + loss.item(), count + 1
         batches.set_postfix(loss=f"{total / count:.5f}")
     return total / max(count, 1)

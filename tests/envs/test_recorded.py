@@ -222,6 +222,22 @@ def test_split_is_in_time_and_tests_on_the_center_camera(tmp_path):
             recording.split(fraction)
 
 
+def test_smoothing_spreads_a_tap_over_time_and_keeps_its_sum(tmp_path):
+    steering = np.zeros(201)
+    steering[100] = -0.5  # to the left in our sign
+    recording = quiet_udacity(tmp_path / "log", range(0, 201 * 50, 50), steering).center_only()
+    smooth = recording.smoothed(0.4).episodes[0].steering
+    frames = np.arange(201) - 100
+    assert smooth.sum() == pytest.approx(0.5, rel=1e-4)
+    assert np.sqrt((smooth * frames**2).sum() / smooth.sum()) == pytest.approx(0.4 / 0.05, rel=0.02)
+    assert recording.episodes[0].steering.max() == pytest.approx(0.5), "the original stays"
+    np.testing.assert_array_equal(
+        recording.smoothed(0.0).episodes[0].steering, recording.episodes[0].steering
+    )
+    with pytest.raises(ValueError, match="`width_s` must be finite and >= 0, got -1"):
+        recording.smoothed(-1)
+
+
 def test_an_image_lost_after_loading_stops_the_writing(tmp_path):
     recording = quiet_udacity(tmp_path / "log", [0, 50, 100])
     recording.episodes[0].image_paths[1].unlink()

@@ -1,17 +1,57 @@
 """What every cell owes a sequence: batch = singles, split = whole, reset = fresh."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load, save
 
-from ncp_control import LSTM, LTC, NCP19, Circuit, Feedforward, auto_ncp
+from ncp_control import (
+    CTGRU,
+    CTRNN,
+    GRU,
+    LSTM,
+    LTC,
+    NCP19,
+    ODERNN,
+    CfC,
+    Circuit,
+    Feedforward,
+    MixedMemory,
+    NeuralODE,
+    WiredCfC,
+    auto_ncp,
+    fully_connected,
+    random_wiring,
+)
+from ncp_control import cells as cells_module
+from ncp_control.cells import cell_from_config, cell_to_config
 
+RANDOM = random_wiring(32, 12, 3, num_sensory_synapses=40, num_inner_synapses=30)
 CELLS = {
     "ltc": lambda: LTC(NCP19),
     "ltc-midpoint": lambda: LTC(NCP19, integrator="layered_midpoint", unfolds=2),
     "ltc-auto": lambda: LTC(auto_ncp(32, 24, 3)),
+    "ltc-random": lambda: LTC(RANDOM),
+    "ltc-full": lambda: LTC(fully_connected(32, 9, 2)),
+    "cfc": lambda: CfC(32, 16, 2),
+    "cfc-pure": lambda: CfC(32, 16, 2, mode="pure"),
+    "cfc-no-gate": lambda: CfC(32, 16, 2, mode="no_gate", backbone_layers=2, activation="silu"),
+    "wired-cfc": lambda: WiredCfC(NCP19),
+    "wired-cfc-pure": lambda: WiredCfC(NCP19, mode="pure"),
+    "wired-cfc-random": lambda: WiredCfC(RANDOM, mode="no_gate"),
+    "ctrnn": lambda: CTRNN(32, 16, 2),
+    "neural-ode": lambda: NeuralODE(32, 16, 2),
+    "ode-rnn": lambda: ODERNN(32, 16, 2),
+    "ctgru": lambda: CTGRU(32, 16, 2),
+    "gru": lambda: GRU(32, 16, 2),
     "lstm": lambda: LSTM(32, 16, 2),
+    "mixed-ltc": lambda: MixedMemory(LTC(NCP19)),
+    "mixed-cfc": lambda: MixedMemory(CfC(32, 16, 2)),
+    "mixed-wired-cfc": lambda: MixedMemory(WiredCfC(NCP19, mode="pure")),
     "feedforward": lambda: Feedforward(32, 16, 2),
 }
+BLIND_TO_TIME = {"gru", "lstm", "feedforward"}
 
 
 @pytest.fixture(params=CELLS, ids=list(CELLS))
@@ -79,15 +119,64 @@ def test_record_agrees_with_forward(circuit):
     assert len(activity.neuron_names) == circuit.cell.state_size
 
 
-def test_gradients_are_finite_for_extreme_times_and_inputs(circuit):
-    if getattr(circuit.cell, "integrator", "") == "rk4":
-        pytest.skip("explicit")
-    inputs = torch.randn(4, 9, 32, dtype=torch.float64) * 1e6
-    dt_s = torch.tensor([0.0, 1e-6, 1.0, 1e3], dtype=torch.float64)
-    outputs, _ = circuit(inputs, dt_s=dt_s)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_gradients_are_finite_for_extreme_times_and_inputs(circuit, dtype, size):
+    inputs = (sequence() * size).to(dtype).requires_grad_()
+    dt_s = torch.tensor([0.0, 1e-6, 1.0, 1e3], dtype=dtype)
+    outputs, _ = circuit.to(dtype)(inputs, dt_s=dt_s)
     outputs.sum().backward()
+    assert torch.isfinite(outputs).all() and torch.isfinite(inputs.grad).all()
     for parameter in circuit.parameters():
-        assert torch.isfinite(parameter.grad).all()
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+
+
+def test_a_copy_from_its_settings_and_weights_gives_equal_bits(circuit):
+    config = json.loads(json.dumps(cell_to_config(circuit.cell)))
+    copy = Circuit(cell_from_config(config)).double()
+    copy.load_state_dict(load(save(circuit.state_dict())))
+    inputs = sequence()
+    assert torch.equal(copy(inputs)[0], circuit(inputs)[0])
+
+
+def test_every_parameter_takes_part(circuit):
+    circuit(sequence(), dt_s=0.03)[0].sum().backward()
+    for name, parameter in circuit.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0.0, name
+
+
+def test_every_registered_cell_is_tested():
+    assert set(cells_module.CELLS.values()) == {type(make()) for make in CELLS.values()}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_elapsed_time_matters_to_all_but_the_blind(name):
+    circuit, inputs = Circuit(CELLS[name]()), torch.randn(2, 5, 32)
+    slow, fast = circuit(inputs, dt_s=0.1)[0], circuit(inputs, dt_s=0.01)[0]
+    assert ((slow - fast).abs().max() > 1e-3) == (name not in BLIND_TO_TIME)
+
+
+def test_time_constants_are_recorded_where_there_are_any(circuit):
+    activity = circuit.record(sequence())
+    if not circuit.cell.has_timescales:
+        assert activity.timescales_s is None
+        with pytest.raises(ValueError, match="`cell` must have time constants, got "):
+            circuit.cell.timescales(torch.zeros(1, 32).double(), circuit.cell.initial_state(1))
+        return
+    assert activity.timescales_s.shape == activity.states.shape
+    memory = ["memory" in name for name in activity.neuron_names]
+    assert torch.equal(activity.timescales_s[0, 0].isnan(), torch.tensor(memory))
+    assert (activity.timescales_s.nan_to_num(nan=1.0) > 0.0).all()
+
+
+def test_synaptic_currents_are_recorded_where_there_are_any(circuit):
+    activity = circuit.record(sequence())
+    if circuit.cell.has_synaptic_currents:
+        assert activity.synaptic_currents.shape[:2] == (4, 9)
+        return
+    assert activity.synaptic_currents is None
+    with pytest.raises(ValueError, match="`cell` must have synaptic currents, got "):
+        circuit.cell.synaptic_currents(torch.zeros(1, 32).double(), circuit.cell.initial_state(1))
 
 
 def test_empty_sequences_and_batches_pass_through(circuit):
@@ -95,20 +184,6 @@ def test_empty_sequences_and_batches_pass_through(circuit):
     assert outputs.shape == (4, 0, circuit.cell.output_size)
     torch.testing.assert_close(state, circuit.cell.initial_state(4))
     assert circuit(sequence(batch=0))[0].shape == (0, 9, circuit.cell.output_size)
-
-
-def test_lstm_equals_torch():
-    circuit = Circuit(LSTM(32, 16, 2))
-    inputs = torch.randn(4, 9, 32)
-    hidden, _ = circuit.cell.lstm(inputs)
-    torch.testing.assert_close(circuit(inputs)[0], circuit.cell.output(hidden))
-
-
-def test_elapsed_time_matters_to_a_liquid_circuit():
-    circuit = Circuit(LTC(NCP19))
-    inputs = torch.randn(2, 5, 32)
-    slow, fast = circuit(inputs, dt_s=0.1)[0], circuit(inputs, dt_s=0.01)[0]
-    assert (slow - fast).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -124,9 +124,7 @@ def test_gradient_across_an_absent_synapse_is_exactly_zero():
     end = cell(inputs, state, torch.tensor([FRAME_S]))
     connected = {(s.source, s.target) for s in NCP19.synapses}
     for target in range(19):
-        by_input, by_state = torch.autograd.grad(
-            end[0, target], (inputs, state), retain_graph=True
-        )
+        by_input, by_state = torch.autograd.grad(end[0, target], (inputs, state), retain_graph=True)
         gradient = torch.cat([by_input, by_state], dim=1)[0]
         for source in range(51):
             node = 32 + target

@@ -1,0 +1,127 @@
+"""Mixed memory: any cell with an LSTM-like memory beside it, for long dependencies.
+
+The memory takes the place of the state before each frame, so gradients reach far back through c
+while the cell itself goes on obeying elapsed time:
+
+    [i, g, f, o] = W u + b + U v
+    c ← σ(f) c + σ(i) tanh(g)
+    v ← cell(u, σ(o) tanh(c), dt_s)
+
+| symbol     | name                             | per              |
+|------------|----------------------------------|------------------|
+| u          | inputs                           | –                |
+| v, c       | state of the cell, its memory    | entry of v       |
+| i, f, o    | input, forget, output gate       | entry of v       |
+| g          | candidate                        | entry of v       |
+
+Sources: Lechner & Hasani 2020, "Learning long-term dependencies in irregularly-sampled time
+series" (arXiv 2006.04418), figure 3; Hasani et al. 2022 (CfC-mmRNN).
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells.base import Cell, Step
+from ncp_control.cells.dense import glorot_
+
+
+class MixedMemory(Cell):
+    """A cell with an LSTM-like memory as wide as its state.
+
+    The state is [v, c]: the cell's own, then the memory.
+
+    Args:
+        cell: The cell that obeys elapsed time; any but a `MixedMemory` makes sense.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(
+            cell.input_size, 2 * cell.state_size, cell.output_size, frame_s=cell.frame_s
+        )
+        self.cell = cell
+        # A cell with a faster way over time takes even single frames that way.
+        self._runs_unrolled = type(cell).unroll is not Cell.unroll
+        width = cell.state_size
+        self.input_map = nn.Linear(cell.input_size, 4 * width)
+        self.state_map = nn.Linear(width, 4 * width, bias=False)
+        glorot_(self.input_map.weight, blocks=4)
+        nn.init.orthogonal_(self.state_map.weight)
+        with torch.no_grad():
+            self.input_map.bias.uniform_(-0.1, 0.1)
+            self.input_map.bias[2 * width : 3 * width] += 1.0  # begin by remembering
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"cell": self.cell}
+
+    @property
+    def neuron_names(self) -> list[str]:
+        """The cell's names, then `memory_0`, …."""
+        return self.cell.neuron_names + [f"memory_{i}" for i in range(self.cell.state_size)]
+
+    def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
+        """Return the cell's initial state and an empty memory."""
+        state = self.cell.initial_state(batch)
+        return torch.cat([state, torch.zeros_like(state)], dim=1)
+
+    def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
+        """Return the inputs' share of the gates, then what the cell needs to know of them."""
+        cell_inputs = inputs if self._runs_unrolled else self.cell.project(inputs)
+        return torch.cat([self.input_map(inputs), cell_inputs], dim=-1)
+
+    def stepper(self) -> Step:
+        """Return `step` with the cell's own stepper inside."""
+        step = self._unroll_frame if self._runs_unrolled else self.cell.stepper()
+        return partial(self._advance, step)
+
+    def _unroll_frame(self, inputs: Tensor, state: Tensor, dt_s: Tensor) -> Tensor:
+        return self.cell.unroll(inputs[:, None], state, dt_s[:, None], None)[:, 0]
+
+    def _advance(
+        self,
+        advance_cell: Step,
+        projected: Float[Tensor, "batch projected"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch state"]:
+        """Update the memory, then let the cell go on from it for `dt_s` seconds."""
+        width = self.cell.state_size
+        own, memory = state.split(width, dim=1)
+        gate_inputs, cell_inputs = projected.tensor_split([4 * width], dim=1)
+        gates = torch.addmm(gate_inputs, own, self.state_map.weight.t())
+        enter, candidate, forget, show = gates.chunk(4, dim=1)
+        memory = torch.sigmoid(forget) * memory + torch.sigmoid(enter) * torch.tanh(candidate)
+        own = advance_cell(cell_inputs, torch.sigmoid(show) * torch.tanh(memory), dt_s)
+        return torch.cat([own, memory], dim=1)
+
+    def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
+        """Read out the cell; the memory speaks only through it."""
+        return self.cell.readout(state[..., : self.cell.state_size])
+
+    @property
+    def has_timescales(self) -> bool:
+        """As the cell."""
+        return self.cell.has_timescales
+
+    def timescales(
+        self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch state"]:
+        """Return τ [s] of the cell's own entries; NaN for the memory, which has none."""
+        own, memory = state.split(self.cell.state_size, dim=1)
+        own_s = self.cell.timescales(inputs, own)
+        return torch.cat([own_s, torch.full_like(memory, torch.nan)], dim=1)
+
+    @property
+    def has_synaptic_currents(self) -> bool:
+        """As the cell."""
+        return self.cell.has_synaptic_currents
+
+    def synaptic_currents(
+        self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch synapses"]:
+        """Return the cell's synaptic currents."""
+        return self.cell.synaptic_currents(inputs, state[:, : self.cell.state_size])

@@ -1,0 +1,155 @@
+"""The closed-form continuous-time neuron over a wiring: sparse wherever the wiring is.
+
+Each head h of neuron i (see `ncp_control.cells.cfc`) is linear in what i has a synapse from:
+
+    h_i = b_hi + Σ_j w_hij x_j,   j over the presynaptic nodes of i, and i itself
+
+A frame passes through the layers in order, so x_j is the input, the new state of a neuron in an
+earlier layer, or the old state of one in the same or a later layer. A neuron sees its own old
+state, as a membrane does, whether or not the wiring has that synapse; it sees nothing else.
+
+| symbol | name   | per              | stored as       |
+|--------|--------|------------------|-----------------|
+| w      | weight | head and synapse | (heads, edges)  |
+| b      | bias   | head and neuron  | (heads, neurons)|
+
+Only edges that exist are stored; signs of the wiring are not used, a head weight may take either.
+
+Source: Hasani et al. 2022 (see `cfc`); layer by layer: the code published with it, where time
+gates and recurrence ignore the wiring. Here they follow it.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells.base import Cell, Step
+from ncp_control.cells.cfc import NUM_HEADS, ClosedForm
+from ncp_control.wiring import Wiring
+
+
+class WiredCfC(Cell):
+    """Closed-form continuous-time neurons connected by a wiring, read out at the motor neurons.
+
+    Args:
+        wiring: Who is connected to whom; frozen.
+        mode: default, no_gate or pure; see `ncp_control.cells.cfc`.
+        frame_s: Nominal frame interval [s]; the model counts time in frames.
+
+    Raises:
+        ValueError: If the mode is unknown.
+    """
+
+    source: Tensor
+    target: Tensor
+    row: Tensor
+
+    def __init__(self, wiring: Wiring, *, mode: str = "default", frame_s: float = 1 / 30) -> None:
+        super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
+        self.wiring = wiring
+        self.mode = mode
+        self.solution = ClosedForm(mode, wiring.num_neurons)
+        self.layers = _layers(wiring)
+        source, target = _edges(wiring)
+        num_heads, fan_in = NUM_HEADS[mode], torch.bincount(target)
+        self.register_buffer("source", source)
+        self.register_buffer("target", target)
+        self.register_buffer("row", _rows(self.layers, num_heads))
+        bound = (3.0 / fan_in[target]).sqrt()  # unit variance of the sum (LeCun et al. 1998)
+        self.weight = nn.Parameter(bound * torch.empty(num_heads, len(source)).uniform_(-1.0, 1.0))
+        bias_bound = 1.0 / math.sqrt(wiring.num_neurons)
+        self.bias = nn.Parameter(
+            torch.empty(num_heads, wiring.num_neurons).uniform_(-bias_bound, bias_bound)
+        )
+        self.output_scale = nn.Parameter(torch.ones(wiring.num_motor))
+        self.output_offset = nn.Parameter(torch.zeros(wiring.num_motor))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"wiring": self.wiring, "mode": self.mode, "frame_s": self.frame_s}
+
+    @property
+    def neuron_names(self) -> list[str]:
+        """`inter_0`, …, `command_0`, …, `motor_0`, in the order of the state."""
+        return self.wiring.neuron_names
+
+    def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
+        """Scale and shift the states of the motor neurons."""
+        return state[..., -self.output_size :] * self.output_scale + self.output_offset
+
+    def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
+        """Return the inputs' share of all heads, layer after layer."""
+        bias = torch.cat([self.bias[:, layer].flatten() for layer in self.layers])
+        return F.linear(inputs, self._matrix()[:, : self.input_size], bias)
+
+    def stepper(self) -> Step:
+        """Return `step` with the neurons' share of each layer's heads laid out once."""
+        matrix = self._matrix()[:, self.input_size :]
+        sizes = [len(self.weight) * (layer.stop - layer.start) for layer in self.layers]
+        return partial(self._advance, [part.t() for part in matrix.split(sizes)], sizes)
+
+    def _advance(
+        self,
+        matrices: list[Tensor],
+        sizes: list[int],
+        projected: Float[Tensor, "batch projected"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch state"]:
+        """Take the layers, first to last, to where they are `dt_s` seconds later."""
+        frames = (dt_s / self.frame_s)[:, None]
+        shares = projected.split(sizes, dim=1)
+        for layer, share, matrix in zip(self.layers, shares, matrices, strict=True):
+            new = self.solution(torch.addmm(share, state, matrix), frames, layer)
+            state = torch.cat([state[:, : layer.start], new, state[:, layer.stop :]], dim=1)
+        return state
+
+    def _matrix(self) -> Float[Tensor, "projected nodes"]:
+        """Lay the weights out as one matrix over inputs and neurons, zero without a synapse."""
+        zeros = self.weight.new_zeros(self.bias.numel(), self.input_size + self.state_size)
+        return zeros.index_put((self.row[:, self.target], self.source), self.weight)
+
+    @property
+    def has_timescales(self) -> bool:
+        """In pure mode; the gates of the other modes do not relax exponentially."""
+        return self.mode == "pure"
+
+    def timescales(
+        self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch state"]:
+        """Return τ = frame_s / (|w| + |f|) [s] at the given inputs and state (pure mode)."""
+        if not self.has_timescales:
+            return super().timescales(inputs, state)
+        heads = self.project(inputs) + F.linear(state, self._matrix()[:, self.input_size :])
+        return self.frame_s / self.solution.rate(heads)
+
+
+def _layers(wiring: Wiring) -> tuple[slice, ...]:
+    """Return the positions of each layer's neurons in the state."""
+    first = wiring.num_sensory
+    layers = list(wiring.layers.values())[1:]
+    return tuple(slice(nodes.start - first, nodes.stop - first) for nodes in layers if nodes)
+
+
+def _edges(wiring: Wiring) -> tuple[Tensor, Tensor]:
+    """Return source node and target neuron of every synapse and of every neuron to itself."""
+    pairs = {(s.source, s.target - wiring.num_sensory) for s in wiring.synapses}
+    pairs |= {(wiring.num_sensory + i, i) for i in range(wiring.num_neurons)}
+    source, target = torch.tensor(sorted(pairs, key=lambda pair: (pair[1], pair[0]))).unbind(1)
+    return source.contiguous(), target.contiguous()
+
+
+def _rows(layers: tuple[slice, ...], num_heads: int) -> Tensor:
+    """Return the row of each head (heads, neurons) where each layer's heads stand together."""
+    blocks, first = [], 0
+    for layer in layers:
+        size = layer.stop - layer.start
+        rows = first + torch.arange(num_heads * size)
+        blocks.append(rows.reshape(num_heads, size))
+        first += num_heads * size
+    return torch.cat(blocks, dim=1)

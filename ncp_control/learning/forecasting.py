@@ -1,0 +1,272 @@
+"""Sequence models on recorded or generated sequences: forecasting and classification.
+
+One trainer for all cells: Adam on shuffled windows, the checkpoint with the best validation error.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
+from ncp_control.circuit import Circuit
+from ncp_control.learning.sequences import Sequences
+from ncp_control.names import check_name
+from ncp_control.wiring import fully_connected
+
+
+class Forecaster(nn.Module):
+    """A circuit, with a linear readout where it does not bring its own.
+
+    Args:
+        circuit: The circuit.
+        readout_size: Width of a linear map on top of the circuit's outputs; none if None.
+    """
+
+    def __init__(self, circuit: Circuit, readout_size: int | None = None) -> None:
+        super().__init__()
+        self.circuit = circuit
+        self.readout = (
+            nn.Identity()
+            if readout_size is None
+            else nn.Linear(circuit.cell.output_size, readout_size)
+        )
+
+    def forward(
+        self, inputs: Float[Tensor, "batch time input"], dt_s: Tensor | None = None
+    ) -> Float[Tensor, "batch time output"]:
+        """Return the output after every frame; arguments as `Circuit.forward`."""
+        outputs, _ = self.circuit(inputs, dt_s=dt_s)
+        return self.readout(outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a model is built for."""
+
+    num_inputs: int
+    """Width of the inputs."""
+    num_units: int
+    """Neurons."""
+    num_outputs: int
+    """Width of the outputs."""
+    frame_s: float
+    """Nominal frame interval [s]."""
+    seed: int = 0
+    """Seed of a wiring's signs; initial weights follow torch's own generator."""
+
+    @property
+    def dense(self) -> tuple[int, int, int]:
+        """Arguments of a dense cell."""
+        return self.num_inputs, self.num_units, self.num_outputs
+
+
+def _ltc(sizes: Sizes) -> LTC:
+    # Every neuron is a motor neuron: the dense readout on top sees them all, as in the LTC paper.
+    units = sizes.num_units
+    wiring = fully_connected(sizes.num_inputs, units, units, seed=sizes.seed)
+    return LTC(wiring, frame_s=sizes.frame_s)
+
+
+MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
+    "ltc": lambda s: Forecaster(Circuit(_ltc(s)), s.num_outputs),
+    "cfc": lambda s: Forecaster(Circuit(CfC(*s.dense, frame_s=s.frame_s))),
+    "cfc_pure": lambda s: Forecaster(Circuit(CfC(*s.dense, mode="pure", frame_s=s.frame_s))),
+    "cfc_no_gate": lambda s: Forecaster(Circuit(CfC(*s.dense, mode="no_gate", frame_s=s.frame_s))),
+    "lstm": lambda s: Forecaster(Circuit(LSTM(*s.dense, frame_s=s.frame_s))),
+    "gru": lambda s: Forecaster(Circuit(GRU(*s.dense, frame_s=s.frame_s))),
+    "ctrnn": lambda s: Forecaster(Circuit(CTRNN(*s.dense, frame_s=s.frame_s))),
+    "ctgru": lambda s: Forecaster(Circuit(CTGRU(*s.dense, frame_s=s.frame_s))),
+    "neural_ode": lambda s: Forecaster(Circuit(NeuralODE(*s.dense, frame_s=s.frame_s))),
+    "ode_rnn": lambda s: Forecaster(Circuit(ODERNN(*s.dense, frame_s=s.frame_s))),
+    "mixed_ltc": lambda s: Forecaster(Circuit(MixedMemory(_ltc(s))), s.num_outputs),
+    "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(CfC(*s.dense, frame_s=s.frame_s)))),
+}
+"""Models by the name that tables use."""
+
+
+def make_forecaster(model: str, sizes: Sizes) -> Forecaster:
+    """Build an untrained model.
+
+    Raises:
+        ValueError: If the name is unknown; the nearest known one is suggested.
+    """
+    check_name("model", model, MODELS)
+    return MODELS[model](sizes)
+
+
+class Objective(NamedTuple):
+    """What is minimised, and what is reported, both element by element."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]
+
+
+OBJECTIVES = {
+    "forecast": Objective(
+        loss=lambda output, target: (output - target) ** 2,
+        error=lambda output, target: (output - target) ** 2,
+    ),
+    "classify": Objective(
+        loss=lambda output, target: F.binary_cross_entropy_with_logits(
+            output, target, reduction="none"
+        ),
+        error=lambda output, target: ((output > 0.0) != (target > 0.5)).to(output.dtype),
+    ),
+}
+"""`forecast`: squared error. `classify`: cross-entropy of logits, reported as error rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of a training."""
+
+    epochs: int = 200
+    """Passes over the training sequences."""
+    batch_size: int = 16
+    """Sequences in a batch."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    final_learning_rate: float = 1.0
+    """Share of the learning rate left at the end of half a cosine; 1 keeps it constant."""
+    gradient_clip: float = math.inf
+    """Largest norm of a step's gradient."""
+    objective: str = "forecast"
+    """A name in `OBJECTIVES`."""
+    seed: int = 0
+    """Seed of the order of the sequences."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "final_learning_rate",
+            "gradient_clip",
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the setting."
+                )
+        check_name("objective", self.objective, OBJECTIVES)
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        progress = epoch / max(self.epochs - 1, 1)
+        share = 0.5 * (1.0 + math.cos(math.pi * progress))
+        return self.learning_rate * (
+            self.final_learning_rate + (1.0 - self.final_learning_rate) * share
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What came of a training."""
+
+    best_epoch: int
+    """Epoch of the checkpoint kept, counted from 1."""
+    validation_error: float
+    """Its error on the validation sequences."""
+    seconds_per_epoch: float
+    """Wall time of an epoch with its validation [s]."""
+
+
+def train(
+    model: Forecaster,
+    training: Sequences,
+    validation: Sequences,
+    config: TrainingConfig,
+    *,
+    description: str = "",
+    is_silent: bool = False,
+) -> Training:
+    """Train a model in place and leave it as it was at its best on the validation sequences.
+
+    Args:
+        model: The model.
+        training: Sequences to learn.
+        validation: Sequences that choose the checkpoint.
+        config: Settings.
+        description: What the progress bar says.
+        is_silent: Whether to leave the progress bar out.
+
+    Raises:
+        ValueError: If no epoch ends with a finite validation error.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    best_error, best_epoch, best = math.inf, 0, copy.deepcopy(model.state_dict())
+    start = time.perf_counter()
+    bar = tqdm(range(1, config.epochs + 1), desc=description, unit="epoch", disable=is_silent)
+    for epoch in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(epoch - 1)
+        loss = _train_epoch(model, optimizer, training, config, generator)
+        error = mean_error(model, validation, config.objective)
+        if error < best_error:
+            best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())
+        bar.set_postfix(loss=f"{loss:.4g}", validation=f"{error:.4g}", best=f"{best_error:.4g}")
+    if best_epoch == 0:
+        raise ValueError(
+            f"`validation` error must become finite in some epoch, got {error!r} at the end."
+            " Lower the learning rate."
+        )
+    model.load_state_dict(best)
+    return Training(
+        best_epoch=best_epoch,
+        validation_error=best_error,
+        seconds_per_epoch=(time.perf_counter() - start) / config.epochs,
+    )
+
+
+def _train_epoch(
+    model: Forecaster,
+    optimizer: torch.optim.Optimizer,
+    training: Sequences,
+    config: TrainingConfig,
+    generator: torch.Generator,
+) -> float:
+    """Take one optimizer step a batch and return the mean loss."""
+    model.train()
+    loss_of, losses = OBJECTIVES[config.objective].loss, []
+    for batch in training.shuffled_batches(config.batch_size, generator):
+        loss = _mean(loss_of, model(batch.inputs, batch.dt_s), batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if math.isfinite(config.gradient_clip):
+            clip_grad_norm_(model.parameters(), config.gradient_clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses) / max(len(losses), 1)
+
+
+@torch.inference_mode()
+def predict(model: Forecaster, sequences: Sequences, *, batch_size: int = 256) -> Tensor:
+    """Return the outputs for all sequences, shape (samples, time, output)."""
+    model.eval()
+    return torch.cat([model(batch.inputs, batch.dt_s) for batch in sequences.batches(batch_size)])
+
+
+def mean_error(model: Forecaster, sequences: Sequences, objective: str = "forecast") -> float:
+    """Return the objective's error, averaged over the frames that count and all outputs."""
+    outputs = predict(model, sequences).double()
+    return _mean(OBJECTIVES[objective].error, outputs, sequences).item()
+
+
+def _mean(
+    measure: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, sequences: Sequences
+) -> Tensor:
+    """Average a measure over the frames that count and all outputs."""
+    if sequences.mask is None:
+        return measure(outputs, sequences.targets).mean()
+    # Frames that do not count are left out before they are measured: they may hold anything.
+    return measure(outputs[sequences.mask], sequences.targets[sequences.mask]).mean()

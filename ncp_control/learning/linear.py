@@ -1,0 +1,74 @@
+"""Forecasts that need no network: the rows that a table of networks must stand beside.
+
+    persistence         ŷ_t = u_t
+    training mean       ŷ_t = mean of the training targets
+    linear AR(k)        ŷ_t = b + Σ_{j<k} A_j u_{t−j},  by least squares
+
+In a window's first frames fewer than k inputs have been seen, and a fit with as many lags stands
+in: an AR(k) knows no more than a recurrent network that starts with the window.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncp_control.learning.sequences import Sequences
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearForecast:
+    """A closed-form forecast of test sequences."""
+
+    predicted: np.ndarray
+    """Forecast of each test target, shape (samples, time, output)."""
+    num_parameters: int
+    """Numbers fitted for frames with all their lags."""
+
+
+def persistence(train: Sequences, test: Sequences) -> LinearForecast:
+    """Say that nothing changes: the next frame is this one."""
+    return LinearForecast(predicted=test.inputs.numpy(), num_parameters=0)
+
+
+def training_mean(train: Sequences, test: Sequences) -> LinearForecast:
+    """Say the mean of the training targets."""
+    mean = train.targets.numpy().mean(axis=(0, 1), dtype=np.float64)
+    predicted = np.broadcast_to(mean, test.targets.shape)
+    return LinearForecast(predicted=predicted, num_parameters=mean.size)
+
+
+def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> LinearForecast:
+    """Fit an affine map of the last `lags` inputs, or of as many as there are, to the targets.
+
+    Args:
+        train: Sequences to fit.
+        test: Sequences to forecast.
+        lags: Inputs seen, this one included, >= 1; 1 is the linear regression without memory.
+
+    Raises:
+        ValueError: If `lags` is not from 1 to the length of a sequence.
+    """
+    time = train.inputs.shape[1]
+    if not 1 <= lags <= time:
+        raise ValueError(
+            f"`lags` must be from 1 to the window's {time} frames, got {lags!r}. Choose fewer."
+        )
+    inputs, wanted = (values.numpy().astype(np.float64) for values in (train.inputs, train.targets))
+    seen = test.inputs.numpy().astype(np.float64)
+    predicted = np.empty(test.targets.shape)
+    coefficients = np.empty(0)
+    for known in range(1, lags + 1):
+        learned = range(known - 1, time)
+        features = np.concatenate([_lagged(inputs, t, known) for t in learned])
+        answers = np.concatenate([wanted[:, t] for t in learned])
+        coefficients = np.linalg.lstsq(features, answers, rcond=None)[0]
+        # The last fit serves every frame from which all lags can be seen, the others one frame.
+        for t in range(known - 1, known if known < lags else seen.shape[1]):
+            predicted[:, t] = _lagged(seen, t, known) @ coefficients
+    return LinearForecast(predicted=predicted, num_parameters=coefficients.size)
+
+
+def _lagged(inputs: np.ndarray, t: int, known: int) -> np.ndarray:
+    """Return the last `known` inputs at frame t side by side with a one, (samples, features)."""
+    lags = inputs[:, t - known + 1 : t + 1].reshape(len(inputs), -1)
+    return np.concatenate([lags, np.ones((len(inputs), 1))], axis=1)

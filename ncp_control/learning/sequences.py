@@ -1,0 +1,160 @@
+"""Recorded traces as windows: what a sequence model is trained and tested on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Equally long sequences with what is wanted of a model at each frame."""
+
+    inputs: Float[Tensor, "samples time input"]
+    """One input vector a frame."""
+    targets: Float[Tensor, "samples time output"]
+    """What the output should be after each frame."""
+    dt_s: Float[Tensor, "samples time"] | None = None
+    """Time elapsed before each frame [s]; the model's frame interval if None."""
+    mask: Bool[Tensor, "samples time"] | None = None
+    """Frames that count; all if None."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, samples: Tensor | slice) -> "Sequences":
+        """Return some of the sequences."""
+        return Sequences(
+            inputs=self.inputs[samples],
+            targets=self.targets[samples],
+            dt_s=None if self.dt_s is None else self.dt_s[samples],
+            mask=None if self.mask is None else self.mask[samples],
+        )
+
+    def batches(self, batch_size: int) -> Iterator["Sequences"]:
+        """Yield all sequences in order, `batch_size` at a time."""
+        for start in range(0, len(self), batch_size):
+            yield self[start : start + batch_size]
+
+    def shuffled_batches(
+        self, batch_size: int, generator: torch.Generator
+    ) -> Iterator["Sequences"]:
+        """Yield whole batches in a random order; the few sequences left over wait an epoch."""
+        order = torch.randperm(len(self), generator=generator)
+        size = min(batch_size, len(self))
+        for start in range(0, len(order) - size + 1, size):
+            yield self[order[start : start + size]]
+
+
+def load_traces(folder: Path | str) -> list[np.ndarray]:
+    """Read every .npy file of a folder, in the order of the names.
+
+    Returns:
+        One array (frames, dimensions) a file, float32.
+
+    Raises:
+        FileNotFoundError: If the folder is missing or holds no .npy file.
+        ValueError: If a file is not such an array, holds NaN or infinity, or differs in width.
+    """
+    folder = Path(folder)
+    paths = sorted(folder.glob("*.npy"))
+    if not paths:
+        raise FileNotFoundError(
+            f"`folder` must hold .npy files, got {str(folder)!r}, which has none."
+            " Name the folder of the traces."
+        )
+    traces = [_load_trace(path) for path in paths]
+    for path, trace in zip(paths, traces, strict=True):
+        if trace.shape[1] != traces[0].shape[1]:
+            raise ValueError(
+                f"traces must have equally many dimensions, got {trace.shape[1]} in {path.name}"
+                f" and {traces[0].shape[1]} in {paths[0].name}. Keep one kind in a folder."
+            )
+    return traces
+
+
+def _load_trace(path: Path) -> np.ndarray:
+    try:
+        trace = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path.name} must be an array saved by NumPy: {error}.") from error
+    if trace.ndim != 2 or not np.issubdtype(trace.dtype, np.number):
+        raise ValueError(
+            f"{path.name} must hold numbers of shape (frames, dimensions), got {trace.dtype} of"
+            f" shape {trace.shape}. Save one trace a file."
+        )
+    is_finite = np.isfinite(trace).all(axis=1)
+    if not is_finite.all():
+        raise ValueError(
+            f"{path.name} must hold finite numbers, got {trace[~is_finite][0].tolist()!r} in frame"
+            f" {int(np.flatnonzero(~is_finite)[0])}. Remove or repair the frame."
+        )
+    return trace.astype(np.float32)
+
+
+def forecasting_windows(
+    traces: Sequence[np.ndarray],
+    window: int,
+    stride: int,
+    *,
+    times_s: Sequence[np.ndarray] | None = None,
+) -> Sequences:
+    """Cut traces into windows whose target is the next frame.
+
+    Windows start at 0, stride, 2·stride, … below the trace's length − window − 1, as the published
+    code has it; the very last frame of a trace is never a target.
+
+    Args:
+        traces: Arrays (frames, dimensions).
+        window: Frames in a window, >= 1.
+        stride: Frames from one window's start to the next one's, >= 1.
+        times_s: Time stamp of each frame [s], increasing; evenly spaced if None. The first frame
+            of a trace counts as elapsed what the second does.
+
+    Raises:
+        ValueError: If a trace is too short for a window, or time stamps do not increase.
+
+    Source: cutting: the code published with Hasani et al. 2021 (arXiv 2006.04439).
+    """
+    for name, value in (("window", window), ("stride", stride)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value!r}. Correct the setting.")
+    inputs, targets, elapsed = [], [], []
+    for i, trace in enumerate(traces):
+        starts = range(0, len(trace) - window - 1, stride)
+        if not starts:
+            raise ValueError(
+                f"trace {i} must have at least {window + 2} frames, got {len(trace)}."
+                " Shorten the window or drop the trace."
+            )
+        inputs += [trace[start : start + window] for start in starts]
+        targets += [trace[start + 1 : start + window + 1] for start in starts]
+        if times_s is not None:
+            dt_s = _elapsed(times_s[i], len(trace), i)
+            elapsed += [dt_s[start : start + window] for start in starts]
+    return Sequences(
+        inputs=torch.from_numpy(np.stack(inputs)),
+        targets=torch.from_numpy(np.stack(targets)),
+        dt_s=torch.from_numpy(np.stack(elapsed)) if elapsed else None,
+    )
+
+
+def _elapsed(times_s: np.ndarray, num_frames: int, trace: int) -> np.ndarray:
+    """Return the time before each frame [s] and refuse stamps that do not increase."""
+    if len(times_s) != num_frames:
+        raise ValueError(
+            f"`times_s` of trace {trace} must have one stamp a frame, got {len(times_s)} for"
+            f" {num_frames} frames. Give both from the same recording."
+        )
+    dt_s = np.diff(times_s, prepend=2.0 * times_s[0] - times_s[1])
+    if not (dt_s > 0).all():
+        frame = int(np.flatnonzero(~(dt_s > 0))[-1])
+        raise ValueError(
+            f"`times_s` of trace {trace} must increase, got {float(times_s[frame])!r} after"
+            f" {float(times_s[frame - 1])!r} at frame {frame}. Sort the frames by time."
+        )
+    return dt_s.astype(np.float32)

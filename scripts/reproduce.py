@@ -1,0 +1,31 @@
+"""Reproduce a table or figure of the papers.
+
+python scripts/reproduce.py halfcheetah --data PATH   forecasts of HalfCheetah traces (LTC paper)
+python scripts/reproduce.py xor                       parity of bit streams (CfC paper)
+python scripts/reproduce.py expressivity              trajectory length, figure 3 of the LTC paper
+
+Each training adds a row to results/<table>.csv; a table that was stopped goes on where it was.
+"""
+
+from ncp_control.names import check_name
+from scripts.cli import run_job
+from scripts.reproduce_expressivity import reproduce_expressivity
+from scripts.reproduce_halfcheetah import reproduce_halfcheetah
+from scripts.reproduce_xor import reproduce_xor
+from scripts.tables import Reproduce
+
+TABLES = {
+    "halfcheetah": reproduce_halfcheetah,
+    "xor": reproduce_xor,
+    "expressivity": reproduce_expressivity,
+}
+
+
+def reproduce(settings: Reproduce) -> None:
+    """Make the table that was asked for."""
+    check_name("table", settings.table, TABLES)
+    TABLES[settings.table](settings)
+
+
+if __name__ == "__main__":
+    run_job(reproduce, Reproduce, __doc__)

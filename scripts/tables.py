@@ -1,0 +1,104 @@
+"""What all tables share: which trainings are missing, running them, and the table in the end."""
+
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from ncp_control.learning.results import ResultsFile
+
+Measured = Mapping[str, float | str]
+"""What one training yields, by column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Reproduce a table or figure of the papers. Rows that are in the results file stay."""
+
+    table: Annotated[str, tyro.conf.Positional]
+    """halfcheetah, xor or expressivity."""
+    data: Path | None = None
+    """Folder of the traces (halfcheetah)."""
+    models: tuple[str, ...] = ()
+    """Models to train; all of the table's if none is named."""
+    seeds: int = 5
+    """Trainings of each model, with seeds 0, 1, …."""
+    epochs: int | None = None
+    """Passes over the data; the paper's number if not given."""
+    parallel: int = 1
+    """Trainings side by side, one thread each."""
+    results: Path = Path("results")
+    """Folder of the results files."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "epochs", "parallel"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value!r}. Give a count.")
+
+    def command(self, model: str | None = None) -> str:
+        """Return the command that makes the rows of one model, or those without a training."""
+        parts = ["python scripts/reproduce.py", self.table]
+        parts += ["--data PATH"] if self.data else []
+        parts += [f"--models {model}"] if model else []
+        parts += [f"--seeds {self.seeds}"]
+        parts += [f"--epochs {self.epochs}"] if self.epochs else []
+        return " ".join(parts)
+
+
+class Job(NamedTuple):
+    """One training."""
+
+    model: str
+    seed: int
+    settings: str
+
+
+def complete(
+    results: ResultsFile,
+    jobs: Sequence[Job],
+    run: Callable[[Job, bool], Measured],
+    settings: Reproduce,
+) -> None:
+    """Run the trainings that the results file lacks, and append each as it ends.
+
+    Args:
+        results: The file.
+        jobs: All trainings of the table.
+        run: Runs one training, silently or with a progress bar; importable by name, so that
+            another process can run it.
+        settings: The command line.
+    """
+    missing = [job for job in jobs if not results.has(*job)]
+    print(f"results: {results.path}, {len(jobs) - len(missing)} of {len(jobs)} trainings are there")
+    if settings.parallel == 1 or len(missing) < 2:
+        for job in missing:
+            results.append(*job, run(job, False), settings.command(job.model))
+        return
+    # Forked children inherit locks that OpenMP's threads hold; fresh ones start clean.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        settings.parallel, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        running = {pool.submit(run, job, True): job for job in missing}
+        for done in tqdm(as_completed(running), total=len(running), unit="training"):
+            job = running[done]
+            results.append(*job, done.result(), settings.command(job.model))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table whose columns line up in a terminal, too."""
+    cells = [list(columns), *map(list, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    print("\n".join(lines))

@@ -1,0 +1,56 @@
+import math
+
+import numpy as np
+import pytest
+
+from envs.driving.metrics import LaneTrace, summarize
+
+
+def make_trace(crashes=0, error_m=0.5, steer_rate_radps=0.2, steps=100, distance_m=250.0):
+    trace = LaneTrace(track=0)
+    for i in range(steps):
+        trace.append(
+            {
+                "time_s": 0.1 * i,
+                "position_m": np.zeros(2),
+                "cross_track_m": error_m * (-1) ** i,
+                "curvature_1pm": 0.0,
+                "steer_rad": 0.1 * steer_rate_radps * (i % 2),
+                "distance_m": distance_m * (i + 1) / steps,
+                "crashed": i < crashes,
+            }
+        )
+    return trace
+
+
+def test_summary_of_known_drives():
+    metrics = summarize([make_trace(crashes=2), make_trace(crashes=1, error_m=0.1)])
+    assert metrics.driven_km == pytest.approx(0.5)
+    assert metrics.crashes == 3
+    assert metrics.crashes_per_km == pytest.approx(6.0)
+    assert metrics.mean_cross_track_m == pytest.approx(0.3)
+    assert metrics.roughness_radps == pytest.approx(0.2)
+
+
+def test_crash_interval_is_the_exact_poisson_one():
+    none = summarize([make_trace(distance_m=1000.0)])
+    assert none.crashes_per_km_low == 0.0
+    assert none.crashes_per_km_high == pytest.approx(-math.log(0.025))
+    # Garwood 1936, table of limits: 10 events, 95 %: 4.795 to 18.390.
+    ten = summarize([make_trace(crashes=10, distance_m=1000.0)])
+    assert ten.crashes_per_km_low == pytest.approx(4.795, abs=1e-3)
+    assert ten.crashes_per_km_high == pytest.approx(18.390, abs=1e-3)
+
+
+def test_cross_track_interval_over_tracks():
+    metrics = summarize([make_trace(error_m=e) for e in (0.1, 0.2, 0.3)])
+    # t(2) = 4.3027, sd 0.1: half width 4.3027 · 0.1 / √3.
+    assert metrics.mean_cross_track_m_halfwidth == pytest.approx(0.24842, abs=1e-4)
+    assert math.isnan(summarize([make_trace()]).mean_cross_track_m_halfwidth)
+
+
+def test_too_little_driving_is_refused():
+    with pytest.raises(ValueError, match=r"`traces` must have two steps each, got lengths \[1\]"):
+        summarize([make_trace(steps=1)])
+    with pytest.raises(ValueError, match="`traces` must have two steps each"):
+        summarize([])

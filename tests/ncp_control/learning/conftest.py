@@ -1,0 +1,42 @@
+"""A task whose answer is known: report the input of three frames ago."""
+
+import numpy as np
+import pytest
+
+from ncp_control import LTC, Circuit, Policy, auto_ncp
+from ncp_control.cells import cell_from_config, cell_to_config
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+
+
+class TinyPolicy(Policy):
+    """Observations are the circuit's inputs."""
+
+    def perceive(self, observation):
+        return observation
+
+    def to_config(self):
+        return {"cell": cell_to_config(self.circuit.cell)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(Circuit(cell_from_config(config["cell"])))
+
+
+@pytest.fixture
+def tiny_policy():
+    return TinyPolicy(Circuit(LTC(auto_ncp(2, 12, 1), unfolds=2)))
+
+
+@pytest.fixture(scope="session")
+def delayed_store(tmp_path_factory):
+    """Actions follow a smoothed past input, which only a memory can know."""
+    folder = tmp_path_factory.mktemp("store") / "delayed"
+    generator = np.random.default_rng(0)
+    with DemonstrationWriter(folder, (2,), np.float32, 1) as writer:
+        for _ in range(8):
+            signal = np.cumsum(generator.standard_normal(80)) * 0.3
+            signal = np.clip(signal, -1, 1).astype(np.float32)
+            observations = np.stack([signal, np.ones_like(signal)], axis=1)
+            actions = 0.8 * np.concatenate([np.zeros(3, np.float32), signal[:-3]])[:, None]
+            writer.append_episode(observations, actions, np.full(80, 1 / 30, np.float32))
+    return Demonstrations.open(folder)

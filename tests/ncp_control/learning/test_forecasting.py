@@ -1,0 +1,108 @@
+"""The trainer on tasks whose answers are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control.learning.forecasting import (
+    MODELS,
+    Sizes,
+    TrainingConfig,
+    make_forecaster,
+    mean_error,
+    predict,
+    train,
+)
+from ncp_control.learning.linear import persistence
+from ncp_control.learning.sequences import Sequences, forecasting_windows
+
+SIZES = Sizes(num_inputs=1, num_units=8, num_outputs=1, frame_s=0.1)
+
+
+def sines(seed):
+    phases = np.random.default_rng(seed).uniform(0.0, 2 * np.pi, 12)
+    times = np.arange(40)[:, None] * 0.5
+    return forecasting_windows(
+        [np.sin(times + phase).astype(np.float32) for phase in phases], 16, 8
+    )
+
+
+@pytest.mark.parametrize("model", ["lstm", "cfc", "ltc"])
+def test_a_sine_is_learned_better_than_persistence(model):
+    torch.manual_seed(1)
+    forecaster = make_forecaster(model, SIZES)
+    training, validation, test = sines(1), sines(2), sines(3)
+    rate = 3e-2 if model == "ltc" else 2e-2
+    config = TrainingConfig(epochs=20, batch_size=8, learning_rate=rate)
+    report = train(forecaster, training, validation, config, is_silent=True)
+    repeated = persistence(training, test).predicted - test.targets.numpy()
+    assert mean_error(forecaster, test) < 0.5 * float((repeated**2).mean())
+    assert report.validation_error == pytest.approx(mean_error(forecaster, validation))
+    assert report.seconds_per_epoch > 0.0
+
+
+def test_the_best_checkpoint_is_kept():
+    forecaster, data = make_forecaster("gru", SIZES), sines(1)
+    config = TrainingConfig(epochs=6, learning_rate=0.3)  # so high that it does not only get better
+    report = train(forecaster, data, sines(2), config, is_silent=True)
+    assert mean_error(forecaster, sines(2)) == pytest.approx(report.validation_error)
+    assert 1 <= report.best_epoch <= 6
+
+
+def test_same_seed_same_numbers():
+    errors = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        forecaster = make_forecaster("cfc", SIZES)
+        config = TrainingConfig(epochs=2, seed=5)
+        errors.append(train(forecaster, sines(1), sines(2), config, is_silent=True))
+    assert errors[0].validation_error == errors[1].validation_error
+
+
+def test_only_frames_under_the_mask_count():
+    inputs = torch.randn(6, 5, 1)
+    mask = torch.zeros(6, 5, dtype=torch.bool)
+    mask[:, -1] = True
+    targets = torch.where(mask[..., None], 0.5, torch.nan)
+    forecaster = make_forecaster("lstm", SIZES)
+    sequences = Sequences(inputs=inputs, targets=targets, mask=mask)
+    report = train(forecaster, sequences, sequences, TrainingConfig(epochs=2), is_silent=True)
+    expected = (predict(forecaster, sequences)[:, -1] - 0.5).square().mean().item()
+    assert report.validation_error == pytest.approx(expected)
+
+
+def test_a_classifier_learns_the_sign_of_a_sum():
+    inputs = torch.randn(256, 6, 1)
+    targets = (inputs.cumsum(dim=1) > 0.0).float()
+    data = Sequences(inputs=inputs, targets=targets)
+    config = TrainingConfig(epochs=15, learning_rate=2e-2, objective="classify")
+    report = train(make_forecaster("lstm", SIZES), data[:200], data[200:], config, is_silent=True)
+    assert report.validation_error < 0.1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_makes_outputs_of_the_width_asked_for(model):
+    sizes = Sizes(num_inputs=3, num_units=6, num_outputs=2, frame_s=0.1)
+    outputs = make_forecaster(model, sizes)(torch.randn(4, 5, 3), torch.rand(4, 5))
+    assert outputs.shape == (4, 5, 2)
+
+
+def test_learning_rate_falls_along_half_a_cosine():
+    config = TrainingConfig(epochs=11, learning_rate=1.0, final_learning_rate=0.2)
+    rates = [config.learning_rate_at(epoch) for epoch in (0, 5, 10)]
+    assert rates == pytest.approx([1.0, 0.6, 0.2])
+
+
+def test_mistakes_are_refused():
+    with pytest.raises(ValueError, match="got 'lsmt'. Did you mean 'lstm'?"):
+        make_forecaster("lsmt", SIZES)
+    with pytest.raises(ValueError, match="`epochs` must be positive, got 0"):
+        TrainingConfig(epochs=0)
+    with pytest.raises(ValueError, match="`objective` must be one of .*, got 'forcast'"):
+        TrainingConfig(objective="forcast")
+    broken = sines(1)
+    broken.targets.fill_(torch.nan)
+    with pytest.raises(ValueError, match="`validation` error must become finite"):
+        train(
+            make_forecaster("gru", SIZES), broken, broken, TrainingConfig(epochs=1), is_silent=True
+        )

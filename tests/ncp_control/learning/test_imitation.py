@@ -1,0 +1,145 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control import Policy
+from ncp_control.learning.demonstrations import windows
+from ncp_control.learning.imitation import (
+    ImitationConfig,
+    imitate,
+    imitation_error,
+    predict_episode,
+    weighted_squared_error,
+)
+from ncp_control.learning.run import Run
+
+
+def train(policy, store, root, **settings):
+    config = ImitationConfig(**({"epochs": 3, "window": 20, "batch_size": 8} | settings))
+    run = Run.create("test", "tiny", config, root=root)
+    best = imitate(
+        policy, [store], config, run, validate=lambda p: {"score": imitation_error(p, store)}
+    )
+    run.close()
+    return best, run
+
+
+def rows(run):
+    with open(run.folder / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_circuit_learns_what_only_a_memory_can_know(tiny_policy, delayed_store, tmp_path):
+    best, run = train(tiny_policy, delayed_store, tmp_path, epochs=15, circuit_learning_rate=0.03)
+    error = imitation_error(best, delayed_store)
+    # The best memoryless answer is linear in the present input.
+    x, y = np.array(delayed_store.observations[:, 0]), delayed_store.actions[:, 0]
+    memoryless = np.polyval(np.polyfit(x, y, 1), x)
+    assert error < 0.5 * float(np.mean((memoryless - y) ** 2))
+    scores = [float(row["score"]) for row in rows(run)]
+    assert error == pytest.approx(min(scores), rel=1e-6), "the best checkpoint is returned"
+
+
+def test_same_seed_same_curve_to_the_last_digit(delayed_store, tiny_policy, tmp_path):
+    start = {k: v.clone() for k, v in tiny_policy.state_dict().items()}
+    curves = []
+    for _ in range(2):
+        tiny_policy.load_state_dict(start)
+        _, run = train(tiny_policy, delayed_store, tmp_path, seed=7)
+        curves.append((run.folder / "metrics.csv").read_text())
+    assert curves[0] == curves[1]
+    tiny_policy.load_state_dict(start)
+    _, run = train(tiny_policy, delayed_store, tmp_path, seed=8)
+    assert (run.folder / "metrics.csv").read_text() != curves[0]
+
+
+def test_loss_is_the_weighted_mean_of_the_frames_that_count():
+    predicted = torch.tensor([[[1.0], [2.0], [9.0]]])
+    wanted = torch.tensor([[[0.0], [1.0], [0.0]]])
+    mask = torch.tensor([[True, True, False]])
+    loss = weighted_squared_error(predicted, wanted, mask, turn_weight=2.0)
+    assert loss.item() == pytest.approx(1.0)
+    predicted = torch.tensor([[[1.0], [1.0], [9.0]]])
+    loss = weighted_squared_error(predicted, wanted, mask, turn_weight=2.0)
+    assert loss.item() == pytest.approx(1.0 / (1.0 + np.exp(2.0)))
+
+
+def test_learning_rates_reach_their_groups(tiny_policy, delayed_store, tmp_path):
+    before = {k: v.clone() for k, v in tiny_policy.state_dict().items()}
+    train(tiny_policy, delayed_store, tmp_path, epochs=1, circuit_learning_rate=1e-9)
+    for name, after in tiny_policy.state_dict().items():
+        torch.testing.assert_close(after, before[name], rtol=0, atol=1e-6)
+
+
+def test_predicting_in_chunks_equals_predicting_at_once(tiny_policy, delayed_store):
+    whole = predict_episode(tiny_policy, delayed_store, 2)
+    chunked = predict_episode(tiny_policy, delayed_store, 2, chunk=7)
+    np.testing.assert_allclose(chunked, whole, atol=1e-6)
+
+
+def test_dagger_adds_what_the_learner_met(tiny_policy, delayed_store, tmp_path):
+    asked, seen = [], []
+
+    def aggregate(policy, epoch):
+        asked.append(epoch)
+        return delayed_store
+
+    config = ImitationConfig(epochs=4, window=20, batch_size=8, dagger_epochs=(1, 3))
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    imitate(
+        tiny_policy,
+        [delayed_store],
+        config,
+        run,
+        validate=lambda p: {"score": 0.0},
+        augment=lambda batch, _: (seen.append(int(batch.mask.sum())), batch)[1],
+        aggregate=aggregate,
+    )
+    run.close()
+    assert asked == [1, 3]
+    assert sum(seen) == len(delayed_store) * (1 + 2 + 2 + 3)
+
+
+def test_stopping_leaves_the_last_checkpoint(tiny_policy, delayed_store, tmp_path):
+    config = ImitationConfig(epochs=3, window=20, batch_size=8)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+
+    def stop(batch, _):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        imitate(
+            tiny_policy,
+            [delayed_store],
+            config,
+            run,
+            validate=lambda p: {"score": 0.0},
+            augment=stop,
+        )
+    run.close()
+    kept = Policy.load(run.checkpoints / "last")
+    batch = next(iter(windows(delayed_store, 20, 2, 0)))
+    assert torch.equal(kept(batch.observations)[0], tiny_policy(batch.observations)[0])
+
+
+def test_diverged_training_is_reported(tiny_policy, delayed_store, tmp_path):
+    config = ImitationConfig(epochs=1, window=20, batch_size=8)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    with pytest.raises(ValueError, match="`score` must become finite in some epoch, got inf"):
+        imitate(
+            tiny_policy,
+            [delayed_store],
+            config,
+            run,
+            validate=lambda p: {"score": float("nan")},
+        )
+    run.close()
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="`epochs` must be positive, got 0"):
+        ImitationConfig(epochs=0)
+    with pytest.raises(ValueError, match="`precision` must be float32 or bfloat16, got 'fp8'"):
+        ImitationConfig(precision="fp8")

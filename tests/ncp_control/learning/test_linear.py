@@ -1,0 +1,51 @@
+"""Closed-form forecasts where the answer is known."""
+
+import numpy as np
+import pytest
+
+from ncp_control.learning.linear import linear_autoregression, persistence, training_mean
+from ncp_control.learning.sequences import forecasting_windows
+
+
+def oscillations(num_traces, seed):
+    """Positions alone of frictionless oscillators: a linear system of second order."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(7).normal(size=(3, 3))
+    times = np.arange(60)[:, None] * np.array([0.3, 0.5, 0.9])
+    phases = rng.uniform(0.0, 2 * np.pi, (num_traces, 1, 3))
+    sizes = rng.uniform(0.5, 2.0, (num_traces, 1, 3))
+    return [wave @ mixing for wave in sizes * np.sin(times + phases)]
+
+
+def squared_error(forecast, test):
+    return (forecast.predicted - test.targets.numpy()) ** 2
+
+
+@pytest.fixture
+def split():
+    return tuple(forecasting_windows(oscillations(8, seed), 12, 5) for seed in (1, 2))
+
+
+def test_two_lags_foretell_an_oscillator_exactly(split):
+    error = squared_error(linear_autoregression(*split, lags=2), split[1])
+    assert error[:, 0].mean() > 1e-2  # a position alone does not tell the velocity
+    assert error[:, 1:].max() < 1e-20
+    no_memory = squared_error(linear_autoregression(*split, lags=1), split[1])
+    assert no_memory.mean() > 1e-2
+
+
+def test_lags_are_counted_in_parameters(split):
+    assert linear_autoregression(*split, lags=4).num_parameters == 3 * (4 * 3 + 1)
+
+
+def test_persistence_repeats_the_frame_and_the_mean_is_the_mean(split):
+    train, test = split
+    np.testing.assert_array_equal(persistence(train, test).predicted, test.inputs.numpy())
+    mean = training_mean(train, test)
+    np.testing.assert_allclose(mean.predicted[5, 7], train.targets.mean(dim=(0, 1)), atol=1e-9)
+    assert mean.num_parameters == 3
+
+
+def test_impossible_lags_are_refused(split):
+    with pytest.raises(ValueError, match="`lags` must be from 1 to the window's 12 frames, got 13"):
+        linear_autoregression(*split, lags=13)

@@ -1,0 +1,75 @@
+"""Traces as windows, and the mistakes a user's traces hold."""
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
+
+
+def ramp(frames, dimensions=2):
+    return np.arange(frames * dimensions, dtype=np.float32).reshape(frames, dimensions)
+
+
+def test_windows_are_cut_as_the_paper_cuts_them():
+    windows = forecasting_windows([ramp(1000, 17)], 32, 10)
+    assert len(windows) == 97 and windows.inputs.shape == (97, 32, 17)
+    assert torch.equal(windows.inputs[3], torch.from_numpy(ramp(1000, 17)[30:62]))
+    assert torch.equal(windows.targets[3], torch.from_numpy(ramp(1000, 17)[31:63]))
+
+
+def test_time_stamps_become_elapsed_times():
+    times_s = np.array([5.0, 5.1, 5.3, 5.6, 5.7, 6.0, 6.1, 6.2])
+    windows = forecasting_windows([ramp(8)], 3, 2, times_s=[times_s])
+    expected = torch.tensor([[0.1, 0.1, 0.2], [0.2, 0.3, 0.1]])
+    torch.testing.assert_close(windows.dt_s, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_epoch_shows_whole_batches_of_everything():
+    inputs = torch.arange(10.0)[:, None, None]
+    sequences = Sequences(inputs=inputs, targets=inputs, mask=torch.ones(10, 1).bool())
+    batches = list(sequences.shuffled_batches(4, torch.Generator().manual_seed(0)))
+    seen = torch.cat([batch.inputs.flatten() for batch in batches])
+    assert [len(batch) for batch in batches] == [4, 4] and len(seen.unique()) == 8
+    assert [len(batch) for batch in sequences.batches(4)] == [4, 4, 2]
+    assert len(next(sequences.shuffled_batches(64, torch.Generator()))) == 10
+
+
+def test_traces_come_back_in_the_order_of_their_names(tmp_path):
+    for i in (2, 0, 1):
+        np.save(tmp_path / f"trace_{i}.npy", ramp(5) + i)
+    assert [trace[0, 0] for trace in load_traces(tmp_path)] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((5, 2), np.nan), r"a.npy must hold finite numbers, got \[nan, nan\] in frame 0"),
+        (np.zeros((5, 2, 3)), r"shape \(frames, dimensions\), got float64 of shape \(5, 2, 3\)"),
+        (np.array([["x"]]), "a.npy must hold numbers of shape"),
+        (np.array([{}]), "a.npy must be an array saved by NumPy"),
+        (np.zeros((5, 3)), "equally many dimensions, got 2 in b.npy and 3 in a.npy"),
+    ],
+)
+def test_damaged_traces_are_refused(tmp_path, array, message):
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    np.save(tmp_path / "b.npy", ramp(5))
+    with pytest.raises(ValueError, match=message):
+        load_traces(tmp_path)
+
+
+def test_a_folder_without_traces_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`folder` must hold .npy files, got"):
+        load_traces(tmp_path / "nowhere")
+
+
+def test_windows_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="trace 1 must have at least 34 frames, got 33"):
+        forecasting_windows([ramp(40), ramp(33)], 32, 10)
+    with pytest.raises(ValueError, match="`stride` must be at least 1, got 0"):
+        forecasting_windows([ramp(40)], 32, 0)
+    unsorted = np.array([0.0, 1.0, 3.0, 2.0, 4.0])
+    with pytest.raises(ValueError, match="trace 0 must increase, got 2.0 after 3.0 at frame 3"):
+        forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted])
+    with pytest.raises(ValueError, match="one stamp a frame, got 4 for 5 frames"):
+        forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted[:4]])

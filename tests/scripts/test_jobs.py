@@ -1,0 +1,118 @@
+"""Jobs as a person types them, on data small enough for a test."""
+
+import json
+import re
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ncp_control import Policy
+from policies.driving import make_driving_policy
+from scripts.cli import run_job
+from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.train import Job, train
+
+QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
+
+
+@pytest.fixture
+def type_command(monkeypatch, tmp_path):
+    """Run a job as from the command line, in a folder of its own; return its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(job, settings, *words):
+        monkeypatch.setattr(sys, "argv", ["job", *map(str, words)])
+        try:
+            run_job(job, settings, "")
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    return run
+
+
+@pytest.fixture
+def udacity_log(tmp_path):
+    """A log of 120 frames whose brightness on the left tells the steering."""
+    folder = tmp_path / "log"
+    (folder / "IMG").mkdir(parents=True)
+    lines = []
+    for i in range(120):
+        name = f"center_2018_07_16_17_{11 + i // 600:02d}_{i // 10:02d}_{i % 10}00.jpg"
+        image = np.full((160, 320, 3), 90, np.uint8)
+        steering = np.sin(i / 10)
+        image[:, :160] += np.uint8(60 * (1 + steering))
+        cv2.imwrite(str(folder / "IMG" / name), image)
+        lines.append(f"IMG/{name},IMG/none.jpg,IMG/none.jpg,{steering:.4f},0,0,10")
+    (folder / "driving_log.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, capsys, tmp_path):
+    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *QUICK]
+    assert type_command(train, Job, *words) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("run folders: ")
+    for name in ("training mean", "always straight", "ncp", "cnn"):
+        assert name in printed
+    (run,) = (tmp_path / "runs").glob("recorded-ncp-*")
+    policy = Policy.load(run / "policy")
+    assert policy.circuit.frame_s == pytest.approx(0.1, rel=1e-3), "the log's own frame interval"
+    assert {p.name for p in run.iterdir()} >= {"config.json", "metrics.csv", "policy", "report"}
+
+
+def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
+    torch.manual_seed(0)
+    make_driving_policy("ncp", head="light").save(tmp_path / "untrained")
+    words = [tmp_path / "untrained", "--km", "0.02", "--noise", "0", "0.2"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    assert "untrained" in capsys.readouterr().out
+    (run,) = (tmp_path / "runs").iterdir()
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["km"] == 0.02
+    assert (run / "report" / "report.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("job", "settings", "words", "message"),
+    [
+        (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
+        (train, Job, ["drive", "--model", "mlp"], "`model` must be one of .*, got 'mlp'"),
+        (train, Job, ["drive", "--imitation.epochs", "0"], "`epochs` must be positive, got 0"),
+        (evaluate_policy, Evaluate, ["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
+    ],
+)
+def test_mistakes_end_with_one_sentence_and_no_run(
+    type_command, capsys, tmp_path, job, settings, words, message
+):
+    assert type_command(job, settings, *words) == 2
+    errors = capsys.readouterr().err.strip()
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("error: ")
+
+    assert re.search(message, errors)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_ends_with_status_130(type_command, capsys):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    assert type_command(stop, Evaluate, "anything") == 130
+    assert "last checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
+    words = ["drive", "--tracks", "2", "--seconds-per-track", "4", "--evaluation-km", "0.05"]
+    assert type_command(train, Job, *words, "--dagger-tracks", "1", *QUICK) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("run folder: ") and "policy: " in printed
+    (run,) = (tmp_path / "runs").iterdir()
+    Policy.load(run / "policy")
+    assert (run / "report" / "drive.mp4").stat().st_size > 10_000
+    assert list((tmp_path / "data").glob("lane-keeping-*")), "kept for the next run"

@@ -1,0 +1,219 @@
+import csv
+import json
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from envs.driving import LaneKeepingEnv
+from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
+from envs.driving.road import HELD_OUT_TRACKS, make_road
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.run import Run
+from policies.driving import make_driving_policy
+from scripts import figures
+from scripts.driving import make_expert
+from scripts.episode import drive_episode, replay_episode
+from scripts.film import HEIGHT_PX, WIDTH_PX, Film, Shot
+from scripts.report import (
+    markdown_table,
+    metrics_table,
+    write_driving_report,
+    write_recorded_report,
+)
+
+METRICS = LaneMetrics(
+    driven_km=2.0,
+    crashes=3,
+    crashes_per_km=1.5,
+    crashes_per_km_low=0.31,
+    crashes_per_km_high=4.38,
+    mean_cross_track_m=0.1234,
+    mean_cross_track_m_halfwidth=0.0101,
+    roughness_radps=0.056,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    seed: int = 0
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.create("drive", "ncp", Settings(), root=tmp_path)
+    run.log(1, loss=0.5, score=0.3, cross_track_m=0.3)
+    run.log(2, loss=0.1, score=0.2, cross_track_m=0.2)
+    yield run
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def policy():
+    torch.manual_seed(0)
+    return make_driving_policy("ncp", head="light")
+
+
+@pytest.fixture(scope="module")
+def episode(policy):
+    return drive_episode(policy, seconds=2.0)
+
+
+def circle_trace(crashed=()):
+    """A trace along the centre line of a held-out track, with crashes at some steps."""
+    trace = LaneTrace(track=HELD_OUT_TRACKS[0])
+    road = make_road(trace.track)
+    for k in range(60):
+        trace.append(
+            {
+                "time_s": k / 30,
+                "position_m": np.array(road.point_at(0.3 * k), dtype=float).flatten(),
+                "cross_track_m": 0.01 * k,
+                "curvature_1pm": 0.0,
+                "steer_rad": 0.0,
+                "distance_m": 0.3 * k,
+                "crashed": k in crashed,
+            }
+        )
+    return trace
+
+
+def test_driving_report_is_complete(run, policy):
+    traces = [circle_trace(crashed={10}), circle_trace()]
+    page = write_driving_report(run, policy, traces, seconds=2.0)
+    names = {path.name for path in run.report.iterdir()}
+    pictures = {"learning_curves", "steering", "track", "wiring", "activity"}
+    assert names == {f"{p}.png" for p in pictures} | {"drive.mp4", "table.csv", "report.md"}
+    text = page.read_text()
+    for name in names - {"report.md", "table.csv"}:
+        assert f"({name})" in text
+    assert metrics_table([("ncp", 0.0, summarize(traces))]) in text
+    config = text.split("```json\n")[1].split("\n```")[0]
+    assert json.loads(config) == json.loads((run.folder / "config.json").read_text())
+    for name in pictures:
+        assert cv2.imread(str(run.report / f"{name}.png")).std() > 1.0, f"{name} is empty"
+
+    film = cv2.VideoCapture(str(run.report / "drive.mp4"))
+    assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 60
+    assert film.get(cv2.CAP_PROP_FPS) == 30.0
+    is_read, picture = film.read()
+    assert is_read and picture.shape == (HEIGHT_PX, WIDTH_PX, 3)
+
+
+def test_a_policy_without_wiring_or_learning_gets_the_rest(tmp_path):
+    run = Run.create("evaluate", "lstm", Settings(), root=tmp_path)
+    run.log(0, noise_variance=0.0)
+    policy = make_driving_policy("lstm", head="light")
+    rows = [("lstm", 0.1, METRICS)]
+    write_driving_report(run, policy, [circle_trace()], rows=rows, seconds=0.2)
+    run.close()
+    names = {path.name for path in run.report.glob("*.png")}
+    assert names == {"steering.png", "track.png", "activity.png"}
+    (row,) = csv.DictReader((run.report / "table.csv").read_text().splitlines())
+    assert (row["model"], row["noise_variance"], row["mean_cross_track_m"]) == (
+        "lstm",
+        "0.1",
+        "0.1234",
+    )
+
+
+def test_recorded_report(run, policy):
+    frames = np.random.default_rng(0).integers(0, 256, (40, 78, 200, 3), dtype=np.uint8)
+    store = Demonstrations(
+        observations=frames,
+        actions=np.linspace(-0.5, 0.5, 40, dtype=np.float32)[:, None],
+        dt_s=np.full(40, 0.1, dtype=np.float32),
+        episode_starts=np.array([0, 10]),
+    )
+    page = write_recorded_report(run, policy, store)
+    assert {"steering.png", "wiring.png", "activity.png"} <= {p.name for p in run.report.iterdir()}
+    assert "Shown: 30 frames, 3 s." in page.read_text()
+    episode = replay_episode(policy, store)
+    np.testing.assert_allclose(episode.time_s, 0.1 * np.arange(30), atol=1e-6)
+    np.testing.assert_array_equal(episode.expert_actions, store.actions[10:, 0])
+
+
+def test_episode_recorded_again_is_what_was_driven(episode):
+    """The circuit run over the frames at once steers as it did frame by frame."""
+    assert len(episode.actions) == len(episode.trace.time_s) == 60
+    outputs = episode.activity.outputs[0, :, 0].clamp(-1.0, 1.0).numpy()
+    np.testing.assert_allclose(outputs, episode.actions, atol=1e-5)
+    assert episode.activity.states.shape == (1, 60, 19)
+    np.testing.assert_allclose(np.diff(episode.time_s), 1 / 30, atol=1e-9)
+
+
+def test_expert_is_asked_where_the_policy_decides(episode):
+    _, info = LaneKeepingEnv().reset(options={"track": episode.trace.track, "start_m": 0.0})
+    expected = make_expert()(info["preview_m"])
+    np.testing.assert_allclose(episode.expert_actions[:1], expected)
+
+
+def test_track_marks_crashes_where_they_are():
+    trace = circle_trace(crashed={10, 40})
+    axes = figures.tracks([trace]).axes[0]
+    (marks,) = (line for line in axes.lines if line.get_label() == "crash")
+    np.testing.assert_allclose(marks.get_xydata(), np.stack(trace.position_m)[[10, 40]])
+    (driven,) = axes.collections
+    errors_m = np.delete(trace.cross_track_m, [0, 10, 40])
+    np.testing.assert_allclose(driven.get_array(), errors_m)
+    assert "2 crashes" in axes.get_title()
+
+
+def test_worst_tracks_are_drawn_first():
+    traces = [circle_trace(), circle_trace(crashed={5}), circle_trace(crashed={5, 9})]
+    axes = figures.tracks(traces).axes
+    crashes = [a.get_title().splitlines()[0].split(", ")[1] for a in axes[:3]]
+    assert crashes == ["2 crashes,", "1 crash,", "0 crashes,"]
+
+
+def test_steering_shows_policy_and_expert(episode):
+    axes = figures.steering(episode).axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_array_equal(lines["policy"], episode.actions)
+    np.testing.assert_array_equal(lines["pure pursuit"], episode.expert_actions)
+
+
+def test_learning_curves_mark_the_checkpoint_kept(run):
+    figure = figures.learning_curves(run.folder / "metrics.csv")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["loss", "score", "cross track [m]"]
+    kept = [line for line in figure.axes[2].lines if to_hex(line.get_color()) == "#d55e00"]
+    assert kept[0].get_xydata().tolist() == [[2.0, 0.2]]
+
+
+def test_film_says_when_the_car_was_put_back(tmp_path):
+    picture, frame = np.full((360, 640, 3), 90, np.uint8), np.full((78, 200, 3), 30, np.uint8)
+    numbers = {"steering": 0.5, "expert_steering": 0.4, "speed_mps": 8.0, "cross_track_m": 0.0}
+    fine = Shot(picture=picture, frame=frame, crashed=False, **numbers)
+    with Film(tmp_path / "film.mp4") as film:
+        before = film.compose(fine)
+        crash = film.compose(Shot(picture=picture, frame=frame, crashed=True, **numbers))
+        after = [film.compose(fine) for _ in range(30)]
+        film.add(fine)
+    assert (before[:200, :640] == 90).all()
+    assert (crash[:200, :640] != 90).any() and (after[-2][:200, :640] != 90).any()
+    np.testing.assert_array_equal(after[-1], before)
+    blue = (before == (86, 180, 233)).all(axis=-1)
+    assert blue[-40:, :980].any() and not blue[-40:, 981:].any(), "left on the road is left"
+
+
+def test_metrics_table_has_the_numbers():
+    one_track = LaneMetrics(
+        **{**vars(METRICS), "mean_cross_track_m_halfwidth": float("nan"), "crashes": 0}
+    )
+    table = metrics_table([("ncp", 0.0, METRICS), ("lstm", 0.3, one_track)])
+    header, _, first, second = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+    )
+    assert header[0] == "model" and header[-1] == "roughness [rad/s]"
+    assert first == ["ncp", "0", "2.00", "3", "1.50 [0.31, 4.38]", "0.123 ± 0.010", "0.056"]
+    assert second[1] == "0.3" and second[5] == "0.123"
+
+
+def test_markdown_table_lines_up():
+    table = markdown_table(["a", "long name"], [["1", "2"], ["three", "4"]])
+    assert len({len(line) for line in table.splitlines()}) == 1
+    assert table.splitlines()[1] == "| ----- | --------- |"

@@ -1,0 +1,153 @@
+"""Tables on tiny data: what is measured, how a stopped table goes on, and a user's slips."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control.learning.linear import persistence
+from scripts import reproduce_expressivity, reproduce_halfcheetah, reproduce_xor
+from scripts.reproduce import reproduce
+from scripts.reproduce_xor import streams
+from scripts.tables import Reproduce
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """Twenty-five short traces of a rotation, noise-free, 17 dimensions."""
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(17, 17)))[0]
+    for i in range(25):
+        trace = [rng.normal(size=17)]
+        for _ in range(59):
+            trace.append(rotation @ trace[-1])
+        np.save(folder / f"trace_{i:04}.npy", np.stack(trace))
+    return folder
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
+    results = tmp_path / "results"
+
+    def run(**settings):
+        reproduce(
+            Reproduce(table="halfcheetah", data=traces, results=results, epochs=1, **settings)
+        )
+        return read(results / "halfcheetah.csv")
+
+    first = run(models=("lstm",), seeds=1)
+    assert [row["model"] for row in first] == [*reproduce_halfcheetah.LINEAR, "lstm"]
+    by_model = {row["model"]: row for row in first}
+    # The next frame is a linear map of this one, so the linear rows are exact.
+    assert float(by_model["linear regression"]["test_mse"]) < 1e-9
+    assert float(by_model["training mean"]["test_normalised_mse"]) == pytest.approx(1.0, abs=0.2)
+    assert len(by_model["lstm"]["test_mse_by_dimension"].split()) == 17
+    assert "--models lstm" in by_model["lstm"]["command"]
+    assert str(tmp_path) not in (results / "halfcheetah.csv").read_text()
+
+    second = run(models=("lstm", "gru"), seeds=2)
+    assert second[: len(first)] == first
+    assert [(row["model"], row["seed"]) for row in second[len(first) :]] == [
+        ("lstm", "1"),
+        ("gru", "0"),
+        ("gru", "1"),
+    ]
+    printed = capsys.readouterr().out
+    assert "1 of 4 trainings are there" in printed and "2.500 ± 0.140" in printed
+
+
+def test_errors_are_in_units_of_the_test_targets(traces):
+    data = reproduce_halfcheetah.load(traces)
+    forecast = persistence(data.training, data.test)
+    measured = reproduce_halfcheetah.measure_linear(forecast, data)
+    error = (data.test.inputs - data.test.targets).square().mean(dim=(0, 1))
+    assert measured["test_mse"] == pytest.approx(error.mean().item(), rel=1e-5)
+    share = (error / data.test.targets.var(dim=(0, 1))).mean().item()
+    assert measured["test_normalised_mse"] == pytest.approx(share, rel=1e-3)
+
+
+def decoded(sample):
+    """Rebuild the number of ones of an event-based stream from its frames."""
+    end = int(sample.mask[0].nonzero())
+    bits, dt = sample.inputs[0, : end + 1, 0], sample.dt_s[0, : end + 1] / reproduce_xor.BIT_S
+    # A frame's time is what the bit before it lasted; the first and the last bit add themselves.
+    return bits[0] + sum(bits[i] * (dt[i + 1] - 1) + bits[i + 1] for i in range(end))
+
+
+@pytest.mark.parametrize("encoding", reproduce_xor.ENCODINGS)
+def test_streams_carry_their_answer(encoding):
+    drawn = streams(encoding, 300, 5)
+    assert torch.equal(drawn.mask.sum(dim=1), torch.ones(300, dtype=torch.int64))
+    assert 0.4 < drawn.targets.mean() < 0.6
+    lasted = drawn.dt_s.sum(dim=1) / reproduce_xor.BIT_S
+    assert lasted.min() == 2 and lasted.max() == 31
+    for i in range(300):
+        end = int(drawn.mask[i].nonzero())
+        if encoding == "dense":
+            ones = drawn.inputs[i, : end + 1].sum()
+        else:
+            ones = decoded(drawn[i : i + 1])
+        assert ones % 2 == drawn.targets[i, 0, 0]
+
+
+def test_event_based_streams_have_a_frame_a_change():
+    drawn = streams("event-based", 100, 6)
+    for i in range(100):
+        end = int(drawn.mask[i].nonzero())
+        bits = drawn.inputs[i, :end, 0]
+        assert (bits[1:] != bits[:-1]).all()
+
+
+def test_xor_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce_xor, "NUM_TRAINING", 400)
+    monkeypatch.setattr(reproduce_xor, "NUM_TEST", 100)
+    reproduce(Reproduce(table="xor", models=("lstm",), seeds=1, epochs=1, results=tmp_path))
+    rows = read(tmp_path / "xor.csv")
+    assert [row["settings"].split()[0] for row in rows] == list(reproduce_xor.ENCODINGS)
+    assert 0.0 < float(rows[0]["test_accuracy"]) < 100.0
+    assert "89.71" in capsys.readouterr().out
+
+
+def test_a_path_that_only_follows_the_circle_is_as_long():
+    times = np.linspace(0.0, 2 * np.pi, 2000)
+    circle = np.stack([np.sin(times), np.cos(times)], axis=1)
+    turned = circle @ np.linalg.qr(np.random.default_rng(0).normal(size=(9, 9)))[0][:2]
+    plane = reproduce_expressivity.principal_plane(turned + 5.0)
+    assert reproduce_expressivity.path_length(plane) == pytest.approx(2 * np.pi, rel=1e-5)
+
+
+def test_expressivity_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_expressivity, "WIDTHS", (5, 10))
+    monkeypatch.setattr(reproduce_expressivity, "SCALES", (1.0, 2.0))
+    monkeypatch.setattr(reproduce_expressivity, "DEFAULT_WIDTH", 10)
+    reproduce(Reproduce(table="expressivity", seeds=2, results=tmp_path))
+    rows = read(tmp_path / "expressivity.csv")
+    assert len(rows) == 3 * 2 * 3
+    assert all(float(row["stretch"]) > 0.0 for row in rows)
+    assert (tmp_path / "expressivity.png").stat().st_size > 1000
+
+
+def test_slips_are_answered_with_one_sentence(traces, tmp_path):
+    def run(table, **settings):
+        reproduce(Reproduce(table=table, results=tmp_path, **settings))
+
+    with pytest.raises(
+        ValueError, match="`table` must be one of .*, got 'halfcheeta'. Did you mean"
+    ):
+        run("halfcheeta")
+    with pytest.raises(ValueError, match="`models` must be one of .* Did you mean 'lstm'?"):
+        run("halfcheetah", data=traces, models=("lsmt",))
+    with pytest.raises(ValueError, match="`data` must be the folder of the HalfCheetah traces"):
+        run("halfcheetah")
+    with pytest.raises(ValueError, match="`seeds` must be at least 1, got 0"):
+        run("xor", seeds=0)
+    (traces / "trace_0000.npy").unlink()
+    with pytest.raises(ValueError, match="at least 25 traces of 17 dimensions, got 24 of 17"):
+        run("halfcheetah", data=traces)
