@@ -1,0 +1,178 @@
+"""Compile the kernels on first use and keep the library for the next process.
+
+A library's file name carries a hash of everything that shaped it (sources, flags, compiler,
+processor) and a hash of its own bytes, so a stale or damaged one is never loaded. It is written
+under a temporary name and then renamed: two processes that build at once do not disturb each other,
+and a process that dies leaves nothing half done.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+SOURCE_FOLDER = Path(__file__).parent
+SOURCE = "ltc.c"
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
+# What `a < b ? a : b` and vector comparisons cost without these; results stay IEEE.
+MATHS_FLAGS = ("-fno-math-errno", "-fno-trapping-math")
+# For the processor at hand: x86-64 and most others, then older ARM compilers, then any.
+PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())
+TIMEOUT_S = 120.0
+
+
+class BuildError(RuntimeError):
+    """The kernels cannot be built here; the message says why and what to install."""
+
+
+def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None) -> ctypes.CDLL:
+    """Return the compiled kernels, from the cache if they are there.
+
+    Args:
+        real_bits: 32 for float, 64 for double.
+        processor_flags: Compiler flags that choose the processor; the one at hand if None.
+
+    Raises:
+        BuildError: If there is no compiler, or it fails.
+    """
+    compiler = find_compiler()
+    choices = PROCESSOR_FLAGS if processor_flags is None else (processor_flags,)
+    key = _key(compiler, real_bits, choices)
+    folder = cache_folder()
+    for path in sorted(folder.glob(f"{key}-*.so")):
+        library = _load_checked(path)
+        if library is not None:
+            return library
+    if _is_writable(folder):
+        return ctypes.CDLL(str(_compile(compiler, real_bits, choices, folder, key)))
+    with tempfile.TemporaryDirectory(prefix="ncp-control-") as temporary:
+        path = _compile(compiler, real_bits, choices, Path(temporary), key)
+        return ctypes.CDLL(str(path))  # stays loaded when its file is gone
+
+
+def find_compiler() -> list[str]:
+    """Return the command of the C compiler: $CC, cc, gcc or clang.
+
+    Raises:
+        BuildError: If there is none.
+    """
+    chosen = shlex.split(os.environ.get("CC", ""))
+    for command in ([chosen] if chosen else []) + [[name] for name in COMPILERS]:
+        if path := shutil.which(command[0]):
+            return [path, *command[1:]]
+    raise BuildError(
+        "no C compiler found. Install gcc or clang (Debian, Ubuntu: `apt install gcc libc6-dev`;"
+        " macOS: `xcode-select --install`) or name one in $CC"
+    )
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled kernels in the user's cache."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "ncp-control" / "kernels"
+    home = Path(os.path.expanduser("~"))
+    base = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+    return base / "ncp-control" / "kernels"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Create the folder and try to write there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _key(compiler: list[str], real_bits: int, choices: tuple[tuple[str, ...], ...]) -> str:
+    """Hash everything that shapes the library."""
+    version = _run([*compiler, "--version"]).stdout
+    parts = [version, shlex.join(compiler), str(real_bits), repr((FLAGS, MATHS_FLAGS, choices))]
+    parts += [platform.machine(), _processor()]
+    parts += [path.read_text() for path in sorted(SOURCE_FOLDER.glob("*.[ch]"))]
+    return f"ltc{real_bits}-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _processor() -> str:
+    """Return what `-march=native` depends on, so that a shared home serves unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(names)}))
+
+
+def _load_checked(path: Path) -> ctypes.CDLL | None:
+    """Load a cached library whose bytes match its name; warn and remove it otherwise."""
+    try:
+        if _digest(path) == path.stem.rsplit("-", 1)[1]:
+            return ctypes.CDLL(str(path))
+        reason = "its bytes do not match its name"
+    except OSError as error:
+        reason = str(error)
+    warnings.warn(
+        f"the cached kernel {path} is damaged ({reason}). It is built again.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:24]
+
+
+def _compile(
+    compiler: list[str],
+    real_bits: int,
+    choices: tuple[tuple[str, ...], ...],
+    folder: Path,
+    key: str,
+) -> Path:
+    """Compile into the folder and return the library's path."""
+    handle, name = tempfile.mkstemp(prefix="building-", suffix=".so", dir=folder)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        for flags in choices:
+            options = [*FLAGS, *MATHS_FLAGS, *flags, f"-DREAL_BITS={real_bits}"]
+            source = str(SOURCE_FOLDER / SOURCE)
+            result = _run([*compiler, *options, source, "-o", name, "-lm"])
+            if result.returncode == 0:
+                path = folder / f"{key}-{_digest(temporary)}.so"
+                os.replace(temporary, path)
+                return path
+    finally:
+        temporary.unlink(missing_ok=True)
+    raise BuildError(
+        f"`{shlex.join(compiler)}` could not compile them: {_first_error(result.stderr)}."
+        " Install a recent gcc or clang with its C library's headers, or name another in $CC"
+    )
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return subprocess.CompletedProcess(command, 1, "", f"error: {error}")
+
+
+def _first_error(stderr: str) -> str:
+    """Return the line of a compiler's output that says what is wrong."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line), lines[0] if lines else "no message")

@@ -1,0 +1,165 @@
+/* A circuit ready to run: effective parameters in the form that the inner loops want.
+ *
+ *     s(x; μ, γ) = 1 / (1 + exp(−γ(x − μ))) = 1 / (1 + 2^(rate x + shift))
+ *     rate = −γ α log₂e     shift = γ (μ − β) log₂e     gain = γ α w
+ *
+ * with the input's scale α and offset β at a sensory synapse, 1 and 0 at an inner one, so that x is
+ * the raw input or the potential. C, g, w and |E| are softplus of free parameters, C times the
+ * frame interval.
+ */
+
+#ifndef NCP_CIRCUIT_H
+#define NCP_CIRCUIT_H
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ltc.h"
+
+struct synapse {
+    real rate, shift, weight, weighted_reversal, reversal, gain; /* weighted_reversal is w E */
+    int32_t source; /* an input for a sensory synapse, a neuron for an inner one */
+    int32_t target;
+};
+
+struct neuron {
+    real capacitance_s, reciprocal_c, leak, leak_drive; /* C, 1 / C, g and g V */
+    int32_t sensory, sensory_end;        /* its sensory synapses */
+    int32_t inner, recurrent, inner_end; /* its inner ones; from its own layer: recurrent … end */
+    int32_t whole;                       /* rank among neurons of recurrent layers */
+};
+
+struct layer {
+    int32_t first, end, is_recurrent;
+};
+
+struct circuit {
+    int inputs, neurons, synapses, layers, unfolds, integrator;
+    int sensory_synapses;
+    int record_vectors; /* tape of one sub-step of one block */
+    struct synapse *synapse;
+    struct neuron *neuron;
+    struct layer *layer;
+};
+
+static void *allocate(size_t bytes) {
+    const size_t line = 64, whole = (bytes + line) / line * line;
+    void *memory = aligned_alloc(line, whole);
+    if (memory) memset(memory, 0, whole);
+    return memory;
+}
+
+static real softplus(real x) {
+    if (x > 20) return x; /* torch's threshold */
+    return sizeof(real) == sizeof(float) ? (real)log1pf(expf((float)x)) : (real)log1p(exp(x));
+}
+
+static real softplus_slope(real x) {
+    if (x > 20) return 1;
+    return 1 / (1 + (sizeof(real) == sizeof(float) ? (real)expf((float)-x) : (real)exp(-x)));
+}
+
+/* Check indices and order, so that a damaged wiring cannot lead out of an array, and find where the
+ * synapses of each neuron stand. */
+static int find_rows(struct circuit *c, const struct sequence *q) {
+    int64_t previous = 0;
+    for (int s = 0; s < c->synapses; s++) {
+        const int64_t source = q->source[s], target = q->target[s];
+        const int is_inner = source >= c->inputs, was_inner = c->sensory_synapses < s;
+        if (source < 0 || source >= c->inputs + c->neurons) return BAD_WIRING;
+        if (target < 0 || target >= c->neurons || (was_inner && !is_inner)) return BAD_WIRING;
+        if (is_inner == was_inner && target < previous) return BAD_WIRING;
+        struct neuron *neuron = &c->neuron[target];
+        if (is_inner) {
+            if (neuron->inner_end == 0) neuron->inner = neuron->recurrent = s;
+            neuron->inner_end = s + 1;
+        } else {
+            if (neuron->sensory_end == 0) neuron->sensory = s;
+            neuron->sensory_end = s + 1;
+            c->sensory_synapses = s + 1;
+        }
+        c->synapse[s].source = (int32_t)(is_inner ? source - c->inputs : source);
+        c->synapse[s].target = (int32_t)target;
+        previous = target;
+    }
+    int next = c->sensory_synapses;
+    for (int i = 0; i < c->neurons; i++) {
+        struct neuron *neuron = &c->neuron[i];
+        if (neuron->inner_end == 0) neuron->inner = neuron->recurrent = neuron->inner_end = next;
+        next = neuron->inner_end;
+    }
+    return OK;
+}
+
+/* Check that layers follow each other and that synapses run forwards; the sources of a neuron
+ * ascend, so those of its own layer are the last. */
+static int find_layers(struct circuit *c, const struct sequence *q) {
+    int next = 0, rank = 0;
+    for (int l = 0; l < c->layers; l++) {
+        const int64_t *given = q->layer + 3 * l;
+        if (given[0] != next || given[1] < next || given[1] > c->neurons) return BAD_WIRING;
+        c->layer[l] = (struct layer){(int32_t)given[0], (int32_t)given[1], given[2] != 0};
+        for (; next < given[1]; next++) {
+            struct neuron *neuron = &c->neuron[next];
+            int s = neuron->inner;
+            while (s < neuron->inner_end && c->synapse[s].source < given[0]) s++;
+            neuron->recurrent = s;
+            neuron->whole = given[2] ? rank++ : 0;
+            for (; s < neuron->inner_end; s++) {
+                const int64_t source = c->synapse[s].source;
+                if (!given[2] || source < given[0] || source >= given[1]) return BAD_WIRING;
+            }
+        }
+    }
+    c->record_vectors = 4 * c->neurons + 3 * rank;
+    return next == c->neurons ? OK : BAD_WIRING;
+}
+
+static void map_parameters(struct circuit *c, const struct sequence *q) {
+    const double log2_e = 1.4426950408889634;
+    for (int s = 0; s < c->synapses; s++) {
+        struct synapse *synapse = &c->synapse[s];
+        const int is_sensory = s < c->sensory_synapses;
+        const double scale = is_sensory ? q->input_scale[synapse->source] : 1;
+        const double offset = is_sensory ? q->input_offset[synapse->source] : 0;
+        synapse->rate = (real)(-log2_e * q->slope[s] * scale);
+        synapse->shift = (real)(log2_e * q->slope[s] * (q->threshold[s] - offset));
+        synapse->weight = softplus(q->raw_weight[s]);
+        synapse->reversal = q->sign[s] * softplus(q->raw_reversal[s]);
+        synapse->weighted_reversal = synapse->weight * synapse->reversal;
+        synapse->gain = (real)(synapse->weight * q->slope[s] * scale);
+    }
+    for (int i = 0; i < c->neurons; i++) {
+        struct neuron *neuron = &c->neuron[i];
+        neuron->capacitance_s = (real)q->frame_s * softplus(q->raw_capacitance[i]);
+        neuron->reciprocal_c = 1 / neuron->capacitance_s;
+        neuron->leak = softplus(q->raw_leak_conductance[i]);
+        neuron->leak_drive = neuron->leak * q->leak_potential[i];
+    }
+}
+
+static void free_circuit(struct circuit *c) { free(c->synapse); }
+
+/* Build the circuit of a sequence; `free_circuit` it if the status is OK. */
+static int make_circuit(struct circuit *c, const struct sequence *q) {
+    *c = (struct circuit){.inputs = (int)q->inputs, .neurons = (int)q->neurons,
+                          .synapses = (int)q->synapses, .layers = (int)q->layers,
+                          .unfolds = (int)q->unfolds, .integrator = (int)q->integrator,
+                          .record_vectors = 2 * (int)q->neurons};
+    c->synapse = allocate(q->synapses * sizeof *c->synapse + q->neurons * sizeof *c->neuron +
+                          q->layers * sizeof *c->layer);
+    if (!c->synapse) return OUT_OF_MEMORY;
+    c->neuron = (struct neuron *)(c->synapse + c->synapses);
+    c->layer = (struct layer *)(c->neuron + c->neurons);
+    int status = find_rows(c, q);
+    if (status == OK && c->integrator == LAYERED_MIDPOINT) status = find_layers(c, q);
+    if (status == OK) {
+        map_parameters(c, q);
+    } else {
+        free_circuit(c);
+        c->synapse = NULL;
+    }
+    return status;
+}
+
+#endif

@@ -1,0 +1,90 @@
+"""Who runs a sequence: a fused kernel where one applies, the plain torch code elsewhere.
+
+| device | integrator                             | dtype            | runs on                 |
+|--------|----------------------------------------|------------------|-------------------------|
+| CPU    | semi_implicit_euler, layered_midpoint  | float32, float64 | `ltc.c`                 |
+| CPU    | the same                               | half, bfloat16   | `ltc.c`, in float32     |
+| any    | any                                    | any              | plain torch (reference) |
+
+The reference also serves function transforms (vmap, forward-mode and higher derivatives under
+torch.func), machines without a C compiler, and everything when NCP_CONTROL_KERNELS=reference.
+"""
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ncp_control.kernels import ltc_op
+from ncp_control.kernels.library import INTEGRATORS, PARAMETER_NAMES, REAL_BITS, get_library
+
+if TYPE_CHECKING:
+    from ncp_control.cells.ltc import LTC
+
+SWITCH = "NCP_CONTROL_KERNELS"
+
+
+def unroll_ltc(
+    cell: "LTC", inputs: Tensor, state: Tensor, dt_s: Tensor, reset: Tensor | None
+) -> Tensor | None:
+    """Run an LTC cell over time on a kernel; None if the reference must do it.
+
+    Arguments and result as `Cell.unroll`.
+    """
+    if cell.integrator not in INTEGRATORS or _is_transformed():
+        return None
+    tensors = [inputs, state, dt_s, *(getattr(cell, name) for name in PARAMETER_NAMES)]
+    if not all(tensor.is_cpu for tensor in tensors):
+        return None
+    dtype = functools.reduce(torch.promote_types, {tensor.dtype for tensor in tensors})
+    working_dtype = dtype if dtype in REAL_BITS else torch.float32
+    if not dtype.is_floating_point or not has_kernels(working_dtype):
+        return None
+    states = ltc_op.unroll(
+        *(t if t.dtype == working_dtype else t.to(working_dtype) for t in tensors),
+        reset,
+        cell.source,
+        cell.target,
+        cell.sign.to(working_dtype),
+        layer_bounds(cell),
+        cell.frame_s,
+        cell.unfolds,
+        cell.integrator,
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors),
+    )
+    return states if dtype == working_dtype else states.to(dtype)
+
+
+def layer_bounds(cell: "LTC") -> list[int]:
+    """Return first neuron, end, and whether it is recurrent, of every layer."""
+    bounds = ((x.neurons.start, x.neurons.stop, int(x.is_recurrent)) for x in cell.layers)
+    return [number for layer in bounds for number in layer]
+
+
+def has_kernels(dtype: torch.dtype) -> bool:
+    """Tell whether kernels for a type are switched on and can be had; the first call builds them.
+
+    Raises:
+        ValueError: If the environment variable NCP_CONTROL_KERNELS has an unknown value.
+    """
+    choice = os.environ.get(SWITCH, "auto")
+    if choice not in ("auto", "reference"):
+        raise ValueError(
+            f"`{SWITCH}` must be 'auto' or 'reference', got {choice!r}. Correct the environment."
+        )
+    return choice == "auto" and get_library(dtype) is not None
+
+
+# torch.compile shall take the answer for a constant instead of looking inside. This is what
+# torch.compiler.assume_constant_result does, which would import the whole compiler here.
+has_kernels._dynamo_marked_constant = True
+
+
+def _is_transformed() -> bool:
+    """Tell whether a function transform or forward-mode differentiation is under way."""
+    if torch.compiler.is_compiling():
+        return False
+    is_forward_mode = torch.autograd.forward_ad._current_level >= 0
+    return torch._C._are_functorch_transforms_active() or is_forward_mode

@@ -1,0 +1,144 @@
+"""The C functions of `ltc.c`, called with plain addresses.
+
+`Sequence` mirrors `struct sequence` of `ltc.h` field by field; nothing here knows torch's autograd.
+"""
+
+import ctypes
+import functools
+import warnings
+
+import torch
+
+from ncp_control.kernels import build
+
+PARAMETER_NAMES = (
+    "raw_capacitance",
+    "raw_leak_conductance",
+    "leak_potential",
+    "raw_weight",
+    "threshold",
+    "slope",
+    "raw_reversal",
+    "input_scale",
+    "input_offset",
+)
+"""Free parameters of an LTC cell that the kernel reads, in the order of its arguments."""
+
+INTEGRATORS = ("semi_implicit_euler", "layered_midpoint")
+"""Integrators that the kernel has, by their number there."""
+
+REAL_BITS = {torch.float32: 32, torch.float64: 64}
+"""Types that the kernel computes in."""
+
+BLOCK_SAMPLES = 16
+"""The tape is as long as for a batch of whole blocks; the widest vector holds so many samples."""
+
+_SIZES = (
+    "batch",
+    "steps",
+    "inputs",
+    "neurons",
+    "synapses",
+    "layers",
+    "outputs",
+    "unfolds",
+    "integrator",
+    "threads",
+)
+_ARRAYS = (
+    "input",
+    "state",
+    "dt_s",
+    *PARAMETER_NAMES,
+    "reset",
+    "source",
+    "target",
+    "sign",
+    "layer",
+    "output_scale",
+    "output_offset",
+    "output",
+    "states",
+    "tape",
+    "states_bar",
+    "input_bar",
+    "state_bar",
+    "dt_s_bar",
+    *(f"{name}_bar" for name in PARAMETER_NAMES),
+)
+OUT_OF_MEMORY, BAD_WIRING = 1, 2
+"""What a function of the kernel returns instead of 0."""
+
+_ERRORS = {
+    OUT_OF_MEMORY: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
+    BAD_WIRING: "the synapses must be sorted by target, sensory ones first, and run between the nodes of"
+    " the wiring, got others. Rebuild the cell from its wiring.",
+}
+
+
+class Sequence(ctypes.Structure):
+    """`struct sequence`: sizes, and the addresses of arrays."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _SIZES),
+        ("frame_s", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+    )
+
+
+class Library:
+    """The functions of one compiled library.
+
+    Args:
+        compiled: What `build.load_library` returned.
+    """
+
+    def __init__(self, compiled: ctypes.CDLL) -> None:
+        self.forward = compiled.ncp_ltc_forward
+        self.adjoint = compiled.ncp_ltc_adjoint
+        for function in (self.forward, self.adjoint):
+            function.argtypes, function.restype = [ctypes.POINTER(Sequence)], ctypes.c_int
+        self.make_step = compiled.ncp_ltc_make_step
+        self.make_step.argtypes = [ctypes.POINTER(Sequence)]
+        self.make_step.restype = ctypes.c_void_p
+        self.step = compiled.ncp_ltc_step
+        self.step.argtypes, self.step.restype = [ctypes.c_void_p, ctypes.c_double], None
+        self.free_step = compiled.ncp_ltc_free_step
+        self.free_step.argtypes, self.free_step.restype = [ctypes.c_void_p], None
+
+
+@functools.cache
+def get_library(dtype: torch.dtype) -> Library | None:
+    """Return the kernels for a type, or None, with one warning, if they cannot be built."""
+    try:
+        return Library(build.load_library(REAL_BITS[dtype]))
+    except build.BuildError as error:
+        _warn_once(f"circuits run on plain torch, some 30 times slower than they could: {error}.")
+        return None
+
+
+def require_library(dtype: torch.dtype) -> Library:
+    """Return the kernels for a type.
+
+    Raises:
+        RuntimeError: If there are none.
+    """
+    library = get_library(dtype) if dtype in REAL_BITS else None
+    if library is None:
+        raise RuntimeError(
+            f"`input` must be of a type that the LTC kernel is built for, got {dtype}."
+            " Set NCP_CONTROL_KERNELS=reference to run without it."
+        )
+    return library
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def check_status(status: int) -> None:
+    """Raise what the kernel reported."""
+    if status == 0:
+        return
+    raise (MemoryError if status == OUT_OF_MEMORY else ValueError)(_ERRORS[status])

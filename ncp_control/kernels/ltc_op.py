@@ -1,0 +1,241 @@
+"""The LTC kernel as a torch operator, `torch.ops.ncp_control.ltc_unroll`.
+
+Autograd sees one node for a whole sequence; the maps from free parameters to effective ones are
+inside it. The operator knows the shapes of its results (for torch.compile) and its gradient, which
+is an operator too. There is no gradient of the gradient: take the reference for that.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from ncp_control.kernels.library import (
+    BLOCK_SAMPLES,
+    INTEGRATORS,
+    PARAMETER_NAMES,
+    Sequence,
+    check_status,
+    require_library,
+)
+
+DIFFERENTIABLE = ("input", "state", "dt_s", *PARAMETER_NAMES)
+TENSORS = (*DIFFERENTIABLE, "reset", "source", "target", "sign")
+
+
+class Arguments(NamedTuple):
+    """What both operators take first, in the order of their schema; B, T, I, N, S as in `ltc.h`."""
+
+    input: Tensor
+    """Shape (B, T, I)."""
+    state: Tensor
+    """Before the first step, shape (B, N)."""
+    dt_s: Tensor
+    """Time elapsed before each step [s], shape (B, T)."""
+    raw_capacitance: Tensor
+    raw_leak_conductance: Tensor
+    leak_potential: Tensor
+    raw_weight: Tensor
+    threshold: Tensor
+    slope: Tensor
+    raw_reversal: Tensor
+    input_scale: Tensor
+    input_offset: Tensor
+    reset: Tensor | None
+    """Steps before which the state is cleared, shape (B, T), bool."""
+    source: Tensor
+    """Source node of each synapse, shape (S,), int64."""
+    target: Tensor
+    """Target neuron of each synapse, shape (S,), int64."""
+    sign: Tensor
+    """-1 or 1 for each synapse, shape (S,)."""
+    layers: list[int]
+    """First neuron, end, and whether it is recurrent, of every layer; for layered midpoint."""
+    frame_s: float
+    unfolds: int
+    integrator: str
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """The arguments called `TENSORS`."""
+        return cast(tuple[Tensor | None, ...], self[: len(TENSORS)])
+
+    def check(self) -> None:
+        """Check all that the kernel takes on trust.
+
+        Raises:
+            TypeError: If a dtype is not the one that the others have.
+            ValueError: If a shape does not fit the others.
+        """
+        (batch, steps, inputs), neurons = self.input.shape, self.state.shape[-1]
+        synapses, dtype = self.raw_weight.shape[0], self.input.dtype
+        shapes = ((batch, steps, inputs), (batch, neurons), (batch, steps))
+        shapes += ((neurons,),) * 3 + ((synapses,),) * 4 + ((inputs,),) * 2
+        dtypes = (dtype,) * len(shapes)
+        shapes += ((batch, steps), (synapses,), (synapses,), (synapses,))
+        dtypes += (torch.bool, torch.int64, torch.int64, dtype)
+        tensors = self.tensors
+        if all(
+            tensor is None or (tensor.shape == shape and tensor.dtype == wanted)
+            for tensor, shape, wanted in zip(tensors, shapes, dtypes, strict=True)
+        ):
+            return
+        for name, tensor, shape, wanted in zip(TENSORS, tensors, shapes, dtypes, strict=True):
+            if tensor is not None and tensor.dtype != wanted:
+                raise TypeError(f"`{name}` must be {wanted}, got {tensor.dtype}. Convert it first.")
+            if tensor is not None and tensor.shape != shape:
+                raise ValueError(
+                    f"`{name}` must have shape {shape}, got {tuple(tensor.shape)}."
+                    " Give what fits the cell."
+                )
+
+    def sequence(self) -> tuple[Sequence, list[Tensor | None]]:
+        """Return what the kernel takes, and the arrays that must live until it has returned."""
+        self.check()
+        arrays = [None if array is None else array.contiguous() for array in self.tensors]
+        arrays.append(torch.tensor(self.layers, dtype=torch.int64) if self.layers else None)
+        (batch, steps, inputs), neurons = self.input.shape, self.state.shape[1]
+        synapses, layers = self.raw_weight.shape[0], len(self.layers) // 3
+        sizes = (batch, steps, inputs, neurons, synapses, layers, 0, self.unfolds)
+        integrator, threads = INTEGRATORS.index(self.integrator), torch.get_num_threads()
+        addresses = [None if array is None else array.data_ptr() for array in arrays]
+        return Sequence(*sizes, integrator, threads, self.frame_s, *addresses), arrays
+
+    def tape_length(self) -> int:
+        """Return how many numbers the adjoint needs of the forward pass."""
+        batch, steps, _ = self.input.shape
+        neurons = self.state.shape[1]
+        numbers = 2 * neurons
+        if self.integrator == "layered_midpoint":
+            layers = zip(self.layers[::3], self.layers[1::3], self.layers[2::3], strict=True)
+            recurrent = sum(end - first for first, end, is_recurrent in layers if is_recurrent)
+            numbers = 4 * neurons + 3 * recurrent
+        samples = (batch + BLOCK_SAMPLES - 1) // BLOCK_SAMPLES * BLOCK_SAMPLES
+        return samples * steps * self.unfolds * numbers
+
+
+def _empty_results(*values: Any) -> tuple[Tensor, Tensor]:
+    """Return states and tape without values: the operator's shapes."""
+    arguments, has_tape = Arguments(*values[:-1]), values[-1]
+    batch, steps, _ = arguments.input.shape
+    states = arguments.input.new_empty(batch, steps, arguments.state.shape[1])
+    return states, arguments.input.new_empty(arguments.tape_length() if has_tape else 0)
+
+
+def _unroll(*values: Any) -> tuple[Tensor, Tensor]:
+    """Run the kernel forwards; the last argument tells whether to keep a tape."""
+    arguments = Arguments(*values[:-1])
+    library = require_library(arguments.input.dtype)
+    sequence, _alive = arguments.sequence()
+    states, tape = _empty_results(*values)
+    sequence.states = states.data_ptr()
+    sequence.tape = tape.data_ptr() if values[-1] else None
+    check_status(library.forward(sequence))
+    return states, tape
+
+
+def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.empty_like(value) if value.is_contiguous() else value.new_empty(value.shape)
+        for value in values[: len(DIFFERENTIABLE)]
+    )
+
+
+def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
+    """Run the kernel backwards, from the states, the tape, and the states' gradient."""
+    arguments, (states, tape, states_bar) = Arguments(*values[:-3]), values[-3:]
+    sequence, _alive = arguments.sequence()
+    if tape.shape[0] != arguments.tape_length():
+        raise ValueError(
+            f"`tape` must be that of the forward pass, got {tape.shape[0]} numbers."
+            " Call ltc_unroll with has_tape=True."
+        )
+    states, states_bar = states.contiguous(), states_bar.contiguous()
+    gradients = _empty_gradients(*values)
+    sequence.states, sequence.tape = states.data_ptr(), tape.data_ptr()
+    sequence.states_bar = states_bar.data_ptr()
+    for name, gradient in zip(_GRADIENTS, gradients, strict=True):
+        setattr(sequence, name, gradient.data_ptr())
+    check_status(require_library(states.dtype).adjoint(sequence))
+    return gradients
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tell whether a tensor has numbers in it, and nobody is watching the operators."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and not torch._C._len_torch_dispatch_stack()
+    )
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    num_tensors = len(TENSORS)
+    ctx.save_for_backward(*inputs[:num_tensors], *output)
+    ctx.settings = inputs[num_tensors:-1]
+    ctx.set_materialize_grads(False)  # or else the tape would get a gradient of zeros
+
+
+def _backward(ctx: Any, states_bar: Tensor | None, *_tape_bar: None) -> tuple[Tensor | None, ...]:
+    if states_bar is None:
+        return (None,) * _NUM_ARGUMENTS
+    *tensors, states, tape = ctx.saved_tensors
+    # A gradient of this gradient needs the operator, only to be told that there is none.
+    is_direct = _is_plain(states_bar) and not torch.is_grad_enabled()
+    adjoint = _unroll_adjoint if is_direct else torch.ops.ncp_control.ltc_unroll_adjoint
+    gradients = adjoint(*tensors, *ctx.settings, states, tape, states_bar)
+    return (*gradients, *(None,) * (_NUM_ARGUMENTS - len(gradients)))
+
+
+class _EagerUnroll(torch.autograd.Function):
+    """The same node without the operator's way through the dispatcher, which takes 0.2 ms."""
+
+    @staticmethod
+    def forward(ctx: Any, *values: Any) -> Tensor:
+        states, tape = _unroll(*values)
+        _remember(ctx, values, (states, tape))
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, *states_bar: Any) -> Any:
+        return _backward(ctx, *states_bar)
+
+
+def unroll(*values: Any) -> Tensor:
+    """Return the states over a sequence; arguments as those of the operator."""
+    input, *_, has_tape = values
+    if not _is_plain(input):
+        return torch.ops.ncp_control.ltc_unroll(*values)[0]
+    return _EagerUnroll.apply(*values) if has_tape else _unroll(*values)[0]
+
+
+def _no_second_gradient(ctx: Any, *_gradients: Any) -> None:
+    raise NotImplementedError(
+        "the gradient of a gradient must come from the reference, got it from the LTC kernel."
+        " Set NCP_CONTROL_KERNELS=reference."
+    )
+
+
+_SHARED = (
+    ", ".join(f"Tensor {name}" for name in DIFFERENTIABLE)
+    + ", Tensor? reset, Tensor source, Tensor target, Tensor sign, int[] layers, float frame_s,"
+    " int unfolds, str integrator"
+)
+_NUM_ARGUMENTS = len(Arguments._fields) + 1
+_GRADIENTS = tuple(f"{name}_bar" for name in DIFFERENTIABLE)
+_RESULTS = ", ".join(["Tensor"] * len(DIFFERENTIABLE))
+_OPERATORS = torch.library.Library("ncp_control", "FRAGMENT")
+_OPERATORS.define(f"ltc_unroll({_SHARED}, bool has_tape) -> (Tensor, Tensor)")
+_OPERATORS.define(
+    f"ltc_unroll_adjoint({_SHARED}, Tensor states, Tensor tape, Tensor states_bar) -> ({_RESULTS})"
+)
+_OPERATORS.impl("ltc_unroll", _unroll, "CPU")
+_OPERATORS.impl("ltc_unroll_adjoint", _unroll_adjoint, "CPU")
+torch.library.register_fake("ncp_control::ltc_unroll", _empty_results)
+torch.library.register_fake("ncp_control::ltc_unroll_adjoint", _empty_gradients)
+torch.library.register_autograd(
+    "ncp_control::ltc_unroll", _backward, setup_context=_remember, lib=_OPERATORS
+)
+torch.library.register_autograd(
+    "ncp_control::ltc_unroll_adjoint", _no_second_gradient, lib=_OPERATORS
+)

@@ -1,0 +1,187 @@
+/* LANES real numbers side by side, and the few functions that the circuit needs of them.
+ *
+ * `real` is float, or double with -DREAL_BITS=64. A `vector` is as wide as the registers that the
+ * compiler was told of. The vector types of GCC and Clang give it + - * / and broadcasting; only
+ * what has a faster instruction in AVX-512 is written twice. Every function treats each lane by
+ * itself, so a NaN stays in its lane.
+ *
+ * 2^z is split into 2^floor(z) 2^f with f in [0, 1): the first factor is an exponent, the second
+ * a polynomial 1 + f q(f) with the least relative error (Remez; 8e-8 for float, 3e-18 for
+ * double). Its constant is exactly 1, so 2^0 = 1 and an elapsed time of 0 changes nothing.
+ */
+
+#ifndef NCP_VECTOR_H
+#define NCP_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#if REAL_BITS == 64
+typedef double real;
+typedef uint64_t bits;
+#define MANTISSA_BITS 52
+#define EXPONENT_LIMIT 1022
+#else
+typedef float real;
+typedef uint32_t bits;
+#define MANTISSA_BITS 23
+#define EXPONENT_LIMIT 126
+#endif
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(real)))
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+typedef real vector __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef bits bit_vector __attribute__((vector_size(VECTOR_BYTES), may_alias));
+
+/* A 1 for every lane where `x` and `y` are equal would be true: the comparison as a bit mask. */
+#define WHERE(condition, yes, no) \
+    ((vector)(((bit_vector)(condition) & (bit_vector)(yes)) | \
+              (~(bit_vector)(condition) & (bit_vector)(no))))
+
+static inline vector broadcast(real x) {
+    return x - (vector){0};
+}
+
+static inline vector load(const real *from) {
+    vector x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+static inline void store(real *to, vector x) {
+    memcpy(to, &x, sizeof x);
+}
+
+/* q of 2^f = 1 + f q(f), the highest power first. */
+#if REAL_BITS == 64
+static const real exp2_coefficients[] = {
+    6.263466142296021e-10, 6.5595293227705284e-9, 1.0253212435721934e-7, 1.320836728895114e-6,
+    1.5253175055562796e-5, 1.540351230962866e-4,  1.3333558629566755e-3, 9.6181290995507956e-3,
+    5.5504108665602253e-2, 0.2402265069590633,    0.69314718055994593};
+#else
+static const real exp2_coefficients[] = {1.8671302119512633e-3f, 9.0170299625296128e-3f,
+                                         5.5799913425224284e-2f, 0.24016445003927303f,
+                                         0.69315131181760979f};
+#endif
+
+static inline vector exp2_of_fraction(vector f) {
+    const int count = sizeof exp2_coefficients / sizeof(real);
+    vector q = broadcast(exp2_coefficients[0]);
+    for (int i = 1; i < count; i++) q = q * f + exp2_coefficients[i];
+    return q * f + 1;
+}
+
+#if VECTOR_BYTES == 64 && REAL_BITS == 64
+
+static inline vector least(real x, vector y) { return _mm512_min_pd(broadcast(x), y); }
+
+static inline vector exp2_below_limit(vector z) {
+    return _mm512_scalef_pd(exp2_of_fraction(_mm512_reduce_pd(z, 9)), z);
+}
+
+static inline vector reciprocal(vector x) { return 1 / x; }
+
+#define PERMUTE(x, lanes, y) _mm512_permutex2var_pd(x, (__m512i)(lanes), y)
+
+static inline vector gather(const real *from, const int32_t *index) {
+    return _mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)index), from, 8);
+}
+
+#elif VECTOR_BYTES == 64
+
+/* y where it is NaN: the instruction returns its second operand then. */
+static inline vector least(real x, vector y) { return _mm512_min_ps(broadcast(x), y); }
+
+/* 9: the distance to the floor, no exceptions. The scaling takes the floor of z by itself. */
+static inline vector exp2_below_limit(vector z) {
+    return _mm512_scalef_ps(exp2_of_fraction(_mm512_reduce_ps(z, 9)), z);
+}
+
+/* An estimate good to 14 bits and one Newton step; the estimate of infinity would give NaN. */
+static inline vector reciprocal(vector x) {
+    vector estimate = _mm512_rcp14_ps(x);
+    return estimate + estimate * (1 - x * estimate);
+}
+
+#define PERMUTE(x, lanes, y) _mm512_permutex2var_ps(x, (__m512i)(lanes), y)
+
+static inline vector gather(const real *from, const int32_t *index) {
+    return _mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4);
+}
+
+#else
+
+static inline vector least(real x, vector y) { return WHERE(y > x, broadcast(x), y); }
+
+/* Adding 1.5 * 2^mantissa bits rounds, and leaves the integer in the lowest bits. */
+static inline vector exp2_below_limit(vector z) {
+    const real rounder = (real)1.5 * ((bits)1 << MANTISSA_BITS);
+    const vector low = broadcast(-EXPONENT_LIMIT);
+    z = WHERE(z < low, low, z);
+    vector shifted = z - (real)0.5 + rounder;
+    vector fraction = z - (shifted - rounder);
+    bit_vector scale = ((bit_vector)shifted + (EXPONENT_LIMIT + 1)) << MANTISSA_BITS;
+    return exp2_of_fraction(fraction) * (vector)scale;
+}
+
+static inline vector reciprocal(vector x) { return 1 / x; }
+
+static inline vector gather(const real *from, const int32_t *index) {
+    vector x;
+    for (int lane = 0; lane < LANES; lane++) x[lane] = from[index[lane]];
+    return x;
+}
+
+#endif
+
+/* 1 / (1 + 2^z). Without the limit, 2^z could be infinite and its reciprocal estimate NaN. */
+static inline vector sigmoid_of_log2(vector z) {
+    return reciprocal(1 + exp2_below_limit(least(EXPONENT_LIMIT, z)));
+}
+
+/* Exchange rows and columns of a LANES × LANES square: in each round, pairs of rows swap blocks
+ * that are twice as large as before. */
+static inline void transpose(vector *row) {
+#if VECTOR_BYTES == 64
+    UNROLL for (int size = 1; size < LANES; size *= 2) {
+        bit_vector upper, lower;
+        UNROLL for (int lane = 0; lane < LANES; lane++) {
+            upper[lane] = lane & size ? LANES + lane - size : lane;
+            lower[lane] = lane & size ? LANES + lane : lane + size;
+        }
+        UNROLL for (int i = 0; i < LANES; i++) {
+            if (i & size) continue;
+            const vector first = row[i], second = row[i + size];
+            row[i] = PERMUTE(first, upper, second);
+            row[i + size] = PERMUTE(first, lower, second);
+        }
+    }
+#else
+    real(*square)[LANES] = (real(*)[LANES])row;
+    for (int i = 0; i < LANES; i++)
+        for (int k = 0; k < i; k++) {
+            const real swapped = square[i][k];
+            square[i][k] = square[k][i];
+            square[k][i] = swapped;
+        }
+#endif
+}
+
+static inline real sum_of_lanes(vector x) {
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++) x[lane] += x[lane + half];
+    return x[0];
+}
+
+#endif
