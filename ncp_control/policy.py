@@ -18,7 +18,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ncp_control import files
+from ncp_control.cells import LTC
 from ncp_control.circuit import Circuit
+from ncp_control.kernels.step import FusedStep
 
 FORMAT_VERSION = 1
 
@@ -43,6 +45,7 @@ class Policy(nn.Module):
         super().__init__()
         self.circuit = circuit
         self._state: Tensor | None = None
+        self._fused_step: FusedStep | None = None
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Turn observations (frames, …) into features (frames, input)."""
@@ -82,7 +85,7 @@ class Policy(nn.Module):
         """
         return self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
         """Act on one observation and remember it.
 
@@ -93,14 +96,29 @@ class Policy(nn.Module):
         Returns:
             The action in [-1, 1], shape (action,).
         """
-        frame = torch.as_tensor(np.ascontiguousarray(observation))[None, None]
-        frame = frame.to(next(self.parameters()).device)
-        action, self._state = self(frame, self._state, dt_s=dt_s)
-        return action[0, 0].clamp(-1.0, 1.0).cpu().numpy()
+        frame = torch.as_tensor(np.ascontiguousarray(observation))[None]
+        features = self.perceive(frame.to(next(self.parameters()).device))
+        cell = self.circuit.cell
+        if self._fused_step is None and isinstance(cell, LTC) and FusedStep.supports(cell):
+            self._fused_step = FusedStep(cell)
+        if self._fused_step is not None:
+            dt_s = cell.frame_s if dt_s is None else dt_s
+            action = self._fused_step(features[0].numpy(), dt_s)
+        else:
+            actions, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
+            action = actions[0, 0].cpu().numpy()
+        return action.clip(-1.0, 1.0)
 
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
         self._state = None
+        if self._fused_step is not None:
+            self._fused_step.reset()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "Policy":
+        # Called by `to`, `cuda`, `double`, …: what `act` remembers belongs to the old tensors.
+        self._state = self._fused_step = None
+        return super()._apply(*args, **kwargs)
 
     def save(self, folder: Path | str) -> None:
         """Write the policy to a folder, whole or not at all."""

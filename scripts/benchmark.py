@@ -12,8 +12,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,7 @@ from ncp_control.learning.run import describe_environment
 from policies.driving import make_driving_policy
 from scripts.cli import run_job
 from scripts.report import markdown_table
-
-Action = Callable[[], Any]
+from scripts.timing import Action, Row, measure, timing_tables, torch_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,39 +47,20 @@ class Benchmark:
     """Folder of benchmark.json, benchmark.md and scaling.png."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One measured thing."""
-
-    table: str
-    """What was done: training step, control step, …"""
-    name: str
-    """Who did it."""
-    threads: int
-    """Torch threads."""
-    median_us: float
-    """Median over rounds [µs]."""
-    spread: float
-    """Half the range between the quartiles, as a share of the median."""
-    ratio: float
-    """Median over rounds of the reference's time divided by this one's; the first row is the
-    reference."""
-
-
 def benchmark(settings: Benchmark) -> None:
     """Measure everything, print the tables, write them."""
     rows: list[Row] = []
     for threads in settings.threads:
-        with _threads(threads):
+        with torch_threads(threads):
             for batch, length in settings.shapes:
                 table = f"training step, batch {batch} x {length} frames"
                 actions = training_steps(batch, length, settings.device)
                 rows += measure(table, actions, settings.rounds, threads)
-    with _threads(1):
+    with torch_threads(1):
         rows += measure("control step, circuit", control_steps(), settings.rounds, 1)
         rows += measure("control step, driving policy", driving_steps(), settings.rounds, 1)
         scaling = {name: scale(name, settings.rounds) for name in SWEEPS}
-    text = "\n\n".join([_tables(rows), _scaling_table(scaling), f"```json\n{_where()}\n```"])
+    text = "\n\n".join([timing_tables(rows), _scaling_table(scaling), f"```json\n{_where()}\n```"])
     print(text)
     figure = draw_scaling(scaling)
     with files.new_folder(settings.output) as folder:
@@ -90,34 +68,6 @@ def benchmark(settings: Benchmark) -> None:
         values = {"rows": [dataclasses.asdict(row) for row in rows], "scaling": scaling}
         (folder / "benchmark.json").write_text(json.dumps(values, indent=1) + "\n")
         figure.savefig(folder / "scaling.png", dpi=150)
-
-
-def measure(table: str, actions: dict[str, Action], rounds: int, threads: int) -> list[Row]:
-    """Time all actions in turn, round after round."""
-    repeats = {name: _calibrate(action) for name, action in actions.items()}
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(rounds):
-        for name, action in actions.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                action()
-            times[name].append((time.perf_counter() - start) / repeats[name] * 1e6)
-    reference = times[next(iter(actions))]
-    rows = []
-    for name, own in times.items():
-        low, median, high = np.percentile(own, [25, 50, 75])
-        ratios = [theirs / ours for theirs, ours in zip(reference, own, strict=True)]
-        rows.append(
-            Row(
-                table=table,
-                name=name,
-                threads=threads,
-                median_us=float(median),
-                spread=float((high - low) / 2 / median),
-                ratio=statistics.median(ratios),
-            )
-        )
-    return rows
 
 
 def training_steps(batch: int, length: int, device: str) -> dict[str, Action]:
@@ -300,25 +250,6 @@ def _random_wiring(num_neurons: int, num_synapses: int) -> Wiring:
     )
 
 
-def _calibrate(action: Action, least_s: float = 0.02) -> int:
-    """Warm up and return how often to repeat an action so that a clock can time it."""
-    action()
-    start = time.perf_counter()
-    action()
-    once = time.perf_counter() - start
-    return max(1, min(2000, round(least_s / max(once, 1e-7))))
-
-
-@contextlib.contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @contextlib.contextmanager
 def _reference_kernels() -> Iterator[None]:
     """Run the plain-torch circuit."""
@@ -328,27 +259,6 @@ def _reference_kernels() -> Iterator[None]:
         yield
     finally:
         os.environ["NCP_CONTROL_KERNELS"] = before
-
-
-def _tables(rows: list[Row]) -> str:
-    """One table a task, threads side by side."""
-    texts = []
-    for table in dict.fromkeys(row.table for row in rows):
-        own = [row for row in rows if row.table == table]
-        threads = sorted({row.threads for row in own})
-        reference = own[0].name
-        header = ["who"]
-        for n in threads:
-            header += [f"{n} thread{'s' * (n > 1)} [µs]", f"times as fast as {reference}"]
-        cells = []
-        for name in dict.fromkeys(row.name for row in own):
-            line = [name]
-            for n in threads:
-                (row,) = [row for row in own if row.name == name and row.threads == n]
-                line += [f"{row.median_us:,.1f} ± {row.spread:.0%}", f"{row.ratio:.1f}"]
-            cells.append(line)
-        texts.append(f"### {table}\n\n{markdown_table(header, cells)}")
-    return "\n\n".join(texts)
 
 
 def _scaling_table(scaling: dict[str, dict[str, float]]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 import policies.driving  # noqa: F401 - makes its policies known to Policy.load
-from envs.driving.metrics import LaneMetrics, summarize
+from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
 from envs.recorded import load_recording
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import imitation_error
@@ -64,14 +64,15 @@ def evaluate_policy(settings: Evaluate) -> None:
 def evaluate_closed_loop(policy: Policy, settings: Evaluate, run: Run) -> None:
     """Drive held-out tracks at each noise level."""
     rows: list[tuple[str, float, LaneMetrics]] = []
+    first_traces: list[LaneTrace] = []
     for i, variance in enumerate(settings.noise):
         where = drive_km(settings.km, noise_variance=variance, camera=settings.camera)
         traces = evaluate(policy, where, description=f"noise {variance}", seed=settings.seed)
         metrics = summarize(traces)
         rows.append((settings.policy.name, variance, metrics))
         run.log(i, noise_variance=variance, **dataclasses.asdict(metrics))
-        if i == 0:
-            write_driving_report(run, policy, traces)
+        first_traces = first_traces or traces
+    write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
     print(metrics_table(rows))
 
 

@@ -66,13 +66,10 @@ _ARRAYS = (
     "dt_s_bar",
     *(f"{name}_bar" for name in PARAMETER_NAMES),
 )
-OUT_OF_MEMORY, BAD_WIRING = 1, 2
-"""What a function of the kernel returns instead of 0."""
-
 _ERRORS = {
-    OUT_OF_MEMORY: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
-    BAD_WIRING: "the synapses must be sorted by target, sensory ones first, and run between the nodes of"
-    " the wiring, got others. Rebuild the cell from its wiring.",
+    1: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
+    2: "`source` and `target` must list synapses by target, sensory ones first, between the nodes"
+    " of the wiring, got others. Rebuild the cell from its wiring.",
 }
 
 
@@ -99,10 +96,14 @@ class Library:
         for function in (self.forward, self.adjoint):
             function.argtypes, function.restype = [ctypes.POINTER(Sequence)], ctypes.c_int
         self.make_step = compiled.ncp_ltc_make_step
-        self.make_step.argtypes = [ctypes.POINTER(Sequence)]
-        self.make_step.restype = ctypes.c_void_p
+        handle = ctypes.POINTER(ctypes.c_void_p)
+        self.make_step.argtypes = [ctypes.POINTER(Sequence), handle]
+        self.make_step.restype = ctypes.c_int
         self.step = compiled.ncp_ltc_step
-        self.step.argtypes, self.step.restype = [ctypes.c_void_p, ctypes.c_double], None
+        self.step.argtypes, self.step.restype = (
+            [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double],
+            None,
+        )
         self.free_step = compiled.ncp_ltc_free_step
         self.free_step.argtypes, self.free_step.restype = [ctypes.c_void_p], None
 
@@ -138,7 +139,7 @@ def _warn_once(message: str) -> None:
 
 
 def check_status(status: int) -> None:
-    """Raise what the kernel reported."""
+    """Raise what a function of the kernel reported."""
     if status == 0:
         return
-    raise (MemoryError if status == OUT_OF_MEMORY else ValueError)(_ERRORS[status])
+    raise (MemoryError if status == 1 else ValueError)(_ERRORS[status])

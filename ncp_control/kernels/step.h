@@ -54,7 +54,6 @@ static void sum_inner(struct step *m, int first, int end) {
 
 static void hold_inputs(struct step *m) {
     const struct circuit *c = &m->circuit;
-    memcpy(m->input, m->sequence.input, c->inputs * sizeof(real));
     open_synapses(m, 0, c->sensory_synapses, m->input);
     for (int i = 0; i < c->neurons; i++) {
         real a = c->neuron[i].leak, b = c->neuron[i].leak_drive;
@@ -162,30 +161,33 @@ static int cut_step(struct step *m) {
 }
 
 EXPORT void ncp_ltc_free_step(struct step *m) {
-    if (!m) return;
     free_circuit(&m->circuit);
     free(m->memory);
     free(m);
 }
 
-/* Return a step that keeps the addresses in `q`, or NULL. */
-EXPORT struct step *ncp_ltc_make_step(const struct sequence *q) {
+/* Make a step that keeps the addresses in `q`; `ncp_ltc_free_step` it if the status is OK. */
+EXPORT int ncp_ltc_make_step(const struct sequence *q, struct step **made) {
     struct step *m = allocate(sizeof *m);
-    if (!m) return NULL;
+    if (!m) return OUT_OF_MEMORY;
     m->sequence = *q;
-    if (make_circuit(&m->circuit, q) != OK || cut_step(m) != OK) {
+    int status = make_circuit(&m->circuit, q);
+    if (status == OK) status = cut_step(m);
+    if (status == OK) {
+        prepare(m);
+        *made = m;
+    } else {
         ncp_ltc_free_step(m);
-        return NULL;
     }
-    prepare(m);
-    return m;
+    return status;
 }
 
-/* Advance `state` by dt_s seconds with `input` held, and put `output`. */
-EXPORT void ncp_ltc_step(struct step *m, double dt_s) {
+/* Advance `state` by dt_s seconds with `input` held, anywhere in memory, and put `output`. */
+EXPORT void ncp_ltc_step(struct step *m, const void *input, double dt_s) {
     const struct circuit *c = &m->circuit;
     const real h_s = (real)dt_s / (real)c->unfolds;
     if (has_changed(m)) prepare(m);
+    memcpy(m->input, input, c->inputs * sizeof(real));
     hold_inputs(m);
     memcpy(m->potential, m->sequence.state, c->neurons * sizeof(real));
     for (int unfold = 0; unfold < c->unfolds; unfold++)

@@ -3,9 +3,11 @@
 The equations are those of `ncp_control.cells.ltc`; the C side is `step.h`.
 """
 
+import ctypes
+import itertools
+import math
 import weakref
-from collections.abc import Callable, Mapping
-from operator import is_not
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,6 @@ import torch
 from ncp_control.kernels.dispatch import has_kernels, layer_bounds
 from ncp_control.kernels.library import (
     INTEGRATORS,
-    OUT_OF_MEMORY,
     PARAMETER_NAMES,
     REAL_BITS,
     Sequence,
@@ -23,6 +24,7 @@ from ncp_control.kernels.library import (
 )
 
 if TYPE_CHECKING:
+    from ncp_control.cells.base import Cell
     from ncp_control.cells.ltc import LTC
 
 _READ_LIVE = (*PARAMETER_NAMES, "output_scale", "output_offset")
@@ -32,15 +34,12 @@ class FusedStep:
     """An LTC cell with a state of its own, advanced one frame at a call.
 
     Weights do not go stale: each call compares the values of the cell's parameters with those it
-    was prepared for, and prepares anew if they differ. So training, `load_state_dict`, `to` and a
-    replaced parameter take effect at once; only where the `data` of a single parameter is pointed
-    elsewhere, that may take as many calls as there are parameters.
+    was prepared for, and prepares anew if they differ: training and `load_state_dict` take effect
+    at once. So does what exchanges all parameters (`to`, `load_state_dict(assign=True)`). After
+    exchanging a single one by hand call `refresh`, or wait as many calls as there are parameters.
 
     Args:
         cell: The cell to run; see `FusedStep.supports`.
-
-    Attributes:
-        state: Membrane potentials, shape (neurons,); read them or write to them at will.
 
     Raises:
         ValueError: If no kernel runs this cell here.
@@ -52,16 +51,20 @@ class FusedStep:
 
     def __init__(self, cell: "LTC") -> None:
         self._cell = cell
-        # The live dictionary: a parameter that is replaced appears in it at once.
-        self._parameters: Mapping[str, Any] = cell._parameters
-        self._turn = 0
+        # The live dictionary: a parameter that is exchanged appears in it at once.
+        self._parameters = cell._parameters
+        self._shape = (cell.input_size,)
         self._free: Callable[[], object] = lambda: None
-        self.state = np.zeros(cell.state_size)
-        self._bind()
+        self._state = np.zeros(cell.state_size, np.float32)
+        self.refresh()
 
     @staticmethod
-    def supports(cell: "LTC") -> bool:
+    def supports(cell: "Cell") -> bool:
         """Tell whether a kernel can run this cell here; the first call may compile it."""
+        from ncp_control.cells.ltc import LTC  # which imports the kernels
+
+        if type(cell) is not LTC:
+            return False
         parameters = [getattr(cell, name) for name in _READ_LIVE]
         dtype = parameters[0].dtype
         return (
@@ -72,9 +75,14 @@ class FusedStep:
             and has_kernels(dtype)
         )
 
+    @property
+    def state(self) -> np.ndarray:
+        """Membrane potentials, shape (neurons,): the live array, to be read and written to."""
+        return self._state
+
     def reset(self) -> None:
         """Clear the state: an episode begins."""
-        self.state[:] = 0.0
+        self._state[:] = 0.0
 
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
         """Advance the state by `dt_s` seconds with the features held.
@@ -89,28 +97,27 @@ class FusedStep:
         Raises:
             ValueError: If the shape does not fit or the time is impossible.
         """
-        # Asking all parameters for their address would take longer than the step itself.
-        self._turn = turn = (self._turn + 1) % len(self._bound)
-        if self._bound[turn].data_ptr() != self._addresses[turn] or any(
-            map(is_not, self._parameters.values(), self._bound)
-        ):
-            self._bind()
-        if features.shape != self._features.shape:
+        # One a call: to ask all of them would take as long as the step itself.
+        name, parameter, address = next(self._turns)
+        if self._parameters[name] is not parameter or parameter.data_ptr() != address:
+            self.refresh()
+        if features.shape != self._shape:
             raise ValueError(
-                f"`features` must have shape {self._features.shape}, got {features.shape}."
+                f"`features` must have shape {self._shape}, got {features.shape}."
                 " Give one value for each sensory input."
             )
-        if not 0.0 <= dt_s < float("inf"):
+        if not 0.0 <= dt_s < math.inf:
             raise ValueError(
                 f"`dt_s` must be a finite time >= 0 in seconds, got {dt_s!r}."
                 " Check the order of the time stamps."
             )
-        self._features[:] = features
-        self._step(self._handle, dt_s)
+        if features.dtype != self._dtype:
+            features = features.astype(self._dtype)
+        self._step(self._handle, features.tobytes(), dt_s)
         return self._output.copy()
 
-    def _bind(self) -> None:
-        """Hand the addresses of the cell's parameters to the kernel."""
+    def refresh(self) -> None:
+        """Hand the addresses of the cell's parameters to the kernel; the state stays."""
         cell = self._cell
         if not self.supports(cell):
             raise ValueError(
@@ -120,14 +127,16 @@ class FusedStep:
             )
         dtype = cell.slope.dtype
         library = require_library(dtype)
-        real = np.float32 if dtype == torch.float32 else np.float64
-        self.state = self.state.astype(real)
-        self._features = np.zeros(cell.input_size, real)
-        self._output = np.zeros(cell.output_size, real)
+        self._dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
+        self._state = self._state.astype(self._dtype, copy=False)
+        self._output = np.zeros(cell.output_size, self._dtype)
         layers = layer_bounds(cell)
         self._alive = {name: getattr(cell, name).detach() for name in _READ_LIVE}
         self._alive |= {name: getattr(cell, name) for name in ("source", "target")}
-        self._alive |= {"sign": cell.sign.to(dtype), "layer": torch.tensor(layers)}
+        self._alive |= {
+            "sign": cell.sign.to(dtype),
+            "layer": torch.tensor(layers, dtype=torch.int64),
+        }
         sequence = Sequence(
             batch=1,
             steps=1,
@@ -140,22 +149,22 @@ class FusedStep:
             integrator=INTEGRATORS.index(cell.integrator),
             threads=1,
             frame_s=cell.frame_s,
-            input=self._features.ctypes.data,
-            state=self.state.ctypes.data,
+            state=self._state.ctypes.data,
             output=self._output.ctypes.data,
             **{name: tensor.data_ptr() for name, tensor in self._alive.items()},
         )
         self._step = library.step
-        self._handle = library.make_step(sequence)
-        check_status(OUT_OF_MEMORY if self._handle is None else 0)
+        handle = ctypes.c_void_p()
+        check_status(library.make_step(sequence, handle))
         self._free()
+        self._handle = handle.value
         self._free = weakref.finalize(self, library.free_step, self._handle)
-        self._bound = list(self._parameters.values())
-        self._addresses = [parameter.data_ptr() for parameter in self._bound]
+        turns = [(name, getattr(cell, name), self._alive[name].data_ptr()) for name in _READ_LIVE]
+        self._turns = itertools.cycle(turns)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"cell": self._cell, "state": self.state}
+        return {"cell": self._cell, "state": self._state}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(saved["cell"])
-        self.state[:] = saved["state"]
+        self._state[:] = saved["state"]

@@ -48,6 +48,19 @@ def test_act_step_by_step_equals_the_sequence(policy):
         np.testing.assert_allclose(single, together, rtol=1e-5, atol=1e-6)
 
 
+def test_act_follows_the_weights_and_the_dtype(policy):
+    frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
+    before = policy.act(frame)
+    with torch.no_grad():
+        policy.circuit.cell.output_offset.add_(0.25)
+    policy.reset()
+    np.testing.assert_allclose(policy.act(frame), before + 0.25, atol=1e-6)
+    policy.double()
+    again = policy.act(frame.astype(np.float64))
+    assert again.dtype == np.float64
+    np.testing.assert_allclose(again, before + 0.25, atol=1e-5)
+
+
 def test_act_uses_the_elapsed_time(policy):
     frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
     quick = policy.act(frame, dt_s=0.001)

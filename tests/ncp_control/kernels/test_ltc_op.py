@@ -1,0 +1,320 @@
+"""The LTC kernel against the plain torch code, and what it must withstand."""
+
+import copy
+import functools
+
+import pytest
+import torch
+from torch import Tensor
+
+from ncp_control import LTC, NCP19, Circuit, fully_connected, ncp
+from ncp_control.kernels import ltc_op
+from ncp_control.kernels.dispatch import layer_bounds, unroll_ltc
+from ncp_control.kernels.library import PARAMETER_NAMES
+
+LAYERED = {"integrator": "layered_midpoint", "unfolds": 2}
+
+
+def outputs_and_gradients(run, cell, sequence, weight) -> dict[str, Tensor]:
+    """Run a sequence and return its states and the gradient of a weighted sum of them."""
+    leaves = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in sequence.items()}
+    parameters = {name: getattr(cell, name) for name in PARAMETER_NAMES}
+    states = run(cell, **leaves)
+    wanted = {k: v for k, v in leaves.items() if v.requires_grad} | parameters
+    gradients = torch.autograd.grad((states * weight).sum(), list(wanted.values()))
+    return {"states": states.detach()} | dict(zip(wanted, gradients, strict=True))
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    for name, value in expected.items():
+        scale = value.abs().max().clamp(min=1.0)
+        error = ((found[name] - value).abs().max() / scale).item()
+        assert error <= tolerance, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 5e-6)])
+@pytest.mark.parametrize("batch", [1, 3, 16, 17, 33])
+def test_states_and_every_gradient_are_those_of_the_reference(
+    cell, batch, dtype, tolerance, tools
+):
+    cell = cell.to(dtype)
+    sequence = tools.random_sequence(cell, batch, 6, dtype)
+    weight = torch.randn(batch, 6, cell.state_size, dtype=dtype)
+    expected = outputs_and_gradients(tools.by_reference, cell, sequence, weight)
+    found = outputs_and_gradients(tools.by_kernel, cell, sequence, weight)
+    assert_close(found, expected, tolerance)
+
+
+@pytest.mark.parametrize("options", [{"unfolds": 2}, LAYERED])
+def test_a_large_circuit_agrees_where_blocks_are_treated_together(options, tools):
+    wiring = ncp(
+        60, 60, 40, 2, sensory_fanout=40, inter_fanout=30, recurrent_command=400, motor_fanin=9
+    )
+    assert wiring.num_synapses > 4096
+    cell = tools.randomised(LTC(wiring, **options)).double()
+    sequence = tools.random_sequence(cell, 75, 3)
+    weight = torch.randn(75, 3, cell.state_size).double()
+    expected = outputs_and_gradients(tools.by_reference, cell, sequence, weight)
+    found = outputs_and_gradients(tools.by_kernel, cell, sequence, weight)
+    assert_close(found, expected, 1e-12)
+
+
+def test_gradients_are_those_of_finite_differences(cell, tools):
+    cell = cell.double()
+    sequence = tools.random_sequence(cell, 2, 2)
+    sequence["dt_s"] += 0.01  # a difference must not step below 0
+    names = ("inputs", "state", "dt_s")
+
+    def run(inputs, state, dt_s, *parameters):
+        values = dict(zip(PARAMETER_NAMES, parameters, strict=True))
+        arguments = (inputs, state, dt_s, sequence["reset"])
+        return torch.func.functional_call(Unroll(cell), prefixed(values), arguments)
+
+    leaves = [sequence[name].requires_grad_() for name in names]
+    leaves += [getattr(cell, name).detach().clone().requires_grad_() for name in PARAMETER_NAMES]
+    assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
+
+
+class Unroll(torch.nn.Module):
+    """A cell over time as a module, for what calls modules."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, inputs, state, dt_s, reset):
+        return unroll_ltc(self.cell, inputs, state, dt_s, reset)
+
+
+def prefixed(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"cell.{name}": value for name, value in values.items()}
+
+
+def test_zero_elapsed_time_changes_no_bit(cell, tools):
+    sequence = tools.random_sequence(cell, 17, 4, torch.float32) | {"reset": None}
+    sequence["dt_s"] = torch.zeros(17, 4)
+    states = tools.by_kernel(cell, **sequence)
+    assert torch.equal(states, sequence["state"][:, None].expand_as(states))
+
+
+def test_a_sequence_in_two_parts_is_the_whole(cell, tools):
+    sequence = tools.random_sequence(cell, 5, 9, torch.float32)
+    whole = tools.by_kernel(cell, **sequence)
+    state, parts = sequence.pop("state"), []
+    for steps in (slice(0, 4), slice(4, 9)):
+        part = {name: value[:, steps] for name, value in sequence.items()}
+        parts.append(tools.by_kernel(cell, state=state, **part))
+        state = parts[-1][:, -1]
+    assert torch.equal(torch.cat(parts, 1), whole)
+
+
+@pytest.mark.parametrize("wiring", [NCP19, fully_connected(60, 60, 1)])
+def test_the_number_of_threads_changes_no_bit(wiring, tools):
+    cell = LTC(wiring)
+    sequence = tools.random_sequence(cell, 130, 5, torch.float32)
+    weight = torch.randn(130, 5, cell.state_size)
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(outputs_and_gradients(tools.by_kernel, cell, sequence, weight))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in results[0].items())
+
+
+def test_nan_stays_in_its_sample_until_a_reset(cell, tools):
+    sequence = tools.random_sequence(cell, 19, 6, torch.float32)
+    sequence["reset"][:] = False
+    healthy = tools.by_kernel(cell, **sequence)
+    sequence["inputs"][3, 2] = torch.nan
+    sequence["reset"][3, 4] = True
+    states = tools.by_kernel(cell, **sequence)
+    others = [i for i in range(19) if i != 3]
+    assert torch.equal(states[others], healthy[others])
+    assert torch.equal(states[3, :2], healthy[3, :2])
+    reached = tools.by_reference(cell, **sequence)[3].isnan()
+    assert torch.equal(states[3].isnan(), reached) and reached[2].any() and not reached[4].any()
+
+
+@pytest.mark.parametrize("value", [1e4, -1e4, 1e30, -1e30, torch.inf, -torch.inf])
+def test_far_inputs_saturate(value, cell, tools):
+    sequence = tools.random_sequence(cell, 3, 2, torch.float32)
+    sequence["inputs"][1] = value
+    expected = tools.by_reference(cell, **sequence)
+    torch.testing.assert_close(tools.by_kernel(cell, **sequence), expected, rtol=0, atol=5e-6)
+
+
+def test_strided_and_expanded_tensors(cell, tools):
+    batch, steps = 5, 4
+    plain = tools.random_sequence(cell, batch, steps)
+    cell = cell.double()
+    expanded = {
+        "inputs": plain["inputs"].transpose(0, 1).contiguous().transpose(0, 1),
+        "state": plain["state"][:1].expand(batch, -1),
+        "dt_s": torch.tensor(0.03).double().expand(batch, steps),
+        "reset": plain["reset"].t().contiguous().t(),
+    }
+    leaves = {k: v.detach().requires_grad_(v.is_floating_point()) for k, v in expanded.items()}
+    states = tools.by_kernel(cell, **leaves)
+    states[:, -1].sum().backward()  # a gradient of strides 0
+    dense = {k: v.contiguous() for k, v in expanded.items()}
+    weight = torch.zeros_like(states)
+    weight[:, -1] = 1.0
+    expected = outputs_and_gradients(tools.by_reference, cell, dense, weight)
+    found = {k: v.grad for k, v in leaves.items() if v.requires_grad}
+    found |= {name: getattr(cell, name).grad for name in PARAMETER_NAMES}
+    assert_close(found | {"states": states}, expected, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("input_dtype", "cell_dtype"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.float64, torch.float32),
+        (torch.float32, torch.float64),
+    ],
+)
+def test_mixed_and_half_precision_give_the_dtype_of_the_reference(input_dtype, cell_dtype, tools):
+    cell = LTC(NCP19).to(cell_dtype)
+    sequence = tools.random_sequence(cell, 4, 3, input_dtype)
+    sequence["state"] = sequence["state"].to(cell_dtype)
+    expected = tools.by_reference(cell, **sequence)
+    states = tools.by_kernel(cell, **sequence)
+    assert states.dtype == expected.dtype
+    torch.testing.assert_close(states, expected, rtol=0, atol=0.02)
+    states.float().sum().backward()
+    assert cell.slope.grad.dtype == cell_dtype
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(0, 5), (3, 0), (0, 0)])
+def test_nothing_in_nothing_out(batch, steps, cell, tools):
+    sequence = tools.random_sequence(cell, batch, steps, torch.float32)
+    sequence["inputs"].requires_grad_()
+    sequence["state"].requires_grad_()
+    states = tools.by_kernel(cell, **sequence)
+    assert states.shape == (batch, steps, cell.state_size)
+    states.sum().backward()
+    assert not cell.slope.grad.any() and sequence["state"].grad.shape == sequence["state"].shape
+
+
+def test_without_gradients_no_tape_is_kept(tools, monkeypatch):
+    cell = LTC(NCP19)
+    has_tape = []
+    monkeypatch.setattr(ltc_op, "_unroll", spy(ltc_op._unroll, lambda *v: has_tape.append(v[-1])))
+    sequence = tools.random_sequence(cell, 2, 3, torch.float32)
+    with torch.no_grad():
+        assert not tools.by_kernel(cell, **sequence).requires_grad
+    cell.requires_grad_(False)
+    assert not tools.by_kernel(cell, **sequence).requires_grad
+    sequence["inputs"].requires_grad_()
+    tools.by_kernel(cell, **sequence).sum().backward()
+    assert sequence["inputs"].grad.abs().sum() > 0 and cell.slope.grad is None
+    assert has_tape == [False, False, True]
+
+
+def spy(function, note):
+    @functools.wraps(function)
+    def spied(*values):
+        note(*values)
+        return function(*values)
+
+    return spied
+
+
+@pytest.mark.parametrize("options", [{}, LAYERED])
+@pytest.mark.parametrize("has_reset", [False, True])
+def test_the_operators_are_sound(options, has_reset, tools):
+    cell = tools.randomised(LTC(NCP19, **options))
+    s = tools.random_sequence(cell, 3, 2, torch.float32)
+    tensors = [s["inputs"], s["state"], s["dt_s"]]
+    tensors += [getattr(cell, name).detach().clone() for name in PARAMETER_NAMES]
+    settings = [s["reset"] if has_reset else None, cell.source, cell.target, cell.sign]
+    settings += [layer_bounds(cell), cell.frame_s, cell.unfolds, cell.integrator]
+    unroll, adjoint = torch.ops.ncp_control.ltc_unroll, torch.ops.ncp_control.ltc_unroll_adjoint
+    leaves = [tensor.requires_grad_() for tensor in tensors]
+    torch.library.opcheck(unroll.default, (*leaves, *settings, True))
+    plain = [tensor.detach() for tensor in tensors]
+    torch.library.opcheck(unroll.default, (*plain, *settings, False))
+    states, tape = unroll(*plain, *settings, True)
+    torch.library.opcheck(
+        adjoint.default, (*plain, *settings, states, tape, torch.randn_like(states))
+    )
+
+
+@pytest.mark.parametrize("options", [{}, LAYERED])
+def test_compiles_without_a_graph_break(options, tools):
+    circuit = Circuit(tools.randomised(LTC(NCP19, **options)))
+    compiled = torch.compile(circuit, fullgraph=True, backend="aot_eager")
+    for batch in (3, 5, 6):  # the second size makes the batch dynamic
+        inputs = torch.randn(batch, 4, 32)
+        gradients = []
+        for run in (circuit, compiled):
+            outputs, state = run(inputs)
+            loss = outputs.square().sum() + state.sum()
+            gradients.append(torch.autograd.grad(loss, circuit.cell.slope)[0])
+        torch.testing.assert_close(*gradients)
+
+
+def test_functional_call_and_deepcopy_take_effect(tools):
+    circuit = Circuit(LTC(NCP19))
+    inputs = torch.randn(2, 3, 32)
+    before = circuit(inputs)[0]
+    doubled = {name: 2.0 * p.detach() for name, p in circuit.named_parameters()}
+    assert not torch.equal(torch.func.functional_call(circuit, doubled, (inputs,))[0], before)
+    twin = copy.deepcopy(circuit)
+    with torch.no_grad():
+        circuit.cell.slope += 1.0
+    assert torch.equal(twin(inputs)[0], before) and not torch.equal(circuit(inputs)[0], before)
+
+
+def test_function_transforms_run_on_the_reference(tools):
+    cell = LTC(NCP19)
+    s = tools.random_sequence(cell, 2, 2, torch.float32)
+    run = functools.partial(cell.unroll, state=s["state"], dt_s=s["dt_s"], reset=None)
+    inputs = s["inputs"].requires_grad_()
+    expected = torch.autograd.grad(run(inputs).sum(), inputs)[0]
+    found = torch.func.grad(lambda x: run(x).sum())(inputs.detach())
+    torch.testing.assert_close(found, expected)
+    tangent = torch.ones_like(inputs)
+    slope = torch.func.jvp(lambda x: run(x).sum(), (inputs.detach(),), (tangent,))[1]
+    torch.testing.assert_close(slope, expected.sum())
+
+
+def test_a_second_gradient_is_refused(tools):
+    cell = LTC(NCP19)
+    s = tools.random_sequence(cell, 2, 2, torch.float32)
+    s["inputs"].requires_grad_()
+    loss = tools.by_kernel(cell, **s).square().sum()
+    (gradient,) = torch.autograd.grad(loss, s["inputs"], create_graph=True)
+    with pytest.raises(NotImplementedError, match="NCP_CONTROL_KERNELS=reference"):
+        gradient.sum().backward()
+
+
+def damage_order(cell):
+    cell.target = cell.target.flip(0)
+
+
+def damage_range(cell):
+    cell.source = cell.source.clone()
+    cell.source[-1] = 1_000_000
+
+
+@pytest.mark.parametrize("damage", [damage_order, damage_range])
+def test_a_damaged_wiring_is_refused(damage, tools):
+    cell = LTC(NCP19)
+    damage(cell)
+    with pytest.raises(ValueError, match="Rebuild the cell from its wiring"):
+        tools.by_kernel(cell, **tools.random_sequence(cell, 2, 2, torch.float32))
+
+
+def test_a_shape_that_does_not_fit_is_refused(tools):
+    cell = LTC(NCP19)
+    s = tools.random_sequence(cell, 2, 3, torch.float32)
+    with pytest.raises(ValueError, match=r"`dt_s` must have shape \(2, 3\), got \(2, 2\)"):
+        tools.by_kernel(cell, **s | {"dt_s": s["dt_s"][:, :2]})
+    with pytest.raises(TypeError, match="`reset` must be torch.bool, got torch.float32"):
+        tools.by_kernel(cell, **s | {"reset": s["reset"].float()})

@@ -1,0 +1,23 @@
+import pytest
+
+from scripts import timing
+from scripts.timing import measure, timing_tables
+
+
+def test_ratios_are_against_the_first_in_the_same_round(monkeypatch):
+    """On a clock of our own whose machine slows down by half in the second round."""
+    clock = {"now": 0.0, "calls": 0}
+
+    def work(seconds):
+        clock["calls"] += 1
+        clock["now"] += seconds * (1.5 if clock["calls"] > 6 else 1.0)
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock["now"])
+    slow, fast = measure(
+        "work", {"slow": lambda: work(0.4), "fast": lambda: work(0.1)}, rounds=2, threads=1
+    )
+    # Two warm-up calls each, then one call a round: the first round counts 0.4 and 0.1 s.
+    assert (slow.ratio, fast.ratio) == pytest.approx((1.0, 4.0))
+    assert round(slow.median_us) == 500_000, "the median of 0.4 and 0.6 s"
+    table = timing_tables([slow, fast])
+    assert "times as fast as slow" in table and "| fast" in table
