@@ -7,7 +7,7 @@ from typing import Any
 import tyro
 
 
-def run_job(job: Callable[[Any], None], settings: Any, description: str) -> None:
+def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
     A user's mistake ends with one sentence and exit status 2, Ctrl-C with status 130.

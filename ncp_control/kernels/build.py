@@ -23,7 +23,7 @@ SOURCE_FOLDER = Path(__file__).parent
 SOURCE = "ltc.c"
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
-# What `a < b ? a : b` and vector comparisons cost without these; results stay IEEE.
+# Nobody reads errno or traps; results stay those of IEEE arithmetic.
 MATHS_FLAGS = ("-fno-math-errno", "-fno-trapping-math")
 # For the processor at hand: x86-64 and most others, then older ARM compilers, then any.
 PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())

@@ -139,8 +139,9 @@ struct block {
     struct neuron_sums *neuron_sums;
     void *spare_record; /* where there is no tape */
 
-    vector h_s, h_s_bar;         /* of the present step */
-    struct flow *held, *held_bar; /* leak and sensory synapses, likewise */
+    /* Of the present step: h, and what leak and sensory synapses sum up to. */
+    vector h_s, h_s_bar;
+    struct flow *held, *held_bar;
 
     /* For STEPS_TOGETHER steps, one after another. */
     vector *input, *input_bar, *states, *states_bar, *dt_s, *dt_s_bar;
@@ -168,8 +169,8 @@ struct midpoint_record {
     struct relaxation half;
 };
 
-/* Fetch the record of the sub-step after or before this one, while this one is computed: the tape
- * is too long to stay in the nearest cache. */
+/* Fetch the record so many records further on the tape, that of the next sub-step, while this one is
+ * computed: the tape is too long to stay in the nearest cache. */
 #define FETCH(record, distance, is_written)                                               \
     for (size_t byte = 0; byte < sizeof *(record); byte += 64)                            \
     __builtin_prefetch((const char *)((record) + (distance)) + byte, is_written)
@@ -313,7 +314,7 @@ static void midpoint_whole_adjoint(const struct circuit *c, struct block *b, str
 /* the layer's own synapses at its midpoint, */
 static void midpoint_recurrent_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                        struct copies blocks, struct synapse_sums *sums) {
-    for (int i = layer.first; i < layer.end; i++) {
+    for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
         const struct neuron *n = &c->neuron[i];
         add_synapse_adjoints(c, n->recurrent, n->inner_end, blocks, b->flow_bar, b->middle,
                              b->middle_bar, sums);
@@ -337,7 +338,10 @@ static void midpoint_half_adjoint(const struct circuit *c, struct block *b, stru
 /* and the synapses that led there: its own at the start, the others at earlier midpoints. */
 static void midpoint_synapses_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                       struct copies blocks, struct synapse_sums *sums) {
-    for (int i = layer.first; i < layer.end; i++) {
+    if (layer.first < layer.end && !layer.is_recurrent)
+        add_synapse_adjoints(c, c->neuron[layer.first].inner, c->neuron[layer.end - 1].inner_end,
+                             blocks, b->flow_bar, b->middle, b->middle_bar, sums);
+    for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
         const struct neuron *n = &c->neuron[i];
         add_synapse_adjoints(c, n->recurrent, n->inner_end, blocks, b->half_flow_bar,
                              b->potential, b->potential_bar, sums);
@@ -627,7 +631,8 @@ static void *make_workspace(struct team *team) {
     const struct task *task = team->task;
     const struct circuit *c = &task->circuit;
     const size_t vectors = task->blocks_together * task->block_vectors;
-    struct workspace *w = allocate(sizeof *w + vectors * sizeof(vector) + sum_bytes(c));
+    const size_t sums = task->synapse_sums ? sum_bytes(c) : 0; /* the adjoint alone has some */
+    struct workspace *w = allocate(sizeof *w + vectors * sizeof(vector) + sums);
     if (!w) return NULL;
     vector *memory = (vector *)(w + 1);
     w->synapse_sums = (struct synapse_sums *)(memory + vectors);
