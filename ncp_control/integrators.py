@@ -41,8 +41,15 @@ class Layer:
 class Membrane(Protocol):
     """The right-hand side of a neuron model while its inputs are held."""
 
-    capacitance_s: Float[Tensor, " units"]
-    layers: tuple[Layer, ...]
+    @property
+    def capacitance_s(self) -> Float[Tensor, " units"]:
+        """Capacitance of each neuron [s]."""
+        ...
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order of the signal; empty where no integrator asks for them."""
+        ...
 
     def conductance_and_drive(
         self, potential: Float[Tensor, "batch units"], layer: Layer | None = None

@@ -55,7 +55,8 @@ def evaluate_spline(control_points_m: Array, parameter: Array, derivative: int =
     knots = np.arange(-3, num_points + 4)
     # Control point j weighs most at knot j, the middle of the four segments it bears on.
     wrapped = control_points_m[np.arange(-1, num_points + 2) % num_points]
-    spline = BSpline(knots, wrapped, 3, extrapolate="periodic")
+    # The type stub of SciPy knows only booleans here.
+    spline = BSpline(knots, wrapped, 3, extrapolate="periodic")  # type: ignore[arg-type]
     return spline(parameter, nu=derivative)
 
 

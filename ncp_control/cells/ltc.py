@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell
 from ncp_control.integrators import INTEGRATORS, Layer
-from ncp_control.kernels.dispatch import unroll_ltc
+from ncp_control.kernels.dispatch import run_ltc
 from ncp_control.wiring import Wiring
 
 
@@ -63,6 +63,10 @@ class LTC(Cell):
     Raises:
         ValueError: If the integrator is unknown or does not suit the wiring, or `unfolds` < 1.
     """
+
+    source: Tensor
+    target: Tensor
+    sign: Tensor
 
     def __init__(
         self,
@@ -149,8 +153,22 @@ class LTC(Cell):
         reset: Bool[Tensor, "batch time"] | None,
     ) -> Float[Tensor, "batch time state"]:
         """Apply the cell over time: on a fused kernel where one applies, see `Cell.unroll`."""
-        states = unroll_ltc(self, inputs, state, dt_s, reset) if type(self) is LTC else None
-        return super().unroll(inputs, state, dt_s, reset) if states is None else states
+        run = run_ltc(self, inputs, state, dt_s, reset) if type(self) is LTC else None
+        return super().unroll(inputs, state, dt_s, reset) if run is None else run[0]
+
+    def sequence(
+        self,
+        inputs: Float[Tensor, "batch time input"],
+        state: Float[Tensor, "batch state"],
+        dt_s: Float[Tensor, "batch time"],
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
+        """Return the output at every frame and the state after the last; see `unroll`."""
+        run = run_ltc(self, inputs, state, dt_s, reset) if type(self) is LTC else None
+        if run is None:
+            return super().sequence(inputs, state, dt_s, reset)
+        states, outputs = run
+        return outputs, states[:, -1] if states.shape[1] else state
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
         """Scale and shift the potentials of the motor neurons."""

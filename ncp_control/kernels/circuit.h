@@ -34,7 +34,7 @@ struct layer {
 };
 
 struct circuit {
-    int inputs, neurons, synapses, layers, unfolds, integrator;
+    int inputs, neurons, synapses, layers, outputs, unfolds, integrator;
     int sensory_synapses;
     int record_vectors; /* tape of one sub-step of one block */
     struct synapse *synapse;
@@ -142,8 +142,10 @@ static void free_circuit(struct circuit *c) { free(c->synapse); }
 
 /* Build the circuit of a sequence; `free_circuit` it if the status is OK. */
 static int make_circuit(struct circuit *c, const struct sequence *q) {
+    if (q->outputs < 0 || q->outputs > q->neurons) return BAD_WIRING;
     *c = (struct circuit){.inputs = (int)q->inputs, .neurons = (int)q->neurons,
                           .synapses = (int)q->synapses, .layers = (int)q->layers,
+                          .outputs = (int)q->outputs,
                           .unfolds = (int)q->unfolds, .integrator = (int)q->integrator,
                           .record_vectors = 2 * (int)q->neurons};
     c->synapse = allocate(q->synapses * sizeof *c->synapse + q->neurons * sizeof *c->neuron +

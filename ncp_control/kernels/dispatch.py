@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 SWITCH = "NCP_CONTROL_KERNELS"
 
 
-def unroll_ltc(
+def run_ltc(
     cell: "LTC", inputs: Tensor, state: Tensor, dt_s: Tensor, reset: Tensor | None
-) -> Tensor | None:
-    """Run an LTC cell over time on a kernel; None if the reference must do it.
+) -> tuple[Tensor, Tensor] | None:
+    """Run an LTC cell over time on a kernel.
 
-    Arguments and result as `Cell.unroll`.
+    Arguments as `Cell.unroll`.
+
+    Returns:
+        The states after every frame and their readout; None if the reference must find them.
     """
     if cell.integrator not in INTEGRATORS or _is_transformed():
         return None
@@ -42,7 +45,7 @@ def unroll_ltc(
     working_dtype = dtype if dtype in REAL_BITS else torch.float32
     if not dtype.is_floating_point or not has_kernels(working_dtype):
         return None
-    states = ltc_op.unroll(
+    states, outputs = ltc_op.unroll(
         *(t if t.dtype == working_dtype else t.to(working_dtype) for t in tensors),
         reset,
         cell.source,
@@ -54,7 +57,7 @@ def unroll_ltc(
         cell.integrator,
         torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors),
     )
-    return states if dtype == working_dtype else states.to(dtype)
+    return (states, outputs) if dtype == working_dtype else (states.to(dtype), outputs.to(dtype))
 
 
 def layer_bounds(cell: "LTC") -> list[int]:

@@ -21,6 +21,8 @@ PARAMETER_NAMES = (
     "raw_reversal",
     "input_scale",
     "input_offset",
+    "output_scale",
+    "output_offset",
 )
 """Free parameters of an LTC cell that the kernel reads, in the order of its arguments."""
 
@@ -55,12 +57,11 @@ _ARRAYS = (
     "target",
     "sign",
     "layer",
-    "output_scale",
-    "output_offset",
-    "output",
     "states",
+    "output",
     "tape",
     "states_bar",
+    "output_bar",
     "input_bar",
     "state_bar",
     "dt_s_bar",

@@ -132,6 +132,10 @@ struct neuron_sums {
     vector capacitance_bar;
 };
 
+struct output_sums {
+    vector scale_bar, offset_bar;
+};
+
 /* Memory for one block; arrays have an entry a neuron, those of inputs one an input. */
 struct block {
     vector *potential, *potential_bar, *middle, *middle_bar, *next;
@@ -144,7 +148,7 @@ struct block {
     struct flow *held, *held_bar;
 
     /* For STEPS_TOGETHER steps, one after another. */
-    vector *input, *input_bar, *states, *states_bar, *dt_s, *dt_s_bar;
+    vector *input, *input_bar, *states, *states_bar, *output, *dt_s, *dt_s_bar;
     struct flow *held_bar_of_steps;
 };
 
@@ -364,6 +368,14 @@ static void clear_reset(const struct sequence *q, struct place p, int t, vector 
         potential[i] = (vector)(keep & (bit_vector)potential[i]);
 }
 
+/* What the adjoint adds up, lane by lane; all in one piece of memory. */
+struct sums {
+    struct synapse_sums *synapse;
+    struct neuron_sums *neuron;
+    struct output_sums *output;
+    size_t bytes;
+};
+
 /* Blocks that the adjoint of a large circuit treats together, at most. */
 #define MOST_BLOCKS 4
 
@@ -372,16 +384,13 @@ struct task {
     struct circuit circuit;
     int blocks_together;
     size_t block_vectors; /* from one block's memory to the next's */
-    /* Sums over all blocks, added up in their order: the same for any number of threads. */
-    struct synapse_sums *synapse_sums;
-    struct neuron_sums *neuron_sums;
+    struct sums sums; /* over all blocks, in their order: the same for any number of threads */
 };
 
 /* What a thread works with: the blocks that it treats together, and its sums over them. */
 struct workspace {
     struct block block[MOST_BLOCKS];
-    struct synapse_sums *synapse_sums;
-    struct neuron_sums *neuron_sums;
+    struct sums sums;
 };
 
 static void *find_record(const struct task *task, int64_t block, int64_t step, int unfold) {
@@ -426,8 +435,13 @@ static void forward_block(struct team *team, int64_t block, void *workspace) {
             b->h_s = b->dt_s[t] / (real)c->unfolds;
             forward_step(task, b, block, step + t, b->input + t * c->inputs);
             memcpy(b->states + t * c->neurons, b->potential, c->neurons * sizeof(vector));
+            for (int k = 0; k < c->outputs; k++)
+                b->output[t * c->outputs + k] =
+                    b->potential[c->neurons - c->outputs + k] * q->output_scale[k] +
+                    q->output_offset[k];
         }
         store_steps(q->states, b->states, p, c->neurons);
+        store_steps(q->output, b->output, p, c->outputs);
     }
 }
 
@@ -459,16 +473,28 @@ static void unfold_adjoint(const struct task *task, struct block *block, struct 
 static void load_adjoint_steps(const struct sequence *q, struct block *b, struct place p) {
     load_steps(b->input, q->input, p, (int)q->inputs);
     load_steps(b->states, q->states, p, (int)q->neurons);
-    load_steps(b->states_bar, q->states_bar, p, (int)q->neurons);
+    if (q->states_bar) load_steps(b->states_bar, q->states_bar, p, (int)q->neurons);
+    if (q->output_bar) load_steps(b->output, q->output_bar, p, (int)q->outputs);
     load_steps(b->dt_s, q->dt_s, p, 1);
     memset(b->input_bar, 0, p.steps * q->inputs * sizeof(vector));
     memset(b->held_bar_of_steps, 0, p.steps * q->neurons * sizeof(struct flow));
 }
 
-static void begin_step_adjoint(const struct circuit *c, struct block *b, int t) {
+static void begin_step_adjoint(const struct task *task, struct block *b, int t,
+                               struct output_sums *sums) {
+    const struct sequence *q = task->sequence;
+    const struct circuit *c = &task->circuit;
+    vector *motor_bar = b->potential_bar + c->neurons - c->outputs;
+    const vector *motor = b->states + (t + 1) * c->neurons - c->outputs;
     memcpy(b->potential, b->states + t * c->neurons, c->neurons * sizeof(vector));
-    for (int i = 0; i < c->neurons; i++)
+    for (int i = 0; i < c->neurons && q->states_bar; i++)
         b->potential_bar[i] += b->states_bar[t * c->neurons + i];
+    for (int k = 0; k < c->outputs && q->output_bar; k++) {
+        const vector output_bar = b->output[t * c->outputs + k];
+        motor_bar[k] += output_bar * q->output_scale[k];
+        sums[k].scale_bar += output_bar * motor[k];
+        sums[k].offset_bar += output_bar;
+    }
     b->held_bar = b->held_bar_of_steps + t * c->neurons;
     b->h_s = b->dt_s[t] / (real)c->unfolds;
     b->h_s_bar = (vector){0};
@@ -506,13 +532,14 @@ static void adjoint_steps(const struct task *task, struct workspace *w, int64_t 
         load_adjoint_steps(q, &w->block[k], place[k]);
     }
     for (int t = steps - 1; t >= 0; t--) {
-        for (int k = 0; k < blocks.count; k++) begin_step_adjoint(c, &w->block[k], t);
+        for (int k = 0; k < blocks.count; k++)
+            begin_step_adjoint(task, &w->block[k], t, w->sums.output);
         for (int unfold = c->unfolds - 1; unfold >= 0; unfold--)
-            unfold_adjoint(task, w->block, blocks, first, step + t, unfold, w->synapse_sums);
+            unfold_adjoint(task, w->block, blocks, first, step + t, unfold, w->sums.synapse);
         for (int k = 0; k < blocks.count; k++) end_step_adjoint(task, &w->block[k], place[k], t);
     }
     for (int k = 0; k < blocks.count; k++)
-        finish_adjoint_steps(task, &w->block[k], place[k], w->synapse_sums);
+        finish_adjoint_steps(task, &w->block[k], place[k], w->sums.synapse);
 }
 
 static void add_vectors(void *to, const void *from, size_t bytes) {
@@ -526,14 +553,11 @@ static void adjoint_group(struct team *team, int64_t group, void *workspace) {
     const struct sequence *q = task->sequence;
     const struct circuit *c = &task->circuit;
     struct workspace *w = workspace;
-    const size_t synapse_bytes = c->synapses * sizeof(struct synapse_sums);
-    const size_t neuron_bytes = c->neurons * sizeof(struct neuron_sums);
     const int64_t first = group * task->blocks_together, left = count_blocks(q) - first;
     const struct copies blocks = {
         left < task->blocks_together ? (int)left : task->blocks_together,
         task->block_vectors * sizeof(vector) / sizeof(struct flow), task->block_vectors};
-    memset(w->synapse_sums, 0, synapse_bytes);
-    memset(w->neuron_sums, 0, neuron_bytes);
+    memset(w->sums.synapse, 0, w->sums.bytes);
     for (int k = 0; k < blocks.count; k++)
         memset(w->block[k].potential_bar, 0, c->neurons * sizeof(vector));
     for (int64_t end = q->steps; end > 0; end -= STEPS_TOGETHER) {
@@ -545,8 +569,7 @@ static void adjoint_group(struct team *team, int64_t group, void *workspace) {
         store_states(q->state_bar, w->block[k].potential_bar, whole, c->neurons);
     }
     begin_commit(team, group);
-    add_vectors(task->synapse_sums, w->synapse_sums, synapse_bytes);
-    add_vectors(task->neuron_sums, w->neuron_sums, neuron_bytes);
+    add_vectors(task->sums.synapse, w->sums.synapse, w->sums.bytes);
     end_commit(team);
 }
 
@@ -557,7 +580,7 @@ static void write_synapse_adjoints(const struct task *task) {
     memset(q->input_scale_bar, 0, c->inputs * sizeof(real));
     memset(q->input_offset_bar, 0, c->inputs * sizeof(real));
     for (int s = 0; s < c->synapses; s++) {
-        const struct synapse_sums *sums = &task->synapse_sums[s];
+        const struct synapse_sums *sums = &task->sums.synapse[s];
         const int is_sensory = s < c->sensory_synapses, source = c->synapse[s].source;
         const real scale = is_sensory ? q->input_scale[source] : 1;
         const real offset = is_sensory ? q->input_offset[source] : 0;
@@ -579,7 +602,7 @@ static void write_neuron_adjoints(const struct task *task) {
     const struct sequence *q = task->sequence;
     const struct circuit *c = &task->circuit;
     for (int i = 0; i < c->neurons; i++) {
-        const struct neuron_sums *sums = &task->neuron_sums[i];
+        const struct neuron_sums *sums = &task->sums.neuron[i];
         const real drive_bar = sum_of_lanes(sums->flow_bar.drive);
         const real leak_bar =
             sum_of_lanes(sums->flow_bar.conductance) + drive_bar * q->leak_potential[i];
@@ -587,6 +610,14 @@ static void write_neuron_adjoints(const struct task *task) {
         q->leak_potential_bar[i] = drive_bar * c->neuron[i].leak;
         q->raw_capacitance_bar[i] = sum_of_lanes(sums->capacitance_bar) * (real)q->frame_s *
                                     softplus_slope(q->raw_capacitance[i]);
+    }
+}
+
+static void write_output_adjoints(const struct task *task) {
+    const struct sequence *q = task->sequence;
+    for (int64_t k = 0; k < q->outputs; k++) {
+        q->output_scale_bar[k] = sum_of_lanes(task->sums.output[k].scale_bar);
+        q->output_offset_bar[k] = sum_of_lanes(task->sums.output[k].offset_bar);
     }
 }
 
@@ -617,29 +648,34 @@ static size_t cut_block(const struct circuit *c, struct block *b, vector *memory
     b->input_bar = cut(&next, STEPS_TOGETHER * inputs);
     b->states = cut(&next, STEPS_TOGETHER * neurons);
     b->states_bar = cut(&next, STEPS_TOGETHER * neurons);
+    b->output = cut(&next, STEPS_TOGETHER * c->outputs);
     b->dt_s = cut(&next, STEPS_TOGETHER);
     b->dt_s_bar = cut(&next, STEPS_TOGETHER);
     b->held_bar_of_steps = cut(&next, STEPS_TOGETHER * flows);
     return (next - memory + 1) / 2 * 2;
 }
 
-static size_t sum_bytes(const struct circuit *c) {
-    return c->synapses * sizeof(struct synapse_sums) + c->neurons * sizeof(struct neuron_sums);
+/* Cut the sums out of memory; with NULL, only find how many bytes they are. */
+static struct sums cut_sums(const struct circuit *c, void *memory) {
+    struct sums sums = {.synapse = memory};
+    sums.neuron = (struct neuron_sums *)(sums.synapse + c->synapses);
+    sums.output = (struct output_sums *)(sums.neuron + c->neurons);
+    sums.bytes = (char *)(sums.output + c->outputs) - (char *)sums.synapse;
+    return sums;
 }
 
 static void *make_workspace(struct team *team) {
     const struct task *task = team->task;
     const struct circuit *c = &task->circuit;
     const size_t vectors = task->blocks_together * task->block_vectors;
-    const size_t sums = task->synapse_sums ? sum_bytes(c) : 0; /* the adjoint alone has some */
-    struct workspace *w = allocate(sizeof *w + vectors * sizeof(vector) + sums);
+    const size_t sum_bytes = task->sums.synapse ? task->sums.bytes : 0; /* for the adjoint alone */
+    struct workspace *w = allocate(sizeof *w + vectors * sizeof(vector) + sum_bytes);
     if (!w) return NULL;
     vector *memory = (vector *)(w + 1);
-    w->synapse_sums = (struct synapse_sums *)(memory + vectors);
-    w->neuron_sums = (struct neuron_sums *)(w->synapse_sums + c->synapses);
+    w->sums = cut_sums(c, memory + vectors);
     for (int k = 0; k < task->blocks_together; k++) {
         cut_block(c, &w->block[k], memory + k * task->block_vectors);
-        w->block[k].neuron_sums = w->neuron_sums;
+        w->block[k].neuron_sums = w->sums.neuron;
     }
     return w;
 }
@@ -662,7 +698,7 @@ static int run_task(struct task *task, void (*work)(struct team *, int64_t, void
     return run_team(&team, task->sequence->threads) ? OK : OUT_OF_MEMORY;
 }
 
-/* Fill `states`, and `tape` if there is one. */
+/* Fill `states` and `output`, and `tape` if there is one. */
 EXPORT int ncp_ltc_forward(const struct sequence *q) {
     struct task task = {.sequence = q, .blocks_together = 1};
     int status = make_circuit(&task.circuit, q);
@@ -672,20 +708,20 @@ EXPORT int ncp_ltc_forward(const struct sequence *q) {
     return status;
 }
 
-/* From `states_bar`, `states` and the tape fill every other array whose name ends in `_bar`. */
+/* From `states_bar`, `output_bar`, `states` and the tape fill every other array whose name ends in `_bar`. */
 EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
     struct task task = {.sequence = q, .blocks_together = choose_blocks_together(q)};
     int status = make_circuit(&task.circuit, q);
     if (status != OK) return status;
-    status = OUT_OF_MEMORY;
-    task.synapse_sums = allocate(sum_bytes(&task.circuit));
-    if (task.synapse_sums) {
-        task.neuron_sums = (struct neuron_sums *)(task.synapse_sums + q->synapses);
-        status = run_task(&task, adjoint_group);
+    void *memory = allocate(cut_sums(&task.circuit, NULL).bytes);
+    task.sums = cut_sums(&task.circuit, memory);
+    status = memory ? run_task(&task, adjoint_group) : OUT_OF_MEMORY;
+    if (status == OK) {
         write_synapse_adjoints(&task);
         write_neuron_adjoints(&task);
+        write_output_adjoints(&task);
     }
-    free(task.synapse_sums);
+    free(memory);
     free_circuit(&task.circuit);
     return status;
 }

@@ -1,6 +1,7 @@
 /* What Python hands to the kernel. `library.py` mirrors this structure field by field.
  *
- * Arrays are dense and in C order; B batch, T steps, I inputs, N neurons, S synapses. A name that
+ * Arrays are dense and in C order; B batch, T steps, I inputs, N neurons, O outputs,
+ * S synapses. A name that
  * ends in `_bar` is the derivative of the loss with respect to the array of that name. Free
  * ("raw") parameters are those that the optimiser sees.
  */
@@ -23,6 +24,7 @@ struct sequence {
     const real *raw_capacitance, *raw_leak_conductance, *leak_potential; /* (N) */
     const real *raw_weight, *threshold, *slope, *raw_reversal;           /* (S) */
     const real *input_scale, *input_offset;                              /* (I) */
+    const real *output_scale, *output_offset;                            /* (O) */
 
     const uint8_t *reset; /* (B, T), or NULL */
 
@@ -32,18 +34,15 @@ struct sequence {
     const real *sign;               /* (S): -1 or 1 */
     const int64_t *layer;           /* (layers, 3) */
 
-    /* Of the control step alone, the last neurons scaled and shifted. */
-    const real *output_scale, *output_offset; /* (outputs) */
-    real *output;
-
     real *states; /* (B, T, N): after every step */
+    real *output; /* (B, T, O): the last neurons, scaled and shifted */
     real *tape;   /* what the adjoint needs, or NULL */
 
-    const real *states_bar;
+    const real *states_bar, *output_bar; /* either may be NULL: no loss depends on it */
     real *input_bar, *state_bar, *dt_s_bar;
     real *raw_capacitance_bar, *raw_leak_conductance_bar, *leak_potential_bar;
     real *raw_weight_bar, *threshold_bar, *slope_bar, *raw_reversal_bar;
-    real *input_scale_bar, *input_offset_bar;
+    real *input_scale_bar, *input_offset_bar, *output_scale_bar, *output_offset_bar;
 };
 
 #define EXPORT __attribute__((visibility("default")))

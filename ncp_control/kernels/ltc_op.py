@@ -41,6 +41,8 @@ class Arguments(NamedTuple):
     raw_reversal: Tensor
     input_scale: Tensor
     input_offset: Tensor
+    output_scale: Tensor
+    output_offset: Tensor
     reset: Tensor | None
     """Steps before which the state is cleared, shape (B, T), bool."""
     source: Tensor
@@ -69,8 +71,9 @@ class Arguments(NamedTuple):
         """
         (batch, steps, inputs), neurons = self.input.shape, self.state.shape[-1]
         synapses, dtype = self.raw_weight.shape[0], self.input.dtype
+        outputs = self.output_scale.shape[0]
         shapes = ((batch, steps, inputs), (batch, neurons), (batch, steps))
-        shapes += ((neurons,),) * 3 + ((synapses,),) * 4 + ((inputs,),) * 2
+        shapes += ((neurons,),) * 3 + ((synapses,),) * 4 + ((inputs,),) * 2 + ((outputs,),) * 2
         dtypes = (dtype,) * len(shapes)
         shapes += ((batch, steps), (synapses,), (synapses,), (synapses,))
         dtypes += (torch.bool, torch.int64, torch.int64, dtype)
@@ -91,12 +94,12 @@ class Arguments(NamedTuple):
 
     def sequence(self) -> tuple[Sequence, list[Tensor | None]]:
         """Return what the kernel takes, and the arrays that must live until it has returned."""
-        self.check()
         arrays = [None if array is None else array.contiguous() for array in self.tensors]
         arrays.append(torch.tensor(self.layers, dtype=torch.int64) if self.layers else None)
         (batch, steps, inputs), neurons = self.input.shape, self.state.shape[1]
         synapses, layers = self.raw_weight.shape[0], len(self.layers) // 3
-        sizes = (batch, steps, inputs, neurons, synapses, layers, 0, self.unfolds)
+        outputs = self.output_scale.shape[0]
+        sizes = (batch, steps, inputs, neurons, synapses, layers, outputs, self.unfolds)
         integrator, threads = INTEGRATORS.index(self.integrator), torch.get_num_threads()
         addresses = [None if array is None else array.data_ptr() for array in arrays]
         return Sequence(*sizes, integrator, threads, self.frame_s, *addresses), arrays
@@ -114,24 +117,27 @@ class Arguments(NamedTuple):
         return samples * steps * self.unfolds * numbers
 
 
-def _empty_results(*values: Any) -> tuple[Tensor, Tensor]:
-    """Return states and tape without values: the operator's shapes."""
+def _empty_results(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return states, outputs and tape without values: the operator's shapes."""
     arguments, has_tape = Arguments(*values[:-1]), values[-1]
     batch, steps, _ = arguments.input.shape
-    states = arguments.input.new_empty(batch, steps, arguments.state.shape[1])
-    return states, arguments.input.new_empty(arguments.tape_length() if has_tape else 0)
+    new_empty = arguments.input.new_empty
+    states = new_empty(batch, steps, arguments.state.shape[1])
+    outputs = new_empty(batch, steps, arguments.output_scale.shape[0])
+    return states, outputs, new_empty(arguments.tape_length() if has_tape else 0)
 
 
-def _unroll(*values: Any) -> tuple[Tensor, Tensor]:
+def _unroll(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Run the kernel forwards; the last argument tells whether to keep a tape."""
     arguments = Arguments(*values[:-1])
     library = require_library(arguments.input.dtype)
+    arguments.check()
     sequence, _alive = arguments.sequence()
-    states, tape = _empty_results(*values)
-    sequence.states = states.data_ptr()
+    states, outputs, tape = _empty_results(*values)
+    sequence.states, sequence.output = states.data_ptr(), outputs.data_ptr()
     sequence.tape = tape.data_ptr() if values[-1] else None
     check_status(library.forward(sequence))
-    return states, tape
+    return states, outputs, tape
 
 
 def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
@@ -142,18 +148,19 @@ def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
 
 
 def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
-    """Run the kernel backwards, from the states, the tape, and the states' gradient."""
-    arguments, (states, tape, states_bar) = Arguments(*values[:-3]), values[-3:]
-    sequence, _alive = arguments.sequence()
+    """Run the kernel backwards, from the states, the tape, and the gradients of the results."""
+    arguments, (states, tape, states_bar, output_bar) = Arguments(*values[:-4]), values[-4:]
+    arguments.check()
     if tape.shape[0] != arguments.tape_length():
         raise ValueError(
             f"`tape` must be that of the forward pass, got {tape.shape[0]} numbers."
             " Call ltc_unroll with has_tape=True."
         )
-    states, states_bar = states.contiguous(), states_bar.contiguous()
-    gradients = _empty_gradients(*values)
+    sequence, _alive = arguments.sequence()
+    bars = [None if bar is None else bar.contiguous() for bar in (states_bar, output_bar)]
+    sequence.states_bar, sequence.output_bar = (b if b is None else b.data_ptr() for b in bars)
     sequence.states, sequence.tape = states.data_ptr(), tape.data_ptr()
-    sequence.states_bar = states_bar.data_ptr()
+    gradients = _empty_gradients(*values)
     for name, gradient in zip(_GRADIENTS, gradients, strict=True):
         setattr(sequence, name, gradient.data_ptr())
     check_status(require_library(states.dtype).adjoint(sequence))
@@ -169,21 +176,26 @@ def _is_plain(tensor: Tensor) -> bool:
     )
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    num_tensors = len(TENSORS)
-    ctx.save_for_backward(*inputs[:num_tensors], *output)
-    ctx.settings = inputs[num_tensors:-1]
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    states, _outputs, tape = output
+    ctx.save_for_backward(*inputs[: len(TENSORS)], states, tape)
+    ctx.settings = inputs[len(TENSORS) : -1]
     ctx.set_materialize_grads(False)  # or else the tape would get a gradient of zeros
 
 
-def _backward(ctx: Any, states_bar: Tensor | None, *_tape_bar: None) -> tuple[Tensor | None, ...]:
-    if states_bar is None:
+def _backward(
+    ctx: Any, states_bar: Tensor | None, output_bar: Tensor | None, *_tape_bar: None
+) -> tuple[Tensor | None, ...]:
+    bar = output_bar if states_bar is None else states_bar
+    if bar is None:
         return (None,) * _NUM_ARGUMENTS
     *tensors, states, tape = ctx.saved_tensors
     # A gradient of this gradient needs the operator, only to be told that there is none.
-    is_direct = _is_plain(states_bar) and not torch.is_grad_enabled()
+    is_direct = _is_plain(bar) and not torch.is_grad_enabled()
     adjoint = _unroll_adjoint if is_direct else torch.ops.ncp_control.ltc_unroll_adjoint
-    gradients = adjoint(*tensors, *ctx.settings, states, tape, states_bar)
+    gradients = adjoint(*tensors, *ctx.settings, states, tape, states_bar, output_bar)
+    if output_bar is None:
+        gradients = (*gradients[:-2], None, None)  # the readout took no part
     return (*gradients, *(None,) * (_NUM_ARGUMENTS - len(gradients)))
 
 
@@ -191,22 +203,22 @@ class _EagerUnroll(torch.autograd.Function):
     """The same node without the operator's way through the dispatcher, which takes 0.2 ms."""
 
     @staticmethod
-    def forward(ctx: Any, *values: Any) -> Tensor:
-        states, tape = _unroll(*values)
-        _remember(ctx, values, (states, tape))
-        return states
+    def forward(ctx: Any, *values: Any) -> tuple[Tensor, Tensor]:
+        states, outputs, tape = _unroll(*values)
+        _remember(ctx, values, (states, outputs, tape))
+        return states, outputs
 
     @staticmethod
-    def backward(ctx: Any, *states_bar: Any) -> Any:
-        return _backward(ctx, *states_bar)
+    def backward(ctx: Any, *bars: Any) -> Any:
+        return _backward(ctx, *bars)
 
 
-def unroll(*values: Any) -> Tensor:
-    """Return the states over a sequence; arguments as those of the operator."""
+def unroll(*values: Any) -> tuple[Tensor, Tensor]:
+    """Return states and outputs over a sequence; arguments as those of the operator."""
     input, *_, has_tape = values
     if not _is_plain(input):
-        return torch.ops.ncp_control.ltc_unroll(*values)[0]
-    return _EagerUnroll.apply(*values) if has_tape else _unroll(*values)[0]
+        return torch.ops.ncp_control.ltc_unroll(*values)[:2]
+    return _EagerUnroll.apply(*values) if has_tape else _unroll(*values)[:2]
 
 
 def _no_second_gradient(ctx: Any, *_gradients: Any) -> None:
@@ -225,9 +237,10 @@ _NUM_ARGUMENTS = len(Arguments._fields) + 1
 _GRADIENTS = tuple(f"{name}_bar" for name in DIFFERENTIABLE)
 _RESULTS = ", ".join(["Tensor"] * len(DIFFERENTIABLE))
 _OPERATORS = torch.library.Library("ncp_control", "FRAGMENT")
-_OPERATORS.define(f"ltc_unroll({_SHARED}, bool has_tape) -> (Tensor, Tensor)")
+_OPERATORS.define(f"ltc_unroll({_SHARED}, bool has_tape) -> (Tensor, Tensor, Tensor)")
 _OPERATORS.define(
-    f"ltc_unroll_adjoint({_SHARED}, Tensor states, Tensor tape, Tensor states_bar) -> ({_RESULTS})"
+    f"ltc_unroll_adjoint({_SHARED}, Tensor states, Tensor tape, Tensor? states_bar,"
+    f" Tensor? output_bar) -> ({_RESULTS})"
 )
 _OPERATORS.impl("ltc_unroll", _unroll, "CPU")
 _OPERATORS.impl("ltc_unroll_adjoint", _unroll_adjoint, "CPU")

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ncp_control.cells.base import Cell
     from ncp_control.cells.ltc import LTC
 
-_READ_LIVE = (*PARAMETER_NAMES, "output_scale", "output_offset")
-
 
 class FusedStep:
     """An LTC cell with a state of its own, advanced one frame at a call.
@@ -65,7 +63,7 @@ class FusedStep:
 
         if type(cell) is not LTC:
             return False
-        parameters = [getattr(cell, name) for name in _READ_LIVE]
+        parameters = [getattr(cell, name) for name in PARAMETER_NAMES]
         dtype = parameters[0].dtype
         return (
             cell.integrator in INTEGRATORS
@@ -131,7 +129,7 @@ class FusedStep:
         self._state = self._state.astype(self._dtype, copy=False)
         self._output = np.zeros(cell.output_size, self._dtype)
         layers = layer_bounds(cell)
-        self._alive = {name: getattr(cell, name).detach() for name in _READ_LIVE}
+        self._alive = {name: getattr(cell, name).detach() for name in PARAMETER_NAMES}
         self._alive |= {name: getattr(cell, name) for name in ("source", "target")}
         self._alive |= {
             "sign": cell.sign.to(dtype),
@@ -159,7 +157,9 @@ class FusedStep:
         self._free()
         self._handle = handle.value
         self._free = weakref.finalize(self, library.free_step, self._handle)
-        turns = [(name, getattr(cell, name), self._alive[name].data_ptr()) for name in _READ_LIVE]
+        turns = [
+            (name, getattr(cell, name), self._alive[name].data_ptr()) for name in PARAMETER_NAMES
+        ]
         self._turns = itertools.cycle(turns)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -138,5 +138,5 @@ def closed_loop(
             ],
             dtype=np.float32,
         )
-        for i in np.flatnonzero(reset):
+        for i in np.flatnonzero(reset).tolist():
             observations[i], infos[i] = worlds[i].reset()

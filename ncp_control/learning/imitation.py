@@ -12,6 +12,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def imitate(
     policy.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(policy, config)
     averaged = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))
-    kept: Policy = averaged.module
+    kept = cast(Policy, averaged.module)
     generator = torch.Generator().manual_seed(config.seed)
     best_score = math.inf
     with _checkpoint_on_interrupt(kept, run):

@@ -138,6 +138,19 @@ def test_processes_that_build_at_once_do_not_disturb_each_other(cache, tmp_path)
     assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["ltc32", "ltc64"]
 
 
+def test_a_library_appears_whole_and_at_once(cache, monkeypatch):
+    renamed = []
+
+    def replace(source, target):
+        assert Path(source).parent == Path(target).parent and not Path(target).exists()
+        renamed.append(build._digest(Path(source)))
+        os.rename(source, target)
+
+    monkeypatch.setattr(build.os, "replace", replace)
+    build.load_library(32)
+    assert [path.stem.rsplit("-", 1)[1] for path in cache.iterdir()] == renamed
+
+
 def test_a_killed_build_leaves_nothing_that_is_loaded(cache):
     cache.mkdir(parents=True)
     (cache / "building-abc.so").write_bytes(b"half a library")
