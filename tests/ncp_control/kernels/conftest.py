@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ncp_control import LTC, NCP19, auto_ncp, fully_connected, random_wiring
 from ncp_control.cells import Cell
-from ncp_control.kernels.dispatch import has_kernels, unroll_ltc
+from ncp_control.kernels.dispatch import has_kernels, run_ltc
 
 SCATTERED = random_wiring(6, 20, 3, num_sensory_synapses=9, num_inner_synapses=70, seed=3)
 
@@ -61,14 +61,16 @@ def random_sequence(
     }
 
 
-def by_kernel(cell: LTC, **arguments: Tensor) -> Tensor:
-    states = unroll_ltc(cell, **arguments)
-    assert states is not None, "the reference would have run"
-    return states
+def by_kernel(cell: LTC, **arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """Return states and outputs."""
+    run = run_ltc(cell, **arguments)
+    assert run is not None, "the reference would have run"
+    return run
 
 
-def by_reference(cell: LTC, **arguments: Tensor) -> Tensor:
-    return Cell.unroll(cell, **arguments)
+def by_reference(cell: LTC, **arguments: Tensor) -> tuple[Tensor, Tensor]:
+    states = Cell.unroll(cell, **arguments)
+    return states, cell.readout(states)
 
 
 @pytest.fixture

@@ -9,20 +9,21 @@ from torch import Tensor
 
 from ncp_control import LTC, NCP19, Circuit, fully_connected, ncp
 from ncp_control.kernels import ltc_op
-from ncp_control.kernels.dispatch import layer_bounds, unroll_ltc
+from ncp_control.kernels.dispatch import layer_bounds, run_ltc
 from ncp_control.kernels.library import PARAMETER_NAMES
 
 LAYERED = {"integrator": "layered_midpoint", "unfolds": 2}
 
 
-def outputs_and_gradients(run, cell, sequence, weight) -> dict[str, Tensor]:
-    """Run a sequence and return its states and the gradient of a weighted sum of them."""
+def results_and_gradients(run, cell, sequence, weight) -> dict[str, Tensor]:
+    """Run a sequence; return states, outputs, and the gradient of a weighted sum of both."""
     leaves = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in sequence.items()}
     parameters = {name: getattr(cell, name) for name in PARAMETER_NAMES}
-    states = run(cell, **leaves)
+    states, outputs = run(cell, **leaves)
     wanted = {k: v for k, v in leaves.items() if v.requires_grad} | parameters
-    gradients = torch.autograd.grad((states * weight).sum(), list(wanted.values()))
-    return {"states": states.detach()} | dict(zip(wanted, gradients, strict=True))
+    loss = (states * weight).sum() + (outputs.sin() * weight.sum(-1, keepdim=True)).sum()
+    gradients = torch.autograd.grad(loss, list(wanted.values()))
+    return {"states": states, "outputs": outputs} | dict(zip(wanted, gradients, strict=True))
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
@@ -34,12 +35,14 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 5e-6)])
 @pytest.mark.parametrize("batch", [1, 3, 16, 17, 33])
-def test_states_and_every_gradient_are_those_of_the_reference(cell, batch, dtype, tolerance, tools):
+def test_results_and_every_gradient_are_those_of_the_reference(
+    cell, batch, dtype, tolerance, tools
+):
     cell = cell.to(dtype)
     sequence = tools.random_sequence(cell, batch, 6, dtype)
     weight = torch.randn(batch, 6, cell.state_size, dtype=dtype)
-    expected = outputs_and_gradients(tools.by_reference, cell, sequence, weight)
-    found = outputs_and_gradients(tools.by_kernel, cell, sequence, weight)
+    expected = results_and_gradients(tools.by_reference, cell, sequence, weight)
+    found = results_and_gradients(tools.by_kernel, cell, sequence, weight)
     assert_close(found, expected, tolerance)
 
 
@@ -52,8 +55,8 @@ def test_a_large_circuit_agrees_where_blocks_are_treated_together(options, tools
     cell = tools.randomised(LTC(wiring, **options)).double()
     sequence = tools.random_sequence(cell, 75, 3)
     weight = torch.randn(75, 3, cell.state_size).double()
-    expected = outputs_and_gradients(tools.by_reference, cell, sequence, weight)
-    found = outputs_and_gradients(tools.by_kernel, cell, sequence, weight)
+    expected = results_and_gradients(tools.by_reference, cell, sequence, weight)
+    found = results_and_gradients(tools.by_kernel, cell, sequence, weight)
     assert_close(found, expected, 1e-12)
 
 
@@ -81,7 +84,7 @@ class Unroll(torch.nn.Module):
         self.cell = cell
 
     def forward(self, inputs, state, dt_s, reset):
-        return unroll_ltc(self.cell, inputs, state, dt_s, reset)
+        return run_ltc(self.cell, inputs, state, dt_s, reset)
 
 
 def prefixed(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -91,17 +94,17 @@ def prefixed(values: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_zero_elapsed_time_changes_no_bit(cell, tools):
     sequence = tools.random_sequence(cell, 17, 4, torch.float32) | {"reset": None}
     sequence["dt_s"] = torch.zeros(17, 4)
-    states = tools.by_kernel(cell, **sequence)
+    states, _ = tools.by_kernel(cell, **sequence)
     assert torch.equal(states, sequence["state"][:, None].expand_as(states))
 
 
 def test_a_sequence_in_two_parts_is_the_whole(cell, tools):
     sequence = tools.random_sequence(cell, 5, 9, torch.float32)
-    whole = tools.by_kernel(cell, **sequence)
+    whole, _ = tools.by_kernel(cell, **sequence)
     state, parts = sequence.pop("state"), []
     for steps in (slice(0, 4), slice(4, 9)):
         part = {name: value[:, steps] for name, value in sequence.items()}
-        parts.append(tools.by_kernel(cell, state=state, **part))
+        parts.append(tools.by_kernel(cell, state=state, **part)[0])
         state = parts[-1][:, -1]
     assert torch.equal(torch.cat(parts, 1), whole)
 
@@ -116,7 +119,7 @@ def test_the_number_of_threads_changes_no_bit(wiring, tools):
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            results.append(outputs_and_gradients(tools.by_kernel, cell, sequence, weight))
+            results.append(results_and_gradients(tools.by_kernel, cell, sequence, weight))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -126,14 +129,14 @@ def test_the_number_of_threads_changes_no_bit(wiring, tools):
 def test_nan_stays_in_its_sample_until_a_reset(cell, tools):
     sequence = tools.random_sequence(cell, 19, 6, torch.float32)
     sequence["reset"][:] = False
-    healthy = tools.by_kernel(cell, **sequence)
+    healthy, _ = tools.by_kernel(cell, **sequence)
     sequence["inputs"][3, 2] = torch.nan
     sequence["reset"][3, 4] = True
-    states = tools.by_kernel(cell, **sequence)
+    states, _ = tools.by_kernel(cell, **sequence)
     others = [i for i in range(19) if i != 3]
     assert torch.equal(states[others], healthy[others])
     assert torch.equal(states[3, :2], healthy[3, :2])
-    reached = tools.by_reference(cell, **sequence)[3].isnan()
+    reached = tools.by_reference(cell, **sequence)[0][3].isnan()
     assert torch.equal(states[3].isnan(), reached) and reached[2].any() and not reached[4].any()
 
 
@@ -141,8 +144,8 @@ def test_nan_stays_in_its_sample_until_a_reset(cell, tools):
 def test_far_inputs_saturate(value, cell, tools):
     sequence = tools.random_sequence(cell, 3, 2, torch.float32)
     sequence["inputs"][1] = value
-    expected = tools.by_reference(cell, **sequence)
-    torch.testing.assert_close(tools.by_kernel(cell, **sequence), expected, rtol=0, atol=5e-6)
+    expected, _ = tools.by_reference(cell, **sequence)
+    torch.testing.assert_close(tools.by_kernel(cell, **sequence)[0], expected, rtol=0, atol=5e-6)
 
 
 def test_strided_and_expanded_tensors(cell, tools):
@@ -156,15 +159,35 @@ def test_strided_and_expanded_tensors(cell, tools):
         "reset": plain["reset"].t().contiguous().t(),
     }
     leaves = {k: v.detach().requires_grad_(v.is_floating_point()) for k, v in expanded.items()}
-    states = tools.by_kernel(cell, **leaves)
-    states[:, -1].sum().backward()  # a gradient of strides 0
-    dense = {k: v.contiguous() for k, v in expanded.items()}
-    weight = torch.zeros_like(states)
-    weight[:, -1] = 1.0
-    expected = outputs_and_gradients(tools.by_reference, cell, dense, weight)
-    found = {k: v.grad for k, v in leaves.items() if v.requires_grad}
-    found |= {name: getattr(cell, name).grad for name in PARAMETER_NAMES}
-    assert_close(found | {"states": states}, expected, 1e-12)
+    states, outputs = tools.by_kernel(cell, **leaves)
+    dense = {k: v.contiguous().requires_grad_(v.requires_grad) for k, v in expanded.items()}
+    expected_states, expected_outputs = tools.by_reference(cell, **dense)
+    wanted = [getattr(cell, name) for name in PARAMETER_NAMES]
+    found = gradients(states.sum() + outputs.sum(), leaves, wanted)  # of strides 0
+    expected = gradients(expected_states.sum() + expected_outputs.sum(), dense, wanted)
+    assert_close({"states": states} | found, {"states": expected_states} | expected, 1e-12)
+
+
+def gradients(loss: Tensor, leaves: dict[str, Tensor], parameters: list[Tensor]) -> dict:
+    wanted = {k: v for k, v in leaves.items() if v.requires_grad}
+    wanted |= dict(zip(PARAMETER_NAMES, parameters, strict=True))
+    found = torch.autograd.grad(loss, list(wanted.values()))
+    return dict(zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize("used", ["states", "outputs"])
+def test_a_result_that_no_loss_depends_on_costs_no_gradient(used, cell, tools):
+    cell = cell.double()
+    sequence = tools.random_sequence(cell, 3, 5)
+    found = []
+    for run in (tools.by_kernel, tools.by_reference):
+        cell.zero_grad()
+        run(cell, **sequence)[used == "outputs"].square().sum().backward()
+        found.append({name: getattr(cell, name).grad for name in PARAMETER_NAMES})
+    of_kernel, of_reference = found
+    assert (of_kernel["output_scale"] is None) == (used == "states")
+    present = {name: value for name, value in of_reference.items() if value is not None}
+    assert_close(of_kernel, present, 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -181,10 +204,10 @@ def test_mixed_and_half_precision_give_the_dtype_of_the_reference(input_dtype, c
     sequence = tools.random_sequence(cell, 4, 3, input_dtype)
     sequence["state"] = sequence["state"].to(cell_dtype)
     expected = tools.by_reference(cell, **sequence)
-    states = tools.by_kernel(cell, **sequence)
-    assert states.dtype == expected.dtype
-    torch.testing.assert_close(states, expected, rtol=0, atol=0.02)
-    states.float().sum().backward()
+    found = tools.by_kernel(cell, **sequence)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.04)
+    assert [x.dtype for x in found] == [x.dtype for x in expected]
+    found[0].float().sum().backward()
     assert cell.slope.grad.dtype == cell_dtype
 
 
@@ -193,9 +216,10 @@ def test_nothing_in_nothing_out(batch, steps, cell, tools):
     sequence = tools.random_sequence(cell, batch, steps, torch.float32)
     sequence["inputs"].requires_grad_()
     sequence["state"].requires_grad_()
-    states = tools.by_kernel(cell, **sequence)
+    states, outputs = tools.by_kernel(cell, **sequence)
     assert states.shape == (batch, steps, cell.state_size)
-    states.sum().backward()
+    assert outputs.shape == (batch, steps, cell.output_size)
+    (states.sum() + outputs.sum()).backward()
     assert not cell.slope.grad.any() and sequence["state"].grad.shape == sequence["state"].shape
 
 
@@ -205,11 +229,11 @@ def test_without_gradients_no_tape_is_kept(tools, monkeypatch):
     monkeypatch.setattr(ltc_op, "_unroll", spy(ltc_op._unroll, lambda *v: has_tape.append(v[-1])))
     sequence = tools.random_sequence(cell, 2, 3, torch.float32)
     with torch.no_grad():
-        assert not tools.by_kernel(cell, **sequence).requires_grad
+        assert not tools.by_kernel(cell, **sequence)[0].requires_grad
     cell.requires_grad_(False)
-    assert not tools.by_kernel(cell, **sequence).requires_grad
+    assert not tools.by_kernel(cell, **sequence)[0].requires_grad
     sequence["inputs"].requires_grad_()
-    tools.by_kernel(cell, **sequence).sum().backward()
+    tools.by_kernel(cell, **sequence)[0].sum().backward()
     assert sequence["inputs"].grad.abs().sum() > 0 and cell.slope.grad is None
     assert has_tape == [False, False, True]
 
@@ -237,10 +261,9 @@ def test_the_operators_are_sound(options, has_reset, tools):
     torch.library.opcheck(unroll.default, (*leaves, *settings, True))
     plain = [tensor.detach() for tensor in tensors]
     torch.library.opcheck(unroll.default, (*plain, *settings, False))
-    states, tape = unroll(*plain, *settings, True)
-    torch.library.opcheck(
-        adjoint.default, (*plain, *settings, states, tape, torch.randn_like(states))
-    )
+    states, outputs, tape = unroll(*plain, *settings, True)
+    for bars in ((states, outputs), (None, outputs), (states, None)):
+        torch.library.opcheck(adjoint.default, (*plain, *settings, states, tape, *bars))
 
 
 def test_functional_call_and_deepcopy_take_effect(tools):
@@ -272,7 +295,7 @@ def test_a_second_gradient_is_refused(tools):
     cell = LTC(NCP19)
     s = tools.random_sequence(cell, 2, 2, torch.float32)
     s["inputs"].requires_grad_()
-    loss = tools.by_kernel(cell, **s).square().sum()
+    loss = tools.by_kernel(cell, **s)[0].square().sum()
     (gradient,) = torch.autograd.grad(loss, s["inputs"], create_graph=True)
     with pytest.raises(NotImplementedError, match="NCP_CONTROL_KERNELS=reference"):
         gradient.sum().backward()
