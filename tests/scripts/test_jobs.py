@@ -82,7 +82,6 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     [
         (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
         (train, Job, ["drive", "--model", "mlp"], "`model` must be one of .*, got 'mlp'"),
-        (train, Job, ["drive", "--imitation.epochs", "0"], "`epochs` must be positive, got 0"),
         (evaluate_policy, Evaluate, ["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
     ],
 )
@@ -95,6 +94,15 @@ def test_mistakes_end_with_one_sentence_and_no_run(
     assert errors.startswith("error: ")
 
     assert re.search(message, errors)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp_path):
+    """They are found while the command line is read, so the parser frames the sentence."""
+    assert type_command(train, Job, "drive", "--imitation.epochs", "0") == 2
+    printed = capsys.readouterr()
+    sentence = " ".join(re.sub(r"[^\w`., ]", " ", printed.out + printed.err).split())
+    assert "`epochs` must be positive, got 0" in sentence
     assert not (tmp_path / "runs").exists()
 
 
