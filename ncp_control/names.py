@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def check_name(setting: str, name: str, known: Iterable[str]) -> None:
+def check_name(setting: str, name: object, known: Iterable[str]) -> None:
     """Refuse a name that is not known, and suggest the nearest that is.
 
     Args:
@@ -18,6 +18,6 @@ def check_name(setting: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name in known:
         return
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose a listed name."
     raise ValueError(f"`{setting}` must be one of {sorted(known)}, got {name!r}. {advice}")

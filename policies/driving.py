@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ncp_control.cells import LTC, Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
+from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.wiring import NCP19
 from policies.baselines import feedforward_cell, lstm_cell
@@ -26,10 +27,7 @@ class DrivingPolicy(Policy):
 
     def __init__(self, cell: Cell, *, head: str = "paper") -> None:
         super().__init__(Circuit(cell))
-        if head not in HEADS:
-            raise ValueError(
-                f"`head` must be one of {sorted(HEADS)}, got {head!r}. Choose a listed name."
-            )
+        check_name("head", head, HEADS)
         if cell.input_size != NUM_FEATURES:
             raise ValueError(
                 f"`cell` must take {NUM_FEATURES} inputs, got {cell.input_size}."
@@ -73,8 +71,5 @@ def make_driving_policy(
     Raises:
         ValueError: If a name is unknown.
     """
-    if model not in MODELS:
-        raise ValueError(
-            f"`model` must be one of {sorted(MODELS)}, got {model!r}. Choose a listed name."
-        )
+    check_name("model", model, MODELS)
     return DrivingPolicy(MODELS[model](frame_s), head=head)

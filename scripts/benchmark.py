@@ -27,7 +27,7 @@ from ncp_control.kernels.step import FusedStep
 from ncp_control.learning.run import describe_environment
 from policies.driving import make_driving_policy
 from scripts.cli import run_job
-from scripts.report import markdown_table
+from scripts.markdown import markdown_table
 from scripts.timing import Action, Row, measure, timing_tables, torch_threads
 
 

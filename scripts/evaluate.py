@@ -20,8 +20,8 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from scripts.cli import run_job
 from scripts.driving import drive_km, evaluate
+from scripts.markdown import markdown_table
 from scripts.report import (
-    markdown_table,
     metrics_table,
     write_driving_report,
     write_recorded_report,
@@ -86,7 +86,7 @@ def evaluate_open_loop(policy: Policy, log: Path, run: Run) -> None:
     error = imitation_error(policy, store)
     variance = float(store.actions.var())
     run.log(0, mean_squared_error=error, steering_variance=variance)
-    write_recorded_report(run, policy, store)
+    write_recorded_report(run, policy, store, error)
     rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
     print(markdown_table(["predictor", "MSE [action²]"], rows))
 

@@ -25,12 +25,12 @@ from matplotlib.figure import Figure
 from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
 from ncp_control import files
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from scripts import figures
 from scripts.episode import Episode, drive_episode, replay_episode
 from scripts.film import Film
+from scripts.markdown import markdown_table
 
 Row = tuple[str, float, LaneMetrics]
 """Model, variance of the pixel noise, metrics."""
@@ -43,19 +43,6 @@ _CAPTIONS = {
     "wiring": "The wiring with its activity in the sharpest bend.",
     "activity": "Every neuron over the episode.",
 }
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns line up in a terminal too."""
-    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = (
-        "| "
-        + " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        + " |"
-        for row in (header, rule, *rows)
-    )
-    return "\n".join(lines)
 
 
 def metrics_table(rows: Sequence[Row]) -> str:
@@ -116,19 +103,20 @@ def write_driving_report(
     return run.report / "report.md"
 
 
-def write_recorded_report(run: Run, policy: Policy, store: Demonstrations) -> Path:
+def write_recorded_report(run: Run, policy: Policy, store: Demonstrations, error: float) -> Path:
     """Write the report of a policy that watched a recording.
 
     Args:
         run: Whose report it is.
         policy: The policy to look into.
         store: The recording it is tested on; its longest episode is shown.
+        error: Its mean squared error on that recording.
 
     Returns:
         The page, `report.md`.
     """
     episode = replay_episode(policy, store)
-    error, variance = imitation_error(policy, store), float(np.var(store.actions))
+    variance = float(np.var(store.actions))
     rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
     header = ["predictor", "MSE [action²]"]
     with files.new_folder(run.report) as folder:

@@ -24,7 +24,8 @@ from scipy.integrate import solve_ivp
 
 from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
-from scripts.tables import Job, Measured, Reproduce, complete, print_table
+from scripts.markdown import markdown_table
+from scripts.tables import Job, Measured, Reproduce, complete
 
 MODELS = ("ltc", "ctrnn", "neural_ode")
 WIDTHS, SCALES = (10, 25, 50, 100, 150), (1.0, 2.0, 4.0, 8.0)
@@ -62,7 +63,7 @@ def reproduce_expressivity(settings: Reproduce) -> None:
         ]
         for width, scale in sizes
     ]
-    print_table(["width", "σ", *models], lines)
+    print(markdown_table(["width", "σ", *models], lines))
     picture = settings.results / "expressivity.png"
     draw(models, stretches).savefig(picture, dpi=150)
     print(f"figure: {picture}")

@@ -31,7 +31,8 @@ from ncp_control.learning.linear import (
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
 from ncp_control.names import check_name
-from scripts.tables import Job, Measured, Reproduce, complete, print_table
+from scripts.markdown import markdown_table
+from scripts.tables import Job, Measured, Reproduce, complete
 
 PAPER = {
     "ltc": "2.308 ± 0.015",
@@ -204,4 +205,4 @@ def print_results(rows: list[dict[str, str]]) -> None:
             ]
         )
     columns = ["model", "seeds", "test MSE", "paper", "normalised", "validation MSE", "parameters"]
-    print_table([*columns, "s/epoch"], lines)
+    print(markdown_table([*columns, "s/epoch"], lines))

@@ -25,7 +25,8 @@ from ncp_control.learning.forecasting import (
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
-from scripts.tables import Job, Measured, Reproduce, complete, print_table
+from scripts.markdown import markdown_table
+from scripts.tables import Job, Measured, Reproduce, complete
 
 PAPER = {
     ("event-based", "cfc"): "99.42",
@@ -77,7 +78,7 @@ def reproduce_xor(settings: Reproduce) -> None:
                 ]
             )
     columns = ["encoding", "model", "seeds", "test accuracy [%]", "paper", "parameters", "s/epoch"]
-    print_table(columns, lines)
+    print(markdown_table(columns, lines))
 
 
 def training_settings(encoding: str, model: str, epochs: int) -> str:

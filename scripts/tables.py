@@ -90,15 +90,3 @@ def complete(
         for done in tqdm(as_completed(running), total=len(running), unit="training"):
             job = running[done]
             results.append(*job, done.result(), settings.command(job.model))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a Markdown table whose columns line up in a terminal, too."""
-    cells = [list(columns), *map(list, rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    print("\n".join(lines))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.report import markdown_table
+from scripts.markdown import markdown_table
 
 Action = Callable[[], Any]
 

@@ -14,7 +14,8 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
-from scripts.report import markdown_table, write_recorded_report
+from scripts.markdown import markdown_table
+from scripts.report import write_recorded_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def train_recorded(settings: Recorded) -> None:
     for model, run in zip(settings.models, runs, strict=True):
         policy = train_model(model, split, settings, run)
         errors[model] = imitation_error(policy, split.test)
-        write_recorded_report(run, policy, split.test)
+        write_recorded_report(run, policy, split.test, errors[model])
         run.close()
     rows = [
         [name, f"{error:.5f}", f"{error / errors['training mean'] - 1:+.0%}"]

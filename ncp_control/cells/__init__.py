@@ -12,6 +12,7 @@ from ncp_control.cells.gated import GRU, LSTM
 from ncp_control.cells.ltc import LTC, LTCParameters
 from ncp_control.cells.mixed_memory import MixedMemory
 from ncp_control.cells.wired_cfc import WiredCfC
+from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
 CELLS: dict[str, type[Cell]] = {
@@ -47,9 +48,9 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Raises:
         ValueError: If the name is unknown, a setting is unknown, or a value is not valid.
     """
-    name, settings = config.get("name"), dict(config.get("settings", {}))
-    if name not in CELLS:
-        raise ValueError(f"`cell` must be one of {sorted(CELLS)}, got {name!r}. Correct the name.")
+    name: Any = config.get("name")
+    settings = dict(config.get("settings", {}))
+    check_name("cell", name, CELLS)
     if "wiring" in settings:
         settings["wiring"] = Wiring.from_dict(settings["wiring"])
     if "cell" in settings:

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells.dense import DenseCell, check_size, glorot_
+from ncp_control.names import check_name
 
 
 def lecun_tanh(values: Tensor) -> Tensor:
@@ -64,10 +65,7 @@ class ClosedForm(nn.Module):
 
     def __init__(self, mode: str, num_units: int) -> None:
         super().__init__()
-        if mode not in NUM_HEADS:
-            raise ValueError(
-                f"`mode` must be one of {sorted(NUM_HEADS)}, got {mode!r}. Choose a listed name."
-            )
+        check_name("mode", mode, NUM_HEADS)
         self.mode = mode
         if mode == "pure":
             self.leak_rate = nn.Parameter(torch.empty(num_units).uniform_(0.0, 1.0))
@@ -133,11 +131,7 @@ class CfC(DenseCell):
             raise ValueError(
                 f"`backbone_layers` must be at least 0, got {backbone_layers!r}. The paper uses 1."
             )
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be one of {sorted(ACTIVATIONS)}, got {activation!r}."
-                " Choose a listed name."
-            )
+        check_name("activation", activation, ACTIVATIONS)
         self.mode = mode
         self.backbone_units = backbone_units
         self.backbone_layers = backbone_layers

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ncp_control.cells.base import Cell
 from ncp_control.integrators import INTEGRATORS, Layer
 from ncp_control.kernels.dispatch import run_ltc
+from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
 
@@ -77,11 +78,7 @@ class LTC(Cell):
         unfolds: int = 6,
     ) -> None:
         super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
-        if integrator not in INTEGRATORS:
-            raise ValueError(
-                f"`integrator` must be one of {sorted(INTEGRATORS)}, got {integrator!r}."
-                " Choose a listed name."
-            )
+        check_name("integrator", integrator, INTEGRATORS)
         if unfolds < 1:
             raise ValueError(f"`unfolds` must be at least 1, got {unfolds!r}. The paper uses 6.")
         self.wiring = wiring

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
 from ncp_control.circuit import Circuit
+from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
 from ncp_control.wiring import fully_connected
@@ -161,11 +162,7 @@ class TrainingConfig:
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
-        progress = epoch / max(self.epochs - 1, 1)
-        share = 0.5 * (1.0 + math.cos(math.pi * progress))
-        return self.learning_rate * (
-            self.final_learning_rate + (1.0 - self.final_learning_rate) * share
-        )
+        return self.learning_rate * half_cosine(epoch, self.epochs, self.final_learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
 from ncp_control.learning.run import Run
+from ncp_control.learning.schedule import half_cosine
 from ncp_control.policy import Policy
 
 Validate = Callable[[Policy], dict[str, float]]
@@ -254,8 +255,7 @@ def _set_learning_rates(
     optimizer: torch.optim.Optimizer, config: ImitationConfig, epoch: int
 ) -> None:
     """Lower the learning rates along half a cosine to a twentieth."""
-    progress = epoch / max(config.epochs - 1, 1)
-    factor = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * progress))
+    factor = half_cosine(epoch, config.epochs, final=0.05)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 

@@ -5,26 +5,11 @@ import pytest
 import torch
 
 from ncp_control import LTC, NCP19, Circuit, Policy
-from ncp_control.cells import cell_from_config, cell_to_config
-
-
-class FlatPolicy(Policy):
-    """Observations are the circuit's inputs."""
-
-    def perceive(self, observation):
-        return observation
-
-    def to_config(self):
-        return {"cell": cell_to_config(self.circuit.cell)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Circuit(cell_from_config(config["cell"])))
 
 
 @pytest.fixture
-def policy():
-    return FlatPolicy(Circuit(LTC(NCP19))).eval()
+def policy(flat_policy):
+    return flat_policy(Circuit(LTC(NCP19))).eval()
 
 
 def test_saved_and_loaded_policies_are_equal_to_the_bit(policy, tmp_path):

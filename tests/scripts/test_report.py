@@ -18,8 +18,8 @@ from scripts import figures
 from scripts.driving import make_expert
 from scripts.episode import drive_episode, replay_episode
 from scripts.film import HEIGHT_PX, WIDTH_PX, Film, Shot
+from scripts.markdown import markdown_table
 from scripts.report import (
-    markdown_table,
     metrics_table,
     write_driving_report,
     write_recorded_report,
@@ -128,9 +128,10 @@ def test_recorded_report(run, policy):
         dt_s=np.full(40, 0.1, dtype=np.float32),
         episode_starts=np.array([0, 10]),
     )
-    page = write_recorded_report(run, policy, store)
+    page = write_recorded_report(run, policy, store, 0.125)
     assert {"steering.png", "wiring.png", "activity.png"} <= {p.name for p in run.report.iterdir()}
     assert "Shown: 30 frames, 3 s." in page.read_text()
+    assert "0.12500" in page.read_text()
     episode = replay_episode(policy, store)
     np.testing.assert_allclose(episode.time_s, 0.1 * np.arange(30), atol=1e-6)
     np.testing.assert_array_equal(episode.expert_actions, store.actions[10:, 0])

@@ -78,16 +78,31 @@ def test_agrees_with_ncps_in_outputs_and_gradients(dtype, wiring):
     (theirs * target).sum().backward()
     loose = 50 * tolerance  # a gradient adds up hundreds of such roundings
     torch.testing.assert_close(ours_in.grad, theirs_in.grad, rtol=loose, atol=loose)
-    sources = cell.wiring.sources
-    for ours_name, theirs_name in (("threshold", "mu"), ("slope", "sigma")):
+    # Ours are free parameters, theirs effective values: the chain rule's factor lies between.
+    synapse_factors = {
+        "raw_weight": ("w", torch.sigmoid(cell.raw_weight)),
+        "threshold": ("mu", torch.ones_like(cell.threshold)),
+        "slope": ("sigma", torch.ones_like(cell.slope)),
+        "raw_reversal": ("erev", cell.sign * torch.sigmoid(cell.raw_reversal)),
+    }
+    for ours_name, (theirs_name, factor) in synapse_factors.items():
         gradient = getattr(cell, ours_name).grad
         for i, (source, target_node, _) in enumerate(cell.wiring.synapses):
             neuron = len(order) - 1 - (target_node - wiring.num_sensory)
             is_sensory = i < wiring.num_sensory_synapses
-            row = sources[i] if is_sensory else len(order) - 1 - (source - wiring.num_sensory)
+            row = source if is_sensory else len(order) - 1 - (source - wiring.num_sensory)
             key = f"sensory_{theirs_name}" if is_sensory else theirs_name
-            expected = twin._params[key].grad[row, neuron]
+            expected = twin._params[key].grad[row, neuron] * factor[i]
             torch.testing.assert_close(gradient[i], expected, rtol=loose, atol=loose)
+    neuron_factors = {
+        "raw_capacitance": ("cm", torch.sigmoid(cell.raw_capacitance)),
+        "raw_leak_conductance": ("gleak", torch.sigmoid(cell.raw_leak_conductance)),
+        "leak_potential": ("vleak", torch.ones_like(cell.leak_potential)),
+    }
+    for ours_name, (theirs_name, factor) in neuron_factors.items():
+        expected = twin._params[theirs_name].grad[order] * factor
+        gradient = getattr(cell, ours_name).grad
+        torch.testing.assert_close(gradient, expected, rtol=loose, atol=loose)
 
 
 def test_parameter_count_is_the_papers():

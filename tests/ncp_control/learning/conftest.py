@@ -3,28 +3,13 @@
 import numpy as np
 import pytest
 
-from ncp_control import LTC, Circuit, Policy, auto_ncp
-from ncp_control.cells import cell_from_config, cell_to_config
+from ncp_control import LTC, Circuit, auto_ncp
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 
 
-class TinyPolicy(Policy):
-    """Observations are the circuit's inputs."""
-
-    def perceive(self, observation):
-        return observation
-
-    def to_config(self):
-        return {"cell": cell_to_config(self.circuit.cell)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Circuit(cell_from_config(config["cell"])))
-
-
 @pytest.fixture
-def tiny_policy():
-    return TinyPolicy(Circuit(LTC(auto_ncp(2, 12, 1), unfolds=2)))
+def tiny_policy(flat_policy):
+    return flat_policy(Circuit(LTC(auto_ncp(2, 12, 1), unfolds=2)))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,24 @@
+import pytest
+
+from ncp_control import Circuit, Policy
+from ncp_control.cells import cell_from_config, cell_to_config
+
+
+class FlatPolicy(Policy):
+    """Observations are the circuit's inputs."""
+
+    def perceive(self, observation):
+        return observation
+
+    def to_config(self):
+        return {"cell": cell_to_config(self.circuit.cell)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(Circuit(cell_from_config(config["cell"])))
+
+
+@pytest.fixture
+def flat_policy():
+    """The simplest policy there is, to be built around any circuit."""
+    return FlatPolicy
