@@ -32,7 +32,7 @@ class Policy(nn.Module):
     itself with `to_config` and `from_config`. Subclasses are found by name on load.
 
     Args:
-        circuit: The recurrent part; its outputs are the actions.
+        circuit: The recurrent part; its outputs are the actions, unless `respond` changes them.
     """
 
     _subclasses: ClassVar[dict[str, type["Policy"]]] = {}
@@ -50,6 +50,10 @@ class Policy(nn.Module):
     def perceive(self, observation: Tensor) -> Tensor:
         """Turn observations (frames, …) into features (frames, input)."""
         raise NotImplementedError
+
+    def respond(self, outputs: Tensor) -> Tensor:
+        """Turn the circuit's outputs (…, output) into actions (…, action)."""
+        return outputs
 
     def to_config(self) -> dict[str, Any]:
         """Return JSON values from which `from_config` builds an equal, untrained policy."""
@@ -83,7 +87,8 @@ class Policy(nn.Module):
         Returns:
             Actions of shape (batch, time, action), not clipped, and the state after the last frame.
         """
-        return self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
+        outputs, state = self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
+        return self.respond(outputs), state
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
@@ -103,11 +108,11 @@ class Policy(nn.Module):
             self._fused_step = FusedStep(cell)
         if self._fused_step is not None:
             dt_s = cell.frame_s if dt_s is None else dt_s
-            action = self._fused_step(features[0].numpy(), dt_s)
+            output = torch.from_numpy(self._fused_step(features[0].numpy(), dt_s))
         else:
-            actions, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
-            action = actions[0, 0].cpu().numpy()
-        return action.clip(-1.0, 1.0)
+            outputs, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
+            output = outputs[0, 0]
+        return self.respond(output).cpu().numpy().clip(-1.0, 1.0)
 
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""

@@ -1,0 +1,105 @@
+"""The walking brain: joint angles and velocities in, joint torques out.
+
+The circuit reads the normalised observation through its sensory neurons, or a small encoder's
+features of it, and one motor neuron stands for each joint.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells import Cell, cell_from_config, cell_to_config
+from ncp_control.circuit import Circuit
+from ncp_control.names import check_name
+from ncp_control.policy import Policy
+
+OBSERVATION_LIMIT = 10.0
+"""Normalised observations are clipped here, as stable-baselines3's VecNormalize does."""
+
+SQUASHES = {"clip": nn.Identity, "tanh": nn.Tanh}
+"""How an output becomes an action in [-1, 1]; every policy's `act` clips last."""
+
+
+class LocomotionPolicy(Policy):
+    """Observation vectors in, joint torques in [-1, 1] out.
+
+    Args:
+        cell: The recurrent part; one output per joint.
+        observation_size: Width of an observation.
+        encoder: Widths of dense tanh layers between the observation and the cell; none by default.
+        squash: A name in `SQUASHES`.
+
+    Raises:
+        ValueError: If the cell does not take what reaches it, or `squash` is unknown.
+    """
+
+    observation_mean: Tensor
+    observation_std: Tensor
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        observation_size: int,
+        encoder: Sequence[int] = (),
+        squash: str = "clip",
+    ) -> None:
+        super().__init__(Circuit(cell))
+        check_name("squash", squash, SQUASHES)
+        sizes = [observation_size, *encoder]
+        if cell.input_size != sizes[-1]:
+            raise ValueError(
+                f"`cell` must take {sizes[-1]} inputs, got {cell.input_size}."
+                " Build its wiring with that many sensory neurons."
+            )
+        layers = [
+            layer
+            for width_in, width_out in pairwise(sizes)
+            for layer in (nn.Linear(width_in, width_out), nn.Tanh())
+        ]
+        self.observation_size = observation_size
+        self.encoder_widths = tuple(encoder)
+        self.encoder = nn.Sequential(*layers)
+        self.squash_name = squash
+        self.squash = SQUASHES[squash]()
+        self.register_buffer("observation_mean", torch.zeros(observation_size))
+        self.register_buffer("observation_std", torch.ones(observation_size))
+
+    def normalize(self, observation: Float[Tensor, "*any observation"]) -> Tensor:
+        """Shift and scale an observation to about unit variance."""
+        scaled = (observation.to(self.observation_mean) - self.observation_mean) / (
+            self.observation_std
+        )
+        return scaled.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+
+    def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
+        """Normalise and encode observations, in the circuit's dtype."""
+        features = self.encoder(self.normalize(observation))
+        return features.to(next(self.circuit.parameters()).dtype)
+
+    def respond(self, outputs: Tensor) -> Tensor:
+        """Turn the circuit's outputs into actions."""
+        return self.squash(outputs)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the sizes, the squash and the cell's settings."""
+        return {
+            "observation_size": self.observation_size,
+            "encoder": list(self.encoder_widths),
+            "squash": self.squash_name,
+            "cell": cell_to_config(self.circuit.cell),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "LocomotionPolicy":
+        """Build the policy that `to_config` described."""
+        return cls(
+            cell_from_config(config["cell"]),
+            observation_size=config["observation_size"],
+            encoder=config["encoder"],
+            squash=config["squash"],
+        )
