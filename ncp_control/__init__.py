@@ -18,15 +18,8 @@ from ncp_control.cells import (
 from ncp_control.circuit import Activity, Circuit
 from ncp_control.from_ncps import from_ncps
 from ncp_control.policy import Policy
-from ncp_control.wiring import (
-    NCP19,
-    Synapse,
-    Wiring,
-    auto_ncp,
-    fully_connected,
-    ncp,
-    random_wiring,
-)
+from ncp_control.wiring import Synapse, Wiring
+from ncp_control.wiring_rules import NCP19, auto_ncp, fully_connected, ncp, random_wiring
 
 __version__ = "0.1.0"
 

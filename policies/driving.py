@@ -9,7 +9,7 @@ from ncp_control.cells import LTC, Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.wiring import NCP19
+from ncp_control.wiring_rules import NCP19
 from policies.baselines import feedforward_cell, lstm_cell
 from policies.perception import HEADS, NUM_FEATURES
 

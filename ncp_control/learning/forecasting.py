@@ -22,7 +22,7 @@ from ncp_control.circuit import Circuit
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
-from ncp_control.wiring import fully_connected
+from ncp_control.wiring_rules import fully_connected
 
 
 class Forecaster(nn.Module):
