@@ -10,7 +10,7 @@ of a few frames a swing. So, for a liquid circuit:
 | sensory μ           | 0.3 to 0.8   | −1 to 1      | observations are normalised, either sign     |
 | sensory γ           | 3 to 8       | 1 to 3       | graded over their range                      |
 | inner μ, γ          | 0.3 to 0.8, 3 to 8 | −0.5 to 0.5, 2 to 5 | graded over [−1, 1]             |
-| integrator          | semi-implicit, 6 unfolds | layered midpoint, 2 | as accurate, faster        |
+| integrator          | Euler, 6 unfolds | layered midpoint, 2 | as accurate, faster |
 
 Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by short trainings.
 """

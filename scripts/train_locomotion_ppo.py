@@ -271,7 +271,7 @@ def _frame_s(settings: LocomotionPPO) -> float:
 def _critic_cell(settings: LocomotionPPO, size: int) -> Cell | None:
     if settings.critic == "mlp":
         return None
-    return GRU(size, 64, 64, frame_s=_frame_s(settings))
+    return make_motor_cell("gru", size, 64, 64, frame_s=_frame_s(settings))
 
 
 def _actor_lr_scale(settings: LocomotionPPO) -> float:

@@ -169,11 +169,9 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         self.mlp_extractor.value_net = dense(sizes, nn.ReLU)
         self.value_net = nn.Linear(sizes[-1], 1)
         # sb3 built its optimizer over the parts that were replaced.
-        self.optimizer = self.optimizer_class(
-            self._parameter_groups(actor_lr_scale),  # type: ignore[arg-type]
-            lr=lr_schedule(1),
-            **self.optimizer_kwargs,
-        )
+        make_optimizer: Any = self.optimizer_class
+        groups = self._parameter_groups(actor_lr_scale)
+        self.optimizer = make_optimizer(groups, lr=lr_schedule(1), **self.optimizer_kwargs)
 
     @property
     def actor(self) -> SequenceCore:
@@ -254,7 +252,7 @@ def check_action_space(space: spaces.Space) -> None:
         ValueError: If the actions are not one vector within [-1, 1].
     """
     is_box = isinstance(space, spaces.Box) and len(space.shape) == 1
-    if not (is_box and (space.low == -1.0).all() and (space.high == 1.0).all()):
+    if not is_box or (space.low != -1.0).any() or (space.high != 1.0).any():
         raise ValueError(
             f"`action_space` must be Box(-1, 1, (n,)), got {space}. Discrete actions are not"
             " supported; rescale a Box with gymnasium.wrappers.RescaleAction(env, -1, 1)."

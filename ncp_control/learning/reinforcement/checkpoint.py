@@ -42,7 +42,7 @@ def save_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
         "torch_generator": torch.get_rng_state(),
         "generators": json.dumps(
             {
-                "numpy": np.random.get_state(legacy=False),
+                "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - sb3 draws from it
                 "python": random.getstate(),
                 "environments": [g.bit_generator.state for g in _generators(env)],
             },
@@ -77,6 +77,8 @@ def load_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
             " Resume it with the version of ncp-control that wrote it."
         )
     env = normalized_env(model)
+    # The first reset applies the seeds; all that it changes is put right below.
+    env.reset()
     try:
         model.policy.load_state_dict(content["policy"])
         model.policy.optimizer.load_state_dict(content["optimizer"])
@@ -148,13 +150,11 @@ def _generators(env: VecNormalize) -> list[np.random.Generator]:
 def _set_generators(env: VecNormalize, content: dict[str, Any]) -> None:
     """Put every random generator where it was."""
     states = json.loads(content["generators"])
-    # The first reset applies the seeds; what it draws is forgotten.
-    env.reset()
     for generator, state in zip(_generators(env), states["environments"], strict=True):
         generator.bit_generator.state = state
     key = np.array(states["numpy"]["state"]["key"], dtype=np.uint32)
     states["numpy"]["state"]["key"] = key
-    np.random.set_state(states["numpy"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     torch.set_rng_state(content["torch_generator"])

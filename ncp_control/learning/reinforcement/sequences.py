@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from sb3_contrib.common.recurrent.buffers import (
     RecurrentDictRolloutBuffer,
     RecurrentRolloutBuffer,
@@ -49,7 +50,7 @@ def _minibatches(
     length = buffer.sequence_length
     num_sequences = buffer.buffer_size * buffer.n_envs // length
     per_batch = num_sequences if batch_size is None else batch_size // length
-    order = np.random.permutation(num_sequences)
+    order = torch.randperm(num_sequences).numpy()
     cut = _Cut(buffer, length)
     for start in range(0, num_sequences, per_batch):
         yield cut.samples(order[start : start + per_batch])
