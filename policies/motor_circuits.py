@@ -1,0 +1,100 @@
+"""Circuits that move joints: their wiring, and first values that let them answer within a frame.
+
+The driving circuit of the paper has one motor neuron, inputs in [0, 1] and a slow car. A walking
+body has a joint for each motor neuron, observations of either sign and unit variance, and gaits
+of a few frames a swing. So, for a liquid circuit:
+
+| what                | driving      | here         | why                                          |
+|---------------------|--------------|--------------|----------------------------------------------|
+| density             | a third      | three quarters | every joint can listen to every signal     |
+| sensory μ           | 0.3 to 0.8   | −1 to 1      | observations are normalised, either sign     |
+| sensory γ           | 3 to 8       | 1 to 3       | graded over their range                      |
+| inner μ, γ          | 0.3 to 0.8, 3 to 8 | −0.5 to 0.5, 2 to 5 | graded over [−1, 1]             |
+| integrator          | semi-implicit, 6 unfolds | layered midpoint, 2 | as accurate, faster        |
+
+Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by short trainings.
+"""
+
+import torch
+
+from ncp_control.cells import GRU, LSTM, LTC, Cell, CfC, WiredCfC
+from ncp_control.names import check_name
+from ncp_control.wiring import Wiring, ncp
+
+MOTOR_CELLS = ("ltc", "cfc", "wired_cfc", "lstm", "gru")
+"""Cells that `make_motor_cell` builds."""
+
+
+def motor_wiring(num_inputs: int, num_neurons: int, num_joints: int, *, seed: int = 0) -> Wiring:
+    """Draw a dense NCP wiring with one motor neuron a joint.
+
+    Two fifths of the neurons that are not motor neurons are command neurons.
+
+    Args:
+        num_inputs: Width of the observation or of its encoding.
+        num_neurons: Inter, command and motor neurons together, >= num_joints + 5.
+        num_joints: Motor neurons.
+        seed: Seed of the draw.
+
+    Raises:
+        ValueError: If there are too few neurons.
+    """
+    num_hidden = num_neurons - num_joints
+    if num_hidden < 5:
+        raise ValueError(
+            f"`num_neurons` must be at least {num_joints + 5}, got {num_neurons!r}."
+            " Each joint takes a motor neuron, and layers stand before them."
+        )
+    num_command = 2 * num_hidden // 5
+    num_inter = num_hidden - num_command
+    return ncp(
+        num_inputs,
+        num_inter,
+        num_command,
+        num_joints,
+        sensory_fanout=_most(num_inter),
+        inter_fanout=_most(num_command),
+        recurrent_command=2 * num_command,
+        motor_fanin=_most(num_command),
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def make_motor_cell(
+    name: str, num_inputs: int, num_neurons: int, num_joints: int, *, frame_s: float, seed: int = 0
+) -> Cell:
+    """Build a cell with one output a joint; its weights come from torch's generator.
+
+    Args:
+        name: A name in `MOTOR_CELLS`.
+        num_inputs: Width of what reaches the cell.
+        num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
+        num_joints: Outputs.
+        frame_s: Control interval [s].
+        seed: Seed of the wiring.
+
+    Raises:
+        ValueError: If the name is unknown or a size does not fit.
+    """
+    check_name("cell", name, MOTOR_CELLS)
+    if name == "cfc":
+        return CfC(num_inputs, num_neurons, num_joints, backbone_units=64, frame_s=frame_s)
+    if name in ("lstm", "gru"):
+        gated = LSTM if name == "lstm" else GRU
+        return gated(num_inputs, num_neurons, num_joints, frame_s=frame_s)
+    wiring = motor_wiring(num_inputs, num_neurons, num_joints, seed=seed)
+    if name == "wired_cfc":
+        return WiredCfC(wiring, frame_s=frame_s)
+    cell = LTC(wiring, frame_s=frame_s, integrator="layered_midpoint", unfolds=2)
+    sensory, inner = slice(0, wiring.num_sensory_synapses), slice(wiring.num_sensory_synapses, None)
+    cell.threshold[sensory].uniform_(-1.0, 1.0)
+    cell.slope[sensory].uniform_(1.0, 3.0)
+    cell.threshold[inner].uniform_(-0.5, 0.5)
+    cell.slope[inner].uniform_(2.0, 5.0)
+    return cell
+
+
+def _most(size: int) -> int:
+    """Three quarters of a layer, at least one neuron."""
+    return max(3 * size // 4, 1)
