@@ -20,6 +20,12 @@ from ncp_control.learning.rollouts import episode_returns
 from ncp_control.policy import Policy
 from scripts.markdown import markdown_table
 
+FRAMES_S = {"halfcheetah": 0.05, "walker2d": 0.008}
+"""Frame interval of each world [s]."""
+
+NUM_POSITIONS = 8
+"""Numbers of a position-only observation of either world."""
+
 EPISODE_STEPS = 1000
 """Steps after which Gymnasium ends an episode of either world."""
 
@@ -41,14 +47,15 @@ class WalkSettings:
     seed: int = 10_000
     """Seed of the first world; the others count up from it."""
 
-    def make_world(self, render_mode: str | None = None) -> gymnasium.Env:
-        """Build one world."""
+    def make_world(self, render_mode: str | None = None, **rendering: Any) -> gymnasium.Env:
+        """Build one world; see `make_locomotion` for what draws it."""
         return make_locomotion(
             self.env,
             observe=self.observe,
             sensor_noise_std=self.sensor_noise_std,
             drop_probability=self.drop_probability,
             render_mode=render_mode,
+            **rendering,
         )
 
 

@@ -53,7 +53,7 @@ def make_locomotion(
     drop_probability: float = 0.0,
     overwrite_probability: float = 0.0,
     delay_steps: int = 0,
-    render_mode: str | None = None,
+    **rendering: Any,
 ) -> gymnasium.Env:
     """Build a world to walk in. `reset(seed=...)` seeds the body and every disturbance.
 
@@ -68,7 +68,7 @@ def make_locomotion(
         drop_probability: See `DroppedFrames`.
         overwrite_probability: See `OverwrittenActions`.
         delay_steps: See `DelayedActions`.
-        render_mode: Passed to Gymnasium.
+        rendering: `render_mode`, `width`, `height` and the like, passed to Gymnasium.
 
     Raises:
         ValueError: If a name is unknown or a number is out of range.
@@ -76,7 +76,7 @@ def make_locomotion(
     check_name("env", env, WORLDS)
     check_name("observe", observe, OBSERVE)
     with _silent_mujoco_deprecations():
-        body = gymnasium.make(WORLDS[env], render_mode=render_mode, disable_env_checker=True)
+        body = gymnasium.make(WORLDS[env], disable_env_checker=True, **rendering)
     world: gymnasium.Env = Timed(body)
     if overwrite_probability:
         world = OverwrittenActions(world, overwrite_probability)
