@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +15,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from envs.locomotion import make_locomotion
+from envs.locomotion import OBSERVE
 from ncp_control.cells import Cell
-from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, observation_scale
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
@@ -30,6 +28,7 @@ from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from policies.reinforced import feedforward_from_layers, policy_from_actor
+from scripts.locomotion import FRAMES_S, WalkSettings, walk
 from scripts.markdown import markdown_table
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
@@ -90,12 +89,25 @@ class LocomotionPPO:
 
     def __post_init__(self) -> None:
         check_name("cell", self.cell, CELL_NAMES)
+        check_name("env", self.env, FRAMES_S)
+        check_name("observe", self.observe, OBSERVE)
         check_name("critic", self.critic, ("mlp", "gru"))
         if self.steps < 1 or self.num_envs < 1 or self.evaluation_episodes < 1:
             raise ValueError(
                 "`steps`, `num_envs` and `evaluation_episodes` must be at least 1, got"
                 f" {(self.steps, self.num_envs, self.evaluation_episodes)!r}. Correct them."
             )
+
+    @property
+    def where(self) -> WalkSettings:
+        """World that is learned in, and in which the result is measured."""
+        return WalkSettings(
+            env=self.env,
+            observe=self.observe,
+            sensor_noise_std=self.sensor_noise_std,
+            drop_probability=self.drop_probability,
+            episodes=self.evaluation_episodes,
+        )
 
 
 def train_locomotion_ppo(settings: LocomotionPPO) -> Policy:
@@ -115,24 +127,12 @@ def train_locomotion_ppo(settings: LocomotionPPO) -> Policy:
     progress = Progress(run, settings.steps)
     if steps_left > 0:
         model.learn(steps_left, callback=progress, reset_num_timesteps=resume is None)
-    policy = export_policy(model, _frame_s(settings))
+    policy = export_policy(model, FRAMES_S[settings.env])
     policy.save(run.policy)
-    returns = episode_returns(
-        policy, lambda: make_world(settings), settings.evaluation_episodes, seed=10_000
-    )
+    returns = walk(policy, settings.where)
     _write_result(settings, run, policy, returns, progress.median_steps_per_s)
     run.close()
     return policy
-
-
-def make_world(settings: LocomotionPPO) -> gymnasium.Env:
-    """Build the world that is learned in."""
-    return make_locomotion(
-        settings.env,
-        observe=settings.observe,
-        sensor_noise_std=settings.sensor_noise_std,
-        drop_probability=settings.drop_probability,
-    )
 
 
 def make_model(settings: LocomotionPPO) -> OnPolicyAlgorithm:
@@ -140,7 +140,7 @@ def make_model(settings: LocomotionPPO) -> OnPolicyAlgorithm:
     is_timed = settings.drop_probability > 0.0 and settings.cell != "mlp"
 
     def make_one() -> gymnasium.Env:
-        world = make_world(settings)
+        world = settings.where.make_world()
         return Monitor(ObserveElapsed(world) if is_timed else world)
 
     env = VecNormalize(
@@ -183,7 +183,7 @@ def make_cell(settings: LocomotionPPO, num_inputs: int) -> Cell:
         num_inputs,
         settings.neurons,
         6,
-        frame_s=_frame_s(settings),
+        frame_s=FRAMES_S[settings.env],
         seed=settings.seed,
     )
 
@@ -198,41 +198,6 @@ def export_policy(model: OnPolicyAlgorithm, frame_s: float) -> Policy:
     layers = policy.mlp_extractor.policy_net
     cell = feedforward_from_layers(layers, policy.action_net, frame_s=frame_s)
     return policy_from_actor(cell, torch.nn.Sequential(), mean, std)
-
-
-def episode_returns(
-    policy: Policy,
-    make_one: Callable[[], gymnasium.Env],
-    num_episodes: int,
-    *,
-    seed: int,
-    max_steps: int = 1000,
-) -> np.ndarray:
-    """Return the sum of rewards of each episode, the policy's actions as they are.
-
-    Args:
-        policy: The policy.
-        make_one: Builds a world; its `info` carries `time_s`.
-        num_episodes: Episodes, each in a world of its own.
-        seed: Seed of the first world; the others count up from it.
-        max_steps: Steps after which every episode has ended.
-    """
-    worlds = [make_one() for _ in range(num_episodes)]
-    returns = np.zeros(num_episodes)
-    is_running = np.ones(num_episodes, dtype=bool)
-    seeds = range(seed, seed + num_episodes)
-    steps = closed_loop(
-        cast(Any, worlds),
-        PolicyPilot(policy),
-        num_steps=max_steps,
-        frame_s=policy.circuit.frame_s,
-        seeds=list(seeds),
-    )
-    for i, step in enumerate(steps):
-        if i > 0:
-            is_running &= ~step.reset
-        returns += np.where(is_running, step.rewards, 0.0)
-    return returns
 
 
 def read_settings(run_folder: Path) -> LocomotionPPO:
@@ -260,18 +225,10 @@ def read_settings(run_folder: Path) -> LocomotionPPO:
     return LocomotionPPO(**{**values, **paths, **widths})
 
 
-def _frame_s(settings: LocomotionPPO) -> float:
-    """Control interval [s] of the world."""
-    world: Any = make_world(settings)
-    frame_s = float(world.unwrapped.dt)
-    world.close()
-    return frame_s
-
-
 def _critic_cell(settings: LocomotionPPO, size: int) -> Cell | None:
     if settings.critic == "mlp":
         return None
-    return make_motor_cell("gru", size, 64, 64, frame_s=_frame_s(settings))
+    return make_motor_cell("gru", size, 64, 64, frame_s=FRAMES_S[settings.env])
 
 
 def _actor_lr_scale(settings: LocomotionPPO) -> float:

@@ -251,8 +251,8 @@ def check_action_space(space: spaces.Space) -> None:
     Raises:
         ValueError: If the actions are not one vector within [-1, 1].
     """
-    is_box = isinstance(space, spaces.Box) and len(space.shape) == 1
-    if not is_box or (space.low != -1.0).any() or (space.high != 1.0).any():
+    box = space if isinstance(space, spaces.Box) and len(space.shape) == 1 else None
+    if box is None or (box.low != -1.0).any() or (box.high != 1.0).any():
         raise ValueError(
             f"`action_space` must be Box(-1, 1, (n,)), got {space}. Discrete actions are not"
             " supported; rescale a Box with gymnasium.wrappers.RescaleAction(env, -1, 1)."

@@ -23,6 +23,7 @@ from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.run import Run
+from policies.motor_circuits import make_motor_cell
 
 
 class Cart(gymnasium.Env):
@@ -125,9 +126,7 @@ def test_minibatches_give_the_values_and_probabilities_of_the_rollout(make_cell,
 
 
 def test_elapsed_time_reaches_the_circuit():
-    core = SequenceCore(
-        liquid(), encoder=(), observation_size=1, has_elapsed=True, hidden_size=8
-    )
+    core = SequenceCore(liquid(), encoder=(), observation_size=1, has_elapsed=True, hidden_size=8)
     states = torch.rand(1, 1, 8), torch.zeros(1, 1, 8)
     frozen = torch.tensor([[[0.7, 0.0]]])  # no time passes
     _, (state, _) = core(frozen, states, torch.tensor([[False]]))
@@ -227,3 +226,35 @@ def test_an_environment_without_elapsed_time_is_refused():
     env = ObserveElapsed(gymnasium.make("Pendulum-v1"))
     with pytest.raises(KeyError, match="`info` must carry dt_s"):
         env.reset()
+
+
+def hold(cell: Cell, *, num_steps: int) -> float:
+    """Learn to hold the cart; return the mean return of the last episodes, 40 at best."""
+    model = SequencePPO(
+        carts(16),
+        sequence_length=20,
+        n_steps=40,
+        batch_size=320,
+        learning_rate=3e-3,
+        gamma=0.95,
+        policy_kwargs={
+            "cell": cell,
+            "critic_cell": GRU(1, 16, 16),
+            "critic_widths": (32,),
+            "actor_lr_scale": 5.0 if isinstance(cell, LTC) else 1.0,
+        },
+        seed=0,
+    ).learn(num_steps)
+    return float(np.mean([episode["r"] for episode in model.ep_info_buffer]))
+
+
+def test_a_circuit_learns_to_steer_towards_the_middle():
+    """Short: from chance (3) to where a memory begins to pay; see the slow test for the rest."""
+    assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=8_000) > 15.0
+
+
+@pytest.mark.slow
+def test_a_liquid_circuit_solves_what_needs_memory_and_a_memoryless_policy_cannot():
+    """Measured: circuit 33, memoryless 24; a cart that starts anywhere and is let alone gets 3."""
+    assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=30_000) > 29.0
+    assert hold(Feedforward(1, 32, 1), num_steps=30_000) < 26.0
