@@ -20,6 +20,9 @@ from ncp_control.policy import Policy
 OBSERVATION_LIMIT = 10.0
 """Normalised observations are clipped here, as stable-baselines3's VecNormalize does."""
 
+MIN_DEVIATION = 1e-3
+"""An entry that hardly changes is not blown up to unit variance."""
+
 SQUASHES = {"clip": nn.Identity, "tanh": nn.Tanh}
 """How an output becomes an action in [-1, 1]; every policy's `act` clips last."""
 
@@ -75,6 +78,13 @@ class LocomotionPolicy(Policy):
             self.observation_std
         )
         return scaled.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+
+    @torch.no_grad()
+    def fit_scale(self, observations: Float[Tensor, "*any observation"]) -> None:
+        """Take mean and deviation of observations for those that `normalize` uses."""
+        flat = observations.flatten(0, -2).to(self.observation_mean)
+        self.observation_mean.copy_(flat.mean(dim=0))
+        self.observation_std.copy_(flat.std(dim=0).clamp_min(MIN_DEVIATION))
 
     def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
         """Normalise and encode observations, in the circuit's dtype."""

@@ -2,9 +2,11 @@
 
 python scripts/evaluate.py policies/pretrained/drive-ncp              closed loop, held-out tracks
 python scripts/evaluate.py policies/pretrained/drive-ncp --log PATH   open loop, on a recording
+python scripts/evaluate.py WALKER --sensor-noise 0 0.1 --drop 0 0.2   a policy that walks
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +20,30 @@ from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWri
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
+from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
 from scripts.driving import drive_km, evaluate
+from scripts.locomotion import (
+    FRAMES_S,
+    NUM_POSITIONS,
+    WalkSettings,
+    check_observation,
+    half_width,
+    returns_table,
+    walk,
+)
 from scripts.markdown import markdown_table
 from scripts.report import (
     metrics_table,
     write_driving_report,
     write_recorded_report,
 )
+from scripts.walk_report import write_walk_report
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a saved policy in closed loop on held-out tracks, or in open loop on a recording."""
+    """Evaluate a saved policy: driving on held-out tracks or along a recording, or walking."""
 
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
@@ -42,6 +55,16 @@ class Evaluate:
     """Variances of Gaussian pixel noise on images in [0, 1]; the paper takes 0 0.1 0.2 0.3."""
     camera: str = "opencv"
     """opencv, or mujoco (rendered; needs EGL or OSMesa)."""
+    env: str | None = None
+    """halfcheetah or walker2d, for a policy that walks; the one with its frame interval if None."""
+    observe: str | None = None
+    """full or positions, for a policy that walks; what fits its input if None."""
+    sensor_noise: tuple[float, ...] = (0.0,)
+    """Deviations of noise on what a walking policy observes, each in the entry's own unit."""
+    drop: tuple[float, ...] = (0.0,)
+    """Shares of frames that a walking policy misses."""
+    episodes: int = 20
+    """Episodes that a policy walks in each setting."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
@@ -51,14 +74,61 @@ class Evaluate:
 def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
     policy = Policy.load(settings.policy)
+    places = where_to_walk(policy, settings) if isinstance(policy, LocomotionPolicy) else []
     run = Run.create("evaluate", settings.policy.resolve().name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    if settings.log is not None:
+    if places:
+        evaluate_walking(policy, places, settings, run)
+    elif settings.log is not None:
         evaluate_open_loop(policy, settings.log, run)
     else:
         evaluate_closed_loop(policy, settings, run)
     run.close()
     print(f"report: {run.report}")
+
+
+def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSettings]:
+    """Return every combination of noise and dropped frames asked for, in the policy's world.
+
+    Raises:
+        ValueError: If the policy does not fit the world or what is observed.
+    """
+    frame_s = policy.circuit.frame_s
+    nearest = min(FRAMES_S, key=lambda name: abs(FRAMES_S[name] - frame_s))
+    observe = "positions" if policy.observation_size == NUM_POSITIONS else "full"
+    places = [
+        WalkSettings(
+            env=settings.env or nearest,
+            observe=settings.observe or observe,
+            sensor_noise_std=noise,
+            drop_probability=drop,
+            episodes=settings.episodes,
+            seed=10_000 + settings.seed,
+        )
+        for noise, drop in itertools.product(settings.sensor_noise, settings.drop)
+    ]
+    for place in places:
+        check_observation("policy", policy, place)
+    return places
+
+
+def evaluate_walking(
+    policy: Policy, places: list[WalkSettings], settings: Evaluate, run: Run
+) -> None:
+    """Walk some episodes in each place."""
+    rows = []
+    for i, place in enumerate(places):
+        returns = walk(policy, place)
+        rows.append((settings.policy.name, place, returns))
+        run.log(
+            i,
+            sensor_noise_std=place.sensor_noise_std,
+            drop_probability=place.drop_probability,
+            mean_return=float(returns.mean()),
+            half_width=half_width(returns),
+        )
+    write_walk_report(run, policy, rows)
+    print(returns_table(rows))
 
 
 def evaluate_closed_loop(policy: Policy, settings: Evaluate, run: Run) -> None:

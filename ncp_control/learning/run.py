@@ -64,6 +64,29 @@ class Run:
         files.write_file(folder / "config.json", json.dumps(config, indent=1, default=str) + "\n")
         return cls(folder)
 
+    @classmethod
+    def reopen(cls, folder: Path | str, *, step: int) -> "Run":
+        """Go on with a run that was stopped; rows after `step` are forgotten.
+
+        Raises:
+            FileNotFoundError: If the folder is not a run.
+        """
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"`folder` must be a run folder, got {str(folder)!r}. Name one that holds"
+                " config.json, e.g. runs/<run>."
+            )
+        run = cls(folder)
+        if (folder / "metrics.csv").is_file():
+            with (folder / "metrics.csv").open(newline="") as file:
+                rows = [
+                    {name: float(value) for name, value in row.items() if value}
+                    for row in csv.DictReader(file)
+                ]
+            run._rows = [row | {"step": int(row["step"])} for row in rows if row["step"] <= step]
+        return run
+
     @property
     def checkpoints(self) -> Path:
         """Folder of the last and the best policy."""

@@ -1,0 +1,115 @@
+"""What comes between a walking policy and its body: lost frames, foreign and late actions.
+
+Each is drawn or counted per frame of the body, so a policy that misses frames meets them at the
+same rate as one that sees all.
+"""
+
+from collections import deque
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+from envs.locomotion.seeding import SeededWrapper, check_not_negative, check_probability
+
+
+class DroppedFrames(SeededWrapper):
+    """Lose observations: the action is held until one arrives, and `info` tells how long it took.
+
+    A step passes at least one frame, n with probability (1 − p) pⁿ⁻¹. The reward is the sum over
+    the frames; `info["dt_s"]` is the time since the observation before [s]. The first observation
+    and the last one of an episode are never lost.
+
+    Args:
+        env: World whose `info` carries `dt_s`.
+        probability: p, in [0, 1).
+
+    Raises:
+        ValueError: If the probability is out of range.
+    """
+
+    stream = 3
+
+    def __init__(self, env: gymnasium.Env, probability: float) -> None:
+        super().__init__(env, probability=probability)
+        check_probability("drop_probability", probability)
+        self.probability = float(probability)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """Hold an action until an observation arrives or the episode is over."""
+        total_reward, dt_s = 0.0, 0.0
+        while True:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total_reward += float(reward)
+            dt_s += info["dt_s"]
+            is_over = terminated or truncated
+            if is_over or self.random.random() >= self.probability:
+                return observation, total_reward, terminated, truncated, info | {"dt_s": dt_s}
+
+
+class OverwrittenActions(SeededWrapper):
+    """Replace actions by random ones, as a wheel that slips or a hand that pushes does.
+
+    Args:
+        env: World with bounded continuous actions.
+        probability: Share of the frames in which the body gets a uniformly random action, in
+            [0, 1).
+
+    Raises:
+        ValueError: If the probability is out of range.
+    """
+
+    stream = 4
+
+    def __init__(self, env: gymnasium.Env, probability: float) -> None:
+        super().__init__(env, probability=probability)
+        check_probability("overwrite_probability", probability)
+        self.probability = float(probability)
+        self._bounds: Any = env.action_space
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], Any, bool, bool, dict[str, Any]]:
+        """Apply the action, or a random one."""
+        if self.random.random() < self.probability:
+            low, high = self._bounds.low, self._bounds.high
+            action = self.random.uniform(low, high).astype(self._bounds.dtype)
+        return self.env.step(action)
+
+
+class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
+    """Let actions reach the body some frames late; before the first arrives, no torque acts.
+
+    Args:
+        env: World with continuous actions.
+        delay_steps: Frames between choosing an action and its effect, >= 0.
+
+    Raises:
+        ValueError: If the delay is negative.
+    """
+
+    def __init__(self, env: gymnasium.Env, delay_steps: int) -> None:
+        RecordConstructorArgs.__init__(self, delay_steps=delay_steps)
+        gymnasium.Wrapper.__init__(self, env)
+        check_not_negative("delay_steps", delay_steps)
+        self.delay_steps = int(delay_steps)
+        self._waiting: deque[NDArray[np.float32]] = deque()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Start an episode; nothing is on its way."""
+        space: Any = self.env.action_space
+        self._waiting = deque(np.zeros(space.shape, space.dtype) for _ in range(self.delay_steps))
+        return super().reset(seed=seed, options=options)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], Any, bool, bool, dict[str, Any]]:
+        """Send an action on its way and apply the one that arrives."""
+        self._waiting.append(np.array(action))
+        return self.env.step(self._waiting.popleft())

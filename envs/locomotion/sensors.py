@@ -1,0 +1,73 @@
+"""What a walking body is seen through: positions alone, and noise."""
+
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+from envs.locomotion.seeding import SeededWrapper, check_not_negative
+
+
+class PositionsOnly(gymnasium.ObservationWrapper, RecordConstructorArgs):
+    """Hide all velocities, by the environment's own table of what its observation is made of.
+
+    Args:
+        env: A Gymnasium MuJoCo environment of version 5, whose `observation_structure` tells how
+            many positions (first) and velocities (after them) an observation has.
+
+    Raises:
+        ValueError: If the environment has no such table, or observes something else as well.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gymnasium.ObservationWrapper.__init__(self, env)
+        table = getattr(env.unwrapped, "observation_structure", None) or {}
+        space = env.observation_space
+        num_positions = table.get("qpos", 0)
+        is_whole = isinstance(space, spaces.Box) and space.shape == (
+            num_positions + table.get("qvel", 0),
+        )
+        if not num_positions or not is_whole:
+            raise ValueError(
+                "`env` must list its positions and velocities in `observation_structure`, got"
+                f" {table!r}. Use HalfCheetah-v5 or Walker2d-v5."
+            )
+        box = cast(spaces.Box, space)
+        self.num_positions = int(num_positions)
+        self.observation_space = spaces.Box(
+            box.low[: self.num_positions],
+            box.high[: self.num_positions],
+            dtype=cast(Any, box.dtype),
+        )
+
+    def observation(self, observation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the positions, shape (positions,)."""
+        return observation[: self.num_positions].copy()
+
+
+class SensorNoise(SeededWrapper, gymnasium.ObservationWrapper):
+    """Add Gaussian noise to every entry of the observation.
+
+    Args:
+        env: World whose observations are vectors.
+        std: Standard deviation of the noise, the same number for each entry in the entry's own
+            unit (m, rad, m/s, rad/s), >= 0.
+
+    Raises:
+        ValueError: If `std` is negative or not finite.
+    """
+
+    stream = 2
+
+    def __init__(self, env: gymnasium.Env, std: float) -> None:
+        super().__init__(env, std=std)
+        check_not_negative("sensor_noise_std", std)
+        self.std = float(std)
+
+    def observation(self, observation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the observation with noise added."""
+        return observation + self.std * self.random.standard_normal(observation.shape)

@@ -1,0 +1,165 @@
+"""HalfCheetah-v5 and Walker2d-v5 as worlds: elapsed time, checked actions, chosen disturbances.
+
+|             | HalfCheetah            | Walker2d                              |
+|-------------|------------------------|---------------------------------------|
+| frame       | 0.05 s                 | 0.008 s                               |
+| episode     | 1000 frames            | 1000 frames, or until it falls        |
+| full torque | 120, 90, 60 N·m (hind) | 100 N·m (each joint)                  |
+|             | 120, 60, 30 N·m (front)|                                       |
+
+Action, shape (6,), float32: torque of each joint as a share of its full torque, in [-1, 1].
+
+| entry    | HalfCheetah                            | Walker2d                           | unit  |
+|----------|----------------------------------------|------------------------------------|-------|
+| 0        | height of the front tip                | height of the torso                | m     |
+| 1        | pitch of the front tip                 | pitch of the torso                 | rad   |
+| 2 to 7   | hind thigh, shin, foot; front the same | right thigh, leg, foot; left same  | rad   |
+| 8, 9     | velocity forward, upward               | the same                           | m/s   |
+| 10       | pitch rate                             | the same                           | rad/s |
+| 11 to 16 | rates of joints 2 to 7                 | the same                           | rad/s |
+
+Position-only observation keeps entries 0 to 7. Reward and end of an episode are Gymnasium's.
+Source: gymnasium.farama.org, HalfCheetah-v5 and Walker2d-v5; a test holds the table to the model.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
+from envs.locomotion.sensors import PositionsOnly, SensorNoise
+from ncp_control.names import check_name
+
+WORLDS = {"halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+"""Gymnasium's ids by the name that jobs use."""
+
+OBSERVE = ("full", "positions")
+"""What of the body is observed."""
+
+
+def make_locomotion(
+    env: str = "halfcheetah",
+    *,
+    observe: str = "full",
+    sensor_noise_std: float = 0.0,
+    drop_probability: float = 0.0,
+    overwrite_probability: float = 0.0,
+    delay_steps: int = 0,
+    **rendering: Any,
+) -> gymnasium.Env:
+    """Build a world to walk in. `reset(seed=...)` seeds the body and every disturbance.
+
+    Every `info` carries `time_s` [s], `dt_s`, the time since the previous observation [s], and
+    `full_observation`, the undisturbed body as a teacher may see it. `env.unwrapped.dt` is the
+    frame interval [s].
+
+    Args:
+        env: A name in `WORLDS`.
+        observe: A name in `OBSERVE`.
+        sensor_noise_std: See `SensorNoise`.
+        drop_probability: See `DroppedFrames`.
+        overwrite_probability: See `OverwrittenActions`.
+        delay_steps: See `DelayedActions`.
+        rendering: `render_mode`, `width`, `height` and the like, passed to Gymnasium.
+
+    Raises:
+        ValueError: If a name is unknown or a number is out of range.
+    """
+    check_name("env", env, WORLDS)
+    check_name("observe", observe, OBSERVE)
+    with _silent_mujoco_deprecations():
+        body = gymnasium.make(WORLDS[env], disable_env_checker=True, **rendering)
+    world: gymnasium.Env = Timed(body)
+    if overwrite_probability:
+        world = OverwrittenActions(world, overwrite_probability)
+    if delay_steps:
+        world = DelayedActions(world, delay_steps)
+    if drop_probability:
+        world = DroppedFrames(world, drop_probability)
+    if observe == "positions":
+        world = PositionsOnly(world)
+    if sensor_noise_std:
+        world = SensorNoise(world, sensor_noise_std)
+    return world
+
+
+class Timed(gymnasium.Wrapper, RecordConstructorArgs):
+    """Check actions, and say in `info` what time it is and how the body really is.
+
+    Args:
+        env: A Gymnasium MuJoCo environment with bounded continuous actions.
+
+    Raises:
+        TypeError: If the actions are not continuous.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+        if not isinstance(env.action_space, spaces.Box):
+            raise TypeError(
+                f"`env` must have continuous actions, got {env.action_space!r}."
+                " Choose an environment with torques as actions."
+            )
+        self._bounds = env.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, info | self._known(observation)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """Apply torques for one frame.
+
+        Args:
+            action: Share of each joint's full torque in [-1, 1], shape (joints,).
+
+        Raises:
+            ValueError: If the action has another shape, is out of bounds or not finite.
+        """
+        action = np.asarray(action)
+        low, high = self._bounds.low, self._bounds.high
+        if action.shape != low.shape or not np.all((action >= low) & (action <= high)):
+            raise ValueError(
+                f"`action` must have shape {low.shape} and lie in [{low.min():g}, {high.max():g}],"
+                f" got {action.tolist()!r}. Clip what the policy says."
+            )
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        known = info | self._known(observation)
+        return observation, float(reward), terminated, truncated, known
+
+    def _known(self, observation: NDArray[np.float64]) -> dict[str, Any]:
+        body = cast(Any, self.unwrapped)
+        return {
+            "time_s": float(body.data.time),
+            "dt_s": float(body.dt),
+            "full_observation": observation.copy(),
+        }
+
+
+@contextmanager
+def _silent_mujoco_deprecations() -> Iterator[None]:
+    """Keep MuJoCo from writing its note on HalfCheetah's `settotalmass` into the user's folder."""
+
+    def warn(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(warn)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)

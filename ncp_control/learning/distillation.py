@@ -1,0 +1,280 @@
+"""Distillation: a small recurrent student learns to do what a large teacher does.
+
+DAgger over rounds. In each, student and teacher act in many worlds side by side, the teacher says
+at every step what it would have done, and the student learns from all rounds so far by truncated
+backpropagation through time:
+
+    loss = mean over steps and joints of (student action − teacher action)²
+
+over windows at random places; the first `burn_in` steps of a window fill the student's memory and
+do not count, unless an episode begins in them. What acts, is measured and kept is a running
+average of the student's weights.
+
+Sources: Ross, Gordon & Bagnell 2011 (arXiv 1011.0686), DAgger; burn-in: Kapturowski et al. 2019,
+"Recurrent experience replay in distributed reinforcement learning".
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import trange
+
+from ncp_control import files
+from ncp_control.learning.closed_loop import World
+from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
+from ncp_control.learning.run import Run
+from ncp_control.learning.schedule import half_cosine
+from ncp_control.policy import Policy
+
+_CHECKPOINT = "training"
+_VALIDATION_SEED = 500_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Settings of a distillation."""
+
+    rounds: int = 24
+    """Times that the student acts and then learns."""
+    worlds: int = 16
+    """Worlds side by side; in half of them the student always acts alone and is measured."""
+    steps_per_round: int = 1000
+    """Steps of each world in a round; at least as many as an episode has."""
+    mixed_rounds: int = 8
+    """Rounds over which the teacher's share of the turns falls from all to none."""
+    updates_per_round: int = 1000
+    """Optimizer steps in a round."""
+    window: int = 40
+    """Steps of backpropagation through time."""
+    burn_in: int = 8
+    """First steps of a window that only fill the memory."""
+    batch_size: int = 64
+    """Windows in a batch."""
+    learning_rate: float = 1e-2
+    """Adam's learning rate at the beginning; it falls along half a cosine to a hundredth."""
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient."""
+    weight_average: float = 0.998
+    """Decay per step of the running average of the weights."""
+    seed: int = 0
+    """Seed of worlds, turns and windows."""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps_per_round", "updates_per_round", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
+                )
+        if self.worlds < 2:
+            raise ValueError(
+                f"`worlds` must be at least 2, got {self.worlds!r}. The student needs one of its"
+                " own to be measured in."
+            )
+        if not 0 <= self.burn_in < self.window <= self.steps_per_round:
+            raise ValueError(
+                "`burn_in` must be from 0 to below `window`, and that at most `steps_per_round`,"
+                f" got {self.burn_in!r}, {self.window!r} and {self.steps_per_round!r}."
+                " Correct the settings."
+            )
+
+
+@dataclass(kw_only=True)
+class _Training:
+    """All that changes during a distillation."""
+
+    policy: Policy
+    averaged: AveragedModel
+    optimizer: torch.optim.Optimizer
+    round: int = 0
+    best_return: float = -math.inf
+
+    @property
+    def student(self) -> Policy:
+        """The running average, which acts."""
+        module = self.averaged.module
+        assert isinstance(module, Policy)
+        return module.eval()
+
+
+def distill(
+    policy: Policy,
+    teacher: Policy,
+    worlds: Sequence[World],
+    config: DistillationConfig,
+    run: Run,
+    *,
+    frame_s: float,
+    fit_scale: Callable[[Tensor], None],
+) -> Policy:
+    """Distill a teacher into a policy and return the best of its checkpoints.
+
+    A run that was stopped goes on from the last whole round, and ends with the same weights as if
+    it had not been stopped.
+
+    Args:
+        policy: The student, trained in place.
+        teacher: Sees `info["full_observation"]`.
+        worlds: `config.worlds` worlds of the student; `info` carries `time_s` as well.
+        config: Settings.
+        run: Where metrics, rollouts and checkpoints go, or were left.
+        frame_s: Control interval [s].
+        fit_scale: Given the observations of the teacher's first round, sets the student's scale.
+
+    Returns:
+        The policy with the highest return, loaded from its checkpoint.
+    """
+    training = _Training(
+        policy=policy,
+        averaged=AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average)),
+        optimizer=torch.optim.Adam(policy.parameters(), lr=config.learning_rate),
+    )
+    checkpoint = run.checkpoints / _CHECKPOINT
+    if checkpoint.is_dir():
+        _load_training(training, checkpoint)
+    folder = run.folder / "rollouts"
+    parts = [Rollouts.load(_rollouts_file(folder, i)) for i in range(training.round)]
+    loss = math.nan
+    while True:
+        i = training.round
+        part, returns = _act(training.student, teacher, worlds, config, i, frame_s)
+        alone = returns[: config.worlds // 2] if i else returns
+        _report(run, training, i, loss, float(alone.mean()))
+        if i == config.rounds:
+            break
+        part.save(_rollouts_file(folder, i))
+        parts.append(part)
+        if i == 0:
+            fit_scale(part.observations)
+        loss = _learn(training, Rollouts.join(parts), config, i)
+        training.round += 1
+        _save_training(training, checkpoint)
+    shutil.rmtree(folder)
+    return Policy.load(run.checkpoints / "best")
+
+
+def rounds_done(run_folder: Path) -> int:
+    """Return the number of the last round that a stopped run has logged and need not repeat."""
+    state = run_folder / "checkpoints" / _CHECKPOINT / "state.json"
+    return json.loads(state.read_text())["round"] - 1 if state.is_file() else -1
+
+
+def _act(
+    student: Policy,
+    teacher: Policy,
+    worlds: Sequence[World],
+    config: DistillationConfig,
+    i: int,
+    frame_s: float,
+) -> tuple[Rollouts, np.ndarray]:
+    """Let student and teacher act for a round; in the first one the teacher acts alone."""
+    share = np.zeros(config.worlds)
+    share[config.worlds // 2 :] = max(1.0 - i / max(config.mixed_rounds, 1), 0.0)
+    if i == 0:
+        share[:] = 1.0
+    first_seed = _VALIDATION_SEED + (config.seed * (config.rounds + 1) + i) * config.worlds
+    return collect(
+        worlds,
+        MixedPilot(student, teacher, share, np.random.default_rng([config.seed, i])),
+        num_steps=config.steps_per_round,
+        frame_s=frame_s,
+        seeds=range(first_seed, first_seed + config.worlds),
+    )
+
+
+def _learn(training: _Training, data: Rollouts, config: DistillationConfig, i: int) -> float:
+    """Take the optimizer steps of a round and return the mean loss."""
+    generator = torch.Generator().manual_seed(config.seed * 10_000 + i)
+    policy, total = training.policy.train(), 0.0
+    bar = trange(config.updates_per_round, desc=f"round {i + 1}/{config.rounds}", unit="step")
+    num_updates = config.rounds * config.updates_per_round
+    for k in bar:
+        rate = half_cosine(i * config.updates_per_round + k, num_updates, final=0.01)
+        for group in training.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate
+        batch = data.windows(config.batch_size, config.window, generator)
+        actions, _ = policy(batch.observations, dt_s=batch.dt_s, reset=batch.reset)
+        loss = distillation_loss(actions, batch, config.burn_in)
+        training.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(policy.parameters(), config.gradient_clip)
+        training.optimizer.step()
+        training.averaged.update_parameters(policy)
+        total += loss.item()
+        if k % 50 == 0:
+            bar.set_postfix(loss=f"{total / (k + 1):.5f}")
+    return total / config.updates_per_round
+
+
+def distillation_loss(actions: Tensor, batch: Rollouts, burn_in: int) -> Tensor:
+    """Return the mean squared error over the steps at which the student's memory is its own.
+
+    Args:
+        actions: The student's actions, shape (windows, time, action).
+        batch: The windows.
+        burn_in: Steps that do not count unless an episode has begun in the window.
+    """
+    counts = torch.cumsum(batch.reset, dim=1) > 0
+    counts[:, burn_in:] = True
+    error = (actions - batch.actions.clamp(-1.0, 1.0)).square().mean(dim=2)
+    return (error * counts).sum() / counts.sum()
+
+
+def _report(run: Run, training: _Training, i: int, loss: float, mean_return: float) -> None:
+    """Log a round and keep the student if it is the best so far."""
+    if i == 0:
+        run.log(0, teacher_return=mean_return)
+        print(f"  round 0  teacher's return {mean_return:.0f}")
+        return
+    run.log(i, loss=loss, student_return=mean_return)
+    print(f"  round {i}  loss {loss:.5f}  return {mean_return:.0f}", flush=True)
+    run.save_checkpoint(training.student, "last")
+    if mean_return > training.best_return:
+        training.best_return = mean_return
+        run.save_checkpoint(training.student, "best")
+
+
+def _rollouts_file(folder: Path, i: int) -> Path:
+    return folder / f"round-{i:03d}.safetensors"
+
+
+def _save_training(training: _Training, folder: Path) -> None:
+    """Write weights, their average and the optimizer, whole or not at all."""
+    optimizer = training.optimizer.state_dict()["state"]
+    tensors = {f"policy.{name}": t for name, t in training.policy.state_dict().items()}
+    tensors |= {f"averaged.{name}": t for name, t in training.averaged.state_dict().items()}
+    for index, entries in optimizer.items():
+        tensors |= {f"optimizer.{index}.{name}": t for name, t in entries.items()}
+    state = {"round": training.round, "best_return": training.best_return}
+    with files.new_folder(folder) as new:
+        (new / "state.json").write_text(json.dumps(state) + "\n")
+        data = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        (new / "tensors.safetensors").write_bytes(safetensors.torch.save(data))
+
+
+def _load_training(training: _Training, folder: Path) -> None:
+    """Read what `_save_training` wrote."""
+    state = json.loads((folder / "state.json").read_text())
+    tensors = safetensors.torch.load((folder / "tensors.safetensors").read_bytes())
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+    training.policy.load_state_dict(part("policy."))
+    training.averaged.load_state_dict(part("averaged."))
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in part("optimizer.").items():
+        index, entry = name.split(".")
+        entries.setdefault(int(index), {})[entry] = tensor
+    groups = training.optimizer.state_dict()["param_groups"]
+    training.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+    training.round, training.best_return = state["round"], state["best_return"]

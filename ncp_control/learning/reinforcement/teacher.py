@@ -1,0 +1,123 @@
+"""Teachers: large feed-forward networks that learn a task once, for small circuits to learn from.
+
+| algorithm | collected                 | learned                                              |
+|-----------|---------------------------|------------------------------------------------------|
+| tqc, sac  | one step of every world   | 2 batches of 512 from all experience, lr 1e-3        |
+| ppo       | 256 steps of every world  | 10 passes in batches of 512, lr 3e-4, scaled inputs  |
+
+Both have two layers of 256 ReLU units; the learning rate falls to zero over the last third.
+
+Sources: Kuznetsov et al. 2020 (arXiv 2005.04269), TQC; Haarnoja et al. 2018 (arXiv 1812.05905),
+SAC; Schulman et al. 2017 (arXiv 1707.06347), PPO.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import torch
+from sb3_contrib import TQC
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from ncp_control.names import check_name
+
+ALGORITHMS = ("tqc", "sac", "ppo")
+
+Examine = Callable[[BaseAlgorithm, VecNormalize | None, int], None]
+"""Looks at the model, the scale of its observations and the number of steps so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Settings of a teacher's training."""
+
+    algorithm: str
+    """A name in `ALGORITHMS`."""
+    steps: int
+    """Steps of all worlds together."""
+    examine_every: int
+    """Steps between two examinations."""
+    num_envs: int = 16
+    """Worlds side by side."""
+    seed: int = 0
+    """Seed of weights, worlds and actions."""
+
+    def __post_init__(self) -> None:
+        check_name("algorithm", self.algorithm, ALGORITHMS)
+        for name in ("steps", "examine_every", "num_envs"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
+                )
+
+
+def learning_rate(highest: float) -> Callable[[float], float]:
+    """Return a schedule over the share of steps left: constant, then linearly to zero."""
+    return lambda left: highest * min(1.0, 3.0 * left)
+
+
+def train_teacher(
+    make_one: Callable[[], gymnasium.Env], config: TeacherConfig, examine: Examine
+) -> None:
+    """Train a teacher, and let it be examined at the beginning, now and then, and at the end.
+
+    Args:
+        make_one: Builds a world.
+        config: Settings.
+        examine: Measures and keeps it.
+    """
+    env: VecEnv = DummyVecEnv([make_one] * config.num_envs)
+    env.seed(config.seed)
+    normalization: VecNormalize | None = None
+    if config.algorithm == "ppo":
+        env = normalization = VecNormalize(env)
+    model = _make_model(env, config)
+    model.learn(config.steps, callback=_Examination(config.examine_every, examine, normalization))
+    examine(model, normalization, model.num_timesteps)
+    env.close()
+
+
+def _make_model(env: VecEnv, config: TeacherConfig) -> BaseAlgorithm:
+    shared: dict[str, Any] = {"seed": config.seed, "device": "cpu", "batch_size": 512}
+    if config.algorithm == "ppo":
+        layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU, "log_std_init": -1.0}
+        return PPO(
+            "MlpPolicy",
+            env,
+            n_steps=256,
+            n_epochs=10,
+            learning_rate=learning_rate(3e-4),
+            policy_kwargs=layers,
+            **shared,
+        )
+    algorithm = {"tqc": TQC, "sac": SAC}[config.algorithm]
+    return algorithm(
+        "MlpPolicy",
+        env,
+        learning_rate=learning_rate(1e-3),
+        train_freq=1,
+        gradient_steps=2,
+        learning_starts=10_000,
+        buffer_size=min(1_000_000, config.steps),
+        policy_kwargs={"net_arch": [256, 256]},
+        **shared,
+    )
+
+
+class _Examination(BaseCallback):
+    """Examine at the first step and then every so many steps."""
+
+    def __init__(self, every: int, examine: Examine, normalization: VecNormalize | None) -> None:
+        super().__init__()
+        self.every, self.examine, self.normalization = every, examine, normalization
+        self._next = 0
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._next += self.every
+            self.examine(self.model, self.normalization, self.num_timesteps)
+        return True

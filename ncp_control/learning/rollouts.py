@@ -1,0 +1,172 @@
+"""Episodes of closed-loop control held in memory: recorded, kept in files, cut into windows.
+
+For observations of a few numbers, where all rounds of a distillation fit into memory; camera
+frames belong into `ncp_control.learning.demonstrations`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ncp_control import files
+from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, World, closed_loop
+from ncp_control.policy import Policy
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rollouts:
+    """W worlds over T steps, or W windows of T steps."""
+
+    observations: Float[Tensor, "worlds time observation"]
+    """What the student saw."""
+    actions: Float[Tensor, "worlds time action"]
+    """What the teacher would have done."""
+    dt_s: Float[Tensor, "worlds time"]
+    """Time since the previous observation [s]."""
+    reset: Bool[Tensor, "worlds time"]
+    """First steps of episodes."""
+
+    def save(self, path: Path) -> None:
+        """Write a file, whole or not at all."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        files.write_file(path, safetensors.torch.save(tensors))
+
+    @classmethod
+    def load(cls, path: Path) -> "Rollouts":
+        """Read a file that `save` wrote."""
+        return cls(**safetensors.torch.load(path.read_bytes()))
+
+    @classmethod
+    def join(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
+        """Put rollouts of equally many steps together."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+    def windows(self, count: int, length: int, generator: torch.Generator) -> "Rollouts":
+        """Cut out windows of `length` steps at random places."""
+        num_worlds, num_steps = self.reset.shape
+        world = torch.randint(num_worlds, (count, 1), generator=generator)
+        start = torch.randint(num_steps - length + 1, (count, 1), generator=generator)
+        step = start + torch.arange(length)
+        names = [field.name for field in fields(self)]
+        return Rollouts(**{name: getattr(self, name)[world, step] for name in names})
+
+
+class MixedPilot:
+    """Let the student act in some worlds, and student and teacher take turns in the others.
+
+    Both watch all the time: the student keeps its memory while the teacher acts, and the teacher
+    says at every step what it would do.
+
+    Args:
+        student: Sees the observations.
+        teacher: Sees `info["full_observation"]`.
+        teacher_share: Probability in each world that the teacher acts for the next turn.
+        generator: Source of the turns.
+    """
+
+    turn_steps = 25
+    """Steps for which one of them acts."""
+
+    def __init__(
+        self,
+        student: Policy,
+        teacher: Policy,
+        teacher_share: np.ndarray,
+        generator: np.random.Generator,
+    ) -> None:
+        self._student, self._teacher = PolicyPilot(student), PolicyPilot(teacher)
+        self._teacher_share = teacher_share
+        self._generator = generator
+        self._is_teachers = np.zeros(len(teacher_share), dtype=bool)
+        self._steps = 0
+        self.labels = np.empty(0)
+        """What the teacher would have done at the last step, shape (worlds, action)."""
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return the actions of whose turn it is."""
+        if self._steps % self.turn_steps == 0:
+            draws = self._generator.random(len(self._teacher_share))
+            self._is_teachers = draws < self._teacher_share
+        self._steps += 1
+        full = np.stack([info["full_observation"] for info in infos])
+        self.labels = self._teacher(full, infos, dt_s, reset)
+        acted = self._student(observations, infos, dt_s, reset)
+        return np.where(self._is_teachers[:, None], self.labels, acted)
+
+
+def collect(
+    worlds: Sequence[World],
+    pilot: MixedPilot,
+    *,
+    num_steps: int,
+    frame_s: float,
+    seeds: Sequence[int],
+) -> tuple[Rollouts, np.ndarray]:
+    """Let a mixed pilot act and write down what the teacher would have done.
+
+    Args:
+        worlds: Worlds whose `info` carries `time_s` and `full_observation`.
+        pilot: Who acts.
+        num_steps: Steps of each world.
+        frame_s: Control interval [s].
+        seeds: Seed of each world.
+
+    Returns:
+        The rollouts, and the return of each world's first episode.
+    """
+    steps, labels = [], []
+    for step in closed_loop(worlds, pilot, num_steps=num_steps, frame_s=frame_s, seeds=seeds):
+        steps.append(step)
+        labels.append(pilot.labels)
+
+    def stack(arrays: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(np.stack(arrays, axis=1)).to(dtype)
+
+    rollouts = Rollouts(
+        observations=stack([step.observations for step in steps], torch.float32),
+        actions=stack(labels, torch.float32),
+        dt_s=stack([step.dt_s for step in steps], torch.float32),
+        reset=stack([step.reset for step in steps], torch.bool),
+    )
+    rewards = np.stack([step.rewards for step in steps], axis=1)
+    return rollouts, first_returns(rewards, rollouts.reset.numpy())
+
+
+def episode_returns(
+    worlds: Sequence[World], pilot: Pilot, *, max_steps: int, frame_s: float, seeds: Sequence[int]
+) -> np.ndarray:
+    """Return the sum of rewards of one episode in each world, shape (worlds,).
+
+    Args:
+        worlds: Worlds whose `info` carries `time_s`.
+        pilot: Who acts.
+        max_steps: Steps after which every episode has ended.
+        frame_s: Control interval [s].
+        seeds: Seed of each world.
+    """
+    rewards, reset = [], []
+    over = np.zeros(len(worlds), dtype=bool)
+    for step in closed_loop(worlds, pilot, num_steps=max_steps, frame_s=frame_s, seeds=seeds):
+        over |= step.reset & bool(rewards)
+        if over.all():
+            break
+        rewards.append(step.rewards)
+        reset.append(step.reset)
+    return first_returns(np.stack(rewards, axis=1), np.stack(reset, axis=1))
+
+
+def first_returns(
+    rewards: Float[np.ndarray, "worlds time"], reset: Bool[np.ndarray, "worlds time"]
+) -> Float[np.ndarray, " worlds"]:
+    """Return the sum of rewards up to each world's second reset."""
+    is_first = np.cumsum(reset, axis=1) <= 1
+    return np.where(is_first, rewards, 0.0).sum(axis=1)

@@ -1,0 +1,224 @@
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs.locomotion import (
+    WORLDS,
+    DelayedActions,
+    DroppedFrames,
+    OverwrittenActions,
+    PositionsOnly,
+    SensorNoise,
+    Timed,
+    make_locomotion,
+)
+
+DISTURBED = {
+    "sensor_noise_std": 0.1,
+    "drop_probability": 0.3,
+    "overwrite_probability": 0.2,
+    "delay_steps": 2,
+}
+
+
+class Recorder(gymnasium.Wrapper):
+    """Remembers the actions that reach the body."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.actions = []
+
+    def step(self, action):
+        self.actions.append(np.array(action))
+        return self.env.step(action)
+
+
+def body(env="halfcheetah"):
+    return Recorder(make_locomotion(env))
+
+
+def random_actions(count, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 6)).astype(np.float32)
+
+
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
+@pytest.mark.filterwarnings("ignore:.*Box observation space (min|max)imum value is")
+@pytest.mark.filterwarnings("ignore:.*not.*render")
+@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize(
+    "changes", [{}, {"observe": "positions"}, {"observe": "positions"} | DISTURBED]
+)
+def test_gymnasium_finds_no_fault(env, changes):
+    check_env(make_locomotion(env, **changes), skip_render_check=True)
+
+
+@pytest.mark.parametrize("env", WORLDS)
+def test_the_units_table_is_the_models(env):
+    world = make_locomotion(env)
+    world.reset(seed=0)
+    simulation = world.unwrapped
+    simulation.data.qpos[:] = 0.01 * np.arange(9)
+    simulation.data.qvel[:] = 1.0 + np.arange(9)
+    observation = simulation._get_obs()
+    model = simulation.model
+    kinds = ["slide" if kind == 2 else "hinge" for kind in model.jnt_type]
+    # x, z, pitch and six joints; x is not observed, so rad begin at entry 1 and rad/s at 10.
+    assert kinds == ["slide"] * 2 + ["hinge"] * 7
+    np.testing.assert_allclose(observation[:8], simulation.data.qpos[1:])
+    np.testing.assert_allclose(observation[8:], simulation.data.qvel)
+    gears = {"halfcheetah": [120, 90, 60, 120, 60, 30], "walker2d": [100] * 6}[env]
+    assert model.actuator_gear[:, 0].tolist() == gears
+    assert simulation.dt == pytest.approx({"halfcheetah": 0.05, "walker2d": 0.008}[env])
+
+
+@pytest.mark.parametrize("env", WORLDS)
+def test_positions_only_hides_every_velocity(env):
+    world = make_locomotion(env, observe="positions")
+    world.reset(seed=0)
+    simulation = world.unwrapped
+    before = world.env.env.unwrapped._get_obs()
+    simulation.data.qvel[:] += 5.0
+    after = simulation._get_obs()
+    assert (before != after).sum() == 9
+    masked = world.get_wrapper_attr("observation")
+    np.testing.assert_array_equal(masked(after), masked(before))
+    assert world.observation_space.shape == (8,)
+
+
+def test_info_tells_time_and_the_whole_undisturbed_body():
+    world = make_locomotion("halfcheetah", observe="positions", sensor_noise_std=0.5)
+    plain = make_locomotion("halfcheetah")
+    _, info = world.reset(seed=3)
+    full, _ = plain.reset(seed=3)
+    np.testing.assert_array_equal(info["full_observation"], full)
+    assert info["time_s"] == 0.0
+    for i, action in enumerate(random_actions(5)):
+        seen, *_, info = world.step(action)
+        full, *_ = plain.step(action)
+        np.testing.assert_array_equal(info["full_observation"], full)
+        assert (seen != full[:8]).all()
+        assert info["time_s"] == pytest.approx(0.05 * (i + 1))
+        assert info["dt_s"] == pytest.approx(0.05)
+
+
+def test_noise_has_the_deviation_asked_for_and_its_own_seed():
+    world = SensorNoise(make_locomotion(), 0.3)
+    world.reset(seed=1)
+    zeros = np.zeros((2000, 17))
+    noise = world.observation(zeros)
+    assert noise.std() == pytest.approx(0.3, rel=0.02)
+    assert abs(noise.mean()) < 0.01
+    world.reset(seed=1)
+    np.testing.assert_array_equal(world.observation(zeros), noise)
+
+
+def test_dropped_frames_hold_the_action_and_pass_on_the_time():
+    recorder = body()
+    world = DroppedFrames(recorder, 0.5)
+    world.reset(seed=0)
+    plain = make_locomotion()
+    plain.reset(seed=0)
+    elapsed = []
+    for action in random_actions(100):
+        before = len(recorder.actions)
+        observation, reward, *_, info = world.step(action)
+        held = recorder.actions[before:]
+        assert all((a == action).all() for a in held)
+        expected = [plain.step(action)[:2] for _ in held]
+        np.testing.assert_array_equal(observation, expected[-1][0])
+        assert reward == pytest.approx(sum(r for _, r in expected))
+        assert info["dt_s"] == pytest.approx(0.05 * len(held))
+        elapsed.append(info["dt_s"])
+    assert world.unwrapped.data.time == pytest.approx(sum(elapsed))
+    assert np.mean(elapsed) == pytest.approx(0.05 / (1 - 0.5), rel=0.2), "geometric"
+
+
+def test_a_frame_at_the_end_of_an_episode_is_never_lost():
+    world = make_locomotion(drop_probability=0.9)
+    world.reset(seed=0)
+    steps, is_over, dt_s = 0, False, 0.0
+    while not is_over:
+        *_, terminated, truncated, info = world.step(np.zeros(6, np.float32))
+        is_over, steps, dt_s = terminated or truncated, steps + 1, dt_s + info["dt_s"]
+    assert dt_s == pytest.approx(1000 * 0.05)
+    assert steps < 200
+
+
+def test_delayed_actions_arrive_late_and_none_waits_over_a_reset():
+    recorder = body()
+    world = DelayedActions(recorder, 2)
+    actions = random_actions(6)
+    for _ in range(2):
+        recorder.actions.clear()
+        world.reset(seed=0)
+        for action in actions:
+            world.step(action)
+        np.testing.assert_array_equal(recorder.actions, [*np.zeros((2, 6)), *actions[:-2]])
+
+
+def test_overwritten_actions_are_random_in_the_share_asked_for():
+    recorder = body()
+    world = OverwrittenActions(recorder, 0.3)
+    world.reset(seed=0)
+    for _ in range(500):
+        world.step(np.full(6, 0.5, np.float32))
+    foreign = np.array([a for a in recorder.actions if (a != 0.5).any()])
+    assert len(foreign) / 500 == pytest.approx(0.3, abs=0.06)
+    assert foreign.min() < -0.9 and foreign.max() > 0.9 and abs(foreign.mean()) < 0.06
+
+
+def test_the_same_seed_gives_the_same_episode_with_all_disturbances():
+    def episode():
+        world = make_locomotion("walker2d", **DISTURBED)
+        seen = [world.reset(seed=5)[0]]
+        return np.array(seen + [world.step(a)[0] for a in 0.1 * random_actions(10)])
+
+    np.testing.assert_array_equal(episode(), episode())
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.zeros(5), r"`action` must have shape \(6,\)"),
+        (np.full(6, 1.5), r"lie in \[-1, 1\], got \[1.5"),
+        (np.full(6, np.nan), r"got \[nan"),
+    ],
+)
+def test_impossible_actions_are_refused(action, message):
+    world = make_locomotion()
+    world.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        world.step(action)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env": "hopper"}, "`env` must be one of .*, got 'hopper'"),
+        ({"observe": "none"}, "`observe` must be one of .*, got 'none'"),
+        ({"drop_probability": 1.0}, "`drop_probability` must be from 0 to below 1, got 1.0"),
+        ({"overwrite_probability": -0.1}, "`overwrite_probability` must be from 0 .*, got -0.1"),
+        ({"delay_steps": -1}, "`delay_steps` must be finite and >= 0, got -1"),
+        ({"sensor_noise_std": np.inf}, "`sensor_noise_std` must be finite and >= 0, got inf"),
+    ],
+)
+def test_impossible_worlds_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_locomotion(**changes)
+
+
+def test_an_environment_without_velocity_table_is_refused():
+    with pytest.raises(ValueError, match="`env` must list its positions and velocities"):
+        PositionsOnly(gymnasium.make("Pendulum-v1"))
+
+
+def test_discrete_actions_are_refused():
+    with pytest.raises(TypeError, match="`env` must have continuous actions, got Discrete"):
+        Timed(gymnasium.make("CartPole-v1"))
+
+
+def test_nothing_is_written_into_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_locomotion("halfcheetah").reset(seed=0)
+    assert not list(tmp_path.iterdir())
