@@ -182,12 +182,12 @@ EXPORT int ncp_ltc_make_step(const struct sequence *q, struct step **made) {
     return status;
 }
 
-/* Advance `state` by dt_s seconds with `input` held, anywhere in memory, and put `output`. */
-EXPORT void ncp_ltc_step(struct step *m, const void *input, double dt_s) {
+/* Advance `state` by `dt_s` with `input` held, and put `output`. */
+EXPORT void ncp_ltc_step(struct step *m) {
     const struct circuit *c = &m->circuit;
-    const real h_s = (real)dt_s / (real)c->unfolds;
+    const real h_s = *m->sequence.dt_s / (real)c->unfolds;
     if (has_changed(m)) prepare(m);
-    memcpy(m->input, input, c->inputs * sizeof(real));
+    memcpy(m->input, m->sequence.input, c->inputs * sizeof(real));
     hold_inputs(m);
     memcpy(m->potential, m->sequence.state, c->neurons * sizeof(real));
     for (int unfold = 0; unfold < c->unfolds; unfold++)
