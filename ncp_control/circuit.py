@@ -1,5 +1,6 @@
 """A cell over time: sequences, elapsed time, resets, and a record of every neuron."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +132,8 @@ class Circuit(nn.Module):
 def _elapsed(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
     """Broadcast elapsed times to (batch, time) and refuse impossible ones."""
     batch, time = inputs.shape[:2]
+    if isinstance(dt_s, int | float) and 0 <= dt_s < math.inf:  # the usual case, made cheap
+        return inputs.new_full((batch, time), dt_s)
     elapsed = torch.as_tensor(dt_s, dtype=inputs.dtype, device=inputs.device)
     if elapsed.ndim == 1:
         elapsed = elapsed[:, None]

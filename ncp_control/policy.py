@@ -102,14 +102,15 @@ class Policy(nn.Module):
             The action in [-1, 1], shape (action,).
         """
         frame = torch.as_tensor(np.ascontiguousarray(observation))[None]
-        features = self.perceive(frame.to(next(self.parameters()).device))
         cell = self.circuit.cell
         if self._fused_step is None and isinstance(cell, LTC) and FusedStep.supports(cell):
             self._fused_step = FusedStep(cell)
-        if self._fused_step is not None:
+        if self._fused_step is not None:  # on the CPU: `_apply` forgets it on the way elsewhere
             dt_s = cell.frame_s if dt_s is None else dt_s
+            features = self.perceive(frame)
             output = torch.from_numpy(self._fused_step(features[0].numpy(), dt_s))
         else:
+            features = self.perceive(frame.to(next(self.parameters()).device))
             outputs, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
             output = outputs[0, 0]
         return self.respond(output).cpu().numpy().clip(-1.0, 1.0)

@@ -27,6 +27,7 @@ struct neuron {
     int32_t sensory, sensory_end;        /* its sensory synapses */
     int32_t inner, recurrent, inner_end; /* its inner ones; from its own layer: recurrent … end */
     int32_t whole;                       /* rank among neurons of recurrent layers */
+    int32_t at;                          /* place in the arrays of a control step */
 };
 
 struct layer {

@@ -100,11 +100,10 @@ class Library:
         handle = ctypes.POINTER(ctypes.c_void_p)
         self.make_step.argtypes = [ctypes.POINTER(Sequence), handle]
         self.make_step.restype = ctypes.c_int
-        self.step = compiled.ncp_ltc_step
-        self.step.argtypes, self.step.restype = (
-            [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double],
-            None,
-        )
+        # Keeps the GIL: a step is over before another thread could make use of it. Without
+        # argtypes, whose conversion would take as long as the step: give it a `c_void_p`.
+        self.step = ctypes.PyDLL(compiled._name, handle=compiled._handle).ncp_ltc_step
+        self.step.restype = None
         self.free_step = compiled.ncp_ltc_free_step
         self.free_step.argtypes, self.free_step.restype = [ctypes.c_void_p], None
 

@@ -1,12 +1,18 @@
 /* One control step of one sample, the circuit of a robot between two frames.
  *
- * With a batch of one, lanes are synapses and neurons instead of samples: the synapses of a layer
- * open all at once, and their openings are then summed neuron by neuron. Equations as in ltc.c.
+ * With a batch of one, lanes are synapses and neurons instead of samples: see plan.h. Equations as
+ * in ltc.c.
  *
  * The free parameters are read where the optimiser keeps them. A step compares them with those it
  * was prepared for (a few kilobytes: about 0.1 µs) and prepares anew if one has changed, so it can
  * never run with old weights.
  */
+
+#ifndef NCP_STEP_H
+#define NCP_STEP_H
+
+#include "midpoint.h"
+#include "plan.h"
 
 #define FREE_PARAMETERS 9
 
@@ -16,114 +22,107 @@ struct free_parameter {
     size_t bytes;
 };
 
+/* LANES synapses side by side; those that do not exist have weight 0. */
+struct row {
+    vector rate, shift, weight, weighted_reversal;
+};
+
 struct step {
     struct sequence sequence;
     struct circuit circuit;
+    struct plan plan;
     struct free_parameter parameter[FREE_PARAMETERS];
-    /* Of synapses and neurons as in `circuit`, one property after another, with spare lanes. */
-    real *rate, *shift, *weight, *weighted_reversal, *capacitance_s;
-    int32_t *source;
-    real *open_weight, *open_drive; /* w s and w E s of each synapse */
-    real *input, *potential, *middle, *relaxed; /* of inputs and neurons */
-    real *conductance, *drive, *held_conductance, *held_drive;
+    struct row *row;
+    /* Of groups; lanes without a neuron have conductance 1 and drive 0, and so stay at 0. */
+    vector *capacitance_s, *potential, *middle, *next;
+    struct flow *leak, *held, *flow;
+    real *input;
     void *memory;
 };
 
-/* Put w s and w E s of the synapses first … end − 1 and perhaps some after them, which whoever
- * needs those overwrites first. */
-static void open_synapses(struct step *m, int first, int end, const real *signal) {
-    for (int s = first; s < end; s += LANES) {
-        const vector x = gather(signal, m->source + s);
-        const vector opening = sigmoid_of_log2(x * load(m->rate + s) + load(m->shift + s));
-        store(m->open_weight + s, opening * load(m->weight + s));
-        store(m->open_drive + s, opening * load(m->weighted_reversal + s));
+/* Return `flow` with the synapses of some rows added. */
+static inline struct flow add_rows(const struct step *m, struct rows rows, const vector *signal,
+                                   struct flow flow) {
+    if (rows.row == rows.row_end) return flow;
+    const real *table = (const real *)signal + rows.table;
+    const int32_t *source = m->plan.source + rows.row * LANES;
+    struct flow sum = {0};
+    for (int k = rows.row; k < rows.row_end; k++, source += LANES) {
+        const struct row *row = &m->row[k];
+        const vector x = rows.is_near ? pick(table, source) : gather(table, source);
+        const vector opening = sigmoid_of_log2(x * row->rate + row->shift);
+        sum.conductance += opening * row->weight;
+        sum.drive += opening * row->weighted_reversal;
     }
-}
-
-static void sum_inner(struct step *m, int first, int end) {
-    for (int i = first; i < end; i++) {
-        real a = m->held_conductance[i], b = m->held_drive[i];
-        for (int s = m->circuit.neuron[i].inner; s < m->circuit.neuron[i].inner_end; s++) {
-            a += m->open_weight[s];
-            b += m->open_drive[s];
-        }
-        m->conductance[i] = a;
-        m->drive[i] = b;
+    const vector conductance[2] = {sum.conductance}, drive[2] = {sum.drive};
+    for (int k = rows.fold; k < rows.fold_end; k++) {
+        const int32_t *lane = m->plan.lane + k * LANES;
+        flow.conductance += pick((const real *)conductance, lane);
+        flow.drive += pick((const real *)drive, lane);
     }
+    return flow;
 }
 
 static void hold_inputs(struct step *m) {
-    const struct circuit *c = &m->circuit;
-    open_synapses(m, 0, c->sensory_synapses, m->input);
-    for (int i = 0; i < c->neurons; i++) {
-        real a = c->neuron[i].leak, b = c->neuron[i].leak_drive;
-        for (int s = c->neuron[i].sensory; s < c->neuron[i].sensory_end; s++) {
-            a += m->open_weight[s];
-            b += m->open_drive[s];
-        }
-        m->held_conductance[i] = a;
-        m->held_drive[i] = b;
-    }
+    for (int g = 0; g < m->plan.groups; g++)
+        m->held[g] = add_rows(m, m->plan.group[g].sensory, (vector *)m->input, m->leak[g]);
 }
 
 static void step_euler(struct step *m, real h_s) {
-    const struct circuit *c = &m->circuit;
-    real *potential = m->potential;
-    open_synapses(m, c->sensory_synapses, c->synapses, potential);
-    sum_inner(m, 0, c->neurons);
-    for (int i = 0; i < c->neurons; i += LANES) {
-        const vector v = load(potential + i), a = load(m->conductance + i);
-        const vector d = load(m->capacitance_s + i) + h_s * a;
-        store(potential + i, v + h_s * ((load(m->drive + i) - a * v) * reciprocal(d)));
-    }
-}
-
-/* Put into `relaxed` the potentials of a layer after the time h. */
-static void relax_layer(struct step *m, struct layer layer, real h_s) {
-    const real log2_e = (real)1.4426950408889634;
-    for (int i = layer.first; i < layer.end; i += LANES) {
-        const vector v = load(m->potential + i), a = load(m->conductance + i);
-        const vector decay = exp2_below_limit(-log2_e * h_s * a / load(m->capacitance_s + i));
-        const vector resting = load(m->drive + i) / a;
-        store(m->relaxed + i, v + (1 - decay) * (resting - v));
+    for (int g = 0; g < m->plan.groups; g++) {
+        const vector v = m->potential[g];
+        const struct flow flow = add_rows(m, m->plan.group[g].own, m->potential, m->held[g]);
+        const vector d = m->capacitance_s[g] + h_s * flow.conductance;
+        m->next[g] = v + h_s * ((flow.drive - flow.conductance * v) * reciprocal(d));
     }
 }
 
 static void step_midpoint(struct step *m, real h_s) {
-    const struct circuit *c = &m->circuit;
-    memcpy(m->middle, m->potential, c->neurons * sizeof(real));
-    for (int l = 0; l < c->layers; l++) {
-        const struct layer layer = c->layer[l];
-        const size_t bytes = (layer.end - layer.first) * sizeof(real);
-        if (!bytes) continue;
-        const int first = c->neuron[layer.first].inner, end = c->neuron[layer.end - 1].inner_end;
-        open_synapses(m, first, end, m->middle);
-        sum_inner(m, layer.first, layer.end);
-        relax_layer(m, layer, h_s / 2);
-        memcpy(m->middle + layer.first, m->relaxed + layer.first, bytes);
-        if (layer.is_recurrent) {
-            open_synapses(m, first, end, m->middle);
-            sum_inner(m, layer.first, layer.end);
+    for (int l = 0; l < m->plan.layers; l++) {
+        const struct layer layer = m->plan.layer[l];
+        for (int g = layer.first; g < layer.end; g++) {
+            const struct group *group = &m->plan.group[g];
+            const vector half_per_c = h_s / 2 / m->capacitance_s[g], v = m->potential[g];
+            m->flow[g] = add_rows(m, group->earlier, m->middle, m->held[g]);
+            const struct relaxation half =
+                make_relaxation(add_rows(m, group->own, m->potential, m->flow[g]), half_per_c);
+            m->middle[g] = relaxed(half, v);
+            m->next[g] = relaxed(twice(half), v);
         }
-        relax_layer(m, layer, h_s);
-        memcpy(m->potential + layer.first, m->relaxed + layer.first, bytes);
+        for (int g = layer.first; g < layer.end && layer.is_recurrent; g++) {
+            const struct flow flow =
+                add_rows(m, m->plan.group[g].own, m->middle, m->flow[g]);
+            m->next[g] =
+                relaxed(make_relaxation(flow, h_s / m->capacitance_s[g]), m->potential[g]);
+        }
     }
 }
 
-/* Take over the parameters and lay them out for `open_synapses`. */
+/* Take over the parameters and lay them out by rows and groups. */
 static void prepare(struct step *m) {
     struct circuit *c = &m->circuit;
     for (int k = 0; k < FREE_PARAMETERS; k++)
         memcpy(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes);
     map_parameters(c, &m->sequence);
-    for (int s = 0; s < c->synapses; s++) {
-        m->rate[s] = c->synapse[s].rate;
-        m->shift[s] = c->synapse[s].shift;
-        m->weight[s] = c->synapse[s].weight;
-        m->weighted_reversal[s] = c->synapse[s].weighted_reversal;
-        m->source[s] = c->synapse[s].source;
+    for (int k = 0; k < m->plan.rows * LANES; k++) {
+        const int s = m->plan.synapse[k];
+        struct row *row = &m->row[k / LANES];
+        if (s < 0) continue;
+        row->rate[k % LANES] = c->synapse[s].rate;
+        row->shift[k % LANES] = c->synapse[s].shift;
+        row->weight[k % LANES] = c->synapse[s].weight;
+        row->weighted_reversal[k % LANES] = c->synapse[s].weighted_reversal;
     }
-    for (int i = 0; i < c->neurons; i++) m->capacitance_s[i] = c->neuron[i].capacitance_s;
+    for (int g = 0; g < m->plan.groups; g++) {
+        m->capacitance_s[g] = broadcast(1);
+        m->leak[g].conductance = broadcast(1);
+    }
+    for (int i = 0; i < c->neurons; i++) {
+        const int g = c->neuron[i].at / LANES, lane = c->neuron[i].at % LANES;
+        m->capacitance_s[g][lane] = c->neuron[i].capacitance_s;
+        m->leak[g].conductance[lane] = c->neuron[i].leak;
+        m->leak[g].drive[lane] = c->neuron[i].leak_drive;
+    }
 }
 
 static int has_changed(const struct step *m) {
@@ -132,35 +131,39 @@ static int has_changed(const struct step *m) {
     return 0;
 }
 
-/* Cut the arrays out of one piece of memory. An input may be read at a neuron's number, by the
- * spare lanes of the last sensory synapses. */
+/* Cut the arrays out of one piece of memory. Tables are read as 2 LANES, to beyond the last
+ * potential or input. */
 static int cut_step(struct step *m) {
     const struct sequence *q = &m->sequence;
-    const size_t synapses = q->synapses + LANES, inputs = q->inputs, neurons = q->neurons + LANES;
     const struct { const real *live; size_t count; } given[FREE_PARAMETERS] = {
         {q->raw_capacitance, q->neurons}, {q->raw_leak_conductance, q->neurons},
         {q->leak_potential, q->neurons},  {q->raw_weight, q->synapses},
         {q->threshold, q->synapses},      {q->slope, q->synapses},
-        {q->raw_reversal, q->synapses},   {q->input_scale, inputs},
-        {q->input_offset, inputs}};
-    real **of_synapse[] = {&m->rate, &m->shift, &m->weight, &m->weighted_reversal,
-                           &m->open_weight, &m->open_drive};
-    real **of_neuron[] = {&m->capacitance_s, &m->potential, &m->middle, &m->relaxed,
-                          &m->conductance, &m->drive, &m->held_conductance, &m->held_drive};
-    const size_t reals = (6 + 4) * synapses + (8 + 3 + 1) * neurons + 3 * inputs;
-    real *next = m->memory = allocate(reals * sizeof(real) + synapses * sizeof(int32_t));
+        {q->raw_reversal, q->synapses},   {q->input_scale, q->inputs},
+        {q->input_offset, q->inputs}};
+    const size_t groups = m->plan.groups + 2, input_vectors = q->inputs / LANES + 3;
+    const size_t vectors = 4 * m->plan.rows + (4 + 3 * 2) * groups + input_vectors;
+    const size_t reals = vectors * LANES + 3 * q->neurons + 4 * q->synapses + 2 * q->inputs;
+    vector *next = m->memory = allocate(reals * sizeof(real));
     if (!next) return OUT_OF_MEMORY;
-    for (int k = 0; k < 6; k++, next += synapses) *of_synapse[k] = next;
-    for (int k = 0; k < 8; k++, next += neurons) *of_neuron[k] = next;
-    for (int k = 0; k < FREE_PARAMETERS; next += given[k++].count)
+    m->row = cut(&next, 4 * m->plan.rows);
+    m->capacitance_s = cut(&next, groups);
+    m->potential = cut(&next, groups);
+    m->middle = cut(&next, groups);
+    m->next = cut(&next, groups);
+    m->leak = cut(&next, 2 * groups);
+    m->held = cut(&next, 2 * groups);
+    m->flow = cut(&next, 2 * groups);
+    m->input = cut(&next, input_vectors);
+    real *known = (real *)next;
+    for (int k = 0; k < FREE_PARAMETERS; known += given[k++].count)
         m->parameter[k] =
-            (struct free_parameter){given[k].live, next, given[k].count * sizeof(real)};
-    m->input = next;
-    m->source = (int32_t *)(next + inputs + neurons);
+            (struct free_parameter){given[k].live, known, given[k].count * sizeof(real)};
     return OK;
 }
 
 EXPORT void ncp_ltc_free_step(struct step *m) {
+    free_plan(&m->plan);
     free_circuit(&m->circuit);
     free(m->memory);
     free(m);
@@ -172,6 +175,7 @@ EXPORT int ncp_ltc_make_step(const struct sequence *q, struct step **made) {
     if (!m) return OUT_OF_MEMORY;
     m->sequence = *q;
     int status = make_circuit(&m->circuit, q);
+    if (status == OK) status = make_plan(&m->plan, &m->circuit);
     if (status == OK) status = cut_step(m);
     if (status == OK) {
         prepare(m);
@@ -182,22 +186,40 @@ EXPORT int ncp_ltc_make_step(const struct sequence *q, struct step **made) {
     return status;
 }
 
-/* Advance `state` by dt_s seconds with `input` held, anywhere in memory, and put `output`. */
-EXPORT void ncp_ltc_step(struct step *m, const void *input, double dt_s) {
-    const struct circuit *c = &m->circuit;
-    const real h_s = (real)dt_s / (real)c->unfolds;
+/* The neurons of a group are neighbours in `state` too. */
+static void load_state(struct step *m) {
+    for (int g = 0; g < m->plan.groups; g++)
+        memcpy(&m->potential[g], m->sequence.state + m->plan.group[g].first,
+               m->plan.group[g].count * sizeof(real));
+}
+
+static void store_state(const struct step *m) {
+    for (int g = 0; g < m->plan.groups; g++)
+        memcpy(m->sequence.state + m->plan.group[g].first, &m->potential[g],
+               m->plan.group[g].count * sizeof(real));
+}
+
+/* Advance `state` by `dt_s` with `input` held, and put `output`. */
+EXPORT void ncp_ltc_step(struct step *m) {
+    const struct sequence *q = &m->sequence;
+    const real h_s = *q->dt_s / (real)q->unfolds;
     if (has_changed(m)) prepare(m);
-    memcpy(m->input, input, c->inputs * sizeof(real));
+    memcpy(m->input, q->input, q->inputs * sizeof(real));
+    load_state(m);
     hold_inputs(m);
-    memcpy(m->potential, m->sequence.state, c->neurons * sizeof(real));
-    for (int unfold = 0; unfold < c->unfolds; unfold++)
-        if (c->integrator == LAYERED_MIDPOINT)
+    for (int unfold = 0; unfold < q->unfolds; unfold++) {
+        if (q->integrator == LAYERED_MIDPOINT)
             step_midpoint(m, h_s);
         else
             step_euler(m, h_s);
-    memcpy(m->sequence.state, m->potential, c->neurons * sizeof(real));
-    const real *motor = m->potential + c->neurons - m->sequence.outputs;
-    for (int64_t k = 0; k < m->sequence.outputs; k++)
-        m->sequence.output[k] =
-            motor[k] * m->sequence.output_scale[k] + m->sequence.output_offset[k];
+        vector *next = m->next;
+        m->next = m->potential;
+        m->potential = next;
+    }
+    store_state(m);
+    const real *motor = q->state + q->neurons - q->outputs;
+    for (int64_t k = 0; k < q->outputs; k++)
+        q->output[k] = motor[k] * q->output_scale[k] + q->output_offset[k];
 }
+
+#endif

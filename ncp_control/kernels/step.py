@@ -51,7 +51,6 @@ class FusedStep:
         self._cell = cell
         # The live dictionary: a parameter that is exchanged appears in it at once.
         self._parameters = cell._parameters
-        self._shape = (cell.input_size,)
         self._free: Callable[[], object] = lambda: None
         self._state = np.zeros(cell.state_size, np.float32)
         self.refresh()
@@ -99,20 +98,28 @@ class FusedStep:
         name, parameter, address = next(self._turns)
         if self._parameters[name] is not parameter or parameter.data_ptr() != address:
             self.refresh()
-        if features.shape != self._shape:
-            raise ValueError(
-                f"`features` must have shape {self._shape}, got {features.shape}."
-                " Give one value for each sensory input."
-            )
         if not 0.0 <= dt_s < math.inf:
             raise ValueError(
                 f"`dt_s` must be a finite time >= 0 in seconds, got {dt_s!r}."
                 " Check the order of the time stamps."
             )
-        if features.dtype != self._dtype:
-            features = features.astype(self._dtype)
-        self._step(self._handle, features.tobytes(), dt_s)
+        self._dt_s.value = dt_s
+        try:
+            self._input[:] = features  # a memoryview takes only the right shape and type
+        except (TypeError, ValueError):
+            self._input[:] = self._convert(features)
+        self._step(self._handle)
         return self._output.copy()
+
+    def _convert(self, features: np.ndarray) -> np.ndarray:
+        """Return features of any type in that of the kernel, if their shape is right."""
+        features = np.asarray(features, self._dtype)
+        if features.shape != self._input.shape:
+            raise ValueError(
+                f"`features` must have shape {self._input.shape}, got {features.shape}."
+                " Give one value for each sensory input."
+            )
+        return features
 
     def refresh(self) -> None:
         """Hand the addresses of the cell's parameters to the kernel; the state stays."""
@@ -128,6 +135,9 @@ class FusedStep:
         self._dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
         self._state = self._state.astype(self._dtype, copy=False)
         self._output = np.zeros(cell.output_size, self._dtype)
+        input = np.zeros(cell.input_size, self._dtype)
+        self._input = memoryview(input)
+        self._dt_s = ctypes.c_float() if dtype == torch.float32 else ctypes.c_double()
         layers = layer_bounds(cell)
         self._alive = {name: getattr(cell, name).detach() for name in PARAMETER_NAMES}
         self._alive |= {name: getattr(cell, name) for name in ("source", "target")}
@@ -147,7 +157,9 @@ class FusedStep:
             integrator=INTEGRATORS.index(cell.integrator),
             threads=1,
             frame_s=cell.frame_s,
+            input=input.ctypes.data,
             state=self._state.ctypes.data,
+            dt_s=ctypes.addressof(self._dt_s),
             output=self._output.ctypes.data,
             **{name: tensor.data_ptr() for name, tensor in self._alive.items()},
         )
@@ -155,8 +167,8 @@ class FusedStep:
         handle = ctypes.c_void_p()
         check_status(library.make_step(sequence, handle))
         self._free()
-        self._handle = handle.value
-        self._free = weakref.finalize(self, library.free_step, self._handle)
+        self._handle = handle
+        self._free = weakref.finalize(self, library.free_step, handle)
         turns = [
             (name, getattr(cell, name), self._alive[name].data_ptr()) for name in PARAMETER_NAMES
         ]

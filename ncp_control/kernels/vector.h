@@ -94,6 +94,12 @@ static inline vector reciprocal(vector x) { return 1 / x; }
 
 #define PERMUTE(x, lanes, y) _mm512_permutex2var_pd(x, (__m512i)(lanes), y)
 
+/* What stands at LANES indices below 2 LANES. */
+static inline vector pick(const real *table, const int32_t *index) {
+    const __m512i lanes = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)index));
+    return _mm512_permutex2var_pd(load(table), lanes, load(table + LANES));
+}
+
 static inline vector gather(const real *from, const int32_t *index) {
     return _mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)index), from, 8);
 }
@@ -115,6 +121,10 @@ static inline vector reciprocal(vector x) {
 }
 
 #define PERMUTE(x, lanes, y) _mm512_permutex2var_ps(x, (__m512i)(lanes), y)
+
+static inline vector pick(const real *table, const int32_t *index) {
+    return _mm512_permutex2var_ps(load(table), _mm512_loadu_si512(index), load(table + LANES));
+}
 
 static inline vector gather(const real *from, const int32_t *index) {
     return _mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4);
@@ -142,6 +152,8 @@ static inline vector gather(const real *from, const int32_t *index) {
     for (int lane = 0; lane < LANES; lane++) x[lane] = from[index[lane]];
     return x;
 }
+
+static inline vector pick(const real *table, const int32_t *index) { return gather(table, index); }
 
 #endif
 

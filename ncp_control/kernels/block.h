@@ -1,0 +1,154 @@
+/* What a thread works with: a block of LANES samples, its tape, and sums over blocks. */
+
+#ifndef NCP_BLOCK_H
+#define NCP_BLOCK_H
+
+#include "circuit.h"
+#include "rows.h"
+#include "synapses.h"
+#include "threads.h"
+
+/* Steps that are read, written, and led back through the sensory synapses together. */
+#define STEPS_TOGETHER 4
+
+struct neuron_sums {
+    struct flow flow_bar;
+    vector capacitance_bar;
+};
+
+struct output_sums {
+    vector scale_bar, offset_bar;
+};
+
+/* Memory for one block; arrays have an entry a neuron, those of inputs one an input. */
+struct block {
+    vector *potential, *potential_bar, *middle, *middle_bar, *next;
+    struct flow *flow, *flow_bar, *half_flow_bar;
+    struct neuron_sums *neuron_sums;
+    void *spare_record; /* where there is no tape */
+
+    /* Of the present step: h, and what leak and sensory synapses sum up to. */
+    vector h_s, h_s_bar;
+    struct flow *held, *held_bar;
+
+    /* For STEPS_TOGETHER steps, one after another. */
+    vector *input, *input_bar, *states, *states_bar, *output, *dt_s, *dt_s_bar;
+    struct flow *held_bar_of_steps;
+};
+
+static inline void swap_potentials(struct block *b) {
+    vector *next = b->next;
+    b->next = b->potential;
+    b->potential = next;
+}
+
+/* The tape of one sub-step: a record a neuron. Euler's potentials follow from those at the end of
+ * the step, v = v' − h y. */
+struct euler_record {
+    vector y, reciprocal_d;
+};
+
+struct relaxation {
+    vector conductance, resting, fraction; /* a, R and F */
+};
+
+struct midpoint_record {
+    vector potential;
+    struct relaxation half;
+};
+
+/* Fetch the record so many records further on the tape, that of the next sub-step, while this one is
+ * computed: the tape is too long to stay in the nearest cache. */
+#define FETCH(record, distance, is_written)                                               \
+    for (size_t byte = 0; byte < sizeof *(record); byte += 64)                            \
+    __builtin_prefetch((const char *)((record) + (distance)) + byte, is_written)
+
+/* What the adjoint adds up, lane by lane; all in one piece of memory. */
+struct sums {
+    struct synapse_sums *synapse;
+    struct neuron_sums *neuron;
+    struct output_sums *output;
+    size_t bytes;
+};
+
+/* Blocks that the adjoint of a large circuit treats together, at most. */
+#define MOST_BLOCKS 4
+
+struct task {
+    const struct sequence *sequence;
+    struct circuit circuit;
+    int blocks_together;
+    size_t block_vectors; /* from one block's memory to the next's */
+    struct sums sums; /* over all blocks, in their order: the same for any number of threads */
+};
+
+/* What a thread works with: the blocks that it treats together, and its sums over them. */
+struct workspace {
+    struct block block[MOST_BLOCKS];
+    struct sums sums;
+};
+
+static void *find_record(const struct task *task, int64_t block, int64_t step, int unfold) {
+    const struct sequence *q = task->sequence;
+    const int64_t sub_step = (block * q->steps + step) * q->unfolds + unfold;
+    return q->tape + sub_step * task->circuit.record_vectors * LANES;
+}
+
+static void *cut(vector **memory, size_t vectors) {
+    vector *first = *memory;
+    *memory += vectors;
+    return first;
+}
+
+/* Cut a block's arrays out of memory and return how many vectors they are. Distances between
+ * blocks must be whole flows. */
+static size_t cut_block(const struct circuit *c, struct block *b, vector *memory) {
+    const size_t neurons = c->neurons, flows = 2 * neurons, inputs = c->inputs;
+    vector *next = memory;
+    b->potential = cut(&next, neurons);
+    b->potential_bar = cut(&next, neurons);
+    b->middle = cut(&next, neurons);
+    b->middle_bar = cut(&next, neurons);
+    b->next = cut(&next, neurons);
+    b->flow = cut(&next, flows);
+    b->flow_bar = cut(&next, flows);
+    b->half_flow_bar = cut(&next, flows);
+    b->held = cut(&next, flows);
+    b->spare_record = cut(&next, c->record_vectors);
+    b->input = cut(&next, STEPS_TOGETHER * inputs);
+    b->input_bar = cut(&next, STEPS_TOGETHER * inputs);
+    b->states = cut(&next, STEPS_TOGETHER * neurons);
+    b->states_bar = cut(&next, STEPS_TOGETHER * neurons);
+    b->output = cut(&next, STEPS_TOGETHER * c->outputs);
+    b->dt_s = cut(&next, STEPS_TOGETHER);
+    b->dt_s_bar = cut(&next, STEPS_TOGETHER);
+    b->held_bar_of_steps = cut(&next, STEPS_TOGETHER * flows);
+    return (next - memory + 1) / 2 * 2;
+}
+
+/* Cut the sums out of memory; with NULL, only find how many bytes they are. */
+static struct sums cut_sums(const struct circuit *c, void *memory) {
+    struct sums sums = {.synapse = memory};
+    sums.neuron = (struct neuron_sums *)(sums.synapse + c->synapses);
+    sums.output = (struct output_sums *)(sums.neuron + c->neurons);
+    sums.bytes = (char *)(sums.output + c->outputs) - (char *)sums.synapse;
+    return sums;
+}
+
+static void *make_workspace(struct team *team) {
+    const struct task *task = team->task;
+    const struct circuit *c = &task->circuit;
+    const size_t vectors = task->blocks_together * task->block_vectors;
+    const size_t sum_bytes = task->sums.synapse ? task->sums.bytes : 0; /* for the adjoint alone */
+    struct workspace *w = allocate(sizeof *w + vectors * sizeof(vector) + sum_bytes);
+    if (!w) return NULL;
+    vector *memory = (vector *)(w + 1);
+    w->sums = cut_sums(c, memory + vectors);
+    for (int k = 0; k < task->blocks_together; k++) {
+        cut_block(c, &w->block[k], memory + k * task->block_vectors);
+        w->block[k].neuron_sums = w->sums.neuron;
+    }
+    return w;
+}
+
+#endif
