@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ncp_control.cells import GRU, LSTM, LTC, Cell, CfC, WiredCfC
 from ncp_control.names import check_name
-from ncp_control.wiring import Wiring, ncp
+from ncp_control.wiring import Wiring
+from ncp_control.wiring_rules import ncp
 
 MOTOR_CELLS = ("ltc", "cfc", "wired_cfc", "lstm", "gru")
 """Cells that `make_motor_cell` builds."""
