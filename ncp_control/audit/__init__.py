@@ -1,0 +1,1 @@
+"""Looking inside a policy: where it looks, how fast it thinks, what it can never do."""
