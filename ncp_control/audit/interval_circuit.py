@@ -50,7 +50,7 @@ class IntervalCircuit:
             if is_bad.any():
                 raise ValueError(
                     f"`{name}` must be finite{' and >= 0' if least == 0.0 else ''}, got"
-                    f" {value[is_bad][0]!r}. Nothing can be certified for such a circuit."
+                    f" {float(value[is_bad][0])!r}. Nothing can be certified for such a circuit."
                 )
         self.capacitance_s, self.leak, self.leak_potential = (
             numbers[name] for name in ("capacitance_s", "leak_conductance", "leak_potential")
@@ -84,7 +84,8 @@ class IntervalCircuit:
         if not (ends[0] <= ends[1]).all():
             k = int(np.argmax(~(ends[0] <= ends[1])))
             raise ValueError(
-                f"`input_low` must be at most `input_high`, got {ends[0, k]!r} and {ends[1, k]!r}"
+                f"`input_low` must be at most `input_high`, got {float(ends[0, k])!r} and"
+                f" {float(ends[1, k])!r}"
                 f" for input {k}. Swap them."
             )
         with np.errstate(invalid="ignore"):

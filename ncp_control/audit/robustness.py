@@ -5,6 +5,8 @@ Source of the largest steps: Lechner et al. 2020, max_t |x_i(t+1) − x_i(t)| of
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,8 +16,14 @@ from ncp_control.audit import faults
 from ncp_control.audit.checks import check_finite, check_frames
 from ncp_control.policy import Policy
 
-Fault = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""Frames and a source of randomness to spoiled frames."""
+
+class Fault(Protocol):
+    """Frames and a source of randomness to spoiled frames."""
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the spoiled frames."""
+        ...
+
 
 FAULTS: dict[str, Fault] = {
     **{
@@ -64,7 +72,7 @@ def fault_responses(
     which: Mapping[str, Fault] = FAULTS,
     seed: int = 0,
 ) -> list[FaultResponse]:
-    """Show a policy the same episode with each fault.
+    """Show a policy the same episode with each fault; what hides a part moves every 64 frames.
 
     Args:
         policy: The policy, in evaluation mode.
@@ -86,8 +94,8 @@ def fault_responses(
     deviation = np.maximum(states.std(axis=0), 1e-9)
     responses = []
     for name, spoil in which.items():
-        rng = np.random.default_rng(seed)
-        spoiled_actions, spoiled_states = _respond(policy, frames, dt_s, lambda f: spoil(f, rng))
+        spoil_part = partial(spoil, rng=np.random.default_rng(seed))
+        spoiled_actions, spoiled_states = _respond(policy, frames, dt_s, spoil_part)
         change, moved = spoiled_actions - actions, (spoiled_states - states) / deviation
         responses.append(
             FaultResponse(
