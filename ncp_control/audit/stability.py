@@ -9,6 +9,7 @@ Sources: Wang et al. 2004, "Image quality assessment: from error visibility to s
 similarity", IEEE TIP 13:600; its use on noisy saliency maps: Lechner et al. 2020.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,24 +53,25 @@ def ssim(
 def saliency_stability(
     policy: Policy,
     observations: np.ndarray,
-    variance: float,
+    variances: Sequence[float],
     method: str = "visual_backprop",
     *,
-    rng: np.random.Generator,
+    seed: int = 0,
     **options: Any,
-) -> Float[Tensor, " batch"]:
+) -> Float[Tensor, "variances batch"]:
     """Return the similarity of the maps of clean frames to those of the same frames with noise.
 
     Args:
         policy: The policy.
         observations: Frames, shape (batch, height, width, channels), uint8.
-        variance: Variance of the Gaussian noise on frames in [0, 1].
+        variances: Variances of the Gaussian noise on frames in [0, 1].
         method: A name in `ncp_control.audit.saliency.METHODS`.
-        rng: Source of the noise.
+        seed: Seed of the noise, the same at every variance.
         options: Passed to `saliency`: neuron, action, state, dt_s.
     """
-    noisy = add_pixel_noise(observations, variance, rng)
-    clean_maps, noisy_maps = (
-        saliency(policy, frames, method, **options) for frames in (observations, noisy)
-    )
-    return ssim(clean_maps, noisy_maps)
+    clean = saliency(policy, observations, method, **options)
+    similarities = []
+    for variance in variances:
+        noisy = add_pixel_noise(observations, variance, np.random.default_rng(seed))
+        similarities.append(ssim(clean, saliency(policy, noisy, method, **options)))
+    return torch.stack(similarities)

@@ -19,7 +19,9 @@ def stiff(cell, seed, scale=2.0):
     return cell
 
 
-@pytest.mark.parametrize("integrator", ["semi_implicit_euler", "exponential_euler", "layered_midpoint"])  # fmt: skip
+@pytest.mark.parametrize(
+    "integrator", ["semi_implicit_euler", "exponential_euler", "layered_midpoint"]
+)
 def test_10000_random_episodes_respect_the_bounds(integrator):
     cell = stiff(LTC(NCP19, integrator=integrator), seed=1, scale=0.7)
     batch = 10_000 if integrator == "semi_implicit_euler" else 500
@@ -133,7 +135,8 @@ def test_an_overshooting_integrator_is_caught_where_it_overshoots():
     cell = LTC(NCP19, integrator="rk4", unfolds=1)
     activity = Circuit(cell).record(torch.rand(3, 2, 32))
     worst = find_violations(certify(cell), activity)[0]
-    recorded = float(activity.states[worst.sequence, worst.frame, activity.neuron_names.index(worst.neuron)])  # fmt: skip
+    neuron = activity.neuron_names.index(worst.neuron)
+    recorded = float(activity.states[worst.sequence, worst.frame, neuron])
     assert worst.quantity == "state" and worst.value == pytest.approx(recorded)
     assert f"at frame {worst.frame} of sequence {worst.sequence}" in str(worst)
 
