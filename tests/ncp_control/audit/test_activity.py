@@ -113,9 +113,7 @@ def test_effects_are_the_change_of_the_action(recorded, flat_policy):
     circuit, inputs, activity = recorded
     policy, dt_s = flat_policy(circuit), activity.dt_s[0]
     synapses = synapse_names(circuit.cell)[-1:]
-    effects = ablation_effects(
-        policy, inputs[0], dt_s, neurons={"inter_3": 0.1}, synapses=synapses
-    )
+    effects = ablation_effects(policy, inputs[0], dt_s, neurons={"inter_3": 0.1}, synapses=synapses)
     assert effects[0].name == "inter_3" and len(effects) == 2
     change = (
         ablate(policy, neurons={"inter_3": 0.1}).circuit.record(inputs).outputs - activity.outputs
