@@ -1,1 +1,1 @@
-"""Looking inside a policy: where it looks, how fast it thinks, what it can never do."""
+"""Looking inside a policy: what it sees, what its neurons do, and what is certain about them."""
