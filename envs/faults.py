@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-_FULL_SCALE = 255.0
+from ncp_control.audit.faults import add_pixel_noise
 
 
 class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
@@ -45,7 +45,6 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
                 f"`variance` must be finite and >= 0, got {variance!r}. Use 0 for no noise."
             )
         self.variance = float(variance)
-        self._deviation = np.float32(_FULL_SCALE * math.sqrt(variance))
         self._noise_rng = np.random.default_rng()
 
     def reset(
@@ -69,7 +68,4 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         """Return the image with noise added, rounded and clipped to [0, 255]."""
         if self.variance == 0.0:
             return observation
-        noise = self._noise_rng.standard_normal(observation.shape, dtype=np.float32)
-        noise *= self._deviation
-        noise += observation
-        return np.clip(np.rint(noise), 0.0, _FULL_SCALE).astype(np.uint8)
+        return add_pixel_noise(observation, self.variance, self._noise_rng)

@@ -33,12 +33,16 @@ class Episode:
     """Steering that the expert would have chosen at the same places, shape (time,)."""
     expert_name: str
     """Who the expert is."""
+    observations: np.ndarray
+    """What the policy saw, shape (time, height, width, 3), uint8."""
     features: np.ndarray
     """What the circuit was given, shape (time, features)."""
     activity: Activity
     """What every neuron did; batch of one."""
     trace: LaneTrace | None = None
     """Where the car was after each frame; None for a recording, which cannot be driven."""
+    speed_mps: np.ndarray | None = None
+    """Speed after each frame [m/s], shape (time,); None for a recording."""
 
     @property
     def sharpest_frame(self) -> int:
@@ -77,7 +81,7 @@ def drive_episode(
         options=[{"track": track, "start_m": 0.0}],
     )
     trace = LaneTrace(track=track)
-    frames, actions, expert_actions, time_s, dt_s = [], [], [], [], []
+    frames, actions, expert_actions, time_s, dt_s, speed_mps = [], [], [], [], [], []
     for step in steps:
         before, after = step.infos[0], step.outcomes[0]
         frames.append(step.observations[0])
@@ -85,19 +89,23 @@ def drive_episode(
         expert_actions.append(float(expert(before["preview_m"])[0]))
         time_s.append(before["time_s"])
         dt_s.append(step.dt_s[0])
+        speed_mps.append(after["speed_mps"])
         trace.append(after)
         if film is not None:
             film.add(_shot(world, frames[-1], actions[-1], expert_actions[-1], after))
     world.close()
-    features, activity = _look_inside(policy, np.stack(frames), np.array(dt_s, dtype=np.float32))
+    observations = np.stack(frames)
+    features, activity = look_inside(policy, observations, np.array(dt_s, dtype=np.float32))
     return Episode(
         time_s=np.array(time_s),
         actions=np.array(actions),
         expert_actions=np.array(expert_actions),
         expert_name="pure pursuit",
+        observations=observations,
         features=features,
         activity=activity,
         trace=trace,
+        speed_mps=np.array(speed_mps),
     )
 
 
@@ -128,27 +136,28 @@ def replay_episode(policy: Policy, store: Demonstrations, *, max_frames: int = 1
     frames = store.episode(int(np.argmax(lengths)))
     frames = slice(frames.start, min(frames.stop, frames.start + max_frames))
     dt_s = np.asarray(store.dt_s[frames])
-    features, activity = _look_inside(policy, store.observations[frames], dt_s)
+    observations = np.array(store.observations[frames])  # a copy: the store is a read-only map
+    features, activity = look_inside(policy, observations, dt_s)
     return Episode(
         time_s=np.cumsum(dt_s) - dt_s[0],
         actions=activity.outputs[0, :, 0].clamp(-1.0, 1.0).cpu().numpy(),
         expert_actions=np.asarray(store.actions[frames])[:, 0],
         expert_name="human",
+        observations=observations,
         features=features,
         activity=activity,
     )
 
 
 @torch.inference_mode()
-def _look_inside(
-    policy: Policy, frames: np.ndarray, dt_s: np.ndarray
+def look_inside(
+    policy: Policy, observations: np.ndarray, dt_s: np.ndarray
 ) -> tuple[np.ndarray, Activity]:
-    """Return the features of consecutive frames and what the circuit makes of them."""
+    """Return the features of consecutive observations and what the circuit makes of them."""
     device = next(policy.eval().parameters()).device
     chunks = [
-        # A copy: frames of a store are read-only maps of a file.
-        policy.perceive(torch.from_numpy(np.array(frames[i : i + _CHUNK_FRAMES])).to(device))
-        for i in range(0, len(frames), _CHUNK_FRAMES)
+        policy.perceive(torch.from_numpy(observations[i : i + _CHUNK_FRAMES]).to(device))
+        for i in range(0, len(observations), _CHUNK_FRAMES)
     ]
     features = torch.cat(chunks)
     activity = policy.circuit.record(features[None], dt_s=torch.from_numpy(dt_s)[None].to(device))

@@ -1,0 +1,171 @@
+"""What one neuron or one synapse is good for: take it away and see.
+
+A neuron is held at one value, its mean over an episode or its resting potential; a synapse is cut.
+The result is an ordinary policy, so it drives, is recorded and is evaluated like any other.
+
+An LTC neuron is held by its own parameters: nothing drives it, its leak pulls it to the value and
+its capacitance is so small that it is always there. So the others see the value in every sub-step,
+on every kernel. Units of an unwired cell are overwritten after each frame.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ncp_control.audit.activity import synapse_names
+from ncp_control.audit.checks import check_finite
+from ncp_control.cells import LTC, Cell
+from ncp_control.cells.base import Step
+from ncp_control.cells.dense import DenseCell
+from ncp_control.circuit import Circuit
+from ncp_control.names import check_name
+from ncp_control.policy import Policy
+
+_CLOSED = -80.0
+"""Raw conductance whose softplus is 2e-35: no current in single precision."""
+_OPEN = 30.0
+"""Raw leak conductance of a held neuron."""
+_TINY = -20.0
+"""Raw capacitance of a held neuron: 2e-9 of a frame."""
+
+
+def ablate(
+    policy: Policy,
+    *,
+    neurons: Mapping[str, float] | None = None,
+    synapses: Iterable[str] = (),
+) -> Policy:
+    """Return a copy of a policy with neurons held and synapses cut.
+
+    Args:
+        policy: The policy; it is not changed.
+        neurons: Value at which each neuron is held, by its name.
+        synapses: Names such as "inter_3 → command_0", see `synapse_names`; LTC only.
+
+    Raises:
+        ValueError: If a name is unknown, or the cell can neither be held nor cut.
+    """
+    neurons, synapses = dict(neurons or {}), list(synapses)
+    cell = policy.circuit.cell
+    for name in neurons:
+        check_name("neurons", name, cell.neuron_names)
+    for name in synapses:
+        check_name("synapses", name, synapse_names(cell))
+    if type(cell) is not LTC and (synapses or not isinstance(cell, DenseCell)):
+        raise ValueError(
+            f"`policy` must have an LTC cell{'' if synapses else ' or an unwired one'}, got"
+            f" {type(cell).__name__!r}. Its {'synapses' if synapses else 'neurons'} cannot be"
+            " ablated one by one."
+        )
+    ablated = type(policy).from_config(policy.to_config()).to(next(policy.parameters()))
+    ablated.load_state_dict(policy.state_dict())
+    ablated.train(policy.training)
+    held = {cell.neuron_names.index(name): value for name, value in neurons.items()}
+    if isinstance(ablated.circuit.cell, LTC):
+        cut = [synapse_names(cell).index(name) for name in synapses]
+        _ablate_ltc(ablated.circuit.cell, held, cut)
+    else:
+        ablated.circuit = Circuit(_Held(ablated.circuit.cell, held))
+    return ablated
+
+
+@torch.no_grad()
+def _ablate_ltc(cell: LTC, held: Mapping[int, float], cut: Iterable[int]) -> None:
+    """Hold neurons and cut synapses of an LTC cell by its parameters, in place."""
+    for synapse in cut:
+        cell.raw_weight[synapse] = _CLOSED
+    for neuron, value in held.items():
+        cell.raw_weight[cell.target == neuron] = _CLOSED
+        cell.raw_leak_conductance[neuron] = _OPEN
+        cell.raw_capacitance[neuron] = _TINY
+        cell.leak_potential[neuron] = value
+
+
+class _Held(Cell):
+    """An unwired cell of which some units are overwritten after every frame."""
+
+    values: Tensor
+
+    def __init__(self, cell: Cell, held: Mapping[int, float]) -> None:
+        super().__init__(cell.input_size, cell.state_size, cell.output_size, frame_s=cell.frame_s)
+        self.cell = cell
+        self.units = list(held)
+        values = next(cell.parameters()).new_tensor(list(held.values()))
+        self.register_buffer("values", values)
+
+    @property
+    def neuron_names(self) -> list[str]:
+        """As the cell."""
+        return self.cell.neuron_names
+
+    def project(self, inputs: Float[Tensor, "*any input"]) -> Tensor:
+        """As the cell."""
+        return self.cell.project(inputs)
+
+    def stepper(self) -> Step:
+        """Return the cell's step, followed by the overwriting."""
+        advance, columns = self.cell.stepper(), torch.tensor(self.units)
+
+        def step(projected: Tensor, state: Tensor, dt_s: Tensor) -> Tensor:
+            after = advance(projected, state, dt_s)
+            return after.index_copy(1, columns, self.values.expand(len(after), -1))
+
+        return step
+
+    def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
+        """As the cell."""
+        return self.cell.readout(state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationEffect:
+    """How much the action changes, on the same frames, without one neuron or synapse."""
+
+    name: str
+    """The neuron or synapse."""
+    rms: float
+    """Root mean square change of the action."""
+    largest: float
+    """Largest change of an entry of the action."""
+
+
+def ablation_effects(
+    policy: Policy,
+    features: Float[Tensor, "time input"],
+    dt_s: Float[Tensor, " time"],
+    *,
+    neurons: Mapping[str, float],
+    synapses: Iterable[str] = (),
+) -> list[AblationEffect]:
+    """Ablate neurons and synapses one at a time, in open loop.
+
+    Args:
+        policy: The policy.
+        features: What its circuit is given.
+        dt_s: Time elapsed before each frame [s].
+        neurons: Value at which each neuron is held when it is its turn.
+        synapses: Names of the synapses to cut.
+
+    Returns:
+        Effects, the neurons' first, in the order given.
+    """
+
+    @torch.no_grad()
+    def act(policy: Policy) -> np.ndarray:
+        outputs, _ = policy.circuit(features[None], dt_s=dt_s[None])
+        return policy.respond(outputs)[0].clamp(-1.0, 1.0).cpu().double().numpy()
+
+    whole = check_finite("actions", act(policy))
+    effects = []
+    for name, options in [
+        *((name, {"neurons": {name: value}}) for name, value in neurons.items()),
+        *((name, {"synapses": [name]}) for name in synapses),
+    ]:
+        change = act(ablate(policy, **options)) - whole  # type: ignore[arg-type]
+        rms, largest = float(np.sqrt(np.mean(change**2))), float(np.abs(change).max())
+        effects.append(AblationEffect(name=name, rms=rms, largest=largest))
+    return effects

@@ -1,0 +1,117 @@
+"""What the neurons do together: principal components, and what drives the motor neurons.
+
+The potential of an LTC neuron relaxes towards a weighted mean of the potentials that pull it,
+
+    v∞_i = (g_i V_i + Σ_j w_ij s_j E_ij) / (g_i + Σ_j w_ij s_j)
+
+so each synapse's term, scaled as the output is, is its exact share of the motor command that the
+neuron is heading for; the leak and the output's offset make up the rest.
+
+Source of the component analysis: Lechner et al. 2020, PCA of the hidden states.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ncp_control.audit.checks import check_finite, check_frames
+from ncp_control.cells import LTC, Cell
+from ncp_control.cells.dense import DenseCell
+from ncp_control.circuit import Activity
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrincipalComponents:
+    """Directions in which a recorded activity varies, the widest first."""
+
+    explained: np.ndarray
+    """Share of the variance along each, shape (components,); it sums to 1."""
+    directions: np.ndarray
+    """Unit vectors, shape (components, neurons)."""
+    scores: np.ndarray
+    """The centred activity along each, shape (time, components)."""
+
+    def count_for(self, share: float) -> int:
+        """Return how many components explain at least a share of the variance."""
+        return int(np.searchsorted(np.cumsum(self.explained), share - 1e-12) + 1)
+
+
+def principal_components(states: np.ndarray) -> PrincipalComponents:
+    """Analyse an activity of shape (time, neurons) by the singular values of its deviations.
+
+    Raises:
+        ValueError: If there are fewer than two frames, a value is not finite, or nothing varies.
+    """
+    states = check_finite("states", states)
+    check_frames("states", states, 2)
+    centred = states - states.mean(axis=0)
+    scores, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    total = float((singular**2).sum())
+    if total == 0.0:
+        raise ValueError("`states` must vary, got a constant activity. Record a moving episode.")
+    return PrincipalComponents(
+        explained=singular**2 / total, directions=directions, scores=scores * singular
+    )
+
+
+def unit_activity(cell: Cell, activity: Activity) -> tuple[list[str], np.ndarray]:
+    """Return names and activity, shape (time, units), of what the rest of the network can see.
+
+    An LSTM's memory values are left out: they speak only through its hidden units.
+    """
+    states = activity.states[0].cpu().double().numpy()
+    width = cell.hidden_size if isinstance(cell, DenseCell) else cell.state_size
+    return activity.neuron_names[:width], states[:, :width]
+
+
+@torch.no_grad()
+def motor_contributions(
+    cell: Cell, inputs: Float[Tensor, "time input"], states: Float[Tensor, "time state"]
+) -> tuple[list[str], np.ndarray]:
+    """Split the command that each motor neuron is heading for into what pulls it there.
+
+    Args:
+        cell: An LTC cell.
+        inputs: What the circuit was given.
+        states: Its potentials.
+
+    Returns:
+        A name for each term, e.g. "command_2 → motor_0", "leak → motor_0" or "offset → motor_0",
+        and its value at each frame, shape (time, terms). The terms of a motor neuron sum to
+        output_scale · v∞ + output_offset.
+
+    Raises:
+        ValueError: If the cell is not an LTC.
+    """
+    if not isinstance(cell, LTC):
+        raise ValueError(
+            f"`cell` must be an LTC, got {type(cell).__name__!r}. Other cells have no"
+            " conductances to split a command by."
+        )
+    wiring, p = cell.wiring, cell.effective_parameters()
+    presynaptic = torch.cat([inputs * cell.input_scale + cell.input_offset, states], dim=1)
+    opened = p.weight * torch.sigmoid(p.slope * (presynaptic[:, cell.source] - p.threshold))
+    total = p.leak_conductance + opened.new_zeros(states.shape).index_add(1, cell.target, opened)
+    names, terms = [], []
+    for m in range(wiring.num_motor):
+        neuron = wiring.num_neurons - wiring.num_motor + m
+        scale, motor = cell.output_scale[m] / total[:, neuron], cell.neuron_names[neuron]
+        for k in (cell.target == neuron).nonzero()[:, 0].tolist():
+            names.append(f"{wiring.node_names[int(cell.source[k])]} → {motor}")
+            terms.append(scale * opened[:, k] * p.reversal_potential[k])
+        names += [f"leak → {motor}", f"offset → {motor}"]
+        leak = p.leak_conductance[neuron] * p.leak_potential[neuron]
+        terms += [scale * leak, cell.output_offset[m].expand(len(states))]
+    return names, torch.stack(terms, dim=1).cpu().double().numpy()
+
+
+def synapse_names(cell: Cell) -> list[str]:
+    """Return e.g. "inter_3 → command_0" for every synapse of a wired cell, in its order."""
+    wiring = getattr(cell, "wiring", None)
+    if wiring is None:
+        return []
+    names = wiring.node_names
+    return [f"{names[s.source]} → {names[s.target]}" for s in wiring.synapses]

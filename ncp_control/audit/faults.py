@@ -1,0 +1,53 @@
+"""What can happen to a frame: pixel noise, another brightness, something in front of the lens."""
+
+import math
+
+import numpy as np
+
+_FULL_SCALE = 255.0
+
+
+def add_pixel_noise(frames: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 frames with Gaussian noise of a variance on the scale [0, 1], clipped.
+
+    Raises:
+        ValueError: If the variance is negative or not finite.
+    """
+    if not (math.isfinite(variance) and variance >= 0.0):
+        raise ValueError(
+            f"`variance` must be finite and >= 0, got {variance!r}. Use 0 for no noise."
+        )
+    noise = rng.standard_normal(frames.shape, dtype=np.float32)
+    noise *= np.float32(_FULL_SCALE * math.sqrt(variance))
+    return _to_pixels(noise + frames)
+
+
+def change_brightness(frames: np.ndarray, factor: float) -> np.ndarray:
+    """Return uint8 frames with every pixel multiplied by a factor >= 0, clipped.
+
+    Raises:
+        ValueError: If the factor is negative or not finite.
+    """
+    if not (math.isfinite(factor) and factor >= 0.0):
+        raise ValueError(f"`factor` must be finite and >= 0, got {factor!r}. Use 1 for no change.")
+    return _to_pixels(np.float32(factor) * frames)
+
+
+def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return frames of which a grey rectangle, in one place for all, hides a share of the area.
+
+    Raises:
+        ValueError: If the share is not from 0 to 1.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"`share` must be from 0 to 1, got {share!r}. Hide a part of the frame.")
+    height, width = frames.shape[1:3]
+    rows, columns = (round(math.sqrt(share) * size) for size in (height, width))
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    hidden = frames.copy()
+    hidden[:, top : top + rows, left : left + columns] = 127
+    return hidden
+
+
+def _to_pixels(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0.0, _FULL_SCALE).astype(np.uint8)

@@ -1,0 +1,267 @@
+"""The inspector: an episode as one HTML page that needs no server and no network.
+
+The page shows the camera with saliency, the wiring lit by its activity (or a heat map of units for
+a cell without wiring), traces with certified bounds, signals and a map of the track. Its sources
+are the files in `page/`; writing puts them and the data into one file.
+"""
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncp_control import files
+from ncp_control.audit.inspector_data import DETAILS, Detail, pack_images, pack_table
+from ncp_control.wiring import Wiring
+
+MAX_BYTES = 15_000_000
+"""A page is never larger."""
+
+_SCRIPTS = ("data", "drawing", "plot", "camera", "wiring", "heatmap", "track", "neuron", "panel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackMap:
+    """A closed track from above, and the way that was driven."""
+
+    left_edge_m: np.ndarray
+    """Left border of the lane (x, y) [m], shape (points, 2)."""
+    right_edge_m: np.ndarray
+    """Right border, shape (points, 2)."""
+    driven_m: np.ndarray
+    """Where the car was at each frame, shape (time, 2)."""
+
+    def __post_init__(self) -> None:
+        for name in ("left_edge_m", "right_edge_m", "driven_m"):
+            _check(name, getattr(self, name), ("points", 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectorEpisode:
+    """All that the page shows of one policy in one episode.
+
+    Raises:
+        ValueError: If a shape does not fit or a value is not finite.
+    """
+
+    name: str
+    """Who acts, e.g. `drive-ncp`."""
+    time_s: np.ndarray
+    """Time of each frame [s], increasing, shape (time,)."""
+    neuron_names: Sequence[str]
+    """One for each entry of the state."""
+    states: np.ndarray
+    """State after each frame, shape (time, neurons)."""
+    actions: np.ndarray
+    """What was done, shape (time, action)."""
+    action_names: Sequence[str]
+    """What each action is, e.g. `steering`."""
+    wiring: Wiring | None = None
+    """Who is connected to whom; None for a dense cell, whose units become a heat map."""
+    timescales_s: np.ndarray | None = None
+    """τ [s], shape (time, neurons)."""
+    state_bounds: np.ndarray | None = None
+    """Certified lowest and highest value of each state, shape (neurons, 2)."""
+    timescale_bounds_s: np.ndarray | None = None
+    """Certified shortest and longest τ [s], shape (neurons, 2)."""
+    synaptic_currents: np.ndarray | None = None
+    """Current through each synapse of the wiring, in its order, shape (time, synapses)."""
+    features: np.ndarray | None = None
+    """Sensory input of the circuit, shape (time, sensory)."""
+    frames: np.ndarray | None = None
+    """Camera frames, or pictures of the robot: RGB uint8, shape (time, height, width, 3)."""
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Saliency in [0, 1], or uint8 from 0 to 255, shape (time, height, width), by method. A name
+    that ends in `: <neuron>`, e.g. `gradient: command_0`, is the map of that neuron."""
+    traces: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further signals by name and unit, e.g. `speed [m/s]`, shape (time,)."""
+    track: TrackMap | None = None
+    """The track, if there is one."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Short facts for the heading, e.g. `{"neurons": "19"}`."""
+
+    def __post_init__(self) -> None:
+        time, neurons = len(self.time_s), len(self.neuron_names)
+        _check("time_s", self.time_s, ("time",))
+        if time < 1 or (np.diff(self.time_s) <= 0).any():
+            raise ValueError(
+                f"`time_s` must be one or more increasing times, got {time}."
+                " Check the order of the frames."
+            )
+        _check("states", self.states, (time, neurons))
+        _check("actions", self.actions, (time, len(self.action_names)))
+        _check("timescales_s", self.timescales_s, (time, neurons))
+        for name in ("state_bounds", "timescale_bounds_s"):
+            _check(name, getattr(self, name), (neurons, 2))
+        if self.timescales_s is not None and self.timescales_s.min(initial=1.0) <= 0:
+            raise ValueError(
+                f"`timescales_s` must be > 0, got {float(self.timescales_s.min())}."
+                " Time constants are in seconds."
+            )
+        for name, trace in self.traces.items():
+            _check(f"traces[{name!r}]", trace, (time,))
+        self._check_wiring(time)
+        self._check_pictures(time)
+
+    def _check_wiring(self, time: int) -> None:
+        wiring = self.wiring
+        if wiring is None:
+            if self.synaptic_currents is not None:
+                raise ValueError(
+                    "`synaptic_currents` must come with a wiring, got none. Pass `wiring` too."
+                )
+            return
+        if list(self.neuron_names) != wiring.neuron_names:
+            raise ValueError(
+                f"`neuron_names` must be those of the wiring, got {list(self.neuron_names)[:3]}…"
+                " Pass wiring.neuron_names."
+            )
+        _check("synaptic_currents", self.synaptic_currents, (time, wiring.num_synapses))
+        _check("features", self.features, (time, wiring.num_sensory))
+
+    def _check_pictures(self, time: int) -> None:
+        if self.frames is not None:
+            _check("frames", self.frames, (time, "height", "width", 3))
+            if self.frames.dtype != np.uint8:
+                raise ValueError(
+                    f"`frames` must be uint8 from 0 to 255, got {self.frames.dtype}."
+                    " Convert the pictures."
+                )
+        elif self.maps:
+            raise ValueError(
+                f"`maps` must come with frames, got {sorted(self.maps)} alone. Pass `frames` too."
+            )
+        for name, values in self.maps.items():
+            _check(f"maps[{name!r}]", values, (time, "height", "width"))
+            is_share = values.dtype == np.uint8 or 0.0 <= values.min() <= values.max() <= 1.0
+            if not is_share:
+                raise ValueError(
+                    f"`maps[{name!r}]` must lie in [0, 1], got {float(values.min())} to"
+                    f" {float(values.max())}. Scale the map."
+                )
+        if self.track is not None:
+            _check("track.driven_m", self.track.driven_m, (time, 2))
+
+
+def write_inspector(
+    path: Path | str,
+    episodes: Sequence[InspectorEpisode],
+    *,
+    title: str = "Inspector",
+    reload_s: float | None = None,
+) -> Path:
+    """Write the page of an episode, or of two policies side by side.
+
+    Pictures are stored as finely as fits below `MAX_BYTES`.
+
+    Args:
+        path: The HTML file; replaced as a whole.
+        episodes: One, or two to compare; frames are matched by their times.
+        title: Heading of the page.
+        reload_s: The page loads itself anew this often [s] and shows the last frame, for an
+            episode that is still going on; None for one that is over.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If there are not one or two episodes, or they do not fit even coarsely.
+    """
+    if len(episodes) not in (1, 2):
+        raise ValueError(
+            f"`episodes` must be one, or two to compare, got {len(episodes)}. Pick two."
+        )
+    size = 0
+    for detail in DETAILS:
+        data = {
+            "title": title,
+            "reload_s": reload_s,
+            "episodes": [_episode_data(episode, detail) for episode in episodes],
+        }
+        page = _page(title, data).encode()
+        size = len(page)
+        if size < MAX_BYTES:
+            files.write_file(path, page)
+            return Path(path)
+    raise ValueError(
+        f"`episodes` must fit into {MAX_BYTES / 1e6:.0f} MB, got {size / 1e6:.0f} MB."
+        " Show fewer seconds or fewer saliency maps."
+    )
+
+
+def _episode_data(episode: InspectorEpisode, detail: Detail) -> dict[str, Any]:
+    """Return an episode as JSON values."""
+    tables = ("states", "actions", "timescales_s", "synaptic_currents", "features")
+    packed = {name: pack_table(getattr(episode, name)) for name in tables}
+    wiring, track = episode.wiring, episode.track
+    return packed | {
+        "name": episode.name,
+        "facts": dict(episode.facts),
+        "time_s": np.round(episode.time_s, 5).tolist(),
+        "neuron_names": list(episode.neuron_names),
+        "action_names": list(episode.action_names),
+        "state_bounds": _numbers(episode.state_bounds),
+        "timescale_bounds_s": _numbers(episode.timescale_bounds_s),
+        "traces": {name: pack_table(trace[:, None]) for name, trace in episode.traces.items()},
+        "wiring": wiring and wiring.to_dict(),
+        "track": track and {name: _numbers(values) for name, values in vars(track).items()},
+        "frames": pack_images(episode.frames, detail.frame_height_px, detail.frame_quality, 1),
+        "maps": {
+            name: pack_images(values, detail.map_height_px, detail.map_quality, detail.map_stride)
+            for name, values in episode.maps.items()
+        },
+    }
+
+
+def _numbers(values: np.ndarray | None) -> list[Any] | None:
+    """Return plain numbers with five digits, enough for a picture."""
+    if values is None:
+        return None
+    return [[float(f"{value:.5g}") for value in row] for row in values]
+
+
+def _page(title: str, data: dict[str, Any]) -> str:
+    """Put sources and data into one file."""
+    folder = resources.files("ncp_control.audit") / "page"
+    scripts = [(folder / f"{name}.js").read_text() for name in (*_SCRIPTS, "player")]
+    parts = {
+        "title": html.escape(title),
+        "style": (folder / "inspector.css").read_text(),
+        # No "<" can end the script element early or open a comment in it.
+        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "script": "\n".join(scripts),
+    }
+    # In one pass, so that nothing in a part is taken for a place to fill.
+    return re.sub(
+        r"{{ (\w+) }}",
+        lambda place: parts[place[1]],
+        (folder / "inspector.html").read_text(),
+    )
+
+
+def _check(name: str, values: np.ndarray | None, shape: tuple[int | str, ...]) -> None:
+    """Refuse an array of another shape, where a word stands for any length, or with NaN."""
+    if values is None:
+        return
+    is_fitting = values.ndim == len(shape) and all(
+        isinstance(want, str) or have == want
+        for have, want in zip(values.shape, shape, strict=True)
+    )
+    if not is_fitting:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(
+            f"`{name}` must have shape ({wanted}), got {values.shape}."
+            " Record it again, frame by frame."
+        )
+    if values.dtype != np.uint8 and not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(
+            f"`{name}` must be finite, got {float(values[where])!r} at {where}."
+            " Check the recorded values."
+        )

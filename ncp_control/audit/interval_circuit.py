@@ -1,0 +1,195 @@
+"""Interval arithmetic on the neuron equation of an LTC circuit; see `bounds` for what it proves.
+
+Symbols as in `ncp_control.cells.ltc`; c = w s is the conductance of a synapse, a = g + Σ c the
+total conductance of a neuron. All numbers are NumPy doubles.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ncp_control.cells import LTC, Cell
+
+Array = np.ndarray
+
+
+class Interval(NamedTuple):
+    """Lower and upper limits, element by element."""
+
+    low: Array
+    high: Array
+
+    @property
+    def size(self) -> Array:
+        """Upper less lower limit."""
+        return self.high - self.low
+
+
+class IntervalCircuit:
+    """The numbers of an LTC cell and the ranges of what they produce.
+
+    Args:
+        cell: An LTC cell.
+
+    Raises:
+        ValueError: If the cell is not an LTC, or a parameter is not finite, or a capacitance or
+            conductance is not positive.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        if not isinstance(cell, LTC):
+            raise ValueError(
+                f"`cell` must be an LTC to be certified, got {type(cell).__name__!r}."
+                " The bounds rest on its conductances."
+            )
+        p = cell.effective_parameters()._asdict()
+        numbers = {name: value.detach().cpu().double().numpy() for name, value in p.items()}
+        for name, value in numbers.items():
+            least = 0.0 if name in ("capacitance_s", "leak_conductance", "weight") else -np.inf
+            is_bad = ~np.isfinite(value) | (value < least)
+            if is_bad.any():
+                raise ValueError(
+                    f"`{name}` must be finite{' and >= 0' if least == 0.0 else ''}, got"
+                    f" {float(value[is_bad][0])!r}. Nothing can be certified for such a circuit."
+                )
+        self.capacitance_s, self.leak, self.leak_potential = (
+            numbers[name] for name in ("capacitance_s", "leak_conductance", "leak_potential")
+        )
+        self.weight, self.threshold, self.slope, self.reversal = (
+            numbers[name] for name in ("weight", "threshold", "slope", "reversal_potential")
+        )
+        self.source, self.target = cell.source.cpu().numpy(), cell.target.cpu().numpy()
+        self.num_inputs, self.num_neurons = cell.input_size, cell.state_size
+        self.frame_s = cell.frame_s
+        # Of other integrators the equation itself is certified: its limit of many sub-steps.
+        self.unfolds = cell.unfolds if cell.integrator == "semi_implicit_euler" else 1000
+        self.input_scale, self.input_offset, self.output_scale, self.output_offset = (
+            parameter.detach().cpu().double().numpy()
+            for parameter in (
+                cell.input_scale,
+                cell.input_offset,
+                cell.output_scale,
+                cell.output_offset,
+            )
+        )
+
+    def affine_inputs(self, low: float | Array, high: float | Array) -> Interval:
+        """Return the range of the scaled inputs.
+
+        Raises:
+            ValueError: If the range is empty.
+        """
+        ends = np.stack([np.broadcast_to(np.asarray(x, float), self.num_inputs)
+                         for x in (low, high)])  # fmt: skip
+        if not (ends[0] <= ends[1]).all():
+            k = int(np.argmax(~(ends[0] <= ends[1])))
+            raise ValueError(
+                f"`input_low` must be at most `input_high`, got {float(ends[0, k])!r} and"
+                f" {float(ends[1, k])!r}"
+                f" for input {k}. Swap them."
+            )
+        with np.errstate(invalid="ignore"):
+            ends = np.where(self.input_scale == 0.0, 0.0, ends * self.input_scale)
+        ends = ends + self.input_offset
+        return Interval(ends.min(axis=0), ends.max(axis=0))
+
+    def widest_state(self) -> Interval:
+        """Return [min(V_i, E_i·, 0), max(V_i, E_i·, 0)] of every neuron."""
+        low, high = np.minimum(self.leak_potential, 0.0), np.maximum(self.leak_potential, 0.0)
+        np.minimum.at(low, self.target, self.reversal)
+        np.maximum.at(high, self.target, self.reversal)
+        return Interval(low, high)
+
+    def conductances(self, inputs: Interval, state: Interval) -> Interval:
+        """Return the range of c of every synapse; s grows or falls with its input throughout."""
+        ends = []
+        for presynaptic in (np.concatenate(x) for x in zip(inputs, state, strict=True)):
+            ends.append(self.weight * self._opening(presynaptic[self.source]))
+        return Interval(np.minimum(*ends), np.maximum(*ends))
+
+    def state_interval(self, conductance: Interval) -> Interval:
+        """Return the hull of 0 and the range of v∞ over the box of conductances.
+
+        v∞ is a weighted mean, so its largest value has the large conductances on the potentials
+        above some level and the small ones below.
+        """
+        low, high = np.zeros(self.num_neurons), np.zeros(self.num_neurons)
+        for i in range(self.num_neurons):
+            here = np.flatnonzero(self.target == i)
+            order = here[np.argsort(self.reversal[here])]
+            small, large = conductance.low[order], conductance.high[order]
+            potential = self.reversal[order]
+            for limits, below, above in ((low, large, small), (high, small, large)):
+                weights = np.where(np.tri(len(order) + 1, len(order), -1, bool), below, above)
+                drive = self.leak[i] * self.leak_potential[i] + weights @ potential
+                means = drive / np.maximum(self.leak[i] + weights.sum(axis=1), 1e-300)
+                limits[i] = means.min() if limits is low else means.max()
+        return Interval(np.minimum(low, 0.0), np.maximum(high, 0.0))
+
+    def tau_interval(self, conductance: Interval) -> Interval:
+        """Return the range of C / (g + Σ c) [s]."""
+        low, high = (self.capacitance_s / self._total(c) for c in reversed(conductance))
+        return Interval(low, high)
+
+    def largest_speed(self, conductance: Interval, state: Interval) -> Array:
+        """Return the largest abs(dv/dt) [1/s]; dv/dt falls with v, so an end of v has it."""
+        rates = []
+        for v, pick in ((state.low, np.maximum), (state.high, np.minimum)):
+            pull = self.reversal - v[self.target]
+            current = pick(conductance.low * pull, conductance.high * pull)
+            rate = self.leak * (self.leak_potential - v) + self._per_neuron(current)
+            rates.append(np.abs(rate) / self.capacitance_s)
+        return np.maximum(*rates)
+
+    def output_interval(self, state: Interval) -> Interval:
+        """Return the range of the scaled motor potentials."""
+        num_outputs = len(self.output_scale)
+        ends = np.stack([v[-num_outputs:] for v in state]) * self.output_scale + self.output_offset
+        return Interval(ends.min(axis=0), ends.max(axis=0))
+
+    def output_gains(
+        self, inputs: Interval, conductance: Interval, state: Interval
+    ) -> tuple[Array, Array]:
+        """Return the largest change of each output per change of each input.
+
+        Returns:
+            The gain over one frame from a held state, and the lasting one: infinite unless the
+            spectral radius of A⁻¹ J is below 1. Shapes (outputs, inputs).
+        """
+        low, high = (np.concatenate(x)[self.source] for x in zip(inputs, state, strict=True))
+        nearest = np.clip(self.threshold, low, high)  # where s(1 − s) is largest
+        opening = self._opening(nearest)
+        pull = np.maximum(
+            *(np.abs(self.reversal - v[self.target]) for v in (state.low, state.high))
+        )
+        slope = self.weight * np.abs(self.slope) * opening * (1.0 - opening) * pull
+        jacobian = np.zeros((self.num_neurons, self.num_inputs + self.num_neurons))
+        np.add.at(jacobian, (self.target, self.source), slope)
+        from_inputs, from_neurons = np.split(jacobian, [self.num_inputs], axis=1)
+        from_inputs *= np.abs(self.input_scale)
+        total = self._total(conductance.low)[:, None]
+
+        h, capacitance_s = self.frame_s / self.unfolds, self.capacitance_s[:, None]
+        gain = np.zeros_like(from_inputs)
+        for _ in range(self.unfolds):
+            gain = capacitance_s * gain + h * (from_neurons @ gain + from_inputs)
+            gain /= capacitance_s + h * total
+        lasting = np.full_like(gain, np.inf)
+        if np.abs(np.linalg.eigvals(from_neurons / total)).max() < 1.0:
+            lasting = np.linalg.solve(np.diag(total[:, 0]) - from_neurons, from_inputs)
+        scale = np.abs(self.output_scale)[:, None]
+        return scale * gain[-len(scale) :], scale * lasting[-len(scale) :]
+
+    def _opening(self, presynaptic: Array) -> Array:
+        """Return s, also at an infinite input; 1/2 where the slope is zero."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            exponent = self.slope * (presynaptic - self.threshold)
+            return 1.0 / (1.0 + np.exp(-np.where(self.slope == 0.0, 0.0, exponent)))
+
+    def _per_neuron(self, values: Array) -> Array:
+        """Sum values of synapses over their targets."""
+        return np.bincount(self.target, values, minlength=self.num_neurons)
+
+    def _total(self, conductance: Array) -> Array:
+        """Return a = g + Σ c."""
+        return self.leak + self._per_neuron(conductance)

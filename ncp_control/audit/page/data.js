@@ -1,0 +1,141 @@
+// What the page holds: tables of numbers, sheets of pictures, episodes.
+
+function decodeBase64(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+// A table (rows, columns) that was stored as 16-bit steps.
+class Table {
+  constructor({ shape, low, step, levels }) {
+    [this.rows, this.columns] = shape;
+    const view = new DataView(decodeBase64(levels).buffer);
+    this.values = new Float32Array(this.rows * this.columns);
+    for (let i = 0; i < this.values.length; i += 1) {
+      const column = i % this.columns;
+      this.values[i] = low[column] + step[column] * view.getUint16(2 * i, true);
+    }
+  }
+
+  at(row, column) {
+    return this.values[row * this.columns + column];
+  }
+
+  column(index) {
+    return Float32Array.from({ length: this.rows }, (_, row) => this.at(row, index));
+  }
+
+  // The size that all but one in two hundred values stay below.
+  largest() {
+    const sizes = this.values.map(Math.abs).sort();
+    return Math.max(sizes[Math.floor(0.995 * (sizes.length - 1))] ?? 0, 1e-6);
+  }
+}
+
+// Pictures of consecutive frames, several to an image, decoded when first wanted.
+class Sheets {
+  constructor(stored, whenReady) {
+    Object.assign(this, stored);
+    this.whenReady = whenReady;
+    this.images = this.sheets.map(() => null);
+  }
+
+  image(index) {
+    if (index < this.images.length && !this.images[index]) {
+      const image = new Image();
+      image.src = `data:image/webp;base64,${this.sheets[index]}`;
+      image.decode().then(() => { image.isReady = true; this.whenReady(); });
+      this.images[index] = image;
+    }
+    return this.images[index];
+  }
+
+  // Draw the picture of a frame into the rectangle; false while it is being decoded.
+  draw(context, frame, width, height) {
+    const kept = Math.floor(frame / this.stride);
+    const sheet = Math.floor(kept / this.per_sheet);
+    const cell = kept % this.per_sheet;
+    const image = this.image(sheet);
+    this.image(sheet + 1);  // decoded by the time it is needed
+    if (!image.isReady) return false;
+    const x = (cell % this.columns) * this.width;
+    const y = Math.floor(cell / this.columns) * this.height;
+    context.drawImage(image, x, y, this.width, this.height, 0, 0, width, height);
+    return true;
+  }
+}
+
+class Episode {
+  constructor(stored, whenReady) {
+    Object.assign(this, stored);
+    const names = ["states", "actions", "timescales_s", "synaptic_currents", "features"];
+    for (const name of names) this[name] = stored[name] && new Table(stored[name]);
+    this.frames = stored.frames && new Sheets(stored.frames, whenReady);
+    this.maps = mapValues(stored.maps, (sheets) => new Sheets(sheets, whenReady));
+    this.signals = this.listSignals(stored.traces);
+    this.wiring = stored.wiring && new Wiring(stored.wiring, this.neuron_names);
+  }
+
+  get numFrames() {
+    return this.time_s.length;
+  }
+
+  // Actions first, then the further traces: [{title, values}].
+  listSignals(traces) {
+    const actions = this.action_names.map((title, i) => ({ title, values: this.actions.column(i) }));
+    const others = Object.entries(traces).map(
+      ([title, stored]) => ({ title, values: new Table(stored).column(0) }));
+    return [...actions, ...others];
+  }
+
+  // The frame nearest to a time.
+  frameAt(time_s) {
+    let low = 0;
+    let high = this.numFrames - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.time_s[middle] <= time_s) low = middle; else high = middle - 1;
+    }
+    const next = Math.min(low + 1, this.numFrames - 1);
+    return this.time_s[next] - time_s < time_s - this.time_s[low] ? next : low;
+  }
+
+  // Number of the neuron that varies most among those nearest to the output.
+  liveliestNeuron() {
+    const candidates = this.mainNeurons();
+    return candidates.reduce((a, b) => (this.deviation(a) >= this.deviation(b) ? a : b));
+  }
+
+  // Command and motor neurons; all units where there are no layers.
+  mainNeurons() {
+    const all = [...this.neuron_names.keys()];
+    const main = all.filter((i) => /^(command|motor)_/.test(this.neuron_names[i]));
+    return main.length ? main : all;
+  }
+
+  deviation(neuron) {
+    const values = this.states.column(neuron);
+    const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
+    return Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / values.length);
+  }
+}
+
+// Layers and synapses; a node is a sensory input or a neuron, numbered in layer order.
+class Wiring {
+  constructor(stored, neuronNames) {
+    this.numSensory = stored.num_sensory;
+    const sensory = Array.from({ length: this.numSensory }, (_, i) => `sensory_${i}`);
+    this.names = [...sensory, ...neuronNames];
+    this.synapses = stored.synapses.map(([source, target, sign]) => ({ source, target, sign }));
+    let first = 0;
+    this.layers = ["sensory", "inter", "command", "motor"].map((name) => {
+      const nodes = Array.from({ length: stored[`num_${name}`] }, (_, i) => first + i);
+      first += nodes.length;
+      return { name, nodes };
+    }).filter((layer) => layer.nodes.length);
+    this.layerOf = this.layers.flatMap((layer, i) => layer.nodes.map(() => i));
+  }
+}
+
+function mapValues(object, change) {
+  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]));
+}

@@ -1,0 +1,103 @@
+// Units over time as rows of colour, for a circuit that has no wiring to draw.
+
+class HeatMap {
+  constructor(stage, episode, follow, { range, seek }) {
+    Object.assign(this, { episode, range });
+    this.scale = episode.states.largest();
+    this.image = this.makeImage();
+    const canvas = stage.querySelector("canvas");
+    canvas.setAttribute("aria-label", `Heat map of ${episode.neuron_names.length} units over time`);
+    this.surface = new Surface(canvas, (...args) => this.paint(...args));
+    canvas.addEventListener("pointerdown", (event) => {
+      const row = ((event.offsetY - MARGIN.top) / this.innerHeight) * episode.neuron_names.length;
+      if (row >= 0 && row < episode.neuron_names.length) follow(Math.floor(row));
+      const share = (event.offsetX - MARGIN.left) / this.innerWidth;
+      seek(range[0] + Math.min(Math.max(share, 0), 1) * (range[1] - range[0]));
+    });
+    this.frame = 0;
+    this.followed = null;
+  }
+
+  get innerWidth() { return this.surface.width - MARGIN.left - MARGIN.right; }
+
+  get innerHeight() { return this.surface.height - MARGIN.top - MARGIN.bottom; }
+
+  // One pixel a unit and frame.
+  makeImage() {
+    const { states } = this.episode;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [states.rows, states.columns];
+    const context = canvas.getContext("2d");
+    const pixels = context.createImageData(states.rows, states.columns);
+    for (let row = 0; row < states.rows; row += 1) {
+      for (let unit = 0; unit < states.columns; unit += 1) {
+        const colour = diverging(states.at(row, unit) / this.scale).match(/\d+/g).map(Number);
+        pixels.data.set([...colour, 255], 4 * (unit * states.rows + row));
+      }
+    }
+    context.putImageData(pixels, 0, 0);
+    return canvas;
+  }
+
+  show(frame, followed) {
+    [this.frame, this.followed] = [frame, followed];
+    this.surface.repaint();
+  }
+
+  repaintColours() {
+    this.image = this.makeImage();
+  }
+
+  x(time_s) {
+    return MARGIN.left + (this.innerWidth * (time_s - this.range[0])) / (this.range[1] - this.range[0] || 1);
+  }
+
+  paint(context, width, height) {
+    context.clearRect(0, 0, width, height);
+    context.imageSmoothingEnabled = false;
+    const { time_s } = this.episode;
+    const right = this.x(time_s[time_s.length - 1]);
+    const left = this.x(time_s[0]);
+    context.drawImage(this.image, left, MARGIN.top, Math.max(right - left, 1), this.innerHeight);
+    this.drawAxes(context, height);
+    const x = this.x(time_s[this.frame]);
+    context.strokeStyle = colours.accent;
+    context.lineWidth = 1.5;
+    strokePath(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]]);
+    if (this.followed !== null) this.markRow(context, left, right);
+  }
+
+  drawAxes(context, height) {
+    context.font = `10px ${getComputedStyle(document.body).fontFamily}`;
+    context.fillStyle = colours.muted;
+    context.textBaseline = "middle";
+    context.textAlign = "right";
+    const units = this.episode.neuron_names.length;
+    for (const unit of [...new Set(roundTicks(0, units - 1).map(Math.round))]) {
+      const y = MARGIN.top + ((unit + 0.5) / units) * this.innerHeight;
+      context.fillText(unit, MARGIN.left - 5, y);
+    }
+    context.textAlign = "center";
+    const ticks = timeTicks(...this.range);
+    ticks.forEach((time_s, i) => {
+      const x = Math.min(this.x(time_s), this.surface.width - MARGIN.right - 8);
+      context.fillText(`${trim(time_s)}${i === ticks.length - 1 ? " s" : ""}`, x, height - 7);
+    });
+  }
+
+  markRow(context, left, right) {
+    const rowHeight = this.innerHeight / this.episode.neuron_names.length;
+    const y = MARGIN.top + this.followed * rowHeight;
+    context.strokeStyle = colours.accent;
+    context.lineWidth = 1.5;
+    context.strokeRect(left, y - 1, right - left, rowHeight + 2);
+  }
+
+  legend() {
+    const scale = formatNumber(this.scale);
+    return [
+      element("span", {}, "a row a unit: click to follow"),
+      element("span", {}, `activity −${scale}`, element("i", { class: "ramp" }), scale),
+    ];
+  }
+}

@@ -1,0 +1,96 @@
+// The neuron that is followed: its potential, its time constant, its synapses.
+
+class NeuronView {
+  constructor(card, episode, peer, follow, axis) {
+    Object.assign(this, { episode, peer, follow });
+    this.choice = card.querySelector(".follow");
+    this.now = card.querySelector(".now");
+    this.lists = card.querySelector(".synapses");
+    this.choice.append(element("option", { value: "" }, "none"),
+      ...episode.neuron_names.map((name, i) => element("option", { value: i }, name)));
+    this.choice.addEventListener("change", () => {
+      follow(this.choice.value === "" ? null : Number(this.choice.value));
+    });
+    const parent = card.querySelector(".neuron-plots");
+    const what = episode.wiring ? "potential v" : "activity";
+    const bounds = ", band: certified bounds";
+    this.state = new Plot(parent, { ...axis, title: what + (episode.state_bounds ? bounds : "") });
+    this.timescale = episode.timescales_s && new Plot(parent, { ...axis, isLog: true,
+      format: formatSeconds, title: `time constant τ${episode.timescale_bounds_s ? bounds : ""}` });
+    this.lists.hidden = !episode.synaptic_currents;
+    this.rows = [];
+  }
+
+  setNeuron(neuron) {
+    this.neuron = neuron;
+    this.choice.value = neuron === null ? "" : String(neuron);
+    this.showPlot(this.state, "states", "state_bounds");
+    if (this.timescale) this.showPlot(this.timescale, "timescales_s", "timescale_bounds_s");
+    if (this.episode.synaptic_currents) this.listSynapses();
+  }
+
+  // The other policy's neuron of the same name is drawn behind.
+  showPlot(plot, table, bounds) {
+    const { episode, peer, neuron } = this;
+    if (neuron === null) {
+      plot.show([], null);
+      return;
+    }
+    const lines = [{ time_s: episode.time_s, values: episode[table].column(neuron) }];
+    const twin = peer?.wiring && episode.wiring
+      ? peer.neuron_names.indexOf(episode.neuron_names[neuron]) : -1;
+    if (twin >= 0 && peer[table]) {
+      lines.push({ time_s: peer.time_s, values: peer[table].column(twin), isPeer: true });
+    }
+    plot.show(lines, episode[bounds]?.[neuron] ?? null);
+  }
+
+  listSynapses() {
+    const { wiring, synaptic_currents } = this.episode;
+    const node = this.neuron === null ? -1 : this.neuron + wiring.numSensory;
+    const strength = (i) => synaptic_currents.column(i).reduce((sum, v) => sum + Math.abs(v), 0);
+    const all = wiring.synapses.map((synapse, i) => ({ ...synapse, i }));
+    const byStrength = (synapses) => synapses
+      .map((synapse) => ({ ...synapse, strength: strength(synapse.i) }))
+      .sort((a, b) => b.strength - a.strength);
+    const incoming = byStrength(all.filter(({ target }) => target === node));
+    const outgoing = byStrength(all.filter(({ source }) => source === node));
+    // Bars are long for what matters to this neuron.
+    const currents = [...incoming, ...outgoing].flatMap(({ i }) => [...synaptic_currents.column(i)]);
+    this.scale = currents.reduce((most, current) => Math.max(most, Math.abs(current)), 1e-6);
+    this.rows = [...this.fillList(".incoming", incoming, "source"),
+      ...this.fillList(".outgoing", outgoing, "target")];
+  }
+
+  fillList(selector, synapses, end) {
+    const list = this.lists.querySelector(selector);
+    const rows = synapses.map((synapse) => this.makeRow(synapse, synapse[end]));
+    list.replaceChildren(...rows.map((row) => row.item));
+    const heading = list.previousElementSibling;
+    heading.textContent = `${heading.textContent.split(" ")[0]} (${rows.length}), strongest first`;
+    return rows;
+  }
+
+  makeRow({ i }, node) {
+    const { wiring } = this.episode;
+    const name = wiring.names[node];
+    const neuron = node - wiring.numSensory;
+    const label = element(neuron >= 0 ? "button" : "span", { title: name }, name);
+    if (neuron >= 0) label.addEventListener("click", () => this.follow(neuron));
+    const bar = element("span", { class: "bar" });
+    const value = element("span", { class: "value" });
+    return { i, bar, value, item: element("li", {}, label, bar, value) };
+  }
+
+  show(frame, time_s) {
+    this.state.moveTo(time_s, frame);
+    this.timescale?.moveTo(time_s, frame);
+    this.now.textContent = "";
+    for (const { i, bar, value } of this.neuron === null ? [] : this.rows) {
+      const current = this.episode.synaptic_currents.at(frame, i);
+      bar.style.background = current < 0 ? colours.inhibiting : colours.exciting;
+      bar.style.transform = `scaleX(${Math.min(Math.abs(current) / this.scale, 1)})`;
+      value.textContent = formatNumber(current);
+    }
+  }
+}

@@ -1,0 +1,183 @@
+// A line over time with a certified band, a playhead, and the value under it.
+
+const MARGIN = { left: 46, right: 8, top: 5, bottom: 16 };
+
+class Plot {
+  // range: time axis [s]; seek(time_s) is called when the reader points into the plot.
+  constructor(parent, { title, range, seek, isLog = false, format = formatNumber }) {
+    Object.assign(this, { range, isLog, format });
+    this.value = element("b");
+    const head = element("header", {}, element("span", {}, title), this.value);
+    this.canvas = element("canvas", { role: "img", "aria-label": `${title} over time` });
+    const field = element("div", { class: "field" }, this.canvas);
+    this.box = element("div", { class: "plot" }, head, field);
+    parent.append(this.box);
+    this.lines = [];
+    this.background = document.createElement("canvas");
+    this.surface = new Surface(this.canvas, (context) => this.paint(context));
+    this.surface.onResize = () => this.drawBackground();
+    this.now_s = range[0];
+    this.listen(seek);
+  }
+
+  listen(seek) {
+    const go = (event) => {
+      const inner = this.surface.width - MARGIN.left - MARGIN.right;
+      const share = Math.min(Math.max((event.offsetX - MARGIN.left) / inner, 0), 1);
+      seek(this.range[0] + share * (this.range[1] - this.range[0]));
+    };
+    this.canvas.addEventListener("pointerdown", (event) => {
+      this.canvas.setPointerCapture(event.pointerId);
+      go(event);
+    });
+    this.canvas.addEventListener("pointermove", (event) => { if (event.buttons) go(event); });
+  }
+
+  // lines: [{time_s, values, isPeer}], the first is the one read out; band: [low, high] or null.
+  show(lines, band) {
+    this.lines = lines;
+    this.band = band;
+    this.limits = this.findLimits();
+    this.drawBackground();
+    this.surface.repaint();
+  }
+
+  findLimits() {
+    let [low, high] = this.band ?? [Infinity, -Infinity];
+    for (const { values } of this.lines) {
+      for (const value of values) {
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
+    }
+    if (this.isLog) return [low / 1.25, high * 1.25];
+    const margin = 0.06 * (high - low) || 0.5 * Math.abs(high) || 0.5;
+    return [low - margin, high + margin];
+  }
+
+  x(time_s) {
+    const inner = this.surface.width - MARGIN.left - MARGIN.right;
+    return MARGIN.left + inner * (time_s - this.range[0]) / (this.range[1] - this.range[0] || 1);
+  }
+
+  y(value) {
+    const scale = this.isLog ? Math.log : (v) => v;
+    const [low, high] = this.limits.map(scale);
+    const inner = this.surface.height - MARGIN.top - MARGIN.bottom;
+    return MARGIN.top + inner * (1 - (scale(value) - low) / (high - low));
+  }
+
+  // All that does not move is drawn once and kept.
+  drawBackground() {
+    const { canvas } = this.surface;
+    if (!this.lines.length || !canvas.width || !canvas.height) return;
+    this.background.width = canvas.width;
+    this.background.height = canvas.height;
+    const context = this.background.getContext("2d");
+    context.setTransform(this.surface.context.getTransform());
+    this.drawBand(context);
+    this.drawAxes(context);
+    for (const line of [...this.lines].reverse()) this.drawLine(context, line);
+  }
+
+  drawBand(context) {
+    if (!this.band) return;
+    const [top, bottom] = [this.y(this.band[1]), this.y(this.band[0])];
+    context.fillStyle = colours.band;
+    const width = this.surface.width - MARGIN.left - MARGIN.right;
+    context.fillRect(MARGIN.left, top, width, bottom - top);
+    context.strokeStyle = colours.peer;
+    context.lineWidth = 1;
+    context.setLineDash([3, 3]);
+    for (const y of [top, bottom]) strokePath(context, [[MARGIN.left, y], [MARGIN.left + width, y]]);
+    context.setLineDash([]);
+  }
+
+  drawAxes(context) {
+    context.font = `10px ${getComputedStyle(document.body).fontFamily}`;
+    context.fillStyle = colours.muted;
+    context.textBaseline = "middle";
+    context.textAlign = "right";
+    const baseline = this.surface.height - MARGIN.bottom;
+    for (const [text, y] of this.valueTicks()) {
+      context.strokeStyle = colours.line;
+      strokePath(context, [[MARGIN.left, y], [this.surface.width - MARGIN.right, y]]);
+      context.fillText(text, MARGIN.left - 5, y);
+    }
+    context.textAlign = "center";
+    const ticks = timeTicks(...this.range);
+    ticks.forEach((time_s, i) => {
+      const unit = i === ticks.length - 1 ? " s" : "";
+      const x = Math.min(this.x(time_s), this.surface.width - MARGIN.right - 8);
+      context.fillText(`${trim(time_s)}${unit}`, x, baseline + 9);
+    });
+  }
+
+  // Labels and heights, leaving out those that would touch.
+  valueTicks() {
+    const [low, high] = this.limits;
+    const ticks = this.isLog ? logTicks(low, high) : roundTicks(low, high);
+    const placed = [];
+    for (const tick of ticks) {
+      const y = this.y(tick);
+      const isFree = placed.every(([, other]) => Math.abs(other - y) >= 13);
+      if (isFree && y > MARGIN.top && y < this.surface.height - MARGIN.bottom + 1) {
+        placed.push([this.isLog ? this.format(tick) : trim(tick).replace("-", "−"), y]);
+      }
+    }
+    return placed;
+  }
+
+  drawLine(context, { time_s, values, isPeer }) {
+    context.strokeStyle = isPeer ? colours.peer : colours.ink;
+    context.lineWidth = isPeer ? 1 : 1.5;
+    context.lineJoin = "round";
+    strokePath(context, time_s.map((t, i) => [this.x(t), this.y(values[i])]));
+  }
+
+  moveTo(time_s, frame) {
+    this.now_s = time_s;
+    const own = this.lines.find((line) => !line.isPeer);
+    this.current = own ? own.values[frame] : null;
+    this.value.textContent = own ? this.format(this.current) : "";
+    this.surface.repaint();
+  }
+
+  paint(context) {
+    const { width, height } = this.surface;
+    context.clearRect(0, 0, width, height);
+    if (!this.lines.length) return;
+    context.drawImage(this.background, 0, 0, width, height);
+    const x = this.x(this.now_s);
+    context.strokeStyle = colours.accent;
+    context.lineWidth = 1;
+    strokePath(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]]);
+    if (this.current === null || this.current === undefined) return;
+    context.fillStyle = colours.accent;
+    fillCircle(context, x, this.y(this.current), 3);
+  }
+}
+
+// Powers of ten, or their halves and fifths where the range is short.
+function logTicks(low, high) {
+  const steps = high / low > 300 ? [1] : [1, 5, 2];
+  const powers = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+    powers.push(power);
+  }
+  // The powers of ten come first, so that they are not the ones left out for want of room.
+  const ticks = steps.flatMap((step) => powers.map((power) => step * 10 ** power));
+  return ticks.filter((tick) => tick >= low && tick <= high);
+}
+
+function strokePath(context, points) {
+  context.beginPath();
+  points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.stroke();
+}
+
+function fillCircle(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}

@@ -1,0 +1,161 @@
+// The wiring in its layers: neurons lit by their potential, synapses by their current.
+
+class WiringView {
+  constructor(stage, episode, follow) {
+    Object.assign(this, { episode, wiring: episode.wiring, follow });
+    this.potentialScale = episode.states.largest();
+    this.featureScale = episode.features?.largest() ?? 1;
+    this.currentScale = episode.synaptic_currents?.largest() ?? 1;
+    this.surface = new Surface(stage.querySelector("canvas"), (...args) => this.paint(...args));
+    this.surface.onResize = () => this.place();
+    stage.querySelector("canvas").setAttribute("aria-label", this.describe());
+    this.buttons = this.makeButtons(stage.querySelector(".nodes"));
+    this.frame = 0;
+    this.followed = null;
+  }
+
+  describe() {
+    const sizes = this.wiring.layers.map((layer) => `${layer.nodes.length} ${layer.name}`);
+    return `Wiring: ${sizes.join(", ")}; ${this.wiring.synapses.length} synapses`;
+  }
+
+  // A real button over every neuron: for the pointer, the keyboard and screen readers alike.
+  makeButtons(parent) {
+    parent.setAttribute("aria-label", "Neurons");
+    return this.episode.neuron_names.map((name, neuron) => {
+      const label = `Follow ${name}`;
+      const button = element("button", { type: "button", class: "node", title: name,
+        "aria-label": label, "aria-pressed": "false", "data-neuron": name });
+      button.addEventListener("click", () => this.follow(neuron));
+      parent.append(button);
+      return button;
+    });
+  }
+
+  // Columns from left to right; circles as large as the gaps allow.
+  place() {
+    const { width, height } = this.surface;
+    const { layers, numSensory } = this.wiring;
+    const [left, right, top] = [44, width - 52, 34];
+    this.places = [];
+    layers.forEach(({ name, nodes }, column) => {
+      const x = left + ((right - left) * column) / Math.max(layers.length - 1, 1);
+      const gap = (height - top - 8) / nodes.length;
+      const radius = Math.min(0.4 * gap, name === "sensory" ? 5.5 : 17);
+      nodes.forEach((node, i) => { this.places[node] = { x, y: top + gap * (i + 0.5), radius }; });
+    });
+    this.buttons.forEach((button, neuron) => {
+      const { x, y, radius } = this.places[numSensory + neuron];
+      const size = 2 * Math.max(radius, 6) + 4;
+      Object.assign(button.style,
+        { left: `${x}px`, top: `${y}px`, width: `${size}px`, height: `${size}px` });
+    });
+  }
+
+  show(frame, followed) {
+    this.frame = frame;
+    if (this.followed !== followed) {
+      this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", i === followed));
+    }
+    this.followed = followed;
+    this.surface.repaint();
+  }
+
+  paint(context, width, height) {
+    context.clearRect(0, 0, width, height);
+    this.drawHeadings(context);
+    const node = this.followed === null ? null : this.followed + this.wiring.numSensory;
+    const isNear = ({ source, target }) => node === null || source === node || target === node;
+    const order = this.wiring.synapses.map((synapse, i) => ({ ...synapse, i, isNear: isNear(synapse) }));
+    for (const synapse of order) if (!synapse.isNear) this.drawSynapse(context, synapse);
+    for (const synapse of order) if (synapse.isNear) this.drawSynapse(context, synapse);
+    context.globalAlpha = 1;
+    this.places.forEach((_, i) => this.drawNode(context, i, i === node));
+  }
+
+  drawHeadings(context) {
+    const family = getComputedStyle(document.body).fontFamily;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const { name, nodes } of this.wiring.layers) {
+      context.font = `600 12px ${family}`;
+      context.fillStyle = colours.ink;
+      context.fillText(name, this.places[nodes[0]].x, 12);
+      context.font = `11px ${family}`;
+      context.fillStyle = colours.muted;
+      context.fillText(nodes.length, this.places[nodes[0]].x, 26);
+    }
+  }
+
+  // Width and opacity grow with the current; without currents all synapses are alike.
+  drawSynapse(context, { source, target, sign, i, isNear }) {
+    const currents = this.episode.synaptic_currents;
+    const current = currents ? Math.abs(currents.at(this.frame, i)) : 0.3 * this.currentScale;
+    const share = Math.min(current / this.currentScale, 1);
+    const isFollowing = this.followed !== null;
+    const opacity = isNear ? (isFollowing ? 0.35 : 0.1) + 0.6 * share : 0.02 + 0.13 * share;
+    context.globalAlpha = Math.min(opacity, 1);
+    context.strokeStyle = sign > 0 ? colours.exciting : colours.inhibiting;
+    context.lineWidth = 0.6 + 3.4 * share + (isFollowing && isNear ? 0.4 : 0);
+    this.traceSynapse(context, this.places[source], this.places[target],
+      this.wiring.layerOf[target] - this.wiring.layerOf[source]);
+    context.stroke();
+  }
+
+  // Onwards as a level curve; within a layer as an arc, downwards on the right; back to itself
+  // as a loop.
+  traceSynapse(context, from, to, layersOn) {
+    context.beginPath();
+    if (from === to) {
+      context.arc(from.x + from.radius + 4, from.y, 7, 0, 2 * Math.PI);
+    } else if (layersOn > 0) {
+      const bend = 0.45 * (to.x - from.x);
+      context.moveTo(from.x, from.y);
+      context.bezierCurveTo(from.x + bend, from.y, to.x - bend, to.y, to.x, to.y);
+    } else {
+      const side = to.y > from.y ? 1 : -1;
+      const bulge = side * Math.min(18 + 0.28 * Math.abs(to.y - from.y), 60);
+      context.moveTo(from.x, from.y);
+      context.bezierCurveTo(from.x + bulge, from.y, to.x + bulge, to.y, to.x, to.y);
+    }
+  }
+
+  drawNode(context, node, isFollowed) {
+    const { numSensory, names } = this.wiring;
+    const { x, y, radius } = this.places[node];
+    const isSensory = node < numSensory;
+    const fill = diverging(this.activity(node));
+    context.fillStyle = fill;
+    fillCircle(context, x, y, radius);
+    context.strokeStyle = isFollowed ? colours.accent : colours.muted;
+    context.lineWidth = isFollowed ? 3 : 1;
+    context.stroke();
+    const size = isSensory ? Math.min(2.2 * radius, 10) : Math.min(0.95 * radius, 12);
+    if (size < 7) return;
+    context.font = `${isFollowed ? 700 : 500} ${size}px ${getComputedStyle(document.body).fontFamily}`;
+    context.textAlign = isSensory ? "right" : "center";
+    context.fillStyle = isSensory ? colours.muted : isDark(fill) ? "#fff" : "#111";
+    const number = names[node].slice(names[node].lastIndexOf("_") + 1);
+    context.fillText(number, isSensory ? x - radius - 5 : x, y + 0.5);
+  }
+
+  // A share from -1 to 1: of the largest potential, or of the largest feature.
+  activity(node) {
+    const { episode, frame, wiring: { numSensory } } = this;
+    if (node >= numSensory) return episode.states.at(frame, node - numSensory) / this.potentialScale;
+    return episode.features ? episode.features.at(frame, node) / this.featureScale : 0;
+  }
+
+  legend() {
+    const scale = formatNumber(this.potentialScale);
+    const rule = (name) => element("i", { class: "rule", style: `background: var(--${name})` });
+    const ramp = element("span", {}, `potential −${scale}`, element("i", { class: "ramp" }), scale);
+    const current = element("span", { class: "extra" }, "width: current");
+    return [
+      element("span", {}, rule("exciting"), "excitatory"),
+      element("span", {}, rule("inhibiting"), "inhibitory"),
+      ...(this.episode.synaptic_currents ? [current] : []),
+      ramp,
+    ];
+  }
+}

@@ -1,0 +1,147 @@
+"""What a fault in the frame does to the action and to the neurons, and how suddenly they move.
+
+Source of the largest steps: Lechner et al. 2020, max_t |x_i(t+1) − x_i(t)| of each neuron, sorted.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncp_control.audit import faults
+from ncp_control.audit.checks import check_finite, check_frames
+from ncp_control.policy import Policy
+
+
+class Fault(Protocol):
+    """Frames and a source of randomness to spoiled frames."""
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the spoiled frames."""
+        ...
+
+
+FAULTS: dict[str, Fault] = {
+    **{
+        f"pixel noise, variance {variance:g}": (
+            lambda frames, rng, variance=variance: faults.add_pixel_noise(frames, variance, rng)
+        )
+        for variance in (0.1, 0.2, 0.3)
+    },
+    **{
+        f"brightness × {factor:g}": (
+            lambda frames, rng, factor=factor: faults.change_brightness(frames, factor)
+        )
+        for factor in (0.5, 1.5)
+    },
+    **{
+        f"{share:.0%} of the frame hidden": (
+            lambda frames, rng, share=share: faults.occlude(frames, share, rng)
+        )
+        for share in (0.05, 0.2)
+    },
+}
+"""Faults of frames by name."""
+
+_CHUNK_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultResponse:
+    """What one fault does, on the same frames in open loop."""
+
+    fault: str
+    """Its name."""
+    action_rms: float
+    """Root mean square change of the action."""
+    action_largest: float
+    """Largest change of an entry of the action."""
+    state_rms: float
+    """Root mean square change of a neuron, as a share of its own deviation over the episode."""
+
+
+def fault_responses(
+    policy: Policy,
+    frames: np.ndarray,
+    dt_s: np.ndarray,
+    *,
+    which: Mapping[str, Fault] = FAULTS,
+    seed: int = 0,
+) -> list[FaultResponse]:
+    """Show a policy the same episode with each fault; what hides a part moves every 64 frames.
+
+    Args:
+        policy: The policy, in evaluation mode.
+        frames: Camera frames of consecutive times, shape (time, height, width, channels), uint8.
+        dt_s: Time elapsed before each [s], shape (time,).
+        which: Faults by name.
+        seed: Seed of their randomness.
+
+    Raises:
+        ValueError: If the frames are no images, fewer than two, or a neuron is not finite.
+    """
+    if frames.ndim != 4 or frames.dtype != np.uint8:
+        raise ValueError(
+            "`frames` must be uint8 images of shape (time, height, width, channels), got"
+            f" {frames.dtype} of shape {frames.shape}. Faults of frames need a camera."
+        )
+    check_frames("frames", frames, 2)
+    actions, states = _respond(policy, frames, dt_s)
+    deviation = np.maximum(states.std(axis=0), 1e-9)
+    responses = []
+    for name, spoil in which.items():
+        spoil_part = partial(spoil, rng=np.random.default_rng(seed))
+        spoiled_actions, spoiled_states = _respond(policy, frames, dt_s, spoil_part)
+        change, moved = spoiled_actions - actions, (spoiled_states - states) / deviation
+        responses.append(
+            FaultResponse(
+                fault=name,
+                action_rms=float(np.sqrt(np.mean(change**2))),
+                action_largest=float(np.abs(change).max()),
+                state_rms=float(np.sqrt(np.mean(moved**2))),
+            )
+        )
+    return responses
+
+
+def largest_steps(states: np.ndarray) -> np.ndarray:
+    """Return max_t |x_i(t+1) − x_i(t)| of every neuron, shape (neurons,).
+
+    Args:
+        states: Activity, shape (time, neurons), at least two frames.
+
+    Raises:
+        ValueError: If there is one frame or a value is not finite.
+    """
+    states = check_finite("states", states)
+    check_frames("states", states, 2)
+    return np.abs(np.diff(states, axis=0)).max(axis=0)
+
+
+@torch.no_grad()
+def _respond(
+    policy: Policy,
+    frames: np.ndarray,
+    dt_s: np.ndarray,
+    spoil: Callable[[np.ndarray], np.ndarray] = lambda frames: frames,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return clipped actions and states over an episode, shapes (time, …)."""
+    parameter = next(policy.parameters())
+    features = torch.cat(
+        [
+            policy.perceive(torch.from_numpy(spoil(frames[i : i + _CHUNK_FRAMES]).copy()))
+            for i in range(0, len(frames), _CHUNK_FRAMES)
+        ]
+    )
+    elapsed_s = torch.as_tensor(dt_s, dtype=features.dtype, device=parameter.device)
+    activity = policy.circuit.record(features[None], dt_s=elapsed_s[None])
+    actions = policy.respond(activity.outputs)[0].clamp(-1.0, 1.0)
+    return _array("actions", actions), _array("states", activity.states[0])
+
+
+def _array(name: str, values: Tensor) -> np.ndarray:
+    return check_finite(name, values.cpu().numpy())

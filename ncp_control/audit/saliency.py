@@ -1,0 +1,303 @@
+"""Where a policy looks: maps of the pixels behind its action, or behind one neuron.
+
+| method                 | what a pixel's value is                                                 |
+|------------------------|-------------------------------------------------------------------------|
+| `visual_backprop`      | what the convolutions react to, whatever the circuit makes of it        |
+| `input_gradient`       | Σ_c abs(∂y/∂x), how much the decision y changes with the pixel          |
+| `integrated_gradients` | Σ_c abs((x − x') ∫ ∂y/∂x), its share of the difference from a baseline  |
+| `grad_cam`             | the last maps, weighted by their pull on y in the direction it now has  |
+
+A map belongs to one frame: y depends on the frame and on the state before it, which is held, so
+the history counts but is not blamed.
+
+Sources: VisualBackProp: Bojarski et al. 2016 (arXiv 1611.05418); input gradient: Simonyan et al.
+2013 (arXiv 1312.6034); integrated gradients: Sundararajan et al. 2017 (arXiv 1703.01365); Grad-CAM:
+Selvaraju et al. 2017 (arXiv 1610.02391), with sign(y)·y in place of a class score.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.circuit import Activity
+from ncp_control.names import check_name
+from ncp_control.policy import Policy
+
+Decision = Callable[[Tensor], Tensor]
+"""Observations (batch, …) to the number explained for each, shape (batch,)."""
+
+_CHUNK_FRAMES = 32
+_BLUR_SHARE = 0.1
+
+
+def saliency(
+    policy: Policy,
+    observations: np.ndarray | Tensor,
+    method: str = "visual_backprop",
+    *,
+    neuron: str | None = None,
+    action: int = 0,
+    state: Float[Tensor, "batch state"] | None = None,
+    dt_s: Float[Tensor, " batch"] | None = None,
+) -> Float[Tensor, "batch height width"]:
+    """Map where the policy looks; each map is scaled to a largest value of 1.
+
+    Args:
+        policy: The policy, in evaluation mode.
+        observations: Frames, shape (batch, height, width, channels).
+        method: A name in `METHODS`.
+        neuron: Explain the state of this neuron, e.g. "command_3", instead of the action.
+        action: Which entry of the action is explained.
+        state: State before each frame, see `previous_states`; the initial state if None.
+        dt_s: Time elapsed before each frame [s]; the circuit's frame interval if None.
+
+    Returns:
+        Maps in [0, 1]; all zero where nothing in a frame matters.
+
+    Raises:
+        ValueError: If the method or neuron is unknown, the observations are no frames, a method
+            that needs convolutions finds none, or the policy's numbers are not finite.
+    """
+    check_name("method", method, METHODS)
+    frames = torch.as_tensor(observations)
+    if frames.ndim != 4:
+        raise ValueError(
+            "`observations` must be frames of shape (batch, height, width, channels), got shape"
+            f" {tuple(frames.shape)}. A policy without a camera has no saliency map."
+        )
+    if method == "visual_backprop" and neuron is not None:
+        raise ValueError(
+            f"`neuron` must be None for 'visual_backprop', got {neuron!r}."
+            " Its map does not depend on the circuit; choose 'input_gradient'."
+        )
+    maps = []
+    for part in torch.arange(len(frames)).split(_CHUNK_FRAMES):
+        decide = decision(
+            policy,
+            neuron=neuron,
+            action=action,
+            state=None if state is None else state[part],
+            dt_s=None if dt_s is None else dt_s[part],
+        )
+        maps.append(_scale(METHODS[method](policy, frames[part], decide)))
+    return torch.cat(maps) if maps else frames.new_zeros(frames.shape[:3], dtype=torch.float32)
+
+
+def previous_states(activity: Activity) -> Float[Tensor, "time state"]:
+    """Return the state before each frame of the first recorded sequence, begun from zeros."""
+    states = activity.states[0]
+    return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
+
+
+def decision(
+    policy: Policy,
+    *,
+    neuron: str | None = None,
+    action: int = 0,
+    state: Tensor | None = None,
+    dt_s: Tensor | None = None,
+) -> Decision:
+    """Return the function that is explained: one frame and the held state to one number.
+
+    Arguments as `saliency`.
+
+    Raises:
+        ValueError: If the neuron is unknown or there is no such action.
+    """
+    cell = policy.circuit.cell
+    if neuron is not None:
+        check_name("neuron", neuron, cell.neuron_names)
+
+    def decide(observations: Tensor) -> Tensor:
+        actions, after = policy(observations[:, None], state, dt_s=dt_s)
+        if neuron is not None:
+            return after[:, cell.neuron_names.index(neuron)]
+        if not 0 <= action < actions.shape[2]:
+            raise ValueError(
+                f"`action` must be from 0 to {actions.shape[2] - 1}, got {action!r}."
+                " Choose an entry that the action has."
+            )
+        return actions[:, 0, action]
+
+    return decide
+
+
+def input_gradient(policy: Policy, observations: Tensor, decide: Decision) -> Tensor:
+    """Return ∂y/∂x for observations of any kind, in their shape, signs kept."""
+    with torch.enable_grad():
+        inputs = observations.to(next(policy.parameters()), copy=True).requires_grad_()
+        return torch.autograd.grad(decide(inputs).sum(), inputs)[0]
+
+
+def integrated_gradients(
+    policy: Policy,
+    observations: Tensor,
+    decide: Decision,
+    *,
+    baseline: Tensor | None = None,
+    steps: int = 24,
+) -> Tensor:
+    """Return (x − x') ∫₀¹ ∂y/∂x(x' + α (x − x')) dα, signs kept; it sums to y(x) − y(x').
+
+    Args:
+        policy: The policy.
+        observations: Observations of any kind.
+        decide: What is explained.
+        baseline: x', of the observations' shape; frames blurred beyond recognition if None. A
+            plain one, such as black, would do nothing: heads that standardise each image see the
+            same picture along the whole path.
+        steps: Points of the midpoint rule.
+    """
+    inputs = observations.to(next(policy.parameters()))
+    baseline = _blur(inputs) if baseline is None else baseline.to(inputs)
+    total = torch.zeros_like(inputs)
+    for k in range(steps):
+        share = (k + 0.5) / steps
+        total += input_gradient(policy, torch.lerp(baseline, inputs, share), decide)
+    return (inputs - baseline) * total / steps
+
+
+def _input_gradient_map(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
+    return input_gradient(policy, frames, decide).abs().sum(3)
+
+
+def _integrated_gradients_map(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
+    return integrated_gradients(policy, frames, decide).abs().sum(3)
+
+
+def visual_backprop(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
+    """Return the mean map of each layer, multiplied from the last layer down to the first.
+
+    A map is taken to the size of the layer below by a transposed convolution of ones with the
+    layer's own kernel, stride and padding.
+    """
+    with torch.no_grad(), _recorded_convolutions(policy) as layers:
+        policy.perceive(frames)
+    relevance = _check_layers(layers)[-1].maps.relu().mean(1, keepdim=True)
+    for k in range(len(layers) - 1, -1, -1):
+        relevance = layers[k].spread(relevance)
+        if k > 0:
+            relevance = relevance * layers[k - 1].maps.relu().mean(1, keepdim=True)
+    return relevance[:, 0]
+
+
+def grad_cam(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
+    """Return ReLU(Σ_k mean(∂|y|/∂A_k) A_k) of the last maps A, enlarged to the frame."""
+    with torch.enable_grad(), _recorded_convolutions(policy) as layers:
+        score = decide(frames).abs().sum()
+    maps = _check_layers(layers)[-1].maps
+    weights = torch.autograd.grad(score, maps)[0].mean((2, 3), keepdim=True)
+    coarse = (weights * maps).sum(1, keepdim=True).relu().detach()
+    return F.interpolate(coarse, frames.shape[1:3], mode="bilinear")[:, 0]
+
+
+METHODS: dict[str, Callable[[Policy, Tensor, Decision], Tensor]] = {
+    "visual_backprop": visual_backprop,
+    "input_gradient": _input_gradient_map,
+    "integrated_gradients": _integrated_gradients_map,
+    "grad_cam": grad_cam,
+}
+"""Saliency methods by name: policy, frames and decision to unscaled maps >= 0."""
+
+
+@dataclass
+class _Convolution:
+    """One convolution of a forward pass."""
+
+    layer: nn.Conv2d
+    input_shape: torch.Size
+    output: Tensor
+    maps: Tensor
+    """What follows sees: the output, or a ReLU of it."""
+
+    def spread(self, relevance: Float[Tensor, "batch 1 rows columns"]) -> Tensor:
+        """Take a map of the output's size to the input's, by the transpose of ones."""
+        layer = self.layer
+        # A convolution's gradient with respect to its input is the transposed convolution, and
+        # knows the size that it must have.
+        return torch.nn.grad.conv2d_input(
+            (self.input_shape[0], 1, *self.input_shape[2:]),
+            relevance.new_ones(1, 1, *layer.kernel_size),
+            relevance,
+            layer.stride,  # type: ignore[arg-type]
+            layer.padding,  # type: ignore[arg-type]
+            layer.dilation,  # type: ignore[arg-type]
+        )
+
+
+@contextmanager
+def _recorded_convolutions(policy: Policy) -> Iterator[list[_Convolution]]:
+    """Collect the convolutions of the forward passes inside the block, in order."""
+    layers: list[_Convolution] = []
+
+    def note_convolution(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        layers.append(_Convolution(layer, inputs[0].shape, output, output))
+
+    def note_relu(_: nn.Module, inputs: Any, output: Tensor) -> None:
+        if layers and inputs[0] is layers[-1].output:
+            layers[-1].maps = output
+
+    hooks = [
+        module.register_forward_hook(
+            note_convolution if isinstance(module, nn.Conv2d) else note_relu
+        )
+        for module in policy.modules()
+        if isinstance(module, nn.Conv2d | nn.ReLU)
+    ]
+    try:
+        yield layers
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_layers(layers: list[_Convolution]) -> list[_Convolution]:
+    if not layers:
+        raise ValueError(
+            "`policy` must have convolutions for this method, got one that perceives without any."
+            " Choose 'input_gradient' or 'integrated_gradients'."
+        )
+    return layers
+
+
+def _blur(frames: Tensor) -> Tensor:
+    """Blur frames by a Gaussian of a tenth of their height; other observations become zeros."""
+    if frames.ndim != 4:
+        return torch.zeros_like(frames)
+    maps = frames.permute(0, 3, 1, 2)
+    deviation = _BLUR_SHARE * frames.shape[1]
+    for axis in (2, 3):
+        radius = min(round(3.0 * deviation), maps.shape[axis] - 1)
+        window = gaussian_window(radius, deviation).to(maps)
+        kernel = window.reshape((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1))
+        padding = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+        flat = F.pad(maps.flatten(0, 1)[:, None], padding, mode="reflect")
+        maps = F.conv2d(flat, kernel)[:, 0].unflatten(0, maps.shape[:2])
+    return maps.permute(0, 2, 3, 1)
+
+
+def gaussian_window(radius: int, deviation: float) -> Float[Tensor, " taps"]:
+    """Return 2·radius + 1 samples of a Gaussian that sum to 1."""
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    window = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    return window / window.sum()
+
+
+def _scale(maps: Float[Tensor, "batch height width"]) -> Tensor:
+    """Divide each map by its largest value; a map of zeros stays."""
+    largest = maps.flatten(1).amax(1)
+    is_bad = ~torch.isfinite(largest)
+    if is_bad.any():
+        raise ValueError(
+            f"`policy` must give finite maps, got {largest[is_bad][0].item()} for frame"
+            f" {int(is_bad.nonzero()[0, 0])} of its chunk. Check its weights and the observations."
+        )
+    return maps / largest.clamp_min(torch.finfo(maps.dtype).tiny)[:, None, None]

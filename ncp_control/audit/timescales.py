@@ -1,0 +1,146 @@
+"""How fast each neuron thinks, and what makes it think faster.
+
+τ_i(t) = C_i / (g_i + Σ_j w_ij s(x_j)) [s] changes with what a liquid neuron sees. Correlations of
+such slow signals are easily overrated, so their intervals count effective samples only:
+
+    1/n_eff = 1/n + 2/n Σ_k (1 − k/n) ρ_x(k) ρ_y(k),      atanh(r) ± z / √(n_eff − 3)
+
+with the autocorrelations ρ summed up to where their product first turns negative.
+
+Sources: Lechner et al. 2020, equation 2; effective samples: Bartlett 1935, in the form of Pyper &
+Peterman 1998, Can. J. Fish. Aquat. Sci. 55:2127; interval: Fisher's z.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from ncp_control.audit.checks import check_finite
+from ncp_control.circuit import Activity
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """Pearson correlation of two signals in time."""
+
+    r: float
+    """The coefficient; NaN if a signal is constant."""
+    low: float
+    """Lower limit of its 95 % interval."""
+    high: float
+    """Upper limit."""
+    effective_samples: float
+    """Independent samples that the signals are worth."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0.0 or self.high < 0.0
+
+
+def correlate(x: np.ndarray, y: np.ndarray) -> Correlation:
+    """Correlate two signals sampled at the same times, shape (time,).
+
+    Raises:
+        ValueError: If the shapes differ, there are fewer than 4 samples, or a value is not finite.
+    """
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 4:
+        raise ValueError(
+            f"`x` and `y` must have one shape (time,) of at least 4 samples, got {x.shape} and"
+            f" {y.shape}. Record a longer episode."
+        )
+    x, y = (check_finite(name, signal) for name, signal in (("x", x), ("y", y)))
+    x, y = (_standardize(signal) for signal in (x, y))
+    if not (x.any() and y.any()):
+        return Correlation(r=math.nan, low=-1.0, high=1.0, effective_samples=math.nan)
+    n, r = len(x), float(np.clip(np.mean(x * y), -1.0, 1.0))
+    products = _autocorrelation(x) * _autocorrelation(y)
+    last = int(np.argmax(products < 0.0)) if (products < 0.0).any() else n
+    lags = np.arange(1, last)
+    n_eff = n / (1.0 + 2.0 * float(np.sum((1.0 - lags / n) * products[1:last])))
+    if n_eff <= 4.0 or abs(r) == 1.0:
+        low, high = (-1.0, 1.0) if abs(r) < 1.0 else (r, r)
+        return Correlation(r=r, low=low, high=high, effective_samples=n_eff)
+    halfwidth = NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2.0) / math.sqrt(n_eff - 3.0)
+    low, high = (math.tanh(math.atanh(r) + side * halfwidth) for side in (-1.0, 1.0))
+    return Correlation(r=r, low=low, high=high, effective_samples=n_eff)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronTimescale:
+    """The time constant of one neuron over an episode."""
+
+    neuron: str
+    """Its name."""
+    mean_s: float
+    """Mean τ [s]."""
+    low_s: float
+    """Smallest τ [s]."""
+    high_s: float
+    """Largest τ [s]."""
+    correlations: dict[str, Correlation]
+    """Of τ with each signal; negative where the neuron quickens as the signal grows."""
+
+
+def timescales_of(activity: Activity) -> np.ndarray:
+    """Return τ [s] of the first recorded sequence, shape (time, state).
+
+    Raises:
+        ValueError: If the cell has no time constants or one is not finite.
+    """
+    if activity.timescales_s is None:
+        raise ValueError(
+            f"`activity` must have time constants, got none for {activity.neuron_names[0]!r}."
+            " Record a cell that has them, e.g. LTC."
+        )
+    values = activity.timescales_s[0].cpu().double().numpy()
+    has_timescale = ~np.isnan(values).all(axis=0)  # a mixed memory's own entries have none
+    check_finite("activity.timescales_s", values[:, has_timescale])
+    return values
+
+
+def summarize_timescales(
+    activity: Activity, signals: Mapping[str, np.ndarray]
+) -> list[NeuronTimescale]:
+    """Summarize τ of every neuron that has one.
+
+    Args:
+        activity: What was recorded; its first sequence is used.
+        signals: Signals by name, e.g. the road's curvature, each of shape (time,).
+
+    Raises:
+        ValueError: If there are no time constants, or too few frames to correlate.
+    """
+    taus_s = timescales_of(activity)
+    return [
+        NeuronTimescale(
+            neuron=name,
+            mean_s=float(tau_s.mean()),
+            low_s=float(tau_s.min()),
+            high_s=float(tau_s.max()),
+            correlations={key: correlate(tau_s, signal) for key, signal in signals.items()},
+        )
+        for name, tau_s in zip(activity.neuron_names, taus_s.T, strict=True)
+        if not np.isnan(tau_s).any()
+    ]
+
+
+def _standardize(signal: np.ndarray) -> np.ndarray:
+    """Return a signal of mean 0 and deviation 1; zeros if it is constant to rounding."""
+    centred = signal - signal.mean()
+    deviation = float(centred.std())
+    if deviation <= 1e-6 * max(float(np.abs(signal).max()), 1e-12):
+        return np.zeros_like(centred)
+    return centred / deviation
+
+
+def _autocorrelation(x: np.ndarray) -> np.ndarray:
+    """Return the autocorrelation of a standardized signal at lags 0, 1, …, by a padded FFT."""
+    n = len(x)
+    spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2
+    return np.fft.irfft(spectrum)[:n] / n

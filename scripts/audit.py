@@ -1,0 +1,186 @@
+"""Look inside a saved policy.
+
+python scripts/audit.py policies/pretrained/drive-ncp              drives a held-out track
+python scripts/audit.py policies/pretrained/drive-ncp --log PATH   watches a recording
+python scripts/audit.py runs/<run>/policy --env HalfCheetah-v5     moves a robot
+
+report/
+    report.md        what was found, with every figure; a part that cannot be made says why
+    inspector.html   the episode as a page: saliency, wiring, traces, track; needs no server
+    *.png, *.svg     the figures      *.csv   the tables with all digits
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+import policies.driving  # noqa: F401 - makes its policies known to Policy.load
+from envs.driving.road import HELD_OUT_TRACKS
+from ncp_control import files
+from ncp_control.audit.bounds import Certificate, certify
+from ncp_control.learning.run import Run
+from ncp_control.policy import Policy
+from policies.locomotion import LocomotionPolicy
+from scripts import audit_models as models
+from scripts import audit_parts as parts
+from scripts.audit_episode import Audited, drive, replay, walk
+from scripts.audit_maps import Saliency, compute_saliency
+from scripts.audit_page import inspected, write_page
+from scripts.audit_report import AuditReport, csv_text
+from scripts.cli import run_job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Look inside a saved policy: saliency, time constants, activity, guarantees."""
+
+    policy: tyro.conf.Positional[Path]
+    """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
+    log: Path | None = None
+    """Recording to watch, instead of driving."""
+    env: str = "HalfCheetah-v5"
+    """World of a locomotion policy."""
+    seconds: float = 30.0
+    """Length of the episode [s]."""
+    track: int = HELD_OUT_TRACKS[0]
+    """Track to drive; 20000 and above are held out."""
+    compare: tuple[Path, ...] = ()
+    """Further policies for a table beside this one; the first also stands in the inspector."""
+    ablation_km: float = 0.0
+    """Distance driven with each neuron ablated [km]; 0 leaves this out, it takes minutes."""
+    results: Path | None = None
+    """CSV file that also receives the comparison, e.g. results/audit.csv."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of appearances, noise and worlds."""
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise ValueError(f"`seconds` must be positive, got {self.seconds!r}. Take some time.")
+        if self.ablation_km < 0:
+            raise ValueError(
+                f"`ablation_km` must be >= 0, got {self.ablation_km!r}. Use 0 for none."
+            )
+
+
+@dataclass
+class Subject:
+    """A policy under audit and what all parts share."""
+
+    policy: Policy
+    audited: Audited
+    certificate: Certificate | None = None
+    maps: Saliency | None = None
+
+
+def audit(settings: Audit) -> None:
+    """Record an episode of each policy, make every part that applies, write the report."""
+    loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
+    run = Run.create("audit", settings.policy.resolve().name, settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    subjects = [Subject(policy, _record(policy, path, settings, run))
+                for path, policy in loaded.items()]  # fmt: skip
+    with files.new_folder(run.report) as folder:
+        report = AuditReport(folder, run, subjects[0].audited)
+        _look_inside(report, subjects[0], settings)
+        if settings.compare:
+            _compare(report, subjects, settings)
+        report.attempt("The inspector", lambda: _write_page(folder, report, subjects))
+        report.write()
+    run.close()
+    print(f"report: {run.report / 'report.md'}")
+
+
+def _record(policy: Policy, path: Path, settings: Audit, run: Run) -> Audited:
+    """Let a policy drive, watch or walk."""
+    name, seconds = path.resolve().name, settings.seconds
+    if isinstance(policy, LocomotionPolicy):
+        if settings.log is not None:
+            raise ValueError(
+                f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
+                " Recordings are of driving."
+            )
+        return walk(policy, name, settings.env, seconds=seconds, seed=settings.seed)
+    if settings.log is not None:
+        return replay(policy, name, settings.log, run.folder / f"frames-{name}", seconds=seconds)
+    return drive(policy, name, track=settings.track, seconds=seconds, seed=settings.seed)
+
+
+def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None:
+    """Make every part of one policy's audit."""
+    policy, audited = subject.policy, subject.audited
+    _prepare(report, subject)
+    certificate, maps = subject.certificate, subject.maps
+    if maps is not None:
+        report.part("Where it looks", lambda: parts.saliency_part(audited, maps))
+        report.part(
+            "How steady the maps are",
+            lambda: parts.stability_part(policy, audited, settings.seed),
+        )
+    report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
+    report.part("What the neurons do", lambda: parts.activity_part(policy, audited))
+    report.part("What moves the motor neurons", lambda: parts.synapses_part(policy, audited))
+    report.part("What each neuron is good for", lambda: parts.ablation_part(policy, audited))
+    if certificate is not None:
+        report.part("What it can never do", lambda: parts.bounds_part(policy, audited, certificate))
+    report.part(
+        "What faults do to it", lambda: parts.robustness_part(policy, audited, settings.seed)
+    )
+    report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
+    if settings.ablation_km and not settings.compare:
+        report.part("Ablation in closed loop", lambda: _table([subject], settings, whole=False))
+
+
+def _prepare(report: AuditReport, subject: Subject) -> None:
+    """Certify the circuit and compute the maps, as far as either applies."""
+    policy, audited = subject.policy, subject.audited
+    if subject.certificate is None:
+        subject.certificate = report.attempt(
+            f"Certified bounds of {audited.name}", lambda: certify(policy.circuit.cell)
+        )
+    if subject.maps is None:
+        followed = parts.followed_neurons(audited)
+        subject.maps = report.attempt(
+            f"Saliency of {audited.name}", lambda: compute_saliency(policy, audited, followed)
+        )
+
+
+def _compare(report: AuditReport, subjects: list[Subject], settings: Audit) -> None:
+    """Put all policies beside each other."""
+    report.part("Policies beside each other", lambda: _table(subjects, settings, whole=True))
+    pairs = [(subject.policy, subject.audited) for subject in subjects]
+    report.part("Their largest steps", lambda: parts.steps_part(pairs), prefix="all_")
+
+
+def _table(subjects: list[Subject], settings: Audit, *, whole: bool) -> parts.Part:
+    """Return the rows of several policies, of all quantities or of the ablation alone."""
+    rows: list[models.Row] = []
+    for subject in subjects:
+        policy, audited = subject.policy, subject.audited
+        if whole:
+            rows += models.activity_rows(policy, audited)
+            if audited.has_frames:
+                rows += models.stability_rows(policy, audited, settings.seed)
+        if settings.ablation_km and audited.trace is not None:
+            rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
+    table = models.HEADER, [row.cells() for row in rows]
+    if settings.results is not None:
+        files.write_file(settings.results, csv_text(*table))
+    return parts.Part(text=models.describe(rows), tables={"comparison": table})
+
+
+def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> bool:
+    """Write the inspector of the first policy, beside the second where there is one."""
+    shown = subjects[:2]
+    for subject in shown:
+        _prepare(report, subject)
+    episodes = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
+    write_page(folder / "inspector.html", episodes)
+    report.say("[The episode as a page](inspector.html): open it in a browser.")
+    return True
+
+
+if __name__ == "__main__":
+    run_job(audit, Audit, __doc__)

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from ncp_control import LSTM, NCP19, Circuit, WiredCfC
+from ncp_control.audit.ablation import ablate, ablation_effects
+from ncp_control.audit.activity import (
+    motor_contributions,
+    principal_components,
+    synapse_names,
+    unit_activity,
+)
+from ncp_control.audit.robustness import fault_responses, largest_steps
+from ncp_control.cells import Feedforward
+from policies.driving import make_driving_policy
+
+
+def test_principal_components_are_those_of_scikit_learn(recorded):
+    _, _, activity = recorded
+    states = activity.states[0].double().numpy()
+    ours, theirs = principal_components(states), PCA().fit(states)
+    np.testing.assert_allclose(ours.explained, theirs.explained_variance_ratio_, atol=1e-12)
+    np.testing.assert_allclose(
+        np.abs(ours.scores[:, :5]), np.abs(theirs.transform(states)[:, :5]), atol=1e-9
+    )
+    assert ours.count_for(0.9) == PCA(n_components=0.9).fit(states).n_components_
+    assert ours.count_for(1.0) <= 19
+
+
+def test_components_refuse_what_they_cannot_analyse():
+    with pytest.raises(ValueError, match="`states` must have at least 2 frames, got 1"):
+        principal_components(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="must be finite, got nan in frame 1"):
+        principal_components(np.array([[0.0], [np.nan]]))
+    with pytest.raises(ValueError, match="must vary, got a constant activity"):
+        principal_components(np.ones((5, 3)))
+
+
+def test_motor_contributions_sum_to_where_the_motor_neuron_heads(recorded):
+    """With the potential held at their sum the neuron's current is zero."""
+    circuit, inputs, activity = recorded
+    cell, states = circuit.cell, activity.states[0]
+    with torch.no_grad():
+        cell.output_scale.fill_(1.7)
+        cell.output_offset.fill_(0.2)
+    names, terms = motor_contributions(cell, inputs[0], states)
+    assert {"leak → motor_0", "offset → motor_0"} < set(names)
+    assert len(names) == (NCP19.targets == 50).sum() + 2
+    heading = (terms.sum(axis=1) - 0.2) / 1.7
+    held = states.clone()
+    held[:, -1] = torch.from_numpy(heading)
+    currents = cell.synaptic_currents(inputs[0], held)[:, cell.target == 18].sum(1)
+    p = cell.effective_parameters()
+    leak = p.leak_conductance[18] * (p.leak_potential[18] - held[:, 18])
+    np.testing.assert_allclose((currents + leak).detach(), 0.0, atol=1e-5)
+    with pytest.raises(ValueError, match="`cell` must be an LTC, got 'LSTM'"):
+        motor_contributions(LSTM(32, 4, 1), inputs[0], states)
+
+
+def test_an_lstm_shows_its_hidden_units_only():
+    circuit = Circuit(LSTM(3, 5, 1))
+    names, states = unit_activity(circuit.cell, circuit.record(torch.randn(1, 7, 3)))
+    assert names == [f"hidden_{i}" for i in range(5)]
+    assert states.shape == (7, 5)
+
+
+def test_a_held_neuron_stays_and_the_rest_obeys_the_equation(recorded, flat_policy):
+    """Against the reference integrator with the neuron overwritten in every sub-step."""
+    circuit, inputs, _ = recorded
+    policy = flat_policy(circuit)
+    held = ablate(policy, neurons={"command_1": 0.25})
+    states = held.circuit.record(inputs).states[0]
+    torch.testing.assert_close(states[:, 13], torch.full((120,), 0.25), rtol=0, atol=1e-5)
+    cell, state = circuit.cell, torch.zeros(1, 19)
+    capacitance = cell.effective_parameters().capacitance_s
+    state[:, 13] = 0.25
+    h = 1 / 30 / 6
+    with torch.no_grad():
+        for t in range(120):
+            membrane = cell.membrane(inputs[:, t])
+            for _ in range(6):
+                conductance, drive = membrane.conductance_and_drive(state)
+                state = (capacitance * state + h * drive) / (capacitance + h * conductance)
+                state[:, 13] = 0.25
+            if t > 2:  # the copy begins from zero and needs its first sub-step
+                torch.testing.assert_close(states[t], state[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_cut_synapse_carries_no_current_and_the_policy_is_unchanged(recorded, flat_policy):
+    circuit, inputs, activity = recorded
+    policy = flat_policy(circuit)
+    name = synapse_names(circuit.cell)[200]
+    cut = ablate(policy, synapses=[name]).circuit.record(inputs)
+    assert cut.synaptic_currents[0, :, 200].abs().max() < 1e-12
+    assert activity.synaptic_currents[0, :, 200].abs().max() > 1e-3
+    torch.testing.assert_close(policy.circuit.record(inputs).states, activity.states)
+
+
+@pytest.mark.parametrize("cell", [LSTM(6, 4, 2), Feedforward(6, 4, 2)])
+def test_units_of_a_dense_cell_are_held(cell, flat_policy):
+    policy, inputs = flat_policy(Circuit(cell)), torch.randn(2, 9, 6)
+    name = cell.neuron_names[2]
+    held = ablate(policy, neurons={name: 0.5})
+    actions, state = held(inputs)
+    assert (state[:, 2] == 0.5).all()
+    shown = held.circuit.record(inputs).states[..., :4]
+    torch.testing.assert_close(actions, cell.output(shown))
+    assert (actions - policy(inputs)[0]).abs().max() > 1e-3
+
+
+def test_effects_are_the_change_of_the_action(recorded, flat_policy):
+    circuit, inputs, activity = recorded
+    policy, dt_s = flat_policy(circuit), activity.dt_s[0]
+    synapses = synapse_names(circuit.cell)[-1:]
+    effects = ablation_effects(policy, inputs[0], dt_s, neurons={"inter_3": 0.1}, synapses=synapses)
+    assert effects[0].name == "inter_3" and len(effects) == 2
+    change = (
+        ablate(policy, neurons={"inter_3": 0.1}).circuit.record(inputs).outputs - activity.outputs
+    )
+    assert effects[0].rms == pytest.approx(float(change.pow(2).mean().sqrt()), rel=1e-3)
+    assert effects[0].largest == pytest.approx(float(change.abs().max()), rel=1e-3)
+
+
+def test_what_cannot_be_ablated_is_named(recorded, flat_policy):
+    policy = flat_policy(recorded[0])
+    with pytest.raises(ValueError, match=r"`neurons` must be one of .*'motor_0'"):
+        ablate(policy, neurons={"motor0": 0.0})
+    with pytest.raises(ValueError, match=r"`policy` must have an LTC .*got 'WiredCfC'"):
+        ablate(flat_policy(Circuit(WiredCfC(NCP19))), neurons={"motor_0": 0.0})
+    with pytest.raises(ValueError, match="`synapses` must be one of"):
+        ablate(flat_policy(Circuit(LSTM(3, 2, 1))), synapses=["a → b"])
+
+
+def test_largest_steps_are_found():
+    states = np.array([[0.0, 1.0], [0.5, 1.1], [-0.5, 1.0]])
+    np.testing.assert_allclose(largest_steps(states), [1.0, 0.1])
+    with pytest.raises(ValueError, match="`states` must have at least 2 frames, got 1"):
+        largest_steps(states[:1])
+
+
+def test_faults_change_the_action_as_far_as_the_policy_sees_them():
+    policy = make_driving_policy("ncp", head="light")
+    frames = np.random.default_rng(0).integers(0, 255, (6, 78, 200, 3), dtype=np.uint8)
+    dt_s = np.full(6, 1 / 30)
+    which = {
+        "none": lambda frames, rng: frames,
+        "darker": lambda frames, rng: frames // 2 * 2,
+        "hidden": lambda frames, rng: np.zeros_like(frames),
+    }
+    none, darker, hidden = fault_responses(policy, frames, dt_s, which=which)
+    assert none.action_rms == none.state_rms == 0.0
+    assert 0.0 < darker.state_rms < hidden.state_rms
+    assert hidden.action_largest >= hidden.action_rms > 0.0
+    with pytest.raises(ValueError, match=r"`frames` must be uint8 images .* \(6, 17\)"):
+        fault_responses(policy, np.zeros((6, 17)), dt_s)
+    with pytest.raises(ValueError, match="`frames` must have at least 2 frames, got 1"):
+        fault_responses(policy, frames[:1], dt_s[:1])

@@ -1,0 +1,157 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ncp_control import LSTM, LTC, NCP19, Circuit, fully_connected
+from ncp_control.audit.bounds import certify, describe_violations, find_violations
+
+
+def stiff(cell, seed, scale=2.0):
+    """Random weights far from the initial ones, reversal potentials included."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return cell
+
+
+@pytest.mark.parametrize(
+    "integrator", ["semi_implicit_euler", "exponential_euler", "layered_midpoint"]
+)
+def test_10000_random_episodes_respect_the_bounds(integrator):
+    cell = stiff(LTC(NCP19, integrator=integrator), seed=1, scale=0.7)
+    batch = 10_000 if integrator == "semi_implicit_euler" else 500
+    inputs = 3.0 * torch.randn(batch, 5, 32)
+    dt_s = 0.1 * torch.rand(batch, 5)
+    activity = Circuit(cell).record(inputs, dt_s=dt_s)
+    certificate = certify(cell)
+    assert describe_violations(find_violations(certificate, activity)) == "never violated"
+    known = certify(cell, -1.0, 1.0)
+    inside = Circuit(cell).record(inputs[:500].clamp(-1.0, 1.0), dt_s=dt_s[:500])
+    assert find_violations(known, inside) == []
+    assert (known.state.size <= certificate.state.size + 1e-12).all()
+    assert (known.tau_s.size < certificate.tau_s.size).all()
+    assert (known.speed < certificate.speed).all()
+    low, high = certificate.output
+    assert (activity.outputs >= torch.tensor(low) - 1e-4).all()
+    assert (activity.outputs <= torch.tensor(high) + 1e-4).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_bounds_hold_for_any_weights_and_wiring(seed):
+    cell = stiff(LTC(fully_connected(3, 4, 2, seed=seed)), seed)
+    inputs = 5.0 * torch.randn(64, 20, 3, generator=torch.Generator().manual_seed(seed))
+    activity = Circuit(cell).record(inputs)
+    assert find_violations(certify(cell), activity) == []
+
+
+def test_bounds_of_one_neuron_are_those_of_the_formula():
+    """One input, one motor neuron: every interval by hand."""
+    cell = LTC(fully_connected(1, 1, 1))
+    p = {name: x.detach().double().numpy() for name, x in
+         cell.effective_parameters()._asdict().items()}  # fmt: skip
+    certificate = certify(cell)
+    c, g, v = (p[name] for name in ("capacitance_s", "leak_conductance", "leak_potential"))
+    w, e = p["weight"], p["reversal_potential"]
+    ends = [(g * v + sum(w[list(s)] * e[list(s)])) / (g + sum(w[list(s)]))
+            for s in ([], [0], [1], [0, 1])]  # fmt: skip
+    low, high = certificate.state
+    assert min(*ends, 0.0) - 1e-9 <= low and high <= max(*ends, 0.0) + 1e-9
+    # The input's synapse may close or open fully, the recurrent one only as far as v goes.
+    opening = [1 / (1 + np.exp(-p["slope"][1] * (x - p["threshold"][1]))) for x in (low, high)]
+    np.testing.assert_allclose(certificate.tau_s.high, c / (g + w[1] * min(opening)))
+    np.testing.assert_allclose(certificate.tau_s.low, c / (g + w[0] + w[1] * max(opening)))
+
+
+def test_tightest_interval_is_reached():
+    """Held at an extreme input for long, a neuron without inner synapses gets to its end."""
+    cell = LTC(NCP19)
+    certificate = certify(cell, 0.5, 0.5)
+    activity = Circuit(cell).record(torch.full((1, 400, 32), 0.5))
+    resting = activity.states[0, -1, :12].numpy()
+    ends = np.stack([certificate.state.low[:12], certificate.state.high[:12]])
+    np.testing.assert_allclose(np.abs(ends - resting).min(axis=0), 0.0, atol=1e-5)
+
+
+def test_gain_bounds_every_gradient():
+    cell = LTC(NCP19)
+    features = torch.rand(64, 1, 32, requires_grad=True)
+    state = Circuit(cell).record(torch.randn(64, 5, 32)).states[:, -1]
+    outputs, _ = Circuit(cell)(features, state)
+    (gradient,) = torch.autograd.grad(outputs.sum(), features)
+    certificate = certify(cell)
+    assert (gradient[:, 0].abs().amax(0).numpy() <= certificate.frame_gain[0] + 1e-7).all()
+    assert (
+        np.isinf(certificate.lasting_gain).all()
+        or (certificate.lasting_gain >= certificate.frame_gain - 1e-9).all()
+    )
+
+
+def test_lasting_gain_of_weak_synapses_bounds_two_runs():
+    cell = LTC(NCP19)
+    with torch.no_grad():
+        cell.raw_weight.fill_(-4.0)
+        cell.raw_leak_conductance.fill_(0.5)
+    gain = certify(cell).lasting_gain
+    assert np.isfinite(gain).all()
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(32, 60, 32, generator=generator)
+    other = one + 0.1 * torch.rand(32, 60, 32, generator=generator)
+    difference = (Circuit(cell)(one)[0] - Circuit(cell)(other)[0]).detach().abs().max()
+    assert 0.0 < float(difference) <= 0.1 * gain.sum()
+
+
+class Broken(LTC):
+    """A circuit one of whose synapses has a negative conductance."""
+
+    def effective_parameters(self):
+        p = super().effective_parameters()
+        weight = p.weight.clone()
+        weight[self.target == 14] *= -0.3
+        return p._replace(weight=weight)
+
+
+def test_a_broken_circuit_is_caught():
+    torch.manual_seed(3)
+    healthy = LTC(NCP19)
+    broken = Broken(NCP19)
+    broken.load_state_dict(healthy.state_dict())
+    activity = Circuit(broken).record(torch.randn(4, 60, 32))
+    found = find_violations(certify(healthy), activity)
+    assert "tau" in {v.quantity for v in found if v.neuron == "command_2"}
+    assert describe_violations(found).startswith("violated: ")
+    with pytest.raises(ValueError, match=r"`weight` must be finite and >= 0, got -"):
+        certify(broken)
+
+
+def test_an_overshooting_integrator_is_caught_where_it_overshoots():
+    """One explicit Runge-Kutta step of a frame leaves the reversal potentials at once."""
+    torch.manual_seed(0)
+    cell = LTC(NCP19, integrator="rk4", unfolds=1)
+    activity = Circuit(cell).record(torch.rand(3, 2, 32))
+    worst = find_violations(certify(cell), activity)[0]
+    neuron = activity.neuron_names.index(worst.neuron)
+    recorded = float(activity.states[worst.sequence, worst.frame, neuron])
+    assert worst.quantity == "state" and worst.value == pytest.approx(recorded)
+    assert f"at frame {worst.frame} of sequence {worst.sequence}" in str(worst)
+
+
+def test_what_cannot_be_certified_is_named():
+    circuit = Circuit(LTC(NCP19))
+    activity = circuit.record(torch.randn(1, 5, 32))
+    with pytest.raises(ValueError, match="`cell` must be an LTC to be certified, got 'LSTM'"):
+        certify(LSTM(32, 4, 1))
+    with pytest.raises(ValueError, match=r"`input_low` must be at most `input_high`, got 1.0 and"):
+        certify(circuit.cell, 1.0, 0.0)
+    lstm = Circuit(LSTM(32, 4, 1)).record(torch.randn(1, 5, 32))
+    with pytest.raises(ValueError, match="`activity` must be of the certified circuit"):
+        find_violations(certify(circuit.cell), lstm)
+    states = activity.states.clone()
+    states[0, 3, 4] = torch.nan
+    with pytest.raises(ValueError, match="must be finite, got nan"):
+        find_violations(certify(circuit.cell), dataclasses.replace(activity, states=states))

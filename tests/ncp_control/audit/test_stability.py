@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from ncp_control.audit.faults import add_pixel_noise, change_brightness, occlude
+from ncp_control.audit.stability import saliency_stability, ssim
+from policies.driving import make_driving_policy
+
+
+def ssim_by_scipy(a, b):
+    """Wang et al. 2004 with SciPy's Gaussian filter, cut at 5 pixels."""
+
+    def smooth(x):
+        return ndimage.gaussian_filter(x, 1.5, truncate=5 / 1.5)[5:-5, 5:-5]
+
+    ma, mb = smooth(a), smooth(b)
+    va, vb, cov = smooth(a * a) - ma**2, smooth(b * b) - mb**2, smooth(a * b) - ma * mb
+    numerator = (2 * ma * mb + 1e-4) * (2 * cov + 9e-4)
+    return np.mean(numerator / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
+
+
+def test_ssim_is_that_of_the_formula():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 30, 40)), rng.random((2, 30, 40))
+    b[1] = 0.8 * a[1] + 0.2 * b[1]
+    ours = ssim(torch.from_numpy(a), torch.from_numpy(b))
+    np.testing.assert_allclose(ours, [ssim_by_scipy(*pair) for pair in zip(a, b, strict=True)])
+    np.testing.assert_allclose(ssim(torch.from_numpy(a), torch.from_numpy(a)), 1.0)
+
+
+def test_ssim_refuses_maps_that_do_not_match():
+    with pytest.raises(ValueError, match=r"one shape .* at least 11 × 11 pixels"):
+        ssim(torch.zeros(1, 10, 40), torch.zeros(1, 10, 40))
+    with pytest.raises(ValueError, match=r"got \(1, 20, 20\) and \(2, 20, 20\)"):
+        ssim(torch.zeros(1, 20, 20), torch.zeros(2, 20, 20))
+
+
+def test_maps_differ_more_the_more_noise_there_is():
+    policy = make_driving_policy("ncp", head="light")
+    rows = np.linspace(0, 255, 78)[:, None] * np.ones(200)
+    frames = np.repeat(rows[None, :, :, None], 3, axis=3).astype(np.uint8)
+    means = saliency_stability(policy, frames, (0.0, 0.02, 0.3)).mean(1).tolist()
+    assert means[0] == pytest.approx(1.0)
+    assert means[0] > means[1] > means[2]
+
+
+def test_faults_do_what_they_say():
+    rng, frames = np.random.default_rng(0), np.full((2, 60, 80, 3), 128, np.uint8)
+    noise = add_pixel_noise(frames, 0.01, rng) / 255.0 - 128 / 255.0
+    assert noise.std() == pytest.approx(0.1, rel=0.02)
+    assert (change_brightness(frames, 0.5) == 64).all()
+    assert (change_brightness(frames, 3.0) == 255).all()
+    hidden = occlude(np.zeros_like(frames), 0.25, rng)
+    assert (hidden > 0).mean() == pytest.approx(0.25)
+    np.testing.assert_array_equal(hidden[0], hidden[1])
+    for spoil, value in ((add_pixel_noise, -1.0), (occlude, 1.5)):
+        with pytest.raises(ValueError, match=f"got {value}"):
+            spoil(frames, value, rng)
+    with pytest.raises(ValueError, match=r"`factor` must be finite and >= 0, got nan"):
+        change_brightness(frames, float("nan"))
