@@ -5,6 +5,7 @@
 
 import ctypes
 import functools
+import importlib.util
 import warnings
 
 import torch
@@ -67,10 +68,11 @@ _ARRAYS = (
     "dt_s_bar",
     *(f"{name}_bar" for name in PARAMETER_NAMES),
 )
+OUT_OF_MEMORY, BAD_WIRING = 1, 2
 _ERRORS = {
-    1: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
-    2: "`source` and `target` must list synapses by target, sensory ones first, between the nodes"
-    " of the wiring, got others. Rebuild the cell from its wiring.",
+    OUT_OF_MEMORY: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
+    BAD_WIRING: "`source` and `target` must list synapses by target, sensory ones first, between"
+    " the nodes of the wiring, got others. Rebuild the cell from its wiring.",
 }
 
 
@@ -119,6 +121,18 @@ def get_library(dtype: torch.dtype) -> Library | None:
         return None
 
 
+@functools.cache
+def has_triton() -> bool:
+    """Tell, with one warning if not, whether the kernels for GPUs can be had."""
+    is_there = importlib.util.find_spec("triton") is not None
+    if not is_there:
+        _warn_once(
+            "circuits on the GPU run on plain torch, slower than they could: Triton is missing."
+            " Run `pip install ncp-control[cuda]`."
+        )
+    return is_there
+
+
 def require_library(dtype: torch.dtype) -> Library:
     """Return the kernels for a type.
 
@@ -143,4 +157,4 @@ def check_status(status: int) -> None:
     """Raise what a function of the kernel reported."""
     if status == 0:
         return
-    raise (MemoryError if status == 1 else ValueError)(_ERRORS[status])
+    raise (MemoryError if status == OUT_OF_MEMORY else ValueError)(_ERRORS[status])
