@@ -146,7 +146,9 @@ def adjoint(
         batch * steps, inputs, neurons, part.count, table.shape[1],
         FRAMES=FRAMES,
     )  # fmt: skip
-    gradients["input_scale"], gradients["input_offset"] = input_sums.sum(0).unbind(0)
+    # Each a tensor of its own: results of an operator must not share memory.
+    gradients["input_scale"] = input_sums[:, 0].sum(0)
+    gradients["input_offset"] = input_sums[:, 1].sum(0)
     held_bar = held_bar.sum((0, 1))
     synapse_sums = torch.cat([sensory_sums.sum(0), inner_sums.sum(0)], dim=1)
     gradients |= _through_maps(q, table, leak, capacitance_bar.sum(0), held_bar, synapse_sums)
@@ -182,7 +184,7 @@ def _through_maps(
         "leak_potential": b_bar * leak,
         "raw_weight": _softplus_adjoint(weight_bar, q.raw_weight),
         "threshold": -slope * threshold_sum,
-        "slope": slope_bar,
+        "slope": slope_bar.clone(),
         "raw_reversal": _softplus_adjoint(q.sign * weight * reversal_sum, q.raw_reversal),
     }
 
