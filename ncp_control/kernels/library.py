@@ -33,6 +33,9 @@ INTEGRATORS = ("semi_implicit_euler", "layered_midpoint")
 REAL_BITS = {torch.float32: 32, torch.float64: 64}
 """Types that the kernel computes in."""
 
+OLDEST_GPU = 7, 5
+"""Least compute capability that the kernels compile for."""
+
 BLOCK_SAMPLES = 16
 """The tape is as long as for a batch of whole blocks; the widest vector holds so many samples."""
 
@@ -124,13 +127,14 @@ def get_library(dtype: torch.dtype) -> Library | None:
 @functools.cache
 def has_triton() -> bool:
     """Tell, with one warning if not, whether the kernels for GPUs can be had."""
-    is_there = importlib.util.find_spec("triton") is not None
-    if not is_there:
-        _warn_once(
-            "circuits on the GPU run on plain torch, slower than they could: Triton is missing."
-            " Run `pip install ncp-control[cuda]`."
-        )
-    return is_there
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < OLDEST_GPU:
+        fault = "the GPU is older than Triton knows. Set NCP_CONTROL_KERNELS=reference"
+    elif importlib.util.find_spec("triton") is None:
+        fault = "Triton is missing. Run `pip install ncp-control[cuda]`"
+    else:
+        return True
+    _warn_once(f"circuits on the GPU run on plain torch, slower than they could: {fault}.")
+    return False
 
 
 def require_library(dtype: torch.dtype) -> Library:

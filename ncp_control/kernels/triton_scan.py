@@ -1,10 +1,12 @@
 """The LTC circuit in Triton: the recursion.
 
-One program walks one sample through time, with the whole circuit in its registers. Symbols
-as in `triton_synapses.py`, and h sub-step [s], C capacitance [s]; the equations are those of
+One program walks one sample through time, with the whole circuit in its registers. Symbols as in
+`triton_synapses.py`, and h sub-step [s], C capacitance [s]; the equations are those of
 `ncp_control.integrators`. LAYERS lists first neuron, end, is recurrent, is driven by neurons of
 every layer, for layered midpoint; without layers the integrator is semi-implicit Euler.
 """
+# Kernels are Triton, not Python; and Triton is optional.
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
 
 import triton
 import triton.language as tl

@@ -15,6 +15,7 @@ slot table lists their positions, −1 where there is none, and `rows` names the
 
 Sizes in capitals are powers of two.
 """
+# pyright: reportMissingImports=false
 
 import triton
 import triton.language as tl

@@ -92,6 +92,7 @@ def launches(monkeypatch) -> list[tuple]:
     ("options", "dtype", "capability"),
     [
         ({}, torch.float32, 80),
+        pytest.param({}, torch.float32, 75, marks=pytest.mark.slow),
         pytest.param({}, torch.float32, 90, marks=pytest.mark.slow),
         pytest.param({}, torch.float64, 80, marks=pytest.mark.slow),
         pytest.param({"integrator": "layered_midpoint"}, torch.float32, 80, marks=pytest.mark.slow),
@@ -136,15 +137,28 @@ def compile_ahead(kernel, values, constants, capability):
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
-def test_without_triton_one_warning_and_the_reference(tools, monkeypatch):
-    monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
-    monkeypatch.setattr(library.importlib.util, "find_spec", lambda _: None)
+@pytest.fixture
+def asked_anew():
     library.has_triton.cache_clear()
+    yield
+    library.has_triton.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [("no Triton", r"pip install ncp-control\[cuda\]"), ("old GPU", "older than Triton knows")],
+)
+def test_without_triton_one_warning_and_the_reference(
+    fault, advice, tools, monkeypatch, asked_anew
+):
+    monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
+    if fault == "no Triton":
+        monkeypatch.setattr(library.importlib.util, "find_spec", lambda _: None)
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
     cell = LTC(NCP19)
     sequence = tools.random_sequence(cell, 1, 1, torch.float32)
-    try:
-        with pytest.warns(RuntimeWarning, match=r"pip install ncp-control\[cuda\]"):
-            assert run_ltc(cell, **sequence) is None
-        assert run_ltc(cell, **sequence) is None  # and no second warning, which would be an error
-    finally:
-        library.has_triton.cache_clear()
+    with pytest.warns(RuntimeWarning, match=advice):
+        assert run_ltc(cell, **sequence) is None
+    assert run_ltc(cell, **sequence) is None  # and no second warning, which would be an error
