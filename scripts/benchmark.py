@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ncp_control import LTC, NCP19, Circuit, Wiring, files, random_wiring
+from ncp_control.devices import find_device
 from ncp_control.kernels.step import FusedStep
 from ncp_control.learning.run import describe_environment
 from policies.driving import make_driving_policy
@@ -41,8 +42,8 @@ class Benchmark:
     """Torch threads to measure with."""
     shapes: tuple[tuple[int, int], ...] = ((64, 32), (32, 256))
     """Batch and sequence length of the training steps."""
-    device: str = "cpu"
-    """cpu or cuda. On cuda the peers run there too; kernels without a CUDA form fall back."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one. All training steps run there."""
     output: Path = Path("results/benchmark")
     """Folder of benchmark.json, benchmark.md and scaling.png."""
 
@@ -50,11 +51,12 @@ class Benchmark:
 def benchmark(settings: Benchmark) -> None:
     """Measure everything, print the tables, write them."""
     rows: list[Row] = []
+    device = find_device(settings.device).type
     for threads in settings.threads:
         with torch_threads(threads):
             for batch, length in settings.shapes:
-                table = f"training step, batch {batch} x {length} frames"
-                actions = training_steps(batch, length, settings.device)
+                table = f"training step on {device}, batch {batch} x {length} frames"
+                actions = training_steps(batch, length, device)
                 rows += measure(table, actions, settings.rounds, threads)
     with torch_threads(1):
         rows += measure("control step, circuit", control_steps(), settings.rounds, 1)
@@ -84,14 +86,15 @@ def training_steps(batch: int, length: int, device: str) -> dict[str, Action]:
     }.items():
         actions[name] = _training(module.to(device), lambda out: out[0], inputs)
     with _reference_kernels():
-        reference = _training(our_circuits()["ours, semi-implicit 6"], lambda out: out[0], inputs)
+        circuit = our_circuits()["ours, semi-implicit 6"].to(device)
+        reference = _training(circuit, lambda out: out[0], inputs)
 
     def plain_torch() -> None:
         with _reference_kernels():
             reference()
 
+    actions["ours, plain torch"] = plain_torch
     if device == "cpu":
-        actions["ours, plain torch"] = plain_torch
         actions["floor: the sigmoids, twice"] = _sigmoids(batch * length, NCP19, unfolds=6)
     return actions
 
@@ -208,8 +211,6 @@ def _training(module: nn.Module, pick: Callable[[Any], Tensor], inputs: Tensor) 
         module.zero_grad(set_to_none=True)
         inputs.grad = None
         pick(module(inputs)).backward(weight)
-        if inputs.is_cuda:
-            torch.cuda.synchronize()
 
     return step
 

@@ -97,7 +97,7 @@ def reproduce_halfcheetah(settings: Reproduce) -> None:
         for model in models
         for seed in range(settings.seeds)
     ]
-    complete(results, jobs, partial(train_model, settings.data, epochs), settings)
+    complete(results, jobs, partial(train_model, settings.data, epochs, settings.device), settings)
     wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
     print_results([row for row in results.rows() if (row["model"], row["settings"]) in wanted])
 
@@ -128,13 +128,14 @@ def training_settings(model: str, epochs: int) -> str:
     return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g} epochs={epochs}"
 
 
-def train_model(folder: Path, epochs: int, job: Job, is_silent: bool) -> Measured:
+def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test windows."""
     data = load(folder)
     torch.manual_seed(job.seed)
     sizes = Sizes(num_inputs=17, num_units=UNITS, num_outputs=17, frame_s=FRAME_S, seed=job.seed)
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
+        device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=learning_rate(job.model),

@@ -60,7 +60,7 @@ def reproduce_xor(settings: Reproduce) -> None:
         for model in models
         for seed in range(settings.seeds)
     ]
-    complete(results, jobs, partial(train_model, epochs), settings)
+    complete(results, jobs, partial(train_model, epochs, settings.device), settings)
     lines = []
     for encoding in ENCODINGS:
         for model in models:
@@ -87,7 +87,7 @@ def training_settings(encoding: str, model: str, epochs: int) -> str:
     return f"{encoding} units={units} batch={BATCH_SIZE} lr={LEARNING_RATE:g} epochs={epochs}"
 
 
-def train_model(epochs: int, job: Job, is_silent: bool) -> Measured:
+def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test streams."""
     # Gradients fade to denormal numbers along a stream; keeping them costs half the time.
     torch.set_flush_denormal(True)
@@ -98,6 +98,7 @@ def train_model(epochs: int, job: Job, is_silent: bool) -> Measured:
     sizes = Sizes(num_inputs=1, num_units=units, num_outputs=1, frame_s=BIT_S, seed=job.seed)
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
+        device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,

@@ -33,6 +33,8 @@ class Reproduce:
     """Passes over the data; the paper's number if not given."""
     parallel: int = 1
     """Trainings side by side, one thread each."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
     results: Path = Path("results")
     """Folder of the results files."""
 

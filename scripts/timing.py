@@ -35,14 +35,16 @@ class Row:
 
 
 def measure(table: str, actions: dict[str, Action], rounds: int, threads: int) -> list[Row]:
-    """Time all actions in turn, round after round."""
+    """Time all actions in turn, round after round, to the end of what they start on a GPU."""
     repeats = {name: _calibrate(action) for name, action in actions.items()}
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
+            _wait_for_gpu()
             start = time.perf_counter()
             for _ in range(repeats[name]):
                 action()
+            _wait_for_gpu()
             times[name].append((time.perf_counter() - start) / repeats[name] * 1e6)
     reference = times[next(iter(actions))]
     rows = []
@@ -97,7 +99,15 @@ def torch_threads(number: int) -> Iterator[None]:
 def _calibrate(action: Action, least_s: float = 0.02) -> int:
     """Warm up and return how often to repeat an action so that a clock can time it."""
     action()
+    _wait_for_gpu()
     start = time.perf_counter()
     action()
+    _wait_for_gpu()
     once = time.perf_counter() - start
     return max(1, min(2000, round(least_s / max(once, 1e-7))))
+
+
+def _wait_for_gpu() -> None:
+    """Wait until a GPU, if this process has used one, has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

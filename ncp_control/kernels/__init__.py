@@ -4,12 +4,14 @@ A kernel computes a whole sequence, forwards and backwards, in one call. Nothing
 configured: `dispatch` takes the kernel where it applies and leaves the rest to the plain torch
 code, which stays the reference. `NCP_CONTROL_KERNELS=reference` switches the kernels off.
 
-| file         | what it holds                                                    |
-|--------------|------------------------------------------------------------------|
-| `ltc.c`      | the LTC circuit for processors; the equations stand at its top   |
-| `build.py`   | compiles it on first use and keeps the library                   |
-| `library.py` | calls it with plain addresses                                    |
-| `ltc_op.py`  | makes it a torch operator with a gradient                        |
-| `step.py`    | one control step, for a robot between two frames                 |
-| `dispatch.py`| decides who runs what                                            |
+| file                                   | what it holds                                          |
+|----------------------------------------|--------------------------------------------------------|
+| `ltc.c`                                | the LTC circuit for processors; equations at its top   |
+| `build.py`                             | compiles it on first use and keeps the library         |
+| `library.py`                           | calls it with plain addresses                          |
+| `ltc_triton.py`                        | the LTC circuit for GPUs, where Triton is installed    |
+| `triton_synapses.py`, `triton_scan.py` | its kernels                                            |
+| `ltc_op.py`                            | makes either a torch operator with a gradient          |
+| `step.py`                              | one control step, for a robot between two frames       |
+| `dispatch.py`                          | decides who runs what                                  |
 """

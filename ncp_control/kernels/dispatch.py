@@ -4,10 +4,13 @@
 |--------|----------------------------------------|------------------|-------------------------|
 | CPU    | semi_implicit_euler, layered_midpoint  | float32, float64 | `ltc.c`                 |
 | CPU    | the same                               | half, bfloat16   | `ltc.c`, in float32     |
+| CUDA   | as on the CPU; small wirings           | as on the CPU    | `ltc_triton.py`         |
 | any    | any                                    | any              | plain torch (reference) |
 
 The reference also serves function transforms (vmap, forward-mode and higher derivatives under
-torch.func), machines without a C compiler, and everything when NCP_CONTROL_KERNELS=reference.
+torch.func), machines without a C compiler or without Triton, and everything when
+NCP_CONTROL_KERNELS=reference. A small wiring has at most MOST_TRITON_NODES inputs and as many
+neurons, and MOST_TRITON_SYNAPSES: a GPU keeps the whole circuit in registers.
 """
 
 import functools
@@ -18,12 +21,20 @@ import torch
 from torch import Tensor
 
 from ncp_control.kernels import ltc_op
-from ncp_control.kernels.library import INTEGRATORS, PARAMETER_NAMES, REAL_BITS, get_library
+from ncp_control.kernels.library import (
+    INTEGRATORS,
+    PARAMETER_NAMES,
+    REAL_BITS,
+    get_library,
+    has_triton,
+)
 
 if TYPE_CHECKING:
     from ncp_control.cells.ltc import LTC
 
 SWITCH = "NCP_CONTROL_KERNELS"
+MOST_TRITON_NODES = 128
+MOST_TRITON_SYNAPSES = 4096
 
 
 def run_ltc(
@@ -39,11 +50,14 @@ def run_ltc(
     if cell.integrator not in INTEGRATORS or _is_transformed():
         return None
     tensors = [inputs, state, dt_s, *(getattr(cell, name) for name in PARAMETER_NAMES)]
-    if not all(tensor.is_cpu for tensor in tensors):
+    device = inputs.device
+    if not all(tensor.device == device for tensor in tensors):
+        return None
+    if device.type in ltc_op.TRITON_DEVICES and not _suits_triton(cell):
         return None
     dtype = functools.reduce(torch.promote_types, {tensor.dtype for tensor in tensors})
     working_dtype = dtype if dtype in REAL_BITS else torch.float32
-    if not dtype.is_floating_point or not has_kernels(working_dtype):
+    if not dtype.is_floating_point or not has_kernels(working_dtype, device.type):
         return None
     states, outputs = ltc_op.unroll(
         *(t if t.dtype == working_dtype else t.to(working_dtype) for t in tensors),
@@ -66,7 +80,7 @@ def layer_bounds(cell: "LTC") -> list[int]:
     return [number for layer in bounds for number in layer]
 
 
-def has_kernels(dtype: torch.dtype) -> bool:
+def has_kernels(dtype: torch.dtype, device_type: str = "cpu") -> bool:
     """Tell whether kernels for a type are switched on and can be had; the first call builds them.
 
     Raises:
@@ -77,12 +91,21 @@ def has_kernels(dtype: torch.dtype) -> bool:
         raise ValueError(
             f"`{SWITCH}` must be 'auto' or 'reference', got {choice!r}. Correct the environment."
         )
-    return choice == "auto" and get_library(dtype) is not None
+    if choice == "reference":
+        return False
+    if device_type in ltc_op.TRITON_DEVICES:
+        return has_triton()
+    return device_type == "cpu" and get_library(dtype) is not None
 
 
 # torch.compile shall take the answer for a constant instead of looking inside. This is what
 # torch.compiler.assume_constant_result does, which would import the whole compiler here.
 has_kernels._dynamo_marked_constant = True
+
+
+def _suits_triton(cell: "LTC") -> bool:
+    nodes = max(cell.input_size, cell.state_size)
+    return nodes <= MOST_TRITON_NODES and cell.raw_weight.shape[0] <= MOST_TRITON_SYNAPSES
 
 
 def _is_transformed() -> bool:

@@ -5,6 +5,7 @@
 
 import ctypes
 import functools
+import importlib.util
 import warnings
 
 import torch
@@ -31,6 +32,9 @@ INTEGRATORS = ("semi_implicit_euler", "layered_midpoint")
 
 REAL_BITS = {torch.float32: 32, torch.float64: 64}
 """Types that the kernel computes in."""
+
+OLDEST_GPU = 7, 5
+"""Least compute capability that the kernels compile for."""
 
 BLOCK_SAMPLES = 16
 """The tape is as long as for a batch of whole blocks; the widest vector holds so many samples."""
@@ -67,10 +71,11 @@ _ARRAYS = (
     "dt_s_bar",
     *(f"{name}_bar" for name in PARAMETER_NAMES),
 )
+OUT_OF_MEMORY, BAD_WIRING = 1, 2
 _ERRORS = {
-    1: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
-    2: "`source` and `target` must list synapses by target, sensory ones first, between the nodes"
-    " of the wiring, got others. Rebuild the cell from its wiring.",
+    OUT_OF_MEMORY: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
+    BAD_WIRING: "`source` and `target` must list synapses by target, sensory ones first, between"
+    " the nodes of the wiring, got others. Rebuild the cell from its wiring.",
 }
 
 
@@ -118,6 +123,19 @@ def get_library(dtype: torch.dtype) -> Library | None:
         return None
 
 
+@functools.cache
+def has_triton() -> bool:
+    """Tell, with one warning if not, whether the kernels for GPUs can be had."""
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < OLDEST_GPU:
+        fault = "the GPU is older than Triton knows. Set NCP_CONTROL_KERNELS=reference"
+    elif importlib.util.find_spec("triton") is None:
+        fault = "Triton is missing. Run `pip install ncp-control[cuda]`"
+    else:
+        return True
+    _warn_once(f"circuits on the GPU run on plain torch, slower than they could: {fault}.")
+    return False
+
+
 def require_library(dtype: torch.dtype) -> Library:
     """Return the kernels for a type.
 
@@ -142,4 +160,4 @@ def check_status(status: int) -> None:
     """Raise what a function of the kernel reported."""
     if status == 0:
         return
-    raise (MemoryError if status == 1 else ValueError)(_ERRORS[status])
+    raise (MemoryError if status == OUT_OF_MEMORY else ValueError)(_ERRORS[status])

@@ -20,6 +20,8 @@ from ncp_control.kernels.library import (
 )
 
 DIFFERENTIABLE = ("input", "state", "dt_s", *PARAMETER_NAMES)
+TRITON_DEVICES = {"cuda"}
+"""Types of devices whose tensors go to `ltc_triton.py`."""
 TENSORS = (*DIFFERENTIABLE, "reset", "source", "target", "sign")
 
 
@@ -104,10 +106,18 @@ class Arguments(NamedTuple):
         addresses = [None if array is None else array.data_ptr() for array in arrays]
         return Sequence(*sizes, integrator, threads, self.frame_s, *addresses), arrays
 
+    @property
+    def is_for_triton(self) -> bool:
+        """Whether `ltc_triton.py` computes this, instead of `ltc.c`."""
+        return self.input.device.type in TRITON_DEVICES
+
     def tape_length(self) -> int:
         """Return how many numbers the adjoint needs of the forward pass."""
         batch, steps, _ = self.input.shape
         neurons = self.state.shape[1]
+        if self.is_for_triton:
+            per_neuron = 5 if self.integrator == "layered_midpoint" else 3
+            return batch * steps * self.unfolds * neurons * per_neuron
         numbers = 2 * neurons
         if self.integrator == "layered_midpoint":
             layers = zip(self.layers[::3], self.layers[1::3], self.layers[2::3], strict=True)
@@ -130,6 +140,9 @@ def _empty_results(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _unroll(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Run the kernel forwards; the last argument tells whether to keep a tape."""
     arguments = Arguments(*values[:-1])
+    if arguments.is_for_triton:
+        arguments.check()
+        return _triton().unroll(arguments, values[-1])
     library = require_library(arguments.input.dtype)
     arguments.check()
     sequence, _alive = arguments.sequence()
@@ -156,6 +169,8 @@ def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
             f"`tape` must be that of the forward pass, got {tape.shape[0]} numbers."
             " Call ltc_unroll with has_tape=True."
         )
+    if arguments.is_for_triton:
+        return _triton().adjoint(arguments, states, tape, states_bar, output_bar)
     sequence, _alive = arguments.sequence()
     bars = [None if bar is None else bar.contiguous() for bar in (states_bar, output_bar)]
     sequence.states_bar, sequence.output_bar = (b if b is None else b.data_ptr() for b in bars)
@@ -165,6 +180,12 @@ def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
         setattr(sequence, name, gradient.data_ptr())
     check_status(require_library(states.dtype).adjoint(sequence))
     return gradients
+
+
+def _triton() -> Any:
+    from ncp_control.kernels import ltc_triton  # which needs Triton, an optional package
+
+    return ltc_triton
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -242,8 +263,9 @@ _OPERATORS.define(
     f"ltc_unroll_adjoint({_SHARED}, Tensor states, Tensor tape, Tensor? states_bar,"
     f" Tensor? output_bar) -> ({_RESULTS})"
 )
-_OPERATORS.impl("ltc_unroll", _unroll, "CPU")
-_OPERATORS.impl("ltc_unroll_adjoint", _unroll_adjoint, "CPU")
+for _key in ("CPU", "CUDA"):
+    _OPERATORS.impl("ltc_unroll", _unroll, _key)
+    _OPERATORS.impl("ltc_unroll_adjoint", _unroll_adjoint, _key)
 torch.library.register_fake("ncp_control::ltc_unroll", _empty_results)
 torch.library.register_fake("ncp_control::ltc_unroll_adjoint", _empty_gradients)
 torch.library.register_autograd(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
 from ncp_control.circuit import Circuit
+from ncp_control.devices import find_device
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
@@ -143,6 +144,8 @@ class TrainingConfig:
     """Largest norm of a step's gradient."""
     objective: str = "forecast"
     """A name in `OBJECTIVES`."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
     seed: int = 0
     """Seed of the order of the sequences."""
 
@@ -188,6 +191,8 @@ def train(
 ) -> Training:
     """Train a model in place and leave it as it was at its best on the validation sequences.
 
+    It ends on the CPU, wherever it was trained.
+
     Args:
         model: The model.
         training: Sequences to learn.
@@ -199,6 +204,8 @@ def train(
     Raises:
         ValueError: If no epoch ends with a finite validation error.
     """
+    device = find_device(config.device)
+    model, training, validation = model.to(device), training.to(device), validation.to(device)
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     best_error, best_epoch, best = math.inf, 0, copy.deepcopy(model.state_dict())
@@ -218,6 +225,7 @@ def train(
             " Lower the learning rate."
         )
     model.load_state_dict(best)
+    model.cpu()
     return Training(
         best_epoch=best_epoch,
         validation_error=best_error,

@@ -22,6 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from ncp_control.devices import find_device
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
@@ -92,9 +93,7 @@ class ImitationConfig:
     @property
     def torch_device(self) -> torch.device:
         """The device that `device` means on this machine."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        return find_device(self.device)
 
 
 def imitate(

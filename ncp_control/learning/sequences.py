@@ -35,6 +35,15 @@ class Sequences:
             mask=None if self.mask is None else self.mask[samples],
         )
 
+    def to(self, device: torch.device) -> "Sequences":
+        """Return the sequences on a device."""
+        return Sequences(
+            inputs=self.inputs.to(device),
+            targets=self.targets.to(device),
+            dt_s=None if self.dt_s is None else self.dt_s.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+        )
+
     def batches(self, batch_size: int) -> Iterator["Sequences"]:
         """Yield all sequences in order, `batch_size` at a time."""
         for start in range(0, len(self), batch_size):

@@ -21,3 +21,19 @@ def test_ratios_are_against_the_first_in_the_same_round(monkeypatch):
     assert round(slow.median_us) == 500_000, "the median of 0.4 and 0.6 s"
     table = timing_tables([slow, fast])
     assert "times as fast as slow" in table and "| fast" in table
+
+
+def test_what_runs_on_a_gpu_is_waited_for(monkeypatch):
+    """On a clock of our own and a GPU that works off a queue when it is waited for."""
+    clock, queue = {"now": 0.0}, []
+
+    def synchronize():
+        clock["now"] += sum(queue)
+        queue.clear()
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(timing.torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(timing.torch.cuda, "synchronize", synchronize)
+    actions = {"slow": lambda: queue.append(0.4), "fast": lambda: queue.append(0.1)}
+    slow, fast = measure("work", actions, rounds=1, threads=1)
+    assert round(slow.median_us) == 400_000 and round(fast.median_us) == 100_000
