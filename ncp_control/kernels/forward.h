@@ -26,13 +26,15 @@ static void forward_step(const struct task *task, struct block *b, int64_t block
         const struct flow leak = {broadcast(n->leak), broadcast(n->leak_drive)};
         b->held[i] = add_synapses(c, n->sensory, n->sensory_end, input, leak);
     }
+    const void *earlier = NULL;
     for (int unfold = 0; unfold < c->unfolds; unfold++) {
         void *record = b->spare_record;
         if (task->sequence->tape) record = find_record(task, block, step, unfold);
         if (c->integrator == LAYERED_MIDPOINT)
-            midpoint_unfold(c, b, record);
+            midpoint_unfold(c, b, record, earlier);
         else
             euler_unfold(c, b, record);
+        earlier = record;
     }
 }
 

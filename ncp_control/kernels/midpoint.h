@@ -16,8 +16,11 @@ static inline vector relaxed(struct relaxation r, vector start) {
     return start + r.fraction * (r.resting - start);
 }
 
-/* The relaxation over h. In a recurrent layer it stands on the tape behind the records; elsewhere a
- * and R are those of the half step, and the decay is its square. */
+static inline int has_own_synapses(const struct neuron *n) { return n->recurrent < n->inner_end; }
+
+/* The relaxation over h. In a recurrent layer it stands on the tape behind the records; of a neuron
+ * without synapses from its own layer a and R are those of the half step, and the decay is its
+ * square. */
 static inline struct relaxation *find_whole(const struct circuit *c,
                                             const struct midpoint_record *record, int i) {
     return (struct relaxation *)(record + c->neurons) + c->neuron[i].whole;
@@ -28,17 +31,24 @@ static inline struct relaxation twice(struct relaxation half) {
     return half;
 }
 
+/* Relax to the midpoint. A neuron that only inputs drive relaxes in the same way at every sub-step
+ * of a step: take it from the `earlier` one. */
+static inline struct relaxation relax_by_half(const struct circuit *c, struct block *b, int i,
+                                              const struct midpoint_record *earlier) {
+    const struct neuron *n = &c->neuron[i];
+    if (earlier && n->inner == n->inner_end) return earlier[i].half;
+    struct flow flow = add_synapses(c, n->inner, n->recurrent, b->middle, b->held[i]);
+    b->flow[i] = flow;
+    flow = add_synapses(c, n->recurrent, n->inner_end, b->potential, flow);
+    return make_relaxation(flow, b->h_s * (real)0.5 * n->reciprocal_c);
+}
+
 static void midpoint_layer(const struct circuit *c, struct block *b, struct layer layer,
-                           struct midpoint_record *record) {
+                           struct midpoint_record *record,
+                           const struct midpoint_record *earlier) {
     for (int i = layer.first; i < layer.end; i++) {
-        const struct neuron *n = &c->neuron[i];
-        const vector start = b->potential[i], half_h_s = b->h_s * (real)0.5;
-        struct flow flow = add_synapses(c, n->inner, n->recurrent, b->middle, b->held[i]);
-        if (layer.is_recurrent) {
-            b->flow[i] = flow;
-            flow = add_synapses(c, n->recurrent, n->inner_end, b->potential, flow);
-        }
-        const struct relaxation half = make_relaxation(flow, half_h_s * n->reciprocal_c);
+        const vector start = b->potential[i];
+        const struct relaxation half = relax_by_half(c, b, i, earlier);
         record[i] = (struct midpoint_record){start, half};
         FETCH(&record[i], c->record_vectors / 4, 1);
         b->middle[i] = relaxed(half, start);
@@ -46,17 +56,21 @@ static void midpoint_layer(const struct circuit *c, struct block *b, struct laye
     }
     for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
         const struct neuron *n = &c->neuron[i];
-        const struct flow flow =
-            add_synapses(c, n->recurrent, n->inner_end, b->middle, b->flow[i]);
-        const struct relaxation whole = make_relaxation(flow, b->h_s * n->reciprocal_c);
+        struct relaxation whole = twice(record[i].half);
+        if (has_own_synapses(n)) {
+            const struct flow flow =
+                add_synapses(c, n->recurrent, n->inner_end, b->middle, b->flow[i]);
+            whole = make_relaxation(flow, b->h_s * n->reciprocal_c);
+            b->next[i] = relaxed(whole, b->potential[i]);
+        }
         *find_whole(c, record, i) = whole;
-        b->next[i] = relaxed(whole, b->potential[i]);
     }
 }
 
 static void midpoint_unfold(const struct circuit *c, struct block *b,
-                            struct midpoint_record *record) {
-    for (int l = 0; l < c->layers; l++) midpoint_layer(c, b, c->layer[l], record);
+                            struct midpoint_record *record,
+                            const struct midpoint_record *earlier) {
+    for (int l = 0; l < c->layers; l++) midpoint_layer(c, b, c->layer[l], record, earlier);
     swap_potentials(b);
 }
 
@@ -70,29 +84,38 @@ static void midpoint_restore(const struct circuit *c, struct block *b,
     }
 }
 
-/* Add neuron i's part of h̄ and C̄, set ā and b̄, and return the part of v̄; see the top. */
-static inline vector relaxation_adjoint(const struct circuit *c, struct block *b, int i,
-                                        struct relaxation r, vector end_bar, real share,
-                                        struct flow *flow_bar) {
-    const real reciprocal_c = c->neuron[i].reciprocal_c;
-    const vector start_bar = end_bar - end_bar * r.fraction;
-    const vector g = start_bar * (r.resting - b->potential[i]) * (share * reciprocal_c);
-    const vector h_s_bar = g * r.conductance;
-    flow_bar->drive = end_bar * r.fraction * reciprocal(r.conductance);
-    flow_bar->conductance = b->h_s * g - flow_bar->drive * r.resting;
-    b->neuron_sums[i].capacitance_bar -= b->h_s * h_s_bar * reciprocal_c;
-    b->h_s_bar += h_s_bar;
-    return start_bar;
+/* Add a neuron's part of h̄ and C̄ = −h G a / C; `g_a` is G a. */
+static inline void add_time_adjoint(const struct circuit *c, struct block *b, int i, vector g_a) {
+    b->h_s_bar += g_a;
+    b->neuron_sums[i].capacitance_bar -= b->h_s * g_a * c->neuron[i].reciprocal_c;
 }
 
-/* A layer goes back in four parts: the relaxation over h, */
+/* The adjoint of relaxations with the same a and R, from the derivatives of where they lead: to
+ * the midpoint, to the end, or both. Set ā and b̄ and return the part of v̄; see the top. */
+static inline vector relaxation_adjoint(const struct circuit *c, struct block *b, int i,
+                                        struct relaxation half, vector middle_bar,
+                                        struct relaxation whole, vector end_bar,
+                                        struct flow *flow_bar) {
+    const vector half_start_bar = middle_bar - middle_bar * half.fraction;
+    const vector whole_start_bar = end_bar - end_bar * whole.fraction;
+    const vector g = ((real)0.5 * half_start_bar + whole_start_bar) *
+                     (half.resting - b->potential[i]) * c->neuron[i].reciprocal_c;
+    flow_bar->drive = (middle_bar * half.fraction + end_bar * whole.fraction) *
+                      reciprocal(half.conductance);
+    flow_bar->conductance = b->h_s * g - flow_bar->drive * half.resting;
+    add_time_adjoint(c, b, i, g * half.conductance);
+    return half_start_bar + whole_start_bar;
+}
+
+/* A layer goes back in four parts: the relaxation over h where it is one of its own, */
 static void midpoint_whole_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                    const struct midpoint_record *record) {
-    for (int i = layer.first; i < layer.end; i++) {
-        const struct relaxation whole =
-            layer.is_recurrent ? *find_whole(c, record, i) : twice(record[i].half);
-        b->potential_bar[i] =
-            relaxation_adjoint(c, b, i, whole, b->potential_bar[i], 1, &b->flow_bar[i]);
+    const vector none = {0};
+    for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
+        if (!has_own_synapses(&c->neuron[i])) continue;
+        const struct relaxation whole = *find_whole(c, record, i);
+        b->potential_bar[i] = relaxation_adjoint(c, b, i, whole, none, whole,
+                                                 b->potential_bar[i], &b->flow_bar[i]);
     }
 }
 
@@ -101,20 +124,28 @@ static void midpoint_recurrent_adjoint(const struct circuit *c, struct block *b,
                                        struct copies blocks, struct synapse_sums *sums) {
     for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
         const struct neuron *n = &c->neuron[i];
+        if (!has_own_synapses(n)) continue;
         add_synapse_adjoints(c, n->recurrent, n->inner_end, blocks, b->flow_bar, b->middle,
                              b->middle_bar, sums);
     }
 }
 
-/* the relaxation to the midpoint, */
+/* the relaxation to the midpoint, and to the end elsewhere, */
 static void midpoint_half_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                   const struct midpoint_record *record) {
+    const vector none = {0};
     for (int i = layer.first; i < layer.end; i++) {
-        struct flow *half = &b->half_flow_bar[i], *both = &b->flow_bar[i];
-        b->potential_bar[i] += relaxation_adjoint(c, b, i, record[i].half, b->middle_bar[i],
-                                                  (real)0.5, half);
-        both->conductance += half->conductance;
-        both->drive += half->drive;
+        const struct relaxation half = record[i].half;
+        const vector middle_bar = b->middle_bar[i], end_bar = b->potential_bar[i];
+        struct flow *both = &b->flow_bar[i], *own = &b->half_flow_bar[i];
+        if (has_own_synapses(&c->neuron[i])) {
+            b->potential_bar[i] += relaxation_adjoint(c, b, i, half, middle_bar, half, none, own);
+            both->conductance += own->conductance;
+            both->drive += own->drive;
+        } else {
+            b->potential_bar[i] =
+                relaxation_adjoint(c, b, i, half, middle_bar, twice(half), end_bar, both);
+        }
         b->held_bar[i].conductance += both->conductance;
         b->held_bar[i].drive += both->drive;
     }
@@ -128,8 +159,9 @@ static void midpoint_synapses_adjoint(const struct circuit *c, struct block *b, 
                              blocks, b->flow_bar, b->middle, b->middle_bar, sums);
     for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
         const struct neuron *n = &c->neuron[i];
-        add_synapse_adjoints(c, n->recurrent, n->inner_end, blocks, b->half_flow_bar,
-                             b->potential, b->potential_bar, sums);
+        if (has_own_synapses(n))
+            add_synapse_adjoints(c, n->recurrent, n->inner_end, blocks, b->half_flow_bar,
+                                 b->potential, b->potential_bar, sums);
         add_synapse_adjoints(c, n->inner, n->recurrent, blocks, b->flow_bar, b->middle,
                              b->middle_bar, sums);
     }
