@@ -32,8 +32,7 @@ class Drift(gymnasium.Env):
         return self.place.copy(), float(action.sum()), self.num_steps >= 9, False, info
 
 
-@pytest.mark.parametrize("encoder", [(), (4,)])
-@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize(("encoder", "timed"), [((), False), ((4,), True)])
 @pytest.mark.parametrize("name", MOTOR_CELLS)
 def test_an_exported_policy_acts_as_sb3_over_episodes(tmp_path, name, timed, encoder):
     env = VecNormalize(

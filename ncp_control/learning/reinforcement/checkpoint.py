@@ -117,7 +117,9 @@ def observation_scale(model: OnPolicyAlgorithm) -> tuple[np.ndarray, np.ndarray]
 
 def _averages(env: VecNormalize) -> dict[str, RunningMeanStd]:
     """Return every running average by name."""
-    if isinstance(env.obs_rms, dict):
+    if not env.norm_obs:
+        seen = {}
+    elif isinstance(env.obs_rms, dict):
         seen = {f"observation.{key}": average for key, average in env.obs_rms.items()}
     else:
         seen = {"observation": env.obs_rms}

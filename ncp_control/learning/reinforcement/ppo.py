@@ -24,6 +24,8 @@ class SequencePPO(RecurrentPPO):
         sequence_length: Steps through which gradients flow; divides `n_steps`.
         n_steps: Steps of each environment in a rollout.
         batch_size: Steps of a minibatch, a multiple of `sequence_length`.
+        critic_first_steps: Steps during which the critic learns alone, so that its first guesses
+            do not undo what a trained actor knows.
         policy_kwargs: Arguments of `CircuitActorCritic`.
         **kwargs: Arguments of `RecurrentPPO`.
 
@@ -38,6 +40,7 @@ class SequencePPO(RecurrentPPO):
         sequence_length: int = 32,
         n_steps: int = 256,
         batch_size: int = 512,
+        critic_first_steps: int = 0,
         policy_kwargs: dict[str, Any],
         **kwargs: Any,
     ) -> None:
@@ -47,6 +50,7 @@ class SequencePPO(RecurrentPPO):
                 f" {batch_size}, got {sequence_length!r}. Choose powers of two."
             )
         self.sequence_length = sequence_length
+        self.critic_first_steps = critic_first_steps
         super().__init__(
             CircuitActorCritic,
             env,
@@ -76,5 +80,6 @@ class SequencePPO(RecurrentPPO):
         super()._update_learning_rate(optimizers)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             assert isinstance(optimizer, torch.optim.Optimizer)
-            for group in optimizer.param_groups:
-                group["lr"] *= group["lr_scale"]
+            critic_alone = self.num_timesteps <= self.critic_first_steps
+            for group, is_actor in zip(optimizer.param_groups, (True, False), strict=True):
+                group["lr"] *= 0.0 if is_actor and critic_alone else group["lr_scale"]

@@ -102,9 +102,14 @@ def test_a_sequence_with_episode_starts_is_what_sb3_does_frame_by_frame():
     torch.testing.assert_close(state, torch.cat([last_hidden, last_memory], dim=-1))
 
 
-@pytest.mark.parametrize("timed", [False, True])
-@pytest.mark.parametrize("critic", [None, lambda: GRU(1, 12, 12)])
-@pytest.mark.parametrize("make_cell", [liquid, lambda: CfC(1, 6, 1, frame_s=0.1)])
+@pytest.mark.parametrize(
+    ("make_cell", "critic", "timed"),
+    [
+        (liquid, None, False),
+        (liquid, lambda: GRU(1, 12, 12), True),
+        (lambda: CfC(1, 6, 1, frame_s=0.1), lambda: GRU(1, 3, 3), True),
+    ],
+)
 def test_minibatches_give_the_values_and_probabilities_of_the_rollout(make_cell, critic, timed):
     model = learner(make_cell(), timed=timed, critic_cell=critic and critic())
     model.policy.log_std.data.fill_(1.0)  # wild actions: carts get lost, episodes begin anywhere
@@ -249,12 +254,12 @@ def hold(cell: Cell, *, num_steps: int) -> float:
 
 
 def test_a_circuit_learns_to_steer_towards_the_middle():
-    """Short: from chance (3) to where a memory begins to pay; see the slow test for the rest."""
-    assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=8_000) > 15.0
+    """Short: away from chance (3); the slow test says that this takes the circuit's memory."""
+    assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=6_400) > 8.0
 
 
 @pytest.mark.slow
 def test_a_liquid_circuit_solves_what_needs_memory_and_a_memoryless_policy_cannot():
-    """Measured: circuit 33, memoryless 24; a cart that starts anywhere and is let alone gets 3."""
+    """Measured: circuit 34, memoryless 24; a cart that starts anywhere and is let alone gets 3."""
     assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=30_000) > 29.0
     assert hold(Feedforward(1, 32, 1), num_steps=30_000) < 26.0
