@@ -2,6 +2,8 @@
 
 python scripts/train.py drive                 in the simulator, from an expert
 python scripts/train.py recorded --log PATH   from a person's recorded driving
+python scripts/train.py drive-rl              in the simulator, by reinforcement
+python scripts/train.py locomotion-ppo        walking, by reinforcement
 python scripts/train.py teacher               walking, by reinforcement, as a large network
 python scripts/train.py distill --teacher T   walking, from a large network that can
 """
@@ -13,21 +15,29 @@ import tyro
 from scripts.cli import run_job
 from scripts.distill_locomotion import LocomotionDistill, distill_locomotion
 from scripts.train_drive import Drive, train_drive
+from scripts.train_drive_rl import DriveRL, train_drive_rl
+from scripts.train_locomotion_ppo import LocomotionPPO, train_locomotion_ppo
 from scripts.train_recorded import Recorded, train_recorded
 from scripts.train_teacher import Teacher, train_teacher
 
 Job = (
     Annotated[Drive, tyro.conf.subcommand("drive")]
     | Annotated[Recorded, tyro.conf.subcommand("recorded")]
+    | Annotated[DriveRL, tyro.conf.subcommand("drive-rl")]
+    | Annotated[LocomotionPPO, tyro.conf.subcommand("locomotion-ppo")]
     | Annotated[Teacher, tyro.conf.subcommand("teacher")]
     | Annotated[LocomotionDistill, tyro.conf.subcommand("distill")]
 )
 
 
-def train(job: Drive | Recorded | Teacher | LocomotionDistill) -> None:
+def train(job: Drive | Recorded | DriveRL | LocomotionPPO | Teacher | LocomotionDistill) -> None:
     """Run the chosen job."""
     if isinstance(job, Drive):
         train_drive(job)
+    elif isinstance(job, DriveRL):
+        train_drive_rl(job)
+    elif isinstance(job, LocomotionPPO):
+        train_locomotion_ppo(job)
     elif isinstance(job, Teacher):
         train_teacher(job)
     elif isinstance(job, LocomotionDistill):

@@ -18,6 +18,7 @@ from envs.driving.road import (
     RoadPoint,
     make_road,
 )
+from envs.driving.vector_observation import VectorObservation
 
 __all__ = [
     "HELD_OUT_TRACKS",
@@ -32,5 +33,6 @@ __all__ = [
     "Pose",
     "Road",
     "RoadPoint",
+    "VectorObservation",
     "make_road",
 ]

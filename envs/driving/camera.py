@@ -177,6 +177,20 @@ class Backdrop:
         cv2.add(hazy, self._haze, dst=ground, dtype=cv2.CV_8U)
 
 
+class BlindCamera:
+    """A camera that sees black, in no time: for those who do not look at frames."""
+
+    def __init__(self, geometry: CameraGeometry) -> None:
+        self.geometry = geometry
+
+    def set_ground(self, ground: Ground) -> None:
+        """Show another track, which nobody will see."""
+
+    def render(self, pose: Pose) -> Image:
+        """Return a black frame."""
+        return np.zeros((self.geometry.height_px, self.geometry.width_px, 3), dtype=np.uint8)
+
+
 class OpenCvCamera:
     """A camera that warps the painted ground: no OpenGL, thousands of frames a second.
 

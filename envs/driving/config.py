@@ -37,7 +37,7 @@ class LaneKeepingConfig:
     crash_cost_m: float = 10.0
     """Progress that a crash costs."""
     camera: str = "opencv"
-    """"opencv" warps the painted ground; "mujoco" renders it with OpenGL."""
+    """"opencv" warps the painted ground; "mujoco" renders it with OpenGL; "none" sees black."""
     randomize_appearance: bool = False
     """Draw light, colours, markings and shadows anew at each reset."""
     render_view: str = "chase"
@@ -46,7 +46,7 @@ class LaneKeepingConfig:
     def __post_init__(self) -> None:
         _check_choice("tracks", self.tracks, tuple(TRACKS))
         _check_choice("on_crash", self.on_crash, ("terminate", "recover"))
-        _check_choice("camera", self.camera, ("opencv", "mujoco"))
+        _check_choice("camera", self.camera, ("opencv", "mujoco", "none"))
         _check_choice("render_view", self.render_view, ("chase", "camera"))
         for name, use in (
             ("episode_s", "60"),

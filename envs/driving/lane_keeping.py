@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.driving.appearance import Appearance
-from envs.driving.camera import Camera, CameraGeometry, OpenCvCamera, Pose
+from envs.driving.camera import BlindCamera, Camera, CameraGeometry, OpenCvCamera, Pose
 from envs.driving.car import Car, CarState
 from envs.driving.chase_view import ChaseView
 from envs.driving.config import LaneKeepingConfig
@@ -148,7 +148,9 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         self._road = road = make_road(self._track)
         start_m = drawn_share * road.length_m if start.start_m is None else start.start_m
         self._place_car(start_m % road.length_m, start.lateral_m, start.heading_error_rad)
-        self.camera.set_ground(paint_ground(road, self.config.lane_half_width_m, self._appearance))
+        if self.config.camera != "none":
+            ground = paint_ground(road, self.config.lane_half_width_m, self._appearance)
+            self.camera.set_ground(ground)
         self._is_chase_ready = False
         self._num_steps = 0
         self._distance_m = 0.0
@@ -283,6 +285,8 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
 def _make_camera(kind: str) -> Camera:
     if kind == "opencv":
         return OpenCvCamera(CameraGeometry())
+    if kind == "none":
+        return BlindCamera(CameraGeometry())
     # Imported only here: it is the one place that touches OpenGL.
     from envs.driving.mujoco_camera import MujocoCamera
 

@@ -13,7 +13,7 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
     [
         ({"tracks": "test"}, "`tracks` must be 'train' or 'validation' or 'held_out', got 'test'"),
         ({"on_crash": "stop"}, "`on_crash` must be 'terminate' or 'recover', got 'stop'"),
-        ({"camera": "unity"}, "`camera` must be 'opencv' or 'mujoco', got 'unity'"),
+        ({"camera": "unity"}, "`camera` must be 'opencv' or 'mujoco' or 'none', got 'unity'"),
         ({"render_view": "top"}, "`render_view` must be 'chase' or 'camera', got 'top'"),
         ({"episode_s": 0.0}, "`episode_s` must be finite and > 0, got 0.0"),
         ({"cruise_speed_mps": -8.0}, "`cruise_speed_mps` must be finite and > 0, got -8.0"),

@@ -1,0 +1,162 @@
+"""What a stopped training goes on from: one file, written whole or not at all.
+
+It holds the policy, the optimizer, the running averages of observations and returns, the number of
+steps, and the state of every random generator (torch, NumPy, Python, each environment). Episodes
+that were under way are not kept: every environment begins a new one. The file is read with
+`weights_only=True`: nothing in it is executed.
+"""
+
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
+
+from ncp_control import files
+
+FORMAT_VERSION = 1
+
+
+def save_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
+    """Write the training as it is between two rollouts.
+
+    Args:
+        path: The file.
+        model: An algorithm over environments in a `VecNormalize`.
+    """
+    env = normalized_env(model)
+    averages = {name: _average_to_dict(rms) for name, rms in _averages(env).items()}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "policy": model.policy.state_dict(),
+        "optimizer": model.policy.optimizer.state_dict(),
+        "num_timesteps": model.num_timesteps,
+        "num_updates": model._n_updates,
+        "averages": averages,
+        "torch_generator": torch.get_rng_state(),
+        "generators": json.dumps(
+            {
+                "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - sb3 draws from it
+                "python": random.getstate(),
+                "environments": [g.bit_generator.state for g in _generators(env)],
+            },
+            default=np.ndarray.tolist,
+        ),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    files.write_file(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
+    """Set a training built with the same settings to where `save_checkpoint` left it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of a training with other settings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`path` must be a checkpoint, got {str(path)!r}. Name a run folder whose training"
+            " has written one."
+        )
+    try:
+        content = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises what its reader happened to meet
+        raise ValueError(f"{path} must be a whole checkpoint. Start the training anew.") from error
+    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} must be a checkpoint of format version {FORMAT_VERSION}."
+            " Resume it with the version of ncp-control that wrote it."
+        )
+    env = normalized_env(model)
+    # The first reset applies the seeds; all that it changes is put right below.
+    env.reset()
+    try:
+        model.policy.load_state_dict(content["policy"])
+        model.policy.optimizer.load_state_dict(content["optimizer"])
+        for name, average in _averages(env).items():
+            _set_average(average, content["averages"][name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} does not fit this training: {reason} Resume it with its own settings."
+        ) from error
+    model.num_timesteps = content["num_timesteps"]
+    model._n_updates = content["num_updates"]
+    _set_generators(env, content)
+
+
+def normalized_env(model: OnPolicyAlgorithm) -> VecNormalize:
+    """Return the environments with their running averages.
+
+    Raises:
+        ValueError: If the model's environments are not in a `VecNormalize`.
+    """
+    env = model.get_vec_normalize_env()
+    if env is None:
+        raise ValueError(
+            f"`model` must act in a VecNormalize, got {model.env!r}. Wrap its environments."
+        )
+    return env
+
+
+def observation_scale(model: OnPolicyAlgorithm) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation by which `VecNormalize` scales the observation."""
+    env = normalized_env(model)
+    average = env.obs_rms["observation"] if isinstance(env.obs_rms, dict) else env.obs_rms
+    return average.mean, np.sqrt(average.var + env.epsilon)
+
+
+def _averages(env: VecNormalize) -> dict[str, RunningMeanStd]:
+    """Return every running average by name."""
+    if not env.norm_obs:
+        seen = {}
+    elif isinstance(env.obs_rms, dict):
+        seen = {f"observation.{key}": average for key, average in env.obs_rms.items()}
+    else:
+        seen = {"observation": env.obs_rms}
+    return seen | {"return": env.ret_rms}
+
+
+def _average_to_dict(average: RunningMeanStd) -> dict[str, Any]:
+    return {
+        "mean": torch.as_tensor(average.mean).clone(),
+        "var": torch.as_tensor(average.var).clone(),
+        "count": float(average.count),
+    }
+
+
+def _set_average(average: RunningMeanStd, values: dict[str, Any]) -> None:
+    if values["mean"].shape != np.shape(average.mean):
+        raise ValueError(
+            f"observations of shape {np.shape(average.mean)} for averages of shape"
+            f" {tuple(values['mean'].shape)}."
+        )
+    average.mean = values["mean"].numpy()
+    average.var = values["var"].numpy()
+    average.count = values["count"]
+
+
+def _generators(env: VecNormalize) -> list[np.random.Generator]:
+    return [one.np_random for one in env.get_attr("unwrapped")]
+
+
+def _set_generators(env: VecNormalize, content: dict[str, Any]) -> None:
+    """Put every random generator where it was."""
+    states = json.loads(content["generators"])
+    for generator, state in zip(_generators(env), states["environments"], strict=True):
+        generator.bit_generator.state = state
+    key = np.array(states["numpy"]["state"]["key"], dtype=np.uint32)
+    states["numpy"]["state"]["key"] = key
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    torch.set_rng_state(content["torch_generator"])

@@ -1,0 +1,52 @@
+"""Elapsed time as part of an observation, for circuits that learn from irregular frames."""
+
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from ncp_control.learning.reinforcement.actor_critic import observation_size
+
+
+class ObserveElapsed(gymnasium.Wrapper):
+    """Turn an observation into {"observation": …, "dt_s": [elapsed time in s]}.
+
+    Args:
+        env: Environment with vectors as observations whose `info` carries `dt_s`, the time since
+            the previous observation [s].
+
+    Raises:
+        ValueError: If an observation is not a vector.
+        KeyError: On reset or step, if `info` has no `dt_s`.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        observation_size(env.observation_space)
+        self.observation_space = spaces.Dict(
+            observation=env.observation_space,
+            dt_s=spaces.Box(0.0, np.inf, (1,), np.float32),
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._timed(observation, info), info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act for one frame."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._timed(observation, info), float(reward), terminated, truncated, info
+
+    @staticmethod
+    def _timed(observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        if "dt_s" not in info:
+            raise KeyError(
+                "`info` must carry dt_s, the time since the previous observation [s], got"
+                f" {sorted(info)}. Wrap the environment in envs.locomotion.Timed."
+            )
+        elapsed_s = np.array([cast(float, info["dt_s"])], dtype=np.float32)
+        return {"observation": observation, "dt_s": elapsed_s}

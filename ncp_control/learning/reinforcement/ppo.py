@@ -1,0 +1,85 @@
+"""Proximal policy optimisation of circuits, over whole sequences.
+
+Source: Schulman et al. 2017 (arXiv 1707.06347) as implemented by sb3-contrib's RecurrentPPO.
+Differs: minibatches are sequences of equal length (`sequences`), the actor may learn at its own
+rate, and the running average of observations belongs to the training, not to a file of its own.
+"""
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
+from ncp_control.learning.reinforcement.sequences import SequenceBuffer, SequenceDictBuffer
+
+
+class SequencePPO(RecurrentPPO):
+    """RecurrentPPO for `CircuitActorCritic`.
+
+    Args:
+        env: Environments; see `CircuitActorCritic` for their spaces.
+        sequence_length: Steps through which gradients flow; divides `n_steps`.
+        n_steps: Steps of each environment in a rollout.
+        batch_size: Steps of a minibatch, a multiple of `sequence_length`.
+        critic_first_steps: Steps during which the critic learns alone, so that its first guesses
+            do not undo what a trained actor knows.
+        policy_kwargs: Arguments of `CircuitActorCritic`.
+        **kwargs: Arguments of `RecurrentPPO`.
+
+    Raises:
+        ValueError: If the lengths do not divide each other, or a space is not supported.
+    """
+
+    def __init__(
+        self,
+        env: VecEnv,
+        *,
+        sequence_length: int = 32,
+        n_steps: int = 256,
+        batch_size: int = 512,
+        critic_first_steps: int = 0,
+        policy_kwargs: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        if sequence_length < 1 or n_steps % sequence_length or batch_size % sequence_length:
+            raise ValueError(
+                f"`sequence_length` must divide n_steps = {n_steps} and batch_size ="
+                f" {batch_size}, got {sequence_length!r}. Choose powers of two."
+            )
+        self.sequence_length = sequence_length
+        self.critic_first_steps = critic_first_steps
+        super().__init__(
+            CircuitActorCritic,
+            env,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            policy_kwargs=policy_kwargs,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        is_timed = isinstance(self.observation_space, spaces.Dict)
+        buffer = self.rollout_buffer
+        self.rollout_buffer = (SequenceDictBuffer if is_timed else SequenceBuffer)(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            buffer.hidden_state_shape,  # type: ignore[attr-defined]
+            self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+        )
+        self.rollout_buffer.sequence_length = self.sequence_length
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        super()._update_learning_rate(optimizers)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            assert isinstance(optimizer, torch.optim.Optimizer)
+            critic_alone = self.num_timesteps <= self.critic_first_steps
+            for group, is_actor in zip(optimizer.param_groups, (True, False), strict=True):
+                group["lr"] *= 0.0 if is_actor and critic_alone else group["lr_scale"]

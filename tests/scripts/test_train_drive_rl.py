@@ -1,0 +1,66 @@
+import copy
+
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from ncp_control import Policy
+from ncp_control.learning.reinforcement.perceived import PerceivedEnv
+from policies.driving import make_driving_policy
+from scripts.train_drive_rl import DriveRL, export_policy, make_model, train_drive_rl
+
+
+def settings(tmp_path, **changes) -> DriveRL:
+    return DriveRL(
+        steps=256, num_envs=2, episode_s=60.0, evaluation_km=0.02, runs=tmp_path / "runs", **changes
+    )
+
+
+def test_a_driver_learns_from_numbers(tmp_path, capsys):
+    train_drive_rl(settings(tmp_path))
+    assert "crashes/km" in capsys.readouterr().out.replace(" per ", "/")
+    policy = Policy.load(next((tmp_path / "runs").iterdir()) / "policy")
+    assert policy.act(np.zeros(14, np.float32)).shape == (1,)
+
+
+def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):
+    driver = make_driving_policy("ncp", head="light")
+    driver.save(tmp_path / "driver")
+    changes = {"policy": tmp_path / "driver", "critic_first_steps": 0}
+    tuned = train_drive_rl(settings(tmp_path, **changes))
+    before, after = driver.state_dict(), tuned.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(name.startswith("circuit.") for name in moved)
+
+
+def test_a_driver_is_left_alone_while_the_critic_learns(tmp_path):
+    driver = make_driving_policy("ncp", head="light")
+    model = make_model(settings(tmp_path, critic_first_steps=512), driver)
+    critic = copy.deepcopy(model.policy.value_net.state_dict())
+    model.learn(512)
+    assert not torch.equal(critic["weight"], model.policy.value_net.weight)
+    tuned = export_policy(model, driver).state_dict()
+    assert all(torch.equal(tensor, tuned[name]) for name, tensor in driver.state_dict().items())
+
+
+def test_features_are_those_the_driver_sees():
+    driver = make_driving_policy("ncp", head="light").eval()
+    plain = DummyVecEnv([lambda: LaneKeepingEnv(LaneKeepingConfig(episode_s=0.1))] * 2)
+    seen = DummyVecEnv([lambda: LaneKeepingEnv(LaneKeepingConfig(episode_s=0.1))] * 2)
+    env = PerceivedEnv(seen, driver)
+    for one in (plain, env):
+        one.seed(0)
+    frames, features = plain.reset(), env.reset()
+    for _ in range(3):
+        with torch.no_grad():
+            expected = driver.perceive(torch.from_numpy(frames)).numpy()
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+        action = np.full((2, 1), 0.5, np.float32)
+        frames, _, _, plain_infos = plain.step(action)
+        features, _, dones, infos = env.step(action)
+    assert dones.all()  # 0.1 s are three steps
+    last = torch.from_numpy(plain_infos[1]["terminal_observation"])[None]
+    with torch.no_grad():
+        expected = driver.perceive(last).numpy()[0]
+    np.testing.assert_allclose(infos[1]["terminal_observation"], expected, atol=1e-5)

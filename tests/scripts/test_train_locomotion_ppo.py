@@ -1,0 +1,68 @@
+import csv
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from ncp_control import Policy
+from scripts.locomotion import WalkSettings, walk
+from scripts.train_locomotion_ppo import LocomotionPPO, train_locomotion_ppo
+
+
+def settings(tmp_path, **changes) -> LocomotionPPO:
+    defaults = {
+        "env": "walker2d",
+        "observe": "positions",
+        "neurons": 12,
+        "num_envs": 2,
+        "rollout_steps": 64,
+        "batch_size": 64,
+        "epochs": 1,
+        "evaluation_episodes": 2,
+        "runs": tmp_path / "runs",
+        "results": tmp_path / "results.csv",
+    }
+    return LocomotionPPO(**(defaults | changes))
+
+
+def rows(tmp_path):
+    with (tmp_path / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, capsys):
+    train_locomotion_ppo(settings(tmp_path, steps=128, drop_probability=0.3))
+    run = next((tmp_path / "runs").iterdir())
+    assert f"run folder: {run}" in capsys.readouterr().out
+
+    # What stands in the table is what the shipped policy does.
+    where = WalkSettings(env="walker2d", observe="positions", drop_probability=0.3, episodes=2)
+    returns = walk(Policy.load(run / "policy"), where)
+    (row,) = rows(tmp_path)
+    assert float(row["mean_return"]) == pytest.approx(float(np.mean(returns)), abs=0.06)
+
+    # As if stopped half-way: the settings say 256 steps, the checkpoint has 128.
+    config = run / "config.json"
+    config.write_text(re.sub(r'"steps": 128', '"steps": 256', config.read_text()))
+    train_locomotion_ppo(LocomotionPPO(resume=run))
+    steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
+    assert steps == ["step", "128", "256"]
+    assert [row["steps"] for row in rows(tmp_path)] == ["128", "256"]
+
+
+@pytest.mark.parametrize("cell", ["mlp", "cfc"])
+def test_other_actors_train_by_the_same_command(tmp_path, cell):
+    policy = train_locomotion_ppo(settings(tmp_path, steps=128, cell=cell, critic="gru"))
+    assert policy.act(np.zeros(8)).shape == (6,)
+
+
+def test_bad_settings_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`cell` must be one of"):
+        settings(tmp_path, cell="perceptron")
+    with pytest.raises(ValueError, match="`env` must be one of"):
+        settings(tmp_path, env="ant")
+    with pytest.raises(ValueError, match="must be at least 1"):
+        settings(tmp_path, steps=0)
+    with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
+        train_locomotion_ppo(dataclasses.replace(settings(tmp_path), resume=tmp_path))
