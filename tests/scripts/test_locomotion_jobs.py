@@ -57,7 +57,16 @@ def teacher(tmp_path):
 def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     type_command, teacher, capsys, tmp_path, cell
 ):
-    words = ["distill", "--teacher", teacher, "--cell", cell, "--observe", "positions", *QUICK]
+    words = [
+        "locomotion-distill",
+        "--teacher",
+        teacher,
+        "--cell",
+        cell,
+        "--observe",
+        "positions",
+        *QUICK,
+    ]
     assert type_command(train, Job, *words) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folder: ")
@@ -74,7 +83,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     np.testing.assert_allclose(walk(policy, where), returns, rtol=1e-6)
 
     (run / "policy" / "config.json").unlink()
-    assert type_command(train, Job, "distill", "--resume", run) == 0
+    assert type_command(train, Job, "locomotion-distill", "--resume", run) == 0
     assert read_rows(run / "metrics.csv") == rows
     for name, value in Policy.load(run / "policy").state_dict().items():
         torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
@@ -143,11 +152,31 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("job", "settings", "words", "message"),
     [
-        (train, Job, ["distill"], "`teacher` must be the folder of a policy, got None"),
-        (train, Job, ["distill", "--teacher", "nowhere"], "`folder` must hold config.json"),
-        (train, Job, ["distill", "--teacher", "blind"], "`teacher` must take 17 numbers to walk"),
-        (train, Job, ["distill", "--resume", "nowhere"], "`resume` must be a run folder"),
-        (train, Job, ["distill", "--env", "hopper", "--teacher", "blind"], "`env` must be one of"),
+        (train, Job, ["locomotion-distill"], "`teacher` must be the folder of a policy, got None"),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--teacher", "nowhere"],
+            "`folder` must hold config.json",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--teacher", "blind"],
+            "`teacher` must take 17 numbers to walk",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--resume", "nowhere"],
+            "`resume` must be a run folder",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--env", "hopper", "--teacher", "blind"],
+            "`env` must be one of",
+        ),
         (train, Job, ["teacher", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
         (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
         (
