@@ -5,7 +5,7 @@ python scripts/train.py recorded --log PATH   from a person's recorded driving
 python scripts/train.py drive-rl              in the simulator, by reinforcement
 python scripts/train.py locomotion-ppo        walking, by reinforcement
 python scripts/train.py teacher               walking, by reinforcement, as a large network
-python scripts/train.py distill --teacher T   walking, from a large network that can
+python scripts/train.py locomotion-distill    walking, from a large network that can
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ Job = (
     | Annotated[DriveRL, tyro.conf.subcommand("drive-rl")]
     | Annotated[LocomotionPPO, tyro.conf.subcommand("locomotion-ppo")]
     | Annotated[Teacher, tyro.conf.subcommand("teacher")]
-    | Annotated[LocomotionDistill, tyro.conf.subcommand("distill")]
+    | Annotated[LocomotionDistill, tyro.conf.subcommand("locomotion-distill")]
 )
 
 

@@ -105,7 +105,7 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
         writer = imageio_ffmpeg.write_frames(
             str(path),
             (WIDTH_PX, HEIGHT_PX),
-            fps=1.0 / (frame_s * every),
+            fps=1.0 / (frame_s * every),  # type: ignore[arg-type] - the encoder takes 31.25
             codec="libx264",
             pix_fmt_out="yuv420p",
             quality=None,  # type: ignore[arg-type] - leaves the quality to -crf

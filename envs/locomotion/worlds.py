@@ -22,6 +22,9 @@ Position-only observation keeps entries 0 to 7. Reward and end of an episode are
 Source: gymnasium.farama.org, HalfCheetah-v5 and Walker2d-v5; a test holds the table to the model.
 """
 
+# mujoco is a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -44,13 +44,13 @@ _VALIDATION_SEED = 500_000
 class DistillationConfig:
     """Settings of a distillation."""
 
-    rounds: int = 24
+    rounds: int = 20
     """Times that the student acts and then learns."""
     worlds: int = 16
     """Worlds side by side; in half of them the student always acts alone and is measured."""
     steps_per_round: int = 1000
     """Steps of each world in a round; at least as many as an episode has."""
-    mixed_rounds: int = 8
+    mixed_rounds: int = 6
     """Rounds over which the teacher's share of the turns falls from all to none."""
     updates_per_round: int = 1000
     """Optimizer steps in a round."""
@@ -58,7 +58,7 @@ class DistillationConfig:
     """Steps of backpropagation through time."""
     burn_in: int = 8
     """First steps of a window that only fill the memory."""
-    batch_size: int = 64
+    batch_size: int = 128
     """Windows in a batch."""
     learning_rate: float = 1e-2
     """Adam's learning rate at the beginning; it falls along half a cosine to a hundredth."""
@@ -97,6 +97,7 @@ class _Training:
     optimizer: torch.optim.Optimizer
     round: int = 0
     best_return: float = -math.inf
+    loss: float = math.nan
 
     @property
     def student(self) -> Policy:
@@ -142,23 +143,24 @@ def distill(
     if checkpoint.is_dir():
         _load_training(training, checkpoint)
     folder = run.folder / "rollouts"
-    parts = [Rollouts.load(_rollouts_file(folder, i)) for i in range(training.round)]
-    loss = math.nan
+    is_trained = training.round == config.rounds  # the rollouts may be gone
+    done = 0 if is_trained else training.round
+    parts = [Rollouts.load(_rollouts_file(folder, i)) for i in range(done)]
     while True:
         i = training.round
         part, returns = _act(training.student, teacher, worlds, config, i, frame_s)
         alone = returns[: config.worlds // 2] if i else returns
-        _report(run, training, i, loss, float(alone.mean()))
+        _report(run, training, i, float(alone.mean()))
         if i == config.rounds:
             break
         part.save(_rollouts_file(folder, i))
         parts.append(part)
         if i == 0:
             fit_scale(part.observations)
-        loss = _learn(training, Rollouts.join(parts), config, i)
+        training.loss = _learn(training, Rollouts.join(parts), config, i)
         training.round += 1
         _save_training(training, checkpoint)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     return Policy.load(run.checkpoints / "best")
 
 
@@ -229,14 +231,14 @@ def distillation_loss(actions: Tensor, batch: Rollouts, burn_in: int) -> Tensor:
     return (error * counts).sum() / counts.sum()
 
 
-def _report(run: Run, training: _Training, i: int, loss: float, mean_return: float) -> None:
+def _report(run: Run, training: _Training, i: int, mean_return: float) -> None:
     """Log a round and keep the student if it is the best so far."""
     if i == 0:
         run.log(0, teacher_return=mean_return)
         print(f"  round 0  teacher's return {mean_return:.0f}")
         return
-    run.log(i, loss=loss, student_return=mean_return)
-    print(f"  round {i}  loss {loss:.5f}  return {mean_return:.0f}", flush=True)
+    run.log(i, loss=training.loss, student_return=mean_return)
+    print(f"  round {i}  loss {training.loss:.5f}  return {mean_return:.0f}", flush=True)
     run.save_checkpoint(training.student, "last")
     if mean_return > training.best_return:
         training.best_return = mean_return
@@ -254,7 +256,9 @@ def _save_training(training: _Training, folder: Path) -> None:
     tensors |= {f"averaged.{name}": t for name, t in training.averaged.state_dict().items()}
     for index, entries in optimizer.items():
         tensors |= {f"optimizer.{index}.{name}": t for name, t in entries.items()}
-    state = {"round": training.round, "best_return": training.best_return}
+    # Before the first student was measured, its best return is not a number of JSON.
+    best = training.best_return if math.isfinite(training.best_return) else None
+    state = {"round": training.round, "best_return": best, "loss": training.loss}
     with files.new_folder(folder) as new:
         (new / "state.json").write_text(json.dumps(state) + "\n")
         data = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -277,4 +281,6 @@ def _load_training(training: _Training, folder: Path) -> None:
         entries.setdefault(int(index), {})[entry] = tensor
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    training.round, training.best_return = state["round"], state["best_return"]
+    best = state["best_return"]
+    training.best_return = -math.inf if best is None else best
+    training.round, training.loss = state["round"], state["loss"]

@@ -1,0 +1,223 @@
+"""A point on a line that must be held at zero: the teacher sees its speed, the student may not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ncp_control import Circuit
+from ncp_control.cells import GRU, Feedforward
+from ncp_control.learning.closed_loop import PolicyPilot
+from ncp_control.learning.distillation import (
+    DistillationConfig,
+    distill,
+    distillation_loss,
+    rounds_done,
+)
+from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect, episode_returns
+from ncp_control.learning.run import Run
+
+FRAME_S = 0.1
+QUICK = DistillationConfig(
+    rounds=3,
+    worlds=4,
+    steps_per_round=30,
+    mixed_rounds=2,
+    updates_per_round=20,
+    window=15,
+    burn_in=4,
+    batch_size=32,
+    weight_average=0.95,
+)
+
+
+class Point:
+    """Position and speed; the action accelerates; 30 steps an episode; the speed may be hidden."""
+
+    def __init__(self, sees_speed=False):
+        self.sees_speed = sees_speed
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.generator = np.random.default_rng(seed)
+        self.state = self.generator.uniform(-1, 1, 2)
+        self.steps = 0
+        return self.see()
+
+    def see(self):
+        info = {"time_s": FRAME_S * self.steps, "full_observation": self.state.copy()}
+        return self.state[: 1 + self.sees_speed].copy(), info
+
+    def step(self, action):
+        position, speed = self.state
+        speed += FRAME_S * 10.0 * float(action[0])
+        self.state = np.array([position + FRAME_S * speed, speed])
+        self.steps += 1
+        observation, info = self.see()
+        return observation, -float(self.state @ self.state), False, self.steps == 30, info
+
+
+@pytest.fixture
+def teacher(flat_policy):
+    """Exactly a = −x − v: ReLU units for either sign of it."""
+    policy = flat_policy(Circuit(Feedforward(2, 2, 1, frame_s=FRAME_S)))
+    cell = policy.circuit.cell
+    with torch.no_grad():
+        cell.hidden[0].weight.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
+        cell.hidden[2].weight.copy_(torch.eye(2))
+        cell.output.weight.copy_(torch.tensor([[-1.0, 1.0]]))
+        for layer in (cell.hidden[0], cell.hidden[2], cell.output):
+            layer.bias.zero_()
+    return policy.double()
+
+
+@pytest.fixture
+def make_student(flat_policy):
+    def make(cell=GRU, seed=0):
+        torch.manual_seed(seed)
+        return flat_policy(Circuit(cell(1, 16, 1, frame_s=FRAME_S)))
+
+    return make
+
+
+class Float32(Point):
+    """Observations as the student's parameters are."""
+
+    def see(self):
+        observation, info = super().see()
+        return observation.astype(np.float32), info
+
+
+def run_distillation(folder, student, teacher, config=QUICK):
+    folder.mkdir(exist_ok=True)
+    run = Run(folder)
+    worlds = [Float32() for _ in range(config.worlds)]
+    scales = []
+    try:
+        return distill(
+            student, teacher, worlds, config, run, frame_s=FRAME_S, fit_scale=scales.append
+        )
+    finally:
+        run.close()
+
+
+def mean_return(policy, worlds):
+    seeds = range(100, 100 + len(worlds))
+    pilot = PolicyPilot(policy)
+    returns = episode_returns(worlds, pilot, max_steps=30, frame_s=FRAME_S, seeds=seeds)
+    return float(returns.mean())
+
+
+@pytest.mark.slow
+def test_a_student_with_memory_learns_what_one_without_cannot(tmp_path, teacher, make_student):
+    """The teacher damps the speed; from positions alone only memory can tell it."""
+    config = dataclasses.replace(QUICK, rounds=6, worlds=16, updates_per_round=200)
+    cost = {}
+    for cell in (GRU, Feedforward):
+        policy = run_distillation(tmp_path / cell.__name__, make_student(cell), teacher, config)
+        cost[cell] = -mean_return(policy, [Float32() for _ in range(16)])
+    best = -mean_return(teacher, [Point(sees_speed=True) for _ in range(16)])
+    assert cost[GRU] < 2.0 * best
+    assert cost[Feedforward] > 3.0 * best
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path, teacher, make_student):
+    expected = run_distillation(tmp_path / "whole", make_student(), teacher)
+
+    class Killed(Exception):
+        pass
+
+    student = make_student()
+    calls = 0
+
+    def die(*_):
+        nonlocal calls
+        calls += 1
+        if calls == 90:  # in the middle of the second round
+            raise Killed
+
+    handle = student.circuit.register_forward_hook(die)
+    with pytest.raises(Killed):
+        run_distillation(tmp_path / "killed", student, teacher)
+    handle.remove()
+    assert rounds_done(tmp_path / "killed") == 0
+    resumed = run_distillation(tmp_path / "killed", make_student(seed=9), teacher)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+    last = [
+        load_file(tmp_path / n / "checkpoints/last/weights.safetensors")
+        for n in ("whole", "killed")
+    ]
+    for name, value in last[0].items():
+        torch.testing.assert_close(last[1][name], value, rtol=0, atol=0)
+    assert not (tmp_path / "whole" / "rollouts").exists()
+
+
+def test_the_teacher_labels_what_the_student_sees(teacher, make_student):
+    worlds = [Float32() for _ in range(3)]
+    pilot = MixedPilot(make_student(), teacher, np.array([0.0, 1.0, 0.5]), np.random.default_rng(0))
+    rollouts, returns = collect(worlds, pilot, num_steps=45, frame_s=FRAME_S, seeds=[1, 2, 3])
+    assert rollouts.observations.shape == (3, 45, 1)
+    assert rollouts.reset.nonzero()[:, 1].tolist() == [0, 30] * 3
+    position = rollouts.observations[1, :30, 0].double()
+    speed = torch.diff(position) / FRAME_S
+    # In the world that the teacher steers alone, its labels are the accelerations that follow.
+    acceleration = torch.diff(speed) / (10.0 * FRAME_S)
+    torch.testing.assert_close(
+        rollouts.actions[1, 1:29, 0].double(), acceleration, atol=1e-4, rtol=0
+    )
+    alone = episode_returns(
+        [Float32()], PolicyPilot(make_student()), max_steps=30, frame_s=FRAME_S, seeds=[1]
+    )
+    assert returns[0] == pytest.approx(alone[0])
+
+
+def test_only_steps_with_a_memory_of_their_own_count():
+    zeros = torch.zeros(2, 5, 1)
+    reset = torch.zeros(2, 5, dtype=torch.bool)
+    reset[1, 1] = True
+    batch = Rollouts(observations=zeros, actions=zeros, dt_s=zeros[..., 0], reset=reset)
+    actions = torch.tensor([[9.0, 9.0, 9.0, 1.0, 1.0], [9.0, 2.0, 2.0, 2.0, 2.0]])[..., None]
+    # Window 0 counts its last two steps, window 1 everything from the reset on.
+    expected = (2 * 1.0 + 4 * 4.0) / 6
+    assert distillation_loss(actions, batch, 3).item() == pytest.approx(expected)
+
+
+def test_windows_are_pieces_of_one_world():
+    steps = torch.arange(40.0).reshape(2, 20)
+    data = Rollouts(
+        observations=steps[..., None], actions=-steps[..., None], dt_s=steps, reset=steps < 0
+    )
+    cut = data.windows(200, 6, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.diff(cut.dt_s), torch.ones(200, 5))
+    torch.testing.assert_close(cut.observations, -cut.actions)
+    starts = set(cut.dt_s[:, 0].tolist())
+    assert starts == {float(w * 20 + s) for w in range(2) for s in range(15)}
+
+
+def test_rollouts_are_read_as_written(tmp_path):
+    data = Rollouts(
+        observations=torch.randn(2, 3, 4),
+        actions=torch.randn(2, 3, 1),
+        dt_s=torch.rand(2, 3),
+        reset=torch.rand(2, 3) > 0.5,
+    )
+    data.save(tmp_path / "rollouts.safetensors")
+    loaded = Rollouts.load(tmp_path / "rollouts.safetensors")
+    for field in dataclasses.fields(Rollouts):
+        assert torch.equal(getattr(loaded, field.name), getattr(data, field.name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 0}, "`rounds` must be at least 1, got 0"),
+        ({"worlds": 1}, "`worlds` must be at least 2, got 1"),
+        ({"burn_in": 40}, "`burn_in` must be from 0 to below `window`"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        DistillationConfig(**changes)

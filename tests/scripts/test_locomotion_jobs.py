@@ -1,0 +1,201 @@
+"""The jobs that teach, distill and measure walking, on worlds and trainings of a few steps."""
+
+import csv
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control import LTC, Policy, auto_ncp
+from ncp_control.cells import Feedforward
+from policies.locomotion import LocomotionPolicy
+from scripts.cli import run_job
+from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.locomotion import WalkSettings, half_width, walk
+from scripts.train import Job, train
+from scripts.walk_report import film, robustness
+
+QUICK = (
+    "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 40"
+    " --distillation.updates-per-round 3 --distillation.window 10 --evaluation-episodes 1"
+).split()
+
+
+@pytest.fixture
+def type_command(monkeypatch, tmp_path):
+    """Run a job as from the command line, in a folder of its own; return its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(job, settings, *words):
+        monkeypatch.setattr(sys, "argv", ["job", *map(str, words)])
+        try:
+            run_job(job, settings, "")
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    return run
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A policy on the full observation."""
+    torch.manual_seed(0)
+    cell = Feedforward(17, 8, 6, frame_s=0.05)
+    LocomotionPolicy(cell, observation_size=17, squash="tanh").save(tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+@pytest.mark.parametrize("cell", ["ltc", pytest.param("mlp", marks=pytest.mark.slow)])
+def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
+    type_command, teacher, capsys, tmp_path, cell
+):
+    words = [
+        "locomotion-distill",
+        "--teacher",
+        teacher,
+        "--cell",
+        cell,
+        "--observe",
+        "positions",
+        *QUICK,
+    ]
+    assert type_command(train, Job, *words) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("run folder: ")
+    assert re.search(r"\| teacher .*\| full .*\n\| " + cell + r" .*\| positions", printed)
+    (run,) = (tmp_path / "runs").iterdir()
+    policy = Policy.load(run / "policy")
+    assert policy.observation_size == 8
+    assert policy.circuit.cell.output_size == 6
+    rows = read_rows(run / "metrics.csv")
+    assert [row["step"] for row in rows] == ["0", "1", "2"]
+    measured = read_rows(run / "report" / "returns.csv")
+    returns = [float(row["return"]) for row in measured if row["model"] == cell]
+    where = WalkSettings(env="halfcheetah", observe="positions", episodes=1)
+    np.testing.assert_allclose(walk(policy, where), returns, rtol=1e-6)
+
+    (run / "policy" / "config.json").unlink()
+    assert type_command(train, Job, "locomotion-distill", "--resume", run) == 0
+    assert read_rows(run / "metrics.csv") == rows
+    for name, value in Policy.load(run / "policy").state_dict().items():
+        torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
+
+
+def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
+    words = "teacher --algorithm sac --steps 64 --examination-episodes 1 --evaluation-episodes 1"
+    assert type_command(train, Job, *words.split()) == 0
+    printed = capsys.readouterr().out
+    assert "| teacher | halfcheetah | full" in printed
+    (run,) = (tmp_path / "runs").iterdir()
+    policy = Policy.load(run / "policy")
+    assert isinstance(policy.circuit.cell, Feedforward)
+    rows = read_rows(run / "metrics.csv")
+    assert [row["step"] for row in rows] == ["16", "64"]
+
+
+def test_a_walking_policy_is_evaluated_with_noise_and_dropped_frames(
+    type_command, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("scripts.walk_report.film", lambda *_: "No film in this test.")
+    cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
+    LocomotionPolicy(cell, observation_size=8).save(tmp_path / "walker")
+    words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0", "0.3"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| walker | walker2d | positions") == 4, "guessed from the policy"
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "report" / "robustness.png").stat().st_size > 5_000
+    page = (run / "report" / "report.md").read_text()
+    assert "No film in this test." in page and "| 0.2   | 0.3" in page
+    assert len(read_rows(run / "report" / "returns.csv")) == 8
+
+
+def test_intervals_are_those_of_student():
+    # Student 1908: four values 1, 2, 3, 4; t(0.975, 3) = 3.182.
+    assert half_width(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(
+        3.182 * np.sqrt(5.0 / 3.0) / 2.0, rel=1e-3
+    )
+
+
+def test_each_disturbance_is_drawn_with_the_other_at_rest():
+    rows = [
+        (
+            "m",
+            WalkSettings(env="walker2d", sensor_noise_std=noise, drop_probability=drop),
+            np.ones(3),
+        )
+        for noise in (0.0, 0.1)
+        for drop in (0.0, 0.2, 0.4)
+    ]
+    panels = robustness(rows).axes
+    points = [panel.lines[0].get_xdata() for panel in panels]
+    assert [list(xs) for xs in points] == [[0.0, 0.1], [0.0, 0.2, 0.4]]
+
+
+def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_path):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
+    policy = LocomotionPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
+    sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
+    assert sentence is not None and sentence.startswith("No film: there is no OpenGL")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("job", "settings", "words", "message"),
+    [
+        (train, Job, ["locomotion-distill"], "`teacher` must be the folder of a policy, got None"),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--teacher", "nowhere"],
+            "`folder` must hold config.json",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--teacher", "blind"],
+            "`teacher` must take 17 numbers to walk",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--resume", "nowhere"],
+            "`resume` must be a run folder",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion-distill", "--env", "hopper", "--teacher", "blind"],
+            "`env` must be one of",
+        ),
+        (train, Job, ["teacher", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
+        (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["blind", "--observe", "full"],
+            "`policy` must take 17 numbers to walk in 'halfcheetah' with observe='full', got 8",
+        ),
+        (evaluate_policy, Evaluate, ["blind", "--drop", "1"], "`drop_probability` must be from 0"),
+    ],
+)
+def test_mistakes_end_with_one_sentence_and_no_run(
+    type_command, capsys, tmp_path, job, settings, words, message
+):
+    cell = Feedforward(8, 4, 6, frame_s=0.05)
+    LocomotionPolicy(cell, observation_size=8).save(tmp_path / "blind")
+    assert type_command(job, settings, *words) == 2
+    errors = capsys.readouterr().err.strip()
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("error: ")
+    assert re.search(message, errors)
+    assert not (tmp_path / "runs").exists()
