@@ -64,6 +64,8 @@ class Sizes:
     """Nominal frame interval [s]."""
     seed: int = 0
     """Seed of a wiring's signs; initial weights follow torch's own generator."""
+    activation: str = "lecun_tanh"
+    """Activation of a CfC's backbone."""
 
     @property
     def dense(self) -> tuple[int, int, int]:
@@ -78,11 +80,15 @@ def _ltc(sizes: Sizes) -> LTC:
     return LTC(wiring, frame_s=sizes.frame_s)
 
 
+def _cfc(sizes: Sizes, mode: str = "default") -> CfC:
+    return CfC(*sizes.dense, mode=mode, activation=sizes.activation, frame_s=sizes.frame_s)
+
+
 MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
     "ltc": lambda s: Forecaster(Circuit(_ltc(s)), s.num_outputs),
-    "cfc": lambda s: Forecaster(Circuit(CfC(*s.dense, frame_s=s.frame_s))),
-    "cfc_pure": lambda s: Forecaster(Circuit(CfC(*s.dense, mode="pure", frame_s=s.frame_s))),
-    "cfc_no_gate": lambda s: Forecaster(Circuit(CfC(*s.dense, mode="no_gate", frame_s=s.frame_s))),
+    "cfc": lambda s: Forecaster(Circuit(_cfc(s))),
+    "cfc_pure": lambda s: Forecaster(Circuit(_cfc(s, "pure"))),
+    "cfc_no_gate": lambda s: Forecaster(Circuit(_cfc(s, "no_gate"))),
     "lstm": lambda s: Forecaster(Circuit(LSTM(*s.dense, frame_s=s.frame_s))),
     "gru": lambda s: Forecaster(Circuit(GRU(*s.dense, frame_s=s.frame_s))),
     "ctrnn": lambda s: Forecaster(Circuit(CTRNN(*s.dense, frame_s=s.frame_s))),
@@ -90,7 +96,7 @@ MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
     "neural_ode": lambda s: Forecaster(Circuit(NeuralODE(*s.dense, frame_s=s.frame_s))),
     "ode_rnn": lambda s: Forecaster(Circuit(ODERNN(*s.dense, frame_s=s.frame_s))),
     "mixed_ltc": lambda s: Forecaster(Circuit(MixedMemory(_ltc(s))), s.num_outputs),
-    "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(CfC(*s.dense, frame_s=s.frame_s)))),
+    "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(_cfc(s)))),
 }
 """Models by the name that tables use."""
 
@@ -179,7 +185,7 @@ class Training:
 
 def train(
     model: Forecaster,
-    training: Sequences,
+    training: Sequences | Callable[[int], Sequences],
     validation: Sequences,
     config: TrainingConfig,
     *,
@@ -190,7 +196,7 @@ def train(
 
     Args:
         model: The model.
-        training: Sequences to learn.
+        training: Sequences to learn, or what returns those of an epoch, counted from 0.
         validation: Sequences that choose the checkpoint.
         config: Settings.
         description: What the progress bar says.
@@ -207,7 +213,8 @@ def train(
     for epoch in bar:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(epoch - 1)
-        loss = _train_epoch(model, optimizer, training, config, generator)
+        lessons = training if isinstance(training, Sequences) else training(epoch - 1)
+        loss = _train_epoch(model, optimizer, lessons, config, generator)
         error = mean_error(model, validation, config.objective)
         if error < best_error:
             best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())

@@ -49,6 +49,18 @@ def test_the_best_checkpoint_is_kept():
     assert 1 <= report.best_epoch <= 6
 
 
+def test_each_epoch_may_bring_its_own_sequences():
+    asked = []
+    forecaster = make_forecaster("gru", SIZES)
+
+    def lesson(epoch):
+        asked.append(epoch)
+        return sines(epoch)
+
+    train(forecaster, lesson, sines(9), TrainingConfig(epochs=3), is_silent=True)
+    assert asked == [0, 1, 2]
+
+
 def test_same_seed_same_numbers():
     errors = []
     for _ in range(2):
