@@ -53,7 +53,7 @@ def reproduce_halfcheetah(settings: Reproduce) -> None:
     jobs = [
         Job(model, seed, f"{window} {training_settings(model, epochs)}")
         for model in models
-        for seed in range(settings.seeds)
+        for seed in range(settings.seeds or 5)
     ]
     complete(results, jobs, partial(train_model, settings.data, epochs), settings)
     wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}

@@ -32,6 +32,7 @@ from ncp_control.learning.forecasting import (
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
+from scripts.events import encode_events
 from scripts.markdown import markdown_table
 from scripts.tables import Job, Measured, Reproduce, complete
 
@@ -83,7 +84,7 @@ def reproduce_xor(settings: Reproduce) -> None:
         Job(model, seed, training_settings(encoding, model, epochs))
         for encoding in ENCODINGS
         for model in models
-        for seed in range(settings.seeds)
+        for seed in range(settings.seeds or 5)
     ]
     complete(results, jobs, partial(train_model, epochs), settings)
     lines = []
@@ -192,25 +193,12 @@ def streams(encoding: str, count: int, seed: int) -> Sequences:
     """
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2, (count, MAX_BITS))
-    place = np.arange(MAX_BITS)
-    last = rng.integers(2, MAX_BITS, count)[:, None] - 1
-    is_odd = (bits * (place <= last)).sum(axis=1) % 2
-    if encoding == "dense":
-        is_frame = place <= last
-    else:
-        changes = np.diff(bits, axis=1, prepend=-1) != 0
-        is_frame = (changes & (place <= last)) | (place == last)
-    # Frames move to the front; what is left of a stream's length is padding that never counts.
-    order = np.argsort(~is_frame, axis=1, kind="stable")
-    num_frames = is_frame.sum(axis=1)[:, None]
-    times = np.where(place < num_frames, order, last)
+    num_bits = rng.integers(2, MAX_BITS, count)
+    is_odd = (bits * (np.arange(MAX_BITS) < num_bits[:, None])).sum(axis=1) % 2
+    events = encode_events(bits, num_bits, bit_s=BIT_S, is_dense=encoding == "dense")
     return Sequences(
-        inputs=_column(np.take_along_axis(bits, order, axis=1)),
-        targets=_column(np.repeat(is_odd[:, None], MAX_BITS, axis=1)),
-        dt_s=torch.from_numpy(BIT_S * np.diff(times, axis=1, prepend=-1)).float(),
-        mask=torch.from_numpy(place == num_frames - 1),
+        inputs=events.inputs,
+        targets=torch.from_numpy(is_odd)[:, None, None].float().expand(-1, MAX_BITS, 1),
+        dt_s=events.dt_s,
+        mask=events.is_last,
     )
-
-
-def _column(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values)[..., None].float()

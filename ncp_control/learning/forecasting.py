@@ -129,8 +129,13 @@ OBJECTIVES = {
         ),
         error=lambda output, target: ((output > 0.0) != (target > 0.5)).to(output.dtype),
     ),
+    "categories": Objective(
+        loss=lambda output, target: -(F.log_softmax(output, dim=-1) * target).sum(dim=-1),
+        error=lambda output, target: (output.argmax(-1) != target.argmax(-1)).to(output.dtype),
+    ),
 }
-"""`forecast`: squared error. `classify`: cross-entropy of logits, reported as error rate."""
+"""`forecast`: squared error. Reported as error rate: `classify`, cross-entropy of one logit for
+each output; `categories`, cross-entropy of all outputs as one distribution, targets one-hot."""
 
 
 @dataclass(frozen=True, kw_only=True)
