@@ -1,7 +1,9 @@
 """Reproduce a table or figure of the papers.
 
 python scripts/reproduce.py halfcheetah --data PATH   forecasts of HalfCheetah traces (LTC paper)
+python scripts/reproduce.py walker2d                  forecasts with frames missing (CfC paper)
 python scripts/reproduce.py xor                       parity of bit streams (CfC paper)
+python scripts/reproduce.py digits                    digits as events, for want of MNIST
 python scripts/reproduce.py expressivity              trajectory length, figure 3 of the LTC paper
 
 Each training adds a row to results/<table>.csv; a table that was stopped goes on where it was.
@@ -9,14 +11,18 @@ Each training adds a row to results/<table>.csv; a table that was stopped goes o
 
 from ncp_control.names import check_name
 from scripts.cli import run_job
+from scripts.reproduce_digits import reproduce_digits
 from scripts.reproduce_expressivity import reproduce_expressivity
 from scripts.reproduce_halfcheetah import reproduce_halfcheetah
+from scripts.reproduce_walker2d import reproduce_walker2d
 from scripts.reproduce_xor import reproduce_xor
 from scripts.tables import Reproduce
 
 TABLES = {
     "halfcheetah": reproduce_halfcheetah,
+    "walker2d": reproduce_walker2d,
     "xor": reproduce_xor,
+    "digits": reproduce_digits,
     "expressivity": reproduce_expressivity,
 }
 

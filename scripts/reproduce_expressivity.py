@@ -46,7 +46,7 @@ def reproduce_expressivity(settings: Reproduce) -> None:
         Job(model, seed, describe(*size))
         for size in sizes
         for model in models
-        for seed in range(settings.seeds)
+        for seed in range(settings.seeds or 5)
     ]
     complete(results, jobs, measure, settings)
     rows = results.rows()

@@ -4,12 +4,19 @@ A stream has 2 to 31 random bits. Dense: one frame a bit. Event-based: one frame
 changes, and one at the end; how long the bit before lasted is told by elapsed time alone, so only
 a model that keeps time and remembers can answer.
 
+Training begins with streams of 4 bits and lets longer ones in until all are there: the parity of
+31 bits gives no slope to follow before that of 4 is known. Time is in bits; how many of them make
+a model's nominal frame decides which run lengths it can tell apart.
+
 Source: Lechner & Hasani 2020 (arXiv 2006.04418), section 5; figures: Hasani et al. 2022, Nature
-Machine Intelligence 4:992, table 2, and the code published with both. Differs: a tenth of the
-training streams is kept for validation; Adam and cosine decay for all models.
+Machine Intelligence 4:992, table 2, and the code published with both. Differs: short streams first
+and a twentieth of the papers' optimizer steps; streams kept for validation choose the checkpoint;
+Adam and cosine decay for all models.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +32,7 @@ from ncp_control.learning.forecasting import (
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
+from scripts.events import encode_events
 from scripts.markdown import markdown_table
 from scripts.tables import Job, Measured, Reproduce, complete
 
@@ -36,13 +44,31 @@ PAPER = {
     ("dense", "cfc"): "97.34",
 }
 """Accuracies in percent."""
-ENCODINGS = ("dense", "event-based")
+ENCODINGS = ("event-based", "dense")
 DEFAULT_MODELS = ("ltc", "mixed_ltc", "cfc", "mixed_cfc", "lstm")
-MAX_BITS, NUM_TRAINING, NUM_TEST = 32, 100_000, 10_000
-BIT_S = 1.0  # one bit is one frame, and the clock has no other unit
-BATCH_SIZE, EPOCHS, LEARNING_RATE = 128, 30, 5e-3
-UNITS = {"ltc": 16, "mixed_ltc": 16}
-"""Neurons, 64 where not listed: a fully connected LTC has 4 parameters a synapse."""
+MAX_BITS, NUM_TRAINING, NUM_VALIDATION, NUM_TEST = 32, 100_000, 2_000, 10_000
+BIT_S = 1.0  # one bit is one second of the data's clock
+BATCH_SIZE, STREAMS_PER_EPOCH, EPOCHS = 128, 12_800, 90
+FIRST_BITS, GROWTH_SHARE = 4, 0.6  # all streams take part after this share of the epochs
+
+
+class Recipe(NamedTuple):
+    """How a model is built and trained; chosen on validation streams."""
+
+    units: int
+    frame_bits: float
+    """Nominal frame of the model [bits]."""
+    learning_rate: float
+
+
+RECIPES = {
+    "ltc": Recipe(units=16, frame_bits=20.0, learning_rate=1e-2),
+    "mixed_ltc": Recipe(units=16, frame_bits=20.0, learning_rate=1e-2),
+    "cfc": Recipe(units=64, frame_bits=1.0, learning_rate=2e-3),
+    "mixed_cfc": Recipe(units=32, frame_bits=4.0, learning_rate=2e-3),
+}
+"""Recipes of the liquid models; an LTC has 4 parameters a synapse, so fewer neurons."""
+OTHERS = Recipe(units=64, frame_bits=1.0, learning_rate=5e-3)
 MEASURES = ("parameters", "epochs", "best_epoch", "validation_accuracy", "test_accuracy")
 MEASURES += ("seconds_per_epoch",)
 
@@ -58,7 +84,7 @@ def reproduce_xor(settings: Reproduce) -> None:
         Job(model, seed, training_settings(encoding, model, epochs))
         for encoding in ENCODINGS
         for model in models
-        for seed in range(settings.seeds)
+        for seed in range(settings.seeds or 5)
     ]
     complete(results, jobs, partial(train_model, epochs, settings.device), settings)
     lines = []
@@ -83,35 +109,43 @@ def reproduce_xor(settings: Reproduce) -> None:
 
 def training_settings(encoding: str, model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
-    units = UNITS.get(model, 64)
-    return f"{encoding} units={units} batch={BATCH_SIZE} lr={LEARNING_RATE:g} epochs={epochs}"
+    recipe = RECIPES.get(model, OTHERS)
+    return (
+        f"{encoding} units={recipe.units} frame={recipe.frame_bits:g} batch={BATCH_SIZE}"
+        f" lr={recipe.learning_rate:g} epochs={epochs}x{STREAMS_PER_EPOCH}"
+    )
 
 
 def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test streams."""
     # Gradients fade to denormal numbers along a stream; keeping them costs half the time.
     torch.set_flush_denormal(True)
-    encoding = job.settings.split()[0]
-    training, test = streams(encoding, NUM_TRAINING, 0), streams(encoding, NUM_TEST, 1)
+    encoding, recipe = job.settings.split()[0], RECIPES.get(job.model, OTHERS)
+    known, test = streams(encoding, NUM_TRAINING, 0), streams(encoding, NUM_TEST, 1)
     torch.manual_seed(job.seed)
-    units = UNITS.get(job.model, 64)
-    sizes = Sizes(num_inputs=1, num_units=units, num_outputs=1, frame_s=BIT_S, seed=job.seed)
+    sizes = Sizes(
+        num_inputs=1,
+        num_units=recipe.units,
+        num_outputs=1,
+        frame_s=recipe.frame_bits * BIT_S,
+        seed=job.seed,
+        activation="silu",
+    )
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
         device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
+        learning_rate=recipe.learning_rate,
         final_learning_rate=0.02,
         gradient_clip=1.0,
         objective="classify",
         seed=job.seed,
     )
-    num_validation = NUM_TRAINING // 10
     report = train(
         model,
-        training[num_validation:],
-        training[:num_validation],
+        short_first(known[NUM_VALIDATION:], epochs, job.seed),
+        known[:NUM_VALIDATION],
         config,
         description=f"{encoding} {job.model} seed {job.seed}",
         is_silent=is_silent,
@@ -127,6 +161,28 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
     }
 
 
+def short_first(known: Sequences, epochs: int, seed: int) -> Callable[[int], Sequences]:
+    """Return what draws the streams of an epoch, from 4 bits at most to all there are.
+
+    Args:
+        known: All training streams.
+        epochs: Epochs of the training.
+        seed: Seed of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    assert known.dt_s is not None
+    num_bits = known.dt_s.sum(dim=1) / BIT_S
+
+    def lesson(epoch: int) -> Sequences:
+        progress = min(1.0, epoch / (GROWTH_SHARE * epochs))
+        most = FIRST_BITS + progress * (MAX_BITS - FIRST_BITS)
+        allowed = (num_bits <= most).nonzero()[:, 0]
+        drawn = torch.randint(len(allowed), (STREAMS_PER_EPOCH,), generator=generator)
+        return known[allowed[drawn]]
+
+    return lesson
+
+
 @cache
 def streams(encoding: str, count: int, seed: int) -> Sequences:
     """Draw random streams, each with its answer wanted at the last of its frames.
@@ -138,25 +194,12 @@ def streams(encoding: str, count: int, seed: int) -> Sequences:
     """
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2, (count, MAX_BITS))
-    place = np.arange(MAX_BITS)
-    last = rng.integers(2, MAX_BITS, count)[:, None] - 1
-    is_odd = (bits * (place <= last)).sum(axis=1) % 2
-    if encoding == "dense":
-        is_frame = place <= last
-    else:
-        changes = np.diff(bits, axis=1, prepend=-1) != 0
-        is_frame = (changes & (place <= last)) | (place == last)
-    # Frames move to the front; what is left of a stream's length is padding that never counts.
-    order = np.argsort(~is_frame, axis=1, kind="stable")
-    num_frames = is_frame.sum(axis=1)[:, None]
-    times = np.where(place < num_frames, order, last)
+    num_bits = rng.integers(2, MAX_BITS, count)
+    is_odd = (bits * (np.arange(MAX_BITS) < num_bits[:, None])).sum(axis=1) % 2
+    events = encode_events(bits, num_bits, bit_s=BIT_S, is_dense=encoding == "dense")
     return Sequences(
-        inputs=_column(np.take_along_axis(bits, order, axis=1)),
-        targets=_column(np.repeat(is_odd[:, None], MAX_BITS, axis=1)),
-        dt_s=torch.from_numpy(BIT_S * np.diff(times, axis=1, prepend=-1)).float(),
-        mask=torch.from_numpy(place == num_frames - 1),
+        inputs=events.inputs,
+        targets=torch.from_numpy(is_odd)[:, None, None].float().expand(-1, MAX_BITS, 1),
+        dt_s=events.dt_s,
+        mask=events.is_last,
     )
-
-
-def _column(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values)[..., None].float()

@@ -22,15 +22,15 @@ class Reproduce:
     """Reproduce a table or figure of the papers. Rows that are in the results file stay."""
 
     table: Annotated[str, tyro.conf.Positional]
-    """halfcheetah, xor or expressivity."""
+    """halfcheetah, walker2d, xor, digits or expressivity."""
     data: Path | None = None
-    """Folder of the traces (halfcheetah)."""
+    """Folder of the traces (halfcheetah; walker2d makes its own if there are none)."""
     models: tuple[str, ...] = ()
     """Models to train; all of the table's if none is named."""
-    seeds: int = 5
-    """Trainings of each model, with seeds 0, 1, …."""
+    seeds: int | None = None
+    """Trainings of each model, with seeds 0, 1, …; 3 for walker2d and digits, else 5."""
     epochs: int | None = None
-    """Passes over the data; the paper's number if not given."""
+    """Passes over the data; the table's own number if not given."""
     parallel: int = 1
     """Trainings side by side, one thread each."""
     device: str = "auto"
@@ -49,7 +49,7 @@ class Reproduce:
         parts = ["python scripts/reproduce.py", self.table]
         parts += ["--data PATH"] if self.data else []
         parts += [f"--models {model}"] if model else []
-        parts += [f"--seeds {self.seeds}"]
+        parts += [f"--seeds {self.seeds}"] if self.seeds else []
         parts += [f"--epochs {self.epochs}"] if self.epochs else []
         return " ".join(parts)
 

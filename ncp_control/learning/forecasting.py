@@ -65,6 +65,8 @@ class Sizes:
     """Nominal frame interval [s]."""
     seed: int = 0
     """Seed of a wiring's signs; initial weights follow torch's own generator."""
+    activation: str = "lecun_tanh"
+    """Activation of a CfC's backbone."""
 
     @property
     def dense(self) -> tuple[int, int, int]:
@@ -79,11 +81,15 @@ def _ltc(sizes: Sizes) -> LTC:
     return LTC(wiring, frame_s=sizes.frame_s)
 
 
+def _cfc(sizes: Sizes, mode: str = "default") -> CfC:
+    return CfC(*sizes.dense, mode=mode, activation=sizes.activation, frame_s=sizes.frame_s)
+
+
 MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
     "ltc": lambda s: Forecaster(Circuit(_ltc(s)), s.num_outputs),
-    "cfc": lambda s: Forecaster(Circuit(CfC(*s.dense, frame_s=s.frame_s))),
-    "cfc_pure": lambda s: Forecaster(Circuit(CfC(*s.dense, mode="pure", frame_s=s.frame_s))),
-    "cfc_no_gate": lambda s: Forecaster(Circuit(CfC(*s.dense, mode="no_gate", frame_s=s.frame_s))),
+    "cfc": lambda s: Forecaster(Circuit(_cfc(s))),
+    "cfc_pure": lambda s: Forecaster(Circuit(_cfc(s, "pure"))),
+    "cfc_no_gate": lambda s: Forecaster(Circuit(_cfc(s, "no_gate"))),
     "lstm": lambda s: Forecaster(Circuit(LSTM(*s.dense, frame_s=s.frame_s))),
     "gru": lambda s: Forecaster(Circuit(GRU(*s.dense, frame_s=s.frame_s))),
     "ctrnn": lambda s: Forecaster(Circuit(CTRNN(*s.dense, frame_s=s.frame_s))),
@@ -91,7 +97,7 @@ MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
     "neural_ode": lambda s: Forecaster(Circuit(NeuralODE(*s.dense, frame_s=s.frame_s))),
     "ode_rnn": lambda s: Forecaster(Circuit(ODERNN(*s.dense, frame_s=s.frame_s))),
     "mixed_ltc": lambda s: Forecaster(Circuit(MixedMemory(_ltc(s))), s.num_outputs),
-    "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(CfC(*s.dense, frame_s=s.frame_s)))),
+    "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(_cfc(s)))),
 }
 """Models by the name that tables use."""
 
@@ -124,8 +130,13 @@ OBJECTIVES = {
         ),
         error=lambda output, target: ((output > 0.0) != (target > 0.5)).to(output.dtype),
     ),
+    "categories": Objective(
+        loss=lambda output, target: -(F.log_softmax(output, dim=-1) * target).sum(dim=-1),
+        error=lambda output, target: (output.argmax(-1) != target.argmax(-1)).to(output.dtype),
+    ),
 }
-"""`forecast`: squared error. `classify`: cross-entropy of logits, reported as error rate."""
+"""`forecast`: squared error. Reported as error rate: `classify`, cross-entropy of one logit for
+each output; `categories`, cross-entropy of all outputs as one distribution, targets one-hot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +193,7 @@ class Training:
 
 def train(
     model: Forecaster,
-    training: Sequences,
+    training: Sequences | Callable[[int], Sequences],
     validation: Sequences,
     config: TrainingConfig,
     *,
@@ -195,7 +206,7 @@ def train(
 
     Args:
         model: The model.
-        training: Sequences to learn.
+        training: Sequences to learn, or what returns those of an epoch, counted from 0.
         validation: Sequences that choose the checkpoint.
         config: Settings.
         description: What the progress bar says.
@@ -214,7 +225,8 @@ def train(
     for epoch in bar:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(epoch - 1)
-        loss = _train_epoch(model, optimizer, training, config, generator)
+        lessons = training if isinstance(training, Sequences) else training(epoch - 1)
+        loss = _train_epoch(model, optimizer, lessons, config, generator)
         error = mean_error(model, validation, config.objective)
         if error < best_error:
             best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+_POOL = 16
+"""Batches among which sequences of like length are gathered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
@@ -52,11 +55,36 @@ class Sequences:
     def shuffled_batches(
         self, batch_size: int, generator: torch.Generator
     ) -> Iterator["Sequences"]:
-        """Yield whole batches in a random order; the few sequences left over wait an epoch."""
+        """Yield whole batches in a random order; the few sequences left over wait an epoch.
+
+        Under a mask a batch holds sequences that end at about the same frame, and no frame after
+        the last that counts: no error sees those.
+        """
         order = torch.randperm(len(self), generator=generator)
         size = min(batch_size, len(self))
-        for start in range(0, len(order) - size + 1, size):
-            yield self[order[start : start + size]]
+        batches = order[: len(order) // size * size].view(-1, size)
+        if self.mask is None:
+            yield from (self[batch] for batch in batches)
+            return
+        num_frames = self._num_frames()
+        for pool in batches.split(_POOL):
+            alike = pool.flatten()[num_frames[pool.flatten()].argsort()].view_as(pool)
+            for batch in alike[torch.randperm(len(alike), generator=generator)]:
+                yield self[batch]._cut(int(num_frames[batch].max()))
+
+    def _num_frames(self) -> Tensor:
+        """Return where each sequence's last frame that counts ends, shape (samples,)."""
+        assert self.mask is not None
+        return self.mask.shape[1] - self.mask.flip(1).int().argmax(dim=1)
+
+    def _cut(self, num_frames: int) -> "Sequences":
+        """Return the first frames of all sequences."""
+        return Sequences(
+            inputs=self.inputs[:, :num_frames],
+            targets=self.targets[:, :num_frames],
+            dt_s=None if self.dt_s is None else self.dt_s[:, :num_frames],
+            mask=None if self.mask is None else self.mask[:, :num_frames],
+        )
 
 
 def load_traces(folder: Path | str) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ncp_control.learning.linear import persistence
-from scripts import reproduce_expressivity, reproduce_halfcheetah, reproduce_xor
+from scripts import forecast_table, reproduce_expressivity, reproduce_halfcheetah, reproduce_xor
 from scripts.reproduce import reproduce
 from scripts.reproduce_xor import streams
 from scripts.tables import Reproduce
@@ -43,7 +43,7 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
         return read(results / "halfcheetah.csv")
 
     first = run(models=("lstm",), seeds=1)
-    assert [row["model"] for row in first] == [*reproduce_halfcheetah.LINEAR, "lstm"]
+    assert [row["model"] for row in first] == [*forecast_table.LINEAR, "lstm"]
     by_model = {row["model"]: row for row in first}
     # The next frame is a linear map of this one, so the linear rows are exact.
     assert float(by_model["linear regression"]["test_mse"]) < 1e-9
@@ -66,7 +66,7 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
 def test_errors_are_in_units_of_the_test_targets(traces):
     data = reproduce_halfcheetah.load(traces)
     forecast = persistence(data.training, data.test)
-    measured = reproduce_halfcheetah.measure_linear(forecast, data)
+    measured = forecast_table.measure_linear(forecast, data)
     error = (data.test.inputs - data.test.targets).square().mean(dim=(0, 1))
     assert measured["test_mse"] == pytest.approx(error.mean().item(), rel=1e-5)
     share = (error / data.test.targets.var(dim=(0, 1))).mean().item()
@@ -105,8 +105,17 @@ def test_event_based_streams_have_a_frame_a_change():
         assert (bits[1:] != bits[:-1]).all()
 
 
+def test_short_streams_come_first_and_all_in_the_end():
+    lesson = reproduce_xor.short_first(streams("event-based", 5000, 3), epochs=10, seed=0)
+    longest = [int(lesson(epoch).dt_s.sum(dim=1).max()) for epoch in range(10)]
+    assert longest[0] == reproduce_xor.FIRST_BITS and longest == sorted(longest)
+    assert longest[5] < 31 and longest[6:] == [31] * 4
+
+
 def test_xor_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reproduce_xor, "NUM_TRAINING", 400)
+    monkeypatch.setattr(reproduce_xor, "NUM_VALIDATION", 100)
+    monkeypatch.setattr(reproduce_xor, "STREAMS_PER_EPOCH", 256)
     monkeypatch.setattr(reproduce_xor, "NUM_TEST", 100)
     reproduce(Reproduce(table="xor", models=("lstm",), seeds=1, epochs=1, results=tmp_path))
     torch.set_flush_denormal(False)  # the job switches it on for its process

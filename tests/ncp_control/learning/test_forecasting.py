@@ -49,6 +49,18 @@ def test_the_best_checkpoint_is_kept():
     assert 1 <= report.best_epoch <= 6
 
 
+def test_each_epoch_may_bring_its_own_sequences():
+    asked = []
+    forecaster = make_forecaster("gru", SIZES)
+
+    def lesson(epoch):
+        asked.append(epoch)
+        return sines(epoch)
+
+    train(forecaster, lesson, sines(9), TrainingConfig(epochs=3), is_silent=True)
+    assert asked == [0, 1, 2]
+
+
 def test_same_seed_same_numbers():
     errors = []
     for _ in range(2):
@@ -78,6 +90,20 @@ def test_a_classifier_learns_the_sign_of_a_sum():
     config = TrainingConfig(epochs=15, learning_rate=2e-2, objective="classify")
     report = train(make_forecaster("lstm", SIZES), data[:200], data[200:], config, is_silent=True)
     assert report.validation_error < 0.1
+
+
+def test_categories_are_learned():
+    inputs = torch.randn(256, 4, 2)
+    angle = torch.atan2(*inputs.sum(dim=1).unbind(-1))
+    quadrant = ((angle + torch.pi) / (torch.pi / 2)).long().clamp(0, 3)
+    targets = torch.nn.functional.one_hot(quadrant, 4).float()[:, None].expand(-1, 4, -1)
+    mask = torch.zeros(256, 4, dtype=torch.bool)
+    mask[:, -1] = True
+    data = Sequences(inputs=inputs, targets=targets, mask=mask)
+    sizes = Sizes(num_inputs=2, num_units=16, num_outputs=4, frame_s=0.1)
+    config = TrainingConfig(epochs=15, learning_rate=2e-2, objective="categories")
+    report = train(make_forecaster("gru", sizes), data[:200], data[200:], config, is_silent=True)
+    assert report.validation_error < 0.25
 
 
 @pytest.mark.parametrize("model", MODELS)

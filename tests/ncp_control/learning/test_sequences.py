@@ -35,6 +35,21 @@ def test_an_epoch_shows_whole_batches_of_everything():
     assert len(next(sequences.shuffled_batches(64, torch.Generator()))) == 10
 
 
+def test_masked_batches_end_where_the_last_frame_counts():
+    ends = torch.arange(64) % 8
+    inputs = torch.arange(64.0)[:, None, None].expand(64, 10, 1)
+    mask = torch.nn.functional.one_hot(ends, 10).bool()
+    sequences = Sequences(inputs=inputs, targets=inputs, dt_s=torch.ones(64, 10), mask=mask)
+    batches = list(sequences.shuffled_batches(8, torch.Generator().manual_seed(0)))
+    # Eight of each length are gathered, so each batch is as long as its sequences.
+    assert sorted(batch.inputs.shape[1] for batch in batches) == list(range(1, 9))
+    assert all(batch.dt_s.shape == batch.mask.shape == batch.inputs.shape[:2] for batch in batches)
+    assert all(batch.mask[:, -1].all() for batch in batches)
+    assert torch.cat([batch.inputs[:, 0] for batch in batches]).unique().numel() == 64
+    order = [batch.inputs.shape[1] for batch in batches]
+    assert order != sorted(order)
+
+
 def test_traces_come_back_in_the_order_of_their_names(tmp_path):
     for i in (2, 0, 1):
         np.save(tmp_path / f"trace_{i}.npy", ramp(5) + i)

@@ -1,0 +1,68 @@
+"""Traces of Walker2d-v5 at several levels of skill, made once and kept.
+
+A folder of traces holds one array (frames, 17) a file, the levels one after the other, and
+traces.json, which says how they were made.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+
+from ncp_control.files import new_folder
+from ncp_control.learning.reinforcement_skills import record_skill_levels
+from ncp_control.learning.run import describe_environment
+
+TASK = "Walker2d-v5"
+LEVELS = (100_000, 200_000, 400_000, 800_000)
+"""Environment steps of PPO before each recording."""
+TRACES_PER_LEVEL, MAX_FRAMES, MIN_FRAMES, SEED = 20, 1000, 100, 0
+
+
+def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = None) -> Path:
+    """Return the folder of traces, made now if it is not there.
+
+    Args:
+        folder: Where they are or shall be.
+        make_world: Builds the environment; Walker2d-v5 if None.
+    """
+    if folder.is_dir():
+        print(f"traces: {folder}, made before")
+        return folder
+    print(f"traces: {folder}, {LEVELS[-1]} steps of PPO")
+    torch.set_num_threads(1)  # the networks are small
+    levels = record_skill_levels(
+        make_world or (lambda: gymnasium.make(TASK)),
+        LEVELS,
+        num_traces=TRACES_PER_LEVEL,
+        max_frames=MAX_FRAMES,
+        min_frames=MIN_FRAMES,
+        seed=SEED,
+    )
+    notes = []
+    with new_folder(folder) as temporary:
+        for number, level in enumerate(levels):
+            for i, trace in enumerate(level.traces):
+                np.save(temporary / f"level_{number}_trace_{i:02}.npy", trace)
+            notes.append(
+                {
+                    "steps": level.num_steps,
+                    "mean_return": float(np.mean(level.returns)),
+                    "frames": [len(trace) for trace in level.traces],
+                }
+            )
+        description = {
+            "task": TASK,
+            "command": "python scripts/reproduce.py walker2d",
+            "policy": "PPO (stable-baselines3), actions sampled",
+            "seed": SEED,
+            "max_frames": MAX_FRAMES,
+            "min_frames": MIN_FRAMES,
+            "levels": notes,
+            "environment": describe_environment(),
+        }
+        (temporary / "traces.json").write_text(json.dumps(description, indent=1) + "\n")
+    return folder
