@@ -177,6 +177,10 @@ def test_keys_step_and_jump(page):
     # On the slider itself a key moves one frame as well, not two.
     find(browser, "#scrub").send_keys(Keys.ARROW_RIGHT)
     assert frame(browser) == 1
+    # A list keeps the keys it needs to itself.
+    find(browser, "#speed").send_keys(Keys.END)
+    assert frame(browser) == 1
+    assert find(browser, "#speed").get_property("value") == "4"
 
 
 def test_a_clicked_neuron_shows_its_traces_and_synapses(page, make_episode):
