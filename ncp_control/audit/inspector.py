@@ -23,7 +23,11 @@ from ncp_control.wiring import Wiring
 MAX_BYTES = 15_000_000
 """A page is never larger."""
 
-_SCRIPTS = ("data", "drawing", "plot", "camera", "wiring", "heatmap", "track", "neuron", "panel")
+# In the order in which they build upon each other; the last one starts the page.
+_SCRIPTS = (
+    *("data", "drawing", "plot", "camera", "wiring", "heatmap", "track", "neuron", "panel"),
+    "player",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +233,7 @@ def _numbers(values: np.ndarray | None) -> list[Any] | None:
 def _page(title: str, data: dict[str, Any]) -> str:
     """Put sources and data into one file."""
     folder = resources.files("ncp_control.audit") / "page"
-    scripts = [(folder / f"{name}.js").read_text() for name in (*_SCRIPTS, "player")]
+    scripts = [(folder / f"{name}.js").read_text() for name in _SCRIPTS]
     parts = {
         "title": html.escape(title),
         "style": (folder / "inspector.css").read_text(),
@@ -257,7 +261,7 @@ def _check(name: str, values: np.ndarray | None, shape: tuple[int | str, ...]) -
         wanted = ", ".join(map(str, shape))
         raise ValueError(
             f"`{name}` must have shape ({wanted}), got {values.shape}."
-            " Record it again, frame by frame."
+            " Check the axes and the lengths."
         )
     if values.dtype != np.uint8 and not np.isfinite(values).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])

@@ -17,7 +17,7 @@ class Camera {
     this.fillChoices();
     this.choice.addEventListener("change", () => this.draw());
     this.strength.addEventListener("input", () => this.draw());
-    figure.querySelector("figcaption").hidden = !this.choice.options.length;
+    figure.querySelector("figcaption").hidden = !this.choice.length;
   }
 
   // Maps of one neuron each are offered together, as those of the followed neuron.
@@ -67,7 +67,7 @@ class Camera {
     for (let i = 0; i < pixels.data.length; i += 4) {
       const level = pixels.data[i];
       pixels.data.set(heat(level), i);
-      pixels.data[i + 3] = 255 * strength * Math.min(0.35 + level / 200, 1);
+      pixels.data[i + 3] = 255 * strength * Math.min(0.1 + level / 140, 1);
     }
     context.putImageData(pixels, 0, 0);
     this.context.drawImage(this.overlay, 0, 0, width, height);

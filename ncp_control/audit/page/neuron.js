@@ -2,9 +2,8 @@
 
 class NeuronView {
   constructor(card, episode, peer, follow, axis) {
-    Object.assign(this, { episode, peer, follow });
+    Object.assign(this, { card, episode, peer, follow });
     this.choice = card.querySelector(".follow");
-    this.now = card.querySelector(".now");
     this.lists = card.querySelector(".synapses");
     this.choice.append(element("option", { value: "" }, "none"),
       ...episode.neuron_names.map((name, i) => element("option", { value: i }, name)));
@@ -23,6 +22,7 @@ class NeuronView {
 
   setNeuron(neuron) {
     this.neuron = neuron;
+    this.card.classList.toggle("idle", neuron === null);
     this.choice.value = neuron === null ? "" : String(neuron);
     this.showPlot(this.state, "states", "state_bounds");
     if (this.timescale) this.showPlot(this.timescale, "timescales_s", "timescale_bounds_s");
@@ -85,7 +85,6 @@ class NeuronView {
   show(frame, time_s) {
     this.state.moveTo(time_s, frame);
     this.timescale?.moveTo(time_s, frame);
-    this.now.textContent = "";
     for (const { i, bar, value } of this.neuron === null ? [] : this.rows) {
       const current = this.episode.synaptic_currents.at(frame, i);
       bar.style.background = current < 0 ? colours.inhibiting : colours.exciting;

@@ -40,6 +40,7 @@ class Player {
     if (this.panels.length < 2) return;
     const views = document.getElementById("views");
     views.hidden = false;
+    document.body.classList.add("pair");
     const shown = [...this.panels.map((panel) => [panel]), this.panels];
     const labels = [...this.episodes.map((episode) => episode.name), "Side by side"];
     const buttons = labels.map((label) => element("button", { type: "button" }, label));

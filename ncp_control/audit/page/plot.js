@@ -122,7 +122,7 @@ class Plot {
       const y = this.y(tick);
       const isFree = placed.every(([, other]) => Math.abs(other - y) >= 13);
       if (isFree && y > MARGIN.top && y < this.surface.height - MARGIN.bottom + 1) {
-        placed.push([this.isLog ? this.format(tick) : trim(tick).replace("-", "−"), y]);
+        placed.push([this.isLog ? this.format(tick) : String(Number(tick.toPrecision(6))).replace("-", "−"), y]);
       }
     }
     return placed;

@@ -14,8 +14,9 @@ class TrackView {
     const points = [...left_edge_m, ...right_edge_m, ...driven_m];
     const [low, high] = [Math.min, Math.max].map((pick) => [0, 1].map(
       (axis) => points.reduce((best, point) => pick(best, point[axis]), points[0][axis])));
-    const { width, height } = this.surface;
-    const margin = 12;
+    const width = this.surface.width;
+    const height = this.surface.height - 14;  // below it the scale
+    const margin = 10;
     const scale = Math.min((width - 2 * margin) / (high[0] - low[0] || 1),
       (height - 2 * margin) / (high[1] - low[1] || 1));
     const x0 = (width - scale * (high[0] + low[0])) / 2;

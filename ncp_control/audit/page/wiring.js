@@ -149,7 +149,8 @@ class WiringView {
   legend() {
     const scale = formatNumber(this.potentialScale);
     const rule = (name) => element("i", { class: "rule", style: `background: var(--${name})` });
-    const ramp = element("span", {}, `potential −${scale}`, element("i", { class: "ramp" }), scale);
+    const features = `Sensory inputs are coloured from 0 to ${formatNumber(this.featureScale)}`;
+    const ramp = element("span", { title: features }, `potential −${scale}`, element("i", { class: "ramp" }), scale);
     const current = element("span", { class: "extra" }, "width: current");
     return [
       element("span", {}, rule("exciting"), "excitatory"),

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, Circuit, Policy
+from ncp_control import LTC, NCP19, Circuit, Policy, auto_ncp
+from ncp_control.audit.inspector import InspectorEpisode, TrackMap
+
+NUM_BITS = 8
 
 
 class ConvPolicy(Policy):
@@ -30,3 +33,76 @@ def recorded():
     walk = np.cumsum(np.random.default_rng(0).normal(size=(1, 120, 32)), axis=1)
     inputs = torch.tensor(0.3 * walk, dtype=torch.float32)
     return circuit, inputs, circuit.record(inputs)
+
+
+def numbered_frames(count, height=24, width=48):
+    """Frames that spell their number: a column of white for each bit that is set."""
+    frames = np.zeros((count, height, width, 3), dtype=np.uint8)
+    for i in range(count):
+        for bit in range(NUM_BITS):
+            if i >> bit & 1:
+                frames[i, :, bit * width // NUM_BITS : (bit + 1) * width // NUM_BITS] = 255
+    return frames
+
+
+def make_episode(**changes):
+    """A small episode of a wired circuit that drives round a circle."""
+    count, wiring = 120, auto_ncp(4, 8, 1, seed=3)
+    rng = np.random.default_rng(0)
+    time_s = np.arange(count) / 30
+    phase = rng.uniform(0, 6, wiring.num_neurons)
+    states = np.sin(time_s[:, None] + phase)
+    angle = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    driven = np.stack([np.cos(time_s / 2), np.sin(time_s / 2)], axis=1)
+    ones = np.ones(wiring.num_neurons)
+    settings = {
+        "name": "small-ncp",
+        "facts": {"neurons": "8"},
+        "time_s": time_s,
+        "neuron_names": wiring.neuron_names,
+        "wiring": wiring,
+        "states": states,
+        "timescales_s": 0.02 * np.exp(states),
+        "state_bounds": np.stack([-1.5 * ones, 1.5 * ones], axis=1),
+        "timescale_bounds_s": np.stack([0.005 * ones, 0.1 * ones], axis=1),
+        "synaptic_currents": rng.normal(size=(count, wiring.num_synapses)),
+        "features": rng.uniform(size=(count, 4)),
+        "actions": states[:, -1:],
+        "action_names": ["steering"],
+        "frames": numbered_frames(count),
+        "maps": {
+            "VisualBackProp": rng.uniform(size=(count, 12, 24)),
+            "gradient: motor_0": rng.uniform(size=(count, 12, 24)),
+        },
+        "traces": {"cross-track error [m]": 0.1 * np.cos(time_s)},
+        "track": TrackMap(left_edge_m=48 * circle, right_edge_m=52 * circle, driven_m=50 * driven),
+    }
+    return InspectorEpisode(**(settings | changes))
+
+
+def make_dense_episode():
+    """The same drive by a policy without wiring, half a second shorter."""
+    count = 105
+    units = np.sin(np.arange(count)[:, None] / 30 + np.arange(10))
+    return InspectorEpisode(
+        name="small-lstm",
+        time_s=np.arange(count) / 30,
+        neuron_names=[f"hidden_{i}" for i in range(10)],
+        states=units,
+        actions=units[:, :1],
+        action_names=["steering"],
+        frames=numbered_frames(count),
+    )
+
+
+@pytest.fixture(scope="session", name="make_episode")
+def _make_episode():
+    """Make the small wired episode, with changes."""
+    return make_episode
+
+
+@pytest.fixture(scope="session")
+def dense_episode():
+    """The small episode of a policy without wiring."""
+    return make_dense_episode()

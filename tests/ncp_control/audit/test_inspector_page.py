@@ -1,0 +1,303 @@
+"""The page in a browser: it loads, plays, scrubs, follows neurons, compares, and obeys the keys."""
+
+import shutil
+
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from ncp_control.audit.inspector import InspectorEpisode, write_inspector
+
+NUM_BITS = 8  # as the pictures of the small episodes are numbered
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,940",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One headless Chromium for all tests of this file."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no chromium and chromedriver on the PATH: install them to test the page")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, make_episode, dense_episode):
+    """Written once: one policy, two, one without pictures, one of a single frame, …"""
+    folder = tmp_path_factory.mktemp("pages")
+    time_s = np.arange(30) / 30
+    bare = InspectorEpisode(
+        name="robot",
+        time_s=time_s,
+        neuron_names=["unit_0", "unit_1"],
+        states=np.stack([time_s, -time_s], axis=1),
+        actions=time_s[:, None],
+        action_names=["torque"],
+    )
+    lone = InspectorEpisode(
+        name="one frame",
+        time_s=np.zeros(1),
+        neuron_names=["unit_0"],
+        states=np.zeros((1, 1)),
+        actions=np.zeros((1, 1)),
+        action_names=["torque"],
+    )
+    one = [make_episode(maps={})]
+    write_inspector(folder / "one.html", one)
+    write_inspector(folder / "live.html", one, reload_s=600.0)
+    write_inspector(folder / "maps.html", [make_episode()])
+    write_inspector(folder / "two.html", [make_episode(maps={}), dense_episode])
+    write_inspector(folder / "bare.html", [bare])
+    write_inspector(folder / "lone.html", [lone])
+    return folder
+
+
+@pytest.fixture
+def page(browser, pages):
+    """Open one of the pages; afterwards its console must be empty."""
+
+    def open_page(name):
+        browser.get_log("browser")
+        browser.get((pages / f"{name}.html").as_uri())
+        return browser
+
+    yield open_page
+    assert browser.get_log("browser") == []
+
+
+def find(browser, selector):
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def frame(browser):
+    return int(find(browser, "#scrub").get_property("value"))
+
+
+def press(browser, *keys):
+    find(browser, "body").send_keys(*keys)
+
+
+def scrub(browser, number):
+    browser.execute_script(
+        "const scrub = document.getElementById('scrub'); scrub.value = arguments[0];"
+        "scrub.dispatchEvent(new Event('input'));",
+        number,
+    )
+
+
+def number_in_picture(browser, panel=0):
+    """Read the number that the camera's picture spells."""
+    levels = browser.execute_script(
+        """const canvas = document.querySelectorAll(".camera canvas")[arguments[0]];
+        const row = canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1);
+        return Array.from({length: arguments[1]},
+          (_, i) => row.data[4 * Math.floor((i + 0.5) * canvas.width / arguments[1])]);""",
+        panel,
+        NUM_BITS,
+    )
+    return sum((level > 127) << bit for bit, level in enumerate(levels))
+
+
+def wait_for(browser, condition):
+    WebDriverWait(browser, 10, poll_frequency=0.02).until(lambda _: condition())
+
+
+def followed(browser, panel=0):
+    select = browser.find_elements(By.CSS_SELECTOR, ".follow")[panel]
+    return browser.execute_script("return arguments[0].selectedOptions[0].text", select)
+
+
+def synapses(browser, side):
+    rows = browser.find_elements(By.CSS_SELECTOR, f".{side} li")
+    cells = [row.find_elements(By.CSS_SELECTOR, "*") for row in rows]
+    return {c[0].text: float(c[-1].text.replace("−", "-")) for c in cells}
+
+
+def test_scrubbing_shows_the_frame_that_was_asked_for(page):
+    browser = page("one")
+    for number in (0, 77, 78, 119, 1):
+        scrub(browser, number)
+        wait_for(browser, lambda number=number: number_in_picture(browser) == number)
+        assert f"frame {number} of 119" in find(browser, "#clock").text
+
+
+def test_pointing_into_a_plot_moves_to_that_time(page):
+    browser = page("one")
+    plot = find(browser, ".signals canvas")
+    ActionChains(browser).move_to_element(plot).click().perform()
+    # The axes' margins are 46 px on the left and 8 px on the right.
+    width = plot.size["width"]
+    share = (width / 2 - 46) / (width - 54)
+    assert frame(browser) == pytest.approx(119 * share, abs=1.5)
+
+
+def test_play_goes_on_and_pause_stops(page):
+    browser = page("one")
+    find(browser, "#play").click()
+    wait_for(browser, lambda: frame(browser) >= 5)
+    find(browser, "#play").click()
+    held = frame(browser)
+    wait_for(browser, lambda: number_in_picture(browser) == held)
+    assert find(browser, "#play").get_attribute("aria-label") == "Play"
+    browser.execute_async_script("setTimeout(arguments[0], 150)")
+    assert frame(browser) == held
+
+
+def test_playing_stops_at_the_end_and_starts_over(page):
+    browser = page("one")
+    scrub(browser, 115)
+    press(browser, Keys.SPACE)
+    wait_for(browser, lambda: find(browser, "#play").get_attribute("aria-label") == "Play")
+    assert frame(browser) == 119
+    press(browser, Keys.SPACE)
+    wait_for(browser, lambda: 0 < frame(browser) < 110)
+
+
+def test_keys_step_and_jump(page):
+    browser = page("one")
+    press(browser, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    assert frame(browser) == 1
+    press(browser, Keys.END)
+    assert frame(browser) == 119
+    press(browser, Keys.SHIFT, Keys.ARROW_LEFT)
+    assert frame(browser) == 89
+    press(browser, Keys.NULL, Keys.HOME)
+    assert frame(browser) == 0
+    # On the slider itself a key moves one frame as well, not two.
+    find(browser, "#scrub").send_keys(Keys.ARROW_RIGHT)
+    assert frame(browser) == 1
+    # A list keeps the keys it needs to itself.
+    find(browser, "#speed").send_keys(Keys.END)
+    assert frame(browser) == 1
+    assert find(browser, "#speed").get_property("value") == "4"
+
+
+def test_a_clicked_neuron_shows_its_traces_and_synapses(page, make_episode):
+    browser = page("one")
+    episode = make_episode(maps={})
+    wiring = episode.wiring
+    for name in ("inter_1", "motor_0"):
+        find(browser, f'.node[data-neuron="{name}"]').click()
+        scrub(browser, 40)
+        assert followed(browser) == name
+        neuron = wiring.neuron_names.index(name)
+        shown = [plot.text for plot in browser.find_elements(By.CSS_SELECTOR, ".neuron .plot b")]
+        assert float(shown[0].replace("−", "-")) == pytest.approx(
+            episode.states[40, neuron], abs=0.006
+        )
+        assert shown[1] == f"{float(f'{1e3 * episode.timescales_s[40, neuron]:.3g}'):g} ms"
+        for side, here, there in (
+            ("incoming", wiring.targets, wiring.sources),
+            ("outgoing", wiring.sources, wiring.targets),
+        ):
+            which = np.flatnonzero(here == neuron + wiring.num_sensory)
+            expected = {
+                wiring.node_names[there[i]]: episode.synaptic_currents[40, i] for i in which
+            }
+            assert synapses(browser, side) == pytest.approx(expected, abs=0.006)
+
+
+def test_neurons_are_followed_by_key_and_by_button(page, make_episode):
+    browser = page("one")
+    names = make_episode().neuron_names
+    press(browser, "1")
+    assert followed(browser) == "command_0"
+    press(browser, Keys.ARROW_DOWN)
+    assert followed(browser) == names[names.index("command_0") + 1]
+    press(browser, Keys.ESCAPE)
+    assert followed(browser) == "none"
+    find(browser, '.node[data-neuron="inter_0"]').send_keys(Keys.ENTER)
+    assert followed(browser) == "inter_0"
+    # Space on a neuron plays; it does not follow.
+    find(browser, '.node[data-neuron="inter_2"]').send_keys(Keys.SPACE)
+    wait_for(browser, lambda: frame(browser) > 0)
+    assert followed(browser) == "inter_0"
+
+
+def is_coloured(browser):
+    """Tell whether a map lies over the camera's picture, which is grey itself."""
+    return browser.execute_script(
+        """const canvas = document.querySelector(".camera canvas");
+        const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return data.some((level, i) => i % 4 === 0 && Math.abs(level - data[i + 2]) > 60);"""
+    )
+
+
+def test_saliency_of_the_followed_neuron_is_shown(page):
+    browser = page("maps")
+    options = [o.text for o in browser.find_elements(By.CSS_SELECTOR, ".saliency option")]
+    assert options == ["VisualBackProp", "gradient: followed neuron", "none"]
+    wait_for(browser, lambda: is_coloured(browser))
+    press(browser, Keys.ESCAPE, "s")  # the followed neuron's, but none is followed
+    wait_for(browser, lambda: not is_coloured(browser))
+    find(browser, '.node[data-neuron="motor_0"]').click()
+    wait_for(browser, lambda: is_coloured(browser))
+    find(browser, '.node[data-neuron="inter_0"]').click()  # which has no map
+    wait_for(browser, lambda: not is_coloured(browser))
+
+
+def test_two_policies_run_side_by_side(page):
+    browser = page("two")
+    panels = browser.find_elements(By.CSS_SELECTOR, ".panel")
+    assert [panel.is_displayed() for panel in panels] == [True, True]
+    scrub(browser, 50)
+    wait_for(browser, lambda: [number_in_picture(browser, i) for i in (0, 1)] == [50, 50])
+    scrub(browser, 119)  # the second ended half a second earlier
+    wait_for(browser, lambda: [number_in_picture(browser, i) for i in (0, 1)] == [119, 104])
+    alone = browser.find_elements(By.CSS_SELECTOR, "#views button")[1]
+    assert alone.text == "small-lstm"
+    alone.click()
+    assert [panel.is_displayed() for panel in panels] == [False, True]
+
+
+def test_a_unit_of_the_heat_map_can_be_followed(page):
+    browser = page("two")
+    stage = browser.find_elements(By.CSS_SELECTOR, ".stage canvas")[1]
+    ActionChains(browser).move_to_element_with_offset(stage, 0, 0).click().perform()
+    assert followed(browser, 1) in ("hidden_4", "hidden_5")
+    assert frame(browser) > 0
+
+
+def test_an_episode_without_pictures_shows_the_circuit_and_the_signals(page):
+    browser = page("bare")
+    assert not browser.find_elements(By.CSS_SELECTOR, ".camera, .track")
+    press(browser, Keys.END)
+    assert find(browser, ".signals b").text == "0.97"
+
+
+def test_a_live_page_shows_the_newest_frame_until_touched(page):
+    browser = page("live")
+    assert frame(browser) == 119
+    assert find(browser, "#live").text == "live, every 600 s"
+    press(browser, Keys.HOME)
+    assert find(browser, "#live").text.startswith("live view held")
+
+
+def test_nothing_overflows_the_window(page):
+    for name in ("one", "two", "bare", "lone"):
+        browser = page(name)
+        sizes = browser.execute_script(
+            "const d = document.documentElement;"
+            "return [d.scrollWidth - innerWidth, d.scrollHeight - innerHeight];"
+        )
+        assert max(sizes) <= 0
