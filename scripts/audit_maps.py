@@ -9,7 +9,7 @@ from ncp_control.audit.saliency import METHODS, saliency
 from ncp_control.policy import Policy
 from scripts.audit_episode import Audited
 
-ACTION_STRIDE, NEURON_STRIDE = 2, 5
+ACTION_STRIDE, NEURON_STRIDE = 3, 6
 """Every how many frames a map is computed; those between show the one before."""
 
 

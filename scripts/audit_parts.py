@@ -25,7 +25,8 @@ from scripts.audit_maps import Saliency
 
 NOISE_VARIANCES = (0.1, 0.2, 0.3)
 """Variances of pixel noise in the paper."""
-STABILITY_FRAMES = 200
+STABILITY_FRAMES = {"visual_backprop": 200, "input_gradient": 50}
+"""Frame pairs by method: the paper's number, fewer where a map costs more."""
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 """Header and rows."""
@@ -64,15 +65,19 @@ def saliency_part(audited: Audited, maps: Saliency) -> Part:
 
 def stability_part(policy: Policy, audited: Audited, seed: int) -> Part:
     """Compare maps of clean and noisy frames."""
-    frames = np.linspace(0, len(audited.time_s) - 1, min(STABILITY_FRAMES, len(audited.time_s)))
-    index = frames.astype(int)
-    state, dt_s = audited.state_before()[index], audited.activity.dt_s[0, index]
     rows = []
-    for method in ("visual_backprop", "input_gradient"):
+    for method, wanted in STABILITY_FRAMES.items():
+        num_frames = min(wanted, len(audited.time_s))
+        index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
         found = saliency_stability(
-            policy, audited.observations[index], NOISE_VARIANCES, method,
-            seed=seed, state=state, dt_s=dt_s,
-        )  # fmt: skip
+            policy,
+            audited.observations[index],
+            NOISE_VARIANCES,
+            method,
+            seed=seed,
+            state=audited.state_before()[index],
+            dt_s=audited.activity.dt_s[0, index],
+        )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
             error = float(similarity.std()) / math.sqrt(len(similarity))
             rows.append((method, variance, float(similarity.mean()), error, len(similarity)))
@@ -120,8 +125,8 @@ def activity_part(policy: Policy, audited: Audited) -> Part:
         iter(audited.signals))  # fmt: skip
     drawn = {"components": figures.components(audited, found)}
     text = [
-        f"{num_components} principal component{'s' if num_components > 1 else ''} explain 90 % of"
-        f" the variance of {len(names)} neurons (the first alone {found.explained[0]:.0%})."
+        f"Principal components needed for 90 % of the variance of {len(names)} neurons:"
+        f" {num_components} (the first explains {found.explained[0]:.0%})."
     ]
     if len(states) >= 4:
         by_signal = {key: follow(names, states, values) for key, values in audited.signals.items()}
