@@ -79,7 +79,8 @@ def stability_part(policy: Policy, audited: Audited, seed: int) -> Part:
             dt_s=audited.activity.dt_s[0, index],
         )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
-            error = float(similarity.std()) / math.sqrt(len(similarity))
+            # One frame tells nothing about the spread.
+            error = float(similarity.std()) / math.sqrt(num_frames) if num_frames > 1 else math.nan
             rows.append((method, variance, float(similarity.mean()), error, len(similarity)))
     header = ("method", "noise variance", "mean SSIM", "standard error", "frame pairs")
     text = ["Structural similarity of the maps of clean frames to those of the same frames with"
