@@ -4,7 +4,7 @@ A part that cannot be made raises a ValueError whose sentence stands in the repo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ from ncp_control.policy import Policy
 from scripts import audit_figures as figures
 from scripts.audit_episode import Audited
 from scripts.audit_maps import Saliency
+from scripts.audit_overview import overview
 
 NOISE_VARIANCES = (0.1, 0.2, 0.3)
 """Variances of pixel noise in the paper."""
@@ -57,17 +58,25 @@ def saliency_part(audited: Audited, maps: Saliency) -> Part:
         text=[
             "VisualBackProp shows what the convolutions react to; the other maps show what the"
             " steering depends on in this frame, given the history. Integrated gradients start"
-            " from the blurred frame."
+            " from the blurred frame.",
+            *maps.refused,
         ],
         figures={"saliency": figures.saliency_maps(audited, maps)},
     )
 
 
-def stability_part(policy: Policy, audited: Audited, seed: int) -> Part:
-    """Compare maps of clean and noisy frames."""
+def overview_part(audited: Audited, maps: Saliency, certificate: Certificate) -> Part:
+    """Show the audit at a glance."""
+    return Part(text=[], figures={"overview": overview(audited, maps, certificate)})
+
+
+def stability_part(
+    policy: Policy, audited: Audited, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
+) -> Part:
+    """Compare maps of clean and noisy frames, by some of the methods in `STABILITY_FRAMES`."""
     rows = []
-    for method, wanted in STABILITY_FRAMES.items():
-        num_frames = min(wanted, len(audited.time_s))
+    for method in [name for name in STABILITY_FRAMES if name in methods]:
+        num_frames = min(STABILITY_FRAMES[method], len(audited.time_s))
         index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
         found = saliency_stability(
             policy,
