@@ -114,10 +114,12 @@ def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None
     _prepare(report, subject)
     certificate, maps = subject.certificate, subject.maps
     if maps is not None:
+        if certificate is not None:
+            report.part("At a glance", lambda: parts.overview_part(audited, maps, certificate))
         report.part("Where it looks", lambda: parts.saliency_part(audited, maps))
         report.part(
             "How steady the maps are",
-            lambda: parts.stability_part(policy, audited, settings.seed),
+            lambda: parts.stability_part(policy, audited, settings.seed, maps.by_method),
         )
     report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
     report.part("What the neurons do", lambda: parts.activity_part(policy, audited))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ncp_control.audit.ablation import AblationEffect
 from ncp_control.audit.activity import PrincipalComponents
@@ -31,7 +31,7 @@ _MAX_BARS = 25
 def saliency_maps(audited: Audited, maps: Saliency) -> Figure:
     """Draw a few frames, one a row, beside what each method marks in them."""
     num_rows, num_columns = len(maps.shown_frames), 1 + len(maps.by_method)
-    figure = Figure(figsize=(3.1 * num_columns, 1.42 * num_rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(3.1 * num_columns, 1.12 * num_rows + 0.5), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False)
     for row, k in enumerate(maps.shown_frames):
         frame = audited.observations[k]
@@ -107,7 +107,9 @@ def draw_tau(
             axes.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")
     axes.plot(time_s, 1e3 * tau_s, color=BLUE, linewidth=1.3)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     _tidy(axes)
 
 
@@ -172,7 +174,9 @@ def motor_shares(audited: Audited, names: Sequence[str], terms: np.ndarray) -> F
     total = terms[:, here].sum(axis=1)
     axes.plot(audited.time_s, total, color=GREY, linewidth=3.5, alpha=0.5, label="sum", zorder=0)
     axes.axhline(0.0, color="black", linewidth=0.6)
-    axes.set(xlabel="time [s]", ylabel=f"share of the command of {motor}")
+    axes.set(
+        xlabel="time [s]", ylabel=f"share of the command of {motor}", xlim=audited.time_s[[0, -1]]
+    )
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _tidy(axes)
     return figure

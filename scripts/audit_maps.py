@@ -1,6 +1,8 @@
 """Saliency maps of an audited episode: all methods for a few frames, the quick ones for all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from ncp_control.audit.saliency import METHODS, saliency
 from ncp_control.policy import Policy
 from scripts.audit_episode import Audited
 
-ACTION_STRIDE, NEURON_STRIDE = 2, 5
+ACTION_STRIDE, NEURON_STRIDE = 3, 6
 """Every how many frames a map is computed; those between show the one before."""
 
 
@@ -23,13 +25,15 @@ class Saliency:
     """Maps of the shown frames by method, each of shape (frames, height, width), in [0, 1]."""
     over_time: dict[str, np.ndarray]
     """Maps of every frame, shape (time, height, width), uint8, as the inspector names them."""
+    refused: list[str]
+    """A sentence for each map that could not be had."""
 
 
 def compute_saliency(policy: Policy, audited: Audited, neurons: list[str]) -> Saliency:
     """Compute the maps that the figure and the inspector show.
 
     Raises:
-        ValueError: If the policy has no camera.
+        ValueError: If not one map of a single frame can be had.
     """
     shown = _telling_frames(audited)
     state, dt_s = audited.state_before(), audited.activity.dt_s[0]
@@ -50,18 +54,44 @@ def compute_saliency(policy: Policy, audited: Audited, neurons: list[str]) -> Sa
         levels = np.rint(255.0 * maps(frames, method, neuron)).astype(np.uint8)
         return levels.repeat(stride, axis=0)[: len(audited.time_s)]
 
+    refused: dict[str, ValueError] = {}
+
+    def gather(makers: dict[str, Callable[[], np.ndarray]]) -> dict[str, np.ndarray]:
+        made = {}
+        for name, make in makers.items():
+            try:
+                made[name] = make()
+            except ValueError as error:
+                refused[name] = error
+        return made
+
+    by_method = gather({method: partial(maps, shown, method) for method in METHODS})
+    if not by_method:
+        raise next(iter(refused.values()))
+    quick = {
+        "VisualBackProp": "visual_backprop",
+        "gradient": "input_gradient",
+        "Grad-CAM": "grad_cam",
+    }
+    over_time = gather(
+        {
+            name: partial(every, ACTION_STRIDE, method)
+            for name, method in quick.items()
+            if method in by_method
+        }
+    )
+    if "input_gradient" in by_method:
+        over_time |= gather(
+            {
+                f"gradient: {neuron}": partial(every, NEURON_STRIDE, "input_gradient", neuron)
+                for neuron in neurons
+            }
+        )
     return Saliency(
         shown_frames=shown.tolist(),
-        by_method={method: maps(shown, method) for method in METHODS},
-        over_time={
-            "VisualBackProp": every(ACTION_STRIDE, "visual_backprop"),
-            "gradient": every(ACTION_STRIDE, "input_gradient"),
-            "Grad-CAM": every(ACTION_STRIDE, "grad_cam"),
-            **{
-                f"gradient: {neuron}": every(NEURON_STRIDE, "input_gradient", neuron)
-                for neuron in neurons
-            },
-        },
+        by_method=by_method,
+        over_time=over_time,
+        refused=[f"{name}: not made. {error}" for name, error in refused.items()],
     )
 
 

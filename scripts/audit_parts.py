@@ -4,7 +4,7 @@ A part that cannot be made raises a ValueError whose sentence stands in the repo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,10 +22,12 @@ from ncp_control.policy import Policy
 from scripts import audit_figures as figures
 from scripts.audit_episode import Audited
 from scripts.audit_maps import Saliency
+from scripts.audit_overview import overview
 
 NOISE_VARIANCES = (0.1, 0.2, 0.3)
 """Variances of pixel noise in the paper."""
-STABILITY_FRAMES = 200
+STABILITY_FRAMES = {"visual_backprop": 200, "input_gradient": 50}
+"""Frame pairs by method: the paper's number, fewer where a map costs more."""
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 """Header and rows."""
@@ -56,25 +58,38 @@ def saliency_part(audited: Audited, maps: Saliency) -> Part:
         text=[
             "VisualBackProp shows what the convolutions react to; the other maps show what the"
             " steering depends on in this frame, given the history. Integrated gradients start"
-            " from the blurred frame."
+            " from the blurred frame.",
+            *maps.refused,
         ],
         figures={"saliency": figures.saliency_maps(audited, maps)},
     )
 
 
-def stability_part(policy: Policy, audited: Audited, seed: int) -> Part:
-    """Compare maps of clean and noisy frames."""
-    frames = np.linspace(0, len(audited.time_s) - 1, min(STABILITY_FRAMES, len(audited.time_s)))
-    index = frames.astype(int)
-    state, dt_s = audited.state_before()[index], audited.activity.dt_s[0, index]
+def overview_part(audited: Audited, maps: Saliency, certificate: Certificate) -> Part:
+    """Show the audit at a glance."""
+    return Part(text=[], figures={"overview": overview(audited, maps, certificate)})
+
+
+def stability_part(
+    policy: Policy, audited: Audited, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
+) -> Part:
+    """Compare maps of clean and noisy frames, by some of the methods in `STABILITY_FRAMES`."""
     rows = []
-    for method in ("visual_backprop", "input_gradient"):
+    for method in [name for name in STABILITY_FRAMES if name in methods]:
+        num_frames = min(STABILITY_FRAMES[method], len(audited.time_s))
+        index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
         found = saliency_stability(
-            policy, audited.observations[index], NOISE_VARIANCES, method,
-            seed=seed, state=state, dt_s=dt_s,
-        )  # fmt: skip
+            policy,
+            audited.observations[index],
+            NOISE_VARIANCES,
+            method,
+            seed=seed,
+            state=audited.state_before()[index],
+            dt_s=audited.activity.dt_s[0, index],
+        )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
-            error = float(similarity.std()) / math.sqrt(len(similarity))
+            # One frame tells nothing about the spread.
+            error = float(similarity.std()) / math.sqrt(num_frames) if num_frames > 1 else math.nan
             rows.append((method, variance, float(similarity.mean()), error, len(similarity)))
     header = ("method", "noise variance", "mean SSIM", "standard error", "frame pairs")
     text = ["Structural similarity of the maps of clean frames to those of the same frames with"
@@ -120,8 +135,8 @@ def activity_part(policy: Policy, audited: Audited) -> Part:
         iter(audited.signals))  # fmt: skip
     drawn = {"components": figures.components(audited, found)}
     text = [
-        f"{num_components} principal component{'s' if num_components > 1 else ''} explain 90 % of"
-        f" the variance of {len(names)} neurons (the first alone {found.explained[0]:.0%})."
+        f"Principal components needed for 90 % of the variance of {len(names)} neurons:"
+        f" {num_components} (the first explains {found.explained[0]:.0%})."
     ]
     if len(states) >= 4:
         by_signal = {key: follow(names, states, values) for key, values in audited.signals.items()}

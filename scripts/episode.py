@@ -149,7 +149,7 @@ def replay_episode(policy: Policy, store: Demonstrations, *, max_frames: int = 1
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def look_inside(
     policy: Policy, observations: np.ndarray, dt_s: np.ndarray
 ) -> tuple[np.ndarray, Activity]:

@@ -2,53 +2,16 @@
 
 import json
 import re
-import sys
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
 from ncp_control import Policy
 from policies.driving import make_driving_policy
-from scripts.cli import run_job
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
-
-
-@pytest.fixture
-def type_command(monkeypatch, tmp_path):
-    """Run a job as from the command line, in a folder of its own; return its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(job, settings, *words):
-        monkeypatch.setattr(sys, "argv", ["job", *map(str, words)])
-        try:
-            run_job(job, settings, "")
-        except SystemExit as stop:
-            return stop.code
-        return 0
-
-    return run
-
-
-@pytest.fixture
-def udacity_log(tmp_path):
-    """A log of 120 frames whose brightness on the left tells the steering."""
-    folder = tmp_path / "log"
-    (folder / "IMG").mkdir(parents=True)
-    lines = []
-    for i in range(120):
-        name = f"center_2018_07_16_17_{11 + i // 600:02d}_{i // 10:02d}_{i % 10}00.jpg"
-        image = np.full((160, 320, 3), 90, np.uint8)
-        steering = np.sin(i / 10)
-        image[:, :160] += np.uint8(60 * (1 + steering))
-        cv2.imwrite(str(folder / "IMG" / name), image)
-        lines.append(f"IMG/{name},IMG/none.jpg,IMG/none.jpg,{steering:.4f},0,0,10")
-    (folder / "driving_log.csv").write_text("\n".join(lines))
-    return folder
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")

@@ -1,0 +1,156 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from envs.driving.road import HELD_OUT_TRACKS
+from ncp_control import LTC, auto_ncp
+from ncp_control.audit.bounds import certify
+from ncp_control.audit.timescales import correlate
+from policies.driving import make_driving_policy
+from policies.locomotion import LocomotionPolicy
+from scripts import audit_models
+from scripts.audit import Audit, audit
+from scripts.audit_episode import drive
+from scripts.audit_maps import ACTION_STRIDE, compute_saliency
+from scripts.audit_parts import activity_part, bounds_part, timescales_part
+
+
+@pytest.fixture(scope="module")
+def driving():
+    torch.manual_seed(0)
+    policy = make_driving_policy("ncp", head="light")
+    return policy, drive(policy, "untrained", track=HELD_OUT_TRACKS[0], seconds=1.0, seed=0)
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def report_of(tmp_path):
+    (run,) = (tmp_path / "runs").iterdir()
+    return run / "report", (run / "report" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_driving_policy_is_audited_beside_another(type_command, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    for model in ("ncp", "cnn"):
+        make_driving_policy(model, head="light").save(tmp_path / model)
+    whole = audit_models.resting_values
+    monkeypatch.setattr(
+        audit_models, "resting_values", lambda *a: dict(list(whole(*a).items())[-1:])
+    )
+    words = ["ncp", "--compare", "cnn", "--seconds", 1, "--ablation-km", 0.004]
+    assert type_command(audit, Audit, *words, "--results", "audit.csv") == 0
+    folder, text = report_of(tmp_path)
+    for name in ("overview", "saliency", "timescales", "components", "motor_contributions",
+                 "ablation", "bounds", "robustness", "largest_steps"):  # fmt: skip
+        assert (folder / f"{name}.png").stat().st_size > 5_000
+        assert (folder / f"{name}.svg").read_text().startswith("<?xml")
+        assert f"]({name}.png)" in text
+    assert "In this episode: **never violated**" in text
+    assert (folder / "inspector.html").stat().st_size > 50_000
+    rows = read(tmp_path / "audit.csv")
+    assert rows == read(folder / "comparison.csv")
+    found = {(row[0], row[1], row[2]) for row in rows[1:]}
+    assert {("ncp", "crashes_per_km", ""), ("cnn", "crashes_per_km_without", "unit_63"),
+            ("ncp", "curvature_r", "command_0"), ("ncp", "components_for_90", "19 units"),
+            ("cnn", "ssim_visual_backprop", "variance 0.3")} <= found  # fmt: skip
+    assert len([row for row in rows if row[1] == "crashes_per_km_without"]) == 2
+
+
+def test_tables_hold_what_was_recorded(driving):
+    policy, audited = driving
+    header, rows = timescales_part(audited, None).tables["timescales"]
+    taus_ms = 1e3 * audited.activity.timescales_s[0].numpy()
+    assert header[:4] == ["neuron", "mean τ [ms]", "min", "max"]
+    np.testing.assert_allclose([row[1] for row in rows], taus_ms.mean(axis=0), rtol=1e-5)
+    header, rows = activity_part(policy, audited).tables["activity_correlations"]
+    state = audited.activity.states[0, :, 4].double().numpy()
+    steering = correlate(state, audited.signals["steering"])
+    assert rows[4][header.index("r with steering")].startswith(f"{steering.r:+.2f} [")
+
+
+def test_a_broken_record_is_reported_as_violated(driving):
+    policy, audited = driving
+    audited.activity.states[0, 7, 3] += 9.0
+    try:
+        text = bounds_part(policy, audited, certify(policy.circuit.cell)).text[0]
+    finally:
+        audited.activity.states[0, 7, 3] -= 9.0
+    assert "violated: state of inter_3 at frame 7 of sequence 0" in text
+
+
+def test_maps_between_computed_frames_show_the_one_before(driving):
+    policy, audited = driving
+    maps = compute_saliency(policy, audited, ["motor_0"])
+    values = maps.over_time["gradient"]
+    assert values.shape == (30, 78, 200) and values.dtype == np.uint8
+    np.testing.assert_array_equal(values[ACTION_STRIDE], values[2 * ACTION_STRIDE - 1])
+    assert (values[ACTION_STRIDE] != values[ACTION_STRIDE - 1]).any()
+    # The readout only scales the motor neuron, so its map is the action's.
+    shared = maps.over_time["gradient: motor_0"][0].astype(int) - values[0]
+    assert np.abs(shared).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_a_log_of_one_frame_by_a_cell_without_tau_leaves_sentences(
+    type_command, udacity_log, tmp_path
+):
+    torch.manual_seed(0)
+    make_driving_policy("lstm", head="light").save(tmp_path / "lstm")
+    assert type_command(audit, Audit, "lstm", "--log", udacity_log, "--seconds", 0.1) == 0
+    folder, text = report_of(tmp_path)
+    assert ", 1 frames." in text
+    for sentence in (
+        "`cell` must be an LTC to be certified, got 'LSTM'",
+        "`activity` must have time constants, got none",
+        "`states` must have at least 2 frames, got 1",
+        "`cell` must be an LTC, got 'LSTM'. Other cells have no conductances",
+    ):
+        assert sentence in text
+    assert (folder / "saliency.png").is_file(), "the rest is made"
+    assert (folder / "inspector.html").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_nan_leaves_sentences(type_command, udacity_log, tmp_path):
+    broken = make_driving_policy("ncp", head="light")
+    with torch.no_grad():
+        broken.circuit.cell.leak_potential[3] = torch.nan
+    broken.save(tmp_path / "broken")
+    assert type_command(audit, Audit, "broken", "--log", udacity_log, "--seconds", 1) == 0
+    _, text = report_of(tmp_path)
+    assert "`leak_potential` must be finite, got nan" in text
+    assert "must be finite, got nan in frame 0 of inter_3" in text
+    assert "input_gradient: not made. `policy` must give finite maps, got nan" in text
+    assert "| visual_backprop | 0.3" in text, "what needs no circuit is made"
+
+
+@pytest.mark.slow
+def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path):
+    torch.manual_seed(0)
+    cell = LTC(auto_ncp(17, 16, 6), frame_s=0.05)
+    LocomotionPolicy(cell, observation_size=17).save(tmp_path / "walker")
+    assert type_command(audit, Audit, "walker", "--seconds", 0.5) == 0
+    folder, text = report_of(tmp_path)
+    assert "HalfCheetah-v5, 0.5 s, 10 frames" in text
+    assert "A policy without a camera has no saliency map." in text
+    assert "Faults of frames need a camera." in text
+    assert "never violated" in text
+    assert (folder / "inspector.html").is_file() and (folder / "timescales.png").is_file()
+
+
+def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
+    LocomotionPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
+    for words, sentence in (
+        (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
+        (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
+        (["walker"], "`env` must observe 5 values for this policy, got 'HalfCheetah-v5'"),
+    ):
+        assert type_command(audit, Audit, *words) == 2
+        errors = capsys.readouterr().err.strip()
+        assert sentence in errors.splitlines()[-1]
