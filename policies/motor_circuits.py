@@ -7,7 +7,7 @@ signal through: each neuron averages many synapses, and the next layer's thresho
 So a liquid circuit is *centred* before it learns, on random observations, layer after layer:
 
     μ_ij = mean(v_j) + U(−1, 1) std(v_j)        γ_ij = U(1, 3) / std(v_j)
-    output = (v − mean(v)) · 0.3 / std(v)       for each motor neuron
+    output = (v − mean(v)) · 0.05 / std(v)      for each motor neuron
 
 Source: the wiring rule of Lechner et al. 2020, denser; centring after the idea of layer-sequential
 unit variance (Mishkin & Matas 2016, arXiv 1511.06422).
@@ -28,8 +28,11 @@ PROBES, PROBE_FRAMES = 64, 16
 NUM_LAYERS = 3
 MAX_SLOPE = 30.0
 """Steepest synapse that centring makes: a neuron that hardly moves stays quiet."""
-OUTPUT_STD = 0.3
-"""Deviation of an untrained circuit's outputs on observations of unit variance."""
+MIN_MOTOR_STD = 0.01
+"""A motor neuron that hardly moves is not amplified beyond this."""
+OUTPUT_STD = 0.05
+"""Deviation of an untrained circuit's outputs on observations of unit variance: small, so that a
+training begins with exploration and not with a gait nobody asked for."""
 
 
 def motor_wiring(num_inputs: int, num_neurons: int, num_joints: int, *, seed: int = 0) -> Wiring:
@@ -120,7 +123,7 @@ def _center(cell: LTC) -> None:
         cell.slope[inner] = (steepness / std[source]).clamp(max=MAX_SLOPE)
     mean, std = probe()
     motor = slice(-wiring.num_motor, None)
-    cell.output_scale.copy_(OUTPUT_STD / std[motor])
+    cell.output_scale.copy_(OUTPUT_STD / std[motor].clamp(min=MIN_MOTOR_STD))
     cell.output_offset.copy_(-mean[motor] * cell.output_scale)
 
 
