@@ -1,6 +1,7 @@
 """Reproduce a table or figure of the papers.
 
 python scripts/reproduce.py halfcheetah --data PATH   forecasts of HalfCheetah traces (LTC paper)
+python scripts/reproduce.py halfcheetah-best --data PATH   the same test windows, all means allowed
 python scripts/reproduce.py walker2d                  forecasts with frames missing (CfC paper)
 python scripts/reproduce.py xor                       parity of bit streams (CfC paper)
 python scripts/reproduce.py digits                    digits as events, for want of MNIST
@@ -14,12 +15,14 @@ from scripts.cli import run_job
 from scripts.reproduce_digits import reproduce_digits
 from scripts.reproduce_expressivity import reproduce_expressivity
 from scripts.reproduce_halfcheetah import reproduce_halfcheetah
+from scripts.reproduce_halfcheetah_best import reproduce_halfcheetah_best
 from scripts.reproduce_walker2d import reproduce_walker2d
 from scripts.reproduce_xor import reproduce_xor
 from scripts.tables import Reproduce
 
 TABLES = {
     "halfcheetah": reproduce_halfcheetah,
+    "halfcheetah-best": reproduce_halfcheetah_best,
     "walker2d": reproduce_walker2d,
     "xor": reproduce_xor,
     "digits": reproduce_digits,

@@ -11,6 +11,9 @@ much the network can make of a simple input. With f = φ(W u + b) and r = φ(U x
 φ is tanh, W, U ~ N(0, σ²), b, c ~ N(0, 1), τ ~ |N(0, 1)|; A_i and B_i are sums of k reversal
 potentials ~ N(0, σ²), so an LTC's range grows with k and σ where the others' stays.
 
+A second figure holds the bounds of a circuit's potentials and time constants against what it
+reaches (`reproduce_bounds`).
+
 Sources: Hasani et al. 2021 (arXiv 2006.04439), section 5 and figure 3, in the equations and
 distributions of the published code; trajectory length: Raghu et al. 2017 (arXiv 1606.05336).
 Differs: all three models have the recurrent term r, which the published code gives the LTC alone.
@@ -25,6 +28,7 @@ from scipy.integrate import solve_ivp
 from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
 from scripts.markdown import markdown_table
+from scripts.reproduce_bounds import draw_bounds, make_circuit
 from scripts.tables import Job, Measured, Reproduce, complete
 
 MODELS = ("ltc", "ctrnn", "neural_ode")
@@ -66,6 +70,9 @@ def reproduce_expressivity(settings: Reproduce) -> None:
     print(markdown_table(["width", "σ", *models], lines))
     picture = settings.results / "expressivity.png"
     draw(models, stretches).savefig(picture, dpi=150)
+    print(f"figure: {picture}")
+    picture = settings.results / "bounds.png"
+    draw_bounds(make_circuit(seed=0), seed=0).savefig(picture, dpi=150)
     print(f"figure: {picture}")
 
 

@@ -36,16 +36,11 @@ SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 
 
 def reproduce_halfcheetah(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
-    if settings.data is None:
-        raise ValueError(
-            "`data` must be the folder of the HalfCheetah traces, got None. Clone"
-            " raminmh/liquid_time_constant_networks and give"
-            " --data liquid_time_constant_networks/experiments_with_ltcs/data/cheetah."
-        )
     models = settings.models or DEFAULT_MODELS
     for model in models:
         check_name("models", model, MODELS)
-    data = load(settings.data)
+    folder = traces_folder(settings)
+    data = load(folder)
     results = ResultsFile(settings.results / "halfcheetah.csv", MEASURES)
     window = f"window={WINDOW} stride={STRIDE}"
     add_linear_rows(results, data, window, settings.command())
@@ -55,10 +50,21 @@ def reproduce_halfcheetah(settings: Reproduce) -> None:
         for model in models
         for seed in range(settings.seeds or 5)
     ]
-    complete(results, jobs, partial(train_model, settings.data, epochs, settings.device), settings)
+    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
     wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
     rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
     print_results(rows, PAPER)
+
+
+def traces_folder(settings: Reproduce) -> Path:
+    """Return the folder of the traces, or say where to get them."""
+    if settings.data is None:
+        raise ValueError(
+            "`data` must be the folder of the HalfCheetah traces, got None. Clone"
+            " raminmh/liquid_time_constant_networks and give"
+            " --data liquid_time_constant_networks/experiments_with_ltcs/data/cheetah."
+        )
+    return settings.data
 
 
 @cache

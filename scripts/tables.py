@@ -22,13 +22,14 @@ class Reproduce:
     """Reproduce a table or figure of the papers. Rows that are in the results file stay."""
 
     table: Annotated[str, tyro.conf.Positional]
-    """halfcheetah, walker2d, xor, digits or expressivity."""
+    """halfcheetah, halfcheetah-best, walker2d, xor, digits or expressivity."""
     data: Path | None = None
-    """Folder of the traces (halfcheetah; walker2d makes its own if there are none)."""
+    """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
     models: tuple[str, ...] = ()
     """Models to train; all of the table's if none is named."""
     seeds: int | None = None
-    """Trainings of each model, with seeds 0, 1, …; 3 for walker2d and digits, else 5."""
+    """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, xor and
+    expressivity."""
     epochs: int | None = None
     """Passes over the data; the table's own number if not given."""
     parallel: int = 1

@@ -157,6 +157,41 @@ class CfC(DenseCell):
             "activation": self.activation,
         }
 
+    @torch.no_grad()
+    def spread_gates_(self, longest_s: float, *, sharpness: float = 4.0) -> None:
+        """Let the time gates open one after the other, from one frame to `longest_s`.
+
+        As initialised, most gates open within a frame or never, and a model that must tell
+        elapsed times apart learns slowly. This sets the gates' biases so that neuron i's opens
+        when t_i has elapsed: a = sharpness / frame, b = -sharpness t_i.
+
+        Args:
+            longest_s: Longest elapsed time to tell from shorter ones [s].
+            sharpness: Steepness of the gates [1/frame].
+
+        Raises:
+            ValueError: If the mode has no gates or the time is shorter than a frame.
+
+        Source: after chrono initialisation of gated cells, Tallec & Ollivier 2018
+        (arXiv 1804.11188).
+        """
+        if self.mode == "pure":
+            raise ValueError(
+                "`mode` must be 'default' or 'no_gate' to spread gates, got 'pure'."
+                " Its neurons have a leak rate instead."
+            )
+        longest = longest_s / self.frame_s
+        if not longest >= 1.0:
+            raise ValueError(
+                f"`longest_s` must be at least one frame of {self.frame_s} s, got {longest_s!r}."
+                " Give the longest gap between frames."
+            )
+        last = self.deeper_maps[-1] if self.deeper_maps else self.input_map
+        assert isinstance(last, nn.Linear)
+        opens = torch.linspace(1.0, longest, self.hidden_size)
+        last.bias[2 * self.hidden_size : 3 * self.hidden_size] = sharpness
+        last.bias[3 * self.hidden_size :] = -sharpness * opens
+
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Apply the inputs' piece of the first map."""
         return self.input_map(inputs)

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from ncp_control.learning.linear import persistence
-from scripts import forecast_table, reproduce_expressivity, reproduce_halfcheetah, reproduce_xor
+from scripts import (
+    forecast_table,
+    reproduce_bounds,
+    reproduce_expressivity,
+    reproduce_halfcheetah,
+    reproduce_xor,
+)
 from scripts.reproduce import reproduce
 from scripts.reproduce_xor import streams
 from scripts.tables import Reproduce
@@ -142,6 +148,19 @@ def test_expressivity_table(tmp_path, monkeypatch):
     assert len(rows) == 3 * 2 * 3
     assert all(float(row["stretch"]) > 0.0 for row in rows)
     assert (tmp_path / "expressivity.png").stat().st_size > 1000
+    assert (tmp_path / "bounds.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("inputs", reproduce_bounds.COLOURS)
+def test_potentials_and_time_constants_stay_within_the_theorems_bounds(inputs):
+    circuit = reproduce_bounds.make_circuit(seed=3)
+    allowed = reproduce_bounds.bounds(circuit.cell)
+    found = reproduce_bounds.reached(circuit, inputs, seed=4)
+    for (low, high), (least, most) in zip(allowed, found, strict=True):
+        room = 1e-5 * (high - low)
+        assert (least >= low - room).all() and (most <= high + room).all()
+        # Bounds a circuit comes nowhere near would say little.
+        assert ((most - least) / (high - low)).max() > 0.5
 
 
 def test_slips_are_answered_with_one_sentence(traces, tmp_path):

@@ -160,3 +160,24 @@ def test_wired_parameters_are_counted_by_edge():
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         CfC(5, 7, 3, **settings)
+
+
+@pytest.mark.parametrize("backbone_layers", [0, 1])
+def test_spread_gates_open_one_after_the_other(backbone_layers):
+    cell = CfC(1, 9, 1, backbone_layers=backbone_layers, mode="no_gate", frame_s=0.5)
+    cell.spread_gates_(4.5, sharpness=30.0)
+    with torch.no_grad():  # the second head alone speaks, and says one
+        last = cell.deeper_maps[-1] if backbone_layers else cell.input_map
+        last.weight.zero_(), cell.state_map.weight.zero_()
+        last.bias[:9], last.bias[9:18] = 0.0, 20.0
+    # After k frames and a half, k gates are open.
+    times_s = 0.5 * (torch.arange(10.0) + 0.5)
+    states = cell(torch.zeros(10, 1), torch.zeros(10, 9), times_s)
+    assert torch.equal(states.round().sum(dim=1), torch.arange(10.0))
+
+
+def test_gates_that_cannot_be_spread_are_refused():
+    with pytest.raises(ValueError, match="`mode` must be 'default' or 'no_gate' to spread gates"):
+        CfC(1, 4, 1, mode="pure").spread_gates_(1.0)
+    with pytest.raises(ValueError, match="`longest_s` must be at least one frame of 0.5 s, got"):
+        CfC(1, 4, 1, frame_s=0.5).spread_gates_(0.1)
