@@ -22,7 +22,7 @@ appendix; initial ranges: the code published with Lechner et al. 2020. Differs: 
 exist are stored; the ranges hold for the effective values, through the inverse of the softplus.
 """
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -30,8 +30,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ncp_control.cells.base import Cell
-from ncp_control.integrators import INTEGRATORS, Layer
+from ncp_control.cells.base import Cell, Step
+from ncp_control.cells.membrane import (
+    HeldMembrane,
+    InnerSynapses,
+    SynapseParameters,
+    find_layers,
+    synaptic_sums,
+)
+from ncp_control.integrators import INTEGRATORS
 from ncp_control.kernels.dispatch import run_ltc
 from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
@@ -47,6 +54,10 @@ class LTCParameters(NamedTuple):
     threshold: Float[Tensor, " synapses"]
     slope: Float[Tensor, " synapses"]
     reversal_potential: Float[Tensor, " synapses"]
+
+    def synapses(self, which: slice) -> SynapseParameters:
+        """Return what belongs to some of the synapses."""
+        return SynapseParameters(*(p[which] for p in self[3:]))
 
 
 class LTC(Cell):
@@ -84,7 +95,7 @@ class LTC(Cell):
         self.wiring = wiring
         self.integrator = integrator
         self.unfolds = unfolds
-        self.layers = _layers(wiring) if integrator == "layered_midpoint" else ()
+        self.layers = find_layers(wiring) if integrator == "layered_midpoint" else ()
 
         num_neurons, num_synapses = wiring.num_neurons, wiring.num_synapses
         signs = torch.from_numpy(wiring.signs).to(torch.get_default_dtype())
@@ -132,15 +143,40 @@ class LTC(Cell):
             reversal_potential=self.sign * F.softplus(self.raw_reversal),
         )
 
+    def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
+        """Return what leak and sensory synapses add to a and to b, shape (…, 2 neurons)."""
+        parameters, end = self.effective_parameters(), self.wiring.num_sensory_synapses
+        scaled = (inputs * self.input_scale + self.input_offset).flatten(0, -2)
+        conductance, drive = synaptic_sums(
+            parameters.synapses(slice(0, end)),
+            scaled,
+            self.source[:end],
+            self.target[:end],
+            self.state_size,
+        )
+        leak = parameters.leak_conductance
+        held = (leak + conductance, leak * parameters.leak_potential + drive)
+        return torch.cat(held, dim=-1).unflatten(0, inputs.shape[:-1])
+
+    def stepper(self) -> Step:
+        """Return `step` with the parameters mapped and the synapses sorted out once."""
+        return partial(self._advance, self._inner_synapses())
+
     def step(
         self,
-        projected: Float[Tensor, "batch input"],
+        projected: Float[Tensor, "batch projected"],
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Advance the membrane potentials by `dt_s` seconds with the inputs held."""
+        """Advance the membrane potentials by `dt_s` seconds, given `project(inputs)`."""
+        return self._advance(self._inner_synapses(), projected, state, dt_s)
+
+    def _advance(
+        self, synapses: InnerSynapses, projected: Tensor, state: Tensor, dt_s: Tensor
+    ) -> Tensor:
         integrate = INTEGRATORS[self.integrator]
-        return integrate(self.membrane(projected), state, dt_s[:, None], self.unfolds)
+        membrane = HeldMembrane(synapses, *projected.chunk(2, dim=-1))
+        return integrate(membrane, state, dt_s[:, None], self.unfolds)
 
     def unroll(
         self,
@@ -171,25 +207,17 @@ class LTC(Cell):
         """Scale and shift the potentials of the motor neurons."""
         return state[..., -self.output_size :] * self.output_scale + self.output_offset
 
-    def membrane(self, inputs: Float[Tensor, "batch input"]) -> "_Membrane":
+    def membrane(self, inputs: Float[Tensor, "batch input"]) -> HeldMembrane:
         """Evaluate the sensory synapses once and return the equation that is left."""
-        parameters = self.effective_parameters()
-        first_inner = self.wiring.num_sensory_synapses
-        sensory = LTCParameters(*parameters[:3], *(p[:first_inner] for p in parameters[3:]))
-        inner = LTCParameters(*parameters[:3], *(p[first_inner:] for p in parameters[3:]))
-        conductance, drive = _synaptic_sums(
-            sensory,
-            inputs * self.input_scale + self.input_offset,
-            self.source[:first_inner],
-            self.target[:first_inner],
-            self.state_size,
-        )
-        return _Membrane(
-            parameters=inner,
-            source=self.source[first_inner:] - self.input_size,
-            target=self.target[first_inner:],
-            held_conductance=parameters.leak_conductance + conductance,
-            held_drive=parameters.leak_conductance * parameters.leak_potential + drive,
+        return HeldMembrane(self._inner_synapses(), *self.project(inputs).chunk(2, dim=-1))
+
+    def _inner_synapses(self) -> InnerSynapses:
+        parameters, first = self.effective_parameters(), self.wiring.num_sensory_synapses
+        return InnerSynapses(
+            capacitance_s=parameters.capacitance_s,
+            parameters=parameters.synapses(slice(first, None)),
+            source=self.source[first:] - self.input_size,
+            target=self.target[first:],
             layers=self.layers,
         )
 
@@ -219,86 +247,6 @@ class LTC(Cell):
         presynaptic = torch.cat([inputs * self.input_scale + self.input_offset, state], dim=-1)
         opening = torch.sigmoid(p.slope * (presynaptic[:, self.source] - p.threshold))
         return p.weight * opening * (p.reversal_potential - state[:, self.target])
-
-
-@dataclass(frozen=True)
-class _Membrane:
-    """The neuron equation with held inputs: see `ncp_control.integrators.Membrane`."""
-
-    parameters: LTCParameters
-    source: Tensor
-    target: Tensor
-    held_conductance: Tensor
-    held_drive: Tensor
-    layers: tuple[Layer, ...]
-
-    @property
-    def capacitance_s(self) -> Tensor:
-        return self.parameters.capacitance_s
-
-    def conductance_and_drive(
-        self, potential: Tensor, layer: Layer | None = None
-    ) -> tuple[Tensor, Tensor]:
-        neurons = layer.neurons if layer else slice(0, potential.shape[1])
-        here = layer.synapses if layer else slice(None)
-        parameters = LTCParameters(*self.parameters[:3], *(p[here] for p in self.parameters[3:]))
-        conductance, drive = _synaptic_sums(
-            parameters,
-            potential,
-            self.source[here],
-            self.target[here] - neurons.start,
-            neurons.stop - neurons.start,
-        )
-        return (
-            self.held_conductance[:, neurons] + conductance,
-            self.held_drive[:, neurons] + drive,
-        )
-
-
-def _synaptic_sums(
-    parameters: LTCParameters, signal: Tensor, source: Tensor, target: Tensor, num_targets: int
-) -> tuple[Tensor, Tensor]:
-    """Return Σ_j w s(x_j) and Σ_j w s(x_j) E for each target, each of shape (batch, targets)."""
-    p = parameters
-    opened = p.weight * torch.sigmoid(p.slope * (signal[:, source] - p.threshold))
-    zeros = signal.new_zeros(signal.shape[0], num_targets)
-    return (
-        zeros.index_add(1, target, opened),
-        zeros.index_add(1, target, opened * p.reversal_potential),
-    )
-
-
-def _layers(wiring: Wiring) -> tuple[Layer, ...]:
-    """Group the neurons so that every synapse comes from the same or an earlier layer.
-
-    Raises:
-        ValueError: If a synapse runs backwards between the wiring's layers.
-    """
-    first_neuron, first_inner = wiring.num_sensory, wiring.num_sensory_synapses
-    sources = wiring.sources[first_inner:]
-    targets = wiring.targets[first_inner:]
-    layers = []
-    for name, nodes in list(wiring.layers.items())[1:]:
-        if not nodes:
-            continue
-        incoming = (targets >= nodes.start) & (targets < nodes.stop)
-        backwards = incoming & (sources >= nodes.stop)
-        if backwards.any():
-            raise ValueError(
-                "`integrator` must not be 'layered_midpoint' for a wiring with synapses from a"
-                f" later to an earlier layer, got one into the {name} layer."
-                " Use 'exponential_euler' or 'semi_implicit_euler'."
-            )
-        positions = incoming.nonzero()[0]
-        start = int(positions[0]) if len(positions) else 0
-        layers.append(
-            Layer(
-                neurons=slice(nodes.start - first_neuron, nodes.stop - first_neuron),
-                synapses=slice(start, start + len(positions)),
-                is_recurrent=bool((incoming & (sources >= nodes.start)).any()),
-            )
-        )
-    return tuple(layers)
 
 
 def _uniform(size: int, low: float, high: float) -> Tensor:

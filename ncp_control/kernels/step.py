@@ -136,7 +136,7 @@ class FusedStep:
         self._state = self._state.astype(self._dtype, copy=False)
         self._output = np.zeros(cell.output_size, self._dtype)
         input = np.zeros(cell.input_size, self._dtype)
-        self._input = memoryview(input)
+        self._input: Any = input.data
         self._dt_s = ctypes.c_float() if dtype == torch.float32 else ctypes.c_double()
         layers = layer_bounds(cell)
         self._alive = {name: getattr(cell, name).detach() for name in PARAMETER_NAMES}
