@@ -57,7 +57,7 @@ def reproduce_digits(settings: Reproduce) -> None:
         for model in models
         for seed in range(settings.seeds or 3)
     ]
-    complete(results, jobs, partial(train_model, epochs), settings)
+    complete(results, jobs, partial(train_model, epochs, settings.device), settings)
     lines = []
     for model, described in dict.fromkeys([(job.model, job.settings) for job in jobs]):
         rows = [row for row in results.rows(described) if row["model"] == model]
@@ -88,7 +88,7 @@ def training_settings(model: str, epochs: int) -> str:
     )
 
 
-def train_model(epochs: int, job: Job, is_silent: bool) -> Measured:
+def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test digits."""
     torch.set_flush_denormal(True)
     data = load()
@@ -103,6 +103,7 @@ def train_model(epochs: int, job: Job, is_silent: bool) -> Measured:
     )
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
+        device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=learning_rate(job.model),

@@ -67,7 +67,7 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
         for model in models
         for seed in range(settings.seeds or 3)
     ]
-    complete(results, jobs, partial(train_model, folder, epochs), settings)
+    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
     wanted = {(job.model, job.settings) for job in jobs}
     rows = [
         row
@@ -128,7 +128,7 @@ def learning_rate(model: str) -> float:
     return 1e-2 if "ltc" in model else 2e-3
 
 
-def train_model(folder: Path, epochs: int, job: Job, is_silent: bool) -> Measured:
+def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
     left, linear_forecast, scale = load_residual(folder)
@@ -143,6 +143,7 @@ def train_model(folder: Path, epochs: int, job: Job, is_silent: bool) -> Measure
     )
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
+        device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=learning_rate(job.model),

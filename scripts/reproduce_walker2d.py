@@ -58,7 +58,7 @@ def reproduce_walker2d(settings: Reproduce) -> None:
         for model in models
         for seed in range(settings.seeds or 3)
     ]
-    complete(results, jobs, partial(train_model, folder, epochs), settings)
+    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
     wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
     rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
     print_results(rows, PAPER)
@@ -128,7 +128,7 @@ def training_settings(model: str, epochs: int) -> str:
     return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g} epochs={epochs}"
 
 
-def train_model(folder: Path, epochs: int, job: Job, is_silent: bool) -> Measured:
+def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
     data = load(folder)
@@ -138,6 +138,7 @@ def train_model(folder: Path, epochs: int, job: Job, is_silent: bool) -> Measure
         num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=job.seed
     )
     config = TrainingConfig(
+        device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=learning_rate(job.model),

@@ -216,7 +216,7 @@ def train(
         ValueError: If no epoch ends with a finite validation error.
     """
     device = find_device(config.device)
-    model, training, validation = model.to(device), training.to(device), validation.to(device)
+    model, validation = model.to(device), validation.to(device)
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     best_error, best_epoch, best = math.inf, 0, copy.deepcopy(model.state_dict())
@@ -226,7 +226,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(epoch - 1)
         lessons = training if isinstance(training, Sequences) else training(epoch - 1)
-        loss = _train_epoch(model, optimizer, lessons, config, generator)
+        loss = _train_epoch(model, optimizer, lessons.to(device), config, generator)
         error = mean_error(model, validation, config.objective)
         if error < best_error:
             best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())
