@@ -6,7 +6,7 @@ code, which stays the reference. `NCP_CONTROL_KERNELS=reference` switches the ke
 
 | file         | what it holds                                                    |
 |--------------|------------------------------------------------------------------|
-| `ltc.c`      | the LTC circuit for processors; the equations stand at its top   |
+| `ltc.c`, `*.h` | the LTC circuit for processors; the equations stand at its top |
 | `build.py`   | compiles it on first use and keeps the library                   |
 | `library.py` | calls it with plain addresses                                    |
 | `ltc_op.py`  | makes it a torch operator with a gradient                        |
