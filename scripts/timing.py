@@ -78,8 +78,10 @@ def timing_tables(rows: list[Row]) -> str:
         for name in dict.fromkeys(row.name for row in own):
             line = [name]
             for n in threads:
-                (row,) = [row for row in own if row.name == name and row.threads == n]
-                line += [f"{row.median_us:,.1f} ± {row.spread:.0%}", f"{row.ratio:.1f}"]
+                found = [row for row in own if row.name == name and row.threads == n]
+                for row in found:
+                    line += [f"{row.median_us:,.1f} ± {row.spread:.0%}", f"{row.ratio:.1f}"]
+                line += [] if found else ["", ""]  # not measured with so many threads
             cells.append(line)
         texts.append(f"### {table}\n\n{markdown_table(header, cells)}")
     return "\n\n".join(texts)

@@ -6,7 +6,7 @@ code, which stays the reference. `NCP_CONTROL_KERNELS=reference` switches the ke
 
 | file                                   | what it holds                                          |
 |----------------------------------------|--------------------------------------------------------|
-| `ltc.c`                                | the LTC circuit for processors; equations at its top   |
+| `ltc.c`, `*.h`                         | the LTC circuit for processors; equations at its top   |
 | `build.py`                             | compiles it on first use and keeps the library         |
 | `library.py`                           | calls it with plain addresses                          |
 | `ltc_triton.py`                        | the LTC circuit for GPUs, where Triton is installed    |

@@ -109,6 +109,9 @@ class Library:
         # argtypes, whose conversion would take as long as the step: give it a `c_void_p`.
         self.step = ctypes.PyDLL(compiled._name, handle=compiled._handle).ncp_ltc_step
         self.step.restype = None
+        self.sigmoids = compiled.ncp_ltc_sigmoids
+        self.sigmoids.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+        self.sigmoids.restype = None
         self.free_step = compiled.ncp_ltc_free_step
         self.free_step.argtypes, self.free_step.restype = [ctypes.c_void_p], None
 

@@ -109,3 +109,11 @@ EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
     free_circuit(&task.circuit);
     return status;
 }
+
+/* The sigmoids alone, of `count` numbers in place, `times` over: what the time of a sequence is
+ * measured against. */
+EXPORT void ncp_ltc_sigmoids(real *values, int64_t count, int64_t times) {
+    for (int64_t time = 0; time < times; time++)
+        for (int64_t k = 0; k + LANES <= count; k += LANES)
+            store(values + k, sigmoid_of_log2(load(values + k)));
+}

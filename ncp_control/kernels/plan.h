@@ -76,7 +76,8 @@ static int find_place_of_source(const struct circuit *c, int synapse) {
     return synapse < c->sensory_synapses ? source : c->neuron[source].at;
 }
 
-/* Find the table of sources, and write the sources of the rows as seen from there. */
+/* Find the table of sources, and write the sources of the rows as seen from there. A lane that has
+ * run out of synapses reads again what it read before: nothing else may bring it a NaN. */
 static void place_sources(struct plan *p, const struct circuit *c, struct rows *r) {
     int least = INT32_MAX, most = 0;
     for (int k = r->row * LANES; k < r->row_end * LANES; k++) {
@@ -88,7 +89,10 @@ static void place_sources(struct plan *p, const struct circuit *c, struct rows *
     r->table = least / LANES * LANES;
     r->is_near = most < r->table + 2 * LANES;
     for (int k = r->row * LANES; k < r->row_end * LANES; k++)
-        if (p->synapse[k] >= 0) p->source[k] = find_place_of_source(c, p->synapse[k]) - r->table;
+        if (p->synapse[k] >= 0)
+            p->source[k] = find_place_of_source(c, p->synapse[k]) - r->table;
+        else if (k >= (r->row + 1) * LANES)
+            p->source[k] = p->source[k - LANES];
 }
 
 /* Plan the synapses of one kind of a group; without arrays, only count. */

@@ -28,6 +28,18 @@ def test_steps_are_the_sequence(cell, dtype, tolerance, tools):
     np.testing.assert_allclose(step.state, state[0].detach().numpy(), rtol=0, atol=tolerance)
 
 
+def test_a_nan_goes_where_synapses_carry_it(cell, tools):
+    features = torch.randn(1, 1, cell.input_size)
+    features[..., 0] = torch.nan
+    dt_s = torch.full((1, 1), 0.03)
+    expected, _ = tools.by_reference(
+        cell, inputs=features, state=torch.zeros(1, cell.state_size), dt_s=dt_s, reset=None
+    )
+    step = FusedStep(cell)
+    step(features[0, 0].numpy(), 0.03)
+    np.testing.assert_array_equal(np.isnan(step.state), expected[0, 0].isnan().numpy())
+
+
 def test_zero_elapsed_time_changes_no_bit(cell):
     step = FusedStep(cell)
     step.state[:] = before = np.random.default_rng(0).normal(size=cell.state_size)

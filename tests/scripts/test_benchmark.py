@@ -1,0 +1,62 @@
+"""What the benchmark says besides times: errors, memory and sizes that can be known otherwise."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ncp_control import LTC, NCP19, Circuit
+from ncp_control.kernels.library import require_library
+from scripts.benchmark_costs import SOLVERS, measure_accuracy, saved_bytes
+from scripts.benchmark_scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
+from scripts.benchmark_steps import BLOCK
+
+
+def test_what_autograd_keeps_of_a_square_is_its_argument_once():
+    class Square(nn.Module):
+        def forward(self, x):
+            return x * x + x * x  # saves x four times
+
+    assert saved_bytes(Square(), torch.rand(4, 5, 3)) == 3 * 4
+
+
+def test_what_the_kernel_keeps_is_its_tape_and_its_arguments():
+    numbers = 32 + 1 + 19 + 6 * 2 * 19  # inputs, elapsed time, states, tape
+    first_states = 19 / 20
+    kept = saved_bytes(Circuit(LTC(NCP19)), torch.rand(16, 20, 32))
+    assert kept == pytest.approx(4 * (numbers + first_states))
+
+
+def test_the_floor_computes_sigmoids():
+    values = torch.linspace(-200.0, 200.0, BLOCK)
+    expected = 1 / (1 + torch.exp2(1 / (1 + torch.exp2(values))))
+    require_library(torch.float32).sigmoids(values.data_ptr(), BLOCK, 2)
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name.startswith("synapses")])
+def test_wirings_have_as_many_synapses_as_they_say(name):
+    for size in SWEEPS[name][:3]:
+        assert _wiring(name, size).num_synapses == size
+    assert _wiring("synapses, 310 neurons", 1_000).num_neurons == 310
+
+
+@pytest.mark.slow
+def test_integrators_rank_as_their_order_says():
+    errors = {(row.integrator, row.unfolds): row.frame_error for row in measure_accuracy(1)}
+    assert list(errors) == list(SOLVERS)
+    euler = [errors["semi_implicit_euler", unfolds] for unfolds in (1, 3, 6, 12)]
+    assert euler == sorted(euler, reverse=True)
+    assert euler[2] / euler[3] == pytest.approx(2, rel=0.2)  # order 1
+    assert 5 * errors["layered_midpoint", 2] < errors["semi_implicit_euler", 6]
+
+
+def test_the_plot_and_the_table_show_every_point():
+    points = [
+        Point(size=n, neurons=19, synapses=250, median_us=1e3 * n, synapse_ps=1.0) for n in (1, 8)
+    ]
+    scaling = dict.fromkeys(SWEEPS, points)
+    assert scaling_table(scaling).count("| 8.00 ") == len(SWEEPS)
+    figure = draw_scaling(scaling)
+    assert [axes.get_xlabel() for axes in figure.axes] == list(SWEEPS)
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1, 8])
