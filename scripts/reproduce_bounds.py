@@ -34,8 +34,8 @@ def make_circuit(seed: int) -> Circuit:
     torch.manual_seed(seed)
     cell = LTC(NCP19)
     with torch.no_grad():
-        cell.raw_weight += 1.0
-        cell.raw_reversal += torch.randn_like(cell.raw_reversal)
+        cell.raw_weight.add_(1.0)
+        cell.raw_reversal.add_(torch.randn_like(cell.raw_reversal))
         cell.leak_potential.uniform_(-1.0, 1.0)
     return Circuit(cell)
 
