@@ -12,6 +12,10 @@ comes out has the signs the training ended with.
 | `CfC(units=wiring)`                          | refused: its gates and recurrence ignore masks   |
 | `timespans`                                  | `dt_s` = timespans · frame_s                     |
 
+Equal means up to rounding, and a recurrent circuit may magnify rounding: a CfC trained for a few
+steps with large weights turned a difference of 1e-7 into 3e-2 over 32 frames. In float32 ours is
+then as far from the exact sequence as theirs; in float64 the two agree to 1e-11.
+
 Source of the mapping: ncps 1.0.1.
 """
 

@@ -5,6 +5,7 @@ python scripts/reproduce.py halfcheetah-best --data PATH   the same test windows
 python scripts/reproduce.py walker2d                  forecasts with frames missing (CfC paper)
 python scripts/reproduce.py xor                       parity of bit streams (CfC paper)
 python scripts/reproduce.py digits                    digits as events, for want of MNIST
+python scripts/reproduce.py wiring --data PATH        NCP against random and dense wiring
 python scripts/reproduce.py expressivity              trajectory length, figure 3 of the LTC paper
 
 Each training adds a row to results/<table>.csv; a table that was stopped goes on where it was.
@@ -17,6 +18,7 @@ from scripts.reproduce_expressivity import reproduce_expressivity
 from scripts.reproduce_halfcheetah import reproduce_halfcheetah
 from scripts.reproduce_halfcheetah_best import reproduce_halfcheetah_best
 from scripts.reproduce_walker2d import reproduce_walker2d
+from scripts.reproduce_wiring import reproduce_wiring
 from scripts.reproduce_xor import reproduce_xor
 from scripts.tables import Reproduce
 
@@ -26,6 +28,7 @@ TABLES = {
     "walker2d": reproduce_walker2d,
     "xor": reproduce_xor,
     "digits": reproduce_digits,
+    "wiring": reproduce_wiring,
     "expressivity": reproduce_expressivity,
 }
 

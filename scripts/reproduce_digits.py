@@ -172,4 +172,4 @@ def measure_linear(is_binary: bool) -> Measured:
         f"{part}_accuracy": 100.0 * float(model.score(features[parts[part]], classes[parts[part]]))
         for part in ("validation", "test")
     }
-    return {"parameters": model.coef_.size + model.intercept_.size, **accuracies}
+    return {"parameters": (features.shape[1] + 1) * NUM_CLASSES, **accuracies}

@@ -1,15 +1,17 @@
 """The lowest error on the LTC paper's HalfCheetah test windows, by whatever means the data allow.
 
 Not the paper's protocol (`reproduce_halfcheetah` is): the six traces it leaves unused are trained
-on too, windows start every 2 frames, inputs are normalised, networks are wider and mend what the
-linear AR(8) leaves over. Validation and test windows are the paper's. The validation error chooses
-the checkpoint and, in the table, the model.
+on too, windows start every 2 frames, inputs are normalised, networks are wider, mend what the
+linear AR(8) leaves over and learn under input noise. The test windows are the paper's; so are the
+validation windows, but for those of a cheetah on its back, a state that training never shows. The
+validation error chooses the checkpoint and, in the table, the model.
 
 How low can it go? Every action of the traces is random with probability 5 %. `noise_floor_mse` puts
 the simulator into states of the test traces, lets it take random actions there, and compares with
 what followed: 5 % of that squared distance no forecast can foresee.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,8 @@ from scripts.tables import Job, Measured, Reproduce, complete
 DEFAULT_MODELS = ("ltc", "mixed_ltc", "cfc", "mixed_cfc", "lstm")
 UNITS = {"ltc": 64, "mixed_ltc": 32}
 """Neurons, 128 where not listed."""
-STRIDE, BATCH_SIZE, EPOCHS, LAGS, GRADIENT_CLIP = 2, 64, 30, 8, 1.0
+STRIDE, BATCH_SIZE, EPOCHS, LAGS, GRADIENT_CLIP = 2, 64, 12, 8, 1.0
+INPUT_NOISE, INPUT_LIMIT = 0.1, 8.0  # in standard deviations of the inputs
 RANDOM_SHARE = 0.05
 """Share of the traces' actions drawn at random, as the LTC paper has it."""
 
@@ -107,12 +110,29 @@ def load_residual(folder: Path) -> tuple[Parts, np.ndarray, float]:
     scale = float(np.sqrt((left**2).mean()))
     residual = {
         name: Sequences(
-            inputs=(part.inputs - mean) / deviation,
+            inputs=((part.inputs - mean) / deviation).clamp(-INPUT_LIMIT, INPUT_LIMIT),
             targets=((part.targets - torch.from_numpy(forecasts[name])) / scale).float(),
         )
         for name, part in parts.items()
     }
+    # A cheetah on its back, which training never saw, would outweigh all other windows there.
+    is_usual = residual["validation"].inputs.abs().amax((1, 2)) < INPUT_LIMIT
+    residual["validation"] = residual["validation"][is_usual]
     return Parts(**residual), forecasts["test"], scale
+
+
+def with_noise(training: Sequences, seed: int) -> Callable[[int], Sequences]:
+    """Return what draws fresh noise on the inputs for each epoch, against learning by heart."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def lesson(epoch: int) -> Sequences:
+        noise = torch.randn(training.inputs.shape, generator=generator)
+        return Sequences(
+            inputs=training.inputs + INPUT_NOISE * noise,
+            targets=training.targets,
+        )
+
+    return lesson
 
 
 def training_settings(model: str, epochs: int) -> str:
@@ -153,7 +173,7 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     )
     training = train(
         model,
-        left.training,
+        with_noise(left.training, job.seed),
         left.validation,
         config,
         description=f"{job.model} seed {job.seed}",

@@ -58,7 +58,25 @@ def train_drive(settings: Drive) -> Policy:
     policy = make_driving_policy(settings.model, head=settings.head)
     run = Run.create("drive", settings.model, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    expert = ExpertPilot(make_expert(), settings.expert_noise, np.random.default_rng(settings.seed))
+    policy = imitate_expert(policy, settings, run)
+    traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
+    metrics = summarize(traces)
+    write_driving_report(run, policy, traces)
+    run.close()
+    print(metrics_table([(settings.model, 0.0, metrics)]))
+    print(f"policy: {run.policy}\nreport: {run.report}")
+    return policy
+
+
+def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
+    """Train a policy on the expert's demonstrations and save the best of its checkpoints.
+
+    Args:
+        policy: The policy, in place; `settings.model` and `settings.head` are not looked at.
+        settings: Demonstrations and training.
+        run: Where metrics, checkpoints and the policy go.
+    """
+    expert = make_pilot(settings)
     demonstrations = find_or_record(settings, expert)
 
     def aggregate(policy: Policy, epoch: int) -> Demonstrations:
@@ -77,13 +95,12 @@ def train_drive(settings: Drive) -> Policy:
         aggregate=aggregate,
     )
     policy.save(run.policy)
-    traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
-    metrics = summarize(traces)
-    write_driving_report(run, policy, traces)
-    run.close()
-    print(metrics_table([(settings.model, 0.0, metrics)]))
-    print(f"policy: {run.policy}\nreport: {run.report}")
     return policy
+
+
+def make_pilot(settings: Drive) -> ExpertPilot:
+    """Return the expert that demonstrates, with the noise that the settings ask for."""
+    return ExpertPilot(make_expert(), settings.expert_noise, np.random.default_rng(settings.seed))
 
 
 def validate(policy: Policy) -> dict[str, float]:

@@ -103,6 +103,20 @@ def test_cfc_gives_equal_outputs(dtype, mode, settings):
     agree(module, circuit, 6, dtype, 0.05)
 
 
+@pytest.mark.parametrize("mode", ["default", "pure", "no_gate"])
+def test_rounding_over_many_frames_is_no_worse_than_theirs(mode):
+    module = trained(ncps_torch.CfC(6, 32, mode=mode), 6)
+    exact = copy.deepcopy(module).double()
+    inputs, frames, start = torch.randn(8, 32, 6), torch.rand(32) + 0.2, torch.zeros(8, 32)
+    theirs, _ = module(inputs, start, timespans=frames[None])
+    ours, _ = from_ncps(module)(inputs, dt_s=frames.expand(8, 32))
+    wanted, _ = exact(inputs.double(), start.double(), timespans=frames.double()[None])
+    ours_64, _ = from_ncps(exact)(inputs.double(), dt_s=frames.double().expand(8, 32))
+    error, their_error = ((o.double() - wanted).square().mean().sqrt() for o in (ours, theirs))
+    assert error < 10.0 * their_error
+    torch.testing.assert_close(ours_64, wanted, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     "make",
     [

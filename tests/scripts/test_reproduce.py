@@ -115,7 +115,14 @@ def test_short_streams_come_first_and_all_in_the_end():
     lesson = reproduce_xor.short_first(streams("event-based", 5000, 3), epochs=10, seed=0)
     longest = [int(lesson(epoch).dt_s.sum(dim=1).max()) for epoch in range(10)]
     assert longest[0] == reproduce_xor.FIRST_BITS and longest == sorted(longest)
-    assert longest[5] < 31 and longest[6:] == [31] * 4
+    assert longest[3] < 31 and longest[4:] == [31] * 6
+
+
+def test_long_runs_are_drawn_more_often():
+    known = streams("event-based", 5000, 3)
+    drawn = reproduce_xor.short_first(known, epochs=1, seed=0)(1)
+    shares = [(s.dt_s.amax(dim=1) >= 6.0).double().mean().item() for s in (known, drawn)]
+    assert shares[1] > 2.0 * shares[0] > 0.0
 
 
 def test_xor_table(tmp_path, monkeypatch, capsys):
