@@ -180,7 +180,7 @@ def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> b
     for subject in shown:
         _prepare(report, subject)
     episodes = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
-    write_page(folder / "inspector.html", episodes)
+    write_page(folder / "inspector.html", shown[0].audited.where, episodes)
     report.say("[The episode as a page](inspector.html): open it in a browser.")
     return True
 
