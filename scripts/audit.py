@@ -24,6 +24,7 @@ from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts import audit_models as models
 from scripts import audit_parts as parts
+from scripts import audit_seeing as seeing
 from scripts.audit_episode import Audited, drive, replay, walk
 from scripts.audit_maps import Saliency, compute_saliency
 from scripts.audit_page import inspected, write_page
@@ -115,11 +116,11 @@ def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None
     certificate, maps = subject.certificate, subject.maps
     if maps is not None:
         if certificate is not None:
-            report.part("At a glance", lambda: parts.overview_part(audited, maps, certificate))
-        report.part("Where it looks", lambda: parts.saliency_part(audited, maps))
+            report.part("At a glance", lambda: seeing.overview_part(audited, maps, certificate))
+        report.part("Where it looks", lambda: seeing.saliency_part(audited, maps))
         report.part(
             "How steady the maps are",
-            lambda: parts.stability_part(policy, audited, settings.seed, maps.by_method),
+            lambda: seeing.stability_part(policy, audited, maps, settings.seed),
         )
     report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
     report.part("What the neurons do", lambda: parts.activity_part(policy, audited))
@@ -128,7 +129,7 @@ def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None
     if certificate is not None:
         report.part("What it can never do", lambda: parts.bounds_part(policy, audited, certificate))
     report.part(
-        "What faults do to it", lambda: parts.robustness_part(policy, audited, settings.seed)
+        "What faults do to it", lambda: seeing.robustness_part(policy, audited, settings.seed)
     )
     report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
     if settings.ablation_km and not settings.compare:
@@ -179,7 +180,7 @@ def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> b
     for subject in shown:
         _prepare(report, subject)
     episodes = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
-    write_page(folder / "inspector.html", episodes)
+    write_page(folder / "inspector.html", shown[0].audited.where, episodes)
     report.say("[The episode as a page](inspector.html): open it in a browser.")
     return True
 

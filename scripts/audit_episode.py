@@ -12,6 +12,7 @@ import torch
 
 from envs.driving.metrics import LaneTrace
 from envs.recorded import load_recording
+from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.policy import Policy
@@ -63,8 +64,7 @@ class Audited:
 
     def state_before(self) -> torch.Tensor:
         """Return the state before each frame, shape (time, state), begun from zeros."""
-        states = self.activity.states[0]
-        return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
+        return previous_states(self.activity)
 
 
 def drive(policy: Policy, name: str, *, track: int, seconds: float, seed: int) -> Audited:

@@ -92,7 +92,7 @@ def draw_signal(axes: Axes, audited: Audited) -> None:
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_title(name, loc="left", size=9)
     if len(audited.time_s) > 1:
-        axes.set_xlim(audited.time_s[[0, -1]])
+        axes.set_xlim(*audited.time_s[[0, -1]])
     _tidy(axes)
 
 

@@ -20,7 +20,8 @@ from ncp_control.audit.ablation import ablate
 from ncp_control.audit.activity import principal_components, unit_activity
 from ncp_control.policy import Policy
 from scripts.audit_episode import Audited
-from scripts.audit_parts import NOISE_VARIANCES, follow, resting_values, stability_part
+from scripts.audit_parts import follow, resting_values
+from scripts.audit_seeing import NOISE_VARIANCES, measure_stability
 from scripts.driving import drive_km, evaluate
 from scripts.markdown import markdown_table
 
@@ -66,12 +67,17 @@ def activity_rows(policy: Policy, audited: Audited) -> list[Row]:
 
 def stability_rows(policy: Policy, audited: Audited, seed: int) -> list[Row]:
     """Return the similarity of clean and noisy maps at each noise level."""
-    _, rows = stability_part(policy, audited, seed).tables["saliency_stability"]
     return [
-        Row(policy=audited.name, quantity=f"ssim_{method}", of=f"variance {variance}",
-            value=mean, low=mean - _QUANTILE * error, high=mean + _QUANTILE * error)
-        for method, variance, mean, error, _ in rows
-    ]  # fmt: skip
+        Row(
+            policy=audited.name,
+            quantity=f"ssim_{found.method}",
+            of=f"variance {found.variance}",
+            value=found.mean,
+            low=found.mean - _QUANTILE * found.standard_error,
+            high=found.mean + _QUANTILE * found.standard_error,
+        )
+        for found in measure_stability(policy, audited, seed)
+    ]
 
 
 def closed_loop_rows(policy: Policy, audited: Audited, km: float, seed: int) -> list[Row]:

@@ -26,7 +26,8 @@ def overview(audited: Audited, maps: Saliency, certificate: Certificate) -> Figu
             f"`maps` must hold {_METHODS}, got {tuple(maps.by_method)}. See why one was not made."
         )
     figure = Figure(figsize=(12.0, 7.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 2.6])
+    # Matplotlib's types know one subfigure only.
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 2.6])  # type: ignore[misc]
     left, right = bottom.subfigures(1, 2, width_ratios=[1.25, 1.0])
     _draw_bend(top, audited, maps)
     _draw_activity(left, audited)

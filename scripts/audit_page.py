@@ -14,15 +14,17 @@ from scripts.audit_episode import Audited
 from scripts.audit_maps import Saliency
 
 _EDGE_POINTS = 400
+_NOT_DRAWN = ("steering", "|curvature| [1/m]")  # the actions are there, and the curvature with sign
 
 
-def write_page(path: Path, episodes: Sequence[InspectorEpisode]) -> None:
+def write_page(path: Path, where: str, episodes: Sequence[InspectorEpisode]) -> None:
     """Write the page.
 
     Raises:
         ValueError: If a recorded value is not finite, or the page would be too large.
     """
-    write_inspector(path, episodes, title=" and ".join(episode.name for episode in episodes))
+    names = " and ".join(episode.name for episode in episodes)
+    write_inspector(path, episodes, title=f"{names}: {where}")
 
 
 def inspected(
@@ -31,7 +33,7 @@ def inspected(
     """Gather what the page shows of one policy."""
     recorded = audited.activity
     circuit = sum(parameter.numel() for parameter in policy.circuit.parameters())
-    traces = {key: values for key, values in audited.signals.items() if key != "steering"}
+    traces = {key: values for key, values in audited.signals.items() if key not in _NOT_DRAWN}
     wiring = getattr(policy.circuit.cell, "wiring", None)
     currents, taus_s = recorded.synaptic_currents, recorded.timescales_s
     return InspectorEpisode(
@@ -53,9 +55,8 @@ def inspected(
         traces=traces,
         track=_track_map(audited),
         facts={
-            "world": audited.where,
             "neurons": str(len(recorded.neuron_names)),
-            "parameters of the circuit": f"{circuit:,}",
+            "circuit parameters": f"{circuit:,}",
         },
     )  # fmt: skip
 

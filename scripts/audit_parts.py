@@ -4,7 +4,7 @@ A part that cannot be made raises a ValueError whose sentence stands in the repo
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,19 +15,11 @@ from ncp_control.audit import activity as neurons
 from ncp_control.audit.ablation import ablation_effects
 from ncp_control.audit.bounds import Certificate, certify, describe_violations, find_violations
 from ncp_control.audit.checks import check_finite
-from ncp_control.audit.robustness import fault_responses, largest_steps
-from ncp_control.audit.stability import saliency_stability
+from ncp_control.audit.robustness import largest_steps
 from ncp_control.audit.timescales import Correlation, correlate, summarize_timescales, timescales_of
 from ncp_control.policy import Policy
 from scripts import audit_figures as figures
 from scripts.audit_episode import Audited
-from scripts.audit_maps import Saliency
-from scripts.audit_overview import overview
-
-NOISE_VARIANCES = (0.1, 0.2, 0.3)
-"""Variances of pixel noise in the paper."""
-STABILITY_FRAMES = {"visual_backprop": 200, "input_gradient": 50}
-"""Frame pairs by method: the paper's number, fewer where a map costs more."""
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 """Header and rows."""
@@ -50,51 +42,6 @@ def followed_neurons(audited: Audited) -> list[str]:
     names = audited.activity.neuron_names
     chosen = [name for name in names if name.startswith(("command", "motor"))]
     return chosen[:7] if chosen else names[:4]
-
-
-def saliency_part(audited: Audited, maps: Saliency) -> Part:
-    """Show what each method marks."""
-    return Part(
-        text=[
-            "VisualBackProp shows what the convolutions react to; the other maps show what the"
-            " steering depends on in this frame, given the history. Integrated gradients start"
-            " from the blurred frame.",
-            *maps.refused,
-        ],
-        figures={"saliency": figures.saliency_maps(audited, maps)},
-    )
-
-
-def overview_part(audited: Audited, maps: Saliency, certificate: Certificate) -> Part:
-    """Show the audit at a glance."""
-    return Part(text=[], figures={"overview": overview(audited, maps, certificate)})
-
-
-def stability_part(
-    policy: Policy, audited: Audited, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
-) -> Part:
-    """Compare maps of clean and noisy frames, by some of the methods in `STABILITY_FRAMES`."""
-    rows = []
-    for method in [name for name in STABILITY_FRAMES if name in methods]:
-        num_frames = min(STABILITY_FRAMES[method], len(audited.time_s))
-        index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
-        found = saliency_stability(
-            policy,
-            audited.observations[index],
-            NOISE_VARIANCES,
-            method,
-            seed=seed,
-            state=audited.state_before()[index],
-            dt_s=audited.activity.dt_s[0, index],
-        )
-        for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
-            # One frame tells nothing about the spread.
-            error = float(similarity.std()) / math.sqrt(num_frames) if num_frames > 1 else math.nan
-            rows.append((method, variance, float(similarity.mean()), error, len(similarity)))
-    header = ("method", "noise variance", "mean SSIM", "standard error", "frame pairs")
-    text = ["Structural similarity of the maps of clean frames to those of the same frames with"
-            " pixel noise; 1 is no change."]  # fmt: skip
-    return Part(text=text, tables={"saliency_stability": (header, rows)})
 
 
 def timescales_part(audited: Audited, certificate: Certificate | None) -> Part:
@@ -248,22 +195,6 @@ def _largest_gradient(policy: Policy, audited: Audited) -> float:
         for k in range(outputs.shape[2])
     ]
     return max(float(gradient.abs().max()) for gradient in gradients)
-
-
-def robustness_part(policy: Policy, audited: Audited, seed: int) -> Part:
-    """Spoil the frames and see what changes."""
-    dt_s = audited.activity.dt_s[0].numpy()
-    responses = fault_responses(policy, audited.observations, dt_s, seed=seed)
-    rows = [(r.fault, r.action_rms, r.action_largest, r.state_rms) for r in responses]
-    header = ("fault", "RMS change of the action", "largest", "RMS change of the neurons")
-    return Part(
-        text=[
-            "The same frames, spoilt, in open loop; changes of neurons in units of their own"
-            " deviation over the episode."
-        ],
-        tables={"robustness": (header, rows)},
-        figures={"robustness": figures.robustness(responses)},
-    )
 
 
 def steps_part(cells_and_episodes: Sequence[tuple[Policy, Audited]]) -> Part:

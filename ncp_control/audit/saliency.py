@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import grad as convolution_gradients
 
 from ncp_control.circuit import Activity
 from ncp_control.names import check_name
@@ -222,7 +223,7 @@ class _Convolution:
         layer = self.layer
         # A convolution's gradient with respect to its input is the transposed convolution, and
         # knows the size that it must have.
-        return torch.nn.grad.conv2d_input(
+        return convolution_gradients.conv2d_input(
             (self.input_shape[0], 1, *self.input_shape[2:]),
             relevance.new_ones(1, 1, *layer.kernel_size),
             relevance,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncp_control import LSTM, LTC, NCP19, Circuit, fully_connected
+from ncp_control import LSTM, LTC, NCP19, Circuit, Wiring, fully_connected
 from ncp_control.audit.bounds import certify, describe_violations, find_violations
 
 
@@ -90,6 +90,29 @@ def test_gain_bounds_every_gradient():
         np.isinf(certificate.lasting_gain).all()
         or (certificate.lasting_gain >= certificate.frame_gain - 1e-9).all()
     )
+
+
+def test_gain_of_one_synapse_is_that_of_the_formula():
+    """One sub-step from a held state: δv = h w γ s(1 − s) |E − v| / (C + h (g + w s))."""
+    cell = LTC(
+        Wiring(num_sensory=1, num_inter=0, num_command=0, num_motor=1, synapses=((0, 1, 1),)),
+        unfolds=1,
+    )
+    with torch.no_grad():
+        cell.output_scale.fill_(-3.0)
+    p = [x[0].item() for x in cell.effective_parameters()]
+    c, g, v_leak, w, threshold, slope, e = p
+    s = 1.0 / (1.0 + np.exp(-slope * (0.2 - threshold)))
+    end = (g * v_leak + w * s * e) / (g + w * s)  # v lies between 0 and this
+    pull = max(abs(e), abs(e - end))
+    h = cell.frame_s
+    certificate = certify(cell, 0.2, 0.2)
+    expected = 3.0 * h * w * slope * s * (1.0 - s) * pull / (c + h * (g + w * s))
+    np.testing.assert_allclose(certificate.frame_gain, [[expected]], rtol=1e-5)
+    expected = 3.0 * w * slope * s * (1.0 - s) * pull / (g + w * s)
+    np.testing.assert_allclose(certificate.lasting_gain, [[expected]], rtol=1e-5)
+    rate = max(abs(g * v_leak + w * s * e), abs(g * (v_leak - end) + w * s * (e - end))) / c
+    np.testing.assert_allclose(certificate.speed, [rate], rtol=1e-5)
 
 
 def test_lasting_gain_of_weak_synapses_bounds_two_runs():
