@@ -108,8 +108,6 @@ def training_step(module: nn.Module, pick: Callable[[Any], Tensor], inputs: Tens
         module.zero_grad(set_to_none=True)
         inputs.grad = None
         pick(module(inputs)).backward(weight)
-        if inputs.is_cuda:
-            torch.cuda.synchronize()
 
     return step
 
