@@ -6,11 +6,11 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from ncp_control import Policy
+from ncp_control import LTC, Policy
 from ncp_control.learning.reinforcement.checkpoint import observation_scale
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
-from policies.motor_circuits import MOTOR_CELLS, OUTPUT_STD, make_motor_cell, motor_wiring
+from policies.motor_circuits import MOTOR_CELLS, make_motor_cell, motor_wiring
 from policies.reinforced import feedforward_from_layers, policy_from_actor
 
 
@@ -88,18 +88,12 @@ def test_a_circuit_without_room_for_its_layers_is_refused():
         make_motor_cell("perceptron", 17, 32, 6, frame_s=0.05)
 
 
-def test_an_untrained_circuit_answers_around_zero_and_within_a_few_frames():
-    torch.manual_seed(1)
-    cell = make_motor_cell("ltc", 17, 32, 6, frame_s=0.05)
-    inputs = torch.randn(256, 16, 17)
-    dt_s = torch.full(inputs.shape[:2], 0.05)
-    outputs, _ = cell.sequence(inputs, cell.initial_state(256), dt_s, None)
-    assert outputs.mean(dim=(0, 1)).abs().max() < 0.2 * OUTPUT_STD
-    torch.testing.assert_close(
-        outputs.std(dim=(0, 1)), torch.full((6,), OUTPUT_STD), atol=0, rtol=0.2
-    )
-    # A change of the last frames shows; the published first values let a hundredth through.
-    other = inputs.clone()
-    other[:, -3:] = torch.randn(256, 3, 17)
-    changed, _ = cell.sequence(other, cell.initial_state(256), dt_s, None)
-    assert (changed - outputs)[:, -1].std() > OUTPUT_STD
+def test_an_untrained_circuit_answers_around_zero():
+    inputs, dt_s = torch.randn(256, 16, 17), torch.full((256, 16), 0.05)
+
+    def offset(cell):
+        outputs, _ = cell.sequence(inputs, cell.initial_state(256), dt_s, None)
+        return outputs.mean(dim=(0, 1)).abs().max()
+
+    published = LTC(motor_wiring(17, 32, 6), frame_s=0.05)
+    assert offset(make_motor_cell("ltc", 17, 32, 6, frame_s=0.05)) < 0.01 < offset(published)

@@ -260,6 +260,6 @@ def test_a_circuit_learns_to_steer_towards_the_middle():
 
 @pytest.mark.slow
 def test_a_liquid_circuit_solves_what_needs_memory_and_a_memoryless_policy_cannot():
-    """Measured: circuit 34, memoryless 24; a cart that starts anywhere and is let alone gets 3."""
-    assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=30_000) > 29.0
-    assert hold(Feedforward(1, 32, 1), num_steps=30_000) < 26.0
+    """Measured: circuit 31 to 35, memoryless 24; a cart let alone gets 3."""
+    assert hold(make_motor_cell("ltc", 1, 12, 1, frame_s=Cart.dt_s), num_steps=40_000) > 28.0
+    assert hold(Feedforward(1, 32, 1), num_steps=40_000) < 26.0
