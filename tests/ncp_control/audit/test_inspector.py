@@ -12,7 +12,7 @@ from PIL import Image
 from ncp_control.audit import inspector
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.audit.inspector_data import pack_images, pack_table
-from ncp_control.wiring import auto_ncp
+from ncp_control.wiring_rules import auto_ncp
 
 
 def read_data(path):
