@@ -22,13 +22,13 @@ from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
-from scripts import audit_models as models
-from scripts import audit_parts as parts
-from scripts import audit_seeing as seeing
-from scripts.audit_episode import Audited, drive, replay, walk
-from scripts.audit_maps import Saliency, compute_saliency
-from scripts.audit_page import inspected, write_page
-from scripts.audit_report import AuditReport, csv_text
+from scripts.auditing import models as models
+from scripts.auditing import parts as parts
+from scripts.auditing import seeing as seeing
+from scripts.auditing.episode import Audited, drive, replay, walk
+from scripts.auditing.maps import Saliency, compute_saliency
+from scripts.auditing.page import inspected, write_page
+from scripts.auditing.report import AuditReport, csv_text
 from scripts.cli import run_job
 
 

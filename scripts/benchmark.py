@@ -21,7 +21,7 @@ import torch
 from ncp_control import files
 from ncp_control.devices import find_device
 from ncp_control.learning.run import describe_environment
-from scripts.benchmark_costs import (
+from scripts.benchmarking.costs import (
     accuracy_table,
     first_use_seconds,
     first_use_table,
@@ -29,10 +29,10 @@ from scripts.benchmark_costs import (
     memory_table,
     saved_bytes,
 )
-from scripts.benchmark_scaling import SWEEPS, draw_scaling, scale, scaling_table
-from scripts.benchmark_steps import control_steps, driving_steps, models, training_steps
+from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
+from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
+from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
 from scripts.cli import run_job
-from scripts.timing import Row, measure, timing_tables, torch_threads
 
 
 @dataclass(frozen=True, kw_only=True)

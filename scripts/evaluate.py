@@ -22,8 +22,8 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
-from scripts.driving import drive_km, evaluate
-from scripts.locomotion import (
+from scripts.evaluation.driving import drive_km, evaluate
+from scripts.evaluation.locomotion import (
     FRAMES_S,
     NUM_POSITIONS,
     WalkSettings,
@@ -32,13 +32,13 @@ from scripts.locomotion import (
     returns_table,
     walk,
 )
-from scripts.markdown import markdown_table
-from scripts.report import (
+from scripts.evaluation.report import (
     metrics_table,
     write_driving_report,
     write_recorded_report,
 )
-from scripts.walk_report import write_walk_report
+from scripts.evaluation.walk_report import write_walk_report
+from scripts.markdown import markdown_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,14 @@ Each training adds a row to results/<table>.csv; a table that was stopped goes o
 
 from ncp_control.names import check_name
 from scripts.cli import run_job
-from scripts.reproduce_digits import reproduce_digits
-from scripts.reproduce_expressivity import reproduce_expressivity
-from scripts.reproduce_halfcheetah import reproduce_halfcheetah
-from scripts.reproduce_halfcheetah_best import reproduce_halfcheetah_best
-from scripts.reproduce_walker2d import reproduce_walker2d
-from scripts.reproduce_wiring import reproduce_wiring
-from scripts.reproduce_xor import reproduce_xor
-from scripts.tables import Reproduce
+from scripts.reproduction.completion import Reproduce
+from scripts.reproduction.digits import reproduce_digits
+from scripts.reproduction.expressivity import reproduce_expressivity
+from scripts.reproduction.halfcheetah import reproduce_halfcheetah
+from scripts.reproduction.halfcheetah_best import reproduce_halfcheetah_best
+from scripts.reproduction.walker2d import reproduce_walker2d
+from scripts.reproduction.wiring import reproduce_wiring
+from scripts.reproduction.xor import reproduce_xor
 
 TABLES = {
     "halfcheetah": reproduce_halfcheetah,

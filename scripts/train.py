@@ -13,12 +13,12 @@ from typing import Annotated
 import tyro
 
 from scripts.cli import run_job
-from scripts.distill_locomotion import LocomotionDistill, distill_locomotion
-from scripts.train_drive import Drive, train_drive
-from scripts.train_drive_rl import DriveRL, train_drive_rl
-from scripts.train_locomotion_ppo import LocomotionPPO, train_locomotion_ppo
-from scripts.train_recorded import Recorded, train_recorded
-from scripts.train_teacher import Teacher, train_teacher
+from scripts.training.drive import Drive, train_drive
+from scripts.training.drive_rl import DriveRL, train_drive_rl
+from scripts.training.locomotion_distill import LocomotionDistill, distill_locomotion
+from scripts.training.locomotion_ppo import LocomotionPPO, train_locomotion_ppo
+from scripts.training.recorded import Recorded, train_recorded
+from scripts.training.teacher import Teacher, train_teacher
 
 Job = (
     Annotated[Drive, tyro.conf.subcommand("drive")]

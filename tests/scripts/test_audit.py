@@ -10,11 +10,11 @@ from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
 from policies.driving import make_driving_policy
 from policies.locomotion import LocomotionPolicy
-from scripts import audit_models
 from scripts.audit import Audit, audit
-from scripts.audit_episode import drive
-from scripts.audit_maps import ACTION_STRIDE, compute_saliency
-from scripts.audit_parts import activity_part, bounds_part, timescales_part
+from scripts.auditing import models
+from scripts.auditing.episode import drive
+from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
+from scripts.auditing.parts import activity_part, bounds_part, timescales_part
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,8 @@ def test_a_driving_policy_is_audited_beside_another(type_command, tmp_path, monk
     torch.manual_seed(0)
     for model in ("ncp", "cnn"):
         make_driving_policy(model, head="light").save(tmp_path / model)
-    whole = audit_models.resting_values
-    monkeypatch.setattr(
-        audit_models, "resting_values", lambda *a: dict(list(whole(*a).items())[-1:])
-    )
+    whole = models.resting_values
+    monkeypatch.setattr(models, "resting_values", lambda *a: dict(list(whole(*a).items())[-1:]))
     words = ["ncp", "--compare", "cnn", "--seconds", 1, "--ablation-km", 0.004]
     assert type_command(audit, Audit, *words, "--results", "audit.csv") == 0
     folder, text = report_of(tmp_path)

@@ -7,9 +7,9 @@ from torch import nn
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.library import require_library
-from scripts.benchmark_costs import SOLVERS, measure_accuracy, saved_bytes
-from scripts.benchmark_scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
-from scripts.benchmark_steps import BLOCK
+from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
+from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
+from scripts.benchmarking.steps import BLOCK
 
 
 def test_what_autograd_keeps_of_a_square_is_its_argument_once():

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from policies.driving import make_driving_policy
-from scripts import live
+from scripts.evaluation import live
 
 
 @pytest.mark.parametrize("model", ["ncp", "lstm"])

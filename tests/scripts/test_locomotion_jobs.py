@@ -13,9 +13,9 @@ from ncp_control.cells import Feedforward
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
 from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.locomotion import WalkSettings, half_width, walk
+from scripts.evaluation.locomotion import WalkSettings, half_width, walk
+from scripts.evaluation.walk_report import film, robustness
 from scripts.train import Job, train
-from scripts.walk_report import film, robustness
 
 QUICK = (
     "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 40"
@@ -104,7 +104,7 @@ def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
 def test_a_walking_policy_is_evaluated_with_noise_and_dropped_frames(
     type_command, capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("scripts.walk_report.film", lambda *_: "No film in this test.")
+    monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     LocomotionPolicy(cell, observation_size=8).save(tmp_path / "walker")
     words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0", "0.3"]

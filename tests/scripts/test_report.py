@@ -14,16 +14,16 @@ from envs.driving.road import HELD_OUT_TRACKS, make_road
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from policies.driving import make_driving_policy
-from scripts import figures
-from scripts.driving import make_expert
-from scripts.episode import drive_episode, replay_episode
-from scripts.film import HEIGHT_PX, WIDTH_PX, Film, Shot
-from scripts.markdown import markdown_table
-from scripts.report import (
+from scripts.evaluation import figures
+from scripts.evaluation.driving import make_expert
+from scripts.evaluation.episode import drive_episode, replay_episode
+from scripts.evaluation.film import HEIGHT_PX, WIDTH_PX, Film, Shot
+from scripts.evaluation.report import (
     metrics_table,
     write_driving_report,
     write_recorded_report,
 )
+from scripts.markdown import markdown_table
 
 METRICS = LaneMetrics(
     driven_km=2.0,

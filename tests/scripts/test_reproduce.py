@@ -15,8 +15,8 @@ from scripts import (
     reproduce_xor,
 )
 from scripts.reproduce import reproduce
-from scripts.reproduce_xor import streams
-from scripts.tables import Reproduce
+from scripts.reproduction.completion import Reproduce
+from scripts.reproduction.xor import streams
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import csv
 import numpy as np
 import torch
 
-from scripts import reproduce_digits
-from scripts.events import encode_events
 from scripts.reproduce import reproduce
-from scripts.tables import Reproduce
+from scripts.reproduction import digits
+from scripts.reproduction.completion import Reproduce
+from scripts.reproduction.events import encode_events
 
 
 def test_events_tell_the_whole_row():
@@ -29,9 +29,9 @@ def test_events_tell_the_whole_row():
 
 
 def test_parts_share_no_digit_and_hold_all():
-    pixels, _, parts = reproduce_digits.digits()
+    pixels, _, parts = digits.digits()
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(pixels)))
-    data = reproduce_digits.load()
+    data = digits.load()
     assert [len(data.test), len(data.validation), len(data.training)] == [359, 180, 1258]
     assert torch.equal(data.test.targets.sum(dim=-1), torch.ones(359, 64))
 

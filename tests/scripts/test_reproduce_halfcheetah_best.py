@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from scripts import reproduce_halfcheetah_best as best
 from scripts.reproduce import reproduce
-from scripts.tables import Reproduce
+from scripts.reproduction import halfcheetah_best as best
+from scripts.reproduction.completion import Reproduce
 
 
 @pytest.fixture

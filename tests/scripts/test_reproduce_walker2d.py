@@ -9,8 +9,8 @@ import pytest
 from ncp_control.learning import reinforcement_skills
 from scripts import reproduce_walker2d, walker2d_traces
 from scripts.reproduce import reproduce
-from scripts.reproduce_walker2d import FRAME_S, cut, drop_frames
-from scripts.tables import Reproduce
+from scripts.reproduction.completion import Reproduce
+from scripts.reproduction.walker2d import FRAME_S, cut, drop_frames
 
 
 def test_dropped_frames_leave_their_time_behind():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from scripts import reproduce_wiring
 from scripts.reproduce import reproduce
-from scripts.reproduce_wiring import TASKS, WIRINGS
-from scripts.tables import Reproduce
+from scripts.reproduction import wiring
+from scripts.reproduction.completion import Reproduce
+from scripts.reproduction.wiring import TASKS, WIRINGS
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -40,7 +40,7 @@ def test_forecast_table(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     for i in range(25):
         np.save(folder / f"trace_{i:04}.npy", rng.normal(size=(50, 17)).cumsum(axis=0))
-    monkeypatch.setattr(reproduce_wiring, "TASKS", {"forecast": TASKS["forecast"]})
+    monkeypatch.setattr(wiring, "TASKS", {"forecast": TASKS["forecast"]})
     reproduce(
         Reproduce(
             table="wiring",
@@ -60,9 +60,9 @@ def test_forecast_table(tmp_path, monkeypatch, capsys):
 def test_drive_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # demonstrations and runs are kept beside the results
     for name, value in (("TRACKS", 2), ("DAGGER_TRACKS", 1), ("DAGGER_EPOCHS", (1,))):
-        monkeypatch.setattr(reproduce_wiring, name, value)
-    monkeypatch.setattr(reproduce_wiring, "EVALUATION_KM", 0.05)
-    monkeypatch.setattr(reproduce_wiring, "SECONDS_PER_TRACK", 4.0)
+        monkeypatch.setattr(wiring, name, value)
+    monkeypatch.setattr(wiring, "EVALUATION_KM", 0.05)
+    monkeypatch.setattr(wiring, "SECONDS_PER_TRACK", 4.0)
     settings = {"table": "wiring", "models": ("random",), "seeds": 1, "results": tmp_path}
     reproduce(Reproduce(epochs=2, **settings))
     (row,) = read(tmp_path)

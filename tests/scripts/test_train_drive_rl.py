@@ -8,7 +8,7 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import Policy
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from policies.driving import make_driving_policy
-from scripts.train_drive_rl import DriveRL, export_policy, make_model, train_drive_rl
+from scripts.training.drive_rl import DriveRL, export_policy, make_model, train_drive_rl
 
 
 def settings(tmp_path, **changes) -> DriveRL:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ncp_control import Policy
-from scripts.locomotion import WalkSettings, walk
-from scripts.train_locomotion_ppo import LocomotionPPO, train_locomotion_ppo
+from scripts.evaluation.locomotion import WalkSettings, walk
+from scripts.training.locomotion_ppo import LocomotionPPO, train_locomotion_ppo
 
 
 def settings(tmp_path, **changes) -> LocomotionPPO:

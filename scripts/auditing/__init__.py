@@ -1,0 +1,1 @@
+"""What `audit.py` puts together: an episode, its parts, its figures and its page."""

@@ -1,0 +1,187 @@
+"""The episode that an audit looks into: driven, taken from a log, or walked."""
+
+import ctypes.util
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+
+from envs.driving.metrics import LaneTrace
+from envs.recorded import load_recording
+from ncp_control.audit.saliency import previous_states
+from ncp_control.circuit import Activity
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.policy import Policy
+from policies.locomotion import LocomotionPolicy
+from scripts.evaluation.episode import Episode, drive_episode, look_inside, replay_episode
+
+_PICTURE_SIZE_PX = (240, 160)
+_MAX_PICTURES = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What a policy saw, did and felt, whatever its world."""
+
+    name: str
+    """Who acts."""
+    where: str
+    """In which world, for headings."""
+    time_s: np.ndarray
+    """Time of each frame [s], shape (time,)."""
+    observations: np.ndarray
+    """What it saw, shape (time, …)."""
+    features: np.ndarray
+    """What its circuit was given, shape (time, input)."""
+    actions: np.ndarray
+    """What it did, shape (time, action)."""
+    action_names: list[str]
+    """What each entry of the action is."""
+    activity: Activity
+    """What every neuron did; batch of one."""
+    signals: dict[str, np.ndarray]
+    """Signals with which activity is compared, by name and unit, each of shape (time,)."""
+    pictures: np.ndarray | None = None
+    """RGB uint8 pictures of what happened, shape (time, height, width, 3)."""
+    episode: Episode | None = None
+    """The driving episode behind it."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be had."""
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether the observations are camera frames."""
+        return self.observations.ndim == 4
+
+    @property
+    def trace(self) -> LaneTrace | None:
+        """Where the car was, if it drove."""
+        return self.episode.trace if self.episode else None
+
+    def state_before(self) -> torch.Tensor:
+        """Return the state before each frame, shape (time, state), begun from zeros."""
+        return previous_states(self.activity)
+
+
+def drive(policy: Policy, name: str, *, track: int, seconds: float, seed: int) -> Audited:
+    """Let a policy drive a track."""
+    episode = drive_episode(policy, track=track, seconds=seconds, seed=seed)
+    trace = episode.trace
+    assert trace is not None and episode.speed_mps is not None  # it drove
+    curvature_1pm = np.array(trace.curvature_1pm)
+    signals = {
+        "steering": episode.actions,
+        "curvature [1/m]": curvature_1pm,
+        "|curvature| [1/m]": np.abs(curvature_1pm),
+        "speed [m/s]": episode.speed_mps,
+        "cross-track error [m]": np.array(trace.cross_track_m),
+    }
+    return _from_episode(episode, name, f"track {track}", signals)
+
+
+def replay(policy: Policy, name: str, log: Path, folder: Path, *, seconds: float) -> Audited:
+    """Show a policy the longest episode of a recording.
+
+    Args:
+        policy: Who watches.
+        name: Its name.
+        log: The recording.
+        folder: Where its frames are written as the policy wants them.
+        seconds: How much of it is shown [s].
+    """
+    recording = load_recording(log).center_only()
+    with DemonstrationWriter(folder, recording.observation_shape, np.uint8, 1) as writer:
+        recording.write(writer)
+    store = Demonstrations.open(folder)
+    num_frames = max(round(seconds / float(np.median(store.dt_s))), 1)
+    episode = replay_episode(policy, store, max_frames=num_frames)
+    signals = {"steering": episode.actions, "human steering": episode.expert_actions}
+    return _from_episode(episode, name, f"recording {log.name}", signals)
+
+
+def _from_episode(
+    episode: Episode, name: str, where: str, signals: dict[str, np.ndarray]
+) -> Audited:
+    return Audited(
+        name=name,
+        where=where,
+        time_s=episode.time_s,
+        observations=episode.observations,
+        features=episode.features,
+        actions=episode.actions[:, None],
+        action_names=["steering"],
+        activity=episode.activity,
+        signals=signals,
+        pictures=episode.observations,
+        episode=episode,
+    )
+
+
+def walk(policy: LocomotionPolicy, name: str, env_id: str, *, seconds: float, seed: int) -> Audited:
+    """Let a policy move a robot until the time is over or it falls.
+
+    Raises:
+        ValueError: If the world's observations do not fit the policy.
+    """
+    _choose_opengl()
+    width, height = _PICTURE_SIZE_PX
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the simulator about its own models
+        world = gymnasium.make(env_id, render_mode="rgb_array", width=width, height=height)
+    shape = world.observation_space.shape
+    if shape != (policy.observation_size,):
+        raise ValueError(
+            f"`env` must observe {policy.observation_size} values for this policy, got {env_id!r}"
+            f" with shape {shape}. Name the world that it was trained in."
+        )
+    quality = world.unwrapped.model.vis.quality  # type: ignore[attr-defined]
+    quality.offsamples = quality.shadowsize = 0  # without a graphics card these cost the most
+    dt_s = float(world.unwrapped.dt)  # type: ignore[attr-defined]
+    num_steps = max(round(seconds / dt_s), 1)
+    stride = -(-num_steps // _MAX_PICTURES)
+    policy.reset()
+    observation, _ = world.reset(seed=seed)
+    seen, actions, speeds_mps, pictures, notes = [], [], [], [], []
+    for k in range(num_steps):
+        seen.append(np.asarray(observation, dtype=np.float32))
+        actions.append(policy.act(seen[-1], dt_s))
+        observation, _, is_over, _, info = world.step(actions[-1])
+        speeds_mps.append(info["x_velocity"])
+        if not notes and k % stride == 0:
+            try:
+                pictures.append(np.asarray(world.render()))
+            except Exception as error:  # every OpenGL binding has exceptions of its own
+                notes.append(f"pictures of the robot: OpenGL failed ({error}).")
+        if is_over:
+            notes.append(f"the robot fell after {(k + 1) * dt_s:.1f} s; the episode ends there.")
+            break
+    world.close()
+    observations = np.stack(seen)
+    features, activity = look_inside(policy, observations, np.full(len(seen), dt_s, np.float32))
+    shown = np.stack(pictures).repeat(stride, axis=0)[: len(seen)] if pictures else None
+    names = [f"torque_{i}" for i in range(actions[0].shape[0])]
+    return Audited(
+        name=name,
+        where=env_id,
+        time_s=dt_s * np.arange(len(seen)),
+        observations=observations,
+        features=features,
+        actions=np.stack(actions),
+        action_names=names,
+        activity=activity,
+        signals={"speed [m/s]": np.array(speeds_mps), names[0]: np.stack(actions)[:, 0]},
+        pictures=shown if shown is not None and len(shown) == len(seen) else None,
+        notes=notes,
+    )
+
+
+def _choose_opengl() -> None:
+    """Name the OpenGL binding that is installed, unless the user has named one."""
+    bindings = {"egl": "EGL", "osmesa": "OSMesa"}
+    found = [name for name, library in bindings.items() if ctypes.util.find_library(library)]
+    if found and "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", found[0])

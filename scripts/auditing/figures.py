@@ -1,0 +1,267 @@
+"""The figures of an audit, each a function from what was measured to a matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from ncp_control.audit.ablation import AblationEffect
+from ncp_control.audit.activity import PrincipalComponents
+from ncp_control.audit.bounds import Certificate
+from ncp_control.audit.robustness import FaultResponse
+from ncp_control.audit.timescales import Correlation
+from scripts.auditing.episode import Audited
+from scripts.auditing.maps import Saliency
+from scripts.evaluation.figures import BLUE, GREEN, GREY, VERMILION
+
+METHOD_NAMES = {
+    "visual_backprop": "VisualBackProp",
+    "input_gradient": "input gradient",
+    "integrated_gradients": "integrated gradients",
+    "grad_cam": "Grad-CAM",
+}
+SALIENCY_MAP = "inferno"
+_MAX_BARS = 25
+
+
+def saliency_maps(audited: Audited, maps: Saliency) -> Figure:
+    """Draw a few frames, one a row, beside what each method marks in them."""
+    num_rows, num_columns = len(maps.shown_frames), 1 + len(maps.by_method)
+    figure = Figure(figsize=(3.1 * num_columns, 1.12 * num_rows + 0.5), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, squeeze=False)
+    for row, k in enumerate(maps.shown_frames):
+        frame = audited.observations[k]
+        panels[row, 0].imshow(frame)
+        steering = f"{audited.time_s[k]:.1f} s\nsteering\n{audited.actions[k, 0]:+.2f}"
+        panels[row, 0].set_ylabel(steering, rotation=0, ha="right", va="center", size=9)
+        for column, values in enumerate(maps.by_method.values(), start=1):
+            show_map(panels[row, column], frame, values[row])
+    for axes, title in zip(panels[0], ["camera", *map(METHOD_NAMES.get, maps.by_method)],
+                           strict=True):  # fmt: skip
+        axes.set_title(title, size=10)
+    for axes in panels.flat:
+        _bare(axes)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0.0, 1.0), SALIENCY_MAP), ax=panels, shrink=0.7, aspect=30
+    )
+    bar.set_label("share of the largest value")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def show_map(axes: Axes, frame: np.ndarray, values: np.ndarray) -> None:
+    """Show a saliency map over its darkened frame; what does not matter stays grey."""
+    grey = frame.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255.0
+    opacity = np.clip(1.6 * values, 0.0, 0.95)
+    axes.imshow(0.25 + 0.45 * grey)
+    axes.imshow(values, cmap=SALIENCY_MAP, vmin=0.0, vmax=1.0, alpha=opacity)
+
+
+def tau_traces(
+    audited: Audited, taus_s: np.ndarray, neurons: Sequence[str], certificate: Certificate | None
+) -> Figure:
+    """Draw τ of some neurons with its certified bounds, below the signal they may follow."""
+    names = audited.activity.neuron_names
+    num_columns = 2 if len(neurons) > 3 else 1
+    num_rows = -(-len(neurons) // num_columns)
+    figure = Figure(figsize=(11.0, 1.5 * num_rows + 1.6), layout="constrained")
+    panels = figure.subplots(num_rows + 1, num_columns, sharex=True, squeeze=False)
+    for axes in panels[0]:
+        draw_signal(axes, audited)
+    for axes, name in zip(panels[1:].flat, neurons, strict=False):
+        i = names.index(name)
+        draw_tau(axes, audited.time_s, taus_s[:, i], certificate, i)
+        axes.set_title(name, loc="left", size=9)
+    for axes in panels[1:].flat[len(neurons) :]:
+        axes.set_axis_off()
+    for axes in panels[-1]:
+        axes.set_xlabel("time [s]")
+    figure.supylabel("time constant τ [ms]", size=10)
+    return figure
+
+
+def draw_signal(axes: Axes, audited: Audited) -> None:
+    """Draw the road's curvature, or the first signal where there is no road."""
+    name = "curvature [1/m]" if "curvature [1/m]" in audited.signals else next(
+        iter(audited.signals))  # fmt: skip
+    axes.fill_between(audited.time_s, audited.signals[name], color=GREEN, alpha=0.45, linewidth=0)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set_title(name, loc="left", size=9)
+    if len(audited.time_s) > 1:
+        axes.set_xlim(*audited.time_s[[0, -1]])
+    _tidy(axes)
+
+
+def draw_tau(
+    axes: Axes, time_s: np.ndarray, tau_s: np.ndarray, certificate: Certificate | None, neuron: int
+) -> None:
+    """Draw one neuron's τ [ms], logarithmic, inside its certified bounds."""
+    if certificate is not None:
+        low, high = (1e3 * limit[neuron] for limit in certificate.tau_s)
+        axes.axhspan(low, high, color=GREY, alpha=0.16, linewidth=0)
+        for limit in (low, high):
+            axes.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")
+    axes.plot(time_s, 1e3 * tau_s, color=BLUE, linewidth=1.3)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    _tidy(axes)
+
+
+def components(audited: Audited, found: PrincipalComponents) -> Figure:
+    """Draw how much each component explains, and the first two over the episode."""
+    figure = Figure(figsize=(11.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    shares = np.cumsum(found.explained)[:12]
+    numbers = np.arange(1, len(shares) + 1)
+    left.bar(numbers, found.explained[:12], color=BLUE, label="each")
+    left.plot(numbers, shares, "o-", color=VERMILION, markersize=4, label="together")
+    left.axhline(0.9, color=GREY, linestyle="--", linewidth=1.0)
+    left.set(xlabel="principal component", ylabel="variance explained", ylim=(0.0, 1.05))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.legend(frameon=False, loc="center right")
+    second = found.scores[:, 1] if found.scores.shape[1] > 1 else np.zeros(len(found.scores))
+    colours = audited.actions[:, 0]
+    largest = max(float(np.abs(colours).max()), 1e-6)
+    dots = right.scatter(
+        found.scores[:, 0], second, c=colours, cmap="PuOr", vmin=-largest, vmax=largest, s=8
+    )
+    right.set(xlabel="component 1", ylabel="component 2")
+    bar = figure.colorbar(dots, ax=right)
+    bar.set_label(audited.action_names[0] + (" (left is positive)" if audited.has_frames else ""))
+    bar.outline.set_visible(False)
+    for axes in (left, right):
+        _tidy(axes)
+    return figure
+
+
+def correlations(found: Mapping[str, Correlation], signal: str) -> Figure:
+    """Draw the correlation of each neuron's activity with a signal, with its interval."""
+    names = sorted(found, key=lambda name: -abs(found[name].r))[:_MAX_BARS][::-1]
+    figure = Figure(figsize=(7.0, 0.24 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for row, name in enumerate(names):
+        one = found[name]
+        colour = BLUE if one.is_certain else GREY
+        axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2.0)
+        axes.plot(one.r, row, "o", color=colour, markersize=6)
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names, size=8)
+    axes.set(xlim=(-1.0, 1.0), xlabel=f"correlation of activity with {signal}, 95 % interval")
+    _tidy(axes)
+    return figure
+
+
+def motor_shares(audited: Audited, names: Sequence[str], terms: np.ndarray) -> Figure:
+    """Draw what each synapse adds to the first motor neuron's command, over the episode."""
+    motor = names[0].partition(" → ")[2]
+    here = [k for k, name in enumerate(names) if name.endswith(motor)]
+    here.sort(key=lambda k: -float(np.abs(terms[:, k]).mean()))
+    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
+    axes = figure.subplots()
+    styles = ["-", "--", ":"]
+    palette = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+    for row, k in enumerate(here[:8]):
+        label = names[k].partition(" → ")[0]
+        style = styles[row // len(palette)]
+        axes.plot(audited.time_s, terms[:, k], style, color=palette[row % len(palette)],
+                  linewidth=1.2, label=label)  # fmt: skip
+    total = terms[:, here].sum(axis=1)
+    axes.plot(audited.time_s, total, color=GREY, linewidth=3.5, alpha=0.5, label="sum", zorder=0)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set(
+        xlabel="time [s]", ylabel=f"share of the command of {motor}", xlim=audited.time_s[[0, -1]]
+    )
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _tidy(axes)
+    return figure
+
+
+def ablations(effects: Sequence[AblationEffect]) -> Figure:
+    """Draw how much the action changes without each neuron or synapse, the largest first."""
+    largest = sorted(effects, key=lambda effect: -effect.rms)[:_MAX_BARS][::-1]
+    figure = Figure(figsize=(7.0, 0.24 * len(largest) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    colours = [VERMILION if " → " in effect.name else BLUE for effect in largest]
+    axes.barh(range(len(largest)), [effect.rms for effect in largest], color=colours)
+    axes.set_yticks(range(len(largest)), [effect.name for effect in largest], size=8)
+    axes.set_xlabel("RMS change of the action (blue: neuron held, orange: synapse cut)")
+    _tidy(axes)
+    return figure
+
+
+def certificates(audited: Audited, certificate: Certificate, known: Certificate) -> Figure:
+    """Draw the certified interval of every neuron and, inside it, what the episode reached."""
+    names = certificate.neuron_names
+    figure = Figure(figsize=(11.0, 0.24 * len(names) + 1.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    states = audited.activity.states[0].cpu().numpy()
+    taus_s = audited.activity.timescales_s
+    assert taus_s is not None  # an LTC, or there were no certificate
+    taus_ms = 1e3 * taus_s[0].cpu().numpy()
+    for axes, values, limits, inner in (
+        (left, states, certificate.state, known.state),
+        (right, taus_ms, *((1e3 * x.low, 1e3 * x.high) for x in (certificate.tau_s, known.tau_s))),
+    ):
+        rows = np.arange(len(names))
+        axes.hlines(rows, *limits, color=GREY, alpha=0.45, linewidth=8.0, label="any input")
+        axes.hlines(rows, *inner, color=GREEN, alpha=0.55, linewidth=8.0,
+                    label="inputs within the episode's range")  # fmt: skip
+        axes.hlines(rows, values.min(axis=0), values.max(axis=0), color="black", linewidth=2.0,
+                    label="reached in the episode")  # fmt: skip
+        _tidy(axes)
+    left.set_yticks(range(len(names)), names, size=8)
+    left.invert_yaxis()
+    left.set_xlabel("membrane potential")
+    right.set_xscale("log")
+    right.xaxis.set_major_formatter("{x:g}")
+    right.set_xlabel("time constant τ [ms]")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                  frameon=False)  # fmt: skip
+    return figure
+
+
+def robustness(responses: Sequence[FaultResponse]) -> Figure:
+    """Draw what each fault does to the action and to the neurons."""
+    figure = Figure(figsize=(11.0, 0.34 * len(responses) + 1.0), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    rows = range(len(responses))
+    left.barh(rows, [r.action_rms for r in responses], color=BLUE)
+    right.barh(rows, [r.state_rms for r in responses], color=VERMILION)
+    left.set_yticks(rows, [r.fault for r in responses], size=9)
+    left.invert_yaxis()
+    left.set_xlabel("RMS change of the action")
+    right.set_xlabel("RMS change of the neurons [own deviations]")
+    for axes in (left, right):
+        _tidy(axes)
+    return figure
+
+
+def largest_steps(steps: Mapping[str, np.ndarray]) -> Figure:
+    """Draw max_t |x_i(t+1) − x_i(t)| of every neuron, sorted, for each policy."""
+    figure = Figure(figsize=(7.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for (name, values), colour in zip(steps.items(), [BLUE, VERMILION, GREEN, GREY], strict=False):
+        share = np.linspace(0.0, 1.0, len(values))
+        axes.plot(share, np.sort(values), "o-", color=colour, markersize=3, label=name)
+    axes.set(xlabel="neurons, sorted [share]", ylabel="largest step between frames", ylim=(0, None))
+    axes.legend(frameon=False)
+    _tidy(axes)
+    return figure
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _tidy(axes: Axes) -> None:
+    """Take away the frame's upper and right line."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)

@@ -1,0 +1,103 @@
+"""Saliency maps of an audited episode: all methods for a few frames, the quick ones for all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from ncp_control.audit.saliency import METHODS, saliency
+from ncp_control.policy import Policy
+from scripts.auditing.episode import Audited
+
+ACTION_STRIDE, NEURON_STRIDE = 3, 6
+"""Every how many frames a map is computed; those between show the one before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saliency:
+    """The maps of an episode."""
+
+    shown_frames: list[int]
+    """Frames that the figure shows."""
+    by_method: dict[str, np.ndarray]
+    """Maps of the shown frames by method, each of shape (frames, height, width), in [0, 1]."""
+    over_time: dict[str, np.ndarray]
+    """Maps of every frame, shape (time, height, width), uint8, as the inspector names them."""
+    refused: list[str]
+    """A sentence for each map that could not be had."""
+
+
+def compute_saliency(policy: Policy, audited: Audited, neurons: list[str]) -> Saliency:
+    """Compute the maps that the figure and the inspector show.
+
+    Raises:
+        ValueError: If not one map of a single frame can be had.
+    """
+    shown = _telling_frames(audited)
+    state, dt_s = audited.state_before(), audited.activity.dt_s[0]
+
+    def maps(frames: np.ndarray, method: str, neuron: str | None = None) -> np.ndarray:
+        index = torch.from_numpy(frames)
+        return saliency(
+            policy,
+            audited.observations[frames],
+            method,
+            neuron=neuron,
+            state=state[index],
+            dt_s=dt_s[index],
+        ).numpy()
+
+    def every(stride: int, method: str, neuron: str | None = None) -> np.ndarray:
+        frames = np.arange(0, len(audited.time_s), stride)
+        levels = np.rint(255.0 * maps(frames, method, neuron)).astype(np.uint8)
+        return levels.repeat(stride, axis=0)[: len(audited.time_s)]
+
+    refused: dict[str, ValueError] = {}
+
+    def gather(makers: dict[str, Callable[[], np.ndarray]]) -> dict[str, np.ndarray]:
+        made = {}
+        for name, make in makers.items():
+            try:
+                made[name] = make()
+            except ValueError as error:
+                refused[name] = error
+        return made
+
+    by_method = gather({method: partial(maps, shown, method) for method in METHODS})
+    if not by_method:
+        raise next(iter(refused.values()))
+    quick = {
+        "VisualBackProp": "visual_backprop",
+        "gradient": "input_gradient",
+        "Grad-CAM": "grad_cam",
+    }
+    over_time = gather(
+        {
+            name: partial(every, ACTION_STRIDE, method)
+            for name, method in quick.items()
+            if method in by_method
+        }
+    )
+    if "input_gradient" in by_method:
+        over_time |= gather(
+            {
+                f"gradient: {neuron}": partial(every, NEURON_STRIDE, "input_gradient", neuron)
+                for neuron in neurons
+            }
+        )
+    return Saliency(
+        shown_frames=shown.tolist(),
+        by_method=by_method,
+        over_time=over_time,
+        refused=[f"{name}: not made. {error}" for name, error in refused.items()],
+    )
+
+
+def _telling_frames(audited: Audited) -> np.ndarray:
+    """Return the frames of the sharpest left, the straightest and the sharpest right steering."""
+    steering = audited.actions[:, 0]
+    smooth = np.convolve(steering, np.ones(9) / 9, mode="same") if len(steering) > 9 else steering
+    picks = [int(smooth.argmax()), int(np.abs(smooth).argmin()), int(smooth.argmin())]
+    return np.array(list(dict.fromkeys(picks)))

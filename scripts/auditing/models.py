@@ -1,0 +1,135 @@
+"""Policies beside each other: the numbers that tell a small circuit from a large one.
+
+| quantity                | what it is                                                            |
+|-------------------------|-----------------------------------------------------------------------|
+| components_for_90       | principal components that explain 90 % of the units' variance         |
+| first_component         | share that the first one explains                                     |
+| curvature_r             | correlation of one command neuron's activity with the road's curvature|
+| ssim_visual_backprop    | mean similarity of clean and noisy maps, ± 1.96 standard errors       |
+| ssim_input_gradient     | the same for the input gradient                                       |
+| crashes_per_km          | of the whole policy                                                   |
+| crashes_per_km_without  | with one unit held at its mean                                        |
+"""
+
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from envs.driving.metrics import summarize
+from ncp_control.audit.ablation import ablate
+from ncp_control.audit.activity import principal_components, unit_activity
+from ncp_control.policy import Policy
+from scripts.auditing.episode import Audited
+from scripts.auditing.parts import follow, resting_values
+from scripts.auditing.seeing import NOISE_VARIANCES, measure_stability
+from scripts.evaluation.driving import drive_km, evaluate
+from scripts.markdown import markdown_table
+
+HEADER = ("policy", "quantity", "of", "value", "low", "high")
+_QUANTILE = 1.96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number of one policy, with its 95 % interval where it has one."""
+
+    policy: str
+    quantity: str
+    of: str = ""
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def cells(self) -> tuple[object, ...]:
+        """Return the row as in `HEADER`."""
+        low, high = ("" if x is None else x for x in (self.low, self.high))
+        return self.policy, self.quantity, self.of, self.value, low, high
+
+
+def activity_rows(policy: Policy, audited: Audited) -> list[Row]:
+    """Return the principal components, and how far each command neuron follows the curvature."""
+    names, states = unit_activity(policy.circuit.cell, audited.activity)
+    found = principal_components(states)
+    rows = [
+        Row(policy=audited.name, quantity="components_for_90", of=f"{len(names)} units",
+            value=found.count_for(0.9)),
+        Row(policy=audited.name, quantity="first_component", value=float(found.explained[0])),
+    ]  # fmt: skip
+    curvature = audited.signals.get("curvature [1/m]")
+    if curvature is not None:
+        rows += [
+            Row(policy=audited.name, quantity="curvature_r", of=name,
+                value=one.r, low=one.low, high=one.high)
+            for name, one in follow(names, states, curvature).items() if name.startswith("command")
+        ]  # fmt: skip
+    return rows
+
+
+def stability_rows(policy: Policy, audited: Audited, seed: int) -> list[Row]:
+    """Return the similarity of clean and noisy maps at each noise level."""
+    return [
+        Row(
+            policy=audited.name,
+            quantity=f"ssim_{found.method}",
+            of=f"variance {found.variance}",
+            value=found.mean,
+            low=found.mean - _QUANTILE * found.standard_error,
+            high=found.mean + _QUANTILE * found.standard_error,
+        )
+        for found in measure_stability(policy, audited, seed)
+    ]
+
+
+def closed_loop_rows(policy: Policy, audited: Audited, km: float, seed: int) -> list[Row]:
+    """Let the policy drive whole, and with one unit at a time held at its mean.
+
+    Args:
+        policy: Who drives.
+        audited: An episode from which the means are taken.
+        km: Distance on held-out tracks, each time [km].
+        seed: Seed of the appearances.
+    """
+    where = drive_km(km)
+    cases = {"": policy} | {
+        name: ablate(policy, neurons={name: value})
+        for name, value in resting_values(policy, audited).items()
+    }
+    rows = []
+    for name, driver in tqdm(cases.items(), desc=f"{audited.name}: ablation", leave=False):
+        found = summarize(evaluate(driver, where, description=name or "whole", seed=seed))
+        quantity = "crashes_per_km_without" if name else "crashes_per_km"
+        rows.append(
+            Row(policy=audited.name, quantity=quantity, of=name, value=found.crashes_per_km,
+                low=found.crashes_per_km_low, high=found.crashes_per_km_high)
+        )  # fmt: skip
+    return rows
+
+
+def describe(rows: list[Row]) -> list[str]:
+    """Return a table with one line a policy, and what the worst ablation does."""
+    names = list(dict.fromkeys(row.policy for row in rows))
+    columns = {
+        "components for 90 %": ("components_for_90", ""),
+        "first component": ("first_component", ""),
+        **{f"SSIM at {v:g}": ("ssim_visual_backprop", f"variance {v}") for v in NOISE_VARIANCES},
+        "crashes per km": ("crashes_per_km", ""),
+    }
+    lines = []
+    for name in names:
+        own = [row for row in rows if row.policy == name]
+        cells = [name]
+        for quantity, of in columns.values():
+            found = [row for row in own if row.quantity == quantity and of in ("", row.of)]
+            cells.append(f"{found[0].value:.3g}" if found else "–")
+        lines.append([*cells, _worst_ablation(own)])
+    return [markdown_table(["policy", *columns, "without one unit"], lines)]
+
+
+def _worst_ablation(rows: list[Row]) -> str:
+    """Return how many units the policy cannot do without, and the worst loss."""
+    ablated = [row for row in rows if row.quantity == "crashes_per_km_without"]
+    if not ablated:
+        return "–"
+    worst = max(ablated, key=lambda row: row.value)
+    needed = sum(row.value > 0.0 for row in ablated)
+    return f"crashes without {needed} of {len(ablated)} units; worst {worst.of}: {worst.value:.1f}"

@@ -1,0 +1,88 @@
+"""The page of an audit: every part that could be made, and a sentence for each that could not."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ncp_control.learning.run import Run
+from scripts.auditing.episode import Audited
+from scripts.auditing.parts import Part
+from scripts.markdown import markdown_table
+
+Made = TypeVar("Made")
+_MAX_ROWS = 20
+_RESOLUTION_DPI = 150
+
+
+class AuditReport:
+    """Collects parts and writes their files as they come.
+
+    Args:
+        folder: Where the files go.
+        run: Whose report it is.
+        audited: The first policy's episode.
+    """
+
+    def __init__(self, folder: Path, run: Run, audited: Audited) -> None:
+        self.folder, self.run = folder, run
+        seconds = audited.time_s[-1] - audited.time_s[0]
+        self._lines = [
+            f"# Audit of {audited.name}",
+            f"{audited.where}, {seconds:.1f} s, {len(audited.time_s)} frames.",
+            *(f"Note: {note}" for note in audited.notes),
+        ]
+        self._refused: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Add a line."""
+        self._lines.append(line)
+
+    def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
+        """Return what is made; None, with its sentence in the report, if it cannot be."""
+        try:
+            return make()
+        except ValueError as error:
+            sentence = f"{what}: not made. {error}"
+            if sentence not in self._refused:
+                self._refused.append(sentence)
+                print(sentence)
+            return None
+
+    def part(self, title: str, make: Callable[[], Part], *, prefix: str = "") -> None:
+        """Make a part and write its files."""
+        made = self.attempt(title, make)
+        if made is None:
+            return
+        self._lines += [f"## {title}", *made.text]
+        for name, figure in made.figures.items():
+            for suffix in ("png", "svg"):
+                figure.savefig(self.folder / f"{prefix}{name}.{suffix}", dpi=_RESOLUTION_DPI)
+            self._lines.append(f"![{name.replace('_', ' ')}]({prefix}{name}.png)")
+        for name, (header, rows) in made.tables.items():
+            (self.folder / f"{prefix}{name}.csv").write_text(csv_text(header, rows))
+            cells = [[_cell(value) for value in row] for row in rows[:_MAX_ROWS]]
+            self._lines.append(markdown_table([str(column) for column in header], cells))
+            more = f", the first {_MAX_ROWS} of {len(rows)} rows" if len(rows) > _MAX_ROWS else ""
+            self._lines.append(f"[{prefix}{name}.csv]({prefix}{name}.csv){more}")
+
+    def write(self) -> None:
+        """Write report.md."""
+        if self._refused:
+            self._lines += ["## What does not apply", "\n".join(f"- {x}" for x in self._refused)]
+        config = json.dumps(json.loads((self.run.folder / "config.json").read_text()), indent=1)
+        self._lines += ["## Settings and versions", f"```json\n{config}\n```"]
+        (self.folder / "report.md").write_text("\n\n".join(self._lines) + "\n")
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as CSV with all digits."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([header, *rows])
+    return table.getvalue()
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

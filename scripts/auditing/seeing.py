@@ -1,0 +1,105 @@
+"""The parts of an audit that need a camera: where a policy looks, and what faults do to it."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ncp_control.audit.bounds import Certificate
+from ncp_control.audit.robustness import fault_responses
+from ncp_control.audit.stability import saliency_stability
+from ncp_control.policy import Policy
+from scripts.auditing import figures as figures
+from scripts.auditing.episode import Audited
+from scripts.auditing.maps import Saliency
+from scripts.auditing.overview import overview
+from scripts.auditing.parts import Part
+
+NOISE_VARIANCES = (0.1, 0.2, 0.3)
+"""Variances of pixel noise in the paper."""
+STABILITY_FRAMES = {"visual_backprop": 200, "input_gradient": 50}
+"""Frame pairs by method: the paper's number, fewer where a map costs more."""
+
+
+def saliency_part(audited: Audited, maps: Saliency) -> Part:
+    """Show what each method marks."""
+    return Part(
+        text=[
+            "VisualBackProp shows what the convolutions react to; the other maps show what the"
+            " steering depends on in this frame, given the history. Integrated gradients start"
+            " from the blurred frame.",
+            *maps.refused,
+        ],
+        figures={"saliency": figures.saliency_maps(audited, maps)},
+    )
+
+
+def overview_part(audited: Audited, maps: Saliency, certificate: Certificate) -> Part:
+    """Show the audit at a glance."""
+    return Part(text=[], figures={"overview": overview(audited, maps, certificate)})
+
+
+class Stability(NamedTuple):
+    """How similar the maps of clean and noisy frames are."""
+
+    method: str
+    variance: float
+    mean: float
+    standard_error: float
+    num_frames: int
+
+
+def measure_stability(
+    policy: Policy, audited: Audited, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
+) -> list[Stability]:
+    """Compare maps of clean and noisy frames, by some of the methods in `STABILITY_FRAMES`."""
+    measured = []
+    for method in [name for name in STABILITY_FRAMES if name in methods]:
+        num_frames = min(STABILITY_FRAMES[method], len(audited.time_s))
+        index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
+        found = saliency_stability(
+            policy,
+            audited.observations[index],
+            NOISE_VARIANCES,
+            method,
+            seed=seed,
+            state=audited.state_before()[index],
+            dt_s=audited.activity.dt_s[0, index],
+        )
+        for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
+            # One frame tells nothing about the spread.
+            error = float(similarity.std()) / math.sqrt(num_frames) if num_frames > 1 else math.nan
+            measured.append(
+                Stability(method, variance, float(similarity.mean()), error, num_frames)
+            )
+    return measured
+
+
+def stability_part(policy: Policy, audited: Audited, maps: Saliency, seed: int) -> Part:
+    """Tell how steady the maps are that could be had."""
+    rows = measure_stability(policy, audited, seed, maps.by_method)
+    header = ("method", "noise variance", "mean SSIM", "standard error", "frame pairs")
+    return Part(
+        text=[
+            "Structural similarity of the maps of clean frames to those of the same frames with"
+            " pixel noise; 1 is no change."
+        ],
+        tables={"saliency_stability": (header, rows)},
+    )
+
+
+def robustness_part(policy: Policy, audited: Audited, seed: int) -> Part:
+    """Spoil the frames and see what changes."""
+    dt_s = audited.activity.dt_s[0].numpy()
+    responses = fault_responses(policy, audited.observations, dt_s, seed=seed)
+    rows = [(r.fault, r.action_rms, r.action_largest, r.state_rms) for r in responses]
+    header = ("fault", "RMS change of the action", "largest", "RMS change of the neurons")
+    return Part(
+        text=[
+            "The same frames, spoilt, in open loop; changes of neurons in units of their own"
+            " deviation over the episode."
+        ],
+        tables={"robustness": (header, rows)},
+        figures={"robustness": figures.robustness(responses)},
+    )

@@ -1,0 +1,263 @@
+"""The figures of a report, each a function from what was recorded to a matplotlib figure.
+
+Figures are made without pyplot: no display is needed and none is left open. Colours are those of
+Okabe & Ito 2008, "Color Universal Design".
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from envs.driving import LaneKeepingConfig
+from envs.driving.metrics import LaneTrace
+from envs.driving.road import make_road
+from ncp_control.drawing import draw_wiring
+from ncp_control.wiring import Wiring
+from scripts.evaluation.episode import Episode
+
+BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
+ERROR_MAP = "plasma"
+MAX_TRACKS = 6
+UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m"}
+
+
+def learning_curves(metrics_csv: Path) -> Figure | None:
+    """Draw every column of a run's metrics.csv over its epochs; None if nothing was learned."""
+    with metrics_csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else []) if name != "step"]
+    if "loss" not in names:
+        return None
+    epochs = np.array([float(row["step"]) for row in rows])
+    num_columns = min(len(names), 3)
+    num_rows = math.ceil(len(names) / num_columns)
+    figure = Figure(figsize=(4.0 * num_columns, 3.0 * num_rows), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
+    columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+    for axes, (name, values) in zip(panels, columns.items(), strict=False):
+        axes.plot(epochs, values, "o-", color=BLUE, markersize=4, clip_on=False)
+        if "score" in columns:
+            best = int(np.nanargmin(columns["score"]))
+            axes.plot(epochs[best], values[best], "o", color=VERMILION, markersize=8, clip_on=False)
+        if name == "loss":
+            axes.set_yscale("log")
+            _write_plain_ticks(axes.yaxis)
+        elif np.nanmin(values) >= 0.0:
+            axes.set_ylim(0.0, 1.1 * float(np.nanmax(values)) or 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title=_with_unit(name), xlabel="epoch")
+        _tidy(axes)
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    if "score" in columns:
+        figure.supxlabel("orange: the checkpoint that was kept", size=9, color=GREY)
+    return figure
+
+
+def steering(episode: Episode) -> Figure:
+    """Draw the policy's steering against the expert's, and the road it had to follow."""
+    trace = episode.trace
+    num_panels = 1 if trace is None else 3
+    figure = Figure(figsize=(11.0, 3.2 if trace is None else 6.4), layout="constrained")
+    ratios = [2.2, 1.0, 1.0][:num_panels]
+    panels = figure.subplots(num_panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    panels[0].plot(
+        episode.time_s, episode.expert_actions, color=GREY, linewidth=2.4, label=episode.expert_name
+    )
+    panels[0].plot(episode.time_s, episode.actions, color=BLUE, linewidth=1.4, label="policy")
+    panels[0].set(ylabel="steering\n[share of full lock]", xlim=episode.time_s[[0, -1]])
+    panels[0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    panels[0].set_title("left is positive", loc="left", size=9, color=GREY)
+    if trace is not None:
+        curvature, error_m = np.array(trace.curvature_1pm), np.array(trace.cross_track_m)
+        panels[1].fill_between(episode.time_s, curvature, color=GREEN, alpha=0.45, linewidth=0)
+        panels[1].set_ylabel("road curvature\n[1/m]")
+        panels[2].plot(episode.time_s, error_m, color=VERMILION)
+        panels[2].set_ylabel("cross-track error\n[m]")
+        largest_m = max(0.3, 1.1 * float(np.abs(error_m).max()))
+        panels[2].set_ylim(-largest_m, largest_m)
+        for time_s in episode.time_s[np.array(trace.crashed)]:
+            for axes in panels:
+                axes.axvline(time_s, color="black", linestyle=":", linewidth=1.0)
+    for axes in panels:
+        axes.axhline(0.0, color="black", linewidth=0.6, zorder=0)
+        _tidy(axes)
+    panels[-1].set_xlabel("time [s]")
+    return figure
+
+
+def tracks(traces: Sequence[LaneTrace]) -> Figure:
+    """Draw tracks from above, the driven line coloured by its error; the worst drives come first.
+
+    Args:
+        traces: What was driven; at most `MAX_TRACKS` are drawn.
+    """
+    worst_first = sorted(
+        traces, key=lambda t: (-sum(t.crashed), -float(np.mean(np.abs(t.cross_track_m))))
+    )[:MAX_TRACKS]
+    num_columns = min(len(worst_first), 3)
+    num_rows = math.ceil(len(worst_first) / num_columns)
+    figure = Figure(figsize=(4.2 * num_columns + 1.2, 4.2 * num_rows), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, squeeze=False)
+    errors_m = np.abs(np.concatenate([t.cross_track_m for t in worst_first]))
+    scale = Normalize(0.0, float(np.clip(np.percentile(errors_m, 99.0), 0.2, 2.0)))
+    for axes, trace in zip(panels.flat, worst_first, strict=False):
+        _draw_track(axes, trace, scale)
+    for axes in panels.flat[len(worst_first) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(
+        ScalarMappable(scale, ERROR_MAP), ax=panels, shrink=0.6, aspect=24, extend="max"
+    )
+    bar.set_label("|cross-track error| [m]")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
+    """Draw one track with its borders, the driven line, the start and the crashes."""
+    road, half_width_m = make_road(trace.track), LaneKeepingConfig().lane_half_width_m
+    along_m = np.arange(0.0, road.length_m + road.spacing_m, road.spacing_m)
+    left, right = (np.stack(road.point_at(along_m, side * half_width_m), 1) for side in (1, -1))
+    axes.fill(*np.concatenate([left, right[::-1]]).T, color="#E4E4E4", linewidth=0, zorder=0)
+    for border in (left, right):
+        axes.plot(*border.T, color="#9A9A9A", linewidth=0.8, zorder=1)
+    points = np.stack(trace.position_m)
+    is_driven = ~np.array(trace.crashed)[1:]  # the way back after a crash is not
+    driven = LineCollection(
+        np.stack([points[:-1], points[1:]], axis=1)[is_driven],  # type: ignore[arg-type]
+        array=np.abs(trace.cross_track_m)[1:][is_driven],
+        cmap=ERROR_MAP,
+        norm=scale,
+        linewidths=2.2,
+        capstyle="round",
+        zorder=2,
+    )
+    axes.add_collection(driven)
+    ahead_m = points[min(10, len(points) - 1)] - points[0]
+    towards = (3, 0, math.degrees(math.atan2(ahead_m[1], ahead_m[0])) - 90.0)
+    axes.plot(
+        *points[0], marker=towards, color="white", markeredgecolor="black", markersize=13, zorder=4
+    )
+    crashes = points[np.array(trace.crashed)]
+    axes.plot(
+        *crashes.T, "X", color="black", markeredgecolor="white", markersize=11, zorder=5,
+        linestyle="none", label="crash",
+    )  # fmt: skip
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    num_crashes = f"{len(crashes)} crash" + ("" if len(crashes) == 1 else "es")
+    mean_m = float(np.mean(np.abs(trace.cross_track_m)))
+    axes.set_title(
+        f"track {trace.track}: {trace.distance_m[-1]:.0f} m, {num_crashes},\n"
+        f"mean |error| {mean_m:.2f} m",
+        size=10,
+    )
+    _draw_ruler(axes, left)
+
+
+def _draw_ruler(axes: Axes, outline_m: np.ndarray) -> None:
+    """Draw 20 m below the track, which has no other scale."""
+    x_m, y_m = outline_m.min(axis=0) - (0.0, 8.0)
+    axes.plot([x_m, x_m + 20.0], [y_m, y_m], color="black", linewidth=1.5)
+    axes.text(x_m + 22.0, y_m, "20 m", va="center", size=8)
+
+
+def wiring_in_a_bend(episode: Episode, wiring: Wiring) -> Figure:
+    """Draw the wiring with what flowed through it in the middle of a bend."""
+    k, activity = episode.sharpest_frame, episode.activity
+    currents = activity.synaptic_currents
+    axes = draw_wiring(
+        wiring,
+        activity=activity.states[0, k].cpu().numpy(),
+        sensory_activity=episode.features[k],
+        strength=None if currents is None else currents[0, k].abs().cpu().numpy(),
+    )
+    figure = cast(Figure, axes.figure)  # not a subfigure: it was made for these axes
+    widths = "" if currents is None else "; line widths are synaptic currents"
+    side = "left" if episode.expert_actions[k] > 0 else "right"
+    what = f"steering {episode.actions[k]:+.2f}"
+    figure.suptitle(
+        f"in a bend to the {side}, {episode.time_s[k]:.1f} s: {what}{widths}",
+        size=10,
+        color=GREY,
+    )
+    return figure
+
+
+def activity(episode: Episode) -> Figure:
+    """Draw every neuron's potential, and its time constant where it has one, over the episode."""
+    recorded, time_s = episode.activity, episode.time_s
+    states = recorded.states[0].cpu().numpy().T
+    taus_s = None if recorded.timescales_s is None else recorded.timescales_s[0].cpu().numpy().T
+    num_maps = 1 if taus_s is None else 2
+    height = min(max(0.2 * len(states), 2.6), 7.0)
+    figure = Figure(figsize=(11.0, 1.6 + num_maps * height), layout="constrained")
+    panels = figure.subplots(
+        1 + num_maps, 1, sharex=True, height_ratios=[1.4] + [height] * num_maps
+    )
+    panels[0].plot(time_s, episode.actions, color=BLUE, linewidth=1.4)
+    panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
+    panels[0].set(ylabel="steering", xlim=time_s[[0, -1]])
+    _tidy(panels[0])
+    largest = max(float(np.abs(states).max()), 1e-6)
+    label = "state" if taus_s is None else "membrane potential"
+    _draw_map(panels[1], episode, states, Normalize(-largest, largest), "PRGn", label)
+    if taus_s is not None:
+        scale = LogNorm(float(taus_s.min()), float(taus_s.max()) * (1.0 + 1e-6))
+        _draw_map(panels[2], episode, taus_s, scale, "viridis", "time constant [s]")
+    panels[-1].set_xlabel("time [s]")
+    return figure
+
+
+def _draw_map(
+    axes: Axes, episode: Episode, values: np.ndarray, scale: Normalize, colours: str, label: str
+) -> None:
+    """Draw neurons × time as a heat map, with a line between layers."""
+    names, num_neurons = episode.activity.neuron_names, len(values)
+    extent = (float(episode.time_s[0]), float(episode.time_s[-1]), num_neurons - 0.5, -0.5)
+    drawn = axes.imshow(
+        values, norm=scale, cmap=colours, aspect="auto", extent=extent, interpolation="nearest"
+    )
+    if num_neurons <= 40:
+        axes.set_yticks(range(num_neurons), names, size=7)
+    layers = [name.partition("_")[0] for name in names]
+    for i in range(1, num_neurons):
+        if layers[i] != layers[i - 1]:
+            axes.axhline(i - 0.5, color="black", linewidth=1.0)
+    bar = axes.figure.colorbar(drawn, ax=axes, pad=0.01, aspect=24)
+    if isinstance(scale, LogNorm):
+        _write_plain_ticks(bar.ax.yaxis)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
+def _write_plain_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic axis as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _with_unit(name: str) -> str:
+    """Return e.g. "cross track [m]" for "cross_track_m"."""
+    stem, _, suffix = name.rpartition("_")
+    if stem and suffix in UNITS:
+        return f"{stem.replace('_', ' ')} [{UNITS[suffix]}]"
+    return name.replace("_per_km", " [1/km]").replace("_", " ")
+
+
+def _tidy(axes: Axes) -> None:
+    """Take away the frame's upper and right line."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)

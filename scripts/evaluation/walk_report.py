@@ -1,0 +1,169 @@
+"""The report of a policy that walks.
+
+report/
+    report.md        the page: table, figure, film, settings and versions
+    returns.csv      every episode's return
+    robustness.png   return against noise and dropped frames, where several were asked for
+    walk.mp4         the film, where OpenGL can render without a display
+"""
+
+import ctypes.util
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import imageio_ffmpeg
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from ncp_control import files
+from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
+from ncp_control.learning.run import Run
+from ncp_control.policy import Policy
+from scripts.evaluation.locomotion import (
+    Row,
+    WalkSettings,
+    half_width,
+    returns_table,
+    write_returns,
+)
+
+WIDTH_PX, HEIGHT_PX = 768, 432
+_FILM_S = 8.0
+_LOWEST_RATE_HZ = 20.0
+_BLUE = "#0072B2"
+_FONT = Path("fonts") / "ttf" / "DejaVuSans.ttf"
+
+
+def write_walk_report(run: Run, policy: Policy, rows: Sequence[Row]) -> None:
+    """Write the report; an older one is replaced as a whole.
+
+    Args:
+        run: Whose report it is.
+        policy: The policy; it walks once more, on film, in the first of the settings.
+        rows: What it reached where.
+    """
+    with files.new_folder(run.report) as folder:
+        write_returns(folder / "returns.csv", rows)
+        text = [
+            f"# {run.folder.name}",
+            returns_table(rows),
+            "± is the 95 % t interval of the mean return over episodes.",
+        ]
+        if len(rows) > 1:
+            robustness(rows).savefig(folder / "robustness.png", dpi=150)
+            text.append("![Return against sensor noise and dropped frames](robustness.png)")
+        skipped = film(folder / "walk.mp4", policy, rows[0][1])
+        text.append(skipped or f"[Film of {_FILM_S:g} s](walk.mp4)")
+        config = json.dumps(json.loads((run.folder / "config.json").read_text()), indent=1)
+        text.append(f"## Settings and versions\n\n```json\n{config}\n```")
+        (folder / "report.md").write_text("\n\n".join(text) + "\n")
+    if skipped:
+        print(skipped)
+
+
+def robustness(rows: Sequence[Row]) -> Figure:
+    """Draw mean return and its interval against each disturbance that was varied."""
+    quantities = [
+        ("sensor_noise_std", "sensor noise, standard deviation [m, rad, m/s, rad/s]"),
+        ("drop_probability", "share of dropped frames"),
+    ]
+    varied = [q for q in quantities if len({getattr(where, q[0]) for _, where, _ in rows}) > 1]
+    figure = Figure(figsize=(4.6 * len(varied), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(varied), sharey=True, squeeze=False)[0]
+    for axes, (name, label) in zip(panels, varied, strict=True):
+        others = [other for other, _ in quantities if other != name]
+        base = [getattr(rows[0][1], other) for other in others]
+        shown = [r for r in rows if [getattr(r[1], other) for other in others] == base]
+        axes.errorbar(
+            [getattr(where, name) for _, where, _ in shown],
+            [returns.mean() for _, _, returns in shown],
+            [np.nan_to_num(half_width(returns)) for _, _, returns in shown],
+            fmt="o-",
+            color=_BLUE,
+            capsize=3,
+        )
+        axes.set_xlabel(label)
+        axes.set_ylim(bottom=min(0.0, *(returns.mean() for _, _, returns in rows)))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("return of an episode")
+    return figure
+
+
+def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
+    """Film the policy walking; return a sentence if nothing can be rendered."""
+    with _headless_opengl() as binding:
+        if binding is None:
+            return (
+                "No film: there is no OpenGL to render with. On Debian, install libegl1"
+                " libegl-mesa0 libgl1-mesa-dri, or libosmesa6."
+            )
+        size = {"width": WIDTH_PX, "height": HEIGHT_PX}
+        world: Any = where.make_world("rgb_array", camera_name="track", **size)
+        quality = world.unwrapped.model.vis.quality
+        quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
+        frame_s = float(world.unwrapped.dt)
+        every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
+        writer = imageio_ffmpeg.write_frames(
+            str(path),
+            (WIDTH_PX, HEIGHT_PX),
+            fps=1.0 / (frame_s * every),  # type: ignore[arg-type] - the encoder takes 31.25
+            codec="libx264",
+            pix_fmt_out="yuv420p",
+            quality=None,  # type: ignore[arg-type] - leaves the quality to -crf
+            output_params=["-crf", "24", "-preset", "veryfast", "-movflags", "+faststart"],
+            ffmpeg_log_level="error",
+        )
+        writer.send(None)  # starts the encoder
+        steps = closed_loop(
+            [cast(Any, world)],
+            PolicyPilot(policy),
+            num_steps=round(_FILM_S / frame_s),
+            frame_s=frame_s,
+            seeds=[where.seed],
+        )
+        total = 0.0
+        for i, step in enumerate(steps):
+            total = (0.0 if step.reset[0] else total) + float(step.rewards[0])
+            if i % every == 0:
+                writer.send(_label(world.render(), step.outcomes[0], total))
+        writer.close()
+        world.close()
+    return None
+
+
+def _label(picture: np.ndarray, info: dict[str, Any], total: float) -> np.ndarray:
+    """Write time, speed and return so far onto a picture."""
+    from matplotlib import get_data_path
+
+    image = Image.fromarray(picture)
+    font = ImageFont.truetype(str(Path(get_data_path()) / _FONT), 22)
+    draw = ImageDraw.Draw(image, "RGBA")
+    draw.rectangle((0, HEIGHT_PX - 40, WIDTH_PX, HEIGHT_PX), fill=(0, 0, 0, 170))
+    texts = [
+        f"{info['time_s']:.1f} s",
+        f"{info['x_velocity']:.1f} m/s",
+        f"return {total:.0f}",
+    ]
+    for i, text in enumerate(texts):
+        draw.text((20 + 160 * i, HEIGHT_PX - 20), text, (255, 255, 255), font, anchor="lm")
+    return np.ascontiguousarray(image)
+
+
+@contextmanager
+def _headless_opengl() -> Iterator[str | None]:
+    """Choose EGL or OSMesa for rendering, unless MUJOCO_GL already says which; None if neither."""
+    before = os.environ.get("MUJOCO_GL")
+    found = [name for name in ("EGL", "OSMesa") if ctypes.util.find_library(name)]
+    binding = before or (found[0].lower() if found else None)
+    if binding is not None:
+        os.environ["MUJOCO_GL"] = binding
+    try:
+        yield binding
+    finally:
+        if before is None:
+            os.environ.pop("MUJOCO_GL", None)

@@ -1,0 +1,1 @@
+"""What `reproduce.py` runs: one table or figure of the papers a file."""

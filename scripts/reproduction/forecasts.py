@@ -1,0 +1,132 @@
+"""What the forecasting tables share: parts of the data, linear rows, errors, the printed table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ncp_control.learning.forecasting import Forecaster, Training, TrainingConfig, predict, train
+from ncp_control.learning.linear import (
+    LinearForecast,
+    linear_autoregression,
+    persistence,
+    training_mean,
+)
+from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.sequences import Sequences
+from scripts.markdown import markdown_table
+from scripts.reproduction.completion import Job, Measured
+
+LINEAR = {
+    "persistence": persistence,
+    "training mean": training_mean,
+    "linear regression": partial(linear_autoregression, lags=1),
+    "linear AR(8)": partial(linear_autoregression, lags=8),
+}
+MEASURES = (
+    "parameters",
+    "epochs",
+    "best_epoch",
+    "validation_mse",
+    "test_mse",
+    "test_normalised_mse",
+    "test_mse_by_dimension",
+    "seconds_per_epoch",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The windows of each part of the traces."""
+
+    training: Sequences
+    validation: Sequences
+    test: Sequences
+
+
+def add_linear_rows(results: ResultsFile, data: Parts, settings: str, command: str) -> None:
+    """Append the closed-form forecasts that the results file lacks."""
+    for name, fit in LINEAR.items():
+        if not results.has(name, 0, settings):
+            measured = measure_linear(fit(data.training, data.test), data)
+            results.append(name, 0, settings, measured, command)
+
+
+def fit(
+    model: Forecaster, data: Parts, config: TrainingConfig, job: Job, is_silent: bool
+) -> Measured:
+    """Train a model and measure it on the test windows."""
+    training = train(
+        model,
+        data.training,
+        data.validation,
+        config,
+        description=f"{job.model} seed {job.seed}",
+        is_silent=is_silent,
+    )
+    return {
+        **describe_training(model, config, training),
+        **measure_errors(predict(model, data.test), data),
+    }
+
+
+def describe_training(model: Forecaster, config: TrainingConfig, training: Training) -> Measured:
+    """Return what a row tells of a training."""
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": config.epochs,
+        "best_epoch": training.best_epoch,
+        "validation_mse": training.validation_error,
+        "seconds_per_epoch": round(training.seconds_per_epoch, 2),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def measure_linear(forecast: LinearForecast, data: Parts) -> Measured:
+    """Return a closed-form forecast's row."""
+    errors = measure_errors(torch.from_numpy(forecast.predicted.copy()), data)
+    return {"parameters": forecast.num_parameters, **errors}
+
+
+def measure_errors(predicted: torch.Tensor, data: Parts) -> Measured:
+    """Return mean, normalised and per-dimension squared errors on the test windows.
+
+    Normalised: each dimension's error as a share of its variance, averaged; 1 is worth nothing.
+    """
+    target = data.test.targets.double()
+    by_dimension = (predicted.double() - target).square().mean(dim=(0, 1))
+    variance = target.var(dim=(0, 1))
+    return {
+        "test_mse": by_dimension.mean().item(),
+        "test_normalised_mse": (by_dimension / variance).mean().item(),
+        "test_mse_by_dimension": " ".join(f"{error:.5g}" for error in by_dimension.tolist()),
+    }
+
+
+def print_results(rows: Sequence[Mapping[str, str]], paper: Mapping[str, str]) -> None:
+    """Print mean ± sd over seeds, the most exact model first, beside the paper's figures."""
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(row["model"], []).append(row)
+
+    def mean_error(group: list[Mapping[str, str]]) -> float:
+        return sum(float(row["test_mse"]) for row in group) / len(group)
+
+    lines = []
+    for model, group in sorted(groups.items(), key=lambda item: mean_error(item[1])):
+        is_trained = model not in LINEAR
+        lines.append(
+            [
+                model,
+                str(len(group)) if is_trained else "–",
+                mean_and_deviation(group, "test_mse"),
+                paper.get(model, "–"),
+                mean_and_deviation(group, "test_normalised_mse"),
+                mean_and_deviation(group, "validation_mse") if is_trained else "–",
+                group[0]["parameters"],
+                mean_and_deviation(group, "seconds_per_epoch", 1) if is_trained else "–",
+            ]
+        )
+    columns = ["model", "seeds", "test MSE", "paper", "normalised", "validation MSE", "parameters"]
+    print(markdown_table([*columns, "s/epoch"], lines))

@@ -1,0 +1,116 @@
+"""Next-frame forecasts of HalfCheetah traces: the LTC paper's data and protocol.
+
+31 traces of 1000 frames; files 0 to 4 validate, 5 to 14 test, 15 to 24 train. Windows of 32 frames,
+10 apart, no normalisation; 32 units with a dense readout; batches of 16, Adam at 1e-3 (LTC 1e-2),
+200 epochs, the checkpoint with the best validation error. The linear rows are ours: the paper has
+none.
+
+Source: Hasani et al. 2021 (arXiv 2006.04439), table 4, and the code published with it.
+"""
+
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from ncp_control.learning.forecasting import MODELS, Sizes, TrainingConfig, make_forecaster
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.sequences import forecasting_windows, load_traces
+from ncp_control.names import check_name
+from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.forecasts import (
+    LINEAR,
+    MEASURES,
+    Parts,
+    add_linear_rows,
+    fit,
+    print_results,
+)
+
+PAPER = {
+    "ltc": "2.308 ± 0.015",
+    "lstm": "2.500 ± 0.140",
+    "ctrnn": "2.838 ± 0.112",
+    "ctgru": "3.014 ± 0.134",
+    "neural_ode": "3.805 ± 0.313",
+}
+"""Mean squared errors of table 4, five seeds each."""
+DEFAULT_MODELS = ("ltc", "cfc", "lstm", "ctrnn", "ctgru", "neural_ode")
+WINDOW, STRIDE, UNITS, BATCH_SIZE, EPOCHS = 32, 10, 32, 16, 200
+FRAME_S = 0.05  # HalfCheetah: five physics steps of 10 ms a frame
+SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 25)}
+
+
+def reproduce_halfcheetah(settings: Reproduce) -> None:
+    """Train what is missing and print the table."""
+    models = settings.models or DEFAULT_MODELS
+    for model in models:
+        check_name("models", model, MODELS)
+    folder = traces_folder(settings)
+    data = load(folder)
+    results = ResultsFile(settings.results / "halfcheetah.csv", MEASURES)
+    window = f"window={WINDOW} stride={STRIDE}"
+    add_linear_rows(results, data, window, settings.command())
+    epochs = settings.epochs or EPOCHS
+    jobs = [
+        Job(model, seed, f"{window} {training_settings(model, epochs)}")
+        for model in models
+        for seed in range(settings.seeds or 5)
+    ]
+    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
+    wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
+    rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
+    print_results(rows, PAPER)
+
+
+def traces_folder(settings: Reproduce) -> Path:
+    """Return the folder of the traces, or say where to get them."""
+    if settings.data is None:
+        raise ValueError(
+            "`data` must be the folder of the HalfCheetah traces, got None. Clone"
+            " raminmh/liquid_time_constant_networks and give"
+            " --data liquid_time_constant_networks/experiments_with_ltcs/data/cheetah."
+        )
+    return settings.data
+
+
+@cache
+def load(folder: Path) -> Parts:
+    """Read the traces and cut each part into windows."""
+    traces = load_traces(folder)
+    needed = max(part.stop for part in SPLIT.values())
+    if len(traces) < needed or traces[0].shape[1] != 17:
+        raise ValueError(
+            f"`data` must hold at least {needed} traces of 17 dimensions, got {len(traces)} of"
+            f" {traces[0].shape[1]}. Give the LTC paper's HalfCheetah traces."
+        )
+    parts = {
+        name: forecasting_windows(traces[part], WINDOW, STRIDE) for name, part in SPLIT.items()
+    }
+    return Parts(**parts)
+
+
+def learning_rate(model: str) -> float:
+    """Return the paper's learning rate: ten times as high for an LTC."""
+    return 1e-2 if "ltc" in model else 1e-3
+
+
+def training_settings(model: str, epochs: int) -> str:
+    """Return the settings of a model's training as one cell of the results file."""
+    return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g} epochs={epochs}"
+
+
+def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
+    """Train one model with one seed and measure it on the test windows."""
+    data = load(folder)
+    torch.manual_seed(job.seed)
+    sizes = Sizes(num_inputs=17, num_units=UNITS, num_outputs=17, frame_s=FRAME_S, seed=job.seed)
+    model = make_forecaster(job.model, sizes)
+    config = TrainingConfig(
+        device=device,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        learning_rate=learning_rate(job.model),
+        seed=job.seed,
+    )
+    return fit(model, data, config, job, is_silent)

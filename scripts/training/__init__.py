@@ -1,0 +1,1 @@
+"""What `train.py` runs: one job a file."""

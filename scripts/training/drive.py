@@ -1,0 +1,145 @@
+"""Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from envs.driving.metrics import summarize
+from ncp_control.learning.closed_loop import PolicyPilot
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.imitation import ImitationConfig, imitate
+from ncp_control.learning.run import Run
+from ncp_control.policy import Policy
+from policies.augmentation import augment_driving
+from policies.driving import make_driving_policy
+from scripts.evaluation.driving import (
+    DriveSettings,
+    ExpertPilot,
+    drive_km,
+    evaluate,
+    make_expert,
+    record,
+)
+from scripts.evaluation.report import metrics_table, write_driving_report
+
+VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
+
+    model: str = "ncp"
+    """ncp, lstm or cnn."""
+    head: str = "light"
+    """Conv head: light (18,072 parameters) or paper (79,420)."""
+    imitation: ImitationConfig = field(
+        default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=(3,))
+    )
+    """Settings of the training; its seed is replaced by the one below."""
+    tracks: int = 64
+    """Training tracks on which the expert demonstrates."""
+    dagger_tracks: int = 16
+    """Further training tracks that the learner drives before each DAgger epoch."""
+    seconds_per_track: float = 17.0
+    """Time on each of them [s]."""
+    expert_noise: float = 0.2
+    """Deviation of the steering error injected while the expert demonstrates."""
+    evaluation_km: float = 2.0
+    """Kilometres driven on held-out tracks at the end."""
+    data: Path = Path("data")
+    """Where demonstrations are kept and found again by later runs (47 kB a frame)."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of demonstrations, weights and windows."""
+
+
+def train_drive(settings: Drive) -> Policy:
+    """Record or find demonstrations, imitate, evaluate on held-out tracks, write the report."""
+    torch.manual_seed(settings.seed)
+    policy = make_driving_policy(settings.model, head=settings.head)
+    run = Run.create("drive", settings.model, settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    policy = imitate_expert(policy, settings, run)
+    traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
+    metrics = summarize(traces)
+    write_driving_report(run, policy, traces)
+    run.close()
+    print(metrics_table([(settings.model, 0.0, metrics)]))
+    print(f"policy: {run.policy}\nreport: {run.report}")
+    return policy
+
+
+def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
+    """Train a policy on the expert's demonstrations and save the best of its checkpoints.
+
+    Args:
+        policy: The policy, in place; `settings.model` and `settings.head` are not looked at.
+        settings: Demonstrations and training.
+        run: Where metrics, checkpoints and the policy go.
+    """
+    expert = make_pilot(settings)
+    demonstrations = find_or_record(settings, expert)
+
+    def aggregate(policy: Policy, epoch: int) -> Demonstrations:
+        first_track = settings.tracks + epoch * settings.dagger_tracks
+        where = _training_tracks(settings, settings.dagger_tracks, first_track)
+        folder, pilot = run.folder / "dagger" / f"epoch-{epoch}", PolicyPilot(policy)
+        return record(folder, where, pilot, expert, description="learner", seed=settings.seed)
+
+    policy = imitate(
+        policy,
+        [demonstrations],
+        dataclasses.replace(settings.imitation, seed=settings.seed),
+        run,
+        validate=validate,
+        augment=augment_driving,
+        aggregate=aggregate,
+    )
+    policy.save(run.policy)
+    return policy
+
+
+def make_pilot(settings: Drive) -> ExpertPilot:
+    """Return the expert that demonstrates, with the noise that the settings ask for."""
+    return ExpertPilot(make_expert(), settings.expert_noise, np.random.default_rng(settings.seed))
+
+
+def validate(policy: Policy) -> dict[str, float]:
+    """Measure a policy on the validation tracks.
+
+    Crashes come first in the score; among policies that do not crash the straighter one wins.
+    """
+    metrics = summarize(evaluate(policy, VALIDATION, description="validation tracks"))
+    return {
+        "score": metrics.crashes_per_km + metrics.mean_cross_track_m,
+        "crashes_per_km": metrics.crashes_per_km,
+        "cross_track_m": metrics.mean_cross_track_m,
+        "roughness_radps": metrics.roughness_radps,
+    }
+
+
+def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
+    """Open the demonstrations that these settings ask for, recorded now if they are not there."""
+    where = _training_tracks(settings, settings.tracks, 0)
+    asked = f"{where} {settings.expert_noise} {settings.seed}"
+    folder = settings.data / f"lane-keeping-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
+    if folder.is_dir():
+        print(f"demonstrations: {folder}, recorded before")
+        return Demonstrations.open(folder)
+    print(f"demonstrations: {folder}")
+    return record(folder, where, expert, expert, description="expert", seed=settings.seed)
+
+
+def _training_tracks(settings: Drive, num_tracks: int, first_track: int) -> DriveSettings:
+    return DriveSettings(
+        tracks="train",
+        num_tracks=num_tracks,
+        first_track=first_track,
+        seconds_per_track=settings.seconds_per_track,
+    )

@@ -1,0 +1,170 @@
+"""Learn to keep the lane by reinforcement: from scratch on numbers, or a driver on frames."""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import torch
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+import policies.driving  # noqa: F401 - makes its policies known to Policy.load
+from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
+from envs.driving.metrics import LaneMetrics, summarize
+from ncp_control.learning.reinforcement.actor_critic import SequenceCore
+from ncp_control.learning.reinforcement.checkpoint import observation_scale
+from ncp_control.learning.reinforcement.perceived import PerceivedEnv
+from ncp_control.learning.reinforcement.ppo import SequencePPO
+from ncp_control.learning.reinforcement.progress import Progress
+from ncp_control.learning.run import Run
+from ncp_control.names import check_name
+from ncp_control.policy import Policy
+from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+from policies.reinforced import policy_from_actor
+from scripts.evaluation.driving import DriveSettings, drive_km, evaluate
+from scripts.evaluation.report import metrics_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveRL:
+    """Learn to keep the lane by reinforcement (PPO).
+
+    The reward is in metres, see `LaneKeepingEnv`: progress along the centre line, minus the offset
+    from it times the control period times 1/s, minus 10 m for a crash.
+    """
+
+    policy: Path | None = None
+    """Driver on frames whose circuit goes on learning, its conv head as it is, e.g.
+    policies/pretrained/drive-ncp; from scratch on numbers (`VectorObservation`) by default."""
+    cell: str = "ltc"
+    """Cell from scratch: ltc, cfc, wired_cfc, lstm or gru."""
+    neurons: int = 19
+    """Its neurons or units."""
+    steps: int = 200_000
+    """Steps of all cars together."""
+    num_envs: int = 16
+    """Cars side by side."""
+    episode_s: float = 20.0
+    """Longest episode [s]; a crash ends it."""
+    learning_rate: float | None = None
+    """Of the critic; 1e-3 from scratch and 3e-4 for a driver by default."""
+    actor_lr_scale: float = 1.0
+    """Learning rate of the circuit over the critic's."""
+    critic_first_steps: int = 16_384
+    """Steps during which a driver's circuit is left alone while the critic gets to know it."""
+    evaluation_km: float = 4.0
+    """Kilometres on held-out tracks, before a driver learns and at the end."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of weights, tracks and actions."""
+
+    def __post_init__(self) -> None:
+        check_name("cell", self.cell, MOTOR_CELLS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorDriveSettings(DriveSettings):
+    """Where and how long cars drive that see numbers instead of frames."""
+
+    def make_world(self) -> gymnasium.Env:
+        """Build one world."""
+        config = LaneKeepingConfig(
+            tracks=self.tracks,
+            episode_s=self.seconds_per_track + 1.0,
+            on_crash="recover",
+            camera="none",
+        )
+        return VectorObservation(LaneKeepingEnv(config))
+
+
+def train_drive_rl(settings: DriveRL) -> Policy:
+    """Train, drive held-out tracks, save the policy."""
+    torch.manual_seed(settings.seed)
+    driver = None if settings.policy is None else Policy.load(settings.policy)
+    name = settings.cell if settings.policy is None else settings.policy.resolve().name
+    run = Run.create("drive-rl", name, settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    rows: list[tuple[str, float, LaneMetrics]] = []
+    if driver is not None:
+        rows.append(("before", 0.0, _drive(settings, driver)))
+    model = make_model(settings, driver)
+    model.learn(settings.steps, callback=Progress(run, settings.steps))
+    policy = export_policy(model, driver)
+    policy.save(run.policy)
+    metrics = _drive(settings, policy)
+    rows.append(("after" if driver else name, 0.0, metrics))
+    run.log(settings.steps, **dataclasses.asdict(metrics))
+    run.close()
+    print(metrics_table(rows))
+    print(f"policy: {run.policy}")
+    return policy
+
+
+def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
+    """Build cars and algorithm."""
+    venv: VecEnv = DummyVecEnv([lambda: _make_world(settings, driver)] * settings.num_envs)
+    if driver is not None:
+        venv = PerceivedEnv(venv, driver)
+    # Features of a driver are what its circuit knows: they are not scaled again.
+    env = VecNormalize(venv, norm_obs=driver is None)
+    frame_s = LaneKeepingConfig().control_period_s
+    size = env.observation_space.shape
+    assert size is not None
+    if driver is None:
+        cell = make_motor_cell(
+            settings.cell, size[0], settings.neurons, 1, frame_s=frame_s, seed=settings.seed
+        )
+    else:
+        cell = copy.deepcopy(driver.circuit.cell)
+    rate = settings.learning_rate or (1e-3 if driver is None else 3e-4)
+    policy_kwargs: dict[str, Any] = {
+        "cell": cell,
+        "critic_cell": None
+        if driver is None
+        else make_motor_cell("gru", size[0], 64, 64, frame_s=frame_s),
+        "actor_lr_scale": settings.actor_lr_scale,
+        "log_std_init": -1.0 if driver is None else -2.0,
+    }
+    return SequencePPO(
+        env,
+        n_steps=256,
+        batch_size=512,
+        learning_rate=lambda remaining: rate * max(remaining, 0.1),
+        critic_first_steps=0 if driver is None else settings.critic_first_steps,
+        policy_kwargs=policy_kwargs,
+        seed=settings.seed,
+        device="cpu",
+    )
+
+
+def export_policy(model: SequencePPO, driver: Policy | None) -> Policy:
+    """Copy the circuit into a policy on numbers, or back behind the driver's conv head."""
+    core: SequenceCore = cast(Any, model.policy).actor
+    if driver is None:
+        return policy_from_actor(core.circuit.cell, core.encoder, *observation_scale(model))
+    policy = copy.deepcopy(driver)
+    policy.circuit.cell.load_state_dict(core.circuit.cell.state_dict())
+    policy.reset()
+    return policy
+
+
+def _make_world(settings: DriveRL, driver: Policy | None) -> gymnasium.Env:
+    config = LaneKeepingConfig(
+        episode_s=settings.episode_s,
+        camera="none" if driver is None else "opencv",
+        randomize_appearance=driver is not None,
+    )
+    world = LaneKeepingEnv(config)
+    return Monitor(VectorObservation(world) if driver is None else world)
+
+
+def _drive(settings: DriveRL, policy: Policy) -> LaneMetrics:
+    """Measure a policy on held-out tracks."""
+    where = drive_km(settings.evaluation_km)
+    if settings.policy is None:
+        where = VectorDriveSettings(**dataclasses.asdict(where))
+    return summarize(evaluate(policy, where, description="held-out tracks"))

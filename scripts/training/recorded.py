@@ -1,0 +1,121 @@
+"""Learn from a person's driving: the first part of a recording trains, the last part tests."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from envs.recorded import Recording, load_recording
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.learning.imitation import ImitationConfig, imitate, imitation_error
+from ncp_control.learning.run import Run
+from ncp_control.policy import Policy
+from policies.augmentation import augment_driving
+from policies.driving import make_driving_policy
+from scripts.evaluation.report import write_recorded_report
+from scripts.markdown import markdown_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Learn from a person's driving: an Udacity-simulator log or a Donkeycar v2 tub.
+
+    The first part of the recording trains, the last part tests; nothing is shuffled across.
+    """
+
+    log: Path
+    """Folder of the recording: the one with driving_log.csv or manifest.json."""
+    models: tuple[str, ...] = ("ncp", "cnn", "lstm")
+    """Models to train, one after the other: ncp, lstm, cnn."""
+    head: str = "light"
+    """Conv head: light (18,072 parameters) or paper (79,420)."""
+    imitation: ImitationConfig = field(
+        default_factory=lambda: ImitationConfig(
+            epochs=24,
+            batch_size=4,
+            head_learning_rate=7e-4,
+            circuit_learning_rate=5e-3,
+            turn_weight=0.0,
+            weight_average=0.985,
+        )
+    )
+    """Settings of the training; its seed is replaced by the one below."""
+    train_share: float = 0.8
+    """Share of the recording that trains; the rest tests."""
+    validation_share: float = 0.15
+    """Share of the training part, at its end, that chooses the checkpoint."""
+    smoothing_s: float = 0.35
+    """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
+    The steering that tests is never touched."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of weights and windows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A recording cut by time into three stores."""
+
+    train: Demonstrations
+    validation: Demonstrations
+    test: Demonstrations
+    frame_s: float
+
+
+def train_recorded(settings: Recorded) -> None:
+    """Train each model on the recording and print its test error beside simple predictors'."""
+    recording = load_recording(settings.log)
+    runs = [
+        Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
+    ]
+    print("run folders:", *[run.folder for run in runs])
+    split = cut(recording, settings, runs[0].folder / "demonstrations")
+    target, mean = split.test.actions, split.train.actions.mean(axis=0)
+    errors = {
+        "training mean": float(np.mean((target - mean) ** 2)),
+        "always straight": float(np.mean(target**2)),
+    }
+    for model, run in zip(settings.models, runs, strict=True):
+        policy = train_model(model, split, settings, run)
+        errors[model] = imitation_error(policy, split.test)
+        write_recorded_report(run, policy, split.test, errors[model])
+        run.close()
+    rows = [
+        [name, f"{error:.5f}", f"{error / errors['training mean'] - 1:+.0%}"]
+        for name, error in errors.items()
+    ]
+    print(markdown_table(["predictor", "test MSE [action²]", "against the mean"], rows))
+    print("reports:", *[run.report for run in runs])
+
+
+def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Policy:
+    """Train one model and save it in its run folder."""
+    torch.manual_seed(settings.seed)
+    policy = imitate(
+        make_driving_policy(model, head=settings.head, frame_s=split.frame_s),
+        [split.train],
+        dataclasses.replace(settings.imitation, seed=settings.seed),
+        run,
+        validate=lambda policy: {"score": imitation_error(policy, split.validation)},
+        augment=augment_driving,
+    )
+    policy.save(run.policy)
+    return policy
+
+
+def cut(recording: Recording, settings: Recorded, folder: Path) -> Split:
+    """Cut a recording by time and write its parts as stores."""
+    learn, test = recording.split(settings.train_share)
+    train, validation = learn.split(1.0 - settings.validation_share)
+    train, validation = (part.smoothed(settings.smoothing_s) for part in (train, validation))
+    stores = {}
+    for name, part in (("train", train), ("validation", validation), ("test", test)):
+        with DemonstrationWriter(
+            folder / name, part.observation_shape, np.uint8, 1, source=part.source
+        ) as writer:
+            part.write(writer)
+        stores[name] = Demonstrations.open(folder / name)
+    return Split(**stores, frame_s=recording.frame_s)

@@ -1,0 +1,85 @@
+"""Train a teacher: a large network that walks with all it can see, for circuits to learn from."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ncp_control.learning.run import Run
+from ncp_control.names import check_name
+from ncp_control.policy import Policy
+from scripts.evaluation.locomotion import WalkSettings, returns_table, walk, write_returns
+
+RECIPES = {"halfcheetah": ("tqc", 1_000_000, 50_000), "walker2d": ("ppo", 4_000_000, 250_000)}
+"""Algorithm, steps, and steps between two examinations that suit each world."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Train a large network to walk, for circuits to learn from."""
+
+    env: str = "halfcheetah"
+    """halfcheetah or walker2d."""
+    algorithm: str | None = None
+    """tqc, sac or ppo; what suits the world by default."""
+    steps: int | None = None
+    """Steps of all worlds together; what suits the world by default."""
+    examine_every: int | None = None
+    """Steps between two examinations; what suits the world by default."""
+    examination_episodes: int = 4
+    """Episodes of each examination; the best network is kept."""
+    evaluation_episodes: int = 20
+    """Episodes at the end."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of weights, worlds and actions."""
+
+
+def train_teacher(settings: Teacher) -> Policy:
+    """Train, keep the best network as a policy folder, and measure it."""
+    # Imports SB3, which other jobs need not wait for.
+    from ncp_control.learning.reinforcement import teacher
+    from policies.teachers import policy_from_sb3
+
+    check_name("env", settings.env, RECIPES)
+    algorithm, steps, every = RECIPES[settings.env]
+    config = teacher.TeacherConfig(
+        algorithm=settings.algorithm or algorithm,
+        steps=settings.steps or steps,
+        examine_every=settings.examine_every or every,
+        seed=settings.seed,
+    )
+    torch.set_num_threads(1)  # twice as fast as two for networks of this size
+    run = Run.create("teacher", f"{settings.env}-{config.algorithm}", settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    examined = WalkSettings(env=settings.env, episodes=settings.examination_episodes, seed=1000)
+    world: Any = examined.make_world()
+    frame_s, best, began = float(world.unwrapped.dt), -math.inf, time.perf_counter()
+    world.close()
+
+    def examine(model: Any, normalization: Any, step: int) -> None:
+        nonlocal best
+        policy = policy_from_sb3(model, frame_s=frame_s, normalization=normalization)
+        mean_return = float(walk(policy, examined).mean())
+        rate = step / (time.perf_counter() - began)
+        run.log(step, mean_return=mean_return, steps_per_s=rate)
+        print(f"  step {step}  return {mean_return:.0f}  {rate:.0f} steps/s", flush=True)
+        run.save_checkpoint(policy, "last")
+        if mean_return > best:
+            best = mean_return
+            run.save_checkpoint(policy, "best")
+
+    teacher.train_teacher(cast(Any, examined.make_world), config, examine)
+    policy = Policy.load(run.checkpoints / "best")
+    policy.save(run.policy)
+    where = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
+    rows = [("teacher", where, walk(policy, where))]
+    write_returns(run.report / "returns.csv", rows)
+    run.close()
+    print(returns_table(rows))
+    print(f"policy: {run.policy}")
+    return policy
