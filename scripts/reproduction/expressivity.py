@@ -12,7 +12,7 @@ much the network can make of a simple input. With f = φ(W u + b) and r = φ(U x
 potentials ~ N(0, σ²), so an LTC's range grows with k and σ where the others' stays.
 
 A second figure holds the bounds of a circuit's potentials and time constants against what it
-reaches (`reproduce_bounds`).
+reaches (`bounds`).
 
 Sources: Hasani et al. 2021 (arXiv 2006.04439), section 5 and figure 3, in the equations and
 distributions of the published code; trajectory length: Raghu et al. 2017 (arXiv 1606.05336).

@@ -1,6 +1,6 @@
 """The lowest error on the LTC paper's HalfCheetah test windows, by whatever means the data allow.
 
-Not the paper's protocol (`reproduce_halfcheetah` is): the six traces it leaves unused are trained
+Not the paper's protocol (`halfcheetah` is): the six traces it leaves unused are trained
 on too, windows start every 2 frames, inputs are normalised, networks are wider, mend what the
 linear AR(8) leaves over and learn under input noise. The test windows are the paper's; so are the
 validation windows, but for those of a cheetah on its back, a state that training never shows. The

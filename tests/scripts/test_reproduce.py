@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ncp_control.learning.linear import persistence
-from scripts import (
-    forecast_table,
-    reproduce_bounds,
-    reproduce_expressivity,
-    reproduce_halfcheetah,
-    reproduce_xor,
-)
 from scripts.reproduce import reproduce
+from scripts.reproduction import (
+    bounds,
+    expressivity,
+    forecasts,
+    halfcheetah,
+    xor,
+)
 from scripts.reproduction.completion import Reproduce
 from scripts.reproduction.xor import streams
 
@@ -49,7 +49,7 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
         return read(results / "halfcheetah.csv")
 
     first = run(models=("lstm",), seeds=1)
-    assert [row["model"] for row in first] == [*forecast_table.LINEAR, "lstm"]
+    assert [row["model"] for row in first] == [*forecasts.LINEAR, "lstm"]
     by_model = {row["model"]: row for row in first}
     # The next frame is a linear map of this one, so the linear rows are exact.
     assert float(by_model["linear regression"]["test_mse"]) < 1e-9
@@ -70,9 +70,9 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
 
 
 def test_errors_are_in_units_of_the_test_targets(traces):
-    data = reproduce_halfcheetah.load(traces)
+    data = halfcheetah.load(traces)
     forecast = persistence(data.training, data.test)
-    measured = forecast_table.measure_linear(forecast, data)
+    measured = forecasts.measure_linear(forecast, data)
     error = (data.test.inputs - data.test.targets).square().mean(dim=(0, 1))
     assert measured["test_mse"] == pytest.approx(error.mean().item(), rel=1e-5)
     share = (error / data.test.targets.var(dim=(0, 1))).mean().item()
@@ -82,17 +82,17 @@ def test_errors_are_in_units_of_the_test_targets(traces):
 def decoded(sample):
     """Rebuild the number of ones of an event-based stream from its frames."""
     end = int(sample.mask[0].nonzero())
-    bits, dt = sample.inputs[0, : end + 1, 0], sample.dt_s[0, : end + 1] / reproduce_xor.BIT_S
+    bits, dt = sample.inputs[0, : end + 1, 0], sample.dt_s[0, : end + 1] / xor.BIT_S
     # A frame's time is what the bit before it lasted; the first and the last bit add themselves.
     return bits[0] + sum(bits[i] * (dt[i + 1] - 1) + bits[i + 1] for i in range(end))
 
 
-@pytest.mark.parametrize("encoding", reproduce_xor.ENCODINGS)
+@pytest.mark.parametrize("encoding", xor.ENCODINGS)
 def test_streams_carry_their_answer(encoding):
     drawn = streams(encoding, 300, 5)
     assert torch.equal(drawn.mask.sum(dim=1), torch.ones(300, dtype=torch.int64))
     assert 0.4 < drawn.targets.mean() < 0.6
-    lasted = drawn.dt_s.sum(dim=1) / reproduce_xor.BIT_S
+    lasted = drawn.dt_s.sum(dim=1) / xor.BIT_S
     assert lasted.min() == 2 and lasted.max() == 31
     for i in range(300):
         end = int(drawn.mask[i].nonzero())
@@ -112,28 +112,28 @@ def test_event_based_streams_have_a_frame_a_change():
 
 
 def test_short_streams_come_first_and_all_in_the_end():
-    lesson = reproduce_xor.short_first(streams("event-based", 5000, 3), epochs=10, seed=0)
+    lesson = xor.short_first(streams("event-based", 5000, 3), epochs=10, seed=0)
     longest = [int(lesson(epoch).dt_s.sum(dim=1).max()) for epoch in range(10)]
-    assert longest[0] == reproduce_xor.FIRST_BITS and longest == sorted(longest)
+    assert longest[0] == xor.FIRST_BITS and longest == sorted(longest)
     assert longest[3] < 31 and longest[4:] == [31] * 6
 
 
 def test_long_runs_are_drawn_more_often():
     known = streams("event-based", 5000, 3)
-    drawn = reproduce_xor.short_first(known, epochs=1, seed=0)(1)
+    drawn = xor.short_first(known, epochs=1, seed=0)(1)
     shares = [(s.dt_s.amax(dim=1) >= 6.0).double().mean().item() for s in (known, drawn)]
     assert shares[1] > 2.0 * shares[0] > 0.0
 
 
 def test_xor_table(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce_xor, "NUM_TRAINING", 400)
-    monkeypatch.setattr(reproduce_xor, "NUM_VALIDATION", 100)
-    monkeypatch.setattr(reproduce_xor, "STREAMS_PER_EPOCH", 256)
-    monkeypatch.setattr(reproduce_xor, "NUM_TEST", 100)
+    monkeypatch.setattr(xor, "NUM_TRAINING", 400)
+    monkeypatch.setattr(xor, "NUM_VALIDATION", 100)
+    monkeypatch.setattr(xor, "STREAMS_PER_EPOCH", 256)
+    monkeypatch.setattr(xor, "NUM_TEST", 100)
     reproduce(Reproduce(table="xor", models=("lstm",), seeds=1, epochs=1, results=tmp_path))
     torch.set_flush_denormal(False)  # the job switches it on for its process
     rows = read(tmp_path / "xor.csv")
-    assert [row["settings"].split()[0] for row in rows] == list(reproduce_xor.ENCODINGS)
+    assert [row["settings"].split()[0] for row in rows] == list(xor.ENCODINGS)
     assert 0.0 < float(rows[0]["test_accuracy"]) < 100.0
     assert "89.71" in capsys.readouterr().out
 
@@ -142,14 +142,14 @@ def test_a_path_that_only_follows_the_circle_is_as_long():
     times = np.linspace(0.0, 2 * np.pi, 2000)
     circle = np.stack([np.sin(times), np.cos(times)], axis=1)
     turned = circle @ np.linalg.qr(np.random.default_rng(0).normal(size=(9, 9)))[0][:2]
-    plane = reproduce_expressivity.principal_plane(turned + 5.0)
-    assert reproduce_expressivity.path_length(plane) == pytest.approx(2 * np.pi, rel=1e-5)
+    plane = expressivity.principal_plane(turned + 5.0)
+    assert expressivity.path_length(plane) == pytest.approx(2 * np.pi, rel=1e-5)
 
 
 def test_expressivity_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce_expressivity, "WIDTHS", (5, 10))
-    monkeypatch.setattr(reproduce_expressivity, "SCALES", (1.0, 2.0))
-    monkeypatch.setattr(reproduce_expressivity, "DEFAULT_WIDTH", 10)
+    monkeypatch.setattr(expressivity, "WIDTHS", (5, 10))
+    monkeypatch.setattr(expressivity, "SCALES", (1.0, 2.0))
+    monkeypatch.setattr(expressivity, "DEFAULT_WIDTH", 10)
     reproduce(Reproduce(table="expressivity", seeds=2, results=tmp_path))
     rows = read(tmp_path / "expressivity.csv")
     assert len(rows) == 3 * 2 * 3
@@ -158,11 +158,11 @@ def test_expressivity_table(tmp_path, monkeypatch):
     assert (tmp_path / "bounds.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("inputs", reproduce_bounds.COLOURS)
+@pytest.mark.parametrize("inputs", bounds.COLOURS)
 def test_potentials_and_time_constants_stay_within_the_theorems_bounds(inputs):
-    circuit = reproduce_bounds.make_circuit(seed=3)
-    allowed = reproduce_bounds.bounds(circuit.cell)
-    found = reproduce_bounds.reached(circuit, inputs, seed=4)
+    circuit = bounds.make_circuit(seed=3)
+    allowed = bounds.bounds(circuit.cell)
+    found = bounds.reached(circuit, inputs, seed=4)
     for (low, high), (least, most) in zip(allowed, found, strict=True):
         room = 1e-5 * (high - low)
         assert (least >= low - room).all() and (most <= high + room).all()

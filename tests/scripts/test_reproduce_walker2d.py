@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ncp_control.learning import reinforcement_skills
-from scripts import reproduce_walker2d, walker2d_traces
 from scripts.reproduce import reproduce
+from scripts.reproduction import walker2d, walker2d_traces
 from scripts.reproduction.completion import Reproduce
 from scripts.reproduction.walker2d import FRAME_S, cut, drop_frames
 
@@ -25,7 +25,7 @@ def test_dropped_frames_leave_their_time_behind():
 
 def test_windows_are_a_quarter_apart():
     trace = np.arange(200, dtype=np.float32)[:, None]
-    short = np.zeros((reproduce_walker2d.WINDOW, 1), np.float32)
+    short = np.zeros((walker2d.WINDOW, 1), np.float32)
     windows = cut([(trace, trace + 1, trace[:, 0]), (short, short, short[:, 0])])
     assert windows.inputs[:, 0, 0].tolist() == list(range(0, 200 - 64, 16))
     assert windows.dt_s.shape == (len(windows), 64)
@@ -37,8 +37,8 @@ def test_walker2d_makes_its_traces_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(walker2d_traces, "MIN_FRAMES", 8)
     monkeypatch.setattr(reinforcement_skills, "ROLLOUT_STEPS", 4)
     monkeypatch.setattr(reinforcement_skills, "BATCH_SIZE", 32)
-    monkeypatch.setattr(reproduce_walker2d, "WINDOW", 5)
-    monkeypatch.setattr(reproduce_walker2d, "STRIDE", 2)
+    monkeypatch.setattr(walker2d, "WINDOW", 5)
+    monkeypatch.setattr(walker2d, "STRIDE", 2)
     folder = tmp_path / "traces"
 
     def run(*models):
@@ -52,11 +52,9 @@ def test_walker2d_makes_its_traces_once(tmp_path, monkeypatch, capsys):
 
     with monkeypatch.context() as patch:
         # An AR(8) needs eight frames to look back on.
-        patch.setitem(
-            reproduce_walker2d.LINEAR, "linear AR(8)", reproduce_walker2d.LINEAR["persistence"]
-        )
+        patch.setitem(walker2d.LINEAR, "linear AR(8)", walker2d.LINEAR["persistence"])
         rows = run("gru")
-        assert [row["model"] for row in rows] == [*reproduce_walker2d.LINEAR, "gru"]
+        assert [row["model"] for row in rows] == [*walker2d.LINEAR, "gru"]
         notes = json.loads((folder / "traces.json").read_text())
         assert [level["steps"] for level in notes["levels"]] == [64, 128]
         assert len(list(folder.glob("*.npy"))) == 20
