@@ -1,11 +1,16 @@
 """What several rooms' tests share."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+# Triton's copy of LLVM crashes when the software renderer behind MuJoCo has loaded its own first.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # Shapes in the annotations are executed here and nowhere else.
 install_import_hook("ncp_control.cells", "beartype.beartype")

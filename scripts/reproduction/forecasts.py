@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from ncp_control.learning.forecasting import Forecaster, Training, TrainingConfig, predict, train
+from ncp_control.learning.forecasting import Forecaster, TrainingConfig, predict, train
 from ncp_control.learning.linear import (
     LinearForecast,
     linear_autoregression,
@@ -66,20 +66,13 @@ def fit(
         is_silent=is_silent,
     )
     return {
-        **describe_training(model, config, training),
-        **measure_errors(predict(model, data.test), data),
-    }
-
-
-def describe_training(model: Forecaster, config: TrainingConfig, training: Training) -> Measured:
-    """Return what a row tells of a training."""
-    return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": config.epochs,
         "best_epoch": training.best_epoch,
         "validation_mse": training.validation_error,
         "seconds_per_epoch": round(training.seconds_per_epoch, 2),
         "threads": torch.get_num_threads(),
+        **measure_errors(predict(model, data.test), data),
     }
 
 

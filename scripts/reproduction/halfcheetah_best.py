@@ -22,7 +22,9 @@ import torch
 
 from ncp_control.learning.forecasting import (
     MODELS,
+    Forecaster,
     Sizes,
+    Training,
     TrainingConfig,
     make_forecaster,
     predict,
@@ -38,18 +40,18 @@ from scripts.reproduction.forecasts import (
     MEASURES,
     Parts,
     add_linear_rows,
-    describe_training,
     measure_errors,
     print_results,
 )
 from scripts.reproduction.halfcheetah import FRAME_S, SPLIT, WINDOW
 from scripts.reproduction.halfcheetah import STRIDE as PAPER_STRIDE
 
-DEFAULT_MODELS = ("ltc", "mixed_ltc", "cfc", "mixed_cfc", "lstm")
-UNITS = {"ltc": 64, "mixed_ltc": 32}
-"""Neurons, 128 where not listed."""
-STRIDE, BATCH_SIZE, EPOCHS, LAGS, GRADIENT_CLIP = 2, 64, 12, 8, 1.0
-INPUT_NOISE, INPUT_LIMIT = 0.1, 8.0  # in standard deviations of the inputs
+DEFAULT_MODELS = ("ensemble", "ltc", "cfc", "mixed_cfc", "lstm", "gru")
+MEMBER, NUM_MEMBERS, MEMBER_SEEDS = "mixed_cfc", 5, 100
+"""An ensemble's forecast is the mean of its members'."""
+UNITS = 64
+STRIDE, BATCH_SIZE, EPOCHS, LAGS, GRADIENT_CLIP = 2, 64, 6, 8, 1.0
+INPUT_NOISE, INPUT_LIMIT = 0.2, 8.0  # in standard deviations of the inputs
 RANDOM_SHARE = 0.05
 """Share of the traces' actions drawn at random, as the LTC paper has it."""
 
@@ -58,7 +60,7 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     """Train what is missing and print the table and the noise floor."""
     models = settings.models or DEFAULT_MODELS
     for model in models:
-        check_name("models", model, MODELS)
+        check_name("models", model, ("ensemble", *MODELS))
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
     results = ResultsFile(settings.results / "halfcheetah-best.csv", MEASURES)
@@ -138,53 +140,76 @@ def with_noise(training: Sequences, seed: int) -> Callable[[int], Sequences]:
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
     return (
-        f"residual=AR({LAGS}) units={UNITS.get(model, 128)} batch={BATCH_SIZE}"
+        f"residual=AR({LAGS}) units={UNITS} noise={INPUT_NOISE:g} batch={BATCH_SIZE}"
         f" lr={learning_rate(model):g} epochs={epochs}"
     )
 
 
 def learning_rate(model: str) -> float:
     """Return the learning rate: higher for an LTC."""
-    return 1e-2 if "ltc" in model else 2e-3
+    return 1e-2 if "ltc" in model else 3e-3
 
 
 def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
-    """Train one model with one seed and measure it on the test windows."""
+    """Train one model, or an ensemble, with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
     left, linear_forecast, scale = load_residual(folder)
+    is_ensemble = job.model == "ensemble"
+    members = [
+        train_member(
+            MEMBER if is_ensemble else job.model,
+            epochs,
+            job.seed + MEMBER_SEEDS * i,
+            is_silent,
+            left,
+            device,
+        )
+        for i in range(NUM_MEMBERS if is_ensemble else 1)
+    ]
+
+    def mean_forecast(windows: Sequences) -> torch.Tensor:
+        return torch.stack([predict(model, windows) for model, _ in members]).mean(dim=0)
+
+    validation = mean_forecast(left.validation) - left.validation.targets
+    predicted = torch.from_numpy(linear_forecast) + scale * mean_forecast(left.test)
+    trainings = [training for _, training in members]
+    return {
+        "parameters": sum(p.numel() for model, _ in members for p in model.parameters()),
+        "epochs": epochs,
+        "best_epoch": " ".join(str(training.best_epoch) for training in trainings),
+        "validation_mse": scale**2 * validation.double().square().mean().item(),
+        "seconds_per_epoch": round(sum(t.seconds_per_epoch for t in trainings), 2),
+        "threads": torch.get_num_threads(),
+        **measure_errors(predicted, load(folder)),
+    }
+
+
+def train_member(
+    name: str, epochs: int, seed: int, is_silent: bool, left: Parts, device: str
+) -> tuple[Forecaster, Training]:
+    """Train one network on what the linear forecast leaves over."""
     width = left.test.inputs.shape[2]
-    torch.manual_seed(job.seed)
-    sizes = Sizes(
-        num_inputs=width,
-        num_units=UNITS.get(job.model, 128),
-        num_outputs=width,
-        frame_s=FRAME_S,
-        seed=job.seed,
-    )
-    model = make_forecaster(job.model, sizes)
+    torch.manual_seed(seed)
+    sizes = Sizes(num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=seed)
+    model = make_forecaster(name, sizes)
     config = TrainingConfig(
         device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
-        learning_rate=learning_rate(job.model),
+        learning_rate=learning_rate(name),
         final_learning_rate=0.02,
         gradient_clip=GRADIENT_CLIP,
-        seed=job.seed,
+        seed=seed,
     )
     training = train(
         model,
-        with_noise(left.training, job.seed),
+        with_noise(left.training, seed),
         left.validation,
         config,
-        description=f"{job.model} seed {job.seed}",
+        description=f"{name} seed {seed}",
         is_silent=is_silent,
     )
-    predicted = torch.from_numpy(linear_forecast) + scale * predict(model, left.test)
-    return {
-        **describe_training(model, config, training),
-        "validation_mse": scale**2 * training.validation_error,
-        **measure_errors(predicted, load(folder)),
-    }
+    return model, training
 
 
 def noise_floor_mse(traces: list[np.ndarray], *, num_states: int = 1000, seed: int = 0) -> float:

@@ -38,12 +38,14 @@ def test_an_untrained_network_leaves_the_linear_forecast(traces, monkeypatch):
 
 
 def test_table_on_top_of_the_linear_forecast(traces, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(best, "MEMBER", "gru")
+    monkeypatch.setattr(best, "NUM_MEMBERS", 2)
     monkeypatch.setattr(best, "noise_floor_mse", lambda traces: 1.25)
     reproduce(
         Reproduce(
             table="halfcheetah-best",
             data=traces,
-            models=("gru",),
+            models=("gru", "ensemble"),
             seeds=1,
             epochs=1,
             results=tmp_path,
@@ -56,6 +58,10 @@ def test_table_on_top_of_the_linear_forecast(traces, tmp_path, monkeypatch, caps
     linear = float(rows["linear AR(8)"]["test_mse"])
     assert 0.01 < float(rows["gru"]["test_mse"]) == pytest.approx(linear, rel=0.3)
     assert float(rows["gru"]["validation_mse"]) == pytest.approx(linear, rel=0.4)
+    # The mean of two forecasts errs no more than they do on average; the first is the gru's.
+    assert int(rows["ensemble"]["parameters"]) == 2 * int(rows["gru"]["parameters"])
+    assert len(rows["ensemble"]["best_epoch"].split()) == 2
+    assert float(rows["ensemble"]["test_mse"]) < 1.1 * float(rows["gru"]["test_mse"])
     assert "noise floor of 5% random actions: MSE 1.25" in capsys.readouterr().out
 
 
