@@ -19,7 +19,7 @@ import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.audit.bounds import Certificate, certify
-from ncp_control.learning.run import Run
+from ncp_control.learning.run import Run, describe_environment
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models as models
@@ -170,8 +170,21 @@ def _table(subjects: list[Subject], settings: Audit, *, whole: bool) -> parts.Pa
             rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
     table = models.HEADER, [row.cells() for row in rows]
     if settings.results is not None:
-        files.write_file(settings.results, csv_text(*table))
+        _write_results(settings.results, rows, settings)
     return parts.Part(text=models.describe(rows), tables={"comparison": table})
+
+
+def _write_results(path: Path, rows: list[models.Row], settings: Audit) -> None:
+    """Write the comparison with what its numbers depend on."""
+    others = " ".join(map(str, settings.compare))
+    command = (
+        f"scripts/audit.py {settings.policy} --compare {others} --seconds {settings.seconds:g}"
+        f" --track {settings.track} --ablation-km {settings.ablation_km:g} --seed {settings.seed}"
+    )
+    machine = describe_environment()
+    origin = command, machine["processor"], machine["versions"]["torch"]
+    header = (*models.HEADER, "command", "processor", "torch")
+    files.write_file(path, csv_text(header, [(*row.cells(), *origin) for row in rows]))
 
 
 def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> bool:

@@ -132,4 +132,6 @@ def _worst_ablation(rows: list[Row]) -> str:
         return "–"
     worst = max(ablated, key=lambda row: row.value)
     needed = sum(row.value > 0.0 for row in ablated)
+    if not needed:
+        return f"crashes without none of {len(ablated)} units"
     return f"crashes without {needed} of {len(ablated)} units; worst {worst.of}: {worst.value:.1f}"

@@ -52,7 +52,8 @@ def test_a_driving_policy_is_audited_beside_another(type_command, tmp_path, monk
     assert "In this episode: **never violated**" in text
     assert (folder / "inspector.html").stat().st_size > 50_000
     rows = read(tmp_path / "audit.csv")
-    assert rows == read(folder / "comparison.csv")
+    assert [row[:6] for row in rows] == read(folder / "comparison.csv")
+    assert "--ablation-km 0.004" in rows[1][6]
     found = {(row[0], row[1], row[2]) for row in rows[1:]}
     assert {("ncp", "crashes_per_km", ""), ("cnn", "crashes_per_km_without", "unit_63"),
             ("ncp", "curvature_r", "command_0"), ("ncp", "components_for_90", "19 units"),
