@@ -2,7 +2,7 @@
 
 python scripts/audit.py policies/pretrained/drive-ncp              drives a held-out track
 python scripts/audit.py policies/pretrained/drive-ncp --log PATH   watches a recording
-python scripts/audit.py runs/<run>/policy --env HalfCheetah-v5     moves a robot
+python scripts/audit.py runs/<run>/policy --env halfcheetah        moves a robot
 
 report/
     report.md        what was found, with every figure; a part that cannot be made says why
@@ -22,9 +22,7 @@ from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.run import Run, describe_environment
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
-from scripts.auditing import models as models
-from scripts.auditing import parts as parts
-from scripts.auditing import seeing as seeing
+from scripts.auditing import models, parts, seeing
 from scripts.auditing.episode import Audited, drive, replay, walk
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
@@ -40,8 +38,8 @@ class Audit:
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
     """Recording to watch, instead of driving."""
-    env: str = "HalfCheetah-v5"
-    """World of a locomotion policy."""
+    env: str = "halfcheetah"
+    """World of a locomotion policy: halfcheetah or walker2d."""
     seconds: float = 30.0
     """Length of the episode [s]."""
     track: int = HELD_OUT_TRACKS[0]

@@ -2,15 +2,15 @@
 
 import ctypes.util
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
 from envs.driving.metrics import LaneTrace
+from envs.locomotion import OBSERVE, make_locomotion
 from envs.recorded import load_recording
 from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
@@ -121,7 +121,7 @@ def _from_episode(
     )
 
 
-def walk(policy: LocomotionPolicy, name: str, env_id: str, *, seconds: float, seed: int) -> Audited:
+def walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed: int) -> Audited:
     """Let a policy move a robot until the time is over or it falls.
 
     Raises:
@@ -129,15 +129,7 @@ def walk(policy: LocomotionPolicy, name: str, env_id: str, *, seconds: float, se
     """
     _choose_opengl()
     width, height = _PICTURE_SIZE_PX
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the simulator about its own models
-        world = gymnasium.make(env_id, render_mode="rgb_array", width=width, height=height)
-    shape = world.observation_space.shape
-    if shape != (policy.observation_size,):
-        raise ValueError(
-            f"`env` must observe {policy.observation_size} values for this policy, got {env_id!r}"
-            f" with shape {shape}. Name the world that it was trained in."
-        )
+    world = _world_of(policy, env, render_mode="rgb_array", width=width, height=height)
     quality = world.unwrapped.model.vis.quality  # type: ignore[attr-defined]
     quality.offsamples = quality.shadowsize = 0  # without a graphics card these cost the most
     dt_s = float(world.unwrapped.dt)  # type: ignore[attr-defined]
@@ -166,7 +158,7 @@ def walk(policy: LocomotionPolicy, name: str, env_id: str, *, seconds: float, se
     names = [f"torque_{i}" for i in range(actions[0].shape[0])]
     return Audited(
         name=name,
-        where=env_id,
+        where=env,
         time_s=dt_s * np.arange(len(seen)),
         observations=observations,
         features=features,
@@ -176,6 +168,21 @@ def walk(policy: LocomotionPolicy, name: str, env_id: str, *, seconds: float, se
         signals={"speed [m/s]": np.array(speeds_mps), names[0]: np.stack(actions)[:, 0]},
         pictures=shown if shown is not None and len(shown) == len(seen) else None,
         notes=notes,
+    )
+
+
+def _world_of(policy: LocomotionPolicy, env: str, **rendering: Any) -> Any:
+    """Build the world whose observation, full or positions alone, fits the policy."""
+    sizes = {}
+    for observe in OBSERVE:
+        world = make_locomotion(env, observe=observe, **rendering)
+        sizes[observe] = world.observation_space.shape
+        if sizes[observe] == (policy.observation_size,):
+            return world
+        world.close()
+    raise ValueError(
+        f"`env` must observe {policy.observation_size} values for this policy, got {env!r} with"
+        f" shapes {sizes}. Name the world that it was trained in."
     )
 
 

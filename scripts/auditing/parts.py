@@ -18,7 +18,7 @@ from ncp_control.audit.checks import check_finite
 from ncp_control.audit.robustness import largest_steps
 from ncp_control.audit.timescales import Correlation, correlate, summarize_timescales, timescales_of
 from ncp_control.policy import Policy
-from scripts.auditing import figures as figures
+from scripts.auditing import figures
 from scripts.auditing.episode import Audited
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]

@@ -10,7 +10,7 @@ from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.robustness import fault_responses
 from ncp_control.audit.stability import saliency_stability
 from ncp_control.policy import Policy
-from scripts.auditing import figures as figures
+from scripts.auditing import figures
 from scripts.auditing.episode import Audited
 from scripts.auditing.maps import Saliency
 from scripts.auditing.overview import overview

@@ -136,7 +136,7 @@ def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path
     LocomotionPolicy(cell, observation_size=17).save(tmp_path / "walker")
     assert type_command(audit, Audit, "walker", "--seconds", 0.5) == 0
     folder, text = report_of(tmp_path)
-    assert "HalfCheetah-v5, 0.5 s, 10 frames" in text
+    assert "halfcheetah, 0.5 s, 10 frames" in text
     assert "A policy without a camera has no saliency map." in text
     assert "Faults of frames need a camera." in text
     assert "never violated" in text
@@ -148,7 +148,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
         (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
-        (["walker"], "`env` must observe 5 values for this policy, got 'HalfCheetah-v5'"),
+        (["walker"], "`env` must observe 5 values for this policy, got 'halfcheetah'"),
     ):
         assert type_command(audit, Audit, *words) == 2
         errors = capsys.readouterr().err.strip()
