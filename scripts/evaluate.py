@@ -23,6 +23,7 @@ from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
 from scripts.evaluation.driving import drive_km, evaluate
+from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
     FRAMES_S,
     NUM_POSITIONS,
@@ -55,6 +56,8 @@ class Evaluate:
     """Variances of Gaussian pixel noise on images in [0, 1]; the paper takes 0 0.1 0.2 0.3."""
     camera: str = "opencv"
     """opencv, or mujoco (rendered; needs EGL or OSMesa)."""
+    live: bool = False
+    """First drive half a minute, and keep a page up to date for a browser to watch it."""
     env: str | None = None
     """halfcheetah or walker2d, for a policy that walks; the one with its frame interval if None."""
     observe: str | None = None
@@ -133,6 +136,10 @@ def evaluate_walking(
 
 def evaluate_closed_loop(policy: Policy, settings: Evaluate, run: Run) -> None:
     """Drive held-out tracks at each noise level."""
+    if settings.live:
+        page = run.folder / "live.html"
+        print(f"open in a browser: {page}")
+        drive_live(policy, page, name=settings.policy.name, seed=settings.seed)
     rows: list[tuple[str, float, LaneMetrics]] = []
     first_traces: list[LaneTrace] = []
     for i, variance in enumerate(settings.noise):

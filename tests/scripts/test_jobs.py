@@ -31,12 +31,13 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
 def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     torch.manual_seed(0)
     make_driving_policy("ncp", head="light").save(tmp_path / "untrained")
-    words = [tmp_path / "untrained", "--km", "0.02", "--noise", "0", "0.2"]
+    words = [tmp_path / "untrained", "--km", "0.02", "--noise", "0", "0.2", "--live"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
     assert "untrained" in capsys.readouterr().out
     (run,) = (tmp_path / "runs").iterdir()
     config = json.loads((run / "config.json").read_text())
     assert config["settings"]["km"] == 0.02
+    assert '"reload_s":null' in (run / "live.html").read_text(), "the drive is over"
     assert (run / "report" / "report.md").is_file()
 
 
