@@ -11,7 +11,7 @@ drive: $(STAMP)
 	$(BIN)/python scripts/train.py drive
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -13,7 +13,7 @@ from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from scripts.evaluation.locomotion import WalkSettings, returns_table, walk, write_returns
 
-RECIPES = {"halfcheetah": ("tqc", 1_000_000, 50_000), "walker2d": ("ppo", 4_000_000, 250_000)}
+RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
 """Algorithm, steps, and steps between two examinations that suit each world."""
 
 
