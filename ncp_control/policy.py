@@ -87,8 +87,8 @@ class Policy(nn.Module):
         Returns:
             Actions of shape (batch, time, action), not clipped, and the state after the last frame.
         """
-        outputs, state = self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
-        return self.respond(outputs), state
+        outputs, last = self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
+        return self.respond(outputs), last
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
