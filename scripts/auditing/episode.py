@@ -129,7 +129,8 @@ def walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed:
     """
     _choose_opengl()
     width, height = _PICTURE_SIZE_PX
-    world = _world_of(policy, env, render_mode="rgb_array", width=width, height=height)
+    size = {"width": width, "height": height}
+    world = _world_of(policy, env, render_mode="rgb_array", camera_name="track", **size)
     quality = world.unwrapped.model.vis.quality  # type: ignore[attr-defined]
     quality.offsamples = quality.shadowsize = 0  # without a graphics card these cost the most
     dt_s = float(world.unwrapped.dt)  # type: ignore[attr-defined]

@@ -33,7 +33,8 @@ def inspected(
     """Gather what the page shows of one policy."""
     recorded = audited.activity
     circuit = sum(parameter.numel() for parameter in policy.circuit.parameters())
-    traces = {key: values for key, values in audited.signals.items() if key not in _NOT_DRAWN}
+    drawn_elsewhere = {*_NOT_DRAWN, *audited.action_names}
+    traces = {key: v for key, v in audited.signals.items() if key not in drawn_elsewhere}
     wiring = getattr(policy.circuit.cell, "wiring", None)
     currents, taus_s = recorded.synaptic_currents, recorded.timescales_s
     return InspectorEpisode(
