@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.driving import LaneKeepingConfig
-from envs.driving.road import make_road
 from ncp_control.audit.bounds import Certificate
-from ncp_control.audit.inspector import InspectorEpisode, TrackMap, write_inspector
+from ncp_control.audit.inspector import InspectorEpisode, write_inspector
 from ncp_control.policy import Policy
 from scripts.auditing.episode import Audited
 from scripts.auditing.maps import Saliency
+from scripts.evaluation.live import track_map
 
-_EDGE_POINTS = 400
 _NOT_DRAWN = ("steering", "|curvature| [1/m]")  # the actions are there, and the curvature with sign
 
 
@@ -54,20 +52,9 @@ def inspected(
         frames=audited.pictures,
         maps=maps.over_time if maps is not None and audited.has_frames else {},
         traces=traces,
-        track=_track_map(audited),
+        track=track_map(audited.trace) if audited.trace is not None else None,
         facts={
             "neurons": str(len(recorded.neuron_names)),
             "circuit parameters": f"{circuit:,}",
         },
     )  # fmt: skip
-
-
-def _track_map(audited: Audited) -> TrackMap | None:
-    """Return the lane's borders and the way driven, if there is a track."""
-    trace = audited.trace
-    if trace is None:
-        return None
-    road, half_width_m = make_road(trace.track), LaneKeepingConfig().lane_half_width_m
-    along_m = np.linspace(0.0, road.length_m, _EDGE_POINTS)
-    left, right = (np.stack(road.point_at(along_m, side * half_width_m), 1) for side in (1, -1))
-    return TrackMap(left_edge_m=left, right_edge_m=right, driven_m=np.stack(trace.position_m))

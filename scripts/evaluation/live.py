@@ -115,12 +115,12 @@ class _Drive:
                 "cross-track error [m]": np.array(self.trace.cross_track_m),
                 "road curvature [1/m]": np.array(self.trace.curvature_1pm),
             },
-            track=_track_map(self.trace),
+            track=track_map(self.trace),
             facts={"crashes": str(sum(self.trace.crashed))},
         )
 
 
-def _track_map(trace: LaneTrace) -> TrackMap:
+def track_map(trace: LaneTrace) -> TrackMap:
     """Return the lane's borders and the way driven."""
     road, half_width_m = make_road(trace.track), LaneKeepingConfig().lane_half_width_m
     along_m = np.linspace(0.0, road.length_m, _EDGE_POINTS, endpoint=False)
