@@ -5,7 +5,6 @@ features of it, and one motor neuron stands for each joint.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
+from ncp_control.layers import dense
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 
@@ -59,14 +59,9 @@ class LocomotionPolicy(Policy):
                 f"`cell` must take {sizes[-1]} inputs, got {cell.input_size}."
                 " Build its wiring with that many sensory neurons."
             )
-        layers = [
-            layer
-            for width_in, width_out in pairwise(sizes)
-            for layer in (nn.Linear(width_in, width_out), nn.Tanh())
-        ]
         self.observation_size = observation_size
         self.encoder_widths = tuple(encoder)
-        self.encoder = nn.Sequential(*layers)
+        self.encoder = dense(sizes, nn.Tanh)
         self.squash_name = squash
         self.squash = SQUASHES[squash]()
         self.register_buffer("observation_mean", torch.zeros(observation_size))

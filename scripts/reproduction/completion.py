@@ -1,7 +1,7 @@
 """What all tables share: which trainings are missing, running them, and the table in the end."""
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from ncp_control.learning.results import ResultsFile
+from ncp_control.names import check_name
 
 Measured = Mapping[str, float | str]
 """What one training yields, by column."""
@@ -44,6 +45,16 @@ class Reproduce:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value!r}. Give a count.")
+
+    def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+        """Return the models that were asked for, or the table's own.
+
+        Raises:
+            ValueError: If one is unknown; the nearest known one is suggested.
+        """
+        for model in self.models:
+            check_name("models", model, known)
+        return self.models or tuple(default)
 
     def command(self, model: str | None = None) -> str:
         """Return the command that makes the rows of one model, or those without a training."""

@@ -23,7 +23,6 @@ from ncp_control.learning.forecasting import (
 )
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
-from ncp_control.names import check_name
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
@@ -43,9 +42,7 @@ MEASURES += ("seconds_per_epoch",)
 
 def reproduce_digits(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
-    models = settings.models or DEFAULT_MODELS
-    for model in models:
-        check_name("models", model, MODELS)
+    models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     results = ResultsFile(settings.results / "digits.csv", MEASURES)
     split = "split=0"
     for name, is_binary in LINEAR.items():

@@ -26,7 +26,6 @@ from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
 from ncp_control.learning.results import ResultsFile
-from ncp_control.names import check_name
 from scripts.markdown import markdown_table
 from scripts.reproduction.bounds import draw_bounds, make_circuit
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -40,9 +39,7 @@ COLOURS = {"ltc": "#0072B2", "ctrnn": "#009E73", "neural_ode": "#D55E00"}
 
 def reproduce_expressivity(settings: Reproduce) -> None:
     """Measure what is missing, print the medians and draw the figure."""
-    for model in settings.models:
-        check_name("models", model, MODELS)
-    models = settings.models or MODELS
+    models = settings.chosen_models(MODELS, MODELS)
     results = ResultsFile(settings.results / "expressivity.csv", ("stretch",))
     sizes = [(width, DEFAULT_SCALE) for width in WIDTHS]
     sizes += [(DEFAULT_WIDTH, scale) for scale in SCALES if scale != DEFAULT_SCALE]

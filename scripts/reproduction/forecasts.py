@@ -1,6 +1,6 @@
 """What the forecasting tables share: parts of the data, linear rows, errors, the printed table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from ncp_control.learning.linear import (
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
-from scripts.reproduction.completion import Job, Measured
+from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
 LINEAR = {
     "persistence": persistence,
@@ -43,6 +43,40 @@ class Parts:
     training: Sequences
     validation: Sequences
     test: Sequences
+
+
+def forecast_table(
+    settings: Reproduce,
+    data: Parts,
+    window: str,
+    described: Mapping[str, str],
+    run: Callable[[Job, bool], Measured],
+    *,
+    num_seeds: int,
+    paper: Mapping[str, str],
+) -> None:
+    """Train what is missing of a table, and print it with the linear rows.
+
+    Args:
+        settings: The command line.
+        data: Windows that the linear rows are fitted and measured on.
+        window: How they were cut: the settings of the linear rows, and the first of each training.
+        described: Further settings of each model's training, by model.
+        run: Runs one training; see `complete`.
+        num_seeds: Trainings of each model if the command line names no number.
+        paper: The paper's figures by model.
+    """
+    results = ResultsFile(settings.results / f"{settings.table}.csv", MEASURES)
+    add_linear_rows(results, data, window, settings.command())
+    jobs = [
+        Job(model, seed, f"{window} {description}")
+        for model, description in described.items()
+        for seed in range(settings.seeds or num_seeds)
+    ]
+    complete(results, jobs, run, settings)
+    wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
+    rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
+    print_results(rows, paper)
 
 
 def add_linear_rows(results: ResultsFile, data: Parts, settings: str, command: str) -> None:

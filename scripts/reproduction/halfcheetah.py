@@ -14,17 +14,12 @@ from pathlib import Path
 import torch
 
 from ncp_control.learning.forecasting import MODELS, Sizes, TrainingConfig, make_forecaster
-from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import forecasting_windows, load_traces
-from ncp_control.names import check_name
-from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
-    LINEAR,
-    MEASURES,
     Parts,
-    add_linear_rows,
     fit,
-    print_results,
+    forecast_table,
 )
 
 PAPER = {
@@ -43,24 +38,14 @@ SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 
 
 def reproduce_halfcheetah(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
-    models = settings.models or DEFAULT_MODELS
-    for model in models:
-        check_name("models", model, MODELS)
+    models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     folder = traces_folder(settings)
     data = load(folder)
-    results = ResultsFile(settings.results / "halfcheetah.csv", MEASURES)
     window = f"window={WINDOW} stride={STRIDE}"
-    add_linear_rows(results, data, window, settings.command())
     epochs = settings.epochs or EPOCHS
-    jobs = [
-        Job(model, seed, f"{window} {training_settings(model, epochs)}")
-        for model in models
-        for seed in range(settings.seeds or 5)
-    ]
-    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
-    wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
-    rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
-    print_results(rows, PAPER)
+    described = {model: training_settings(model, epochs) for model in models}
+    run = partial(train_model, folder, epochs, settings.device)
+    forecast_table(settings, data, window, described, run, num_seeds=5, paper=PAPER)
 
 
 def traces_folder(settings: Reproduce) -> Path:

@@ -31,17 +31,13 @@ from ncp_control.learning.forecasting import (
     train,
 )
 from ncp_control.learning.linear import linear_autoregression
-from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
-from ncp_control.names import check_name
 from scripts.reproduction import halfcheetah
-from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
-    MEASURES,
     Parts,
-    add_linear_rows,
+    forecast_table,
     measure_errors,
-    print_results,
 )
 from scripts.reproduction.halfcheetah import FRAME_S, SPLIT, WINDOW
 from scripts.reproduction.halfcheetah import STRIDE as PAPER_STRIDE
@@ -58,28 +54,14 @@ RANDOM_SHARE = 0.05
 
 def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     """Train what is missing and print the table and the noise floor."""
-    models = settings.models or DEFAULT_MODELS
-    for model in models:
-        check_name("models", model, ("ensemble", *MODELS))
+    models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *MODELS))
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
-    results = ResultsFile(settings.results / "halfcheetah-best.csv", MEASURES)
     window = f"window={WINDOW} stride={STRIDE}"
-    add_linear_rows(results, data, window, settings.command())
     epochs = settings.epochs or EPOCHS
-    jobs = [
-        Job(model, seed, f"{window} {training_settings(model, epochs)}")
-        for model in models
-        for seed in range(settings.seeds or 3)
-    ]
-    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
-    wanted = {(job.model, job.settings) for job in jobs}
-    rows = [
-        row
-        for row in results.rows()
-        if (row["model"], row["settings"]) in wanted or row["settings"] == window
-    ]
-    print_results(rows, {})
+    described = {model: training_settings(model, epochs) for model in models}
+    run = partial(train_model, folder, epochs, settings.device)
+    forecast_table(settings, data, window, described, run, num_seeds=3, paper={})
     floor = noise_floor_mse(load_traces(folder)[SPLIT["test"]])
     print(f"noise floor of {RANDOM_SHARE:.0%} random actions: MSE {floor:.2f}")
 

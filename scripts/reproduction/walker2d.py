@@ -17,17 +17,12 @@ import numpy as np
 import torch
 
 from ncp_control.learning.forecasting import MODELS, Sizes, TrainingConfig, make_forecaster
-from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences, load_traces
-from ncp_control.names import check_name
-from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
-    LINEAR,
-    MEASURES,
     Parts,
-    add_linear_rows,
     fit,
-    print_results,
+    forecast_table,
 )
 from scripts.reproduction.walker2d_traces import find_or_make
 
@@ -51,24 +46,14 @@ TEST, VALIDATION = {0, 7, 13}, {3, 10}
 
 def reproduce_walker2d(settings: Reproduce) -> None:
     """Make the traces if need be, train what is missing and print the table."""
-    models = settings.models or DEFAULT_MODELS
-    for model in models:
-        check_name("models", model, MODELS)
+    models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     folder = find_or_make(settings.data or Path("data") / "walker2d-traces")
     data = load(folder)
-    results = ResultsFile(settings.results / "walker2d.csv", MEASURES)
     window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g}"
-    add_linear_rows(results, data, window, settings.command())
     epochs = settings.epochs or EPOCHS
-    jobs = [
-        Job(model, seed, f"{window} {training_settings(model, epochs)}")
-        for model in models
-        for seed in range(settings.seeds or 3)
-    ]
-    complete(results, jobs, partial(train_model, folder, epochs, settings.device), settings)
-    wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
-    rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
-    print_results(rows, PAPER)
+    described = {model: training_settings(model, epochs) for model in models}
+    run = partial(train_model, folder, epochs, settings.device)
+    forecast_table(settings, data, window, described, run, num_seeds=3, paper=PAPER)
 
 
 @cache

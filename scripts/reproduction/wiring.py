@@ -29,7 +29,6 @@ from ncp_control.learning.forecasting import Forecaster, TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.run import Run
-from ncp_control.names import check_name
 from policies.driving import DrivingPolicy
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.markdown import markdown_table
@@ -115,9 +114,7 @@ COLUMNS = {
 
 def reproduce_wiring(settings: Reproduce) -> None:
     """Train what is missing and print a table for each task; forecasting needs the traces."""
-    for model in settings.models:
-        check_name("models", model, WIRINGS)
-    models = settings.models or tuple(WIRINGS)
+    models = settings.chosen_models(tuple(WIRINGS), WIRINGS)
     tasks = tuple(TASKS) if settings.data else ("drive",)
     if not settings.data:
         print("forecasting is left out: --data names no folder of HalfCheetah traces")

@@ -1,7 +1,6 @@
 """Learn to walk from a teacher: a large network shows how, a small circuit learns it (DAgger)."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +23,7 @@ from scripts.evaluation.locomotion import (
     walk,
     write_returns,
 )
+from scripts.training.resumption import read_settings
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
 
@@ -72,7 +72,7 @@ class LocomotionDistill:
 def distill_locomotion(settings: LocomotionDistill) -> Policy:
     """Distill, evaluate teacher and student, and save the student."""
     if settings.resume is not None:
-        settings = read_settings(settings.resume)
+        settings = settings_of(settings.resume)
     teacher = load_teacher(settings)
     worlds = [make_world(settings) for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
@@ -152,25 +152,9 @@ def load_teacher(settings: LocomotionDistill) -> Policy:
     return teacher
 
 
-def read_settings(run_folder: Path) -> LocomotionDistill:
-    """Read the settings that a run began with.
-
-    Raises:
-        FileNotFoundError: If the folder is not a run.
-        ValueError: If the run is of another job.
-    """
-    path = run_folder / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`resume` must be a run folder with a config.json, got {str(run_folder)!r}."
-            " Name one that this job printed, e.g. runs/<run>."
-        )
-    values = json.loads(path.read_text())["settings"]
-    if set(values) != {field.name for field in dataclasses.fields(LocomotionDistill)}:
-        raise ValueError(
-            f"`resume` must be a run of this job and version, got {str(run_folder)!r}."
-            " Start the training anew."
-        )
+def settings_of(run_folder: Path) -> LocomotionDistill:
+    """Return the settings that a run began with, to go on with it."""
+    values = read_settings(run_folder, LocomotionDistill)
     changed = {
         "teacher": Path(values["teacher"]),
         "encoder": tuple(values["encoder"]),

@@ -30,6 +30,7 @@ from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from policies.reinforced import feedforward_from_layers, policy_from_actor
 from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, walk
 from scripts.markdown import markdown_table
+from scripts.training.resumption import read_settings
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
 ACTOR_LR_SCALES = {"ltc": 10.0}
@@ -114,7 +115,7 @@ def train_locomotion_ppo(settings: LocomotionPPO) -> Policy:
     """Train, evaluate, save the policy and add a row to the results."""
     resume = settings.resume
     if resume is not None:
-        settings = dataclasses.replace(read_settings(resume), resume=resume)
+        settings = dataclasses.replace(settings_of(resume), resume=resume)
     torch.manual_seed(settings.seed)
     model = make_model(settings)
     if resume is not None:
@@ -200,26 +201,9 @@ def export_policy(model: OnPolicyAlgorithm, frame_s: float) -> Policy:
     return policy_from_actor(cell, torch.nn.Sequential(), mean, std)
 
 
-def read_settings(run_folder: Path) -> LocomotionPPO:
-    """Read the settings that a run began with.
-
-    Raises:
-        FileNotFoundError: If the folder is not a run.
-        ValueError: If the run is of another job.
-    """
-    path = run_folder / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`resume` must be a run folder with a config.json, got {str(run_folder)!r}."
-            " Name one that this job printed, e.g. runs/<run>."
-        )
-    values = json.loads(path.read_text())["settings"]
-    fields = {field.name for field in dataclasses.fields(LocomotionPPO)}
-    if set(values) != fields:
-        raise ValueError(
-            f"`resume` must be a run of this job and version, got {str(run_folder)!r}."
-            " Start the training anew."
-        )
+def settings_of(run_folder: Path) -> LocomotionPPO:
+    """Return the settings that a run began with."""
+    values = read_settings(run_folder, LocomotionPPO)
     paths = {name: Path(values[name]) for name in ("results", "runs")}
     widths = {"encoder": tuple(values["encoder"]), "resume": None}
     return LocomotionPPO(**{**values, **paths, **widths})

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from policies.locomotion import LocomotionPolicy
-from scripts.cli import run_job
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.evaluation.locomotion import WalkSettings, half_width, walk
 from scripts.evaluation.walk_report import film, robustness
@@ -21,22 +19,6 @@ QUICK = (
     "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 40"
     " --distillation.updates-per-round 3 --distillation.window 10 --evaluation-episodes 1"
 ).split()
-
-
-@pytest.fixture
-def type_command(monkeypatch, tmp_path):
-    """Run a job as from the command line, in a folder of its own; return its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(job, settings, *words):
-        monkeypatch.setattr(sys, "argv", ["job", *map(str, words)])
-        try:
-            run_job(job, settings, "")
-        except SystemExit as stop:
-            return stop.code
-        return 0
-
-    return run
 
 
 def read_rows(path):

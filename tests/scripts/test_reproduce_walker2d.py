@@ -8,7 +8,7 @@ import pytest
 
 from ncp_control.learning import reinforcement_skills
 from scripts.reproduce import reproduce
-from scripts.reproduction import walker2d, walker2d_traces
+from scripts.reproduction import forecasts, walker2d, walker2d_traces
 from scripts.reproduction.completion import Reproduce
 from scripts.reproduction.walker2d import FRAME_S, cut, drop_frames
 
@@ -52,9 +52,9 @@ def test_walker2d_makes_its_traces_once(tmp_path, monkeypatch, capsys):
 
     with monkeypatch.context() as patch:
         # An AR(8) needs eight frames to look back on.
-        patch.setitem(walker2d.LINEAR, "linear AR(8)", walker2d.LINEAR["persistence"])
+        patch.setitem(forecasts.LINEAR, "linear AR(8)", forecasts.LINEAR["persistence"])
         rows = run("gru")
-        assert [row["model"] for row in rows] == [*walker2d.LINEAR, "gru"]
+        assert [row["model"] for row in rows] == [*forecasts.LINEAR, "gru"]
         notes = json.loads((folder / "traces.json").read_text())
         assert [level["steps"] for level in notes["levels"]] == [64, 128]
         assert len(list(folder.glob("*.npy"))) == 20

@@ -17,7 +17,6 @@ frame interval.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells import Cell
 from ncp_control.circuit import Circuit
+from ncp_control.layers import dense
 
 OBSERVATION_KEYS = ("observation", "dt_s")
 """Keys of a dictionary observation: what is seen, and the time [s] since it was last seen."""
@@ -210,17 +210,6 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
             episode_starts.reshape(num_sequences, -1) > 0.5,
         )
         return outputs.flatten(0, 1), states
-
-
-def dense(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
-    """Return linear layers of the given widths, the activation behind each."""
-    return nn.Sequential(
-        *(
-            layer
-            for width_in, width_out in pairwise(sizes)
-            for layer in (nn.Linear(width_in, width_out), activation())
-        )
-    )
 
 
 def is_timed(space: spaces.Space) -> bool:
