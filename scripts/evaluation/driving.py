@@ -1,7 +1,7 @@
 """Driving put together: worlds, the expert that demonstrates, and closed-loop evaluation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from envs.driving.config import TRACKS
 from envs.driving.metrics import LaneTrace
 from envs.faults import PixelNoise
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, closed_loop
+from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.policy import Policy
 from policies.experts import PurePursuit
@@ -178,6 +178,33 @@ def evaluate(
                 trace.append(info)
         traces += batch
     return traces
+
+
+def drive_track(
+    policy: Policy, *, track: int, seconds: float, seed: int, render_mode: str | None = None
+) -> tuple[LaneKeepingEnv, Iterator[Step]]:
+    """Return the world of one track and the steps of a drive from the start evaluation takes.
+
+    Args:
+        policy: Who drives.
+        track: Number of the track.
+        seconds: How long [s].
+        seed: Seed of the track's appearance, as in evaluation.
+        render_mode: Passed to the world.
+    """
+    config = LaneKeepingConfig(
+        episode_s=seconds + 1.0, on_crash="recover", randomize_appearance=True
+    )
+    world = LaneKeepingEnv(config, render_mode=render_mode)
+    steps = closed_loop(
+        [world],
+        PolicyPilot(policy),
+        num_steps=round(seconds / config.control_period_s),
+        frame_s=config.control_period_s,
+        seeds=[seed * 100_000 + track],
+        options=[{"track": track, "start_m": 0.0}],
+    )
+    return world, steps
 
 
 def _batches(settings: DriveSettings):

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from envs.driving import LaneKeepingEnv
 from envs.driving.metrics import LaneTrace
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control.circuit import Activity
-from ncp_control.learning.closed_loop import Info, PolicyPilot, closed_loop
+from ncp_control.learning.closed_loop import Info
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import Policy
-from scripts.evaluation.driving import make_expert
+from scripts.evaluation.driving import drive_track, make_expert
 from scripts.evaluation.film import Film, Shot
 
 _CHUNK_FRAMES = 64
@@ -67,19 +67,10 @@ def drive_episode(
         seed: Seed of the track's appearance, as in evaluation.
         film: Takes a picture of each step, if given.
     """
-    config = LaneKeepingConfig(
-        episode_s=seconds + 1.0, on_crash="recover", randomize_appearance=True
+    world, steps = drive_track(
+        policy, track=track, seconds=seconds, seed=seed, render_mode="rgb_array"
     )
-    world = LaneKeepingEnv(config, render_mode="rgb_array")
-    expert = make_expert(config)
-    steps = closed_loop(
-        [world],
-        PolicyPilot(policy),
-        num_steps=round(seconds / config.control_period_s),
-        frame_s=config.control_period_s,
-        seeds=[seed * 100_000 + track],
-        options=[{"track": track, "start_m": 0.0}],
-    )
+    expert = make_expert(world.config)
     trace = LaneTrace(track=track)
     frames, actions, expert_actions, time_s, dt_s, speed_mps = [], [], [], [], [], []
     for step in steps:

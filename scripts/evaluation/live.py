@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from envs.driving import LaneKeepingConfig
 from envs.driving.metrics import LaneTrace
 from envs.driving.road import HELD_OUT_TRACKS, make_road
 from ncp_control.audit.inspector import InspectorEpisode, TrackMap, write_inspector
-from ncp_control.learning.closed_loop import PolicyPilot, Step, closed_loop
+from ncp_control.learning.closed_loop import Step
 from ncp_control.policy import Policy
+from scripts.evaluation.driving import drive_track
 
 _EDGE_POINTS = 400
 
@@ -44,18 +45,7 @@ def drive_live(
     Returns:
         The file.
     """
-    config = LaneKeepingConfig(
-        episode_s=seconds + 1.0, on_crash="recover", randomize_appearance=True
-    )
-    world = LaneKeepingEnv(config)
-    steps = closed_loop(
-        [world],
-        PolicyPilot(policy),
-        num_steps=round(seconds / config.control_period_s),
-        frame_s=config.control_period_s,
-        seeds=[seed * 100_000 + track],
-        options=[{"track": track, "start_m": 0.0}],
-    )
+    world, steps = drive_track(policy, track=track, seconds=seconds, seed=seed)
     drive, title = _Drive(trace=LaneTrace(track=track)), f"{name} on track {track}"
     written_s = time.monotonic()
     for step in steps:

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import torch
 
+from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from policies.teachers import policy_from_sb3
 from scripts.evaluation.locomotion import WalkSettings, returns_table, walk, write_returns
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
@@ -41,10 +43,6 @@ class Teacher:
 
 def train_teacher(settings: Teacher) -> Policy:
     """Train, keep the best network as a policy folder, and measure it."""
-    # Imports SB3, which other jobs need not wait for.
-    from ncp_control.learning.reinforcement import teacher
-    from policies.teachers import policy_from_sb3
-
     check_name("env", settings.env, RECIPES)
     algorithm, steps, every = RECIPES[settings.env]
     config = teacher.TeacherConfig(
