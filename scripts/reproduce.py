@@ -6,20 +6,21 @@ python scripts/reproduce.py walker2d                  forecasts with frames miss
 python scripts/reproduce.py xor                       parity of bit streams (CfC paper)
 python scripts/reproduce.py digits                    digits as events, for want of MNIST
 python scripts/reproduce.py wiring --data PATH        NCP against random and dense wiring
+python scripts/reproduce.py integrators --data PATH   both integrators of an NCP
 python scripts/reproduce.py expressivity              trajectory length, figure 3 of the LTC paper
 
-Each training adds a row to results/<table>.csv; a table that was stopped goes on where it was.
+Each training adds a row to results/; a table that was stopped goes on where it was.
 """
 
 from ncp_control.names import check_name
 from scripts.cli import run_job
+from scripts.reproduction.ablation import reproduce_integrators, reproduce_wiring
 from scripts.reproduction.completion import Reproduce
 from scripts.reproduction.digits import reproduce_digits
 from scripts.reproduction.expressivity import reproduce_expressivity
 from scripts.reproduction.halfcheetah import reproduce_halfcheetah
 from scripts.reproduction.halfcheetah_best import reproduce_halfcheetah_best
 from scripts.reproduction.walker2d import reproduce_walker2d
-from scripts.reproduction.wiring import reproduce_wiring
 from scripts.reproduction.xor import reproduce_xor
 
 TABLES = {
@@ -29,6 +30,7 @@ TABLES = {
     "xor": reproduce_xor,
     "digits": reproduce_digits,
     "wiring": reproduce_wiring,
+    "integrators": reproduce_integrators,
     "expressivity": reproduce_expressivity,
 }
 

@@ -102,6 +102,11 @@ class Run:
         """Folder of the result."""
         return self.folder / "policy"
 
+    @property
+    def rows(self) -> tuple[dict[str, float], ...]:
+        """Rows of metrics.csv so far, each with its `step`."""
+        return tuple(self._rows)
+
     def log(self, step: int, **metrics: float) -> None:
         """Append a row to metrics.csv and TensorBoard."""
         self._rows.append({"step": step, **metrics})

@@ -23,7 +23,8 @@ class Reproduce:
     """Reproduce a table or figure of the papers. Rows that are in the results file stay."""
 
     table: Annotated[str, tyro.conf.Positional]
-    """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring or expressivity."""
+    """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators or
+    expressivity."""
     data: Path | None = None
     """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
     models: tuple[str, ...] = ()

@@ -1,22 +1,23 @@
-"""NCP wiring against random and full connection: the ablation on which the NCP paper rests.
+"""What the circuit owes to its wiring and to its integrator: one part exchanged at a time.
 
-| wiring      | what it is                                                                        |
-|-------------|-----------------------------------------------------------------------------------|
-| ncp         | sensory, inter, command, motor: sparse, in layers                                  |
-| random      | as many neurons and synapses, drawn uniformly                                      |
-| dense_equal | everything connected, as many synapses (so fewer neurons)                          |
-| dense_wide  | everything connected, as many neurons (so more synapses)                           |
+| variant              | what it is                                                               |
+|----------------------|--------------------------------------------------------------------------|
+| ncp                  | sensory, inter, command, motor: sparse, in layers; semi-implicit Euler   |
+| random               | as many neurons and synapses, drawn uniformly                            |
+| dense_equal          | everything connected, as many synapses (so fewer neurons)                |
+| dense_wide           | everything connected, as many neurons (so more synapses)                 |
+| ncp_layered_midpoint | the NCP, integrated layer by layer in 2 sub-steps instead of 6           |
 
 All are LTC circuits, drawn anew with each seed. Two tasks: `forecast`, the LTC paper's HalfCheetah
 windows, read out linearly from the motor neurons; and `drive`, imitation of the lane-keeping expert
 from camera frames, measured in closed loop on held-out tracks without and with pixel noise.
 
-Source: Lechner et al. 2020, Nature Machine Intelligence 2:642, extended data: the same ablation on
+Source: Lechner et al. 2020, Nature Machine Intelligence 2:642, extended data: wirings compared on
 recorded driving.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +71,11 @@ WIRINGS: dict[str, Callable[[Wiring, int], Wiring]] = {
     "dense_wide": dense_wide,
 }
 """Wirings to set against an NCP."""
+INTEGRATORS = {
+    "ncp": {"integrator": "semi_implicit_euler", "unfolds": 6},
+    "ncp_layered_midpoint": {"integrator": "layered_midpoint", "unfolds": 2},
+}
+"""Integrators to set against each other on an NCP, each with its default number of sub-steps."""
 TASKS: dict[str, Callable[[int], Wiring]] = {
     "forecast": lambda seed: auto_ncp(17, 48, 17, seed=seed),
     "drive": lambda seed: ncp(
@@ -93,8 +99,9 @@ MEASURES = (
     "neurons",
     "synapses",
     "parameters",
-    "validation",
+    "validation_mse",
     "test_mse",
+    "imitation_loss",
     "cross_track_m",
     "crashes_per_km",
     "noisy_cross_track_m",
@@ -104,6 +111,7 @@ MEASURES = (
 COLUMNS = {
     "forecast": {"test MSE": "test_mse"},
     "drive": {
+        "imitation loss": "imitation_loss",
         "mean cross-track error [m]": "cross_track_m",
         "crashes per km": "crashes_per_km",
         f"error at noise {NOISE_VARIANCE:g} [m]": "noisy_cross_track_m",
@@ -113,12 +121,23 @@ COLUMNS = {
 
 
 def reproduce_wiring(settings: Reproduce) -> None:
-    """Train what is missing and print a table for each task; forecasting needs the traces."""
-    models = settings.chosen_models(tuple(WIRINGS), WIRINGS)
+    """Compare wirings: train what is missing and print a table for each task."""
+    _compare(settings, WIRINGS)
+
+
+def reproduce_integrators(settings: Reproduce) -> None:
+    """Compare integrators: train what is missing and print a table for each task."""
+    _compare(settings, INTEGRATORS)
+
+
+def _compare(settings: Reproduce, variants: Collection[str]) -> None:
+    """Train what is missing of some variants; forecasting needs the traces."""
+    models = settings.chosen_models(tuple(variants), variants)
     tasks = tuple(TASKS) if settings.data else ("drive",)
     if not settings.data:
         print("forecasting is left out: --data names no folder of HalfCheetah traces")
-    results = ResultsFile(settings.results / "wiring.csv", MEASURES)
+    # Both tables share a file, so that the NCP they have in common is trained once.
+    results = ResultsFile(settings.results / "ablation.csv", MEASURES)
     jobs = [
         Job(model, seed, task_settings(task, settings.epochs))
         for task in tasks
@@ -129,7 +148,8 @@ def reproduce_wiring(settings: Reproduce) -> None:
         # Recorded before the trainings start side by side.
         drive = drive_settings(settings.epochs)
         find_or_record(drive, make_pilot(drive))
-    complete(results, jobs, partial(train_wiring, settings.data, settings.epochs), settings)
+    train = partial(train_variant, settings.data, settings.epochs, settings.device)
+    complete(results, jobs, train, settings)
     for task in tasks:
         print(f"\n{task}")
         print_task(task, results.rows(task_settings(task, settings.epochs)), models)
@@ -141,8 +161,8 @@ def print_task(task: str, rows: Sequence[Mapping[str, str]], models: Sequence[st
     for model in models:
         group = [row for row in rows if row["model"] == model]
         lines.append([model, str(len(group)), group[0]["neurons"], group[0]["synapses"]])
-        lines[-1] += [mean_and_deviation(group, measure) for measure in COLUMNS[task].values()]
-    print(markdown_table(["wiring", "seeds", "neurons", "synapses", *COLUMNS[task]], lines))
+        lines[-1] += [mean_and_deviation(group, measure, 4) for measure in COLUMNS[task].values()]
+    print(markdown_table(["variant", "seeds", "neurons", "synapses", *COLUMNS[task]], lines))
 
 
 def task_settings(task: str, epochs: int | None) -> str:
@@ -153,28 +173,38 @@ def task_settings(task: str, epochs: int | None) -> str:
     return f"drive tracks={TRACKS} dagger={DAGGER_TRACKS} km={EVALUATION_KM:g} epochs={number}"
 
 
-def train_wiring(folder: Path | None, epochs: int | None, job: Job, is_silent: bool) -> Measured:
+def make_cell(model: str, task: str, seed: int, frame_s: float) -> LTC:
+    """Return the untrained circuit of a variant."""
+    base = TASKS[task](seed)
+    wiring = WIRINGS[model](base, seed) if model in WIRINGS else base
+    return LTC(wiring, frame_s=frame_s, **INTEGRATORS.get(model, INTEGRATORS["ncp"]))
+
+
+def train_variant(
+    folder: Path | None, epochs: int | None, device: str, job: Job, is_silent: bool
+) -> Measured:
     """Train one circuit with one seed and measure it."""
     task = job.settings.split()[0]
-    wiring = WIRINGS[job.model](TASKS[task](job.seed), job.seed)
     torch.manual_seed(job.seed)
     if task == "drive":
-        measured = imitate_with(wiring, epochs, job)
+        cell = make_cell(job.model, task, job.seed, frame_s=1 / 30)
+        measured = imitate_with(cell, epochs, device, job)
     else:
         assert folder is not None
-        measured = forecast_with(wiring, folder, epochs, job, is_silent)
-    size = {"neurons": wiring.num_neurons, "synapses": wiring.num_synapses}
+        cell = make_cell(job.model, task, job.seed, frame_s=halfcheetah.FRAME_S)
+        measured = forecast_with(cell, folder, epochs, device, job, is_silent)
+    size = {"neurons": cell.wiring.num_neurons, "synapses": cell.wiring.num_synapses}
     return {**size, "threads": torch.get_num_threads(), **measured}
 
 
 def forecast_with(
-    wiring: Wiring, folder: Path, epochs: int | None, job: Job, is_silent: bool
+    cell: LTC, folder: Path, epochs: int | None, device: str, job: Job, is_silent: bool
 ) -> Measured:
     """Learn the HalfCheetah windows of the LTC paper."""
     data = halfcheetah.load(folder)
-    width = data.test.inputs.shape[2]
-    model = Forecaster(Circuit(LTC(wiring, frame_s=halfcheetah.FRAME_S)), width)
+    model = Forecaster(Circuit(cell), data.test.inputs.shape[2])
     config = TrainingConfig(
+        device=device,
         epochs=epochs or EPOCHS["forecast"],
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
@@ -182,19 +212,17 @@ def forecast_with(
         seed=job.seed,
     )
     row = fit(model, data, config, job, is_silent)
-    return {
-        "validation": row["validation_mse"],
-        **{name: row[name] for name in ("parameters", "test_mse", "seconds_per_epoch")},
-    }
+    kept = ("parameters", "validation_mse", "test_mse", "seconds_per_epoch")
+    return {name: row[name] for name in kept}
 
 
-def drive_settings(epochs: int | None, seed: int = 0) -> Drive:
-    """Return a small training to drive; demonstrations are the same for all seeds."""
+def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
+    """Return a small training to drive: the same lessons in the same order for all seeds."""
     number = epochs or EPOCHS["drive"]
     imitation = ImitationConfig(
         epochs=number,
         dagger_epochs=tuple(epoch for epoch in DAGGER_EPOCHS if epoch < number),
-        seed=seed,
+        device=device,
     )
     return Drive(
         imitation=imitation,
@@ -204,15 +232,18 @@ def drive_settings(epochs: int | None, seed: int = 0) -> Drive:
     )
 
 
-def imitate_with(wiring: Wiring, epochs: int | None, job: Job) -> Measured:
+def imitate_with(cell: LTC, epochs: int | None, device: str, job: Job) -> Measured:
     """Learn to keep the lane and drive held-out tracks, without and with pixel noise."""
-    policy = DrivingPolicy(LTC(wiring), head="light")
-    settings = drive_settings(epochs, job.seed)
-    run = Run.create("wiring", f"{job.model}-seed{job.seed}", settings)
+    policy = DrivingPolicy(cell, head="light")
+    settings = drive_settings(epochs, device)
+    run = Run.create("ablation", f"{job.model}-seed{job.seed}", settings)
     start = time.perf_counter()
     policy = imitate_expert(policy, settings, run)
     seconds = time.perf_counter() - start
-    metrics: dict[str, float] = {"seconds_per_epoch": round(seconds / settings.imitation.epochs, 2)}
+    metrics = {
+        "imitation_loss": run.rows[-1]["loss"],
+        "seconds_per_epoch": round(seconds / settings.imitation.epochs, 2),
+    }
     for prefix, variance in (("", 0.0), ("noisy_", NOISE_VARIANCE)):
         where = drive_km(EVALUATION_KM, noise_variance=variance)
         summary = summarize(evaluate(policy, where, description="held-out tracks"))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from scripts.reproduce import reproduce
-from scripts.reproduction import wiring
+from scripts.reproduction import ablation
+from scripts.reproduction.ablation import TASKS, WIRINGS, make_cell
 from scripts.reproduction.completion import Reproduce
-from scripts.reproduction.wiring import TASKS, WIRINGS
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -29,8 +29,19 @@ def test_the_circuit_to_drive_is_the_papers():
     assert (wiring.num_neurons, wiring.num_sensory_synapses) == (19, 192)
 
 
+def test_integrators_share_a_wiring_and_its_initial_parameters():
+    cells = []
+    for model in ("ncp", "ncp_layered_midpoint"):
+        torch.manual_seed(1)
+        cells.append(make_cell(model, "drive", 1, frame_s=1 / 30))
+    assert [cell.integrator for cell in cells] == ["semi_implicit_euler", "layered_midpoint"]
+    assert cells[0].wiring == cells[1].wiring
+    for first, second in zip(cells[0].parameters(), cells[1].parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
 def read(folder):
-    with (folder / "wiring.csv").open(newline="") as file:
+    with (folder / "ablation.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -40,7 +51,7 @@ def test_forecast_table(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     for i in range(25):
         np.save(folder / f"trace_{i:04}.npy", rng.normal(size=(50, 17)).cumsum(axis=0))
-    monkeypatch.setattr(wiring, "TASKS", {"forecast": TASKS["forecast"]})
+    monkeypatch.setattr(ablation, "TASKS", {"forecast": TASKS["forecast"]})
     reproduce(
         Reproduce(
             table="wiring",
@@ -54,15 +65,19 @@ def test_forecast_table(tmp_path, monkeypatch, capsys):
     rows = {row["model"]: row for row in read(tmp_path)}
     assert rows["ncp"]["neurons"] == "48" and float(rows["ncp"]["test_mse"]) > 0.0
     assert "| dense_equal | 1 " in capsys.readouterr().out
+    settings = {"data": folder, "seeds": 1, "epochs": 1, "results": tmp_path}
+    reproduce(Reproduce(table="integrators", **settings))
+    assert len(read(tmp_path)) == 3  # the NCP was not trained again
+    assert "| ncp_layered_midpoint | 1 " in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_drive_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # demonstrations and runs are kept beside the results
     for name, value in (("TRACKS", 2), ("DAGGER_TRACKS", 1), ("DAGGER_EPOCHS", (1,))):
-        monkeypatch.setattr(wiring, name, value)
-    monkeypatch.setattr(wiring, "EVALUATION_KM", 0.05)
-    monkeypatch.setattr(wiring, "SECONDS_PER_TRACK", 4.0)
+        monkeypatch.setattr(ablation, name, value)
+    monkeypatch.setattr(ablation, "EVALUATION_KM", 0.05)
+    monkeypatch.setattr(ablation, "SECONDS_PER_TRACK", 4.0)
     settings = {"table": "wiring", "models": ("random",), "seeds": 1, "results": tmp_path}
     reproduce(Reproduce(epochs=2, **settings))
     (row,) = read(tmp_path)
