@@ -16,6 +16,7 @@ def write_file(path: Path | str, content: str | bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
+        os.chmod(name, 0o644)  # mkstemp keeps a file from all others
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ python scripts/reproduce.py xor                       parity of bit streams (CfC
 python scripts/reproduce.py digits                    digits as events, for want of MNIST
 python scripts/reproduce.py wiring --data PATH        NCP against random and dense wiring
 python scripts/reproduce.py integrators --data PATH   both integrators of an NCP
+python scripts/reproduce.py reinforcement             walking by PPO, circuits against LSTM and MLP
 python scripts/reproduce.py expressivity              trajectory length, figure 3 of the LTC paper
 
 Each training adds a row to results/; a table that was stopped goes on where it was.
@@ -20,6 +21,7 @@ from scripts.reproduction.digits import reproduce_digits
 from scripts.reproduction.expressivity import reproduce_expressivity
 from scripts.reproduction.halfcheetah import reproduce_halfcheetah
 from scripts.reproduction.halfcheetah_best import reproduce_halfcheetah_best
+from scripts.reproduction.reinforcement import reproduce_reinforcement
 from scripts.reproduction.walker2d import reproduce_walker2d
 from scripts.reproduction.xor import reproduce_xor
 
@@ -31,6 +33,7 @@ TABLES = {
     "digits": reproduce_digits,
     "wiring": reproduce_wiring,
     "integrators": reproduce_integrators,
+    "reinforcement": reproduce_reinforcement,
     "expressivity": reproduce_expressivity,
 }
 

@@ -133,8 +133,9 @@ def reproduce_integrators(settings: Reproduce) -> None:
 def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     """Train what is missing of some variants; forecasting needs the traces."""
     models = settings.chosen_models(tuple(variants), variants)
-    tasks = tuple(TASKS) if settings.data else ("drive",)
-    if not settings.data:
+    tasks = settings.chosen_tasks(tuple(TASKS))
+    if not settings.data and "forecast" in tasks:
+        tasks = tuple(task for task in tasks if task != "forecast")
         print("forecasting is left out: --data names no folder of HalfCheetah traces")
     # Both tables share a file, so that the NCP they have in common is trained once.
     results = ResultsFile(settings.results / "ablation.csv", MEASURES)

@@ -23,17 +23,21 @@ class Reproduce:
     """Reproduce a table or figure of the papers. Rows that are in the results file stay."""
 
     table: Annotated[str, tyro.conf.Positional]
-    """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators or
-    expressivity."""
+    """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators,
+    expressivity or reinforcement."""
     data: Path | None = None
     """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
     models: tuple[str, ...] = ()
     """Models to train; all of the table's if none is named."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of a table that has several: all if none is named."""
     seeds: int | None = None
     """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, xor and
     expressivity."""
     epochs: int | None = None
     """Passes over the data; the table's own number if not given."""
+    steps: int | None = None
+    """Steps of a training by reinforcement; 1,000,000 if not given."""
     parallel: int = 1
     """Trainings side by side, one thread each."""
     device: str = "auto"
@@ -42,7 +46,7 @@ class Reproduce:
     """Folder of the results files."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "epochs", "parallel"):
+        for name in ("seeds", "epochs", "steps", "parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value!r}. Give a count.")
@@ -57,13 +61,25 @@ class Reproduce:
             check_name("models", model, known)
         return self.models or tuple(default)
 
+    def chosen_tasks(self, known: Sequence[str]) -> tuple[str, ...]:
+        """Return the tasks that were asked for, or all.
+
+        Raises:
+            ValueError: If one is unknown; the nearest known one is suggested.
+        """
+        for task in self.tasks:
+            check_name("tasks", task, known)
+        return self.tasks or tuple(known)
+
     def command(self, model: str | None = None) -> str:
         """Return the command that makes the rows of one model, or those without a training."""
         parts = ["python scripts/reproduce.py", self.table]
         parts += ["--data PATH"] if self.data else []
         parts += [f"--models {model}"] if model else []
-        parts += [f"--seeds {self.seeds}"] if self.seeds else []
-        parts += [f"--epochs {self.epochs}"] if self.epochs else []
+        parts += [f"--tasks {' '.join(self.tasks)}"] if self.tasks else []
+        for name in ("seeds", "epochs", "steps"):
+            value = getattr(self, name)
+            parts += [f"--{name} {value}"] if value else []
         return " ".join(parts)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -35,8 +36,10 @@ from scripts.training.resumption import read_settings
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
 ACTOR_LR_SCALES = {"ltc": 10.0}
 """Learning rate of the actor over the critic's where it is not 1, found in short trainings."""
-MEASURES = ("env", "observe", "steps", "mean_return", "std_return", "steps_per_s", "parameters")
+MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
 """Columns of the results file that this job measures."""
+CURVE_POINTS = 50
+"""Points of a learning curve in the results file, at equal distances up to the last step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class LocomotionPPO:
     """Discount a step."""
     evaluation_episodes: int = 20
     """Episodes at the end, with the most likely actions."""
-    results: Path = Path("results/locomotion_ppo.csv")
+    results: Path = Path("results/reinforcement.csv")
     """Table to which the result is added."""
     runs: Path = Path("runs")
     """Where run folders are made."""
@@ -116,24 +119,75 @@ def train_locomotion_ppo(settings: LocomotionPPO) -> Policy:
     resume = settings.resume
     if resume is not None:
         settings = dataclasses.replace(settings_of(resume), resume=resume)
+    policy, measured = reinforce(settings)
+    described = describe(settings)
+    command = " ".join(["python", *sys.argv])
+    results = ResultsFile(settings.results, MEASURES)
+    results.append(settings.cell, settings.seed, described, measured, command)
+    shown = [settings.cell, settings.seed, *(measured[name] for name in MEASURES[:-1])]
+    print(markdown_table(["cell", "seed", *MEASURES[:-1]], [[str(value) for value in shown]]))
+    print(f"results: {settings.results}")
+    return policy
+
+
+def reinforce(settings: LocomotionPPO) -> tuple[Policy, dict[str, float | str]]:
+    """Train, save the policy in its run folder, and measure it.
+
+    Args:
+        settings: Where to learn, and what; `resume` names a run to go on with.
+
+    Returns:
+        The policy, and its row of the results file: `MEASURES` by name.
+    """
     torch.manual_seed(settings.seed)
     model = make_model(settings)
-    if resume is not None:
-        load_checkpoint(resume / "checkpoints" / CHECKPOINT, model)
-        run = Run.reopen(resume, step=model.num_timesteps)
+    if settings.resume is not None:
+        load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
+        run = Run.reopen(settings.resume, step=model.num_timesteps)
     else:
         run = Run.create("locomotion", _model_name(settings), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     steps_left = settings.steps - model.num_timesteps
-    progress = Progress(run, settings.steps)
     if steps_left > 0:
-        model.learn(steps_left, callback=progress, reset_num_timesteps=resume is None)
+        progress = Progress(run, settings.steps)
+        model.learn(steps_left, callback=progress, reset_num_timesteps=settings.resume is None)
     policy = export_policy(model, FRAMES_S[settings.env])
     policy.save(run.policy)
+    print(f"policy: {run.policy}")
     returns = walk(policy, settings.where)
-    _write_result(settings, run, policy, returns, progress.median_steps_per_s)
     run.close()
-    return policy
+    speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
+    return policy, {
+        "mean_return": round(float(returns.mean()), 1),
+        "std_return": round(float(returns.std(ddof=1)) if len(returns) > 1 else 0.0, 1),
+        "steps_per_s": round(float(np.median(speeds))) if speeds else 0,
+        "parameters": sum(parameter.numel() for parameter in policy.parameters()),
+        "curve": learning_curve(run.rows, settings.steps),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def describe(settings: LocomotionPPO) -> str:
+    """Return world, observation, steps and everything else but cell and seed as one cell."""
+    told = ("env", "observe", "steps")
+    left_out = (*told, "cell", "seed", "results", "runs", "resume")
+    others = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.name not in left_out
+    }
+    named = " ".join(str(getattr(settings, name)) for name in told)
+    return f"{named} {json.dumps(others, sort_keys=True)}"
+
+
+def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
+    """Return the running mean return at `CURVE_POINTS` equal distances as one cell."""
+    known = [(row["step"], row["mean_return"]) for row in rows if "mean_return" in row]
+    if not known:
+        return ""
+    at = np.linspace(0, steps, CURVE_POINTS + 1)[1:]
+    values = np.interp(at, *np.array(known).T, left=np.nan)
+    return " ".join(f"{value:.0f}" for value in values)
 
 
 def make_model(settings: LocomotionPPO) -> OnPolicyAlgorithm:
@@ -223,33 +277,3 @@ def _actor_lr_scale(settings: LocomotionPPO) -> float:
 
 def _model_name(settings: LocomotionPPO) -> str:
     return f"{settings.env}-{settings.observe}-{settings.cell}-ppo"
-
-
-def _write_result(
-    settings: LocomotionPPO, run: Run, policy: Policy, returns: np.ndarray, steps_per_s: float
-) -> None:
-    """Add the row to the results file and print it."""
-    measured: dict[str, float | str] = {
-        "env": settings.env,
-        "observe": settings.observe,
-        "steps": settings.steps,
-        "mean_return": round(float(returns.mean()), 1),
-        "std_return": round(float(returns.std(ddof=1)) if len(returns) > 1 else 0.0, 1),
-        "steps_per_s": round(steps_per_s),
-        "parameters": sum(parameter.numel() for parameter in policy.parameters()),
-    }
-    kept = {
-        field.name: getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name
-        not in ("results", "runs", "resume", "seed", "cell", "env", "observe", "steps")
-    }
-    results = ResultsFile(settings.results, MEASURES)
-    command = " ".join(["python", *sys.argv])
-    results.append(
-        settings.cell, settings.seed, json.dumps(kept, sort_keys=True), measured, command
-    )
-    columns = ["cell", "seed", *MEASURES]
-    row = [settings.cell, settings.seed, *measured.values()]
-    print(markdown_table(columns, [[str(value) for value in row]]))
-    print(f"policy: {run.policy}\nresults: {settings.results}")

@@ -48,7 +48,8 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     train_locomotion_ppo(LocomotionPPO(resume=run))
     steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
     assert steps == ["step", "128", "256"]
-    assert [row["steps"] for row in rows(tmp_path)] == ["128", "256"]
+    described = [row["settings"].split()[:3] for row in rows(tmp_path)]
+    assert described == [["walker2d", "positions", n] for n in ("128", "256")]
 
 
 @pytest.mark.parametrize("cell", ["mlp", "cfc"])

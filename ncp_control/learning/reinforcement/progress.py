@@ -32,12 +32,6 @@ class Progress(BaseCallback):
         self.checkpoint_every = checkpoint_every
         self._num_rollouts = 0
         self._returns: deque[float] = deque(maxlen=32)
-        self._speeds: list[float] = []
-
-    @property
-    def median_steps_per_s(self) -> float:
-        """Median over rollouts of steps a second, all environments together; 0 before the first."""
-        return float(np.median(self._speeds)) if self._speeds else 0.0
 
     def _on_training_start(self) -> None:
         self._bar = tqdm(total=self.total_steps, initial=self.num_timesteps, unit="step")
@@ -69,7 +63,6 @@ class Progress(BaseCallback):
         num_steps = self.model.num_timesteps - self._since_steps
         speed = num_steps / max(now_s - self._since_s, 1e-9)
         self._since_s, self._since_steps = now_s, self.model.num_timesteps
-        self._speeds.append(speed)
         told = self.logger.name_to_value
         metrics = {
             name: float(told[f"train/{name}"]) for name in MEASURES if f"train/{name}" in told

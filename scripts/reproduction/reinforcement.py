@@ -1,0 +1,118 @@
+"""Walking by reinforcement: PPO with liquid circuits as the actor against an LSTM and an MLP.
+
+Four tasks: HalfCheetah-v5 and Walker2d-v5, with the full observation and with positions only,
+where velocities have to be remembered. All cells see the same worlds and the same settings; with
+positions only, the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock
+PPO of stable-baselines3 with two layers of 256 units.
+
+The trainings are those of `scripts/train.py locomotion-ppo` and share its results file; the
+learning curves, the mean of the last 32 episodes, are drawn beside it.
+"""
+
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from scripts.markdown import markdown_table
+from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.training.locomotion_ppo import (
+    CELL_NAMES,
+    CURVE_POINTS,
+    MEASURES,
+    LocomotionPPO,
+    describe,
+    reinforce,
+)
+
+TASKS = {
+    f"{env}-{observe}": (env, observe)
+    for env in ("halfcheetah", "walker2d")
+    for observe in ("full", "positions")
+}
+"""World and observation by the name of the task."""
+DEFAULT_MODELS = ("ltc", "cfc", "lstm", "mlp")
+STEPS = 1_000_000
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#888888", "#009E73", "#CC79A7")
+"""Of the actors, in turn: Okabe & Ito's, which the colour-blind can tell apart."""
+
+
+def reproduce_reinforcement(settings: Reproduce) -> None:
+    """Train what is missing, print a table for each task, draw the learning curves."""
+    models = settings.chosen_models(DEFAULT_MODELS, CELL_NAMES)
+    tasks = settings.chosen_tasks(tuple(TASKS))
+    steps = settings.steps or STEPS
+    results = ResultsFile(settings.results / "reinforcement.csv", MEASURES)
+    jobs = [
+        Job(model, seed, describe(learner(task, model, steps)))
+        for seed in range(settings.seeds or 3)
+        for task in tasks
+        for model in models
+    ]
+    complete(results, jobs, partial(learn, tasks, steps), settings)
+    groups = {
+        task: {
+            model: [row for row in results.rows(described) if row["model"] == model]
+            for model in models
+            for described in [describe(learner(task, model, steps))]
+        }
+        for task in tasks
+    }
+    for task, rows_of in groups.items():
+        print(f"\n{task}, {steps:,} steps")
+        columns = ["actor", "seeds", "mean return of 20 episodes", "parameters", "steps/s"]
+        lines = [
+            [
+                model,
+                str(len(rows)),
+                mean_and_deviation(rows, "mean_return", 0),
+                rows[0]["parameters"],
+                mean_and_deviation(rows, "steps_per_s", 0),
+            ]
+            for model, rows in rows_of.items()
+        ]
+        print(markdown_table(columns, lines))
+    picture = settings.results / "reinforcement.png"
+    draw_curves(groups, steps).savefig(picture, dpi=150)
+    print(f"figure: {picture}")
+
+
+def learner(task: str, model: str, steps: int, seed: int = 0) -> LocomotionPPO:
+    """Return the settings of a training; the seed is no part of what `describe` tells."""
+    env, observe = TASKS[task]
+    critic = "gru" if observe == "positions" and model != "mlp" else "mlp"
+    return LocomotionPPO(
+        env=env, observe=observe, cell=model, steps=steps, critic=critic, seed=seed
+    )
+
+
+def learn(tasks: tuple[str, ...], steps: int, job: Job, is_silent: bool) -> Measured:
+    """Train one actor with one seed and measure it."""
+    for task in tasks:
+        settings = learner(task, job.model, steps, job.seed)
+        if describe(settings) == job.settings:
+            return reinforce(settings)[1]
+    raise AssertionError(job)
+
+
+def draw_curves(groups: dict[str, dict[str, list[dict[str, str]]]], steps: int) -> Figure:
+    """Draw one panel a task: the mean over seeds, and from the worst seed to the best."""
+    figure = Figure(figsize=(1.0 + 3.6 * len(groups), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, (task, rows_of) in zip(panels, groups.items(), strict=True):
+        for colour, (model, rows) in zip(COLOURS, rows_of.items(), strict=False):
+            _draw_band(axes, model, [row["curve"] for row in rows], steps, colour)
+        axes.set(title=task, xlabel="steps [million]")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("return of an episode")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def _draw_band(axes: Axes, name: str, curves: list[str], steps: int, colour: str) -> None:
+    values = np.array([[float(value) for value in curve.split()] for curve in curves])
+    at = np.linspace(0, steps, CURVE_POINTS + 1)[1:] / 1e6
+    axes.plot(at, values.mean(axis=0), color=colour, label=name)
+    axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)

@@ -1,0 +1,40 @@
+"""The table of actors: what is trained once is not trained again, and the curves are theirs."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from scripts.reproduce import reproduce
+from scripts.reproduction import reinforcement
+from scripts.reproduction.completion import Reproduce
+from scripts.training.locomotion_ppo import CURVE_POINTS, LocomotionPPO, learning_curve
+
+
+def test_the_table_goes_on_and_ends_in_a_figure(tmp_path, monkeypatch, capsys):
+    short = {"num_envs": 2, "rollout_steps": 64, "batch_size": 64, "epochs": 1}
+    short |= {"evaluation_episodes": 1, "runs": tmp_path}
+    monkeypatch.setattr(reinforcement, "LocomotionPPO", partial(LocomotionPPO, **short))
+    settings = {"table": "reinforcement", "tasks": ("walker2d-positions",), "seeds": 1}
+    settings |= {"steps": 256, "results": tmp_path}
+    reproduce(Reproduce(models=("ltc",), **settings))
+    reproduce(Reproduce(models=("ltc", "mlp"), **settings))
+    printed = capsys.readouterr().out
+    assert "1 of 2 trainings are there" in printed
+    assert "| ltc   | 1 " in printed and "| mlp   | 1 " in printed
+    assert (tmp_path / "reinforcement.png").stat().st_size > 10_000
+
+
+def test_an_unknown_task_is_named_with_the_nearest():
+    with pytest.raises(ValueError, match=r"`tasks` must be one of .*walker2d-full"):
+        reproduce(Reproduce(table="reinforcement", tasks=("walker2d_full",)))
+
+
+def test_a_learning_curve_is_read_off_between_the_rollouts():
+    steps = 1000
+    rows = [{"step": 100, "loss": 1.0}]  # no episode has ended yet
+    rows += [{"step": step, "mean_return": 2.0 * step} for step in (200, 500, 1000)]
+    curve = np.array([float(value) for value in learning_curve(rows, steps).split()])
+    at = np.arange(1, CURVE_POINTS + 1) * steps / CURVE_POINTS
+    assert np.isnan(curve[at < 200]).all()
+    np.testing.assert_allclose(curve[at >= 200], 2.0 * at[at >= 200], atol=0.5)
