@@ -1,6 +1,7 @@
 """How fast is a circuit? Ours against ncps, LSTM and GRU, measured in turn in one run.
 
     python scripts/benchmark.py
+    python scripts/benchmark.py --parts reinforcement     one part of it
 
 Every row is timed in turn with all the others, round after round, so that a machine that slows
 down slows all of them; the table gives medians, their spread, and ratios within the same rounds.
@@ -8,19 +9,22 @@ down slows all of them; the table gives medians, their spread, and ratios within
 rounds: no exact method that keeps no sigmoid can be faster than that.
 
 Then: the error of each integrator and its cost, what autograd keeps, what the first use costs, and
-how the cost grows with every size.
+how the cost grows with every size. The last part is PPO in Walker2d-v5, where the circuit is the
+actor, against sb3-contrib's RecurrentPPO.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ncp_control import files
 from ncp_control.devices import find_device
 from ncp_control.learning.run import describe_environment
+from ncp_control.names import check_name
 from scripts.benchmarking.costs import (
     accuracy_table,
     first_use_seconds,
@@ -29,6 +33,7 @@ from scripts.benchmarking.costs import (
     memory_table,
     saved_bytes,
 )
+from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
@@ -45,14 +50,26 @@ class Benchmark:
     """Torch threads to measure with."""
     shapes: tuple[tuple[int, int], ...] = ((64, 32), (32, 256))
     """Batch and sequence length of the training steps."""
+    parts: tuple[str, ...] = ("circuits", "reinforcement")
+    """What to measure; each part has its own files."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one. All training steps run there."""
     output: Path = Path("results/benchmark")
-    """Folder of benchmark.json, benchmark.md and scaling.png."""
+    """Folder of the tables (.md, .json) and of scaling.png."""
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            check_name("parts", part, PARTS)
 
 
 def benchmark(settings: Benchmark) -> None:
-    """Measure everything, print the tables, write them."""
+    """Measure each part, print its tables, write them."""
+    for part in settings.parts:
+        PARTS[part](settings)
+
+
+def benchmark_circuits(settings: Benchmark) -> None:
+    """Time circuits and their peers on their own."""
     rows: list[Row] = []
     device = find_device(settings.device).type
     for threads in settings.threads:
@@ -71,8 +88,6 @@ def benchmark(settings: Benchmark) -> None:
     first_use = first_use_seconds()
     tables = [timing_tables(rows), accuracy_table(accuracies), memory_table(memory)]
     tables += [first_use_table(first_use), scaling_table(scaling)]
-    text = "\n\n".join([*tables, f"```json\n{_where()}\n```"])
-    print(text)
     values = {
         "rows": [dataclasses.asdict(row) for row in rows],
         "accuracy": [dataclasses.asdict(row) for row in accuracies],
@@ -80,11 +95,28 @@ def benchmark(settings: Benchmark) -> None:
         "first_use_s": first_use,
         "scaling": {n: [dataclasses.asdict(point) for point in p] for n, p in scaling.items()},
     }
-    figure = draw_scaling(scaling)
-    with files.new_folder(settings.output) as folder:
-        (folder / "benchmark.md").write_text(text + "\n")
-        (folder / "benchmark.json").write_text(json.dumps(values, indent=1) + "\n")
-        figure.savefig(folder / "scaling.png", dpi=150)
+    _write(settings, "benchmark", tables, values)
+    draw_scaling(scaling).savefig(settings.output / "scaling.png", dpi=150)
+
+
+def benchmark_reinforcement(settings: Benchmark) -> None:
+    """Time PPO with circuits and with networks as the actor."""
+    with torch_threads(1):
+        name = "PPO in Walker2d-v5, 1 thread"
+        rows = measure(name, rollouts_and_updates(), settings.rounds, 1)
+    values = {"rows": [dataclasses.asdict(row) for row in rows]}
+    _write(settings, "reinforcement", [reinforcement_table(rows)], values)
+
+
+PARTS = {"circuits": benchmark_circuits, "reinforcement": benchmark_reinforcement}
+
+
+def _write(settings: Benchmark, name: str, tables: list[str], values: dict[str, Any]) -> None:
+    """Print tables and write them, with where they were measured."""
+    text = "\n\n".join([*tables, f"```json\n{_where()}\n```"])
+    print(text)
+    files.write_file(settings.output / f"{name}.md", text + "\n")
+    files.write_file(settings.output / f"{name}.json", json.dumps(values, indent=1) + "\n")
 
 
 def _where() -> str:

@@ -7,9 +7,12 @@ from torch import nn
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.library import require_library
+from scripts.benchmark import Benchmark
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
+from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
 from scripts.benchmarking.steps import BLOCK
+from scripts.benchmarking.timing import Row
 
 
 def test_what_autograd_keeps_of_a_square_is_its_argument_once():
@@ -60,3 +63,13 @@ def test_the_plot_and_the_table_show_every_point():
     figure = draw_scaling(scaling)
     assert [axes.get_xlabel() for axes in figure.axes] == list(SWEEPS)
     np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1, 8])
+
+
+def test_speeds_of_reinforcement_are_steps_a_second():
+    row = Row(table="PPO", name="stock", threads=1, median_us=2e6, spread=0.1, ratio=1.0)
+    assert f"| {STEPS / 2:,.0f} ± 10% | 1.00 " in reinforcement_table([row])
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(ValueError, match="`parts` must be one of"):
+        Benchmark(parts=("reinforcment",))
