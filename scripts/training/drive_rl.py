@@ -2,6 +2,9 @@
 
 import copy
 import dataclasses
+import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +21,14 @@ from ncp_control.learning.reinforcement.actor_critic import SequenceCore
 from ncp_control.learning.reinforcement.checkpoint import observation_scale
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
-from ncp_control.learning.reinforcement.progress import Progress
-from ncp_control.learning.run import Run
+from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from policies.reinforced import policy_from_actor
 from scripts.evaluation.driving import DriveSettings, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
+from scripts.training.resumption import learn, read_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +59,13 @@ class DriveRL:
     critic_first_steps: int = 16_384
     """Steps during which a driver's circuit is left alone while the critic gets to know it."""
     evaluation_km: float = 4.0
-    """Kilometres on held-out tracks, before a driver learns and at the end."""
+    """Kilometres on held-out tracks at the end, for a driver also as it was before."""
+    results: Path = Path("results/drive_rl.csv")
+    """Table to which the result is added."""
     runs: Path = Path("runs")
     """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder to go on with; it brings its own settings."""
     seed: int = 0
     """Seed of weights, tracks and actions."""
 
@@ -82,26 +89,41 @@ class VectorDriveSettings(DriveSettings):
 
 
 def train_drive_rl(settings: DriveRL) -> Policy:
-    """Train, drive held-out tracks, save the policy."""
+    """Train, drive held-out tracks, save the policy, add rows to the results."""
+    if settings.resume is not None:
+        settings = settings_of(settings.resume)
     torch.manual_seed(settings.seed)
     driver = None if settings.policy is None else Policy.load(settings.policy)
     name = settings.cell if settings.policy is None else settings.policy.resolve().name
-    run = Run.create("drive-rl", name, settings, root=settings.runs)
-    print(f"run folder: {run.folder}")
-    rows: list[tuple[str, float, LaneMetrics]] = []
-    if driver is not None:
-        rows.append(("before", 0.0, _drive(settings, driver)))
     model = make_model(settings, driver)
-    model.learn(settings.steps, callback=Progress(run, settings.steps))
+    run = learn(model, settings, "drive-rl", name)
     policy = export_policy(model, driver)
     policy.save(run.policy)
-    metrics = _drive(settings, policy)
-    rows.append(("after" if driver else name, 0.0, metrics))
-    run.log(settings.steps, **dataclasses.asdict(metrics))
+    measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
+    measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
+    _write_results(settings, measured)
     run.close()
-    print(metrics_table(rows))
-    print(f"policy: {run.policy}")
+    print(metrics_table([(who, 0.0, metrics) for who, metrics in measured.items()]))
+    print(f"policy: {run.policy}\nreport: {run.report}\nresults: {settings.results}")
     return policy
+
+
+def settings_of(run_folder: Path) -> DriveRL:
+    """Return the settings that a run began with, to go on with it."""
+    values = read_settings(run_folder, DriveRL)
+    changed = {name: Path(values[name]) for name in ("policy", "results", "runs") if values[name]}
+    return DriveRL(**{**values, **changed, "resume": run_folder})
+
+
+def _write_results(settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> None:
+    """Add a row for each policy that drove."""
+    left_out = ("policy", "seed", "results", "runs", "resume")
+    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    results = ResultsFile(settings.results, [f.name for f in dataclasses.fields(LaneMetrics)])
+    command = " ".join(["python", *sys.argv])
+    for who, metrics in measured.items():
+        described = json.dumps(told, sort_keys=True)
+        results.append(who, settings.seed, described, dataclasses.asdict(metrics), command)
 
 
 def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:

@@ -19,19 +19,17 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from envs.locomotion import OBSERVE
 from ncp_control.cells import Cell
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
-from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, observation_scale
+from ncp_control.learning.reinforcement.checkpoint import observation_scale
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
-from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from policies.reinforced import feedforward_from_layers, policy_from_actor
 from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, walk
 from scripts.markdown import markdown_table
-from scripts.training.resumption import read_settings
+from scripts.training.resumption import learn, read_settings
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
 ACTOR_LR_SCALES = {"ltc": 10.0}
@@ -141,19 +139,10 @@ def reinforce(settings: LocomotionPPO) -> tuple[Policy, dict[str, float | str]]:
     """
     torch.manual_seed(settings.seed)
     model = make_model(settings)
-    if settings.resume is not None:
-        load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
-        run = Run.reopen(settings.resume, step=model.num_timesteps)
-    else:
-        run = Run.create("locomotion", _model_name(settings), settings, root=settings.runs)
-    print(f"run folder: {run.folder}")
-    steps_left = settings.steps - model.num_timesteps
-    if steps_left > 0:
-        progress = Progress(run, settings.steps)
-        model.learn(steps_left, callback=progress, reset_num_timesteps=settings.resume is None)
+    run = learn(model, settings, "locomotion", _model_name(settings))
     policy = export_policy(model, FRAMES_S[settings.env])
     policy.save(run.policy)
-    print(f"policy: {run.policy}")
+    print(f"policy: {run.policy}\nreport: {run.report}")
     returns = walk(policy, settings.where)
     run.close()
     speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]

@@ -1,9 +1,16 @@
-"""What a training that goes on reads of the run it was."""
+"""A run begun anew, or gone on with where it was stopped."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
+from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
+from ncp_control.learning.run import Run
+from scripts.training.curves import draw_curves
 
 
 def read_settings(run_folder: Path, job: type) -> dict[str, Any]:
@@ -30,3 +37,30 @@ def read_settings(run_folder: Path, job: type) -> dict[str, Any]:
             " Start the training anew."
         )
     return values
+
+
+def learn(model: OnPolicyAlgorithm, settings: Any, task: str, name: str) -> Run:
+    """Let a model take the steps that its training still lacks, logged and saved as it goes.
+
+    Args:
+        model: Untrained, built with the settings.
+        settings: A job's settings with `steps`, `runs` and `resume`.
+        task: Task of a run made anew.
+        name: Model of a run made anew.
+
+    Returns:
+        The run, still open.
+    """
+    if settings.resume is None:
+        run = Run.create(task, name, settings, root=settings.runs)
+    else:
+        load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
+        run = Run.reopen(settings.resume, step=model.num_timesteps)
+    print(f"run folder: {run.folder}")
+    steps_left = settings.steps - model.num_timesteps
+    if steps_left > 0:
+        progress = Progress(run, settings.steps)
+        model.learn(steps_left, callback=progress, reset_num_timesteps=settings.resume is None)
+    run.report.mkdir(exist_ok=True)
+    draw_curves(run.rows).savefig(run.report / "learning_curves.png", dpi=150)
+    return run

@@ -1,4 +1,5 @@
 import copy
+import csv
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from scripts.training.drive_rl import DriveRL, export_policy, make_model, train_
 
 
 def settings(tmp_path, **changes) -> DriveRL:
-    return DriveRL(
-        steps=256, num_envs=2, episode_s=60.0, evaluation_km=0.02, runs=tmp_path / "runs", **changes
-    )
+    defaults = {"steps": 256, "num_envs": 2, "episode_s": 60.0, "evaluation_km": 0.02}
+    defaults |= {"runs": tmp_path / "runs", "results": tmp_path / "results.csv"}
+    return DriveRL(**(defaults | changes))
 
 
 def test_a_driver_learns_from_numbers(tmp_path, capsys):
@@ -32,6 +33,23 @@ def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):
     before, after = driver.state_dict(), tuned.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all(name.startswith("circuit.") for name in moved)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["driver before", "driver after"]
+    assert all(float(row["driven_km"]) > 0.0 for row in rows)
+
+
+def test_a_stopped_training_goes_on(tmp_path):
+    train_drive_rl(settings(tmp_path, steps=512))
+    (run,) = (tmp_path / "runs").iterdir()
+    # As if stopped half-way: the settings say 1024 steps, the checkpoint has 512.
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"steps": 512', '"steps": 1024'))
+    train_drive_rl(DriveRL(resume=run))
+    lines = (run / "metrics.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", "512", "1024"]
+    assert (run / "report" / "learning_curves.png").is_file()
+    assert (tmp_path / "results.csv").read_text().count("\nltc,0,") == 2
 
 
 def test_a_driver_is_left_alone_while_the_critic_learns(tmp_path):
