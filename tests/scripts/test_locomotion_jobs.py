@@ -80,7 +80,24 @@ def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
     policy = Policy.load(run / "policy")
     assert isinstance(policy.circuit.cell, Feedforward)
     rows = read_rows(run / "metrics.csv")
-    assert [row["step"] for row in rows] == ["16", "64"]
+    assert [row["step"] for row in rows] == ["0", "64"]
+
+
+def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):
+    def stop(*_):
+        raise InterruptedError
+
+    words = "teacher --algorithm sac --steps 64 --examination-episodes 1 --evaluation-episodes 1"
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr("scripts.training.teacher.write_returns", stop)
+        type_command(train, Job, *words.split())
+    (run,) = (tmp_path / "runs").iterdir()
+    # As if stopped half-way: the settings say 96 steps, the checkpoint has 64.
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"steps": 64', '"steps": 96'))
+    assert type_command(train, Job, "teacher", "--resume", run) == 0
+    assert [row["step"] for row in read_rows(run / "metrics.csv")] == ["0", "64", "96"]
+    assert not list(run.glob("checkpoints/*.pt")), "nothing is left to go on with"
 
 
 def test_a_walking_policy_is_evaluated_with_noise_and_dropped_frames(

@@ -1,7 +1,8 @@
 """What a stopped training goes on from: one file, written whole or not at all.
 
-It holds the policy, the optimizer, the running averages of observations and returns, the number of
-steps, and the state of every random generator (torch, NumPy, Python, each environment). Episodes
+It holds the policy, its optimizers, the experience replayed (SAC, TQC) or the running averages of
+observations and returns (in a `VecNormalize`), the number of steps, and the state of every random
+generator (torch, NumPy, Python, each environment). Episodes
 that were under way are not kept: every environment begins a new one. The file is read with
 `weights_only=True`: nothing in it is executed.
 """
@@ -14,30 +15,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
 
 from ncp_control import files
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def save_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
-    """Write the training as it is between two rollouts.
+def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
+    """Write the training as it is between two updates.
 
     Args:
         path: The file.
-        model: An algorithm over environments in a `VecNormalize`.
+        model: An algorithm over environments: PPO and what derives from it, SAC or TQC.
     """
-    env = normalized_env(model)
-    averages = {name: _average_to_dict(rms) for name, rms in _averages(env).items()}
+    env = _environments(model)
+    averages = {name: _average_to_dict(rms) for name, rms in _averages(model).items()}
     content = {
         "format_version": FORMAT_VERSION,
-        "policy": model.policy.state_dict(),
-        "optimizer": model.policy.optimizer.state_dict(),
+        "parameters": model.get_parameters(),
+        "temperature": _temperature(model),
+        "experience": _experience_to_dict(model),
         "num_timesteps": model.num_timesteps,
-        "num_updates": model._n_updates,
+        "num_updates": model._n_updates,  # type: ignore[attr-defined]
         "averages": averages,
         "torch_generator": torch.get_rng_state(),
         "generators": json.dumps(
@@ -54,13 +60,67 @@ def save_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
     files.write_file(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
+def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
     """Set a training built with the same settings to where `save_checkpoint` left it.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or of a training with other settings.
     """
+    content = _read(path)
+    env = _environments(model)
+    # The first reset applies the seeds; all that it changes is put right below.
+    env.reset()
+    try:
+        model.set_parameters(content["parameters"])
+        _set_experience(model, content["experience"])
+        for name, average in _averages(model).items():
+            _set_average(average, content["averages"][name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} does not fit this training: {reason} Resume it with its own settings."
+        ) from error
+    temperature = _temperature(model)
+    if temperature is not None:
+        temperature.copy_(content["temperature"])
+    model.num_timesteps = content["num_timesteps"]
+    model._n_updates = content["num_updates"]  # type: ignore[attr-defined]
+    _set_generators(env, content)
+
+
+def steps_done(path: Path | str) -> int:
+    """Return how many steps a training had taken when its checkpoint was written.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    return _read(path)["num_timesteps"]
+
+
+def normalized_env(model: BaseAlgorithm) -> VecNormalize:
+    """Return the environments with their running averages.
+
+    Raises:
+        ValueError: If the model's environments are not in a `VecNormalize`.
+    """
+    env = model.get_vec_normalize_env()
+    if env is None:
+        raise ValueError(
+            f"`model` must act in a VecNormalize, got {model.env!r}. Wrap its environments."
+        )
+    return env
+
+
+def observation_scale(model: BaseAlgorithm) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation by which `VecNormalize` scales the observation."""
+    env = normalized_env(model)
+    average = env.obs_rms["observation"] if isinstance(env.obs_rms, dict) else env.obs_rms
+    return average.mean, np.sqrt(average.var + env.epsilon)
+
+
+def _read(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -76,47 +136,20 @@ def load_checkpoint(path: Path | str, model: OnPolicyAlgorithm) -> None:
             f"{path} must be a checkpoint of format version {FORMAT_VERSION}."
             " Resume it with the version of ncp-control that wrote it."
         )
-    env = normalized_env(model)
-    # The first reset applies the seeds; all that it changes is put right below.
-    env.reset()
-    try:
-        model.policy.load_state_dict(content["policy"])
-        model.policy.optimizer.load_state_dict(content["optimizer"])
-        for name, average in _averages(env).items():
-            _set_average(average, content["averages"][name])
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} does not fit this training: {reason} Resume it with its own settings."
-        ) from error
-    model.num_timesteps = content["num_timesteps"]
-    model._n_updates = content["num_updates"]
-    _set_generators(env, content)
+    return content
 
 
-def normalized_env(model: OnPolicyAlgorithm) -> VecNormalize:
-    """Return the environments with their running averages.
-
-    Raises:
-        ValueError: If the model's environments are not in a `VecNormalize`.
-    """
-    env = model.get_vec_normalize_env()
-    if env is None:
-        raise ValueError(
-            f"`model` must act in a VecNormalize, got {model.env!r}. Wrap its environments."
-        )
+def _environments(model: BaseAlgorithm) -> VecEnv:
+    env = model.get_env()
+    assert env is not None
     return env
 
 
-def observation_scale(model: OnPolicyAlgorithm) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation by which `VecNormalize` scales the observation."""
-    env = normalized_env(model)
-    average = env.obs_rms["observation"] if isinstance(env.obs_rms, dict) else env.obs_rms
-    return average.mean, np.sqrt(average.var + env.epsilon)
-
-
-def _averages(env: VecNormalize) -> dict[str, RunningMeanStd]:
-    """Return every running average by name."""
+def _averages(model: BaseAlgorithm) -> dict[str, RunningMeanStd]:
+    """Return every running average by name; none where nothing is normalised."""
+    env = model.get_vec_normalize_env()
+    if env is None:
+        return {}
     if not env.norm_obs:
         seen = {}
     elif isinstance(env.obs_rms, dict):
@@ -124,6 +157,34 @@ def _averages(env: VecNormalize) -> dict[str, RunningMeanStd]:
     else:
         seen = {"observation": env.obs_rms}
     return seen | {"return": env.ret_rms}
+
+
+def _temperature(model: BaseAlgorithm) -> Tensor | None:
+    """Return the logarithm of the weight of the entropy, where it is learned."""
+    logarithm = getattr(model, "log_ent_coef", None)
+    return None if logarithm is None else logarithm.detach()
+
+
+def _experience_to_dict(model: BaseAlgorithm) -> dict[str, Any] | None:
+    """Return what has been put into the buffer so far."""
+    if not isinstance(model, OffPolicyAlgorithm):
+        return None
+    buffer = model.replay_buffer
+    assert isinstance(buffer, ReplayBuffer)
+    filled = {
+        name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in _EXPERIENCE
+    }
+    return {"pos": buffer.pos, "full": buffer.full, **filled}
+
+
+def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None:
+    if not isinstance(model, OffPolicyAlgorithm) or values is None:
+        return
+    buffer = model.replay_buffer
+    assert isinstance(buffer, ReplayBuffer)
+    for name in _EXPERIENCE:
+        getattr(buffer, name)[: len(values[name])] = values[name].numpy()
+    buffer.pos, buffer.full = values["pos"], values["full"]
 
 
 def _average_to_dict(average: RunningMeanStd) -> dict[str, Any]:
@@ -145,11 +206,11 @@ def _set_average(average: RunningMeanStd, values: dict[str, Any]) -> None:
     average.count = values["count"]
 
 
-def _generators(env: VecNormalize) -> list[np.random.Generator]:
+def _generators(env: VecEnv) -> list[np.random.Generator]:
     return [one.np_random for one in env.get_attr("unwrapped")]
 
 
-def _set_generators(env: VecNormalize, content: dict[str, Any]) -> None:
+def _set_generators(env: VecEnv, content: dict[str, Any]) -> None:
     """Put every random generator where it was."""
     states = json.loads(content["generators"])
     for generator, state in zip(_generators(env), states["environments"], strict=True):

@@ -13,6 +13,7 @@ SAC; Schulman et al. 2017 (arXiv 1707.06347), PPO.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -23,6 +24,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
 from ncp_control.names import check_name
 
 ALGORITHMS = ("tqc", "sac", "ppo")
@@ -61,7 +63,11 @@ def learning_rate(highest: float) -> Callable[[float], float]:
 
 
 def train_teacher(
-    make_one: Callable[[], gymnasium.Env], config: TeacherConfig, examine: Examine
+    make_one: Callable[[], gymnasium.Env],
+    config: TeacherConfig,
+    examine: Examine,
+    *,
+    checkpoint: Path,
 ) -> None:
     """Train a teacher, and let it be examined at the beginning, now and then, and at the end.
 
@@ -69,6 +75,8 @@ def train_teacher(
         make_one: Builds a world.
         config: Settings.
         examine: Measures and keeps it.
+        checkpoint: File that is written after each examination; if it is there, the training goes
+            on with it.
     """
     env: VecEnv = DummyVecEnv([make_one] * config.num_envs)
     env.seed(config.seed)
@@ -76,8 +84,14 @@ def train_teacher(
     if config.algorithm == "ppo":
         env = normalization = VecNormalize(env)
     model = _make_model(env, config)
-    model.learn(config.steps, callback=_Examination(config.examine_every, examine, normalization))
-    examine(model, normalization, model.num_timesteps)
+    is_new = not checkpoint.exists()
+    if not is_new:
+        load_checkpoint(checkpoint, model)
+    examination = _Examination(config.examine_every, examine, normalization, checkpoint)
+    steps_left = config.steps - model.num_timesteps
+    if steps_left > 0:
+        model.learn(steps_left, callback=examination, reset_num_timesteps=is_new)
+        examination.examine_now()
     env.close()
 
 
@@ -109,15 +123,35 @@ def _make_model(env: VecEnv, config: TeacherConfig) -> BaseAlgorithm:
 
 
 class _Examination(BaseCallback):
-    """Examine at the first step and then every so many steps."""
+    """Examine and save before the first update and then every so many steps."""
 
-    def __init__(self, every: int, examine: Examine, normalization: VecNormalize | None) -> None:
+    def __init__(
+        self,
+        every: int,
+        examine: Examine,
+        normalization: VecNormalize | None,
+        checkpoint: Path,
+    ) -> None:
         super().__init__()
         self.every, self.examine, self.normalization = every, examine, normalization
+        self.checkpoint = checkpoint
         self._next = 0
 
+    def init_callback(self, model: BaseAlgorithm) -> None:
+        super().init_callback(model)
+        is_new = model.num_timesteps == 0
+        self._next = 0 if is_new else (model.num_timesteps // self.every + 1) * self.every
+
     def _on_step(self) -> bool:
-        if self.num_timesteps >= self._next:
-            self._next += self.every
-            self.examine(self.model, self.normalization, self.num_timesteps)
         return True
+
+    def _on_rollout_start(self) -> None:
+        # Between an update and the next rollout, so that what is saved is whole.
+        if self.model.num_timesteps >= self._next:
+            self._next += self.every
+            self.examine_now()
+
+    def examine_now(self) -> None:
+        """Examine the model as it is, then save it."""
+        self.examine(self.model, self.normalization, self.model.num_timesteps)
+        save_checkpoint(self.checkpoint, self.model)

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from sb3_contrib import TQC
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3 import SAC
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
@@ -18,7 +20,11 @@ from ncp_control.learning.reinforcement.actor_critic import (
     check_action_space,
     observation_size,
 )
-from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
+from ncp_control.learning.reinforcement.checkpoint import (
+    load_checkpoint,
+    save_checkpoint,
+    steps_done,
+)
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
@@ -178,6 +184,36 @@ def test_a_resumed_training_is_where_the_stopped_one_was(tmp_path):
         weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
     assert resumed[0] == resumed[1]
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("algorithm", [SAC, TQC])
+def test_a_resumed_teacher_has_its_experience(tmp_path, algorithm):
+    def make(seed):
+        env = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")] * 2)
+        layers = {"net_arch": [8]}
+        return algorithm(
+            "MlpPolicy", env, learning_starts=20, buffer_size=200, seed=seed, policy_kwargs=layers
+        )
+
+    stopped = make(0)
+    stopped.learn(120)
+    save_checkpoint(tmp_path / "training.pt", stopped)
+    assert steps_done(tmp_path / "training.pt") == 120
+    resumed = []
+    for seed in (5, 6):  # whatever they were built with
+        model = make(seed)
+        load_checkpoint(tmp_path / "training.pt", model)
+        assert model.replay_buffer.size() == 60
+        assert torch.equal(model.log_ent_coef, stopped.log_ent_coef)
+        model.learn(120, reset_num_timesteps=False)  # the buffer overflows meanwhile
+        assert model.num_timesteps == 240
+        parameters = [*model.policy.parameters(), model.log_ent_coef]
+        resumed.append(torch.cat([p.detach().flatten() for p in parameters]))
+    torch.testing.assert_close(resumed[0], resumed[1], rtol=0, atol=0)
+    model = make(0)
+    model.replay_buffer.observations = model.replay_buffer.observations[:10]
+    with pytest.raises(ValueError, match="does not fit this training"):
+        load_checkpoint(tmp_path / "training.pt", model)
 
 
 def test_what_is_no_checkpoint_of_this_training_is_refused(tmp_path):
