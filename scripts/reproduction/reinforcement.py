@@ -5,7 +5,7 @@ where velocities have to be remembered. All cells see the same worlds and the sa
 positions only, the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock
 PPO of stable-baselines3 with two layers of 256 units.
 
-The trainings are those of `scripts/train.py locomotion-ppo` and share its results file; the
+The trainings are those of `scripts/train.py locomotion --how ppo` and share its results file; the
 learning curves, the mean of the last 32 episodes, are drawn beside it.
 """
 
@@ -18,14 +18,8 @@ from matplotlib.figure import Figure
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
-from scripts.training.locomotion_ppo import (
-    CELL_NAMES,
-    CURVE_POINTS,
-    MEASURES,
-    LocomotionPPO,
-    describe,
-    reinforce,
-)
+from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, reinforce
+from scripts.training.locomotion_settings import CELL_NAMES, Locomotion, PPOConfig, describe
 
 TASKS = {
     f"{env}-{observe}": (env, observe)
@@ -79,13 +73,12 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
     print(f"figure: {picture}")
 
 
-def learner(task: str, model: str, steps: int, seed: int = 0) -> LocomotionPPO:
+def learner(task: str, model: str, steps: int, seed: int = 0) -> Locomotion:
     """Return the settings of a training; the seed is no part of what `describe` tells."""
     env, observe = TASKS[task]
     critic = "gru" if observe == "positions" and model != "mlp" else "mlp"
-    return LocomotionPPO(
-        env=env, observe=observe, cell=model, steps=steps, critic=critic, seed=seed
-    )
+    ppo = PPOConfig(steps=steps, critic=critic)
+    return Locomotion(env=env, observe=observe, how="ppo", cell=model, ppo=ppo, seed=seed)
 
 
 def learn(tasks: tuple[str, ...], steps: int, job: Job, is_silent: bool) -> Measured:

@@ -96,7 +96,7 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     driver = None if settings.policy is None else Policy.load(settings.policy)
     name = settings.cell if settings.policy is None else settings.policy.resolve().name
     model = make_model(settings, driver)
-    run = learn(model, settings, "drive-rl", name)
+    run = learn(model, settings, settings.steps, "drive-rl", name)
     policy = export_policy(model, driver)
     policy.save(run.policy)
     measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}

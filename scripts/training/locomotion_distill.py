@@ -1,21 +1,18 @@
 """Learn to walk from a teacher: a large network shows how, a small circuit learns it (DAgger)."""
 
 import dataclasses
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
 import torch
 
-from envs.locomotion import make_locomotion
 from ncp_control.cells import Cell, Feedforward
-from ncp_control.learning.distillation import DistillationConfig, distill, rounds_done
+from ncp_control.learning import distillation
+from ncp_control.learning.distillation import rounds_done
 from ncp_control.learning.run import Run
-from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
-from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_observation,
@@ -23,67 +20,31 @@ from scripts.evaluation.locomotion import (
     walk,
     write_returns,
 )
-from scripts.training.resumption import read_settings
+from scripts.training.locomotion_settings import Locomotion
 
-CELL_NAMES = (*MOTOR_CELLS, "mlp")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocomotionDistill:
-    """Learn to walk from a teacher (DAgger)."""
-
-    teacher: Path | None = None
-    """Policy folder of the teacher: what `train.py teacher` printed, or any policy on the full
-    observation."""
-    env: str = "halfcheetah"
-    """halfcheetah or walker2d."""
-    cell: str = "ltc"
-    """Student: ltc, cfc, wired_cfc, lstm, gru, or mlp (two layers of `neurons` units)."""
-    observe: str = "full"
-    """What the student sees: full, or positions (no velocities). The teacher sees everything."""
-    neurons: int = 32
-    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
-    encoder: tuple[int, ...] = ()
-    """Widths of dense layers between observation and cell; none by default."""
-    sensor_noise_std: float = 0.0
-    """Deviation of the noise on each entry of the student's observation, in its own unit."""
-    drop_probability: float = 0.0
-    """Share of frames that are dropped; the elapsed time then reaches the circuit."""
-    distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    """Settings of the training; its seed is replaced by the one below."""
-    evaluation_episodes: int = 20
-    """Episodes at the end."""
-    runs: Path = Path("runs")
-    """Where run folders are made."""
-    resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
-    seed: int = 0
-    """Seed of weights, wiring and worlds."""
-
-    def __post_init__(self) -> None:
-        check_name("cell", self.cell, CELL_NAMES)
-        if self.evaluation_episodes < 1:
-            raise ValueError(
-                "`evaluation_episodes` must be at least 1, got"
-                f" {self.evaluation_episodes!r}. Raise it."
-            )
+MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
+"""Columns of the results file that this way of learning measures."""
 
 
-def distill_locomotion(settings: LocomotionDistill) -> Policy:
-    """Distill, evaluate teacher and student, and save the student."""
-    if settings.resume is not None:
-        settings = settings_of(settings.resume)
+def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
+    """Distill the teacher, save the student in its run folder, and measure both.
+
+    Args:
+        settings: What to learn; `resume` names a run to go on with.
+
+    Returns:
+        The student, and its row of the results file: `MEASURES` by name.
+    """
     teacher = load_teacher(settings)
-    worlds = [make_world(settings) for _ in range(settings.distillation.worlds)]
+    worlds = [settings.where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
     policy = make_student(settings, worlds[0])
     if settings.resume is not None:
         run = Run.reopen(settings.resume, step=rounds_done(settings.resume))
     else:
-        name = f"{settings.env}-{settings.observe}-{settings.cell}-distill"
-        run = Run.create("locomotion", name, settings, root=settings.runs)
+        run = Run.create("locomotion", settings.run_name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    student = distill(
+    student = distillation.distill(
         policy,
         teacher,
         cast(Any, worlds),
@@ -93,32 +54,26 @@ def distill_locomotion(settings: LocomotionDistill) -> Policy:
         fit_scale=policy.fit_scale,
     )
     student.save(run.policy)
-    where = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
-    seen = dataclasses.replace(
-        where,
-        observe=settings.observe,
-        sensor_noise_std=settings.sensor_noise_std,
-        drop_probability=settings.drop_probability,
+    seen, whole = (
+        settings.where,
+        WalkSettings(env=settings.env, episodes=settings.evaluation_episodes),
     )
-    rows = [("teacher", where, walk(teacher, where)), (settings.cell, seen, walk(student, seen))]
+    returns, taught = walk(student, seen), walk(teacher, whole)
+    rows = [("teacher", whole, taught), (settings.cell, seen, returns)]
     write_returns(run.report / "returns.csv", rows)
     run.close()
     print(returns_table(rows))
     print(f"policy: {run.policy}")
-    return student
+    return student, {
+        "mean_return": round(float(returns.mean()), 1),
+        "std_return": round(float(returns.std(ddof=1)) if len(returns) > 1 else 0.0, 1),
+        "teacher_return": round(float(taught.mean()), 1),
+        "parameters": sum(parameter.numel() for parameter in student.parameters()),
+        "threads": torch.get_num_threads(),
+    }
 
 
-def make_world(settings: LocomotionDistill) -> gymnasium.Env:
-    """Build a world as the student sees it."""
-    return make_locomotion(
-        settings.env,
-        observe=settings.observe,
-        sensor_noise_std=settings.sensor_noise_std,
-        drop_probability=settings.drop_probability,
-    )
-
-
-def make_student(settings: LocomotionDistill, world: gymnasium.Env) -> LocomotionPolicy:
+def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy:
     """Build the untrained student for a world."""
     size, joints = (
         cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
@@ -135,7 +90,7 @@ def make_student(settings: LocomotionDistill, world: gymnasium.Env) -> Locomotio
     return LocomotionPolicy(cell, observation_size=size, encoder=settings.encoder, squash="tanh")
 
 
-def load_teacher(settings: LocomotionDistill) -> Policy:
+def load_teacher(settings: Locomotion) -> Policy:
     """Load the teacher and see that it fits.
 
     Raises:
@@ -150,16 +105,3 @@ def load_teacher(settings: LocomotionDistill) -> Policy:
     teacher = Policy.load(settings.teacher)
     check_observation("teacher", teacher, WalkSettings(env=settings.env))
     return teacher
-
-
-def settings_of(run_folder: Path) -> LocomotionDistill:
-    """Return the settings that a run began with, to go on with it."""
-    values = read_settings(run_folder, LocomotionDistill)
-    changed = {
-        "teacher": Path(values["teacher"]),
-        "encoder": tuple(values["encoder"]),
-        "distillation": DistillationConfig(**values["distillation"]),
-        "runs": Path(values["runs"]),
-        "resume": run_folder,
-    }
-    return LocomotionDistill(**(values | changed))

@@ -39,12 +39,13 @@ def read_settings(run_folder: Path, job: type) -> dict[str, Any]:
     return values
 
 
-def learn(model: OnPolicyAlgorithm, settings: Any, task: str, name: str) -> Run:
+def learn(model: OnPolicyAlgorithm, settings: Any, steps: int, task: str, name: str) -> Run:
     """Let a model take the steps that its training still lacks, logged and saved as it goes.
 
     Args:
         model: Untrained, built with the settings.
-        settings: A job's settings with `steps`, `runs` and `resume`.
+        settings: A job's settings with `runs` and `resume`.
+        steps: Steps of the whole training.
         task: Task of a run made anew.
         name: Model of a run made anew.
 
@@ -57,9 +58,9 @@ def learn(model: OnPolicyAlgorithm, settings: Any, task: str, name: str) -> Run:
         load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
         run = Run.reopen(settings.resume, step=model.num_timesteps)
     print(f"run folder: {run.folder}")
-    steps_left = settings.steps - model.num_timesteps
+    steps_left = steps - model.num_timesteps
     if steps_left > 0:
-        progress = Progress(run, settings.steps)
+        progress = Progress(run, steps)
         model.learn(steps_left, callback=progress, reset_num_timesteps=settings.resume is None)
     run.report.mkdir(exist_ok=True)
     draw_curves(run.rows).savefig(run.report / "learning_curves.png", dpi=150)

@@ -40,7 +40,9 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     type_command, teacher, capsys, tmp_path, cell
 ):
     words = [
-        "locomotion-distill",
+        "locomotion",
+        "--how",
+        "distill",
         "--teacher",
         teacher,
         "--cell",
@@ -64,8 +66,12 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     where = WalkSettings(env="halfcheetah", observe="positions", episodes=1)
     np.testing.assert_allclose(walk(policy, where), returns, rtol=1e-6)
 
+    (row,) = read_rows(tmp_path / "results" / "distillation.csv")
+    assert float(row["mean_return"]) == pytest.approx(np.mean(returns), abs=0.06)
+    assert row["settings"].startswith("halfcheetah positions ")
+
     (run / "policy" / "config.json").unlink()
-    assert type_command(train, Job, "locomotion-distill", "--resume", run) == 0
+    assert type_command(train, Job, "locomotion", "--resume", run) == 0
     assert read_rows(run / "metrics.csv") == rows
     for name, value in Policy.load(run / "policy").state_dict().items():
         torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
@@ -151,30 +157,29 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("job", "settings", "words", "message"),
     [
-        (train, Job, ["locomotion-distill"], "`teacher` must be the folder of a policy, got None"),
         (
             train,
             Job,
-            ["locomotion-distill", "--teacher", "nowhere"],
+            ["locomotion", "--how", "distill"],
+            "`teacher` must be the folder of a policy, got",
+        ),
+        (
+            train,
+            Job,
+            ["locomotion", "--how", "distill", "--teacher", "nowhere"],
             "`folder` must hold config.json",
         ),
         (
             train,
             Job,
-            ["locomotion-distill", "--teacher", "blind"],
+            ["locomotion", "--how", "distill", "--teacher", "blind"],
             "`teacher` must take 17 numbers to walk",
         ),
         (
             train,
             Job,
-            ["locomotion-distill", "--resume", "nowhere"],
+            ["locomotion", "--resume", "nowhere"],
             "`resume` must be a run folder",
-        ),
-        (
-            train,
-            Job,
-            ["locomotion-distill", "--env", "hopper", "--teacher", "blind"],
-            "`env` must be one of",
         ),
         (train, Job, ["teacher", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
         (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -7,32 +8,31 @@ import pytest
 
 from ncp_control import Policy
 from scripts.evaluation.locomotion import WalkSettings, walk
-from scripts.training.locomotion_ppo import LocomotionPPO, train_locomotion_ppo
+from scripts.training.locomotion import train_locomotion
+from scripts.training.locomotion_settings import Locomotion, PPOConfig
 
 
-def settings(tmp_path, **changes) -> LocomotionPPO:
+def settings(tmp_path, *, steps=128, critic="mlp", **changes) -> Locomotion:
+    short = {"num_envs": 2, "rollout_steps": 64, "batch_size": 64, "epochs": 1}
     defaults = {
         "env": "walker2d",
         "observe": "positions",
         "neurons": 12,
-        "num_envs": 2,
-        "rollout_steps": 64,
-        "batch_size": 64,
-        "epochs": 1,
+        "ppo": PPOConfig(steps=steps, critic=critic, **short),
         "evaluation_episodes": 2,
         "runs": tmp_path / "runs",
-        "results": tmp_path / "results.csv",
+        "results": tmp_path,
     }
-    return LocomotionPPO(**(defaults | changes))
+    return Locomotion(**(defaults | changes))
 
 
 def rows(tmp_path):
-    with (tmp_path / "results.csv").open() as file:
+    with (tmp_path / "reinforcement.csv").open() as file:
         return list(csv.DictReader(file))
 
 
 def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, capsys):
-    train_locomotion_ppo(settings(tmp_path, steps=128, drop_probability=0.3))
+    train_locomotion(settings(tmp_path, steps=128, drop_probability=0.3))
     run = next((tmp_path / "runs").iterdir())
     assert f"run folder: {run}" in capsys.readouterr().out
 
@@ -45,16 +45,17 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     # As if stopped half-way: the settings say 256 steps, the checkpoint has 128.
     config = run / "config.json"
     config.write_text(re.sub(r'"steps": 128', '"steps": 256', config.read_text()))
-    train_locomotion_ppo(LocomotionPPO(resume=run))
+    train_locomotion(Locomotion(resume=run))
     steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
     assert steps == ["step", "128", "256"]
-    described = [row["settings"].split()[:3] for row in rows(tmp_path)]
-    assert described == [["walker2d", "positions", n] for n in ("128", "256")]
+    told = [row["settings"].split(" ", 2) for row in rows(tmp_path)]
+    assert [where[:2] for where in told] == [["walker2d", "positions"]] * 2
+    assert [json.loads(where[2])["steps"] for where in told] == [128, 256]
 
 
 @pytest.mark.parametrize("cell", ["mlp", "cfc"])
 def test_other_actors_train_by_the_same_command(tmp_path, cell):
-    policy = train_locomotion_ppo(settings(tmp_path, steps=128, cell=cell, critic="gru"))
+    policy = train_locomotion(settings(tmp_path, steps=128, cell=cell, critic="gru"))
     assert policy.act(np.zeros(8)).shape == (6,)
 
 
@@ -65,5 +66,7 @@ def test_bad_settings_are_refused(tmp_path):
         settings(tmp_path, env="ant")
     with pytest.raises(ValueError, match="must be at least 1"):
         settings(tmp_path, steps=0)
+    with pytest.raises(ValueError, match="`how` must be one of"):
+        settings(tmp_path, how="imitate")
     with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
-        train_locomotion_ppo(dataclasses.replace(settings(tmp_path), resume=tmp_path))
+        train_locomotion(dataclasses.replace(settings(tmp_path), resume=tmp_path))

@@ -1,0 +1,31 @@
+"""Learn to walk, by reinforcement or from a teacher, and add the result to a table."""
+
+import sys
+
+from ncp_control.learning.results import ResultsFile
+from ncp_control.policy import Policy
+from scripts.markdown import markdown_table
+from scripts.training import locomotion_distill, locomotion_ppo
+from scripts.training.locomotion_settings import Locomotion, describe, settings_of
+
+WAYS = {
+    "ppo": ("reinforcement.csv", locomotion_ppo.MEASURES, locomotion_ppo.reinforce),
+    "distill": ("distillation.csv", locomotion_distill.MEASURES, locomotion_distill.distill),
+}
+"""Results file, what is measured, and what trains, by the name of the way."""
+
+
+def train_locomotion(settings: Locomotion) -> Policy:
+    """Train, evaluate, save the policy and add a row to the results."""
+    if settings.resume is not None:
+        settings = settings_of(settings.resume)
+    file, measures, train = WAYS[settings.how]
+    policy, measured = train(settings)
+    results = ResultsFile(settings.results / file, measures)
+    command = " ".join(["python", *sys.argv])
+    results.append(settings.cell, settings.seed, describe(settings), measured, command)
+    columns = [name for name in measures if name != "curve"]
+    cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]
+    print(markdown_table(["cell", "seed", *columns], [cells]))
+    print(f"results: {results.path}")
+    return policy

@@ -1,0 +1,149 @@
+"""What a training to walk is told: where, with which circuit, and how it learns."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envs.locomotion import OBSERVE
+from ncp_control.learning.distillation import DistillationConfig
+from ncp_control.names import check_name
+from policies.motor_circuits import MOTOR_CELLS
+from scripts.evaluation.locomotion import FRAMES_S, WalkSettings
+from scripts.training.resumption import read_settings
+
+CELL_NAMES = (*MOTOR_CELLS, "mlp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Settings of a training by reinforcement."""
+
+    steps: int = 1_000_000
+    """Steps of all environments together."""
+    critic: str = "mlp"
+    """mlp: two layers of 256; gru: 64 units before them, for observations that hide something."""
+    num_envs: int = 16
+    """Environments side by side."""
+    rollout_steps: int = 256
+    """Steps of each environment between two updates."""
+    sequence_length: int = 32
+    """Steps through which a circuit's gradients flow."""
+    batch_size: int = 512
+    """Steps of a minibatch."""
+    epochs: int = 10
+    """Passes over each rollout."""
+    learning_rate: float = 3e-4
+    """Of the critic, and of everything in mlp; falls linearly to a tenth."""
+    actor_lr_scale: float | None = None
+    """Learning rate of the actor over the critic's; what suits the cell by default."""
+    gamma: float = 0.99
+    """Discount a step."""
+
+    def __post_init__(self) -> None:
+        check_name("critic", self.critic, ("mlp", "gru"))
+        for name in ("steps", "num_envs"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locomotion:
+    """Learn to walk: by reinforcement, or from a teacher."""
+
+    env: str = "halfcheetah"
+    """halfcheetah or walker2d."""
+    how: str = "ppo"
+    """ppo: by reinforcement alone; distill: from a teacher (DAgger)."""
+    cell: str = "ltc"
+    """ltc, cfc, wired_cfc, lstm, gru, or mlp, which has no memory."""
+    observe: str = "full"
+    """full, or positions: no velocities. A teacher sees everything."""
+    neurons: int = 32
+    """Neurons of a wired circuit, motor neurons included; units of the other cells. A distilled mlp
+    has two layers of as many, one that learns by reinforcement two of 256."""
+    encoder: tuple[int, ...] = ()
+    """Widths of dense layers between observation and cell; none by default."""
+    sensor_noise_std: float = 0.0
+    """Deviation of the noise on each entry of the observation, in its own unit."""
+    drop_probability: float = 0.0
+    """Share of frames that are dropped; the elapsed time then reaches the circuit."""
+    teacher: Path | None = None
+    """With distill: policy folder of the teacher, what `train.py teacher` printed or any policy on
+    the full observation."""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    """With distill: settings of the training; its seed is replaced by the one below."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """With ppo: settings of the training."""
+    evaluation_episodes: int = 20
+    """Episodes at the end, with the most likely actions."""
+    results: Path = Path("results")
+    """Folder of the tables to which the result is added: reinforcement.csv or distillation.csv."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder to go on with; it brings its own settings."""
+    seed: int = 0
+    """Seed of weights, wiring, worlds and actions."""
+
+    def __post_init__(self) -> None:
+        check_name("how", self.how, ("ppo", "distill"))
+        check_name("cell", self.cell, CELL_NAMES)
+        check_name("env", self.env, FRAMES_S)
+        check_name("observe", self.observe, OBSERVE)
+        if self.evaluation_episodes < 1:
+            raise ValueError(
+                "`evaluation_episodes` must be at least 1, got"
+                f" {self.evaluation_episodes!r}. Raise it."
+            )
+
+    @property
+    def where(self) -> WalkSettings:
+        """World that is learned in, and in which the result is measured."""
+        return WalkSettings(
+            env=self.env,
+            observe=self.observe,
+            sensor_noise_std=self.sensor_noise_std,
+            drop_probability=self.drop_probability,
+            episodes=self.evaluation_episodes,
+        )
+
+    @property
+    def run_name(self) -> str:
+        """Middle part of the name of the run folder."""
+        return f"{self.env}-{self.observe}-{self.cell}-{self.how}"
+
+
+def describe(settings: Locomotion) -> str:
+    """Return all but cell and seed as one cell of the results file: world, observation, rest."""
+    rest: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in ("neurons", "encoder", "sensor_noise_std", "drop_probability")
+    }
+    rest["evaluation_episodes"] = settings.evaluation_episodes
+    if settings.how == "ppo":
+        rest |= dataclasses.asdict(settings.ppo)
+    else:
+        rest |= dataclasses.asdict(settings.distillation)
+        rest["teacher"] = settings.teacher and settings.teacher.resolve().name
+        rest.pop("seed")  # has a column of its own
+    return f"{settings.env} {settings.observe} {json.dumps(rest, sort_keys=True)}"
+
+
+def settings_of(run_folder: Path) -> Locomotion:
+    """Return the settings that a run began with, to go on with it."""
+    values: Mapping[str, Any] = read_settings(run_folder, Locomotion)
+    changed = {
+        "teacher": values["teacher"] and Path(values["teacher"]),
+        "encoder": tuple(values["encoder"]),
+        "distillation": DistillationConfig(**values["distillation"]),
+        "ppo": PPOConfig(**values["ppo"]),
+        "results": Path(values["results"]),
+        "runs": Path(values["runs"]),
+        "resume": run_folder,
+    }
+    return Locomotion(**{**values, **changed})
