@@ -202,7 +202,8 @@ def train(
 ) -> Training:
     """Train a model in place and leave it as it was at its best on the validation sequences.
 
-    It ends on the CPU, wherever it was trained.
+    It stops early once nothing is left to be mended there, and ends on the CPU, wherever it was
+    trained.
 
     Args:
         model: The model.
@@ -231,6 +232,8 @@ def train(
         if error < best_error:
             best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())
         bar.set_postfix(loss=f"{loss:.4g}", validation=f"{error:.4g}", best=f"{best_error:.4g}")
+        if best_error == 0.0:
+            break  # no later epoch can be better
     if best_epoch == 0:
         raise ValueError(
             f"`validation` error must become finite in some epoch, got {error!r} at the end."
@@ -241,7 +244,7 @@ def train(
     return Training(
         best_epoch=best_epoch,
         validation_error=best_error,
-        seconds_per_epoch=(time.perf_counter() - start) / config.epochs,
+        seconds_per_epoch=(time.perf_counter() - start) / epoch,
     )
 
 

@@ -92,6 +92,24 @@ def test_a_classifier_learns_the_sign_of_a_sum():
     assert report.validation_error < 0.1
 
 
+def test_a_training_without_an_error_left_ends():
+    seen = []
+    torch.manual_seed(0)
+    inputs = torch.ones(64, 3, 1)
+    easy = Sequences(inputs=inputs, targets=torch.ones(64, 3, 1))
+    sizes = Sizes(num_inputs=1, num_units=4, num_outputs=1, frame_s=1.0)
+    config = TrainingConfig(epochs=50, learning_rate=1e-2, objective="classify")
+    report = train(
+        make_forecaster("gru", sizes),
+        lambda epoch: seen.append(epoch) or easy,
+        easy,
+        config,
+        is_silent=True,
+    )
+    assert report.validation_error == 0.0
+    assert len(seen) == report.best_epoch < 50
+
+
 def test_categories_are_learned():
     inputs = torch.randn(256, 4, 2)
     angle = torch.atan2(*inputs.sum(dim=1).unbind(-1))
