@@ -111,11 +111,16 @@ def test_event_based_streams_have_a_frame_a_change():
         assert (bits[1:] != bits[:-1]).all()
 
 
-def test_short_streams_come_first_and_all_in_the_end():
-    lesson = xor.short_first(streams("event-based", 5000, 3), epochs=10, seed=0)
-    longest = [int(lesson(epoch).dt_s.sum(dim=1).max()) for epoch in range(10)]
-    assert longest[0] == xor.FIRST_BITS and longest == sorted(longest)
-    assert longest[3] < 31 and longest[4:] == [31] * 6
+def test_streams_of_few_frames_come_first_and_all_in_the_end():
+    known = streams("event-based", 5000, 3)
+    most = int(known.mask.float().argmax(dim=1).max()) + 1
+    lesson = xor.short_first(known, epochs=10, seed=0)
+    lessons = [lesson(epoch) for epoch in range(10)]
+    frames = [int(drawn.mask.float().argmax(dim=1).max()) + 1 for drawn in lessons]
+    assert frames[0] == xor.FIRST_FRAMES and frames == sorted(frames)
+    assert frames[2] < most and frames[5:] == [most] * 5
+    # Few frames, but long runs from the first lesson on.
+    assert lessons[0].dt_s.max() > 8.0
 
 
 def test_long_runs_are_drawn_more_often():
