@@ -7,6 +7,8 @@ python scripts/evaluate.py WALKER --sensor-noise 0 0.1 --drop 0 0.2   a policy t
 
 import dataclasses
 import itertools
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
 from envs.recorded import load_recording
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import imitation_error
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
@@ -68,6 +71,8 @@ class Evaluate:
     """Shares of frames that a walking policy misses."""
     episodes: int = 20
     """Episodes that a policy walks in each setting."""
+    results: Path | None = None
+    """CSV file to which a row is added for each setting driven or walked in; none by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
@@ -132,6 +137,19 @@ def evaluate_walking(
         )
     write_walk_report(run, policy, rows)
     print(returns_table(rows))
+    add_results(
+        settings,
+        policy,
+        {
+            f"{place.env} {place.observe} noise={place.sensor_noise_std:g}"
+            f" drop={place.drop_probability:g} episodes={place.episodes}": {
+                "mean_return": round(float(returns.mean()), 1),
+                "half_width": round(half_width(returns), 1),
+                "lowest_return": round(float(returns.min()), 1),
+            }
+            for _, place, returns in rows
+        },
+    )
 
 
 def evaluate_closed_loop(policy: Policy, settings: Evaluate, run: Run) -> None:
@@ -151,6 +169,31 @@ def evaluate_closed_loop(policy: Policy, settings: Evaluate, run: Run) -> None:
         first_traces = first_traces or traces
     write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
     print(metrics_table(rows))
+    add_results(
+        settings,
+        policy,
+        {
+            f"{settings.camera} noise={variance:g} km={settings.km:g}": dataclasses.asdict(metrics)
+            for _, variance, metrics in rows
+        },
+    )
+
+
+def add_results(
+    settings: Evaluate, policy: Policy, measured: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Add a row for each setting to the results file, if one was named."""
+    if settings.results is None:
+        return
+    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    measures = ("parameters", *next(iter(measured.values())))
+    results = ResultsFile(settings.results, measures)
+    command = " ".join(["python", *sys.argv])
+    name = settings.policy.resolve().name
+    for described, values in measured.items():
+        row = {"parameters": parameters, **values}
+        results.append(name, settings.seed, described, row, command)
+    print(f"results: {settings.results}")
 
 
 def evaluate_open_loop(policy: Policy, log: Path, run: Run) -> None:

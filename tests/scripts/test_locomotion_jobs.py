@@ -113,9 +113,13 @@ def test_a_walking_policy_is_evaluated_with_noise_and_dropped_frames(
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     LocomotionPolicy(cell, observation_size=8).save(tmp_path / "walker")
     words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0", "0.3"]
+    words += ["--results", "results/walking.csv"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
     printed = capsys.readouterr().out
     assert printed.count("| walker | walker2d | positions") == 4, "guessed from the policy"
+    rows = read_rows(tmp_path / "results" / "walking.csv")
+    assert rows[3]["settings"] == "walker2d positions noise=0.2 drop=0.3 episodes=2"
+    assert all(float(row["lowest_return"]) <= float(row["mean_return"]) for row in rows)
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "report" / "robustness.png").stat().st_size > 5_000
     page = (run / "report" / "report.md").read_text()
