@@ -1,7 +1,5 @@
 """The episode that an audit looks into: driven, taken from a log, or walked."""
 
-import ctypes.util
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWri
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.evaluation.episode import Episode, drive_episode, look_inside, replay_episode
+from scripts.evaluation.opengl import headless_opengl
 
 _PICTURE_SIZE_PX = (240, 160)
 _MAX_PICTURES = 150
@@ -127,7 +126,11 @@ def walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed:
     Raises:
         ValueError: If the world's observations do not fit the policy.
     """
-    _choose_opengl()
+    with headless_opengl():
+        return _walk(policy, name, env, seconds=seconds, seed=seed)
+
+
+def _walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed: int) -> Audited:
     width, height = _PICTURE_SIZE_PX
     size = {"width": width, "height": height}
     world = _world_of(policy, env, render_mode="rgb_array", camera_name="track", **size)
@@ -185,11 +188,3 @@ def _world_of(policy: LocomotionPolicy, env: str, **rendering: Any) -> Any:
         f"`env` must observe {policy.observation_size} values for this policy, got {env!r} with"
         f" shapes {sizes}. Name the world that it was trained in."
     )
-
-
-def _choose_opengl() -> None:
-    """Name the OpenGL binding that is installed, unless the user has named one."""
-    bindings = {"egl": "EGL", "osmesa": "OSMesa"}
-    found = [name for name, library in bindings.items() if ctypes.util.find_library(library)]
-    if found and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", found[0])

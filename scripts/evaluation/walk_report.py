@@ -7,11 +7,8 @@ report/
     walk.mp4         the film, where OpenGL can render without a display
 """
 
-import ctypes.util
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +28,7 @@ from scripts.evaluation.locomotion import (
     returns_table,
     write_returns,
 )
+from scripts.evaluation.opengl import headless_opengl
 
 WIDTH_PX, HEIGHT_PX = 768, 432
 _FILM_S = 8.0
@@ -96,7 +94,7 @@ def robustness(rows: Sequence[Row]) -> Figure:
 
 def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
     """Film the policy walking; return a sentence if nothing can be rendered."""
-    with _headless_opengl() as binding:
+    with headless_opengl() as binding:
         if binding is None:
             return (
                 "No film: there is no OpenGL to render with. On Debian, install libegl1"
@@ -152,18 +150,3 @@ def _label(picture: np.ndarray, info: dict[str, Any], total: float) -> np.ndarra
     for i, text in enumerate(texts):
         draw.text((20 + 160 * i, HEIGHT_PX - 20), text, (255, 255, 255), font, anchor="lm")
     return np.ascontiguousarray(image)
-
-
-@contextmanager
-def _headless_opengl() -> Iterator[str | None]:
-    """Choose EGL or OSMesa for rendering, unless MUJOCO_GL already says which; None if neither."""
-    before = os.environ.get("MUJOCO_GL")
-    found = [name for name in ("EGL", "OSMesa") if ctypes.util.find_library(name)]
-    binding = before or (found[0].lower() if found else None)
-    if binding is not None:
-        os.environ["MUJOCO_GL"] = binding
-    try:
-        yield binding
-    finally:
-        if before is None:
-            os.environ.pop("MUJOCO_GL", None)

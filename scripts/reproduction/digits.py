@@ -18,15 +18,13 @@ from ncp_control.learning.forecasting import (
     Sizes,
     TrainingConfig,
     make_forecaster,
-    mean_error,
-    train,
 )
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import Parts
+from scripts.reproduction.forecasts import ACCURACIES, Parts, fit_classifier
 
 DEFAULT_MODELS = ("ltc", "mixed_ltc", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
 LINEAR = {"linear on black and white": True, "linear on 17 grey levels": False}
@@ -36,14 +34,12 @@ SHARES = {"test": 0.2, "validation": 0.1}
 BATCH_SIZE, EPOCHS, GRADIENT_CLIP, FINAL_LEARNING_RATE = 32, 80, 1.0, 0.02
 UNITS = {"ltc": 32, "mixed_ltc": 32}
 """Neurons, 64 where not listed: a fully connected LTC has 4 parameters a synapse."""
-MEASURES = ("parameters", "epochs", "best_epoch", "validation_accuracy", "test_accuracy")
-MEASURES += ("seconds_per_epoch",)
 
 
 def reproduce_digits(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
-    results = ResultsFile(settings.results / "digits.csv", MEASURES)
+    results = ResultsFile(settings.results / "digits.csv", ACCURACIES)
     split = "split=0"
     for name, is_binary in LINEAR.items():
         if not results.has(name, 0, split):
@@ -109,23 +105,15 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         objective="categories",
         seed=job.seed,
     )
-    report = train(
+    return fit_classifier(
         model,
         data.training,
         data.validation,
+        data.test,
         config,
         description=f"{job.model} seed {job.seed}",
         is_silent=is_silent,
     )
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": epochs,
-        "best_epoch": report.best_epoch,
-        "validation_accuracy": 100.0 * (1.0 - report.validation_error),
-        "test_accuracy": 100.0 * (1.0 - mean_error(model, data.test, config.objective)),
-        "seconds_per_epoch": round(report.seconds_per_epoch, 2),
-        "threads": torch.get_num_threads(),
-    }
 
 
 @cache

@@ -6,7 +6,13 @@ from functools import partial
 
 import torch
 
-from ncp_control.learning.forecasting import Forecaster, TrainingConfig, predict, train
+from ncp_control.learning.forecasting import (
+    Forecaster,
+    TrainingConfig,
+    mean_error,
+    predict,
+    train,
+)
 from ncp_control.learning.linear import (
     LinearForecast,
     linear_autoregression,
@@ -34,6 +40,17 @@ MEASURES = (
     "test_mse_by_dimension",
     "seconds_per_epoch",
 )
+
+
+ACCURACIES = (
+    "parameters",
+    "epochs",
+    "best_epoch",
+    "validation_accuracy",
+    "test_accuracy",
+    "seconds_per_epoch",
+)
+"""What a table of classifiers measures; accuracies in percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +124,31 @@ def fit(
         "seconds_per_epoch": round(training.seconds_per_epoch, 2),
         "threads": torch.get_num_threads(),
         **measure_errors(predict(model, data.test), data),
+    }
+
+
+def fit_classifier(
+    model: Forecaster,
+    training: Sequences | Callable[[int], Sequences],
+    validation: Sequences,
+    test: Sequences,
+    config: TrainingConfig,
+    *,
+    description: str,
+    is_silent: bool,
+) -> Measured:
+    """Train a model and return its row: `ACCURACIES` by name."""
+    report = train(
+        model, training, validation, config, description=description, is_silent=is_silent
+    )
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": config.epochs,
+        "best_epoch": report.best_epoch,
+        "validation_accuracy": 100.0 * (1.0 - report.validation_error),
+        "test_accuracy": 100.0 * (1.0 - mean_error(model, test, config.objective)),
+        "seconds_per_epoch": round(report.seconds_per_epoch, 2),
+        "threads": torch.get_num_threads(),
     }
 
 

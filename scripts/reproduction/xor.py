@@ -31,14 +31,13 @@ from ncp_control.learning.forecasting import (
     Sizes,
     TrainingConfig,
     make_forecaster,
-    mean_error,
-    train,
 )
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
+from scripts.reproduction.forecasts import ACCURACIES, fit_classifier
 
 PAPER = {
     ("event-based", "cfc"): "99.42",
@@ -76,15 +75,13 @@ RECIPES = {
 }
 """Recipes of the liquid models; an LTC has 4 parameters a synapse, so fewer neurons."""
 OTHERS = Recipe(units=64, frame_bits=1.0, learning_rate=5e-3, batch_size=128)
-MEASURES = ("parameters", "epochs", "best_epoch", "validation_accuracy", "test_accuracy")
-MEASURES += ("seconds_per_epoch",)
 
 
 def reproduce_xor(settings: Reproduce) -> None:
     """Train what is missing on each encoding and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     encodings = settings.chosen_tasks(ENCODINGS)
-    results = ResultsFile(settings.results / "xor.csv", MEASURES)
+    results = ResultsFile(settings.results / "xor.csv", ACCURACIES)
     epochs = settings.epochs or EPOCHS
     jobs = [
         Job(model, seed, training_settings(encoding, model, epochs))
@@ -152,23 +149,15 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         objective="classify",
         seed=job.seed,
     )
-    report = train(
+    return fit_classifier(
         model,
         short_first(known[NUM_VALIDATION:], epochs, job.seed),
         known[:NUM_VALIDATION],
+        test,
         config,
         description=f"{encoding} {job.model} seed {job.seed}",
         is_silent=is_silent,
     )
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": epochs,
-        "best_epoch": report.best_epoch,
-        "validation_accuracy": 100.0 * (1.0 - report.validation_error),
-        "test_accuracy": 100.0 * (1.0 - mean_error(model, test, "classify")),
-        "seconds_per_epoch": round(report.seconds_per_epoch, 2),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def short_first(known: Sequences, epochs: int, seed: int) -> Callable[[int], Sequences]:

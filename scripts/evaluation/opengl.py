@@ -1,0 +1,21 @@
+"""Rendering without a display."""
+
+import ctypes.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def headless_opengl() -> Iterator[str | None]:
+    """Choose EGL or OSMesa for rendering, unless MUJOCO_GL already says which; None if neither."""
+    before = os.environ.get("MUJOCO_GL")
+    found = [name for name in ("EGL", "OSMesa") if ctypes.util.find_library(name)]
+    binding = before or (found[0].lower() if found else None)
+    if binding is not None:
+        os.environ["MUJOCO_GL"] = binding
+    try:
+        yield binding
+    finally:
+        if before is None:
+            os.environ.pop("MUJOCO_GL", None)
