@@ -111,22 +111,26 @@ def test_event_based_streams_have_a_frame_a_change():
         assert (bits[1:] != bits[:-1]).all()
 
 
-def test_streams_of_few_frames_come_first_and_all_in_the_end():
+@pytest.mark.parametrize(("length", "grown"), [("bits", 4), ("frames", 5)])
+def test_short_streams_come_first_and_all_in_the_end(length, grown):
     known = streams("event-based", 5000, 3)
-    lesson = xor.short_first(known, epochs=10, seed=0)
+    lesson = xor.short_first(known, length, epochs=10, seed=0)
     lessons = [lesson(epoch) for epoch in range(10)]
-    frames = [int(drawn.mask.float().argmax(dim=1).max()) + 1 for drawn in lessons]
-    # The limit rises from 4 frames to 32 over the first half of the training.
-    limits = [xor.FIRST_FRAMES + 28 * min(1.0, epoch / 5) for epoch in range(10)]
-    assert all(limit - 3 < n <= limit for n, limit in zip(frames[:4], limits, strict=False))
-    assert min(frames[4:]) > max(frames[:4])
-    # Few frames, but long runs from the first lesson on.
-    assert lessons[0].dt_s.max() > 8.0
+    lengths = {
+        "bits": [int(drawn.dt_s.sum(dim=1).max()) for drawn in lessons],
+        "frames": [int(drawn.mask.float().argmax(dim=1).max()) + 1 for drawn in lessons],
+    }[length]
+    # The limit rises from 4 to 32 over the first part of the training.
+    limits = [xor.FIRST_LENGTH + 28 * min(1.0, epoch / grown) for epoch in range(10)]
+    assert all(limit - 3 < n <= limit for n, limit in zip(lengths[:4], limits, strict=False))
+    assert min(lengths[grown:]) > max(lengths[:3])
+    # Few frames may hold long runs.
+    assert (lessons[0].dt_s.max() > 8.0) == (length == "frames")
 
 
 def test_long_runs_are_drawn_more_often():
     known = streams("event-based", 5000, 3)
-    drawn = xor.short_first(known, epochs=1, seed=0)(1)
+    drawn = xor.short_first(known, "frames", epochs=1, seed=0)(1)
     shares = [(s.dt_s.amax(dim=1) >= 6.0).double().mean().item() for s in (known, drawn)]
     assert shares[1] > 2.0 * shares[0] > 0.0
 
