@@ -2,9 +2,8 @@
 
 It holds the policy, its optimizers, the experience replayed (SAC, TQC) or the running averages of
 observations and returns (in a `VecNormalize`), the number of steps, and the state of every random
-generator (torch, NumPy, Python, each environment). Episodes
-that were under way are not kept: every environment begins a new one. The file is read with
-`weights_only=True`: nothing in it is executed.
+generator (torch, NumPy, Python, each environment). Episodes that were under way are not kept: every
+environment begins a new one. The file is read with `weights_only=True`: nothing in it is executed.
 """
 
 import io
