@@ -1,5 +1,7 @@
 """What all jobs share on the command line: one clear sentence instead of a traceback."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +20,32 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         description: What `--help` says first.
     """
     try:
-        job(tyro.cli(settings, description=description))
+        job(_parse(settings, description))
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped: the last checkpoint stays in the run folder", file=sys.stderr)
         sys.exit(130)
+
+
+def _parse(settings: Any, description: str | None) -> Any:
+    """Read the command line.
+
+    Raises:
+        ValueError: If the settings refuse a value: their own sentence, which tyro would frame.
+        SystemExit: After `--help`, or if the words make no settings.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(settings, description=description)
+    except SystemExit as stop:
+        error: BaseException | None = stop
+        while error is not None:
+            # Our sentences begin with the name of the setting; int's and float's do not say it.
+            if isinstance(error, ValueError) and str(error).startswith("`"):
+                raise error from None
+            error = error.__context__
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise

@@ -185,6 +185,8 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
             ["locomotion", "--resume", "nowhere"],
             "`resume` must be a run folder",
         ),
+        (train, Job, ["locomotion", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
+        (train, Job, ["locomotion", "--ppo.steps", "0"], "`steps` must be at least 1, got 0"),
         (train, Job, ["teacher", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
         (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
         (
