@@ -122,12 +122,13 @@ def runge_kutta(
 ) -> Tensor:
     """Solve dv/dt = rate(v) over `time` by `unfolds` classical Runge-Kutta steps; order 4."""
     h = time / unfolds
+    half, sixth = h / 2, h / 6
     for _ in range(unfolds):
         k1 = rate(state)
-        k2 = rate(state + h / 2 * k1)
-        k3 = rate(state + h / 2 * k2)
-        k4 = rate(state + h * k3)
-        state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        k2 = rate(torch.addcmul(state, half, k1))
+        k3 = rate(torch.addcmul(state, half, k2))
+        k4 = rate(torch.addcmul(state, h, k3))
+        state = torch.addcmul(state, sixth, torch.add(k1 + k4, k2 + k3, alpha=2))
     return state
 
 
