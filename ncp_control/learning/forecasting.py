@@ -32,11 +32,16 @@ class Forecaster(nn.Module):
     Args:
         circuit: The circuit.
         readout_size: Width of a linear map on top of the circuit's outputs; none if None.
+        sees_time: Whether the elapsed time, in frames, is one more input behind the others: for
+            cells that are blind to it.
     """
 
-    def __init__(self, circuit: Circuit, readout_size: int | None = None) -> None:
+    def __init__(
+        self, circuit: Circuit, readout_size: int | None = None, *, sees_time: bool = False
+    ) -> None:
         super().__init__()
         self.circuit = circuit
+        self.sees_time = sees_time
         self.readout = (
             nn.Identity()
             if readout_size is None
@@ -47,6 +52,11 @@ class Forecaster(nn.Module):
         self, inputs: Float[Tensor, "batch time input"], dt_s: Tensor | None = None
     ) -> Float[Tensor, "batch time output"]:
         """Return the output after every frame; arguments as `Circuit.forward`."""
+        if self.sees_time:
+            frames = inputs.new_ones(inputs.shape[:2])
+            if dt_s is not None:
+                frames = frames * (dt_s / self.circuit.frame_s)
+            inputs = torch.cat([inputs, frames[..., None]], dim=2)
         outputs, _ = self.circuit(inputs, dt_s=dt_s)
         return self.readout(outputs)
 
@@ -67,6 +77,8 @@ class Sizes:
     """Seed of a wiring's signs; initial weights follow torch's own generator."""
     activation: str = "lecun_tanh"
     """Activation of a CfC's backbone."""
+    is_timed: bool = False
+    """Whether time steps vary: then LSTM and GRU, blind to time, have it as one more input."""
 
     @property
     def dense(self) -> tuple[int, int, int]:
@@ -81,6 +93,12 @@ def _ltc(sizes: Sizes) -> LTC:
     return LTC(wiring, frame_s=sizes.frame_s)
 
 
+def _gated(cell: type[LSTM] | type[GRU], sizes: Sizes) -> Forecaster:
+    num_inputs = sizes.num_inputs + sizes.is_timed
+    circuit = Circuit(cell(num_inputs, sizes.num_units, sizes.num_outputs, frame_s=sizes.frame_s))
+    return Forecaster(circuit, sees_time=sizes.is_timed)
+
+
 def _cfc(sizes: Sizes, mode: str = "default") -> CfC:
     return CfC(*sizes.dense, mode=mode, activation=sizes.activation, frame_s=sizes.frame_s)
 
@@ -90,8 +108,8 @@ MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
     "cfc": lambda s: Forecaster(Circuit(_cfc(s))),
     "cfc_pure": lambda s: Forecaster(Circuit(_cfc(s, "pure"))),
     "cfc_no_gate": lambda s: Forecaster(Circuit(_cfc(s, "no_gate"))),
-    "lstm": lambda s: Forecaster(Circuit(LSTM(*s.dense, frame_s=s.frame_s))),
-    "gru": lambda s: Forecaster(Circuit(GRU(*s.dense, frame_s=s.frame_s))),
+    "lstm": lambda s: _gated(LSTM, s),
+    "gru": lambda s: _gated(GRU, s),
     "ctrnn": lambda s: Forecaster(Circuit(CTRNN(*s.dense, frame_s=s.frame_s))),
     "ctgru": lambda s: Forecaster(Circuit(CTGRU(*s.dense, frame_s=s.frame_s))),
     "neural_ode": lambda s: Forecaster(Circuit(NeuralODE(*s.dense, frame_s=s.frame_s))),
@@ -100,6 +118,8 @@ MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
     "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(_cfc(s)))),
 }
 """Models by the name that tables use."""
+TIME_BLIND = ("lstm", "gru")
+"""Models whose cell does not know the elapsed time; see `Sizes.is_timed`."""
 
 
 def make_forecaster(model: str, sizes: Sizes) -> Forecaster:

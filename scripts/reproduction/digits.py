@@ -3,7 +3,8 @@
 scikit-learn's 1,797 digits of 8 x 8 pixels, black or white, read row by row; a frame whenever the
 colour changes, and one at the end, with the number of pixels passed as elapsed time. The class is
 wanted at the last frame. Smaller and fewer than MNIST's, so the papers' figures do not compare.
-Beside the models stands a linear classifier that sees all pixels at once.
+LSTM and GRU, blind to time, have it as one more input. Beside the models stands a linear classifier
+that sees all pixels at once.
 
 Source: event-based sequential MNIST: Lechner & Hasani 2020 (arXiv 2006.04418), section 5.
 """
@@ -15,6 +16,7 @@ import torch
 
 from ncp_control.learning.forecasting import (
     MODELS,
+    TIME_BLIND,
     Sizes,
     TrainingConfig,
     make_forecaster,
@@ -75,9 +77,10 @@ def frame_pixels(model: str) -> float:
 
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
+    time = " time-as-input" if model in TIME_BLIND else ""
     return (
         f"units={UNITS.get(model, 64)} frame={frame_pixels(model):g} batch={BATCH_SIZE}"
-        f" lr={learning_rate(model):g} epochs={epochs}"
+        f" lr={learning_rate(model):g}{time} epochs={epochs}"
     )
 
 
@@ -93,6 +96,7 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         frame_s=frame_pixels(job.model) * PIXEL_S,
         seed=job.seed,
         activation="silu",
+        is_timed=True,
     )
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(

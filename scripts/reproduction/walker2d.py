@@ -6,8 +6,8 @@ time since the last one kept; wanted is the frame that follows at once, kept or 
 frames, 16 apart, no normalisation. Of every 20 traces 3 test and 2 validate.
 
 Source: Lechner & Hasani 2020 (arXiv 2006.04418) and Hasani et al. 2022, Nature Machine Intelligence
-4:992, with the code published with both. Differs: the same width, batch and cosine decay for all
-models, where the paper searched for each.
+4:992, with the code published with both. LSTM and GRU, blind to time, have it as one more input.
+Differs: the same width, batch and cosine decay for all models, where the paper searched for each.
 """
 
 from functools import cache, partial
@@ -16,7 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ncp_control.learning.forecasting import MODELS, Sizes, TrainingConfig, make_forecaster
+from ncp_control.learning.forecasting import (
+    MODELS,
+    TIME_BLIND,
+    Sizes,
+    TrainingConfig,
+    make_forecaster,
+)
 from ncp_control.learning.sequences import Sequences, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
@@ -117,7 +123,8 @@ def learning_rate(model: str) -> float:
 
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
-    return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g} epochs={epochs}"
+    time = " time-as-input" if model in TIME_BLIND else ""
+    return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}{time} epochs={epochs}"
 
 
 def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
@@ -127,7 +134,12 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     width = data.test.inputs.shape[2]
     torch.manual_seed(job.seed)
     sizes = Sizes(
-        num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=job.seed
+        num_inputs=width,
+        num_units=UNITS,
+        num_outputs=width,
+        frame_s=FRAME_S,
+        seed=job.seed,
+        is_timed=True,
     )
     config = TrainingConfig(
         device=device,

@@ -12,6 +12,7 @@ first it settles on short runs and stays at 97 %, where an LTC with mixed memory
 first, stays at 87 %. Streams with long runs, which are rare and the hardest, are drawn more often;
 the test streams are drawn evenly. And models begin with a sense of the elapsed times that occur:
 how many bits make an LTC's nominal frame, and the time gates of a CfC opened one after the other.
+LSTM and GRU, blind to time, have it as one more input.
 
 Source: Lechner & Hasani 2020 (arXiv 2006.04418), section 5; figures: Hasani et al. 2022, Nature
 Machine Intelligence 4:992, table 2, and the code published with both. Differs: the three, with a
@@ -29,6 +30,7 @@ import torch
 from ncp_control.cells import CfC, MixedMemory
 from ncp_control.learning.forecasting import (
     MODELS,
+    TIME_BLIND,
     Sizes,
     TrainingConfig,
     make_forecaster,
@@ -123,9 +125,10 @@ def training_settings(encoding: str, model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
     recipe = RECIPES.get(model, OTHERS)
     order = " frames-first" if recipe.length == "frames" else ""
+    time = " time-as-input" if model in TIME_BLIND else ""
     return (
         f"{encoding} units={recipe.units} frame={recipe.frame_bits:g} batch={recipe.batch_size}"
-        f" lr={recipe.learning_rate:g}{order} epochs={epochs}x{STREAMS_PER_EPOCH}"
+        f" lr={recipe.learning_rate:g}{order}{time} epochs={epochs}x{STREAMS_PER_EPOCH}"
     )
 
 
@@ -143,6 +146,7 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         frame_s=recipe.frame_bits * BIT_S,
         seed=job.seed,
         activation="silu",
+        is_timed=True,
     )
     model = make_forecaster(job.model, sizes)
     cell = model.circuit.cell

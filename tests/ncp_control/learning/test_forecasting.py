@@ -6,6 +6,7 @@ import torch
 
 from ncp_control.learning.forecasting import (
     MODELS,
+    TIME_BLIND,
     Sizes,
     TrainingConfig,
     make_forecaster,
@@ -108,6 +109,18 @@ def test_a_training_without_an_error_left_ends():
     )
     assert report.validation_error == 0.0
     assert len(seen) == report.best_epoch < 50
+
+
+@pytest.mark.parametrize("model", TIME_BLIND)
+def test_cells_blind_to_time_are_told_it_where_steps_vary(model):
+    sizes = {"num_inputs": 3, "num_units": 4, "num_outputs": 2, "frame_s": 0.5}
+    inputs, dt_s = torch.randn(2, 5, 3), torch.rand(2, 5)
+    blind = make_forecaster(model, Sizes(**sizes))
+    torch.testing.assert_close(blind(inputs, dt_s), blind(inputs))
+    told = make_forecaster(model, Sizes(**sizes, is_timed=True))
+    behind = torch.cat([inputs, dt_s[..., None] / 0.5], dim=2)
+    torch.testing.assert_close(told(inputs, dt_s), told.circuit(behind)[0])
+    torch.testing.assert_close(told(inputs), told(inputs, torch.full((2, 5), 0.5)))
 
 
 def test_categories_are_learned():
