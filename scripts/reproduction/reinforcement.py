@@ -29,8 +29,15 @@ TASKS = {
 """World and observation by the name of the task."""
 DEFAULT_MODELS = ("ltc", "cfc", "lstm", "mlp")
 STEPS = 1_000_000
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#888888", "#009E73", "#CC79A7")
-"""Of the actors, in turn: Okabe & Ito's, which the colour-blind can tell apart."""
+COLOURS = {
+    "ltc": "#0072B2",
+    "cfc": "#56B4E9",
+    "wired_cfc": "#CC79A7",
+    "lstm": "#D55E00",
+    "gru": "#009E73",
+    "mlp": "#888888",
+}
+"""Of the actors: Okabe & Ito's, which the colour-blind can tell apart."""
 
 
 def reproduce_reinforcement(settings: Reproduce) -> None:
@@ -95,8 +102,8 @@ def draw_curves(groups: dict[str, dict[str, list[dict[str, str]]]], steps: int) 
     figure = Figure(figsize=(1.0 + 3.6 * len(groups), 3.4), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (task, rows_of) in zip(panels, groups.items(), strict=True):
-        for colour, (model, rows) in zip(COLOURS, rows_of.items(), strict=False):
-            _draw_band(axes, model, [row["curve"] for row in rows], steps, colour)
+        for model, rows in rows_of.items():
+            _draw_band(axes, model, [row["curve"] for row in rows], steps)
         axes.set(title=task, xlabel="steps [million]")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("return of an episode")
@@ -104,8 +111,10 @@ def draw_curves(groups: dict[str, dict[str, list[dict[str, str]]]], steps: int) 
     return figure
 
 
-def _draw_band(axes: Axes, name: str, curves: list[str], steps: int, colour: str) -> None:
+def _draw_band(axes: Axes, name: str, curves: list[str], steps: int) -> None:
     values = np.array([[float(value) for value in curve.split()] for curve in curves])
     at = np.linspace(0, steps, CURVE_POINTS + 1)[1:] / 1e6
-    axes.plot(at, values.mean(axis=0), color=colour, label=name)
-    axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
+    axes.plot(at, values.mean(axis=0), color=COLOURS[name], label=name)
+    axes.fill_between(
+        at, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.2, lw=0
+    )
