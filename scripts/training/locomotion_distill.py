@@ -94,14 +94,15 @@ def load_teacher(settings: Locomotion) -> Policy:
     """Load the teacher and see that it fits.
 
     Raises:
-        ValueError: If none is named, or it takes another observation.
+        ValueError: If it takes another observation.
         FileNotFoundError: If it is not there.
     """
-    if settings.teacher is None:
-        raise ValueError(
-            "`teacher` must be the folder of a policy, got None. Train one with"
+    folder = settings.teacher_folder
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"`teacher` must be the folder of a policy, got {str(folder)!r}. Train one with"
             f" scripts/train.py teacher --env {settings.env}."
         )
-    teacher = Policy.load(settings.teacher)
+    teacher = Policy.load(folder)
     check_observation("teacher", teacher, WalkSettings(env=settings.env))
     return teacher

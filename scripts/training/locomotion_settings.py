@@ -15,6 +15,7 @@ from scripts.evaluation.locomotion import FRAMES_S, WalkSettings
 from scripts.training.resumption import read_settings
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
+SHIPPED = Path(__file__).parents[2] / "policies" / "pretrained"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Locomotion:
     """Share of frames that are dropped; the elapsed time then reaches the circuit."""
     teacher: Path | None = None
     """With distill: policy folder of the teacher, what `train.py teacher` printed or any policy on
-    the full observation."""
+    the full observation; the shipped one by default."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """With distill: settings of the training; its seed is replaced by the one below."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -113,6 +114,11 @@ class Locomotion:
         )
 
     @property
+    def teacher_folder(self) -> Path:
+        """Folder of the teacher that was named, or of the shipped one."""
+        return self.teacher or SHIPPED / f"{self.env}-teacher"
+
+    @property
     def run_name(self) -> str:
         """Middle part of the name of the run folder."""
         return f"{self.env}-{self.observe}-{self.cell}-{self.how}"
@@ -129,7 +135,7 @@ def describe(settings: Locomotion) -> str:
         rest |= dataclasses.asdict(settings.ppo)
     else:
         rest |= dataclasses.asdict(settings.distillation)
-        rest["teacher"] = settings.teacher and settings.teacher.resolve().name
+        rest["teacher"] = settings.teacher_folder.resolve().name
         rest.pop("seed")  # has a column of its own
     return f"{settings.env} {settings.observe} {json.dumps(rest, sort_keys=True)}"
 

@@ -11,9 +11,11 @@ from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.evaluation.locomotion import WalkSettings, half_width, walk
+from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, half_width, walk
 from scripts.evaluation.walk_report import film, robustness
 from scripts.train import Job, train
+from scripts.training.locomotion_distill import load_teacher
+from scripts.training.locomotion_settings import Locomotion
 
 QUICK = (
     "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 40"
@@ -75,6 +77,12 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     assert read_rows(run / "metrics.csv") == rows
     for name, value in Policy.load(run / "policy").state_dict().items():
         torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("env", FRAMES_S)
+def test_the_shipped_teacher_teaches_by_default(env):
+    policy = load_teacher(Locomotion(env=env, how="distill"))
+    assert policy.circuit.frame_s == pytest.approx(FRAMES_S[env])
 
 
 def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
@@ -164,14 +172,8 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
         (
             train,
             Job,
-            ["locomotion", "--how", "distill"],
-            "`teacher` must be the folder of a policy, got",
-        ),
-        (
-            train,
-            Job,
             ["locomotion", "--how", "distill", "--teacher", "nowhere"],
-            "`folder` must hold config.json",
+            "`teacher` must be the folder of a policy, got 'nowhere'",
         ),
         (
             train,
