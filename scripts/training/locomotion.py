@@ -2,6 +2,8 @@
 
 import sys
 
+import torch
+
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import Policy
 from scripts.markdown import markdown_table
@@ -19,6 +21,7 @@ def train_locomotion(settings: Locomotion) -> Policy:
     """Train, evaluate, save the policy and add a row to the results."""
     if settings.resume is not None:
         settings = settings_of(settings.resume)
+    torch.set_num_threads(1)  # twice as fast as two for networks of this size
     file, measures, train = WAYS[settings.how]
     policy, measured = train(settings)
     results = ResultsFile(settings.results / file, measures)
