@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 PANELS = {
-    "mean_return": "mean return of the last 32 episodes",
-    "explained_variance": "variance of the returns the critic explains",
+    "mean_return": "mean return of 32 episodes",
+    "explained_variance": "explained variance of the critic",
     "action_std": "deviation of the actions",
 }
 """Titles of what is drawn, by column of metrics.csv."""
@@ -16,9 +16,9 @@ PANELS = {
 def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     """Draw what a run logged over its steps, one panel a measure; gaps where nothing was known."""
     figure = Figure(figsize=(11.0, 3.2), layout="constrained")
-    steps = [row["step"] for row in rows]
+    steps = [row["step"] / 1000.0 for row in rows]
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         axes.plot(steps, [row.get(name, np.nan) for row in rows], color="#0072B2")
-        axes.set(title=title, xlabel="steps")
+        axes.set(title=title, xlabel="steps [thousand]")
         axes.grid(alpha=0.3)
     return figure
