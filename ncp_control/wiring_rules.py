@@ -208,15 +208,20 @@ def _check_fan(name: str, value: int, least: int, limit_name: str, limit: int) -
         )
 
 
-NCP19 = ncp(
-    32,
-    12,
-    6,
-    1,
-    sensory_fanout=6,
-    inter_fanout=4,
-    recurrent_command=6,
-    motor_fanin=6,
-    seed=22222,
-)
+def ncp19(*, seed: int) -> Wiring:
+    """Draw a wiring with the sizes and fans of `NCP19`."""
+    return ncp(
+        32,
+        12,
+        6,
+        1,
+        sensory_fanout=6,
+        inter_fanout=4,
+        recurrent_command=6,
+        motor_fanin=6,
+        seed=seed,
+    )
+
+
+NCP19 = ncp19(seed=22222)
 """The driving circuit of Lechner et al. 2020: 32 inputs, 12 + 6 + 1 neurons, 252 synapses."""

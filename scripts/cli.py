@@ -29,6 +29,11 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         sys.exit(130)
 
 
+def typed_command() -> str:
+    """Return the command line of this process, as a results file tells it."""
+    return " ".join(["python", *sys.argv])
+
+
 def _parse(settings: Any, description: str | None) -> Any:
     """Read the command line.
 

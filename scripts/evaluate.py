@@ -7,7 +7,6 @@ python scripts/evaluate.py WALKER --sensor-noise 0 0.1 --drop 0 0.2   a policy t
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
-from scripts.cli import run_job
+from scripts.cli import run_job, typed_command
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
@@ -188,11 +187,10 @@ def add_results(
     parameters = sum(parameter.numel() for parameter in policy.parameters())
     measures = ("parameters", *next(iter(measured.values())))
     results = ResultsFile(settings.results, measures)
-    command = " ".join(["python", *sys.argv])
     name = settings.policy.resolve().name
     for described, values in measured.items():
         row = {"parameters": parameters, **values}
-        results.append(name, settings.seed, described, row, command)
+        results.append(name, settings.seed, described, row, typed_command())
     print(f"results: {settings.results}")
 
 

@@ -18,7 +18,6 @@ Hasani et al. fix it for all; the CT-RNN takes exponential Euler steps, stable a
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +25,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.base import Step
 from ncp_control.cells.dense import DenseCell, check_size, glorot_
 from ncp_control.integrators import runge_kutta
 
@@ -58,19 +56,9 @@ class _RecurrentField(DenseCell):
         """Return W u + b."""
         return self.input_map(inputs)
 
-    def stepper(self) -> Step:
-        """Return `step` with the weights laid out once."""
-        return partial(self._advance, self.state_map.weight.t())
-
-    def _advance(
-        self,
-        weight: Float[Tensor, "state state"],
-        projected: Float[Tensor, "batch projected"],
-        state: Float[Tensor, "batch state"],
-        dt_s: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch state"]:
-        """Follow tanh(W u + b + U v) for `dt_s` seconds, given W u + b and U transposed."""
-        raise NotImplementedError
+    def field(self, projected: Tensor, state: Tensor) -> Tensor:
+        """Return tanh(W u + b + U v)."""
+        return torch.tanh(torch.addmm(projected, state, self.state_map.weight.t()))
 
 
 class CTRNN(_RecurrentField):
@@ -104,9 +92,8 @@ class CTRNN(_RecurrentField):
         """Return τ [s] of each unit."""
         return self.frame_s * F.softplus(self.raw_timescale)
 
-    def _advance(
+    def step(
         self,
-        weight: Float[Tensor, "state state"],
         projected: Float[Tensor, "batch projected"],
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
@@ -114,8 +101,7 @@ class CTRNN(_RecurrentField):
         """Relax for `dt_s` seconds, the target held over each sub-step."""
         approach = -torch.expm1(-dt_s[:, None] / self.unfolds / self.time_constants_s())
         for _ in range(self.unfolds):
-            target = torch.tanh(torch.addmm(projected, state, weight))
-            state = torch.lerp(state, target, approach)
+            state = torch.lerp(state, self.field(projected, state), approach)
         return state
 
     @property
@@ -144,19 +130,15 @@ class NeuralODE(_RecurrentField):
         ValueError: If a size is not positive.
     """
 
-    def _advance(
+    def step(
         self,
-        weight: Float[Tensor, "state state"],
         projected: Float[Tensor, "batch projected"],
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
         """Solve the differential equation over `dt_s` seconds."""
-
-        def rate(v: Tensor) -> Tensor:
-            return torch.tanh(torch.addmm(projected, v, weight))
-
-        return runge_kutta(rate, state, (dt_s / self.frame_s)[:, None], self.unfolds)
+        frames = (dt_s / self.frame_s)[:, None]
+        return runge_kutta(lambda v: self.field(projected, v), state, frames, self.unfolds)
 
 
 class ODERNN(DenseCell):

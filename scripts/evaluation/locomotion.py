@@ -96,6 +96,12 @@ def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
         )
 
 
+def mean_and_std(returns: np.ndarray) -> dict[str, float]:
+    """Return `mean_return` and `std_return` as results files have them; no deviation is 0."""
+    std = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+    return {"mean_return": round(float(returns.mean()), 1), "std_return": round(std, 1)}
+
+
 def half_width(returns: np.ndarray) -> float:
     """Return half the width of the 95 % t interval of the mean; NaN for one episode."""
     if len(returns) < 2:

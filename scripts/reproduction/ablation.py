@@ -25,11 +25,12 @@ import numpy as np
 import torch
 
 from envs.driving.metrics import summarize
-from ncp_control import LTC, Circuit, Wiring, auto_ncp, fully_connected, ncp, random_wiring
+from ncp_control import LTC, Circuit, Wiring, auto_ncp, fully_connected, random_wiring
 from ncp_control.learning.forecasting import Forecaster, TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.run import Run
+from ncp_control.wiring_rules import ncp19
 from policies.driving import DrivingPolicy
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.markdown import markdown_table
@@ -78,17 +79,7 @@ INTEGRATORS = {
 """Integrators to set against each other on an NCP, each with its default number of sub-steps."""
 TASKS: dict[str, Callable[[int], Wiring]] = {
     "forecast": lambda seed: auto_ncp(17, 48, 17, seed=seed),
-    "drive": lambda seed: ncp(
-        32,
-        12,
-        6,
-        1,
-        sensory_fanout=6,
-        inter_fanout=4,
-        recurrent_command=6,
-        motor_fanin=6,
-        seed=seed,
-    ),
+    "drive": lambda seed: ncp19(seed=seed),
 }
 """The NCP of each task."""
 EPOCHS = {"forecast": 60, "drive": 4}

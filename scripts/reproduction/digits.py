@@ -16,7 +16,6 @@ import torch
 
 from ncp_control.learning.forecasting import (
     MODELS,
-    TIME_BLIND,
     Sizes,
     TrainingConfig,
     make_forecaster,
@@ -26,7 +25,7 @@ from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import ACCURACIES, Parts, fit_classifier
+from scripts.reproduction.forecasts import ACCURACIES, Parts, fit_classifier, time_note
 
 DEFAULT_MODELS = ("ltc", "mixed_ltc", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
 LINEAR = {"linear on black and white": True, "linear on 17 grey levels": False}
@@ -77,10 +76,9 @@ def frame_pixels(model: str) -> float:
 
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
-    time = " time-as-input" if model in TIME_BLIND else ""
     return (
         f"units={UNITS.get(model, 64)} frame={frame_pixels(model):g} batch={BATCH_SIZE}"
-        f" lr={learning_rate(model):g}{time} epochs={epochs}"
+        f" lr={learning_rate(model):g}{time_note(model)} epochs={epochs}"
     )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from ncp_control.learning.forecasting import (
+    TIME_BLIND,
     Forecaster,
     TrainingConfig,
     mean_error,
@@ -51,6 +52,11 @@ ACCURACIES = (
     "seconds_per_epoch",
 )
 """What a table of classifiers measures; accuracies in percent."""
+
+
+def time_note(model: str) -> str:
+    """Say in a training's settings that its cell, blind to time, has it as an input (`Sizes`)."""
+    return " time-as-input" if model in TIME_BLIND else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ import torch
 
 from ncp_control.learning.forecasting import (
     MODELS,
-    TIME_BLIND,
     Sizes,
     TrainingConfig,
     make_forecaster,
@@ -29,6 +28,7 @@ from scripts.reproduction.forecasts import (
     Parts,
     fit,
     forecast_table,
+    time_note,
 )
 from scripts.reproduction.walker2d_traces import find_or_make
 
@@ -123,8 +123,8 @@ def learning_rate(model: str) -> float:
 
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
-    time = " time-as-input" if model in TIME_BLIND else ""
-    return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}{time} epochs={epochs}"
+    trained = f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}"
+    return f"{trained}{time_note(model)} epochs={epochs}"
 
 
 def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:

@@ -30,7 +30,6 @@ import torch
 from ncp_control.cells import CfC, MixedMemory
 from ncp_control.learning.forecasting import (
     MODELS,
-    TIME_BLIND,
     Sizes,
     TrainingConfig,
     make_forecaster,
@@ -40,7 +39,7 @@ from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import ACCURACIES, fit_classifier
+from scripts.reproduction.forecasts import ACCURACIES, fit_classifier, time_note
 
 PAPER = {
     ("event-based", "cfc"): "99.42",
@@ -125,10 +124,9 @@ def training_settings(encoding: str, model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
     recipe = RECIPES.get(model, OTHERS)
     order = " frames-first" if recipe.length == "frames" else ""
-    time = " time-as-input" if model in TIME_BLIND else ""
     return (
         f"{encoding} units={recipe.units} frame={recipe.frame_bits:g} batch={recipe.batch_size}"
-        f" lr={recipe.learning_rate:g}{order}{time} epochs={epochs}x{STREAMS_PER_EPOCH}"
+        f" lr={recipe.learning_rate:g}{order}{time_note(model)} epochs={epochs}x{STREAMS_PER_EPOCH}"
     )
 
 

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from policies.reinforced import policy_from_actor
+from scripts.cli import typed_command
 from scripts.evaluation.driving import DriveSettings, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
 from scripts.training.resumption import learn, read_settings
@@ -120,10 +120,9 @@ def _write_results(settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> No
     left_out = ("policy", "seed", "results", "runs", "resume")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     results = ResultsFile(settings.results, [f.name for f in dataclasses.fields(LaneMetrics)])
-    command = " ".join(["python", *sys.argv])
     for who, metrics in measured.items():
         described = json.dumps(told, sort_keys=True)
-        results.append(who, settings.seed, described, dataclasses.asdict(metrics), command)
+        results.append(who, settings.seed, described, dataclasses.asdict(metrics), typed_command())
 
 
 def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:

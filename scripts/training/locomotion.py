@@ -1,11 +1,10 @@
 """Learn to walk, by reinforcement or from a teacher, and add the result to a table."""
 
-import sys
-
 import torch
 
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import Policy
+from scripts.cli import typed_command
 from scripts.markdown import markdown_table
 from scripts.training import locomotion_distill, locomotion_ppo
 from scripts.training.locomotion_settings import Locomotion, describe, settings_of
@@ -25,8 +24,7 @@ def train_locomotion(settings: Locomotion) -> Policy:
     file, measures, train = WAYS[settings.how]
     policy, measured = train(settings)
     results = ResultsFile(settings.results / file, measures)
-    command = " ".join(["python", *sys.argv])
-    results.append(settings.cell, settings.seed, describe(settings), measured, command)
+    results.append(settings.cell, settings.seed, describe(settings), measured, typed_command())
     columns = [name for name in measures if name != "curve"]
     cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]
     print(markdown_table(["cell", "seed", *columns], [cells]))

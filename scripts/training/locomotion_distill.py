@@ -16,6 +16,7 @@ from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_observation,
+    mean_and_std,
     returns_table,
     walk,
     write_returns,
@@ -54,19 +55,15 @@ def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
         fit_scale=policy.fit_scale,
     )
     student.save(run.policy)
-    seen, whole = (
-        settings.where,
-        WalkSettings(env=settings.env, episodes=settings.evaluation_episodes),
-    )
-    returns, taught = walk(student, seen), walk(teacher, whole)
-    rows = [("teacher", whole, taught), (settings.cell, seen, returns)]
+    whole = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
+    returns, taught = walk(student, settings.where), walk(teacher, whole)
+    rows = [("teacher", whole, taught), (settings.cell, settings.where, returns)]
     write_returns(run.report / "returns.csv", rows)
     run.close()
     print(returns_table(rows))
     print(f"policy: {run.policy}")
     return student, {
-        "mean_return": round(float(returns.mean()), 1),
-        "std_return": round(float(returns.std(ddof=1)) if len(returns) > 1 else 0.0, 1),
+        **mean_and_std(returns),
         "teacher_return": round(float(taught.mean()), 1),
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
         "threads": torch.get_num_threads(),

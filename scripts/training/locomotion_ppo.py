@@ -19,7 +19,7 @@ from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.policy import Policy
 from policies.motor_circuits import make_motor_cell
 from policies.reinforced import feedforward_from_layers, policy_from_actor
-from scripts.evaluation.locomotion import FRAMES_S, walk
+from scripts.evaluation.locomotion import FRAMES_S, mean_and_std, walk
 from scripts.training.locomotion_settings import Locomotion
 from scripts.training.resumption import learn
 
@@ -50,8 +50,7 @@ def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
     run.close()
     speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
     return policy, {
-        "mean_return": round(float(returns.mean()), 1),
-        "std_return": round(float(returns.std(ddof=1)) if len(returns) > 1 else 0.0, 1),
+        **mean_and_std(returns),
         "steps_per_s": round(float(np.median(speeds))) if speeds else 0,
         "parameters": sum(parameter.numel() for parameter in policy.parameters()),
         "curve": learning_curve(run.rows, settings.ppo.steps),

@@ -95,7 +95,7 @@ def steps_done(path: Path | str) -> int:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged.
     """
-    return _read(path)["num_timesteps"]
+    return _read(path, mmap=True)["num_timesteps"]  # leaves the experience on the disk
 
 
 def normalized_env(model: BaseAlgorithm) -> VecNormalize:
@@ -119,7 +119,7 @@ def observation_scale(model: BaseAlgorithm) -> tuple[np.ndarray, np.ndarray]:
     return average.mean, np.sqrt(average.var + env.epsilon)
 
 
-def _read(path: Path | str) -> dict[str, Any]:
+def _read(path: Path | str, *, mmap: bool = False) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -127,7 +127,7 @@ def _read(path: Path | str) -> dict[str, Any]:
             " has written one."
         )
     try:
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises what its reader happened to meet
         raise ValueError(f"{path} must be a whole checkpoint. Start the training anew.") from error
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
