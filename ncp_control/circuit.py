@@ -32,8 +32,15 @@ class Activity:
 class Circuit(nn.Module):
     """Run a cell over (batch, time).
 
+    The cell is not called frame by frame, so forward hooks on it are never called: `record` shows
+    what its neurons do. `torch.nn.utils.parametrize` works on its parameters, hook-based pruning
+    does not.
+
     Args:
         cell: The neuron model.
+
+    Raises:
+        TypeError: If it is none.
 
     Example:
         >>> circuit = Circuit(LTC(NCP19))
@@ -42,6 +49,10 @@ class Circuit(nn.Module):
 
     def __init__(self, cell: Cell) -> None:
         super().__init__()
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                f"`cell` must be a Cell, got {type(cell).__name__!r}. Build one, e.g. LTC(wiring)."
+            )
         self.cell = cell
 
     @property
@@ -70,7 +81,7 @@ class Circuit(nn.Module):
             The output at every frame and the state after the last one.
 
         Raises:
-            ValueError: If a shape does not fit, or an elapsed time is negative or NaN. On an
+            ValueError: If a shape or type does not fit, or a time is negative or NaN. On an
                 accelerator the values are not read, so as not to wait for it.
         """
         state, dt_s = self._check(inputs, state, dt_s, reset)
@@ -113,6 +124,11 @@ class Circuit(nn.Module):
                 f"`inputs` must have shape (batch, time, {cell.input_size}), got"
                 f" {tuple(inputs.shape)}. The last axis is the width of the circuit's input."
             )
+        if not inputs.is_floating_point():
+            raise ValueError(
+                f"`inputs` must be floating-point numbers, got {inputs.dtype}."
+                " Convert them with .float()."
+            )
         batch, time = inputs.shape[:2]
         if state is None:
             state = cell.initial_state(batch)
@@ -126,15 +142,24 @@ class Circuit(nn.Module):
                 f"`reset` must be bool of shape ({batch}, {time}), got {reset.dtype} of shape"
                 f" {tuple(reset.shape)}. Mark the first frame of each episode."
             )
-        return state, _elapsed(cell.frame_s if dt_s is None else dt_s, inputs)
+        return state, elapsed_times(cell.frame_s if dt_s is None else dt_s, inputs)
 
 
-def _elapsed(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
-    """Broadcast elapsed times to (batch, time) and refuse impossible ones."""
+def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
+    """Give every sample and frame of `inputs` its elapsed time [s].
+
+    Args:
+        dt_s: One number, one a sample (batch,), or one a sample and frame (batch, time).
+        inputs: Shape (batch, time, input).
+
+    Raises:
+        ValueError: If the shape does not fit, or a time is negative or not finite.
+    """
     batch, time = inputs.shape[:2]
+    dtype = torch.promote_types(inputs.dtype, torch.float32)  # half precision blurs times
     if isinstance(dt_s, int | float) and 0 <= dt_s < math.inf:  # the usual case, made cheap
-        return inputs.new_full((batch, time), dt_s)
-    elapsed = torch.as_tensor(dt_s, dtype=inputs.dtype, device=inputs.device)
+        return inputs.new_full((batch, time), dt_s, dtype=dtype)
+    elapsed = torch.as_tensor(dt_s, dtype=dtype, device=inputs.device)
     if elapsed.ndim == 1:
         elapsed = elapsed[:, None]
     if elapsed.ndim not in (0, 2) or any(

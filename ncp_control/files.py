@@ -32,13 +32,24 @@ def new_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.rename(old / path.name)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
+        replace_folder(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename a folder to `path`; what stood there is deleted after that, or else comes back."""
+    if not path.exists():
+        new.rename(path)
+        return
+    # A folder cannot be renamed onto a full one, so the old one steps aside first.
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    old = aside / path.name
+    try:
+        path.rename(old)
+        new.rename(path)
+    finally:
+        if not path.exists():
+            old.rename(path)
+        shutil.rmtree(aside)

@@ -2,7 +2,7 @@
 
 A saved policy is a folder of two files, and nothing in it is executed on load:
 
-    config.json           format version, policy name, settings
+    config.json           format version, policy name, the module that defines it, settings
     weights.safetensors   every parameter and buffer
 """
 
@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ncp_control import files
-from ncp_control.cells import LTC
+from ncp_control.cells import LTC, Cell
 from ncp_control.circuit import Circuit
 from ncp_control.kernels.step import FusedStep
 
 FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 
 
 class Policy(nn.Module):
@@ -100,20 +101,37 @@ class Policy(nn.Module):
 
         Returns:
             The action in [-1, 1], shape (action,).
+
+        Raises:
+            ValueError: If the observation holds something that is not a finite number. Nothing is
+                remembered of it: the next one finds the memory as it was.
         """
         frame = torch.as_tensor(np.ascontiguousarray(observation))[None]
+        weight = next(self.parameters())
+        frame = frame.to(weight) if frame.is_floating_point() else frame.to(weight.device)
+        features = self.perceive(frame)
+        if not torch.isfinite(features).all():
+            raise ValueError(
+                "`observation` must give finite features, got NaN or infinity among them."
+                " Leave the frame out: hold the action, and count its time into the next dt_s."
+            )
         cell = self.circuit.cell
-        if self._fused_step is None and isinstance(cell, LTC) and FusedStep.supports(cell):
-            self._fused_step = FusedStep(cell)
-        if self._fused_step is not None:  # on the CPU: `_apply` forgets it on the way elsewhere
+        step = self._find_fused_step(cell)
+        if step is not None:
             dt_s = cell.frame_s if dt_s is None else dt_s
-            features = self.perceive(frame)
-            output = torch.from_numpy(self._fused_step(features[0].numpy(), dt_s))
+            output = torch.from_numpy(step(features[0].numpy(), dt_s))
         else:
-            features = self.perceive(frame.to(next(self.parameters()).device))
             outputs, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
             output = outputs[0, 0]
         return self.respond(output).cpu().numpy().clip(-1.0, 1.0)
+
+    def _find_fused_step(self, cell: Cell) -> FusedStep | None:
+        """Return the kernel that runs this cell frame by frame, where there is one."""
+        if self._fused_step is None or self._fused_step.cell is not cell:
+            self._fused_step = None
+            if isinstance(cell, LTC) and FusedStep.supports(cell):
+                self._fused_step = FusedStep(cell)
+        return self._fused_step
 
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
@@ -127,16 +145,25 @@ class Policy(nn.Module):
         return super()._apply(*args, **kwargs)
 
     def save(self, folder: Path | str) -> None:
-        """Write the policy to a folder, whole or not at all."""
+        """Write the policy to a folder, whole or not at all.
+
+        Args:
+            folder: A new folder, or one that holds a policy, which is replaced.
+
+        Raises:
+            ValueError: If something else stands there.
+        """
+        _check_destination(Path(folder))
         config = {
             "format_version": FORMAT_VERSION,
             "policy": type(self).__name__,
+            "module": type(self).__module__,
             "settings": self.to_config(),
         }
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
         with files.new_folder(folder) as new:
-            (new / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-            (new / "weights.safetensors").write_bytes(safetensors.torch.save(tensors))
+            (new / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+            (new / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors))
 
     @staticmethod
     def load(folder: Path | str) -> "Policy":
@@ -148,19 +175,40 @@ class Policy(nn.Module):
         """
         folder = Path(folder)
         config = _read_config(folder)
-        name = config["policy"]
-        if name not in Policy._subclasses:
+        name: Any = config["policy"]
+        if name not in list(Policy._subclasses):
+            module = config.get("module", "the module that defines it")
             raise ValueError(
-                f"`policy` in {folder / 'config.json'} must be one of"
-                f" {sorted(Policy._subclasses)}, got {name!r}. Import the module that defines it."
+                f"`policy` in {folder / CONFIG_FILE} must be one of"
+                f" {sorted(Policy._subclasses)}, got {name!r}. Import {module} first."
             )
-        policy = Policy._subclasses[name].from_config(config["settings"])
-        _load_weights(policy, folder / "weights.safetensors")
+        try:
+            policy = Policy._subclasses[name].from_config(config["settings"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"`settings` in {folder / CONFIG_FILE} must be those of a {name}, got"
+                f" {type(error).__name__}: {error}. Copy or save the policy again."
+            ) from error
+        _load_weights(policy, folder / WEIGHTS_FILE)
         return policy.eval()
 
 
+def _check_destination(folder: Path) -> None:
+    """Refuse to replace what is not a policy."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"`folder` must not be a file, got {str(folder)!r}. Name a new folder.")
+    others = {path.name for path in folder.iterdir()} - {CONFIG_FILE, WEIGHTS_FILE}
+    if others:
+        raise ValueError(
+            f"`folder` must be new or hold nothing but a policy, got {str(folder)!r} with"
+            f" {sorted(others)[0]!r} in it. Name a new folder."
+        )
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"`folder` must hold config.json, got {str(folder)!r}. Name the folder that"

@@ -9,7 +9,7 @@ Source: Lechner et al. 2020, Nature Machine Intelligence 2:642.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,11 +45,12 @@ class Wiring:
     num_inter: int
     num_command: int
     num_motor: int
-    synapses: tuple[Synapse, ...]
+    synapses: tuple[Synapse, ...] = field(repr=False)  # hundreds of them
 
     def __post_init__(self) -> None:
         for name, least in zip(LAYER_NAMES, (1, 0, 0, 1), strict=True):
             check_count(f"num_{name}", getattr(self, f"num_{name}"), least)
+            object.__setattr__(self, f"num_{name}", int(getattr(self, f"num_{name}")))
         synapses = [Synapse(*map(int, synapse)) for synapse in self.synapses]
         for synapse in synapses:
             self._check_synapse(synapse)
@@ -97,18 +98,24 @@ class Wiring:
 
     @cached_property
     def sources(self) -> np.ndarray:
-        """Source node of every synapse, shape (synapses,), int64."""
-        return np.array([synapse.source for synapse in self.synapses], dtype=np.int64)
+        """Source node of every synapse, shape (synapses,), int64, read-only."""
+        return self._column("source")
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """Target node of every synapse, shape (synapses,), int64."""
-        return np.array([synapse.target for synapse in self.synapses], dtype=np.int64)
+        """Target node of every synapse, shape (synapses,), int64, read-only."""
+        return self._column("target")
 
     @cached_property
     def signs(self) -> np.ndarray:
-        """Sign of every synapse, shape (synapses,), int64."""
-        return np.array([synapse.sign for synapse in self.synapses], dtype=np.int64)
+        """Sign of every synapse, shape (synapses,), int64, read-only."""
+        return self._column("sign")
+
+    def _column(self, name: str) -> np.ndarray:
+        values = [getattr(synapse, name) for synapse in self.synapses]
+        column = np.array(values, dtype=np.int64)
+        column.setflags(write=False)  # it is shared by all that ask
+        return column
 
     @property
     def layers(self) -> dict[str, range]:

@@ -19,7 +19,7 @@ import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.audit.bounds import Certificate, certify
-from ncp_control.learning.run import Run, describe_environment
+from ncp_control.learning.run import Run, describe_environment, policy_name
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models, parts, seeing
@@ -28,6 +28,8 @@ from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
 from scripts.auditing.report import AuditReport, csv_text
 from scripts.cli import run_job
+from scripts.evaluation.driving import is_driver
+from scripts.evaluation.locomotion import home_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,8 @@ class Audit:
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
     """Recording to watch, instead of driving."""
-    env: str = "halfcheetah"
-    """World of a locomotion policy: halfcheetah or walker2d."""
+    env: str | None = None
+    """halfcheetah or walker2d, for a policy that walks; the one with its frame interval if None."""
     seconds: float = 30.0
     """Length of the episode [s]."""
     track: int = HELD_OUT_TRACKS[0]
@@ -49,7 +51,7 @@ class Audit:
     ablation_km: float = 0.0
     """Distance driven with each neuron ablated [km]; 0 leaves this out, it takes minutes."""
     results: Path | None = None
-    """CSV file that also receives the comparison, e.g. results/audit.csv."""
+    """CSV file to which the comparison or the ablation is added, e.g. results/audit.csv."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
@@ -62,6 +64,13 @@ class Audit:
             raise ValueError(
                 f"`ablation_km` must be >= 0, got {self.ablation_km!r}. Use 0 for none."
             )
+        if self.results is not None:
+            if not self.compare and not self.ablation_km:
+                raise ValueError(
+                    "`results` must come with --compare or --ablation-km, got"
+                    f" {str(self.results)!r} alone. There would be nothing to add to it."
+                )
+            _check_results(self.results)
 
 
 @dataclass
@@ -77,7 +86,7 @@ class Subject:
 def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
     loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
-    run = Run.create("audit", settings.policy.resolve().name, settings, root=settings.runs)
+    run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     subjects = [Subject(policy, _record(policy, path, settings, run))
                 for path, policy in loaded.items()]  # fmt: skip
@@ -94,14 +103,24 @@ def audit(settings: Audit) -> None:
 
 def _record(policy: Policy, path: Path, settings: Audit, run: Run) -> Audited:
     """Let a policy drive, watch or walk."""
-    name, seconds = path.resolve().name, settings.seconds
+    name, seconds = policy_name(path), settings.seconds
     if isinstance(policy, LocomotionPolicy):
+        if is_driver(policy):
+            raise ValueError(
+                f"`policy` must see frames or walk to be audited, got {str(path)!r}, which drives"
+                " by numbers. Audit one of scripts/train.py drive."
+            )
         if settings.log is not None:
             raise ValueError(
                 f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
                 " Recordings are of driving."
             )
-        return walk(policy, name, settings.env, seconds=seconds, seed=settings.seed)
+        env = settings.env or home_of(policy)[0]
+        return walk(policy, name, env, seconds=seconds, seed=settings.seed)
+    if settings.env is not None:
+        raise ValueError(
+            f"`env` must be left out for a policy that drives, got {settings.env!r}. Drop it."
+        )
     if settings.log is not None:
         return replay(policy, name, settings.log, run.folder / f"frames-{name}", seconds=seconds)
     return drive(policy, name, track=settings.track, seconds=seconds, seed=settings.seed)
@@ -172,8 +191,24 @@ def _table(subjects: list[Subject], settings: Audit, *, whole: bool) -> parts.Pa
     return parts.Part(text=models.describe(rows), tables={"comparison": table})
 
 
+RESULTS_HEADER = (*models.HEADER, "command", "processor", "torch")
+
+
+def _check_results(path: Path) -> None:
+    """Refuse a results file of another kind."""
+    if not path.exists():
+        return
+    with path.open() as file:
+        header = file.readline().strip()
+    if header != ",".join(RESULTS_HEADER):
+        raise ValueError(
+            f"`results` must be a table of this job, got {str(path)!r} with the columns {header}."
+            " Name another file."
+        )
+
+
 def _write_results(path: Path, rows: list[models.Row], settings: Audit) -> None:
-    """Write the comparison with what its numbers depend on."""
+    """Add the comparison with what its numbers depend on."""
     others = " ".join(map(str, settings.compare))
     command = (
         f"scripts/audit.py {settings.policy} --compare {others} --seconds {settings.seconds:g}"
@@ -181,8 +216,9 @@ def _write_results(path: Path, rows: list[models.Row], settings: Audit) -> None:
     )
     machine = describe_environment()
     origin = command, machine["processor"], machine["versions"]["torch"]
-    header = (*models.HEADER, "command", "processor", "torch")
-    files.write_file(path, csv_text(header, [(*row.cells(), *origin) for row in rows]))
+    before = path.read_text() if path.exists() else csv_text(RESULTS_HEADER, [])
+    added = csv_text((), [(*row.cells(), *origin) for row in rows])
+    files.write_file(path, before + added.lstrip("\n"))
 
 
 def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> bool:

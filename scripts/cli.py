@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import tyro
 
@@ -22,11 +22,19 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     try:
         job(_parse(settings, description))
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise  # not about anything that the user named
+        _end(f"{error.strerror}: {error.filename}")
     except KeyboardInterrupt:
         print("\nstopped: the last checkpoint stays in the run folder", file=sys.stderr)
         sys.exit(130)
+
+
+def _end(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def typed_command() -> str:

@@ -1,14 +1,18 @@
 """Evaluate a saved policy.
 
-python scripts/evaluate.py policies/pretrained/drive-ncp              closed loop, held-out tracks
-python scripts/evaluate.py policies/pretrained/drive-ncp --log PATH   open loop, on a recording
-python scripts/evaluate.py WALKER --sensor-noise 0 0.1 --drop 0 0.2   a policy that walks
+    python scripts/evaluate.py DRIVER                                    held-out tracks
+    python scripts/evaluate.py DRIVER --log PATH                         along a recording
+    python scripts/evaluate.py WALKER --sensor-noise 0 0.1 --drop 0 0.2  walking
+
+A policy is a folder: what `train.py` printed, or one of policies/pretrained.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +20,23 @@ import tyro
 
 import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
+from envs.locomotion.seeding import check_not_negative, check_probability
 from envs.recorded import load_recording
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run
+from ncp_control.learning.run import Run, policy_name
+from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job, typed_command
-from scripts.evaluation.driving import drive_km, evaluate
+from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, evaluate, is_driver
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
-    FRAMES_S,
-    NUM_POSITIONS,
     WalkSettings,
     check_observation,
     half_width,
+    home_of,
     returns_table,
     walk,
 )
@@ -75,23 +80,66 @@ class Evaluate:
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
-    """Seed of appearances and noise."""
+    """Seed of appearances, noise and the worlds walked in."""
+
+    def __post_init__(self) -> None:
+        drive_km(self.km)  # refuses what cannot be driven
+        check_name("camera", self.camera, CAMERAS)
+        if self.episodes < 1:
+            raise ValueError(f"`episodes` must be at least 1, got {self.episodes!r}. Raise it.")
+        for name in ("noise", "sensor_noise"):
+            for value in getattr(self, name):
+                check_not_negative(name, value)
+        for value in self.drop:
+            check_probability("drop", value)
+
+
+WALKING = ("env", "observe", "sensor_noise", "drop", "episodes")
+DRIVING = ("km", "noise", "camera", "live")
+"""Settings that only a policy that walks, or one that drives in closed loop, has a use for."""
+WALKING_MEASURES = ("mean_return", "half_width", "lowest_return")
+DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
+RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
+"""Columns of the results file behind the policy's number of parameters."""
 
 
 def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
     policy = Policy.load(settings.policy)
-    places = where_to_walk(policy, settings) if isinstance(policy, LocomotionPolicy) else []
-    run = Run.create("evaluate", settings.policy.resolve().name, settings, root=settings.runs)
+    how = _way_of(policy, settings)
+    name = policy_name(settings.policy)
+    run = Run.create("evaluate", name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    if places:
-        evaluate_walking(policy, places, settings, run)
-    elif settings.log is not None:
-        evaluate_open_loop(policy, settings.log, run)
-    else:
-        evaluate_closed_loop(policy, settings, run)
+    how(policy, name, settings, run)
     run.close()
     print(f"report: {run.report}")
+
+
+def _way_of(policy: Policy, settings: Evaluate) -> Callable[[Policy, str, Evaluate, Run], None]:
+    """Return what evaluates this policy, after a look at whether the settings fit it.
+
+    Raises:
+        ValueError: If the policy does not fit its world, or a setting is of no use to it.
+    """
+    if isinstance(policy, LocomotionPolicy) and not is_driver(policy):
+        _refuse(settings, ("log", *DRIVING), "a policy that walks")
+        _open_results(settings, WALKING_MEASURES)
+        return partial(evaluate_walking, where_to_walk(policy, settings))
+    _refuse(settings, WALKING, "a policy that drives")
+    if settings.log is None:
+        _open_results(settings, DRIVING_MEASURES)
+        return evaluate_closed_loop
+    _refuse(settings, DRIVING, "a recording")
+    _open_results(settings, RECORDED_MEASURES)
+    return evaluate_open_loop
+
+
+def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
+    """Refuse settings that would be silently ignored."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in names and value != field.default:
+            raise ValueError(f"`{field.name}` must be left out for {what}, got {value}. Drop it.")
 
 
 def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSettings]:
@@ -100,17 +148,15 @@ def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSett
     Raises:
         ValueError: If the policy does not fit the world or what is observed.
     """
-    frame_s = policy.circuit.frame_s
-    nearest = min(FRAMES_S, key=lambda name: abs(FRAMES_S[name] - frame_s))
-    observe = "positions" if policy.observation_size == NUM_POSITIONS else "full"
+    env, observe = home_of(policy)
     places = [
         WalkSettings(
-            env=settings.env or nearest,
+            env=settings.env or env,
             observe=settings.observe or observe,
             sensor_noise_std=noise,
             drop_probability=drop,
             episodes=settings.episodes,
-            seed=10_000 + settings.seed,
+            seed=10_000 + 1_000 * settings.seed,
         )
         for noise, drop in itertools.product(settings.sensor_noise, settings.drop)
     ]
@@ -120,13 +166,13 @@ def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSett
 
 
 def evaluate_walking(
-    policy: Policy, places: list[WalkSettings], settings: Evaluate, run: Run
+    places: list[WalkSettings], policy: Policy, name: str, settings: Evaluate, run: Run
 ) -> None:
     """Walk some episodes in each place."""
     rows = []
     for i, place in enumerate(places):
         returns = walk(policy, place)
-        rows.append((settings.policy.name, place, returns))
+        rows.append((name, place, returns))
         run.log(
             i,
             sensor_noise_std=place.sensor_noise_std,
@@ -134,79 +180,89 @@ def evaluate_walking(
             mean_return=float(returns.mean()),
             half_width=half_width(returns),
         )
-    write_walk_report(run, policy, rows)
     print(returns_table(rows))
-    add_results(
-        settings,
-        policy,
-        {
-            f"{place.env} {place.observe} noise={place.sensor_noise_std:g}"
-            f" drop={place.drop_probability:g} episodes={place.episodes}": {
-                "mean_return": round(float(returns.mean()), 1),
-                "half_width": round(half_width(returns), 1),
-                "lowest_return": round(float(returns.min()), 1),
-            }
-            for _, place, returns in rows
-        },
-    )
+    measured = {
+        f"{place.env} {place.observe} noise={place.sensor_noise_std:g}"
+        f" drop={place.drop_probability:g} episodes={place.episodes}": (
+            round(float(returns.mean()), 1),
+            round(half_width(returns), 1),
+            round(float(returns.min()), 1),
+        )
+        for _, place, returns in rows
+    }
+    add_results(settings, policy, name, WALKING_MEASURES, measured)
+    write_walk_report(run, policy, rows)
 
 
-def evaluate_closed_loop(policy: Policy, settings: Evaluate, run: Run) -> None:
+def evaluate_closed_loop(policy: Policy, name: str, settings: Evaluate, run: Run) -> None:
     """Drive held-out tracks at each noise level."""
     if settings.live:
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")
-        drive_live(policy, page, name=settings.policy.name, seed=settings.seed)
+        drive_live(policy, page, name=name, seed=settings.seed)
     rows: list[tuple[str, float, LaneMetrics]] = []
     first_traces: list[LaneTrace] = []
     for i, variance in enumerate(settings.noise):
         where = drive_km(settings.km, noise_variance=variance, camera=settings.camera)
+        if isinstance(policy, LocomotionPolicy):
+            where = VectorDriveSettings(**dataclasses.asdict(where))
         traces = evaluate(policy, where, description=f"noise {variance}", seed=settings.seed)
         metrics = summarize(traces)
-        rows.append((settings.policy.name, variance, metrics))
+        rows.append((name, variance, metrics))
         run.log(i, noise_variance=variance, **dataclasses.asdict(metrics))
         first_traces = first_traces or traces
-    write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
     print(metrics_table(rows))
-    add_results(
-        settings,
-        policy,
-        {
-            f"{settings.camera} noise={variance:g} km={settings.km:g}": dataclasses.asdict(metrics)
-            for _, variance, metrics in rows
-        },
-    )
+    measured = {
+        f"{settings.camera} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
+        for _, variance, metrics in rows
+    }
+    add_results(settings, policy, name, DRIVING_MEASURES, measured)
+    if not isinstance(policy, LocomotionPolicy):  # a driver that sees numbers has no film
+        write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
+
+
+def evaluate_open_loop(policy: Policy, name: str, settings: Evaluate, run: Run) -> None:
+    """Compare the policy's steering with a recording's."""
+    assert settings.log is not None
+    recording = load_recording(settings.log).center_only()
+    with tempfile.TemporaryDirectory() as temporary:  # the frames as the policy wants them
+        folder = Path(temporary) / "frames"
+        with DemonstrationWriter(folder, recording.observation_shape, np.uint8, 1) as writer:
+            recording.write(writer)
+        store = Demonstrations.open(folder)
+        error = imitation_error(policy, store)
+        variance = float(store.actions.var())
+        run.log(0, mean_squared_error=error, steering_variance=variance)
+        rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
+        print(markdown_table(["predictor", "MSE [action²]"], rows))
+        measured = {f"recording {settings.log.name}": (error, variance)}
+        add_results(settings, policy, name, RECORDED_MEASURES, measured)
+        write_recorded_report(run, policy, store, error)
+
+
+def _open_results(settings: Evaluate, measures: Sequence[str]) -> ResultsFile | None:
+    """Open the results file, if one was named; one of another kind is refused."""
+    if settings.results is None:
+        return None
+    return ResultsFile(settings.results, ("parameters", *measures))
 
 
 def add_results(
-    settings: Evaluate, policy: Policy, measured: Mapping[str, Mapping[str, float]]
+    settings: Evaluate,
+    policy: Policy,
+    name: str,
+    measures: Sequence[str],
+    measured: Mapping[str, Sequence[float]],
 ) -> None:
     """Add a row for each setting to the results file, if one was named."""
-    if settings.results is None:
+    results = _open_results(settings, measures)
+    if results is None:
         return
     parameters = sum(parameter.numel() for parameter in policy.parameters())
-    measures = ("parameters", *next(iter(measured.values())))
-    results = ResultsFile(settings.results, measures)
-    name = settings.policy.resolve().name
     for described, values in measured.items():
-        row = {"parameters": parameters, **values}
+        row = {"parameters": parameters, **dict(zip(measures, values, strict=True))}
         results.append(name, settings.seed, described, row, typed_command())
     print(f"results: {settings.results}")
-
-
-def evaluate_open_loop(policy: Policy, log: Path, run: Run) -> None:
-    """Compare the policy's steering with a recording's."""
-    recording = load_recording(log).center_only()
-    folder = run.folder / "demonstrations"
-    with DemonstrationWriter(folder, recording.observation_shape, np.uint8, 1) as writer:
-        recording.write(writer)
-    store = Demonstrations.open(folder)
-    error = imitation_error(policy, store)
-    variance = float(store.actions.var())
-    run.log(0, mean_squared_error=error, steering_variance=variance)
-    write_recorded_report(run, policy, store, error)
-    rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
-    print(markdown_table(["predictor", "MSE [action²]"], rows))
 
 
 if __name__ == "__main__":

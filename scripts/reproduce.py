@@ -1,14 +1,16 @@
 """Reproduce a table or figure of the papers.
 
-python scripts/reproduce.py halfcheetah --data PATH   forecasts of HalfCheetah traces (LTC paper)
-python scripts/reproduce.py halfcheetah-best --data PATH   the same test windows, all means allowed
-python scripts/reproduce.py walker2d                  forecasts with frames missing (CfC paper)
-python scripts/reproduce.py xor                       parity of bit streams (CfC paper)
-python scripts/reproduce.py digits                    digits as events, for want of MNIST
-python scripts/reproduce.py wiring --data PATH        NCP against random and dense wiring
-python scripts/reproduce.py integrators --data PATH   both integrators of an NCP
-python scripts/reproduce.py reinforcement             walking by PPO, circuits against LSTM and MLP
-python scripts/reproduce.py expressivity              trajectory length, figure 3 of the LTC paper
+    python scripts/reproduce.py TABLE
+
+    halfcheetah --data PATH       forecasts of HalfCheetah traces (LTC paper)
+    halfcheetah-best --data PATH  the same test windows, all means allowed
+    walker2d                      forecasts with frames missing (CfC paper)
+    xor                           parity of bit streams (CfC paper)
+    digits                        digits as events, for want of MNIST
+    wiring --data PATH            NCP against random and dense wiring
+    integrators --data PATH       both integrators of an NCP
+    reinforcement                 walking by PPO, circuits against LSTM and MLP
+    expressivity                  trajectory length, figure 3 of the LTC paper
 
 Each training adds a row to results/; a table that was stopped goes on where it was.
 """

@@ -1,11 +1,13 @@
 """Train a policy.
 
-python scripts/train.py drive                 in the simulator, from an expert
-python scripts/train.py recorded --log PATH   from a person's recorded driving
-python scripts/train.py drive-rl              in the simulator, by reinforcement
-python scripts/train.py teacher               walking, by reinforcement, as a large network
-python scripts/train.py locomotion --how distill   walking, from such a network
-python scripts/train.py locomotion --how ppo  walking, by reinforcement, as a circuit
+    python scripts/train.py drive                 in the simulator, from an expert
+    python scripts/train.py recorded --log PATH   from a person's recorded driving
+    python scripts/train.py drive-rl              in the simulator, by reinforcement
+    python scripts/train.py teacher               walking, by reinforcement, as a large network
+    python scripts/train.py locomotion --how distill   walking, from such a network
+    python scripts/train.py locomotion --how ppo  walking, by reinforcement, as a circuit
+
+`--help` behind the name of a job lists its settings.
 """
 
 from typing import Annotated

@@ -28,12 +28,21 @@ CELLS: dict[str, type[Cell]] = {
     "feedforward": Feedforward,
     "mixed_memory": MixedMemory,
 }
-"""Cells by the name that settings and files use."""
+"""Cells by the name that settings and files use; a cell of your own can be added."""
 
 
 def cell_to_config(cell: Cell) -> dict[str, Any]:
-    """Return JSON values from which `cell_from_config` builds an equal, untrained cell."""
-    name = next(name for name, cls in CELLS.items() if type(cell) is cls)
+    """Return JSON values from which `cell_from_config` builds an equal, untrained cell.
+
+    Raises:
+        ValueError: If the cell's class is not in `CELLS`.
+    """
+    name = next((name for name, cls in CELLS.items() if type(cell) is cls), None)
+    if name is None:
+        raise ValueError(
+            f"`cell` must be of a class in CELLS, got {type(cell).__name__!r}. Add yours under a"
+            " name of its own, where it is saved and where it is loaded: CELLS['mine'] = MyCell."
+        )
     settings = cell.settings()
     if isinstance(settings.get("wiring"), Wiring):
         settings["wiring"] = settings["wiring"].to_dict()

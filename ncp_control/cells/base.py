@@ -45,6 +45,24 @@ class Cell(nn.Module):
         self.output_size = output_size
         self.frame_s = frame_s
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Refuse weights of a cell that was built otherwise, e.g. over another wiring.
+
+        Parameters are learned; buffers follow from the constructor's arguments, so those that are
+        loaded must be those that are there.
+        """
+        error_msgs: list[str] = args[-1]
+        for name, buffer in self.named_buffers(recurse=False):
+            loaded = state_dict.get(prefix + name)
+            if loaded is not None and not (buffer.is_meta or _are_equal(loaded, buffer)):
+                error_msgs.append(
+                    f"`{prefix}{name}` must be what {type(self).__name__} was built with, got that"
+                    " of another wiring or size. Build the cell with the settings of the weights."
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments, from which an equal, untrained cell can be built."""
         raise NotImplementedError
@@ -166,3 +184,8 @@ class Cell(nn.Module):
         """Return the output at every frame and the state after the last; arguments as `unroll`."""
         states = self.unroll(inputs, state, dt_s, reset)
         return self.readout(states), states[:, -1] if states.shape[1] else state
+
+
+def _are_equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same values, in whatever type and wherever."""
+    return one.shape == other.shape and torch.allclose(one.cpu().double(), other.cpu().double())

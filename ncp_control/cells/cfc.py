@@ -87,7 +87,7 @@ class ClosedForm(nn.Module):
         gate = torch.sigmoid(torch.addcmul(offset, slope, frames))
         if self.mode == "no_gate":
             return torch.addcmul(first, second, gate)
-        return torch.lerp(first, second, gate)
+        return torch.lerp(first, second, gate.to(first.dtype))  # which autocast makes coarser
 
     def rate(
         self, heads: Float[Tensor, "batch units"], units: slice = slice(None)

@@ -114,7 +114,8 @@ class CTGRU(DenseCell):
         retrieval, storage = torch.softmax(distance, dim=-1).split(units, dim=1)
         retrieved = (retrieval * traces).sum(dim=2)
         event = torch.tanh(torch.addmm(event_inputs, retrieved, self.event_map.weight.t()))
-        return torch.lerp(traces, event[:, :, None], storage).flatten(1)
+        event = event[:, :, None].to(traces.dtype)  # which autocast makes coarser
+        return torch.lerp(traces, event, storage).flatten(1)
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
         """Map h, the sum of each unit's traces, linearly to the outputs."""

@@ -101,7 +101,8 @@ class CTRNN(_RecurrentField):
         """Relax for `dt_s` seconds, the target held over each sub-step."""
         approach = -torch.expm1(-dt_s[:, None] / self.unfolds / self.time_constants_s())
         for _ in range(self.unfolds):
-            state = torch.lerp(state, self.field(projected, state), approach)
+            target = self.field(projected, state).to(state.dtype)  # which autocast makes coarser
+            state = torch.lerp(state, target, approach)
         return state
 
     @property

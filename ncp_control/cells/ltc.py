@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell, Step
+from ncp_control.cells.dense import check_size
 from ncp_control.cells.membrane import (
     HeldMembrane,
     InnerSynapses,
@@ -90,17 +91,16 @@ class LTC(Cell):
     ) -> None:
         super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
         check_name("integrator", integrator, INTEGRATORS)
-        if unfolds < 1:
-            raise ValueError(f"`unfolds` must be at least 1, got {unfolds!r}. The paper uses 6.")
+        check_size("unfolds", unfolds)
         self.wiring = wiring
         self.integrator = integrator
         self.unfolds = unfolds
         self.layers = find_layers(wiring) if integrator == "layered_midpoint" else ()
 
         num_neurons, num_synapses = wiring.num_neurons, wiring.num_synapses
-        signs = torch.from_numpy(wiring.signs).to(torch.get_default_dtype())
-        self.register_buffer("source", torch.from_numpy(wiring.sources))
-        self.register_buffer("target", torch.from_numpy(wiring.targets - wiring.num_sensory))
+        self.register_buffer("source", torch.tensor(wiring.sources))
+        self.register_buffer("target", torch.tensor(wiring.targets - wiring.num_sensory))
+        signs = torch.tensor(wiring.signs, dtype=torch.get_default_dtype())
         self.register_buffer("sign", signs)
 
         self.raw_capacitance = nn.Parameter(inverse_softplus(_uniform(num_neurons, 0.4, 0.6)))

@@ -42,7 +42,7 @@ def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None)
         processor_flags: Compiler flags that choose the processor; the one at hand if None.
 
     Raises:
-        BuildError: If there is no compiler, or it fails.
+        BuildError: If there is no compiler, it fails, or the system does not load what it made.
     """
     compiler = find_compiler()
     choices = PROCESSOR_FLAGS if processor_flags is None else (processor_flags,)
@@ -53,10 +53,10 @@ def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None)
         if library is not None:
             return library
     if _is_writable(folder):
-        return ctypes.CDLL(str(_compile(compiler, real_bits, choices, folder, key)))
+        return _load(_compile(compiler, real_bits, choices, folder, key))
     with tempfile.TemporaryDirectory(prefix="ncp-control-") as temporary:
         path = _compile(compiler, real_bits, choices, Path(temporary), key)
-        return ctypes.CDLL(str(path))  # stays loaded when its file is gone
+        return _load(path)  # stays loaded when its file is gone
 
 
 def find_compiler() -> list[str]:
@@ -111,6 +111,17 @@ def _processor() -> str:
         return platform.processor()
     names = ("model name", "flags", "Features", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(names)}))
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    """Load what was compiled just now."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # e.g. a disk whose files must not be executed
+        raise BuildError(
+            f"the system does not load {path}: {error}. Set XDG_CACHE_HOME to a folder on a disk"
+            " from which libraries may be loaded"
+        ) from error
 
 
 def _load_checked(path: Path) -> ctypes.CDLL | None:

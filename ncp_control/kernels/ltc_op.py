@@ -192,6 +192,7 @@ def _is_plain(tensor: Tensor) -> bool:
     """Tell whether a tensor has numbers in it, and nobody is watching the operators."""
     return (
         not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
         and type(tensor) in (Tensor, torch.nn.Parameter)
         and not torch._C._len_torch_dispatch_stack()
     )

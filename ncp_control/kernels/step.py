@@ -34,7 +34,8 @@ class FusedStep:
     Weights do not go stale: each call compares the values of the cell's parameters with those it
     was prepared for, and prepares anew if they differ: training and `load_state_dict` take effect
     at once. So does what exchanges all parameters (`to`, `load_state_dict(assign=True)`). After
-    exchanging a single one by hand call `refresh`, or wait as many calls as there are parameters.
+    exchanging a single one by hand call `refresh`, or wait as many calls as there are parameters;
+    after changing a setting, such as `unfolds`, call `refresh`.
 
     Args:
         cell: The cell to run; see `FusedStep.supports`.
@@ -48,7 +49,7 @@ class FusedStep:
     """
 
     def __init__(self, cell: "LTC") -> None:
-        self._cell = cell
+        self.cell = cell
         # The live dictionary: a parameter that is exchanged appears in it at once.
         self._parameters = cell._parameters
         self._free: Callable[[], object] = lambda: None
@@ -62,6 +63,8 @@ class FusedStep:
 
         if type(cell) is not LTC:
             return False
+        if any(name not in cell._parameters for name in PARAMETER_NAMES):
+            return False  # computed from others, as under torch's pruning
         parameters = [getattr(cell, name) for name in PARAMETER_NAMES]
         dtype = parameters[0].dtype
         return (
@@ -123,7 +126,7 @@ class FusedStep:
 
     def refresh(self) -> None:
         """Hand the addresses of the cell's parameters to the kernel; the state stays."""
-        cell = self._cell
+        cell = self.cell
         if not self.supports(cell):
             raise ValueError(
                 f"`cell` must be one that a kernel runs here, got integrator {cell.integrator!r}"
@@ -175,7 +178,7 @@ class FusedStep:
         self._turns = itertools.cycle(turns)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"cell": self._cell, "state": self._state}
+        return {"cell": self.cell, "state": self._state}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(saved["cell"])

@@ -57,7 +57,7 @@ class PolicyPilot:
         device = next(self.policy.parameters()).device
         actions, self._state = self.policy(
             torch.from_numpy(observations)[:, None].to(device),
-            self._state,
+            None if reset.all() else self._state,  # other worlds, perhaps not as many
             dt_s=torch.from_numpy(dt_s)[:, None].to(device),
             reset=torch.from_numpy(reset)[:, None].to(device),
         )
@@ -105,8 +105,8 @@ def closed_loop(
         seeds: Seed of each world's first reset.
         options: Options of each world's first reset.
     """
-    seeds = seeds or [None] * len(worlds)
-    options = options or [None] * len(worlds)
+    seeds = [None] * len(worlds) if seeds is None else seeds
+    options = [None] * len(worlds) if options is None else options
     begun = [
         world.reset(seed=seed, options=option)
         for world, seed, option in zip(worlds, seeds, options, strict=True)

@@ -20,10 +20,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -36,7 +38,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.policy import Policy
 
-_CHECKPOINT = "training"
+_CHECKPOINT = "training.safetensors"
 _VALIDATION_SEED = 500_000
 
 
@@ -140,7 +142,7 @@ def distill(
         optimizer=torch.optim.Adam(policy.parameters(), lr=config.learning_rate),
     )
     checkpoint = run.checkpoints / _CHECKPOINT
-    if checkpoint.is_dir():
+    if checkpoint.is_file():
         _load_training(training, checkpoint)
     folder = run.folder / "rollouts"
     is_trained = training.round == config.rounds  # the rollouts may be gone
@@ -166,8 +168,8 @@ def distill(
 
 def rounds_done(run_folder: Path) -> int:
     """Return the number of the last round that a stopped run has logged and need not repeat."""
-    state = run_folder / "checkpoints" / _CHECKPOINT / "state.json"
-    return json.loads(state.read_text())["round"] - 1 if state.is_file() else -1
+    path = run_folder / "checkpoints" / _CHECKPOINT
+    return _read_state(path)["round"] - 1 if path.is_file() else -1
 
 
 def _act(
@@ -249,8 +251,8 @@ def _rollouts_file(folder: Path, i: int) -> Path:
     return folder / f"round-{i:03d}.safetensors"
 
 
-def _save_training(training: _Training, folder: Path) -> None:
-    """Write weights, their average and the optimizer, whole or not at all."""
+def _save_training(training: _Training, path: Path) -> None:
+    """Write weights, their average and the optimizer to one file, whole or not at all."""
     optimizer = training.optimizer.state_dict()["state"]
     tensors = {f"policy.{name}": t for name, t in training.policy.state_dict().items()}
     tensors |= {f"averaged.{name}": t for name, t in training.averaged.state_dict().items()}
@@ -259,16 +261,13 @@ def _save_training(training: _Training, folder: Path) -> None:
     # Before the first student was measured, its best return is not a number of JSON.
     best = training.best_return if math.isfinite(training.best_return) else None
     state = {"round": training.round, "best_return": best, "loss": training.loss}
-    with files.new_folder(folder) as new:
-        (new / "state.json").write_text(json.dumps(state) + "\n")
-        data = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-        (new / "tensors.safetensors").write_bytes(safetensors.torch.save(data))
+    data = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    files.write_file(path, safetensors.torch.save(data, metadata={"state": json.dumps(state)}))
 
 
-def _load_training(training: _Training, folder: Path) -> None:
+def _load_training(training: _Training, path: Path) -> None:
     """Read what `_save_training` wrote."""
-    state = json.loads((folder / "state.json").read_text())
-    tensors = safetensors.torch.load((folder / "tensors.safetensors").read_bytes())
+    state, tensors = _read_state(path), safetensors.torch.load(path.read_bytes())
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
@@ -284,3 +283,9 @@ def _load_training(training: _Training, folder: Path) -> None:
     best = state["best_return"]
     training.best_return = -math.inf if best is None else best
     training.round, training.loss = state["round"], state["loss"]
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Read where a training stands: round, best return, loss."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["state"])

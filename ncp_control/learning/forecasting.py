@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
-from ncp_control.circuit import Circuit
+from ncp_control.circuit import Circuit, elapsed_times
 from ncp_control.devices import find_device
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
@@ -53,9 +53,8 @@ class Forecaster(nn.Module):
     ) -> Float[Tensor, "batch time output"]:
         """Return the output after every frame; arguments as `Circuit.forward`."""
         if self.sees_time:
-            frames = inputs.new_ones(inputs.shape[:2])
-            if dt_s is not None:
-                frames = frames * (dt_s / self.circuit.frame_s)
+            frame_s = self.circuit.frame_s
+            frames = elapsed_times(frame_s if dt_s is None else dt_s, inputs) / frame_s
             inputs = torch.cat([inputs, frames[..., None]], dim=2)
         outputs, _ = self.circuit(inputs, dt_s=dt_s)
         return self.readout(outputs)
@@ -234,8 +233,11 @@ def train(
         is_silent: Whether to leave the progress bar out.
 
     Raises:
-        ValueError: If no epoch ends with a finite validation error.
+        ValueError: If the data are not finite, or no epoch ends with a finite validation error.
     """
+    if isinstance(training, Sequences):
+        training.check_finite("training")
+    validation.check_finite("validation")
     device = find_device(config.device)
     model, validation = model.to(device), validation.to(device)
     generator = torch.Generator().manual_seed(config.seed)

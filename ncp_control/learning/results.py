@@ -39,7 +39,7 @@ class ResultsFile:
             if header != self.columns:
                 raise ValueError(
                     f"{self.path} must have the columns {self.columns}, got {header}."
-                    " Move the file away: it belongs to another version."
+                    " Name another file: this one is a table of another kind or version."
                 )
 
     def rows(self, settings: str | None = None) -> list[dict[str, str]]:

@@ -27,6 +27,12 @@ from ncp_control import files
 from ncp_control.policy import Policy
 
 
+def policy_name(folder: Path) -> str:
+    """Return what a saved policy is called: its folder's name, or that of its run."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "policy" else folder.name
+
+
 class Run:
     """One training run and its folder.
 

@@ -15,7 +15,11 @@ _POOL = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """Equally long sequences with what is wanted of a model at each frame."""
+    """Equally long sequences with what is wanted of a model at each frame.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+    """
 
     inputs: Float[Tensor, "samples time input"]
     """One input vector a frame."""
@@ -25,6 +29,38 @@ class Sequences:
     """Time elapsed before each frame [s]; the model's frame interval if None."""
     mask: Bool[Tensor, "samples time"] | None = None
     """Frames that count; all if None."""
+
+    def __post_init__(self) -> None:
+        samples, time = self.inputs.shape[:2]
+        wanted = {
+            "inputs": (self.inputs, "(samples, time, input)", 3),
+            "targets": (self.targets, f"({samples}, {time}, output)", 3),
+            "dt_s": (self.dt_s, f"({samples}, {time})", 2),
+            "mask": (self.mask, f"({samples}, {time})", 2),
+        }
+        for name, (values, shape, ndim) in wanted.items():
+            if values is not None and (values.ndim != ndim or values.shape[:2] != (samples, time)):
+                raise ValueError(
+                    f"`{name}` must have shape {shape}, got {tuple(values.shape)}."
+                    " Give every sample and frame its own."
+                )
+        if self.mask is not None and self.mask.dtype != torch.bool:
+            raise ValueError(
+                f"`mask` must be bool, got {self.mask.dtype}. Mark the frames that count."
+            )
+
+    def check_finite(self, name: str) -> None:
+        """Raise ValueError if a frame that counts holds NaN or infinity."""
+        for part in ("inputs", "targets"):
+            is_bad = ~torch.isfinite(getattr(self, part)).all(dim=2)
+            if self.mask is not None:
+                is_bad &= self.mask
+            if is_bad.any():
+                sample, frame = is_bad.nonzero()[0].tolist()
+                raise ValueError(
+                    f"`{name}` must be finite, got NaN or infinity in the {part} of sample {sample}"
+                    f" at frame {frame}. Repair the data, or leave that sample out."
+                )
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from tqdm import tqdm
 
-from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.config import TRACKS
 from envs.driving.metrics import LaneTrace
 from envs.faults import PixelNoise
@@ -18,6 +18,10 @@ from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, clo
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.policy import Policy
 from policies.experts import PurePursuit
+from policies.locomotion import LocomotionPolicy
+
+CAMERAS = ("opencv", "mujoco")
+"""What a policy on frames may see through."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,26 @@ class DriveSettings:
         )
         world = LaneKeepingEnv(config)
         return PixelNoise(world, self.noise_variance) if self.noise_variance else world
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorDriveSettings(DriveSettings):
+    """Where and how long cars drive that see numbers instead of frames."""
+
+    def make_world(self) -> gymnasium.Env:
+        """Build one world."""
+        config = LaneKeepingConfig(
+            tracks=self.tracks,
+            episode_s=self.seconds_per_track + 1.0,
+            on_crash="recover",
+            camera="none",
+        )
+        return VectorObservation(LaneKeepingEnv(config))
+
+
+def is_driver(policy: LocomotionPolicy) -> bool:
+    """Whether a policy on numbers drives: it steers with one neuron, where legs have six."""
+    return policy.circuit.cell.output_size == 1
 
 
 def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
@@ -113,7 +137,7 @@ class ExpertPilot:
     ) -> np.ndarray:
         """Return the expert's actions with the steering error."""
         actions = self.labels(infos)
-        if self._error is None:
+        if self._error is None or reset.all():  # other worlds, perhaps not as many
             self._error = np.zeros_like(actions)
         fresh = self.generator.standard_normal(actions.shape) * self.noise
         keep = self.noise_memory

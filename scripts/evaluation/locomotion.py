@@ -18,6 +18,7 @@ from ncp_control import files
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.rollouts import episode_returns
 from ncp_control.policy import Policy
+from policies.locomotion import LocomotionPolicy
 from scripts.markdown import markdown_table
 
 FRAMES_S = {"halfcheetah": 0.05, "walker2d": 0.008}
@@ -63,6 +64,13 @@ Row = tuple[str, WalkSettings, np.ndarray]
 """Model, where it walked, return of each episode."""
 
 
+def home_of(policy: LocomotionPolicy) -> tuple[str, str]:
+    """Return the world of a policy and what it observes there, by its frame interval and input."""
+    frame_s = policy.circuit.frame_s
+    env = min(FRAMES_S, key=lambda name: abs(FRAMES_S[name] - frame_s))
+    return env, "positions" if policy.observation_size == NUM_POSITIONS else "full"
+
+
 def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
     """Return the return of each episode, shape (episodes,)."""
     check_observation("policy", policy, where)
@@ -83,7 +91,8 @@ def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
     """Refuse a policy that does not fit what a world shows.
 
     Raises:
-        ValueError: If it takes an observation of another size.
+        ValueError: If it takes an observation of another size, or decides at another rate: the
+            worlds have equal sizes, so a policy of another world would not show otherwise.
     """
     world = where.make_world()
     expected = cast(Any, world.observation_space).shape[0]
@@ -93,6 +102,12 @@ def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
         raise ValueError(
             f"`{name}` must take {expected} numbers to walk in {where.env!r} with"
             f" observe={where.observe!r}, got {size!r}. Choose another policy, or what is observed."
+        )
+    frame_s = policy.circuit.frame_s
+    if not math.isclose(frame_s, FRAMES_S[where.env], rel_tol=0.01):
+        raise ValueError(
+            f"`{name}` must decide every {FRAMES_S[where.env]:g} s to walk in {where.env!r}, got"
+            f" {frame_s:g} s. Choose a policy of that world."
         )
 
 

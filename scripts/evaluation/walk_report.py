@@ -100,10 +100,10 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
                 "No film: there is no OpenGL to render with. On Debian, install libegl1"
                 " libegl-mesa0 libgl1-mesa-dri, or libosmesa6."
             )
-        size = {"width": WIDTH_PX, "height": HEIGHT_PX}
-        world: Any = where.make_world("rgb_array", camera_name="track", **size)
-        quality = world.unwrapped.model.vis.quality
-        quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
+        try:
+            world = _rendered_world(where)
+        except Exception as error:  # every OpenGL binding has exceptions of its own
+            return f"No film: OpenGL failed ({error})."
         frame_s = float(world.unwrapped.dt)
         every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
         writer = imageio_ffmpeg.write_frames(
@@ -132,6 +132,17 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
         writer.close()
         world.close()
     return None
+
+
+def _rendered_world(where: WalkSettings) -> Any:
+    """Build a world that can be filmed, and see whether it can."""
+    size = {"width": WIDTH_PX, "height": HEIGHT_PX}
+    world: Any = where.make_world("rgb_array", camera_name="track", **size)
+    quality = world.unwrapped.model.vis.quality
+    quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
+    world.reset(seed=where.seed)
+    world.render()
+    return world
 
 
 def _label(picture: np.ndarray, info: dict[str, Any], total: float) -> np.ndarray:

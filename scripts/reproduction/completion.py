@@ -118,6 +118,13 @@ def complete(
         settings.parallel, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
         running = {pool.submit(run, job, True): job for job in missing}
+        failed: list[BaseException] = []
         for done in tqdm(as_completed(running), total=len(running), unit="training"):
-            job = running[done]
+            job, error = running[done], done.exception()
+            if error is not None:  # the others' hours are not lost with this one's
+                failed.append(error)
+                tqdm.write(f"{job.model} with seed {job.seed} failed: {error}")
+                continue
             results.append(*job, done.result(), settings.command(job.model))
+        if failed:
+            raise failed[0]

@@ -20,5 +20,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         axes.plot(steps, [row.get(name, np.nan) for row in rows], color="#0072B2")
         axes.set(title=title, xlabel="steps [thousand]")
+        if name == "mean_return":  # in full, so that a change looks as large as it is
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(alpha=0.3)
     return figure

@@ -58,6 +58,9 @@ class Drive:
     seed: int = 0
     """Seed of demonstrations, weights and windows."""
 
+    def __post_init__(self) -> None:
+        drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
+
 
 def train_drive(settings: Drive) -> Policy:
     """Record or find demonstrations, imitate, evaluate on held-out tracks, write the report."""

@@ -26,9 +26,12 @@ from ncp_control.policy import Policy
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from policies.reinforced import policy_from_actor
 from scripts.cli import typed_command
-from scripts.evaluation.driving import DriveSettings, drive_km, evaluate
+from scripts.evaluation.driving import VectorDriveSettings, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
 from scripts.training.resumption import learn, read_settings
+
+RESULTS_MEASURES = [field.name for field in dataclasses.fields(LaneMetrics)]
+"""Columns of the results file that this job measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,21 +74,8 @@ class DriveRL:
 
     def __post_init__(self) -> None:
         check_name("cell", self.cell, MOTOR_CELLS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorDriveSettings(DriveSettings):
-    """Where and how long cars drive that see numbers instead of frames."""
-
-    def make_world(self) -> gymnasium.Env:
-        """Build one world."""
-        config = LaneKeepingConfig(
-            tracks=self.tracks,
-            episode_s=self.seconds_per_track + 1.0,
-            on_crash="recover",
-            camera="none",
-        )
-        return VectorObservation(LaneKeepingEnv(config))
+        drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
+        ResultsFile(self.results, RESULTS_MEASURES)  # and this a table of another kind
 
 
 def train_drive_rl(settings: DriveRL) -> Policy:
@@ -119,7 +109,7 @@ def _write_results(settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> No
     """Add a row for each policy that drove."""
     left_out = ("policy", "seed", "results", "runs", "resume")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
-    results = ResultsFile(settings.results, [f.name for f in dataclasses.fields(LaneMetrics)])
+    results = ResultsFile(settings.results, RESULTS_MEASURES)
     for who, metrics in measured.items():
         described = json.dumps(told, sort_keys=True)
         results.append(who, settings.seed, described, dataclasses.asdict(metrics), typed_command())
@@ -141,7 +131,9 @@ def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
         )
     else:
         cell = copy.deepcopy(driver.circuit.cell)
-    rate = settings.learning_rate or (1e-3 if driver is None else 3e-4)
+    rate = settings.learning_rate
+    if rate is None:
+        rate = 1e-3 if driver is None else 3e-4
     policy_kwargs: dict[str, Any] = {
         "cell": cell,
         "critic_cell": None

@@ -22,8 +22,8 @@ def train_locomotion(settings: Locomotion) -> Policy:
         settings = settings_of(settings.resume)
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
     file, measures, train = WAYS[settings.how]
+    results = ResultsFile(settings.results / file, measures)  # refused before the training, if so
     policy, measured = train(settings)
-    results = ResultsFile(settings.results / file, measures)
     results.append(settings.cell, settings.seed, describe(settings), measured, typed_command())
     columns = [name for name in measures if name != "curve"]
     cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]

@@ -1,6 +1,7 @@
 """Learn from a person's driving: the first part of a recording trains, the last part tests."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +10,19 @@ import torch
 
 from envs.recorded import Recording, load_recording
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from ncp_control.learning.imitation import ImitationConfig, imitate, imitation_error
+from ncp_control.learning.imitation import (
+    ImitationConfig,
+    imitate,
+    imitation_error,
+    predict_episode,
+)
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
+from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from policies.augmentation import augment_driving
-from policies.driving import make_driving_policy
+from policies.driving import MODELS, make_driving_policy
+from scripts.cli import typed_command
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
 
@@ -49,10 +58,21 @@ class Recorded:
     smoothing_s: float = 0.35
     """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
     The steering that tests is never touched."""
+    results: Path = Path("results/recorded.csv")
+    """Table to which the test errors are added."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
     """Seed of weights and windows."""
+
+    def __post_init__(self) -> None:
+        for model in self.models:
+            check_name("models", model, MODELS)
+
+
+MEASURES = ("test_mse", "correlation")
+"""Columns of the results file: mean squared error of the steering, and its correlation with the
+person's (0 for a constant)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +87,54 @@ class Split:
 
 def train_recorded(settings: Recorded) -> None:
     """Train each model on the recording and print its test error beside simple predictors'."""
+    results = ResultsFile(settings.results, MEASURES)
     recording = load_recording(settings.log)
     runs = [
         Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
     ]
     print("run folders:", *[run.folder for run in runs])
     split = cut(recording, settings, runs[0].folder / "demonstrations")
-    target, mean = split.test.actions, split.train.actions.mean(axis=0)
-    errors = {
-        "training mean": float(np.mean((target - mean) ** 2)),
-        "always straight": float(np.mean(target**2)),
+    target = split.test.actions
+    measured = {
+        name: (float(np.mean((target - constant) ** 2)), 0.0)
+        for name, constant in {
+            "training mean": split.train.actions.mean(axis=0),
+            "always straight": 0.0,
+            "best constant in hindsight": target.mean(axis=0),
+        }.items()
     }
     for model, run in zip(settings.models, runs, strict=True):
         policy = train_model(model, split, settings, run)
-        errors[model] = imitation_error(policy, split.test)
-        write_recorded_report(run, policy, split.test, errors[model])
+        error = imitation_error(policy, split.test)
+        measured[model] = error, correlation(policy, split.test)
+        write_recorded_report(run, policy, split.test, error)
         run.close()
+    for name, values in measured.items():
+        row: dict[str, float] = dict(zip(MEASURES, values, strict=True))
+        results.append(name, settings.seed, describe(settings), row, typed_command())
+    best_constant, _ = measured["best constant in hindsight"]
     rows = [
-        [name, f"{error:.5f}", f"{error / errors['training mean'] - 1:+.0%}"]
-        for name, error in errors.items()
+        [name, f"{error:.5f}", f"{error / best_constant - 1:+.0%}", f"{r:.2f}"]
+        for name, (error, r) in measured.items()
     ]
-    print(markdown_table(["predictor", "test MSE [action²]", "against the mean"], rows))
+    header = ["predictor", "test MSE [action²]", "against the best constant", "correlation"]
+    print(markdown_table(header, rows))
     print("reports:", *[run.report for run in runs])
+    print(f"results: {results.path}")
+
+
+def describe(settings: Recorded) -> str:
+    """Return all but models and seed as one cell of the results file."""
+    left_out = ("log", "models", "results", "runs", "seed")
+    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    told["imitation"].pop("seed")  # has a column of its own
+    return f"{settings.log.resolve().name} {json.dumps(told, sort_keys=True)}"
+
+
+def correlation(policy: Policy, store: Demonstrations) -> float:
+    """Return the correlation of a policy's steering with the person's over a whole recording."""
+    steered = [predict_episode(policy, store, i) for i in range(store.num_episodes)]
+    return float(np.corrcoef(np.concatenate(steered)[:, 0], store.actions[:, 0])[0, 1])
 
 
 def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Policy:

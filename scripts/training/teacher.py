@@ -45,17 +45,24 @@ class Teacher:
     seed: int = 0
     """Seed of weights, worlds and actions."""
 
+    def __post_init__(self) -> None:
+        check_name("env", self.env, RECIPES)
+        for name in ("examination_episodes", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
+                )
+
 
 def train_teacher(settings: Teacher) -> Policy:
     """Train, keep the best network as a policy folder, and measure it."""
     if settings.resume is not None:
         settings = settings_of(settings.resume)
-    check_name("env", settings.env, RECIPES)
     algorithm, steps, every = RECIPES[settings.env]
     config = teacher.TeacherConfig(
         algorithm=settings.algorithm or algorithm,
-        steps=settings.steps or steps,
-        examine_every=settings.examine_every or every,
+        steps=steps if settings.steps is None else settings.steps,
+        examine_every=every if settings.examine_every is None else settings.examine_every,
         seed=settings.seed,
     )
     torch.set_num_threads(1)  # twice as fast as two for networks of this size

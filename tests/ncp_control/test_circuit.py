@@ -26,6 +26,7 @@ from ncp_control import (
 )
 from ncp_control import cells as cells_module
 from ncp_control.cells import cell_from_config, cell_to_config
+from ncp_control.wiring_rules import ncp19
 
 RANDOM = random_wiring(32, 12, 3, num_sensory_synapses=40, num_inner_synapses=30)
 CELLS = {
@@ -210,3 +211,51 @@ def test_wrong_widths_are_refused():
         circuit(torch.randn(2, 5, 32), reset=torch.zeros(2, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match="`frame_s` must be a positive time in seconds, got 0"):
         LTC(NCP19, frame_s=0.0)
+
+
+def test_inputs_that_are_no_real_numbers_are_refused():
+    with pytest.raises(
+        ValueError, match="`inputs` must be floating-point numbers, got torch.int64"
+    ):
+        Circuit(LTC(NCP19))(torch.ones(1, 3, 32, dtype=torch.int64))
+
+
+def test_half_precision_inputs_leave_the_times_exact():
+    circuit, inputs = Circuit(LTC(NCP19)), torch.randn(1, 3, 32).bfloat16()
+    torch.testing.assert_close(circuit(inputs, dt_s=0.1)[0], circuit(inputs.float(), dt_s=0.1)[0])
+    assert circuit.record(inputs, dt_s=0.1).dt_s.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_automatic_mixed_precision_changes_little(name):
+    torch.manual_seed(3)
+    circuit, inputs = Circuit(CELLS[name]()), torch.randn(2, 5, 32)
+    expected = circuit(inputs, dt_s=0.05)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = circuit(inputs, dt_s=0.05)[0]
+    torch.testing.assert_close(outputs.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("make_cell", [LTC, WiredCfC])
+def test_weights_belong_to_their_wiring(make_cell):
+    one, other, bystander = make_cell(NCP19), make_cell(ncp19(seed=1)), make_cell(NCP19)
+    before = bystander.source.clone()
+    with pytest.raises(RuntimeError, match="`source` must be what .* was built with"):
+        one.load_state_dict(other.state_dict())
+    assert torch.equal(bystander.source, before)
+    assert not NCP19.sources.flags.writeable
+
+
+def test_a_cell_of_ones_own_is_saved_under_its_name(monkeypatch):
+    class Mine(LTC):
+        pass
+
+    with pytest.raises(ValueError, match="`cell` must be of a class in CELLS, got 'Mine'"):
+        cell_to_config(Mine(NCP19))
+    monkeypatch.setitem(cells_module.CELLS, "mine", Mine)
+    assert isinstance(cell_from_config(json.loads(json.dumps(cell_to_config(Mine(NCP19))))), Mine)
+
+
+def test_a_circuit_is_built_around_a_cell():
+    with pytest.raises(TypeError, match="`cell` must be a Cell, got 'Wiring'"):
+        Circuit(NCP19)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, Circuit, Policy
+from ncp_control import LTC, NCP19, CfC, Circuit, Policy
+from ncp_control.wiring_rules import ncp19
 
 
 @pytest.fixture
@@ -46,6 +47,28 @@ def test_act_follows_the_weights_and_the_dtype(policy):
     np.testing.assert_allclose(again, before + 0.25, atol=1e-5)
 
 
+def test_act_follows_an_exchanged_cell(policy):
+    frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
+    policy.act(frame)
+    for cell in (LTC(NCP19), CfC(32, 5, 1), LTC(NCP19, integrator="rk4")):
+        policy.circuit.cell = cell
+        policy.reset()
+        expected = policy(torch.from_numpy(frame)[None, None])[0].clamp(-1, 1).detach()[0, 0]
+        np.testing.assert_allclose(policy.act(frame), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make_cell", [lambda: LTC(NCP19), lambda: CfC(32, 5, 1)])
+def test_a_frame_that_is_not_finite_is_refused_and_forgotten(flat_policy, make_cell):
+    policy = flat_policy(Circuit(make_cell()))
+    first, second = np.random.default_rng(0).standard_normal((2, 32))  # float64, as MuJoCo gives
+    actions = [policy.act(first), policy.act(second)]
+    policy.reset()
+    assert policy.act(first) == actions[0]
+    with pytest.raises(ValueError, match="`observation` must give finite features, got NaN"):
+        policy.act(np.full(32, np.nan))
+    assert policy.act(second) == actions[1]
+
+
 def test_act_uses_the_elapsed_time(policy):
     frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
     quick = policy.act(frame, dt_s=0.001)
@@ -53,12 +76,23 @@ def test_act_uses_the_elapsed_time(policy):
     assert np.abs(quick - policy.act(frame, dt_s=0.5)).max() > 1e-4
 
 
-def test_saving_replaces_the_old_folder_whole(policy, tmp_path):
+def test_saving_replaces_a_policy_and_nothing_else(policy, flat_policy, tmp_path):
+    (tmp_path / "policy").mkdir()
     policy.save(tmp_path / "policy")
-    (tmp_path / "policy" / "left over").write_text("from before")
-    policy.save(tmp_path / "policy")
-    assert not (tmp_path / "policy" / "left over").exists()
+    flat_policy(Circuit(CfC(4, 3, 1))).save(tmp_path / "policy")
+    assert isinstance(Policy.load(tmp_path / "policy").circuit.cell, CfC)
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+    thesis = tmp_path / "home" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    with pytest.raises(
+        ValueError, match=r"nothing but a policy, got '.*' with 'thesis\.txt' in it"
+    ):
+        policy.save(thesis.parent)
+    with pytest.raises(ValueError, match="`folder` must not be a file"):
+        policy.save(thesis)
+    assert thesis.read_text() == "years of work"
 
 
 def test_a_failed_save_leaves_the_old_policy(policy, tmp_path, monkeypatch):
@@ -93,6 +127,9 @@ def test_missing_and_damaged_files_are_named(policy, tmp_path):
     ("change", "message"),
     [
         ({"format_version": 99}, "format version 1, got version 99"),
+        ({"settings": {}}, "`settings` in .* must be those of a FlatPolicy, got KeyError: 'cell'"),
+        ({"settings": None}, "`settings` in .* must be those of a FlatPolicy, got TypeError"),
+        ({"policy": ["x"]}, r"must be one of .*, got \['x'\]"),
         ({"policy": "Nobody"}, "must be one of .*FlatPolicy.*, got 'Nobody'"),
         ({"settings": {"cell": {"name": "ltd"}}}, "`cell` must be one of .*, got 'ltd'"),
         ({"settings": {"cell": {"name": "ltc", "settings": {"size": 3}}}}, "`settings` of cell"),
@@ -113,4 +150,24 @@ def test_weights_of_another_circuit_are_refused(policy, tmp_path):
     config["settings"]["cell"]["settings"]["wiring"]["synapses"].pop()
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"does not fit the policy in config\.json"):
+        Policy.load(tmp_path / "policy")
+
+
+def test_weights_of_another_wiring_of_the_same_size_are_refused(policy, tmp_path):
+    policy.save(tmp_path / "policy")
+    path = tmp_path / "policy" / "config.json"
+    config = json.loads(path.read_text())
+    config["settings"]["cell"]["settings"]["wiring"] = ncp19(seed=1).to_dict()
+    path.write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=r"`circuit\.cell\.source` must be what LTC was built with"
+    ):
+        Policy.load(tmp_path / "policy")
+
+
+def test_a_policy_of_an_unknown_class_names_its_module(policy, tmp_path):
+    policy.save(tmp_path / "policy")
+    path = tmp_path / "policy" / "config.json"
+    path.write_text(path.read_text().replace("FlatPolicy", "RoundPolicy"))
+    with pytest.raises(ValueError, match=rf"got 'RoundPolicy'\. Import {type(policy).__module__}"):
         Policy.load(tmp_path / "policy")

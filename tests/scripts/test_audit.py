@@ -10,7 +10,7 @@ from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
 from policies.driving import make_driving_policy
 from policies.locomotion import LocomotionPolicy
-from scripts.audit import Audit, audit
+from scripts.audit import RESULTS_HEADER, Audit, audit
 from scripts.auditing import models
 from scripts.auditing.episode import drive
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
@@ -42,6 +42,7 @@ def test_a_driving_policy_is_audited_beside_another(type_command, tmp_path, monk
     whole = models.resting_values
     monkeypatch.setattr(models, "resting_values", lambda *a: dict(list(whole(*a).items())[-1:]))
     words = ["ncp", "--compare", "cnn", "--seconds", 1, "--ablation-km", 0.004]
+    (tmp_path / "audit.csv").write_text(",".join(RESULTS_HEADER) + "\nan earlier row\n")
     assert type_command(audit, Audit, *words, "--results", "audit.csv") == 0
     folder, text = report_of(tmp_path)
     for name in ("overview", "saliency", "timescales", "components", "motor_contributions",
@@ -52,6 +53,7 @@ def test_a_driving_policy_is_audited_beside_another(type_command, tmp_path, monk
     assert "In this episode: **never violated**" in text
     assert (folder / "inspector.html").stat().st_size > 50_000
     rows = read(tmp_path / "audit.csv")
+    assert rows.pop(1) == ["an earlier row"]
     assert [row[:6] for row in rows] == read(folder / "comparison.csv")
     assert "--ablation-km 0.004" in rows[1][6]
     found = {(row[0], row[1], row[2]) for row in rows[1:]}
@@ -145,10 +147,16 @@ def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path
 
 def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
     LocomotionPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
         (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
         (["walker"], "`env` must observe 5 values for this policy, got 'halfcheetah'"),
+        (["walker", "--results", "x.csv"], "`results` must come with --compare or --ablation-km"),
+        (
+            ["walker", "--ablation-km", "1", "--results", "other.csv"],
+            "`results` must be a table of this job, got 'other.csv'",
+        ),
     ):
         assert type_command(audit, Audit, *words) == 2
         errors = capsys.readouterr().err.strip()

@@ -1,6 +1,7 @@
 """The jobs that teach, distill and measure walking, on worlds and trainings of a few steps."""
 
 import csv
+import itertools
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, half_width, walk
+from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, half_width, home_of, walk
 from scripts.evaluation.walk_report import film, robustness
 from scripts.train import Job, train
 from scripts.training.locomotion_distill import load_teacher
@@ -166,6 +167,25 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
+    def fail(*_):
+        raise RuntimeError("no driver")
+
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", fail)
+    policy = LocomotionPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
+    sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
+    assert sentence == "No film: OpenGL failed (no driver)."
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_knows_its_home():
+    for env, observe in itertools.product(FRAMES_S, ("full", "positions")):
+        size = 17 if observe == "full" else 8
+        cell = Feedforward(size, 8, 6, frame_s=FRAMES_S[env])
+        assert home_of(LocomotionPolicy(cell, observation_size=size)) == (env, observe)
+
+
 @pytest.mark.parametrize(
     ("job", "settings", "words", "message"),
     [
@@ -197,7 +217,27 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
             ["blind", "--observe", "full"],
             "`policy` must take 17 numbers to walk in 'halfcheetah' with observe='full', got 8",
         ),
-        (evaluate_policy, Evaluate, ["blind", "--drop", "1"], "`drop_probability` must be from 0"),
+        (evaluate_policy, Evaluate, ["blind", "--episodes", "0"], "`episodes` must be at least 1"),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["blind", "--log", "x"],
+            "`log` must be left out for a policy that walks, got x",
+        ),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["blind", "--env", "walker2d"],
+            "`policy` must decide every 0.008 s to walk in 'walker2d', got 0.05 s",
+        ),
+        (train, Job, ["teacher", "--steps", "0"], "`steps` must be at least 1, got 0"),
+        (
+            train,
+            Job,
+            ["teacher", "--evaluation-episodes", "0"],
+            "`evaluation_episodes` must be at least 1, got 0",
+        ),
+        (evaluate_policy, Evaluate, ["blind", "--drop", "1"], "`drop` must be from 0"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_no_run(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ncp_control.learning.linear import persistence
+from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import (
     bounds,
@@ -15,7 +16,7 @@ from scripts.reproduction import (
     halfcheetah,
     xor,
 )
-from scripts.reproduction.completion import Reproduce
+from scripts.reproduction.completion import Job, Reproduce, complete
 from scripts.reproduction.xor import streams
 
 
@@ -197,3 +198,19 @@ def test_slips_are_answered_with_one_sentence(traces, tmp_path):
     (traces / "trace_0000.npy").unlink()
     with pytest.raises(ValueError, match="at least 25 traces of 17 dimensions, got 24 of 17"):
         run("halfcheetah", data=traces)
+
+
+def trained(job, is_silent):
+    """Stand for a training; the first seed's breaks. Importable, for another process runs it."""
+    if job.seed == 0:
+        raise RuntimeError("out of luck")
+    return {"error": job.seed}
+
+
+def test_a_training_that_fails_costs_no_other_its_row(tmp_path, capsys):
+    results = ResultsFile(tmp_path / "table.csv", ["error"])
+    jobs = [Job("ltc", seed, "none") for seed in range(3)]
+    settings = Reproduce(table="table", parallel=2)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        complete(results, jobs, trained, settings)
+    assert sorted(row["seed"] for row in results.rows()) == ["1", "2"]

@@ -9,6 +9,7 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import Policy
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from policies.driving import make_driving_policy
+from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.training.drive_rl import DriveRL, export_policy, make_model, train_drive_rl
 
 
@@ -18,11 +19,16 @@ def settings(tmp_path, **changes) -> DriveRL:
     return DriveRL(**(defaults | changes))
 
 
-def test_a_driver_learns_from_numbers(tmp_path, capsys):
+def test_a_driver_from_numbers_is_measured_and_can_be_measured_again(
+    type_command, tmp_path, capsys
+):
     train_drive_rl(settings(tmp_path))
     assert "crashes/km" in capsys.readouterr().out.replace(" per ", "/")
-    policy = Policy.load(next((tmp_path / "runs").iterdir()) / "policy")
+    (run,) = (tmp_path / "runs").iterdir()
+    policy = Policy.load(run / "policy")
     assert policy.act(np.zeros(14, np.float32)).shape == (1,)
+    assert type_command(evaluate_policy, Evaluate, run / "policy", "--km", "0.02") == 0
+    assert f"| {run.name} |" in capsys.readouterr().out
 
 
 def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):

@@ -176,6 +176,16 @@ class Demonstrations:
         )
 
 
+def check_observations(observations: np.ndarray) -> None:
+    """Raise ValueError unless every observation is finite; images always are."""
+    if np.issubdtype(observations.dtype, np.floating) and not np.isfinite(observations).all():
+        is_bad = ~np.isfinite(observations.reshape(len(observations), -1)).all(axis=1)
+        raise ValueError(
+            f"`observations` must be finite, got NaN or infinity at frame {int(np.argmax(is_bad))}."
+            " Drop that frame or repair the recording."
+        )
+
+
 def check_actions(actions: np.ndarray) -> None:
     """Raise ValueError unless every action is finite."""
     if not np.isfinite(actions).all():

@@ -11,7 +11,7 @@ The pieces at the two ends are shorter than `length`. Each is widened with the e
 neighbouring frames (¹ to the right, ² to the left, where they warm up the state) and `mask` is
 False on those, since another window asks for them. So at most one window an episode more than
 needed is run. An episode shorter than `length` is one window, filled up with its last frame at
-dt = 0, which leaves a circuit's state alone, and mask False. No window crosses an episode boundary,
+dt = 0 and mask False, so nothing is learned from them. No window crosses an episode boundary,
 so a brain starts each with a blank state.
 """
 

@@ -7,7 +7,6 @@ store under its final name is always complete.
 
 import contextlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -19,12 +18,14 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import ArrayLike, DTypeLike
 
+from ncp_control import files
 from ncp_control.learning.demonstrations.store import (
     FORMAT_VERSION,
     META_FILE,
     OBSERVATION_DTYPES,
     check_actions,
     check_dt_s,
+    check_observations,
 )
 
 
@@ -71,6 +72,7 @@ class DemonstrationWriter:
         self.action_size = action_size
         self.num_frames = 0
         self._overwrite = overwrite
+        self._is_closed = False
         # Serialised now, so that a source JSON cannot hold fails before an hour of recording.
         self._source_json = json.dumps(dict(source or {}))
         self._check_destination()
@@ -99,7 +101,7 @@ class DemonstrationWriter:
                 nominal frame interval.
 
         Raises:
-            ValueError: If a shape is wrong, or an action or dt is not finite, or dt is negative.
+            ValueError: If a shape is wrong, a number is not finite, or dt is negative.
             TypeError: If the observation's dtype is not the declared one.
         """
         self.extend(np.asarray(observation)[None], np.asarray(action)[None], np.asarray([dt_s]))
@@ -140,6 +142,7 @@ class DemonstrationWriter:
                     f"`{name}` must have shape {shape}, got {array.shape}."
                     " Give one row a frame, of the shape declared to the writer."
                 )
+        check_observations(seen)
         check_actions(done)
         check_dt_s(elapsed_s)
         # All is checked before anything is written, so the three files cannot fall out of step.
@@ -151,11 +154,13 @@ class DemonstrationWriter:
         self.num_frames += frames
 
     def close(self) -> None:
-        """Finish the store and give it its name.
+        """Finish the store and give it its name; once is enough.
 
         Raises:
             ValueError: If there is no frame, or `folder` appeared in the meantime.
         """
+        if self._is_closed:
+            return
         try:
             if self.num_frames == 0:
                 raise ValueError(
@@ -164,7 +169,8 @@ class DemonstrationWriter:
                 )
             self._finish_files()
             self._check_destination()
-            self._move_into_place()
+            files.replace_folder(self._partial, self.folder)
+            self._is_closed = True
         except BaseException:
             self.discard()
             raise
@@ -221,21 +227,6 @@ class DemonstrationWriter:
         }
         text = json.dumps(meta, indent=2) + "\n"
         (self._partial / META_FILE).write_text(text, encoding="utf-8")
-
-    def _move_into_place(self) -> None:
-        if not self.folder.exists():
-            os.rename(self._partial, self.folder)
-            return
-        # A folder cannot be renamed onto a full one: the old store steps aside first, and comes
-        # back should the second rename fail.
-        old = _sibling(self.folder, "old")
-        os.rename(self.folder, old)
-        try:
-            os.rename(self._partial, self.folder)
-        except BaseException:
-            os.rename(old, self.folder)
-            raise
-        shutil.rmtree(old)
 
 
 class _NpyFile:

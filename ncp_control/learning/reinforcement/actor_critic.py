@@ -16,6 +16,7 @@ Elapsed time: an observation space `Dict(observation=Box(n), dt_s=Box(1))` bring
 frame interval.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,9 +114,10 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         observation_space: A Box of one axis, or Dict(observation=Box(n), dt_s=Box(1)).
         action_space: A Box of one axis within [-1, 1].
         lr_schedule: Learning rate over the remaining share of the training.
-        cell: The actor's neuron model; one output an action. The policy takes it over.
+        cell: The actor's neuron model; one output an action. The policy trains a copy of it.
         encoder: Widths of dense tanh layers between the observation and the actor's cell.
-        critic_cell: Neuron model in front of the critic's dense layers; none by default.
+        critic_cell: Neuron model in front of the critic's dense layers, copied as well; none by
+            default.
         critic_widths: Widths of the critic's dense layers.
         actor_lr_scale: Learning rate of the actor over that of the critic.
         log_std_init: Logarithm of the initial deviation of the actions.
@@ -139,6 +141,8 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         log_std_init: float = -1.0,
         **kwargs: Any,
     ) -> None:
+        # One set of arguments may serve many trainings.
+        cell, critic_cell = copy.deepcopy((cell, critic_cell))
         size, has_elapsed = observation_size(observation_space), is_timed(observation_space)
         _check_actions(action_space, cell)
         super().__init__(
@@ -179,13 +183,14 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         return self.lstm_actor
 
     def _parameter_groups(self, actor_lr_scale: float) -> list[dict[str, Any]]:
-        """Give the actor's learning rate a factor; `SequencePPO` applies it."""
+        """Tell actor, noise and critic apart; `SequencePPO` gives each its learning rate."""
         actor = list(self.lstm_actor.parameters())
-        names = {id(parameter) for parameter in actor}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in names]
+        names = {id(parameter) for parameter in (*actor, self.log_std)}
+        critic = [parameter for parameter in self.parameters() if id(parameter) not in names]
         return [
-            {"params": actor, "lr_scale": actor_lr_scale},
-            {"params": rest, "lr_scale": 1.0},
+            {"params": actor, "lr_scale": actor_lr_scale, "is_critic": False},
+            {"params": [self.log_std], "lr_scale": 1.0, "is_critic": False},
+            {"params": critic, "lr_scale": 1.0, "is_critic": True},
         ]
 
     @staticmethod

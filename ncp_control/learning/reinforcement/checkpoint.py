@@ -2,15 +2,16 @@
 
 It holds the policy, its optimizers, the experience replayed (SAC, TQC) or the running averages of
 observations and returns (in a `VecNormalize`), the number of steps, and the state of every random
-generator (torch, NumPy, Python, each environment). Episodes that were under way are not kept: every
-environment begins a new one. The file is read with `weights_only=True`: nothing in it is executed.
+generator (torch, NumPy, Python, each environment and the wrappers around it). Episodes that were
+under way are not kept: every environment begins a new one. The file is read with
+`weights_only=True`: nothing in it is executed.
 """
 
 import io
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,12 +19,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import Tensor
 
 from ncp_control import files
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -206,7 +207,17 @@ def _set_average(average: RunningMeanStd, values: dict[str, Any]) -> None:
 
 
 def _generators(env: VecEnv) -> list[np.random.Generator]:
-    return [one.np_random for one in env.get_attr("unwrapped")]
+    """Return the generators of all worlds and of the wrappers around them, outermost first."""
+    found: list[np.random.Generator] = []
+    for world in cast(DummyVecEnv, env.unwrapped).envs:
+        layer: Any = world
+        while True:
+            held = vars(layer).values()
+            found += [value for value in held if isinstance(value, np.random.Generator)]
+            if layer is world.unwrapped:
+                break
+            layer = layer.env
+    return found
 
 
 def _set_generators(env: VecEnv, content: dict[str, Any]) -> None:

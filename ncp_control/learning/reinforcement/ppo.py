@@ -26,7 +26,8 @@ class SequencePPO(RecurrentPPO):
         batch_size: Steps of a minibatch, a multiple of `sequence_length`.
         critic_first_steps: Steps during which the critic learns alone, so that its first guesses
             do not undo what a trained actor knows.
-        policy_kwargs: Arguments of `CircuitActorCritic`.
+        policy: The policy class.
+        policy_kwargs: Its arguments; only sb3's own `load` may leave them out.
         **kwargs: Arguments of `RecurrentPPO`.
 
     Raises:
@@ -41,7 +42,8 @@ class SequencePPO(RecurrentPPO):
         n_steps: int = 256,
         batch_size: int = 512,
         critic_first_steps: int = 0,
-        policy_kwargs: dict[str, Any],
+        policy: type[CircuitActorCritic] = CircuitActorCritic,
+        policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if sequence_length < 1 or n_steps % sequence_length or batch_size % sequence_length:
@@ -52,7 +54,7 @@ class SequencePPO(RecurrentPPO):
         self.sequence_length = sequence_length
         self.critic_first_steps = critic_first_steps
         super().__init__(
-            CircuitActorCritic,
+            policy,
             env,
             n_steps=n_steps,
             batch_size=batch_size,
@@ -81,5 +83,6 @@ class SequencePPO(RecurrentPPO):
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             assert isinstance(optimizer, torch.optim.Optimizer)
             critic_alone = self.num_timesteps <= self.critic_first_steps
-            for group, is_actor in zip(optimizer.param_groups, (True, False), strict=True):
-                group["lr"] *= 0.0 if is_actor and critic_alone else group["lr_scale"]
+            for group in optimizer.param_groups:
+                waits = critic_alone and not group["is_critic"]
+                group["lr"] *= 0.0 if waits else group["lr_scale"]

@@ -22,7 +22,8 @@ class Progress(BaseCallback):
     Args:
         run: Where rows and checkpoints go.
         total_steps: Steps of the whole training, all environments together.
-        checkpoint_every: Rollouts from one checkpoint to the next, >= 1.
+        checkpoint_every: Rollouts from one checkpoint to the next, >= 1; the first one is saved in
+            any case.
     """
 
     def __init__(self, run: Run, total_steps: int, *, checkpoint_every: int = 10) -> None:
@@ -46,7 +47,7 @@ class Progress(BaseCallback):
         # Between two rollouts: the update of the one before is in the weights.
         if self._num_rollouts:
             self._report()
-            if self._num_rollouts % self.checkpoint_every == 0:
+            if self._num_rollouts % self.checkpoint_every == 0 or self._num_rollouts == 1:
                 self._save()
         self._num_rollouts += 1
 

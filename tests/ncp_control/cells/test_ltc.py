@@ -126,7 +126,7 @@ def test_initial_values_lie_in_the_published_ranges():
     ):
         assert values.min() >= low * (1 - 1e-5) - 1e-6 and values.max() <= high * (1 + 1e-5)
         assert values.max() - values.min() > 0.5 * (high - low)
-    signs = torch.from_numpy(NCP19.signs).float()
+    signs = torch.tensor(NCP19.signs).float()
     torch.testing.assert_close(p.reversal_potential, signs)
 
 

@@ -126,6 +126,15 @@ def test_without_a_writable_cache_a_temporary_folder_serves(tmp_path, monkeypatc
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_a_library_that_the_system_does_not_load_is_a_failed_build(cache, monkeypatch):
+    def refuse(path):
+        raise OSError(f"{path}: failed to map segment from shared object")  # on a noexec disk
+
+    monkeypatch.setattr(build.ctypes, "CDLL", refuse)
+    with pytest.raises(build.BuildError, match="failed to map segment.* Set XDG_CACHE_HOME"):
+        build.load_library(32)
+
+
 @pytest.mark.slow
 def test_processes_that_build_at_once_do_not_disturb_each_other(cache, tmp_path):
     options = process_options({"XDG_CACHE_HOME": str(tmp_path)})

@@ -325,3 +325,15 @@ def test_a_shape_that_does_not_fit_is_refused(tools):
         tools.by_kernel(cell, **s | {"dt_s": s["dt_s"][:, :2]})
     with pytest.raises(TypeError, match="`reset` must be torch.bool, got torch.float32"):
         tools.by_kernel(cell, **s | {"reset": s["reset"].float()})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_sequence_computes_without_gradients_too(tools):
+    cell = LTC(NCP19).requires_grad_(False)
+    first, second = (tools.random_sequence(cell, 3, 4, torch.float32) for _ in range(2))
+
+    def run(inputs: Tensor) -> Tensor:
+        return tools.by_kernel(cell, **first | {"inputs": inputs})[1]
+
+    traced = torch.jit.trace(run, (first["inputs"],), check_trace=False)
+    torch.testing.assert_close(traced(second["inputs"]), run(second["inputs"]))

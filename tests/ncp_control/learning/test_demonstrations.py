@@ -93,6 +93,16 @@ def test_nothing_under_the_final_name_before_close(tmp_path):
     assert len(Demonstrations.open(tmp_path / "s")) == 9
 
 
+def test_floats_that_are_not_finite_are_refused(tmp_path):
+    with DemonstrationWriter(tmp_path / "s", (2,), np.float32) as writer:
+        writer.append(np.zeros(2, np.float32), [0.0], 0.1)
+        frames = np.array([[0.0, 1.0], [np.nan, 1.0]], np.float32)
+        with pytest.raises(ValueError, match="`observations` must be finite, .* at frame 1"):
+            writer.extend(frames, np.zeros((2, 1)), np.full(2, 0.1))
+        writer.close()  # a second close, at the end of the block, finds nothing to do
+    assert len(Demonstrations.open(tmp_path / "s")) == 1
+
+
 def test_an_empty_store_is_refused_and_removed(tmp_path):
     with (
         pytest.raises(ValueError, match="must hold at least one frame, got 0"),

@@ -121,6 +121,11 @@ def test_cells_blind_to_time_are_told_it_where_steps_vary(model):
     behind = torch.cat([inputs, dt_s[..., None] / 0.5], dim=2)
     torch.testing.assert_close(told(inputs, dt_s), told.circuit(behind)[0])
     torch.testing.assert_close(told(inputs), told(inputs, torch.full((2, 5), 0.5)))
+    per_sample = torch.rand(5)  # as many samples as frames: a time of each, not of each frame
+    inputs = torch.randn(5, 5, 3)
+    torch.testing.assert_close(
+        told(inputs, per_sample), told(inputs, per_sample[:, None].expand(5, 5))
+    )
 
 
 def test_categories_are_learned():
@@ -157,9 +162,10 @@ def test_mistakes_are_refused():
         TrainingConfig(epochs=0)
     with pytest.raises(ValueError, match="`objective` must be one of .*, got 'forcast'"):
         TrainingConfig(objective="forcast")
+    config = TrainingConfig(epochs=1, learning_rate=1e30)
+    with pytest.raises(ValueError, match="`validation` error must become finite"):
+        train(make_forecaster("gru", SIZES), sines(1), sines(1), config, is_silent=True)
     broken = sines(1)
     broken.targets.fill_(torch.nan)
-    with pytest.raises(ValueError, match="`validation` error must become finite"):
-        train(
-            make_forecaster("gru", SIZES), broken, broken, TrainingConfig(epochs=1), is_silent=True
-        )
+    with pytest.raises(ValueError, match="`validation` must be finite, got NaN"):
+        train(make_forecaster("gru", SIZES), sines(1), broken, config, is_silent=True)

@@ -12,6 +12,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
+from envs.locomotion.sensors import SensorNoise
 from ncp_control import LTC, auto_ncp
 from ncp_control.cells import GRU, LSTM, Cell, CfC, Feedforward
 from ncp_control.learning.reinforcement.actor_critic import (
@@ -74,9 +75,17 @@ def carts(num_envs: int = 4, *, timed: bool = False) -> VecNormalize:
     return VecNormalize(DummyVecEnv([make] * num_envs), gamma=0.95, norm_obs_keys=keys)
 
 
-def learner(cell: Cell, *, timed: bool = False, seed: int = 0, **policy_kwargs) -> SequencePPO:
+def learner(
+    cell: Cell,
+    *,
+    timed: bool = False,
+    seed: int = 0,
+    critic_first_steps: int = 0,
+    **policy_kwargs,
+) -> SequencePPO:
     return SequencePPO(
         carts(timed=timed),
+        critic_first_steps=critic_first_steps,
         sequence_length=12,
         n_steps=60,
         batch_size=48,
@@ -159,8 +168,63 @@ def test_every_parameter_is_in_the_optimizer_once_and_moves(critic):
     model.learn(240)
     still = [name for name, p in policy.named_parameters() if torch.equal(p, before[name])]
     assert still == []
-    rates = [group["lr"] for group in policy.optimizer.param_groups]
-    assert rates[0] == pytest.approx(5.0 * rates[1])
+    actor, noise, rest = (group["lr"] for group in policy.optimizer.param_groups)
+    assert actor == pytest.approx(5.0 * rest) and noise == rest
+
+
+def test_at_first_the_critic_learns_alone():
+    model = learner(liquid(), critic_first_steps=480)
+    before = {name: p.detach().clone() for name, p in model.policy.named_parameters()}
+    model.learn(480)
+    moved = {n for n, p in model.policy.named_parameters() if not torch.equal(p, before[n])}
+    assert moved and all("value" in name for name in moved), moved
+    model.learn(240, reset_num_timesteps=False)
+    assert not torch.equal(model.policy.log_std, before["log_std"])
+
+
+def test_two_trainings_from_the_same_arguments_share_no_weight():
+    cell = liquid()
+    one, other = learner(cell), learner(cell)
+    before = other.policy.actor.circuit.cell.raw_weight.detach().clone()
+    one.learn(240)
+    assert torch.equal(other.policy.actor.circuit.cell.raw_weight, before)
+    assert torch.equal(cell.raw_weight, before)
+
+
+def test_sb3s_own_file_brings_the_policy_back(tmp_path):
+    model = learner(liquid())
+    model.learn(240)
+    model.save(tmp_path / "model.zip")
+    again = SequencePPO.load(tmp_path / "model.zip", env=carts())
+    seen = np.array([[0.5]], np.float32)
+    np.testing.assert_array_equal(
+        again.predict(seen, deterministic=True)[0], model.predict(seen, deterministic=True)[0]
+    )
+    again.learn(240)
+
+
+def test_the_noise_of_wrappers_goes_on_after_a_resume(tmp_path):
+    def noisy(seed):
+        env = VecNormalize(DummyVecEnv([lambda: SensorNoise(Cart(), 0.1)] * 2), gamma=0.95)
+        return SequencePPO(
+            env,
+            sequence_length=12,
+            n_steps=60,
+            batch_size=48,
+            policy_kwargs={"cell": liquid()},
+            seed=seed,
+        )
+
+    stopped = noisy(0)
+    stopped.learn(120)
+    save_checkpoint(tmp_path / "training.pt", stopped)
+    resumed = noisy(1)
+    load_checkpoint(tmp_path / "training.pt", resumed)
+    noise = [
+        [world.random.standard_normal() for world in model.env.unwrapped.envs]
+        for model in (stopped, resumed)
+    ]
+    assert noise[0] == noise[1] and noise[0][0] != noise[0][1]
 
 
 def test_a_resumed_training_is_where_the_stopped_one_was(tmp_path):

@@ -88,3 +88,30 @@ def test_windows_that_do_not_fit_are_refused():
         forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted])
     with pytest.raises(ValueError, match="one stamp a frame, got 4 for 5 frames"):
         forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted[:4]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"targets": torch.zeros(5, 5)},
+            r"must have shape \(5, 5, output\), got \(5, 5\)",
+        ),
+        ({"inputs": torch.zeros(4, 5, 2)}, r"`targets` must have shape \(4, 5, output\)"),
+        ({"dt_s": torch.zeros(5)}, r"`dt_s` must have shape \(5, 5\), got \(5,\)"),
+        ({"mask": torch.zeros(5, 5)}, "`mask` must be bool, got torch.float32"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(change, message):
+    whole = {"inputs": torch.zeros(5, 5, 2), "targets": torch.zeros(5, 5, 1)}
+    with pytest.raises(ValueError, match=message):
+        Sequences(**whole | change)
+
+
+def test_only_frames_that_count_have_to_be_finite():
+    inputs, mask = torch.zeros(2, 3, 1), torch.ones(2, 3, dtype=torch.bool)
+    inputs[1, 2] = torch.nan
+    with pytest.raises(ValueError, match="in the inputs of sample 1 at frame 2"):
+        Sequences(inputs=inputs, targets=torch.zeros(2, 3, 1)).check_finite("training")
+    mask[1, 2] = False
+    Sequences(inputs=inputs, targets=torch.zeros(2, 3, 1), mask=mask).check_finite("training")
