@@ -88,8 +88,7 @@ def audit(settings: Audit) -> None:
     loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    subjects = [Subject(policy, _record(policy, path, settings, run))
-                for path, policy in loaded.items()]  # fmt: skip
+    subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
     with files.new_folder(run.report) as folder:
         report = AuditReport(folder, run, subjects[0].audited)
         _look_inside(report, subjects[0], settings)
@@ -101,7 +100,7 @@ def audit(settings: Audit) -> None:
     print(f"report: {run.report / 'report.md'}")
 
 
-def _record(policy: Policy, path: Path, settings: Audit, run: Run) -> Audited:
+def _record(policy: Policy, path: Path, settings: Audit) -> Audited:
     """Let a policy drive, watch or walk."""
     name, seconds = policy_name(path), settings.seconds
     if isinstance(policy, LocomotionPolicy):
@@ -122,7 +121,7 @@ def _record(policy: Policy, path: Path, settings: Audit, run: Run) -> Audited:
             f"`env` must be left out for a policy that drives, got {settings.env!r}. Drop it."
         )
     if settings.log is not None:
-        return replay(policy, name, settings.log, run.folder / f"frames-{name}", seconds=seconds)
+        return replay(policy, name, settings.log, seconds=seconds)
     return drive(policy, name, track=settings.track, seconds=seconds, seed=settings.seed)
 
 

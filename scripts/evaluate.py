@@ -9,20 +9,17 @@ A policy is a folder: what `train.py` printed, or one of policies/pretrained.
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import tyro
 
 import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
 from envs.locomotion.seeding import check_not_negative, check_probability
 from envs.recorded import load_recording
-from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
@@ -31,6 +28,7 @@ from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job, typed_command
 from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, evaluate, is_driver
+from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -224,12 +222,7 @@ def evaluate_closed_loop(policy: Policy, name: str, settings: Evaluate, run: Run
 def evaluate_open_loop(policy: Policy, name: str, settings: Evaluate, run: Run) -> None:
     """Compare the policy's steering with a recording's."""
     assert settings.log is not None
-    recording = load_recording(settings.log).center_only()
-    with tempfile.TemporaryDirectory() as temporary:  # the frames as the policy wants them
-        folder = Path(temporary) / "frames"
-        with DemonstrationWriter(folder, recording.observation_shape, np.uint8, 1) as writer:
-            recording.write(writer)
-        store = Demonstrations.open(folder)
+    with kept_as_demonstrations(load_recording(settings.log).center_only()) as store:
         error = imitation_error(policy, store)
         variance = float(store.actions.var())
         run.log(0, mean_squared_error=error, steering_variance=variance)

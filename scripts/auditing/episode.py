@@ -12,10 +12,15 @@ from envs.locomotion import OBSERVE, make_locomotion
 from envs.recorded import load_recording
 from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
-from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
-from scripts.evaluation.episode import Episode, drive_episode, look_inside, replay_episode
+from scripts.evaluation.episode import (
+    Episode,
+    drive_episode,
+    kept_as_demonstrations,
+    look_inside,
+    replay_episode,
+)
 from scripts.evaluation.opengl import headless_opengl
 
 _PICTURE_SIZE_PX = (240, 160)
@@ -82,22 +87,18 @@ def drive(policy: Policy, name: str, *, track: int, seconds: float, seed: int) -
     return _from_episode(episode, name, f"track {track}", signals)
 
 
-def replay(policy: Policy, name: str, log: Path, folder: Path, *, seconds: float) -> Audited:
+def replay(policy: Policy, name: str, log: Path, *, seconds: float) -> Audited:
     """Show a policy the longest episode of a recording.
 
     Args:
         policy: Who watches.
         name: Its name.
         log: The recording.
-        folder: Where its frames are written as the policy wants them.
         seconds: How much of it is shown [s].
     """
-    recording = load_recording(log).center_only()
-    with DemonstrationWriter(folder, recording.observation_shape, np.uint8, 1) as writer:
-        recording.write(writer)
-    store = Demonstrations.open(folder)
-    num_frames = max(round(seconds / float(np.median(store.dt_s))), 1)
-    episode = replay_episode(policy, store, max_frames=num_frames)
+    with kept_as_demonstrations(load_recording(log).center_only()) as store:
+        num_frames = max(round(seconds / float(np.median(store.dt_s))), 1)
+        episode = replay_episode(policy, store, max_frames=num_frames)
     signals = {"steering": episode.actions, "human steering": episode.expert_actions}
     return _from_episode(episode, name, f"recording {log.name}", signals)
 

@@ -3,7 +3,11 @@
 An evaluation keeps a few numbers of many tracks; an `Episode` keeps everything of one.
 """
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +15,10 @@ import torch
 from envs.driving import LaneKeepingEnv
 from envs.driving.metrics import LaneTrace
 from envs.driving.road import HELD_OUT_TRACKS
+from envs.recorded import Recording
 from ncp_control.circuit import Activity
 from ncp_control.learning.closed_loop import Info
-from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.policy import Policy
 from scripts.evaluation.driving import drive_track, make_expert
 from scripts.evaluation.film import Film, Shot
@@ -113,6 +118,16 @@ def _shot(
         cross_track_m=after["cross_track_m"],
         crashed=after["crashed"],
     )
+
+
+@contextmanager
+def kept_as_demonstrations(recording: Recording) -> Iterator[Demonstrations]:
+    """Yield a recording as a policy's demonstrations, on the disk until the block ends."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "frames"
+        with DemonstrationWriter(folder, recording.observation_shape, np.uint8, 1) as writer:
+            recording.write(writer)
+        yield Demonstrations.open(folder)
 
 
 def replay_episode(policy: Policy, store: Demonstrations, *, max_frames: int = 1800) -> Episode:

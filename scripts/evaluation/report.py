@@ -97,7 +97,8 @@ def write_driving_report(
             " the cross-track error the t interval over tracks.",
             f"[Film of {seconds:g} s on track {traces[0].track}](drive.mp4): the car from behind"
             " and what its camera sees; the blue bar is the policy's steering, the white mark the"
-            " expert's.",
+            " expert's. Film and figures but for the tracks are of a drive of their own, through"
+            " the ground-plane camera and without pixel noise.",
         ]
         (folder / "report.md").write_text(_page(run, text, drawn))
     return run.report / "report.md"

@@ -19,8 +19,9 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     steps = [row["step"] / 1000.0 for row in rows]
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         axes.plot(steps, [row.get(name, np.nan) for row in rows], color="#0072B2")
-        axes.set(title=title, xlabel="steps [thousand]")
-        if name == "mean_return":  # in full, so that a change looks as large as it is
-            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.set(title=title, xlabel="steps [thousand]", xlim=(0.0, None))
+        if name != "explained_variance":  # with 0, so that a change looks as large as it is
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(0.0, low), 1.1 * max(0.0, high))
         axes.grid(alpha=0.3)
     return figure
