@@ -45,7 +45,6 @@ class Recorded:
             epochs=24,
             batch_size=4,
             head_learning_rate=7e-4,
-            circuit_learning_rate=5e-3,
             turn_weight=0.0,
             weight_average=0.985,
         )
