@@ -27,7 +27,7 @@ from scripts.auditing.episode import Audited, drive, replay, walk
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
 from scripts.auditing.report import AuditReport, csv_text
-from scripts.cli import run_job
+from scripts.cli import run_job, typed_command
 from scripts.evaluation.driving import is_driver
 from scripts.evaluation.locomotion import home_of
 
@@ -63,6 +63,11 @@ class Audit:
         if self.ablation_km < 0:
             raise ValueError(
                 f"`ablation_km` must be >= 0, got {self.ablation_km!r}. Use 0 for none."
+            )
+        if self.ablation_km and self.log is not None:
+            raise ValueError(
+                f"`ablation_km` must be left out with --log, got {self.ablation_km:g}."
+                " Nobody drives along a recording."
             )
         if self.results is not None:
             if not self.compare and not self.ablation_km:
@@ -113,6 +118,11 @@ def _record(policy: Policy, path: Path, settings: Audit) -> Audited:
             raise ValueError(
                 f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
                 " Recordings are of driving."
+            )
+        if settings.ablation_km:
+            raise ValueError(
+                f"`ablation_km` must be left out for a locomotion policy, got"
+                f" {settings.ablation_km:g}. It does not drive."
             )
         env = settings.env or home_of(policy)[0]
         return walk(policy, name, env, seconds=seconds, seed=settings.seed)
@@ -208,13 +218,8 @@ def _check_results(path: Path) -> None:
 
 def _write_results(path: Path, rows: list[models.Row], settings: Audit) -> None:
     """Add the comparison with what its numbers depend on."""
-    others = " ".join(map(str, settings.compare))
-    command = (
-        f"scripts/audit.py {settings.policy} --compare {others} --seconds {settings.seconds:g}"
-        f" --track {settings.track} --ablation-km {settings.ablation_km:g} --seed {settings.seed}"
-    )
     machine = describe_environment()
-    origin = command, machine["processor"], machine["versions"]["torch"]
+    origin = typed_command(), machine["processor"], machine["versions"]["torch"]
     before = path.read_text() if path.exists() else csv_text(RESULTS_HEADER, [])
     added = csv_text((), [(*row.cells(), *origin) for row in rows])
     files.write_file(path, before + added.lstrip("\n"))

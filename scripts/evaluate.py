@@ -124,6 +124,8 @@ def _way_of(policy: Policy, settings: Evaluate) -> Callable[[Policy, str, Evalua
         _open_results(settings, WALKING_MEASURES)
         return partial(evaluate_walking, where_to_walk(policy, settings))
     _refuse(settings, WALKING, "a policy that drives")
+    if isinstance(policy, LocomotionPolicy):
+        _refuse(settings, ("log", "noise", "camera", "live"), "a policy that sees no frames")
     if settings.log is None:
         _open_results(settings, DRIVING_MEASURES)
         return evaluate_closed_loop

@@ -51,6 +51,11 @@ def ablate(
     """
     neurons, synapses = dict(neurons or {}), list(synapses)
     cell = policy.circuit.cell
+    if isinstance(cell, LTC) and cell.integrator == "rk4" and neurons:
+        raise ValueError(
+            "`policy` must not be integrated by 'rk4' to hold neurons, got 'rk4'."
+            " A held neuron is too quick for it; choose another integrator."
+        )
     for name in neurons:
         check_name("neurons", name, cell.neuron_names)
     for name in synapses:
@@ -165,7 +170,8 @@ def ablation_effects(
         *((name, {"neurons": {name: value}}) for name, value in neurons.items()),
         *((name, {"synapses": [name]}) for name in synapses),
     ]:
-        change = act(ablate(policy, **options)) - whole  # type: ignore[arg-type]
+        without = act(ablate(policy, **options))  # type: ignore[arg-type]
+        change = check_finite(f"actions without {name}", without) - whole
         rms, largest = float(np.sqrt(np.mean(change**2))), float(np.abs(change).max())
         effects.append(AblationEffect(name=name, rms=rms, largest=largest))
     return effects

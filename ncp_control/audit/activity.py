@@ -10,6 +10,7 @@ neuron is heading for; the leak and the output's offset make up the rest.
 Source of the component analysis: Lechner et al. 2020, PCA of the hidden states.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from ncp_control.audit.checks import check_finite, check_frames
 from ncp_control.cells import LTC, Cell
-from ncp_control.cells.dense import DenseCell
 from ncp_control.circuit import Activity
 
 
@@ -57,14 +57,25 @@ def principal_components(states: np.ndarray) -> PrincipalComponents:
     )
 
 
-def unit_activity(cell: Cell, activity: Activity) -> tuple[list[str], np.ndarray]:
-    """Return names and activity, shape (time, units), of what the rest of the network can see.
+def visible_part(cell: Cell, activity: Activity) -> Activity:
+    """Return the activity of what the rest of the network can see.
 
-    An LSTM's memory values are left out: they speak only through its hidden units.
+    The memory values of an LSTM, for instance, are left out: they speak only through its hidden
+    units.
     """
-    states = activity.states[0].cpu().double().numpy()
-    width = cell.hidden_size if isinstance(cell, DenseCell) else cell.state_size
-    return activity.neuron_names[:width], states[:, :width]
+    width, taus_s = cell.num_visible, activity.timescales_s
+    return dataclasses.replace(
+        activity,
+        neuron_names=activity.neuron_names[:width],
+        states=activity.states[..., :width],
+        timescales_s=None if taus_s is None else taus_s[..., :width],
+    )
+
+
+def unit_activity(cell: Cell, activity: Activity) -> tuple[list[str], np.ndarray]:
+    """Return names and activity, shape (time, units), of what `visible_part` leaves."""
+    visible = visible_part(cell, activity)
+    return visible.neuron_names, visible.states[0].cpu().double().numpy()
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ potential towards which v moves:
 | v           | hull of 0, where it starts, and the range of v∞ over the box of conductances       |
 | τ           | C / (g + Σ c⁺) ≤ τ ≤ C / (g + Σ c⁻)                                                |
 | abs(dv/dt)  | largest abs(g (V − v) + Σ c (E − v)) / C over the boxes of c and v                 |
-| gain        | δv ← (C δv + h (J δv + J_u)) / (C + h A) in each sub-step h, from δv = 0           |
+| gain        | the integrator's own sub-steps for δv, driven by J δv + J_u, from δv = 0           |
 | at last     | (A − J)⁻¹ J_u, if the spectral radius of A⁻¹ J is below 1, else infinite           |
 
 with J = w abs(γ) max s(1 − s) max abs(E − v) of each synapse and A = diag(g + Σ c⁻).
@@ -19,7 +19,8 @@ Euler and the layered midpoint (not of RK4, which may overshoot). Intervals of v
 of the inner synapses, so the rule is repeated; every repetition holds.
 *Gain*: the largest change of v per change of an input, after one frame from a held state, and at
 last between two runs whose inputs always differ by at most so much: the linearised step, bounded
-term by term. It holds for semi-implicit Euler and, in the limit of small h, for the equation.
+term by term, e.g. δv ← (C δv + h (J δv + J_u)) / (C + h A) for semi-implicit Euler. The last one is
+the point that the sub-steps of all three leave where it is, so it holds for any elapsed times.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), theorems 1 and 2, here per neuron and with known
 inputs; small gain: Khalil 2002, "Nonlinear Systems", section 5.4.
@@ -55,8 +56,10 @@ class Certificate:
     output: Interval
     """Readout of each motor neuron."""
     frame_gain: Array
-    """Largest change of each output per change of an input during one nominal frame, the state
-    before it held, shape (outputs, inputs)."""
+    """Largest change of each output per change of an input during one frame of at most
+    `gain_dt_s`, the state before it held, shape (outputs, inputs)."""
+    gain_dt_s: float
+    """Longest elapsed time [s] for which `frame_gain` holds."""
     lasting_gain: Array
     """The same between two runs whose inputs differ throughout; infinite if not certain."""
 
@@ -89,7 +92,11 @@ class Violation:
 
 @torch.no_grad()
 def certify(
-    cell: Cell, input_low: float | Array = -np.inf, input_high: float | Array = np.inf
+    cell: Cell,
+    input_low: float | Array = -np.inf,
+    input_high: float | Array = np.inf,
+    *,
+    gain_dt_s: float | None = None,
 ) -> Certificate:
     """Bound every neuron of an LTC circuit for inputs in a range.
 
@@ -97,10 +104,12 @@ def certify(
         cell: An LTC cell.
         input_low: Least value of the inputs, one number or shape (inputs,).
         input_high: Largest value.
+        gain_dt_s: Longest time between two frames [s] for `frame_gain`; the cell's frame interval
+            if None. All else holds for any times.
 
     Raises:
-        ValueError: If the cell is not an LTC, its conductances are not finite and positive, or the
-            range is empty.
+        ValueError: If the cell is not an LTC, or integrated by RK4, its conductances are not finite
+            and positive, or the range is empty.
     """
     circuit = IntervalCircuit(cell)
     inputs = circuit.affine_inputs(input_low, input_high)
@@ -108,7 +117,8 @@ def certify(
     for _ in range(_REPETITIONS):
         state = circuit.state_interval(circuit.conductances(inputs, state))
     conductance = circuit.conductances(inputs, state)
-    frame_gain, lasting_gain = circuit.output_gains(inputs, conductance, state)
+    gain_dt_s = cell.frame_s if gain_dt_s is None else gain_dt_s
+    frame_gain, lasting_gain = circuit.output_gains(inputs, conductance, state, gain_dt_s)
     return Certificate(
         neuron_names=cell.neuron_names,
         state=state,
@@ -116,6 +126,7 @@ def certify(
         speed=circuit.largest_speed(conductance, state),
         output=circuit.output_interval(state),
         frame_gain=frame_gain,
+        gain_dt_s=gain_dt_s,
         lasting_gain=lasting_gain,
     )
 
@@ -138,9 +149,11 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
     tau_s = _batches("activity.timescales_s", activity.timescales_s)
     dt_s = _batches("activity.dt_s", activity.dt_s)[:, :, None]
     steps = np.abs(np.diff(states, axis=1, prepend=0.0))
-    speed = np.divide(steps, dt_s, out=np.zeros_like(steps), where=dt_s > 0)
     c = certificate
     allowance = _ROUNDING * np.maximum(c.state.size, 1e-6)
+    # In no time nothing may move.
+    speed = np.where(steps > allowance, np.inf, np.zeros_like(steps))
+    np.divide(steps, dt_s, out=speed, where=dt_s > 0)
     state = Interval(c.state.low - allowance, c.state.high + allowance)
     tau = Interval(c.tau_s.low * (1.0 - _ROUNDING), c.tau_s.high * (1.0 + _ROUNDING))
     rate = Interval(-np.ones_like(c.speed), c.speed * (1.0 + _ROUNDING) + _ROUNDING)

@@ -95,7 +95,7 @@ class InspectorEpisode:
         _check("time_s", self.time_s, ("time",))
         if time < 1 or (np.diff(self.time_s) <= 0).any():
             raise ValueError(
-                f"`time_s` must be one or more increasing times, got {time}."
+                f"`time_s` must be one or more increasing times, got {self.time_s.tolist()[:8]}."
                 " Check the order of the frames."
             )
         _check("states", self.states, (time, neurons))

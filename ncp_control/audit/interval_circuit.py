@@ -12,6 +12,8 @@ from ncp_control.cells import LTC, Cell
 
 Array = np.ndarray
 
+_AFFINE = ("input_scale", "input_offset", "output_scale", "output_offset")
+
 
 class Interval(NamedTuple):
     """Lower and upper limits, element by element."""
@@ -32,8 +34,8 @@ class IntervalCircuit:
         cell: An LTC cell.
 
     Raises:
-        ValueError: If the cell is not an LTC, or a parameter is not finite, or a capacitance or
-            conductance is not positive.
+        ValueError: If the cell is not an LTC, or its integrator can overshoot, or a parameter is
+            not finite, or a capacitance or leak is not positive, or a weight negative.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -42,15 +44,24 @@ class IntervalCircuit:
                 f"`cell` must be an LTC to be certified, got {type(cell).__name__!r}."
                 " The bounds rest on its conductances."
             )
+        if cell.integrator == "rk4":
+            raise ValueError(
+                "`cell` must be integrated without overshooting, got integrator 'rk4'."
+                " Choose another: nothing is certain of its states."
+            )
         p = cell.effective_parameters()._asdict()
+        p |= {name: getattr(cell, name) for name in _AFFINE}
         numbers = {name: value.detach().cpu().double().numpy() for name, value in p.items()}
         for name, value in numbers.items():
-            least = 0.0 if name in ("capacitance_s", "leak_conductance", "weight") else -np.inf
-            is_bad = ~np.isfinite(value) | (value < least)
+            rule, is_bad = "finite", ~np.isfinite(value)
+            if name in ("capacitance_s", "leak_conductance"):
+                rule, is_bad = "finite and > 0", is_bad | (value <= 0.0)
+            elif name == "weight":
+                rule, is_bad = "finite and >= 0", is_bad | (value < 0.0)
             if is_bad.any():
                 raise ValueError(
-                    f"`{name}` must be finite{' and >= 0' if least == 0.0 else ''}, got"
-                    f" {float(value[is_bad][0])!r}. Nothing can be certified for such a circuit."
+                    f"`{name}` must be {rule}, got {float(value[is_bad][0])!r}."
+                    " Nothing can be certified for such a circuit."
                 )
         self.capacitance_s, self.leak, self.leak_potential = (
             numbers[name] for name in ("capacitance_s", "leak_conductance", "leak_potential")
@@ -59,19 +70,11 @@ class IntervalCircuit:
             numbers[name] for name in ("weight", "threshold", "slope", "reversal_potential")
         )
         self.source, self.target = cell.source.cpu().numpy(), cell.target.cpu().numpy()
-        self.num_inputs, self.num_neurons = cell.input_size, cell.state_size
-        self.frame_s = cell.frame_s
-        # Of other integrators the equation itself is certified: its limit of many sub-steps.
-        self.unfolds = cell.unfolds if cell.integrator == "semi_implicit_euler" else 1000
         self.input_scale, self.input_offset, self.output_scale, self.output_offset = (
-            parameter.detach().cpu().double().numpy()
-            for parameter in (
-                cell.input_scale,
-                cell.input_offset,
-                cell.output_scale,
-                cell.output_offset,
-            )
+            numbers[name] for name in _AFFINE
         )
+        self.num_inputs, self.num_neurons = cell.input_size, cell.state_size
+        self.integrator, self.unfolds, self.layers = cell.integrator, cell.unfolds, cell.layers
 
     def affine_inputs(self, low: float | Array, high: float | Array) -> Interval:
         """Return the range of the scaled inputs.
@@ -148,14 +151,25 @@ class IntervalCircuit:
         return Interval(ends.min(axis=0), ends.max(axis=0))
 
     def output_gains(
-        self, inputs: Interval, conductance: Interval, state: Interval
+        self, inputs: Interval, conductance: Interval, state: Interval, dt_s: float
     ) -> tuple[Array, Array]:
         """Return the largest change of each output per change of each input.
 
         Returns:
-            The gain over one frame from a held state, and the lasting one: infinite unless the
-            spectral radius of A⁻¹ J is below 1. Shapes (outputs, inputs).
+            The gain over one frame of at most `dt_s` from a held state, and the lasting one:
+            infinite unless the spectral radius of A⁻¹ J is below 1. Shapes (outputs, inputs).
         """
+        from_inputs, from_neurons = self._slopes(inputs, state)
+        total = self._total(conductance.low)[:, None]
+        gain = self._frame_gain(from_inputs, from_neurons, total, dt_s)
+        lasting = np.full_like(gain, np.inf)
+        if np.abs(np.linalg.eigvals(from_neurons / total)).max() < 1.0:
+            lasting = np.linalg.solve(np.diag(total[:, 0]) - from_neurons, from_inputs)
+        scale = np.abs(self.output_scale)[:, None]
+        return scale * gain[-len(scale) :], scale * lasting[-len(scale) :]
+
+    def _slopes(self, inputs: Interval, state: Interval) -> tuple[Array, Array]:
+        """Return J_u and J: the largest change of C dv/dt per change of an input or potential."""
         low, high = (np.concatenate(x)[self.source] for x in zip(inputs, state, strict=True))
         nearest = np.clip(self.threshold, low, high)  # where s(1 − s) is largest
         opening = self._opening(nearest)
@@ -166,19 +180,41 @@ class IntervalCircuit:
         jacobian = np.zeros((self.num_neurons, self.num_inputs + self.num_neurons))
         np.add.at(jacobian, (self.target, self.source), slope)
         from_inputs, from_neurons = np.split(jacobian, [self.num_inputs], axis=1)
-        from_inputs *= np.abs(self.input_scale)
-        total = self._total(conductance.low)[:, None]
+        return from_inputs * np.abs(self.input_scale), from_neurons
 
-        h, capacitance_s = self.frame_s / self.unfolds, self.capacitance_s[:, None]
-        gain = np.zeros_like(from_inputs)
+    def _frame_gain(
+        self, from_inputs: Array, from_neurons: Array, total: Array, dt_s: float
+    ) -> Array:
+        """Return the largest change of each potential per change of each input in one frame.
+
+        Each sub-step of the integrator, linearised and bounded term by term. It grows with the
+        sub-step, so the longest frame bounds the shorter ones.
+        """
+        h, capacitance_s = dt_s / self.unfolds, self.capacitance_s[:, None]
+
+        def relax(gain: Array, drive: Array, duration_s: float, here: slice) -> Array:
+            """Bound exact relaxation with conductances and drive frozen."""
+            decay = np.exp(-duration_s * total[here] / capacitance_s[here])
+            return decay * gain[here] + (1.0 - decay) / total[here] * drive
+
+        everyone, gain = slice(None), np.zeros_like(from_inputs)
         for _ in range(self.unfolds):
-            gain = capacitance_s * gain + h * (from_neurons @ gain + from_inputs)
-            gain /= capacitance_s + h * total
-        lasting = np.full_like(gain, np.inf)
-        if np.abs(np.linalg.eigvals(from_neurons / total)).max() < 1.0:
-            lasting = np.linalg.solve(np.diag(total[:, 0]) - from_neurons, from_inputs)
-        scale = np.abs(self.output_scale)[:, None]
-        return scale * gain[-len(scale) :], scale * lasting[-len(scale) :]
+            if self.integrator == "semi_implicit_euler":
+                drive = from_inputs + from_neurons @ gain
+                gain = (capacitance_s * gain + h * drive) / (capacitance_s + h * total)
+            elif self.integrator == "exponential_euler":
+                gain = relax(gain, from_inputs + from_neurons @ gain, h, everyone)
+            else:  # the layered midpoint, as in `integrators`
+                middle, end = gain.copy(), gain.copy()
+                for layer in self.layers:
+                    here = layer.neurons
+                    drive = from_inputs[here] + from_neurons[here] @ middle
+                    middle[here] = relax(gain, drive, h / 2, here)
+                    if layer.is_recurrent:
+                        drive = from_inputs[here] + from_neurons[here] @ middle
+                    end[here] = relax(gain, drive, h, here)
+                gain = end
+        return gain
 
     def _opening(self, presynaptic: Array) -> Array:
         """Return s, also at an infinite input; 1/2 where the slope is zero."""

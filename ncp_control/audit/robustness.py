@@ -3,6 +3,7 @@
 Source of the largest steps: Lechner et al. 2020, max_t |x_i(t+1) − x_i(t)| of each neuron, sorted.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ncp_control.audit import faults
+from ncp_control.audit.activity import unit_activity
 from ncp_control.audit.checks import check_finite, check_frames
 from ncp_control.policy import Policy
 
@@ -48,6 +49,8 @@ FAULTS: dict[str, Fault] = {
 """Faults of frames by name."""
 
 _CHUNK_FRAMES = 64
+_LEAST_VARIATION = 1e-3
+"""Deviation below which a neuron counts as still, as a share of the largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,8 @@ class FaultResponse:
     action_largest: float
     """Largest change of an entry of the action."""
     state_rms: float
-    """Root mean square change of a neuron, as a share of its own deviation over the episode."""
+    """Root mean square change of a neuron, as a share of its own deviation over the episode; of
+    those that vary, NaN if none does."""
 
 
 def fault_responses(
@@ -91,18 +95,20 @@ def fault_responses(
         )
     check_frames("frames", frames, 2)
     actions, states = _respond(policy, frames, dt_s)
-    deviation = np.maximum(states.std(axis=0), 1e-9)
+    deviation = states.std(axis=0)
+    varies = deviation > _LEAST_VARIATION * deviation.max()
     responses = []
     for name, spoil in which.items():
         spoil_part = partial(spoil, rng=np.random.default_rng(seed))
         spoiled_actions, spoiled_states = _respond(policy, frames, dt_s, spoil_part)
-        change, moved = spoiled_actions - actions, (spoiled_states - states) / deviation
+        change = spoiled_actions - actions
+        moved = (spoiled_states - states)[:, varies] / deviation[varies]
         responses.append(
             FaultResponse(
                 fault=name,
                 action_rms=float(np.sqrt(np.mean(change**2))),
                 action_largest=float(np.abs(change).max()),
-                state_rms=float(np.sqrt(np.mean(moved**2))),
+                state_rms=float(np.sqrt(np.mean(moved**2))) if varies.any() else math.nan,
             )
         )
     return responses
@@ -140,8 +146,5 @@ def _respond(
     elapsed_s = torch.as_tensor(dt_s, dtype=features.dtype, device=parameter.device)
     activity = policy.circuit.record(features[None], dt_s=elapsed_s[None])
     actions = policy.respond(activity.outputs)[0].clamp(-1.0, 1.0)
-    return _array("actions", actions), _array("states", activity.states[0])
-
-
-def _array(name: str, values: Tensor) -> np.ndarray:
-    return check_finite(name, values.cpu().numpy())
+    _, states = unit_activity(policy.circuit.cell, activity)
+    return check_finite("actions", actions.cpu().numpy()), check_finite("states", states)

@@ -4,7 +4,8 @@
 |------------------------|-------------------------------------------------------------------------|
 | `visual_backprop`      | what the convolutions react to, whatever the circuit makes of it        |
 | `input_gradient`       | Σ_c abs(∂y/∂x), how much the decision y changes with the pixel          |
-| `integrated_gradients` | Σ_c abs((x − x') ∫ ∂y/∂x), its share of the difference from a baseline  |
+| `integrated_gradients` | Σ_c abs((x − x') ∫ ∂y/∂x), the size of its share of the difference from |
+|                        | a baseline; shares of opposite sign largely cancel in the sum           |
 | `grad_cam`             | the last maps, weighted by their pull on y in the direction it now has  |
 
 A map belongs to one frame: y depends on the frame and on the state before it, which is held, so

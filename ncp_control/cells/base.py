@@ -72,6 +72,11 @@ class Cell(nn.Module):
         """One name per entry of the state."""
         return [f"unit_{i}" for i in range(self.state_size)]
 
+    @property
+    def num_visible(self) -> int:
+        """Entries of the state, from the first on, that other units see; the rest is memory."""
+        return self.state_size
+
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """Return the state before the first frame: zeros, in the parameters' dtype and device."""
         parameter = next(self.parameters())

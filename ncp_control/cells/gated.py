@@ -77,6 +77,11 @@ class LSTM(FusedCell):
         self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
 
     @property
+    def num_visible(self) -> int:
+        """The hidden values."""
+        return self.hidden_size
+
+    @property
     def neuron_names(self) -> list[str]:
         """`hidden_0`, …, `memory_0`, …."""
         return [f"{kind}_{i}" for kind in ("hidden", "memory") for i in range(self.hidden_size)]

@@ -63,6 +63,11 @@ class MixedMemory(Cell):
         """The cell's names, then `memory_0`, …."""
         return self.cell.neuron_names + [f"memory_{i}" for i in range(self.cell.state_size)]
 
+    @property
+    def num_visible(self) -> int:
+        """Those of the cell."""
+        return self.cell.num_visible
+
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """Return the cell's initial state and an empty memory."""
         state = self.cell.initial_state(batch)

@@ -1,6 +1,7 @@
 """The figures of an audit, each a function from what was measured to a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -246,7 +247,7 @@ def largest_steps(steps: Mapping[str, np.ndarray]) -> Figure:
     """Draw max_t |x_i(t+1) − x_i(t)| of every neuron, sorted, for each policy."""
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
-    for (name, values), colour in zip(steps.items(), [BLUE, VERMILION, GREEN, GREY], strict=False):
+    for (name, values), colour in zip(steps.items(), cycle((BLUE, VERMILION, GREEN, GREY))):
         share = np.linspace(0.0, 1.0, len(values))
         axes.plot(share, np.sort(values), "o-", color=colour, markersize=3, label=name)
     axes.set(xlabel="neurons, sorted [share]", ylabel="largest step between frames", ylim=(0, None))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ncp_control.audit.activity import visible_part
 from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.inspector import InspectorEpisode, write_inspector
 from ncp_control.policy import Policy
@@ -29,7 +30,7 @@ def inspected(
     policy: Policy, audited: Audited, maps: Saliency | None, certificate: Certificate | None
 ) -> InspectorEpisode:
     """Gather what the page shows of one policy."""
-    recorded = audited.activity
+    recorded = visible_part(policy.circuit.cell, audited.activity)
     circuit = sum(parameter.numel() for parameter in policy.circuit.parameters())
     drawn_elsewhere = {*_NOT_DRAWN, *audited.action_names}
     traces = {key: v for key, v in audited.signals.items() if key not in drawn_elsewhere}

@@ -10,6 +10,7 @@ import torch
 from envs.driving import LaneKeepingConfig
 from envs.driving.metrics import LaneTrace
 from envs.driving.road import HELD_OUT_TRACKS, make_road
+from ncp_control.audit.activity import visible_part
 from ncp_control.audit.inspector import InspectorEpisode, TrackMap, write_inspector
 from ncp_control.learning.closed_loop import Step
 from ncp_control.policy import Policy
@@ -83,8 +84,9 @@ class _Drive:
         """Return the episode up to now with what every neuron did."""
         features = torch.stack(self.features)
         dt_s = torch.tensor([self.dt_s], dtype=features.dtype, device=features.device)
-        activity = policy.circuit.record(features[None], dt_s=dt_s)
-        wiring = getattr(policy.circuit.cell, "wiring", None)
+        cell = policy.circuit.cell
+        activity = visible_part(cell, policy.circuit.record(features[None], dt_s=dt_s))
+        wiring = getattr(cell, "wiring", None)
         taus_s, currents = (
             None if values is None else values[0].cpu().numpy()
             for values in (activity.timescales_s, activity.synaptic_currents)

@@ -152,6 +152,8 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
         (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
         (["walker"], "`env` must observe 5 values for this policy, got 'halfcheetah'"),
+        (["walker", "--ablation-km", "1"], "`ablation_km` must be left out for a locomotion"),
+        (["x", "--log", "y", "--ablation-km", "1"], "`ablation_km` must be left out with --log"),
         (["walker", "--results", "x.csv"], "`results` must come with --compare or --ablation-km"),
         (
             ["walker", "--ablation-km", "1", "--results", "other.csv"],

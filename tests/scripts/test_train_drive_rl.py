@@ -29,6 +29,8 @@ def test_a_driver_from_numbers_is_measured_and_can_be_measured_again(
     assert policy.act(np.zeros(14, np.float32)).shape == (1,)
     assert type_command(evaluate_policy, Evaluate, run / "policy", "--km", "0.02") == 0
     assert f"| {run.name} |" in capsys.readouterr().out
+    assert type_command(evaluate_policy, Evaluate, run / "policy", "--live") == 2
+    assert "`live` must be left out for a policy that sees no frames" in capsys.readouterr().err
 
 
 def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):

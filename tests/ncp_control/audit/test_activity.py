@@ -3,13 +3,14 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from ncp_control import LSTM, NCP19, Circuit, WiredCfC
+from ncp_control import CTGRU, LSTM, LTC, NCP19, CfC, Circuit, MixedMemory, WiredCfC, auto_ncp
 from ncp_control.audit.ablation import ablate, ablation_effects
 from ncp_control.audit.activity import (
     motor_contributions,
     principal_components,
     synapse_names,
     unit_activity,
+    visible_part,
 )
 from ncp_control.audit.robustness import fault_responses, largest_steps
 from ncp_control.cells import Feedforward
@@ -156,3 +157,49 @@ def test_faults_change_the_action_as_far_as_the_policy_sees_them():
         fault_responses(policy, np.zeros((6, 17)), dt_s)
     with pytest.raises(ValueError, match="`frames` must have at least 2 frames, got 1"):
         fault_responses(policy, frames[:1], dt_s[:1])
+
+
+def test_a_unit_that_is_still_does_not_count_among_the_moved(conv_policy):
+    """A unit wakes up under the fault alone: as a share of its deviation, 0, it drowned all."""
+    convolution = torch.nn.Conv2d(3, 3, 3, bias=False)
+    policy = conv_policy(Feedforward(3, 4, 1), convolution)
+    first, second = policy.circuit.cell.hidden[0], policy.circuit.cell.hidden[2]
+    with torch.no_grad():
+        convolution.weight.fill_(1e-6)  # more light, larger features; none in the dark
+        first.weight.abs_(), first.bias.zero_()
+        second.weight.abs_(), second.bias.zero_()
+        second.weight[1], second.bias[1] = -100.0, 1.0
+    frames = np.random.default_rng(0).integers(100, 256, (6, 24, 48, 3)).astype(np.uint8)
+    (found,) = fault_responses(
+        policy,
+        frames,
+        np.full(6, 0.1, np.float32),
+        which={"hidden": lambda frames, rng: np.zeros_like(frames)},
+    )
+    names, states = unit_activity(
+        policy.circuit.cell,
+        policy.circuit.record(policy.perceive(torch.from_numpy(frames))[None]),
+    )
+    alive = np.delete(states, names.index("unit_1"), axis=1)
+    assert not states[:, 1].any() and (alive.std(axis=0) > 0.0).all()
+    expected = np.sqrt(np.mean((alive / alive.std(axis=0)) ** 2))  # in the dark they are 0
+    assert found.state_rms == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cell", "visible"),
+    [
+        (LSTM(3, 4, 1), 4),
+        (CTGRU(3, 4, 1, num_scales=5), 20),
+        (MixedMemory(LTC(auto_ncp(3, 8, 1))), 8),
+        (MixedMemory(CfC(3, 4, 1)), 4),
+    ],
+)
+def test_what_others_see_is_shown_without_the_memory(cell, visible):
+    activity = visible_part(cell, Circuit(cell).record(torch.randn(1, 6, 3)))
+    assert activity.states.shape == (1, 6, visible) and len(activity.neuron_names) == visible
+    assert activity.timescales_s is None or torch.isfinite(activity.timescales_s).all()
+    # The readout knows nothing else.
+    state = torch.zeros(6, cell.state_size)
+    state[:, :visible] = activity.states[0]
+    torch.testing.assert_close(cell.readout(state), activity.outputs[0])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ncp_control import LSTM, LTC, NCP19, Circuit, Wiring, fully_connected
 from ncp_control.audit.bounds import certify, describe_violations, find_violations
+from ncp_control.cells.ltc import inverse_softplus
 
 
 def stiff(cell, seed, scale=2.0):
@@ -155,13 +156,59 @@ def test_a_broken_circuit_is_caught():
 def test_an_overshooting_integrator_is_caught_where_it_overshoots():
     """One explicit Runge-Kutta step of a frame leaves the reversal potentials at once."""
     torch.manual_seed(0)
-    cell = LTC(NCP19, integrator="rk4", unfolds=1)
+    cell, sound = LTC(NCP19, integrator="rk4", unfolds=1), LTC(NCP19)
+    sound.load_state_dict(cell.state_dict())
     activity = Circuit(cell).record(torch.rand(3, 2, 32))
-    worst = find_violations(certify(cell), activity)[0]
+    worst = find_violations(certify(sound), activity)[0]
     neuron = activity.neuron_names.index(worst.neuron)
     recorded = float(activity.states[worst.sequence, worst.frame, neuron])
     assert worst.quantity == "state" and worst.value == pytest.approx(recorded)
     assert f"at frame {worst.frame} of sequence {worst.sequence}" in str(worst)
+    with pytest.raises(ValueError, match="without overshooting, got integrator 'rk4'"):
+        certify(cell)
+
+
+def test_a_step_in_no_time_is_caught():
+    circuit = Circuit(LTC(NCP19))
+    activity = circuit.record(torch.rand(1, 3, 32), dt_s=torch.tensor([[0.1, 0.0, 0.1]]))
+    assert find_violations(certify(circuit.cell), activity) == []
+    activity.states[0, 1] += 0.01
+    found = find_violations(certify(circuit.cell), activity)
+    assert {(v.quantity, v.frame, v.value) for v in found} >= {("speed", 1, np.inf)}
+
+
+CHAIN = Wiring(
+    num_sensory=1, num_inter=1, num_command=0, num_motor=1, synapses=((0, 1, 1), (1, 2, 1))
+)
+"""Input to inter neuron to motor neuron."""
+
+
+@pytest.mark.parametrize("frames", [1.0, 3.0])
+@pytest.mark.parametrize(
+    ("integrator", "unfolds"),
+    [
+        ("semi_implicit_euler", 6),
+        ("exponential_euler", 2),
+        ("layered_midpoint", 1),
+        ("layered_midpoint", 2),
+    ],
+)
+def test_gain_of_a_chain_at_rest_is_all_but_reached(integrator, unfolds, frames):
+    """Weak synapses, most sensitive at rest: nothing is left for the intervals to lose."""
+    cell = LTC(CHAIN, integrator=integrator, unfolds=unfolds).double()
+    with torch.no_grad():
+        cell.raw_capacitance.copy_(inverse_softplus(torch.tensor([0.3, 3.0])))
+        cell.raw_leak_conductance.copy_(inverse_softplus(torch.tensor([1.0, 0.01])))
+        cell.raw_weight.copy_(inverse_softplus(torch.tensor([1e-3, 1e-3])))
+        cell.leak_potential.zero_()
+        cell.threshold.zero_()
+    dt_s = frames * cell.frame_s
+    features = torch.zeros(1, 1, 1, dtype=torch.float64, requires_grad=True)
+    outputs, _ = Circuit(cell)(features, dt_s=dt_s)
+    (gradient,) = torch.autograd.grad(outputs.sum(), features)
+    certificate = certify(cell, 0.0, 0.0, gain_dt_s=dt_s)
+    assert 0.98 < float(gradient) / certificate.frame_gain[0, 0] <= 1.0
+    assert certificate.frame_gain[0, 0] < certificate.lasting_gain[0, 0] < np.inf
 
 
 def test_what_cannot_be_certified_is_named():
@@ -169,6 +216,17 @@ def test_what_cannot_be_certified_is_named():
     activity = circuit.record(torch.randn(1, 5, 32))
     with pytest.raises(ValueError, match="`cell` must be an LTC to be certified, got 'LSTM'"):
         certify(LSTM(32, 4, 1))
+    for name in ("output_scale", "input_offset"):
+        broken = LTC(NCP19)
+        with torch.no_grad():
+            getattr(broken, name)[0] = torch.nan
+        with pytest.raises(ValueError, match=f"`{name}` must be finite, got nan"):
+            certify(broken)
+    leakless = LTC(NCP19)
+    with torch.no_grad():
+        leakless.raw_leak_conductance[3] = -200.0
+    with pytest.raises(ValueError, match="`leak_conductance` must be finite and > 0, got 0.0"):
+        certify(leakless)
     with pytest.raises(ValueError, match=r"`input_low` must be at most `input_high`, got 1.0 and"):
         certify(circuit.cell, 1.0, 0.0)
     lstm = Circuit(LSTM(32, 4, 1)).record(torch.randn(1, 5, 32))
