@@ -37,7 +37,7 @@ from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
-from scripts.cli import run_job
+from scripts.cli import run_job, typed_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def _write(settings: Benchmark, name: str, tables: list[str], values: dict[str, 
 
 
 def _where() -> str:
-    return json.dumps(describe_environment(), indent=1)
+    return json.dumps({"command": typed_command()} | describe_environment(), indent=1)
 
 
 if __name__ == "__main__":

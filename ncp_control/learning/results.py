@@ -33,6 +33,7 @@ class ResultsFile:
     def __init__(self, path: Path | str, measures: Sequence[str]) -> None:
         self.path = Path(path)
         self.columns = [*KEY, *measures, *PROVENANCE]
+        self.commit = describe_environment()["commit"]  # of the code that will run, as it is now
         if self.path.exists():
             with self.path.open(newline="") as file:
                 header = next(csv.reader(file), [])
@@ -75,7 +76,7 @@ class ResultsFile:
             command: The command that makes the row.
         """
         key = dict(zip(KEY, (model, seed, settings), strict=True))
-        row = key | provenance(command) | dict(measured)
+        row = key | provenance(command) | {"commit": self.commit} | dict(measured)
         line = io.StringIO()
         writer = csv.DictWriter(line, self.columns, lineterminator="\n")
         if not self.path.exists():

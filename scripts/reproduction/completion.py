@@ -71,6 +71,10 @@ class Reproduce:
             check_name("tasks", task, known)
         return self.tasks or tuple(known)
 
+    def results_file(self, measures: Sequence[str]) -> ResultsFile:
+        """Open the table's results file, which has the table's name."""
+        return ResultsFile(self.results / f"{self.table}.csv", measures)
+
     def command(self, model: str | None = None) -> str:
         """Return the command that makes the rows of one model, or those without a training."""
         parts = ["python scripts/reproduce.py", self.table]

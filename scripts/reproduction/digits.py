@@ -20,7 +20,7 @@ from ncp_control.learning.forecasting import (
     TrainingConfig,
     make_forecaster,
 )
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -40,7 +40,7 @@ UNITS = {"ltc": 32, "mixed_ltc": 32}
 def reproduce_digits(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
-    results = ResultsFile(settings.results / "digits.csv", ACCURACIES)
+    results = settings.results_file(ACCURACIES)
     split = "split=0"
     for name, is_binary in LINEAR.items():
         if not results.has(name, 0, split):

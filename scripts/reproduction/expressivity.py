@@ -25,7 +25,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
-from ncp_control.learning.results import ResultsFile
 from scripts.markdown import markdown_table
 from scripts.reproduction.bounds import draw_bounds, make_circuit
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -40,7 +39,7 @@ COLOURS = {"ltc": "#0072B2", "ctrnn": "#009E73", "neural_ode": "#D55E00"}
 def reproduce_expressivity(settings: Reproduce) -> None:
     """Measure what is missing, print the medians and draw the figure."""
     models = settings.chosen_models(MODELS, MODELS)
-    results = ResultsFile(settings.results / "expressivity.csv", ("stretch",))
+    results = settings.results_file(("stretch",))
     sizes = [(width, DEFAULT_SCALE) for width in WIDTHS]
     sizes += [(DEFAULT_WIDTH, scale) for scale in SCALES if scale != DEFAULT_SCALE]
     jobs = [

@@ -89,7 +89,7 @@ def forecast_table(
         num_seeds: Trainings of each model if the command line names no number.
         paper: The paper's figures by model.
     """
-    results = ResultsFile(settings.results / f"{settings.table}.csv", MEASURES)
+    results = settings.results_file(MEASURES)
     add_linear_rows(results, data, window, settings.command())
     jobs = [
         Job(model, seed, f"{window} {description}")

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import mean_and_deviation
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, reinforce
@@ -45,7 +45,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
     models = settings.chosen_models(DEFAULT_MODELS, CELL_NAMES)
     tasks = settings.chosen_tasks(tuple(TASKS))
     steps = settings.steps or STEPS
-    results = ResultsFile(settings.results / "reinforcement.csv", MEASURES)
+    results = settings.results_file(MEASURES)
     jobs = [
         Job(model, seed, describe(learner(task, model, steps)))
         for seed in range(settings.seeds or 3)

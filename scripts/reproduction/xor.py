@@ -34,7 +34,7 @@ from ncp_control.learning.forecasting import (
     TrainingConfig,
     make_forecaster,
 )
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -91,7 +91,7 @@ def reproduce_xor(settings: Reproduce) -> None:
     """Train what is missing on each encoding and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     encodings = settings.chosen_tasks(ENCODINGS)
-    results = ResultsFile(settings.results / "xor.csv", ACCURACIES)
+    results = settings.results_file(ACCURACIES)
     epochs = settings.epochs or EPOCHS
     jobs = [
         Job(model, seed, training_settings(encoding, model, epochs))
