@@ -48,7 +48,7 @@ MEMBER, NUM_MEMBERS, MEMBER_SEEDS = "mixed_cfc", 5, 100
 """An ensemble's forecast is the mean of its members'."""
 UNITS = 64
 STRIDE, BATCH_SIZE, EPOCHS, LAGS, GRADIENT_CLIP = 2, 64, 6, 8, 1.0
-INPUT_NOISE, INPUT_LIMIT = 0.2, 8.0  # in standard deviations of the inputs
+INPUT_NOISE, INPUT_LIMIT = 0.05, 8.0  # in standard deviations of the inputs
 RANDOM_SHARE = 0.05
 """Share of the traces' actions drawn at random, as the LTC paper has it."""
 
