@@ -220,9 +220,10 @@ def _write_results(path: Path, rows: list[models.Row], settings: Audit) -> None:
     """Add the comparison with what its numbers depend on."""
     machine = describe_environment()
     origin = typed_command(), machine["processor"], machine["versions"]["torch"]
-    before = path.read_text() if path.exists() else csv_text(RESULTS_HEADER, [])
-    added = csv_text((), [(*row.cells(), *origin) for row in rows])
-    files.write_file(path, before + added.lstrip("\n"))
+    table = csv_text(RESULTS_HEADER, [(*row.cells(), *origin) for row in rows])
+    if path.exists():
+        table = path.read_text() + table.partition("\n")[2]
+    files.write_file(path, table)
 
 
 def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> bool:
