@@ -166,8 +166,10 @@ def _prepare(report: AuditReport, subject: Subject) -> None:
     """Certify the circuit and compute the maps, as far as either applies."""
     policy, audited = subject.policy, subject.audited
     if subject.certificate is None:
+        longest_s = float(audited.activity.dt_s.max())
         subject.certificate = report.attempt(
-            f"Certified bounds of {audited.name}", lambda: certify(policy.circuit.cell)
+            f"Certified bounds of {audited.name}",
+            lambda: certify(policy.circuit.cell, gain_dt_s=longest_s),
         )
     if subject.maps is None:
         followed = parts.followed_neurons(audited)

@@ -104,34 +104,33 @@ RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
 def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
     policy = Policy.load(settings.policy)
-    how = _way_of(policy, settings)
-    name = policy_name(settings.policy)
+    evaluate_it, measures = _way_of(policy, settings)
+    name, path = policy_name(settings.policy), settings.results
+    # Opened before the work, so that a table of another kind is refused before it, too.
+    results = None if path is None else ResultsFile(path, ("parameters", *measures))
     run = Run.create("evaluate", name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    how(policy, name, settings, run)
+    evaluate_it(policy, name, settings, run, results)
     run.close()
     print(f"report: {run.report}")
 
 
-def _way_of(policy: Policy, settings: Evaluate) -> Callable[[Policy, str, Evaluate, Run], None]:
-    """Return what evaluates this policy, after a look at whether the settings fit it.
+def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tuple[str, ...]]:
+    """Return what evaluates this policy and what that measures, once the settings fit it.
 
     Raises:
         ValueError: If the policy does not fit its world, or a setting is of no use to it.
     """
     if isinstance(policy, LocomotionPolicy) and not is_driver(policy):
         _refuse(settings, ("log", *DRIVING), "a policy that walks")
-        _open_results(settings, WALKING_MEASURES)
-        return partial(evaluate_walking, where_to_walk(policy, settings))
+        return partial(evaluate_walking, where_to_walk(policy, settings)), WALKING_MEASURES
     _refuse(settings, WALKING, "a policy that drives")
     if isinstance(policy, LocomotionPolicy):
         _refuse(settings, ("log", "noise", "camera", "live"), "a policy that sees no frames")
     if settings.log is None:
-        _open_results(settings, DRIVING_MEASURES)
-        return evaluate_closed_loop
+        return evaluate_closed_loop, DRIVING_MEASURES
     _refuse(settings, DRIVING, "a recording")
-    _open_results(settings, RECORDED_MEASURES)
-    return evaluate_open_loop
+    return evaluate_open_loop, RECORDED_MEASURES
 
 
 def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
@@ -166,7 +165,12 @@ def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSett
 
 
 def evaluate_walking(
-    places: list[WalkSettings], policy: Policy, name: str, settings: Evaluate, run: Run
+    places: list[WalkSettings],
+    policy: Policy,
+    name: str,
+    settings: Evaluate,
+    run: Run,
+    results: ResultsFile | None,
 ) -> None:
     """Walk some episodes in each place."""
     rows = []
@@ -190,11 +194,13 @@ def evaluate_walking(
         )
         for _, place, returns in rows
     }
-    add_results(settings, policy, name, WALKING_MEASURES, measured)
+    add_results(results, settings, policy, name, WALKING_MEASURES, measured)
     write_walk_report(run, policy, rows)
 
 
-def evaluate_closed_loop(policy: Policy, name: str, settings: Evaluate, run: Run) -> None:
+def evaluate_closed_loop(
+    policy: Policy, name: str, settings: Evaluate, run: Run, results: ResultsFile | None
+) -> None:
     """Drive held-out tracks at each noise level."""
     if settings.live:
         page = run.folder / "live.html"
@@ -216,12 +222,14 @@ def evaluate_closed_loop(policy: Policy, name: str, settings: Evaluate, run: Run
         f"{settings.camera} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
         for _, variance, metrics in rows
     }
-    add_results(settings, policy, name, DRIVING_MEASURES, measured)
+    add_results(results, settings, policy, name, DRIVING_MEASURES, measured)
     if not isinstance(policy, LocomotionPolicy):  # a driver that sees numbers has no film
         write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
 
 
-def evaluate_open_loop(policy: Policy, name: str, settings: Evaluate, run: Run) -> None:
+def evaluate_open_loop(
+    policy: Policy, name: str, settings: Evaluate, run: Run, results: ResultsFile | None
+) -> None:
     """Compare the policy's steering with a recording's."""
     assert settings.log is not None
     with kept_as_demonstrations(load_recording(settings.log).center_only()) as store:
@@ -231,18 +239,12 @@ def evaluate_open_loop(policy: Policy, name: str, settings: Evaluate, run: Run) 
         rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
         print(markdown_table(["predictor", "MSE [action²]"], rows))
         measured = {f"recording {settings.log.name}": (error, variance)}
-        add_results(settings, policy, name, RECORDED_MEASURES, measured)
+        add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
         write_recorded_report(run, policy, store, error)
 
 
-def _open_results(settings: Evaluate, measures: Sequence[str]) -> ResultsFile | None:
-    """Open the results file, if one was named; one of another kind is refused."""
-    if settings.results is None:
-        return None
-    return ResultsFile(settings.results, ("parameters", *measures))
-
-
 def add_results(
+    results: ResultsFile | None,
     settings: Evaluate,
     policy: Policy,
     name: str,
@@ -250,7 +252,6 @@ def add_results(
     measured: Mapping[str, Sequence[float]],
 ) -> None:
     """Add a row for each setting to the results file, if one was named."""
-    results = _open_results(settings, measures)
     if results is None:
         return
     parameters = sum(parameter.numel() for parameter in policy.parameters())

@@ -152,7 +152,7 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
     c = certificate
     allowance = _ROUNDING * np.maximum(c.state.size, 1e-6)
     # In no time nothing may move.
-    speed = np.where(steps > allowance, np.inf, np.zeros_like(steps))
+    speed = np.where(steps > allowance, np.inf, 0.0)
     np.divide(steps, dt_s, out=speed, where=dt_s > 0)
     state = Interval(c.state.low - allowance, c.state.high + allowance)
     tau = Interval(c.tau_s.low * (1.0 - _ROUNDING), c.tau_s.high * (1.0 + _ROUNDING))

@@ -159,9 +159,7 @@ def resting_values(policy: Policy, audited: Audited) -> dict[str, float]:
 def bounds_part(policy: Policy, audited: Audited, certificate: Certificate) -> Part:
     """Certify what the circuit can never do, and check the episode."""
     cell = policy.circuit.cell
-    features, longest_s = audited.features, float(audited.activity.dt_s.max())
-    known = certify(cell, features.min(axis=0), features.max(axis=0))
-    gains = certify(cell, gain_dt_s=longest_s)
+    known = certify(cell, audited.features.min(axis=0), audited.features.max(axis=0))
     violations = find_violations(certificate, audited.activity)
     violations += find_violations(known, audited.activity)
     header = ["neuron", "v min", "v max", "τ min [ms]", "τ max [ms]", "|dv/dt| max [1/s]"]
@@ -171,14 +169,14 @@ def bounds_part(policy: Policy, audited: Audited, certificate: Certificate) -> P
         v = [float(x[i]) for x in certificate.state]
         rows.append([name, *v, *taus_ms, float(certificate.speed[i])])
     low, high = (", ".join(f"{x:.3f}" for x in limit) for limit in certificate.output)
-    gain, lasting = gains.frame_gain.max(), gains.lasting_gain.max()
+    gain, lasting = certificate.frame_gain.max(), certificate.lasting_gain.max()
     measured = _largest_gradient(policy, audited)
     text = [
         f"In this episode: **{describe_violations(violations)}**.",
         f"Whatever the circuit sees, its output stays within [{low}] and [{high}].",
         f"A change of one sensory input changes the output of the next frame, at most"
-        f" {1e3 * longest_s:.0f} ms later, by at most {gain:.3g} per unit (largest in the episode:"
-        f" {measured:.3g}); of a lasting change "
+        f" {1e3 * certificate.gain_dt_s:.0f} ms later, by at most {gain:.3g} per unit"
+        f" (largest in the episode: {measured:.3g}); of a lasting change "
         + (f"at most {lasting:.3g}." if math.isfinite(lasting)
            else "nothing is certain, because the recurrent synapses may amplify it."),
     ]  # fmt: skip

@@ -75,13 +75,13 @@ class DriveRL:
     def __post_init__(self) -> None:
         check_name("cell", self.cell, MOTOR_CELLS)
         drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
-        ResultsFile(self.results, RESULTS_MEASURES)  # and this a table of another kind
 
 
 def train_drive_rl(settings: DriveRL) -> Policy:
     """Train, drive held-out tracks, save the policy, add rows to the results."""
     if settings.resume is not None:
         settings = settings_of(settings.resume)
+    results = ResultsFile(settings.results, RESULTS_MEASURES)  # refused before the work, if so
     torch.manual_seed(settings.seed)
     driver = None if settings.policy is None else Policy.load(settings.policy)
     name = settings.cell if settings.policy is None else settings.policy.resolve().name
@@ -91,7 +91,7 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     policy.save(run.policy)
     measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
     measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
-    _write_results(settings, measured)
+    _add_rows(results, settings, measured)
     run.close()
     print(metrics_table([(who, 0.0, metrics) for who, metrics in measured.items()]))
     print(f"policy: {run.policy}\nreport: {run.report}\nresults: {settings.results}")
@@ -105,11 +105,10 @@ def settings_of(run_folder: Path) -> DriveRL:
     return DriveRL(**{**values, **changed, "resume": run_folder})
 
 
-def _write_results(settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> None:
+def _add_rows(results: ResultsFile, settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> None:
     """Add a row for each policy that drove."""
     left_out = ("policy", "seed", "results", "runs", "resume")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
-    results = ResultsFile(settings.results, RESULTS_MEASURES)
     for who, metrics in measured.items():
         described = json.dumps(told, sort_keys=True)
         results.append(who, settings.seed, described, dataclasses.asdict(metrics), typed_command())

@@ -1,5 +1,6 @@
 """Jobs as a person types them, and a log for them."""
 
+import re
 import sys
 
 import cv2
@@ -23,6 +24,21 @@ def type_command(monkeypatch, tmp_path):
         return 0
 
     return run
+
+
+@pytest.fixture
+def refuse(type_command, capsys, tmp_path):
+    """Type a command that must end with one sentence, status 2 and no run."""
+
+    def check(job, settings, words, message):
+        assert type_command(job, settings, *words) == 2
+        errors = capsys.readouterr().err.strip()
+        assert len(errors.splitlines()) == 1
+        assert errors.startswith("error: ")
+        assert re.search(message, errors)
+        assert not (tmp_path / "runs").exists()
+
+    return check
 
 
 @pytest.fixture

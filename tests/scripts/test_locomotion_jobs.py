@@ -240,14 +240,7 @@ def test_a_policy_knows_its_home():
         (evaluate_policy, Evaluate, ["blind", "--drop", "1"], "`drop` must be from 0"),
     ],
 )
-def test_mistakes_end_with_one_sentence_and_no_run(
-    type_command, capsys, tmp_path, job, settings, words, message
-):
+def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     cell = Feedforward(8, 4, 6, frame_s=0.05)
     LocomotionPolicy(cell, observation_size=8).save(tmp_path / "blind")
-    assert type_command(job, settings, *words) == 2
-    errors = capsys.readouterr().err.strip()
-    assert len(errors.splitlines()) == 1
-    assert errors.startswith("error: ")
-    assert re.search(message, errors)
-    assert not (tmp_path / "runs").exists()
+    refuse(job, settings, words, message)
