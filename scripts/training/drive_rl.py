@@ -17,14 +17,13 @@ import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.learning.reinforcement.actor_critic import SequenceCore
-from ncp_control.learning.reinforcement.checkpoint import observation_scale
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
-from policies.reinforced import policy_from_actor
 from scripts.cli import typed_command
 from scripts.evaluation.driving import VectorDriveSettings, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
@@ -155,9 +154,9 @@ def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
 
 def export_policy(model: SequencePPO, driver: Policy | None) -> Policy:
     """Copy the circuit into a policy on numbers, or back behind the driver's conv head."""
-    core: SequenceCore = cast(Any, model.policy).actor
     if driver is None:
-        return policy_from_actor(core.circuit.cell, core.encoder, *observation_scale(model))
+        return policy_from_sb3(model)
+    core: SequenceCore = cast(Any, model.policy).actor
     policy = copy.deepcopy(driver)
     policy.circuit.cell.load_state_dict(core.circuit.cell.state_dict())
     policy.reset()

@@ -12,13 +12,12 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from ncp_control.cells import Cell
-from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
-from ncp_control.learning.reinforcement.checkpoint import observation_scale
+from ncp_control.learning.reinforcement.actor_critic import check_action_space
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.policy import Policy
+from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
-from policies.reinforced import feedforward_from_layers, policy_from_actor
 from scripts.evaluation.locomotion import FRAMES_S, mean_and_std, walk
 from scripts.training.locomotion_settings import Locomotion
 from scripts.training.resumption import learn
@@ -43,7 +42,7 @@ def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
     torch.manual_seed(settings.seed)
     model = make_model(settings)
     run = learn(model, settings, settings.ppo.steps, "locomotion", settings.run_name)
-    policy = export_policy(model, FRAMES_S[settings.env])
+    policy = policy_from_sb3(model, frame_s=FRAMES_S[settings.env])
     policy.save(run.policy)
     print(f"policy: {run.policy}\nreport: {run.report}")
     returns = walk(policy, settings.where)
@@ -119,18 +118,6 @@ def make_cell(settings: Locomotion, num_inputs: int) -> Cell:
         frame_s=FRAMES_S[settings.env],
         seed=settings.seed,
     )
-
-
-def export_policy(model: OnPolicyAlgorithm, frame_s: float) -> Policy:
-    """Copy the actor and the scale of its observations into a policy of this project."""
-    mean, std = observation_scale(model)
-    policy: Any = model.policy
-    if isinstance(policy, CircuitActorCritic):
-        core = policy.actor
-        return policy_from_actor(core.circuit.cell, core.encoder, mean, std)
-    layers = policy.mlp_extractor.policy_net
-    cell = feedforward_from_layers(layers, policy.action_net, frame_s=frame_s)
-    return policy_from_actor(cell, torch.nn.Sequential(), mean, std)
 
 
 def _critic_cell(settings: Locomotion, size: int) -> Cell | None:

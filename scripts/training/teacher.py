@@ -14,7 +14,7 @@ from ncp_control.learning.reinforcement.progress import CHECKPOINT
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from policies.teachers import policy_from_sb3
+from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import WalkSettings, returns_table, walk, write_returns
 from scripts.training.resumption import read_settings
 
@@ -75,9 +75,9 @@ def train_teacher(settings: Teacher) -> Policy:
     best = max((row["mean_return"] for row in run.rows), default=-math.inf)
     first_step, began = int(run.rows[-1]["step"]) if run.rows else 0, time.perf_counter()
 
-    def examine(model: Any, normalization: Any, step: int) -> None:
+    def examine(model: Any, step: int) -> None:
         nonlocal best
-        policy = policy_from_sb3(model, frame_s=frame_s, normalization=normalization)
+        policy = policy_from_sb3(model, frame_s=frame_s)
         mean_return = float(walk(policy, examined).mean())
         rate = (step - first_step) / (time.perf_counter() - began)
         run.log(step, mean_return=mean_return, steps_per_s=rate)

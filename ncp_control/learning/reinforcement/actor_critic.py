@@ -85,6 +85,7 @@ class SequenceCore(nn.Module):
         self.circuit = Circuit(cell)
         self.encoder_widths = tuple(encoder)
         self.encoder = dense(sizes, nn.Tanh)
+        self.observation_size = observation_size
         self.has_elapsed = has_elapsed
         self.input_size = observation_size + has_elapsed
         self.hidden_size = hidden_size

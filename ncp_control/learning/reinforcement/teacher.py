@@ -29,8 +29,8 @@ from ncp_control.names import check_name
 
 ALGORITHMS = ("tqc", "sac", "ppo")
 
-Examine = Callable[[BaseAlgorithm, VecNormalize | None, int], None]
-"""Looks at the model, the scale of its observations and the number of steps so far."""
+Examine = Callable[[BaseAlgorithm, int], None]
+"""Looks at the model and the number of steps so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +80,13 @@ def train_teacher(
     """
     env: VecEnv = DummyVecEnv([make_one] * config.num_envs)
     env.seed(config.seed)
-    normalization: VecNormalize | None = None
     if config.algorithm == "ppo":
-        env = normalization = VecNormalize(env)
+        env = VecNormalize(env)
     model = _make_model(env, config)
     is_new = not checkpoint.exists()
     if not is_new:
         load_checkpoint(checkpoint, model)
-    examination = _Examination(config.examine_every, examine, normalization, checkpoint)
+    examination = _Examination(config.examine_every, examine, checkpoint)
     steps_left = config.steps - model.num_timesteps
     if steps_left > 0:
         model.learn(steps_left, callback=examination, reset_num_timesteps=is_new)
@@ -125,16 +124,9 @@ def _make_model(env: VecEnv, config: TeacherConfig) -> BaseAlgorithm:
 class _Examination(BaseCallback):
     """Examine and save before the first update and then every so many steps."""
 
-    def __init__(
-        self,
-        every: int,
-        examine: Examine,
-        normalization: VecNormalize | None,
-        checkpoint: Path,
-    ) -> None:
+    def __init__(self, every: int, examine: Examine, checkpoint: Path) -> None:
         super().__init__()
-        self.every, self.examine, self.normalization = every, examine, normalization
-        self.checkpoint = checkpoint
+        self.every, self.examine, self.checkpoint = every, examine, checkpoint
         self._next = 0
 
     def init_callback(self, model: BaseAlgorithm) -> None:
@@ -153,5 +145,5 @@ class _Examination(BaseCallback):
 
     def examine_now(self) -> None:
         """Examine the model as it is, then save it."""
-        self.examine(self.model, self.normalization, self.model.num_timesteps)
+        self.examine(self.model, self.model.num_timesteps)
         save_checkpoint(self.checkpoint, self.model)

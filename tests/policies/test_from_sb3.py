@@ -1,0 +1,158 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib import TQC
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from ncp_control import Policy
+from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
+from ncp_control.learning.reinforcement.ppo import SequencePPO
+from policies.from_sb3 import policy_from_sb3
+from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+
+
+class Body(gymnasium.Env):
+    """Random observations of a walking body's size."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (17,))
+
+    def __init__(self, highest=1.0):
+        self.action_space = spaces.Box(-highest, highest, (6,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.normal(size=17).astype(np.float32), {}
+
+    def step(self, action):
+        return self.np_random.normal(3.0, 2.0, 17).astype(np.float32), 0.0, False, False, {}
+
+
+class Drift(gymnasium.Env):
+    """Three readings wander about, seen at uneven times."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.num_steps = self.np_random.normal(5.0, 3.0, 3), 0
+        return self.place.copy(), {"dt_s": 0.1}
+
+    def step(self, action):
+        self.place += self.np_random.normal(size=3)
+        self.num_steps += 1
+        info = {"dt_s": 0.1 * (1 + self.num_steps % 2)}
+        return self.place.copy(), float(action.sum()), self.num_steps >= 9, False, info
+
+
+@pytest.fixture
+def observations():
+    return np.random.default_rng(0).normal(2.0, 8.0, (40, 17)).astype(np.float32)
+
+
+def actions(policy, observations):
+    return np.stack([policy.act(observation) for observation in observations])
+
+
+@pytest.mark.parametrize("algorithm", [SAC, TQC])
+def test_a_squashed_actor_acts_as_the_library_predicts(algorithm, observations, tmp_path):
+    model = algorithm("MlpPolicy", Body(), policy_kwargs={"net_arch": [32, 32]}, buffer_size=10)
+    expected, _ = model.predict(observations, deterministic=True)
+    policy = policy_from_sb3(model, frame_s=0.05)
+    np.testing.assert_allclose(actions(policy, observations), expected, atol=1e-5)
+    policy.save(tmp_path / "teacher")
+    np.testing.assert_allclose(
+        actions(Policy.load(tmp_path / "teacher"), observations), expected, atol=1e-5
+    )
+
+
+def test_a_clipped_actor_acts_as_the_library_predicts_behind_its_scale(observations):
+    env = VecNormalize(DummyVecEnv([Body]))
+    layers = {"net_arch": [32, 32], "activation_fn": torch.nn.ReLU}
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, policy_kwargs=layers)
+    env.reset()
+    for _ in range(50):
+        env.step(np.zeros((1, 6)))
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(100.0)  # an untrained one says nearly nothing
+    expected, _ = model.predict(env.normalize_obs(observations), deterministic=True)
+    policy = policy_from_sb3(model, frame_s=0.05)
+    np.testing.assert_allclose(actions(policy, observations), expected, atol=1e-4)
+    assert 0.05 < np.mean(np.abs(expected) == 1.0) < 0.95, "clipped here and there"
+
+
+@pytest.mark.parametrize(("encoder", "timed"), [((), False), ((4,), True)])
+@pytest.mark.parametrize("name", MOTOR_CELLS)
+def test_an_exported_policy_acts_as_sb3_over_episodes(tmp_path, name, timed, encoder):
+    env = VecNormalize(
+        DummyVecEnv([lambda: ObserveElapsed(Drift()) if timed else Drift()] * 2),
+        norm_obs_keys=["observation"] if timed else None,
+    )
+    cell = make_motor_cell(name, (*encoder, 3)[0], 8, 2, frame_s=0.1)
+    kwargs = {"cell": cell, "encoder": encoder, "actor_lr_scale": 10.0}
+    model = SequencePPO(env, n_steps=32, batch_size=64, policy_kwargs=kwargs, seed=0).learn(64)
+    policy_from_sb3(model).save(tmp_path / "policy")
+    _acts_alike(model, env, Policy.load(tmp_path / "policy"), timed)
+
+
+def _acts_alike(model, env, policy, timed):
+    world = ObserveElapsed(Drift()) if timed else Drift()
+    env.training = False
+    seen, info = world.reset(seed=1)
+    state, is_first, moved = None, True, []
+    for _ in range(25):  # three episodes
+        scaled = env.normalize_obs(seen)
+        expected, state = model.predict(
+            scaled, state, episode_start=np.array([is_first]), deterministic=True
+        )
+        if is_first:
+            policy.reset()
+        reading = seen["observation"] if timed else seen
+        action = policy.act(reading, info["dt_s"] if timed else None)
+        np.testing.assert_allclose(action, expected, atol=2e-5)
+        moved.append(action)
+        seen, _, is_first, _, info = world.step(action)
+        if is_first:
+            seen, info = world.reset()
+    assert np.std(moved, axis=0).min() > 1e-3  # not all alike
+
+
+def test_actions_of_another_range_are_refused():
+    model = SAC("MlpPolicy", Body(highest=2.0), buffer_size=10)
+    with pytest.raises(
+        ValueError, match=r"`action_space` must be Box\(-1, 1, \(n,\)\), got Box\(-2.0"
+    ):
+        policy_from_sb3(model, frame_s=0.05)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"net_arch": [16, 16]},  # tanh, sb3's default
+        {"net_arch": [16], "activation_fn": torch.nn.ReLU},
+        {"net_arch": [16, 8], "activation_fn": torch.nn.ReLU},
+    ],
+)
+def test_an_actor_of_other_layers_is_refused(layers):
+    model = PPO("MlpPolicy", Body(), n_steps=16, batch_size=16, policy_kwargs=layers)
+    with pytest.raises(ValueError, match="`model` must have an actor of two ReLU layers"):
+        policy_from_sb3(model, frame_s=0.05)
+
+
+def test_a_circuit_that_saw_no_scaled_observations_is_refused():
+    cell = make_motor_cell("ltc", 17, 12, 6, frame_s=0.1)
+    model = SequencePPO(DummyVecEnv([Body]), policy_kwargs={"cell": cell})
+    with pytest.raises(ValueError, match="`model` must act in a VecNormalize"):
+        policy_from_sb3(model)
+
+
+@pytest.mark.parametrize("other", [{"norm_obs": False}, {"clip_obs": 5.0}])
+def test_observations_scaled_otherwise_are_refused(other):
+    layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
+    env = VecNormalize(DummyVecEnv([Body]), **other)
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, policy_kwargs=layers)
+    with pytest.raises(ValueError, match=r"norm_obs=True and clip_obs=10\.0, got"):
+        policy_from_sb3(model, frame_s=0.05)
