@@ -2,8 +2,8 @@
 
 Four tasks: HalfCheetah-v5 and Walker2d-v5, with the full observation and with positions only,
 where velocities have to be remembered. All cells see the same worlds and the same settings, each
-behind the same small encoder, without which an LTC circuit learns half as fast; with positions only,
-the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock PPO of
+behind the same small encoder, without which an LTC circuit learns more slowly; with positions
+only, the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock PPO of
 stable-baselines3 with two layers of 256 units.
 
 The trainings are those of `scripts/train.py locomotion --how ppo` and share its results file; the
