@@ -10,6 +10,7 @@ report/
     *.png, *.svg     the figures      *.csv   the tables with all digits
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +20,21 @@ import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.audit.bounds import Certificate, certify
-from ncp_control.learning.run import Run, describe_environment, policy_name
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import Run, policy_name
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.episode import Audited, drive, replay, walk
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
-from scripts.auditing.report import AuditReport, csv_text
+from scripts.auditing.report import AuditReport
 from scripts.cli import run_job, typed_command
 from scripts.evaluation.driving import is_driver
 from scripts.evaluation.locomotion import home_of
+
+MEASURES: tuple[str, ...] = models.HEADER[1:]
+"""Columns of the results file behind the policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +74,11 @@ class Audit:
                 f"`ablation_km` must be left out with --log, got {self.ablation_km:g}."
                 " Nobody drives along a recording."
             )
-        if self.results is not None:
-            if not self.compare and not self.ablation_km:
-                raise ValueError(
-                    "`results` must come with --compare or --ablation-km, got"
-                    f" {str(self.results)!r} alone. There would be nothing to add to it."
-                )
-            _check_results(self.results)
+        if self.results is not None and not self.compare and not self.ablation_km:
+            raise ValueError(
+                "`results` must come with --compare or --ablation-km, got"
+                f" {str(self.results)!r} alone. There would be nothing to add to it."
+            )
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Subject:
 
 def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
+    results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
     loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
@@ -97,8 +101,13 @@ def audit(settings: Audit) -> None:
     with files.new_folder(run.report) as folder:
         report = AuditReport(folder, run, subjects[0].audited)
         _look_inside(report, subjects[0], settings)
+        if settings.ablation_km and not settings.compare:
+            report.part(
+                "Ablation in closed loop",
+                lambda: _table(subjects, settings, results, whole=False),
+            )
         if settings.compare:
-            _compare(report, subjects, settings)
+            _compare(report, subjects, settings, results)
         report.attempt("The inspector", lambda: _write_page(folder, report, subjects))
         report.write()
     run.close()
@@ -158,8 +167,6 @@ def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None
         "What faults do to it", lambda: seeing.robustness_part(policy, audited, settings.seed)
     )
     report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
-    if settings.ablation_km and not settings.compare:
-        report.part("Ablation in closed loop", lambda: _table([subject], settings, whole=False))
 
 
 def _prepare(report: AuditReport, subject: Subject) -> None:
@@ -178,14 +185,20 @@ def _prepare(report: AuditReport, subject: Subject) -> None:
         )
 
 
-def _compare(report: AuditReport, subjects: list[Subject], settings: Audit) -> None:
+def _compare(
+    report: AuditReport, subjects: list[Subject], settings: Audit, results: ResultsFile | None
+) -> None:
     """Put all policies beside each other."""
-    report.part("Policies beside each other", lambda: _table(subjects, settings, whole=True))
+    report.part(
+        "Policies beside each other", lambda: _table(subjects, settings, results, whole=True)
+    )
     pairs = [(subject.policy, subject.audited) for subject in subjects]
     report.part("Their largest steps", lambda: parts.steps_part(pairs), prefix="all_")
 
 
-def _table(subjects: list[Subject], settings: Audit, *, whole: bool) -> parts.Part:
+def _table(
+    subjects: list[Subject], settings: Audit, results: ResultsFile | None, *, whole: bool
+) -> parts.Part:
     """Return the rows of several policies, of all quantities or of the ablation alone."""
     rows: list[models.Row] = []
     for subject in subjects:
@@ -197,35 +210,18 @@ def _table(subjects: list[Subject], settings: Audit, *, whole: bool) -> parts.Pa
         if settings.ablation_km and audited.trace is not None:
             rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
     table = models.HEADER, [row.cells() for row in rows]
-    if settings.results is not None:
-        _write_results(settings.results, rows, settings)
+    if results is not None:
+        _add_results(results, rows, settings)
     return parts.Part(text=models.describe(rows), tables={"comparison": table})
 
 
-RESULTS_HEADER = (*models.HEADER, "command", "processor", "torch")
-
-
-def _check_results(path: Path) -> None:
-    """Refuse a results file of another kind."""
-    if not path.exists():
-        return
-    with path.open() as file:
-        header = file.readline().strip()
-    if header != ",".join(RESULTS_HEADER):
-        raise ValueError(
-            f"`results` must be a table of this job, got {str(path)!r} with the columns {header}."
-            " Name another file."
-        )
-
-
-def _write_results(path: Path, rows: list[models.Row], settings: Audit) -> None:
-    """Add the comparison with what its numbers depend on."""
-    machine = describe_environment()
-    origin = typed_command(), machine["processor"], machine["versions"]["torch"]
-    table = csv_text(RESULTS_HEADER, [(*row.cells(), *origin) for row in rows])
-    if path.exists():
-        table = path.read_text() + table.partition("\n")[2]
-    files.write_file(path, table)
+def _add_results(results: ResultsFile, rows: list[models.Row], settings: Audit) -> None:
+    """Add the comparison, with what its numbers depend on."""
+    names = ("seconds", "track", "ablation_km")
+    told = json.dumps({name: getattr(settings, name) for name in names}, sort_keys=True)
+    for row in rows:
+        measured = dict(zip(MEASURES, row.cells()[1:], strict=True))
+        results.append(row.policy, settings.seed, told, measured, typed_command())
 
 
 def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> bool:

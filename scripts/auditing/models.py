@@ -40,7 +40,7 @@ class Row:
     low: float | None = None
     high: float | None = None
 
-    def cells(self) -> tuple[object, ...]:
+    def cells(self) -> tuple[str | float, ...]:
         """Return the row as in `HEADER`."""
         low, high = ("" if x is None else x for x in (self.low, self.high))
         return self.policy, self.quantity, self.of, self.value, low, high
