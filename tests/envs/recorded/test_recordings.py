@@ -1,0 +1,73 @@
+import cv2
+import numpy as np
+import pytest
+
+from envs.recorded import load_recording
+from ncp_control.learning.demonstrations import windows
+
+
+def test_the_format_is_recognised(tmp_path, make_udacity, make_tub):
+    make_udacity(tmp_path / "log", [0, 50], [0, 0], cameras=("center", "left", "right"))
+    make_tub(tmp_path / "tub", [{}] * 2)
+    for name in ("log", "log/driving_log.csv"):
+        recording = load_recording(tmp_path / name, crop=(0.1, 0.0))
+        assert (recording.format, recording.framing.crop) == ("udacity", (0.1, 0.0))
+    for name in ("tub", "tub/manifest.json"):
+        assert load_recording(tmp_path / name).format == "donkeycar"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(
+        ValueError, match=r"must hold a driving_log.csv .* got .*other' with neither"
+    ):
+        load_recording(tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match=r"got '.*nowhere', which does not exist"):
+        load_recording(tmp_path / "nowhere")
+
+
+@pytest.fixture(scope="module")
+def udacity(recordings):
+    with pytest.warns(UserWarning, match="Skipped 7706 of the 12159 images"):
+        return load_recording(recordings / "udacity_log")
+
+
+def test_the_real_udacity_log(udacity, lengths):
+    assert lengths(udacity) == [4053]
+    for side in ("left", "right"):
+        (episode,) = [e for e in udacity.episodes if e.camera == side]
+        assert episode.rows.tolist() == list(range(1000, 1200))
+    dt_s = udacity.episodes[0].dt_s(udacity.frame_s)
+    assert 0.05 < dt_s.min() < dt_s.max() < 0.5
+    assert udacity.frame_s == pytest.approx(0.071, abs=1e-4)
+    train, test = udacity.split(0.8)
+    assert (len(train), len(test)) == (3242 + 400, 811)
+    assert train.episodes[0].time_s[-1] < test.episodes[0].time_s[0]
+
+
+def test_positive_steering_is_a_left_turn_in_the_real_log(udacity):
+    """Turning left moves the far scene to the right; it is measured, not taken on trust."""
+    center = udacity.center_only().episodes[0]
+    turning = np.flatnonzero(np.abs(center.steering[:-1]) > 0.3)[::4]
+    window = cv2.createHanningWindow((320, 50), cv2.CV_32F)
+    shifts = []
+    for i in turning:
+        pair = [
+            np.float32(cv2.imread(str(center.image_paths[k]), cv2.IMREAD_GRAYSCALE)[20:70])
+            for k in (i, i + 1)
+        ]
+        shifts.append(cv2.phaseCorrelate(*pair, window)[0][0])
+    signs = np.sign(center.steering[turning])
+    assert np.median(signs * np.array(shifts)) > 2.0
+
+
+def test_the_real_tub(recordings, tmp_path, store_of, lengths):
+    recording = load_recording(recordings / "donkey_tub")
+    assert len(recording) == 1098
+    assert recording.num_skipped == 0
+    assert recording.frame_s == pytest.approx(0.05, abs=1e-3)
+    assert sum(lengths(recording)) == 1098
+    assert len(recording.episodes) == 9
+    train, test = recording.split(0.8)
+    store = store_of(train, tmp_path / "train")
+    assert (len(store), len(test)) == (878, 220)
+    assert store.dt_s.max() <= 1.0
+    counted = sum(int(batch.mask.sum()) for batch in windows(store, 16, 8, seed=0))
+    assert counted == len(store)

@@ -1,0 +1,215 @@
+import cv2
+import numpy as np
+import pytest
+
+from envs.recorded import load_udacity
+
+HEADER = "center,left,right,steering,throttle,brake,speed\n"
+
+
+def test_true_time_stamps_become_dt(tmp_path, quiet_udacity, store_of):
+    # The third frame is past midnight; the second interval is twice the usual one.
+    recording = quiet_udacity(tmp_path / "log", [0, 100, 300, 400], [0.0, 0.25, -0.5, 1.0])
+    store = store_of(recording.center_only(), tmp_path / "store")
+    np.testing.assert_allclose(store.dt_s, [0.1, 0.1, 0.2, 0.1], atol=1e-6)
+    np.testing.assert_array_equal(store.actions[:, 0], [0.0, -0.25, 0.5, -1.0])  # left positive
+    assert store.observations.shape == (4, 78, 200, 3)
+    assert store.meta["source"]["format"] == "udacity"
+
+
+def test_observations_are_rgb_and_cropped(tmp_path, stamp, make_udacity, store_of):
+    folder = make_udacity(tmp_path / "log", [0, 100], [0, 0], cameras=("center", "left", "right"))
+    image = np.zeros((160, 320, 3), np.uint8)
+    image[60:135] = (10, 80, 200)  # blue, green, red
+    name = folder / "IMG" / f"center_{stamp(0)}"
+    cv2.imwrite(str(name), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    store = store_of(load_udacity(folder).center_only(), tmp_path / "cropped")
+    np.testing.assert_allclose(store.observations[0, 4:-4].mean((0, 1)), [200, 80, 10], atol=3)
+    whole = load_udacity(folder, crop=(0.0, 0.0), image_size=(16, 32)).center_only()
+    store = store_of(whole, tmp_path / "whole")
+    assert store.observations.shape == (2, 16, 32, 3)
+    assert store.observations[0, :5].max() < 20  # the sky is still there
+
+
+@pytest.mark.parametrize("header", ["", HEADER, HEADER.upper()])
+@pytest.mark.parametrize("windows_paths", [True, False])
+def test_header_and_paths_of_either_kind(tmp_path, header, windows_paths, make_udacity, lengths):
+    cameras = ("center", "left", "right")
+    folder = make_udacity(
+        tmp_path / "log",
+        [0, 50, 100],
+        [0.1, 0.2, 0.3],
+        cameras=cameras,
+        header=header,
+        windows_paths=windows_paths,
+    )
+    assert lengths(load_udacity(folder)) == [3]
+
+
+def test_a_byte_order_mark_and_foreign_letters_do_no_harm(tmp_path, make_udacity, lengths):
+    folder = make_udacity(tmp_path / "log", [0, 50], [0, 0], cameras=("center", "left", "right"))
+    log = folder / "driving_log.csv"
+    log.write_bytes(b"\xef\xbb\xbf" + log.read_bytes().replace(b"Someone", b"Andr\xe9"))
+    assert lengths(load_udacity(folder)) == [2]
+
+
+def test_side_cameras_steer_back_to_the_middle(tmp_path, quiet_udacity):
+    recording = quiet_udacity(
+        tmp_path / "log", [0, 50, 100], [0.0, 0.5, -0.95], side_steering_offset=0.1
+    )
+    steering = {episode.camera: episode.steering for episode in recording.episodes}
+    np.testing.assert_allclose(steering["center"], [0.0, -0.5, 0.95])
+    np.testing.assert_allclose(steering["left"], [-0.1, -0.6, 0.85])  # more to the right
+    np.testing.assert_allclose(steering["right"], [0.1, -0.4, 1.0])  # more to the left, clipped
+
+
+def test_missing_and_broken_images_are_skipped_with_one_warning(
+    tmp_path, stamp, make_udacity, lengths
+):
+    cameras = ("center", "left", "right")
+    folder = make_udacity(tmp_path / "log", [50 * i for i in range(10)], [0] * 10, cameras=cameras)
+    (folder / "IMG" / f"left_{stamp(100)}").unlink()
+    (folder / "IMG" / f"center_{stamp(150)}").write_bytes(b"")
+    (folder / "IMG" / f"center_{stamp(200)}").write_bytes(b"no image")
+    truncated = folder / "IMG" / f"center_{stamp(250)}"
+    truncated.write_bytes(truncated.read_bytes()[:-100])
+    with pytest.warns(UserWarning) as caught:
+        recording = load_udacity(folder)
+    assert len(caught) == 1
+    assert str(caught[0].message) == (
+        f"Skipped 4 of the 30 images listed in '{folder}' (1 missing, 3 unreadable):"
+        " 3 of 10 center, 1 of 10 left, 0 of 10 right."
+    )
+    assert (recording.num_listed, recording.num_skipped) == (30, 4)
+    # Three missing frames are bridged with their true time.
+    assert lengths(recording) == [7]
+    np.testing.assert_allclose(recording.episodes[0].dt_s(0.05)[2:4], [0.05, 0.2], atol=1e-6)
+    with pytest.warns(UserWarning):
+        recording = load_udacity(folder, max_missing_frames=2)
+    assert lengths(recording) == [3, 4]
+    with pytest.warns(UserWarning):
+        recording = load_udacity(folder, max_missing_frames=0)
+    assert lengths(recording, "left") == [2, 7]
+
+
+def test_side_cameras_that_are_not_listed_are_not_missed(tmp_path, make_udacity, lengths):
+    folder = make_udacity(tmp_path / "log", [0, 50], [0, 0])
+    log = folder / "driving_log.csv"
+    lines = [line.split(",") for line in log.read_text().splitlines()]
+    log.write_text("\n".join(",".join([line[0], "", "", *line[3:]]) for line in lines))
+    assert lengths(load_udacity(folder)) == [2]
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "expected"),
+    [
+        ([0, 50, 1050, 1100], [4]),
+        ([0, 50, 1051, 1100], [2, 2]),
+        ([200, 250, 100, 150], [2, 2]),
+        ([0, 50, 50, 100], [2, 2]),
+    ],
+)
+def test_a_jump_in_time_begins_an_episode(tmp_path, times_ms, expected, quiet_udacity, lengths):
+    recording = quiet_udacity(tmp_path / "log", times_ms)
+    assert lengths(recording) == expected
+    for episode in recording.episodes:
+        assert (episode.dt_s(recording.frame_s) > 0).all()
+
+
+def test_split_is_in_time_and_tests_on_the_center_camera(tmp_path, quiet_udacity, lengths):
+    times_ms = [*range(0, 500, 50), *range(5000, 5500, 50)]
+    recording = quiet_udacity(tmp_path / "log", times_ms, np.linspace(-0.5, 0.5, 20))
+    train, test = recording.split(0.7)
+    assert sorted({e.camera for e in train.episodes}) == ["center", "left", "right"]
+    assert {e.camera for e in test.episodes} == {"center"}
+    assert lengths(train) == lengths(train, "left") == [10, 4]
+    assert lengths(test) == [6]
+    latest = max(e.time_s[-1] for e in train.episodes)
+    assert latest < min(e.time_s[0] for e in test.episodes)
+    assert len(train) + len(test) == 14 * 3 + 6
+    for fraction in (0.0, 1.0, float("nan"), 0.01):
+        with pytest.raises(ValueError, match=f"`fraction` must leave .* got {fraction}"):
+            recording.split(fraction)
+
+
+def test_smoothing_spreads_a_tap_over_time_and_keeps_its_sum(tmp_path, quiet_udacity):
+    steering = np.zeros(201)
+    steering[100] = -0.5  # to the left in our sign
+    recording = quiet_udacity(tmp_path / "log", range(0, 201 * 50, 50), steering).center_only()
+    smooth = recording.smoothed(0.4).episodes[0].steering
+    frames = np.arange(201) - 100
+    assert smooth.sum() == pytest.approx(0.5, rel=1e-4)
+    assert np.sqrt((smooth * frames**2).sum() / smooth.sum()) == pytest.approx(0.4 / 0.05, rel=0.02)
+    assert recording.episodes[0].steering.max() == pytest.approx(0.5), "the original stays"
+    np.testing.assert_array_equal(
+        recording.smoothed(0.0).episodes[0].steering, recording.episodes[0].steering
+    )
+    with pytest.raises(ValueError, match="`width_s` must be finite and >= 0, got -1"):
+        recording.smoothed(-1)
+
+
+def test_an_image_lost_after_loading_stops_the_writing(tmp_path, quiet_udacity, store_of):
+    recording = quiet_udacity(tmp_path / "log", [0, 50, 100])
+    recording.episodes[0].image_paths[1].unlink()
+    with pytest.raises(ValueError, match="`image` must stay readable while a recording is written"):
+        store_of(recording, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("{center},l.jpg,r.jpg,nan,1,0,30", r"`steering` must be .* got 'nan' in line 2 of"),
+        ("{center},l.jpg,r.jpg,left,1,0,30", r"`steering` must be .* got 'left' in line 2 of"),
+        ("{center},l.jpg,r.jpg,1.5,1,0,30", r"`steering` must be a number in \[-1, 1\], got '1.5'"),
+        ("{center},l.jpg,r.jpg,,1,0,30", r"`steering` must be .* got '' in line 2 of"),
+        ("{center},0.1,1,0,30", r"must have 7 columns \(center, .*got 5 in line 2 of"),
+        (
+            "center_7.jpg,l.jpg,r.jpg,0,1,0,30",
+            r"`center` must end in a time stamp .*'center_7.jpg'",
+        ),
+        ("center_2018_13_16_17_11_43_382.jpg,l,r,0,1,0,30", "`center` must end in a time stamp"),
+    ],
+)
+def test_damaged_lines_are_named(tmp_path, line, match, stamp, make_udacity):
+    folder = make_udacity(tmp_path / "log", [0], [0.0])
+    with (folder / "driving_log.csv").open("a") as log:
+        log.write(line.format(center=f"center_{stamp(50)}") + "\n")
+    with pytest.raises(ValueError, match=match):
+        load_udacity(folder)
+
+
+def test_unusable_udacity_logs(tmp_path, make_udacity):
+    with pytest.raises(FileNotFoundError, match="`folder` must be the folder of a recording, got"):
+        load_udacity(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"`folder` must hold a driving_log.csv"):
+        load_udacity(tmp_path)
+    for text in ("", "\n\n", HEADER):
+        (tmp_path / "driving_log.csv").write_text(text)
+        with pytest.raises(ValueError, match="must list at least one frame, got none"):
+            load_udacity(tmp_path)
+    folder = make_udacity(tmp_path / "no_images", [0, 50], [0, 0], cameras=("left", "right"))
+    with pytest.raises(ValueError, match=r"at least one readable image .* none of the 2 listed"):
+        load_udacity(folder)
+    folder = make_udacity(tmp_path / "single", [0, 5000], [0, 0], cameras=("center",))
+    with (
+        pytest.warns(UserWarning, match="Skipped 4 of the 6"),
+        pytest.raises(ValueError, match=r"`max_gap_s` must let two frames follow .* got 1.0"),
+    ):
+        load_udacity(folder)
+
+
+@pytest.mark.parametrize(
+    ("setting", "match"),
+    [
+        ({"side_steering_offset": -0.1}, r"`side_steering_offset` must be in \[0, 1\], got -0.1"),
+        ({"image_size": (0, 200)}, r"`image_size` must be .* got \(0, 200\)"),
+        ({"crop": (0.5, 0.5)}, r"`crop` must be .* got \(0.5, 0.5\)"),
+        ({"crop": (-0.1, 0.5)}, r"`crop` must be .* got \(-0.1, 0.5\)"),
+        ({"max_gap_s": 0.0}, "`max_gap_s` must be positive, got 0.0"),
+        ({"max_missing_frames": -1}, "`max_missing_frames` must not be negative, got -1"),
+    ],
+)
+def test_bad_settings(tmp_path, setting, match, quiet_udacity):
+    with pytest.raises(ValueError, match=match):
+        quiet_udacity(tmp_path / "log", [0, 50], **setting)
