@@ -29,8 +29,6 @@ TASKS = {
 }
 """World and observation by the name of the task."""
 DEFAULT_MODELS = ("ltc", "cfc", "lstm", "mlp")
-ENCODER = (64,)
-"""Widths of the dense layers in front of every recurrent actor."""
 STEPS = 1_000_000
 COLOURS = {
     "ltc": "#0072B2",
@@ -86,17 +84,9 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
 def learner(task: str, model: str, steps: int, seed: int = 0) -> Locomotion:
     """Return the settings of a training; the seed is no part of what `describe` tells."""
     env, observe = TASKS[task]
-    is_recurrent = model != "mlp"
-    critic = "gru" if is_recurrent and observe == "positions" else "mlp"
-    return Locomotion(
-        env=env,
-        observe=observe,
-        how="ppo",
-        cell=model,
-        encoder=ENCODER if is_recurrent else (),
-        ppo=PPOConfig(steps=steps, critic=critic),
-        seed=seed,
-    )
+    critic = "gru" if observe == "positions" and model != "mlp" else "mlp"
+    ppo = PPOConfig(steps=steps, critic=critic)
+    return Locomotion(env=env, observe=observe, how="ppo", cell=model, ppo=ppo, seed=seed)
 
 
 def learn(steps: int, job: Job, is_silent: bool) -> Measured:

@@ -96,10 +96,10 @@ def make_model(settings: Locomotion) -> OnPolicyAlgorithm:
         return PPO("MlpPolicy", env, policy_kwargs=layers, **shared)
     observed = env.observation_space
     box = observed["observation"] if isinstance(observed, gymnasium.spaces.Dict) else observed
-    size = int(cast(Any, box.shape)[0])
+    size, encoder = int(cast(Any, box.shape)[0]), settings.encoder_widths
     policy_kwargs = {
-        "cell": make_cell(settings, settings.encoder[-1] if settings.encoder else size),
-        "encoder": settings.encoder,
+        "cell": make_cell(settings, (size, *encoder)[-1]),
+        "encoder": encoder,
         "critic_cell": _critic_cell(settings, size),
         "actor_lr_scale": _actor_lr_scale(settings),
     }

@@ -53,10 +53,11 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     assert [json.loads(where[2])["steps"] for where in told] == [128, 256]
 
 
-@pytest.mark.parametrize("cell", ["mlp", "cfc"])
-def test_other_actors_train_by_the_same_command(tmp_path, cell):
-    policy = train_locomotion(settings(tmp_path, steps=128, cell=cell, critic="gru"))
+@pytest.mark.parametrize(("cell", "critic", "encoder"), [("mlp", "mlp", []), ("cfc", "gru", [64])])
+def test_other_actors_train_by_the_same_command(tmp_path, cell, critic, encoder):
+    policy = train_locomotion(settings(tmp_path, steps=128, cell=cell, critic=critic))
     assert policy.act(np.zeros(8)).shape == (6,)
+    assert policy.to_config()["encoder"] == encoder  # where nothing else is asked for
 
 
 def test_bad_settings_are_refused(tmp_path):
@@ -68,5 +69,13 @@ def test_bad_settings_are_refused(tmp_path):
         settings(tmp_path, steps=0)
     with pytest.raises(ValueError, match="`how` must be one of"):
         settings(tmp_path, how="imitate")
+    with pytest.raises(ValueError, match="`ppo` must be left out with --how ppo --cell mlp"):
+        settings(tmp_path, cell="mlp", critic="gru")
+    with pytest.raises(ValueError, match="`encoder` must be left out with --how ppo --cell mlp"):
+        settings(tmp_path, cell="mlp", encoder=(64,))
+    with pytest.raises(ValueError, match="`ppo` must be left out with --how distill"):
+        settings(tmp_path, how="distill")
+    with pytest.raises(ValueError, match="`teacher` must be left out with --how ppo"):
+        settings(tmp_path, teacher=tmp_path)
     with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
         train_locomotion(dataclasses.replace(settings(tmp_path), resume=tmp_path))
