@@ -30,6 +30,7 @@ from ncp_control.cells.ltc import inverse_softplus
 from ncp_control.circuit import Circuit
 from ncp_control.wiring import Synapse, Wiring
 
+_EPSILON = 1e-8  # ncps adds it to the denominator of a step
 _KINDS = ("inter", "command", "motor")
 """Layers of neurons in our order."""
 _GATES = (1, 0, 2, 3)
@@ -74,6 +75,11 @@ def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit:
 def _ltc(module: Any, frame_s: float) -> tuple[Cell, Tensor]:
     """Return the cell and, for each of our neurons, the place of theirs."""
     theirs = module.rnn_cell
+    if theirs._epsilon != _EPSILON:
+        raise ValueError(
+            f"`module` must have epsilon={_EPSILON:g}, got {theirs._epsilon:g}: it changes every"
+            " step, and our LTC has none. Train it with the default."
+        )
     values = {name: value.detach() for name, value in theirs.named_parameters()}
     wiring, order = _wiring(module, values)
     cell = LTC(wiring, frame_s=frame_s, unfolds=theirs._ode_unfolds).to(values["w"].dtype)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ncp_control.ranges import check_positive
+
 
 @dataclass(frozen=True, kw_only=True)
 class PurePursuit:
@@ -29,11 +31,7 @@ class PurePursuit:
     """Distance to the point aimed at [m]."""
 
     def __post_init__(self) -> None:
-        for name in ("wheelbase_m", "max_steer_rad", "lookahead_m"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the value."
-                )
+        check_positive(self, "wheelbase_m", "max_steer_rad", "lookahead_m")
 
     def __call__(self, preview_m: np.ndarray) -> np.ndarray:
         """Return the steering action for the path ahead.

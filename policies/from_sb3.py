@@ -41,14 +41,19 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Lo
         A policy with the actions of `model.predict(..., deterministic=True)`.
 
     Raises:
-        ValueError: If the actions do not lie in [-1, 1], a feed-forward actor has other layers, a
-            circuit's environments are not in a `VecNormalize`, or in one that scales or clips
-            otherwise.
+        ValueError: If the weights are not finite, the actions do not lie in [-1, 1], a
+            feed-forward actor has other layers, a circuit's environments are not in a
+            `VecNormalize`, or in one that scales or clips otherwise.
     """
     assert model.action_space is not None
     check_action_space(model.action_space)
     actor_critic: Any = model.policy
     is_circuit = isinstance(actor_critic, CircuitActorCritic)
+    if not all(torch.isfinite(weight).all() for weight in actor_critic.parameters()):
+        raise ValueError(
+            "`model` must have finite weights, got NaN or infinity. It diverged: lower its"
+            " learning rate."
+        )
     if is_circuit:
         policy = _circuit_policy(actor_critic.actor)
     else:

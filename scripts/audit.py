@@ -23,6 +23,7 @@ from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least, check_not_negative, check_positive
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.episode import Audited, drive, replay, walk
@@ -63,12 +64,9 @@ class Audit:
     """Seed of appearances, noise and worlds."""
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise ValueError(f"`seconds` must be positive, got {self.seconds!r}. Take some time.")
-        if self.ablation_km < 0:
-            raise ValueError(
-                f"`ablation_km` must be >= 0, got {self.ablation_km!r}. Use 0 for none."
-            )
+        check_positive(self, "seconds")
+        check_not_negative("ablation_km", self.ablation_km)
+        check_at_least(self, 0, "seed")
         if self.ablation_km and self.log is not None:
             raise ValueError(
                 f"`ablation_km` must be left out with --log, got {self.ablation_km:g}."

@@ -18,13 +18,13 @@ import tyro
 
 import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
-from envs.locomotion.seeding import check_not_negative, check_probability
 from envs.recorded import load_recording
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least, check_not_negative, check_share
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job, typed_command
 from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, evaluate, is_driver
@@ -83,13 +83,13 @@ class Evaluate:
     def __post_init__(self) -> None:
         drive_km(self.km)  # refuses what cannot be driven
         check_name("camera", self.camera, CAMERAS)
-        if self.episodes < 1:
-            raise ValueError(f"`episodes` must be at least 1, got {self.episodes!r}. Raise it.")
+        check_at_least(self, 1, "episodes")
+        check_at_least(self, 0, "seed")
         for name in ("noise", "sensor_noise"):
             for value in getattr(self, name):
                 check_not_negative(name, value)
         for value in self.drop:
-            check_probability("drop", value)
+            check_share("drop", value)
 
 
 WALKING = ("env", "observe", "sensor_noise", "drop", "episodes")

@@ -39,10 +39,26 @@ TABLES = {
     "expressivity": reproduce_expressivity,
 }
 
+ON_TRACES = ("halfcheetah", "halfcheetah-best", "walker2d", "wiring", "integrators")
+USES = {
+    "data": ON_TRACES,
+    "tasks": ("xor", "wiring", "integrators", "reinforcement"),
+    "steps": ("reinforcement",),
+    "epochs": (*ON_TRACES, "xor", "digits"),
+}
+"""Tables that have a use for a setting which others would ignore."""
+
 
 def reproduce(settings: Reproduce) -> None:
     """Make the table that was asked for."""
     check_name("table", settings.table, TABLES)
+    for name in ("data", "tasks", "steps", "epochs"):
+        value = getattr(settings, name)
+        if value and settings.table not in USES[name]:
+            raise ValueError(
+                f"`{name}` must be left out with {settings.table}, got {value!r}. It is of use to"
+                f" {', '.join(USES[name])}."
+            )
     TABLES[settings.table](settings)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.seeding import SeededWrapper, check_not_negative, check_probability
+from envs.locomotion.seeding import SeededWrapper, check_continuous
+from ncp_control.ranges import check_not_negative, check_share
 
 
 class DroppedFrames(SeededWrapper):
@@ -28,13 +29,14 @@ class DroppedFrames(SeededWrapper):
 
     Raises:
         ValueError: If the probability is out of range.
+        KeyError: On a step, if `info` has no `dt_s`.
     """
 
     stream = 3
 
     def __init__(self, env: gymnasium.Env, probability: float) -> None:
         super().__init__(env, probability=probability)
-        check_probability("drop_probability", probability)
+        check_share("drop_probability", probability)
         self.probability = float(probability)
 
     def step(
@@ -44,6 +46,11 @@ class DroppedFrames(SeededWrapper):
         total_reward, dt_s = 0.0, 0.0
         while True:
             observation, reward, terminated, truncated, info = self.env.step(action)
+            if "dt_s" not in info:
+                raise KeyError(
+                    "`info` must carry dt_s, the time since the previous observation [s], got"
+                    f" {sorted(info)}. Put what knows it inside, e.g. envs.locomotion.Timed."
+                )
             total_reward += float(reward)
             dt_s += info["dt_s"]
             is_over = terminated or truncated
@@ -61,15 +68,16 @@ class OverwrittenActions(SeededWrapper):
 
     Raises:
         ValueError: If the probability is out of range.
+        TypeError: If the actions are not continuous.
     """
 
     stream = 4
 
     def __init__(self, env: gymnasium.Env, probability: float) -> None:
         super().__init__(env, probability=probability)
-        check_probability("overwrite_probability", probability)
+        check_share("overwrite_probability", probability)
         self.probability = float(probability)
-        self._bounds: Any = env.action_space
+        self._bounds: Any = check_continuous(env)
 
     def step(
         self, action: NDArray[np.float32]
@@ -89,13 +97,19 @@ class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
         delay_steps: Frames between choosing an action and its effect, >= 0.
 
     Raises:
-        ValueError: If the delay is negative.
+        ValueError: If the delay is negative or no whole number.
+        TypeError: If the actions are not continuous.
     """
 
     def __init__(self, env: gymnasium.Env, delay_steps: int) -> None:
         RecordConstructorArgs.__init__(self, delay_steps=delay_steps)
         gymnasium.Wrapper.__init__(self, env)
+        check_continuous(env)
         check_not_negative("delay_steps", delay_steps)
+        if delay_steps != int(delay_steps):
+            raise ValueError(
+                f"`delay_steps` must be a whole number, got {delay_steps!r}. Count frames."
+            )
         self.delay_steps = int(delay_steps)
         self._waiting: deque[NDArray[np.float32]] = deque()
 

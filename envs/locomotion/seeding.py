@@ -1,10 +1,10 @@
-"""What the wrappers share: a random generator of their own, and checked numbers."""
+"""What the wrappers share: a random generator of their own, and a look at the actions."""
 
-import math
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 
@@ -31,13 +31,15 @@ class SeededWrapper(gymnasium.Wrapper, RecordConstructorArgs):
         return super().reset(seed=seed, options=options)
 
 
-def check_probability(name: str, value: float) -> None:
-    """Refuse a number that is not from 0 to below 1."""
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"`{name}` must be from 0 to below 1, got {value!r}. Lower it.")
+def check_continuous(env: gymnasium.Env) -> spaces.Box:
+    """Return the bounds of the actions.
 
-
-def check_not_negative(name: str, value: float) -> None:
-    """Refuse a number that is negative or not finite."""
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for none.")
+    Raises:
+        TypeError: If the actions are not continuous.
+    """
+    if not isinstance(env.action_space, spaces.Box):
+        raise TypeError(
+            f"`env` must have continuous actions, got {env.action_space!r}."
+            " Choose an environment with torques as actions."
+        )
+    return env.action_space

@@ -8,7 +8,8 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.seeding import SeededWrapper, check_not_negative
+from envs.locomotion.seeding import SeededWrapper
+from ncp_control.ranges import check_not_negative
 
 
 class PositionsOnly(gymnasium.ObservationWrapper, RecordConstructorArgs):
@@ -33,8 +34,8 @@ class PositionsOnly(gymnasium.ObservationWrapper, RecordConstructorArgs):
         )
         if not num_positions or not is_whole:
             raise ValueError(
-                "`env` must list its positions and velocities in `observation_structure`, got"
-                f" {table!r}. Use HalfCheetah-v5 or Walker2d-v5."
+                "`env` must list its positions and velocities, and observe nothing else, in"
+                f" `observation_structure`, got {table!r}. Use HalfCheetah-v5 or Walker2d-v5."
             )
         box = cast(spaces.Box, space)
         self.num_positions = int(num_positions)
@@ -59,12 +60,18 @@ class SensorNoise(SeededWrapper, gymnasium.ObservationWrapper):
 
     Raises:
         ValueError: If `std` is negative or not finite.
+        TypeError: If the observations are not vectors.
     """
 
     stream = 2
 
     def __init__(self, env: gymnasium.Env, std: float) -> None:
         super().__init__(env, std=std)
+        if not isinstance(env.observation_space, spaces.Box):
+            raise TypeError(
+                f"`env` must observe vectors, got {env.observation_space!r}."
+                " Choose an environment whose observations are numbers."
+            )
         check_not_negative("sensor_noise_std", std)
         self.std = float(std)
 

@@ -33,11 +33,12 @@ from typing import Any, cast
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium import spaces
+from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
+from envs.locomotion.seeding import check_continuous
 from envs.locomotion.sensors import PositionsOnly, SensorNoise
 from ncp_control.names import check_name
 
@@ -101,18 +102,18 @@ class Timed(gymnasium.Wrapper, RecordConstructorArgs):
         env: A Gymnasium MuJoCo environment with bounded continuous actions.
 
     Raises:
-        TypeError: If the actions are not continuous.
+        TypeError: If the actions are not continuous or the world is not MuJoCo's.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
-        if not isinstance(env.action_space, spaces.Box):
+        self._bounds = check_continuous(env)
+        if not isinstance(env.unwrapped, MujocoEnv):
             raise TypeError(
-                f"`env` must have continuous actions, got {env.action_space!r}."
-                " Choose an environment with torques as actions."
+                f"`env` must be simulated by MuJoCo, got {env!r}."
+                " Give its `info` time_s and dt_s yourself."
             )
-        self._bounds = env.action_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

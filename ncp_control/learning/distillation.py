@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -37,6 +37,7 @@ from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least, check_positive, check_share
 
 _CHECKPOINT = "training.safetensors"
 _VALIDATION_SEED = 500_000
@@ -72,11 +73,10 @@ class DistillationConfig:
     """Seed of worlds, turns and windows."""
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "steps_per_round", "updates_per_round", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
-                )
+        check_at_least(self, 1, "rounds", "steps_per_round", "updates_per_round", "batch_size")
+        check_at_least(self, 0, "mixed_rounds", "seed")
+        check_positive(self, "learning_rate", "gradient_clip")
+        check_share("weight_average", self.weight_average)
         if self.worlds < 2:
             raise ValueError(
                 f"`worlds` must be at least 2, got {self.worlds!r}. The student needs one of its"
@@ -287,5 +287,11 @@ def _load_training(training: _Training, path: Path) -> None:
 
 def _read_state(path: Path) -> dict[str, Any]:
     """Read where a training stands: round, best return, loss."""
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["state"])
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["state"])
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} must be a checkpoint of a distillation, got a damaged file: {error}."
+            " Start the training anew."
+        ) from error

@@ -23,6 +23,7 @@ from ncp_control.devices import find_device
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
+from ncp_control.ranges import check_positive
 from ncp_control.wiring_rules import fully_connected
 
 
@@ -170,8 +171,8 @@ class TrainingConfig:
     """Adam's learning rate."""
     final_learning_rate: float = 1.0
     """Share of the learning rate left at the end of half a cosine; 1 keeps it constant."""
-    gradient_clip: float = math.inf
-    """Largest norm of a step's gradient."""
+    gradient_clip: float | None = None
+    """Largest norm of a step's gradient; not clipped if None."""
     objective: str = "forecast"
     """A name in `OBJECTIVES`."""
     device: str = "auto"
@@ -180,17 +181,9 @@ class TrainingConfig:
     """Seed of the order of the sequences."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "final_learning_rate",
-            "gradient_clip",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the setting."
-                )
+        check_positive(
+            self, "epochs", "batch_size", "learning_rate", "final_learning_rate", "gradient_clip"
+        )
         check_name("objective", self.objective, OBJECTIVES)
 
     def learning_rate_at(self, epoch: int) -> float:
@@ -284,7 +277,7 @@ def _train_epoch(
         loss = _mean(loss_of, model(batch.inputs, batch.dt_s), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if math.isfinite(config.gradient_clip):
+        if config.gradient_clip is not None:
             clip_grad_norm_(model.parameters(), config.gradient_clip)
         optimizer.step()
         losses.append(loss.item())

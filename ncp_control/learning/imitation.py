@@ -27,6 +27,7 @@ from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_positive
 
 Validate = Callable[[Policy], dict[str, float]]
 """Measures a policy; the entry `score` decides which checkpoint is best (lower is better)."""
@@ -67,18 +68,15 @@ class ImitationConfig:
     """Seed of initial weights, windows and augmentation."""
 
     def __post_init__(self) -> None:
-        for name in (
+        check_positive(
+            self,
             "epochs",
             "window",
             "batch_size",
             "head_learning_rate",
             "circuit_learning_rate",
             "gradient_clip",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be positive, got {getattr(self, name)!r}. Correct the setting."
-                )
+        )
         if not 0.0 <= self.weight_average < 1.0:
             raise ValueError(
                 f"`weight_average` must be from 0 to below 1, got {self.weight_average!r}."

@@ -1,5 +1,7 @@
 """Recorded traces as windows: what a sequence model is trained and tested on."""
 
+import hashlib
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +137,11 @@ def load_traces(folder: Path | str) -> list[np.ndarray]:
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.npy"))
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"`folder` must hold .npy files, got {str(folder)!r}, which is no folder."
+            " Name the folder of the traces."
+        )
     if not paths:
         raise FileNotFoundError(
             f"`folder` must hold .npy files, got {str(folder)!r}, which has none."
@@ -150,15 +157,27 @@ def load_traces(folder: Path | str) -> list[np.ndarray]:
     return traces
 
 
+def fingerprint(traces: Sequence[np.ndarray]) -> str:
+    """Return eight hexadecimal digits that tell these traces from others."""
+    digest = hashlib.blake2s(digest_size=4)
+    for trace in traces:
+        digest.update(repr((trace.shape, trace.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(trace).tobytes())
+    return digest.hexdigest()
+
+
 def _load_trace(path: Path) -> np.ndarray:
     try:
-        trace = np.load(path)
-    except (ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            trace = np.load(file)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} must be an array saved by NumPy: {error}.") from error
-    if trace.ndim != 2 or not np.issubdtype(trace.dtype, np.number):
+    is_real = isinstance(trace, np.ndarray) and np.can_cast(trace.dtype, np.float64, "same_kind")
+    if not is_real or trace.ndim != 2 or trace.dtype == np.bool_:
         raise ValueError(
-            f"{path.name} must hold numbers of shape (frames, dimensions), got {trace.dtype} of"
-            f" shape {trace.shape}. Save one trace a file."
+            f"{path.name} must hold real numbers of shape (frames, dimensions), got"
+            f" {getattr(trace, 'dtype', 'several arrays')} of shape"
+            f" {getattr(trace, 'shape', '?')}. Save one trace a file."
         )
     is_finite = np.isfinite(trace).all(axis=1)
     if not is_finite.all():
@@ -196,6 +215,16 @@ def forecasting_windows(
     for name, value in (("window", window), ("stride", stride)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value!r}. Correct the setting.")
+    if not traces or (times_s is not None and len(times_s) != len(traces)):
+        raise ValueError(
+            f"`traces` must be at least one, each with its `times_s` if there are any, got"
+            f" {len(traces)} traces and {len(times_s or ())} arrays of times. Give both."
+        )
+    if len({trace.shape[1:] for trace in traces}) > 1:
+        raise ValueError(
+            f"`traces` must have equally many dimensions, got {[t.shape[1] for t in traces]}."
+            " Keep one kind."
+        )
     inputs, targets, elapsed = [], [], []
     for i, trace in enumerate(traces):
         starts = range(0, len(trace) - window - 1, stride)
@@ -224,8 +253,8 @@ def _elapsed(times_s: np.ndarray, num_frames: int, trace: int) -> np.ndarray:
             f" {num_frames} frames. Give both from the same recording."
         )
     dt_s = np.diff(times_s, prepend=2.0 * times_s[0] - times_s[1])
-    if not (dt_s > 0).all():
-        frame = int(np.flatnonzero(~(dt_s > 0))[-1])
+    if not (np.isfinite(dt_s) & (dt_s > 0)).all():
+        frame = int(np.flatnonzero(~(np.isfinite(dt_s) & (dt_s > 0)))[-1])
         raise ValueError(
             f"`times_s` of trace {trace} must increase, got {float(times_s[frame])!r} after"
             f" {float(times_s[frame - 1])!r} at frame {frame}. Sort the frames by time."

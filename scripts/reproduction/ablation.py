@@ -30,6 +30,7 @@ from ncp_control.learning.forecasting import Forecaster, TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.run import Run
+from ncp_control.learning.sequences import fingerprint, load_traces
 from ncp_control.wiring_rules import ncp19
 from policies.driving import DrivingPolicy
 from scripts.evaluation.driving import drive_km, evaluate
@@ -125,13 +126,16 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     """Train what is missing of some variants; forecasting needs the traces."""
     models = settings.chosen_models(tuple(variants), variants)
     tasks = settings.chosen_tasks(tuple(TASKS))
+    if not settings.data and "forecast" in settings.tasks:
+        halfcheetah.traces_folder(settings)  # says where to get them
     if not settings.data and "forecast" in tasks:
         tasks = tuple(task for task in tasks if task != "forecast")
         print("forecasting is left out: --data names no folder of HalfCheetah traces")
+    described = {task: task_settings(task, settings) for task in tasks}
     # Both tables share a file, so that the NCP they have in common is trained once.
     results = ResultsFile(settings.results / "ablation.csv", MEASURES)
     jobs = [
-        Job(model, seed, task_settings(task, settings.epochs))
+        Job(model, seed, described[task])
         for task in tasks
         for model in models
         for seed in range(settings.seeds or 3)
@@ -144,7 +148,7 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     complete(results, jobs, train, settings)
     for task in tasks:
         print(f"\n{task}")
-        print_task(task, results.rows(task_settings(task, settings.epochs)), models)
+        print_task(task, results.rows(described[task]), models)
 
 
 def print_task(task: str, rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> None:
@@ -157,11 +161,12 @@ def print_task(task: str, rows: Sequence[Mapping[str, str]], models: Sequence[st
     print(markdown_table(["variant", "seeds", "neurons", "synapses", *COLUMNS[task]], lines))
 
 
-def task_settings(task: str, epochs: int | None) -> str:
+def task_settings(task: str, settings: Reproduce) -> str:
     """Return a task and its training as one cell of the results file."""
-    number = epochs or EPOCHS[task]
+    number = settings.epochs or EPOCHS[task]
     if task == "forecast":
-        return f"forecast batch={BATCH_SIZE} lr={LEARNING_RATE:g} epochs={number}"
+        mark = fingerprint(load_traces(halfcheetah.traces_folder(settings)))
+        return f"forecast traces={mark} batch={BATCH_SIZE} lr={LEARNING_RATE:g} epochs={number}"
     return f"drive tracks={TRACKS} dagger={DAGGER_TRACKS} km={EVALUATION_KM:g} epochs={number}"
 
 

@@ -1,6 +1,7 @@
 """What all tables share: which trainings are missing, running them, and the table in the end."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
+from ncp_control.ranges import check_at_least
 
 Measured = Mapping[str, float | str]
 """What one training yields, by column."""
@@ -46,10 +48,7 @@ class Reproduce:
     """Folder of the results files."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "epochs", "steps", "parallel"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value!r}. Give a count.")
+        check_at_least(self, 1, "seeds", "epochs", "steps", "parallel")
 
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
         """Return the models that were asked for, or the table's own.
@@ -118,17 +117,27 @@ def complete(
         return
     # Forked children inherit locks that OpenMP's threads hold; fresh ones start clean.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        settings.parallel, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    failed: list[BaseException] = []
+    with ProcessPoolExecutor(settings.parallel, mp_context=context, initializer=_begin) as pool:
         running = {pool.submit(run, job, True): job for job in missing}
-        failed: list[BaseException] = []
-        for done in tqdm(as_completed(running), total=len(running), unit="training"):
-            job, error = running[done], done.exception()
-            if error is not None:  # the others' hours are not lost with this one's
-                failed.append(error)
-                tqdm.write(f"{job.model} with seed {job.seed} failed: {error}")
-                continue
-            results.append(*job, done.result(), settings.command(job.model))
-        if failed:
-            raise failed[0]
+        try:
+            for done in tqdm(as_completed(running), total=len(running), unit="training"):
+                job, error = running[done], done.exception()
+                if error is not None:  # the others' hours are not lost with this one's
+                    failed.append(error)
+                    tqdm.write(f"{job.model} with seed {job.seed} failed: {error}")
+                    continue
+                results.append(*job, done.result(), settings.command(job.model))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # what waits is not begun
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+    if failed:
+        raise failed[0]
+
+
+def _begin() -> None:
+    """Make a worker use one thread, and die of Ctrl-C instead of taking the next training."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -20,6 +20,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from envs.locomotion import make_locomotion
 from ncp_control.learning.forecasting import (
     MODELS,
     Forecaster,
@@ -31,7 +32,12 @@ from ncp_control.learning.forecasting import (
     train,
 )
 from ncp_control.learning.linear import linear_autoregression
-from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
+from ncp_control.learning.sequences import (
+    Sequences,
+    fingerprint,
+    forecasting_windows,
+    load_traces,
+)
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
@@ -58,17 +64,18 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *MODELS))
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
-    window = f"window={WINDOW} stride={STRIDE}"
+    mark = f"traces={fingerprint(load_traces(folder))}"
+    window = f"window={WINDOW} stride={STRIDE} {mark}"
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)
     forecast_table(settings, data, window, described, run, num_seeds=3, paper={})
-    results, cause = settings.results_file(MEASURES), f"{RANDOM_SHARE:.0%} random actions"
+    results, cause = settings.results_file(MEASURES), f"{RANDOM_SHARE:.0%} random actions {mark}"
     if not results.has("noise floor", 0, cause):
         floor = noise_floor_mse(load_traces(folder)[SPLIT["test"]])
         results.append("noise floor", 0, cause, {"test_mse": floor}, settings.command())
     (row,) = results.rows(cause)
-    print(f"noise floor of {cause}: MSE {float(row['test_mse']):.2f}")
+    print(f"noise floor of {RANDOM_SHARE:.0%} random actions: MSE {float(row['test_mse']):.2f}")
 
 
 @cache
@@ -207,7 +214,7 @@ def noise_floor_mse(traces: list[np.ndarray], *, num_states: int = 1000, seed: i
         num_states: States drawn from them.
         seed: Seed of the draws.
     """
-    world = gymnasium.make("HalfCheetah-v5")
+    world = make_locomotion("halfcheetah")
     world.reset(seed=seed)
     rng = np.random.default_rng(seed)
     distances = []

@@ -13,10 +13,11 @@ learning curves, the mean of the last 32 episodes, are drawn beside it.
 from functools import partial
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ncp_control.learning.results import mean_and_deviation
+from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, reinforce
@@ -43,6 +44,7 @@ COLOURS = {
 
 def reproduce_reinforcement(settings: Reproduce) -> None:
     """Train what is missing, print a table for each task, draw the learning curves."""
+    torch.set_num_threads(1)  # twice as fast as two for networks of this size
     models = settings.chosen_models(DEFAULT_MODELS, CELL_NAMES)
     tasks = settings.chosen_tasks(tuple(TASKS))
     steps = settings.steps or STEPS
@@ -56,9 +58,8 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
     complete(results, jobs, partial(learn, steps), settings)
     groups = {
         task: {
-            model: [row for row in results.rows(described) if row["model"] == model]
+            model: trainings(results, model, describe(learner(task, model, steps)))
             for model in models
-            for described in [describe(learner(task, model, steps))]
         }
         for task in tasks
     }
@@ -81,6 +82,12 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
     print(f"figure: {picture}")
 
 
+def trainings(results: ResultsFile, model: str, described: str) -> list[dict[str, str]]:
+    """Return one row a seed: the last, where a run was measured again after a resume."""
+    rows = [row for row in results.rows(described) if row["model"] == model]
+    return list({row["seed"]: row for row in rows}.values())
+
+
 def learner(task: str, model: str, steps: int, seed: int = 0) -> Locomotion:
     """Return the settings of a training; the seed is no part of what `describe` tells."""
     env, observe = TASKS[task]
@@ -101,15 +108,19 @@ def draw_curves(groups: dict[str, dict[str, list[dict[str, str]]]], steps: int) 
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (task, rows_of) in zip(panels, groups.items(), strict=True):
         for model, rows in rows_of.items():
-            _draw_band(axes, model, [row["curve"] for row in rows], steps)
+            # Too short a training ends no episode and has no curve.
+            _draw_band(axes, model, [row["curve"] for row in rows if row["curve"]], steps)
         axes.set(title=task, xlabel="steps [million]")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("return of an episode")
-    panels[0].legend(frameon=False)
+    if panels[0].lines:
+        panels[0].legend(frameon=False)
     return figure
 
 
 def _draw_band(axes: Axes, name: str, curves: list[str], steps: int) -> None:
+    if not curves:
+        return
     values = np.array([[float(value) for value in curve.split()] for curve in curves])
     at = np.linspace(0, steps, CURVE_POINTS + 1)[1:] / 1e6
     axes.plot(at, values.mean(axis=0), color=COLOURS[name], label=name)

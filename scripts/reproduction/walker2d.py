@@ -22,7 +22,7 @@ from ncp_control.learning.forecasting import (
     TrainingConfig,
     make_forecaster,
 )
-from ncp_control.learning.sequences import Sequences, load_traces
+from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
     Parts,
@@ -55,7 +55,8 @@ def reproduce_walker2d(settings: Reproduce) -> None:
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     folder = find_or_make(settings.data or Path("data") / "walker2d-traces")
     data = load(folder)
-    window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g}"
+    mark = fingerprint(load_traces(folder))
+    window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g} traces={mark}"
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)
@@ -104,7 +105,17 @@ def drop_frames(
 
 
 def cut(dropped: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Sequences:
-    """Cut every trace into windows; one that is too short for a window gives none."""
+    """Cut every trace into windows.
+
+    Raises:
+        ValueError: If one is too short for a window.
+    """
+    shortest = min(len(trace[0]) for trace in dropped)
+    if shortest <= WINDOW:
+        raise ValueError(
+            f"`data` must hold traces that keep more than {WINDOW} frames, got one of {shortest}."
+            " Remove the folder to have them made anew."
+        )
     windows = [
         [values[start : start + WINDOW] for values in trace]
         for trace in dropped

@@ -14,6 +14,7 @@ from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import ImitationConfig, imitate
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
 from scripts.evaluation.driving import (
@@ -60,6 +61,7 @@ class Drive:
 
     def __post_init__(self) -> None:
         drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
+        check_at_least(self, 0, "seed")
 
 
 def train_drive(settings: Drive) -> Policy:

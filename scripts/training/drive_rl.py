@@ -22,6 +22,7 @@ from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least, check_positive
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from scripts.cli import typed_command
@@ -73,6 +74,9 @@ class DriveRL:
 
     def __post_init__(self) -> None:
         check_name("cell", self.cell, MOTOR_CELLS)
+        check_at_least(self, 1, "steps", "num_envs", "neurons")
+        check_at_least(self, 0, "critic_first_steps", "seed")
+        check_positive(self, "episode_s", "learning_rate", "actor_lr_scale")
         drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
 
 

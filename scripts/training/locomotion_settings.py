@@ -10,6 +10,7 @@ from typing import Any
 from envs.locomotion import OBSERVE
 from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.names import check_name
+from ncp_control.ranges import check_at_least, check_positive
 from policies.motor_circuits import MOTOR_CELLS
 from scripts.evaluation.locomotion import FRAMES_S, WalkSettings
 from scripts.training.resumption import read_settings
@@ -48,11 +49,12 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         check_name("critic", self.critic, ("mlp", "gru"))
-        for name in ("steps", "num_envs"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
-                )
+        counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "batch_size", "epochs")
+        check_at_least(self, 1, *counts)
+        check_at_least(self, 2, "batch_size")
+        check_positive(self, "learning_rate", "actor_lr_scale")
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}. Correct it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +103,13 @@ class Locomotion:
         check_name("env", self.env, FRAMES_S)
         check_name("observe", self.observe, OBSERVE)
         self._refuse_what_is_ignored()
-        if self.evaluation_episodes < 1:
-            raise ValueError(
-                "`evaluation_episodes` must be at least 1, got"
-                f" {self.evaluation_episodes!r}. Raise it."
-            )
+        check_at_least(self, 1, "evaluation_episodes", "neurons")
+        check_at_least(self, 0, "seed")
+        for width in self.encoder or ():
+            if width < 1:
+                raise ValueError(
+                    f"`encoder` must hold widths of at least 1, got {self.encoder!r}. Raise them."
+                )
 
     def _refuse_what_is_ignored(self) -> None:
         of_the_other_way = {

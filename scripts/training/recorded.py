@@ -20,6 +20,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least
 from policies.augmentation import augment_driving
 from policies.driving import MODELS, make_driving_policy
 from scripts.cli import typed_command
@@ -67,6 +68,7 @@ class Recorded:
     def __post_init__(self) -> None:
         for model in self.models:
             check_name("models", model, MODELS)
+        check_at_least(self, 0, "seed")
 
 
 MEASURES = ("test_mse", "correlation")

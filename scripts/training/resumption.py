@@ -30,7 +30,13 @@ def read_settings(run_folder: Path, job: type) -> dict[str, Any]:
             f"`resume` must be a run folder with a config.json, got {str(run_folder)!r}."
             " Name one that this job printed, e.g. runs/<run>."
         )
-    values = json.loads(path.read_text())["settings"]
+    try:
+        values = json.loads(path.read_text())["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must be what this job wrote, got something else: {error}."
+            " Start the training anew."
+        ) from error
     if set(values) != {field.name for field in dataclasses.fields(job)}:
         raise ValueError(
             f"`resume` must be a run of this job and version, got {str(run_folder)!r}."

@@ -14,6 +14,7 @@ from ncp_control.learning.reinforcement.progress import CHECKPOINT
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_at_least
 from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import WalkSettings, returns_table, walk, write_returns
 from scripts.training.resumption import read_settings
@@ -47,11 +48,8 @@ class Teacher:
 
     def __post_init__(self) -> None:
         check_name("env", self.env, RECIPES)
-        for name in ("examination_episodes", "evaluation_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
-                )
+        check_at_least(self, 1, "examination_episodes", "evaluation_episodes")
+        check_at_least(self, 0, "seed")
 
 
 def train_teacher(settings: Teacher) -> Policy:

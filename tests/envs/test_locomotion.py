@@ -1,3 +1,5 @@
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
@@ -199,6 +201,7 @@ def test_impossible_actions_are_refused(action, message):
         ({"observe": "none"}, "`observe` must be one of .*, got 'none'"),
         ({"drop_probability": 1.0}, "`drop_probability` must be from 0 to below 1, got 1.0"),
         ({"overwrite_probability": -0.1}, "`overwrite_probability` must be from 0 .*, got -0.1"),
+        ({"delay_steps": 1.5}, "`delay_steps` must be a whole number, got 1.5"),
         ({"delay_steps": -1}, "`delay_steps` must be finite and >= 0, got -1"),
         ({"sensor_noise_std": np.inf}, "`sensor_noise_std` must be finite and >= 0, got inf"),
     ],
@@ -214,8 +217,23 @@ def test_an_environment_without_velocity_table_is_refused():
 
 
 def test_discrete_actions_are_refused():
-    with pytest.raises(TypeError, match="`env` must have continuous actions, got Discrete"):
-        Timed(gymnasium.make("CartPole-v1"))
+    pole = gymnasium.make("CartPole-v1")
+    overwrite = partial(OverwrittenActions, probability=0.1)
+    for wrap in (Timed, overwrite, partial(DelayedActions, delay_steps=1)):
+        with pytest.raises(TypeError, match="`env` must have continuous actions, got Discrete"):
+            wrap(pole)
+
+
+def test_worlds_that_lack_what_a_wrapper_needs_are_refused():
+    pendulum = gymnasium.make("Pendulum-v1")
+    with pytest.raises(TypeError, match="`env` must be simulated by MuJoCo, got .*Pendulum"):
+        Timed(pendulum)
+    blind = DroppedFrames(pendulum, probability=0.1)
+    blind.reset(seed=0)
+    with pytest.raises(KeyError, match="`info` must carry dt_s"):
+        blind.step(np.zeros(1, np.float32))
+    with pytest.raises(TypeError, match="`env` must observe vectors, got Discrete"):
+        SensorNoise(gymnasium.make("FrozenLake-v1"), std=0.1)
 
 
 def test_nothing_is_written_into_the_users_folder(tmp_path, monkeypatch):

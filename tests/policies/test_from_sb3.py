@@ -156,3 +156,12 @@ def test_observations_scaled_otherwise_are_refused(other):
     model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, policy_kwargs=layers)
     with pytest.raises(ValueError, match=r"norm_obs=True and clip_obs=10\.0, got"):
         policy_from_sb3(model, frame_s=0.05)
+
+
+def test_a_training_that_diverged_gives_no_policy():
+    cell = make_motor_cell("ltc", 17, 12, 6, frame_s=0.1)
+    model = SequencePPO(VecNormalize(DummyVecEnv([Body])), policy_kwargs={"cell": cell})
+    with torch.no_grad():
+        model.policy.actor.circuit.cell.threshold[0] = torch.nan
+    with pytest.raises(ValueError, match="`model` must have finite weights"):
+        policy_from_sb3(model)

@@ -1,6 +1,12 @@
 """Tables on tiny data: what is measured, how a stopped table goes on, and a user's slips."""
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +74,14 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
     ]
     printed = capsys.readouterr().out
     assert "1 of 4 trainings are there" in printed and "2.500 ± 0.140" in printed
+
+    for path in traces.glob("*.npy"):
+        np.save(path, 3.0 * np.load(path))
+    halfcheetah.load.cache_clear()
+    third = run(models=("lstm",), seeds=1)[len(second) :]
+    assert [row["model"] for row in third] == [*forecasts.LINEAR, "lstm"], "other traces, new rows"
+    persisted = [float(row["test_mse"]) for row in (first[0], third[0])]
+    assert persisted[1] == pytest.approx(9.0 * persisted[0], rel=1e-5)
 
 
 def test_errors_are_in_units_of_the_test_targets(traces):
@@ -195,6 +209,12 @@ def test_slips_are_answered_with_one_sentence(traces, tmp_path):
         run("halfcheetah")
     with pytest.raises(ValueError, match="`seeds` must be at least 1, got 0"):
         run("xor", seeds=0)
+    with pytest.raises(ValueError, match="`tasks` must be left out with halfcheetah, got"):
+        run("halfcheetah", data=traces, tasks=("drive",))
+    with pytest.raises(ValueError, match="`steps` must be left out with xor, got 5. It is of use"):
+        run("xor", steps=5)
+    with pytest.raises(ValueError, match="`data` must be the folder of the HalfCheetah traces"):
+        run("wiring", tasks=("forecast",))
     (traces / "trace_0000.npy").unlink()
     with pytest.raises(ValueError, match="at least 25 traces of 17 dimensions, got 24 of 17"):
         run("halfcheetah", data=traces)
@@ -214,3 +234,43 @@ def test_a_training_that_fails_costs_no_other_its_row(tmp_path, capsys):
     with pytest.raises(RuntimeError, match="out of luck"):
         complete(results, jobs, trained, settings)
     assert sorted(row["seed"] for row in results.rows()) == ["1", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["all", "parent"])
+def test_after_ctrl_c_nothing_more_is_begun(tmp_path, whom):
+    (tmp_path / "table.py").write_text(
+        """
+import signal, time
+from pathlib import Path
+from ncp_control.learning.results import ResultsFile
+from scripts.reproduction.completion import Job, Reproduce, complete
+
+def train(job, is_silent):
+    Path(f"begun_{job.seed}").touch()
+    time.sleep(0.0 if job.seed == 0 else 60.0)
+    return {"error": 0.0}
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    jobs = [Job("ltc", seed, "none") for seed in range(6)]
+    complete(ResultsFile("table.csv", ["error"]), jobs, train, Reproduce(table="t", parallel=2))
+"""
+    )
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "table.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 120.0
+    while not ((tmp_path / "begun_2").exists() and (tmp_path / "table.csv").exists()):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    (os.killpg if whom == "all" else os.kill)(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30.0) != 0
+    assert {path.name for path in tmp_path.glob("begun_*")} == {"begun_0", "begun_1", "begun_2"}
+    assert [row["seed"] for row in read(tmp_path / "table.csv")] == ["0"]

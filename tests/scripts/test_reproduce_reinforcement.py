@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import reinforcement
 from scripts.reproduction.completion import Reproduce
@@ -40,3 +41,18 @@ def test_a_learning_curve_is_read_off_between_the_rollouts():
     at = np.arange(1, CURVE_POINTS + 1) * steps / CURVE_POINTS
     assert np.isnan(curve[at < 200]).all()
     np.testing.assert_allclose(curve[at >= 200], 2.0 * at[at >= 200], atol=0.5)
+
+
+def test_a_seed_that_was_measured_twice_counts_once(tmp_path):
+    results = ResultsFile(tmp_path / "reinforcement.csv", ["mean_return"])
+    for seed, value in ((0, 1.0), (0, 2.0), (1, 3.0)):
+        results.append("ltc", seed, "there", {"mean_return": value}, "python")
+    rows = reinforcement.trainings(results, "ltc", "there")
+    assert [(row["seed"], row["mean_return"]) for row in rows] == [("0", "2.0"), ("1", "3.0")]
+
+
+def test_a_training_too_short_for_a_curve_is_drawn_without(tmp_path):
+    (axes,) = reinforcement.draw_curves({"task": {"ltc": [{"curve": ""}]}}, 10).axes
+    assert not axes.lines
+    (axes,) = reinforcement.draw_curves({"task": {"ltc": [{"curve": "1 " * 50}]}}, 10).axes
+    assert len(axes.lines) == 1

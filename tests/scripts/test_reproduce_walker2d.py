@@ -25,10 +25,12 @@ def test_dropped_frames_leave_their_time_behind():
 
 def test_windows_are_a_quarter_apart():
     trace = np.arange(200, dtype=np.float32)[:, None]
-    short = np.zeros((walker2d.WINDOW, 1), np.float32)
-    windows = cut([(trace, trace + 1, trace[:, 0]), (short, short, short[:, 0])])
+    windows = cut([(trace, trace + 1, trace[:, 0])])
     assert windows.inputs[:, 0, 0].tolist() == list(range(0, 200 - 64, 16))
     assert windows.dt_s.shape == (len(windows), 64)
+    short = np.zeros((walker2d.WINDOW, 1), np.float32)
+    with pytest.raises(ValueError, match="keep more than 64 frames, got one of 64"):
+        cut([(trace, trace + 1, trace[:, 0]), (short, short, short[:, 0])])
 
 
 def test_walker2d_makes_its_traces_once(tmp_path, monkeypatch, capsys):

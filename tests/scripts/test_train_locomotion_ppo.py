@@ -79,3 +79,27 @@ def test_bad_settings_are_refused(tmp_path):
         settings(tmp_path, teacher=tmp_path)
     with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
         train_locomotion(dataclasses.replace(settings(tmp_path), resume=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("rollout_steps", 0),
+        ("batch_size", 1),
+        ("gamma", 2.0),
+        ("gamma", float("nan")),
+        ("actor_lr_scale", float("nan")),
+        ("learning_rate", 0.0),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*, got {value}"):
+        PPOConfig(**{name: value})
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_run_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="config.json must be what this job wrote"):
+        train_locomotion(Locomotion(resume=tmp_path))

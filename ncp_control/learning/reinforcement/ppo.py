@@ -51,6 +51,11 @@ class SequencePPO(RecurrentPPO):
                 f"`sequence_length` must divide n_steps = {n_steps} and batch_size ="
                 f" {batch_size}, got {sequence_length!r}. Choose powers of two."
             )
+        if policy_kwargs is None and kwargs.get("_init_setup_model", True):
+            raise ValueError(
+                "`policy_kwargs` must hold the circuit, got None."
+                ' Give {"cell": ...}, e.g. one of policies.motor_circuits.make_motor_cell.'
+            )
         self.sequence_length = sequence_length
         self.critic_first_steps = critic_first_steps
         super().__init__(

@@ -26,6 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
 from ncp_control.names import check_name
+from ncp_control.ranges import check_at_least
 
 ALGORITHMS = ("tqc", "sac", "ppo")
 
@@ -50,11 +51,8 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         check_name("algorithm", self.algorithm, ALGORITHMS)
-        for name in ("steps", "examine_every", "num_envs"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1, got {getattr(self, name)!r}. Raise it."
-                )
+        check_at_least(self, 1, "steps", "examine_every", "num_envs")
+        check_at_least(self, 0, "seed")
 
 
 def learning_rate(highest: float) -> Callable[[float], float]:

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ncp_control import Circuit
 from ncp_control.cells import GRU, Feedforward
+from ncp_control.learning import distillation
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.distillation import (
     DistillationConfig,
@@ -214,6 +215,9 @@ def test_rollouts_are_read_as_written(tmp_path):
     ("changes", "message"),
     [
         ({"rounds": 0}, "`rounds` must be at least 1, got 0"),
+        ({"mixed_rounds": -3}, "`mixed_rounds` must be at least 0, got -3"),
+        ({"learning_rate": float("nan")}, "`learning_rate` must be positive, got nan"),
+        ({"weight_average": 2.0}, "`weight_average` must be from 0 to below 1, got 2.0"),
         ({"worlds": 1}, "`worlds` must be at least 2, got 1"),
         ({"burn_in": 40}, "`burn_in` must be from 0 to below `window`"),
     ],
@@ -221,3 +225,13 @@ def test_rollouts_are_read_as_written(tmp_path):
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         DistillationConfig(**changes)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    path = tmp_path / "training.safetensors"
+    save_file({"x": torch.zeros(3)}, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(ValueError, match="training.safetensors must be a checkpoint of a distil"):
+        distillation._read_state(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
+from ncp_control.learning.sequences import Sequences, fingerprint, forecasting_windows, load_traces
 
 
 def ramp(frames, dimensions=2):
@@ -61,7 +61,8 @@ def test_traces_come_back_in_the_order_of_their_names(tmp_path):
     [
         (np.full((5, 2), np.nan), r"a.npy must hold finite numbers, got \[nan, nan\] in frame 0"),
         (np.zeros((5, 2, 3)), r"shape \(frames, dimensions\), got float64 of shape \(5, 2, 3\)"),
-        (np.array([["x"]]), "a.npy must hold numbers of shape"),
+        (np.array([["x"]]), "a.npy must hold real numbers of shape"),
+        (np.full((5, 2), 1j), "a.npy must hold real numbers of shape"),
         (np.array([{}]), "a.npy must be an array saved by NumPy"),
         (np.zeros((5, 3)), "equally many dimensions, got 2 in b.npy and 3 in a.npy"),
     ],
@@ -74,8 +75,26 @@ def test_damaged_traces_are_refused(tmp_path, array, message):
 
 
 def test_a_folder_without_traces_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`folder` must hold .npy files, got"):
+    with pytest.raises(FileNotFoundError, match="got '.*nowhere', which is no folder"):
         load_traces(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="`folder` must hold .npy files, got"):
+        load_traces(tmp_path)
+
+
+def test_an_archive_is_no_trace(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(ValueError, match="a.npy must be an array saved by NumPy"):
+        load_traces(tmp_path)
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, ramp(5))
+    with pytest.raises(ValueError, match="a.npy must hold real numbers .* got several arrays"):
+        load_traces(tmp_path)
+
+
+def test_a_fingerprint_tells_traces_apart():
+    same, other = [ramp(5), ramp(6)], [ramp(5), ramp(6) + 1e-6]
+    assert fingerprint(same) == fingerprint([trace.copy() for trace in same])
+    assert len({fingerprint(t) for t in (same, other, same[:1], same[::-1])}) == 4
 
 
 def test_windows_that_do_not_fit_are_refused():
@@ -88,6 +107,15 @@ def test_windows_that_do_not_fit_are_refused():
         forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted])
     with pytest.raises(ValueError, match="one stamp a frame, got 4 for 5 frames"):
         forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted[:4]])
+    endless = np.array([0.0, 1.0, 2.0, 3.0, np.inf])
+    with pytest.raises(ValueError, match="trace 0 must increase, got inf after 3.0"):
+        forecasting_windows([ramp(5)], 2, 1, times_s=[endless])
+    with pytest.raises(ValueError, match="got 2 traces and 1 arrays of times"):
+        forecasting_windows([ramp(5), ramp(5)], 2, 1, times_s=[endless])
+    with pytest.raises(ValueError, match="`traces` must be at least one, .* got 0 traces"):
+        forecasting_windows([], 2, 1)
+    with pytest.raises(ValueError, match=r"equally many dimensions, got \[2, 1\]"):
+        forecasting_windows([ramp(5), ramp(5)[:, :1]], 2, 1)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ def test_a_cell_that_does_not_fit_is_refused(liquid, carts, learner):
         learner(liquid(3))
     with pytest.raises(ValueError, match="`sequence_length` must divide n_steps"):
         SequencePPO(carts(), sequence_length=7, policy_kwargs={"cell": liquid()})
+    with pytest.raises(ValueError, match="`policy_kwargs` must hold the circuit, got None"):
+        SequencePPO(carts())
 
 
 def test_an_environment_without_elapsed_time_is_refused():

@@ -1,0 +1,48 @@
+"""Numbers that a user types, and the ranges in which they mean something."""
+
+import math
+
+
+def check_at_least(settings: object, least: int, *names: str) -> None:
+    """Refuse counts and seeds that are too small.
+
+    Args:
+        settings: What has them as attributes; one that is None was not given.
+        least: The smallest that means something.
+        *names: The attributes.
+
+    Raises:
+        ValueError: If one is smaller.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value!r}. Raise it.")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Refuse rates, lengths and the like that are not positive and finite.
+
+    Args:
+        settings: What has them as attributes; one that is None was not given.
+        *names: The attributes.
+
+    Raises:
+        ValueError: If one is zero, negative, infinite or not a number.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"`{name}` must be positive, got {value!r}. Correct the setting.")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Refuse a number that is negative or not finite."""
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for none.")
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse a probability or a decay that is not from 0 to below 1."""
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"`{name}` must be from 0 to below 1, got {value!r}. Lower it.")

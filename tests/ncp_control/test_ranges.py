@@ -1,0 +1,32 @@
+from types import SimpleNamespace
+
+import pytest
+
+from ncp_control.ranges import check_at_least, check_not_negative, check_positive, check_share
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def test_what_was_not_given_or_fits_passes():
+    settings = SimpleNamespace(steps=3, rate=1e-3, none=None)
+    check_at_least(settings, 3, "steps", "none")
+    check_positive(settings, "rate", "none")
+    check_not_negative("noise", 0)
+    check_share("decay", 0.0)
+
+
+@pytest.mark.parametrize("value", [0, -1e-3, NAN, INFINITE])
+def test_what_is_not_positive_is_refused(value):
+    with pytest.raises(ValueError, match=f"`rate` must be positive, got {value}"):
+        check_positive(SimpleNamespace(rate=value), "rate")
+
+
+def test_what_is_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="`seed` must be at least 0, got -1"):
+        check_at_least(SimpleNamespace(seed=-1), 0, "seed")
+    for value in (-0.1, NAN, INFINITE):
+        with pytest.raises(ValueError, match=f"`noise` must be finite and >= 0, got {value}"):
+            check_not_negative("noise", value)
+    for value in (-0.1, 1.0, NAN):
+        with pytest.raises(ValueError, match=f"`decay` must be from 0 to below 1, got {value}"):
+            check_share("decay", value)
