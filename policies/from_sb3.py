@@ -45,15 +45,11 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Lo
             feed-forward actor has other layers, a circuit's environments are not in a
             `VecNormalize`, or in one that scales or clips otherwise.
     """
+    check_finite(model)
     assert model.action_space is not None
     check_action_space(model.action_space)
     actor_critic: Any = model.policy
     is_circuit = isinstance(actor_critic, CircuitActorCritic)
-    if not all(torch.isfinite(weight).all() for weight in actor_critic.parameters()):
-        raise ValueError(
-            "`model` must have finite weights, got NaN or infinity. It diverged: lower its"
-            " learning rate."
-        )
     if is_circuit:
         policy = _circuit_policy(actor_critic.actor)
     else:
@@ -72,6 +68,19 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Lo
     policy.observation_mean.copy_(torch.as_tensor(mean))
     policy.observation_std.copy_(torch.as_tensor(std))
     return policy.eval()
+
+
+def check_finite(model: BaseAlgorithm) -> None:
+    """Refuse what a training that diverged has left.
+
+    Raises:
+        ValueError: If a weight is NaN or infinite.
+    """
+    if not all(torch.isfinite(weight).all() for weight in model.policy.parameters()):
+        raise ValueError(
+            "`model` must have finite weights, got NaN or infinity. It diverged: lower its"
+            " learning rate."
+        )
 
 
 def _circuit_policy(core: SequenceCore) -> LocomotionPolicy:

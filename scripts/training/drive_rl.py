@@ -23,7 +23,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_positive
-from policies.from_sb3 import policy_from_sb3
+from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from scripts.cli import typed_command
 from scripts.evaluation.driving import VectorDriveSettings, drive_km, evaluate
@@ -160,6 +160,7 @@ def export_policy(model: SequencePPO, driver: Policy | None) -> Policy:
     """Copy the circuit into a policy on numbers, or back behind the driver's conv head."""
     if driver is None:
         return policy_from_sb3(model)
+    check_finite(model)
     core: SequenceCore = cast(Any, model.policy).actor
     policy = copy.deepcopy(driver)
     policy.circuit.cell.load_state_dict(core.circuit.cell.state_dict())
