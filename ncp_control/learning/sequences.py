@@ -215,10 +215,12 @@ def forecasting_windows(
     for name, value in (("window", window), ("stride", stride)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value!r}. Correct the setting.")
-    if not traces or (times_s is not None and len(times_s) != len(traces)):
+    if len(traces) == 0:
+        raise ValueError("`traces` must be at least one, got 0 traces. Give some.")
+    if times_s is not None and len(times_s) != len(traces):
         raise ValueError(
-            f"`traces` must be at least one, each with its `times_s` if there are any, got"
-            f" {len(traces)} traces and {len(times_s or ())} arrays of times. Give both."
+            f"`times_s` must be one array a trace, got {len(times_s)} for {len(traces)} traces."
+            " Give both from the same recording."
         )
     if len({trace.shape[1:] for trace in traces}) > 1:
         raise ValueError(

@@ -51,7 +51,8 @@ class SequencePPO(RecurrentPPO):
                 f"`sequence_length` must divide n_steps = {n_steps} and batch_size ="
                 f" {batch_size}, got {sequence_length!r}. Choose powers of two."
             )
-        if policy_kwargs is None and kwargs.get("_init_setup_model", True):
+        is_loading = not kwargs.get("_init_setup_model", True)
+        if policy is CircuitActorCritic and policy_kwargs is None and not is_loading:
             raise ValueError(
                 "`policy_kwargs` must hold the circuit, got None."
                 ' Give {"cell": ...}, e.g. one of policies.motor_circuits.make_motor_cell.'

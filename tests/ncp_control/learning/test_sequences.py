@@ -110,9 +110,9 @@ def test_windows_that_do_not_fit_are_refused():
     endless = np.array([0.0, 1.0, 2.0, 3.0, np.inf])
     with pytest.raises(ValueError, match="trace 0 must increase, got inf after 3.0"):
         forecasting_windows([ramp(5)], 2, 1, times_s=[endless])
-    with pytest.raises(ValueError, match="got 2 traces and 1 arrays of times"):
+    with pytest.raises(ValueError, match="`times_s` must be one array a trace, got 1 for 2"):
         forecasting_windows([ramp(5), ramp(5)], 2, 1, times_s=[endless])
-    with pytest.raises(ValueError, match="`traces` must be at least one, .* got 0 traces"):
+    with pytest.raises(ValueError, match="`traces` must be at least one, got 0 traces"):
         forecasting_windows([], 2, 1)
     with pytest.raises(ValueError, match=r"equally many dimensions, got \[2, 1\]"):
         forecasting_windows([ramp(5), ramp(5)[:, :1]], 2, 1)
