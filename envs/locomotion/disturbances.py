@@ -13,6 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from envs.locomotion.seeding import SeededWrapper, check_continuous
+from ncp_control.learning.closed_loop import elapsed_of
 from ncp_control.ranges import check_not_negative, check_share
 
 
@@ -46,13 +47,8 @@ class DroppedFrames(SeededWrapper):
         total_reward, dt_s = 0.0, 0.0
         while True:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            if "dt_s" not in info:
-                raise KeyError(
-                    "`info` must carry dt_s, the time since the previous observation [s], got"
-                    f" {sorted(info)}. Put what knows it inside, e.g. envs.locomotion.Timed."
-                )
             total_reward += float(reward)
-            dt_s += info["dt_s"]
+            dt_s += elapsed_of(info)
             is_over = terminated or truncated
             if is_over or self.random.random() >= self.probability:
                 return observation, total_reward, terminated, truncated, info | {"dt_s": dt_s}

@@ -16,6 +16,20 @@ from ncp_control.policy import Policy
 Info = dict[str, Any]
 
 
+def elapsed_of(info: Info) -> float:
+    """Return the time since the previous observation [s].
+
+    Raises:
+        KeyError: If the world does not tell it.
+    """
+    if "dt_s" not in info:
+        raise KeyError(
+            "`info` must carry dt_s, the time since the previous observation [s], got"
+            f" {sorted(info)}. Put what knows it around the body, e.g. envs.locomotion.Timed."
+        )
+    return float(info["dt_s"])
+
+
 class World(Protocol):
     """The part of `gymnasium.Env` that a loop needs."""
 

@@ -137,14 +137,10 @@ def load_traces(folder: Path | str) -> list[np.ndarray]:
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.npy"))
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"`folder` must hold .npy files, got {str(folder)!r}, which is no folder."
-            " Name the folder of the traces."
-        )
     if not paths:
+        lack = "has none" if folder.is_dir() else "is no folder"
         raise FileNotFoundError(
-            f"`folder` must hold .npy files, got {str(folder)!r}, which has none."
+            f"`folder` must hold .npy files, got {str(folder)!r}, which {lack}."
             " Name the folder of the traces."
         )
     traces = [_load_trace(path) for path in paths]
@@ -255,8 +251,9 @@ def _elapsed(times_s: np.ndarray, num_frames: int, trace: int) -> np.ndarray:
             f" {num_frames} frames. Give both from the same recording."
         )
     dt_s = np.diff(times_s, prepend=2.0 * times_s[0] - times_s[1])
-    if not (np.isfinite(dt_s) & (dt_s > 0)).all():
-        frame = int(np.flatnonzero(~(np.isfinite(dt_s) & (dt_s > 0)))[-1])
+    increases = np.isfinite(dt_s) & (dt_s > 0)
+    if not increases.all():
+        frame = int(np.flatnonzero(~increases)[-1])
         raise ValueError(
             f"`times_s` of trace {trace} must increase, got {float(times_s[frame])!r} after"
             f" {float(times_s[frame - 1])!r} at frame {frame}. Sort the frames by time."

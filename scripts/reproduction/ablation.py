@@ -30,14 +30,13 @@ from ncp_control.learning.forecasting import Forecaster, TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.run import Run
-from ncp_control.learning.sequences import fingerprint, load_traces
 from ncp_control.wiring_rules import ncp19
 from policies.driving import DrivingPolicy
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.markdown import markdown_table
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
-from scripts.reproduction.forecasts import fit
+from scripts.reproduction.forecasts import fit, traces_note
 from scripts.training.drive import Drive, find_or_record, imitate_expert, make_pilot
 
 
@@ -165,8 +164,8 @@ def task_settings(task: str, settings: Reproduce) -> str:
     """Return a task and its training as one cell of the results file."""
     number = settings.epochs or EPOCHS[task]
     if task == "forecast":
-        mark = fingerprint(load_traces(halfcheetah.traces_folder(settings)))
-        return f"forecast traces={mark} batch={BATCH_SIZE} lr={LEARNING_RATE:g} epochs={number}"
+        note = traces_note(halfcheetah.traces_folder(settings))
+        return f"forecast {note} batch={BATCH_SIZE} lr={LEARNING_RATE:g} epochs={number}"
     return f"drive tracks={TRACKS} dagger={DAGGER_TRACKS} km={EVALUATION_KM:g} epochs={number}"
 
 

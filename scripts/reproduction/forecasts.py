@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -21,7 +22,7 @@ from ncp_control.learning.linear import (
     training_mean,
 )
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
-from ncp_control.learning.sequences import Sequences
+from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
@@ -57,6 +58,11 @@ ACCURACIES = (
 def time_note(model: str) -> str:
     """Say in a training's settings that its cell, blind to time, has it as an input (`Sizes`)."""
     return " time-as-input" if model in TIME_BLIND else ""
+
+
+def traces_note(folder: Path) -> str:
+    """Say in a training's settings which traces it saw: rows of others are not its own."""
+    return f"traces={fingerprint(load_traces(folder))}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from ncp_control.learning.forecasting import MODELS, Sizes, TrainingConfig, make_forecaster
-from ncp_control.learning.sequences import fingerprint, forecasting_windows, load_traces
+from ncp_control.learning.sequences import forecasting_windows, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
     Parts,
     fit,
     forecast_table,
+    traces_note,
 )
 
 PAPER = {
@@ -41,7 +42,7 @@ def reproduce_halfcheetah(settings: Reproduce) -> None:
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     folder = traces_folder(settings)
     data = load(folder)
-    window = f"window={WINDOW} stride={STRIDE} traces={fingerprint(load_traces(folder))}"
+    window = f"window={WINDOW} stride={STRIDE} {traces_note(folder)}"
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)

@@ -34,7 +34,6 @@ from ncp_control.learning.forecasting import (
 from ncp_control.learning.linear import linear_autoregression
 from ncp_control.learning.sequences import (
     Sequences,
-    fingerprint,
     forecasting_windows,
     load_traces,
 )
@@ -45,6 +44,7 @@ from scripts.reproduction.forecasts import (
     Parts,
     forecast_table,
     measure_errors,
+    traces_note,
 )
 from scripts.reproduction.halfcheetah import FRAME_S, SPLIT, WINDOW
 from scripts.reproduction.halfcheetah import STRIDE as PAPER_STRIDE
@@ -64,13 +64,13 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *MODELS))
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
-    mark = f"traces={fingerprint(load_traces(folder))}"
-    window = f"window={WINDOW} stride={STRIDE} {mark}"
+    note = traces_note(folder)
+    window = f"window={WINDOW} stride={STRIDE} {note}"
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)
     forecast_table(settings, data, window, described, run, num_seeds=3, paper={})
-    results, cause = settings.results_file(MEASURES), f"{RANDOM_SHARE:.0%} random actions {mark}"
+    results, cause = settings.results_file(MEASURES), f"{RANDOM_SHARE:.0%} random actions {note}"
     if not results.has("noise floor", 0, cause):
         floor = noise_floor_mse(load_traces(folder)[SPLIT["test"]])
         results.append("noise floor", 0, cause, {"test_mse": floor}, settings.command())

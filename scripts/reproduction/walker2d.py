@@ -22,13 +22,14 @@ from ncp_control.learning.forecasting import (
     TrainingConfig,
     make_forecaster,
 )
-from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
+from ncp_control.learning.sequences import Sequences, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
     Parts,
     fit,
     forecast_table,
     time_note,
+    traces_note,
 )
 from scripts.reproduction.walker2d_traces import find_or_make
 
@@ -55,8 +56,7 @@ def reproduce_walker2d(settings: Reproduce) -> None:
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
     folder = find_or_make(settings.data or Path("data") / "walker2d-traces")
     data = load(folder)
-    mark = fingerprint(load_traces(folder))
-    window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g} traces={mark}"
+    window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g} {traces_note(folder)}"
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)

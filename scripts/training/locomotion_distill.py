@@ -75,7 +75,8 @@ def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy
     size, joints = (
         cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
     )
-    width = settings.encoder_widths[-1] if settings.encoder_widths else size
+    encoder = settings.encoder_widths
+    width = (size, *encoder)[-1]
     frame_s = float(cast(Any, world.unwrapped).dt)
     cell: Cell
     if settings.cell == "mlp":
@@ -84,9 +85,7 @@ def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy
         cell = make_motor_cell(
             settings.cell, width, settings.neurons, joints, frame_s=frame_s, seed=settings.seed
         )
-    return LocomotionPolicy(
-        cell, observation_size=size, encoder=settings.encoder_widths, squash="tanh"
-    )
+    return LocomotionPolicy(cell, observation_size=size, encoder=encoder, squash="tanh")
 
 
 def load_teacher(settings: Locomotion) -> Policy:

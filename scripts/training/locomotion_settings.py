@@ -49,7 +49,7 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         check_name("critic", self.critic, ("mlp", "gru"))
-        counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "batch_size", "epochs")
+        counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs")
         check_at_least(self, 1, *counts)
         check_at_least(self, 2, "batch_size")
         check_positive(self, "learning_rate", "actor_lr_scale")

@@ -98,6 +98,14 @@ def test_an_exported_policy_acts_as_sb3_over_episodes(tmp_path, name, timed, enc
     _acts_alike(model, env, Policy.load(tmp_path / "policy"), timed)
 
 
+def test_an_exported_feed_forward_policy_acts_as_sb3_over_episodes():
+    env = VecNormalize(DummyVecEnv([Drift] * 2))
+    layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
+    model = PPO("MlpPolicy", env, n_steps=32, batch_size=64, policy_kwargs=layers, seed=0)
+    model.learn(64)
+    _acts_alike(model, env, policy_from_sb3(model, frame_s=0.1), False)
+
+
 def _acts_alike(model, env, policy, timed):
     world = ObserveElapsed(Drift()) if timed else Drift()
     env.training = False

@@ -1,11 +1,12 @@
 """Elapsed time as part of an observation, for circuits that learn from irregular frames."""
 
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from ncp_control.learning.closed_loop import elapsed_of
 from ncp_control.learning.reinforcement.actor_critic import observation_size
 
 
@@ -43,10 +44,7 @@ class ObserveElapsed(gymnasium.Wrapper):
 
     @staticmethod
     def _timed(observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-        if "dt_s" not in info:
-            raise KeyError(
-                "`info` must carry dt_s, the time since the previous observation [s], got"
-                f" {sorted(info)}. Wrap the environment in envs.locomotion.Timed."
-            )
-        elapsed_s = np.array([cast(float, info["dt_s"])], dtype=np.float32)
-        return {"observation": observation, "dt_s": elapsed_s}
+        return {
+            "observation": observation,
+            "dt_s": np.array([elapsed_of(info)], dtype=np.float32),
+        }

@@ -95,11 +95,6 @@ def lengths(recording, camera="center"):
     return [len(episode) for episode in recording.episodes if episode.camera == camera]
 
 
-@pytest.fixture(name="write_image")
-def _write_image():
-    return write_image
-
-
 @pytest.fixture(name="stamp")
 def _stamp():
     return stamp
