@@ -31,6 +31,7 @@ from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, e
 from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
+    DISTURBANCES,
     WalkSettings,
     check_observation,
     half_width,
@@ -71,8 +72,12 @@ class Evaluate:
     """Deviations of noise on what a walking policy observes, each in the entry's own unit."""
     drop: tuple[float, ...] = (0.0,)
     """Shares of frames that a walking policy misses."""
+    overwrite: tuple[float, ...] = (0.0,)
+    """Shares of frames in which a walking body gets a random action."""
+    delay: tuple[int, ...] = (0,)
+    """Frames between a walking policy's choice of an action and its effect."""
     episodes: int = 20
-    """Episodes that a policy walks in each setting."""
+    """Episodes that a policy walks in each setting: every combination of the four above."""
     results: Path | None = None
     """CSV file to which a row is added for each setting driven or walked in; none by default."""
     runs: Path = Path("runs")
@@ -85,14 +90,15 @@ class Evaluate:
         check_name("camera", self.camera, CAMERAS)
         check_at_least(self, 1, "episodes")
         check_at_least(self, 0, "seed")
-        for name in ("noise", "sensor_noise"):
+        for name in ("noise", "sensor_noise", "delay"):
             for value in getattr(self, name):
                 check_not_negative(name, value)
-        for value in self.drop:
-            check_share("drop", value)
+        for name in ("drop", "overwrite"):
+            for value in getattr(self, name):
+                check_share(name, value)
 
 
-WALKING = ("env", "observe", "sensor_noise", "drop", "episodes")
+WALKING = ("env", "observe", "sensor_noise", "drop", "overwrite", "delay", "episodes")
 DRIVING = ("km", "noise", "camera", "live")
 """Settings that only a policy that walks, or one that drives in closed loop, has a use for."""
 WALKING_MEASURES = ("mean_return", "half_width", "lowest_return")
@@ -142,22 +148,25 @@ def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
 
 
 def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSettings]:
-    """Return every combination of noise and dropped frames asked for, in the policy's world.
+    """Return every combination of disturbances asked for, in the policy's world.
 
     Raises:
         ValueError: If the policy does not fit the world or what is observed.
     """
     env, observe = home_of(policy)
+    asked_for = (settings.sensor_noise, settings.drop, settings.overwrite, settings.delay)
     places = [
         WalkSettings(
             env=settings.env or env,
             observe=settings.observe or observe,
             sensor_noise_std=noise,
             drop_probability=drop,
+            overwrite_probability=overwrite,
+            delay_steps=delay,
             episodes=settings.episodes,
             seed=10_000 + 1_000 * settings.seed,
         )
-        for noise, drop in itertools.product(settings.sensor_noise, settings.drop)
+        for noise, drop, overwrite, delay in itertools.product(*asked_for)
     ]
     for place in places:
         check_observation("policy", policy, place)
@@ -179,15 +188,13 @@ def evaluate_walking(
         rows.append((name, place, returns))
         run.log(
             i,
-            sensor_noise_std=place.sensor_noise_std,
-            drop_probability=place.drop_probability,
+            **{name: float(getattr(place, name)) for name in DISTURBANCES},
             mean_return=float(returns.mean()),
             half_width=half_width(returns),
         )
     print(returns_table(rows))
     measured = {
-        f"{place.env} {place.observe} noise={place.sensor_noise_std:g}"
-        f" drop={place.drop_probability:g} episodes={place.episodes}": (
+        place.describe(): (
             round(float(returns.mean()), 1),
             round(half_width(returns), 1),
             round(float(returns.min()), 1),

@@ -30,6 +30,14 @@ NUM_POSITIONS = 8
 EPISODE_STEPS = 1000
 """Steps after which Gymnasium ends an episode of either world."""
 
+DISTURBANCES = {
+    "sensor_noise_std": "noise",
+    "drop_probability": "drop",
+    "overwrite_probability": "overwrite",
+    "delay_steps": "delay",
+}
+"""What `make_locomotion` can put between a policy and its body, with the short names of tables."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings:
@@ -43,6 +51,10 @@ class WalkSettings:
     """Deviation of the noise on each entry of the observation, in its own unit."""
     drop_probability: float = 0.0
     """Share of frames that are dropped."""
+    overwrite_probability: float = 0.0
+    """Share of frames in which the body gets a random action."""
+    delay_steps: int = 0
+    """Frames between choosing an action and its effect."""
     episodes: int = 20
     """Episodes, each in a world of its own."""
     seed: int = 10_000
@@ -50,14 +62,19 @@ class WalkSettings:
 
     def make_world(self, render_mode: str | None = None, **rendering: Any) -> gymnasium.Env:
         """Build one world; see `make_locomotion` for what draws it."""
+        disturbances = {name: getattr(self, name) for name in DISTURBANCES}
         return make_locomotion(
             self.env,
             observe=self.observe,
-            sensor_noise_std=self.sensor_noise_std,
-            drop_probability=self.drop_probability,
             render_mode=render_mode,
+            **disturbances,
             **rendering,
         )
+
+    def describe(self) -> str:
+        """Return all but the seed as one cell of the results file."""
+        disturbances = [f"{short}={getattr(self, name):g}" for name, short in DISTURBANCES.items()]
+        return " ".join([self.env, self.observe, *disturbances, f"episodes={self.episodes}"])
 
 
 Row = tuple[str, WalkSettings, np.ndarray]
@@ -127,7 +144,7 @@ def half_width(returns: np.ndarray) -> float:
 
 def returns_table(rows: Sequence[Row]) -> str:
     """Return a table of mean returns with their deviation and 95 % interval."""
-    header = ["model", "env", "observed", "noise", "dropped", "episodes", "return", "sd", "min"]
+    header = ["model", "env", "observed", *DISTURBANCES.values(), "episodes", "return", "sd", "min"]
     return markdown_table(header, [_cells(*row) for row in rows])
 
 
@@ -150,8 +167,7 @@ def _cells(model: str, where: WalkSettings, returns: np.ndarray) -> list[str]:
         model,
         where.env,
         where.observe,
-        f"{where.sensor_noise_std:g}",
-        f"{where.drop_probability:g}",
+        *(f"{getattr(where, name):g}" for name in DISTURBANCES),
         str(len(returns)),
         f"{returns.mean():.0f}" + (f" ± {half_width(returns):.0f}" if is_known else ""),
         f"{returns.std(ddof=1):.0f}" if is_known else "–",

@@ -3,7 +3,7 @@
 report/
     report.md        the page: table, figure, film, settings and versions
     returns.csv      every episode's return
-    robustness.png   return against noise and dropped frames, where several were asked for
+    robustness.png   return against each disturbance, where several were asked for
     walk.mp4         the film, where OpenGL can render without a display
 """
 
@@ -54,7 +54,7 @@ def write_walk_report(run: Run, policy: Policy, rows: Sequence[Row]) -> None:
         ]
         if len(rows) > 1:
             robustness(rows).savefig(folder / "robustness.png", dpi=150)
-            text.append("![Return against sensor noise and dropped frames](robustness.png)")
+            text.append("![Return against what disturbs it](robustness.png)")
         skipped = film(folder / "walk.mp4", policy, rows[0][1])
         text.append(skipped or f"[Film of {_FILM_S:g} s](walk.mp4)")
         config = json.dumps(json.loads((run.folder / "config.json").read_text()), indent=1)
@@ -69,6 +69,8 @@ def robustness(rows: Sequence[Row]) -> Figure:
     quantities = [
         ("sensor_noise_std", "sensor noise, standard deviation [m, rad, m/s, rad/s]"),
         ("drop_probability", "share of dropped frames"),
+        ("overwrite_probability", "share of random actions"),
+        ("delay_steps", "frames until an action takes effect"),
     ]
     varied = [q for q in quantities if len({getattr(where, q[0]) for _, where, _ in rows}) > 1]
     figure = Figure(figsize=(4.6 * len(varied), 3.4), layout="constrained")

@@ -91,8 +91,7 @@ def trainings(results: ResultsFile, model: str, described: str) -> list[dict[str
 def learner(task: str, model: str, steps: int, seed: int = 0) -> Locomotion:
     """Return the settings of a training; the seed is no part of what `describe` tells."""
     env, observe = TASKS[task]
-    critic = "gru" if observe == "positions" and model != "mlp" else "mlp"
-    ppo = PPOConfig(steps=steps, critic=critic)
+    ppo = PPOConfig(steps=steps)
     return Locomotion(env=env, observe=observe, how="ppo", cell=model, ppo=ppo, seed=seed)
 
 

@@ -22,8 +22,6 @@ from scripts.evaluation.locomotion import FRAMES_S, mean_and_std, walk
 from scripts.training.locomotion_settings import Locomotion
 from scripts.training.resumption import learn
 
-ACTOR_LR_SCALES = {"ltc": 10.0}
-"""Learning rate of the actor over the critic's where it is not 1, found in short trainings."""
 MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
 """Columns of the results file that this job measures."""
 CURVE_POINTS = 50
@@ -101,7 +99,7 @@ def make_model(settings: Locomotion) -> OnPolicyAlgorithm:
         "cell": make_cell(settings, (size, *encoder)[-1]),
         "encoder": encoder,
         "critic_cell": _critic_cell(settings, size),
-        "actor_lr_scale": _actor_lr_scale(settings),
+        "actor_lr_scale": settings.actor_lr_scale,
     }
     return SequencePPO(
         env, sequence_length=settings.ppo.sequence_length, policy_kwargs=policy_kwargs, **shared
@@ -121,12 +119,6 @@ def make_cell(settings: Locomotion, num_inputs: int) -> Cell:
 
 
 def _critic_cell(settings: Locomotion, size: int) -> Cell | None:
-    if settings.ppo.critic == "mlp":
+    if settings.critic == "mlp":
         return None
     return make_motor_cell("gru", size, 64, 64, frame_s=FRAMES_S[settings.env])
-
-
-def _actor_lr_scale(settings: Locomotion) -> float:
-    if settings.ppo.actor_lr_scale is not None:
-        return settings.ppo.actor_lr_scale
-    return ACTOR_LR_SCALES.get(settings.cell, 1.0)

@@ -12,10 +12,12 @@ from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_positive
 from policies.motor_circuits import MOTOR_CELLS
-from scripts.evaluation.locomotion import FRAMES_S, WalkSettings
+from scripts.evaluation.locomotion import DISTURBANCES, FRAMES_S, WalkSettings
 from scripts.training.resumption import read_settings
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
+ACTOR_LR_SCALES = {"ltc": 10.0}
+"""Learning rate of the actor over the critic's where it is not 1, found in short trainings."""
 PPO_ENCODER = (64,)
 """Widths of the encoder of a cell that learns by reinforcement: without one, an LTC circuit earned
 half as much in HalfCheetah."""
@@ -28,8 +30,9 @@ class PPOConfig:
 
     steps: int = 1_000_000
     """Steps of all environments together."""
-    critic: str = "mlp"
-    """mlp: two layers of 256; gru: 64 units before them, for observations that hide something."""
+    critic: str | None = None
+    """mlp: two layers of 256; gru: 64 units before them, for observations that hide something.
+    By default gru for a cell that sees positions only."""
     num_envs: int = 16
     """Environments side by side."""
     rollout_steps: int = 256
@@ -48,7 +51,8 @@ class PPOConfig:
     """Discount a step."""
 
     def __post_init__(self) -> None:
-        check_name("critic", self.critic, ("mlp", "gru"))
+        if self.critic is not None:
+            check_name("critic", self.critic, ("mlp", "gru"))
         counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs")
         check_at_least(self, 1, *counts)
         check_at_least(self, 2, "batch_size")
@@ -79,6 +83,10 @@ class Locomotion:
     """Deviation of the noise on each entry of the observation, in its own unit."""
     drop_probability: float = 0.0
     """Share of frames that are dropped; the elapsed time then reaches the circuit."""
+    overwrite_probability: float = 0.0
+    """Share of frames in which the body gets a random action."""
+    delay_steps: int = 0
+    """Frames between choosing an action and its effect."""
     teacher: Path | None = None
     """With distill: policy folder of the teacher, what `train.py teacher` printed or any policy on
     the full observation; the shipped one by default."""
@@ -118,7 +126,7 @@ class Locomotion:
         }
         ignored = {f"--how {self.how}": of_the_other_way[self.how]}
         if self.how == "ppo" and self.cell == "mlp":
-            ppo = dataclasses.replace(self.ppo, critic="mlp", actor_lr_scale=None)
+            ppo = dataclasses.replace(self.ppo, critic=None, actor_lr_scale=None)
             ignored["--how ppo --cell mlp"] = {"encoder": None, "ppo": ppo}
         for where, defaults in ignored.items():
             for name, default in defaults.items():
@@ -136,14 +144,25 @@ class Locomotion:
         return PPO_ENCODER if self.how == "ppo" and self.cell != "mlp" else ()
 
     @property
+    def critic(self) -> str:
+        """What the critic is made of, as it was set or by default."""
+        is_blind = self.observe == "positions" and self.cell != "mlp"
+        return self.ppo.critic or ("gru" if is_blind else "mlp")
+
+    @property
+    def actor_lr_scale(self) -> float:
+        """Learning rate of the actor over the critic's, as it was set or by default."""
+        return self.ppo.actor_lr_scale or ACTOR_LR_SCALES.get(self.cell, 1.0)
+
+    @property
     def where(self) -> WalkSettings:
         """World that is learned in, and in which the result is measured."""
+        disturbances = {name: getattr(self, name) for name in DISTURBANCES}
         return WalkSettings(
             env=self.env,
             observe=self.observe,
-            sensor_noise_std=self.sensor_noise_std,
-            drop_probability=self.drop_probability,
             episodes=self.evaluation_episodes,
+            **disturbances,
         )
 
     @property
@@ -159,14 +178,13 @@ class Locomotion:
 
 def describe(settings: Locomotion) -> str:
     """Return all but cell and seed as one cell of the results file: world, observation, rest."""
-    rest: dict[str, Any] = {
-        name: getattr(settings, name)
-        for name in ("neurons", "sensor_noise_std", "drop_probability")
-    }
+    names = ("neurons", *DISTURBANCES)
+    rest: dict[str, Any] = {name: getattr(settings, name) for name in names}
     rest["encoder"] = settings.encoder_widths
     rest["evaluation_episodes"] = settings.evaluation_episodes
     if settings.how == "ppo":
         rest |= dataclasses.asdict(settings.ppo)
+        rest |= {name: getattr(settings, name) for name in ("critic", "actor_lr_scale")}
     else:
         rest |= dataclasses.asdict(settings.distillation)
         rest["teacher"] = settings.teacher_folder.resolve().name

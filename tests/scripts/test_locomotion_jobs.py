@@ -115,24 +115,26 @@ def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):
     assert not list(run.glob("checkpoints/*.pt")), "nothing is left to go on with"
 
 
-def test_a_walking_policy_is_evaluated_with_noise_and_dropped_frames(
+def test_a_walking_policy_is_evaluated_under_disturbances(
     type_command, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     LocomotionPolicy(cell, observation_size=8).save(tmp_path / "walker")
-    words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0", "0.3"]
-    words += ["--results", "results/walking.csv"]
+    words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0.3"]
+    words += ["--overwrite", "0.1", "--delay", "0", "2", "--results", "results/walking.csv"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
     printed = capsys.readouterr().out
     assert printed.count("| walker | walker2d | positions") == 4, "guessed from the policy"
     rows = read_rows(tmp_path / "results" / "walking.csv")
-    assert rows[3]["settings"] == "walker2d positions noise=0.2 drop=0.3 episodes=2"
+    where = "walker2d positions noise=0.2 drop=0.3 overwrite=0.1 delay=2 episodes=2"
+    assert rows[3]["settings"] == where
+    assert rows[3]["mean_return"] != rows[2]["mean_return"], "late actions do something else"
     assert all(float(row["lowest_return"]) <= float(row["mean_return"]) for row in rows)
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "report" / "robustness.png").stat().st_size > 5_000
     page = (run / "report" / "report.md").read_text()
-    assert "No film in this test." in page and "| 0.2   | 0.3" in page
+    assert "No film in this test." in page and "| 0.2   | 0.3  | 0.1       | 2" in page
     assert len(read_rows(run / "report" / "returns.csv")) == 8
 
 

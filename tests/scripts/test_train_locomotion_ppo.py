@@ -9,10 +9,10 @@ import pytest
 from ncp_control import Policy
 from scripts.evaluation.locomotion import WalkSettings, walk
 from scripts.training.locomotion import train_locomotion
-from scripts.training.locomotion_settings import Locomotion, PPOConfig
+from scripts.training.locomotion_settings import Locomotion, PPOConfig, describe
 
 
-def settings(tmp_path, *, steps=128, critic="mlp", **changes) -> Locomotion:
+def settings(tmp_path, *, steps=128, critic=None, **changes) -> Locomotion:
     short = {"num_envs": 2, "rollout_steps": 64, "batch_size": 64, "epochs": 1}
     defaults = {
         "env": "walker2d",
@@ -53,11 +53,31 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     assert [json.loads(where[2])["steps"] for where in told] == [128, 256]
 
 
-@pytest.mark.parametrize(("cell", "critic", "encoder"), [("mlp", "mlp", []), ("cfc", "gru", [64])])
-def test_other_actors_train_by_the_same_command(tmp_path, cell, critic, encoder):
-    policy = train_locomotion(settings(tmp_path, steps=128, cell=cell, critic=critic))
-    assert policy.act(np.zeros(8)).shape == (6,)
-    assert policy.to_config()["encoder"] == encoder  # where nothing else is asked for
+@pytest.mark.parametrize(
+    ("cell", "observe", "encoder", "critic", "scale"),
+    [
+        ("mlp", "positions", [], "mlp", 1.0),
+        ("cfc", "positions", [64], "gru", 1.0),
+        ("ltc", "full", [64], "mlp", 10.0),
+    ],
+)
+def test_each_actor_gets_what_suits_it_and_the_row_tells(
+    tmp_path, cell, observe, encoder, critic, scale
+):
+    policy = train_locomotion(settings(tmp_path, steps=128, cell=cell, observe=observe))
+    assert policy.act(np.zeros(8 if observe == "positions" else 17)).shape == (6,)
+    assert policy.to_config()["encoder"] == encoder
+    told = json.loads(rows(tmp_path)[0]["settings"].split(" ", 2)[2])
+    assert (told["encoder"], told["critic"], told["actor_lr_scale"]) == (encoder, critic, scale)
+
+
+def test_a_training_under_disturbances_is_told_apart(tmp_path):
+    disturbed = {"overwrite_probability": 0.2, "delay_steps": 3}
+    where = settings(tmp_path, **disturbed).where
+    world = where.make_world()
+    assert "OverwrittenActions" in str(world) and "DelayedActions" in str(world)
+    assert where.describe() == "walker2d positions noise=0 drop=0 overwrite=0.2 delay=3 episodes=2"
+    assert describe(settings(tmp_path, **disturbed)) != describe(settings(tmp_path))
 
 
 def test_bad_settings_are_refused(tmp_path):
