@@ -1,6 +1,5 @@
 """A cell over time: sequences, elapsed time, resets, and a record of every neuron."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,8 @@ class Activity:
     """One name per entry of the state."""
     dt_s: Float[Tensor, "batch time"]
     """Time elapsed before each frame [s]."""
+    reset: Bool[Tensor, "batch time"] | None
+    """Frames before which the state was cleared; none if None."""
     outputs: Float[Tensor, "batch time output"]
     """The readout after each frame."""
     states: Float[Tensor, "batch time state"]
@@ -108,6 +109,7 @@ class Circuit(nn.Module):
         return Activity(
             neuron_names=self.cell.neuron_names,
             dt_s=dt_s,
+            reset=reset,
             outputs=self.cell.readout(states),
             states=states,
             timescales_s=timescales_s,
@@ -157,7 +159,7 @@ def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch 
     """
     batch, time = inputs.shape[:2]
     dtype = torch.promote_types(inputs.dtype, torch.float32)  # half precision blurs times
-    if isinstance(dt_s, int | float) and 0 <= dt_s < math.inf:  # the usual case, made cheap
+    if isinstance(dt_s, int | float) and 0 <= dt_s <= torch.finfo(dtype).max:  # made cheap
         return inputs.new_full((batch, time), dt_s, dtype=dtype)
     elapsed = torch.as_tensor(dt_s, dtype=dtype, device=inputs.device)
     if elapsed.ndim == 1:

@@ -141,6 +141,6 @@ INTEGRATORS: dict[str, Integrator] = {
 
 
 def _relax(potential: Tensor, conductance: Tensor, drive: Tensor, time_per_c: Tensor) -> Tensor:
-    """Solve C dv/dt = b − a v with constant a and b: v∞ + (v − v∞) exp(−h a / C)."""
+    """Solve C dv/dt = b − a v with constant a and b: v + (v − v∞) (exp(−h a / C) − 1)."""
     resting = drive / conductance
-    return resting + (potential - resting) * torch.exp(-time_per_c * conductance)
+    return potential + (potential - resting) * torch.expm1(-time_per_c * conductance)

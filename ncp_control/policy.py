@@ -24,6 +24,8 @@ from ncp_control.kernels.step import FusedStep
 
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
+_ABSURD = (ArithmeticError, RuntimeError, MemoryError)
+"""What settings raise that are no numbers, or numbers too large to build anything of."""
 
 
 class Policy(nn.Module):
@@ -153,7 +155,8 @@ class Policy(nn.Module):
         Raises:
             ValueError: If something else stands there.
         """
-        _check_destination(Path(folder))
+        folder = Path(folder).resolve()  # a link stays one
+        _check_destination(folder)
         config = {
             "format_version": FORMAT_VERSION,
             "policy": type(self).__name__,
@@ -184,7 +187,7 @@ class Policy(nn.Module):
             )
         try:
             policy = Policy._subclasses[name].from_config(config["settings"])
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, *_ABSURD) as error:
             raise ValueError(
                 f"`settings` in {folder / CONFIG_FILE} must be those of a {name}, got"
                 f" {type(error).__name__}: {error}. Copy or save the policy again."
@@ -216,7 +219,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         )
     try:
         config = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON: {error}. Save the policy again.") from error
     version = config.get("format_version") if isinstance(config, dict) else None
     if version != FORMAT_VERSION or not {"policy", "settings"} <= config.keys():
@@ -236,6 +239,16 @@ def _load_weights(policy: Policy, path: Path) -> None:
         raise ValueError(
             f"{path} must be a whole safetensors file: {error}. Copy or save it again."
         ) from error
+    for name, target in policy.state_dict(keep_vars=True).items():
+        found = tensors.get(name, target)
+        if found.dtype != target.dtype and not (
+            found.is_floating_point() and target.is_floating_point()
+        ):
+            raise ValueError(
+                f"`{name}` in {path} must be {target.dtype}, got {found.dtype}. Copy or save the"
+                " policy again."
+            )
+        target.data = target.data.to(found.dtype)  # a policy comes back as precise as it was
     try:
         policy.load_state_dict(tensors)
     except RuntimeError as error:

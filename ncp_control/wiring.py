@@ -7,6 +7,7 @@ that draw one stand in `wiring_rules.py`.
 Source: Lechner et al. 2020, Nature Machine Intelligence 2:642.
 """
 
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,7 +52,13 @@ class Wiring:
         for name, least in zip(LAYER_NAMES, (1, 0, 0, 1), strict=True):
             check_count(f"num_{name}", getattr(self, f"num_{name}"), least)
             object.__setattr__(self, f"num_{name}", int(getattr(self, f"num_{name}")))
-        synapses = [Synapse(*map(int, synapse)) for synapse in self.synapses]
+        try:
+            synapses = [Synapse(*map(operator.index, synapse)) for synapse in self.synapses]
+        except TypeError as error:
+            raise TypeError(
+                f"`synapses` must hold three whole numbers each, got {error}."
+                " Give source, target and sign."
+            ) from error
         for synapse in synapses:
             self._check_synapse(synapse)
         repeated = [pair for pair, n in Counter(s[:2] for s in synapses).items() if n > 1]

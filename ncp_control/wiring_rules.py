@@ -192,6 +192,7 @@ def _two_layers(num_sensory: int, num_neurons: int, num_motor: int) -> tuple[int
     """Sizes of a wiring that knows no command layer."""
     check_count("num_sensory", num_sensory, 1)
     check_count("num_motor", num_motor, 1)
+    check_count("num_neurons", num_neurons, 1)
     if num_neurons < num_motor:
         raise ValueError(
             f"`num_neurons` must be at least num_motor = {num_motor}, got {num_neurons!r}."
@@ -201,10 +202,10 @@ def _two_layers(num_sensory: int, num_neurons: int, num_motor: int) -> tuple[int
 
 
 def _check_fan(name: str, value: int, least: int, limit_name: str, limit: int) -> None:
-    if not least <= value <= limit:
+    if not isinstance(value, int | np.integer) or not least <= value <= limit:
         raise ValueError(
             f"`{name}` must be from {least} to {limit_name} = {limit}, got {value!r}."
-            " Lower it or enlarge the layer."
+            " Give a whole number, or enlarge the layer."
         )
 
 

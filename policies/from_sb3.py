@@ -13,6 +13,7 @@ import copy
 from typing import Any
 
 import torch
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
@@ -41,15 +42,20 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Lo
         A policy with the actions of `model.predict(..., deterministic=True)`.
 
     Raises:
-        ValueError: If the weights are not finite, the actions do not lie in [-1, 1], a
-            feed-forward actor has other layers, a circuit's environments are not in a
-            `VecNormalize`, or in one that scales or clips otherwise.
+        ValueError: If the weights are not finite, the actions do not lie in [-1, 1], the actor is
+            sb3-contrib's own LSTM or a feed-forward one of other layers, a circuit's environments
+            are not in a `VecNormalize`, or in one that scales or clips otherwise.
     """
     check_finite(model)
     assert model.action_space is not None
     check_action_space(model.action_space)
     actor_critic: Any = model.policy
     is_circuit = isinstance(actor_critic, CircuitActorCritic)
+    if isinstance(actor_critic, RecurrentActorCriticPolicy) and not is_circuit:
+        raise ValueError(
+            f"`model` must hold a circuit or no memory, got {type(actor_critic).__name__}."
+            " Train an LSTM as the cell of a SequencePPO."
+        )
     if is_circuit:
         policy = _circuit_policy(actor_critic.actor)
     else:
@@ -101,10 +107,12 @@ def _feedforward_policy(actor_critic: Any, frame_s: float | None) -> LocomotionP
         hidden, output = actor_critic.mlp_extractor.policy_net, actor_critic.action_net
         squash = "clip"
     kinds = [type(layer) for layer in hidden]
-    widths = {layer.out_features for layer in hidden if isinstance(layer, nn.Linear)}
-    if kinds != [nn.Linear, nn.ReLU] * 2 or len(widths) != 1:
+    linear = [layer for layer in hidden if isinstance(layer, nn.Linear)]
+    widths = {layer.out_features for layer in linear}
+    is_direct = bool(linear) and actor_critic.observation_space.shape == (linear[0].in_features,)
+    if kinds != [nn.Linear, nn.ReLU] * 2 or len(widths) != 1 or not is_direct:
         raise ValueError(
-            "`model` must have an actor of two ReLU layers of equal width, got"
+            "`model` must have an actor of two ReLU layers of equal width on the observation, got"
             f" {[str(layer) for layer in hidden]}. Train it with policy_kwargs ="
             " dict(net_arch=[256, 256], activation_fn=torch.nn.ReLU)."
         )

@@ -68,7 +68,14 @@ def motor_wiring(num_inputs: int, num_neurons: int, num_joints: int, *, seed: in
 
 @torch.no_grad()
 def make_motor_cell(
-    name: str, num_inputs: int, num_neurons: int, num_joints: int, *, frame_s: float, seed: int = 0
+    name: str,
+    num_inputs: int,
+    num_neurons: int,
+    num_joints: int,
+    *,
+    frame_s: float,
+    seed: int = 0,
+    sees_time: bool = False,
 ) -> Cell:
     """Build a cell with one output a joint; its weights come from torch's generator.
 
@@ -79,6 +86,7 @@ def make_motor_cell(
         num_joints: Outputs.
         frame_s: Control interval [s].
         seed: Seed of the wiring.
+        sees_time: Whether LSTM and GRU, which know no time, are told how long a frame lasted.
 
     Raises:
         ValueError: If the name is unknown or a size does not fit.
@@ -88,7 +96,7 @@ def make_motor_cell(
         return CfC(num_inputs, num_neurons, num_joints, backbone_units=64, frame_s=frame_s)
     if name in ("lstm", "gru"):
         gated = LSTM if name == "lstm" else GRU
-        return gated(num_inputs, num_neurons, num_joints, frame_s=frame_s)
+        return gated(num_inputs, num_neurons, num_joints, frame_s=frame_s, sees_time=sees_time)
     wiring = motor_wiring(num_inputs, num_neurons, num_joints, seed=seed)
     if name == "wired_cfc":
         return WiredCfC(wiring, frame_s=frame_s)

@@ -21,7 +21,7 @@ from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run, policy_name
+from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_not_negative, check_positive
 from policies.locomotion import LocomotionPolicy
@@ -30,7 +30,7 @@ from scripts.auditing.episode import Audited, drive, replay, walk
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
 from scripts.auditing.report import AuditReport
-from scripts.cli import run_job, typed_command
+from scripts.cli import run_job
 from scripts.evaluation.driving import is_driver
 from scripts.evaluation.locomotion import home_of
 

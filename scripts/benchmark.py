@@ -23,8 +23,9 @@ import torch
 
 from ncp_control import files
 from ncp_control.devices import find_device
-from ncp_control.learning.run import describe_environment
+from ncp_control.learning.run import describe_environment, typed_command
 from ncp_control.names import check_name
+from ncp_control.ranges import check_at_least
 from scripts.benchmarking.costs import (
     accuracy_table,
     first_use_seconds,
@@ -37,7 +38,7 @@ from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
-from scripts.cli import run_job, typed_command
+from scripts.cli import run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,13 @@ class Benchmark:
     def __post_init__(self) -> None:
         for part in self.parts:
             check_name("parts", part, PARTS)
+        check_at_least(self, 1, "rounds")
+        for name, numbers in (("threads", self.threads), ("shapes", sum(self.shapes, ()))):
+            if any(number < 1 for number in numbers):
+                raise ValueError(
+                    f"`{name}` must hold numbers of at least 1, got {getattr(self, name)}."
+                    " Correct them."
+                )
 
 
 def benchmark(settings: Benchmark) -> None:

@@ -37,11 +37,6 @@ def _end(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
-def typed_command() -> str:
-    """Return the command line of this process, as a results file tells it."""
-    return " ".join(["python", *sys.argv])
-
-
 def _parse(settings: Any, description: str | None) -> Any:
     """Read the command line.
 

@@ -21,12 +21,12 @@ from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
 from envs.recorded import load_recording
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run, policy_name
+from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_not_negative, check_share
 from policies.locomotion import LocomotionPolicy
-from scripts.cli import run_job, typed_command
+from scripts.cli import run_job
 from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, evaluate, is_driver
 from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live

@@ -45,6 +45,7 @@ USES = {
     "tasks": ("xor", "wiring", "integrators", "reinforcement"),
     "steps": ("reinforcement",),
     "epochs": (*ON_TRACES, "xor", "digits"),
+    "device": (*ON_TRACES, "xor", "digits"),
 }
 """Tables that have a use for a setting which others would ignore."""
 
@@ -52,9 +53,10 @@ USES = {
 def reproduce(settings: Reproduce) -> None:
     """Make the table that was asked for."""
     check_name("table", settings.table, TABLES)
-    for name in ("data", "tasks", "steps", "epochs"):
+    unset = Reproduce(table=settings.table)
+    for name in USES:
         value = getattr(settings, name)
-        if value and settings.table not in USES[name]:
+        if value != getattr(unset, name) and settings.table not in USES[name]:
             raise ValueError(
                 f"`{name}` must be left out with {settings.table}, got {value!r}. It is of use to"
                 f" {', '.join(USES[name])}."

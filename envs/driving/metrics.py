@@ -66,11 +66,11 @@ class LaneMetrics:
     crashes_per_km_high: float
     """Upper limit of its interval; about 3.7 / km driven when there was no crash."""
     mean_cross_track_m: float
-    """Mean |cross-track error| over all steps."""
+    """Mean |cross-track error| over all steps but those that left the lane."""
     mean_cross_track_m_halfwidth: float
     """Half width of its interval over tracks; NaN for one track."""
     roughness_radps: float
-    """Mean |rate of the front wheel angle|."""
+    """Mean |rate of the front wheel angle|, but for its jumps where a car was put back."""
 
 
 def summarize(traces: Sequence[LaneTrace]) -> LaneMetrics:
@@ -85,8 +85,15 @@ def summarize(traces: Sequence[LaneTrace]) -> LaneMetrics:
     driven_km = sum(trace.distance_m[-1] for trace in traces) / 1000.0
     crashes = sum(sum(trace.crashed) for trace in traces)
     low, high = _poisson_interval(crashes)
-    errors = [float(np.mean(np.abs(trace.cross_track_m))) for trace in traces]
-    rates = np.concatenate([np.abs(np.diff(t.steer_rad) / np.diff(t.time_s)) for t in traces])
+    # A step that crashed shows the car as it was put back, at rest in the middle of its lane.
+    kept = [~np.asarray(trace.crashed, dtype=bool) for trace in traces]
+    offsets = [np.abs(trace.cross_track_m)[k] for trace, k in zip(traces, kept, strict=True)]
+    rates = np.concatenate(
+        [
+            np.abs(np.diff(t.steer_rad) / np.diff(t.time_s))[k[1:]]
+            for t, k in zip(traces, kept, strict=True)
+        ]
+    )
     # A car that never gets anywhere has no rate per kilometre.
     per_km = 1.0 / driven_km if driven_km > 0 else math.nan
     return LaneMetrics(
@@ -95,12 +102,15 @@ def summarize(traces: Sequence[LaneTrace]) -> LaneMetrics:
         crashes_per_km=crashes * per_km,
         crashes_per_km_low=low * per_km,
         crashes_per_km_high=high * per_km,
-        mean_cross_track_m=float(
-            np.mean(np.abs(np.concatenate([t.cross_track_m for t in traces])))
-        ),
-        mean_cross_track_m_halfwidth=_t_halfwidth(errors),
-        roughness_radps=float(rates.mean()),
+        mean_cross_track_m=_mean(np.concatenate(offsets)),
+        mean_cross_track_m_halfwidth=_t_halfwidth([_mean(o) for o in offsets if o.size]),
+        roughness_radps=_mean(rates),
     )
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(values.mean()) if values.size else math.nan
 
 
 def _poisson_interval(count: int) -> tuple[float, float]:

@@ -35,6 +35,7 @@ from ncp_control.audit.checks import check_finite
 from ncp_control.audit.interval_circuit import Array, Interval, IntervalCircuit
 from ncp_control.cells import Cell
 from ncp_control.circuit import Activity
+from ncp_control.ranges import check_not_negative
 
 _REPETITIONS = 20
 _ROUNDING = 1e-4
@@ -109,8 +110,10 @@ def certify(
 
     Raises:
         ValueError: If the cell is not an LTC, or integrated by RK4, its conductances are not finite
-            and positive, or the range is empty.
+            and positive, the range is empty, or the time is negative or not finite.
     """
+    if gain_dt_s is not None:
+        check_not_negative("gain_dt_s", gain_dt_s)
     circuit = IntervalCircuit(cell)
     inputs = circuit.affine_inputs(input_low, input_high)
     state = circuit.widest_state()
@@ -134,8 +137,8 @@ def certify(
 def find_violations(certificate: Certificate, activity: Activity) -> list[Violation]:
     """Check every frame of every recorded sequence; an empty list means never violated.
 
-    The speed is checked on the differences between frames. Sequences must begin from the zero
-    state.
+    The speed is checked on the differences between frames; a reset is no motion. Sequences must
+    begin from the zero state.
 
     Raises:
         ValueError: If the activity is of other neurons, has no time constants, or is not finite.
@@ -148,7 +151,12 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
     states = _batches("activity.states", activity.states)
     tau_s = _batches("activity.timescales_s", activity.timescales_s)
     dt_s = _batches("activity.dt_s", activity.dt_s)[:, :, None]
-    steps = np.abs(np.diff(states, axis=1, prepend=0.0))
+    if not states.size:
+        return []
+    before = np.concatenate([np.zeros_like(states[:, :1]), states[:, :-1]], axis=1)
+    if activity.reset is not None:
+        before[activity.reset.cpu().numpy()] = 0.0
+    steps = np.abs(states - before)
     c = certificate
     allowance = _ROUNDING * np.maximum(c.state.size, 1e-6)
     # In no time nothing may move.

@@ -133,7 +133,7 @@ def decision(
 
 def input_gradient(policy: Policy, observations: Tensor, decide: Decision) -> Tensor:
     """Return ∂y/∂x for observations of any kind, in their shape, signs kept."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         inputs = observations.to(next(policy.parameters()), copy=True).requires_grad_()
         return torch.autograd.grad(decide(inputs).sum(), inputs)[0]
 
@@ -192,8 +192,10 @@ def visual_backprop(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
 
 def grad_cam(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
     """Return ReLU(Σ_k mean(∂|y|/∂A_k) A_k) of the last maps A, enlarged to the frame."""
-    with torch.enable_grad(), _recorded_convolutions(policy) as layers:
-        score = decide(frames).abs().sum()
+    # Gradients flow from the frames on, so that frozen weights do not matter.
+    with torch.inference_mode(False), torch.enable_grad(), _recorded_convolutions(policy) as layers:
+        inputs = frames.to(next(policy.parameters()), copy=True).requires_grad_()
+        score = decide(inputs).abs().sum()
     maps = _check_layers(layers)[-1].maps
     weights = torch.autograd.grad(score, maps)[0].mean((2, 3), keepdim=True)
     coarse = (weights * maps).sum(1, keepdim=True).relu().detach()

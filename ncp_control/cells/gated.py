@@ -1,12 +1,14 @@
 """Gated recurrent cells: the baselines a liquid circuit is measured against.
 
-Both are torch's own, blind to elapsed time: a frame is a frame, however long.
+Both are torch's own and know no time: a frame is a frame, however long. With `sees_time` they are
+told how long, as one more input.
 
 Sources: LSTM: Hochreiter & Schmidhuber 1997, as implemented by `torch.nn.LSTM`; GRU: Cho et al.
 2014 (arXiv 1406.1078), as implemented by `torch.nn.GRU`.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +18,35 @@ from ncp_control.cells.dense import DenseCell
 
 
 class FusedCell(DenseCell):
-    """A cell whose loop over time torch runs by itself, with a linear readout."""
+    """A cell whose loop over time torch runs by itself, with a linear readout.
+
+    Args:
+        input_size: Width of the inputs.
+        hidden_size: Units.
+        output_size: Width of the readout.
+        frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
+        sees_time: Whether the elapsed time is one more input behind the others.
+        state_size: Width of the state; `hidden_size` if None.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        frame_s: float,
+        sees_time: bool,
+        state_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, output_size, frame_s=frame_s, state_size=state_size
+        )
+        self.sees_time = sees_time
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().settings() | {"sees_time": self.sees_time}
 
     def run(
         self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]
@@ -31,7 +61,7 @@ class FusedCell(DenseCell):
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
         """Advance the state by one frame, whatever its length."""
-        _, state = self.run(projected[:, None], state)
+        _, state = self.run(self._with_time(projected, dt_s)[:, None], state)
         return state
 
     def sequence(
@@ -44,6 +74,7 @@ class FusedCell(DenseCell):
         """Run torch's loop from one reset to the next."""
         if inputs.shape[0] == 0 or inputs.shape[1] == 0:
             return super().sequence(inputs, state, dt_s, reset)
+        inputs = self._with_time(inputs, dt_s)
         starts = [0]
         if reset is not None:
             starts += [t for t in reset.any(dim=0).nonzero()[:, 0].tolist() if t > 0]
@@ -55,9 +86,17 @@ class FusedCell(DenseCell):
             hidden.append(part)
         return self.output(torch.cat(hidden, dim=1)), state
 
+    def _with_time(
+        self, inputs: Float[Tensor, "*any input"], dt_s: Float[Tensor, "*any"]
+    ) -> Float[Tensor, "*any seen"]:
+        """Put the elapsed time, in frames, behind the inputs, if it is seen."""
+        if not self.sees_time:
+            return inputs
+        return torch.cat([inputs, (dt_s / self.frame_s)[..., None]], dim=-1)
+
 
 class LSTM(FusedCell):
-    """`torch.nn.LSTM` with a linear readout; blind to elapsed time.
+    """`torch.nn.LSTM` with a linear readout.
 
     The state packs hidden and memory values side by side: [h, c].
 
@@ -65,16 +104,28 @@ class LSTM(FusedCell):
         input_size: Width of the inputs.
         hidden_size: Units; the state is twice as wide.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s]; kept for the record, it changes nothing.
+        frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
+        sees_time: Whether the elapsed time is one more input behind the others.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, output_size: int, *, frame_s: float = 1 / 30
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        frame_s: float = 1 / 30,
+        sees_time: bool = False,
     ) -> None:
         super().__init__(
-            input_size, hidden_size, output_size, frame_s=frame_s, state_size=2 * hidden_size
+            input_size,
+            hidden_size,
+            output_size,
+            frame_s=frame_s,
+            sees_time=sees_time,
+            state_size=2 * hidden_size,
         )
-        self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
+        self.lstm = nn.LSTM(input_size + sees_time, hidden_size, batch_first=True)
 
     @property
     def num_visible(self) -> int:
@@ -96,20 +147,27 @@ class LSTM(FusedCell):
 
 
 class GRU(FusedCell):
-    """`torch.nn.GRU` with a linear readout; blind to elapsed time.
+    """`torch.nn.GRU` with a linear readout.
 
     Args:
         input_size: Width of the inputs.
         hidden_size: Units.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s]; kept for the record, it changes nothing.
+        frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
+        sees_time: Whether the elapsed time is one more input behind the others.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, output_size: int, *, frame_s: float = 1 / 30
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        frame_s: float = 1 / 30,
+        sees_time: bool = False,
     ) -> None:
-        super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
-        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
+        super().__init__(input_size, hidden_size, output_size, frame_s=frame_s, sees_time=sees_time)
+        self.gru = nn.GRU(input_size + sees_time, hidden_size, batch_first=True)
 
     def run(
         self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]

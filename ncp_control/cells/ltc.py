@@ -44,6 +44,9 @@ from ncp_control.kernels.dispatch import run_ltc
 from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
+MAX_UNFOLDS = 1_000_000
+"""More sub-steps than any frame needs; a number far beyond is a damaged setting."""
+
 
 class LTCParameters(NamedTuple):
     """Effective values of an LTC circuit, per neuron (N,) and per synapse (S,)."""
@@ -71,10 +74,11 @@ class LTC(Cell):
         wiring: Who is connected to whom; frozen.
         frame_s: Nominal frame interval [s]; initial capacitances are multiples of it.
         integrator: A name in `ncp_control.integrators.INTEGRATORS`.
-        unfolds: Sub-steps of the integrator in each frame, >= 1.
+        unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
 
     Raises:
-        ValueError: If the integrator is unknown or does not suit the wiring, or `unfolds` < 1.
+        ValueError: If the integrator is unknown or does not suit the wiring, or `unfolds` is
+            out of range.
     """
 
     source: Tensor
@@ -92,6 +96,8 @@ class LTC(Cell):
         super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
         check_name("integrator", integrator, INTEGRATORS)
         check_size("unfolds", unfolds)
+        if unfolds > MAX_UNFOLDS:
+            raise ValueError(f"`unfolds` must be at most {MAX_UNFOLDS}, got {unfolds!r}. Lower it.")
         self.wiring = wiring
         self.integrator = integrator
         self.unfolds = unfolds

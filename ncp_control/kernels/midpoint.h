@@ -7,9 +7,8 @@
 
 static inline struct relaxation make_relaxation(struct flow flow, vector time_per_c) {
     const real log2_e = (real)1.4426950408889634;
-    const vector decay = exp2_below_limit(-log2_e * time_per_c * flow.conductance);
     return (struct relaxation){flow.conductance, flow.drive * reciprocal(flow.conductance),
-                               1 - decay};
+                               one_minus_exp2(-log2_e * time_per_c * flow.conductance)};
 }
 
 static inline vector relaxed(struct relaxation r, vector start) {

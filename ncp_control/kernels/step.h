@@ -102,7 +102,7 @@ static void step_midpoint(struct step *m, real h_s) {
 static void prepare(struct step *m) {
     struct circuit *c = &m->circuit;
     for (int k = 0; k < FREE_PARAMETERS; k++)
-        memcpy(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes);
+        if (m->parameter[k].bytes) memcpy(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes);
     map_parameters(c, &m->sequence);
     for (int k = 0; k < m->plan.rows * LANES; k++) {
         const int s = m->plan.synapse[k];
@@ -127,7 +127,9 @@ static void prepare(struct step *m) {
 
 static int has_changed(const struct step *m) {
     for (int k = 0; k < FREE_PARAMETERS; k++)
-        if (memcmp(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes)) return 1;
+        if (m->parameter[k].bytes &&
+            memcmp(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes))
+            return 1;
     return 0;
 }
 

@@ -5,7 +5,6 @@ The equations are those of `ncp_control.cells.ltc`; the C side is `step.h`.
 
 import ctypes
 import itertools
-import math
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -101,7 +100,7 @@ class FusedStep:
         name, parameter, address = next(self._turns)
         if self._parameters[name] is not parameter or parameter.data_ptr() != address:
             self.refresh()
-        if not 0.0 <= dt_s < math.inf:
+        if not 0.0 <= dt_s <= self._longest_s:
             raise ValueError(
                 f"`dt_s` must be a finite time >= 0 in seconds, got {dt_s!r}."
                 " Check the order of the time stamps."
@@ -140,6 +139,7 @@ class FusedStep:
         self._output = np.zeros(cell.output_size, self._dtype)
         input = np.zeros(cell.input_size, self._dtype)
         self._input: Any = input.data
+        self._longest_s = torch.finfo(dtype).max
         self._dt_s = ctypes.c_float() if dtype == torch.float32 else ctypes.c_double()
         layers = layer_bounds(cell)
         self._alive = {name: getattr(cell, name).detach() for name in PARAMETER_NAMES}

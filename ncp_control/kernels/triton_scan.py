@@ -22,15 +22,25 @@ from ncp_control.kernels.triton_synapses import (
 
 
 @triton.jit
+def _approach(x):
+    """Return 1 - exp(-x) for x >= 0, exact for small x too: Taylor's series below 1/2."""
+    series = tl.zeros_like(x)
+    for i in tl.static_range(15):
+        series = 1.0 - x * series / (16.0 - i)
+    return tl.where(x < 0.5, x * series, 1.0 - tl.exp(-x))
+
+
+@triton.jit
 def _relax(v, a, b, time_per_c):
-    return v + (b / a - v) * (1.0 - tl.exp(-time_per_c * a))
+    return v + (b / a - v) * _approach(time_per_c * a)
 
 
 @triton.jit
 def _relax_adjoint(v, a, b, time_per_c, end_bar):
     """Return the gradients of v, a, b and time_per_c."""
-    resting, decay = b / a, tl.exp(-time_per_c * a)
-    resting_bar = end_bar * (1.0 - decay)
+    resting, approach = b / a, _approach(time_per_c * a)
+    decay = 1.0 - approach
+    resting_bar = end_bar * approach
     exponent_bar = end_bar * (resting - v) * decay
     a_bar = exponent_bar * time_per_c - resting_bar * resting / a
     return end_bar * decay, a_bar, resting_bar / a, exponent_bar * a

@@ -8,6 +8,10 @@
  * 2^z is split into 2^floor(z) 2^f with f in [0, 1): the first factor is an exponent, the second
  * a polynomial 1 + f q(f) with the least relative error (Remez; 8e-8 for float, 3e-18 for
  * double). Its constant is exactly 1, so 2^0 = 1 and an elapsed time of 0 changes nothing.
+ *
+ * 1 - 2^z would lose the digits of a small z, the step of a slow neuron, and all such steps in the
+ * same direction: it is split at the nearest whole number instead, with f in [-1/2, 1/2] and another
+ * q (Remez; 1e-8 for float, 2e-17 for double).
  */
 
 #ifndef NCP_VECTOR_H
@@ -82,6 +86,37 @@ static inline vector exp2_of_fraction(vector f) {
     return q * f + 1;
 }
 
+/* q of 2^f = 1 + f q(f) around 0, the highest power first. */
+#if REAL_BITS == 64
+static const real exp2_coefficients_around_0[] = {
+    4.4455279563265191e-10, 7.072561968898366e-9,   1.017812136359015e-7,  1.3215442722797013e-6,
+    1.5252733701055643e-5,  1.5403530441483288e-4,  1.3333558146531797e-3, 9.6181291095076071e-3,
+    5.5504108664821236e-2,  0.24022650695910098,    0.69314718055994531};
+#else
+static const real exp2_coefficients_around_0[] = {1.54035239e-4f, 1.33907356e-3f, 9.61823746e-3f,
+                                                  5.55035743e-2f, 0.240226498f,   0.693147188f};
+#endif
+
+/* Adding 1.5 * 2^mantissa bits rounds, and leaves the integer in the lowest bits. */
+#define ROUNDER ((real)1.5 * ((bits)1 << MANTISSA_BITS))
+
+/* 2^n of a whole number n to which the rounder was added. */
+static inline vector power_of_2(vector rounded) {
+    return (vector)(((bit_vector)rounded + (EXPONENT_LIMIT + 1)) << MANTISSA_BITS);
+}
+
+/* 1 - 2^z for z <= 0, to the last digit or two however small z is. */
+static inline vector one_minus_exp2(vector z) {
+    const vector low = broadcast(-EXPONENT_LIMIT);
+    z = WHERE(z < low, low, z);
+    const vector rounded = z + ROUNDER, scale = power_of_2(rounded);
+    const vector f = z - (rounded - ROUNDER);
+    const int count = sizeof exp2_coefficients_around_0 / sizeof(real);
+    vector q = broadcast(exp2_coefficients_around_0[0]);
+    for (int i = 1; i < count; i++) q = q * f + exp2_coefficients_around_0[i];
+    return (1 - scale) - scale * (q * f);
+}
+
 #if VECTOR_BYTES == 64 && REAL_BITS == 64
 
 static inline vector least(real x, vector y) { return _mm512_min_pd(broadcast(x), y); }
@@ -134,15 +169,11 @@ static inline vector gather(const real *from, const int32_t *index) {
 
 static inline vector least(real x, vector y) { return WHERE(y > x, broadcast(x), y); }
 
-/* Adding 1.5 * 2^mantissa bits rounds, and leaves the integer in the lowest bits. */
 static inline vector exp2_below_limit(vector z) {
-    const real rounder = (real)1.5 * ((bits)1 << MANTISSA_BITS);
     const vector low = broadcast(-EXPONENT_LIMIT);
     z = WHERE(z < low, low, z);
-    vector shifted = z - (real)0.5 + rounder;
-    vector fraction = z - (shifted - rounder);
-    bit_vector scale = ((bit_vector)shifted + (EXPONENT_LIMIT + 1)) << MANTISSA_BITS;
-    return exp2_of_fraction(fraction) * (vector)scale;
+    const vector rounded = z - (real)0.5 + ROUNDER;
+    return exp2_of_fraction(z - (rounded - ROUNDER)) * power_of_2(rounded);
 }
 
 static inline vector reciprocal(vector x) { return 1 / x; }

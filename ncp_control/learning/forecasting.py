@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
-from ncp_control.circuit import Circuit, elapsed_times
+from ncp_control.circuit import Circuit
 from ncp_control.devices import find_device
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
@@ -33,16 +33,11 @@ class Forecaster(nn.Module):
     Args:
         circuit: The circuit.
         readout_size: Width of a linear map on top of the circuit's outputs; none if None.
-        sees_time: Whether the elapsed time, in frames, is one more input behind the others: for
-            cells that are blind to it.
     """
 
-    def __init__(
-        self, circuit: Circuit, readout_size: int | None = None, *, sees_time: bool = False
-    ) -> None:
+    def __init__(self, circuit: Circuit, readout_size: int | None = None) -> None:
         super().__init__()
         self.circuit = circuit
-        self.sees_time = sees_time
         self.readout = (
             nn.Identity()
             if readout_size is None
@@ -53,10 +48,6 @@ class Forecaster(nn.Module):
         self, inputs: Float[Tensor, "batch time input"], dt_s: Tensor | None = None
     ) -> Float[Tensor, "batch time output"]:
         """Return the output after every frame; arguments as `Circuit.forward`."""
-        if self.sees_time:
-            frame_s = self.circuit.frame_s
-            frames = elapsed_times(frame_s if dt_s is None else dt_s, inputs) / frame_s
-            inputs = torch.cat([inputs, frames[..., None]], dim=2)
         outputs, _ = self.circuit(inputs, dt_s=dt_s)
         return self.readout(outputs)
 
@@ -78,7 +69,7 @@ class Sizes:
     activation: str = "lecun_tanh"
     """Activation of a CfC's backbone."""
     is_timed: bool = False
-    """Whether time steps vary: then LSTM and GRU, blind to time, have it as one more input."""
+    """Whether time steps vary: then LSTM and GRU, which know no time, are told."""
 
     @property
     def dense(self) -> tuple[int, int, int]:
@@ -94,9 +85,7 @@ def _ltc(sizes: Sizes) -> LTC:
 
 
 def _gated(cell: type[LSTM] | type[GRU], sizes: Sizes) -> Forecaster:
-    num_inputs = sizes.num_inputs + sizes.is_timed
-    circuit = Circuit(cell(num_inputs, sizes.num_units, sizes.num_outputs, frame_s=sizes.frame_s))
-    return Forecaster(circuit, sees_time=sizes.is_timed)
+    return Forecaster(Circuit(cell(*sizes.dense, frame_s=sizes.frame_s, sees_time=sizes.is_timed)))
 
 
 def _cfc(sizes: Sizes, mode: str = "default") -> CfC:

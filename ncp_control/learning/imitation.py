@@ -170,8 +170,8 @@ def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:
     enabled = precision == "bfloat16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
         features = policy.features(batch.observations.to(device))
-    actions, _ = policy.circuit(features, dt_s=batch.dt_s.to(device))
-    return actions
+    outputs, _ = policy.circuit(features, dt_s=batch.dt_s.to(device))
+    return policy.respond(outputs)
 
 
 @torch.inference_mode()

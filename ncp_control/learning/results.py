@@ -47,11 +47,14 @@ class ResultsFile:
         """Return the rows that are whole, all or those of the given settings."""
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        # A row that was cut off when the machine stopped lacks its last columns.
-        whole = [row for row in rows if None not in row and None not in row.values()]
+        # Line by line: no cell holds a line break, and a row that was cut off inside quotes, as the
+        # machine stopped, must not swallow the next one.
+        lines = [next(csv.reader([line]), []) for line in self.path.read_text().split("\n")[1:]]
+        whole = [dict(zip(self.columns, line, strict=True)) for line in lines if self._fits(line)]
         return [row for row in whole if settings in (None, row["settings"])]
+
+    def _fits(self, line: Sequence[str]) -> bool:
+        return len(line) == len(self.columns)
 
     def has(self, model: str, seed: int, settings: str) -> bool:
         """Say whether the training is in the table."""

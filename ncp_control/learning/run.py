@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Run:
         config = {
             "task": task,
             "model": model,
+            "command": typed_command(),
             "settings": dataclasses.asdict(settings),
             "environment": describe_environment(),
         }
@@ -133,6 +135,11 @@ class Run:
     def close(self) -> None:
         """Flush and close the TensorBoard events."""
         self._events.close()
+
+
+def typed_command() -> str:
+    """Return the command line of this process, as a results file tells it."""
+    return " ".join(["python", *sys.argv])
 
 
 def describe_environment() -> dict[str, Any]:

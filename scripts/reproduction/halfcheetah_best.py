@@ -6,9 +6,10 @@ linear AR(8) leaves over and learn under input noise. The test windows are the p
 validation windows, but for those of a cheetah on its back, a state that training never shows. The
 validation error chooses the checkpoint and, in the table, the model.
 
-How low can it go? Every action of the traces is random with probability 5 %. `noise_floor_mse` puts
-the simulator into states of the test traces, lets it take random actions there, and compares with
-what followed: 5 % of that squared distance no forecast can foresee.
+How low can it go? Every action of the traces is random with probability p = 5 %. Who knows both the
+frame f that follows the policy's action and the frames r that follow random ones can but forecast
+their mean, and errs by p E(r − f)² − p² (E r − f)². `noise_floor_mse` puts the simulator into
+states of the test traces, lets it take random actions there, and compares with what followed.
 """
 
 from collections.abc import Callable
@@ -206,25 +207,33 @@ def train_member(
     return model, training
 
 
-def noise_floor_mse(traces: list[np.ndarray], *, num_states: int = 1000, seed: int = 0) -> float:
+def noise_floor_mse(
+    traces: list[np.ndarray], *, num_states: int = 1000, num_actions: int = 16, seed: int = 0
+) -> float:
     """Return the mean squared error that random actions cost any forecast.
 
     Args:
         traces: HalfCheetah observations, shape (frames, 17).
         num_states: States drawn from them.
+        num_actions: Random actions in each, >= 2.
         seed: Seed of the draws.
     """
     world = make_locomotion("halfcheetah")
     world.reset(seed=seed)
     rng = np.random.default_rng(seed)
-    distances = []
+    floors = []
     for _ in range(num_states):
         trace = traces[rng.integers(len(traces))]
         frame = rng.integers(len(trace) - 1)
-        reached = next_frame(world, trace[frame], rng.uniform(-1.0, 1.0, 6))
-        distances.append(((reached - trace[frame + 1]) ** 2).mean())
+        actions = rng.uniform(-1.0, 1.0, (num_actions, 6))
+        apart = [next_frame(world, trace[frame], a) - trace[frame + 1] for a in actions]
+        # The square of a mean of n is too large by the n-th part of the variance.
+        variance = np.var(apart, axis=0, ddof=1)
+        square_of_mean = np.mean(apart, axis=0) ** 2 - variance / num_actions
+        floor = RANDOM_SHARE * np.mean(np.square(apart), axis=0) - RANDOM_SHARE**2 * square_of_mean
+        floors.append(floor.mean())
     world.close()
-    return RANDOM_SHARE * float(np.mean(distances))
+    return float(np.mean(floors))
 
 
 def next_frame(world: gymnasium.Env, frame: np.ndarray, action: np.ndarray) -> np.ndarray:

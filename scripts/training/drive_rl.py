@@ -13,22 +13,22 @@ import torch
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.learning.reinforcement.actor_critic import SequenceCore
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import policy_name
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_positive
+from policies.driving import DrivingPolicy
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
-from scripts.cli import typed_command
 from scripts.evaluation.driving import VectorDriveSettings, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
-from scripts.training.resumption import learn, read_settings
+from scripts.training.resumption import command_of, learn, read_settings
 
 RESULTS_MEASURES = [field.name for field in dataclasses.fields(LaneMetrics)]
 """Columns of the results file that this job measures."""
@@ -45,10 +45,10 @@ class DriveRL:
     policy: Path | None = None
     """Driver on frames whose circuit goes on learning, its conv head as it is, e.g.
     policies/pretrained/drive-ncp; from scratch on numbers (`VectorObservation`) by default."""
-    cell: str = "ltc"
-    """Cell from scratch: ltc, cfc, wired_cfc, lstm or gru."""
-    neurons: int = 19
-    """Its neurons or units."""
+    cell: str | None = None
+    """Cell from scratch: ltc, cfc, wired_cfc, lstm or gru; ltc by default."""
+    neurons: int | None = None
+    """Its neurons or units; 19 by default."""
     steps: int = 200_000
     """Steps of all cars together."""
     num_envs: int = 16
@@ -59,8 +59,9 @@ class DriveRL:
     """Of the critic; 1e-3 from scratch and 3e-4 for a driver by default."""
     actor_lr_scale: float = 1.0
     """Learning rate of the circuit over the critic's."""
-    critic_first_steps: int = 16_384
-    """Steps during which a driver's circuit is left alone while the critic gets to know it."""
+    critic_first_steps: int | None = None
+    """Steps during which a driver's circuit is left alone while the critic gets to know it; 16,384
+    by default."""
     evaluation_km: float = 4.0
     """Kilometres on held-out tracks at the end, for a driver also as it was before."""
     results: Path = Path("results/drive_rl.csv")
@@ -73,21 +74,42 @@ class DriveRL:
     """Seed of weights, tracks and actions."""
 
     def __post_init__(self) -> None:
-        check_name("cell", self.cell, MOTOR_CELLS)
+        if self.cell is not None:
+            check_name("cell", self.cell, MOTOR_CELLS)
         check_at_least(self, 1, "steps", "num_envs", "neurons")
         check_at_least(self, 0, "critic_first_steps", "seed")
         check_positive(self, "episode_s", "learning_rate", "actor_lr_scale")
         drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
+        ignored = ("critic_first_steps",) if self.policy is None else ("cell", "neurons")
+        for name in ignored:
+            if getattr(self, name) is not None:
+                where = "without --policy" if self.policy is None else "with --policy"
+                raise ValueError(
+                    f"`{name}` must be left out {where}, got {getattr(self, name)!r}."
+                    " Nothing would come of it."
+                )
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What was set, or else what suits a training from scratch or a driver."""
+        if self.policy is None:
+            suits: dict[str, Any] = {"cell": "ltc", "neurons": 19, "learning_rate": 1e-3}
+        else:
+            suits = {"critic_first_steps": 16_384, "learning_rate": 3e-4}
+        return {
+            name: default if getattr(self, name) is None else getattr(self, name)
+            for name, default in suits.items()
+        }
 
 
 def train_drive_rl(settings: DriveRL) -> Policy:
     """Train, drive held-out tracks, save the policy, add rows to the results."""
     if settings.resume is not None:
-        settings = settings_of(settings.resume)
+        settings = settings_of(settings)
     results = ResultsFile(settings.results, RESULTS_MEASURES)  # refused before the work, if so
     torch.manual_seed(settings.seed)
-    driver = None if settings.policy is None else Policy.load(settings.policy)
-    name = settings.cell if settings.policy is None else settings.policy.resolve().name
+    driver = None if settings.policy is None else load_driver(settings.policy)
+    name = settings.resolved["cell"] if settings.policy is None else policy_name(settings.policy)
     model = make_model(settings, driver)
     run = learn(model, settings, settings.steps, "drive-rl", name)
     policy = export_policy(model, driver)
@@ -101,24 +123,42 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     return policy
 
 
-def settings_of(run_folder: Path) -> DriveRL:
+def load_driver(folder: Path) -> DrivingPolicy:
+    """Load a driver on frames.
+
+    Raises:
+        ValueError: If the policy is another one.
+    """
+    policy = Policy.load(folder)
+    if not isinstance(policy, DrivingPolicy):
+        raise ValueError(
+            f"`policy` must drive by frames, got {str(folder)!r}, a {type(policy).__name__}."
+            " Name one that train.py drive or recorded made."
+        )
+    return policy
+
+
+def settings_of(asked: DriveRL) -> DriveRL:
     """Return the settings that a run began with, to go on with it."""
-    values = read_settings(run_folder, DriveRL)
+    values = read_settings(asked)
     changed = {name: Path(values[name]) for name in ("policy", "results", "runs") if values[name]}
-    return DriveRL(**{**values, **changed, "resume": run_folder})
+    return DriveRL(**{**values, **changed, "resume": asked.resume})
 
 
 def _add_rows(results: ResultsFile, settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> None:
-    """Add a row for each policy that drove."""
-    left_out = ("policy", "seed", "results", "runs", "resume")
-    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    """Add a row for each policy that drove, but for those that are there."""
+    names = ("steps", "num_envs", "episode_s", "actor_lr_scale", "evaluation_km")
+    told = {name: getattr(settings, name) for name in names} | settings.resolved
+    described = json.dumps(told, sort_keys=True)
     for who, metrics in measured.items():
-        described = json.dumps(told, sort_keys=True)
-        results.append(who, settings.seed, described, dataclasses.asdict(metrics), typed_command())
+        if settings.resume is None or not results.has(who, settings.seed, described):
+            row = dataclasses.asdict(metrics)
+            results.append(who, settings.seed, described, row, command_of(settings))
 
 
 def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
     """Build cars and algorithm."""
+    chosen = settings.resolved
     venv: VecEnv = DummyVecEnv([lambda: _make_world(settings, driver)] * settings.num_envs)
     if driver is not None:
         venv = PerceivedEnv(venv, driver)
@@ -129,13 +169,11 @@ def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
     assert size is not None
     if driver is None:
         cell = make_motor_cell(
-            settings.cell, size[0], settings.neurons, 1, frame_s=frame_s, seed=settings.seed
+            chosen["cell"], size[0], chosen["neurons"], 1, frame_s=frame_s, seed=settings.seed
         )
     else:
         cell = copy.deepcopy(driver.circuit.cell)
-    rate = settings.learning_rate
-    if rate is None:
-        rate = 1e-3 if driver is None else 3e-4
+    rate = chosen["learning_rate"]
     policy_kwargs: dict[str, Any] = {
         "cell": cell,
         "critic_cell": None
@@ -149,7 +187,7 @@ def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
         n_steps=256,
         batch_size=512,
         learning_rate=lambda remaining: rate * max(remaining, 0.1),
-        critic_first_steps=0 if driver is None else settings.critic_first_steps,
+        critic_first_steps=chosen.get("critic_first_steps", 0),
         policy_kwargs=policy_kwargs,
         seed=settings.seed,
         device="cpu",

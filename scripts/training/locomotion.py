@@ -4,10 +4,10 @@ import torch
 
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import Policy
-from scripts.cli import typed_command
 from scripts.markdown import markdown_table
 from scripts.training import locomotion_distill, locomotion_ppo
 from scripts.training.locomotion_settings import Locomotion, describe, settings_of
+from scripts.training.resumption import command_of
 
 WAYS = {
     "ppo": ("reinforcement.csv", locomotion_ppo.MEASURES, locomotion_ppo.reinforce),
@@ -19,12 +19,14 @@ WAYS = {
 def train_locomotion(settings: Locomotion) -> Policy:
     """Train, evaluate, save the policy and add a row to the results."""
     if settings.resume is not None:
-        settings = settings_of(settings.resume)
+        settings = settings_of(settings)
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
     file, measures, train = WAYS[settings.how]
     results = ResultsFile(settings.results / file, measures)  # refused before the training, if so
     policy, measured = train(settings)
-    results.append(settings.cell, settings.seed, describe(settings), measured, typed_command())
+    key = settings.cell, settings.seed, describe(settings)
+    if settings.resume is None or not results.has(*key):  # as of a run that had ended
+        results.append(*key, measured, command_of(settings))
     columns = [name for name in measures if name != "curve"]
     cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]
     print(markdown_table(["cell", "seed", *columns], [cells]))

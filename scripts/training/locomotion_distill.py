@@ -83,7 +83,13 @@ def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy
         cell = Feedforward(width, settings.neurons, joints, frame_s=frame_s)
     else:
         cell = make_motor_cell(
-            settings.cell, width, settings.neurons, joints, frame_s=frame_s, seed=settings.seed
+            settings.cell,
+            width,
+            settings.neurons,
+            joints,
+            frame_s=frame_s,
+            seed=settings.seed,
+            sees_time=settings.is_timed,
         )
     return LocomotionPolicy(cell, observation_size=size, encoder=encoder, squash="tanh")
 

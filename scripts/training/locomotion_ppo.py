@@ -67,7 +67,7 @@ def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
 
 def make_model(settings: Locomotion) -> OnPolicyAlgorithm:
     """Build environments and algorithm, untrained."""
-    is_timed = settings.drop_probability > 0.0 and settings.cell != "mlp"
+    is_timed = settings.is_timed and settings.cell != "mlp"
 
     def make_one() -> gymnasium.Env:
         world = settings.where.make_world()
@@ -115,10 +115,12 @@ def make_cell(settings: Locomotion, num_inputs: int) -> Cell:
         6,
         frame_s=FRAMES_S[settings.env],
         seed=settings.seed,
+        sees_time=settings.is_timed,
     )
 
 
 def _critic_cell(settings: Locomotion, size: int) -> Cell | None:
     if settings.critic == "mlp":
         return None
-    return make_motor_cell("gru", size, 64, 64, frame_s=FRAMES_S[settings.env])
+    frame_s = FRAMES_S[settings.env]
+    return make_motor_cell("gru", size, 64, 64, frame_s=frame_s, sees_time=settings.is_timed)

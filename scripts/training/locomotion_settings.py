@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.locomotion import OBSERVE
 from ncp_control.learning.distillation import DistillationConfig
+from ncp_control.learning.run import policy_name
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_positive
 from policies.motor_circuits import MOTOR_CELLS
@@ -82,7 +83,7 @@ class Locomotion:
     sensor_noise_std: float = 0.0
     """Deviation of the noise on each entry of the observation, in its own unit."""
     drop_probability: float = 0.0
-    """Share of frames that are dropped; the elapsed time then reaches the circuit."""
+    """Share of frames that are dropped; the elapsed time then reaches every cell but mlp."""
     overwrite_probability: float = 0.0
     """Share of frames in which the body gets a random action."""
     delay_steps: int = 0
@@ -126,8 +127,11 @@ class Locomotion:
         }
         ignored = {f"--how {self.how}": of_the_other_way[self.how]}
         if self.how == "ppo" and self.cell == "mlp":
-            ppo = dataclasses.replace(self.ppo, critic=None, actor_lr_scale=None)
-            ignored["--how ppo --cell mlp"] = {"encoder": None, "ppo": ppo}
+            own = PPOConfig()
+            ppo = dataclasses.replace(
+                self.ppo, critic=None, actor_lr_scale=None, sequence_length=own.sequence_length
+            )
+            ignored["--how ppo --cell mlp"] = {"encoder": None, "neurons": 32, "ppo": ppo}
         for where, defaults in ignored.items():
             for name, default in defaults.items():
                 if getattr(self, name) != default:
@@ -142,6 +146,11 @@ class Locomotion:
         if self.encoder is not None:
             return self.encoder
         return PPO_ENCODER if self.how == "ppo" and self.cell != "mlp" else ()
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the time between observations varies, so that a cell has to be told."""
+        return self.drop_probability > 0.0
 
     @property
     def critic(self) -> str:
@@ -187,14 +196,14 @@ def describe(settings: Locomotion) -> str:
         rest |= {name: getattr(settings, name) for name in ("critic", "actor_lr_scale")}
     else:
         rest |= dataclasses.asdict(settings.distillation)
-        rest["teacher"] = settings.teacher_folder.resolve().name
+        rest["teacher"] = policy_name(settings.teacher_folder)
         rest.pop("seed")  # has a column of its own
     return f"{settings.env} {settings.observe} {json.dumps(rest, sort_keys=True)}"
 
 
-def settings_of(run_folder: Path) -> Locomotion:
+def settings_of(asked: Locomotion) -> Locomotion:
     """Return the settings that a run began with, to go on with it."""
-    values: Mapping[str, Any] = read_settings(run_folder, Locomotion)
+    values: Mapping[str, Any] = read_settings(asked)
     changed = {
         "teacher": values["teacher"] and Path(values["teacher"]),
         "encoder": None if values["encoder"] is None else tuple(values["encoder"]),
@@ -202,6 +211,6 @@ def settings_of(run_folder: Path) -> Locomotion:
         "ppo": PPOConfig(**values["ppo"]),
         "results": Path(values["results"]),
         "runs": Path(values["runs"]),
-        "resume": run_folder,
+        "resume": asked.resume,
     }
     return Locomotion(**{**values, **changed})

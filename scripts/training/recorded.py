@@ -17,13 +17,12 @@ from ncp_control.learning.imitation import (
     predict_episode,
 )
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run
+from ncp_control.learning.run import Run, typed_command
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least
 from policies.augmentation import augment_driving
 from policies.driving import MODELS, make_driving_policy
-from scripts.cli import typed_command
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
 

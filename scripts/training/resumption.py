@@ -9,21 +9,29 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
-from ncp_control.learning.run import Run
+from ncp_control.learning.run import Run, typed_command
 from scripts.training.curves import draw_curves
 
 
-def read_settings(run_folder: Path, job: type) -> dict[str, Any]:
+def read_settings(asked: Any) -> dict[str, Any]:
     """Read the settings that a run began with, as JSON values by field.
 
     Args:
-        run_folder: The run.
-        job: Dataclass of the settings.
+        asked: A job's settings, of which only `resume` is set: the run.
 
     Raises:
         FileNotFoundError: If the folder is not a run.
-        ValueError: If the run is of another job.
+        ValueError: If more is set, which the run's own settings would replace, or the run is of
+            another job.
     """
+    run_folder: Path = asked.resume
+    for field in dataclasses.fields(asked):
+        value = getattr(asked, field.name)
+        if field.name != "resume" and value != getattr(type(asked)(), field.name):
+            raise ValueError(
+                f"`{field.name}` must be left out with --resume, got {value}. A run goes on with"
+                " its own settings."
+            )
     path = run_folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -37,12 +45,19 @@ def read_settings(run_folder: Path, job: type) -> dict[str, Any]:
             f"{path} must be what this job wrote, got something else: {error}."
             " Start the training anew."
         ) from error
-    if set(values) != {field.name for field in dataclasses.fields(job)}:
+    if set(values) != {field.name for field in dataclasses.fields(asked)}:
         raise ValueError(
             f"`resume` must be a run of this job and version, got {str(run_folder)!r}."
             " Start the training anew."
         )
     return values
+
+
+def command_of(settings: Any) -> str:
+    """Return the command that a run began with, whether or not it was stopped since."""
+    if settings.resume is None:
+        return typed_command()
+    return json.loads((settings.resume / "config.json").read_text())["command"]
 
 
 def learn(model: OnPolicyAlgorithm, settings: Any, steps: int, task: str, name: str) -> Run:

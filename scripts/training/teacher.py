@@ -55,7 +55,7 @@ class Teacher:
 def train_teacher(settings: Teacher) -> Policy:
     """Train, keep the best network as a policy folder, and measure it."""
     if settings.resume is not None:
-        settings = settings_of(settings.resume)
+        settings = settings_of(settings)
     algorithm, steps, every = RECIPES[settings.env]
     config = teacher.TeacherConfig(
         algorithm=settings.algorithm or algorithm,
@@ -99,10 +99,10 @@ def train_teacher(settings: Teacher) -> Policy:
     return policy
 
 
-def settings_of(run_folder: Path) -> Teacher:
+def settings_of(asked: Teacher) -> Teacher:
     """Return the settings that a run began with, to go on with it."""
-    values = read_settings(run_folder, Teacher)
-    return Teacher(**{**values, "runs": Path(values["runs"]), "resume": run_folder})
+    values = read_settings(asked)
+    return Teacher(**{**values, "runs": Path(values["runs"]), "resume": asked.resume})
 
 
 def _open_run(settings: Teacher, name: str) -> Run:

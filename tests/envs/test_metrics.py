@@ -28,8 +28,30 @@ def test_summary_of_known_drives():
     assert metrics.driven_km == pytest.approx(0.5)
     assert metrics.crashes == 3
     assert metrics.crashes_per_km == pytest.approx(6.0)
-    assert metrics.mean_cross_track_m == pytest.approx(0.3)
+    assert metrics.mean_cross_track_m == pytest.approx((98 * 0.5 + 99 * 0.1) / 197)
     assert metrics.roughness_radps == pytest.approx(0.2)
+
+
+def test_putting_the_car_back_is_neither_steering_nor_driving_well():
+    trace = LaneTrace(track=0)
+    for i, (steer_rad, cross_track_m) in enumerate(
+        [(0.4, 1.0), (0.4, 1.9), (0.0, 0.0), (0.1, 0.1)]
+    ):
+        trace.append(
+            {
+                "time_s": 1.0 * i,
+                "position_m": np.zeros(2),
+                "cross_track_m": cross_track_m,
+                "curvature_1pm": 0.0,
+                "steer_rad": steer_rad,
+                "distance_m": 8.0 * i,
+                "crashed": i == 2,
+            }
+        )
+    metrics = summarize([trace])
+    assert metrics.crashes == 1
+    assert metrics.mean_cross_track_m == pytest.approx((1.0 + 1.9 + 0.1) / 3)
+    assert metrics.roughness_radps == pytest.approx((0.0 + 0.1) / 2)
 
 
 def test_crash_interval_is_the_exact_poisson_one():

@@ -192,6 +192,7 @@ def test_empty_sequences_and_batches_pass_through(circuit):
     [
         (-0.1, "`dt_s` must be a finite time >= 0 in seconds, got -0.1"),
         (float("nan"), "`dt_s` must be a finite time >= 0 in seconds, got nan"),
+        (1e39, "`dt_s` must be a finite time >= 0 in seconds, got inf"),
         (torch.tensor([0.1, -2.0]), "got -2.0"),
         (torch.rand(3), r"shape \(2,\) or \(2, 5\), got shape \(3,\)"),
     ],

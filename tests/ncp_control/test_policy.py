@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from ncp_control import LTC, NCP19, CfC, Circuit, Policy
@@ -23,6 +24,22 @@ def test_saved_and_loaded_policies_are_equal_to_the_bit(policy, tmp_path):
         "config.json",
         "weights.safetensors",
     ]
+
+
+def test_a_policy_comes_back_as_precise_as_it_was(policy, tmp_path):
+    policy.double().save(tmp_path / "policy")
+    loaded = Policy.load(tmp_path / "policy")
+    assert next(loaded.parameters()).dtype == torch.float64
+    observation = torch.randn(2, 5, 32).double()
+    assert torch.equal(loaded(observation)[0], policy(observation)[0])
+
+
+def test_saving_to_a_link_fills_the_folder_behind_it(policy, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    policy.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "config.json").is_file()
 
 
 def test_act_step_by_step_equals_the_sequence(policy):
@@ -140,6 +157,36 @@ def test_configs_of_something_else_are_refused(policy, tmp_path, change, message
     path = tmp_path / "policy" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=message):
+        Policy.load(tmp_path / "policy")
+
+
+@pytest.mark.parametrize(
+    ("wiring", "message"),
+    [
+        ({"num_inter": 10**11}, "must be those of a FlatPolicy, got"),
+        ({"synapses": [[float("inf"), 33, 1]]}, "must be those of a FlatPolicy, got TypeError"),
+        ({"synapses": [[0.5, 33, 1]]}, "`synapses` must hold three whole numbers each"),
+    ],
+)
+def test_absurd_wirings_are_refused(policy, tmp_path, wiring, message):
+    policy.save(tmp_path / "policy")
+    path = tmp_path / "policy" / "config.json"
+    config = json.loads(path.read_text())
+    config["settings"]["cell"]["settings"]["wiring"] |= wiring
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        Policy.load(tmp_path / "policy")
+
+
+def test_weights_of_another_kind_are_refused(policy, tmp_path):
+    policy.save(tmp_path / "policy")
+    path = tmp_path / "policy" / "weights.safetensors"
+    tensors = safetensors.torch.load(path.read_bytes())
+    tensors["circuit.cell.slope"] = tensors["circuit.cell.slope"].to(torch.int32)
+    path.write_bytes(safetensors.torch.save(tensors))
+    with pytest.raises(
+        ValueError, match=r"`circuit\.cell\.slope` in .* must be torch\.float32, got"
+    ):
         Policy.load(tmp_path / "policy")
 
 

@@ -103,6 +103,7 @@ def test_wiring_is_frozen():
         ({"sensory_fanout": 13}, "`sensory_fanout` must be from 1 to num_inter = 12, got 13"),
         ({"inter_fanout": 0}, "`inter_fanout` must be from 1 to num_command = 6, got 0"),
         ({"recurrent_command": 37}, "`recurrent_command` must be from 0 to num_command² = 36"),
+        ({"sensory_fanout": 1.5}, "`sensory_fanout` must be from 1 to num_inter = 12, got 1.5"),
         ({"motor_fanin": 7}, "`motor_fanin` must be from 1 to num_command = 6, got 7"),
     ],
 )

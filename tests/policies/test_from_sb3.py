@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from sb3_contrib import TQC
+from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -147,6 +147,13 @@ def test_actions_of_another_range_are_refused():
 def test_an_actor_of_other_layers_is_refused(layers):
     model = PPO("MlpPolicy", Body(), n_steps=16, batch_size=16, policy_kwargs=layers)
     with pytest.raises(ValueError, match="`model` must have an actor of two ReLU layers"):
+        policy_from_sb3(model, frame_s=0.05)
+
+
+def test_the_librarys_own_lstm_is_refused():
+    layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU, "lstm_hidden_size": 3}
+    model = RecurrentPPO("MlpLstmPolicy", Body(), n_steps=16, batch_size=16, policy_kwargs=layers)
+    with pytest.raises(ValueError, match="`model` must hold a circuit or no memory, got Recurrent"):
         policy_from_sb3(model, frame_s=0.05)
 
 

@@ -73,3 +73,11 @@ def test_speeds_of_reinforcement_are_steps_a_second():
 def test_an_unknown_part_is_refused():
     with pytest.raises(ValueError, match="`parts` must be one of"):
         Benchmark(parts=("reinforcment",))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rounds", 0), ("threads", (1, 0)), ("shapes", ((64, 32), (0, 8)))]
+)
+def test_nothing_to_measure_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must .*at least 1, got"):
+        Benchmark(**{name: value})

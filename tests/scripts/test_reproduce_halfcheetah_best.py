@@ -80,3 +80,11 @@ def test_the_simulator_goes_where_the_trace_went(tmp_path, monkeypatch):
     assert np.abs(go(frames[5], -actions[5]) - frames[6]).max() > 0.1
     # Random against random actions: every frame is as far off as chance puts it.
     assert 0.05 < best.noise_floor_mse([np.stack(frames)], num_states=50) < 5.0
+
+
+def test_the_noise_floor_is_that_of_who_knows_both_outcomes(monkeypatch):
+    # Random actions lead to f + 1 + u with u uniform in [-1, 1]: E(r - f)² = 4/3, (E r - f)² = 1.
+    trace = np.zeros((10, 6))
+    monkeypatch.setattr(best, "next_frame", lambda world, frame, action: 1.0 + action)
+    floor = best.noise_floor_mse([trace], num_states=4000)
+    assert floor == pytest.approx(0.05 * 4 / 3 - 0.05**2, rel=0.01)

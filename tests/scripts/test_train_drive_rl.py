@@ -1,14 +1,18 @@
 import copy
 import csv
+import json
 
 import numpy as np
+import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import Policy
+from ncp_control.cells import Feedforward
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from policies.driving import make_driving_policy
+from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.training.drive_rl import DriveRL, export_policy, make_model, train_drive_rl
 
@@ -44,6 +48,8 @@ def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["driver before", "driver after"]
+    told = json.loads(rows[0]["settings"])
+    assert told["learning_rate"] == 3e-4 and "cell" not in told and "neurons" not in told
     assert all(float(row["driven_km"]) > 0.0 for row in rows)
 
 
@@ -60,9 +66,21 @@ def test_a_stopped_training_goes_on(tmp_path):
     assert (tmp_path / "results.csv").read_text().count("\nltc,0,") == 2
 
 
+def test_settings_of_no_use_and_other_policies_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`cell` must be left out with --policy, got 'cfc'"):
+        DriveRL(policy=tmp_path, cell="cfc")
+    with pytest.raises(ValueError, match="`critic_first_steps` must be left out without --policy"):
+        DriveRL(critic_first_steps=512)
+    walker = LocomotionPolicy(Feedforward(14, 8, 1), observation_size=14)
+    walker.save(tmp_path / "walker")
+    with pytest.raises(ValueError, match="`policy` must drive by frames, got .*walker'"):
+        train_drive_rl(settings(tmp_path, policy=tmp_path / "walker"))
+
+
 def test_a_driver_is_left_alone_while_the_critic_learns(tmp_path):
     driver = make_driving_policy("ncp", head="light")
-    model = make_model(settings(tmp_path, critic_first_steps=512), driver)
+    asked = settings(tmp_path, policy=tmp_path, critic_first_steps=512)
+    model = make_model(asked, driver)
     critic = copy.deepcopy(model.policy.value_net.state_dict())
     model.learn(512)
     assert not torch.equal(critic["weight"], model.policy.value_net.weight)

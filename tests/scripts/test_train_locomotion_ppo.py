@@ -1,14 +1,15 @@
 import csv
-import dataclasses
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ncp_control import Policy
+from ncp_control import GRU, LSTM, Policy
 from scripts.evaluation.locomotion import WalkSettings, walk
 from scripts.training.locomotion import train_locomotion
+from scripts.training.locomotion_ppo import make_model
 from scripts.training.locomotion_settings import Locomotion, PPOConfig, describe
 
 
@@ -17,7 +18,7 @@ def settings(tmp_path, *, steps=128, critic=None, **changes) -> Locomotion:
     defaults = {
         "env": "walker2d",
         "observe": "positions",
-        "neurons": 12,
+        "neurons": 32 if changes.get("cell") == "mlp" else 12,
         "ppo": PPOConfig(steps=steps, critic=critic, **short),
         "evaluation_episodes": 2,
         "runs": tmp_path / "runs",
@@ -45,12 +46,15 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     # As if stopped half-way: the settings say 256 steps, the checkpoint has 128.
     config = run / "config.json"
     config.write_text(re.sub(r'"steps": 128', '"steps": 256', config.read_text()))
-    train_locomotion(Locomotion(resume=run))
+    for _ in range(2):  # the second time nothing is left to be done
+        train_locomotion(Locomotion(resume=run))
     steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
     assert steps == ["step", "128", "256"]
     told = [row["settings"].split(" ", 2) for row in rows(tmp_path)]
     assert [where[:2] for where in told] == [["walker2d", "positions"]] * 2
     assert [json.loads(where[2])["steps"] for where in told] == [128, 256]
+    command = json.loads(config.read_text())["command"]
+    assert [row["command"] for row in rows(tmp_path)] == [command] * 2
 
 
 @pytest.mark.parametrize(
@@ -93,12 +97,26 @@ def test_bad_settings_are_refused(tmp_path):
         settings(tmp_path, cell="mlp", critic="gru")
     with pytest.raises(ValueError, match="`encoder` must be left out with --how ppo --cell mlp"):
         settings(tmp_path, cell="mlp", encoder=(64,))
+    with pytest.raises(ValueError, match="`neurons` must be left out with --how ppo --cell mlp"):
+        settings(tmp_path, cell="mlp", neurons=64)
     with pytest.raises(ValueError, match="`ppo` must be left out with --how distill"):
         settings(tmp_path, how="distill")
     with pytest.raises(ValueError, match="`teacher` must be left out with --how ppo"):
         settings(tmp_path, teacher=tmp_path)
     with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
-        train_locomotion(dataclasses.replace(settings(tmp_path), resume=tmp_path))
+        train_locomotion(Locomotion(resume=tmp_path))
+    with pytest.raises(ValueError, match="`seed` must be left out with --resume, got 3"):
+        train_locomotion(Locomotion(resume=tmp_path, seed=3))
+
+
+@pytest.mark.parametrize(("drop_probability", "is_told"), [(0.0, False), (0.3, True)])
+def test_cells_that_know_no_time_are_told_where_frames_are_lost(
+    tmp_path, drop_probability, is_told
+):
+    asked = settings(tmp_path, cell="lstm", drop_probability=drop_probability)
+    policy: Any = make_model(asked).policy
+    cells = policy.lstm_actor.circuit.cell, policy.lstm_critic.circuit.cell
+    assert [(type(cell), cell.sees_time) for cell in cells] == [(LSTM, is_told), (GRU, is_told)]
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,20 @@ def test_a_step_in_no_time_is_caught():
     assert {(v.quantity, v.frame, v.value) for v in found} >= {("speed", 1, np.inf)}
 
 
+def test_a_reset_is_no_motion_and_an_empty_recording_no_violation():
+    circuit = Circuit(LTC(NCP19))
+    reset = torch.zeros(1, 50, dtype=torch.bool)
+    reset[0, 25] = True
+    dt_s = torch.full((1, 50), 0.03)
+    dt_s[0, 25] = 1e-4
+    activity = circuit.record(torch.rand(1, 50, 32), dt_s=dt_s, reset=reset)
+    assert find_violations(certify(circuit.cell), activity) == []
+    forgotten = dataclasses.replace(activity, reset=None)
+    assert {v.frame for v in find_violations(certify(circuit.cell), forgotten)} == {25}
+    nothing = circuit.record(torch.rand(1, 0, 32))
+    assert find_violations(certify(circuit.cell), nothing) == []
+
+
 CHAIN = Wiring(
     num_sensory=1, num_inter=1, num_command=0, num_motor=1, synapses=((0, 1, 1), (1, 2, 1))
 )
@@ -229,6 +243,9 @@ def test_what_cannot_be_certified_is_named():
         certify(leakless)
     with pytest.raises(ValueError, match=r"`input_low` must be at most `input_high`, got 1.0 and"):
         certify(circuit.cell, 1.0, 0.0)
+    for time_s in (-1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="`gain_dt_s` must be finite and >= 0, got"):
+            certify(circuit.cell, gain_dt_s=time_s)
     lstm = Circuit(LSTM(32, 4, 1)).record(torch.randn(1, 5, 32))
     with pytest.raises(ValueError, match="`activity` must be of the certified circuit"):
         find_violations(certify(circuit.cell), lstm)

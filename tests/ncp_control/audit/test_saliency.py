@@ -136,6 +136,19 @@ def test_every_method_maps_every_model(model, method):
     assert all(top == 1.0 or (method == "grad_cam" and top == 0.0) for top in maps.amax((1, 2)))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_frozen_weights_and_inference_mode_change_no_map(driving, method):
+    policy, frames = driving
+    expected = saliency(policy, frames, method)
+    policy.requires_grad_(False)
+    try:
+        with torch.inference_mode():
+            found = saliency(policy, frames, method)
+    finally:
+        policy.requires_grad_(True)
+    torch.testing.assert_close(found, expected)
+
+
 def test_map_of_a_frame_rests_on_the_history(driving):
     """The map of frame t, given the recorded state before it, is that of the whole sequence."""
     policy, frames, _ = driving

@@ -33,6 +33,23 @@ def test_fused_runs_between_resets_equal_frame_after_frame(make):
     torch.testing.assert_close(end, states[:, -1])
 
 
+@pytest.mark.parametrize("make", [LSTM, GRU])
+def test_elapsed_time_in_frames_is_one_more_input_where_it_is_seen(make):
+    cell, inputs = make(5, 7, 2, frame_s=FRAME_S, sees_time=True), torch.randn(4, 9, 5)
+    dt_s, reset = torch.rand(4, 9), torch.rand(4, 9) < 0.2
+    blind = make(6, 7, 2)
+    blind.load_state_dict(cell.state_dict())
+    outputs, state = Circuit(cell)(inputs, dt_s=dt_s, reset=reset)
+    frames = (dt_s / FRAME_S)[..., None]
+    expected, end = Circuit(blind)(torch.cat([inputs, frames], dim=2), reset=reset)
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(state, end)
+    seen = torch.cat([inputs, frames], dim=2)[:, 0]
+    next_state = cell(inputs[:, 0], state, dt_s[:, 0])
+    torch.testing.assert_close(next_state, blind(seen, state, dt_s[:, 0]))
+    assert make(**cell.settings()).sees_time
+
+
 def reference_ctgru(cell, inputs, dt_s):
     """Follow Mozer et al. 2017 number by number; return h just after each event, unit by unit."""
     units, scales = cell.hidden_size, cell.num_scales

@@ -46,6 +46,24 @@ def test_results_and_every_gradient_are_those_of_the_reference(
     assert_close(found, expected, tolerance)
 
 
+@pytest.mark.parametrize("run", ["by_kernel", "by_reference"])
+def test_many_short_steps_do_not_drift(run, tools):
+    # A step of a thousandth of a time constant: rounding errors of one sign would add up.
+    cell = tools.randomised(LTC(NCP19, frame_s=1.0, **LAYERED))
+    sequence = tools.random_sequence(cell, 4, 1, torch.float32)
+    sequence = {
+        "inputs": sequence["inputs"].expand(-1, 1000, -1),
+        "state": torch.zeros(4, 19),
+        "dt_s": torch.full((4, 1000), 1e-3),
+        "reset": None,
+    }
+    with torch.no_grad():
+        found = getattr(tools, run)(cell, **sequence)[0][:, -1]
+        exact = {k: v if v is None else v.double() for k, v in sequence.items()}
+        expected = tools.by_reference(cell.double(), **exact)[0][:, -1]
+    assert ((found - expected).abs() / expected.abs().clamp(min=0.1)).max() < 5e-5
+
+
 @pytest.mark.parametrize("options", [{"unfolds": 2}, LAYERED])
 def test_a_large_circuit_agrees_where_blocks_are_treated_together(options, tools):
     wiring = ncp(

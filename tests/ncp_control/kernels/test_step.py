@@ -137,6 +137,6 @@ def test_impossible_arguments():
     step = FusedStep(LTC(NCP19))
     with pytest.raises(ValueError, match=r"`features` must have shape \(32,\), got \(31,\)"):
         step(np.zeros(31, np.float32), 0.03)
-    for dt_s in (-1.0, float("nan"), float("inf")):
+    for dt_s in (-1.0, float("nan"), float("inf"), 1e39):
         with pytest.raises(ValueError, match="`dt_s` must be a finite time >= 0"):
             step(np.zeros(32, np.float32), dt_s)

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import Policy
+from ncp_control import LSTM, Policy
 from ncp_control.learning.demonstrations import windows
 from ncp_control.learning.imitation import (
     ImitationConfig,
     imitate,
     imitation_error,
+    predict,
     predict_episode,
     weighted_squared_error,
 )
 from ncp_control.learning.run import Run
+from policies.locomotion import LocomotionPolicy
 
 
 def train(policy, store, root, **settings):
@@ -64,6 +66,22 @@ def test_loss_is_the_weighted_mean_of_the_frames_that_count():
     predicted = torch.tensor([[[1.0], [1.0], [9.0]]])
     loss = weighted_squared_error(predicted, wanted, mask, turn_weight=2.0)
     assert loss.item() == pytest.approx(1.0 / (1.0 + np.exp(2.0)))
+
+
+def test_what_is_learned_is_what_the_policy_does():
+    cell = LSTM(4, 8, 2)
+    with torch.no_grad():
+        cell.output.weight *= 20.0
+    policy = LocomotionPolicy(cell, observation_size=4, squash="tanh")
+    batch = windows.Batch(
+        observations=torch.randn(3, 5, 4),
+        actions=torch.zeros(3, 5, 2),
+        dt_s=torch.full((3, 5), 0.03),
+        mask=torch.ones(3, 5, dtype=torch.bool),
+    )
+    predicted = predict(policy, batch)
+    torch.testing.assert_close(predicted, policy(batch.observations, dt_s=batch.dt_s)[0])
+    assert predicted.abs().max() < 1.0
 
 
 def test_learning_rates_reach_their_groups(tiny_policy, delayed_store, tmp_path):

@@ -41,6 +41,17 @@ def test_a_row_cut_off_by_a_crash_is_done_again(results, cut):
     assert seeds == (["0", "1", "2"] if cut == 1 else ["0", "2"])
 
 
+def test_a_row_cut_off_inside_quotes_does_not_swallow_the_next(results):
+    told = '{"steps": 2, "widths": [64]}'
+    for seed in range(2):
+        results.append("ltc", seed, told, MEASURED, "")
+    text = results.path.read_text()
+    results.path.write_text(text[: text.rindex("widths")])
+    for seed in (1, 2):
+        results.append("ltc", seed, told, MEASURED, "")
+    assert [row["seed"] for row in results.rows(told)] == ["0", "1", "2"]
+
+
 def test_a_file_of_another_kind_is_refused(results, tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"must have the columns .*, got \['a', 'b'\]"):
