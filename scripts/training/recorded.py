@@ -96,23 +96,25 @@ def train_recorded(settings: Recorded) -> None:
     print("run folders:", *[run.folder for run in runs])
     split = cut(recording, settings, runs[0].folder / "demonstrations")
     target = split.test.actions
-    measured = {
-        name: (float(np.mean((target - constant) ** 2)), 0.0)
-        for name, constant in {
-            "training mean": split.train.actions.mean(axis=0),
-            "always straight": 0.0,
-            "best constant in hindsight": target.mean(axis=0),
-        }.items()
-    }
+    measured: dict[str, tuple[float, float]] = {}
+
+    def keep(name: str, error: float, r: float) -> None:
+        measured[name] = error, r
+        row: dict[str, float] = dict(zip(MEASURES, (error, r), strict=True))
+        results.append(name, settings.seed, describe(settings), row, typed_command())
+
+    for name, constant in {
+        "training mean": split.train.actions.mean(axis=0),
+        "always straight": 0.0,
+        "best constant in hindsight": target.mean(axis=0),
+    }.items():
+        keep(name, float(np.mean((target - constant) ** 2)), 0.0)
     for model, run in zip(settings.models, runs, strict=True):
         policy = train_model(model, split, settings, run)
         error = imitation_error(policy, split.test)
-        measured[model] = error, correlation(policy, split.test)
+        keep(model, error, correlation(policy, split.test))
         write_recorded_report(run, policy, split.test, error)
         run.close()
-    for name, values in measured.items():
-        row: dict[str, float] = dict(zip(MEASURES, values, strict=True))
-        results.append(name, settings.seed, describe(settings), row, typed_command())
     best_constant, _ = measured["best constant in hindsight"]
     rows = [
         [name, f"{error:.5f}", f"{error / best_constant - 1:+.0%}", f"{r:.2f}"]

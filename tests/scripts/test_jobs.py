@@ -10,6 +10,7 @@ from ncp_control import Policy
 from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
+from scripts.training.recorded import train_model
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 
@@ -31,6 +32,23 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
     policy = Policy.load(run / "policy")
     assert policy.circuit.frame_s == pytest.approx(0.1, rel=1e-3), "the log's own frame interval"
     assert {p.name for p in run.iterdir()} >= {"config.json", "metrics.csv", "policy", "report"}
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_a_stopped_job_keeps_the_models_that_are_done(
+    type_command, udacity_log, tmp_path, monkeypatch
+):
+    def train_or_stop(model, *others):
+        if model == "cnn":
+            raise KeyboardInterrupt
+        return train_model(model, *others)
+
+    monkeypatch.setattr("scripts.training.recorded.train_model", train_or_stop)
+    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *QUICK]
+    assert type_command(train, Job, *words) == 130
+    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+        models = [row["model"] for row in csv.DictReader(file)]
+    assert models == ["training mean", "always straight", "best constant in hindsight", "ncp"]
 
 
 def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
