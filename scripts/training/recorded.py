@@ -95,7 +95,7 @@ def train_recorded(settings: Recorded) -> None:
     ]
     print("run folders:", *[run.folder for run in runs])
     split = cut(recording, settings, runs[0].folder / "demonstrations")
-    target = split.test.actions
+    target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number
     measured: dict[str, tuple[float, float]] = {}
 
     def keep(name: str, error: float, r: float) -> None:
@@ -117,7 +117,12 @@ def train_recorded(settings: Recorded) -> None:
         run.close()
     best_constant, _ = measured["best constant in hindsight"]
     rows = [
-        [name, f"{error:.5f}", f"{error / best_constant - 1:+.0%}", f"{r:.2f}"]
+        [
+            name,
+            f"{error:.5f}",
+            f"{error / best_constant - 1:+.0%}" if best_constant else "–",
+            f"{r:.2f}",
+        ]
         for name, (error, r) in measured.items()
     ]
     header = ["predictor", "test MSE [action²]", "against the best constant", "correlation"]
@@ -135,9 +140,13 @@ def describe(settings: Recorded) -> str:
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
-    """Return the correlation of a policy's steering with the person's over a whole recording."""
+    """Return the correlation of a policy's steering with the person's over a whole recording.
+
+    It is 0 where either stays the same throughout, which is correlated with nothing.
+    """
     steered = [predict_episode(policy, store, i) for i in range(store.num_episodes)]
-    return float(np.corrcoef(np.concatenate(steered)[:, 0], store.actions[:, 0])[0, 1])
+    both = np.concatenate(steered)[:, 0], store.actions[:, 0]
+    return 0.0 if 0.0 in map(np.ptp, both) else float(np.corrcoef(*both)[0, 1])
 
 
 def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Policy:

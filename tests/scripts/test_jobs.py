@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
@@ -49,6 +50,22 @@ def test_a_stopped_job_keeps_the_models_that_are_done(
     with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
         models = [row["model"] for row in csv.DictReader(file)]
     assert models == ["training mean", "always straight", "best constant in hindsight", "ncp"]
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_a_test_part_driven_straight_has_no_error_to_compare_with(
+    type_command, udacity_log, capsys, tmp_path
+):
+    log = udacity_log / "driving_log.csv"
+    lines = [line.split(",") for line in log.read_text().splitlines()]
+    for cells in lines[90:]:
+        cells[3] = "0.1"
+    log.write_text("\n".join(map(",".join, lines)))
+    words = ["recorded", "--log", udacity_log, "--models", "cnn", *QUICK]
+    assert type_command(train, Job, *words) == 0
+    assert re.search(r"best constant in hindsight \| 0.00000 .*\| – ", capsys.readouterr().out)
+    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+        assert list(csv.DictReader(file))[-1]["correlation"] == "0.0"
 
 
 def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
