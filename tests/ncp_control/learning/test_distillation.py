@@ -235,3 +235,15 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-6])
     with pytest.raises(ValueError, match="training.safetensors must be a checkpoint of a distil"):
         distillation._read_state(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "gone"])
+def test_damaged_rollouts_are_named(tmp_path, damage):
+    path = tmp_path / "round-000.safetensors"
+    save_file({"x": torch.zeros(3)}, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-6])
+    elif damage == "gone":
+        path.unlink()
+    with pytest.raises(ValueError, match="round-000.safetensors must be rollouts of the training"):
+        Rollouts.load(path)
