@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ncp_control.devices import find_device
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
+from ncp_control.learning.divergence import has_diverged
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.policy import Policy
@@ -106,6 +107,8 @@ def imitate(
 ) -> Policy:
     """Train a policy on demonstrations and return the best of its checkpoints.
 
+    A training that diverges ends there.
+
     Args:
         policy: The policy to train, in place.
         demonstrations: Stores used as if they were one.
@@ -117,6 +120,9 @@ def imitate(
 
     Returns:
         The policy with the best score, loaded from its checkpoint, on the CPU.
+
+    Raises:
+        ValueError: If no epoch ends with a finite score.
     """
     stores = list(demonstrations)
     device = config.torch_device
@@ -136,6 +142,10 @@ def imitate(
             loss = _train_epoch(
                 policy.train(), averaged, optimizer, bar, config, augment, generator
             )
+            if has_diverged(kept):
+                if math.isfinite(best_score):
+                    bar.write(f"  diverged in epoch {epoch + 1}: the best before it is kept")
+                break
             measured = validate(kept.eval())
             bar.write(
                 f"  loss {loss:.5f}  " + "  ".join(f"{k} {v:.5g}" for k, v in measured.items())

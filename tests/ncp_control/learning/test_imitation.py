@@ -138,6 +138,34 @@ def test_diverged_training_is_reported(tiny_policy, delayed_store, tmp_path):
     run.close()
 
 
+def test_a_training_that_diverges_ends_with_the_best_before_it(
+    tiny_policy, delayed_store, tmp_path, capsys
+):
+    """Worlds refuse an action that is no number, so a diverged policy must not be validated."""
+    broken = 2
+
+    def augment(batch, _):
+        if len(run.rows) == broken - 1:
+            tiny_policy.circuit.cell.slope.data.fill_(torch.nan)
+        return batch
+
+    def validate(policy):
+        assert all(torch.isfinite(weight).all() for weight in policy.parameters())
+        return {"score": imitation_error(policy, delayed_store)}
+
+    config = ImitationConfig(epochs=4, window=20, batch_size=8)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    best = imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
+    assert "diverged in epoch 2: the best before it is kept" in capsys.readouterr().out
+    assert imitation_error(best, delayed_store) == pytest.approx(run.rows[-1]["score"], rel=1e-6)
+    run.close()
+    broken = 1
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    with pytest.raises(ValueError, match="`score` must become finite .* Lower the learning rates"):
+        imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
+    run.close()
+
+
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="`epochs` must be positive, got 0"):
         ImitationConfig(epochs=0)
