@@ -24,10 +24,17 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_not_negative, check_share
+from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_share
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job, typed_command
-from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, evaluate, is_driver
+from scripts.evaluation.driving import (
+    CAMERAS,
+    VectorDriveSettings,
+    check_km,
+    drive_km,
+    evaluate,
+    is_driver,
+)
 from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
@@ -86,7 +93,8 @@ class Evaluate:
     """Seed of appearances, noise and the worlds walked in."""
 
     def __post_init__(self) -> None:
-        drive_km(self.km)  # refuses what cannot be driven
+        check_km("km", self.km)
+        check_given(self, "noise", "sensor_noise", "drop", "overwrite", "delay")
         check_name("camera", self.camera, CAMERAS)
         check_at_least(self, 1, "episodes")
         check_at_least(self, 0, "seed")

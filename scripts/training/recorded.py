@@ -20,9 +20,10 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_part
 from policies.augmentation import augment_driving
 from policies.driving import MODELS, make_driving_policy
+from policies.perception import HEADS
 from scripts.cli import typed_command
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
@@ -66,9 +67,19 @@ class Recorded:
     """Seed of weights and windows."""
 
     def __post_init__(self) -> None:
+        check_given(self, "models")
         for model in self.models:
             check_name("models", model, MODELS)
+        check_name("head", self.head, HEADS)
+        check_part("train_share", self.train_share)
+        check_part("validation_share", self.validation_share)
+        check_not_negative("smoothing_s", self.smoothing_s)
         check_at_least(self, 0, "seed")
+        if self.imitation.dagger_epochs:
+            raise ValueError(
+                f"`dagger_epochs` must be left out for a recording, got"
+                f" {self.imitation.dagger_epochs!r}. There is no expert to ask."
+            )
 
 
 MEASURES = ("test_mse", "correlation")

@@ -11,6 +11,7 @@ from ncp_control import Policy
 from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
+from scripts.training.drive import Drive
 from scripts.training.recorded import train_model
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
@@ -86,14 +87,54 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     [
         (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
         (train, Job, ["drive", "--model", "mlp"], "`model` must be one of .*, got 'mlp'"),
-        (train, Job, ["drive", "--evaluation-km", "0"], "`distance_km` must be positive, got 0"),
+        (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
+        (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
+        (train, Job, ["drive", "--tracks", "0"], "`tracks` must be at least 1, got 0"),
+        (train, Job, ["drive", "--tracks", "9990"], "must be at most 10000 together, got 10054"),
+        (train, Job, ["drive", "--dagger-tracks", "0"], "`dagger_tracks` must be at least 1"),
+        (train, Job, ["drive", "--expert-noise", "nan"], "`expert_noise` must be finite and >= 0"),
+        (
+            train,
+            Job,
+            ["drive", "--seconds-per-track", ".01"],
+            "`seconds_per_track` must be at least a frame of 0.033 s, got 0.01",
+        ),
+        (
+            train,
+            Job,
+            ["drive", "--imitation.epochs", "2", "--imitation.dagger-epochs", "2"],
+            r"`dagger_epochs` must be from 0 to below `epochs`, got \(2,\) of 2",
+        ),
+        *(
+            (train, Job, ["recorded", "--log", ".", *words], message)
+            for words, message in (
+                (["--models"], r"`models` must be at least one value, got \(\)"),
+                (["--head", "foo"], "`head` must be one of .*, got 'foo'"),
+                (["--train-share", "7"], "`train_share` must be above 0 and below 1, got 7"),
+                (["--validation-share", "0"], "`validation_share` must be above 0 and below 1"),
+                (["--smoothing-s", "nan"], "`smoothing_s` must be finite and >= 0, got nan"),
+                (["--imitation.turn-weight", "nan"], "`turn_weight` must be finite and >= 0"),
+                (
+                    ["--imitation.dagger-epochs", "3"],
+                    r"`dagger_epochs` must be left out for a recording, got \(3,\)",
+                ),
+            )
+        ),
         (
             train,
             Job,
             ["recorded", "--log", ".", "--models", "ncp", "ncpp"],
             "`models` must be .* Did you mean 'ncp'",
         ),
-        (evaluate_policy, Evaluate, ["driver", "--km", "-1"], "`distance_km` must be positive"),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["driver", "--km", "-1"],
+            "`km` must be from 0.001 to 4000, got",
+        ),
+        (evaluate_policy, Evaluate, ["driver", "--km", "inf"], "`km` must be from 0.001 to 4000"),
+        (evaluate_policy, Evaluate, ["d", "--noise", "--km", "1"], "`noise` must be at least one"),
+        (evaluate_policy, Evaluate, ["driver", "--drop"], "`drop` must be at least one value"),
         (evaluate_policy, Evaluate, ["driver", "--camera", "foo"], "`camera` must be one of"),
         (evaluate_policy, Evaluate, ["driver", "--noise", "0", "-1"], "`noise` must be finite"),
         (
@@ -130,6 +171,13 @@ def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence.startswith("error: `epochs` must be positive, got 0")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_short_training_to_drive_does_without_the_default_dagger_epoch(type_command):
+    drives = []
+    assert type_command(drives.append, Drive, "--imitation.epochs", "2") == 0
+    assert type_command(drives.append, Drive) == 0
+    assert [drive.imitation.asked_epochs for drive in drives] == [(), (3,)]
 
 
 def test_ctrl_c_ends_with_status_130(type_command, capsys):

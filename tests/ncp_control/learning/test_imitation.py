@@ -171,3 +171,15 @@ def test_impossible_settings_are_refused():
         ImitationConfig(epochs=0)
     with pytest.raises(ValueError, match="`precision` must be float32 or bfloat16, got 'fp8'"):
         ImitationConfig(precision="fp8")
+    with pytest.raises(ValueError, match="`turn_weight` must be finite and >= 0, got nan"):
+        ImitationConfig(turn_weight=float("nan"))
+    with pytest.raises(ValueError, match="`device` must be auto, cpu or a device of this machine"):
+        ImitationConfig(device="abacus")
+    for epoch in (-1, 2):
+        with pytest.raises(ValueError, match="`dagger_epochs` must be from 0 to below `epochs`"):
+            ImitationConfig(epochs=2, dagger_epochs=(1, epoch))
+
+
+def test_the_expert_is_asked_by_default_if_the_training_lasts():
+    asked = [ImitationConfig(epochs=n, dagger_epochs=None).asked_epochs for n in (2, 3, 4, 6)]
+    assert asked == [(), (), (3,), (3,)]
