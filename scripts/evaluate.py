@@ -39,6 +39,7 @@ from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
     DISTURBANCES,
+    NUM_JOINTS,
     WalkSettings,
     check_observation,
     half_width,
@@ -126,7 +127,8 @@ def evaluate_policy(settings: Evaluate) -> None:
     print(f"run folder: {run.folder}")
     evaluate_it(policy, name, settings, run, results)
     run.close()
-    print(f"report: {run.report}")
+    if run.report.is_dir():
+        print(f"report: {run.report}")
 
 
 def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tuple[str, ...]]:
@@ -136,14 +138,23 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tu
         ValueError: If the policy does not fit its world, or a setting is of no use to it.
     """
     if isinstance(policy, LocomotionPolicy) and not is_driver(policy):
+        num_actions = policy.circuit.cell.output_size
+        if num_actions != NUM_JOINTS:
+            raise ValueError(
+                f"`policy` must drive or move {NUM_JOINTS} joints, got {num_actions} actions from"
+                f" {policy.observation_size} numbers. Evaluate it in a world of its own."
+            )
         _refuse(settings, ("log", *DRIVING), "a policy that walks")
         return partial(evaluate_walking, where_to_walk(policy, settings)), WALKING_MEASURES
     _refuse(settings, WALKING, "a policy that drives")
     if isinstance(policy, LocomotionPolicy):
-        _refuse(settings, ("log", "noise", "camera", "live"), "a policy that sees no frames")
+        no_use = ("log", "noise", "camera", "live", "seed")  # it starts alike and sees no light
+        _refuse(settings, no_use, "a policy that sees no frames")
     if settings.log is None:
+        if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
+            drive_km(settings.km, camera="mujoco").make_world().close()
         return evaluate_closed_loop, DRIVING_MEASURES
-    _refuse(settings, DRIVING, "a recording")
+    _refuse(settings, (*DRIVING, "seed"), "a recording")
     return evaluate_open_loop, RECORDED_MEASURES
 
 
@@ -221,11 +232,12 @@ def evaluate_closed_loop(
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")
         drive_live(policy, page, name=name, seed=settings.seed)
+    sees_numbers = isinstance(policy, LocomotionPolicy)
     rows: list[tuple[str, float, LaneMetrics]] = []
     first_traces: list[LaneTrace] = []
     for i, variance in enumerate(settings.noise):
         where = drive_km(settings.km, noise_variance=variance, camera=settings.camera)
-        if isinstance(policy, LocomotionPolicy):
+        if sees_numbers:
             where = VectorDriveSettings(**dataclasses.asdict(where))
         traces = evaluate(policy, where, description=f"noise {variance}", seed=settings.seed)
         metrics = summarize(traces)
@@ -233,12 +245,13 @@ def evaluate_closed_loop(
         run.log(i, noise_variance=variance, **dataclasses.asdict(metrics))
         first_traces = first_traces or traces
     print(metrics_table(rows))
+    seen = "numbers" if sees_numbers else settings.camera
     measured = {
-        f"{settings.camera} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
+        f"{seen} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
         for _, variance, metrics in rows
     }
     add_results(results, settings, policy, name, DRIVING_MEASURES, measured)
-    if not isinstance(policy, LocomotionPolicy):  # a driver that sees numbers has no film
+    if not sees_numbers:  # has no film
         write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
 
 

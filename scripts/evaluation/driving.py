@@ -13,6 +13,7 @@ from tqdm import tqdm
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.config import TRACKS
 from envs.driving.metrics import LaneTrace
+from envs.driving.vector_observation import observation_size
 from envs.faults import PixelNoise
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
@@ -85,8 +86,9 @@ class VectorDriveSettings(DriveSettings):
 
 
 def is_driver(policy: LocomotionPolicy) -> bool:
-    """Whether a policy on numbers drives: it steers with one neuron, where legs have six."""
-    return policy.circuit.cell.output_size == 1
+    """Whether a policy on numbers drives: it sees what `VectorObservation` shows, and steers."""
+    sizes = policy.observation_size, policy.circuit.cell.output_size
+    return sizes == (observation_size(LaneKeepingConfig()), 1)
 
 
 LONGEST_KM = 0.4 * len(TRACKS["held_out"])

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from ncp_control import Policy
+from ncp_control.cells import Feedforward
 from policies.driving import make_driving_policy
+from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 from scripts.training.drive import Drive
@@ -152,6 +154,18 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
         (
             evaluate_policy,
             Evaluate,
+            ["driver", "--log", ".", "--seed", "1"],
+            "`seed` must be left out for a recording, got 1",
+        ),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["foreign", "--km", "1"],
+            "`policy` must drive or move 6 joints, got 1 actions from 5 numbers",
+        ),
+        (
+            evaluate_policy,
+            Evaluate,
             ["driver", "--results", "other.csv"],
             "other.csv must have the columns .* Name another file",
         ),
@@ -161,8 +175,17 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
 )
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     make_driving_policy("ncp", head="light").save(tmp_path / "driver")
+    cell = Feedforward(5, 4, 1, frame_s=0.05)
+    LocomotionPolicy(cell, observation_size=5).save(tmp_path / "foreign")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     refuse(job, settings, words, message)
+
+
+def test_a_camera_that_cannot_render_is_refused(refuse, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
+    make_driving_policy("ncp", head="light").save(tmp_path / "driver")
+    words = ["driver", "--camera", "mujoco"]
+    refuse(evaluate_policy, Evaluate, words, "`camera` must be 'opencv' where there is no OpenGL")
 
 
 def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp_path):
