@@ -42,6 +42,30 @@ def check_not_negative(name: str, value: float) -> None:
         raise ValueError(f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for none.")
 
 
+def check_given(settings: object, *names: str) -> None:
+    """Refuse lists without a value, which a bare option on the command line makes.
+
+    Args:
+        settings: What has them as attributes.
+        *names: The attributes.
+
+    Raises:
+        ValueError: If one is empty.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not value:
+            raise ValueError(f"`{name}` must be at least one value, got {value!r}. Name some.")
+
+
+def check_part(name: str, value: float) -> None:
+    """Refuse a share that leaves nothing on one side."""
+    if not 0.0 < value < 1.0:
+        raise ValueError(
+            f"`{name}` must be above 0 and below 1, got {value!r}. Leave some for either part."
+        )
+
+
 def check_share(name: str, value: float) -> None:
     """Refuse a probability or a decay that is not from 0 to below 1."""
     if not 0.0 <= value < 1.0:

@@ -24,14 +24,22 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_not_negative, check_share
+from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_share
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
-from scripts.evaluation.driving import CAMERAS, VectorDriveSettings, drive_km, evaluate, is_driver
+from scripts.evaluation.driving import (
+    CAMERAS,
+    VectorDriveSettings,
+    check_km,
+    drive_km,
+    evaluate,
+    is_driver,
+)
 from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
     DISTURBANCES,
+    NUM_JOINTS,
     WalkSettings,
     check_observation,
     half_width,
@@ -86,7 +94,8 @@ class Evaluate:
     """Seed of appearances, noise and the worlds walked in."""
 
     def __post_init__(self) -> None:
-        drive_km(self.km)  # refuses what cannot be driven
+        check_km("km", self.km)
+        check_given(self, "noise", "sensor_noise", "drop", "overwrite", "delay")
         check_name("camera", self.camera, CAMERAS)
         check_at_least(self, 1, "episodes")
         check_at_least(self, 0, "seed")
@@ -118,7 +127,8 @@ def evaluate_policy(settings: Evaluate) -> None:
     print(f"run folder: {run.folder}")
     evaluate_it(policy, name, settings, run, results)
     run.close()
-    print(f"report: {run.report}")
+    if run.report.is_dir():
+        print(f"report: {run.report}")
 
 
 def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tuple[str, ...]]:
@@ -128,14 +138,23 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tu
         ValueError: If the policy does not fit its world, or a setting is of no use to it.
     """
     if isinstance(policy, LocomotionPolicy) and not is_driver(policy):
+        num_actions = policy.circuit.cell.output_size
+        if num_actions != NUM_JOINTS:
+            raise ValueError(
+                f"`policy` must drive or move {NUM_JOINTS} joints, got {num_actions} actions from"
+                f" {policy.observation_size} numbers. Evaluate it in a world of its own."
+            )
         _refuse(settings, ("log", *DRIVING), "a policy that walks")
         return partial(evaluate_walking, where_to_walk(policy, settings)), WALKING_MEASURES
     _refuse(settings, WALKING, "a policy that drives")
     if isinstance(policy, LocomotionPolicy):
-        _refuse(settings, ("log", "noise", "camera", "live"), "a policy that sees no frames")
+        no_use = ("log", "noise", "camera", "live", "seed")  # it starts alike and sees no light
+        _refuse(settings, no_use, "a policy that sees no frames")
     if settings.log is None:
+        if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
+            drive_km(settings.km, camera="mujoco").make_world().close()
         return evaluate_closed_loop, DRIVING_MEASURES
-    _refuse(settings, DRIVING, "a recording")
+    _refuse(settings, (*DRIVING, "seed"), "a recording")
     return evaluate_open_loop, RECORDED_MEASURES
 
 
@@ -213,11 +232,12 @@ def evaluate_closed_loop(
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")
         drive_live(policy, page, name=name, seed=settings.seed)
+    sees_numbers = isinstance(policy, LocomotionPolicy)
     rows: list[tuple[str, float, LaneMetrics]] = []
     first_traces: list[LaneTrace] = []
     for i, variance in enumerate(settings.noise):
         where = drive_km(settings.km, noise_variance=variance, camera=settings.camera)
-        if isinstance(policy, LocomotionPolicy):
+        if sees_numbers:
             where = VectorDriveSettings(**dataclasses.asdict(where))
         traces = evaluate(policy, where, description=f"noise {variance}", seed=settings.seed)
         metrics = summarize(traces)
@@ -225,12 +245,13 @@ def evaluate_closed_loop(
         run.log(i, noise_variance=variance, **dataclasses.asdict(metrics))
         first_traces = first_traces or traces
     print(metrics_table(rows))
+    seen = "numbers" if sees_numbers else settings.camera
     measured = {
-        f"{settings.camera} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
+        f"{seen} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
         for _, variance, metrics in rows
     }
     add_results(results, settings, policy, name, DRIVING_MEASURES, measured)
-    if not isinstance(policy, LocomotionPolicy):  # a driver that sees numbers has no film
+    if not sees_numbers:  # has no film
         write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
 
 

@@ -83,7 +83,7 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
     Raises:
         ValueError: If `render_mode` is neither.
-        RuntimeError: If `camera="mujoco"` and there is no OpenGL to render with.
+        ValueError: If `camera="mujoco"` and there is no OpenGL to render with.
     """  # noqa: E501 - a table row cannot be broken
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's type

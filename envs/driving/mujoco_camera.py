@@ -55,7 +55,7 @@ class MujocoCamera:
         geometry: Lens and mount.
 
     Raises:
-        RuntimeError: If neither EGL nor OSMesa can be used.
+        ValueError: If neither EGL nor OSMesa can be used.
     """
 
     def __init__(self, geometry: CameraGeometry) -> None:
@@ -155,7 +155,7 @@ def _make_gl_context(width_px: int, height_px: int) -> Any:
             return importlib.import_module(f"mujoco.{found[0]}").GLContext(width_px, height_px)
         except (ImportError, AttributeError, RuntimeError) as error:
             reason = f"lib{bindings[found[0]]} failed: {error}"
-    raise RuntimeError(
+    raise ValueError(
         f"`camera` must be 'opencv' where there is no OpenGL, got 'mujoco' ({reason}). "
         f"Install the Debian packages {DEBIAN_PACKAGES}."
     )

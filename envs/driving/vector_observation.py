@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from envs.driving.config import LaneKeepingConfig
 from envs.driving.lane_keeping import LaneKeepingEnv
 
 
@@ -43,7 +44,7 @@ class VectorObservation(gymnasium.Wrapper):
                 " The numbers come from its info."
             )
         self._dt_s = lane_keeping.config.control_period_s
-        size = 4 + len(lane_keeping.config.preview_distances_m)
+        size = observation_size(lane_keeping.config)
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
     def reset(
@@ -59,6 +60,11 @@ class VectorObservation(gymnasium.Wrapper):
         """Drive for one control period."""
         _, reward, terminated, truncated, info = self.env.step(action)
         return _numbers(info), float(reward), terminated, truncated, info | {"dt_s": self._dt_s}
+
+
+def observation_size(config: LaneKeepingConfig) -> int:
+    """Return how many numbers `VectorObservation` shows."""
+    return 4 + len(config.preview_distances_m)
 
 
 def _numbers(info: dict[str, Any]) -> NDArray[np.float32]:

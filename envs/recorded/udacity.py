@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from envs.recorded.assembly import (
     LoggedImage,
@@ -96,22 +97,36 @@ def _read_lines(log: Path) -> Iterator[tuple[int, list[str]]]:
     # Only file names are used, so a path in another encoding does no harm.
     with log.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
-        for raw in reader:
+        for line, raw in _number(reader, log):
             cells = [cell.strip() for cell in raw]
             if not any(cells) or [cell.lower() for cell in cells] == list(COLUMNS):
                 continue
             if len(cells) != len(COLUMNS):
                 raise ValueError(
                     f"`{LOG_FILE}` must have {len(COLUMNS)} columns ({', '.join(COLUMNS)}), got"
-                    f" {len(cells)} in line {reader.line_num} of '{log}'."
+                    f" {len(cells)} in line {line} of '{log}'."
                     " Correct or delete that line."
                 )
             is_empty = False
-            yield reader.line_num, cells
+            yield line, cells
     if is_empty:
         raise ValueError(
             f"`{LOG_FILE}` must list at least one frame, got none in '{log}'. Record a drive first."
         )
+
+
+def _number(reader: Any, log: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield every row with the number of the line in which it begins."""
+    line = 1
+    try:
+        for raw in reader:
+            yield line, raw
+            line = reader.line_num + 1
+    except csv.Error as error:  # a quotation mark without its second takes in all that follows
+        raise ValueError(
+            f"`{LOG_FILE}` must have comma-separated values, got none that can be read from line"
+            f" {line} of '{log}' on: {error}. Look for a stray quotation mark there."
+        ) from error
 
 
 def _row_images(

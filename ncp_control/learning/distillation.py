@@ -33,6 +33,7 @@ from tqdm import trange
 
 from ncp_control import files
 from ncp_control.learning.closed_loop import World
+from ncp_control.learning.divergence import has_diverged
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
@@ -122,7 +123,7 @@ def distill(
     """Distill a teacher into a policy and return the best of its checkpoints.
 
     A run that was stopped goes on from the last whole round, and ends with the same weights as if
-    it had not been stopped.
+    it had not been stopped. One that diverges ends there.
 
     Args:
         policy: The student, trained in place.
@@ -135,6 +136,9 @@ def distill(
 
     Returns:
         The policy with the highest return, loaded from its checkpoint.
+
+    Raises:
+        ValueError: If no round ends with a finite return.
     """
     training = _Training(
         policy=policy,
@@ -160,9 +164,19 @@ def distill(
         if i == 0:
             fit_scale(part.observations)
         training.loss = _learn(training, Rollouts.join(parts), config, i)
+        if has_diverged(training.student):
+            if math.isfinite(training.best_return):
+                print(f"  diverged in round {i + 1}: the best before it is kept", flush=True)
+            break
         training.round += 1
         _save_training(training, checkpoint)
-    shutil.rmtree(folder, ignore_errors=True)
+    if not math.isfinite(training.best_return):
+        raise ValueError(
+            f"`student_return` must become finite in some round, got {training.best_return!r}"
+            " throughout. Lower the learning rate."
+        )
+    if training.round == config.rounds:
+        shutil.rmtree(folder, ignore_errors=True)
     return Policy.load(run.checkpoints / "best")
 
 

@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from ncp_control.devices import find_device
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
+from ncp_control.learning.divergence import has_diverged
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_positive
+from ncp_control.ranges import check_at_least, check_not_negative, check_positive
 
 Validate = Callable[[Policy], dict[str, float]]
 """Measures a policy; the entry `score` decides which checkpoint is best (lower is better)."""
@@ -58,8 +59,9 @@ class ImitationConfig:
     weight_average: float = 0.0
     """Decay per step of the running average of the weights, which is what is validated and kept;
     0 keeps the weights as the last step left them. Steadies the training on few, noisy data."""
-    dagger_epochs: tuple[int, ...] = ()
-    """Epochs before which the learner drives and the expert is asked."""
+    dagger_epochs: tuple[int, ...] | None = ()
+    """Epochs, counted from 0, before which the learner drives and the expert is asked; None is
+    epoch 3, if there is one."""
     precision: str = "float32"
     """Arithmetic of the head: float32, or bfloat16 where the processor multiplies it natively."""
     device: str = "auto"
@@ -77,6 +79,14 @@ class ImitationConfig:
             "circuit_learning_rate",
             "gradient_clip",
         )
+        check_not_negative("turn_weight", self.turn_weight)
+        check_at_least(self, 0, "seed")
+        if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
+            raise ValueError(
+                f"`dagger_epochs` must be from 0 to below `epochs`, got {self.dagger_epochs!r} of"
+                f" {self.epochs!r}. Drop those that never come."
+            )
+        find_device(self.device)
         if not 0.0 <= self.weight_average < 1.0:
             raise ValueError(
                 f"`weight_average` must be from 0 to below 1, got {self.weight_average!r}."
@@ -87,6 +97,13 @@ class ImitationConfig:
                 f"`precision` must be float32 or bfloat16, got {self.precision!r}."
                 " Choose one of them."
             )
+
+    @property
+    def asked_epochs(self) -> tuple[int, ...]:
+        """The epochs that `dagger_epochs` means."""
+        if self.dagger_epochs is None:
+            return (3,) if self.epochs > 3 else ()
+        return self.dagger_epochs
 
     @property
     def torch_device(self) -> torch.device:
@@ -106,6 +123,8 @@ def imitate(
 ) -> Policy:
     """Train a policy on demonstrations and return the best of its checkpoints.
 
+    A training that diverges ends there.
+
     Args:
         policy: The policy to train, in place.
         demonstrations: Stores used as if they were one.
@@ -113,10 +132,13 @@ def imitate(
         run: Where metrics and checkpoints go.
         validate: Measures the policy after each epoch; its `score` chooses the best.
         augment: Changes each batch before it is learned.
-        aggregate: Called before each of `config.dagger_epochs` for further demonstrations.
+        aggregate: Called before each of `config.asked_epochs` for further demonstrations.
 
     Returns:
         The policy with the best score, loaded from its checkpoint, on the CPU.
+
+    Raises:
+        ValueError: If no epoch ends with a finite score.
     """
     stores = list(demonstrations)
     device = config.torch_device
@@ -128,7 +150,7 @@ def imitate(
     best_score = math.inf
     with _checkpoint_on_interrupt(kept, run):
         for epoch in range(config.epochs):
-            if aggregate is not None and epoch in config.dagger_epochs:
+            if aggregate is not None and epoch in config.asked_epochs:
                 stores.append(aggregate(kept.eval(), epoch))
             _set_learning_rates(optimizer, config, epoch)
             batches = windows(stores, config.window, config.batch_size, config.seed, epoch)
@@ -136,6 +158,10 @@ def imitate(
             loss = _train_epoch(
                 policy.train(), averaged, optimizer, bar, config, augment, generator
             )
+            if has_diverged(kept):
+                if math.isfinite(best_score):
+                    bar.write(f"  diverged in epoch {epoch + 1}: the best before it is kept")
+                break
             measured = validate(kept.eval())
             bar.write(
                 f"  loss {loss:.5f}  " + "  ".join(f"{k} {v:.5g}" for k, v in measured.items())

@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Bool, Float
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ncp_control import files
@@ -39,8 +40,18 @@ class Rollouts:
 
     @classmethod
     def load(cls, path: Path) -> "Rollouts":
-        """Read a file that `save` wrote."""
-        return cls(**safetensors.torch.load(path.read_bytes()))
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: If it is missing or damaged.
+        """
+        try:
+            return cls(**safetensors.torch.load(path.read_bytes()))
+        except (FileNotFoundError, SafetensorError, TypeError) as error:
+            got = "none" if isinstance(error, FileNotFoundError) else f"a damaged file: {error}"
+            raise ValueError(
+                f"{path} must be rollouts of the training, got {got}. Start the training anew."
+            ) from error
 
     @classmethod
     def join(cls, parts: Sequence["Rollouts"]) -> "Rollouts":

@@ -52,11 +52,16 @@ class Sequences:
             )
 
     def check_finite(self, name: str) -> None:
-        """Raise ValueError if a frame that counts holds NaN or infinity."""
-        for part in ("inputs", "targets"):
-            is_bad = ~torch.isfinite(getattr(self, part)).all(dim=2)
-            if self.mask is not None:
-                is_bad &= self.mask
+        """Raise ValueError if NaN or infinity is wanted at a frame that counts, or seen before.
+
+        A model with memory sees every frame up to the last that counts.
+        """
+        wanted = torch.ones_like(self.inputs[..., 0], dtype=torch.bool)
+        if self.mask is not None:
+            wanted = self.mask
+        seen = wanted.flip(1).cummax(dim=1).values.flip(1)
+        for part, is_used in (("inputs", seen), ("targets", wanted)):
+            is_bad = ~torch.isfinite(getattr(self, part)).all(dim=2) & is_used
             if is_bad.any():
                 sample, frame = is_bad.nonzero()[0].tolist()
                 raise ValueError(

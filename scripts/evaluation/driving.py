@@ -13,6 +13,7 @@ from tqdm import tqdm
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.config import TRACKS
 from envs.driving.metrics import LaneTrace
+from envs.driving.vector_observation import observation_size
 from envs.faults import PixelNoise
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
@@ -85,8 +86,25 @@ class VectorDriveSettings(DriveSettings):
 
 
 def is_driver(policy: LocomotionPolicy) -> bool:
-    """Whether a policy on numbers drives: it steers with one neuron, where legs have six."""
-    return policy.circuit.cell.output_size == 1
+    """Whether a policy on numbers drives: it sees what `VectorObservation` shows, and steers."""
+    sizes = policy.observation_size, policy.circuit.cell.output_size
+    return sizes == (observation_size(LaneKeepingConfig()), 1)
+
+
+LONGEST_KM = 0.4 * len(TRACKS["held_out"])
+"""What all held-out tracks give."""
+
+
+def check_km(name: str, distance_km: float) -> None:
+    """Refuse a distance that `drive_km` cannot make.
+
+    Raises:
+        ValueError: If it is less than a metre, or more than there are tracks for.
+    """
+    if not 0.001 <= distance_km <= LONGEST_KM:
+        raise ValueError(
+            f"`{name}` must be from 0.001 to {LONGEST_KM:g}, got {distance_km!r}. Drive some way."
+        )
 
 
 def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
@@ -96,8 +114,7 @@ def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
         distance_km: Distance at cruise speed [km].
         changes: Fields of `DriveSettings` to set otherwise.
     """
-    if not distance_km > 0:
-        raise ValueError(f"`distance_km` must be positive, got {distance_km!r}. Drive some way.")
+    check_km("distance_km", distance_km)
     seconds = 1000.0 * distance_km / LaneKeepingConfig().cruise_speed_mps
     num_tracks = math.ceil(seconds / 50.0)
     defaults = {

@@ -27,6 +27,9 @@ FRAMES_S = {"halfcheetah": 0.05, "walker2d": 0.008}
 NUM_POSITIONS = 8
 """Numbers of a position-only observation of either world."""
 
+NUM_JOINTS = 6
+"""Numbers of an action in either world."""
+
 EPISODE_STEPS = 1000
 """Steps after which Gymnasium ends an episode of either world."""
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from ncp_control import files
-from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
+from ncp_control.learning.closed_loop import PolicyPilot, closed_loop, elapsed_of
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from scripts.evaluation.locomotion import (
@@ -108,6 +108,7 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
             return f"No film: OpenGL failed ({error})."
         frame_s = float(world.unwrapped.dt)
         every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
+        num_pictures = round(_FILM_S / (frame_s * every))
         writer = imageio_ffmpeg.write_frames(
             str(path),
             (WIDTH_PX, HEIGHT_PX),
@@ -126,11 +127,19 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
             frame_s=frame_s,
             seeds=[where.seed],
         )
-        total = 0.0
-        for i, step in enumerate(steps):
+        total, elapsed_s, written = 0.0, 0.0, 0
+        for step in steps:
+            info = step.outcomes[0]
             total = (0.0 if step.reset[0] else total) + float(step.rewards[0])
-            if i % every == 0:
-                writer.send(_label(world.render(), step.outcomes[0], total))
+            elapsed_s += elapsed_of(info)  # several frames, if some were dropped
+            due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
+            if due > 0:
+                picture = _label(world.render(), info, total)
+                for _ in range(due):
+                    writer.send(picture)
+                written += due
+            if written == num_pictures:
+                break
         writer.close()
         world.close()
     return None

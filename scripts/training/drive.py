@@ -8,18 +8,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from envs.driving import LaneKeepingConfig
+from envs.driving.config import TRACKS
 from envs.driving.metrics import summarize
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import ImitationConfig, imitate
 from ncp_control.learning.run import Run
+from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_not_negative, check_positive
 from policies.augmentation import augment_driving
-from policies.driving import make_driving_policy
+from policies.driving import MODELS, make_driving_policy
+from policies.perception import HEADS
 from scripts.evaluation.driving import (
     DriveSettings,
     ExpertPilot,
+    check_km,
     drive_km,
     evaluate,
     make_expert,
@@ -39,7 +44,7 @@ class Drive:
     head: str = "light"
     """Conv head: light (18,072 parameters) or paper (79,420)."""
     imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=(3,))
+        default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
     )
     """Settings of the training; its seed is replaced by the one below."""
     tracks: int = 64
@@ -60,8 +65,27 @@ class Drive:
     """Seed of demonstrations, weights and windows."""
 
     def __post_init__(self) -> None:
-        drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
+        check_name("model", self.model, MODELS)
+        check_name("head", self.head, HEADS)
+        check_at_least(self, 1, "tracks", "dagger_tracks")
+        check_positive(self, "seconds_per_track")
+        check_not_negative("expert_noise", self.expert_noise)
+        check_km("evaluation_km", self.evaluation_km)
         check_at_least(self, 0, "seed")
+        frame_s = LaneKeepingConfig().control_period_s
+        if self.seconds_per_track < frame_s:
+            raise ValueError(
+                f"`seconds_per_track` must be at least a frame of {frame_s:.3f} s, got"
+                f" {self.seconds_per_track!r}. Raise it."
+            )
+        num_tracks = self.tracks + (max(self.imitation.asked_epochs, default=-1) + 1) * (
+            self.dagger_tracks
+        )
+        if num_tracks > len(TRACKS["train"]):
+            raise ValueError(
+                f"`tracks` and the `dagger_tracks` of every epoch must be at most"
+                f" {len(TRACKS['train'])} together, got {num_tracks!r}. Lower one of them."
+            )
 
 
 def train_drive(settings: Drive) -> Policy:

@@ -20,9 +20,10 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_part
 from policies.augmentation import augment_driving
 from policies.driving import MODELS, make_driving_policy
+from policies.perception import HEADS
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
 
@@ -65,9 +66,19 @@ class Recorded:
     """Seed of weights and windows."""
 
     def __post_init__(self) -> None:
+        check_given(self, "models")
         for model in self.models:
             check_name("models", model, MODELS)
+        check_name("head", self.head, HEADS)
+        check_part("train_share", self.train_share)
+        check_part("validation_share", self.validation_share)
+        check_not_negative("smoothing_s", self.smoothing_s)
         check_at_least(self, 0, "seed")
+        if self.imitation.dagger_epochs:
+            raise ValueError(
+                f"`dagger_epochs` must be left out for a recording, got"
+                f" {self.imitation.dagger_epochs!r}. There is no expert to ask."
+            )
 
 
 MEASURES = ("test_mse", "correlation")
@@ -94,27 +105,34 @@ def train_recorded(settings: Recorded) -> None:
     ]
     print("run folders:", *[run.folder for run in runs])
     split = cut(recording, settings, runs[0].folder / "demonstrations")
-    target = split.test.actions
-    measured = {
-        name: (float(np.mean((target - constant) ** 2)), 0.0)
-        for name, constant in {
-            "training mean": split.train.actions.mean(axis=0),
-            "always straight": 0.0,
-            "best constant in hindsight": target.mean(axis=0),
-        }.items()
-    }
+    target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number
+    measured: dict[str, tuple[float, float]] = {}
+
+    def keep(name: str, error: float, r: float) -> None:
+        measured[name] = error, r
+        row: dict[str, float] = dict(zip(MEASURES, (error, r), strict=True))
+        results.append(name, settings.seed, describe(settings), row, typed_command())
+
+    for name, constant in {
+        "training mean": split.train.actions.mean(axis=0),
+        "always straight": 0.0,
+        "best constant in hindsight": target.mean(axis=0),
+    }.items():
+        keep(name, float(np.mean((target - constant) ** 2)), 0.0)
     for model, run in zip(settings.models, runs, strict=True):
         policy = train_model(model, split, settings, run)
         error = imitation_error(policy, split.test)
-        measured[model] = error, correlation(policy, split.test)
+        keep(model, error, correlation(policy, split.test))
         write_recorded_report(run, policy, split.test, error)
         run.close()
-    for name, values in measured.items():
-        row: dict[str, float] = dict(zip(MEASURES, values, strict=True))
-        results.append(name, settings.seed, describe(settings), row, typed_command())
     best_constant, _ = measured["best constant in hindsight"]
     rows = [
-        [name, f"{error:.5f}", f"{error / best_constant - 1:+.0%}", f"{r:.2f}"]
+        [
+            name,
+            f"{error:.5f}",
+            f"{error / best_constant - 1:+.0%}" if best_constant else "–",
+            f"{r:.2f}",
+        ]
         for name, (error, r) in measured.items()
     ]
     header = ["predictor", "test MSE [action²]", "against the best constant", "correlation"]
@@ -132,9 +150,13 @@ def describe(settings: Recorded) -> str:
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
-    """Return the correlation of a policy's steering with the person's over a whole recording."""
+    """Return the correlation of a policy's steering with the person's over a whole recording.
+
+    It is 0 where either stays the same throughout, which is correlated with nothing.
+    """
     steered = [predict_episode(policy, store, i) for i in range(store.num_episodes)]
-    return float(np.corrcoef(np.concatenate(steered)[:, 0], store.actions[:, 0])[0, 1])
+    both = np.concatenate(steered)[:, 0], store.actions[:, 0]
+    return 0.0 if 0.0 in map(np.ptp, both) else float(np.corrcoef(*both)[0, 1])
 
 
 def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Policy:

@@ -2,7 +2,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from ncp_control.ranges import check_at_least, check_not_negative, check_positive, check_share
+from ncp_control.ranges import (
+    check_at_least,
+    check_given,
+    check_not_negative,
+    check_part,
+    check_positive,
+    check_share,
+)
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -13,6 +20,8 @@ def test_what_was_not_given_or_fits_passes():
     check_positive(settings, "rate", "none")
     check_not_negative("noise", 0)
     check_share("decay", 0.0)
+    check_part("share", 0.5)
+    check_given(SimpleNamespace(noise=(0.0,)), "noise")
 
 
 @pytest.mark.parametrize("value", [0, -1e-3, NAN, INFINITE])
@@ -30,3 +39,8 @@ def test_what_is_out_of_range_is_refused():
     for value in (-0.1, 1.0, NAN):
         with pytest.raises(ValueError, match=f"`decay` must be from 0 to below 1, got {value}"):
             check_share("decay", value)
+    for value in (0.0, 1.0, NAN):
+        with pytest.raises(ValueError, match=f"`share` must be above 0 and below 1, got {value}"):
+            check_part("share", value)
+    with pytest.raises(ValueError, match=r"`noise` must be at least one value, got \(\)"):
+        check_given(SimpleNamespace(noise=()), "noise")

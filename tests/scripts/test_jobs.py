@@ -2,14 +2,19 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
 
 from ncp_control import Policy
+from ncp_control.cells import Feedforward
 from policies.driving import make_driving_policy
+from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
+from scripts.training.drive import Drive
+from scripts.training.recorded import train_model
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 
@@ -33,6 +38,39 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
     assert {p.name for p in run.iterdir()} >= {"config.json", "metrics.csv", "policy", "report"}
 
 
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_a_stopped_job_keeps_the_models_that_are_done(
+    type_command, udacity_log, tmp_path, monkeypatch
+):
+    def train_or_stop(model, *others):
+        if model == "cnn":
+            raise KeyboardInterrupt
+        return train_model(model, *others)
+
+    monkeypatch.setattr("scripts.training.recorded.train_model", train_or_stop)
+    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *QUICK]
+    assert type_command(train, Job, *words) == 130
+    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+        models = [row["model"] for row in csv.DictReader(file)]
+    assert models == ["training mean", "always straight", "best constant in hindsight", "ncp"]
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_a_test_part_driven_straight_has_no_error_to_compare_with(
+    type_command, udacity_log, capsys, tmp_path
+):
+    log = udacity_log / "driving_log.csv"
+    lines = [line.split(",") for line in log.read_text().splitlines()]
+    for cells in lines[90:]:
+        cells[3] = "0.1"
+    log.write_text("\n".join(map(",".join, lines)))
+    words = ["recorded", "--log", udacity_log, "--models", "cnn", *QUICK]
+    assert type_command(train, Job, *words) == 0
+    assert re.search(r"best constant in hindsight \| 0.00000 .*\| – ", capsys.readouterr().out)
+    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+        assert list(csv.DictReader(file))[-1]["correlation"] == "0.0"
+
+
 def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     torch.manual_seed(0)
     make_driving_policy("ncp", head="light").save(tmp_path / "untrained")
@@ -51,14 +89,54 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     [
         (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
         (train, Job, ["drive", "--model", "mlp"], "`model` must be one of .*, got 'mlp'"),
-        (train, Job, ["drive", "--evaluation-km", "0"], "`distance_km` must be positive, got 0"),
+        (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
+        (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
+        (train, Job, ["drive", "--tracks", "0"], "`tracks` must be at least 1, got 0"),
+        (train, Job, ["drive", "--tracks", "9990"], "must be at most 10000 together, got 10054"),
+        (train, Job, ["drive", "--dagger-tracks", "0"], "`dagger_tracks` must be at least 1"),
+        (train, Job, ["drive", "--expert-noise", "nan"], "`expert_noise` must be finite and >= 0"),
+        (
+            train,
+            Job,
+            ["drive", "--seconds-per-track", ".01"],
+            "`seconds_per_track` must be at least a frame of 0.033 s, got 0.01",
+        ),
+        (
+            train,
+            Job,
+            ["drive", "--imitation.epochs", "2", "--imitation.dagger-epochs", "2"],
+            r"`dagger_epochs` must be from 0 to below `epochs`, got \(2,\) of 2",
+        ),
+        *(
+            (train, Job, ["recorded", "--log", ".", *words], message)
+            for words, message in (
+                (["--models"], r"`models` must be at least one value, got \(\)"),
+                (["--head", "foo"], "`head` must be one of .*, got 'foo'"),
+                (["--train-share", "7"], "`train_share` must be above 0 and below 1, got 7"),
+                (["--validation-share", "0"], "`validation_share` must be above 0 and below 1"),
+                (["--smoothing-s", "nan"], "`smoothing_s` must be finite and >= 0, got nan"),
+                (["--imitation.turn-weight", "nan"], "`turn_weight` must be finite and >= 0"),
+                (
+                    ["--imitation.dagger-epochs", "3"],
+                    r"`dagger_epochs` must be left out for a recording, got \(3,\)",
+                ),
+            )
+        ),
         (
             train,
             Job,
             ["recorded", "--log", ".", "--models", "ncp", "ncpp"],
             "`models` must be .* Did you mean 'ncp'",
         ),
-        (evaluate_policy, Evaluate, ["driver", "--km", "-1"], "`distance_km` must be positive"),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["driver", "--km", "-1"],
+            "`km` must be from 0.001 to 4000, got",
+        ),
+        (evaluate_policy, Evaluate, ["driver", "--km", "inf"], "`km` must be from 0.001 to 4000"),
+        (evaluate_policy, Evaluate, ["d", "--noise", "--km", "1"], "`noise` must be at least one"),
+        (evaluate_policy, Evaluate, ["driver", "--drop"], "`drop` must be at least one value"),
         (evaluate_policy, Evaluate, ["driver", "--camera", "foo"], "`camera` must be one of"),
         (evaluate_policy, Evaluate, ["driver", "--noise", "0", "-1"], "`noise` must be finite"),
         (
@@ -76,6 +154,18 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
         (
             evaluate_policy,
             Evaluate,
+            ["driver", "--log", ".", "--seed", "1"],
+            "`seed` must be left out for a recording, got 1",
+        ),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["foreign", "--km", "1"],
+            "`policy` must drive or move 6 joints, got 1 actions from 5 numbers",
+        ),
+        (
+            evaluate_policy,
+            Evaluate,
             ["driver", "--results", "other.csv"],
             "other.csv must have the columns .* Name another file",
         ),
@@ -85,8 +175,17 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
 )
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     make_driving_policy("ncp", head="light").save(tmp_path / "driver")
+    cell = Feedforward(5, 4, 1, frame_s=0.05)
+    LocomotionPolicy(cell, observation_size=5).save(tmp_path / "foreign")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     refuse(job, settings, words, message)
+
+
+def test_a_camera_that_cannot_render_is_refused(refuse, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
+    make_driving_policy("ncp", head="light").save(tmp_path / "driver")
+    words = ["driver", "--camera", "mujoco"]
+    refuse(evaluate_policy, Evaluate, words, "`camera` must be 'opencv' where there is no OpenGL")
 
 
 def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp_path):
@@ -95,6 +194,13 @@ def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence.startswith("error: `epochs` must be positive, got 0")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_short_training_to_drive_does_without_the_default_dagger_epoch(type_command):
+    drives = []
+    assert type_command(drives.append, Drive, "--imitation.epochs", "2") == 0
+    assert type_command(drives.append, Drive) == 0
+    assert [drive.imitation.asked_epochs for drive in drives] == [(), (3,)]
 
 
 def test_ctrl_c_ends_with_status_130(type_command, capsys):

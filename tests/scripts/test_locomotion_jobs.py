@@ -13,7 +13,7 @@ from ncp_control.cells import Feedforward
 from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, half_width, home_of, walk
-from scripts.evaluation.walk_report import film, robustness
+from scripts.evaluation.walk_report import HEIGHT_PX, WIDTH_PX, film, robustness
 from scripts.train import Job, train
 from scripts.training.locomotion_distill import load_teacher
 from scripts.training.locomotion_settings import Locomotion
@@ -158,6 +158,43 @@ def test_each_disturbance_is_drawn_with_the_other_at_rest():
     panels = robustness(rows).axes
     points = [panel.lines[0].get_xdata() for panel in panels]
     assert [list(xs) for xs in points] == [[0.0, 0.1], [0.0, 0.2, 0.4]]
+
+
+@pytest.mark.parametrize(("env", "drop"), [("halfcheetah", 0.6), ("walker2d", 0.3)])
+def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop):
+    """With dropped frames a step lasts several, and so does its picture."""
+    where = WalkSettings(env=env, drop_probability=drop)
+    world, shown, rate = where.make_world(), [], []
+    elapsed_s = [0.0]
+    take_step = world.step
+
+    def step(action):
+        result = take_step(action)
+        elapsed_s[0] += result[4]["dt_s"]
+        return result
+
+    def picture():
+        return np.full((HEIGHT_PX, WIDTH_PX, 3), elapsed_s[0] * 30.0, np.uint8)
+
+    def write_frames(*_, fps, **__):
+        rate.append(fps)
+        while True:
+            frame = yield
+            if frame is not None:
+                shown.append(frame[0, 0, 0] / 30.0)
+
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setattr(world, "step", step)
+    monkeypatch.setattr(world, "render", picture)
+    monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", lambda _: world)
+    monkeypatch.setattr("imageio_ffmpeg.write_frames", write_frames)
+    cell = Feedforward(17, 8, 6, frame_s=FRAMES_S[env])
+    policy = LocomotionPolicy(cell, observation_size=17)
+    assert film(tmp_path / "walk.mp4", policy, where) is None
+    filmed_s = (1 + np.arange(len(shown))) / rate[0]
+    assert filmed_s[-1] == pytest.approx(8.0, abs=1.0 / rate[0])
+    late_s = np.array(shown) - filmed_s  # how far the end of the step shown is ahead
+    assert late_s.min() > -1.0 / rate[0] - 1.0 / 30.0 and late_s.max() < 20 * FRAMES_S[env]
 
 
 def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_path):

@@ -31,10 +31,16 @@ def test_a_driver_from_numbers_is_measured_and_can_be_measured_again(
     (run,) = (tmp_path / "runs").iterdir()
     policy = Policy.load(run / "policy")
     assert policy.act(np.zeros(14, np.float32)).shape == (1,)
-    assert type_command(evaluate_policy, Evaluate, run / "policy", "--km", "0.02") == 0
-    assert f"| {run.name} |" in capsys.readouterr().out
-    assert type_command(evaluate_policy, Evaluate, run / "policy", "--live") == 2
-    assert "`live` must be left out for a policy that sees no frames" in capsys.readouterr().err
+    words = [run / "policy", "--km", "0.02", "--results", "driving.csv"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    printed = capsys.readouterr().out
+    assert f"| {run.name} |" in printed and "report: " not in printed, "it has no film"
+    with (tmp_path / "driving.csv").open(newline="") as file:
+        assert [row["settings"] for row in csv.DictReader(file)] == ["numbers noise=0 km=0.02"]
+    for words in (["--live"], ["--seed", "1"]):
+        assert type_command(evaluate_policy, Evaluate, run / "policy", *words) == 2
+        refusal = f"`{words[0][2:]}` must be left out for a policy that sees no frames"
+        assert refusal in capsys.readouterr().err
 
 
 def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):

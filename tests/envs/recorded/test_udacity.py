@@ -179,6 +179,23 @@ def test_damaged_lines_are_named(tmp_path, line, match, stamp, make_udacity):
         load_udacity(folder)
 
 
+@pytest.mark.parametrize(
+    ("num_lines", "match"),
+    [
+        (3, "must have 7 columns .* in line 3 of"),
+        (3000, "`driving_log.csv` must have comma-separated values, .* from line 3 of '.*' on"),
+    ],
+)
+def test_a_stray_quotation_mark_is_found(tmp_path, num_lines, match, stamp, make_udacity):
+    """The marks' cell takes in all lines that follow: in a long log, more than a cell may hold."""
+    folder = make_udacity(tmp_path / "log", [0], [0.0])
+    line = f"center_{stamp(50)},{'l' * 40}.jpg,r.jpg,0,1,0,30\n"
+    with (folder / "driving_log.csv").open("a") as log:
+        log.writelines([line, '"' + line, *[line] * num_lines])
+    with pytest.raises(ValueError, match=match):
+        load_udacity(folder)
+
+
 def test_unusable_udacity_logs(tmp_path, make_udacity):
     with pytest.raises(FileNotFoundError, match="`folder` must be the folder of a recording, got"):
         load_udacity(tmp_path / "nowhere")

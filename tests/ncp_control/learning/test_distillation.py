@@ -156,6 +156,38 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path, teacher, mak
     assert not (tmp_path / "whole" / "rollouts").exists()
 
 
+@pytest.mark.parametrize("broken", [1, 3])
+def test_a_training_that_diverges_ends_with_the_best_before_it(
+    tmp_path, teacher, make_student, monkeypatch, capsys, broken
+):
+    learn = distillation._learn
+
+    def diverge(training, data, config, i):
+        loss = learn(training, data, config, i)
+        if i + 1 == broken:
+            for weight in training.averaged.parameters():
+                weight.data.fill_(torch.nan)
+        return loss
+
+    class Strict(Float32):
+        def step(self, action):
+            assert np.isfinite(action).all()
+            return super().step(action)
+
+    monkeypatch.setattr(distillation, "_learn", diverge)
+    run = Run(tmp_path)
+    worlds = [Strict() for _ in range(QUICK.worlds)]
+    loop = {"frame_s": FRAME_S, "fit_scale": lambda _: None}
+    if broken == 1:
+        with pytest.raises(ValueError, match="`student_return` must become finite .* Lower the"):
+            distill(make_student(), teacher, worlds, QUICK, run, **loop)
+    else:
+        best = distill(make_student(), teacher, worlds, QUICK, run, **loop)
+        assert all(torch.isfinite(weight).all() for weight in best.parameters())
+        assert "diverged in round 3: the best before it is kept" in capsys.readouterr().out
+    run.close()
+
+
 def test_the_teacher_labels_what_the_student_sees(teacher, make_student):
     worlds = [Float32() for _ in range(3)]
     pilot = MixedPilot(make_student(), teacher, np.array([0.0, 1.0, 0.5]), np.random.default_rng(0))
@@ -235,3 +267,15 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-6])
     with pytest.raises(ValueError, match="training.safetensors must be a checkpoint of a distil"):
         distillation._read_state(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "gone"])
+def test_damaged_rollouts_are_named(tmp_path, damage):
+    path = tmp_path / "round-000.safetensors"
+    save_file({"x": torch.zeros(3)}, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-6])
+    elif damage == "gone":
+        path.unlink()
+    with pytest.raises(ValueError, match="round-000.safetensors must be rollouts of the training"):
+        Rollouts.load(path)

@@ -156,8 +156,48 @@ def test_diverged_training_is_reported(tiny_policy, delayed_store, tmp_path):
     run.close()
 
 
+def test_a_training_that_diverges_ends_with_the_best_before_it(
+    tiny_policy, delayed_store, tmp_path, capsys
+):
+    """Worlds refuse an action that is no number, so a diverged policy must not be validated."""
+    broken = 2
+
+    def augment(batch, _):
+        if len(run.rows) == broken - 1:
+            tiny_policy.circuit.cell.slope.data.fill_(torch.nan)
+        return batch
+
+    def validate(policy):
+        assert all(torch.isfinite(weight).all() for weight in policy.parameters())
+        return {"score": imitation_error(policy, delayed_store)}
+
+    config = ImitationConfig(epochs=4, window=20, batch_size=8)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    best = imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
+    assert "diverged in epoch 2: the best before it is kept" in capsys.readouterr().out
+    assert imitation_error(best, delayed_store) == pytest.approx(run.rows[-1]["score"], rel=1e-6)
+    run.close()
+    broken = 1
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    with pytest.raises(ValueError, match="`score` must become finite .* Lower the learning rates"):
+        imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
+    run.close()
+
+
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="`epochs` must be positive, got 0"):
         ImitationConfig(epochs=0)
     with pytest.raises(ValueError, match="`precision` must be float32 or bfloat16, got 'fp8'"):
         ImitationConfig(precision="fp8")
+    with pytest.raises(ValueError, match="`turn_weight` must be finite and >= 0, got nan"):
+        ImitationConfig(turn_weight=float("nan"))
+    with pytest.raises(ValueError, match="`device` must be auto, cpu or a device of this machine"):
+        ImitationConfig(device="abacus")
+    for epoch in (-1, 2):
+        with pytest.raises(ValueError, match="`dagger_epochs` must be from 0 to below `epochs`"):
+            ImitationConfig(epochs=2, dagger_epochs=(1, epoch))
+
+
+def test_the_expert_is_asked_by_default_if_the_training_lasts():
+    asked = [ImitationConfig(epochs=n, dagger_epochs=None).asked_epochs for n in (2, 3, 4, 6)]
+    assert asked == [(), (), (3,), (3,)]

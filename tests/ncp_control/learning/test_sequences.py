@@ -143,3 +143,15 @@ def test_only_frames_that_count_have_to_be_finite():
         Sequences(inputs=inputs, targets=torch.zeros(2, 3, 1)).check_finite("training")
     mask[1, 2] = False
     Sequences(inputs=inputs, targets=torch.zeros(2, 3, 1), mask=mask).check_finite("training")
+
+
+def test_what_a_memory_sees_before_the_frame_that_counts_has_to_be_finite_too():
+    inputs, targets = torch.zeros(2, 4, 1), torch.full((2, 4, 1), torch.nan)
+    mask = torch.zeros(2, 4, dtype=torch.bool)
+    mask[1, 2], targets[1, 2] = True, 0.0
+    inputs[0] = torch.nan  # a sample without a frame that counts
+    inputs[1, 3] = torch.nan
+    Sequences(inputs=inputs, targets=targets, mask=mask).check_finite("training")
+    inputs[1, 1] = torch.inf
+    with pytest.raises(ValueError, match="in the inputs of sample 1 at frame 1"):
+        Sequences(inputs=inputs, targets=targets, mask=mask).check_finite("training")
