@@ -138,7 +138,7 @@ def test_every_method_maps_every_model(model, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_frozen_weights_and_inference_mode_change_no_map(driving, method):
-    policy, frames = driving
+    policy, frames, _ = driving
     expected = saliency(policy, frames, method)
     policy.requires_grad_(False)
     try:

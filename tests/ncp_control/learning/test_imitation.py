@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ncp_control import LSTM, Policy
-from ncp_control.learning.demonstrations import windows
+from ncp_control.learning.demonstrations import Batch, windows
 from ncp_control.learning.imitation import (
     ImitationConfig,
     imitate,
@@ -73,7 +73,7 @@ def test_what_is_learned_is_what_the_policy_does():
     with torch.no_grad():
         cell.output.weight *= 20.0
     policy = LocomotionPolicy(cell, observation_size=4, squash="tanh")
-    batch = windows.Batch(
+    batch = Batch(
         observations=torch.randn(3, 5, 4),
         actions=torch.zeros(3, 5, 2),
         dt_s=torch.full((3, 5), 0.03),
