@@ -239,8 +239,9 @@ def _load_weights(policy: Policy, path: Path) -> None:
         raise ValueError(
             f"{path} must be a whole safetensors file: {error}. Copy or save it again."
         ) from error
-    for name, target in policy.state_dict(keep_vars=True).items():
-        found = tensors.get(name, target)
+    targets: dict[str, Tensor] = policy.state_dict(keep_vars=True)
+    for name in targets.keys() & tensors.keys():
+        target, found = targets[name], tensors[name]
         if found.dtype != target.dtype and not (
             found.is_floating_point() and target.is_floating_point()
         ):
