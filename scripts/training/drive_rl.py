@@ -26,7 +26,7 @@ from ncp_control.ranges import check_at_least, check_positive
 from policies.driving import DrivingPolicy
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
-from scripts.evaluation.driving import VectorDriveSettings, drive_km, evaluate
+from scripts.evaluation.driving import VectorDriveSettings, check_km, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
 from scripts.training.resumption import command_of, learn, read_settings
 
@@ -79,7 +79,7 @@ class DriveRL:
         check_at_least(self, 1, "steps", "num_envs", "neurons")
         check_at_least(self, 0, "critic_first_steps", "seed")
         check_positive(self, "episode_s", "learning_rate", "actor_lr_scale")
-        drive_km(self.evaluation_km)  # refuses what cannot be driven, before the training
+        check_km("evaluation_km", self.evaluation_km)
         ignored = ("critic_first_steps",) if self.policy is None else ("cell", "neurons")
         for name in ignored:
             if getattr(self, name) is not None:
