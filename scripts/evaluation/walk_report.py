@@ -79,8 +79,9 @@ def robustness(rows: Sequence[Row]) -> Figure:
         others = [other for other, _ in quantities if other != name]
         base = [getattr(rows[0][1], other) for other in others]
         shown = [r for r in rows if [getattr(r[1], other) for other in others] == base]
+        disturbed = [getattr(where, name) for _, where, _ in shown]
         axes.errorbar(
-            [getattr(where, name) for _, where, _ in shown],
+            disturbed,
             [returns.mean() for _, _, returns in shown],
             [np.nan_to_num(half_width(returns)) for _, _, returns in shown],
             fmt="o-",
@@ -88,9 +89,11 @@ def robustness(rows: Sequence[Row]) -> Figure:
             capsize=3,
         )
         axes.set_xlabel(label)
-        axes.set_ylim(bottom=min(0.0, *(returns.mean() for _, _, returns in rows)))
+        axes.set_xticks(disturbed)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("return of an episode")
+    # Once all is drawn: the panels share their axis, which takes no wider range after that.
+    panels[0].set_ylim(bottom=min(0.0, *(returns.mean() for _, _, returns in rows)))
     return figure
 
 

@@ -158,6 +158,8 @@ def test_each_disturbance_is_drawn_with_the_other_at_rest():
     panels = robustness(rows).axes
     points = [panel.lines[0].get_xdata() for panel in panels]
     assert [list(xs) for xs in points] == [[0.0, 0.1], [0.0, 0.2, 0.4]]
+    lowest, highest = panels[0].get_ylim()
+    assert lowest == 0.0 and highest > 1.0, "nothing is cut off"
 
 
 @pytest.mark.parametrize(("env", "drop"), [("halfcheetah", 0.6), ("walker2d", 0.3)])

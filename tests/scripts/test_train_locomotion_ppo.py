@@ -62,7 +62,7 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     [
         ("mlp", "positions", [], "mlp", 1.0),
         ("cfc", "positions", [64], "gru", 1.0),
-        ("ltc", "full", [64], "mlp", 10.0),
+        ("ltc", "full", [64], "mlp", 3.0),
     ],
 )
 def test_each_actor_gets_what_suits_it_and_the_row_tells(
