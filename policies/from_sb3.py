@@ -18,6 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from ncp_control.cells import Feedforward
+from ncp_control.learning.divergence import has_diverged
 from ncp_control.learning.reinforcement.actor_critic import (
     CircuitActorCritic,
     SequenceCore,
@@ -82,7 +83,7 @@ def check_finite(model: BaseAlgorithm) -> None:
     Raises:
         ValueError: If a weight is NaN or infinite.
     """
-    if not all(torch.isfinite(weight).all() for weight in model.policy.parameters()):
+    if has_diverged(model.policy):
         raise ValueError(
             "`model` must have finite weights, got NaN or infinity. It diverged: lower its"
             " learning rate."

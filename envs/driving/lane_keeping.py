@@ -82,8 +82,8 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         render_mode: None or "rgb_array".
 
     Raises:
-        ValueError: If `render_mode` is neither.
-        ValueError: If `camera="mujoco"` and there is no OpenGL to render with.
+        ValueError: If `render_mode` is neither, or `camera="mujoco"` and there is no OpenGL to render
+            with.
     """  # noqa: E501 - a table row cannot be broken
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's type

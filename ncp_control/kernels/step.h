@@ -102,7 +102,7 @@ static void step_midpoint(struct step *m, real h_s) {
 static void prepare(struct step *m) {
     struct circuit *c = &m->circuit;
     for (int k = 0; k < FREE_PARAMETERS; k++)
-        if (m->parameter[k].bytes) memcpy(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes);
+        memcpy(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes);
     map_parameters(c, &m->sequence);
     for (int k = 0; k < m->plan.rows * LANES; k++) {
         const int s = m->plan.synapse[k];
@@ -127,9 +127,7 @@ static void prepare(struct step *m) {
 
 static int has_changed(const struct step *m) {
     for (int k = 0; k < FREE_PARAMETERS; k++)
-        if (m->parameter[k].bytes &&
-            memcmp(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes))
-            return 1;
+        if (memcmp(m->parameter[k].known, m->parameter[k].live, m->parameter[k].bytes)) return 1;
     return 0;
 }
 
@@ -158,9 +156,11 @@ static int cut_step(struct step *m) {
     m->flow = cut(&next, 2 * groups);
     m->input = cut(&next, input_vectors);
     real *known = (real *)next;
-    for (int k = 0; k < FREE_PARAMETERS; known += given[k++].count)
-        m->parameter[k] =
-            (struct free_parameter){given[k].live, known, given[k].count * sizeof(real)};
+    for (int k = 0; k < FREE_PARAMETERS; known += given[k++].count) {
+        /* Of no numbers there may be no address, which even an empty copy must have. */
+        const real *live = given[k].count ? given[k].live : known;
+        m->parameter[k] = (struct free_parameter){live, known, given[k].count * sizeof(real)};
+    }
     return OK;
 }
 

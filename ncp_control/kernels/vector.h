@@ -10,8 +10,8 @@
  * double). Its constant is exactly 1, so 2^0 = 1 and an elapsed time of 0 changes nothing.
  *
  * 1 - 2^z would lose the digits of a small z, the step of a slow neuron, and all such steps in the
- * same direction: it is split at the nearest whole number instead, with f in [-1/2, 1/2] and another
- * q (Remez; 1e-8 for float, 2e-17 for double).
+ * same direction: there z is split at the nearest whole number, with f in [-1/2, 1/2] and another q
+ * (Remez; 1e-8 for float, 2e-17 for double).
  */
 
 #ifndef NCP_VECTOR_H
@@ -79,11 +79,16 @@ static const real exp2_coefficients[] = {1.8671302119512633e-3f, 9.0170299625296
                                          0.69315131181760979f};
 #endif
 
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+static inline vector polynomial(const real *coefficients, int count, vector f) {
+    vector q = broadcast(coefficients[0]);
+    for (int i = 1; i < count; i++) q = q * f + coefficients[i];
+    return q;
+}
+
 static inline vector exp2_of_fraction(vector f) {
-    const int count = sizeof exp2_coefficients / sizeof(real);
-    vector q = broadcast(exp2_coefficients[0]);
-    for (int i = 1; i < count; i++) q = q * f + exp2_coefficients[i];
-    return q * f + 1;
+    return polynomial(exp2_coefficients, COUNT(exp2_coefficients), f) * f + 1;
 }
 
 /* q of 2^f = 1 + f q(f) around 0, the highest power first. */
@@ -111,9 +116,7 @@ static inline vector one_minus_exp2(vector z) {
     z = WHERE(z < low, low, z);
     const vector rounded = z + ROUNDER, scale = power_of_2(rounded);
     const vector f = z - (rounded - ROUNDER);
-    const int count = sizeof exp2_coefficients_around_0 / sizeof(real);
-    vector q = broadcast(exp2_coefficients_around_0[0]);
-    for (int i = 1; i < count; i++) q = q * f + exp2_coefficients_around_0[i];
+    const vector q = polynomial(exp2_coefficients_around_0, COUNT(exp2_coefficients_around_0), f);
     return (1 - scale) - scale * (q * f);
 }
 

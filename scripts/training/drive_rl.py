@@ -28,7 +28,7 @@ from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from scripts.evaluation.driving import VectorDriveSettings, check_km, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
-from scripts.training.resumption import command_of, learn, read_settings
+from scripts.training.resumption import add_row, learn, read_settings
 
 RESULTS_MEASURES = [field.name for field in dataclasses.fields(LaneMetrics)]
 """Columns of the results file that this job measures."""
@@ -146,14 +146,12 @@ def settings_of(asked: DriveRL) -> DriveRL:
 
 
 def _add_rows(results: ResultsFile, settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> None:
-    """Add a row for each policy that drove, but for those that are there."""
+    """Add a row for each policy that drove."""
     names = ("steps", "num_envs", "episode_s", "actor_lr_scale", "evaluation_km")
     told = {name: getattr(settings, name) for name in names} | settings.resolved
     described = json.dumps(told, sort_keys=True)
     for who, metrics in measured.items():
-        if settings.resume is None or not results.has(who, settings.seed, described):
-            row = dataclasses.asdict(metrics)
-            results.append(who, settings.seed, described, row, command_of(settings))
+        add_row(results, settings, who, described, dataclasses.asdict(metrics))
 
 
 def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:

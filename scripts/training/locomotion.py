@@ -7,7 +7,7 @@ from ncp_control.policy import Policy
 from scripts.markdown import markdown_table
 from scripts.training import locomotion_distill, locomotion_ppo
 from scripts.training.locomotion_settings import Locomotion, describe, settings_of
-from scripts.training.resumption import command_of
+from scripts.training.resumption import add_row
 
 WAYS = {
     "ppo": ("reinforcement.csv", locomotion_ppo.MEASURES, locomotion_ppo.reinforce),
@@ -24,9 +24,7 @@ def train_locomotion(settings: Locomotion) -> Policy:
     file, measures, train = WAYS[settings.how]
     results = ResultsFile(settings.results / file, measures)  # refused before the training, if so
     policy, measured = train(settings)
-    key = settings.cell, settings.seed, describe(settings)
-    if settings.resume is None or not results.has(*key):  # as of a run that had ended
-        results.append(*key, measured, command_of(settings))
+    add_row(results, settings, settings.cell, describe(settings), measured)
     columns = [name for name in measures if name != "curve"]
     cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]
     print(markdown_table(["cell", "seed", *columns], [cells]))

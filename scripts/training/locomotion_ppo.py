@@ -18,7 +18,7 @@ from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.policy import Policy
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
-from scripts.evaluation.locomotion import FRAMES_S, mean_and_std, walk
+from scripts.evaluation.locomotion import FRAMES_S, NUM_JOINTS, mean_and_std, walk
 from scripts.training.locomotion_settings import Locomotion
 from scripts.training.resumption import learn
 
@@ -107,12 +107,12 @@ def make_model(settings: Locomotion) -> OnPolicyAlgorithm:
 
 
 def make_cell(settings: Locomotion, num_inputs: int) -> Cell:
-    """Build the actor's cell; both worlds have six joints."""
+    """Build the actor's cell."""
     return make_motor_cell(
         settings.cell,
         num_inputs,
         settings.neurons,
-        6,
+        NUM_JOINTS,
         frame_s=FRAMES_S[settings.env],
         seed=settings.seed,
         sees_time=settings.is_timed,

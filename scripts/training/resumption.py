@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from scripts.training.curves import draw_curves
 
@@ -25,9 +27,10 @@ def read_settings(asked: Any) -> dict[str, Any]:
             another job.
     """
     run_folder: Path = asked.resume
+    unset = type(asked)()
     for field in dataclasses.fields(asked):
         value = getattr(asked, field.name)
-        if field.name != "resume" and value != getattr(type(asked)(), field.name):
+        if field.name != "resume" and value != getattr(unset, field.name):
             raise ValueError(
                 f"`{field.name}` must be left out with --resume, got {value}. A run goes on with"
                 " its own settings."
@@ -53,11 +56,29 @@ def read_settings(asked: Any) -> dict[str, Any]:
     return values
 
 
-def command_of(settings: Any) -> str:
-    """Return the command that a run began with, whether or not it was stopped since."""
+def add_row(
+    results: ResultsFile,
+    settings: Any,
+    model: str,
+    described: str,
+    measured: Mapping[str, float | str],
+) -> None:
+    """Add a run's row with the command that the run began with, whether or not it was stopped.
+
+    A run that had ended before it was resumed may have its row already; it gets no other.
+
+    Args:
+        results: The table.
+        settings: A job's settings with `seed` and `resume`.
+        model: What was trained.
+        described: Its settings as one cell.
+        measured: Measured columns.
+    """
     if settings.resume is None:
-        return typed_command()
-    return json.loads((settings.resume / "config.json").read_text())["command"]
+        results.append(model, settings.seed, described, measured, typed_command())
+    elif not results.has(model, settings.seed, described):
+        command = json.loads((settings.resume / "config.json").read_text())["command"]
+        results.append(model, settings.seed, described, measured, command)
 
 
 def learn(model: OnPolicyAlgorithm, settings: Any, steps: int, task: str, name: str) -> Run:
