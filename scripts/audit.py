@@ -93,6 +93,8 @@ def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
     results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
     loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
+    for path, policy in loaded.items():
+        _check_fits(policy, path, settings)
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
@@ -112,31 +114,37 @@ def audit(settings: Audit) -> None:
     print(f"report: {run.report / 'report.md'}")
 
 
+def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
+    """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
+    if not isinstance(policy, LocomotionPolicy):
+        if settings.env is not None:
+            raise ValueError(
+                f"`env` must be left out for a policy that drives, got {settings.env!r}. Drop it."
+            )
+        return
+    if is_driver(policy):
+        raise ValueError(
+            f"`policy` must see frames or walk to be audited, got {str(path)!r}, which drives"
+            " by numbers. Audit one of scripts/train.py drive."
+        )
+    if settings.log is not None:
+        raise ValueError(
+            f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
+            " Recordings are of driving."
+        )
+    if settings.ablation_km:
+        raise ValueError(
+            f"`ablation_km` must be left out for a locomotion policy, got"
+            f" {settings.ablation_km:g}. It does not drive."
+        )
+
+
 def _record(policy: Policy, path: Path, settings: Audit) -> Audited:
     """Let a policy drive, watch or walk."""
     name, seconds = policy_name(path), settings.seconds
     if isinstance(policy, LocomotionPolicy):
-        if is_driver(policy):
-            raise ValueError(
-                f"`policy` must see frames or walk to be audited, got {str(path)!r}, which drives"
-                " by numbers. Audit one of scripts/train.py drive."
-            )
-        if settings.log is not None:
-            raise ValueError(
-                f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
-                " Recordings are of driving."
-            )
-        if settings.ablation_km:
-            raise ValueError(
-                f"`ablation_km` must be left out for a locomotion policy, got"
-                f" {settings.ablation_km:g}. It does not drive."
-            )
         env = settings.env or home_of(policy)[0]
         return walk(policy, name, env, seconds=seconds, seed=settings.seed)
-    if settings.env is not None:
-        raise ValueError(
-            f"`env` must be left out for a policy that drives, got {settings.env!r}. Drop it."
-        )
     if settings.log is not None:
         return replay(policy, name, settings.log, seconds=seconds)
     return drive(policy, name, track=settings.track, seconds=seconds, seed=settings.seed)

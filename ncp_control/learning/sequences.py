@@ -52,15 +52,13 @@ class Sequences:
             )
 
     def check_finite(self, name: str) -> None:
-        """Raise ValueError if NaN or infinity is wanted at a frame that counts, or seen before.
+        """Raise ValueError if NaN or infinity is seen, or wanted at a frame that counts.
 
-        A model with memory sees every frame up to the last that counts.
+        Inputs of frames that do not count are refused as well: their gradient is zero, but zero
+        times NaN is NaN.
         """
-        wanted = torch.ones_like(self.inputs[..., 0], dtype=torch.bool)
-        if self.mask is not None:
-            wanted = self.mask
-        seen = wanted.flip(1).cummax(dim=1).values.flip(1)
-        for part, is_used in (("inputs", seen), ("targets", wanted)):
+        counts = True if self.mask is None else self.mask
+        for part, is_used in (("inputs", True), ("targets", counts)):
             is_bad = ~torch.isfinite(getattr(self, part)).all(dim=2) & is_used
             if is_bad.any():
                 sample, frame = is_bad.nonzero()[0].tolist()

@@ -122,10 +122,12 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         critic_widths: Widths of the critic's dense layers.
         actor_lr_scale: Learning rate of the actor over that of the critic.
         log_std_init: Logarithm of the initial deviation of the actions.
-        **kwargs: What else `RecurrentPPO` hands to its policy.
+        use_sde: What `RecurrentPPO` hands to its policy; a circuit explores without it.
+        optimizer_class: Optimizer over the groups of actor, deviation and critic.
+        optimizer_kwargs: Its arguments but for the learning rate.
 
     Raises:
-        ValueError: If a space is of another kind or a cell does not fit it.
+        ValueError: If a space is of another kind, a cell does not fit it, or `use_sde` is True.
     """
 
     def __init__(
@@ -140,8 +142,14 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         critic_widths: Sequence[int] = (256, 256),
         actor_lr_scale: float = 1.0,
         log_std_init: float = -1.0,
-        **kwargs: Any,
+        use_sde: bool = False,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
+        if use_sde:
+            raise ValueError(
+                "`use_sde` must be False, got True. A circuit explores by `log_std_init`."
+            )
         # One set of arguments may serve many trainings.
         cell, critic_cell = copy.deepcopy((cell, critic_cell))
         size, has_elapsed = observation_size(observation_space), is_timed(observation_space)
@@ -155,7 +163,8 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
             features_extractor_class=ObservationAndTime if has_elapsed else FlattenExtractor,
             lstm_hidden_size=1,  # replaced below
             enable_critic_lstm=False,
-            **kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
         )
         shared: dict[str, Any] = {
             "observation_size": size,

@@ -141,6 +141,14 @@ def test_a_cell_that_does_not_fit_is_refused(liquid, carts, learner):
         SequencePPO(carts())
 
 
+def test_settings_of_sb3_that_a_circuit_would_ignore_are_refused(liquid, carts, learner):
+    with pytest.raises(ValueError, match="`use_sde` must be False, got True"):
+        SequencePPO(carts(), use_sde=True, policy_kwargs={"cell": liquid()})
+    for name in ("ortho_init", "net_arch", "lstm_hidden_size"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            learner(liquid(), **{name: 1})
+
+
 def test_an_environment_without_elapsed_time_is_refused():
     env = ObserveElapsed(gymnasium.make("Pendulum-v1"))
     with pytest.raises(KeyError, match="`info` must carry dt_s"):
