@@ -106,7 +106,9 @@ class Policy(nn.Module):
 
         Raises:
             ValueError: If the observation holds something that is not a finite number. Nothing is
-                remembered of it: the next one finds the memory as it was.
+                remembered of it: the next one finds the memory as it was. Or if the action is not
+                finite, by damaged weights or a step too large for an explicit integrator; then
+                all is forgotten, for the memory is lost as well.
         """
         frame = torch.as_tensor(np.ascontiguousarray(observation))[None]
         weight = next(self.parameters())
@@ -125,11 +127,22 @@ class Policy(nn.Module):
         else:
             outputs, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
             output = outputs[0, 0]
-        return self.respond(output).cpu().numpy().clip(-1.0, 1.0)
+        action = self.respond(output).cpu().numpy()
+        if not np.isfinite(action).all():
+            self.reset()
+            raise ValueError(
+                f"`action` must be finite, got {action.tolist()!r}. Check the weights, or integrate"
+                " with one of the integrators that cannot blow up."
+            )
+        return action.clip(-1.0, 1.0)
 
     def _find_fused_step(self, cell: Cell) -> FusedStep | None:
-        """Return the kernel that runs this cell frame by frame, where there is one."""
-        if self._fused_step is None or self._fused_step.cell is not cell:
+        """Return the kernel that runs this cell frame by frame, where there is one.
+
+        A cell of other settings is another cell: what the old one remembered is forgotten.
+        """
+        step = self._fused_step
+        if step is None or step.cell is not cell or not step.is_current:
             self._fused_step = None
             if isinstance(cell, LTC) and FusedStep.supports(cell):
                 self._fused_step = FusedStep(cell)
@@ -202,11 +215,14 @@ def _check_destination(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"`folder` must not be a file, got {str(folder)!r}. Name a new folder.")
-    others = {path.name for path in folder.iterdir()} - {CONFIG_FILE, WEIGHTS_FILE}
+    names = {path.name for path in folder.iterdir()}
+    others = sorted(names - {CONFIG_FILE, WEIGHTS_FILE})
+    if CONFIG_FILE in names and b'"format_version"' not in (folder / CONFIG_FILE).read_bytes():
+        others = [CONFIG_FILE, *others]  # somebody else's
     if others:
         raise ValueError(
             f"`folder` must be new or hold nothing but a policy, got {str(folder)!r} with"
-            f" {sorted(others)[0]!r} in it. Name a new folder."
+            f" {others[0]!r} in it. Name a new folder."
         )
 
 

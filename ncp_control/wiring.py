@@ -169,7 +169,14 @@ class Wiring:
                 f"a wiring must have the keys {sorted(expected)}, got {sorted(values)}."
                 " Write it with Wiring.to_dict."
             )
-        return cls(**{**values, "synapses": tuple(Synapse(*s) for s in values["synapses"])})
+        try:
+            synapses = tuple(Synapse(*synapse) for synapse in values["synapses"])
+        except TypeError as error:
+            raise ValueError(
+                f"`synapses` must be lists of source, target and sign, got {error}."
+                " Write them with Wiring.to_dict."
+            ) from error
+        return cls(**{**values, "synapses": synapses})
 
     def draw(self, **options: Any) -> "Axes":
         """Draw the layers as columns and the signs as colours; see `drawing.draw_wiring`."""

@@ -27,7 +27,7 @@ from ncp_control.learning.reinforcement.actor_critic import (
 from ncp_control.learning.reinforcement.checkpoint import observation_scale
 from policies.locomotion import OBSERVATION_LIMIT, LocomotionPolicy
 
-_RAW_SCALE = 16.0  # sb3 clips no raw observation, our policy at ten deviations: 160 is never seen
+_RAW_SCALE = 2.0**40  # sb3 clips no raw observation, our policy at ten deviations, here 1e13
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def check_finite(model: BaseAlgorithm) -> None:
 
 def _circuit_policy(core: SequenceCore) -> LocomotionPolicy:
     policy = LocomotionPolicy(
-        copy.deepcopy(core.circuit.cell),
+        copy.deepcopy(core.circuit.cell).cpu(),
         observation_size=core.observation_size,
         encoder=core.encoder_widths,
     )
@@ -102,16 +102,18 @@ def _circuit_policy(core: SequenceCore) -> LocomotionPolicy:
 
 def _feedforward_policy(actor_critic: Any, frame_s: float | None) -> LocomotionPolicy:
     actor = getattr(actor_critic, "actor", None)
-    if actor is not None:  # SAC and TQC
-        hidden, output, squash = actor.latent_pi, actor.mu, "tanh"
+    hidden: Any
+    if actor is not None:  # SAC and TQC; a TD3 has no `latent_pi`
+        hidden, output, squash = getattr(actor, "latent_pi", ()), actor.mu, "tanh"
     else:
         hidden, output = actor_critic.mlp_extractor.policy_net, actor_critic.action_net
-        squash = "clip"
+        squash = "tanh" if actor_critic.squash_output else "clip"
     kinds = [type(layer) for layer in hidden]
     linear = [layer for layer in hidden if isinstance(layer, nn.Linear)]
     widths = {layer.out_features for layer in linear}
     is_direct = bool(linear) and actor_critic.observation_space.shape == (linear[0].in_features,)
-    if kinds != [nn.Linear, nn.ReLU] * 2 or len(widths) != 1 or not is_direct:
+    is_plain = is_direct and isinstance(output, nn.Linear)  # SAC with gSDE has more behind it
+    if kinds != [nn.Linear, nn.ReLU] * 2 or len(widths) != 1 or not is_plain:
         raise ValueError(
             "`model` must have an actor of two ReLU layers of equal width on the observation, got"
             f" {[str(layer) for layer in hidden]}. Train it with policy_kwargs ="

@@ -4,6 +4,7 @@ The circuit reads the normalised observation through its sensory neurons, or a s
 features of it, and one motor neuron stands for each joint.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,14 +54,15 @@ class LocomotionPolicy(Policy):
     ) -> None:
         super().__init__(Circuit(cell))
         check_name("squash", squash, SQUASHES)
-        sizes = [observation_size, *encoder]
+        observation_size, *widths = map(operator.index, (observation_size, *encoder))
+        sizes = [observation_size, *widths]
         if cell.input_size != sizes[-1]:
             raise ValueError(
                 f"`cell` must take {sizes[-1]} inputs, got {cell.input_size}."
                 " Build its wiring with that many sensory neurons."
             )
         self.observation_size = observation_size
-        self.encoder_widths = tuple(encoder)
+        self.encoder_widths = tuple(widths)
         self.encoder = dense(sizes, nn.Tanh)
         self.squash_name = squash
         self.squash = SQUASHES[squash]()
@@ -68,7 +70,16 @@ class LocomotionPolicy(Policy):
         self.register_buffer("observation_std", torch.ones(observation_size))
 
     def normalize(self, observation: Float[Tensor, "*any observation"]) -> Tensor:
-        """Shift and scale an observation to about unit variance."""
+        """Shift and scale an observation to about unit variance.
+
+        Raises:
+            ValueError: If its width is another.
+        """
+        if observation.ndim == 0 or observation.shape[-1] != self.observation_size:
+            raise ValueError(
+                f"`observation` must hold {self.observation_size} numbers, got shape"
+                f" {tuple(observation.shape)}. Choose the policy of this world."
+            )
         scaled = (observation.to(self.observation_mean) - self.observation_mean) / (
             self.observation_std
         )
@@ -79,7 +90,7 @@ class LocomotionPolicy(Policy):
         """Take mean and deviation of observations for those that `normalize` uses."""
         flat = observations.flatten(0, -2).to(self.observation_mean)
         self.observation_mean.copy_(flat.mean(dim=0))
-        self.observation_std.copy_(flat.std(dim=0).clamp_min(MIN_DEVIATION))
+        self.observation_std.copy_(flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION))
 
     def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
         """Normalise and encode observations, in the circuit's dtype."""

@@ -1,8 +1,8 @@
 """Look inside a saved policy.
 
-python scripts/audit.py policies/pretrained/drive-ncp              drives a held-out track
-python scripts/audit.py policies/pretrained/drive-ncp --log PATH   watches a recording
-python scripts/audit.py runs/<run>/policy --env halfcheetah        moves a robot
+    python scripts/audit.py policies/pretrained/drive-ncp               drives a held-out track
+    python scripts/audit.py policies/pretrained/drive-ncp --log PATH    watches a recording
+    python scripts/audit.py policies/pretrained/walker2d-ltc            moves a robot
 
 report/
     report.md        what was found, with every figure; a part that cannot be made says why
@@ -11,6 +11,7 @@ report/
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_not_negative, check_positive
+from ncp_control.ranges import check_at_least, check_positive
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.episode import Audited, drive, replay, walk
@@ -31,8 +32,8 @@ from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
 from scripts.auditing.report import AuditReport
 from scripts.cli import run_job
-from scripts.evaluation.driving import is_driver
-from scripts.evaluation.locomotion import home_of
+from scripts.evaluation.driving import check_km, is_driver
+from scripts.evaluation.locomotion import WalkSettings, check_observation, home_of
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]
 """Columns of the results file behind the policy."""
@@ -65,12 +66,17 @@ class Audit:
 
     def __post_init__(self) -> None:
         check_positive(self, "seconds")
-        check_not_negative("ablation_km", self.ablation_km)
+        if self.ablation_km != 0.0:
+            check_km("ablation_km", self.ablation_km)
         check_at_least(self, 0, "seed")
         if self.ablation_km and self.log is not None:
             raise ValueError(
                 f"`ablation_km` must be left out with --log, got {self.ablation_km:g}."
                 " Nobody drives along a recording."
+            )
+        if self.log is not None and self.track != HELD_OUT_TRACKS[0]:
+            raise ValueError(
+                f"`track` must be left out with --log, got {self.track}. A recording has its own."
             )
         if self.results is not None and not self.compare and not self.ablation_km:
             raise ValueError(
@@ -95,9 +101,10 @@ def audit(settings: Audit) -> None:
     loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
     for path, policy in loaded.items():
         _check_fits(policy, path, settings)
+    _check_names(loaded)
+    subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
     with files.new_folder(run.report) as folder:
         report = AuditReport(folder, run, subjects[0].audited)
         _look_inside(report, subjects[0], settings)
@@ -121,6 +128,11 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
             raise ValueError(
                 f"`env` must be left out for a policy that drives, got {settings.env!r}. Drop it."
             )
+        if settings.log is None and settings.seconds < 0.2:
+            raise ValueError(
+                f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
+                " A few frames are needed."
+            )
         return
     if is_driver(policy):
         raise ValueError(
@@ -132,19 +144,39 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
             f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
             " Recordings are of driving."
         )
-    if settings.ablation_km:
-        raise ValueError(
-            f"`ablation_km` must be left out for a locomotion policy, got"
-            f" {settings.ablation_km:g}. It does not drive."
-        )
+    for name, default in (("ablation_km", 0.0), ("track", HELD_OUT_TRACKS[0])):
+        value = getattr(settings, name)
+        if value != default:
+            raise ValueError(
+                f"`{name}` must be left out for a locomotion policy, got {value:g}."
+                " It does not drive."
+            )
+    check_observation("policy", policy, _world_of(policy, settings))
+
+
+def _check_names(loaded: Iterable[Path]) -> None:
+    """Refuse two policies of one name: a table could not tell them apart."""
+    names = [policy_name(path) for path in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"`compare` must hold policies of different names, got {name!r} twice."
+                " Copy one folder to another name."
+            )
+
+
+def _world_of(policy: LocomotionPolicy, settings: Audit) -> WalkSettings:
+    """Return where a policy walks: what was asked for, or where it is at home."""
+    env, observe = home_of(policy)
+    return WalkSettings(env=settings.env or env, observe=observe)
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Audited:
     """Let a policy drive, watch or walk."""
     name, seconds = policy_name(path), settings.seconds
     if isinstance(policy, LocomotionPolicy):
-        env = settings.env or home_of(policy)[0]
-        return walk(policy, name, env, seconds=seconds, seed=settings.seed)
+        where = _world_of(policy, settings)
+        return walk(policy, name, where, seconds=seconds, seed=settings.seed)
     if settings.log is not None:
         return replay(policy, name, settings.log, seconds=seconds)
     return drive(policy, name, track=settings.track, seconds=seconds, seed=settings.seed)
@@ -217,14 +249,17 @@ def _table(
             rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
     table = models.HEADER, [row.cells() for row in rows]
     if results is not None:
-        _add_results(results, rows, settings)
+        _add_results(results, rows, settings, subjects[0].audited)
     return parts.Part(text=models.describe(rows), tables={"comparison": table})
 
 
-def _add_results(results: ResultsFile, rows: list[models.Row], settings: Audit) -> None:
+def _add_results(
+    results: ResultsFile, rows: list[models.Row], settings: Audit, audited: Audited
+) -> None:
     """Add the comparison, with what its numbers depend on."""
-    names = ("seconds", "track", "ablation_km")
-    told = json.dumps({name: getattr(settings, name) for name in names}, sort_keys=True)
+    place = {"where": audited.where} if audited.trace is None else {"track": settings.track}
+    measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
+    told = json.dumps(place | measured_by, sort_keys=True)
     for row in rows:
         measured = dict(zip(MEASURES, row.cells()[1:], strict=True))
         results.append(row.policy, settings.seed, told, measured, typed_command())

@@ -25,7 +25,7 @@ from ncp_control import files
 from ncp_control.devices import find_device
 from ncp_control.learning.run import describe_environment, typed_command
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_given
 from scripts.benchmarking.costs import (
     accuracy_table,
     first_use_seconds,
@@ -39,6 +39,7 @@ from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_ta
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
 from scripts.cli import run_job
+from scripts.pictures import write_picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Benchmark:
     parts: tuple[str, ...] = ("circuits", "reinforcement")
     """What to measure; each part has its own files."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one. All training steps run there."""
+    """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there."""
     output: Path = Path("results/benchmark")
     """Folder of the tables (.md, .json) and of scaling.png."""
 
@@ -62,6 +63,16 @@ class Benchmark:
         for part in self.parts:
             check_name("parts", part, PARTS)
         check_at_least(self, 1, "rounds")
+        check_given(self, "threads", "shapes", "parts")
+        find_device(self.device)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            is_of_circuits = field.name in ("threads", "shapes", "device")
+            if is_of_circuits and "circuits" not in self.parts and value != field.default:
+                raise ValueError(
+                    f"`{field.name}` must be left out without the part circuits, got {value!r}."
+                    " Nothing would come of it."
+                )
         for name, numbers in (("threads", self.threads), ("shapes", sum(self.shapes, ()))):
             if any(number < 1 for number in numbers):
                 raise ValueError(
@@ -104,7 +115,7 @@ def benchmark_circuits(settings: Benchmark) -> None:
         "scaling": {n: [dataclasses.asdict(point) for point in p] for n, p in scaling.items()},
     }
     _write(settings, "benchmark", tables, values)
-    draw_scaling(scaling).savefig(settings.output / "scaling.png", dpi=150)
+    write_picture(settings.output / "scaling.png", draw_scaling(scaling))
 
 
 def benchmark_reinforcement(settings: Benchmark) -> None:

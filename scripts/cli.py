@@ -28,7 +28,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             raise  # not about anything that the user named
         _end(f"{error.strerror}: {error.filename}")
     except KeyboardInterrupt:
-        print("\nstopped: the last checkpoint stays in the run folder", file=sys.stderr)
+        print("\nstopped: what was saved so far stays", file=sys.stderr)
         sys.exit(130)
 
 

@@ -18,7 +18,7 @@ import tyro
 
 import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
-from envs.recorded import load_recording
+from envs.recorded import Recording, load_recording
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
@@ -155,7 +155,8 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tu
             drive_km(settings.km, camera="mujoco").make_world().close()
         return evaluate_closed_loop, DRIVING_MEASURES
     _refuse(settings, (*DRIVING, "seed"), "a recording")
-    return evaluate_open_loop, RECORDED_MEASURES
+    recording = load_recording(settings.log).center_only()
+    return partial(evaluate_open_loop, recording), RECORDED_MEASURES
 
 
 def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
@@ -174,7 +175,7 @@ def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSett
     """
     env, observe = home_of(policy)
     asked_for = (settings.sensor_noise, settings.drop, settings.overwrite, settings.delay)
-    places = [
+    places = dict.fromkeys(  # each once
         WalkSettings(
             env=settings.env or env,
             observe=settings.observe or observe,
@@ -186,10 +187,10 @@ def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSett
             seed=10_000 + 1_000 * settings.seed,
         )
         for noise, drop, overwrite, delay in itertools.product(*asked_for)
-    ]
+    )
     for place in places:
         check_observation("policy", policy, place)
-    return places
+    return list(places)
 
 
 def evaluate_walking(
@@ -256,11 +257,16 @@ def evaluate_closed_loop(
 
 
 def evaluate_open_loop(
-    policy: Policy, name: str, settings: Evaluate, run: Run, results: ResultsFile | None
+    recording: Recording,
+    policy: Policy,
+    name: str,
+    settings: Evaluate,
+    run: Run,
+    results: ResultsFile | None,
 ) -> None:
     """Compare the policy's steering with a recording's."""
     assert settings.log is not None
-    with kept_as_demonstrations(load_recording(settings.log).center_only()) as store:
+    with kept_as_demonstrations(recording) as store:
         error = imitation_error(policy, store)
         variance = float(store.actions.var())
         run.log(0, mean_squared_error=error, steering_variance=variance)

@@ -85,7 +85,7 @@ def summarize(traces: Sequence[LaneTrace]) -> LaneMetrics:
     driven_km = sum(trace.distance_m[-1] for trace in traces) / 1000.0
     crashes = sum(sum(trace.crashed) for trace in traces)
     low, high = _poisson_interval(crashes)
-    # A step that crashed shows the car as it was put back, at rest in the middle of its lane.
+    # A step that crashed shows the car as it was put back in the middle of its lane.
     kept = [~np.asarray(trace.crashed, dtype=bool) for trace in traces]
     offsets = [np.abs(trace.cross_track_m)[k] for trace, k in zip(traces, kept, strict=True)]
     rates = np.concatenate(

@@ -43,7 +43,7 @@ class Cell(nn.Module):
         self.input_size = input_size
         self.state_size = state_size
         self.output_size = output_size
-        self.frame_s = frame_s
+        self.frame_s = float(frame_s)  # a NumPy number could not be saved
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -83,6 +83,11 @@ class FusedStep:
         """Clear the state: an episode begins."""
         self._state[:] = 0.0
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the cell still has the settings that the kernel was handed."""
+        return self._settings == _settings_of(self.cell)
+
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
         """Advance the state by `dt_s` seconds with the features held.
 
@@ -166,6 +171,7 @@ class FusedStep:
             output=self._output.ctypes.data,
             **{name: tensor.data_ptr() for name, tensor in self._alive.items()},
         )
+        self._settings = _settings_of(cell)
         self._step = library.step
         handle = ctypes.c_void_p()
         check_status(library.make_step(sequence, handle))
@@ -183,3 +189,7 @@ class FusedStep:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(saved["cell"])
         self._state[:] = saved["state"]
+
+
+def _settings_of(cell: "LTC") -> tuple[str, int, float]:
+    return cell.integrator, cell.unfolds, cell.frame_s

@@ -215,8 +215,18 @@ def train(
         is_silent: Whether to leave the progress bar out.
 
     Raises:
-        ValueError: If the data are not finite, or no epoch ends with a finite validation error.
+        ValueError: If there are no data, they are not finite or do not fit the model, or no epoch
+            ends with a finite validation error.
     """
+    for name, part in (("training", training), ("validation", validation)):
+        if isinstance(part, Sequences) and len(part) == 0:
+            raise ValueError(f"`{name}` must hold at least one sequence, got 0. Give some.")
+        dtype = next(model.parameters()).dtype
+        if isinstance(part, Sequences) and part.inputs.dtype != dtype:
+            raise ValueError(
+                f"`{name}` must hold {dtype} as the model does, got {part.inputs.dtype}."
+                " Convert the traces."
+            )
     if isinstance(training, Sequences):
         training.check_finite("training")
     validation.check_finite("validation")
@@ -290,6 +300,11 @@ def _mean(
     measure: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, sequences: Sequences
 ) -> Tensor:
     """Average a measure over the frames that count and all outputs."""
+    if outputs.shape != sequences.targets.shape:
+        raise ValueError(
+            f"`model` must give outputs of the targets' shape {tuple(sequences.targets.shape)}, got"
+            f" {tuple(outputs.shape)}. Build it with as many outputs."
+        )
     if sequences.mask is None:
         return measure(outputs, sequences.targets).mean()
     # Frames that do not count are left out before they are measured: they may hold anything.

@@ -138,9 +138,16 @@ def imitate(
         The policy with the best score, loaded from its checkpoint, on the CPU.
 
     Raises:
-        ValueError: If no epoch ends with a finite score.
+        ValueError: If the demonstrations do not fit the policy or the settings, nobody can be asked
+            for more, or no epoch ends with a finite score.
     """
+    if aggregate is None and config.asked_epochs:
+        raise ValueError(
+            f"`dagger_epochs` must be empty without `aggregate`, got {config.asked_epochs!r}."
+            " Say who is asked for further demonstrations."
+        )
     stores = list(demonstrations)
+    _check_weights(stores, config)
     device = config.torch_device
     policy.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(policy, config)
@@ -152,6 +159,7 @@ def imitate(
         for epoch in range(config.epochs):
             if aggregate is not None and epoch in config.asked_epochs:
                 stores.append(aggregate(kept.eval(), epoch))
+                _check_weights(stores[-1:], config)
             _set_learning_rates(optimizer, config, epoch)
             batches = windows(stores, config.window, config.batch_size, config.seed, epoch)
             bar = tqdm(batches, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch")
@@ -163,6 +171,11 @@ def imitate(
                     bar.write(f"  diverged in epoch {epoch + 1}: the best before it is kept")
                 break
             measured = validate(kept.eval())
+            if "score" not in measured or "loss" in measured:
+                raise ValueError(
+                    f"`validate` must measure a `score` and no `loss`, got {sorted(measured)}."
+                    " Rename what it returns."
+                )
             bar.write(
                 f"  loss {loss:.5f}  " + "  ".join(f"{k} {v:.5g}" for k, v in measured.items())
             )
@@ -185,7 +198,12 @@ def weighted_squared_error(
     mask: Bool[Tensor, "batch time"],
     turn_weight: float,
 ) -> Tensor:
-    """Return Σ m exp(α |y|) (ŷ − y)² / Σ m exp(α |y|) over the frames that count."""
+    """Return Σ m exp(α |y|) (ŷ − y)² / Σ m exp(α |y|) over the frames that count.
+
+    Raises:
+        ValueError: If more or fewer actions are predicted than wanted.
+    """
+    _check_width(predicted.shape[-1], wanted.shape[-1])
     weight = torch.exp(turn_weight * wanted.abs()) * mask[..., None]
     return (weight * (predicted - wanted) ** 2).sum() / weight.sum().clamp_min(1e-12)
 
@@ -224,12 +242,36 @@ def predict_episode(
 
 
 def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
-    """Return the mean squared error over all frames, each episode in open loop."""
+    """Return the mean squared error over all frames, each episode in open loop.
+
+    Raises:
+        ValueError: If the policy has more or fewer actions than were demonstrated.
+    """
+    _check_width(policy.circuit.cell.output_size, demonstrations.actions.shape[1])
     errors = [
         (predict_episode(policy, demonstrations, i) - demonstrations.actions[frames]) ** 2
         for i, frames in enumerate(map(demonstrations.episode, range(demonstrations.num_episodes)))
     ]
     return float(np.concatenate(errors).mean(dtype=np.float64))
+
+
+def _check_width(found: int, wanted: int) -> None:
+    """Refuse a policy with more or fewer actions than were demonstrated."""
+    if found != wanted:
+        raise ValueError(
+            f"`policy` must have the {wanted} actions that were demonstrated, got {found}."
+            " Build its circuit with as many motor neurons."
+        )
+
+
+def _check_weights(stores: Sequence[Demonstrations], config: ImitationConfig) -> None:
+    """Refuse actions so large that their weights leave the range of float32."""
+    largest = max((float(np.abs(store.actions).max()) for store in stores), default=0.0)
+    if config.turn_weight * largest > 80.0:
+        raise ValueError(
+            f"`turn_weight` times the largest action must be at most 80, got"
+            f" {config.turn_weight:g} times {largest:g}. Scale the actions to [-1, 1]."
+        )
 
 
 def _train_epoch(

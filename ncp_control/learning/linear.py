@@ -26,7 +26,16 @@ class LinearForecast:
 
 
 def persistence(train: Sequences, test: Sequences) -> LinearForecast:
-    """Say that nothing changes: the next frame is this one."""
+    """Say that nothing changes: the next frame is this one.
+
+    Raises:
+        ValueError: If the targets are not frames.
+    """
+    if test.inputs.shape != test.targets.shape:
+        raise ValueError(
+            f"`targets` must be frames like the inputs, got shape {tuple(test.targets.shape)}"
+            f" beside {tuple(test.inputs.shape)}. Persistence forecasts the input itself."
+        )
     return LinearForecast(predicted=test.inputs.numpy(), num_parameters=0)
 
 
@@ -49,9 +58,10 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         ValueError: If `lags` is not from 1 to the length of a sequence.
     """
     time = train.inputs.shape[1]
-    if not 1 <= lags <= time:
+    shortest = min(time, test.inputs.shape[1])
+    if not 1 <= lags <= shortest:
         raise ValueError(
-            f"`lags` must be from 1 to the window's {time} frames, got {lags!r}. Choose fewer."
+            f"`lags` must be from 1 to the window's {shortest} frames, got {lags!r}. Choose fewer."
         )
     inputs, wanted = (values.numpy().astype(np.float64) for values in (train.inputs, train.targets))
     seen = test.inputs.numpy().astype(np.float64)

@@ -54,7 +54,8 @@ class ResultsFile:
         return [row for row in whole if settings in (None, row["settings"])]
 
     def _fits(self, line: Sequence[str]) -> bool:
-        return len(line) == len(self.columns)
+        # Two processes that begin a file together may both write its header.
+        return len(line) == len(self.columns) and line != self.columns
 
     def has(self, model: str, seed: int, settings: str) -> bool:
         """Say whether the training is in the table."""

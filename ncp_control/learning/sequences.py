@@ -178,13 +178,15 @@ def _load_trace(path: Path) -> np.ndarray:
             f" {getattr(trace, 'dtype', 'several arrays')} of shape"
             f" {getattr(trace, 'shape', '?')}. Save one trace a file."
         )
+    with np.errstate(over="ignore"):  # refused below
+        trace = trace.astype(np.float32)
     is_finite = np.isfinite(trace).all(axis=1)
     if not is_finite.all():
         raise ValueError(
             f"{path.name} must hold finite numbers, got {trace[~is_finite][0].tolist()!r} in frame"
             f" {int(np.flatnonzero(~is_finite)[0])}. Remove or repair the frame."
         )
-    return trace.astype(np.float32)
+    return trace
 
 
 def forecasting_windows(

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from envs.driving.metrics import LaneTrace
-from envs.locomotion import OBSERVE, make_locomotion
 from envs.recorded import load_recording
 from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
@@ -21,6 +20,7 @@ from scripts.evaluation.episode import (
     look_inside,
     replay_episode,
 )
+from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.opengl import headless_opengl
 
 _PICTURE_SIZE_PX = (240, 160)
@@ -121,23 +121,23 @@ def _from_episode(
     )
 
 
-def walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed: int) -> Audited:
-    """Let a policy move a robot until the time is over or it falls.
-
-    Raises:
-        ValueError: If the world's observations do not fit the policy.
-    """
+def walk(
+    policy: LocomotionPolicy, name: str, where: WalkSettings, *, seconds: float, seed: int
+) -> Audited:
+    """Let a policy move a robot until the time is over or it falls."""
     with headless_opengl():
-        return _walk(policy, name, env, seconds=seconds, seed=seed)
+        return _walk(policy, name, where, seconds=seconds, seed=seed)
 
 
-def _walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed: int) -> Audited:
+def _walk(
+    policy: LocomotionPolicy, name: str, where: WalkSettings, *, seconds: float, seed: int
+) -> Audited:
     width, height = _PICTURE_SIZE_PX
     size = {"width": width, "height": height}
-    world = _world_of(policy, env, render_mode="rgb_array", camera_name="track", **size)
-    quality = world.unwrapped.model.vis.quality  # type: ignore[attr-defined]
+    world: Any = where.make_world("rgb_array", camera_name="track", **size)
+    quality = world.unwrapped.model.vis.quality
     quality.offsamples = quality.shadowsize = 0  # without a graphics card these cost the most
-    dt_s = float(world.unwrapped.dt)  # type: ignore[attr-defined]
+    dt_s = float(world.unwrapped.dt)
     num_steps = max(round(seconds / dt_s), 1)
     stride = -(-num_steps // _MAX_PICTURES)
     policy.reset()
@@ -163,7 +163,7 @@ def _walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed
     names = [f"torque_{i}" for i in range(actions[0].shape[0])]
     return Audited(
         name=name,
-        where=env,
+        where=where.env,
         time_s=dt_s * np.arange(len(seen)),
         observations=observations,
         features=features,
@@ -173,19 +173,4 @@ def _walk(policy: LocomotionPolicy, name: str, env: str, *, seconds: float, seed
         signals={"speed [m/s]": np.array(speeds_mps), names[0]: np.stack(actions)[:, 0]},
         pictures=shown if shown is not None and len(shown) == len(seen) else None,
         notes=notes,
-    )
-
-
-def _world_of(policy: LocomotionPolicy, env: str, **rendering: Any) -> Any:
-    """Build the world whose observation, full or positions alone, fits the policy."""
-    sizes = {}
-    for observe in OBSERVE:
-        world = make_locomotion(env, observe=observe, **rendering)
-        sizes[observe] = world.observation_space.shape
-        if sizes[observe] == (policy.observation_size,):
-            return world
-        world.close()
-    raise ValueError(
-        f"`env` must observe {policy.observation_size} values for this policy, got {env!r} with"
-        f" shapes {sizes}. Name the world that it was trained in."
     )

@@ -217,7 +217,7 @@ def _import_seconds() -> tuple[float, float]:
         "import time; a = time.perf_counter(); import torch; b = time.perf_counter();"
         " import ncp_control; print(b - a, time.perf_counter() - b)"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
     )

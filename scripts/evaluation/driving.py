@@ -103,7 +103,7 @@ def check_km(name: str, distance_km: float) -> None:
     """
     if not 0.001 <= distance_km <= LONGEST_KM:
         raise ValueError(
-            f"`{name}` must be from 0.001 to {LONGEST_KM:g}, got {distance_km!r}. Drive some way."
+            f"`{name}` must be from 0.001 to {LONGEST_KM:g}, got {distance_km!r}. Drive so far."
         )
 
 

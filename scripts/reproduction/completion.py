@@ -12,6 +12,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from ncp_control.devices import find_device
 from ncp_control.learning.results import ResultsFile
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
@@ -49,6 +50,7 @@ class Reproduce:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "seeds", "epochs", "steps", "parallel")
+        find_device(self.device)
 
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
         """Return the models that were asked for, or the table's own.
@@ -83,6 +85,7 @@ class Reproduce:
         for name in ("seeds", "epochs", "steps"):
             value = getattr(self, name)
             parts += [f"--{name} {value}"] if value else []
+        parts += [f"--device {self.device}"] if self.device != "auto" else []
         return " ".join(parts)
 
 

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
 from scripts.markdown import markdown_table
+from scripts.pictures import write_picture
 from scripts.reproduction.bounds import draw_bounds, make_circuit
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
@@ -64,12 +65,14 @@ def reproduce_expressivity(settings: Reproduce) -> None:
         for width, scale in sizes
     ]
     print(markdown_table(["width", "σ", *models], lines))
-    picture = settings.results / "expressivity.png"
-    draw(models, stretches).savefig(picture, dpi=150)
-    print(f"figure: {picture}")
-    picture = settings.results / "bounds.png"
-    draw_bounds(make_circuit(seed=0), seed=0).savefig(picture, dpi=150)
-    print(f"figure: {picture}")
+    measured = [model for model in MODELS if all(stretches(model, *size) for size in sizes)]
+    figures = {
+        "expressivity": draw(measured, stretches),
+        "bounds": draw_bounds(make_circuit(seed=0), seed=0),
+    }
+    for name, figure in figures.items():
+        write_picture(settings.results / f"{name}.png", figure)
+        print(f"figure: {settings.results / name}.png")
 
 
 def describe(width: int, scale: float) -> str:

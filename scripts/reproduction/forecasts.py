@@ -83,27 +83,29 @@ def forecast_table(
     *,
     num_seeds: int,
     paper: Mapping[str, str],
+    linear: str | None = None,
 ) -> None:
     """Train what is missing of a table, and print it with the linear rows.
 
     Args:
         settings: The command line.
         data: Windows that the linear rows are fitted and measured on.
-        window: How they were cut: the settings of the linear rows, and the first of each training.
+        window: How the trainings' windows were cut, the first of their settings.
         described: Further settings of each model's training, by model.
         run: Runs one training; see `complete`.
         num_seeds: Trainings of each model if the command line names no number.
         paper: The paper's figures by model.
+        linear: How the linear rows' windows were cut, if otherwise.
     """
-    results = settings.results_file(MEASURES)
-    add_linear_rows(results, data, window, settings.command())
+    results, linear = settings.results_file(MEASURES), linear or window
+    add_linear_rows(results, data, linear, settings.command())
     jobs = [
         Job(model, seed, f"{window} {description}")
         for model, description in described.items()
         for seed in range(settings.seeds or num_seeds)
     ]
     complete(results, jobs, run, settings)
-    wanted = {(job.model, job.settings) for job in jobs} | {(name, window) for name in LINEAR}
+    wanted = {(job.model, job.settings) for job in jobs} | {(name, linear) for name in LINEAR}
     rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
     print_results(rows, paper)
 

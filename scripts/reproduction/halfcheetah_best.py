@@ -70,7 +70,8 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)
-    forecast_table(settings, data, window, described, run, num_seeds=3, paper={})
+    linear = f"window={WINDOW} stride={PAPER_STRIDE} {note}"
+    forecast_table(settings, data, window, described, run, num_seeds=3, paper={}, linear=linear)
     results, cause = settings.results_file(MEASURES), f"{RANDOM_SHARE:.0%} random actions {note}"
     if not results.has("noise floor", 0, cause):
         floor = noise_floor_mse(load_traces(folder)[SPLIT["test"]])

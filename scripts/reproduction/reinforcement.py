@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from scripts.markdown import markdown_table
+from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, reinforce
 from scripts.training.locomotion_settings import CELL_NAMES, Locomotion, PPOConfig, describe
@@ -77,9 +78,22 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
             for model, rows in rows_of.items()
         ]
         print(markdown_table(columns, lines))
-    picture = settings.results / "reinforcement.png"
-    draw_curves(groups, steps).savefig(picture, dpi=150)
+    name = "reinforcement" if steps == STEPS else f"reinforcement-{steps}-steps"
+    picture = settings.results / f"{name}.png"
+    write_picture(picture, draw_curves(everything(results, steps), steps))
     print(f"figure: {picture}")
+
+
+def everything(results: ResultsFile, steps: int) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Return the trainings of that length by task and model, whichever were asked for now."""
+    groups = {
+        task: {
+            model: trainings(results, model, describe(learner(task, model, steps)))
+            for model in COLOURS
+        }
+        for task in TASKS
+    }
+    return {task: rows_of for task, rows_of in groups.items() if any(rows_of.values())}
 
 
 def trainings(results: ResultsFile, model: str, described: str) -> list[dict[str, str]]:

@@ -89,6 +89,13 @@ class DriveRL:
                     " Nothing would come of it."
                 )
 
+        critic_first_steps = self.resolved.get("critic_first_steps", 0)
+        if self.resume is None and self.steps <= critic_first_steps:
+            raise ValueError(
+                f"`steps` must be more than the {critic_first_steps} in which the critic learns"
+                f" alone, got {self.steps}. Raise it, or lower `critic_first_steps`."
+            )
+
     @property
     def resolved(self) -> dict[str, Any]:
         """What was set, or else what suits a training from scratch or a driver."""

@@ -12,6 +12,7 @@ from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
+from scripts.pictures import write_picture
 from scripts.training.curves import draw_curves
 
 
@@ -105,5 +106,5 @@ def learn(model: OnPolicyAlgorithm, settings: Any, steps: int, task: str, name: 
         progress = Progress(run, steps)
         model.learn(steps_left, callback=progress, reset_num_timesteps=settings.resume is None)
     run.report.mkdir(exist_ok=True)
-    draw_curves(run.rows).savefig(run.report / "learning_curves.png", dpi=150)
+    write_picture(run.report / "learning_curves.png", draw_curves(run.rows))
     return run

@@ -86,6 +86,33 @@ def test_a_frame_that_is_not_finite_is_refused_and_forgotten(flat_policy, make_c
     assert policy.act(second) == actions[1]
 
 
+@pytest.mark.parametrize("change", [{"unfolds": 1}, {"integrator": "rk4"}, {"frame_s": 0.5}])
+def test_act_follows_a_changed_setting(policy, change):
+    frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
+    before = policy.act(frame)
+    for name, value in change.items():
+        setattr(policy.circuit.cell, name, value)
+    policy.reset()
+    expected = policy(torch.from_numpy(frame)[None, None])[0].clamp(-1, 1).detach()[0, 0]
+    np.testing.assert_allclose(policy.act(frame), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(policy.act(frame) - before).max() > 1e-5
+
+
+@pytest.mark.parametrize("make_cell", [lambda: LTC(NCP19), lambda: CfC(32, 5, 1)])
+def test_an_action_that_is_not_finite_is_refused_and_all_forgotten(flat_policy, make_cell):
+    policy = flat_policy(Circuit(make_cell()))
+    frame = np.random.default_rng(0).standard_normal(32)
+    first = policy.act(frame)
+    weights = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"`action` must be finite, got \[nan\]"):
+        policy.act(frame)
+    policy.load_state_dict(weights)
+    np.testing.assert_array_equal(policy.act(frame), first)
+
+
 def test_act_uses_the_elapsed_time(policy):
     frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
     quick = policy.act(frame, dt_s=0.001)
@@ -107,6 +134,10 @@ def test_saving_replaces_a_policy_and_nothing_else(policy, flat_policy, tmp_path
         ValueError, match=r"nothing but a policy, got '.*' with 'thesis\.txt' in it"
     ):
         policy.save(thesis.parent)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"editor": "theirs"}')
+    with pytest.raises(ValueError, match=r"with 'config\.json' in it"):
+        policy.save(tmp_path / "other")
     with pytest.raises(ValueError, match="`folder` must not be a file"):
         policy.save(thesis)
     assert thesis.read_text() == "years of work"

@@ -141,3 +141,10 @@ def test_too_small_a_circuit_is_refused():
         auto_ncp(8, 2, 1)
     with pytest.raises(ValueError, match="`sparsity` must be from 0 to 0.9, got 0.95"):
         auto_ncp(8, 20, 1, sparsity=0.95)
+
+
+def test_synapses_that_are_no_triples_are_refused():
+    values = NCP19.to_dict()
+    values["synapses"][3] = [0, 1]
+    with pytest.raises(ValueError, match="`synapses` must be lists of source, target and sign"):
+        Wiring.from_dict(values)

@@ -51,3 +51,21 @@ def test_a_loaded_policy_acts_as_the_saved_one_and_as_the_sequence(tmp_path, mak
 def test_a_cell_of_another_width_is_refused():
     with pytest.raises(ValueError, match="`cell` must take 11 inputs, got 17"):
         LocomotionPolicy(walking_circuit(), observation_size=11)
+
+
+def test_an_observation_of_another_width_is_refused():
+    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    for width in (1, 16):
+        with pytest.raises(ValueError, match=r"`observation` must hold 17 numbers, got shape"):
+            policy.act(np.zeros(width))
+
+
+def test_one_frame_and_numpy_sizes_make_a_policy_that_can_be_saved(tmp_path):
+    cell = LTC(auto_ncp(8, 16, 6), frame_s=0.05)
+    sizes = np.array([17, 8])
+    policy = LocomotionPolicy(cell, observation_size=sizes[0], encoder=sizes[1:])
+    policy.fit_scale(torch.ones(1, 17))
+    policy.save(tmp_path / "policy")
+    frame = np.full(17, 1.0005)
+    np.testing.assert_array_equal(Policy.load(tmp_path / "policy").act(frame), policy.act(frame))
+    assert torch.isfinite(policy.observation_std).all()

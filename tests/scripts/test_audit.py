@@ -147,12 +147,22 @@ def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path
 
 def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
     LocomotionPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
+    cheetah = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
+    for folder in (tmp_path, tmp_path / "other"):
+        cheetah.save(folder / "cheetah")
+    make_driving_policy("ncp", head="light").save(tmp_path / "driver")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
         (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
-        (["walker"], "`env` must observe 5 values for this policy, got 'halfcheetah'"),
+        (["walker"], "`policy` must take 17 numbers to walk in 'halfcheetah' with"),
+        (["cheetah", "--env", "walker2d"], "`policy` must decide every 0.008 s to walk in"),
+        (["cheetah", "--compare", "other/cheetah"], "got 'cheetah' twice"),
         (["walker", "--ablation-km", "1"], "`ablation_km` must be left out for a locomotion"),
+        (["walker", "--track", "3"], "`track` must be left out for a locomotion policy, got 3"),
+        (["x", "--log", "y", "--track", "3"], "`track` must be left out with --log, got 3"),
+        (["x", "--ablation-km", "-1"], "`ablation_km` must be from 0.001 to"),
+        (["driver", "--seconds", "0.1"], "`seconds` must be at least 0.2 to drive, got 0.1"),
         (["x", "--log", "y", "--ablation-km", "1"], "`ablation_km` must be left out with --log"),
         (["walker", "--results", "x.csv"], "`results` must come with --compare or --ablation-km"),
         (
@@ -163,3 +173,4 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
         assert type_command(audit, Audit, *words) == 2
         errors = capsys.readouterr().err.strip()
         assert sentence in errors.splitlines()[-1]
+    assert not (tmp_path / "runs").exists(), "a mistake leaves no run folder"

@@ -77,15 +77,17 @@ def test_settings_of_no_use_and_other_policies_are_refused(tmp_path):
         DriveRL(policy=tmp_path, cell="cfc")
     with pytest.raises(ValueError, match="`critic_first_steps` must be left out without --policy"):
         DriveRL(critic_first_steps=512)
+    with pytest.raises(ValueError, match="`steps` must be more than the 16384 in which the critic"):
+        DriveRL(policy=tmp_path, steps=16_384)
     walker = LocomotionPolicy(Feedforward(14, 8, 1), observation_size=14)
     walker.save(tmp_path / "walker")
     with pytest.raises(ValueError, match="`policy` must drive by frames, got .*walker'"):
-        train_drive_rl(settings(tmp_path, policy=tmp_path / "walker"))
+        train_drive_rl(settings(tmp_path, policy=tmp_path / "walker", critic_first_steps=0))
 
 
 def test_a_driver_is_left_alone_while_the_critic_learns(tmp_path):
     driver = make_driving_policy("ncp", head="light")
-    asked = settings(tmp_path, policy=tmp_path, critic_first_steps=512)
+    asked = settings(tmp_path, policy=tmp_path, steps=1024, critic_first_steps=512)
     model = make_model(asked, driver)
     critic = copy.deepcopy(model.policy.value_net.state_dict())
     model.learn(512)

@@ -65,6 +65,7 @@ class Demonstrations:
                     f"`{name}` must have {ndim} dimension(s) and one row for each of the {frames}"
                     f" observations, got shape {array.shape}. {_REMEDY}."
                 )
+        check_observations(self.observations)
         check_actions(self.actions)
         check_dt_s(self.dt_s)
         starts = self.episode_starts

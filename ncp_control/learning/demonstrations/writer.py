@@ -7,6 +7,8 @@ store under its final name is always complete.
 
 import contextlib
 import json
+import math
+import operator
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ncp_control import files
 from ncp_control.learning.demonstrations.store import (
+    ARRAYS,
     FORMAT_VERSION,
     META_FILE,
     OBSERVATION_DTYPES,
@@ -62,12 +65,15 @@ class DemonstrationWriter:
                 f"`observation_dtype` must be uint8 or float32, got {observation_dtype!r}."
                 " Convert the observations first."
             )
+        # A NumPy integer, as sizes often are, could not be written to JSON in the end.
+        observation_shape = tuple(map(operator.index, observation_shape))
+        action_size = operator.index(action_size)
         if action_size < 1:
             raise ValueError(
                 f"`action_size` must be at least 1, got {action_size!r}. Give the number of motors."
             )
         self.folder = Path(folder)
-        self.observation_shape = tuple(observation_shape)
+        self.observation_shape = observation_shape
         self.observation_dtype = np.dtype(observation_dtype)
         self.action_size = action_size
         self.num_frames = 0
@@ -123,6 +129,8 @@ class DemonstrationWriter:
             ValueError: As `append`.
             TypeError: As `append`.
         """
+        if self._is_closed:
+            raise ValueError("the writer must be open, got a closed one. Begin another store.")
         seen = np.asarray(observations)
         if seen.dtype != self.observation_dtype:
             raise TypeError(
@@ -145,7 +153,8 @@ class DemonstrationWriter:
         check_observations(seen)
         check_actions(done)
         check_dt_s(elapsed_s)
-        # All is checked before anything is written, so the three files cannot fall out of step.
+        # All is checked before anything is written. Frames of which a part was written when a stop
+        # or a full disk came in between do not count, and are cut off in the end.
         if frames and not self._episode_starts:
             self.start_episode()
         self._observations.append(seen)
@@ -176,7 +185,8 @@ class DemonstrationWriter:
             raise
 
     def discard(self) -> None:
-        """Throw away what was written; the final folder stays as it was."""
+        """Throw away what was written and close; the final folder stays as it was."""
+        self._is_closed = True
         for file in (self._observations, self._actions, self._dt_s):
             file.abandon()
         shutil.rmtree(self._partial, ignore_errors=True)
@@ -208,10 +218,17 @@ class DemonstrationWriter:
                 f"`folder` must be a store of demonstrations to be overwritten, got"
                 f" '{self.folder}', which has no {META_FILE}. Choose another name."
             )
+        own = {META_FILE, *(f"{name}.npy" for name in ARRAYS)}
+        others = sorted({path.name for path in self.folder.iterdir()} - own)
+        if others:
+            raise ValueError(
+                f"`folder` must hold nothing but a store to be overwritten, got '{self.folder}'"
+                f" with {others[0]!r} in it. Choose another name."
+            )
 
     def _finish_files(self) -> None:
         for file in (self._observations, self._actions, self._dt_s):
-            file.finish()
+            file.finish(self.num_frames)
         starts = [start for start in self._episode_starts if start < self.num_frames]
         np.save(
             self._partial / "episode_starts.npy", np.asarray(starts, np.int64), allow_pickle=False
@@ -238,17 +255,19 @@ class _NpyFile:
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
-        self._num_rows = 0
         self._file: BinaryIO = path.open("wb")
-        self._write_header()
+        self._write_header(0)
+        self._first_row = self._file.tell()
 
     def append(self, rows: np.ndarray) -> None:
         self._file.write(np.ascontiguousarray(rows).data)
-        self._num_rows += len(rows)
 
-    def finish(self) -> None:
+    def finish(self, num_rows: int) -> None:
+        """Keep the first rows, say in the header how many they are, and close."""
+        row_bytes = math.prod(self._row_shape) * self._dtype.itemsize
+        self._file.truncate(self._first_row + num_rows * row_bytes)
         self._file.seek(0)
-        self._write_header()
+        self._write_header(num_rows)
         self._file.close()
 
     def abandon(self) -> None:
@@ -256,11 +275,11 @@ class _NpyFile:
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def _write_header(self) -> None:
+    def _write_header(self, num_rows: int) -> None:
         header = {
             "descr": npy_format.dtype_to_descr(self._dtype),
             "fortran_order": False,
-            "shape": (self._num_rows, *self._row_shape),
+            "shape": (num_rows, *self._row_shape),
         }
         npy_format.write_array_header_1_0(self._file, header)
 

@@ -333,3 +333,52 @@ def test_bad_window_settings(tmp_path):
         writer.append(np.array([1, 2], np.uint8), [0.0], 0.1)
     with pytest.raises(ValueError, match="`demonstrations` must agree in observation shape"):
         windows([store, Demonstrations.open(tmp_path / "t")], 4, 2, seed=0)
+
+
+def test_overwrite_spares_what_is_no_part_of_a_store(tmp_path):
+    write_store(tmp_path / "s", [4])
+    (tmp_path / "s" / "notes.txt").write_text("by hand")
+    with pytest.raises(ValueError, match=r"nothing but a store .* with 'notes\.txt' in it"):
+        DemonstrationWriter(tmp_path / "s", SHAPE, overwrite=True)
+    assert (tmp_path / "s" / "notes.txt").exists()
+
+
+def test_sizes_may_be_numpy_integers(tmp_path):
+    sizes = np.array([2, 3])
+    with DemonstrationWriter(tmp_path / "s", (sizes[1],), np.float32, sizes[0]) as writer:
+        writer.append(np.zeros(3, np.float32), [0.0, 1.0], 0.1)
+    assert Demonstrations.open(tmp_path / "s").observations.shape == (1, 3)
+
+
+@pytest.mark.parametrize("cut_off", ["_actions", "_dt_s"])
+def test_a_frame_that_was_cut_off_does_not_count(tmp_path, monkeypatch, cut_off):
+    def stop(rows):
+        raise KeyboardInterrupt
+
+    with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
+        writer.append_episode(*make_frames(3))
+        monkeypatch.setattr(getattr(writer, cut_off), "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            writer.extend(*make_frames(2, seed=1))
+    store = Demonstrations.open(tmp_path / "s")
+    observations, actions, dt_s = make_frames(3)
+    np.testing.assert_array_equal(store.observations, observations)
+    np.testing.assert_array_equal(store.actions, actions)
+    np.testing.assert_array_equal(store.dt_s, dt_s)
+
+
+def test_a_take_may_be_thrown_away_and_nothing_is_added_to_it(tmp_path):
+    with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
+        writer.append_episode(*make_frames(3))
+        writer.discard()
+        with pytest.raises(ValueError, match="the writer must be open, got a closed one"):
+            writer.append_episode(*make_frames(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_in_memory_is_checked_as_well():
+    starts = np.zeros(1, np.int64)
+    seen = np.array([[0.0], [np.nan]], np.float32)
+    frames = {"actions": np.zeros((2, 1), np.float32), "dt_s": np.ones(2, np.float32)}
+    with pytest.raises(ValueError, match="`observations` must be finite, .* at frame 1"):
+        Demonstrations(observations=seen, episode_starts=starts, **frames)

@@ -168,3 +168,17 @@ def test_mistakes_are_refused():
     broken.targets.fill_(torch.nan)
     with pytest.raises(ValueError, match="`validation` must be finite, got NaN"):
         train(make_forecaster("gru", SIZES), sines(1), broken, config, is_silent=True)
+
+
+def test_data_that_do_not_fit_the_model_are_refused():
+    forecaster, config = make_forecaster("lstm", SIZES), TrainingConfig(epochs=1)
+    data = sines(1)
+    wide = Sequences(inputs=data.inputs, targets=data.targets.expand(-1, -1, 5))
+    with pytest.raises(ValueError, match="`model` must give outputs of the targets' shape"):
+        train(forecaster, wide, wide, config, is_silent=True)
+    double = Sequences(inputs=data.inputs.double(), targets=data.targets)
+    with pytest.raises(ValueError, match="`training` must hold torch.float32 as the model does"):
+        train(forecaster, double, data, config, is_silent=True)
+    for parts, name in (((data[:0], data), "training"), ((data, data[:0]), "validation")):
+        with pytest.raises(ValueError, match=f"`{name}` must hold at least one sequence, got 0"):
+            train(forecaster, *parts, config, is_silent=True)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -89,6 +90,65 @@ def test_learning_rates_reach_their_groups(tiny_policy, delayed_store, tmp_path)
     train(tiny_policy, delayed_store, tmp_path, epochs=1, circuit_learning_rate=1e-9)
     for name, after in tiny_policy.state_dict().items():
         torch.testing.assert_close(after, before[name], rtol=0, atol=1e-6)
+
+
+def test_head_and_circuit_learn_at_their_own_rates(delayed_store, tmp_path):
+    torch.manual_seed(0)
+    policy = LocomotionPolicy(LSTM(3, 4, 1), observation_size=2, encoder=(3,))
+    before = {k: v.clone() for k, v in policy.state_dict().items()}
+    settings = {"epochs": 1, "precision": "bfloat16", "head_learning_rate": 1e-9}
+    train(policy, delayed_store, tmp_path, **settings)
+    after = policy.state_dict()
+    torch.testing.assert_close(
+        after["encoder.0.weight"], before["encoder.0.weight"], atol=1e-6, rtol=0
+    )
+    name = "circuit.cell.output.weight"
+    assert (after[name] - before[name]).abs().max() > 1e-3
+
+
+def test_the_average_of_the_weights_is_what_is_kept(delayed_store, tmp_path):
+    torch.manual_seed(0)
+    policy = LocomotionPolicy(LSTM(2, 4, 1), observation_size=2)
+    steps = []
+
+    def note(batch, _):
+        steps.append(policy.circuit.cell.output.bias.item())  # before the step
+        return batch
+
+    config = ImitationConfig(epochs=1, window=20, batch_size=8, weight_average=0.5)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    best = imitate(
+        policy, [delayed_store], config, run, validate=lambda p: {"score": 0.0}, augment=note
+    )
+    run.close()
+    steps.append(policy.circuit.cell.output.bias.item())
+    average = steps[1]  # the first step's weights, then half of each next one's
+    for value in steps[2:]:
+        average = 0.5 * average + 0.5 * value
+    assert len(steps) > 3
+    assert best.circuit.cell.output.bias.item() == pytest.approx(average, rel=1e-5)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_learned(tiny_policy, delayed_store, tmp_path):
+    two = LocomotionPolicy(LSTM(2, 4, 2), observation_size=2)
+    with pytest.raises(ValueError, match="`policy` must have the 1 actions that were demonstrated"):
+        imitation_error(two, delayed_store)
+    with pytest.raises(ValueError, match="`policy` must have the 1 actions that were demonstrated"):
+        weighted_squared_error(torch.zeros(2, 3, 2), torch.zeros(2, 3, 1), torch.ones(2, 3), 1.0)
+
+    def learn(validate=lambda p: {"score": 0.0}, store=delayed_store, **settings):
+        config = ImitationConfig(epochs=1, window=20, batch_size=8, **settings)
+        run = Run.create("test", "tiny", config, root=tmp_path)
+        imitate(tiny_policy, [store], config, run, validate=validate)
+
+    with pytest.raises(ValueError, match="`dagger_epochs` must be empty without `aggregate`"):
+        learn(dagger_epochs=(0,))
+    for measured in ({"mse": 1.0}, {"score": 1.0, "loss": 2.0}):
+        with pytest.raises(ValueError, match="`validate` must measure a `score` and no `loss`"):
+            learn(lambda p, measured=measured: measured)
+    degrees = dataclasses.replace(delayed_store, actions=60.0 + delayed_store.actions)
+    with pytest.raises(ValueError, match="`turn_weight` times the largest action must be at most"):
+        learn(store=degrees)
 
 
 def test_predicting_in_chunks_equals_predicting_at_once(tiny_policy, delayed_store):

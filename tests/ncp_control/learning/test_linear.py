@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ncp_control.learning.linear import linear_autoregression, persistence, training_mean
-from ncp_control.learning.sequences import forecasting_windows
+from ncp_control.learning.sequences import Sequences, forecasting_windows
 
 
 def oscillations(num_traces, seed):
@@ -49,3 +49,17 @@ def test_persistence_repeats_the_frame_and_the_mean_is_the_mean(split):
 def test_impossible_lags_are_refused(split):
     with pytest.raises(ValueError, match="`lags` must be from 1 to the window's 12 frames, got 13"):
         linear_autoregression(*split, lags=13)
+
+
+def test_test_windows_too_short_for_the_lags_are_refused(split):
+    train, test = split
+    short = Sequences(inputs=test.inputs[:, :2], targets=test.targets[:, :2])
+    with pytest.raises(ValueError, match="`lags` must be from 1 to the window's 2 frames, got 3"):
+        linear_autoregression(train, short, lags=3)
+
+
+def test_persistence_of_targets_that_are_no_frames_is_refused(split):
+    train, test = split
+    other = Sequences(inputs=test.inputs, targets=test.targets[..., :1])
+    with pytest.raises(ValueError, match="`targets` must be frames like the inputs, got shape"):
+        persistence(train, other)

@@ -31,6 +31,15 @@ def test_two_writers_do_not_lose_rows(results):
     assert [row["seed"] for row in results.rows()] == ["0", "1", "2"]
 
 
+def test_a_header_written_twice_is_no_row(results):
+    results.append("ltc", 0, "", MEASURED, "")
+    header = results.path.read_text().splitlines()[0]
+    with results.path.open("a") as file:
+        file.write(header + "\n")
+    results.append("ltc", 1, "", MEASURED, "")
+    assert [row["seed"] for row in results.rows()] == ["0", "1"]
+
+
 @pytest.mark.parametrize("cut", [1, 30])
 def test_a_row_cut_off_by_a_crash_is_done_again(results, cut):
     results.append("ltc", 0, "", MEASURED, "")

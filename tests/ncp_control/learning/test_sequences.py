@@ -60,6 +60,7 @@ def test_traces_come_back_in_the_order_of_their_names(tmp_path):
     ("array", "message"),
     [
         (np.full((5, 2), np.nan), r"a.npy must hold finite numbers, got \[nan, nan\] in frame 0"),
+        (np.full((5, 2), 1e39), "a.npy must hold finite numbers, got .inf, inf. in frame 0"),
         (np.zeros((5, 2, 3)), r"shape \(frames, dimensions\), got float64 of shape \(5, 2, 3\)"),
         (np.array([["x"]]), "a.npy must hold real numbers of shape"),
         (np.full((5, 2), 1j), "a.npy must hold real numbers of shape"),
