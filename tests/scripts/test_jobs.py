@@ -208,7 +208,7 @@ def test_ctrl_c_ends_with_status_130(type_command, capsys):
         raise KeyboardInterrupt
 
     assert type_command(stop, Evaluate, "anything") == 130
-    assert "last checkpoint" in capsys.readouterr().err
+    assert "what was saved so far stays" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import reinforcement
 from scripts.reproduction.completion import Reproduce
-from scripts.training.locomotion_ppo import CURVE_POINTS, learning_curve
+from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, learning_curve
 from scripts.training.locomotion_settings import Locomotion, PPOConfig
 
 
@@ -25,7 +25,11 @@ def test_the_table_goes_on_and_ends_in_a_figure(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "1 of 2 trainings are there" in printed
     assert "| ltc   | 1 " in printed and "| mlp   | 1 " in printed
-    assert (tmp_path / "reinforcement.png").stat().st_size > 10_000
+    assert (tmp_path / "reinforcement-256-steps.png").stat().st_size > 10_000
+    # A figure shows what the file has, whichever models were asked for last.
+    results = ResultsFile(tmp_path / "reinforcement.csv", MEASURES)
+    (shown,) = reinforcement.everything(results, 256).values()
+    assert {model for model, rows in shown.items() if rows} == {"ltc", "mlp"}
 
 
 def test_an_unknown_task_is_named_with_the_nearest():
