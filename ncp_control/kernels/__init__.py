@@ -8,7 +8,7 @@ code, which stays the reference. `NCP_CONTROL_KERNELS=reference` switches the ke
 |----------------------------------------|--------------------------------------------------------|
 | `ltc.c`, `*.h`                         | the LTC circuit for processors; equations at its top   |
 | `build.py`                             | compiles it on first use and keeps the library         |
-| `library.py`                           | calls it with plain addresses                          |
+| `native.py`                            | calls it with plain addresses                          |
 | `ltc_triton.py`                        | the LTC circuit for GPUs, where Triton is installed    |
 | `triton_synapses.py`, `triton_scan.py` | its kernels                                            |
 | `ltc_op.py`                            | makes either a torch operator with a gradient          |

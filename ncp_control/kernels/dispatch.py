@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ncp_control.kernels import ltc_op
-from ncp_control.kernels.library import (
+from ncp_control.kernels.native import (
     INTEGRATORS,
     PARAMETER_NAMES,
     REAL_BITS,

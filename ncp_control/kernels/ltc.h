@@ -1,4 +1,4 @@
-/* What Python hands to the kernel. `library.py` mirrors this structure field by field.
+/* What Python hands to the kernel. `native.py` mirrors this structure field by field.
  *
  * Arrays are dense and in C order; B batch, T steps, I inputs, N neurons, O outputs,
  * S synapses. A name that

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch import library as operators
 
-from ncp_control.kernels.library import (
+from ncp_control.kernels.native import (
     BLOCK_SAMPLES,
     INTEGRATORS,
     PARAMETER_NAMES,
@@ -258,7 +259,7 @@ _SHARED = (
 _NUM_ARGUMENTS = len(Arguments._fields) + 1
 _GRADIENTS = tuple(f"{name}_bar" for name in DIFFERENTIABLE)
 _RESULTS = ", ".join(["Tensor"] * len(DIFFERENTIABLE))
-_OPERATORS = torch.library.Library("ncp_control", "FRAGMENT")
+_OPERATORS = operators.Library("ncp_control", "FRAGMENT")
 _OPERATORS.define(f"ltc_unroll({_SHARED}, bool has_tape) -> (Tensor, Tensor, Tensor)")
 _OPERATORS.define(
     f"ltc_unroll_adjoint({_SHARED}, Tensor states, Tensor tape, Tensor? states_bar,"
@@ -267,11 +268,9 @@ _OPERATORS.define(
 for _key in ("CPU", "CUDA"):
     _OPERATORS.impl("ltc_unroll", _unroll, _key)
     _OPERATORS.impl("ltc_unroll_adjoint", _unroll_adjoint, _key)
-torch.library.register_fake("ncp_control::ltc_unroll", _empty_results)
-torch.library.register_fake("ncp_control::ltc_unroll_adjoint", _empty_gradients)
-torch.library.register_autograd(
+operators.register_fake("ncp_control::ltc_unroll", _empty_results)
+operators.register_fake("ncp_control::ltc_unroll_adjoint", _empty_gradients)
+operators.register_autograd(
     "ncp_control::ltc_unroll", _backward, setup_context=_remember, lib=_OPERATORS
 )
-torch.library.register_autograd(
-    "ncp_control::ltc_unroll_adjoint", _no_second_gradient, lib=_OPERATORS
-)
+operators.register_autograd("ncp_control::ltc_unroll_adjoint", _no_second_gradient, lib=_OPERATORS)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ncp_control.kernels.library import BAD_WIRING, PARAMETER_NAMES, check_status
+from ncp_control.kernels.native import BAD_WIRING, PARAMETER_NAMES, check_status
 from ncp_control.kernels.triton_scan import scan, scan_adjoint
 from ncp_control.kernels.triton_synapses import sense, sense_adjoint
 

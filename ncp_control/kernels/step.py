@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ncp_control.kernels.dispatch import has_kernels, layer_bounds
-from ncp_control.kernels.library import (
+from ncp_control.kernels.native import (
     INTEGRATORS,
     PARAMETER_NAMES,
     REAL_BITS,

@@ -218,18 +218,9 @@ def train(
         ValueError: If there are no data, they are not finite or do not fit the model, or no epoch
             ends with a finite validation error.
     """
-    for name, part in (("training", training), ("validation", validation)):
-        if isinstance(part, Sequences) and len(part) == 0:
-            raise ValueError(f"`{name}` must hold at least one sequence, got 0. Give some.")
-        dtype = next(model.parameters()).dtype
-        if isinstance(part, Sequences) and part.inputs.dtype != dtype:
-            raise ValueError(
-                f"`{name}` must hold {dtype} as the model does, got {part.inputs.dtype}."
-                " Convert the traces."
-            )
     if isinstance(training, Sequences):
-        training.check_finite("training")
-    validation.check_finite("validation")
+        _check_data("training", training, model)
+    _check_data("validation", validation, model)
     device = find_device(config.device)
     model, validation = model.to(device), validation.to(device)
     generator = torch.Generator().manual_seed(config.seed)
@@ -260,6 +251,19 @@ def train(
         validation_error=best_error,
         seconds_per_epoch=(time.perf_counter() - start) / epoch,
     )
+
+
+def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
+    """Refuse no data, numbers of another dtype than the model's, and NaN or infinity."""
+    if len(data) == 0:
+        raise ValueError(f"`{name}` must hold at least one sequence, got 0. Give some.")
+    dtype = next(model.parameters()).dtype
+    if data.inputs.dtype != dtype:
+        raise ValueError(
+            f"`{name}` must hold {dtype} as the model does, got {data.inputs.dtype}."
+            " Convert the traces."
+        )
+    data.check_finite(name)
 
 
 def _train_epoch(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels import build
-from ncp_control.kernels.library import INTEGRATORS as FUSED
+from ncp_control.kernels.native import INTEGRATORS as FUSED
 from scripts.benchmarking.timing import measure
 from scripts.markdown import markdown_table
 

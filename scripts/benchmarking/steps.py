@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ncp_control import LTC, NCP19, Circuit
-from ncp_control.kernels.library import require_library
+from ncp_control.kernels.native import require_library
 from ncp_control.kernels.step import FusedStep
 from policies.driving import make_driving_policy
 from scripts.benchmarking.timing import Action

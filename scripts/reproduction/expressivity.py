@@ -71,8 +71,9 @@ def reproduce_expressivity(settings: Reproduce) -> None:
         "bounds": draw_bounds(make_circuit(seed=0), seed=0),
     }
     for name, figure in figures.items():
-        write_picture(settings.results / f"{name}.png", figure)
-        print(f"figure: {settings.results / name}.png")
+        picture = settings.results / f"{name}.png"
+        write_picture(picture, figure)
+        print(f"figure: {picture}")
 
 
 def describe(width: int, scale: float) -> str:

@@ -10,6 +10,7 @@ The trainings are those of `scripts/train.py locomotion --how ppo` and share its
 learning curves, the mean of the last 32 episodes, are drawn beside it.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -57,14 +58,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
         for model in models
     ]
     complete(results, jobs, partial(learn, steps), settings)
-    groups = {
-        task: {
-            model: trainings(results, model, describe(learner(task, model, steps)))
-            for model in models
-        }
-        for task in tasks
-    }
-    for task, rows_of in groups.items():
+    for task, rows_of in found(results, tasks, models, steps).items():
         print(f"\n{task}, {steps:,} steps")
         columns = ["actor", "seeds", "mean return of 20 episodes", "parameters", "steps/s"]
         lines = [
@@ -80,18 +74,21 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
         print(markdown_table(columns, lines))
     name = "reinforcement" if steps == STEPS else f"reinforcement-{steps}-steps"
     picture = settings.results / f"{name}.png"
-    write_picture(picture, draw_curves(everything(results, steps), steps))
+    # All that the file has, whichever were asked for now.
+    write_picture(picture, draw_curves(found(results, tuple(TASKS), tuple(COLOURS), steps), steps))
     print(f"figure: {picture}")
 
 
-def everything(results: ResultsFile, steps: int) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """Return the trainings of that length by task and model, whichever were asked for now."""
+def found(
+    results: ResultsFile, tasks: Sequence[str], models: Sequence[str], steps: int
+) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Return the trainings of that length by task and model, of tasks that have any."""
     groups = {
         task: {
             model: trainings(results, model, describe(learner(task, model, steps)))
-            for model in COLOURS
+            for model in models
         }
-        for task in TASKS
+        for task in tasks
     }
     return {task: rows_of for task, rows_of in groups.items() if any(rows_of.values())}
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ncp_control import LTC, NCP19, Circuit
-from ncp_control.kernels.library import require_library
+from ncp_control.kernels.native import require_library
 from scripts.benchmark import Benchmark
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table

@@ -28,7 +28,8 @@ def test_the_table_goes_on_and_ends_in_a_figure(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "reinforcement-256-steps.png").stat().st_size > 10_000
     # A figure shows what the file has, whichever models were asked for last.
     results = ResultsFile(tmp_path / "reinforcement.csv", MEASURES)
-    (shown,) = reinforcement.everything(results, 256).values()
+    everything = reinforcement.found(results, reinforcement.TASKS, reinforcement.COLOURS, 256)
+    (shown,) = everything.values()
     assert {model for model, rows in shown.items() if rows} == {"ltc", "mlp"}
 
 

@@ -65,7 +65,8 @@ class Demonstrations:
                     f"`{name}` must have {ndim} dimension(s) and one row for each of the {frames}"
                     f" observations, got shape {array.shape}. {_REMEDY}."
                 )
-        check_observations(self.observations)
+        if not isinstance(self.observations, np.memmap):  # what is on disk was checked on the way
+            check_observations(self.observations)
         check_actions(self.actions)
         check_dt_s(self.dt_s)
         starts = self.episode_starts

@@ -154,12 +154,12 @@ class DemonstrationWriter:
         check_actions(done)
         check_dt_s(elapsed_s)
         # All is checked before anything is written. Frames of which a part was written when a stop
-        # or a full disk came in between do not count, and are cut off in the end.
+        # or a full disk came in between do not count: the next ones are written over them.
         if frames and not self._episode_starts:
             self.start_episode()
-        self._observations.append(seen)
-        self._actions.append(done)
-        self._dt_s.append(elapsed_s)
+        self._observations.write(self.num_frames, seen)
+        self._actions.write(self.num_frames, done)
+        self._dt_s.write(self.num_frames, elapsed_s)
         self.num_frames += frames
 
     def close(self) -> None:
@@ -257,15 +257,18 @@ class _NpyFile:
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
         self._file: BinaryIO = path.open("wb")
         self._write_header(0)
-        self._first_row = self._file.tell()
+        self._header_bytes = self._file.tell()
 
-    def append(self, rows: np.ndarray) -> None:
+    def write(self, first: int, rows: np.ndarray) -> None:
+        """Write rows from the given one on."""
+        start = self._place(first)
+        if self._file.tell() != start:  # a seek would empty the buffer
+            self._file.seek(start)
         self._file.write(np.ascontiguousarray(rows).data)
 
     def finish(self, num_rows: int) -> None:
         """Keep the first rows, say in the header how many they are, and close."""
-        row_bytes = math.prod(self._row_shape) * self._dtype.itemsize
-        self._file.truncate(self._first_row + num_rows * row_bytes)
+        self._file.truncate(self._place(num_rows))
         self._file.seek(0)
         self._write_header(num_rows)
         self._file.close()
@@ -274,6 +277,9 @@ class _NpyFile:
         # Closing flushes, which fails again when a full disk is why the file is given up.
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def _place(self, row: int) -> int:
+        return self._header_bytes + row * math.prod(self._row_shape) * self._dtype.itemsize
 
     def _write_header(self, num_rows: int) -> None:
         header = {

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ncp_control import LTC, NCP19
 from ncp_control.kernels import build
 from ncp_control.kernels.dispatch import run_ltc
-from ncp_control.kernels.library import Library
+from ncp_control.kernels.native import Library
 
 ROOT = Path(__file__).parents[3]
 

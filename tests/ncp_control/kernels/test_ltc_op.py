@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ncp_control import LTC, NCP19, fully_connected, ncp
 from ncp_control.kernels.dispatch import run_ltc
-from ncp_control.kernels.library import PARAMETER_NAMES
+from ncp_control.kernels.native import PARAMETER_NAMES
 
 LAYERED = {"integrator": "layered_midpoint", "unfolds": 2}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels import ltc_op
 from ncp_control.kernels.dispatch import layer_bounds
-from ncp_control.kernels.library import PARAMETER_NAMES
+from ncp_control.kernels.native import PARAMETER_NAMES
 
 
 def test_without_gradients_no_tape_is_kept(tools, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ncp_control import LTC, NCP19
-from ncp_control.kernels import library, ltc_op
+from ncp_control.kernels import ltc_op, native
 from ncp_control.kernels.dispatch import run_ltc
 
 needs_triton = pytest.mark.skipif(
@@ -139,9 +139,9 @@ def compile_ahead(kernel, values, constants, capability):
 
 @pytest.fixture
 def asked_anew():
-    library.has_triton.cache_clear()
+    native.has_triton.cache_clear()
     yield
-    library.has_triton.cache_clear()
+    native.has_triton.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_without_triton_one_warning_and_the_reference(
 ):
     monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
     if fault == "no Triton":
-        monkeypatch.setattr(library.importlib.util, "find_spec", lambda _: None)
+        monkeypatch.setattr(native.importlib.util, "find_spec", lambda _: None)
     else:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ncp_control import LTC, NCP19
 from ncp_control.kernels import build
 from ncp_control.kernels.dispatch import layer_bounds
-from ncp_control.kernels.library import _ARRAYS, INTEGRATORS, PARAMETER_NAMES
+from ncp_control.kernels.native import _ARRAYS, INTEGRATORS, PARAMETER_NAMES
 
 DRIVER = Path(__file__).parent / "run_sequence.c"
 

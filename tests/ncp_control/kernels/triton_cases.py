@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncp_control import LTC, NCP19, fully_connected, ncp, random_wiring
 from ncp_control.kernels import dispatch, ltc_op, ltc_triton
-from ncp_control.kernels.library import PARAMETER_NAMES
+from ncp_control.kernels.native import PARAMETER_NAMES
 from tests.ncp_control.kernels.test_ltc_op import assert_close, results_and_gradients
 from tests.ncp_control.kernels.test_ltc_op_in_torch import damage_order, damage_range
 

@@ -1,10 +1,9 @@
-"""Demonstration stores and the windows drawn from them."""
+"""Demonstration stores: written whole or not at all, read, checked, split."""
 
 import json
 
 import numpy as np
 import pytest
-import torch
 
 from ncp_control.learning.demonstrations import (
     Demonstrations,
@@ -262,79 +261,6 @@ def test_an_unknown_episode_is_refused(tmp_path):
         write_store(tmp_path / "s", [10]).episode(1)
 
 
-@pytest.mark.parametrize("length", [1, 3, 8, 16])
-@pytest.mark.parametrize("epoch", range(5))
-def test_windows_count_every_frame_once_and_stay_in_their_episode(tmp_path, length, epoch):
-    lengths = [16, 1, 37, 8, 7, 100]
-    store = write_store(tmp_path / "s", lengths)
-    episode_of = np.repeat(np.arange(len(lengths)), lengths)
-    counted, num_windows = [], 0
-    for batch in windows(store, length, 4, seed=3, epoch=epoch):
-        numbers = batch.actions[..., 0].long()
-        num_windows += len(numbers)
-        counted += numbers[batch.mask].tolist()
-        for row, mask, dt_s in zip(numbers, batch.mask, batch.dt_s, strict=True):
-            assert len(np.unique(episode_of[row.numpy()])) == 1
-            real = len(row.unique())
-            assert (row[:real].diff() == 1).all()
-            assert not mask[real:].any()
-            assert (dt_s[real:] == 0).all()
-    assert sorted(counted) == list(range(len(store)))
-    assert num_windows <= sum(-(-n // length) + 1 for n in lengths)
-
-
-def test_a_batch_carries_its_frames(tmp_path):
-    store = write_store(tmp_path / "s", [16, 3, 37])
-    epoch = windows(store, 8, 4, seed=0)
-    batches = list(epoch)
-    assert len(epoch) == len(batches)
-    assert epoch.num_frames == 56
-    for batch in batches:
-        numbers = batch.actions[..., 0].long().numpy()
-        assert batch.observations.shape == (*numbers.shape, *SHAPE)
-        assert batch.observations.dtype == torch.uint8
-        assert (batch.actions.dtype, batch.dt_s.dtype) == (torch.float32, torch.float32)
-        np.testing.assert_array_equal(batch.observations.numpy(), store.observations[numbers])
-        mask = batch.mask.numpy()
-        np.testing.assert_array_equal(batch.dt_s.numpy()[mask], store.dt_s[numbers][mask])
-
-
-def test_windows_are_deterministic_and_differ_between_epochs(tmp_path):
-    store = write_store(tmp_path / "s", [64, 64])
-
-    def order(seed, epoch):
-        return torch.cat([b.actions[:, 0, 0] for b in windows(store, 8, 4, seed, epoch)]).tolist()
-
-    assert order(0, 0) == order(0, 0)
-    assert order(0, 0) != order(0, 1)
-    assert order(0, 0) != order(1, 0)
-    # Not only the order: the cuts move as well.
-    assert {n % 8 for n in order(0, 0)} != {n % 8 for n in order(0, 1)}
-
-
-def test_several_stores_are_used_as_one(tmp_path):
-    stores = [write_store(tmp_path / name, [n]) for name, n in (("a", 20), ("b", 33))]
-    batches = list(windows(stores, 8, 5, seed=0))
-    counted = sorted(n for b in batches for n in b.actions[..., 0][b.mask].tolist())
-    assert counted == sorted([*range(20), *range(33)])
-
-
-def test_bad_window_settings(tmp_path):
-    store = write_store(tmp_path / "s", [5])
-    with pytest.raises(ValueError, match="`length` must be at least 1, got 0"):
-        windows(store, 0, 4, seed=0)
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1, got -2"):
-        windows(store, 4, -2, seed=0)
-    with pytest.raises(ValueError, match="`epoch` must be at least 0, got -1"):
-        windows(store, 4, 2, seed=0, epoch=-1)
-    with pytest.raises(ValueError, match="`demonstrations` must hold at least one store"):
-        windows([], 4, 2, seed=0)
-    with DemonstrationWriter(tmp_path / "t", (2,)) as writer:
-        writer.append(np.array([1, 2], np.uint8), [0.0], 0.1)
-    with pytest.raises(ValueError, match="`demonstrations` must agree in observation shape"):
-        windows([store, Demonstrations.open(tmp_path / "t")], 4, 2, seed=0)
-
-
 def test_overwrite_spares_what_is_no_part_of_a_store(tmp_path):
     write_store(tmp_path / "s", [4])
     (tmp_path / "s" / "notes.txt").write_text("by hand")
@@ -350,18 +276,23 @@ def test_sizes_may_be_numpy_integers(tmp_path):
     assert Demonstrations.open(tmp_path / "s").observations.shape == (1, 3)
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("cut_off", ["_actions", "_dt_s"])
-def test_a_frame_that_was_cut_off_does_not_count(tmp_path, monkeypatch, cut_off):
-    def stop(rows):
+def test_a_frame_that_was_cut_off_does_not_count(tmp_path, monkeypatch, cut_off, goes_on):
+    def stop(first, rows):
         raise KeyboardInterrupt
 
     with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
         writer.append_episode(*make_frames(3))
-        monkeypatch.setattr(getattr(writer, cut_off), "append", stop)
-        with pytest.raises(KeyboardInterrupt):
-            writer.extend(*make_frames(2, seed=1))
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(writer, cut_off), "write", stop)
+            with pytest.raises(KeyboardInterrupt):
+                writer.extend(*make_frames(2, seed=1))
+        if goes_on:
+            writer.extend(*make_frames(1, seed=2))
     store = Demonstrations.open(tmp_path / "s")
-    observations, actions, dt_s = make_frames(3)
+    parts = [make_frames(3), make_frames(1, seed=2)][: 2 if goes_on else 1]
+    observations, actions, dt_s = map(np.concatenate, zip(*parts, strict=True))
     np.testing.assert_array_equal(store.observations, observations)
     np.testing.assert_array_equal(store.actions, actions)
     np.testing.assert_array_equal(store.dt_s, dt_s)
