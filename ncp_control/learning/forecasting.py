@@ -184,6 +184,8 @@ class TrainingConfig:
 class Training:
     """What came of a training."""
 
+    epochs: int
+    """Epochs trained: fewer than asked for if no error was left."""
     best_epoch: int
     """Epoch of the checkpoint kept, counted from 1."""
     validation_error: float
@@ -247,6 +249,7 @@ def train(
     model.load_state_dict(best)
     model.cpu()
     return Training(
+        epochs=epoch,
         best_epoch=best_epoch,
         validation_error=best_error,
         seconds_per_epoch=(time.perf_counter() - start) / epoch,

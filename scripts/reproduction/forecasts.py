@@ -132,7 +132,7 @@ def fit(
     )
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": config.epochs,
+        "epochs": training.epochs,
         "best_epoch": training.best_epoch,
         "validation_mse": training.validation_error,
         "seconds_per_epoch": round(training.seconds_per_epoch, 2),
@@ -157,7 +157,7 @@ def fit_classifier(
     )
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": config.epochs,
+        "epochs": report.epochs,
         "best_epoch": report.best_epoch,
         "validation_accuracy": 100.0 * (1.0 - report.validation_error),
         "test_accuracy": 100.0 * (1.0 - mean_error(model, test, config.objective)),

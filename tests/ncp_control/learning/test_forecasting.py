@@ -108,7 +108,7 @@ def test_a_training_without_an_error_left_ends():
         is_silent=True,
     )
     assert report.validation_error == 0.0
-    assert len(seen) == report.best_epoch < 50
+    assert len(seen) == report.epochs == report.best_epoch < 50
 
 
 @pytest.mark.parametrize("model", TIME_BLIND)
