@@ -78,7 +78,7 @@ RECIPES = {
     "mixed_ltc": Recipe(
         units=16, frame_bits=20.0, learning_rate=1e-2, batch_size=128, length="bits"
     ),
-    "cfc": Recipe(units=96, frame_bits=1.0, learning_rate=3e-3, batch_size=64, length="frames"),
+    "cfc": Recipe(units=96, frame_bits=1.0, learning_rate=2e-3, batch_size=64, length="frames"),
     "mixed_cfc": Recipe(
         units=64, frame_bits=1.0, learning_rate=3e-3, batch_size=64, length="frames"
     ),
