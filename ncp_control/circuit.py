@@ -121,6 +121,12 @@ class Circuit(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Check the arguments of a sequence and fill in their defaults."""
         cell = self.cell
+        for name, values in (("inputs", inputs), ("state", state), ("reset", reset)):
+            if values is not None and not isinstance(values, Tensor):
+                raise ValueError(
+                    f"`{name}` must be one tensor, got {type(values).__name__!r}."
+                    " Convert an array with torch.from_numpy; an LSTM's state is one tensor, too."
+                )
         if inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
             raise ValueError(
                 f"`inputs` must have shape (batch, time, {cell.input_size}), got"
@@ -144,6 +150,14 @@ class Circuit(nn.Module):
                 f"`reset` must be bool of shape ({batch}, {time}), got {reset.dtype} of shape"
                 f" {tuple(reset.shape)}. Mark the first frame of each episode."
             )
+        dtype = next(cell.parameters()).dtype
+        for name, values in (("inputs", inputs), ("state", state)):
+            # Half precision may be mixed with single; double would silently be lost or spread.
+            if (values.dtype == torch.float64) != (dtype == torch.float64):
+                raise ValueError(
+                    f"`{name}` must be {dtype} as the circuit is, got {values.dtype}."
+                    f" Convert with .to({dtype})."
+                )
         return state, elapsed_times(cell.frame_s if dt_s is None else dt_s, inputs)
 
 

@@ -41,8 +41,8 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 def replace_folder(new: Path, path: Path) -> None:
     """Rename a folder to `path`; what stood there is deleted after that, or else comes back.
 
-    There are two renames, and no file system does both at once: a process that is killed between
-    them leaves both folders whole, under hidden names beside `path`.
+    There are two renames, for Python cannot exchange two folders: a process that is killed between
+    them leaves both whole, under hidden names beside `path`.
     """
     if not path.exists():
         new.rename(path)

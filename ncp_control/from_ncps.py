@@ -80,7 +80,14 @@ def _ltc(module: Any, frame_s: float) -> tuple[Cell, Tensor]:
             f"`module` must have epsilon={_EPSILON:g}, got {theirs._epsilon:g}: it changes every"
             " step, and our LTC has none. Train it with the default."
         )
-    values = {name: value.detach() for name, value in theirs.named_parameters()}
+    registered = dict(theirs.named_parameters())
+    stale = [name for name, value in theirs._params.items() if value is not registered.get(name)]
+    if stale:
+        raise ValueError(
+            f"`module` must compute with its own parameters, got {stale[0]!r} replaced, which ncps"
+            " goes on computing without. Load the weights without assign=True."
+        )
+    values = {name: value.detach() for name, value in registered.items()}
     wiring, order = _wiring(module, values)
     cell = LTC(wiring, frame_s=frame_s, unfolds=theirs._ode_unfolds).to(values["w"].dtype)
 

@@ -1,11 +1,12 @@
 """Names that a user types, and the nearest known one when there is a slip."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 def check_name(setting: str, name: object, known: Iterable[str]) -> None:
-    """Refuse a name that is not known, and suggest the nearest that is.
+    """Refuse a name that is not known, and suggest the nearest that is, `ctrnn` for `CT-RNN`.
 
     Args:
         setting: What the name stands for, as the user knows it.
@@ -18,6 +19,11 @@ def check_name(setting: str, name: object, known: Iterable[str]) -> None:
     known = list(known)
     if name in known:
         return
-    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose a listed name."
+    by_letters = {_letters(one): one for one in known}
+    nearest = difflib.get_close_matches(_letters(str(name)), by_letters, n=1, cutoff=0.4)
+    advice = f"Did you mean {by_letters[nearest[0]]!r}?" if nearest else "Choose a listed name."
     raise ValueError(f"`{setting}` must be one of {sorted(known)}, got {name!r}. {advice}")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

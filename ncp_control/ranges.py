@@ -1,10 +1,26 @@
 """Numbers that a user types, and the ranges in which they mean something."""
 
 import math
+from numbers import Integral
+
+
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """Return a count as Python's own integer, which JSON can hold.
+
+    Raises:
+        ValueError: If it is no whole number, or too small.
+    """
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least {least}, got {value!r}."
+            " Correct the setting."
+        )
+    return int(value)
 
 
 def check_at_least(settings: object, least: int, *names: str) -> None:
-    """Refuse counts and seeds that are too small.
+    """Refuse counts and seeds that are no whole numbers or too small.
 
     Args:
         settings: What has them as attributes; one that is None was not given.
@@ -12,12 +28,12 @@ def check_at_least(settings: object, least: int, *names: str) -> None:
         *names: The attributes.
 
     Raises:
-        ValueError: If one is smaller.
+        ValueError: If one is none or smaller.
     """
     for name in names:
         value = getattr(settings, name)
-        if value is not None and value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value!r}. Raise it.")
+        if value is not None:
+            check_count(name, value, least)
 
 
 def check_positive(settings: object, *names: str) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ncp_control.ranges import check_count
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -50,8 +52,8 @@ class Wiring:
 
     def __post_init__(self) -> None:
         for name, least in zip(LAYER_NAMES, (1, 0, 0, 1), strict=True):
-            check_count(f"num_{name}", getattr(self, f"num_{name}"), least)
-            object.__setattr__(self, f"num_{name}", int(getattr(self, f"num_{name}")))
+            size = check_count(f"num_{name}", getattr(self, f"num_{name}"), least)
+            object.__setattr__(self, f"num_{name}", size)
         try:
             synapses = [Synapse(*map(operator.index, synapse)) for synapse in self.synapses]
         except TypeError as error:
@@ -190,9 +192,9 @@ class Wiring:
         return f"Wiring: {sizes}; {self.num_synapses} synapses\n{kinds}"
 
 
-def check_count(name: str, value: int, least: int) -> None:
-    """Refuse a size that is not an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(
-            f"`{name}` must be an integer of at least {least}, got {value!r}. Correct the size."
+def check_wiring(wiring: object) -> None:
+    """Refuse what is no wiring, e.g. a number of units, with a TypeError."""
+    if not isinstance(wiring, Wiring):
+        raise TypeError(
+            f"`wiring` must be a Wiring, got {wiring!r}. Draw one, e.g. fully_connected(8, 16, 2)."
         )

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ncp_control.wiring import LAYER_NAMES, Synapse, Wiring, check_count
+from ncp_control.ranges import check_count
+from ncp_control.wiring import LAYER_NAMES, Synapse, Wiring
 
 
 def ncp(
@@ -47,7 +48,7 @@ def ncp(
     """
     sizes = (num_sensory, num_inter, num_command, num_motor)
     for name, size in zip(LAYER_NAMES, sizes, strict=True):
-        check_count(f"num_{name}", size, 1)
+        check_count(f"num_{name}", size)
     _check_fan("sensory_fanout", sensory_fanout, 1, "num_inter", num_inter)
     _check_fan("inter_fanout", inter_fanout, 1, "num_command", num_command)
     _check_fan("recurrent_command", recurrent_command, 0, "num_command²", num_command**2)
@@ -84,7 +85,7 @@ def auto_ncp(
     Raises:
         ValueError: If the neurons do not suffice for three layers or the sparsity is out of range.
     """
-    check_count("num_motor", num_motor, 1)
+    check_count("num_motor", num_motor)
     if num_neurons < num_motor + 2:
         raise ValueError(
             f"`num_neurons` must be at least num_motor + 2 = {num_motor + 2}, got {num_neurons!r}."
@@ -190,9 +191,9 @@ def _with_signs(
 
 def _two_layers(num_sensory: int, num_neurons: int, num_motor: int) -> tuple[int, int, int, int]:
     """Sizes of a wiring that knows no command layer."""
-    check_count("num_sensory", num_sensory, 1)
-    check_count("num_motor", num_motor, 1)
-    check_count("num_neurons", num_neurons, 1)
+    check_count("num_sensory", num_sensory)
+    check_count("num_motor", num_motor)
+    check_count("num_neurons", num_neurons)
     if num_neurons < num_motor:
         raise ValueError(
             f"`num_neurons` must be at least num_motor = {num_motor}, got {num_neurons!r}."

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ncp_control.cells import LTC, Cell, cell_from_config, cell_to_config
@@ -35,6 +36,20 @@ class DrivingPolicy(Policy):
             )
         self.head_name = head
         self.head = HEADS[head]()
+
+    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+        """Steer by one frame, as `Policy.act`.
+
+        Raises:
+            ValueError: If the pixels are from 0 to 1, or for the reasons of `Policy.act`.
+        """
+        frame = np.asarray(observation)
+        if frame.dtype.kind == "f" and 0.0 < frame.max(initial=0.0) <= 1.0:
+            raise ValueError(
+                f"`observation` must hold pixels from 0 to 255, got {frame.max():.3g} at most."
+                " Multiply by 255."
+            )
+        return super().act(observation, dt_s)
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Turn frames into the head's features, in the circuit's dtype."""

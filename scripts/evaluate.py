@@ -24,7 +24,13 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_share
+from ncp_control.ranges import (
+    check_at_least,
+    check_given,
+    check_not_negative,
+    check_part,
+    check_share,
+)
 from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
 from scripts.evaluation.driving import (
@@ -64,6 +70,9 @@ class Evaluate:
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
     """Recording to run in open loop, instead of driving."""
+    log_share: float = 1.0
+    """Last share of the recording to run along. For a policy that learned from this recording
+    take what was held back, 0.2 if not told otherwise: the rest is no test."""
     km: float = 20.0
     """Kilometres driven at each noise level."""
     noise: tuple[float, ...] = (0.0,)
@@ -96,6 +105,8 @@ class Evaluate:
     def __post_init__(self) -> None:
         check_km("km", self.km)
         check_given(self, "noise", "sensor_noise", "drop", "overwrite", "delay")
+        if self.log_share != 1.0:
+            check_part("log_share", self.log_share)
         check_name("camera", self.camera, CAMERAS)
         check_at_least(self, 1, "episodes")
         check_at_least(self, 0, "seed")
@@ -107,9 +118,10 @@ class Evaluate:
                 check_share(name, value)
 
 
+RECORDED = ("log", "log_share")
 WALKING = ("env", "observe", "sensor_noise", "drop", "overwrite", "delay", "episodes")
 DRIVING = ("km", "noise", "camera", "live")
-"""Settings that only a policy that walks, or one that drives in closed loop, has a use for."""
+"""Settings that only a recording, a policy that walks, or closed-loop driving has a use for."""
 WALKING_MEASURES = ("mean_return", "half_width", "lowest_return")
 DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
 RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
@@ -144,18 +156,21 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tu
                 f"`policy` must drive or move {NUM_JOINTS} joints, got {num_actions} actions from"
                 f" {policy.observation_size} numbers. Evaluate it in a world of its own."
             )
-        _refuse(settings, ("log", *DRIVING), "a policy that walks")
+        _refuse(settings, (*RECORDED, *DRIVING), "a policy that walks")
         return partial(evaluate_walking, where_to_walk(policy, settings)), WALKING_MEASURES
     _refuse(settings, WALKING, "a policy that drives")
     if isinstance(policy, LocomotionPolicy):
-        no_use = ("log", "noise", "camera", "live", "seed")  # it starts alike and sees no light
-        _refuse(settings, no_use, "a policy that sees no frames")
+        no_use = ("noise", "camera", "live", "seed")  # it starts alike and sees no light
+        _refuse(settings, (*RECORDED, *no_use), "a policy that sees no frames")
     if settings.log is None:
+        _refuse(settings, ("log_share",), "driving without a recording")
         if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
             drive_km(settings.km, camera="mujoco").make_world().close()
         return evaluate_closed_loop, DRIVING_MEASURES
     _refuse(settings, (*DRIVING, "seed"), "a recording")
     recording = load_recording(settings.log).center_only()
+    if settings.log_share < 1.0:
+        _, recording = recording.split(1.0 - settings.log_share)
     return partial(evaluate_open_loop, recording), RECORDED_MEASURES
 
 
@@ -265,14 +280,14 @@ def evaluate_open_loop(
     results: ResultsFile | None,
 ) -> None:
     """Compare the policy's steering with a recording's."""
-    assert settings.log is not None
     with kept_as_demonstrations(recording) as store:
         error = imitation_error(policy, store)
         variance = float(store.actions.var())
         run.log(0, mean_squared_error=error, steering_variance=variance)
         rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
         print(markdown_table(["predictor", "MSE [action²]"], rows))
-        measured = {f"recording {settings.log.name}": (error, variance)}
+        share = f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
+        measured = {f"recording {recording.folder.resolve().name}{share}": (error, variance)}
         add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
         write_recorded_report(run, policy, store, error)
 

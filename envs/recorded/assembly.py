@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def assemble_recording(
         The recording.
 
     Raises:
-        ValueError: If a setting is out of range, nothing is listed, no image of the center camera
-            can be read, or no two frames follow each other.
+        ValueError: If a setting is out of range, nothing is listed, an image is listed twice, no
+            image of the center camera can be read, or no two frames follow each other.
     """
     if not max_gap_s > 0.0:
         raise ValueError(f"`max_gap_s` must be positive, got {max_gap_s!r}. Use a second or so.")
@@ -68,8 +69,10 @@ def assemble_recording(
     for image in images:
         (readable if is_readable(image.path) else skipped).append(image)
     _check_center(images, readable)
+    _check_repetition(folder, readable)
     if skipped:
         _warn_of_skipped(folder, images, skipped)
+    _warn_of_disorder(folder, readable)
     cameras = dict.fromkeys(image.camera for image in readable)
     episodes = [
         episode
@@ -124,6 +127,33 @@ def left_positive_steering(logged: Any, where: str) -> float:
             " Correct or delete that line."
         )
     return min(max(-value, -1.0), 1.0) + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def _check_repetition(folder: Path, images: Sequence[LoggedImage]) -> None:
+    """Refuse an image that is listed twice: it could be learned from and tested on."""
+    for path, count in Counter(image.path for image in images).items():
+        if count > 1:
+            raise ValueError(
+                f"the log must list each image once, got {path.name!r} {count} times in"
+                f" '{folder}'. Delete the repeated lines."
+            )
+
+
+def _warn_of_disorder(folder: Path, images: Sequence[LoggedImage]) -> None:
+    """Say where time does not go on: a clock that was set back, or lines out of order."""
+    center = [image for image in images if image.camera == CENTER]
+    jumps = [
+        this.row
+        for last, this in pairwise(center)
+        if this.session == last.session and this.time_s <= last.time_s
+    ]
+    if jumps:
+        warnings.warn(
+            f"Time does not increase at {len(jumps)} of the {len(center)} center images in"
+            f" '{folder}', first at row {jumps[0]}: an episode begins at each, and what is held"
+            " back for a test may be older than what trains. Sort the log if it was shuffled.",
+            stacklevel=4,
+        )
 
 
 def _check_center(images: Sequence[LoggedImage], readable: Sequence[LoggedImage]) -> None:

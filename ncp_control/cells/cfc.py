@@ -30,8 +30,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.dense import DenseCell, check_size, glorot_
+from ncp_control.cells.dense import DenseCell, glorot_
 from ncp_control.names import check_name
+from ncp_control.ranges import check_count
 
 
 def lecun_tanh(values: Tensor) -> Tensor:
@@ -126,11 +127,8 @@ class CfC(DenseCell):
         frame_s: float = 1 / 30,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
-        check_size("backbone_units", backbone_units)
-        if backbone_layers < 0:
-            raise ValueError(
-                f"`backbone_layers` must be at least 0, got {backbone_layers!r}. The paper uses 1."
-            )
+        backbone_units = check_count("backbone_units", backbone_units)
+        backbone_layers = check_count("backbone_layers", backbone_layers, 0)
         check_name("activation", activation, ACTIVATIONS)
         self.mode = mode
         self.backbone_units = backbone_units

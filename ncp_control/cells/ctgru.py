@@ -32,7 +32,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Step
-from ncp_control.cells.dense import DenseCell, check_size, glorot_
+from ncp_control.cells.dense import DenseCell, glorot_
+from ncp_control.ranges import check_count
 
 
 class CTGRU(DenseCell):
@@ -60,7 +61,7 @@ class CTGRU(DenseCell):
         num_scales: int = 8,
         frame_s: float = 1 / 30,
     ) -> None:
-        check_size("num_scales", num_scales)
+        num_scales = check_count("num_scales", num_scales)
         super().__init__(
             input_size,
             hidden_size,

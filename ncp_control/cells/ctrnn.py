@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.dense import DenseCell, check_size, glorot_
+from ncp_control.cells.dense import DenseCell, glorot_
 from ncp_control.integrators import runge_kutta
+from ncp_control.ranges import check_count
 
 
 class _RecurrentField(DenseCell):
@@ -41,7 +42,7 @@ class _RecurrentField(DenseCell):
         unfolds: int = 6,
         frame_s: float = 1 / 30,
     ) -> None:
-        check_size("unfolds", unfolds)
+        unfolds = check_count("unfolds", unfolds)
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
         self.unfolds = unfolds
         self.input_map = nn.Linear(input_size, hidden_size)
@@ -165,7 +166,7 @@ class ODERNN(DenseCell):
         unfolds: int = 6,
         frame_s: float = 1 / 30,
     ) -> None:
-        check_size("unfolds", unfolds)
+        unfolds = check_count("unfolds", unfolds)
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
         self.unfolds = unfolds
         self.field = nn.Sequential(

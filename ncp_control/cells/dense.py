@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell
+from ncp_control.ranges import check_count
 
 
 class DenseCell(Cell):
@@ -35,9 +36,9 @@ class DenseCell(Cell):
         frame_s: float,
         state_size: int | None = None,
     ) -> None:
-        check_size("input_size", input_size)
-        check_size("hidden_size", hidden_size)
-        check_size("output_size", output_size)
+        input_size = check_count("input_size", input_size)
+        hidden_size = check_count("hidden_size", hidden_size)
+        output_size = check_count("output_size", output_size)
         super().__init__(input_size, state_size or hidden_size, output_size, frame_s=frame_s)
         self.hidden_size = hidden_size
         self.output = nn.Linear(hidden_size, output_size)
@@ -54,12 +55,6 @@ class DenseCell(Cell):
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
         """Map the hidden activity linearly to the outputs."""
         return self.output(state[..., : self.hidden_size])
-
-
-def check_size(name: str, value: int) -> None:
-    """Refuse a width or a count that is not a positive whole number."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}. Correct the size.")
 
 
 @torch.no_grad()

@@ -27,6 +27,9 @@ class FusedCell(DenseCell):
         frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
         sees_time: Whether the elapsed time is one more input behind the others.
         state_size: Width of the state; `hidden_size` if None.
+
+    Raises:
+        ValueError: If a size is not positive, or `sees_time` is not a bool.
     """
 
     def __init__(
@@ -39,6 +42,10 @@ class FusedCell(DenseCell):
         sees_time: bool,
         state_size: int | None = None,
     ) -> None:
+        if not isinstance(sees_time, bool):
+            raise ValueError(
+                f"`sees_time` must be True or False, got {sees_time!r}. Elapsed time is one input."
+            )
         super().__init__(
             input_size, hidden_size, output_size, frame_s=frame_s, state_size=state_size
         )

@@ -31,7 +31,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell, Step
-from ncp_control.cells.dense import check_size
 from ncp_control.cells.membrane import (
     HeldMembrane,
     InnerSynapses,
@@ -42,7 +41,8 @@ from ncp_control.cells.membrane import (
 from ncp_control.integrators import INTEGRATORS
 from ncp_control.kernels.dispatch import run_ltc
 from ncp_control.names import check_name
-from ncp_control.wiring import Wiring
+from ncp_control.ranges import check_count
+from ncp_control.wiring import Wiring, check_wiring
 
 MAX_UNFOLDS = 1_000_000
 """More sub-steps than any frame needs; a number far beyond is a damaged setting."""
@@ -77,6 +77,7 @@ class LTC(Cell):
         unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
 
     Raises:
+        TypeError: If `wiring` is none.
         ValueError: If the integrator is unknown or does not suit the wiring, or `unfolds` is
             out of range.
     """
@@ -93,9 +94,10 @@ class LTC(Cell):
         integrator: str = "semi_implicit_euler",
         unfolds: int = 6,
     ) -> None:
+        check_wiring(wiring)
         super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
         check_name("integrator", integrator, INTEGRATORS)
-        check_size("unfolds", unfolds)
+        unfolds = check_count("unfolds", unfolds)
         if unfolds > MAX_UNFOLDS:
             raise ValueError(f"`unfolds` must be at most {MAX_UNFOLDS}, got {unfolds!r}. Lower it.")
         self.wiring = wiring

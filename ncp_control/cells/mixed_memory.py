@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell, Step
 from ncp_control.cells.dense import glorot_
+from ncp_control.cells.feedforward import Feedforward
 
 
 class MixedMemory(Cell):
@@ -35,19 +36,27 @@ class MixedMemory(Cell):
     The state is [v, c]: the cell's own, then the memory.
 
     Args:
-        cell: The cell that obeys elapsed time; any but a `MixedMemory` makes sense.
+        cell: The cell that obeys elapsed time.
+
+    Raises:
+        TypeError: If it is none, or a cell that would keep the memory from being seen.
     """
 
     def __init__(self, cell: Cell) -> None:
+        if not isinstance(cell, Cell) or isinstance(cell, MixedMemory | Feedforward):
+            raise TypeError(
+                "`cell` must be a Cell with a state of its own and no mixed memory yet, got"
+                f" {type(cell).__name__!r}. Give one that obeys time, e.g. an LTC or a CfC."
+            )
         super().__init__(
             cell.input_size, 2 * cell.state_size, cell.output_size, frame_s=cell.frame_s
         )
         self.cell = cell
         # A cell with a faster way over time takes even single frames that way.
         self._runs_unrolled = type(cell).unroll is not Cell.unroll
-        width = cell.state_size
-        self.input_map = nn.Linear(cell.input_size, 4 * width)
-        self.state_map = nn.Linear(width, 4 * width, bias=False)
+        width, dtype = cell.state_size, next(cell.parameters()).dtype
+        self.input_map = nn.Linear(cell.input_size, 4 * width, dtype=dtype)
+        self.state_map = nn.Linear(width, 4 * width, bias=False, dtype=dtype)
         glorot_(self.input_map.weight, blocks=4)
         nn.init.orthogonal_(self.state_map.weight)
         with torch.no_grad():

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell, Step
 from ncp_control.cells.cfc import NUM_HEADS, ClosedForm
-from ncp_control.wiring import Wiring
+from ncp_control.wiring import Wiring, check_wiring
 
 
 class WiredCfC(Cell):
@@ -42,6 +42,7 @@ class WiredCfC(Cell):
         frame_s: Nominal frame interval [s]; the model counts time in frames.
 
     Raises:
+        TypeError: If `wiring` is none.
         ValueError: If the mode is unknown.
     """
 
@@ -50,6 +51,7 @@ class WiredCfC(Cell):
     row: Tensor
 
     def __init__(self, wiring: Wiring, *, mode: str = "default", frame_s: float = 1 / 30) -> None:
+        check_wiring(wiring)
         super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
         self.wiring = wiring
         self.mode = mode

@@ -23,7 +23,7 @@ from ncp_control.devices import find_device
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
-from ncp_control.ranges import check_positive
+from ncp_control.ranges import check_at_least, check_positive
 from ncp_control.wiring_rules import fully_connected
 
 
@@ -170,9 +170,8 @@ class TrainingConfig:
     """Seed of the order of the sequences."""
 
     def __post_init__(self) -> None:
-        check_positive(
-            self, "epochs", "batch_size", "learning_rate", "final_learning_rate", "gradient_clip"
-        )
+        check_at_least(self, 1, "epochs", "batch_size")
+        check_positive(self, "learning_rate", "final_learning_rate", "gradient_clip")
         check_name("objective", self.objective, OBJECTIVES)
 
     def learning_rate_at(self, epoch: int) -> float:
@@ -220,8 +219,6 @@ def train(
         ValueError: If there are no data, they are not finite or do not fit the model, or no epoch
             ends with a finite validation error.
     """
-    if isinstance(training, Sequences):
-        _check_data("training", training, model)
     _check_data("validation", validation, model)
     device = find_device(config.device)
     model, validation = model.to(device), validation.to(device)
@@ -234,6 +231,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(epoch - 1)
         lessons = training if isinstance(training, Sequences) else training(epoch - 1)
+        _check_data("training", lessons, model)
         loss = _train_epoch(model, optimizer, lessons.to(device), config, generator)
         error = mean_error(model, validation, config.objective)
         if error < best_error:
@@ -258,6 +256,8 @@ def train(
 
 def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
     """Refuse no data, numbers of another dtype than the model's, and NaN or infinity."""
+    if not isinstance(data, Sequences):
+        raise ValueError(f"`{name}` must be Sequences, got {data!r}. Return those of the epoch.")
     if len(data) == 0:
         raise ValueError(f"`{name}` must hold at least one sequence, got 0. Give some.")
     dtype = next(model.parameters()).dtype
@@ -266,6 +266,8 @@ def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
             f"`{name}` must hold {dtype} as the model does, got {data.inputs.dtype}."
             " Convert the traces."
         )
+    if data.mask is not None and not data.mask.any():
+        raise ValueError(f"`{name}` must have a frame that counts, got none. Correct the mask.")
     data.check_finite(name)
 
 
@@ -299,6 +301,7 @@ def predict(model: Forecaster, sequences: Sequences, *, batch_size: int = 256) -
 
 def mean_error(model: Forecaster, sequences: Sequences, objective: str = "forecast") -> float:
     """Return the objective's error, averaged over the frames that count and all outputs."""
+    check_name("objective", objective, OBJECTIVES)
     outputs = predict(model, sequences).double()
     return _mean(OBJECTIVES[objective].error, outputs, sequences).item()
 

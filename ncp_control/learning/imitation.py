@@ -70,15 +70,8 @@ class ImitationConfig:
     """Seed of initial weights, windows and augmentation."""
 
     def __post_init__(self) -> None:
-        check_positive(
-            self,
-            "epochs",
-            "window",
-            "batch_size",
-            "head_learning_rate",
-            "circuit_learning_rate",
-            "gradient_clip",
-        )
+        check_at_least(self, 1, "epochs", "window", "batch_size")
+        check_positive(self, "head_learning_rate", "circuit_learning_rate", "gradient_clip")
         check_not_negative("turn_weight", self.turn_weight)
         check_at_least(self, 0, "seed")
         if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):

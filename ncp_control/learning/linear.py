@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ncp_control.learning.sequences import Sequences
+from ncp_control.ranges import check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,14 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         lags: Inputs seen, this one included, >= 1; 1 is the linear regression without memory.
 
     Raises:
-        ValueError: If `lags` is not from 1 to the length of a sequence.
+        ValueError: If `lags` is not from 1 to the length of a sequence, or data are not finite.
     """
+    train.check_finite("train")
+    test.check_finite("test")
+    check_count("lags", lags)
     time = train.inputs.shape[1]
     shortest = min(time, test.inputs.shape[1])
-    if not 1 <= lags <= shortest:
+    if lags > shortest:
         raise ValueError(
             f"`lags` must be from 1 to the window's {shortest} frames, got {lags!r}. Choose fewer."
         )

@@ -28,13 +28,16 @@ class ResultsFile:
 
     Raises:
         ValueError: If the file exists with other columns.
+        OSError: If it could not be written, which is found here and not after hours of work.
     """
 
     def __init__(self, path: Path | str, measures: Sequence[str]) -> None:
         self.path = Path(path)
         self.columns = [*KEY, *measures, *PROVENANCE]
         self.commit = describe_environment()["commit"]  # of the code that will run, as it is now
-        if self.path.exists():
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.open("a").close()
+        if self.path.stat().st_size:
             with self.path.open(newline="") as file:
                 header = next(csv.reader(file), [])
             if header != self.columns:
@@ -83,8 +86,7 @@ class ResultsFile:
         row = key | provenance(command) | {"commit": self.commit} | dict(measured)
         line = io.StringIO()
         writer = csv.DictWriter(line, self.columns, lineterminator="\n")
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists() or not self.path.stat().st_size:
             writer.writeheader()
         elif not self.path.read_bytes().endswith(b"\n"):
             line.write("\n")

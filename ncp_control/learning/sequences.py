@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ncp_control.ranges import check_count
+
 _POOL = 16
 """Batches among which sequences of like length are gathered."""
 
@@ -33,7 +35,13 @@ class Sequences:
     """Frames that count; all if None."""
 
     def __post_init__(self) -> None:
-        samples, time = self.inputs.shape[:2]
+        for name, values in vars(self).items():
+            if values is not None and not isinstance(values, Tensor):
+                raise ValueError(
+                    f"`{name}` must be a tensor, got {type(values).__name__!r}."
+                    " Convert an array with torch.from_numpy."
+                )
+        samples, time = (*self.inputs.shape, 0, 0)[:2]
         wanted = {
             "inputs": (self.inputs, "(samples, time, input)", 3),
             "targets": (self.targets, f"({samples}, {time}, output)", 3),
@@ -54,6 +62,9 @@ class Sequences:
     def check_finite(self, name: str) -> None:
         """Raise ValueError if NaN or infinity is seen, or wanted at a frame that counts.
 
+        Elapsed times that no clock can show are refused here too: a circuit on an accelerator does
+        not look at them.
+
         Inputs of frames that do not count are refused as well: their gradient is zero, but zero
         times NaN is NaN.
         """
@@ -65,6 +76,13 @@ class Sequences:
                 raise ValueError(
                     f"`{name}` must be finite, got NaN or infinity in the {part} of sample {sample}"
                     f" at frame {frame}. Repair the data, or leave that sample out."
+                )
+        if self.dt_s is not None:
+            is_bad = ~(torch.isfinite(self.dt_s) & (self.dt_s >= 0))
+            if is_bad.any():
+                raise ValueError(
+                    f"`{name}` must have finite times >= 0 in seconds, got"
+                    f" {self.dt_s[is_bad][0].item()!r}. Check the order of the time stamps."
                 )
 
     def __len__(self) -> int:
@@ -213,9 +231,8 @@ def forecasting_windows(
 
     Source: cutting: the code published with Hasani et al. 2021 (arXiv 2006.04439).
     """
-    for name, value in (("window", window), ("stride", stride)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value!r}. Correct the setting.")
+    check_count("window", window)
+    check_count("stride", stride)
     if len(traces) == 0:
         raise ValueError("`traces` must be at least one, got 0 traces. Give some.")
     if times_s is not None and len(times_s) != len(traces):
@@ -223,7 +240,13 @@ def forecasting_windows(
             f"`times_s` must be one array a trace, got {len(times_s)} for {len(traces)} traces."
             " Give both from the same recording."
         )
-    if len({trace.shape[1:] for trace in traces}) > 1:
+    for i, trace in enumerate(traces):
+        if np.ndim(trace) != 2:
+            raise ValueError(
+                f"`traces` must be arrays (frames, dimensions), got shape {np.shape(trace)} for"
+                f" trace {i}. Give a list of them."
+            )
+    if len({trace.shape[1] for trace in traces}) > 1:
         raise ValueError(
             f"`traces` must have equally many dimensions, got {[t.shape[1] for t in traces]}."
             " Keep one kind."
@@ -250,10 +273,13 @@ def forecasting_windows(
 
 def _elapsed(times_s: np.ndarray, num_frames: int, trace: int) -> np.ndarray:
     """Return the time before each frame [s] and refuse stamps that do not increase."""
-    if len(times_s) != num_frames:
+    if np.shape(times_s) != (num_frames,) or not np.issubdtype(
+        np.asarray(times_s).dtype, np.number
+    ):
         raise ValueError(
-            f"`times_s` of trace {trace} must have one stamp a frame, got {len(times_s)} for"
-            f" {num_frames} frames. Give both from the same recording."
+            f"`times_s` of trace {trace} must be one stamp a frame [s], shape ({num_frames},), got"
+            f" {np.asarray(times_s).dtype} of shape {np.shape(times_s)}. Give both from the same"
+            " recording."
         )
     dt_s = np.diff(times_s, prepend=2.0 * times_s[0] - times_s[1])
     increases = np.isfinite(dt_s) & (dt_s > 0)

@@ -93,7 +93,7 @@ def driving_steps() -> dict[str, Action]:
             lambda policy=policy, images=images: policy.perceive(images)
         )
     actions["  of it: frame to float"] = lambda: torch.from_numpy(frame)[None].float()
-    step = FusedStep(our_circuits()["ours, semi-implicit 6"].cell)  # type: ignore[arg-type]
+    step = FusedStep(make_driving_policy("ncp").circuit.cell)  # type: ignore[arg-type]
     vector = np.random.default_rng(0).random(32, dtype=np.float32)
     actions["  of it: circuit"] = lambda: step(vector, 1 / 30)
     return actions

@@ -103,9 +103,7 @@ def tracks(traces: Sequence[LaneTrace]) -> Figure:
     Args:
         traces: What was driven; at most `MAX_TRACKS` are drawn.
     """
-    worst_first = sorted(
-        traces, key=lambda t: (-sum(t.crashed), -float(np.mean(np.abs(t.cross_track_m))))
-    )[:MAX_TRACKS]
+    worst_first = sorted(traces, key=lambda t: (-sum(t.crashed), -mean_error_m(t)))[:MAX_TRACKS]
     num_columns = min(len(worst_first), 3)
     num_rows = math.ceil(len(worst_first) / num_columns)
     figure = Figure(figsize=(4.2 * num_columns + 1.2, 4.2 * num_rows), layout="constrained")
@@ -122,6 +120,12 @@ def tracks(traces: Sequence[LaneTrace]) -> Figure:
     bar.set_label("|cross-track error| [m]")
     bar.outline.set_visible(False)
     return figure
+
+
+def mean_error_m(trace: LaneTrace) -> float:
+    """Return the mean |cross-track error| [m] as the table has it, without steps that crash."""
+    driven = np.abs(trace.cross_track_m)[~np.array(trace.crashed, bool)]
+    return float(driven.mean()) if driven.size else math.nan
 
 
 def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
@@ -157,10 +161,9 @@ def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
     axes.set_aspect("equal")
     axes.set_axis_off()
     num_crashes = f"{len(crashes)} crash" + ("" if len(crashes) == 1 else "es")
-    mean_m = float(np.mean(np.abs(trace.cross_track_m)))
     axes.set_title(
         f"track {trace.track}: {trace.distance_m[-1]:.0f} m, {num_crashes},\n"
-        f"mean |error| {mean_m:.2f} m",
+        f"mean |error| {mean_error_m(trace):.2f} m",
         size=10,
     )
     _draw_ruler(axes, left)

@@ -60,7 +60,7 @@ class Reproduce:
         """
         for model in self.models:
             check_name("models", model, known)
-        return self.models or tuple(default)
+        return tuple(dict.fromkeys(self.models or default))  # one named twice is still one
 
     def chosen_tasks(self, known: Sequence[str]) -> tuple[str, ...]:
         """Return the tasks that were asked for, or all.
@@ -70,7 +70,7 @@ class Reproduce:
         """
         for task in self.tasks:
             check_name("tasks", task, known)
-        return self.tasks or tuple(known)
+        return tuple(dict.fromkeys(self.tasks or known))
 
     def results_file(self, measures: Sequence[str]) -> ResultsFile:
         """Open the table's results file, which has the table's name."""
@@ -116,6 +116,8 @@ def complete(
     print(f"results: {results.path}, {len(jobs) - len(missing)} of {len(jobs)} trainings are there")
     if settings.parallel == 1 or len(missing) < 2:
         for job in missing:
+            if results.has(*job):
+                continue  # another process was quicker
             results.append(*job, run(job, False), settings.command(job.model))
         return
     # Forked children inherit locks that OpenMP's threads hold; fresh ones start clean.

@@ -17,6 +17,7 @@ from ncp_control.learning.reinforcement_skills import record_skill_levels
 from ncp_control.learning.run import describe_environment
 
 TASK = "Walker2d-v5"
+DESCRIPTION = "traces.json"
 LEVELS = (100_000, 200_000, 400_000, 800_000)
 """Environment steps of PPO before each recording."""
 TRACES_PER_LEVEL, MAX_FRAMES, MIN_FRAMES, SEED = 20, 1000, 100, 0
@@ -28,8 +29,16 @@ def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = 
     Args:
         folder: Where they are or shall be.
         make_world: Builds the environment; Walker2d-v5 if None.
+
+    Raises:
+        ValueError: If the folder is there, but not made here.
     """
     if folder.is_dir():
+        if not (folder / DESCRIPTION).is_file():
+            raise ValueError(
+                f"`data` must be traces of {TASK} with their {DESCRIPTION}, got {str(folder)!r},"
+                " which has none. Name a new folder: they are made there."
+            )
         print(f"traces: {folder}, made before")
         return folder
     print(f"traces: {folder}, {LEVELS[-1]} steps of PPO")
@@ -64,5 +73,5 @@ def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = 
             "levels": notes,
             "environment": describe_environment(),
         }
-        (temporary / "traces.json").write_text(json.dumps(description, indent=1) + "\n")
+        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
     return folder

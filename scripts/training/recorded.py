@@ -88,7 +88,7 @@ person's (0 for a constant)."""
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A recording cut by time into three stores."""
+    """The three parts of a recording as stores."""
 
     train: Demonstrations
     validation: Demonstrations
@@ -100,11 +100,12 @@ def train_recorded(settings: Recorded) -> None:
     """Train each model on the recording and print its test error beside simple predictors'."""
     results = ResultsFile(settings.results, MEASURES)
     recording = load_recording(settings.log)
+    parts = cut(recording, settings)
     runs = [
         Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
     ]
     print("run folders:", *[run.folder for run in runs])
-    split = cut(recording, settings, runs[0].folder / "demonstrations")
+    split = write(parts, runs[0].folder / "demonstrations")
     target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number
     measured: dict[str, tuple[float, float]] = {}
 
@@ -146,7 +147,8 @@ def describe(settings: Recorded) -> str:
     left_out = ("log", "models", "results", "runs", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     told["imitation"].pop("seed")  # has a column of its own
-    return f"{settings.log.resolve().name} {json.dumps(told, sort_keys=True)}"
+    folder = settings.log.parent if settings.log.is_file() else settings.log
+    return f"{folder.resolve().name} {json.dumps(told, sort_keys=True)}"
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
@@ -174,16 +176,24 @@ def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Polic
     return policy
 
 
-def cut(recording: Recording, settings: Recorded, folder: Path) -> Split:
-    """Cut a recording by time and write its parts as stores."""
+def cut(recording: Recording, settings: Recorded) -> dict[str, Recording]:
+    """Cut a recording by time into what trains, what chooses the checkpoint and what tests."""
     learn, test = recording.split(settings.train_share)
     train, validation = learn.split(1.0 - settings.validation_share)
-    train, validation = (part.smoothed(settings.smoothing_s) for part in (train, validation))
+    return {
+        "train": train.smoothed(settings.smoothing_s),
+        "validation": validation.smoothed(settings.smoothing_s),
+        "test": test,
+    }
+
+
+def write(parts: dict[str, Recording], folder: Path) -> Split:
+    """Write the parts of a recording as stores."""
     stores = {}
-    for name, part in (("train", train), ("validation", validation), ("test", test)):
+    for name, part in parts.items():
         with DemonstrationWriter(
             folder / name, part.observation_shape, np.uint8, 1, source=part.source
         ) as writer:
             part.write(writer)
         stores[name] = Demonstrations.open(folder / name)
-    return Split(**stores, frame_s=recording.frame_s)
+    return Split(**stores, frame_s=parts["train"].frame_s)

@@ -112,9 +112,10 @@ def test_frame_interval_is_assumed_where_no_time_is_given(circuit):
 
 
 def test_record_agrees_with_forward(circuit):
-    inputs = sequence()
-    outputs, state = circuit(inputs)
-    activity = circuit.record(inputs)
+    inputs, start = sequence(), torch.rand(4, circuit.cell.state_size, dtype=torch.float64)
+    given = {"dt_s": torch.rand(4, 9, dtype=torch.float64) * 0.2, "reset": torch.rand(4, 9) < 0.2}
+    outputs, state = circuit(inputs, start, **given)
+    activity = circuit.record(inputs, start, **given)
     torch.testing.assert_close(activity.outputs, outputs)
     torch.testing.assert_close(activity.states[:, -1], state)
     assert len(activity.neuron_names) == circuit.cell.state_size
@@ -219,6 +220,25 @@ def test_inputs_that_are_no_real_numbers_are_refused():
         ValueError, match="`inputs` must be floating-point numbers, got torch.int64"
     ):
         Circuit(LTC(NCP19))(torch.ones(1, 3, 32, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_double_and_single_are_not_mixed(name):
+    circuit, inputs = Circuit(CELLS[name]()), torch.randn(2, 5, 32)
+    with pytest.raises(ValueError, match="`inputs` must be torch.float32 as .*got torch.float64"):
+        circuit(inputs.double())
+    with pytest.raises(ValueError, match="`state` must be torch.float32 as the circuit is"):
+        circuit(inputs, circuit.cell.initial_state(2).double())
+
+
+def test_what_is_no_tensor_is_refused():
+    circuit, inputs = Circuit(LSTM(32, 16, 2)), torch.randn(2, 5, 32)
+    with pytest.raises(ValueError, match="`inputs` must be one tensor, got 'ndarray'"):
+        circuit(inputs.numpy())
+    with pytest.raises(ValueError, match="`state` must be one tensor, got 'tuple'"):
+        circuit(inputs, (torch.zeros(2, 16), torch.zeros(2, 16)))
+    with pytest.raises(ValueError, match="`reset` must be one tensor, got 'list'"):
+        circuit(inputs, reset=[[True] * 5] * 2)
 
 
 def test_half_precision_inputs_leave_the_times_exact():

@@ -147,6 +147,10 @@ def test_what_cannot_be_carried_over_is_refused_with_the_reason():
         from_ncps(torch.nn.Linear(3, 3))
     with pytest.raises(ValueError, match="`module` must have epsilon=1e-08, got 0.01"):
         from_ncps(ncps_torch.LTC(6, 9, epsilon=0.01))
+    replaced = ncps_torch.LTC(6, 9)
+    replaced.load_state_dict(ncps_torch.LTC(6, 9).state_dict(), assign=True)
+    with pytest.raises(ValueError, match="`module` must compute with its own parameters, got "):
+        from_ncps(replaced)
     explicit = ncps_torch.LTC(6, 9, implicit_param_constraints=False)
     explicit.rnn_cell._params["cm"].data[2] = -0.5
     with pytest.raises(ValueError, match="`cm` must not be negative, got -0.5 in the module"):

@@ -141,5 +141,5 @@ def test_midpoint_refuses_a_wiring_that_runs_backwards():
 def test_unknown_integrator_is_refused():
     with pytest.raises(ValueError, match="`integrator` must be one of .*, got 'euler'"):
         LTC(NCP19, integrator="euler")
-    with pytest.raises(ValueError, match="`unfolds` must be a whole number >= 1, got 0"):
+    with pytest.raises(ValueError, match="`unfolds` must be a whole number of at least 1, got 0"):
         LTC(NCP19, unfolds=0)

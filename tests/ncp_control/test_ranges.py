@@ -1,9 +1,11 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ncp_control.ranges import (
     check_at_least,
+    check_count,
     check_given,
     check_not_negative,
     check_part,
@@ -17,6 +19,7 @@ NAN, INFINITE = float("nan"), float("inf")
 def test_what_was_not_given_or_fits_passes():
     settings = SimpleNamespace(steps=3, rate=1e-3, none=None)
     check_at_least(settings, 3, "steps", "none")
+    assert type(check_count("width", np.int64(3))) is int
     check_positive(settings, "rate", "none")
     check_not_negative("noise", 0)
     check_share("decay", 0.0)
@@ -31,8 +34,11 @@ def test_what_is_not_positive_is_refused(value):
 
 
 def test_what_is_out_of_range_is_refused():
-    with pytest.raises(ValueError, match="`seed` must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="`seed` must be a whole number of at least 0, got -1"):
         check_at_least(SimpleNamespace(seed=-1), 0, "seed")
+    for value in (2.5, True, "3", NAN):
+        with pytest.raises(ValueError, match="`steps` must be a whole number of at least 1, got"):
+            check_count("steps", value)
     for value in (-0.1, NAN, INFINITE):
         with pytest.raises(ValueError, match=f"`noise` must be finite and >= 0, got {value}"):
             check_not_negative("noise", value)

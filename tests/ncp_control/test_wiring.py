@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncp_control import NCP19, Synapse, Wiring, auto_ncp, fully_connected, ncp, random_wiring
+from ncp_control.wiring import check_wiring
 
 FANS = {"sensory_fanout": 6, "inter_fanout": 4, "recurrent_command": 6, "motor_fanin": 6}
 
@@ -113,7 +114,7 @@ def test_impossible_fans_are_refused(changes, message):
 
 
 def test_zero_motors_are_refused():
-    with pytest.raises(ValueError, match="`num_motor` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_motor` must be a whole number of at least 1, got 0"):
         ncp(32, 12, 6, 0, **FANS)
 
 
@@ -148,3 +149,9 @@ def test_synapses_that_are_no_triples_are_refused():
     values["synapses"][3] = [0, 1]
     with pytest.raises(ValueError, match="`synapses` must be lists of source, target and sign"):
         Wiring.from_dict(values)
+
+
+def test_a_number_of_units_is_no_wiring():
+    check_wiring(NCP19)
+    with pytest.raises(TypeError, match="`wiring` must be a Wiring, got 16"):
+        check_wiring(16)

@@ -51,6 +51,16 @@ def test_heads_ignore_overall_light_and_contrast(name):
     torch.testing.assert_close(head(image), head(image * 2 + 10))
 
 
+def test_pixels_from_zero_to_one_are_refused():
+    policy, image = make_driving_policy("ncp", head="light"), frames(1)[0].numpy()
+    with pytest.raises(ValueError, match="`observation` must hold pixels from 0 to 255, got 1"):
+        policy.act(image.astype(np.float32) / image.max())
+    steering = policy.act(image)
+    policy.reset()
+    np.testing.assert_allclose(policy.act(image.astype(np.float32)), steering, atol=1e-6)
+    policy.act(np.zeros_like(image, dtype=np.float32))  # a dark one
+
+
 def test_standardize_gives_mean_zero_deviation_one():
     images = standardize(frames(3).double())
     torch.testing.assert_close(images.mean((1, 2, 3)), torch.zeros(3).double(), atol=1e-9, rtol=0)

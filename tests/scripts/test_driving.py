@@ -1,11 +1,21 @@
 """Driving put together: groups of cars that are not all as large."""
 
 import numpy as np
+import pytest
 import torch
 
+from envs.driving import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
 from ncp_control.learning.closed_loop import PolicyPilot
 from policies.driving import make_driving_policy
-from scripts.evaluation.driving import DriveSettings, ExpertPilot, evaluate, make_expert, record
+from scripts.evaluation.driving import (
+    DriveSettings,
+    ExpertPilot,
+    drive_km,
+    evaluate,
+    make_expert,
+    record,
+)
+from scripts.training.drive import VALIDATION
 
 THREE_TRACKS = DriveSettings(tracks="train", num_tracks=3, seconds_per_track=0.5, parallel=2)
 
@@ -17,6 +27,29 @@ def test_a_last_group_may_be_smaller(tmp_path):
     for name, pilot in (("expert", expert), ("learner", learner)):
         store = record(tmp_path / name, THREE_TRACKS, pilot, expert, description=name, seed=0)
         assert store.num_episodes == 3 and len(store) == 3 * 15
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_what_is_written_down_is_what_the_expert_would_do_there_and_then(tmp_path, noise):
+    expert, done = ExpertPilot(make_expert(), noise, np.random.default_rng(0)), []
+
+    def pilot(*seen):
+        done.append(expert(*seen)[0])
+        return done[-1][None]
+
+    one_track = DriveSettings(tracks="train", num_tracks=1, seconds_per_track=1.0)
+    store = record(tmp_path / "store", one_track, pilot, expert, description="", seed=0)
+    if noise:
+        assert np.abs(store.actions - np.stack(done)).max() > 0.1
+    else:
+        np.testing.assert_array_equal(store.actions, np.stack(done))
+
+
+def test_tracks_that_choose_or_judge_train_nobody():
+    assert set(drive_km(20).track_numbers) <= set(HELD_OUT_TRACKS)
+    assert set(VALIDATION.track_numbers) <= set(VALIDATION_TRACKS)
+    parts = TRAIN_TRACKS, VALIDATION_TRACKS, HELD_OUT_TRACKS
+    assert len(set().union(*parts)) == sum(map(len, parts))
 
 
 def test_a_group_knows_nothing_of_the_one_before():

@@ -4,17 +4,20 @@ import csv
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
+from envs.recorded import load_recording
 from ncp_control import Policy
 from ncp_control.cells import Feedforward
 from policies.driving import make_driving_policy
 from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
+from scripts.training import recorded
 from scripts.training.drive import Drive
-from scripts.training.recorded import train_model
+from scripts.training.recorded import Recorded, cut, train_model
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 
@@ -36,6 +39,60 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
     policy = Policy.load(run / "policy")
     assert policy.circuit.frame_s == pytest.approx(0.1, rel=1e-3), "the log's own frame interval"
     assert {p.name for p in run.iterdir()} >= {"config.json", "metrics.csv", "policy", "report"}
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_the_steering_that_tests_is_the_persons_and_nobody_learns_it(udacity_log, monkeypatch):
+    settings = Recorded(log=udacity_log)
+    recording = load_recording(udacity_log)
+    parts = cut(recording, settings)
+    rows = [set(episode.rows) for part in parts.values() for episode in part.episodes]
+    assert len(set().union(*rows)) == sum(map(len, rows)) == 120
+    (whole,), (tested,) = recording.episodes, parts["test"].episodes
+    np.testing.assert_array_equal(tested.steering, whole.steering[tested.rows])
+    for name in ("train", "validation"):
+        (learned,) = parts[name].episodes
+        assert np.abs(learned.steering - whole.steering[learned.rows]).max() > 1e-3
+        assert learned.time_s[-1] < tested.time_s[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_the_checkpoint_is_chosen_by_the_validation_part(
+    type_command, udacity_log, tmp_path, monkeypatch
+):
+    judged = []
+
+    def spy(policy, store, measure=recorded.imitation_error):
+        judged.append(len(store))
+        return measure(policy, store)
+
+    monkeypatch.setattr(recorded, "imitation_error", spy)
+    words = ["recorded", "--log", udacity_log, "--models", "cnn", *QUICK]
+    assert type_command(train, Job, *words) == 0
+    assert judged == [14, 24], "frames that choose the checkpoint, then those that test"
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_too_short_a_log_leaves_no_run_folder(type_command, udacity_log, tmp_path):
+    log = udacity_log / "driving_log.csv"
+    log.write_text("\n".join(log.read_text().splitlines()[:3]))
+    assert type_command(train, Job, "recorded", "--log", udacity_log) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_a_policy_can_be_judged_by_the_part_that_was_held_back(type_command, udacity_log, tmp_path):
+    make_driving_policy("cnn", head="light").save(tmp_path / "driver")
+    words = ["driver", "--log", udacity_log, "--results", "r.csv"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    assert type_command(evaluate_policy, Evaluate, *words, "--log-share", "0.2") == 0
+    with (tmp_path / "r.csv").open(newline="") as file:
+        whole, last = csv.DictReader(file)
+    assert (whole["settings"], last["settings"]) == ("recording log", "recording log last 0.2")
+    _, test = load_recording(udacity_log).split(0.8)
+    variance = test.episodes[0].steering.var()
+    assert float(last["steering_variance"]) == pytest.approx(variance, rel=1e-5)
+    assert float(whole["steering_variance"]) != pytest.approx(variance, rel=0.01)
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
@@ -91,9 +148,19 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
         (train, Job, ["drive", "--model", "mlp"], "`model` must be one of .*, got 'mlp'"),
         (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
         (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
-        (train, Job, ["drive", "--tracks", "0"], "`tracks` must be at least 1, got 0"),
+        (
+            train,
+            Job,
+            ["drive", "--tracks", "0"],
+            "`tracks` must be a whole number of at least 1, got 0",
+        ),
         (train, Job, ["drive", "--tracks", "9990"], "must be at most 10000 together, got 10054"),
-        (train, Job, ["drive", "--dagger-tracks", "0"], "`dagger_tracks` must be at least 1"),
+        (
+            train,
+            Job,
+            ["drive", "--dagger-tracks", "0"],
+            "`dagger_tracks` must be a whole number of at least 1",
+        ),
         (train, Job, ["drive", "--expert-noise", "nan"], "`expert_noise` must be finite and >= 0"),
         (
             train,
@@ -154,6 +221,12 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
         (
             evaluate_policy,
             Evaluate,
+            ["driver", "--log-share", "0.2"],
+            "`log_share` must be left out for driving without a recording, got 0.2",
+        ),
+        (
+            evaluate_policy,
+            Evaluate,
             ["driver", "--log", ".", "--seed", "1"],
             "`seed` must be left out for a recording, got 1",
         ),
@@ -192,7 +265,7 @@ def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp
     """They are found while the command line is read, which frames its own sentences, not ours."""
     assert type_command(train, Job, "drive", "--imitation.epochs", "0") == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence.startswith("error: `epochs` must be positive, got 0")
+    assert sentence.startswith("error: `epochs` must be a whole number of at least 1, got 0")
     assert not (tmp_path / "runs").exists()
 
 

@@ -249,7 +249,12 @@ def test_a_policy_knows_its_home():
             "`resume` must be a run folder",
         ),
         (train, Job, ["locomotion", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
-        (train, Job, ["locomotion", "--ppo.steps", "0"], "`steps` must be at least 1, got 0"),
+        (
+            train,
+            Job,
+            ["locomotion", "--ppo.steps", "0"],
+            "`steps` must be a whole number of at least 1, got 0",
+        ),
         (train, Job, ["teacher", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
         (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
         (
@@ -258,7 +263,12 @@ def test_a_policy_knows_its_home():
             ["blind", "--observe", "full"],
             "`policy` must take 17 numbers to walk in 'halfcheetah' with observe='full', got 8",
         ),
-        (evaluate_policy, Evaluate, ["blind", "--episodes", "0"], "`episodes` must be at least 1"),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["blind", "--episodes", "0"],
+            "`episodes` must be a whole number of at least 1",
+        ),
         (
             evaluate_policy,
             Evaluate,
@@ -271,12 +281,17 @@ def test_a_policy_knows_its_home():
             ["blind", "--env", "walker2d"],
             "`policy` must decide every 0.008 s to walk in 'walker2d', got 0.05 s",
         ),
-        (train, Job, ["teacher", "--steps", "0"], "`steps` must be at least 1, got 0"),
+        (
+            train,
+            Job,
+            ["teacher", "--steps", "0"],
+            "`steps` must be a whole number of at least 1, got 0",
+        ),
         (
             train,
             Job,
             ["teacher", "--evaluation-episodes", "0"],
-            "`evaluation_episodes` must be at least 1, got 0",
+            "`evaluation_episodes` must be a whole number of at least 1, got 0",
         ),
         (evaluate_policy, Evaluate, ["blind", "--drop", "1"], "`drop` must be from 0"),
     ],

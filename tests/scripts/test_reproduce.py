@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ncp_control.learning.forecasting import Sizes, Training, make_forecaster, predict
 from ncp_control.learning.linear import persistence
 from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
@@ -20,6 +21,7 @@ from scripts.reproduction import (
     expressivity,
     forecasts,
     halfcheetah,
+    walker2d_traces,
     xor,
 )
 from scripts.reproduction.completion import Job, Reproduce, complete
@@ -55,7 +57,7 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
         )
         return read(results / "halfcheetah.csv")
 
-    first = run(models=("lstm",), seeds=1)
+    first = run(models=("lstm", "lstm"), seeds=1)
     assert [row["model"] for row in first] == [*forecasts.LINEAR, "lstm"]
     by_model = {row["model"]: row for row in first}
     # The next frame is a linear map of this one, so the linear rows are exact.
@@ -63,6 +65,7 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
     assert float(by_model["training mean"]["test_normalised_mse"]) == pytest.approx(1.0, abs=0.2)
     assert len(by_model["lstm"]["test_mse_by_dimension"].split()) == 17
     assert "--models lstm" in by_model["lstm"]["command"]
+    assert by_model["linear AR(8)"]["parameters"] == str(17 * (8 * 17 + 1))
     assert str(tmp_path) not in (results / "halfcheetah.csv").read_text()
 
     second = run(models=("lstm", "gru"), seeds=2)
@@ -82,6 +85,93 @@ def test_halfcheetah_table_goes_on_where_it_was(traces, tmp_path, capsys):
     assert [row["model"] for row in third] == [*forecasts.LINEAR, "lstm"], "other traces, new rows"
     persisted = [float(row["test_mse"]) for row in (first[0], third[0])]
     assert persisted[1] == pytest.approx(9.0 * persisted[0], rel=1e-5)
+
+
+def test_each_part_of_halfcheetah_has_traces_of_its_own(tmp_path):
+    for i in range(25):  # the value is the number of the trace
+        np.save(tmp_path / f"trace_{i:04}.npy", np.full((60, 17), i, np.float32))
+    data = halfcheetah.load(tmp_path)
+    seen = {name: sorted(set(part.inputs.flatten().tolist())) for name, part in vars(data).items()}
+    assert seen == {
+        "training": list(range(15, 25)),
+        "validation": list(range(5)),
+        "test": list(range(5, 15)),
+    }
+
+
+def test_the_published_ltc_takes_sub_steps_of_one_unit(traces):
+    sizes = Sizes(num_inputs=17, num_units=8, num_outputs=17, frame_s=halfcheetah.FRAME_S)
+    circuit = halfcheetah.published_ltc(sizes).circuit
+    data = halfcheetah.with_times(halfcheetah.load(traces)).test[:3]
+    p, wiring = circuit.cell.effective_parameters(), circuit.cell.wiring
+    source, target = torch.tensor(wiring.sources), torch.tensor(wiring.targets) - 17
+    v = torch.zeros(3, 8)
+    for _ in range(6):  # algorithm 1, with C = 0.5, g = 1 and steps of 1
+        seen = torch.cat([data.inputs[:, 0], v], dim=1)[:, source]
+        opened = p.weight * torch.sigmoid(p.slope * (seen - p.threshold))
+        drive = torch.zeros(3, 8).index_add(1, target, opened * p.reversal_potential)
+        conductance = torch.zeros(3, 8).index_add(1, target, opened)
+        v = (0.5 * v + p.leak_potential + drive) / (0.5 + 1.0 + conductance)
+    _, state = circuit(data.inputs[:, :1], dt_s=data.dt_s[:, :1])
+    torch.testing.assert_close(state, v, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_serves_what_it_is_for(traces, monkeypatch):
+    data, served = halfcheetah.load(traces), {}
+
+    def train(model, training, validation, config, **options):
+        served.update(training=training, validation=validation)
+        return Training(epochs=1, best_epoch=1, validation_error=0.0, seconds_per_epoch=0.0)
+
+    monkeypatch.setattr(forecasts, "train", train)
+    job = Job("lstm", 0, "")
+    measured = halfcheetah.train_model(traces, 1, "cpu", job, True)
+    assert served["training"] is data.training and served["validation"] is data.validation
+    torch.manual_seed(0)
+    sizes = Sizes(num_inputs=17, num_units=32, num_outputs=17, frame_s=halfcheetah.FRAME_S)
+    untrained = predict(make_forecaster("lstm", sizes), data.test)
+    error = (untrained - data.test.targets).square().mean().item()
+    assert measured["test_mse"] == pytest.approx(error, rel=1e-5)
+    fitted_on = []
+
+    def fit(*parts):
+        fitted_on.extend(parts)
+        return persistence(*parts)
+
+    monkeypatch.setitem(forecasts.LINEAR, "persistence", fit)
+    forecasts.add_linear_rows(ResultsFile(traces / "r.csv", forecasts.MEASURES), data, "", "")
+    assert fitted_on[0] is data.training and fitted_on[1] is data.test
+
+
+def test_xor_is_tested_on_streams_of_its_own(monkeypatch):
+    drawn, served = [], {}
+
+    def spy(encoding, count, seed, draw=xor.streams):
+        drawn.append((seed, streams := draw(encoding, count, seed)))
+        return streams
+
+    def fit(model, training, validation, test, config, **options):
+        served.update(validation=validation, test=test, lesson=training(0))
+        return {}
+
+    monkeypatch.setattr(xor, "NUM_TRAINING", 400)
+    monkeypatch.setattr(xor, "NUM_VALIDATION", 100)
+    monkeypatch.setattr(xor, "NUM_TEST", 100)
+    monkeypatch.setattr(xor, "streams", spy)
+    monkeypatch.setattr(xor, "fit_classifier", fit)
+    xor.train_model(1, "cpu", Job("lstm", 0, "event-based"), True)
+    (known_seed, known), (test_seed, test) = drawn
+    assert known_seed != test_seed and served["test"] is test
+    assert torch.equal(served["validation"].inputs, known.inputs[:100])
+
+
+def test_traces_of_another_task_are_refused(traces):
+    with pytest.raises(ValueError, match="`data` must be traces of Walker2d-v5 with their traces"):
+        walker2d_traces.find_or_make(traces)
+    (traces / "traces.json").write_text("{}")
+    halfcheetah.load.cache_clear()
+    with pytest.raises(ValueError, match="must be the LTC paper's HalfCheetah traces, got "):
+        halfcheetah.load(traces)
 
 
 def test_errors_are_in_units_of_the_test_targets(traces):
@@ -203,11 +293,15 @@ def test_slips_are_answered_with_one_sentence(traces, tmp_path):
         ValueError, match="`table` must be one of .*, got 'halfcheeta'. Did you mean"
     ):
         run("halfcheeta")
+    with pytest.raises(ValueError, match="got 'XOR'. Did you mean 'xor'?"):
+        run("XOR")
+    with pytest.raises(ValueError, match="got 'CT-RNN'. Did you mean 'ctrnn'?"):
+        run("xor", models=("CT-RNN",))
     with pytest.raises(ValueError, match="`models` must be one of .* Did you mean 'lstm'?"):
         run("halfcheetah", data=traces, models=("lsmt",))
     with pytest.raises(ValueError, match="`data` must be the folder of the HalfCheetah traces"):
         run("halfcheetah")
-    with pytest.raises(ValueError, match="`seeds` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`seeds` must be a whole number of at least 1, got 0"):
         run("xor", seeds=0)
     with pytest.raises(ValueError, match="`tasks` must be left out with halfcheetah, got"):
         run("halfcheetah", data=traces, tasks=("drive",))

@@ -33,6 +33,16 @@ def test_windows_are_a_quarter_apart():
         cut([(trace, trace + 1, trace[:, 0]), (short, short, short[:, 0])])
 
 
+def test_each_part_has_traces_of_its_own(tmp_path):
+    for i in range(40):  # the value is the number of the trace
+        np.save(tmp_path / f"trace_{i:02}.npy", np.full((120, 2), i, np.float32))
+    data = walker2d.load(tmp_path)
+    parts = [set(part.inputs.flatten().tolist()) for part in vars(data).values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 40
+    assert sorted(map(len, parts)) == [4, 6, 30]
+    assert {0.0, 7.0, 13.0, 20.0} <= set(data.test.inputs.flatten().tolist())
+
+
 def test_walker2d_makes_its_traces_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(walker2d_traces, "LEVELS", (64, 128))
     monkeypatch.setattr(walker2d_traces, "TRACES_PER_LEVEL", 10)

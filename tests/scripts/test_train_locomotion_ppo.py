@@ -89,7 +89,7 @@ def test_bad_settings_are_refused(tmp_path):
         settings(tmp_path, cell="perceptron")
     with pytest.raises(ValueError, match="`env` must be one of"):
         settings(tmp_path, env="ant")
-    with pytest.raises(ValueError, match="must be at least 1"):
+    with pytest.raises(ValueError, match="must be a whole number of at least 1"):
         settings(tmp_path, steps=0)
     with pytest.raises(ValueError, match="`how` must be one of"):
         settings(tmp_path, how="imitate")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ncp_control.learning.demonstrations.store import Demonstrations
+from ncp_control.ranges import check_count
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,10 +81,7 @@ class Windows:
             ("seed", seed, 0),
             ("epoch", epoch, 0),
         ):
-            if value < low:
-                raise ValueError(
-                    f"`{name}` must be at least {low}, got {value!r}. Choose a larger number."
-                )
+            check_count(name, value, low)
         if isinstance(demonstrations, Demonstrations):
             demonstrations = [demonstrations]
         stores = list(demonstrations)

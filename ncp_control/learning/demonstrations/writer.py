@@ -30,6 +30,7 @@ from ncp_control.learning.demonstrations.store import (
     check_dt_s,
     check_observations,
 )
+from ncp_control.ranges import check_count
 
 
 class DemonstrationWriter:
@@ -67,11 +68,7 @@ class DemonstrationWriter:
             )
         # A NumPy integer, as sizes often are, could not be written to JSON in the end.
         observation_shape = tuple(map(operator.index, observation_shape))
-        action_size = operator.index(action_size)
-        if action_size < 1:
-            raise ValueError(
-                f"`action_size` must be at least 1, got {action_size!r}. Give the number of motors."
-            )
+        action_size = check_count("action_size", action_size)
         self.folder = Path(folder)
         self.observation_shape = observation_shape
         self.observation_dtype = np.dtype(observation_dtype)

@@ -107,6 +107,12 @@ def test_fully_wired_equals_dense(mode):
     _, ours = Circuit(wired)(inputs, dt_s=dt_s)
     _, expected = Circuit(dense)(inputs, dt_s=dt_s)
     torch.testing.assert_close(ours, expected)
+    if mode == "pure":
+        frame, state = torch.randn(4, 5).double(), torch.randn(4, 7).double()
+        timescales_s = wired.timescales(frame, state)
+        torch.testing.assert_close(timescales_s, dense.timescales(frame, state))
+        other_s = wired.timescales(frame, torch.zeros(4, 7).double())
+        assert (timescales_s - other_s).abs().min() > 0.0, "they depend on the state"
 
 
 def reachable_in_a_frame(wiring):
@@ -153,8 +159,8 @@ def test_wired_parameters_are_counted_by_edge():
     [
         ({"mode": "closed"}, "`mode` must be one of .*'pure'.*, got 'closed'"),
         ({"activation": "sine"}, "`activation` must be one of .*, got 'sine'"),
-        ({"backbone_layers": -1}, "`backbone_layers` must be at least 0, got -1"),
-        ({"backbone_units": 0}, "`backbone_units` must be a whole number >= 1, got 0"),
+        ({"backbone_layers": -1}, "`backbone_layers` must be a whole number of at least 0, got -1"),
+        ({"backbone_units": 0}, "`backbone_units` must be a whole number of at least 1, got 0"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -79,7 +79,9 @@ def test_ode_rnn_drifts_between_frames_and_is_a_gru_at_them():
 
 @pytest.mark.parametrize("make", [CTRNN, NeuralODE, ODERNN])
 def test_impossible_settings_are_refused(make):
-    with pytest.raises(ValueError, match="`unfolds` must be a whole number >= 1, got 0"):
+    with pytest.raises(ValueError, match="`unfolds` must be a whole number of at least 1, got 0"):
         make(3, 5, 2, unfolds=0)
-    with pytest.raises(ValueError, match="`hidden_size` must be a whole number >= 1, got -2"):
+    with pytest.raises(
+        ValueError, match="`hidden_size` must be a whole number of at least 1, got -2"
+    ):
         make(3, -2, 2)

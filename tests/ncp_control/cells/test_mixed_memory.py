@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, CfC, Circuit, MixedMemory
+from ncp_control import LTC, NCP19, CfC, Circuit, Feedforward, MixedMemory
 
 FRAME_S = 0.05
 
@@ -53,3 +53,24 @@ def test_names_cover_the_state():
     mixed = MixedMemory(LTC(NCP19))
     assert mixed.neuron_names[:19] == NCP19.neuron_names
     assert mixed.neuron_names[19:] == [f"memory_{i}" for i in range(19)]
+
+
+def test_time_constants_and_currents_are_those_of_the_cell_inside():
+    mixed, inputs, state = MixedMemory(LTC(NCP19)), torch.randn(3, 32), torch.rand(3, 38)
+    own = state[:, :19]
+    timescales_s = mixed.timescales(inputs, state)
+    torch.testing.assert_close(timescales_s[:, :19], mixed.cell.timescales(inputs, own))
+    assert timescales_s[:, 19:].isnan().all()
+    currents = mixed.synaptic_currents(inputs, state)
+    torch.testing.assert_close(currents, mixed.cell.synaptic_currents(inputs, own))
+
+
+def test_a_cell_in_double_precision_keeps_it():
+    outputs, _ = Circuit(MixedMemory(LTC(NCP19).double()))(torch.randn(2, 3, 32).double())
+    assert outputs.dtype == torch.float64
+
+
+@pytest.mark.parametrize("make", [lambda: MixedMemory(LTC(NCP19)), lambda: Feedforward(3, 4, 1)])
+def test_what_would_hide_the_memory_is_refused(make):
+    with pytest.raises(TypeError, match="`cell` must be a Cell with a state of its own"):
+        MixedMemory(make())

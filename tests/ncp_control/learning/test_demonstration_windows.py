@@ -67,11 +67,13 @@ def test_several_stores_are_used_as_one(tmp_path):
 
 def test_bad_window_settings(tmp_path):
     store = write_store(tmp_path / "s", [5])
-    with pytest.raises(ValueError, match="`length` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`length` must be a whole number of at least 1, got 0"):
         windows(store, 0, 4, seed=0)
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1, got -2"):
+    with pytest.raises(
+        ValueError, match="`batch_size` must be a whole number of at least 1, got -2"
+    ):
         windows(store, 4, -2, seed=0)
-    with pytest.raises(ValueError, match="`epoch` must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="`epoch` must be a whole number of at least 0, got -1"):
         windows(store, 4, 2, seed=0, epoch=-1)
     with pytest.raises(ValueError, match="`demonstrations` must hold at least one store"):
         windows([], 4, 2, seed=0)

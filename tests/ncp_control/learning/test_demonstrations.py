@@ -163,7 +163,9 @@ def test_bad_frames_are_refused_and_not_written(tmp_path, change, error, match):
 def test_bad_writer_settings(tmp_path):
     with pytest.raises(ValueError, match="`observation_dtype` must be uint8 or float32"):
         DemonstrationWriter(tmp_path / "s", SHAPE, np.int16)
-    with pytest.raises(ValueError, match="`action_size` must be at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match="`action_size` must be a whole number of at least 1, got 0"
+    ):
         DemonstrationWriter(tmp_path / "s", SHAPE, action_size=0)
     assert list(tmp_path.iterdir()) == []
 

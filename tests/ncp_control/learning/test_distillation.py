@@ -246,8 +246,8 @@ def test_rollouts_are_read_as_written(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rounds": 0}, "`rounds` must be at least 1, got 0"),
-        ({"mixed_rounds": -3}, "`mixed_rounds` must be at least 0, got -3"),
+        ({"rounds": 0}, "`rounds` must be a whole number of at least 1, got 0"),
+        ({"mixed_rounds": -3}, "`mixed_rounds` must be a whole number of at least 0, got -3"),
         ({"learning_rate": float("nan")}, "`learning_rate` must be positive, got nan"),
         ({"weight_average": 2.0}, "`weight_average` must be from 0 to below 1, got 2.0"),
         ({"worlds": 1}, "`worlds` must be at least 2, got 1"),

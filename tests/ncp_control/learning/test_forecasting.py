@@ -1,5 +1,7 @@
 """The trainer on tasks whose answers are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -157,8 +159,9 @@ def test_learning_rate_falls_along_half_a_cosine():
 def test_mistakes_are_refused():
     with pytest.raises(ValueError, match="got 'lsmt'. Did you mean 'lstm'?"):
         make_forecaster("lsmt", SIZES)
-    with pytest.raises(ValueError, match="`epochs` must be positive, got 0"):
-        TrainingConfig(epochs=0)
+    for epochs in (0, 2.5):
+        with pytest.raises(ValueError, match=f"`epochs` must be a whole number .*, got {epochs}"):
+            TrainingConfig(epochs=epochs)
     with pytest.raises(ValueError, match="`objective` must be one of .*, got 'forcast'"):
         TrainingConfig(objective="forcast")
     config = TrainingConfig(epochs=1, learning_rate=1e30)
@@ -182,3 +185,23 @@ def test_data_that_do_not_fit_the_model_are_refused():
     for parts, name in (((data[:0], data), "training"), ((data, data[:0]), "validation")):
         with pytest.raises(ValueError, match=f"`{name}` must hold at least one sequence, got 0"):
             train(forecaster, *parts, config, is_silent=True)
+    nothing_counts = dataclasses.replace(data, mask=torch.zeros(data.inputs.shape[:2]).bool())
+    with pytest.raises(ValueError, match="`validation` must have a frame that counts, got none"):
+        train(forecaster, data, nothing_counts, config, is_silent=True)
+
+
+def test_lessons_drawn_for_an_epoch_are_checked_as_well():
+    forecaster, config, data = make_forecaster("lstm", SIZES), TrainingConfig(epochs=1), sines(1)
+    broken = dataclasses.replace(data, inputs=torch.full_like(data.inputs, torch.nan))
+    for lesson, message in (
+        (broken, "`training` must be finite, got NaN"),
+        (data[:0], "`training` must hold at least one sequence"),
+        (None, "`training` must be Sequences, got None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(forecaster, lambda epoch, given=lesson: given, data, config, is_silent=True)
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(ValueError, match="`objective` must be one of .*, got 'mse'"):
+        mean_error(make_forecaster("lstm", SIZES), sines(1), "mse")

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from ncp_control import LSTM, Policy
-from ncp_control.learning.demonstrations import Batch, windows
+from ncp_control.learning.demonstrations import (
+    Batch,
+    Demonstrations,
+    DemonstrationWriter,
+    windows,
+)
 from ncp_control.learning.imitation import (
     ImitationConfig,
     imitate,
@@ -83,6 +88,22 @@ def test_what_is_learned_is_what_the_policy_does():
     predicted = predict(policy, batch)
     torch.testing.assert_close(predicted, policy(batch.observations, dt_s=batch.dt_s)[0])
     assert predicted.abs().max() < 1.0
+
+
+def test_learning_and_judging_go_by_the_elapsed_time(tiny_policy, tmp_path):
+    torch.nn.init.constant_(tiny_policy.circuit.cell.raw_capacitance, 1.0)  # slow enough to see it
+    observations, dt_s = torch.randn(3, 9, 2), torch.rand(3, 9) * 0.3
+    still = torch.zeros(3, 9, 1)
+    batch = Batch(observations=observations, actions=still, dt_s=dt_s, mask=still[..., 0] == 0.0)
+    expected, _ = tiny_policy(observations, dt_s=dt_s)
+    assert (expected - tiny_policy(observations)[0]).abs().max() > 1e-3
+    torch.testing.assert_close(predict(tiny_policy, batch), expected)
+    with DemonstrationWriter(tmp_path / "store", (2,), np.float32, 1) as writer:
+        for sample in zip(observations.numpy(), still.numpy(), dt_s.numpy(), strict=True):
+            writer.append_episode(*sample)
+    store = Demonstrations.open(tmp_path / "store")
+    along = np.stack([predict_episode(tiny_policy, store, i, chunk=4) for i in range(3)])
+    torch.testing.assert_close(torch.from_numpy(along), expected.detach())
 
 
 def test_learning_rates_reach_their_groups(tiny_policy, delayed_store, tmp_path):
@@ -245,7 +266,7 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="`epochs` must be positive, got 0"):
+    with pytest.raises(ValueError, match="`epochs` must be a whole number of at least 1, got 0"):
         ImitationConfig(epochs=0)
     with pytest.raises(ValueError, match="`precision` must be float32 or bfloat16, got 'fp8'"):
         ImitationConfig(precision="fp8")

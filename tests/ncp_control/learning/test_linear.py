@@ -1,7 +1,10 @@
 """Closed-form forecasts where the answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
 from ncp_control.learning.linear import linear_autoregression, persistence, training_mean
 from ncp_control.learning.sequences import Sequences, forecasting_windows
@@ -63,3 +66,10 @@ def test_persistence_of_targets_that_are_no_frames_is_refused(split):
     other = Sequences(inputs=test.inputs, targets=test.targets[..., :1])
     with pytest.raises(ValueError, match="`targets` must be frames like the inputs, got shape"):
         persistence(train, other)
+
+
+def test_data_that_are_not_finite_are_refused(split):
+    train, test = split
+    broken = dataclasses.replace(train, inputs=torch.full_like(train.inputs, torch.nan))
+    with pytest.raises(ValueError, match="`train` must be finite, got NaN"):
+        linear_autoregression(broken, test, lags=2)

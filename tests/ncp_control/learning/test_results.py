@@ -61,6 +61,14 @@ def test_a_row_cut_off_inside_quotes_does_not_swallow_the_next(results):
     assert [row["seed"] for row in results.rows(told)] == ["0", "1", "2"]
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        ResultsFile(tmp_path / "file" / "table.csv", list(MEASURED))
+    with pytest.raises(IsADirectoryError):
+        ResultsFile(tmp_path, list(MEASURED))
+
+
 def test_a_file_of_another_kind_is_refused(results, tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"must have the columns .*, got \['a', 'b'\]"):

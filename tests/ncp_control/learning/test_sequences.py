@@ -101,13 +101,15 @@ def test_a_fingerprint_tells_traces_apart():
 def test_windows_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="trace 1 must have at least 34 frames, got 33"):
         forecasting_windows([ramp(40), ramp(33)], 32, 10)
-    with pytest.raises(ValueError, match="`stride` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`stride` must be a whole number of at least 1, got 0"):
         forecasting_windows([ramp(40)], 32, 0)
     unsorted = np.array([0.0, 1.0, 3.0, 2.0, 4.0])
     with pytest.raises(ValueError, match="trace 0 must increase, got 2.0 after 3.0 at frame 3"):
         forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted])
-    with pytest.raises(ValueError, match="one stamp a frame, got 4 for 5 frames"):
-        forecasting_windows([ramp(5)], 2, 1, times_s=[unsorted[:4]])
+    dates = unsorted.astype("datetime64[s]")
+    for times_s in (unsorted[:4], unsorted[:, None], dates):
+        with pytest.raises(ValueError, match=r"must be one stamp a frame \[s\], shape \(5,\), got"):
+            forecasting_windows([ramp(5)], 2, 1, times_s=[times_s])
     endless = np.array([0.0, 1.0, 2.0, 3.0, np.inf])
     with pytest.raises(ValueError, match="trace 0 must increase, got inf after 3.0"):
         forecasting_windows([ramp(5)], 2, 1, times_s=[endless])
@@ -115,6 +117,9 @@ def test_windows_that_do_not_fit_are_refused():
         forecasting_windows([ramp(5), ramp(5)], 2, 1, times_s=[endless])
     with pytest.raises(ValueError, match="`traces` must be at least one, got 0 traces"):
         forecasting_windows([], 2, 1)
+    for traces, shape in (([ramp(5), ramp(5)[:, 0]], r"\(5,\) for trace 1"), (ramp(5), r"\(2,\)")):
+        with pytest.raises(ValueError, match=rf"arrays \(frames, dimensions\), got shape {shape}"):
+            forecasting_windows(traces, 2, 1)
     with pytest.raises(ValueError, match=r"equally many dimensions, got \[2, 1\]"):
         forecasting_windows([ramp(5), ramp(5)[:, :1]], 2, 1)
 
@@ -153,3 +158,20 @@ def test_all_inputs_have_to_be_finite(frame):
     inputs[1, frame] = torch.inf
     with pytest.raises(ValueError, match=f"in the inputs of sample 1 at frame {frame}"):
         Sequences(inputs=inputs, targets=torch.zeros(2, 4, 1), mask=mask).check_finite("training")
+
+
+def test_times_that_no_clock_shows_are_refused():
+    frames = torch.zeros(2, 3, 1)
+    for bad in (-1.0, torch.nan, torch.inf):
+        dt_s = torch.full((2, 3), 0.1)
+        dt_s[1, 2] = bad
+        with pytest.raises(ValueError, match=f"`lesson` must have finite times >= 0 .*, got {bad}"):
+            Sequences(inputs=frames, targets=frames, dt_s=dt_s).check_finite("lesson")
+
+
+def test_what_is_no_tensor_of_three_axes_is_refused():
+    frames = torch.zeros(2, 3, 1)
+    with pytest.raises(ValueError, match="`inputs` must be a tensor, got 'ndarray'"):
+        Sequences(inputs=frames.numpy(), targets=frames)
+    with pytest.raises(ValueError, match=r"`inputs` must have shape .*, got \(3,\)"):
+        Sequences(inputs=torch.zeros(3), targets=frames)
