@@ -17,8 +17,8 @@ With features z of inputs and state, and elapsed time t in frames:
 In pure mode the neuron has a time constant, τ = frame_s / (|w| + |f|) [s].
 
 Source: Hasani et al. 2022, "Closed-form continuous-time neural networks", Nature Machine
-Intelligence 4:992, equations 2 to 4; names of the modes, backbone and Glorot initial weights: the
-code published with it. Differs: elapsed time is one value a sample.
+Intelligence 4:992, equations 2 to 4; names of the modes: ncps; backbone and Glorot initial weights:
+the code published with the paper. Differs: w begins between 0 and 1, there at 0.
 """
 
 from collections.abc import Callable

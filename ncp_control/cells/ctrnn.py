@@ -14,7 +14,8 @@ With x = W u + U v + b over inputs u and state v, and time in seconds:
 Sources: CT-RNN: Funahashi & Nakamura 1993, Neural Networks 6:801; Neural ODE: Chen et al. 2018
 (arXiv 1806.07366), inputs held over a frame as in Hasani et al. 2021 (arXiv 2006.04439); ODE-RNN:
 Rubanova et al. 2019 (arXiv 1907.03907), algorithm 1. Differs: τ is learned for each unit, where
-Hasani et al. fix it for all; the CT-RNN takes exponential Euler steps, stable at any step length.
+Hasani et al. fix it for all; a frame is one unit of time, where their code takes 0.6; the CT-RNN
+takes exponential Euler steps, stable at any step length.
 """
 
 import math

@@ -19,7 +19,9 @@ or the presynaptic potential. Time is in seconds; g and w are dimensionless, so
 
 Source: Hasani et al. 2021, "Liquid time-constant networks" (arXiv 2006.04439), equation 1 and
 appendix; initial ranges: the code published with Lechner et al. 2020. Differs: only synapses that
-exist are stored; the ranges hold for the effective values, through the inverse of the softplus.
+exist are stored; the ranges hold for the effective values, through the inverse of the softplus; a
+frame is one unit of time, where the code of Hasani et al. takes six, which also begins at C = 0.5
+and g = 1 and lets the sign of E change.
 """
 
 from functools import partial
