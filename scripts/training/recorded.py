@@ -112,7 +112,7 @@ def train_recorded(settings: Recorded) -> None:
     def keep(name: str, error: float, r: float) -> None:
         measured[name] = error, r
         row: dict[str, float] = dict(zip(MEASURES, (error, r), strict=True))
-        results.append(name, settings.seed, describe(settings), row, typed_command())
+        results.append(name, settings.seed, describe(recording, settings), row, typed_command())
 
     for name, constant in {
         "training mean": split.train.actions.mean(axis=0),
@@ -142,13 +142,12 @@ def train_recorded(settings: Recorded) -> None:
     print(f"results: {results.path}")
 
 
-def describe(settings: Recorded) -> str:
-    """Return all but models and seed as one cell of the results file."""
+def describe(recording: Recording, settings: Recorded) -> str:
+    """Return the recording and all settings but models and seed as one cell of the results file."""
     left_out = ("log", "models", "results", "runs", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     told["imitation"].pop("seed")  # has a column of its own
-    folder = settings.log.parent if settings.log.is_file() else settings.log
-    return f"{folder.resolve().name} {json.dumps(told, sort_keys=True)}"
+    return f"{recording.folder.resolve().name} {json.dumps(told, sort_keys=True)}"
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
