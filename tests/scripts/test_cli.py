@@ -17,6 +17,7 @@ class Nothing:
 @pytest.fixture
 def _handlers():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores Ctrl-C
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
