@@ -50,6 +50,24 @@ class LaneTrace:
         ):
             getattr(self, name).append(info[name])
 
+    @property
+    def stayed(self) -> np.ndarray:
+        """Steps that count, shape (steps,), bool.
+
+        A step that crashed shows the car as it was put back in the middle of its lane.
+        """
+        return ~np.asarray(self.crashed, dtype=bool)
+
+    @property
+    def offsets_m(self) -> np.ndarray:
+        """|cross-track error| of the steps that count [m]."""
+        return np.abs(self.cross_track_m)[self.stayed]
+
+    @property
+    def mean_cross_track_m(self) -> float:
+        """Mean of `offsets_m` [m]; NaN if every step crashed."""
+        return _mean(self.offsets_m)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaneMetrics:
@@ -85,14 +103,9 @@ def summarize(traces: Sequence[LaneTrace]) -> LaneMetrics:
     driven_km = sum(trace.distance_m[-1] for trace in traces) / 1000.0
     crashes = sum(sum(trace.crashed) for trace in traces)
     low, high = _poisson_interval(crashes)
-    # A step that crashed shows the car as it was put back in the middle of its lane.
-    kept = [~np.asarray(trace.crashed, dtype=bool) for trace in traces]
-    offsets = [np.abs(trace.cross_track_m)[k] for trace, k in zip(traces, kept, strict=True)]
+    offsets = [trace.offsets_m for trace in traces]
     rates = np.concatenate(
-        [
-            np.abs(np.diff(t.steer_rad) / np.diff(t.time_s))[k[1:]]
-            for t, k in zip(traces, kept, strict=True)
-        ]
+        [np.abs(np.diff(t.steer_rad) / np.diff(t.time_s))[t.stayed[1:]] for t in traces]
     )
     # A car that never gets anywhere has no rate per kilometre.
     per_km = 1.0 / driven_km if driven_km > 0 else math.nan

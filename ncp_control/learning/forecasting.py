@@ -219,6 +219,8 @@ def train(
         ValueError: If there are no data, they are not finite or do not fit the model, or no epoch
             ends with a finite validation error.
     """
+    if isinstance(training, Sequences):
+        _check_data("training", training, model)
     _check_data("validation", validation, model)
     device = find_device(config.device)
     model, validation = model.to(device), validation.to(device)
@@ -230,8 +232,10 @@ def train(
     for epoch in bar:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(epoch - 1)
-        lessons = training if isinstance(training, Sequences) else training(epoch - 1)
-        _check_data("training", lessons, model)
+        lessons = training
+        if not isinstance(lessons, Sequences):
+            lessons = lessons(epoch - 1)
+            _check_data("training", lessons, model)
         loss = _train_epoch(model, optimizer, lessons.to(device), config, generator)
         error = mean_error(model, validation, config.objective)
         if error < best_error:

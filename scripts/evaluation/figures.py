@@ -103,7 +103,9 @@ def tracks(traces: Sequence[LaneTrace]) -> Figure:
     Args:
         traces: What was driven; at most `MAX_TRACKS` are drawn.
     """
-    worst_first = sorted(traces, key=lambda t: (-sum(t.crashed), -mean_error_m(t)))[:MAX_TRACKS]
+    worst_first = sorted(traces, key=lambda t: (-sum(t.crashed), -t.mean_cross_track_m))[
+        :MAX_TRACKS
+    ]
     num_columns = min(len(worst_first), 3)
     num_rows = math.ceil(len(worst_first) / num_columns)
     figure = Figure(figsize=(4.2 * num_columns + 1.2, 4.2 * num_rows), layout="constrained")
@@ -122,12 +124,6 @@ def tracks(traces: Sequence[LaneTrace]) -> Figure:
     return figure
 
 
-def mean_error_m(trace: LaneTrace) -> float:
-    """Return the mean |cross-track error| [m] as the table has it, without steps that crash."""
-    driven = np.abs(trace.cross_track_m)[~np.array(trace.crashed, bool)]
-    return float(driven.mean()) if driven.size else math.nan
-
-
 def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
     """Draw one track with its borders, the driven line, the start and the crashes."""
     road, half_width_m = make_road(trace.track), LaneKeepingConfig().lane_half_width_m
@@ -137,7 +133,7 @@ def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
     for border in (left, right):
         axes.plot(*border.T, color="#9A9A9A", linewidth=0.8, zorder=1)
     points = np.stack(trace.position_m)
-    is_driven = ~np.array(trace.crashed)[1:]  # the way back after a crash is not
+    is_driven = trace.stayed[1:]  # the way back after a crash is not
     driven = LineCollection(
         np.stack([points[:-1], points[1:]], axis=1)[is_driven],  # type: ignore[arg-type]
         array=np.abs(trace.cross_track_m)[1:][is_driven],
@@ -163,7 +159,7 @@ def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
     num_crashes = f"{len(crashes)} crash" + ("" if len(crashes) == 1 else "es")
     axes.set_title(
         f"track {trace.track}: {trace.distance_m[-1]:.0f} m, {num_crashes},\n"
-        f"mean |error| {mean_error_m(trace):.2f} m",
+        f"mean |error| {trace.mean_cross_track_m:.2f} m",
         size=10,
     )
     _draw_ruler(axes, left)

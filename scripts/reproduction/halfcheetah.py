@@ -80,12 +80,12 @@ def traces_folder(settings: Reproduce) -> Path:
 @cache
 def load(folder: Path) -> Parts:
     """Read the traces and cut each part into windows."""
-    traces = load_traces(folder)
     if (folder / DESCRIPTION).exists():
         raise ValueError(
             f"`data` must be the LTC paper's HalfCheetah traces, got {str(folder)!r}, which were"
             " made for walker2d. Name the other folder."
         )
+    traces = load_traces(folder)
     needed = max(part.stop for part in SPLIT.values())
     if len(traces) < needed or traces[0].shape[1] != 17:
         raise ValueError(

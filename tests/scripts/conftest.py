@@ -1,5 +1,6 @@
 """Jobs as a person types them, and a log for them."""
 
+import csv
 import re
 import sys
 
@@ -56,3 +57,29 @@ def udacity_log(tmp_path):
         lines.append(f"IMG/{name},IMG/none.jpg,IMG/none.jpg,{steering:.4f},0,0,10")
     (folder / "driving_log.csv").write_text("\n".join(lines))
     return folder
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """Twenty-five short traces of a rotation, noise-free, 17 dimensions."""
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(17, 17)))[0]
+    for i in range(25):
+        trace = [rng.normal(size=17)]
+        for _ in range(59):
+            trace.append(rotation @ trace[-1])
+        np.save(folder / f"trace_{i:04}.npy", np.stack(trace))
+    return folder
+
+
+@pytest.fixture
+def read():
+    """Return the rows of a CSV file."""
+
+    def rows(path):
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return rows

@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 from torch import Tensor
+from torch import library as operators
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels import ltc_op
@@ -48,12 +49,12 @@ def test_the_operators_are_sound(options, has_reset, tools):
     settings += [layer_bounds(cell), cell.frame_s, cell.unfolds, cell.integrator]
     unroll, adjoint = torch.ops.ncp_control.ltc_unroll, torch.ops.ncp_control.ltc_unroll_adjoint
     leaves = [tensor.requires_grad_() for tensor in tensors]
-    torch.library.opcheck(unroll.default, (*leaves, *settings, True))
+    operators.opcheck(unroll.default, (*leaves, *settings, True))
     plain = [tensor.detach() for tensor in tensors]
-    torch.library.opcheck(unroll.default, (*plain, *settings, False))
+    operators.opcheck(unroll.default, (*plain, *settings, False))
     states, outputs, tape = unroll(*plain, *settings, True)
     for bars in ((states, outputs), (None, outputs), (states, None)):
-        torch.library.opcheck(adjoint.default, (*plain, *settings, states, tape, *bars))
+        operators.opcheck(adjoint.default, (*plain, *settings, states, tape, *bars))
 
 
 def test_functional_call_and_deepcopy_take_effect(tools):

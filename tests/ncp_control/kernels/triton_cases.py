@@ -9,6 +9,7 @@ import os
 
 import pytest
 import torch
+from torch import library as operators
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncp_control import LTC, NCP19, fully_connected, ncp, random_wiring
@@ -159,11 +160,11 @@ def test_the_operators_are_sound(tiny, tools):
     plain, settings = operands(tiny, tools, has_reset=tiny.integrator == "layered_midpoint")
     unroll, adjoint = torch.ops.ncp_control.ltc_unroll, torch.ops.ncp_control.ltc_unroll_adjoint
     leaves = [tensor.clone().requires_grad_() for tensor in plain]
-    torch.library.opcheck(unroll.default, (*leaves, *settings, True))
-    torch.library.opcheck(unroll.default, (*plain, *settings, False))
+    operators.opcheck(unroll.default, (*leaves, *settings, True))
+    operators.opcheck(unroll.default, (*plain, *settings, False))
     states, outputs, tape = unroll(*plain, *settings, True)
     for bars in ((states, outputs), (None, outputs), (states, None)):
-        torch.library.opcheck(adjoint.default, (*plain, *settings, states, tape, *bars))
+        operators.opcheck(adjoint.default, (*plain, *settings, states, tape, *bars))
 
 
 def operands(cell, tools, has_reset=True):
