@@ -103,9 +103,8 @@ def tracks(traces: Sequence[LaneTrace]) -> Figure:
     Args:
         traces: What was driven; at most `MAX_TRACKS` are drawn.
     """
-    worst_first = sorted(traces, key=lambda t: (-sum(t.crashed), -t.mean_cross_track_m))[
-        :MAX_TRACKS
-    ]
+    by_badness = sorted(traces, key=lambda t: (-sum(t.crashed), -t.mean_cross_track_m))
+    worst_first = by_badness[:MAX_TRACKS]
     num_columns = min(len(worst_first), 3)
     num_rows = math.ceil(len(worst_first) / num_columns)
     figure = Figure(figsize=(4.2 * num_columns + 1.2, 4.2 * num_rows), layout="constrained")
