@@ -98,11 +98,6 @@ def has_kernels(dtype: torch.dtype, device_type: str = "cpu") -> bool:
     return device_type == "cpu" and get_library(dtype) is not None
 
 
-# torch.compile shall take the answer for a constant instead of looking inside. This is what
-# torch.compiler.assume_constant_result does, which would import the whole compiler here.
-has_kernels._dynamo_marked_constant = True
-
-
 def _suits_triton(cell: "LTC") -> bool:
     nodes = max(cell.input_size, cell.state_size)
     return nodes <= MOST_TRITON_NODES and cell.raw_weight.shape[0] <= MOST_TRITON_SYNAPSES
@@ -110,7 +105,11 @@ def _suits_triton(cell: "LTC") -> bool:
 
 def _is_transformed() -> bool:
     """Tell whether a function transform or forward-mode differentiation is under way."""
-    if torch.compiler.is_compiling():
-        return False
     is_forward_mode = torch.autograd.forward_ad._current_level >= 0
     return torch._C._are_functorch_transforms_active() or is_forward_mode
+
+
+# torch.compile shall take the answers for constants instead of looking inside. This is what
+# torch.compiler.assume_constant_result does, which would import the whole compiler here.
+for _function in (has_kernels, _is_transformed):
+    _function._dynamo_marked_constant = True

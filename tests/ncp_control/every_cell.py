@@ -1,0 +1,44 @@
+"""One circuit of every kind, for the tests of what all of them owe."""
+
+from ncp_control import (
+    CTGRU,
+    CTRNN,
+    GRU,
+    LSTM,
+    LTC,
+    NCP19,
+    ODERNN,
+    CfC,
+    Feedforward,
+    MixedMemory,
+    NeuralODE,
+    WiredCfC,
+    auto_ncp,
+    fully_connected,
+    random_wiring,
+)
+
+RANDOM = random_wiring(32, 12, 3, num_sensory_synapses=40, num_inner_synapses=30)
+CELLS = {
+    "ltc": lambda: LTC(NCP19),
+    "ltc-midpoint": lambda: LTC(NCP19, integrator="layered_midpoint", unfolds=2),
+    "ltc-auto": lambda: LTC(auto_ncp(32, 24, 3)),
+    "ltc-random": lambda: LTC(RANDOM),
+    "ltc-full": lambda: LTC(fully_connected(32, 9, 2)),
+    "cfc": lambda: CfC(32, 16, 2),
+    "cfc-pure": lambda: CfC(32, 16, 2, mode="pure"),
+    "cfc-no-gate": lambda: CfC(32, 16, 2, mode="no_gate", backbone_layers=2, activation="silu"),
+    "wired-cfc": lambda: WiredCfC(NCP19),
+    "wired-cfc-pure": lambda: WiredCfC(NCP19, mode="pure"),
+    "wired-cfc-random": lambda: WiredCfC(RANDOM, mode="no_gate"),
+    "ctrnn": lambda: CTRNN(32, 16, 2),
+    "neural-ode": lambda: NeuralODE(32, 16, 2),
+    "ode-rnn": lambda: ODERNN(32, 16, 2),
+    "ctgru": lambda: CTGRU(32, 16, 2),
+    "gru": lambda: GRU(32, 16, 2),
+    "lstm": lambda: LSTM(32, 16, 2),
+    "mixed-ltc": lambda: MixedMemory(LTC(NCP19)),
+    "mixed-cfc": lambda: MixedMemory(CfC(32, 16, 2)),
+    "mixed-wired-cfc": lambda: MixedMemory(WiredCfC(NCP19, mode="pure")),
+    "feedforward": lambda: Feedforward(32, 16, 2),
+}
