@@ -25,6 +25,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+LONGEST_S = 1e15
+"""A longer time counts as this one [s], 30 million years: every neuron is at rest long before, and
+h·a would overflow in single precision."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -68,7 +72,7 @@ def semi_implicit_euler(
     membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int
 ) -> Tensor:
     """Take `unfolds` steps v ← (C v + h b(v)) / (C + h a(v)); order 1, the LTC paper's solver."""
-    h, capacitance = dt_s / unfolds, membrane.capacitance_s
+    h, capacitance = _sub_step(dt_s, unfolds), membrane.capacitance_s
     for _ in range(unfolds):
         conductance, drive = membrane.conductance_and_drive(potential)
         potential = (capacitance * potential + h * drive) / (capacitance + h * conductance)
@@ -77,7 +81,7 @@ def semi_implicit_euler(
 
 def exponential_euler(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Tensor:
     """Take `unfolds` steps of exact relaxation with a and b frozen at their start; order 1."""
-    h = dt_s / unfolds
+    h = _sub_step(dt_s, unfolds)
     for _ in range(unfolds):
         conductance, drive = membrane.conductance_and_drive(potential)
         potential = _relax(potential, conductance, drive, h / membrane.capacitance_s)
@@ -91,7 +95,7 @@ def layered_midpoint(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfold
     layer must predict its own midpoint, so a step costs little more than one evaluation of the
     synapses; a layer that no neuron drives (the inter neurons) is solved exactly.
     """
-    h = dt_s / unfolds
+    h = _sub_step(dt_s, unfolds)
     for _ in range(unfolds):
         midpoint, end = list(potential.unbind(1)), list(potential.unbind(1))
         for layer in membrane.layers:
@@ -121,7 +125,7 @@ def runge_kutta(
     rate: Callable[[Tensor], Tensor], state: Tensor, time: Tensor, unfolds: int
 ) -> Tensor:
     """Solve dv/dt = rate(v) over `time` by `unfolds` classical Runge-Kutta steps; order 4."""
-    h = time / unfolds
+    h = _sub_step(time, unfolds)
     half, sixth = h / 2, h / 6
     for _ in range(unfolds):
         k1 = rate(state)
@@ -138,6 +142,11 @@ INTEGRATORS: dict[str, Integrator] = {
     "layered_midpoint": layered_midpoint,
     "rk4": rk4,
 }
+
+
+def _sub_step(time: Tensor, unfolds: int) -> Tensor:
+    """Return h, at most LONGEST_S; NaN stays NaN."""
+    return (time / unfolds).clamp(max=min(LONGEST_S, torch.finfo(time.dtype).max))
 
 
 def _relax(potential: Tensor, conductance: Tensor, drive: Tensor, time_per_c: Tensor) -> Tensor:

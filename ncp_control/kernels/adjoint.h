@@ -54,7 +54,7 @@ static void begin_step_adjoint(const struct task *task, struct block *b, int t,
         sums[k].offset_bar += output_bar;
     }
     b->held_bar = b->held_bar_of_steps + t * c->neurons;
-    b->h_s = b->dt_s[t] / (real)c->unfolds;
+    b->h_s = find_sub_step(b->dt_s[t], c->unfolds);
     b->h_s_bar = (vector){0};
 }
 

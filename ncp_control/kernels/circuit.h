@@ -43,6 +43,14 @@ struct circuit {
     struct layer *layer;
 };
 
+/* A longer sub-step counts as this one [s]; LONGEST_S of ncp_control/integrators.py. Every neuron is
+ * at rest long before, and h a would overflow. */
+#define LONGEST_SUB_STEP_S ((real)1e15)
+
+static inline vector find_sub_step(vector dt_s, int unfolds) {
+    return least(LONGEST_SUB_STEP_S, dt_s / (real)unfolds); /* NaN stays NaN */
+}
+
 static void *allocate(size_t bytes) {
     const size_t line = 64, whole = (bytes + line) / line * line;
     void *memory = aligned_alloc(line, whole);

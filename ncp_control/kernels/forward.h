@@ -53,7 +53,7 @@ static void forward_block(struct team *team, int64_t block, void *workspace) {
         load_steps(b->dt_s, q->dt_s, p, 1);
         for (int t = 0; t < p.steps; t++) {
             clear_reset(q, p, t, b->potential);
-            b->h_s = b->dt_s[t] / (real)c->unfolds;
+            b->h_s = find_sub_step(b->dt_s[t], c->unfolds);
             forward_step(task, b, block, step + t, b->input + t * c->inputs);
             memcpy(b->states + t * c->neurons, b->potential, c->neurons * sizeof(vector));
             for (int k = 0; k < c->outputs; k++)

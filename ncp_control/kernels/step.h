@@ -204,7 +204,8 @@ static void store_state(const struct step *m) {
 /* Advance `state` by `dt_s` with `input` held, and put `output`. */
 EXPORT void ncp_ltc_step(struct step *m) {
     const struct sequence *q = &m->sequence;
-    const real h_s = *q->dt_s / (real)q->unfolds;
+    const real whole_s = *q->dt_s / (real)q->unfolds;
+    const real h_s = whole_s > LONGEST_SUB_STEP_S ? LONGEST_SUB_STEP_S : whole_s;
     if (has_changed(m)) prepare(m);
     memcpy(m->input, q->input, q->inputs * sizeof(real));
     load_state(m);

@@ -105,7 +105,7 @@ class FusedStep:
         name, parameter, address = next(self._turns)
         if self._parameters[name] is not parameter or parameter.data_ptr() != address:
             self.refresh()
-        if not 0.0 <= dt_s <= self._longest_s:
+        if not 0.0 <= dt_s <= self._longest_s or isinstance(dt_s, bool | np.bool_):
             raise ValueError(
                 f"`dt_s` must be a finite time >= 0 in seconds, got {dt_s!r}."
                 " Check the order of the time stamps."

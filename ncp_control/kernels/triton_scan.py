@@ -20,6 +20,16 @@ from ncp_control.kernels.triton_synapses import (
     sum_rows,
 )
 
+LONGEST_S = tl.constexpr(1e15)
+"""As in `ncp_control.integrators`."""
+
+
+@triton.jit
+def _sub_step(dt_s, unfolds):
+    """Return h, at most LONGEST_S; NaN stays NaN."""
+    h = dt_s / unfolds
+    return tl.where(h > LONGEST_S, LONGEST_S, h)
+
 
 @triton.jit
 def _approach(x):
@@ -146,7 +156,7 @@ def scan(
     for frame in range(sample * num_steps, (sample + 1) * num_steps):
         if HAS_RESET:
             v = tl.where(tl.load(reset + frame) != 0, 0.0, v)
-        h = tl.load(dt_s + frame) / unfolds
+        h = _sub_step(tl.load(dt_s + frame), unfolds)
         held_a = tl.load(held + 2 * frame * num_neurons + n, mask=is_neuron, other=1.0)
         held_b = tl.load(held + (2 * frame + 1) * num_neurons + n, mask=is_neuron, other=0.0)
         for _ in range(unfolds):
@@ -196,7 +206,7 @@ def scan_adjoint(
     for steps_before in range(num_steps):
         frame = (sample + 1) * num_steps - 1 - steps_before
         v_bar += tl.load(states_bar + frame * num_neurons + n, mask=is_neuron, other=0.0)
-        h, h_bar = tl.load(dt_s + frame) / unfolds, tl.zeros_like(c)
+        h, h_bar = _sub_step(tl.load(dt_s + frame), unfolds), tl.zeros_like(c)
         held_a_bar, held_b_bar = h_bar, h_bar
         for _ in range(unfolds):
             record -= record_size

@@ -235,3 +235,20 @@ def test_nothing_in_nothing_out(batch, steps, cell, tools):
     assert outputs.shape == (batch, steps, cell.output_size)
     (states.sum() + outputs.sum()).backward()
     assert not cell.slope.grad.any() and sequence["state"].grad.shape == sequence["state"].shape
+
+
+@pytest.mark.parametrize("value", [1e20, 3e38])
+def test_the_longest_times_lead_to_rest(value, cell, tools):
+    sequence = tools.random_sequence(cell, 3, 4, torch.float32)
+    sequence["dt_s"][:] = value
+    weight = torch.randn(3, 4, cell.state_size)
+    expected = results_and_gradients(tools.by_reference, cell, sequence, weight)
+    found = results_and_gradients(tools.by_kernel, cell, sequence, weight)
+    assert all(tensor.isfinite().all() for tensor in found.values())
+    assert_close(found, expected, 5e-6)
+    sequence["dt_s"][:] = 1e6
+    at_rest = results_and_gradients(tools.by_kernel, cell, sequence, weight)
+    assert_close({"states": found["states"]}, {"states": at_rest["states"]}, 1e-4)
+    sequence["dt_s"][1] = torch.nan
+    states, _ = tools.by_kernel(cell, **sequence | {"reset": None})
+    assert states[1].isnan().all() and states[0].isfinite().all()

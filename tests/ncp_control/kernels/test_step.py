@@ -47,6 +47,14 @@ def test_zero_elapsed_time_changes_no_bit(cell):
     np.testing.assert_array_equal(step.state, before.astype(np.float32))
 
 
+def test_the_longest_times_lead_to_rest(cell):
+    step, twin = FusedStep(cell), FusedStep(cell)
+    features = np.random.default_rng(0).normal(size=cell.input_size).astype(np.float32)
+    for _ in range(5):
+        found, expected = step(features, 3e38), twin(features, 1e12)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_reset_clears_the_state():
     step = FusedStep(LTC(NCP19))
     features = np.ones(32, np.float32)

@@ -119,6 +119,18 @@ def test_far_inputs_saturate(value, tiny, tools):
     torch.testing.assert_close(tools.by_kernel(tiny, **sequence)[0], expected, rtol=0, atol=5e-6)
 
 
+def test_the_longest_times_lead_to_rest(tiny, tools):
+    sequence = tools.random_sequence(tiny, 2, 2, torch.float32)
+    sequence["dt_s"][:] = 3e38
+    weight = torch.randn(2, 2, tiny.state_size)
+    expected = results_and_gradients(tools.by_reference, tiny, sequence, weight)
+    found = results_and_gradients(tools.by_kernel, tiny, sequence, weight)
+    assert all(tensor.isfinite().all() for tensor in found.values())
+    assert_close(found, expected, 5e-6)
+    sequence["dt_s"][0, 0] = torch.nan
+    assert tools.by_kernel(tiny, **sequence | {"reset": None})[0][0].isnan().all()
+
+
 @pytest.mark.parametrize("used", ["states", "outputs"])
 def test_strided_tensors_and_results_that_no_loss_depends_on(used, tiny, tools):
     tiny = tiny.double()
