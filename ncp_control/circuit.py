@@ -1,13 +1,17 @@
 """A cell over time: sequences, elapsed time, resets, and a record of every neuron."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ncp_control.cells import Cell
+from ncp_control.cells.precision import single_precision, working_dtype
+from ncp_control.integrators import LONGEST_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,10 @@ class Activity:
 
 class Circuit(nn.Module):
     """Run a cell over (batch, time).
+
+    Outputs and states have the type of the circuit's weights. A circuit of bfloat16 or float16
+    weights computes in float32, and takes inputs and states of half and of single precision alike,
+    as one of float32 weights does.
 
     The cell is not called frame by frame, so forward hooks on it are never called: `record` shows
     what its neurons do. `torch.nn.utils.parametrize` works on its parameters, hook-based pruning
@@ -79,14 +87,19 @@ class Circuit(nn.Module):
             reset: Frames before which the state is cleared (the first frames of episodes).
 
         Returns:
-            The output at every frame and the state after the last one.
+            The output at every frame and the state after the last one, a tensor of its own that
+            keeps no other state alive.
 
         Raises:
             ValueError: If a shape or type does not fit, or a time is negative or NaN. On an
                 accelerator the values are not read, so as not to wait for it.
+            RuntimeError: If a time is negative or NaN, in compiled and exported circuits.
         """
-        state, dt_s = self._check(inputs, state, dt_s, reset)
-        return self.cell.sequence(inputs, state, dt_s, reset)
+        dtype = self._dtype
+        inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
+        with _working_precision(self.cell, dtype):
+            outputs, last = self.cell.sequence(inputs, state, dt_s, reset)
+        return outputs.to(dtype), last.to(dtype, copy=True)
 
     @torch.no_grad()
     def record(
@@ -98,28 +111,40 @@ class Circuit(nn.Module):
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> Activity:
         """Run over a sequence and keep what every neuron did; arguments as `forward`."""
-        state, dt_s = self._check(inputs, state, dt_s, reset)
-        states = self.cell.unroll(inputs, state, dt_s, reset)
+        dtype = self._dtype
+        inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
         timescales_s = currents = None
-        frames = inputs.flatten(0, 1), states.flatten(0, 1)
-        if self.cell.has_timescales:
-            timescales_s = self.cell.timescales(*frames).unflatten(0, states.shape[:2])
-        if self.cell.has_synaptic_currents:
-            currents = self.cell.synaptic_currents(*frames).unflatten(0, states.shape[:2])
+        with _working_precision(self.cell, dtype):
+            states = self.cell.unroll(inputs, state, dt_s, reset)
+            frames = inputs.flatten(0, 1), states.flatten(0, 1)
+            if self.cell.has_timescales:
+                timescales_s = self.cell.timescales(*frames).unflatten(0, states.shape[:2])
+            if self.cell.has_synaptic_currents:
+                currents = self.cell.synaptic_currents(*frames).unflatten(0, states.shape[:2])
+            outputs = self.cell.readout(states)
         return Activity(
             neuron_names=self.cell.neuron_names,
             dt_s=dt_s,
             reset=reset,
-            outputs=self.cell.readout(states),
-            states=states,
+            outputs=outputs.to(dtype),
+            states=states.to(dtype),
             timescales_s=timescales_s,
-            synaptic_currents=currents,
+            synaptic_currents=None if currents is None else currents.to(dtype),
         )
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.cell.parameters()).dtype
+
     def _check(
-        self, inputs: Tensor, state: Tensor | None, dt_s: Any, reset: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Check the arguments of a sequence and fill in their defaults."""
+        self,
+        dtype: torch.dtype,
+        inputs: Tensor,
+        state: Tensor | None,
+        dt_s: Any,
+        reset: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Check the arguments of a sequence, fill in their defaults, and convert their types."""
         cell = self.cell
         for name, values in (("inputs", inputs), ("state", state), ("reset", reset)):
             if values is not None and not isinstance(values, Tensor):
@@ -150,7 +175,6 @@ class Circuit(nn.Module):
                 f"`reset` must be bool of shape ({batch}, {time}), got {reset.dtype} of shape"
                 f" {tuple(reset.shape)}. Mark the first frame of each episode."
             )
-        dtype = next(cell.parameters()).dtype
         for name, values in (("inputs", inputs), ("state", state)):
             # Half precision may be mixed with single; double would silently be lost or spread.
             if (values.dtype == torch.float64) != (dtype == torch.float64):
@@ -158,24 +182,30 @@ class Circuit(nn.Module):
                     f"`{name}` must be {dtype} as the circuit is, got {values.dtype}."
                     f" Convert with .to({dtype})."
                 )
-        return state, elapsed_times(cell.frame_s if dt_s is None else dt_s, inputs)
+        inputs, state = (tensor.to(working_dtype(dtype)) for tensor in (inputs, state))
+        return inputs, state, elapsed_times(cell.frame_s if dt_s is None else dt_s, inputs)
+
+
+def _working_precision(cell: Cell, dtype: torch.dtype) -> AbstractContextManager[None]:
+    return nullcontext() if working_dtype(dtype) == dtype else single_precision(cell)
 
 
 def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
-    """Give every sample and frame of `inputs` its elapsed time [s].
+    """Give every sample and frame of `inputs` its elapsed time [s], at most `LONGEST_S`.
 
     Args:
         dt_s: One number, one a sample (batch,), or one a sample and frame (batch, time).
-        inputs: Shape (batch, time, input).
+        inputs: Shape (batch, time, input), of single or double precision.
 
     Raises:
-        ValueError: If the shape does not fit, or a time is negative or not finite.
+        ValueError: If the shape does not fit, or a time is negative or not a finite number.
+        RuntimeError: If a time is negative or not finite, in compiled and exported circuits.
     """
-    batch, time = inputs.shape[:2]
-    dtype = torch.promote_types(inputs.dtype, torch.float32)  # half precision blurs times
-    if isinstance(dt_s, int | float) and 0 <= dt_s <= torch.finfo(dtype).max:  # made cheap
-        return inputs.new_full((batch, time), dt_s, dtype=dtype)
-    elapsed = torch.as_tensor(dt_s, dtype=dtype, device=inputs.device)
+    (batch, time), dtype = inputs.shape[:2], inputs.dtype
+    is_number = isinstance(dt_s, int | float) and not isinstance(dt_s, bool)
+    if is_number and 0 <= dt_s <= torch.finfo(dtype).max:  # made cheap
+        return inputs.new_full((batch, time), min(dt_s, LONGEST_S))
+    elapsed = _as_times(dt_s).to(inputs)
     if elapsed.ndim == 1:
         elapsed = elapsed[:, None]
     if elapsed.ndim not in (0, 2) or any(
@@ -183,14 +213,50 @@ def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch 
     ):
         raise ValueError(
             f"`dt_s` must be a number or have shape ({batch},) or ({batch}, {time}), got shape"
-            f" {tuple(torch.as_tensor(dt_s).shape)}. Give one elapsed time a sample and frame."
+            f" {tuple(_as_times(dt_s).shape)}. Give one elapsed time a sample and frame."
         )
-    if elapsed.device.type == "cpu" and not torch.compiler.is_compiling():
-        is_possible = (elapsed >= 0) & torch.isfinite(elapsed)
-        if not bool(is_possible.all()):
-            value = elapsed[~is_possible].flatten()[0].item()
-            raise ValueError(
-                f"`dt_s` must be a finite time >= 0 in seconds, got {value!r}."
-                " Check the order of the time stamps."
-            )
-    return elapsed.expand(batch, time)
+    if elapsed.device.type == "cpu":
+        _check_times(elapsed)
+    return elapsed.clamp(max=LONGEST_S).expand(batch, time)
+
+
+def _as_times(dt_s: Any) -> Tensor:
+    """Return times as a tensor.
+
+    Raises:
+        ValueError: If they are no real numbers.
+    """
+    try:
+        # Of double precision, so that nothing is lost before the circuit's type is known.
+        times = dt_s if isinstance(dt_s, Tensor) else torch.from_numpy(np.array(dt_s))
+    except (TypeError, ValueError):
+        times = None
+    if times is None or times.dtype == torch.bool or times.is_complex():
+        got = times.dtype if isinstance(dt_s, Tensor) and times is not None else repr(dt_s)
+        raise ValueError(
+            f"`dt_s` must be times in seconds, got {got}. Give numbers, e.g. 1/30, or a tensor."
+        )
+    return times
+
+
+def _check_times(elapsed: Tensor) -> None:
+    """Refuse negative times and such that are not finite.
+
+    Raises:
+        ValueError: If there is one.
+        RuntimeError: The same in compiled and exported circuits, where the check is an operator.
+    """
+    if torch.compiler.is_compiling():
+        is_possible = ((elapsed >= 0) & torch.isfinite(elapsed)).all()
+        torch._assert_async(is_possible, f"{_RULE}. {_ADVICE}")
+        return
+    while torch._C._functorch.is_functorch_wrapped_tensor(elapsed):
+        elapsed = torch._C._functorch.get_unwrapped(elapsed)  # under vmap: the times of all
+    is_possible = (elapsed >= 0) & torch.isfinite(elapsed)
+    if not bool(is_possible.all()):
+        value = elapsed[~is_possible].flatten()[0].item()
+        raise ValueError(f"{_RULE}, got {value!r}. {_ADVICE}")
+
+
+_RULE = "`dt_s` must be a finite time >= 0 in seconds"
+_ADVICE = "Check the order of the time stamps."

@@ -127,7 +127,8 @@ class Policy(nn.Module):
         else:
             outputs, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
             output = outputs[0, 0]
-        action = self.respond(output).cpu().numpy()
+        action = self.respond(output).cpu()
+        action = action.to(torch.promote_types(action.dtype, torch.float32)).numpy()  # of bfloat16
         if not np.isfinite(action).all():
             self.reset()
             raise ValueError(

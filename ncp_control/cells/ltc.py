@@ -108,6 +108,8 @@ class LTC(Cell):
         self.layers = find_layers(wiring) if integrator == "layered_midpoint" else ()
 
         num_neurons, num_synapses = wiring.num_neurons, wiring.num_synapses
+        # The wiring finds it at the first use, which torch.compile could not follow.
+        self._num_sensory_synapses = wiring.num_sensory_synapses
         self.register_buffer("source", torch.tensor(wiring.sources))
         self.register_buffer("target", torch.tensor(wiring.targets - wiring.num_sensory))
         signs = torch.tensor(wiring.signs, dtype=torch.get_default_dtype())
@@ -155,7 +157,7 @@ class LTC(Cell):
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return what leak and sensory synapses add to a and to b, shape (…, 2 neurons)."""
-        parameters, end = self.effective_parameters(), self.wiring.num_sensory_synapses
+        parameters, end = self.effective_parameters(), self._num_sensory_synapses
         scaled = (inputs * self.input_scale + self.input_offset).flatten(0, -2)
         conductance, drive = synaptic_sums(
             parameters.synapses(slice(0, end)),
@@ -222,7 +224,7 @@ class LTC(Cell):
         return HeldMembrane(self._inner_synapses(), *self.project(inputs).chunk(2, dim=-1))
 
     def _inner_synapses(self) -> InnerSynapses:
-        parameters, first = self.effective_parameters(), self.wiring.num_sensory_synapses
+        parameters, first = self.effective_parameters(), self._num_sensory_synapses
         return InnerSynapses(
             capacitance_s=parameters.capacitance_s,
             parameters=parameters.synapses(slice(first, None)),

@@ -6,52 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from ncp_control import (
-    CTGRU,
-    CTRNN,
-    GRU,
-    LSTM,
-    LTC,
-    NCP19,
-    ODERNN,
-    CfC,
-    Circuit,
-    Feedforward,
-    MixedMemory,
-    NeuralODE,
-    WiredCfC,
-    auto_ncp,
-    fully_connected,
-    random_wiring,
-)
+from ncp_control import LSTM, LTC, NCP19, Circuit, WiredCfC
 from ncp_control import cells as cells_module
 from ncp_control.cells import cell_from_config, cell_to_config
 from ncp_control.wiring_rules import ncp19
+from tests.ncp_control.every_cell import CELLS
 
-RANDOM = random_wiring(32, 12, 3, num_sensory_synapses=40, num_inner_synapses=30)
-CELLS = {
-    "ltc": lambda: LTC(NCP19),
-    "ltc-midpoint": lambda: LTC(NCP19, integrator="layered_midpoint", unfolds=2),
-    "ltc-auto": lambda: LTC(auto_ncp(32, 24, 3)),
-    "ltc-random": lambda: LTC(RANDOM),
-    "ltc-full": lambda: LTC(fully_connected(32, 9, 2)),
-    "cfc": lambda: CfC(32, 16, 2),
-    "cfc-pure": lambda: CfC(32, 16, 2, mode="pure"),
-    "cfc-no-gate": lambda: CfC(32, 16, 2, mode="no_gate", backbone_layers=2, activation="silu"),
-    "wired-cfc": lambda: WiredCfC(NCP19),
-    "wired-cfc-pure": lambda: WiredCfC(NCP19, mode="pure"),
-    "wired-cfc-random": lambda: WiredCfC(RANDOM, mode="no_gate"),
-    "ctrnn": lambda: CTRNN(32, 16, 2),
-    "neural-ode": lambda: NeuralODE(32, 16, 2),
-    "ode-rnn": lambda: ODERNN(32, 16, 2),
-    "ctgru": lambda: CTGRU(32, 16, 2),
-    "gru": lambda: GRU(32, 16, 2),
-    "lstm": lambda: LSTM(32, 16, 2),
-    "mixed-ltc": lambda: MixedMemory(LTC(NCP19)),
-    "mixed-cfc": lambda: MixedMemory(CfC(32, 16, 2)),
-    "mixed-wired-cfc": lambda: MixedMemory(WiredCfC(NCP19, mode="pure")),
-    "feedforward": lambda: Feedforward(32, 16, 2),
-}
 BLIND_TO_TIME = {"gru", "lstm", "feedforward"}
 
 
@@ -109,6 +69,20 @@ def test_times_may_be_given_once_a_sample_or_once_for_all(circuit):
 def test_frame_interval_is_assumed_where_no_time_is_given(circuit):
     inputs = sequence()
     torch.testing.assert_close(circuit(inputs)[0], circuit(inputs, dt_s=circuit.frame_s)[0])
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("time", [0, 1, 9])
+def test_the_state_is_a_tensor_of_its_own(circuit, kernels, time, monkeypatch):
+    monkeypatch.setenv("NCP_CONTROL_KERNELS", kernels)
+    start = torch.rand(4, circuit.cell.state_size, dtype=torch.float64)
+    before = start.clone()
+    outputs, state = circuit(sequence(time=time), start)
+    assert state.untyped_storage().nbytes() == state.numel() * state.element_size()
+    with torch.no_grad():
+        state.zero_()  # as a caller who begins anew may do
+    (outputs.square().sum() + state.sum()).backward()
+    assert torch.equal(start, before)
 
 
 def test_record_agrees_with_forward(circuit):
@@ -186,21 +160,6 @@ def test_empty_sequences_and_batches_pass_through(circuit):
     assert outputs.shape == (4, 0, circuit.cell.output_size)
     torch.testing.assert_close(state, circuit.cell.initial_state(4))
     assert circuit(sequence(batch=0))[0].shape == (0, 9, circuit.cell.output_size)
-
-
-@pytest.mark.parametrize(
-    ("dt_s", "message"),
-    [
-        (-0.1, "`dt_s` must be a finite time >= 0 in seconds, got -0.1"),
-        (float("nan"), "`dt_s` must be a finite time >= 0 in seconds, got nan"),
-        (1e39, "`dt_s` must be a finite time >= 0 in seconds, got inf"),
-        (torch.tensor([0.1, -2.0]), "got -2.0"),
-        (torch.rand(3), r"shape \(2,\) or \(2, 5\), got shape \(3,\)"),
-    ],
-)
-def test_impossible_times_are_refused(dt_s, message):
-    with pytest.raises(ValueError, match=message):
-        Circuit(LTC(NCP19))(torch.randn(2, 5, 32), dt_s=dt_s)
 
 
 def test_wrong_widths_are_refused():
