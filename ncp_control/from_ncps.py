@@ -1,85 +1,133 @@
 """Carry a trained model over from ncps (https://github.com/mlech26l/ncps), with equal outputs.
 
-Theirs counts time in frames, numbers neurons motor first, keeps every synapse in dense matrices
-under a mask, and lets the sign of a reversal potential change in training. Ours counts seconds,
-numbers motor neurons last, stores the synapses that exist, and fixes each sign; so the wiring that
-comes out has the signs the training ended with.
+ncps counts time in frames, numbers neurons motor first, keeps every synapse in dense matrices
+under a mask, and lets the sign of a reversal potential change in training. Here time is in seconds,
+motor neurons come last, only the synapses that exist are stored, and each sign is fixed; so the
+new wiring has the signs that the training ended with.
 
-| theirs                                       | ours                                            |
-|----------------------------------------------|-------------------------------------------------|
-| `LTC`, any wiring                            | `LTC`, in a `MixedMemory` if theirs mixes        |
-| `CfC(units=number)`, any mode                | `CfC`, in a `MixedMemory` if theirs mixes        |
-| `CfC(units=wiring)`                          | refused: its gates and recurrence ignore masks   |
-| `timespans`                                  | `dt_s` = timespans · frame_s                     |
+| ncps                                      | here                                               |
+|-------------------------------------------|----------------------------------------------------|
+| `LTC`, `LTCCell`, any wiring              | `LTC`                                              |
+| `CfC(units=number)`, `CfCCell`, any mode  | `CfC`                                              |
+| `CfC(units=wiring)`, `WiredCfCCell`       | `WiredCfC` over the synapses that ncps computes    |
+| `mixed_memory=True`                       | `MixedMemory` around the cell                      |
+| `epsilon`                                 | part of leak conductance and leak potential        |
+| `backbone_dropout`                        | left out: it does nothing in evaluation mode       |
+| `timespans`                               | `dt_s` = timespans · frame_s                       |
+| `batch_first=False`                       | refused: a circuit takes (batch, time, input)      |
+| `return_sequences=False`                  | refused: a circuit returns the output of each frame|
+| `proj_size` of a wired CfC                | refused: a `WiredCfC` has no such map              |
 
-Equal means up to rounding, and a recurrent circuit may magnify rounding: a CfC trained for a few
-steps with large weights turned a difference of 1e-7 into 3e-2 over 32 frames. In float32 ours is
-then as far from the exact sequence as theirs; in float64 the two agree to 1e-11.
+A CfC over a wiring is not sparse in ncps: time gates and recurrence ignore the wiring, and each
+layer sees the layer before it alone. The new wiring has all these synapses. Weights that the mask
+of ncps held at zero start at zero, and further training may change them.
+
+Equal means up to rounding: float64 outputs differ by about 1e-14 after one frame. A recurrent
+circuit may magnify rounding: a CfC trained for a few steps with large weights turned a float32
+difference of 1e-7 into 3e-2 over 32 frames, where ncps was as far from the exact sequence.
 
 Source of the mapping: ncps 1.0.1.
 """
 
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ncp_control.cells import LTC, Cell, CfC, MixedMemory
+from ncp_control.cells import LTC, Cell, CfC, MixedMemory, WiredCfC
 from ncp_control.cells.ltc import inverse_softplus
 from ncp_control.circuit import Circuit
 from ncp_control.wiring import Synapse, Wiring
 
-_EPSILON = 1e-8  # ncps adds it to the denominator of a step
-_KINDS = ("inter", "command", "motor")
-"""Layers of neurons in our order."""
+_LAYERS = {1: ("motor",), 2: ("inter", "motor"), 3: ("inter", "command", "motor")}
+"""Names of a wired CfC's layers, by how many there are."""
 _GATES = (1, 0, 2, 3)
 """Position in their stack (candidate, input, forget, output) of each of our gates."""
 
 
 def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit:
-    """Turn a trained `ncps.torch.LTC` or dense `ncps.torch.CfC` into a circuit of ours.
+    """Turn a trained `ncps.torch.LTC` or `ncps.torch.CfC` into a circuit.
 
     Args:
-        module: The trained module; it is left as it is. Dropout is not carried over.
-        frame_s: Seconds in one of its units of time. With the default, `dt_s` takes the numbers
-            that its `timespans` took; give e.g. 1/30 for a model trained on frames of 30 Hz.
+        module: The trained module, or one of the cells `LTCCell`, `CfCCell` and `WiredCfCCell`. It
+            is not changed.
+        frame_s: Seconds in one unit of its `timespans`. With the default, `dt_s` takes the same
+            numbers; give e.g. 1/30 for a model trained on frames of 30 Hz.
 
     Returns:
-        A circuit whose outputs equal the module's (`return_sequences=True, batch_first=True`, in
-        evaluation mode), in the module's dtype.
+        A circuit whose outputs equal the module's in evaluation mode, in the module's dtype.
 
     Raises:
         ImportError: If ncps is not installed.
-        TypeError: If the module is neither of the two.
-        ValueError: If it is a wired CfC, or a conductance or capacitance is negative.
+        TypeError: If the module is none of these.
+        ValueError: If an option cannot be carried over, a conductance or capacitance is negative,
+            or a parameter is not finite. The message names the option and says what to do.
     """
     try:
         import ncps.torch as theirs
     except ImportError as error:
         raise ImportError("from_ncps needs ncps: pip install ncps==1.0.1.") from error
-    if isinstance(module, theirs.LTC):
-        cell, order = _ltc(module, frame_s)
-    elif isinstance(module, theirs.CfC):
-        cell, order = _cfc(module, frame_s)
-    else:
+    cells = theirs.LTCCell, theirs.CfCCell, theirs.WiredCfCCell
+    if not isinstance(module, (theirs.LTC, theirs.CfC, *cells)):
         raise TypeError(
-            f"`module` must be an ncps.torch.LTC or CfC, got {type(module).__name__!r}."
-            " Pass the recurrent layer itself, not a model around it."
+            f"`module` must be an ncps.torch.LTC or CfC, or a cell of theirs, got"
+            f" {type(module).__name__!r}. Pass the recurrent layer itself, not a model around it."
         )
-    if module.use_mixed:
+    _check_layout(module)
+    _check_finite(module)
+    projection = _projection(module)
+    rnn_cell: Any = getattr(module, "rnn_cell", module)
+    if isinstance(rnn_cell, theirs.LTCCell):
+        cell, order = _ltc(rnn_cell, frame_s)
+    elif isinstance(rnn_cell, theirs.WiredCfCCell):
+        cell, order = _wired_cfc(rnn_cell, projection, frame_s)
+    else:
+        cell, order = _cfc(rnn_cell, projection, frame_s)
+    if getattr(module, "use_mixed", False):
         cell = _mixed(cell, module.lstm, order)
     return Circuit(cell)
 
 
-def _ltc(module: Any, frame_s: float) -> tuple[Cell, Tensor]:
-    """Return the cell and, for each of our neurons, the place of theirs."""
-    theirs = module.rnn_cell
-    if theirs._epsilon != _EPSILON:
+def _check_layout(module: nn.Module) -> None:
+    """Refuse a module whose inputs or outputs have other axes than a circuit's."""
+    remedies = {
+        "batch_first": "swap the first two axes of inputs, times and outputs",
+        "return_sequences": "take the last output, outputs[:, -1]",
+    }
+    for name, remedy in remedies.items():
+        value = getattr(module, name, True)
+        if not value:
+            raise ValueError(
+                f"`{name}` of the module must be True, got {value!r}. Set module.{name} = True,"
+                f" which changes no weight, convert it, and {remedy}."
+            )
+
+
+def _check_finite(module: nn.Module) -> None:
+    for name, value in module.named_parameters():
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"`{name}` of the module must be finite, got NaN or infinity."
+                " Take weights from before the training diverged."
+            )
+
+
+def _projection(module: nn.Module) -> nn.Linear | None:
+    """Return the linear map that `proj_size` puts behind the outputs."""
+    projection = getattr(module, "fc", None)
+    if projection is None or isinstance(projection, nn.Identity):
+        return None
+    if not isinstance(projection, nn.Linear) or projection.out_features < 1:
         raise ValueError(
-            f"`module` must have epsilon={_EPSILON:g}, got {theirs._epsilon:g}: it changes every"
-            " step, and our LTC has none. Train it with the default."
+            f"`proj_size` of the module must stand for a linear map of one output or more, got"
+            f" {projection!r}. Set module.fc = torch.nn.Identity() and apply your map afterwards."
         )
+    return projection
+
+
+def _ltc(theirs: Any, frame_s: float) -> tuple[Cell, Tensor]:
+    """Return the cell and, for each of our neurons, the place of theirs."""
     registered = dict(theirs.named_parameters())
     stale = [name for name, value in theirs._params.items() if value is not registered.get(name)]
     if stale:
@@ -87,28 +135,37 @@ def _ltc(module: Any, frame_s: float) -> tuple[Cell, Tensor]:
             f"`module` must compute with its own parameters, got {stale[0]!r} replaced, which ncps"
             " goes on computing without. Load the weights without assign=True."
         )
-    values = {name: value.detach() for name, value in registered.items()}
-    wiring, order = _wiring(module, values)
-    cell = LTC(wiring, frame_s=frame_s, unfolds=theirs._ode_unfolds).to(values["w"].dtype)
+    dtype = registered["w"].dtype
+    values = {name: value.detach().double() for name, value in registered.items()}
+    wiring, order = _ltc_wiring(theirs, values)
+    cell = LTC(wiring, frame_s=frame_s, unfolds=theirs._ode_unfolds).to(dtype)
 
-    synapses = np.array([synapse[:2] for synapse in wiring.synapses])
     num_sensory, first_inner = wiring.num_sensory, wiring.num_sensory_synapses
-    target = order[synapses[:, 1] - num_sensory]
-    sensory = torch.from_numpy(synapses[:first_inner, 0]), target[:first_inner]
-    inner = order[synapses[first_inner:, 0] - num_sensory], target[first_inner:]
+    source, target = torch.tensor(wiring.sources), torch.tensor(wiring.targets - num_sensory)
+    sensory = source[:first_inner], order[target[:first_inner]]
+    inner = order[source[first_inner:] - num_sensory], order[target[first_inner:]]
 
     def per_synapse(name: str) -> Tensor:
         return torch.cat([values[f"sensory_{name}"][sensory], values[name][inner]])
 
-    is_raw = theirs._implicit_param_constraints
+    def positive(name: str, value: Tensor) -> Tensor:
+        return F.softplus(value) if theirs._implicit_param_constraints else _checked(name, value)
+
+    # A synapse whose mask is not 1 has a conductance of mask · w.
+    weight = positive("w", per_synapse("w")) * per_synapse("sparsity_mask")
+    leak, leak_potential = positive("gleak", values["gleak"][order]), values["vleak"][order]
+    # ncps adds epsilon to the denominator of a step, (C v + h b) / (C + h a). So does a leak of
+    # g + epsilon, and the potential V g / (g + epsilon) keeps the leak's share of b.
+    total = _checked("gleak + epsilon", leak + theirs._epsilon)
+    leak_potential = torch.where(total > 0, leak_potential * leak / total, leak_potential)
     with torch.no_grad():
-        cell.raw_capacitance.copy_(_raw("cm", values["cm"][order], is_raw))
-        cell.raw_leak_conductance.copy_(_raw("gleak", values["gleak"][order], is_raw))
-        cell.leak_potential.copy_(values["vleak"][order])
-        cell.raw_weight.copy_(_raw("w", per_synapse("w"), is_raw))
+        cell.raw_capacitance.copy_(_raw(positive("cm", values["cm"][order]), dtype))
+        cell.raw_leak_conductance.copy_(_raw(total, dtype))
+        cell.leak_potential.copy_(leak_potential)
+        cell.raw_weight.copy_(_raw(weight, dtype))
         cell.threshold.copy_(per_synapse("mu"))
         cell.slope.copy_(per_synapse("sigma"))
-        cell.raw_reversal.copy_(_raw("erev", per_synapse("erev").abs(), is_raw=False))
+        cell.raw_reversal.copy_(_raw(per_synapse("erev").abs(), dtype))
         for ours, name in (
             (cell.input_scale, "input_w"),
             (cell.input_offset, "input_b"),
@@ -120,94 +177,146 @@ def _ltc(module: Any, frame_s: float) -> tuple[Cell, Tensor]:
     return cell, order
 
 
-def _wiring(module: Any, values: dict[str, Tensor]) -> tuple[Wiring, Tensor]:
+def _ltc_wiring(theirs: Any, values: dict[str, Tensor]) -> tuple[Wiring, Tensor]:
     """Return the wiring with the trained signs and the order of its neurons in theirs."""
-    kinds = [module._wiring.get_type_of_neuron(i) for i in range(module.state_size)]
-    layers = {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in _KINDS}
-    order = [i for kind in _KINDS for i in layers[kind]]
-    place = {theirs: ours for ours, theirs in enumerate(order)}
-    num_sensory = module.sensory_size
+    num_motor, num_neurons, num_sensory = theirs.motor_size, theirs.state_size, theirs.sensory_size
+    if num_motor > num_neurons:
+        raise ValueError(
+            f"`output_dim` of the module's wiring must be at most its {num_neurons} units, got"
+            f" {num_motor!r}. Each output is a unit."
+        )
+    # The outputs of ncps are the first neurons, whatever the wiring calls them.
+    rest = range(num_motor, num_neurons)
+    command = [i for i in rest if theirs._wiring.get_type_of_neuron(i) == "command"]
+    inter = [i for i in rest if i not in command]
+    order = [*inter, *command, *range(num_motor)]
+    place = {theirs: ours for ours, theirs in enumerate(order, start=num_sensory)}
     synapses = []
     for prefix in ("sensory_", ""):
         mask, reversal = values[f"{prefix}sparsity_mask"], values[f"{prefix}erev"]
         for source, target in mask.nonzero().tolist():
-            synapses.append(
-                Synapse(
-                    source if prefix else num_sensory + place[source],
-                    num_sensory + place[target],
-                    -1 if reversal[source, target] < 0 else 1,
-                )
-            )
+            sign = -1 if reversal[source, target] < 0 else 1
+            synapses.append(Synapse(source if prefix else place[source], place[target], sign))
     wiring = Wiring(
         num_sensory=num_sensory,
-        num_inter=len(layers["inter"]),
-        num_command=len(layers["command"]),
-        num_motor=len(layers["motor"]),
+        num_inter=len(inter),
+        num_command=len(command),
+        num_motor=num_motor,
         synapses=tuple(synapses),
     )
     return wiring, torch.tensor(order)
 
 
-def _raw(name: str, value: Tensor, is_raw: bool) -> Tensor:
-    """Return the free parameter whose softplus is the value in use."""
-    if is_raw:
-        return value
+def _checked(name: str, value: Tensor) -> Tensor:
     if bool((value < 0).any()):
         raise ValueError(
-            f"`{name}` must not be negative, got {value.min().item()!r} in the module."
+            f"`{name}` must not be negative, got {value.min().item():.6g} in the module."
             " Call apply_weight_constraints() on its cell after training."
         )
-    # A weight clipped to exactly zero has no inverse; the smallest number does as well.
-    return inverse_softplus(value.clamp_min(torch.finfo(value.dtype).tiny))
+    return value
 
 
-def _cfc(module: Any, frame_s: float) -> tuple[Cell, Tensor]:
-    """Return the cell and the order of its neurons, which is theirs."""
-    if hasattr(module, "wiring"):
-        raise ValueError(
-            "`module` must be a dense CfC, got a wired one: its time gates and recurrence ignore"
-            " the wiring, so no sparse circuit equals it. Train a WiredCfC instead."
-        )
-    theirs = module.rnn_cell
-    layers = [layer for layer in theirs.backbone or () if isinstance(layer, nn.Linear)]
-    heads = [theirs.ff1]
+def _raw(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the free parameter whose softplus is the value, computed in double precision."""
+    # Exactly zero has no inverse; the smallest number of the type does as well.
+    return inverse_softplus(value.clamp_min(torch.finfo(dtype).tiny))
+
+
+def _heads(theirs: Any) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of each head of a `CfCCell`, under its mask."""
+    mask = 1.0 if theirs.sparsity_mask is None else theirs.sparsity_mask
+    heads = [(theirs.ff1.weight * mask, theirs.ff1.bias)]
     if theirs.mode != "pure":
-        heads += [theirs.ff2, theirs.time_a, theirs.time_b]
-    last = torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])
-    maps = [*((layer.weight, layer.bias) for layer in layers), last]
+        heads.append((theirs.ff2.weight * mask, theirs.ff2.bias))
+        heads += [(gate.weight, gate.bias) for gate in (theirs.time_a, theirs.time_b)]
+    return heads
+
+
+@torch.no_grad()
+def _cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tuple[Cell, Tensor]:
+    """Return the cell and the order of its neurons, which is theirs."""
+    layers = [layer for layer in theirs.backbone or () if isinstance(layer, nn.Linear)]
+    weights, biases = zip(*_heads(theirs), strict=True)
+    maps = [
+        *((layer.weight, layer.bias) for layer in layers),
+        (torch.cat(weights), torch.cat(biases)),
+    ]
     num_inputs, num_units = theirs.input_size, theirs.hidden_size
     cell = CfC(
         num_inputs,
         num_units,
-        module.proj_size or num_units,
+        num_units if projection is None else projection.out_features,
         mode=theirs.mode,
         backbone_units=layers[0].out_features if layers else 1,
         backbone_layers=len(layers),
         activation=_activation(theirs),
         frame_s=frame_s,
     ).to(theirs.ff1.weight.dtype)
-    with torch.no_grad():
-        cell.input_map.weight.copy_(maps[0][0][:, :num_inputs])
-        cell.input_map.bias.copy_(maps[0][1])
-        cell.state_map.weight.copy_(maps[0][0][:, num_inputs:])
-        for layer, (weight, bias) in zip(cell.deeper_maps, maps[1:], strict=True):
-            layer.load_state_dict({"weight": weight, "bias": bias})
-        if theirs.mode == "pure":
-            cell.solution.leak_rate.copy_(theirs.w_tau[0])
-            cell.solution.amplitude.copy_(theirs.A[0])
-        if module.proj_size:
-            cell.output.load_state_dict(module.fc.state_dict())
-        else:
-            nn.init.eye_(cell.output.weight)
-            nn.init.zeros_(cell.output.bias)
+    cell.input_map.weight.copy_(maps[0][0][:, :num_inputs])
+    cell.input_map.bias.copy_(maps[0][1])
+    cell.state_map.weight.copy_(maps[0][0][:, num_inputs:])
+    for layer, (weight, bias) in zip(cell.deeper_maps, maps[1:], strict=True):
+        layer.load_state_dict({"weight": weight, "bias": bias})
+    if theirs.mode == "pure":
+        cell.solution.leak_rate.copy_(theirs.w_tau[0])
+        cell.solution.amplitude.copy_(theirs.A[0])
+    if projection is None:
+        nn.init.eye_(cell.output.weight)
+        nn.init.zeros_(cell.output.bias)
+    else:
+        cell.output.load_state_dict(projection.state_dict())
     return cell, torch.arange(num_units)
 
 
-def _activation(cell: Any) -> str:
+def _activation(theirs: Any) -> str:
     """Return our name of the backbone's activation."""
     names = {"LeCun": "lecun_tanh", "Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "GELU": "gelu"}
-    kinds = [type(layer).__name__ for layer in cell.backbone or ()]
+    kinds = [type(layer).__name__ for layer in theirs.backbone or ()]
     return next((names[kind] for kind in kinds if kind in names), "lecun_tanh")
+
+
+@torch.no_grad()
+def _wired_cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tuple[Cell, Tensor]:
+    """Return the cell and the order of its neurons, which is theirs: layer after layer."""
+    if projection is not None:
+        raise ValueError(
+            f"`proj_size` of a module with a wiring must be None, got {projection.out_features}."
+            " Set module.fc = torch.nn.Identity(), convert it, and apply the old module.fc to the"
+            " circuit's outputs."
+        )
+    layers, mode = theirs._layers, theirs._layers[0].mode
+    if len(layers) not in _LAYERS:
+        raise ValueError(
+            f"`num_layers` of the module's wiring must be from 1 to 3, got {len(layers)}."
+            " A circuit has inter, command and motor neurons."
+        )
+    heads = [_heads(layer) for layer in layers]
+    num_sensory, num_neurons = layers[0].input_size, sum(layer.hidden_size for layer in layers)
+    matrix = heads[0][0][0].new_zeros(len(heads[0]), num_neurons, num_sensory + num_neurons)
+    synapses, before, start = [], list(range(num_sensory)), num_sensory
+    for layer, of_layer in zip(layers, heads, strict=True):
+        own = list(range(start, start + layer.hidden_size))
+        columns = torch.tensor(before + own)  # as in their input: the layer before, then this one
+        rows = matrix[:, start - num_sensory : start - num_sensory + len(own)]
+        rows[:, :, columns] = torch.stack([weight for weight, _ in of_layer])
+        # Their mask is over the states; the time gates see everything.
+        is_used = layer.sparsity_mask if mode == "pure" else torch.ones(len(own), len(columns))
+        synapses += [Synapse(int(columns[j]), own[i], 1) for i, j in is_used.nonzero().tolist()]
+        before, start = own, start + len(own)
+    sizes = {f"num_{name}": 0 for name in _LAYERS[3]}
+    sizes |= {
+        f"num_{name}": layer.hidden_size
+        for name, layer in zip(_LAYERS[len(layers)], layers, strict=True)
+    }
+    wiring = Wiring(num_sensory=num_sensory, synapses=tuple(synapses), **sizes)
+    cell = WiredCfC(wiring, mode=mode, frame_s=frame_s).to(matrix.dtype)
+    cell.weight.copy_(matrix[:, cell.target, cell.source])
+    biases = [torch.stack([bias for _, bias in of_layer]) for of_layer in heads]
+    cell.bias.copy_(torch.cat(biases, dim=1))
+    if mode == "pure":
+        cell.solution.leak_rate.copy_(torch.cat([layer.w_tau[0] for layer in layers]))
+        cell.solution.amplitude.copy_(torch.cat([layer.A[0] for layer in layers]))
+    return cell, torch.arange(num_neurons)
 
 
 def _mixed(cell: Cell, memory: Any, order: Tensor) -> Cell:
