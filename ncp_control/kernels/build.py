@@ -4,6 +4,10 @@ A library's file name carries a hash of everything that shaped it (sources, flag
 processor) and a hash of its own bytes, so a stale or damaged one is never loaded. It is written
 under a temporary name and then renamed: two processes that build at once do not disturb each other,
 and a process that dies leaves nothing half done.
+
+Loading a library runs its code. So one is loaded only from a folder that nobody but this user and
+root can write to, and only if it belongs to one of them and nobody else can write to it. Where
+there is no such folder, each process builds for itself in a temporary one.
 """
 
 import contextlib
@@ -13,9 +17,11 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -28,6 +34,8 @@ MATHS_FLAGS = ("-fno-math-errno", "-fno-trapping-math")
 # For the processor at hand: x86-64 and most others, then older ARM compilers, then any.
 PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 TIMEOUT_S = 120.0
+STALE_S = 3600.0
+"""Age from which an unfinished build is litter; a build takes at most six minutes."""
 
 
 class BuildError(RuntimeError):
@@ -48,24 +56,36 @@ def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None)
     choices = PROCESSOR_FLAGS if processor_flags is None else (processor_flags,)
     key = _key(compiler, real_bits, choices)
     folder = cache_folder()
-    for path in sorted(folder.glob(f"{key}-*.so")):
-        library = _load_checked(path)
-        if library is not None:
-            return library
-    if _is_writable(folder):
-        return _load(_compile(compiler, real_bits, choices, folder, key))
-    with tempfile.TemporaryDirectory(prefix="ncp-control-") as temporary:
-        path = _compile(compiler, real_bits, choices, Path(temporary), key)
-        return _load(path)  # stays loaded when its file is gone
+    is_writable = folder is not None and _is_writable(folder)
+    if folder is not None and _is_trusted_folder(folder):
+        for path in sorted(folder.glob(f"{key}-*.so")):
+            library = _load_checked(path)
+            if library is not None:
+                return library
+        if is_writable:
+            with contextlib.suppress(OSError):  # e.g. the folder was removed meanwhile
+                return _load(_compile(compiler, real_bits, choices, folder, key))
+    try:
+        with tempfile.TemporaryDirectory(prefix="ncp-control-") as temporary:
+            path = _compile(compiler, real_bits, choices, Path(temporary), key)
+            return _load(path)  # stays loaded when its file is gone
+    except OSError as error:
+        raise BuildError(
+            f"there is no folder to build in: {error}. Set XDG_CACHE_HOME or TMPDIR to a folder"
+            " that you can write to"
+        ) from error
 
 
 def find_compiler() -> list[str]:
-    """Return the command of the C compiler: $CC, cc, gcc or clang.
+    """Return the command of the C compiler: $CC if it names a program, else cc, gcc or clang.
 
     Raises:
         BuildError: If there is none.
     """
-    chosen = shlex.split(os.environ.get("CC", ""))
+    try:
+        chosen = shlex.split(os.environ.get("CC", ""))
+    except ValueError:  # a quote that is never closed
+        chosen = []
     for command in ([chosen] if chosen else []) + [[name] for name in COMPILERS]:
         if path := shutil.which(command[0]):
             return [path, *command[1:]]
@@ -75,23 +95,51 @@ def find_compiler() -> list[str]:
     )
 
 
-def cache_folder() -> Path:
-    """Return the folder of compiled kernels in the user's cache."""
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "ncp-control" / "kernels"
-    home = Path(os.path.expanduser("~"))
-    base = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+def cache_folder() -> Path | None:
+    """Return the folder of compiled kernels in the user's cache; None if the user has no home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():  # the XDG specification: relative paths are invalid, ignore them
+        home = Path(os.path.expanduser("~"))
+        if not home.is_absolute():
+            return None
+        base = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
     return base / "ncp-control" / "kernels"
 
 
 def _is_writable(folder: Path) -> bool:
-    """Create the folder and try to write there."""
+    """Create the folder, for others to read, and try to write there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        for path in (folder.parent, folder):
+            path.mkdir(mode=0o755, exist_ok=True)  # whatever the umask, others do not write here
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
         return False
+
+
+def _is_trusted_folder(folder: Path) -> bool:
+    """Whether nobody else can have put libraries there; warn if somebody can."""
+    try:
+        unsafe = [path for path in (folder, folder.parent) if not _is_safe(path.stat())]
+    except OSError:
+        return False  # there is none
+    if unsafe:
+        warnings.warn(
+            f"the kernel cache {folder} is not used, and each process builds the kernels again:"
+            f" another user can write to {unsafe[0]}. Run `chmod go-w` on that folder if it is"
+            " yours, or set XDG_CACHE_HOME to a folder of your own.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return not unsafe
+
+
+def _is_safe(status: os.stat_result) -> bool:
+    """Whether a file or folder can be written to by this user and root alone."""
+    if not hasattr(os, "geteuid"):  # Windows, where a user's folders are private
+        return True
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _key(compiler: list[str], real_bits: int, choices: tuple[tuple[str, ...], ...]) -> str:
@@ -99,14 +147,14 @@ def _key(compiler: list[str], real_bits: int, choices: tuple[tuple[str, ...], ..
     version = _run([*compiler, "--version"]).stdout
     parts = [version, shlex.join(compiler), str(real_bits), repr((FLAGS, MATHS_FLAGS, choices))]
     parts += [platform.machine(), _processor()]
-    parts += [path.read_text() for path in sorted(SOURCE_FOLDER.glob("*.[ch]"))]
+    parts += [path.read_text(encoding="utf-8") for path in sorted(SOURCE_FOLDER.glob("*.[ch]"))]
     return f"ltc{real_bits}-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def _processor() -> str:
     """Return what `-march=native` depends on, so that a shared home serves unlike machines."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return platform.processor()
     names = ("model name", "flags", "Features", "CPU part")
@@ -125,20 +173,25 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 def _load_checked(path: Path) -> ctypes.CDLL | None:
-    """Load a cached library whose bytes match its name; warn and remove it otherwise."""
+    """Load a cached library that nobody else can have written and whose bytes match its name.
+
+    A damaged one is removed with a warning. Others are left alone: those of another user, and those
+    that this system does not load, e.g. in a home that machines share.
+    """
     try:
+        if not _is_safe(path.stat()):
+            return None
         if _digest(path) == path.stem.rsplit("-", 1)[1]:
             return ctypes.CDLL(str(path))
-        reason = "its bytes do not match its name"
-    except OSError as error:
-        reason = str(error)
+        path.unlink()  # fails if it is root's
+    except OSError:
+        return None
     warnings.warn(
-        f"the cached kernel {path} is damaged ({reason}). It is built again.",
+        f"the cached kernel {path} is damaged (its bytes do not match its name)."
+        " It is built again.",
         RuntimeWarning,
         stacklevel=2,
     )
-    with contextlib.suppress(OSError):
-        path.unlink()
     return None
 
 
@@ -154,6 +207,7 @@ def _compile(
     key: str,
 ) -> Path:
     """Compile into the folder and return the library's path."""
+    _remove_stale_builds(folder)
     handle, name = tempfile.mkstemp(prefix="building-", suffix=".so", dir=folder)
     os.close(handle)
     temporary = Path(name)
@@ -164,6 +218,7 @@ def _compile(
             result = _run([*compiler, *options, source, "-o", name, "-lm"])
             if result.returncode == 0:
                 path = folder / f"{key}-{_digest(temporary)}.so"
+                temporary.chmod(0o755)  # mkstemp's 0o600 would keep it from a shared cache
                 os.replace(temporary, path)
                 return path
     finally:
@@ -174,10 +229,23 @@ def _compile(
     )
 
 
+def _remove_stale_builds(folder: Path) -> None:
+    """Remove what builds that were killed long ago left behind."""
+    for path in folder.glob("building-*.so"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink()
+
+
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return subprocess.CompletedProcess(command, 1, "", f"error: {error}")

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def filled(built, cache) -> Path:
     return next(cache.glob("*.so"))
 
 
+@pytest.fixture
+def quick(built, monkeypatch) -> None:
+    """Let the compiler's work be a copy of what it made before."""
+    whole, run_really = next(built.rglob("*.so")).read_bytes(), build._run
+
+    def copy(command):
+        if "-o" not in command:
+            return run_really(command)
+        Path(command[command.index("-o") + 1]).write_bytes(whole)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(build, "_run", copy)
+
+
 def forbid_compiling(monkeypatch) -> None:
     monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled again"))
 
@@ -109,7 +124,7 @@ def test_another_source_flag_or_compiler_is_another_library(change, filled, tmp_
 
 
 @pytest.mark.parametrize("size", [0, 100, None])
-def test_a_damaged_library_is_built_again_with_a_warning(size, filled):
+def test_a_damaged_library_is_built_again_with_a_warning(size, filled, quick):
     whole = filled.read_bytes()
     filled.write_bytes(whole[: len(whole) // 2] + b"x" if size is None else whole[:size])
     with pytest.warns(RuntimeWarning, match="is damaged .* It is built again"):
@@ -117,13 +132,118 @@ def test_a_damaged_library_is_built_again_with_a_warning(size, filled):
     assert filled.read_bytes() == whole
 
 
-def test_without_a_writable_cache_a_temporary_folder_serves(tmp_path, monkeypatch):
+def test_without_a_writable_cache_a_temporary_folder_serves(tmp_path, quick, monkeypatch):
     (tmp_path / "file").touch()
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "temporary"))
     assert Library(build.load_library(32))
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_without_any_folder_to_build_in_the_build_fails(cache, monkeypatch):
+    def refuse(**_):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(build.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(build, "cache_folder", lambda: None)
+    with pytest.raises(build.BuildError, match="no folder to build in: No usable temporary"):
+        build.load_library(32)
+
+
+def test_a_cache_folder_that_vanishes_is_done_without(cache, quick, monkeypatch):
+    compile_in = build._compile
+
+    def vanish(compiler, bits, choices, folder, key):
+        if folder == cache:
+            shutil.rmtree(folder)
+        return compile_in(compiler, bits, choices, folder, key)
+
+    monkeypatch.setattr(build, "_compile", vanish)
+    assert Library(build.load_library(32))
+
+
+@pytest.mark.parametrize("which", ["kernels", "ncp-control"])
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_folder_that_others_can_write_to_is_not_used(
+    which, mode, filled, cache, quick, monkeypatch
+):
+    folder = cache if which == "kernels" else cache.parent
+    folder.chmod(mode)
+    loaded = []
+    monkeypatch.setattr(build, "_load_checked", loaded.append)
+    with pytest.warns(
+        RuntimeWarning, match=f"another user can write to .*{which}. Run `chmod go-w"
+    ):
+        assert Library(build.load_library(32))
+    assert not loaded and list(cache.iterdir()) == [filled]
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_library_that_others_can_write_to_is_built_again(mode, filled, quick):
+    filled.chmod(mode)
+    assert Library(build.load_library(32))
+    assert filled.stat().st_mode & 0o777 == 0o755
+
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away"
+)
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["library", "folder"])
+def test_what_belongs_to_another_user_is_left_alone(what, filled, cache, quick, monkeypatch):
+    filled.write_bytes(b"another user's")
+    os.chown(filled if what == "library" else cache, 12345, -1)
+    opened = []
+    monkeypatch.setattr(build, "_digest", lambda path: opened.append(path) or "0" * 24)
+    if what == "folder":
+        with pytest.warns(RuntimeWarning, match="another user can write to"):
+            assert Library(build.load_library(32))
+    else:
+        assert Library(build.load_library(32))
+    assert filled.read_bytes() == b"another user's" and filled not in opened
+
+
+@needs_root
+def test_what_belongs_to_root_serves_every_user(filled, monkeypatch):
+    monkeypatch.setattr(build.os, "geteuid", lambda: 12345)
+    forbid_compiling(monkeypatch)
+    assert Library(build.load_library(32))
+
+
+def test_libraries_can_be_read_by_others_whatever_the_umask(cache, quick):
+    before = os.umask(0o002)
+    try:
+        build.load_library(32)
+    finally:
+        os.umask(before)
+    paths = [next(cache.iterdir()), cache, cache.parent]
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o755] * 3
+
+
+@pytest.mark.parametrize("home", ["absolute", "relative", "~/.cache", ""])
+def test_only_an_absolute_cache_home_counts(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(build.sys, "platform", "linux")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path) if home == "absolute" else home)
+    base = tmp_path if home == "absolute" else Path("/home/somebody/.cache")
+    assert build.cache_folder() == base / "ncp-control" / "kernels"
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "relative")
+    assert build.cache_folder() is None
+
+
+@pytest.mark.parametrize("value", ["'gcc", '"', "", "  ", "''", "no-such-compiler", "/tmp", "-O2"])
+def test_a_compiler_variable_that_names_no_program_is_passed_over(value, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    expected = build.find_compiler()
+    monkeypatch.setenv("CC", value)
+    assert build.find_compiler() == expected
 
 
 def test_a_library_that_the_system_does_not_load_is_a_failed_build(cache, monkeypatch):
@@ -147,7 +267,7 @@ def test_processes_that_build_at_once_do_not_disturb_each_other(cache, tmp_path)
     assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["ltc32", "ltc64"]
 
 
-def test_a_library_appears_whole_and_at_once(cache, monkeypatch):
+def test_a_library_appears_whole_and_at_once(cache, quick, monkeypatch):
     renamed = []
 
     def replace(source, target):
@@ -160,10 +280,27 @@ def test_a_library_appears_whole_and_at_once(cache, monkeypatch):
     assert [path.stem.rsplit("-", 1)[1] for path in cache.iterdir()] == renamed
 
 
-def test_a_killed_build_leaves_nothing_that_is_loaded(cache):
+def test_a_killed_build_leaves_nothing_that_is_loaded_or_stays(cache, quick):
     cache.mkdir(parents=True)
-    (cache / "building-abc.so").write_bytes(b"half a library")
+    old, fresh = cache / "building-old.so", cache / "building-new.so"
+    for path in (old, fresh):
+        path.write_bytes(b"half a library")
+    hours_ago = time.time() - 2 * build.STALE_S
+    os.utime(old, (hours_ago, hours_ago))
     assert Library(build.load_library(32))
+    assert not old.exists() and fresh.exists()
+
+
+def test_a_whole_library_that_this_system_does_not_load_stays(filled, monkeypatch):
+    def refuse(path):
+        if path == str(filled):
+            raise OSError("version `GLIBC_2.99' not found")
+        return path
+
+    monkeypatch.setattr(build.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(build, "_compile", lambda *_: Path("built again"))
+    assert build.load_library(32) == "built again"
+    assert filled.exists()
 
 
 @pytest.mark.parametrize("fault", ["fails", "missing", "hangs up"])
