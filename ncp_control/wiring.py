@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LAYER_NAMES = ("sensory", "inter", "command", "motor")
+
+MAX_NODES = 10_000
+"""Most sensory inputs and neurons together; more is taken for a damaged setting."""
+MAX_SYNAPSES = 2_000_000
+"""Most synapses, about as many as 1,400 fully connected neurons have; they take some 0.7 GB."""
 
 
 class Synapse(NamedTuple):
@@ -42,6 +48,11 @@ class Wiring:
     Nodes are numbered sensory, inter, command, motor; a *neuron* is any node that is not sensory.
     Synapses are kept sensory ones first, then by target and source, so two wirings with the same
     connections are equal whatever order they were listed in.
+
+    Raises:
+        TypeError: If a synapse is not three whole numbers.
+        ValueError: If a size is too small, there are more than `MAX_NODES` nodes or `MAX_SYNAPSES`
+            synapses, or a synapse is not possible or repeated.
     """
 
     num_sensory: int
@@ -54,13 +65,17 @@ class Wiring:
         for name, least in zip(LAYER_NAMES, (1, 0, 0, 1), strict=True):
             size = check_count(f"num_{name}", getattr(self, f"num_{name}"), least)
             object.__setattr__(self, f"num_{name}", size)
+        check_sizes(self.num_nodes, 0)
         try:
-            synapses = [Synapse(*map(operator.index, synapse)) for synapse in self.synapses]
+            # One synapse too many suffices to see that there are too many.
+            listed = islice(self.synapses, MAX_SYNAPSES + 1)
+            synapses = [Synapse(*map(operator.index, synapse)) for synapse in listed]
         except TypeError as error:
             raise TypeError(
                 f"`synapses` must hold three whole numbers each, got {error}."
                 " Give source, target and sign."
             ) from error
+        check_sizes(self.num_nodes, len(synapses))
         for synapse in synapses:
             self._check_synapse(synapse)
         repeated = [pair for pair, n in Counter(s[:2] for s in synapses).items() if n > 1]
@@ -166,9 +181,10 @@ class Wiring:
             ValueError: If a key is missing or unknown, or the wiring is not valid.
         """
         expected = {f"num_{name}" for name in LAYER_NAMES} | {"synapses"}
-        if set(values) != expected:
+        if not isinstance(values, Mapping) or set(values) != expected:
+            got = sorted(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
             raise ValueError(
-                f"a wiring must have the keys {sorted(expected)}, got {sorted(values)}."
+                f"a wiring must have the keys {sorted(expected)}, got {got}."
                 " Write it with Wiring.to_dict."
             )
         try:
@@ -190,6 +206,19 @@ class Wiring:
         sizes = ", ".join(f"{len(nodes)} {name}" for name, nodes in self.layers.items() if nodes)
         kinds = "\n".join(f"  {kind:<20} {n:>6}" for kind, n in self.count_by_kind().items())
         return f"Wiring: {sizes}; {self.num_synapses} synapses\n{kinds}"
+
+
+def check_sizes(num_nodes: int, num_synapses: int) -> None:
+    """Raises ValueError if a wiring would have too many nodes or synapses."""
+    for name, value, most in (
+        ("nodes", num_nodes, MAX_NODES),
+        ("synapses", num_synapses, MAX_SYNAPSES),
+    ):
+        if value > most:
+            raise ValueError(
+                f"a wiring must have at most {most} {name}, got at least {value}."
+                " Choose smaller layers or fewer synapses."
+            )
 
 
 def check_wiring(wiring: object) -> None:

@@ -3,14 +3,18 @@
 Source: Lechner et al. 2020, "Neural circuit policies enabling auditable autonomy", Nature Machine
 Intelligence 2:642 (design rules of section "Designing NCP networks"). Differs: recurrent command
 synapses are drawn without repetition, so that the number asked for is the number there is.
+
+A wiring has at most `MAX_NODES` nodes and `MAX_SYNAPSES` synapses (see `wiring`). Every rule checks
+its sizes before it takes memory.
 """
 
 from collections.abc import Iterable
+from numbers import Integral
 
 import numpy as np
 
 from ncp_control.ranges import check_count
-from ncp_control.wiring import LAYER_NAMES, Synapse, Wiring
+from ncp_control.wiring import LAYER_NAMES, Synapse, Wiring, check_sizes
 
 
 def ncp(
@@ -42,7 +46,8 @@ def ncp(
         seed: Seed of the draw; the same seed gives the same wiring.
 
     Raises:
-        ValueError: If a size is not positive or a fan exceeds the layer it draws from.
+        ValueError: If a size is not positive or too large, or a fan exceeds the layer it draws
+            from.
 
     Source: Lechner et al. 2020, design rules 1 to 4.
     """
@@ -53,6 +58,14 @@ def ncp(
     _check_fan("inter_fanout", inter_fanout, 1, "num_command", num_command)
     _check_fan("recurrent_command", recurrent_command, 0, "num_command²", num_command**2)
     _check_fan("motor_fanin", motor_fanin, 1, "num_command", num_command)
+    check_count("seed", seed, 0)
+    check_sizes(
+        sum(sizes),
+        num_sensory * sensory_fanout
+        + num_inter * inter_fanout
+        + recurrent_command
+        + num_motor * motor_fanin,
+    )
 
     rng = np.random.default_rng(seed)
     sensory, inter, command, motor = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
@@ -83,9 +96,11 @@ def auto_ncp(
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If the neurons do not suffice for three layers or the sparsity is out of range.
+        ValueError: If the neurons do not suffice for three layers, the sparsity is out of range or
+            a size is too large.
     """
     check_count("num_motor", num_motor)
+    check_count("num_neurons", num_neurons)
     if num_neurons < num_motor + 2:
         raise ValueError(
             f"`num_neurons` must be at least num_motor + 2 = {num_motor + 2}, got {num_neurons!r}."
@@ -120,8 +135,13 @@ def fully_connected(num_sensory: int, num_neurons: int, num_motor: int, *, seed:
         num_neurons: Neurons, >= num_motor; the last `num_motor` are motor neurons.
         num_motor: Motor neurons, >= 1.
         seed: Seed of the signs.
+
+    Raises:
+        ValueError: If a size is too small or too large.
     """
     sizes = _two_layers(num_sensory, num_neurons, num_motor)
+    check_count("seed", seed, 0)
+    check_sizes(sum(sizes), (num_sensory + num_neurons) * num_neurons)
     nodes = range(num_sensory + num_neurons)
     pairs = [(source, target) for target in nodes[num_sensory:] for source in nodes]
     return _with_signs(sizes, pairs, np.random.default_rng(seed))
@@ -147,12 +167,15 @@ def random_wiring(
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If more synapses are asked for than there are pairs.
+        ValueError: If a size is too small or too large, or more synapses are asked for than there
+            are pairs.
     """
     sizes = _two_layers(num_sensory, num_neurons, num_motor)
     num_sensory_pairs, num_inner_pairs = num_sensory * num_neurons, num_neurons**2
     _check_fan("num_sensory_synapses", num_sensory_synapses, 1, "its pairs", num_sensory_pairs)
     _check_fan("num_inner_synapses", num_inner_synapses, 0, "its pairs", num_inner_pairs)
+    check_count("seed", seed, 0)
+    check_sizes(sum(sizes), num_sensory_synapses + num_inner_synapses)
     rng = np.random.default_rng(seed)
     sensory = rng.choice(num_sensory_pairs, num_sensory_synapses, replace=False)
     inner = rng.choice(num_inner_pairs, num_inner_synapses, replace=False)
@@ -190,7 +213,7 @@ def _with_signs(
 
 
 def _two_layers(num_sensory: int, num_neurons: int, num_motor: int) -> tuple[int, int, int, int]:
-    """Sizes of a wiring that knows no command layer."""
+    """Return the sizes of a wiring without a command layer."""
     check_count("num_sensory", num_sensory)
     check_count("num_motor", num_motor)
     check_count("num_neurons", num_neurons)
@@ -203,7 +226,8 @@ def _two_layers(num_sensory: int, num_neurons: int, num_motor: int) -> tuple[int
 
 
 def _check_fan(name: str, value: int, least: int, limit_name: str, limit: int) -> None:
-    if not isinstance(value, int | np.integer) or not least <= value <= limit:
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not least <= value <= limit:
         raise ValueError(
             f"`{name}` must be from {least} to {limit_name} = {limit}, got {value!r}."
             " Give a whole number, or enlarge the layer."

@@ -1,14 +1,39 @@
+"""Wirings and the rules that draw them."""
+
+import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncp_control import NCP19, Synapse, Wiring, auto_ncp, fully_connected, ncp, random_wiring
-from ncp_control.wiring import check_wiring
+from ncp_control import (
+    NCP19,
+    Synapse,
+    Wiring,
+    auto_ncp,
+    fully_connected,
+    ncp,
+    random_wiring,
+    wiring_rules,
+)
+from ncp_control import wiring as wiring_module
+from ncp_control.wiring import MAX_NODES, check_wiring
 
+SMALL_FANS = {"sensory_fanout": 1, "inter_fanout": 1, "recurrent_command": 0, "motor_fanin": 1}
 FANS = {"sensory_fanout": 6, "inter_fanout": 4, "recurrent_command": 6, "motor_fanin": 6}
+
+
+def wiring_of(num_sensory, num_inter, num_command, num_motor, synapses=()):
+    return Wiring(
+        num_sensory=num_sensory,
+        num_inter=num_inter,
+        num_command=num_command,
+        num_motor=num_motor,
+        synapses=synapses,
+    )
 
 
 def test_ncp19_has_the_papers_synapses():
@@ -142,6 +167,95 @@ def test_too_small_a_circuit_is_refused():
         auto_ncp(8, 2, 1)
     with pytest.raises(ValueError, match="`sparsity` must be from 0 to 0.9, got 0.95"):
         auto_ncp(8, 20, 1, sparsity=0.95)
+
+
+HUGE = 10**9
+TOO_MANY = f"a wiring must have at most 10000 nodes, got at least {HUGE + 7}. Choose smaller"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: ncp(HUGE + 1, 3, 2, 1, **SMALL_FANS),
+        lambda: ncp(1, HUGE + 3, 2, 1, **SMALL_FANS),
+        lambda: ncp(1, 3, HUGE + 2, 1, **SMALL_FANS),
+        lambda: ncp(1, 3, 2, HUGE + 1, **SMALL_FANS),
+        lambda: auto_ncp(1, HUGE + 6, 1),
+        lambda: auto_ncp(HUGE + 1, 6, 1),
+        lambda: fully_connected(1, HUGE + 6, 1),
+        lambda: fully_connected(HUGE + 1, 6, 1),
+        lambda: random_wiring(1, HUGE + 6, 1, num_sensory_synapses=1, num_inner_synapses=1),
+        lambda: wiring_of(HUGE + 1, 3, 2, 1),
+        lambda: wiring_of(1, HUGE + 3, 2, 1),
+        lambda: wiring_of(1, 3, HUGE + 2, 1),
+        lambda: wiring_of(1, 3, 2, HUGE + 1),
+    ],
+)
+def test_a_circuit_of_a_thousand_million_neurons_is_refused_before_it_takes_memory(draw):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=TOO_MANY):
+            draw()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e6
+
+
+def test_as_many_nodes_as_allowed():
+    assert wiring_of(4000, 3000, 2000, 1000).num_nodes == MAX_NODES
+    with pytest.raises(ValueError, match="at most 10000 nodes, got at least 10001"):
+        wiring_of(4000, 3000, 2000, 1001)
+
+
+@pytest.mark.parametrize(
+    ("draw", "most"),
+    [
+        (lambda: fully_connected(5, 10, 2), 150),
+        (lambda: random_wiring(5, 10, 2, num_sensory_synapses=7, num_inner_synapses=30), 37),
+        # Nobody is left over here, so these are all.
+        (lambda: ncp(6, 1, 1, 2, **SMALL_FANS | {"recurrent_command": 1}), 6 + 1 + 1 + 2),
+        (lambda: wiring_of(1, 0, 0, 3, iter([(0, 1, 1), (0, 2, 1), (0, 3, -1)])), 3),
+    ],
+)
+def test_as_many_synapses_as_allowed(monkeypatch, draw, most):
+    monkeypatch.setattr(wiring_module, "MAX_SYNAPSES", most)
+    assert draw().num_synapses == most
+    monkeypatch.setattr(wiring_module, "MAX_SYNAPSES", most - 1)
+    monkeypatch.setattr(wiring_rules, "_with_signs", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(ValueError, match=f"at most {most - 1} synapses, got at least {most}"):
+        draw()
+
+
+def test_synapses_without_end_are_refused(monkeypatch):
+    monkeypatch.setattr(wiring_module, "MAX_SYNAPSES", 20)
+    with pytest.raises(ValueError, match="at most 20 synapses, got at least 21"):
+        wiring_of(1, 0, 0, 1, itertools.repeat((0, 1, 1)))
+
+
+@pytest.mark.parametrize("seed", [-1, None, 0.5])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda seed: auto_ncp(5, 10, 2, seed=seed),
+        lambda seed: fully_connected(5, 10, 2, seed=seed),
+        lambda seed: random_wiring(
+            5, 10, 2, num_sensory_synapses=7, num_inner_synapses=30, seed=seed
+        ),
+    ],
+)
+def test_a_seed_that_draws_no_certain_wiring_is_refused(draw, seed):
+    assert draw(0) == draw(0)
+    with pytest.raises(
+        ValueError, match=f"`seed` must be a whole number of at least 0, got {seed}"
+    ):
+        draw(seed)
+
+
+@pytest.mark.parametrize("values", [None, [1, 2], {"num_sensory": 1, 2: 3}])
+def test_what_is_no_description_of_a_wiring_is_refused(values):
+    with pytest.raises(ValueError, match="a wiring must have the keys .*'num_command', .* got "):
+        Wiring.from_dict(values)
 
 
 def test_synapses_that_are_no_triples_are_refused():
