@@ -1,7 +1,6 @@
 """Recorded traces as windows: what a sequence model is trained and tested on."""
 
 import hashlib
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from torch import Tensor
 
 from ncp_control.ranges import check_count
 
+MAX_NUMBERS = 2**27
+"""Most numbers that the traces of a folder may hold together: 512 MiB in float32."""
 _POOL = 16
 """Batches among which sequences of like length are gathered."""
 
@@ -154,7 +155,9 @@ def load_traces(folder: Path | str) -> list[np.ndarray]:
 
     Raises:
         FileNotFoundError: If the folder is missing or holds no .npy file.
-        ValueError: If a file is not such an array, holds NaN or infinity, or differs in width.
+        ValueError: If a file is damaged, is not such an array, holds NaN or infinity, or differs in
+            width, or if the files hold more than `MAX_NUMBERS` numbers. No memory is taken before
+            the sizes are checked.
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.npy"))
@@ -164,7 +167,14 @@ def load_traces(folder: Path | str) -> list[np.ndarray]:
             f"`folder` must hold .npy files, got {str(folder)!r}, which {lack}."
             " Name the folder of the traces."
         )
-    traces = [_load_trace(path) for path in paths]
+    mapped = [_map_trace(path) for path in paths]
+    num_numbers = sum(trace.size for trace in mapped)
+    if num_numbers > MAX_NUMBERS:
+        raise ValueError(
+            f"`folder` must hold at most {MAX_NUMBERS} numbers in its .npy files, got"
+            f" {num_numbers} in {str(folder)!r}. Keep fewer or shorter traces there."
+        )
+    traces = [_read_trace(path, trace) for path, trace in zip(paths, mapped, strict=True)]
     for path, trace in zip(paths, traces, strict=True):
         if trace.shape[1] != traces[0].shape[1]:
             raise ValueError(
@@ -183,21 +193,35 @@ def fingerprint(traces: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _load_trace(path: Path) -> np.ndarray:
+def _map_trace(path: Path) -> np.ndarray:
+    """Return what a file holds without reading more than its header."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} must be a file, got something else. Remove it.")
     try:
-        with path.open("rb") as file:
-            trace = np.load(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name} must be an array saved by NumPy: {error}.") from error
-    is_real = isinstance(trace, np.ndarray) and np.can_cast(trace.dtype, np.float64, "same_kind")
-    if not is_real or trace.ndim != 2 or trace.dtype == np.bool_:
+        trace = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # damage makes NumPy's reader raise nearly anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
-            f"{path.name} must hold real numbers of shape (frames, dimensions), got"
-            f" {getattr(trace, 'dtype', 'several arrays')} of shape"
-            f" {getattr(trace, 'shape', '?')}. Save one trace a file."
+            f"{path.name} must be an array saved by NumPy, got a damaged or other file: {reason}."
+            " Copy it again, or save one trace a file with numpy.save."
+        ) from error
+    if trace.dtype.kind not in "fiu" or trace.ndim != 2 or trace.size == 0:
+        raise ValueError(
+            f"{path.name} must hold real numbers of shape (frames, dimensions), one or more each,"
+            f" got {trace.dtype} of shape {trace.shape}. Save one trace a file."
         )
-    with np.errstate(over="ignore"):  # refused below
-        trace = trace.astype(np.float32)
+    num_bytes = trace.offset + trace.nbytes
+    if path.stat().st_size != num_bytes:
+        raise ValueError(
+            f"{path.name} must have the {num_bytes} bytes that its header stands for, got"
+            f" {path.stat().st_size}. Copy it again, or save one trace a file with numpy.save."
+        )
+    return trace
+
+
+def _read_trace(path: Path, mapped: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        trace = np.array(mapped, dtype=np.float32, order="C")
     is_finite = np.isfinite(trace).all(axis=1)
     if not is_finite.all():
         raise ValueError(

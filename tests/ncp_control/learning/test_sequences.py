@@ -1,9 +1,12 @@
 """Traces as windows, and the mistakes a user's traces hold."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
+from ncp_control.learning import sequences as sequences_module
 from ncp_control.learning.sequences import Sequences, fingerprint, forecasting_windows, load_traces
 
 
@@ -61,10 +64,15 @@ def test_traces_come_back_in_the_order_of_their_names(tmp_path):
     [
         (np.full((5, 2), np.nan), r"a.npy must hold finite numbers, got \[nan, nan\] in frame 0"),
         (np.full((5, 2), 1e39), "a.npy must hold finite numbers, got .inf, inf. in frame 0"),
-        (np.zeros((5, 2, 3)), r"shape \(frames, dimensions\), got float64 of shape \(5, 2, 3\)"),
+        (np.zeros((5, 2, 3)), r"shape \(frames, dimensions\), .* float64 of shape \(5, 2, 3\)"),
+        (np.zeros((0, 2)), r"one or more each, got float64 of shape \(0, 2\)"),
+        (np.zeros((5, 0)), r"one or more each, got float64 of shape \(5, 0\)"),
+        (np.zeros((5, 2), dtype=bool), "a.npy must hold real numbers of shape .* got bool"),
+        (np.zeros((5, 2), dtype="m8[s]"), "a.npy must hold real numbers of shape .* timedelta64"),
         (np.array([["x"]]), "a.npy must hold real numbers of shape"),
         (np.full((5, 2), 1j), "a.npy must hold real numbers of shape"),
-        (np.array([{}]), "a.npy must be an array saved by NumPy"),
+        (np.array([{}]), "a.npy must be an array saved by NumPy, got a damaged .* Python objects"),
+        (np.full((5, 2), 2.0**70).astype(np.longdouble) ** 2, "finite numbers, got .inf, inf. in"),
         (np.zeros((5, 3)), "equally many dimensions, got 2 in b.npy and 3 in a.npy"),
     ],
 )
@@ -88,8 +96,72 @@ def test_an_archive_is_no_trace(tmp_path):
         load_traces(tmp_path)
     with (tmp_path / "a.npy").open("wb") as file:
         np.savez(file, ramp(5))
-    with pytest.raises(ValueError, match="a.npy must hold real numbers .* got several arrays"):
+    with pytest.raises(ValueError, match="a.npy must be an array .* save one trace a file"):
         load_traces(tmp_path)
+    (tmp_path / "a.npy").unlink()
+    (tmp_path / "a.npy").mkdir()
+    with pytest.raises(ValueError, match="a.npy must be a file, got something else"):
+        load_traces(tmp_path)
+
+
+def test_a_trace_with_any_byte_of_its_header_damaged_loads_the_same_or_is_refused(tmp_path):
+    path, trace = tmp_path / "a.npy", ramp(5)
+    np.save(path, trace)
+    whole, refused = path.read_bytes(), 0
+    end = whole.index(b"}") + 1
+    for place in range(end):
+        for byte in b"\x00 9)L":
+            path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            try:
+                (found,) = load_traces(tmp_path)
+            except ValueError as error:
+                assert "a.npy must " in str(error) and "\n" not in str(error)
+                refused += 1
+            else:
+                assert found.shape == trace.shape or found.shape == (trace.size, 1)
+    assert refused > end
+
+
+@pytest.mark.parametrize("change", [-1, 1, 1000])
+def test_a_trace_that_was_cut_off_or_goes_on_is_refused(tmp_path, change):
+    path = tmp_path / "a.npy"
+    np.save(path, ramp(5))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:change] if change < 0 else whole + bytes(change))
+    with pytest.raises(ValueError, match="a.npy must "):
+        load_traces(tmp_path)
+
+
+def test_traces_that_claim_gigabytes_are_refused_before_they_take_memory(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**26, 17)}
+    for is_long in (False, True):
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            if is_long:
+                file.truncate(file.tell() + 2**26 * 17 * 4)  # takes no room on the disk
+        tracemalloc.start()
+        message = "at most 134217728 numbers .* got 1140850688" if is_long else "a.npy must be an "
+        with pytest.raises(ValueError, match=message):
+            load_traces(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
+    np.save(path, ramp(5))
+    np.save(tmp_path / "b.npy", ramp(6))
+    monkeypatch.setattr(sequences_module, "MAX_NUMBERS", 22)
+    assert len(load_traces(tmp_path)) == 2
+    monkeypatch.setattr(sequences_module, "MAX_NUMBERS", 21)
+    with pytest.raises(ValueError, match="`folder` must hold at most 21 numbers .*, got 22 in"):
+        load_traces(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "f2", "i4", "u1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_trace_of_any_real_type_and_order_is_read(tmp_path, dtype, order):
+    np.save(tmp_path / "a.npy", np.array(ramp(5), dtype=dtype, order=order))
+    (found,) = load_traces(tmp_path)
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, ramp(5))
 
 
 def test_a_fingerprint_tells_traces_apart():
