@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
 from ncp_control.circuit import Circuit
 from ncp_control.devices import find_device
+from ncp_control.learning.divergence import has_diverged
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
@@ -204,8 +205,8 @@ def train(
 ) -> Training:
     """Train a model in place and leave it as it was at its best on the validation sequences.
 
-    It stops early once nothing is left to be mended there, and ends on the CPU, wherever it was
-    trained.
+    It stops early once no error is left there, or once a loss or a weight is not finite: then the
+    best state before is kept. The model ends on the CPU, wherever it was trained.
 
     Args:
         model: The model.
@@ -217,7 +218,7 @@ def train(
 
     Raises:
         ValueError: If there are no data, they are not finite or do not fit the model, or no epoch
-            ends with a finite validation error.
+            ends with a finite validation error; the model is then as it was before the training.
     """
     if isinstance(training, Sequences):
         _check_data("training", training, model)
@@ -226,7 +227,8 @@ def train(
     model, validation = model.to(device), validation.to(device)
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    best_error, best_epoch, best = math.inf, 0, copy.deepcopy(model.state_dict())
+    error = best_error = math.inf
+    best_epoch, best = 0, copy.deepcopy(model.state_dict())
     start = time.perf_counter()
     bar = tqdm(range(1, config.epochs + 1), desc=description, unit="epoch", disable=is_silent)
     for epoch in bar:
@@ -236,20 +238,28 @@ def train(
         if not isinstance(lessons, Sequences):
             lessons = lessons(epoch - 1)
             _check_data("training", lessons, model)
-        loss = _train_epoch(model, optimizer, lessons.to(device), config, generator)
+        loss, steps = _train_epoch(model, optimizer, lessons.to(device), config, generator)
+        if not math.isfinite(loss) or has_diverged(model):
+            error = math.nan
+            if best_epoch:
+                bar.write(
+                    f"  {description} diverged in step {steps} of epoch {epoch}: the best state, of"
+                    f" epoch {best_epoch}, is kept. Lower the learning rate or clip the gradient."
+                )
+            break
         error = mean_error(model, validation, config.objective)
         if error < best_error:
             best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())
         bar.set_postfix(loss=f"{loss:.4g}", validation=f"{error:.4g}", best=f"{best_error:.4g}")
         if best_error == 0.0:
             break  # no later epoch can be better
-    if best_epoch == 0:
-        raise ValueError(
-            f"`validation` error must become finite in some epoch, got {error!r} at the end."
-            " Lower the learning rate."
-        )
     model.load_state_dict(best)
     model.cpu()
+    if best_epoch == 0:
+        raise ValueError(
+            f"`validation` error must become finite in some epoch, got {error!r} after step {steps}"
+            f" of epoch {epoch}. Lower the learning rate or clip the gradient."
+        )
     return Training(
         epochs=epoch,
         best_epoch=best_epoch,
@@ -281,19 +291,24 @@ def _train_epoch(
     training: Sequences,
     config: TrainingConfig,
     generator: torch.Generator,
-) -> float:
-    """Take one optimizer step a batch and return the mean loss."""
+) -> tuple[float, int]:
+    """Take one optimizer step a batch; return the mean loss and the number of steps.
+
+    A loss that is not finite ends the epoch without a step, and is returned.
+    """
     model.train()
     loss_of, losses = OBJECTIVES[config.objective].loss, []
     for batch in training.shuffled_batches(config.batch_size, generator):
         loss = _mean(loss_of, model(batch.inputs, batch.dt_s), batch)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            return losses[-1], len(losses)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.gradient_clip is not None:
             clip_grad_norm_(model.parameters(), config.gradient_clip)
         optimizer.step()
-        losses.append(loss.item())
-    return sum(losses) / max(len(losses), 1)
+    return sum(losses) / max(len(losses), 1), len(losses)
 
 
 @torch.inference_mode()
@@ -304,10 +319,15 @@ def predict(model: Forecaster, sequences: Sequences, *, batch_size: int = 256) -
 
 
 def mean_error(model: Forecaster, sequences: Sequences, objective: str = "forecast") -> float:
-    """Return the objective's error, averaged over the frames that count and all outputs."""
+    """Return the objective's error, averaged over the frames that count and all outputs.
+
+    It is NaN if one of these outputs is not finite, which an error rate would not show.
+    """
     check_name("objective", objective, OBJECTIVES)
     outputs = predict(model, sequences).double()
-    return _mean(OBJECTIVES[objective].error, outputs, sequences).item()
+    error = _mean(OBJECTIVES[objective].error, outputs, sequences).item()
+    counted = outputs if sequences.mask is None else outputs[sequences.mask]
+    return error if bool(torch.isfinite(counted).all()) else math.nan
 
 
 def _mean(

@@ -30,8 +30,9 @@ def persistence(train: Sequences, test: Sequences) -> LinearForecast:
     """Say that nothing changes: the next frame is this one.
 
     Raises:
-        ValueError: If the targets are not frames.
+        ValueError: If the targets are not frames, or the inputs are not finite.
     """
+    test.check_finite("test")
     if test.inputs.shape != test.targets.shape:
         raise ValueError(
             f"`targets` must be frames like the inputs, got shape {tuple(test.targets.shape)}"
@@ -41,7 +42,12 @@ def persistence(train: Sequences, test: Sequences) -> LinearForecast:
 
 
 def training_mean(train: Sequences, test: Sequences) -> LinearForecast:
-    """Say the mean of the training targets."""
+    """Say the mean of the training targets.
+
+    Raises:
+        ValueError: If the targets are not finite, or some frames do not count.
+    """
+    _check_training(train)
     mean = train.targets.numpy().mean(axis=(0, 1), dtype=np.float64)
     predicted = np.broadcast_to(mean, test.targets.shape)
     return LinearForecast(predicted=predicted, num_parameters=mean.size)
@@ -56,9 +62,10 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         lags: Inputs seen, this one included, >= 1; 1 is the linear regression without memory.
 
     Raises:
-        ValueError: If `lags` is not from 1 to the length of a sequence, or data are not finite.
+        ValueError: If `lags` is not from 1 to the length of a sequence, data are not finite, or
+            some frames of `train` do not count.
     """
-    train.check_finite("train")
+    _check_training(train)
     test.check_finite("test")
     check_count("lags", lags)
     time = train.inputs.shape[1]
@@ -80,6 +87,16 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         for t in range(known - 1, known if known < lags else seen.shape[1]):
             predicted[:, t] = _lagged(seen, t, known) @ coefficients
     return LinearForecast(predicted=predicted, num_parameters=coefficients.size)
+
+
+def _check_training(train: Sequences) -> None:
+    """Refuse sequences that are not finite, or that a mask makes unlike what is fitted here."""
+    train.check_finite("train")
+    if train.mask is not None and not bool(train.mask.all()):
+        raise ValueError(
+            "`train` must count every frame, got a mask that leaves some out."
+            " Give only the frames that count."
+        )
 
 
 def _lagged(inputs: np.ndarray, t: int, known: int) -> np.ndarray:

@@ -34,7 +34,18 @@ class Rollouts:
     """First steps of episodes."""
 
     def save(self, path: Path) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file, whole or not at all.
+
+        Raises:
+            ValueError: If they hold NaN or infinity, which no training could use.
+        """
+        try:
+            self._check()
+        except ValueError as error:
+            raise ValueError(
+                f"rollouts must be finite numbers of fitting shapes, got {error}."
+                " Check the teacher's weights and the worlds."
+            ) from error
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
         files.write_file(path, safetensors.torch.save(tensors))
 
@@ -43,15 +54,29 @@ class Rollouts:
         """Read a file that `save` wrote.
 
         Raises:
-            ValueError: If it is missing or damaged.
+            ValueError: If it is missing or damaged, or holds NaN or infinity.
         """
         try:
-            return cls(**safetensors.torch.load(path.read_bytes()))
-        except (FileNotFoundError, SafetensorError, TypeError) as error:
+            rollouts = cls(**safetensors.torch.load(path.read_bytes()))
+            rollouts._check()
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
             got = "none" if isinstance(error, FileNotFoundError) else f"a damaged file: {error}"
             raise ValueError(
                 f"{path} must be rollouts of the training, got {got}. Start the training anew."
             ) from error
+        return rollouts
+
+    def _check(self) -> None:
+        """Raise ValueError if shapes or types do not fit, or a number is not finite."""
+        time = self.reset.shape if self.reset.ndim == 2 else None
+        for field in fields(self):
+            values: Tensor = getattr(self, field.name)
+            ndim = 3 if field.name in ("observations", "actions") else 2
+            wanted = torch.bool if field.name == "reset" else torch.float32
+            if values.ndim != ndim or values.shape[:2] != time or values.dtype != wanted:
+                raise ValueError(f"{values.dtype} of shape {tuple(values.shape)} as {field.name}")
+            if not bool(torch.isfinite(values).all()):
+                raise ValueError(f"NaN or infinity in {field.name}")
 
     @classmethod
     def join(cls, parts: Sequence["Rollouts"]) -> "Rollouts":

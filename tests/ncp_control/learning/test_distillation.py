@@ -269,13 +269,45 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         distillation._read_state(path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "gone"])
+def whole_rollouts():
+    return {
+        "observations": torch.zeros(2, 3, 4),
+        "actions": torch.zeros(2, 3, 1),
+        "dt_s": torch.zeros(2, 3),
+        "reset": torch.zeros(2, 3, dtype=torch.bool),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"actions": torch.full((2, 3, 1), torch.nan)}, "NaN or infinity in actions"),
+        ({"dt_s": torch.full((2, 3), torch.inf)}, "NaN or infinity in dt_s"),
+        ({"actions": torch.zeros(2, 4, 1)}, r"torch.float32 of shape \(2, 4, 1\) as actions"),
+        ({"observations": torch.zeros(2, 3)}, r"shape \(2, 3\) as observations"),
+        ({"reset": torch.zeros(2, 3)}, "torch.float32 of shape .* as reset"),
+        ({"reset": torch.zeros(2).bool()}, "as observations"),
+    ],
+)
+def test_rollouts_that_nothing_can_be_learned_from_are_not_kept(tmp_path, changes, message):
+    path, values = tmp_path / "round-000.safetensors", whole_rollouts() | changes
+    with pytest.raises(ValueError, match=f"rollouts must be finite numbers .*, got .*{message}"):
+        Rollouts(**values).save(path)
+    assert not path.exists()
+    save_file(values, path)
+    with pytest.raises(ValueError, match=f"got a damaged file: .*{message}"):
+        Rollouts.load(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "gone", "folder"])
 def test_damaged_rollouts_are_named(tmp_path, damage):
     path = tmp_path / "round-000.safetensors"
     save_file({"x": torch.zeros(3)}, path)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-6])
-    elif damage == "gone":
+    elif damage in ("gone", "folder"):
         path.unlink()
+    if damage == "folder":
+        path.mkdir()
     with pytest.raises(ValueError, match="round-000.safetensors must be rollouts of the training"):
         Rollouts.load(path)

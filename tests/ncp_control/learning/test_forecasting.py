@@ -1,6 +1,7 @@
 """The trainer on tasks whose answers are known."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from ncp_control.learning.forecasting import (
     MODELS,
+    OBJECTIVES,
     TIME_BLIND,
     Sizes,
     TrainingConfig,
@@ -164,9 +166,7 @@ def test_mistakes_are_refused():
             TrainingConfig(epochs=epochs)
     with pytest.raises(ValueError, match="`objective` must be one of .*, got 'forcast'"):
         TrainingConfig(objective="forcast")
-    config = TrainingConfig(epochs=1, learning_rate=1e30)
-    with pytest.raises(ValueError, match="`validation` error must become finite"):
-        train(make_forecaster("gru", SIZES), sines(1), sines(1), config, is_silent=True)
+    config = TrainingConfig(epochs=1)
     broken = sines(1)
     broken.targets.fill_(torch.nan)
     with pytest.raises(ValueError, match="`validation` must be finite, got NaN"):
@@ -205,3 +205,72 @@ def test_lessons_drawn_for_an_epoch_are_checked_as_well():
 def test_an_unknown_objective_is_refused():
     with pytest.raises(ValueError, match="`objective` must be one of .*, got 'mse'"):
         mean_error(make_forecaster("lstm", SIZES), sines(1), "mse")
+
+
+def spoil(monkeypatch, step, *, what="weight"):
+    """Let the given optimizer step of a training end in a weight or a gradient that is NaN."""
+    take, taken = torch.optim.Adam.step, []
+
+    def step_of(optimizer, *arguments):
+        taken.append(1)
+        weights = optimizer.param_groups[0]["params"]
+        if what == "gradient" and len(taken) == step:
+            weights[0].grad.fill_(torch.nan)
+        take(optimizer, *arguments)
+        if what == "weight" and len(taken) == step:
+            weights[0].data.fill_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step_of)
+    return taken
+
+
+@pytest.mark.parametrize("objective", ["forecast", "classify"])
+@pytest.mark.parametrize("what", ["weight", "gradient"])
+@pytest.mark.parametrize("step", [5, 6])  # three steps an epoch
+def test_a_training_that_diverges_ends_with_the_best_before_it(
+    monkeypatch, capfd, objective, what, step
+):
+    data = sines(1)[:24]
+    if objective == "classify":
+        data = dataclasses.replace(data, targets=(data.targets > 0).float())
+    forecaster = make_forecaster("gru", SIZES)
+    taken = spoil(monkeypatch, step, what=what)
+    config = TrainingConfig(epochs=9, batch_size=8, objective=objective)
+    report = train(forecaster, data, data, config, description="gru", is_silent=True)
+    assert report.best_epoch == 1 and report.epochs == 2 and len(taken) == step
+    assert all(bool(torch.isfinite(weight).all()) for weight in forecaster.parameters())
+    assert mean_error(forecaster, data, objective) == pytest.approx(report.validation_error)
+    # A spoiled weight shows in the next loss, in the last step of an epoch in the weights.
+    message = "gru diverged in step 3 of epoch 2: the best state, of epoch 1, is kept. Lower the"
+    assert message in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_training_that_diverges_at_once_leaves_the_model_as_it_was(monkeypatch, step):
+    data, forecaster = sines(1)[:24], make_forecaster("gru", SIZES)
+    before = {name: value.clone() for name, value in forecaster.state_dict().items()}
+    spoil(monkeypatch, step)
+    config = TrainingConfig(epochs=9, batch_size=8)
+    with pytest.raises(
+        ValueError,
+        match=rf"`validation` error must become finite .* nan after step {min(step + 1, 3)}"
+        " of epoch 1. Lower the learning rate or clip",
+    ):
+        train(forecaster, data, data, config, is_silent=True)
+    for name, value in forecaster.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_too_high_a_learning_rate_is_told():
+    config = TrainingConfig(epochs=3, learning_rate=1e30)
+    with pytest.raises(ValueError, match="`validation` error must become finite .* Lower the"):
+        train(make_forecaster("gru", SIZES), sines(1), sines(1), config, is_silent=True)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_output_that_is_no_number_has_no_error(objective):
+    data, forecaster = sines(1), make_forecaster("gru", SIZES)
+    data = dataclasses.replace(data, targets=(data.targets > 0).float())
+    assert mean_error(forecaster, data, objective) >= 0.0
+    next(iter(forecaster.parameters())).data.fill_(torch.nan)
+    assert math.isnan(mean_error(forecaster, data, objective))

@@ -73,3 +73,20 @@ def test_data_that_are_not_finite_are_refused(split):
     broken = dataclasses.replace(train, inputs=torch.full_like(train.inputs, torch.nan))
     with pytest.raises(ValueError, match="`train` must be finite, got NaN"):
         linear_autoregression(broken, test, lags=2)
+    with pytest.raises(ValueError, match="`train` must be finite, got NaN"):
+        training_mean(broken, test)
+    unknown = dataclasses.replace(test, inputs=torch.full_like(test.inputs, torch.inf))
+    with pytest.raises(ValueError, match="`test` must be finite, got NaN or infinity"):
+        persistence(train, unknown)
+
+
+def test_a_mask_that_leaves_frames_out_is_refused(split):
+    train, test = split
+    mask = torch.ones(train.inputs.shape[:2], dtype=torch.bool)
+    whole = dataclasses.replace(train, mask=mask.clone())
+    assert linear_autoregression(whole, test, lags=1).num_parameters == 12
+    mask[0, 3] = False
+    masked = dataclasses.replace(train, mask=mask)
+    for fit in (training_mean, lambda *parts: linear_autoregression(*parts, lags=1)):
+        with pytest.raises(ValueError, match="`train` must count every frame, got a mask"):
+            fit(masked, test)
