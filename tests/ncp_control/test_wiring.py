@@ -1,5 +1,6 @@
 """Wirings and the rules that draw them."""
 
+import hashlib
 import itertools
 import json
 import tracemalloc
@@ -34,6 +35,10 @@ def wiring_of(num_sensory, num_inter, num_command, num_motor, synapses=()):
         num_motor=num_motor,
         synapses=synapses,
     )
+
+
+def random_wiring_of(*sizes):
+    return random_wiring(*sizes, num_sensory_synapses=1, num_inner_synapses=0)
 
 
 def test_ncp19_has_the_papers_synapses():
@@ -105,10 +110,86 @@ def test_fully_connected_and_random_counts():
     assert drawn.num_synapses == 252
 
 
-def test_auto_ncp_matches_the_known_short_form():
-    # ncps.wirings.AutoNCP(28, 4, sparsity_level=0.5): 24 hidden neurons, 9 command, 15 inter.
-    wiring = auto_ncp(8, 28, 4)
-    assert (wiring.num_inter, wiring.num_command, wiring.num_motor) == (15, 9, 4)
+@pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize(("num_neurons", "num_motor"), [(28, 4), (4, 1), (7, 2), (48, 17)])
+def test_auto_ncp_chooses_the_sizes_and_fans_of_ncps(monkeypatch, num_neurons, num_motor, sparsity):
+    theirs = pytest.importorskip("ncps.wirings").AutoNCP(num_neurons, num_motor, sparsity)
+    monkeypatch.setattr(wiring_rules, "ncp", lambda *sizes, **fans: (sizes, fans))
+    sizes, fans = auto_ncp(8, num_neurons, num_motor, sparsity=sparsity, seed=3)
+    assert sizes == (
+        8,
+        theirs._num_inter_neurons,
+        theirs._num_command_neurons,
+        theirs._num_motor_neurons,
+    )
+    most = theirs._num_command_neurons**2  # theirs may draw the same synapse twice
+    assert fans == {
+        "sensory_fanout": theirs._sensory_fanout,
+        "inter_fanout": theirs._inter_fanout,
+        "recurrent_command": min(theirs._recurrent_command_synapses, most),
+        "motor_fanin": theirs._motor_fanin,
+        "seed": 3,
+    }
+
+
+def test_the_smallest_circuit_has_one_neuron_a_layer():
+    for sparsity in (0.0, 0.9):
+        wiring = auto_ncp(1, 3, 1, sparsity=sparsity)
+        assert (wiring.num_inter, wiring.num_command, wiring.num_motor) == (1, 1, 1)
+        assert wiring.num_synapses == 4
+    assert fully_connected(1, 1, 1).num_synapses == 2
+    one = random_wiring(1, 1, 1, num_sensory_synapses=1, num_inner_synapses=0)
+    assert one.synapses[0][:2] == (0, 1) and one.num_synapses == 1
+    every = random_wiring(2, 3, 3, num_sensory_synapses=6, num_inner_synapses=9)
+    assert every.num_synapses == 15
+
+
+def test_nothing_left_out_connects_everybody():
+    wiring = auto_ncp(3, 12, 1, sparsity=0.0)
+    assert wiring.count_by_kind() == {
+        "sensory → inter": 3 * 7,
+        "inter → command": 7 * 4,
+        "command → command": 8,
+        "command → motor": 4,
+    }
+
+
+def test_a_neuron_that_nobody_drew_receives_as_many_synapses_as_its_layer_has_on_average():
+    # 16 inputs draw one of 8 neurons each, two a neuron; two neurons are left over.
+    wiring = ncp(16, 8, 1, 1, **SMALL_FANS, seed=3)
+    assert wiring.num_sensory_synapses == 16 + 2 * 2
+    crowded = ncp(20, 3, 40, 1, **SMALL_FANS, seed=1)
+    kinds = crowded.count_by_kind()
+    assert kinds["inter → command"] == 40 and kinds["command → motor"] == 40
+
+
+def digest(wiring):
+    return hashlib.sha256(repr([tuple(s) for s in wiring.synapses]).encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [
+        (lambda: NCP19, "81e8591098cc"),
+        (
+            lambda: ncp(
+                5, 7, 4, 2, sensory_fanout=2, inter_fanout=1, recurrent_command=5, motor_fanin=2
+            ),
+            "7ad50bea0639",
+        ),
+        (lambda: ncp(9, 4, 3, 5, **SMALL_FANS, seed=3), "0cbd130f81d2"),
+        (lambda: auto_ncp(8, 28, 4), "f6ed51f25a10"),
+        (lambda: auto_ncp(3, 16, 2, sparsity=0.9, seed=4), "75e6de583e6f"),
+        (lambda: fully_connected(3, 5, 2), "78b47b8ee4d5"),
+        (
+            lambda: random_wiring(4, 6, 2, num_sensory_synapses=9, num_inner_synapses=11),
+            "f0a7955a5e32",
+        ),
+    ],
+)
+def test_a_seed_draws_the_wiring_it_always_drew(draw, expected):
+    # Shipped policies and the rows of the tables were trained on wirings drawn so.
+    assert digest(draw()) == expected
 
 
 def test_neuron_names_follow_the_layers():
@@ -165,11 +246,33 @@ def test_repeated_synapses_are_refused():
 def test_too_small_a_circuit_is_refused():
     with pytest.raises(ValueError, match="`num_neurons` must be at least num_motor \\+ 2 = 3"):
         auto_ncp(8, 2, 1)
-    with pytest.raises(ValueError, match="`sparsity` must be from 0 to 0.9, got 0.95"):
-        auto_ncp(8, 20, 1, sparsity=0.95)
+    for sparsity in (0.91, -0.01, np.nan):
+        with pytest.raises(ValueError, match=f"`sparsity` must be from 0 to 0.9, got {sparsity}"):
+            auto_ncp(8, 20, 1, sparsity=sparsity)
+    with pytest.raises(ValueError, match="`num_neurons` must be at least num_motor = 3, got 2"):
+        fully_connected(8, 2, 3)
+    for sizes in ((0, 2, 1), (1, 0, 1), (1, 2, 0), (1.0, 2, 1), (1, True, 1)):
+        for draw in (fully_connected, random_wiring_of, auto_ncp):
+            with pytest.raises(ValueError, match="must be (a whole number of )?at least"):
+                draw(*sizes)
 
 
-HUGE = 10**9
+@pytest.mark.parametrize(
+    ("synapses", "message"),
+    [
+        ((0, 1), "`num_sensory_synapses` must be from 1 to its pairs = 8, got 0"),
+        ((9, 1), "`num_sensory_synapses` must be from 1 to its pairs = 8, got 9"),
+        ((1, -1), "`num_inner_synapses` must be from 0 to its pairs = 16, got -1"),
+        ((1, 17), "`num_inner_synapses` must be from 0 to its pairs = 16, got 17"),
+        ((True, 1), "`num_sensory_synapses` must be from 1 to its pairs = 8, got True"),
+    ],
+)
+def test_more_synapses_than_pairs_are_refused(synapses, message):
+    with pytest.raises(ValueError, match=message):
+        random_wiring(2, 4, 1, num_sensory_synapses=synapses[0], num_inner_synapses=synapses[1])
+
+
+HUGE = 10**6
 TOO_MANY = f"a wiring must have at most 10000 nodes, got at least {HUGE + 7}. Choose smaller"
 
 
@@ -191,7 +294,7 @@ TOO_MANY = f"a wiring must have at most 10000 nodes, got at least {HUGE + 7}. Ch
         lambda: wiring_of(1, 3, 2, HUGE + 1),
     ],
 )
-def test_a_circuit_of_a_thousand_million_neurons_is_refused_before_it_takes_memory(draw):
+def test_a_circuit_of_a_million_neurons_is_refused_before_it_takes_memory(draw):
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=TOO_MANY):

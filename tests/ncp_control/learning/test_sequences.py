@@ -53,6 +53,26 @@ def test_masked_batches_end_where_the_last_frame_counts():
     assert order != sorted(order)
 
 
+def test_sequences_of_like_length_are_gathered_among_sixteen_batches():
+    ends = torch.arange(20) % 4
+    inputs = torch.arange(20.0)[:, None, None].expand(20, 4, 1)
+    mask = torch.nn.functional.one_hot(ends, 4).bool()
+    sequences = Sequences(inputs=inputs, targets=inputs, mask=mask)
+    batches = list(sequences.shuffled_batches(1, torch.Generator().manual_seed(0)))
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
+    shown = [int(batch.inputs[0, 0, 0]) for batch in batches]
+    assert set(shown[:16]) == set(order[:16]) and set(shown[16:]) == set(order[16:])
+    assert [batch.inputs.shape[1] for batch in batches] == [int(ends[i]) + 1 for i in shown]
+
+
+def test_sequences_are_named_and_frozen():
+    frames = torch.zeros(2, 3, 1)
+    with pytest.raises(TypeError, match="positional"):
+        Sequences(frames, frames)
+    with pytest.raises(AttributeError, match="cannot assign"):
+        Sequences(inputs=frames, targets=frames).inputs = frames
+
+
 def test_traces_come_back_in_the_order_of_their_names(tmp_path):
     for i in (2, 0, 1):
         np.save(tmp_path / f"trace_{i}.npy", ramp(5) + i)
