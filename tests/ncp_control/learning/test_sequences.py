@@ -58,11 +58,54 @@ def test_sequences_of_like_length_are_gathered_among_sixteen_batches():
     inputs = torch.arange(20.0)[:, None, None].expand(20, 4, 1)
     mask = torch.nn.functional.one_hot(ends, 4).bool()
     sequences = Sequences(inputs=inputs, targets=inputs, mask=mask)
-    batches = list(sequences.shuffled_batches(1, torch.Generator().manual_seed(0)))
-    order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
-    shown = [int(batch.inputs[0, 0, 0]) for batch in batches]
-    assert set(shown[:16]) == set(order[:16]) and set(shown[16:]) == set(order[16:])
-    assert [batch.inputs.shape[1] for batch in batches] == [int(ends[i]) + 1 for i in shown]
+    for seed in range(8):
+        batches = list(sequences.shuffled_batches(1, torch.Generator().manual_seed(seed)))
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(seed)).tolist()
+        shown = [int(batch.inputs[0, 0, 0]) for batch in batches]
+        assert set(shown[:16]) == set(order[:16]) and set(shown[16:]) == set(order[16:])
+        assert [batch.inputs.shape[1] for batch in batches] == [int(ends[i]) + 1 for i in shown]
+    assert next(sequences.shuffled_batches(20, torch.Generator())).inputs.shape[1] == 4
+
+
+def test_every_part_goes_along_to_a_device_and_into_a_choice():
+    frames = torch.arange(6.0).view(2, 3, 1)
+    whole = Sequences(
+        inputs=frames, targets=frames, dt_s=frames[..., 0], mask=frames[..., 0].bool()
+    )
+    bare = Sequences(inputs=frames, targets=frames)
+    for name in ("inputs", "targets", "dt_s", "mask"):
+        assert getattr(whole.to(torch.device("meta")), name).is_meta
+        assert torch.equal(getattr(whole[1:], name), getattr(whole, name)[1:])
+    for part in (bare.to(torch.device("meta")), bare[1:]):
+        assert part.dt_s is None and part.mask is None
+
+
+def test_the_first_frame_that_is_not_finite_is_named():
+    frames = torch.zeros(2, 3, 2)
+    Sequences(inputs=frames, targets=frames, dt_s=torch.zeros(2, 3)).check_finite("lesson")
+    for sample, frame in ((1, 2), (1, 0), (0, 1)):
+        frames[sample, frame, 1] = torch.nan
+        with pytest.raises(ValueError, match=f"inputs of sample {sample} at frame {frame}"):
+            Sequences(inputs=frames, targets=torch.zeros(2, 3, 1)).check_finite("lesson")
+
+
+def test_the_first_frame_of_a_file_that_is_not_finite_is_named(tmp_path):
+    trace = ramp(6)
+    trace[2, 1], trace[4, 0] = np.nan, np.inf
+    np.save(tmp_path / "a.npy", trace)
+    with pytest.raises(ValueError, match=r"a.npy .*, got \[4.0, nan\] in frame 2"):
+        load_traces(tmp_path)
+
+
+def test_the_shortest_traces_and_times():
+    windows = forecasting_windows([ramp(3)], 1, 1, times_s=[np.array([1.0, 3.0, 4.0])])
+    assert len(windows) == 1 and windows.dt_s.tolist() == [[2.0]]
+    assert torch.equal(windows.inputs[0], torch.from_numpy(ramp(3)[:1]))
+    with pytest.raises(ValueError, match="trace 0 must have at least 3 frames, got 2"):
+        forecasting_windows([ramp(2)], 1, 1)
+    for times_s in ([1.0, 1.0, 2.0], [1.0, 2.0, 2.0]):
+        with pytest.raises(ValueError, match="trace 0 must increase"):
+            forecasting_windows([ramp(3)], 1, 1, times_s=[np.array(times_s)])
 
 
 def test_sequences_are_named_and_frozen():
