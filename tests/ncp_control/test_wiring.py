@@ -199,6 +199,32 @@ def test_neuron_names_follow_the_layers():
     assert NCP19.node_names[31] == "sensory_31"
 
 
+def test_wiring_is_named_and_printed_without_its_synapses():
+    assert repr(wiring_of(1, 0, 0, 1, ((0, 1, 1),))) == (
+        "Wiring(num_sensory=1, num_inter=0, num_command=0, num_motor=1)"
+    )
+    with pytest.raises(TypeError, match="positional"):
+        Wiring(1, 0, 0, 1, ())  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "least"),
+    [
+        ("sensory", (0, 1, 1, 1), 1),
+        ("inter", (1, -1, 1, 1), 0),
+        ("command", (1, 1, -1, 1), 0),
+        ("motor", (1, 1, 1, 0), 1),
+    ],
+)
+def test_a_layer_that_is_too_small_is_refused(name, sizes, least):
+    with pytest.raises(ValueError, match=f"`num_{name}` must be a whole .* at least {least}, got"):
+        wiring_of(*sizes)
+
+
+def test_the_limits_are_the_documented_ones():
+    assert (MAX_NODES, wiring_module.MAX_SYNAPSES) == (10_000, 2_000_000)
+
+
 def test_wiring_is_frozen():
     with pytest.raises(AttributeError):
         NCP19.num_motor = 2  # type: ignore[misc]
