@@ -1,31 +1,36 @@
 """The one interface between a brain and everything that trains, drives, audits or ships it.
 
-A saved policy is a folder of two files, and nothing in it is executed on load:
-
-    config.json           format version, policy name, the module that defines it, settings
-    weights.safetensors   every parameter and buffer
+How a policy is saved stands in `policy_files.py`.
 """
 
 import json
+import math
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ncp_control import files
 from ncp_control.cells import LTC, Cell
 from ncp_control.circuit import Circuit
+from ncp_control.json_files import shorten
 from ncp_control.kernels.step import FusedStep
+from ncp_control.policy_files import (
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    MAX_CONFIG_BYTES,
+    WEIGHTS_FILE,
+    check_destination,
+    load_policy,
+    read_config,
+)
 
-FORMAT_VERSION = 1
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
-_ABSURD = (ArithmeticError, RuntimeError, MemoryError)
-"""What settings raise that are no numbers, or numbers too large to build anything of."""
+_LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
 
 
 class Policy(nn.Module):
@@ -38,6 +43,10 @@ class Policy(nn.Module):
         circuit: The recurrent part; its outputs are the actions, unless `respond` changes them.
     """
 
+    positive_tensors: ClassVar[tuple[str, ...]] = ()
+    """Own parameters and buffers that must be positive, which `load` checks. Every module of a
+    policy may declare this."""
+
     _subclasses: ClassVar[dict[str, type["Policy"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -47,6 +56,7 @@ class Policy(nn.Module):
     def __init__(self, circuit: Circuit) -> None:
         super().__init__()
         self.circuit = circuit
+        self._remembering = (circuit.cell,)  # a tuple, so that torch does not register it again
         self._state: Tensor | None = None
         self._fused_step: FusedStep | None = None
 
@@ -81,6 +91,9 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Act on a batch of sequences.
 
+        Made for training: the values are not checked, so what is not finite goes through, perhaps
+        clipped. `act` and `PolicyPilot` check what they are given.
+
         Args:
             observation: Observations, shape (batch, time, …).
             state: State before the first frame, shape (batch, state).
@@ -105,43 +118,84 @@ class Policy(nn.Module):
             The action in [-1, 1], shape (action,).
 
         Raises:
-            ValueError: If the observation holds something that is not a finite number. Nothing is
-                remembered of it: the next one finds the memory as it was. Or if the action is not
+            ValueError: If the observation holds something that is not a finite number, or `dt_s`
+                is not a finite time >= 0. Nothing is remembered of it: the next one finds the
+                memory as it was. Or if the circuit's state, its output or the action is not
                 finite, by damaged weights or a step too large for an explicit integrator; then
                 all is forgotten, for the memory is lost as well.
         """
-        frame = torch.as_tensor(np.ascontiguousarray(observation))[None]
-        weight = next(self.parameters())
-        frame = frame.to(weight) if frame.is_floating_point() else frame.to(weight.device)
-        features = self.perceive(frame)
-        if not torch.isfinite(features).all():
+        if dt_s is not None:
+            dt_s = _check_elapsed(dt_s)
+        features = self.perceive(self.read_observations(np.atleast_1d(observation)[None]))
+        numbers = to_numpy(features)
+        if not np.isfinite(numbers).all():
             raise ValueError(
                 "`observation` must give finite features, got NaN or infinity among them."
-                " Leave the frame out: hold the action, and count its time into the next dt_s."
+                f" {_LEAVE_OUT}"
             )
         cell = self.circuit.cell
         step = self._find_fused_step(cell)
         if step is not None:
-            dt_s = cell.frame_s if dt_s is None else dt_s
-            output = torch.from_numpy(step(features[0].numpy(), dt_s))
+            numbers = step(numbers[0], cell.frame_s if dt_s is None else dt_s)
+            output, state = torch.from_numpy(numbers), step.state
         else:
-            outputs, self._state = self.circuit(features[:, None], self._state, dt_s=dt_s)
-            output = outputs[0, 0]
-        action = self.respond(output).cpu()
-        action = action.to(torch.promote_types(action.dtype, torch.float32)).numpy()  # of bfloat16
-        if not np.isfinite(action).all():
-            self.reset()
-            raise ValueError(
-                f"`action` must be finite, got {action.tolist()!r}. Check the weights, or integrate"
-                " with one of the integrators that cannot blow up."
-            )
+            outputs, last = self.circuit(features[:, None], self._state, dt_s=dt_s)
+            self._state = last
+            output, state = outputs[0, 0], to_numpy(last)
+            numbers = to_numpy(output)
+        action = to_numpy(self.respond(output))
+        # Each by itself: a state or an output that is infinite may be squashed to a finite action.
+        for name, values in (("state", state), ("output", numbers), ("action", action)):
+            if not np.isfinite(values).all():
+                error = ValueError(
+                    f"`{name}` must be finite, got {shorten(values.flatten().tolist())}. Check the"
+                    " weights, or integrate with one of the integrators that cannot blow up."
+                )
+                self.reset()  # which overwrites the values
+                raise error
         return action.clip(-1.0, 1.0)
+
+    def read_observations(self, observations: np.ndarray) -> Tensor:
+        """Check observations and turn them into what `perceive` takes.
+
+        Args:
+            observations: One or more observations, shape (frames, …), whole or real numbers.
+
+        Returns:
+            The same numbers where the parameters are; real ones in the parameters' dtype.
+
+        Raises:
+            ValueError: If a value is not a finite number, or too large for the parameters' dtype.
+        """
+        weight = next(self.circuit.cell.parameters())
+        dtype = observations.dtype
+        if dtype.kind not in "iuf" or dtype.itemsize > 8:
+            raise ValueError(
+                "`observation` must hold whole or real numbers of at most 64 bits, got"
+                f" {dtype}. Convert it first."
+            )
+        if dtype.kind != "f":
+            return torch.from_numpy(_own(observations, dtype.newbyteorder("="))).to(weight.device)
+        # In double precision, as it came: a conversion to single may already overflow.
+        values = np.array(observations, np.float64)
+        largest = torch.finfo(weight.dtype).max
+        if not np.abs(values).max(initial=0.0) <= largest:  # False for NaN as well
+            frame, *entry = np.argwhere(~(np.abs(values) <= largest))[0].tolist()
+            which = "" if len(values) == 1 else f" of observation {frame}"
+            raise ValueError(
+                f"`observation` must hold finite numbers of at most {largest:.3g}, got"
+                f" {float(values[frame, *entry])!r} at entry {', '.join(map(str, entry))}{which}."
+                f" {_LEAVE_OUT}"
+            )
+        return torch.from_numpy(values).to(weight)
 
     def _find_fused_step(self, cell: Cell) -> FusedStep | None:
         """Return the kernel that runs this cell frame by frame, where there is one.
 
         A cell of other settings is another cell: what the old one remembered is forgotten.
         """
+        if cell is not self._remembering[0]:
+            self._remembering, self._state = (cell,), None
         step = self._fused_step
         if step is None or step.cell is not cell or not step.is_current:
             self._fused_step = None
@@ -167,19 +221,25 @@ class Policy(nn.Module):
             folder: A new folder, or one that holds a policy, which is replaced.
 
         Raises:
-            ValueError: If something else stands there.
+            ValueError: If something else stands there, or the settings are too many to load.
         """
         folder = Path(folder).resolve()  # a link stays one
-        _check_destination(folder)
+        check_destination(folder)
         config = {
             "format_version": FORMAT_VERSION,
             "policy": type(self).__name__,
             "module": type(self).__module__,
             "settings": self.to_config(),
         }
+        text = json.dumps(config, indent=1, allow_nan=False) + "\n"
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ValueError(
+                f"`settings` must take at most {MAX_CONFIG_BYTES} bytes, got {len(text)}."
+                " Give the circuit fewer synapses."
+            )
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
         with files.new_folder(folder) as new:
-            (new / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+            (new / CONFIG_FILE).write_text(text, encoding="utf-8")
             (new / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors))
 
     @staticmethod
@@ -191,86 +251,39 @@ class Policy(nn.Module):
             ValueError: If a file is damaged or does not fit the policy it names.
         """
         folder = Path(folder)
-        config = _read_config(folder)
+        config = read_config(folder)
         name: Any = config["policy"]
         if name not in list(Policy._subclasses):
             module = config.get("module", "the module that defines it")
             raise ValueError(
-                f"`policy` in {folder / CONFIG_FILE} must be one of"
-                f" {sorted(Policy._subclasses)}, got {name!r}. Import {module} first."
+                f"`policy` in {folder / CONFIG_FILE} must be one of {sorted(Policy._subclasses)},"
+                f" got {shorten(name)}. Import {str(module)[:100]} first."
             )
-        try:
-            policy = Policy._subclasses[name].from_config(config["settings"])
-        except (AttributeError, KeyError, TypeError, *_ABSURD) as error:
-            raise ValueError(
-                f"`settings` in {folder / CONFIG_FILE} must be those of a {name}, got"
-                f" {type(error).__name__}: {error}. Copy or save the policy again."
-            ) from error
-        _load_weights(policy, folder / WEIGHTS_FILE)
-        return policy.eval()
+        return load_policy(Policy._subclasses[name].from_config, config, folder).eval()
 
 
-def _check_destination(folder: Path) -> None:
-    """Refuse to replace what is not a policy."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ValueError(f"`folder` must not be a file, got {str(folder)!r}. Name a new folder.")
-    names = {path.name for path in folder.iterdir()}
-    others = sorted(names - {CONFIG_FILE, WEIGHTS_FILE})
-    if CONFIG_FILE in names and b'"format_version"' not in (folder / CONFIG_FILE).read_bytes():
-        others = [CONFIG_FILE, *others]  # somebody else's
-    if others:
+def _check_elapsed(dt_s: float) -> float:
+    """Return an elapsed time as Python's own number.
+
+    Raises:
+        ValueError: If it is not a finite time >= 0.
+    """
+    is_number = isinstance(dt_s, Real) and not isinstance(dt_s, bool)
+    if not is_number or not 0.0 <= dt_s < math.inf:
         raise ValueError(
-            f"`folder` must be new or hold nothing but a policy, got {str(folder)!r} with"
-            f" {others[0]!r} in it. Name a new folder."
+            f"`dt_s` must be a finite time >= 0 in seconds, got {shorten(dt_s)}."
+            " Check the order of the time stamps."
         )
+    return float(dt_s)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`folder` must hold config.json, got {str(folder)!r}. Name the folder that"
-            " Policy.save wrote, e.g. runs/<run>/policy."
-        )
-    try:
-        config = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON: {error}. Save the policy again.") from error
-    version = config.get("format_version") if isinstance(config, dict) else None
-    if version != FORMAT_VERSION or not {"policy", "settings"} <= config.keys():
-        raise ValueError(
-            f"{path} must be a policy of format version {FORMAT_VERSION}, got version {version!r}."
-            " Save it with this version of ncp-control."
-        )
-    return config
+def _own(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array that torch may hold without a warning: in one piece, native, writable."""
+    values = np.ascontiguousarray(values, dtype)
+    return values if values.flags.writeable else values.copy()
 
 
-def _load_weights(policy: Policy, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the policy has no weights. Copy both files.")
-    try:
-        tensors = safetensors.torch.load(path.read_bytes())
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(
-            f"{path} must be a whole safetensors file: {error}. Copy or save it again."
-        ) from error
-    targets: dict[str, Tensor] = policy.state_dict(keep_vars=True)
-    for name in targets.keys() & tensors.keys():
-        target, found = targets[name], tensors[name]
-        if found.dtype != target.dtype and not (
-            found.is_floating_point() and target.is_floating_point()
-        ):
-            raise ValueError(
-                f"`{name}` in {path} must be {target.dtype}, got {found.dtype}. Copy or save the"
-                " policy again."
-            )
-        target.data = target.data.to(found.dtype)  # a policy comes back as precise as it was
-    try:
-        policy.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} does not fit the policy in config.json: {reason} Copy both files together."
-        ) from error
+def to_numpy(values: Tensor) -> np.ndarray:
+    """Return values as NumPy takes them: it has no bfloat16, so half precision becomes single."""
+    is_half = values.dtype in (torch.bfloat16, torch.float16)
+    return (values.float() if is_half else values).cpu().numpy()

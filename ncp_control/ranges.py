@@ -1,34 +1,41 @@
 """Numbers that a user types, and the ranges in which they mean something."""
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
+
+
+def is_number(value: object) -> bool:
+    """True if a value is a real finite number; True, False and text are not."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number too large for a float
+        return False
 
 
 def check_count(name: str, value: int, least: int = 1) -> int:
     """Return a count as Python's own integer, which JSON can hold.
 
     Raises:
-        ValueError: If it is no whole number, or too small.
+        ValueError: If it is not a whole number, or too small.
     """
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least {least}, got {value!r}."
-            " Correct the setting."
-        )
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
     return int(value)
 
 
 def check_at_least(settings: object, least: int, *names: str) -> None:
-    """Refuse counts and seeds that are no whole numbers or too small.
+    """Refuse counts and seeds that are not whole numbers or too small.
 
     Args:
         settings: What has them as attributes; one that is None was not given.
-        least: The smallest that means something.
+        least: The smallest that is allowed.
         *names: The attributes.
 
     Raises:
-        ValueError: If one is none or smaller.
+        ValueError: If one is not a whole number, or smaller.
     """
     for name in names:
         value = getattr(settings, name)
@@ -48,13 +55,19 @@ def check_positive(settings: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(settings, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"`{name}` must be positive, got {value!r}. Correct the setting.")
+        if value is not None:
+            check_above_zero(name, value)
+
+
+def check_above_zero(name: str, value: float) -> None:
+    """Refuse what is not a finite number above zero."""
+    if not (is_number(value) and value > 0):
+        raise ValueError(f"`{name}` must be positive, got {value!r}. Give a finite number above 0.")
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Refuse a number that is negative or not finite."""
-    if not (math.isfinite(value) and value >= 0):
+    """Refuse what is not a finite number, or negative."""
+    if not (is_number(value) and value >= 0):
         raise ValueError(f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for none.")
 
 
@@ -76,7 +89,7 @@ def check_given(settings: object, *names: str) -> None:
 
 def check_part(name: str, value: float) -> None:
     """Refuse a share that leaves nothing on one side."""
-    if not 0.0 < value < 1.0:
+    if not (is_number(value) and 0.0 < value < 1.0):
         raise ValueError(
             f"`{name}` must be above 0 and below 1, got {value!r}. Leave some for either part."
         )
@@ -84,5 +97,5 @@ def check_part(name: str, value: float) -> None:
 
 def check_share(name: str, value: float) -> None:
     """Refuse a probability or a decay that is not from 0 to below 1."""
-    if not 0.0 <= value < 1.0:
+    if not (is_number(value) and 0.0 <= value < 1.0):
         raise ValueError(f"`{name}` must be from 0 to below 1, got {value!r}. Lower it.")

@@ -26,7 +26,16 @@ def augment_driving(batch: Batch, generator: torch.Generator) -> Batch:
 
     Returns:
         A new batch; mirrored windows have the opposite steering.
+
+    Raises:
+        ValueError: If the observations are not uint8 frames of three colours.
     """
+    seen = batch.observations
+    if seen.dtype != torch.uint8 or seen.ndim != 5 or seen.shape[-1] != 3:
+        raise ValueError(
+            "`observations` must be uint8 of shape (batch, time, height, width, 3), got"
+            f" {seen.dtype} of shape {tuple(seen.shape)}. Only camera frames can be relit."
+        )
     frames, actions = batch.observations.numpy().copy(), batch.actions.clone()
     draws = torch.rand(len(frames), 4, generator=generator).numpy()
     for window, action, (side, light, *edges) in zip(frames, actions, draws, strict=True):

@@ -12,7 +12,7 @@ from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.wiring_rules import NCP19
 from policies.baselines import feedforward_cell, lstm_cell
-from policies.perception import HEADS, NUM_FEATURES
+from policies.perception import FRAME_HEIGHT, FRAME_WIDTH, HEADS, NUM_FEATURES
 
 
 class DrivingPolicy(Policy):
@@ -37,19 +37,21 @@ class DrivingPolicy(Policy):
         self.head_name = head
         self.head = HEADS[head]()
 
-    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
-        """Steer by one frame, as `Policy.act`.
+    def read_observations(self, observations: np.ndarray) -> Tensor:
+        """Check frames and turn them into a tensor, as `Policy.read_observations`.
 
         Raises:
-            ValueError: If the pixels are from 0 to 1, or for the reasons of `Policy.act`.
+            ValueError: If they are not uint8 frames of the head's size. Numbers of another type
+                do not tell their range, e.g. whether 1 is white or nearly black.
         """
-        frame = np.asarray(observation)
-        if frame.dtype.kind == "f" and 0.0 < frame.max(initial=0.0) <= 1.0:
+        size = (FRAME_HEIGHT, FRAME_WIDTH, 3)
+        if observations.dtype != np.uint8 or observations.shape[1:] != size:
             raise ValueError(
-                f"`observation` must hold pixels from 0 to 255, got {frame.max():.3g} at most."
-                " Multiply by 255."
+                f"`observation` must be a uint8 frame of shape {size} with pixels from 0 to 255,"
+                f" got {observations.dtype} of shape {observations.shape[1:]}. Convert the"
+                " camera's frames."
             )
-        return super().act(observation, dt_s)
+        return super().read_observations(observations)
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Turn frames into the head's features, in the circuit's dtype."""

@@ -42,8 +42,28 @@ class PurePursuit:
 
         Returns:
             Steering in [-1, 1], left positive, shape (1,).
+
+        Raises:
+            ValueError: If there is no point, one is not finite, or the point aimed at is the rear
+                axle itself, where no circle is defined.
         """
+        preview_m = np.asarray(preview_m, np.float64)
+        if preview_m.ndim != 2 or preview_m.shape[1] != 2 or not len(preview_m):
+            raise ValueError(
+                f"`preview_m` must have shape (points, 2), got {preview_m.shape}."
+                " Give at least one point of the path ahead."
+            )
+        if not np.isfinite(preview_m).all():
+            point = int(np.argmin(np.isfinite(preview_m).all(axis=1)))
+            raise ValueError(
+                f"`preview_m` must be finite, got {preview_m[point].tolist()!r} at point {point}."
+            )
         distance_m = np.hypot(preview_m[:, 0], preview_m[:, 1])
         x, y = preview_m[int(np.argmin(np.abs(distance_m - self.lookahead_m)))]
+        if x == y == 0.0:
+            raise ValueError(
+                "`preview_m` must have a point away from the rear axle to aim at, got (0, 0)."
+                " Look further ahead."
+            )
         steer_rad = np.arctan(self.wheelbase_m * 2.0 * y / (x**2 + y**2))
         return np.clip([steer_rad / self.max_steer_rad], -1.0, 1.0).astype(np.float32)

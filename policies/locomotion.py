@@ -4,9 +4,8 @@ The circuit reads the normalised observation through its sensory neurons, or a s
 features of it, and one motor neuron stands for each joint.
 """
 
-import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,6 +16,7 @@ from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_count
 
 OBSERVATION_LIMIT = 10.0
 """Normalised observations are clipped here, as stable-baselines3's VecNormalize does."""
@@ -38,8 +38,11 @@ class LocomotionPolicy(Policy):
         squash: A name in `SQUASHES`.
 
     Raises:
-        ValueError: If the cell does not take what reaches it, or `squash` is unknown.
+        ValueError: If a size is not a positive whole number, the cell does not take what reaches
+            it, or `squash` is unknown.
     """
+
+    positive_tensors: ClassVar[tuple[str, ...]] = ("observation_std",)
 
     observation_mean: Tensor
     observation_std: Tensor
@@ -54,7 +57,8 @@ class LocomotionPolicy(Policy):
     ) -> None:
         super().__init__(Circuit(cell))
         check_name("squash", squash, SQUASHES)
-        observation_size, *widths = map(operator.index, (observation_size, *encoder))
+        observation_size = check_count("observation_size", observation_size)
+        widths = [check_count("encoder", width) for width in encoder]
         sizes = [observation_size, *widths]
         if cell.input_size != sizes[-1]:
             raise ValueError(
@@ -87,10 +91,24 @@ class LocomotionPolicy(Policy):
 
     @torch.no_grad()
     def fit_scale(self, observations: Float[Tensor, "*any observation"]) -> None:
-        """Take mean and deviation of observations for those that `normalize` uses."""
+        """Take mean and deviation of observations for those that `normalize` uses.
+
+        Raises:
+            ValueError: If one of them is not a finite number in the policy's dtype; those in use
+                stay.
+        """
         flat = observations.flatten(0, -2).to(self.observation_mean)
-        self.observation_mean.copy_(flat.mean(dim=0))
-        self.observation_std.copy_(flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION))
+        mean = flat.mean(dim=0)
+        std = flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION)
+        is_good = torch.isfinite(mean) & torch.isfinite(std)
+        if not is_good.all():
+            entry = int(is_good.long().argmin())
+            raise ValueError(
+                f"`observations` must have a finite mean and deviation, got {mean[entry]:.3g} and"
+                f" {std[entry]:.3g} at entry {entry}. Leave out what is not finite."
+            )
+        self.observation_mean.copy_(mean)
+        self.observation_std.copy_(std)
 
     def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
         """Normalise and encode observations, in the circuit's dtype."""

@@ -12,6 +12,7 @@ from ncp_control.cells.gated import GRU, LSTM
 from ncp_control.cells.ltc import LTC, LTCParameters
 from ncp_control.cells.mixed_memory import MixedMemory
 from ncp_control.cells.wired_cfc import WiredCfC
+from ncp_control.json_files import shorten
 from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
@@ -57,6 +58,11 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Raises:
         ValueError: If the name is unknown, a setting is unknown, or a value is not valid.
     """
+    if not isinstance(config, Mapping) or not isinstance(config.get("settings", {}), Mapping):
+        raise ValueError(
+            f"`cell` must have a name and settings, got {shorten(config)}. Write it with"
+            " cell_to_config."
+        )
     name: Any = config.get("name")
     settings = dict(config.get("settings", {}))
     check_name("cell", name, CELLS)
@@ -69,7 +75,7 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     except TypeError as error:
         raise ValueError(
             f"`settings` of cell {name!r} must match its arguments, got {sorted(settings)}."
-            f" {error}."
+            f" {str(error).rstrip('.')}."
         ) from error
 
 

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ncp_control.ranges import is_number
+
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Projected inputs, state and elapsed time [s] of one frame to the next state."""
 
@@ -35,7 +37,7 @@ class Cell(nn.Module):
         self, input_size: int, state_size: int, output_size: int, *, frame_s: float
     ) -> None:
         super().__init__()
-        if not 0.0 < frame_s < float("inf"):
+        if not (is_number(frame_s) and frame_s > 0.0):
             raise ValueError(
                 f"`frame_s` must be a positive time in seconds, got {frame_s!r}."
                 " Give the interval between frames, e.g. 1/30."

@@ -52,6 +52,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 NUM_HEADS = {"default": 4, "no_gate": 4, "pure": 1}
 """Linear maps of the features that each mode needs."""
 
+MAX_BACKBONE_LAYERS = 1_000
+"""More layers than anybody trains; a number far beyond is a damaged setting."""
+
 
 class ClosedForm(nn.Module):
     """The last stage of a CfC neuron: heads and elapsed time to the next state.
@@ -129,6 +132,10 @@ class CfC(DenseCell):
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
         backbone_units = check_count("backbone_units", backbone_units)
         backbone_layers = check_count("backbone_layers", backbone_layers, 0)
+        if backbone_layers > MAX_BACKBONE_LAYERS:
+            raise ValueError(
+                f"`backbone_layers` must be at most {MAX_BACKBONE_LAYERS}, got {backbone_layers!r}."
+            )
         check_name("activation", activation, ACTIVATIONS)
         self.mode = mode
         self.backbone_units = backbone_units

@@ -51,14 +51,63 @@ def test_heads_ignore_overall_light_and_contrast(name):
     torch.testing.assert_close(head(image), head(image * 2 + 10))
 
 
-def test_pixels_from_zero_to_one_are_refused():
-    policy, image = make_driving_policy("ncp", head="light"), frames(1)[0].numpy()
-    with pytest.raises(ValueError, match="`observation` must hold pixels from 0 to 255, got 1"):
-        policy.act(image.astype(np.float32) / image.max())
-    steering = policy.act(image)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.astype(np.float32),
+        lambda image: image / 255.0,
+        lambda image: image > 99,
+        lambda image: image.astype(complex),
+        lambda image: image.astype(np.uint16) * 257,
+        lambda image: image.astype(np.int8),
+        lambda image: image[..., :1],
+        lambda image: image.swapaxes(0, 1),
+        lambda image: image[None],
+    ],
+)
+def test_frames_of_another_kind_are_refused_and_forgotten(change):
+    policy = make_driving_policy("ncp", head="light")
+    first, second = frames(2).numpy()
+    steering = [policy.act(first), policy.act(second)]
     policy.reset()
-    np.testing.assert_allclose(policy.act(image.astype(np.float32)), steering, atol=1e-6)
-    policy.act(np.zeros_like(image, dtype=np.float32))  # a dark one
+    policy.act(first)
+    with pytest.raises(ValueError, match="`observation` must be a uint8 frame of shape .* got"):
+        policy.act(change(second))
+    np.testing.assert_array_equal(policy.act(second), steering[1])
+
+
+def test_frames_may_be_read_only_and_turned_over():
+    policy = make_driving_policy("ncp", head="light")
+    frame = frames(1)[0].numpy()
+    expected = policy.act(frame[::-1].copy())
+    policy.reset()
+    frame.setflags(write=False)
+    np.testing.assert_array_equal(policy.act(frame[::-1]), expected)
+
+
+def test_only_camera_frames_are_augmented():
+    batch = Batch(
+        observations=frames(2, 2).float(),
+        actions=torch.zeros(2, 2, 1),
+        dt_s=torch.ones(2, 2),
+        mask=torch.ones(2, 2, dtype=torch.bool),
+    )
+    with pytest.raises(ValueError, match=r"`observations` must be uint8 of shape .* got torch\.fl"):
+        augment_driving(batch, torch.Generator())
+
+
+def test_a_path_that_cannot_be_followed_is_refused():
+    expert = PurePursuit(wheelbase_m=2.5, max_steer_rad=0.4)
+    path = np.array([[2.0, 0.1], [6.0, 0.3], [60.0, np.nan]])
+    with pytest.raises(ValueError, match=r"`preview_m` must be finite, got \[60\.0, nan\] at po"):
+        expert(path)
+    assert expert(path[:2]) > 0
+    for shape in ((0, 2), (2,), (3, 3)):
+        with pytest.raises(ValueError, match=r"`preview_m` must have shape \(points, 2\), got"):
+            expert(np.ones(shape))
+    with pytest.raises(ValueError, match=r"must have a point away from the rear axle"):
+        expert(np.zeros((1, 2)))
+    assert expert([[0.0, 0.1]]) == 1.0
 
 
 def test_standardize_gives_mean_zero_deviation_one():

@@ -60,6 +60,54 @@ def test_an_observation_of_another_width_is_refused():
             policy.act(np.zeros(width))
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("make_cell", [walking_circuit, lambda: LSTM(17, 8, 6)])
+def test_an_infinite_reading_is_refused_before_it_is_clipped(make_cell, value):
+    policy = LocomotionPolicy(make_cell(), observation_size=17, squash="tanh")
+    first, second = np.random.default_rng(0).normal(size=(2, 17))
+    actions = [policy.act(first), policy.act(second)]
+    policy.reset()
+    policy.act(first)
+    spoilt = second.copy()
+    spoilt[4] = value
+    with pytest.raises(ValueError, match=r"`observation` must hold finite numbers .* at entry 4\."):
+        policy.act(spoilt)
+    np.testing.assert_array_equal(policy.act(second), actions[1])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.inf])
+def test_a_deviation_that_is_not_positive_is_refused(tmp_path, value):
+    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    policy.observation_std[3] = value
+    policy.save(tmp_path / "policy")
+    with pytest.raises(ValueError, match=r"`observation_std` in .* must be positive and finite"):
+        Policy.load(tmp_path / "policy")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_scale_is_not_fitted_to_what_is_not_finite(value):
+    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    policy.observation_std.fill_(2.0)
+    observations = torch.randn(8, 17, dtype=torch.float64)
+    observations[2, 5] = value
+    with pytest.raises(ValueError, match=r"`observations` must have a finite mean .* at entry 5\."):
+        policy.fit_scale(observations)
+    assert (policy.observation_std == 2.0).all() and (policy.observation_mean == 0.0).all()
+    observations[2, 5] = 0.0
+    policy.fit_scale(observations)
+    scaled = policy.normalize(observations).double()
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(17).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(scaled.std(0, correction=0), torch.ones(17).double())
+
+
+@pytest.mark.parametrize("sizes", [{"observation_size": 0}, {"observation_size": 17.0}])
+def test_sizes_that_are_not_whole_are_refused(sizes):
+    with pytest.raises(ValueError, match="`observation_size` must be a whole number of at least 1"):
+        LocomotionPolicy(walking_circuit(), **sizes)
+    with pytest.raises(ValueError, match="`encoder` must be a whole number .*, got True"):
+        LocomotionPolicy(walking_circuit(), observation_size=17, encoder=(True, 17))
+
+
 def test_one_frame_and_numpy_sizes_make_a_policy_that_can_be_saved(tmp_path):
     cell = LTC(auto_ncp(8, 16, 6), frame_s=0.05)
     sizes = np.array([17, 8])

@@ -1,0 +1,261 @@
+"""The two files of a saved policy, read and checked before anything is built from them.
+
+    config.json           format version, policy name, the module that defines it, settings
+    weights.safetensors   every parameter and buffer
+
+Nothing in them is executed, and a small file cannot claim much memory: the header of the weights
+says how many numbers there are, and building the policy may make only about as many. Then names,
+shapes and types in the header are compared with those of the policy; only if all agree are the
+weights read.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ncp_control.json_files import read_json, shorten
+from ncp_control.tensor_budget import TensorBudget, TensorBudgetError
+
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
+MAX_CONFIG_BYTES = 128 * 2**20
+"""Room for two million synapses."""
+MAX_STATE_SIZE = 10_000_000
+"""A circuit with a larger state is a damaged setting; it is allocated only when the policy acts."""
+WORKING_SHARE, WORKING_NUMBERS = 10, 2**24
+"""What a constructor may use on the way: so many times the weights, and so many numbers more."""
+
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = _FLOATS | {
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Types of weights by the name that safetensors has for them."""
+_UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
+"""What constructors raise on settings of something else, or on numbers that are too large."""
+
+
+def check_destination(folder: Path) -> None:
+    """Refuse to replace what is not a policy.
+
+    Raises:
+        ValueError: If the folder is a file or holds something else.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"`folder` must not be a file, got {str(folder)!r}. Name a new folder.")
+    names = {path.name for path in folder.iterdir()}
+    others = sorted(names - {CONFIG_FILE, WEIGHTS_FILE})
+    if CONFIG_FILE in names and not _is_a_policys(folder / CONFIG_FILE):
+        others = [CONFIG_FILE, *others]
+    if others:
+        raise ValueError(
+            f"`folder` must be new or hold nothing but a policy, got {str(folder)!r} with"
+            f" {others[0]!r} in it. Name a new folder."
+        )
+
+
+def _is_a_policys(config: Path) -> bool:
+    """True if `save` may have written this config.json: damaged ones may be replaced as well."""
+    if not config.is_file() or config.stat().st_size > MAX_CONFIG_BYTES:
+        return False
+    return b'"format_version"' in config.read_bytes()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is damaged or of another format.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`folder` must hold config.json, got {str(folder)!r}. Name the folder that"
+            " Policy.save wrote, e.g. runs/<run>/policy."
+        )
+    try:
+        config = read_json(path, max_bytes=MAX_CONFIG_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON: {error}. Save the policy again.") from error
+    version = config.get("format_version") if isinstance(config, dict) else None
+    is_known = type(version) is int and version == FORMAT_VERSION
+    if not is_known or not {"policy", "settings"} <= config.keys():
+        raise ValueError(
+            f"{path} must be a policy of format version {FORMAT_VERSION}, got version"
+            f" {shorten(version)}. Save it with this version of ncp-control."
+        )
+    return config
+
+
+def load_policy(
+    build: Callable[[Mapping[str, Any]], nn.Module], config: Mapping[str, Any], folder: Path
+) -> Any:
+    """Build a policy and fill in its weights.
+
+    Args:
+        build: Makes an untrained policy of its settings.
+        config: What `read_config` returned.
+        folder: Where the weights lie.
+
+    Raises:
+        FileNotFoundError: If the weights are missing.
+        ValueError: If the settings are not those of the policy, or the weights do not fit it.
+    """
+    path = folder / WEIGHTS_FILE
+    header = _read_header(path)
+    policy = _build(build, config, folder, sum(math.prod(shape) for _, shape in header.values()))
+    _check_header(header, policy, path)
+    _fill(policy, path)
+    return policy
+
+
+def _build(
+    build: Callable[[Mapping[str, Any]], nn.Module],
+    config: Mapping[str, Any],
+    folder: Path,
+    num_weights: int,
+) -> nn.Module:
+    name, settings = config["policy"], config["settings"]
+    where = f"`settings` in {folder / CONFIG_FILE} must be those of a {name}"
+    remedy = "Copy or save the policy again."
+    if not isinstance(settings, dict):
+        raise ValueError(f"{where}, got {shorten(settings)}. {remedy}")
+    try:
+        with TensorBudget(WORKING_SHARE * num_weights + WORKING_NUMBERS):
+            policy = build(settings)
+    except TensorBudgetError as error:
+        raise ValueError(
+            f"{where} with the {num_weights} numbers in {WEIGHTS_FILE}, got {error}. Copy both"
+            " files together."
+        ) from error
+    except _UNFIT as error:
+        raise ValueError(f"{where}, got {_reason(error)}. {remedy}") from error
+    state_size = getattr(getattr(getattr(policy, "circuit", None), "cell", None), "state_size", 0)
+    if state_size > MAX_STATE_SIZE:
+        raise ValueError(
+            f"{where}, got a circuit with a state of {state_size} numbers, where {MAX_STATE_SIZE}"
+            f" is the most. {remedy}"
+        )
+    return policy
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why settings do not fit, without the words of torch."""
+    if isinstance(error, KeyError):
+        return f"none named {shorten(error.args[0] if error.args else '')}"
+    if isinstance(error, RecursionError):
+        return "cells nested too deeply"
+    if isinstance(error, ArithmeticError | MemoryError | RuntimeError):
+        return "numbers that are too large or too small"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(".")
+
+
+def _read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape of each tensor in a file; their values are not read."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the policy has no weights. Copy both files.")
+    try:
+        # As NumPy's: torch would set the whole file's memory aside.
+        with safetensors.safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            return {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file: {error}. Copy or save it again."
+        ) from error
+
+
+def _check_header(
+    header: Mapping[str, tuple[str, tuple[int, ...]]], policy: nn.Module, path: Path
+) -> None:
+    """Compare what a file of weights holds with what a policy needs."""
+    remedy = "Copy config.json and weights.safetensors together."
+    needed: dict[str, Tensor] = policy.state_dict()
+    for found, wanted, what in ((header, needed, "is missing"), (needed, header, "is too much")):
+        other = sorted(wanted.keys() - found.keys())
+        if other:
+            raise ValueError(
+                f"{path} does not fit the policy in config.json: {shorten(other[0])} {what}."
+                f" {remedy}"
+            )
+    kinds: dict[str, tuple[str, str]] = {}
+    for name, tensor in needed.items():
+        dtype, shape = header[name]
+        if shape != tensor.shape:
+            raise ValueError(
+                f"{path} does not fit the policy in config.json: `{name}` must have shape"
+                f" {tuple(tensor.shape)}, got {shape}. {remedy}"
+            )
+        if not tensor.is_floating_point():
+            if _DTYPES.get(dtype) != tensor.dtype:
+                raise ValueError(
+                    f"`{name}` in {path} must be {tensor.dtype}, got {dtype}. {remedy}"
+                )
+            continue
+        if dtype not in _FLOATS:
+            raise ValueError(
+                f"`{name}` in {path} must be {tensor.dtype} or another of {sorted(_FLOATS)}, got"
+                f" {dtype}. {remedy}"
+            )
+        part = name.partition(".")[0] if "." in name else ""
+        first, expected = kinds.setdefault(part, (name, dtype))
+        if dtype != expected:
+            raise ValueError(
+                f"`{name}` in {path} must be {expected} as `{first}` is, got {dtype}. {remedy}"
+            )
+
+
+def _fill(policy: nn.Module, path: Path) -> None:
+    """Read the weights into a policy that they fit."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file: {error}. Copy or save it again."
+        ) from error
+    _check_values(policy, tensors, path)
+    targets: dict[str, Tensor] = policy.state_dict(keep_vars=True)
+    for name, target in targets.items():
+        target.data = target.data.to(tensors[name].dtype)  # it comes back as precise as it was
+    try:
+        policy.load_state_dict(tensors)
+    except RuntimeError as error:
+        # Names and shapes fit, so what is left is the word of a module; torch's own comes first.
+        reason = " ".join(str(error).partition("\n")[2].split())
+        raise ValueError(f"{path} does not fit the policy in config.json: {reason}") from error
+
+
+def _check_values(policy: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not finite, or not positive where a module says they must be."""
+    positive = {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in policy.named_modules()
+        for name in getattr(module, "positive_tensors", ())
+    }
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        rule, is_good = "finite", torch.isfinite(tensor)
+        if name in positive:
+            rule, is_good = "positive and finite", is_good & (tensor > 0)
+        if not is_good.all():
+            entry = (~is_good).nonzero()[0].tolist()
+            value = tensor[tuple(entry)].item()
+            raise ValueError(
+                f"`{name}` in {path} must be {rule}, got {value!r} at entry {entry}."
+                " Train the policy anew, or copy it again."
+            )
