@@ -5,7 +5,6 @@ Pixel noise is the one of Lechner et al. 2020 (figure 5): on an image scaled to 
     o' = clip(o + n, 0, 1),      n ~ N(0, variance), independent in every pixel and channel
 """
 
-import math
 from typing import Any
 
 import gymnasium
@@ -14,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ncp_control.audit.faults import add_pixel_noise
+from ncp_control.ranges import check_not_negative
 
 
 class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
@@ -40,10 +40,7 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
                 f"`env` must have uint8 images as observations, got {space!r}. "
                 "Wrap it before the images are scaled."
             )
-        if not (math.isfinite(variance) and variance >= 0.0):
-            raise ValueError(
-                f"`variance` must be finite and >= 0, got {variance!r}. Use 0 for no noise."
-            )
+        check_not_negative("variance", variance)
         self.variance = float(variance)
         self._noise_rng = np.random.default_rng()
 

@@ -1,9 +1,9 @@
 """Settings of the lane-keeping world."""
 
-import math
 from dataclasses import dataclass
 
 from envs.driving.road import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
+from ncp_control.ranges import check_not_negative, is_number
 
 TRACKS = {"train": TRAIN_TRACKS, "validation": VALIDATION_TRACKS, "held_out": HELD_OUT_TRACKS}
 
@@ -56,21 +56,17 @@ class LaneKeepingConfig:
             ("max_steer_rate_radps", "0.8"),
         ):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0.0):
+            if not (is_number(value) and value > 0.0):
                 raise ValueError(f"`{name}` must be finite and > 0, got {value!r}. Use {use}.")
-        if not 0.0 < self.max_steer_rad <= 0.5:
+        if not (is_number(self.max_steer_rad) and 0.0 < self.max_steer_rad <= 0.5):
             raise ValueError(
                 f"`max_steer_rad` must be in (0, 0.5], got {self.max_steer_rad!r}. "
                 "Use 0.4: the wheels of the car turn no further than 0.6."
             )
         for name in ("cross_track_cost_1ps", "crash_cost_m"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0.0):
-                raise ValueError(
-                    f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for no cost."
-                )
+            check_not_negative(name, getattr(self, name))
         preview = self.preview_distances_m
-        if len(preview) == 0 or not all(math.isfinite(d) and d > 0.0 for d in preview):
+        if len(preview) == 0 or not all(is_number(d) and d > 0.0 for d in preview):
             raise ValueError(
                 f"`preview_distances_m` must be finite distances > 0, got {preview!r}. "
                 "Use (2.0, 4.0, 8.0)."

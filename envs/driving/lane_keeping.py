@@ -208,7 +208,12 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         return self._chase.render(self._pose(), self._state.steer_rad)
 
     def _read_action(self, action: NDArray[np.float32]) -> tuple[float, float]:
-        values = np.asarray(action, dtype=np.float64)
+        values = np.asarray(action)
+        if values.dtype.kind not in "iuf":
+            raise ValueError(
+                f"`action` must hold real numbers, got {values.dtype}. Check the policy's output."
+            )
+        values = values.astype(np.float64)
         if values.shape != self.action_space.shape:
             raise ValueError(
                 f"`action` must be of shape {self.action_space.shape}, got shape {values.shape}. "

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.seeding import SeededWrapper, check_continuous
+from envs.locomotion.seeding import SeededWrapper, check_action, check_continuous
 from ncp_control.learning.closed_loop import elapsed_of
 from ncp_control.ranges import check_not_negative, check_share
 
@@ -78,7 +78,12 @@ class OverwrittenActions(SeededWrapper):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], Any, bool, bool, dict[str, Any]]:
-        """Apply the action, or a random one."""
+        """Apply the action, or a random one.
+
+        Raises:
+            ValueError: If the action is not possible, even when it would be replaced.
+        """
+        action = check_action(action, self._bounds)
         if self.random.random() < self.probability:
             low, high = self._bounds.low, self._bounds.high
             action = self.random.uniform(low, high).astype(self._bounds.dtype)
@@ -100,7 +105,7 @@ class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
     def __init__(self, env: gymnasium.Env, delay_steps: int) -> None:
         RecordConstructorArgs.__init__(self, delay_steps=delay_steps)
         gymnasium.Wrapper.__init__(self, env)
-        check_continuous(env)
+        self._bounds = check_continuous(env)
         check_not_negative("delay_steps", delay_steps)
         if delay_steps != int(delay_steps):
             raise ValueError(
@@ -120,6 +125,10 @@ class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], Any, bool, bool, dict[str, Any]]:
-        """Send an action on its way and apply the one that arrives."""
-        self._waiting.append(np.array(action))
+        """Send an action on its way and apply the one that arrives.
+
+        Raises:
+            ValueError: If the action is not possible; it is not sent.
+        """
+        self._waiting.append(check_action(action, self._bounds).copy())
         return self.env.step(self._waiting.popleft())

@@ -1,4 +1,4 @@
-"""What the wrappers share: a random generator of their own, and a look at the actions."""
+"""What the wrappers share: a random generator of their own, and a check of the actions."""
 
 from typing import Any, ClassVar
 
@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
 
 
 class SeededWrapper(gymnasium.Wrapper, RecordConstructorArgs):
@@ -43,3 +44,25 @@ def check_continuous(env: gymnasium.Env) -> spaces.Box:
             " Choose an environment with torques as actions."
         )
     return env.action_space
+
+
+def check_action(action: Any, bounds: spaces.Box) -> NDArray[Any]:
+    """Return an action as an array.
+
+    Raises:
+        ValueError: If it does not hold real numbers, has another shape, is out of bounds or not
+            finite.
+    """
+    action = np.asarray(action)
+    low, high = bounds.low, bounds.high
+    is_real = action.dtype.kind in "iuf"
+    if (
+        not is_real
+        or action.shape != low.shape
+        or not np.all((action >= low) & (action <= high) & np.isfinite(action))
+    ):
+        raise ValueError(
+            f"`action` must have shape {low.shape} and lie in [{low.min():g}, {high.max():g}],"
+            f" got {action.tolist()!r}. Clip what the policy says."
+        )
+    return action

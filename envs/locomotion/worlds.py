@@ -38,7 +38,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
-from envs.locomotion.seeding import check_continuous
+from envs.locomotion.seeding import check_action, check_continuous
 from envs.locomotion.sensors import PositionsOnly, SensorNoise
 from ncp_control.names import check_name
 
@@ -131,15 +131,10 @@ class Timed(gymnasium.Wrapper, RecordConstructorArgs):
             action: Share of each joint's full torque in [-1, 1], shape (joints,).
 
         Raises:
-            ValueError: If the action has another shape, is out of bounds or not finite.
+            ValueError: If the action does not hold real numbers, has another shape, is out of
+                bounds or not finite.
         """
-        action = np.asarray(action)
-        low, high = self._bounds.low, self._bounds.high
-        if action.shape != low.shape or not np.all((action >= low) & (action <= high)):
-            raise ValueError(
-                f"`action` must have shape {low.shape} and lie in [{low.min():g}, {high.max():g}],"
-                f" got {action.tolist()!r}. Clip what the policy says."
-            )
+        action = check_action(action, self._bounds)
         observation, reward, terminated, truncated, info = self.env.step(action)
         known = info | self._known(observation)
         return observation, float(reward), terminated, truncated, known

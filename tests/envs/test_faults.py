@@ -64,5 +64,8 @@ def test_wrong_settings_are_refused():
         PixelNoise(GreyEnv(), -0.1)
     with pytest.raises(ValueError, match="`variance` must be finite and >= 0, got nan"):
         PixelNoise(GreyEnv(), float("nan"))
+    for value in (True, "0.1", float("inf")):
+        with pytest.raises(ValueError, match="`variance` must be finite and >= 0, got"):
+            PixelNoise(GreyEnv(), value)
     with pytest.raises(TypeError, match="`env` must have uint8 images"):
         PixelNoise(GreyEnv(dtype=np.float32), 0.1)

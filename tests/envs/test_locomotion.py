@@ -184,14 +184,32 @@ def test_the_same_seed_gives_the_same_episode_with_all_disturbances():
     [
         (np.zeros(5), r"`action` must have shape \(6,\)"),
         (np.full(6, 1.5), r"lie in \[-1, 1\], got \[1.5"),
+        (np.full(6, -np.nextafter(1.0, 2.0)), r"lie in \[-1, 1\], got \[-1.0"),
         (np.full(6, np.nan), r"got \[nan"),
+        (np.zeros(6, bool), r"got \[False"),
+        (np.zeros(6, complex), r"got \[0j"),
+        (["a"] * 6, r"got \['a'"),
     ],
 )
-def test_impossible_actions_are_refused(action, message):
-    world = make_locomotion()
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda world: world,
+        partial(DelayedActions, delay_steps=2),
+        partial(OverwrittenActions, probability=0.999),
+        partial(DroppedFrames, probability=0.5),
+    ],
+)
+def test_impossible_actions_are_refused_where_they_come_in(wrap, action, message):
+    recorder = body()
+    world = wrap(recorder)
     world.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         world.step(action)
+    recorder.actions.clear()
+    for whole in (np.ones(6), -np.ones(6)):  # the limits themselves are possible
+        world.step(whole)
+    assert np.isfinite(recorder.actions).all()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +221,11 @@ def test_impossible_actions_are_refused(action, message):
         ({"overwrite_probability": -0.1}, "`overwrite_probability` must be from 0 .*, got -0.1"),
         ({"delay_steps": 1.5}, "`delay_steps` must be a whole number, got 1.5"),
         ({"delay_steps": -1}, "`delay_steps` must be finite and >= 0, got -1"),
+        ({"delay_steps": True}, "`delay_steps` must be finite and >= 0, got True"),
+        ({"drop_probability": "0.1"}, "`drop_probability` must be from 0 to below 1, got '0.1'"),
+        ({"overwrite_probability": True}, "`overwrite_probability` must be from 0 .*, got True"),
         ({"sensor_noise_std": np.inf}, "`sensor_noise_std` must be finite and >= 0, got inf"),
+        ({"sensor_noise_std": True}, "`sensor_noise_std` must be finite and >= 0, got True"),
     ],
 )
 def test_impossible_worlds_are_refused(changes, message):

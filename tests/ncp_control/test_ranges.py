@@ -1,9 +1,11 @@
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ncp_control.ranges import (
+    check_above_zero,
     check_at_least,
     check_count,
     check_given,
@@ -11,6 +13,7 @@ from ncp_control.ranges import (
     check_part,
     check_positive,
     check_share,
+    is_number,
 )
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -50,3 +53,32 @@ def test_what_is_out_of_range_is_refused():
             check_part("share", value)
     with pytest.raises(ValueError, match=r"`noise` must be at least one value, got \(\)"):
         check_given(SimpleNamespace(noise=()), "noise")
+
+
+@pytest.mark.parametrize("value", [True, "1", None, 1j, 10**400, np.array(0.5)])
+def test_what_is_not_a_number_is_refused_in_a_sentence(value):
+    assert not is_number(value)
+    for check in (check_not_negative, check_share, check_part, check_above_zero):
+        with pytest.raises(ValueError, match="`setting` must be .*, got"):
+            check("setting", value)
+
+
+@pytest.mark.parametrize("value", [0, -1.5, np.float32(0.5), np.int64(3), Fraction(1, 3), 1e308])
+def test_numbers_of_every_real_type_are_numbers(value):
+    assert is_number(value)
+
+
+def test_the_limits_themselves():
+    smallest = np.nextafter(0.0, 1.0)
+    check_above_zero("rate", smallest)
+    check_part("share", smallest)
+    check_part("share", np.nextafter(1.0, 0.0))
+    check_share("decay", np.nextafter(1.0, 0.0))
+    assert check_count("steps", 1) == check_count("seed", 1, 1) == 1
+    assert check_count("seed", 0, 0) == 0
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        check_count("steps", 0)
+    with pytest.raises(ValueError, match="at least 2, got 1"):
+        check_at_least(SimpleNamespace(steps=5, layers=1), 2, "steps", "layers")
+    with pytest.raises(ValueError, match=r"`given` must be at least one value, got \[\]"):
+        check_given(SimpleNamespace(first=[1], given=[]), "first", "given")
