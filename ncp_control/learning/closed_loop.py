@@ -1,7 +1,8 @@
 """Brain and world in a loop, several worlds side by side so that the brain sees a batch.
 
 Everything that drives uses this one loop: experts that demonstrate, DAgger, evaluation, video.
-A world is any Gymnasium environment whose `info` carries `time_s`.
+A world is any Gymnasium environment. If its `info` carries `time_s`, the elapsed time is taken from
+there; otherwise each step lasts one control interval.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ncp_control.policy import Policy
+from ncp_control.json_files import shorten
+from ncp_control.policy import Policy, to_numpy
+from ncp_control.ranges import check_above_zero, check_count, is_number
 
 Info = dict[str, Any]
 
@@ -67,15 +70,34 @@ class PolicyPilot:
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return actions in [-1, 1]."""
-        device = next(self.policy.parameters()).device
-        actions, self._state = self.policy(
-            torch.from_numpy(observations)[:, None].to(device),
+        """Return actions in [-1, 1].
+
+        Raises:
+            ValueError: If an observation holds something that is not a finite number; nothing is
+                remembered of any. Or if a state or an action is not finite, by damaged weights or
+                a step too large for an explicit integrator; then all is forgotten.
+        """
+        frames = self.policy.read_observations(observations)[:, None]
+        # Tensors of their own: torch warns of arrays that may only be read.
+        elapsed, is_first = torch.tensor(dt_s)[:, None], torch.tensor(reset)[:, None]
+        actions, last = self.policy(
+            frames,
             None if reset.all() else self._state,  # other worlds, perhaps not as many
-            dt_s=torch.from_numpy(dt_s)[:, None].to(device),
-            reset=torch.from_numpy(reset)[:, None].to(device),
+            dt_s=elapsed.to(frames.device),
+            reset=is_first.to(frames.device),
         )
-        return actions[:, 0].clamp(-1.0, 1.0).cpu().numpy()
+        self._state = last
+        for name, values in (("state", last), ("action", actions[:, 0])):
+            is_good = torch.isfinite(values).all(dim=1)
+            if not is_good.all():
+                self._state = None
+                world = int(is_good.long().argmin())
+                raise ValueError(
+                    f"`{name}` must be finite, got {shorten(values[world].tolist())} in world"
+                    f" {world}. Check the weights, or integrate with one of the integrators that"
+                    " cannot blow up."
+                )
+        return to_numpy(actions[:, 0].clamp(-1.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +137,37 @@ def closed_loop(
         worlds: Environments, stepped one after the other.
         pilot: Chooses all actions at once.
         num_steps: Control steps of each world.
-        frame_s: Control interval [s]: the elapsed time before the first frame of an episode.
+        frame_s: Control interval [s]: the elapsed time before the first frame of an episode, and
+            before every frame of a world whose `info` has no `time_s`.
         seeds: Seed of each world's first reset.
         options: Options of each world's first reset.
+
+    Raises:
+        ValueError: If a number is out of range, or there are not as many seeds, options or actions
+            as worlds; while it runs, if a world's time does not go on.
     """
+    check_count("num_steps", num_steps, 0)
+    check_above_zero("frame_s", frame_s)
+    if not worlds:
+        raise ValueError("`worlds` must hold at least one world, got none. Name some.")
     seeds = [None] * len(worlds) if seeds is None else seeds
     options = [None] * len(worlds) if options is None else options
+    for name, values in (("seeds", seeds), ("options", options)):
+        if len(values) != len(worlds):
+            raise ValueError(
+                f"`{name}` must be one for each of the {len(worlds)} worlds, got {len(values)}."
+            )
+    return _run(worlds, pilot, num_steps, frame_s, seeds, options)
+
+
+def _run(
+    worlds: Sequence[World],
+    pilot: Pilot,
+    num_steps: int,
+    frame_s: float,
+    seeds: Sequence[int | None],
+    options: Sequence[Any],
+) -> Iterator[Step]:
     begun = [
         world.reset(seed=seed, options=option)
         for world, seed, option in zip(worlds, seeds, options, strict=True)
@@ -131,6 +178,11 @@ def closed_loop(
     for _ in range(num_steps):
         seen = np.stack(observations)
         actions = pilot(seen, infos, dt_s, reset)
+        if len(actions) != len(worlds):
+            raise ValueError(
+                f"`pilot` must give one action for each of the {len(worlds)} worlds, got"
+                f" {len(actions)}."
+            )
         results = [world.step(a) for world, a in zip(worlds, actions, strict=True)]
         outcomes = [result[4] for result in results]
         yield Step(
@@ -147,10 +199,27 @@ def closed_loop(
         reset = np.array([result[2] or result[3] for result in results])
         dt_s = np.array(
             [
-                frame_s if is_over else after["time_s"] - earlier["time_s"]
+                frame_s if is_over else _elapsed_between(earlier, after, frame_s)
                 for earlier, after, is_over in zip(before, outcomes, reset, strict=True)
             ],
             dtype=np.float32,
         )
         for i in np.flatnonzero(reset).tolist():
             observations[i], infos[i] = worlds[i].reset()
+
+
+def _elapsed_between(before: Info, after: Info, frame_s: float) -> float:
+    """Return the time between two observations [s]; `frame_s` if the world does not tell it.
+
+    Raises:
+        ValueError: If the time is not a finite number, or runs backwards.
+    """
+    if "time_s" not in before or "time_s" not in after:
+        return frame_s
+    first, last = before["time_s"], after["time_s"]
+    if not (is_number(first) and is_number(last) and first <= last):
+        raise ValueError(
+            f"`time_s` in `info` must be a finite time that does not run backwards, got {last!r}"
+            f" after {first!r}. Start a new episode where time jumps."
+        )
+    return last - first

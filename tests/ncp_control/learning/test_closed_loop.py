@@ -1,6 +1,7 @@
 """The loop that everything drives with, on a world simple enough to know every value."""
 
 import numpy as np
+import pytest
 import torch
 
 from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
@@ -93,3 +94,110 @@ def test_policy_pilot_clips_to_the_action_space(tiny_policy):
         tiny_policy.circuit.cell.output_offset.fill_(7.0)
     step = next(iter(closed_loop([Counter(3)], PolicyPilot(tiny_policy), num_steps=1, frame_s=0.1)))
     assert step.actions[0, 0] == 1.0
+
+
+class Timeless(Counter):
+    """Tells no time, or none at a reset."""
+
+    def __init__(self, length, *, tells_at_steps=False):
+        super().__init__(length)
+        self.tells_at_steps = tells_at_steps
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset()[0], {}
+
+    def step(self, action):
+        *rest, info = super().step(action)
+        return *rest, info if self.tells_at_steps else {}
+
+
+def test_a_world_that_tells_no_time_takes_one_interval_a_step():
+    worlds = [Timeless(9), Counter(9), Timeless(9, tells_at_steps=True)]
+    steps = list(closed_loop(worlds, zero_pilot, num_steps=3, frame_s=0.1))
+    expected = [[0.1, 0.1, 0.1], [0.1, 0.01, 0.1], [0.1, 0.02, 0.02]]
+    np.testing.assert_allclose([step.dt_s for step in steps], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("time_s", [-1.0, np.nan, np.inf, None, "later"])
+def test_a_time_that_does_not_go_on_is_refused(time_s):
+    world = Counter(9)
+    world.step = lambda action: (np.zeros(2, np.float32), 0.0, False, False, {"time_s": time_s})
+    steps = closed_loop([world], zero_pilot, num_steps=3, frame_s=0.1)
+    next(steps)
+    with pytest.raises(ValueError, match="`time_s` in `info` must be a finite time .* after 0.0"):
+        next(steps)
+
+
+def test_a_world_may_stand_still():
+    world = Counter(9)
+    world.step = lambda action: (np.zeros(2, np.float32), 0.0, False, False, {"time_s": 0.0})
+    steps = list(closed_loop([world], zero_pilot, num_steps=2, frame_s=0.1))
+    assert steps[1].dt_s[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"worlds": []}, "`worlds` must hold at least one world, got none"),
+        ({"num_steps": -1}, "`num_steps` must be a whole number of at least 0, got -1"),
+        ({"num_steps": 2.0}, "`num_steps` must be a whole number of at least 0, got 2.0"),
+        ({"frame_s": 0.0}, "`frame_s` must be positive, got 0.0"),
+        ({"frame_s": np.nan}, "`frame_s` must be positive, got nan"),
+        ({"seeds": [1, 2]}, "`seeds` must be one for each of the 1 worlds, got 2"),
+        ({"options": []}, "`options` must be one for each of the 1 worlds, got 0"),
+    ],
+)
+def test_impossible_loops_are_refused_at_once(change, message):
+    settings = {"worlds": [Counter(3)], "num_steps": 1, "frame_s": 0.1} | change
+    with pytest.raises(ValueError, match=message):
+        closed_loop(settings.pop("worlds"), zero_pilot, **settings)
+
+
+def test_no_steps_and_too_few_actions():
+    assert list(closed_loop([Counter(3)], zero_pilot, num_steps=0, frame_s=0.1)) == []
+    steps = closed_loop([Counter(3)] * 2, lambda *seen: np.zeros((1, 1)), num_steps=1, frame_s=0.1)
+    with pytest.raises(ValueError, match="`pilot` must give one action for each .* got 1"):
+        next(steps)
+
+
+def drive(pilot, observations, reset=False):
+    count = len(observations)
+    dt_s = np.full(count, 0.1, np.float32)
+    dt_s.setflags(write=False)
+    return pilot(observations, [{}] * count, dt_s, np.full(count, reset))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_pilot_refuses_what_is_not_finite_and_keeps_its_memory(tiny_policy, value):
+    seen = np.random.default_rng(0).normal(size=(3, 2, 2))  # float64, as MuJoCo gives
+    pilot = PolicyPilot(tiny_policy)
+    expected = [drive(pilot, seen[0], reset=True), drive(pilot, seen[1])]
+    drive(pilot, seen[0], reset=True)
+    spoilt = seen[1].copy()
+    spoilt[1, 0] = value
+    with pytest.raises(ValueError, match=r"finite numbers .* at entry 0 of observation 1\."):
+        drive(pilot, spoilt)
+    seen.setflags(write=False)
+    np.testing.assert_array_equal(drive(pilot, seen[1]), expected[1])
+
+
+@pytest.mark.parametrize("name", ["output_offset", "leak_potential"])
+def test_a_pilot_whose_weights_are_lost_forgets_all(tiny_policy, name):
+    seen = np.random.default_rng(0).normal(size=(2, 2)).astype(np.float32)
+    pilot = PolicyPilot(tiny_policy)
+    expected = drive(pilot, seen, reset=True)
+    weight = getattr(tiny_policy.circuit.cell, name)
+    kept = weight.detach().clone()
+    weight.data.fill_(torch.inf)
+    what = "action" if name == "output_offset" else "state"
+    with pytest.raises(ValueError, match=f"`{what}` must be finite, got .* in world 0. Check the"):
+        drive(pilot, seen)
+    weight.data.copy_(kept)
+    np.testing.assert_allclose(drive(pilot, seen), expected, atol=1e-6)
+
+
+def test_a_pilot_does_not_go_on_with_the_memory_of_other_worlds(tiny_policy):
+    pilot = PolicyPilot(tiny_policy)
+    drive(pilot, np.zeros((2, 2), np.float32), reset=True)
+    with pytest.raises(ValueError, match=r"`state` must have shape \(3, "):
+        drive(pilot, np.zeros((3, 2), np.float32))
