@@ -14,7 +14,6 @@ A store is a folder of four plain `.npy` arrays, one row a frame and episode aft
 integrates before it emits action t; an episode's first frame carries the nominal frame interval.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.json_files import read_json, shorten
+from ncp_control.ranges import check_count
+
 FORMAT_VERSION = 1
 META_FILE = "meta.json"
+MAX_META_BYTES = 2**24
+"""Room for all that settings of a recording can say."""
 ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
 OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 _REMEDY = "Record or convert the demonstrations again"
@@ -36,7 +40,8 @@ class Demonstrations:
 
     Raises:
         ValueError: If the arrays disagree in length, shape or dtype, hold no frame, or hold an
-            action or step length that is not finite.
+            action or step length that is not finite. Observations on disk are not read here;
+            `windows` checks those that it reads.
     """
 
     observations: np.ndarray
@@ -51,26 +56,14 @@ class Demonstrations:
     """What `meta.json` says: format version, shapes, and where the frames came from."""
 
     def __post_init__(self) -> None:
+        _check_kinds(self.observations, self.actions, self.dt_s, self.episode_starts)
         frames = len(self.observations)
-        if frames == 0:
-            raise ValueError(f"`observations` must hold at least one frame, got 0. {_REMEDY}.")
-        if self.observations.dtype not in OBSERVATION_DTYPES:
-            raise ValueError(
-                f"`observations` must be uint8 or float32, got {self.observations.dtype.name!r}."
-                " Convert them first."
-            )
-        for name, array, ndim in (("actions", self.actions, 2), ("dt_s", self.dt_s, 1)):
-            if array.ndim != ndim or len(array) != frames:
-                raise ValueError(
-                    f"`{name}` must have {ndim} dimension(s) and one row for each of the {frames}"
-                    f" observations, got shape {array.shape}. {_REMEDY}."
-                )
         if not isinstance(self.observations, np.memmap):  # what is on disk was checked on the way
             check_observations(self.observations)
         check_actions(self.actions)
         check_dt_s(self.dt_s)
         starts = self.episode_starts
-        is_valid = starts.ndim == 1 and len(starts) > 0 and starts[0] == 0
+        is_valid = len(starts) > 0 and starts[0] == 0
         if not (is_valid and starts[-1] < frames and (np.diff(starts) > 0).all()):
             raise ValueError(
                 f"`episode_starts` must increase from 0 and stay below {frames} (the number of"
@@ -89,18 +82,22 @@ class Demonstrations:
 
         Raises:
             FileNotFoundError: If the folder or one of its files is missing.
-            ValueError: If a file is truncated, not of this format, or disagrees with the others.
+            ValueError: If a file is truncated, not of this format, or disagrees with the others;
+                no array is read before all sizes and types are known to fit.
         """
         folder = Path(folder)
         meta = _read_meta(folder)
-        arrays = {name: _read_array(folder / f"{name}.npy") for name in ARRAYS}
+        arrays = {name: _map_array(folder / f"{name}.npy") for name in ARRAYS}
         expected = (meta["num_frames"], *meta["observation_shape"])
         if arrays["observations"].shape != expected:
             raise ValueError(
                 f"`observations` must have the shape {expected} that {META_FILE} names, got"
                 f" {arrays['observations'].shape} in '{folder}'. {_REMEDY}."
             )
-        return cls(**arrays, meta=MappingProxyType(meta))
+        _check_kinds(**arrays)
+        # Only the observations can outgrow memory; the other arrays take a few bytes a frame.
+        in_memory = {name: np.array(arrays[name]) for name in ARRAYS if name != "observations"}
+        return cls(**arrays | in_memory, meta=MappingProxyType(meta))
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -178,12 +175,50 @@ class Demonstrations:
         )
 
 
-def check_observations(observations: np.ndarray) -> None:
-    """Raise ValueError unless every observation is finite; images always are."""
+def _check_kinds(
+    observations: np.ndarray, actions: np.ndarray, dt_s: np.ndarray, episode_starts: np.ndarray
+) -> None:
+    """Raise ValueError unless types and shapes are those of a store; no value is looked at."""
+    if observations.ndim == 0 or len(observations) == 0:
+        raise ValueError(f"`observations` must hold at least one frame, got 0. {_REMEDY}.")
+    frames = len(observations)
+    for name, array, ndim in (("actions", actions, 2), ("dt_s", dt_s, 1)):
+        if array.ndim != ndim or len(array) != frames or 0 in array.shape:
+            raise ValueError(
+                f"`{name}` must have {ndim} dimension(s) and one row for each of the {frames}"
+                f" observations, got shape {array.shape}. {_REMEDY}."
+            )
+    if episode_starts.ndim != 1 or len(episode_starts) > frames:
+        raise ValueError(
+            f"`episode_starts` must have 1 dimension and at most one entry for each of the {frames}"
+            f" observations, got shape {episode_starts.shape}. {_REMEDY}."
+        )
+    real = (np.dtype(np.float32),)
+    for name, array, dtypes in (
+        ("observations", observations, OBSERVATION_DTYPES),
+        ("actions", actions, real),
+        ("dt_s", dt_s, real),
+        ("episode_starts", episode_starts, (np.dtype(np.int64),)),
+    ):
+        if array.dtype not in dtypes:
+            raise ValueError(
+                f"`{name}` must be {' or '.join(dtype.name for dtype in dtypes)}, got"
+                f" {array.dtype.str!r}. Convert them first."
+            )
+
+
+def check_observations(observations: np.ndarray, first: int = 0) -> None:
+    """Raise ValueError unless every observation is finite; images always are.
+
+    Args:
+        observations: Frames, shape (N, ...).
+        first: Number of the first one, for the error.
+    """
     if np.issubdtype(observations.dtype, np.floating) and not np.isfinite(observations).all():
         is_bad = ~np.isfinite(observations.reshape(len(observations), -1)).all(axis=1)
+        frame = first + int(np.argmax(is_bad))
         raise ValueError(
-            f"`observations` must be finite, got NaN or infinity at frame {int(np.argmax(is_bad))}."
+            f"`observations` must be finite, got NaN or infinity at frame {frame}."
             " Drop that frame or repair the recording."
         )
 
@@ -216,35 +251,51 @@ def _read_meta(folder: Path) -> dict[str, Any]:
             f" '{folder}'. Check the path, or record demonstrations there first."
         )
     try:
-        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
-        version = meta["format_version"]
-        meta["num_frames"] = int(meta["num_frames"])
-        meta["observation_shape"] = [int(size) for size in meta["observation_shape"]]
-    except (ValueError, KeyError, TypeError) as error:
+        meta = read_json(folder / META_FILE, max_bytes=MAX_META_BYTES)
+        if not isinstance(meta, dict):
+            raise ValueError(f"it holds {shorten(meta)} instead of an object")
+        missing = {"format_version", "num_frames", "observation_shape"} - meta.keys()
+        if missing:
+            raise ValueError(f"it has no {min(missing)!r}")
+        version, shape = meta["format_version"], meta["observation_shape"]
+        is_known = type(version) is int and version == FORMAT_VERSION
+        if is_known:
+            check_count("num_frames", meta["num_frames"])
+            if not isinstance(shape, list):
+                raise ValueError(f"`observation_shape` must be a list, got {shorten(shape)}")
+            for size in shape:
+                check_count("observation_shape", size, 0)
+    except ValueError as error:
         raise ValueError(
-            f"`{META_FILE}` must describe a store of demonstrations, got {error!r} in '{folder}'."
-            f" {_REMEDY}."
+            f"`{META_FILE}` must describe a store of demonstrations: {str(error).rstrip('.')}, in"
+            f" '{folder}'. {_REMEDY}."
         ) from error
-    if version != FORMAT_VERSION:
+    if not is_known:
         raise ValueError(
-            f"`format_version` must be {FORMAT_VERSION}, got {version!r} in '{folder}'."
+            f"`format_version` must be {FORMAT_VERSION}, got {shorten(version)} in '{folder}'."
             f" {_REMEDY} with this version."
         )
     return meta
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _map_array(path: Path) -> np.ndarray:
+    """Return what a file holds; only its header is read."""
     if not path.is_file():
         raise FileNotFoundError(
             f"`{path.name}` must lie in a store of demonstrations, got none in '{path.parent}'."
             f" {_REMEDY}."
         )
-    # Only the observations can outgrow memory; the other arrays take a few bytes a frame.
-    mmap_mode = "r" if path.stem == "observations" else None
+    size = path.stat().st_size
     try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy's reader raises nearly anything for a damaged header
         raise ValueError(
-            f"`{path.name}` must be a complete .npy file, got {path.stat().st_size} bytes that do"
-            f" not read as one in '{path.parent}'. {_REMEDY}."
+            f"`{path.name}` must be a complete .npy file, got {size} bytes that do not read as one"
+            f" in '{path.parent}'. {_REMEDY}."
         ) from error
+    if size != array.offset + array.nbytes:
+        raise ValueError(
+            f"`{path.name}` must be a complete .npy file, got {size} bytes where its header stands"
+            f" for {array.offset + array.nbytes} in '{path.parent}'. {_REMEDY}."
+        )
+    return array

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncp_control.learning.demonstrations.store import Demonstrations
+from ncp_control.learning.demonstrations.store import Demonstrations, check_observations
 from ncp_control.ranges import check_count
 
 
@@ -55,6 +55,8 @@ class _Window:
 class Windows:
     """The shuffled batches of one epoch; iterate over it, as often as needed.
 
+    Observations are checked as they are read: what stands on disk is not read before.
+
     Args:
         demonstrations: One store, or several that are used as if they were one (as DAgger adds
             them), without copying.
@@ -64,7 +66,8 @@ class Windows:
         epoch: Number of the epoch. The same seed and epoch give the same batches.
 
     Raises:
-        ValueError: If a number is out of range, there is no store, or the stores' shapes differ.
+        ValueError: If a number is out of range, there is no store, or the stores' shapes differ;
+            on iteration, if an observation is not finite.
     """
 
     def __init__(
@@ -164,6 +167,8 @@ def _gather(chosen: Sequence[_Window], length: int) -> Batch:
             (actions, window.store.actions),
         ):
             block[row, :count] = source[frames]
+            if block is observations:
+                check_observations(block[row, :count], first=window.start)
             block[row, count:] = block[row, count - 1]
         dt_s[row, :count] = window.store.dt_s[frames]
         mask[row, window.first - window.start : window.last - window.start] = True

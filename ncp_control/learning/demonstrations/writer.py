@@ -77,7 +77,7 @@ class DemonstrationWriter:
         self._overwrite = overwrite
         self._is_closed = False
         # Serialised now, so that a source JSON cannot hold fails before an hour of recording.
-        self._source_json = json.dumps(dict(source or {}))
+        self._source_json = json.dumps(dict(source or {}), allow_nan=False)
         self._check_destination()
 
         self._partial = _sibling(self.folder, "partial")

@@ -1,5 +1,6 @@
 """Demonstration stores: written whole or not at all, read, checked, split."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from ncp_control.learning.demonstrations import (
     DemonstrationWriter,
     windows,
 )
+from ncp_control.learning.demonstrations.store import MAX_META_BYTES
 
 SHAPE = (4, 5, 3)
 
@@ -22,6 +24,11 @@ def make_frames(frames, seed=0, first=0):
     actions = np.stack([numbers, -numbers], axis=1).astype(np.float32)
     dt_s = generator.uniform(0.02, 0.08, frames).astype(np.float32)
     return observations, actions, dt_s
+
+
+def make_meta(**changes):
+    """Return the text of a meta.json, whole but for the changes."""
+    return json.dumps({"format_version": 1, "num_frames": 6, "observation_shape": SHAPE} | changes)
 
 
 def write_store(folder, lengths, **settings):
@@ -200,6 +207,24 @@ def test_a_pickle_is_not_executed(tmp_path):
     ("name", "array", "match"),
     [
         ("actions", np.zeros((5, 2), np.float32), "`actions` must have 2 dimension"),
+        ("actions", np.zeros((6, 0), np.float32), "`actions` must have 2 dimension"),
+        ("actions", np.zeros((6, 2)), "`actions` must be float32, got '<f8'"),
+        ("actions", np.zeros((6, 2), np.complex64), "`actions` must be float32, got '<c8'"),
+        ("actions", np.zeros((6, 2), ">f4"), "`actions` must be float32, got '>f4'"),
+        ("dt_s", np.ones(6, np.int64), "`dt_s` must be float32, got '<i8'"),
+        (
+            "episode_starts",
+            np.array([0, 5, 3], np.uint64),
+            "must be int64, got '<u8'",
+        ),
+        ("episode_starts", np.array([0.0, 3.0]), "`episode_starts` must be int64, got '<f8'"),
+        ("episode_starts", np.zeros((1, 1), np.int64), "`episode_starts` must have 1 dimension"),
+        ("episode_starts", np.arange(7), "`episode_starts` must have 1 dimension and at most one"),
+        ("episode_starts", np.array([0, 3, 3]), "`episode_starts` must increase from 0"),
+        ("episode_starts", np.array([], np.int64), "`episode_starts` must increase from 0"),
+        ("observations", np.zeros((6, *SHAPE), ">f4"), "must be uint8 or float32, got '>f4'"),
+        ("observations", np.zeros((6, *SHAPE), bool), r"must be uint8 or float32, got '\|b1'"),
+        ("observations", np.array(1, np.uint8), "`observations` must have the shape"),
         ("actions", np.full((6, 2), np.inf, np.float32), "`actions` must be finite"),
         ("dt_s", np.zeros((6, 1), np.float32), "`dt_s` must have 1 dimension"),
         ("episode_starts", np.array([0, 6]), "`episode_starts` must increase from 0"),
@@ -219,6 +244,18 @@ def test_files_that_disagree_are_refused(tmp_path, name, array, match):
     [
         ("{", "`meta.json` must describe a store"),
         ("[]", "`meta.json` must describe a store"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"format_version": NaN}', "NaN is not a JSON number"),
+        ('{"format_version": 1, "format_version": 1}', "the key 'format_version' stands twice"),
+        ("\u00e4".encode("latin-1"), "byte 0 is not UTF-8"),
+        (" " * (MAX_META_BYTES + 1), "bytes, and at most"),
+        (make_meta(format_version=True), "`format_version` must be 1, got True"),
+        (make_meta(num_frames=6.0), "`num_frames` must be a whole number of at least 1, got 6.0"),
+        (make_meta(num_frames=True), "`num_frames` must be a whole number"),
+        (make_meta(num_frames=0), "`num_frames` must be a whole number"),
+        (make_meta(observation_shape="453"), "`observation_shape` must be a list, got '453'"),
+        (make_meta(observation_shape=[4, -5]), "`observation_shape` must be a whole number"),
+        (make_meta(observation_shape=[4, 5.0]), "`observation_shape` must be a whole number"),
         (json.dumps({"format_version": 1}), "`meta.json` must describe a store"),
         (
             json.dumps({"format_version": 9, "num_frames": 1, "observation_shape": []}),
@@ -228,7 +265,8 @@ def test_files_that_disagree_are_refused(tmp_path, name, array, match):
 )
 def test_bad_meta_is_refused(tmp_path, text, match):
     write_store(tmp_path / "s", [6])
-    (tmp_path / "s" / "meta.json").write_text(text)
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "s" / "meta.json").write_bytes(content)
     with pytest.raises(ValueError, match=match):
         Demonstrations.open(tmp_path / "s")
 
@@ -315,3 +353,64 @@ def test_a_store_in_memory_is_checked_as_well():
     frames = {"actions": np.zeros((2, 1), np.float32), "dt_s": np.ones(2, np.float32)}
     with pytest.raises(ValueError, match="`observations` must be finite, .* at frame 1"):
         Demonstrations(observations=seen, episode_starts=starts, **frames)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "dt_s", "episode_starts"])
+@pytest.mark.parametrize("place", range(6, 118, 3))
+def test_one_damaged_byte_in_a_header_is_told_in_a_sentence(tmp_path, name, place):
+    write_store(tmp_path / "s", [6])
+    path = tmp_path / "s" / f"{name}.npy"
+    content = bytearray(path.read_bytes())
+    for byte in b" (x\x00\xff9":
+        content[place] = byte
+        path.write_bytes(content)
+        with contextlib.suppress(ValueError):  # a few bytes are padding
+            Demonstrations.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("shape", [(2**40, 2), (10**30, 2), (-6, 2)])
+def test_a_header_that_claims_more_than_the_file_is_refused_unread(tmp_path, shape):
+    write_store(tmp_path / "s", [6])
+    path = tmp_path / "s" / "actions.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(48))
+    with pytest.raises(ValueError, match=r"`actions.npy` must be a complete .npy file, got"):
+        Demonstrations.open(tmp_path / "s")
+
+
+def test_bytes_behind_an_array_are_refused(tmp_path):
+    write_store(tmp_path / "s", [6])
+    with (tmp_path / "s" / "dt_s.npy").open("ab") as file:
+        file.write(b"1")
+    with pytest.raises(ValueError, match=r"`dt_s.npy` must be a complete .* its header stands for"):
+        Demonstrations.open(tmp_path / "s")
+
+
+def test_a_store_is_not_read_before_all_its_sizes_fit(tmp_path):
+    """A hole of 32 GB in a file takes no place on the disk, and is not read into memory."""
+    write_store(tmp_path / "s", [6])
+    with (tmp_path / "s" / "actions.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (2**32, 2)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2**35)
+    with pytest.raises(ValueError, match="`actions` must have 2 dimension"):
+        Demonstrations.open(tmp_path / "s")
+
+
+def test_damaged_observations_are_found_when_they_are_read(tmp_path):
+    with DemonstrationWriter(tmp_path / "s", (2,), np.float32) as writer:
+        writer.extend(np.ones((9, 2), np.float32), np.zeros((9, 1)), np.full(9, 0.1))
+    seen = np.load(tmp_path / "s" / "observations.npy")
+    seen[7, 1] = np.inf
+    np.save(tmp_path / "s" / "observations.npy", seen)
+    store = Demonstrations.open(tmp_path / "s")
+    with pytest.raises(ValueError, match="`observations` must be finite, got .* at frame 7"):
+        list(windows(store, 2, 1, seed=0))
+
+
+def test_a_source_that_json_cannot_hold_is_refused_before_recording(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        DemonstrationWriter(tmp_path / "s", SHAPE, source={"speed": float("nan")})
+    assert not list(tmp_path.iterdir())
