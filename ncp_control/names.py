@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from ncp_control.json_files import SHOWN_CHARACTERS, shorten
+
 
 def check_name(setting: str, name: object, known: Iterable[str]) -> None:
     """Refuse a name that is not known, and suggest the nearest that is, `ctrnn` for `CT-RNN`.
@@ -20,9 +22,10 @@ def check_name(setting: str, name: object, known: Iterable[str]) -> None:
     if name in known:
         return
     by_letters = {_letters(one): one for one in known}
-    nearest = difflib.get_close_matches(_letters(str(name)), by_letters, n=1, cutoff=0.4)
+    given = _letters(str(name)[:SHOWN_CHARACTERS])
+    nearest = difflib.get_close_matches(given, by_letters, n=1, cutoff=0.4)
     advice = f"Did you mean {by_letters[nearest[0]]!r}?" if nearest else "Choose a listed name."
-    raise ValueError(f"`{setting}` must be one of {sorted(known)}, got {name!r}. {advice}")
+    raise ValueError(f"`{setting}` must be one of {sorted(known)}, got {shorten(name)}. {advice}")
 
 
 def _letters(name: str) -> str:

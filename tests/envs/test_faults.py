@@ -54,6 +54,14 @@ def test_seed_decides_the_noise():
     assert (first != second).any() and (first != other).any()
 
 
+def test_the_noise_is_drawn_from_the_second_stream_of_the_seed():
+    """Published numbers hang on it: the world draws from the plain seed."""
+    frame, _ = PixelNoise(GreyEnv(), 1.0).reset(seed=3)
+    drawn = np.random.default_rng([3, 1]).standard_normal(frame.shape, dtype=np.float32)
+    expected = np.clip(np.rint(128.0 + 255.0 * drawn), 0, 255)
+    assert np.abs(frame - expected).max() <= 1
+
+
 def test_no_variance_changes_nothing():
     frame, _ = PixelNoise(GreyEnv(level=77), 0.0).reset(seed=0)
     assert (frame == 77).all()
