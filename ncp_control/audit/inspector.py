@@ -18,6 +18,7 @@ import numpy as np
 
 from ncp_control import files
 from ncp_control.audit.inspector_data import DETAILS, Detail, pack_images, pack_table
+from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
 MAX_BYTES = 15_000_000
@@ -85,6 +86,11 @@ class InspectorEpisode:
     that ends in `: <neuron>`, e.g. `gradient: command_0`, is the map of that neuron."""
     traces: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Further signals by name and unit, e.g. `speed [m/s]`, shape (time,)."""
+    overlays: Mapping[str, str] = field(default_factory=dict)
+    """Traces drawn in the plot of another signal, on one scale: the trace's name to the name of an
+    action or trace, e.g. `{"human steering": "steering"}`."""
+    sensory_names: Sequence[str] | None = None
+    """What each sensory input of the wiring measures, e.g. `height [m]`; numbers if None."""
     track: TrackMap | None = None
     """The track, if there is one."""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -110,11 +116,25 @@ class InspectorEpisode:
             )
         for name, trace in self.traces.items():
             _check(f"traces[{name!r}]", trace, (time,))
+        self._check_overlays()
         self._check_wiring(time)
         self._check_pictures(time)
 
+    def _check_overlays(self) -> None:
+        hosts = {*self.action_names, *self.traces} - set(self.overlays)
+        for name, host in self.overlays.items():
+            check_name("overlays", name, self.traces)
+            check_name(f"overlays[{name!r}]", host, hosts)
+
     def _check_wiring(self, time: int) -> None:
         wiring = self.wiring
+        if self.sensory_names is not None:
+            count = 0 if wiring is None else wiring.num_sensory
+            if len(self.sensory_names) != count:
+                raise ValueError(
+                    f"`sensory_names` must be {count}, one for each sensory input of the wiring,"
+                    f" got {len(self.sensory_names)}. Leave them out if they are not known."
+                )
         if wiring is None:
             if self.synaptic_currents is not None:
                 raise ValueError(
@@ -188,7 +208,8 @@ def write_inspector(
             "reload_s": reload_s,
             "episodes": [_episode_data(episode, detail) for episode in episodes],
         }
-        page = _page(title, data).encode()
+        # A folder's name may hold bytes that are no text.
+        page = _page(title, data).encode(errors="replace")
         size = len(page)
         if size < MAX_BYTES:
             files.write_file(path, page)
@@ -210,6 +231,8 @@ def _episode_data(episode: InspectorEpisode, detail: Detail) -> dict[str, Any]:
         "time_s": np.round(episode.time_s, 5).tolist(),
         "neuron_names": list(episode.neuron_names),
         "action_names": list(episode.action_names),
+        "sensory_names": episode.sensory_names and list(episode.sensory_names),
+        "overlays": dict(episode.overlays),
         "state_bounds": _numbers(episode.state_bounds),
         "timescale_bounds_s": _numbers(episode.timescale_bounds_s),
         "traces": {name: pack_table(trace[:, None]) for name, trace in episode.traces.items()},

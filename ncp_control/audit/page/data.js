@@ -71,20 +71,23 @@ class Episode {
     for (const name of names) this[name] = stored[name] && new Table(stored[name]);
     this.frames = stored.frames && new Sheets(stored.frames, whenReady);
     this.maps = mapValues(stored.maps, (sheets) => new Sheets(sheets, whenReady));
-    this.signals = this.listSignals(stored.traces);
-    this.wiring = stored.wiring && new Wiring(stored.wiring, this.neuron_names);
+    this.signals = this.listSignals(stored.traces, new Map(Object.entries(stored.overlays)));
+    this.wiring = stored.wiring && new Wiring(stored.wiring, this.neuron_names, this);
   }
 
   get numFrames() {
     return this.time_s.length;
   }
 
-  // Actions first, then the further traces: [{title, values}].
-  listSignals(traces) {
+  // Actions first, then the further traces: [{title, values, overlays}], where the overlays are
+  // traces that are drawn in the same plot.
+  listSignals(traces, hosts) {
     const actions = this.action_names.map((title, i) => ({ title, values: this.actions.column(i) }));
     const others = Object.entries(traces).map(
       ([title, stored]) => ({ title, values: new Table(stored).column(0) }));
-    return [...actions, ...others];
+    const own = [...actions, ...others.filter(({ title }) => !hosts.has(title))];
+    return own.map((signal) => ({ ...signal,
+      overlays: others.filter(({ title }) => hosts.get(title) === signal.title) }));
   }
 
   // The frame nearest to a time.
@@ -121,10 +124,13 @@ class Episode {
 
 // Layers and synapses; a node is a sensory input or a neuron, numbered in layer order.
 class Wiring {
-  constructor(stored, neuronNames) {
+  constructor(stored, neuronNames, { sensory_names, action_names }) {
     this.numSensory = stored.num_sensory;
     const sensory = Array.from({ length: this.numSensory }, (_, i) => `sensory_${i}`);
-    this.names = [...sensory, ...neuronNames];
+    this.names = [...sensory_names ?? sensory, ...neuronNames];
+    this.sensors = sensory_names;
+    // One motor neuron for each action: it is known what each of them moves.
+    this.motors = action_names.length === stored.num_motor ? action_names : null;
     this.synapses = stored.synapses.map(([source, target, sign]) => ({ source, target, sign }));
     let first = 0;
     this.layers = ["sensory", "inter", "command", "motor"].map((name) => {

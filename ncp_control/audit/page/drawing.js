@@ -4,7 +4,7 @@
 const colours = {};
 function readColours() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["card", "ink", "muted", "line", "accent", "band", "peer", "exciting",
+  const names = ["card", "ink", "muted", "line", "accent", "band", "peer", "overlay", "exciting",
     "inhibiting", "low", "middle", "high", "road"];
   for (const name of names) colours[name] = style.getPropertyValue(`--${name}`).trim();
 }

@@ -8,7 +8,7 @@ class HeatMap {
     const canvas = stage.querySelector("canvas");
     canvas.setAttribute("aria-label", `Heat map of ${episode.neuron_names.length} units over time`);
     this.surface = new Surface(canvas, (...args) => this.paint(...args));
-    canvas.addEventListener("pointerdown", (event) => {
+    canvas.addEventListener("click", (event) => {
       const row = ((event.offsetY - MARGIN.top) / this.innerHeight) * episode.neuron_names.length;
       if (row >= 0 && row < episode.neuron_names.length) follow(Math.floor(row));
       const share = (event.offsetX - MARGIN.left) / this.innerWidth;
@@ -68,7 +68,7 @@ class HeatMap {
   }
 
   drawAxes(context, height) {
-    context.font = `10px ${getComputedStyle(document.body).fontFamily}`;
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.fillStyle = colours.muted;
     context.textBaseline = "middle";
     context.textAlign = "right";
@@ -96,7 +96,7 @@ class HeatMap {
   legend() {
     const scale = formatNumber(this.scale);
     return [
-      element("span", {}, "a row a unit: click to follow"),
+      element("span", {}, "one row per unit: choose one to follow it"),
       element("span", {}, `activity −${scale}`, element("i", { class: "ramp" }), scale),
     ];
   }

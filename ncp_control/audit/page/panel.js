@@ -39,10 +39,11 @@ class Panel {
   }
 
   makeSignals(parent, axis) {
-    return this.episode.signals.map(({ title, values }) => {
+    const { time_s } = this.episode;
+    return this.episode.signals.map(({ title, values, overlays }) => {
       const plot = new Plot(parent, { ...axis, title });
       const twin = this.peer?.signals.find((signal) => signal.title === title);
-      const lines = [{ time_s: this.episode.time_s, values }];
+      const lines = [{ time_s, values }, ...overlays.map((overlay) => ({ ...overlay, time_s }))];
       if (twin) lines.push({ time_s: this.peer.time_s, values: twin.values, isPeer: true });
       plot.show(lines, null);
       return plot;

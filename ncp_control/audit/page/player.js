@@ -42,7 +42,7 @@ class Player {
     views.hidden = false;
     document.body.classList.add("pair");
     const shown = [...this.panels.map((panel) => [panel]), this.panels];
-    const labels = [...this.episodes.map((episode) => episode.name), "Side by side"];
+    const labels = [...this.episodes.map((episode) => episode.name), "Both"];
     const buttons = labels.map((label) => element("button", { type: "button" }, label));
     const choose = (i) => {
       buttons.forEach((button, k) => button.setAttribute("aria-pressed", k === i));
@@ -51,7 +51,7 @@ class Player {
     };
     buttons.forEach((button, i) => button.addEventListener("click", () => choose(i)));
     views.append(...buttons);
-    choose(2);
+    choose(matchMedia("(max-width: 979px)").matches ? 0 : 2);  // both are long to scroll through
   }
 
   // A neuron of the same name in the other policy's wiring is followed with it.

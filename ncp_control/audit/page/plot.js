@@ -7,7 +7,8 @@ class Plot {
   constructor(parent, { title, range, seek, isLog = false, format = formatNumber }) {
     Object.assign(this, { range, isLog, format });
     this.value = element("b");
-    const head = element("header", {}, element("span", {}, title), this.value);
+    this.overlays = element("span", { class: "overlays" });
+    const head = element("header", {}, element("span", {}, title), this.overlays, this.value);
     this.canvas = element("canvas", { role: "img", "aria-label": `${title} over time` });
     const field = element("div", { class: "field" }, this.canvas);
     this.box = element("div", { class: "plot" }, head, field);
@@ -26,14 +27,18 @@ class Plot {
       const share = Math.min(Math.max((event.offsetX - MARGIN.left) / inner, 0), 1);
       seek(this.range[0] + share * (this.range[1] - this.range[0]));
     };
+    // A finger may be about to scroll the page: it seeks by a tap or by moving sideways.
     this.canvas.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch") return;
       this.canvas.setPointerCapture(event.pointerId);
       go(event);
     });
+    this.canvas.addEventListener("click", go);
     this.canvas.addEventListener("pointermove", (event) => { if (event.buttons) go(event); });
   }
 
-  // lines: [{time_s, values, isPeer}], the first is the one read out; band: [low, high] or null.
+  // lines: [{time_s, values, isPeer, title}]; the first is read out at the right. One with a title
+  // is another signal of the same episode. band: [low, high] or null.
   show(lines, band) {
     this.lines = lines;
     this.band = band;
@@ -94,7 +99,7 @@ class Plot {
   }
 
   drawAxes(context) {
-    context.font = `10px ${getComputedStyle(document.body).fontFamily}`;
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.fillStyle = colours.muted;
     context.textBaseline = "middle";
     context.textAlign = "right";
@@ -128,8 +133,8 @@ class Plot {
     return placed;
   }
 
-  drawLine(context, { time_s, values, isPeer }) {
-    context.strokeStyle = isPeer ? colours.peer : colours.ink;
+  drawLine(context, { time_s, values, isPeer, title }) {
+    context.strokeStyle = isPeer ? colours.peer : title ? colours.overlay : colours.ink;
     context.lineWidth = isPeer ? 1 : 1.5;
     context.lineJoin = "round";
     strokePath(context, time_s.map((t, i) => [this.x(t), this.y(values[i])]));
@@ -140,6 +145,8 @@ class Plot {
     const own = this.lines.find((line) => !line.isPeer);
     this.current = own ? own.values[frame] : null;
     this.value.textContent = own ? this.format(this.current) : "";
+    this.overlays.replaceChildren(...this.lines.filter(({ title }) => title).map(
+      ({ title, values }) => element("span", {}, `${title} `, element("b", {}, this.format(values[frame])))));
     this.surface.repaint();
   }
 

@@ -91,7 +91,7 @@ class TrackView {
     context.strokeStyle = colours.muted;
     context.lineWidth = 1.5;
     strokePath(context, [[x, y - 3], [x, y], [x + length_m * this.scale, y], [x + length_m * this.scale, y - 3]]);
-    context.font = `10px ${getComputedStyle(document.body).fontFamily}`;
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.fillStyle = colours.muted;
     context.textAlign = "left";
     context.textBaseline = "alphabetic";

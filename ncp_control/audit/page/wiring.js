@@ -23,8 +23,11 @@ class WiringView {
   makeButtons(parent) {
     parent.setAttribute("aria-label", "Neurons");
     return this.episode.neuron_names.map((name, neuron) => {
-      const label = `Follow ${name}`;
-      const button = element("button", { type: "button", class: "node", title: name,
+      const motors = this.wiring.motors ?? [];
+      const what = motors[neuron - this.episode.neuron_names.length + motors.length];
+      const title = what ? `${name}: ${what}` : name;
+      const label = `Follow ${title}`;
+      const button = element("button", { type: "button", class: "node", title,
         "aria-label": label, "aria-pressed": "false", "data-neuron": name });
       button.addEventListener("click", () => this.follow(neuron));
       parent.append(button);
@@ -36,20 +39,37 @@ class WiringView {
   place() {
     const { width, height } = this.surface;
     const { layers, numSensory } = this.wiring;
-    const [left, right, top] = [44, width - 52, 34];
+    const { sensors, motors } = this.wiring;
+    // What the sensors and motors are called is written beside them where there is room.
+    this.isLabelled = width >= 480;
+    const left = 24 + Math.max(this.labelWidth(sensors), 20);
+    const right = width - 28 - Math.max(this.labelWidth(motors), 24);
+    const top = 34;
     this.places = [];
     layers.forEach(({ name, nodes }, column) => {
       const x = left + ((right - left) * column) / Math.max(layers.length - 1, 1);
       const gap = (height - top - 8) / nodes.length;
       const radius = Math.min(0.4 * gap, name === "sensory" ? 5.5 : 17);
-      nodes.forEach((node, i) => { this.places[node] = { x, y: top + gap * (i + 0.5), radius }; });
+      nodes.forEach((node, i) => {
+        this.places[node] = { x, y: top + gap * (i + 0.5), radius, gap };
+      });
     });
     this.buttons.forEach((button, neuron) => {
-      const { x, y, radius } = this.places[numSensory + neuron];
-      const size = 2 * Math.max(radius, 6) + 4;
+      const { x, y, radius, gap } = this.places[numSensory + neuron];
+      // Large enough for a finger, as far as the neighbours allow.
+      const size = Math.max(2 * radius + 4, Math.min(gap, 44));
       Object.assign(button.style,
         { left: `${x}px`, top: `${y}px`, width: `${size}px`, height: `${size}px` });
     });
+  }
+
+  // Width of the longest name as it is written [px], 0 if none are.
+  labelWidth(names) {
+    if (!this.isLabelled || !names) return 0;
+    const { context, width } = this.surface;
+    context.font = `500 11px ${getComputedStyle(document.body).fontFamily}`;
+    const longest = Math.max(...names.map((name) => context.measureText(withoutUnit(name)).width));
+    return Math.min(longest, 0.22 * width);
   }
 
   show(frame, followed) {
@@ -130,13 +150,32 @@ class WiringView {
     context.strokeStyle = isFollowed ? colours.accent : colours.muted;
     context.lineWidth = isFollowed ? 3 : 1;
     context.stroke();
-    const size = isSensory ? Math.min(2.2 * radius, 10) : Math.min(0.95 * radius, 12);
+    const size = isSensory ? Math.min(2.2 * radius, 11) : Math.min(0.95 * radius, 12);
     if (size < 7) return;
     context.font = `${isFollowed ? 700 : 500} ${size}px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = isSensory ? "right" : "center";
     context.fillStyle = isSensory ? colours.muted : isDark(fill) ? "#fff" : "#111";
-    const number = names[node].slice(names[node].lastIndexOf("_") + 1);
-    context.fillText(number, isSensory ? x - radius - 5 : x, y + 0.5);
+    const text = isSensory && this.isLabelled && this.wiring.sensors
+      ? withoutUnit(names[node]) : this.number(node);
+    const room = isSensory ? this.places[node].x - radius - 7 : 2 * radius;
+    context.fillText(text, isSensory ? x - radius - 5 : x, y + 0.5, room);
+    this.drawMotorLabel(context, node);
+  }
+
+  // The number of a node within its layer.
+  number(node) {
+    const { layers, layerOf } = this.wiring;
+    return node - layers[layerOf[node]].nodes[0];
+  }
+
+  drawMotorLabel(context, node) {
+    const { layers, layerOf, motors } = this.wiring;
+    if (!this.isLabelled || !motors || layers[layerOf[node]].name !== "motor") return;
+    const { x, y, radius } = this.places[node];
+    context.font = `500 11px ${getComputedStyle(document.body).fontFamily}`;
+    context.textAlign = "left";
+    context.fillStyle = colours.muted;
+    context.fillText(withoutUnit(motors[this.number(node)]), x + radius + 6, y, this.labelWidth(motors));
   }
 
   // A share from -1 to 1: of the largest potential, or of the largest feature.
@@ -159,4 +198,8 @@ class WiringView {
       ramp,
     ];
   }
+}
+
+function withoutUnit(name) {
+  return name.replace(/ \[[^\]]*\]$/, "");
 }

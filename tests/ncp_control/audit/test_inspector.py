@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,3 +155,47 @@ def test_a_single_frame_and_a_cell_without_anything_but_states_make_a_page(dense
     )
     episodes = read_data(write_inspector(tmp_path / "page.html", [lone, dense_episode]))
     assert episodes["episodes"][0]["frames"] is None
+
+
+def test_overlays_and_sensors_must_fit(make_episode):
+    with pytest.raises(ValueError, match="`overlays` must be one of .*got 'human'"):
+        make_episode(overlays={"human": "steering"})
+    traces = {"human": np.zeros(120)}
+    with pytest.raises(ValueError, match=r"`overlays\['human'\]` must be one of .*got 'human'"):
+        make_episode(traces=traces, overlays={"human": "human"})
+    make_episode(traces=traces, overlays={"human": "steering"})
+    with pytest.raises(ValueError, match="`sensory_names` must be 4, one for each .* got 3"):
+        make_episode(sensory_names=["a", "b", "c"])
+    with pytest.raises(ValueError, match="`sensory_names` must be 0"):
+        make_episode(wiring=None, synaptic_currents=None, sensory_names=["a"])
+
+
+def test_a_name_that_is_no_text_makes_a_page(make_episode, tmp_path):
+    """A folder's name may hold any bytes; Python gives them as lone surrogates."""
+    page = write_inspector(tmp_path / "page.html", [make_episode(name="b\udcff")], title="t\udcff")
+    assert "<title>t?</title>" in page.read_text(encoding="utf-8")
+    assert read_data(page)["episodes"][0]["name"] == "b\udcff"
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+def contrast(one, other):
+    """WCAG 2.2: 4.5 for text, 3 for what must be made out."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_can_be_told_from_what_lies_behind_them(scheme):
+    style = (Path(inspector.__file__).parent / "page" / "inspector.css").read_text()
+    colours = dict(re.findall(r"--(\w+): (#\w{6})", style.split(":root")[1 + scheme].split("}")[0]))
+    for behind in ("card", "page"):
+        for text in ("ink", "muted", "overlay"):
+            assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+        for line in ("edge", "peer", "exciting", "inhibiting", "focus", "accent"):
+            assert contrast(colours[line], colours[behind]) >= 3.0, (line, behind)
+    assert contrast(colours["ink"], colours["band"]) >= 4.5

@@ -25,6 +25,27 @@ FLAGS = (
 )
 
 
+NASTY = "a</script><script>alert(1)</script><!-- `${x}` '\"\\ {{ data }} &amp; \u2028 : __proto__"
+
+
+def nasty_episode():
+    """Every name that a user chooses, or a folder has, is hostile to HTML, JSON and JavaScript."""
+    time_s = np.arange(30) / 30
+    return InspectorEpisode(
+        name=NASTY,
+        time_s=time_s,
+        neuron_names=[NASTY, "__proto__", "constructor"],
+        states=np.stack([time_s, -time_s, 2.0 * time_s], axis=1),
+        actions=time_s[:, None],
+        action_names=[NASTY],
+        traces={f"trace {NASTY}": time_s, "__proto__": time_s, "toString": -time_s},
+        overlays={"__proto__": NASTY},
+        facts={NASTY: NASTY},
+        frames=np.zeros((30, 8, 12, 3), np.uint8),
+        maps={f"gradient: {NASTY}": np.zeros((30, 8, 12))},
+    )
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """One headless Chromium for all tests of this file."""
@@ -68,6 +89,15 @@ def pages(tmp_path_factory, make_episode, dense_episode):
     write_inspector(folder / "maps.html", [make_episode()])
     write_inspector(folder / "two.html", [make_episode(maps={}), dense_episode])
     write_inspector(folder / "bare.html", [bare])
+    human = np.sin(3.0 * np.arange(120) / 30)
+    overlaid = make_episode(
+        maps={},
+        traces={"cross-track error [m]": human / 7, "human steering": human},
+        overlays={"human steering": "steering"},
+        sensory_names=[f"angle {i} [rad]" for i in range(4)],
+    )
+    write_inspector(folder / "overlaid.html", [overlaid])
+    write_inspector(folder / "nasty.html", [nasty_episode()], title=NASTY)
     write_inspector(folder / "lone.html", [lone])
     return folder
 
@@ -293,11 +323,131 @@ def test_a_live_page_shows_the_newest_frame_until_touched(page):
     assert find(browser, "#live").text.startswith("live view held")
 
 
+def overflow(browser):
+    return browser.execute_script(
+        "const d = document.documentElement;"
+        "return [d.scrollWidth - innerWidth, d.scrollHeight - innerHeight];"
+    )
+
+
 def test_nothing_overflows_the_window(page):
-    for name in ("one", "two", "bare", "lone"):
+    for name in ("one", "two", "bare", "lone", "overlaid", "nasty"):
+        assert max(overflow(page(name))) <= 0, name
+
+
+@pytest.fixture
+def device(browser):
+    """Give the window the size of a device, and fingers; afterwards it is as before."""
+
+    def resize(width, height, *, has_touch=True):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": has_touch}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": has_touch})
+
+    yield resize
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def box(browser, selector):
+    return browser.execute_script(
+        "const b = document.querySelector(arguments[0]).getBoundingClientRect();"
+        "return {x: b.x, y: b.y, right: b.right, width: b.width, height: b.height};",
+        selector,
+    )
+
+
+def tap(browser, element, x_share=0.5):
+    """Touch an element with a finger, at a share of its width."""
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    at = browser.execute_script(
+        "const b = arguments[0].getBoundingClientRect();"
+        "return [b.x + arguments[1] * b.width, b.y + b.height / 2]",
+        element,
+        x_share,
+    )
+    touch = {"touchPoints": [{"x": at[0], "y": at[1]}]}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", **touch})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 979, 1024])
+def test_a_narrow_window_is_scrolled_down_and_never_sideways(page, device, width):
+    device(width, 844)
+    for name in ("one", "two", "bare", "lone", "overlaid", "nasty"):
         browser = page(name)
-        sizes = browser.execute_script(
-            "const d = document.documentElement;"
-            "return [d.scrollWidth - innerWidth, d.scrollHeight - innerHeight];"
-        )
-        assert max(sizes) <= 0
+        assert overflow(browser)[0] <= 0, name
+        stage = box(browser, ".panel:not([hidden]) .stage canvas")
+        assert stage["width"] >= 280 and stage["height"] >= 240, name
+
+
+def test_a_phone_shows_the_wiring_and_follows_the_neuron_under_a_finger(page, device, make_episode):
+    device(390, 844)
+    browser = page("one")
+    stage, foot = box(browser, ".stage"), box(browser, "footer")
+    assert stage["width"] > 350 and 300 < stage["height"] and stage["y"] + 300 < foot["y"]
+    for name in make_episode().neuron_names:
+        node = box(browser, f'.node[data-neuron="{name}"]')
+        assert min(node["width"], node["height"]) >= 30
+        assert stage["x"] <= node["x"] and node["right"] <= stage["right"]
+    tap(browser, find(browser, '.node[data-neuron="inter_1"]'))
+    wait_for(browser, lambda: followed(browser) == "inter_1")
+    assert box(browser, ".neuron .plot canvas")["height"] > 80
+    assert box(browser, "#scrub")["width"] > 300
+    plot = find(browser, ".signals canvas")
+    tap(browser, plot, x_share=0.5)
+    wait_for(browser, lambda: 40 < frame(browser) < 70)
+
+
+def test_a_phone_shows_one_of_two_policies_first(page, device):
+    device(390, 844)
+    browser = page("two")
+    panels = browser.find_elements(By.CSS_SELECTOR, ".panel")
+    assert [panel.is_displayed() for panel in panels] == [True, False]
+    browser.find_elements(By.CSS_SELECTOR, "#views button")[2].click()
+    assert [panel.is_displayed() for panel in panels] == [True, True]
+    assert overflow(browser)[0] <= 0
+
+
+def test_an_overlaid_signal_shares_the_plot_and_its_scale(page):
+    browser = page("overlaid")
+    titles = [head.text for head in browser.find_elements(By.CSS_SELECTOR, ".signals header")]
+    assert [title.split("\n")[0].split(" human")[0] for title in titles] == [
+        "steering",
+        "cross-track error [m]",
+    ]
+    scrub(browser, 31)
+    human = find(browser, ".signals .overlays b").text
+    assert float(human.replace("−", "-")) == pytest.approx(np.sin(3.1), abs=0.006)
+    colours = browser.execute_script(
+        """const canvas = document.querySelector(".signals canvas");
+        const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        const seen = new Set();
+        for (let i = 0; i < data.length; i += 4) seen.add([data[i], data[i + 1], data[i + 2]].join());
+        return [...seen];"""
+    )
+    assert {"176,48,122", "27,31,38"} <= set(colours)
+
+
+def test_sensors_are_called_by_what_they_measure(page):
+    browser = page("overlaid")
+    press(browser, Keys.ESCAPE)
+    find(browser, '.node[data-neuron="inter_0"]').click()
+    incoming = synapses(browser, "incoming")
+    assert any(name.startswith("angle ") for name in incoming)
+    assert not any(name.startswith("sensory_") for name in incoming)
+
+
+def test_no_name_breaks_the_page(page):
+    browser = page("nasty")
+    assert browser.title == browser.execute_script("return document.querySelector('h1').innerText")
+    shown = "return arguments[0].textContent"
+    assert browser.execute_script(shown, find(browser, ".panel .name")) == NASTY
+    press(browser, Keys.ESCAPE, Keys.ARROW_DOWN)
+    assert browser.execute_script(shown, find(browser, ".follow option:checked")) == NASTY
+    press(browser, Keys.END, "s", Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    heads = browser.find_elements(By.CSS_SELECTOR, ".signals header > span:first-child")
+    titles = [browser.execute_script(shown, head) for head in heads]
+    assert titles == [NASTY, f"trace {NASTY}", "toString"]
+    assert "__proto__" in find(browser, ".signals .overlays").text
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 2
