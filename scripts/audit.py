@@ -11,7 +11,7 @@ report/
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import tyro
 import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
+from ncp_control.audit.ablation import ablate
 from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
@@ -27,13 +28,17 @@ from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_positive
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models, parts, seeing
-from scripts.auditing.episode import Audited, drive, replay, walk
+from scripts.auditing.episode import Audited, drive, replay
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.page import inspected, write_page
 from scripts.auditing.report import AuditReport
+from scripts.auditing.robot import walk
 from scripts.cli import run_job
 from scripts.evaluation.driving import check_km, is_driver
 from scripts.evaluation.locomotion import WalkSettings, check_observation, home_of
+
+LONGEST_S = 3600.0
+"""Longest episode [s]."""
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]
 """Columns of the results file behind the policy."""
@@ -68,7 +73,16 @@ class Audit:
         check_positive(self, "seconds")
         if self.ablation_km != 0.0:
             check_km("ablation_km", self.ablation_km)
-        check_at_least(self, 0, "seed")
+        if self.seconds > LONGEST_S:
+            raise ValueError(
+                f"`seconds` must be at most {LONGEST_S:g}, got {self.seconds!r}."
+                " Every frame is kept in memory."
+            )
+        check_at_least(self, 0, "seed", "track")
+        if self.runs.exists() and not self.runs.is_dir():
+            raise ValueError(
+                f"`runs` must be a folder, got the file {str(self.runs)!r}. Name another."
+            )
         if self.ablation_km and self.log is not None:
             raise ValueError(
                 f"`ablation_km` must be left out with --log, got {self.ablation_km:g}."
@@ -99,9 +113,10 @@ def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
     results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
     loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
+    _check_names([settings.policy, *settings.compare])
     for path, policy in loaded.items():
         _check_fits(policy, path, settings)
-    _check_names(loaded)
+    _check_worlds(loaded, settings)
     subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
@@ -123,6 +138,9 @@ def audit(settings: Audit) -> None:
 
 def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
     """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
+    if settings.ablation_km and not isinstance(policy, LocomotionPolicy):
+        cell = policy.circuit.cell
+        ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
     if not isinstance(policy, LocomotionPolicy):
         if settings.env is not None:
             raise ValueError(
@@ -154,14 +172,29 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
     check_observation("policy", policy, _world_of(policy, settings))
 
 
-def _check_names(loaded: Iterable[Path]) -> None:
+def _check_names(paths: Iterable[Path]) -> None:
     """Refuse two policies of one name: a table could not tell them apart."""
-    names = [policy_name(path) for path in loaded]
+    names = [policy_name(path) for path in paths]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
                 f"`compare` must hold policies of different names, got {name!r} twice."
-                " Copy one folder to another name."
+                " Copy one folder to another name, or drop it."
+            )
+
+
+def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
+    """Refuse policies of different worlds: their numbers say nothing beside each other."""
+    worlds = {
+        path: _world_of(policy, settings).env if isinstance(policy, LocomotionPolicy) else "driving"
+        for path, policy in loaded.items()
+    }
+    here = worlds[settings.policy]
+    for path, world in worlds.items():
+        if world != here:
+            raise ValueError(
+                f"`compare` must hold policies of one world, {here!r}, got {str(path)!r} of"
+                f" {world!r}. Audit it alone."
             )
 
 
@@ -195,6 +228,9 @@ def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None
             "How steady the maps are",
             lambda: seeing.stability_part(policy, audited, maps, settings.seed),
         )
+    names = audited.sensor_names
+    if names is not None:
+        report.part("What it senses and does", lambda: parts.sensors_part(audited, names))
     report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
     report.part("What the neurons do", lambda: parts.activity_part(policy, audited))
     report.part("What moves the motor neurons", lambda: parts.synapses_part(policy, audited))
@@ -247,7 +283,7 @@ def _table(
                 rows += models.stability_rows(policy, audited, settings.seed)
         if settings.ablation_km and audited.trace is not None:
             rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
-    table = models.HEADER, [row.cells() for row in rows]
+    table = parts.Table(header=models.HEADER, rows=[row.cells() for row in rows])
     if results is not None:
         _add_results(results, rows, settings, subjects[0].audited)
     return parts.Part(text=models.describe(rows), tables={"comparison": table})

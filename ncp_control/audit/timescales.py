@@ -22,6 +22,8 @@ from ncp_control.audit.checks import check_finite
 from ncp_control.circuit import Activity
 
 CONFIDENCE = 0.95
+LEAST_SAMPLES = 4
+"""Fewest samples of which a correlation can be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,10 @@ def correlate(x: np.ndarray, y: np.ndarray) -> Correlation:
     Raises:
         ValueError: If the shapes differ, there are fewer than 4 samples, or a value is not finite.
     """
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 4:
+    if x.shape != y.shape or x.ndim != 1 or len(x) < LEAST_SAMPLES:
         raise ValueError(
-            f"`x` and `y` must have one shape (time,) of at least 4 samples, got {x.shape} and"
-            f" {y.shape}. Record a longer episode."
+            f"`x` and `y` must have one shape (time,) of at least {LEAST_SAMPLES} samples, got"
+            f" {x.shape} and {y.shape}. Record a longer episode."
         )
     x, y = (check_finite(name, signal) for name, signal in (("x", x), ("y", y)))
     x, y = (_standardize(signal) for signal in (x, y))

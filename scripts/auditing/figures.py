@@ -1,5 +1,6 @@
 """The figures of an audit, each a function from what was measured to a matplotlib figure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -26,7 +27,9 @@ METHOD_NAMES = {
     "grad_cam": "Grad-CAM",
 }
 SALIENCY_MAP = "inferno"
-_MAX_BARS = 25
+_MAX_BARS, _MAX_NEURONS, _MAX_MOTORS = 25, 64, 12
+"""How many bars, neurons and motor neurons a figure shows; the tables hold all."""
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def saliency_maps(audited: Audited, maps: Saliency) -> Figure:
@@ -86,15 +89,23 @@ def tau_traces(
 
 
 def draw_signal(axes: Axes, audited: Audited) -> None:
-    """Draw the road's curvature, or the first signal where there is no road."""
-    name = "curvature [1/m]" if "curvature [1/m]" in audited.signals else next(
-        iter(audited.signals))  # fmt: skip
+    """Draw the road's curvature, or else the first signal, and the signals that overlay it."""
+    name = audited.main_signal
     axes.fill_between(audited.time_s, audited.signals[name], color=GREEN, alpha=0.45, linewidth=0)
+    over = [one for one, below in audited.overlays.items() if below == name]
+    for one in over:
+        axes.plot(audited.time_s, audited.signals[one], color=VERMILION, linewidth=1.0)
     axes.axhline(0.0, color="black", linewidth=0.6)
-    axes.set_title(name, loc="left", size=9)
+    title = ", ".join([f"{name} (green)", *(f"{one} (line)" for one in over)]) if over else name
+    axes.set_title(title, loc="left", size=9)
+    set_time_limits(axes, audited)
+    _tidy(axes)
+
+
+def set_time_limits(axes: Axes, audited: Audited) -> None:
+    """Let the time axis span the episode; a single frame keeps what matplotlib chose."""
     if len(audited.time_s) > 1:
         axes.set_xlim(*audited.time_s[[0, -1]])
-    _tidy(axes)
 
 
 def draw_tau(
@@ -141,57 +152,92 @@ def components(audited: Audited, found: PrincipalComponents) -> Figure:
     return figure
 
 
-def correlations(found: Mapping[str, Correlation], signal: str) -> Figure:
-    """Draw the correlation of each neuron's activity with a signal, with its interval."""
-    names = sorted(found, key=lambda name: -abs(found[name].r))[:_MAX_BARS][::-1]
-    figure = Figure(figsize=(7.0, 0.24 * len(names) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    for row, name in enumerate(names):
-        one = found[name]
-        colour = BLUE if one.is_certain else GREY
-        axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2.0)
-        axes.plot(one.r, row, "o", color=colour, markersize=6)
-    axes.axvline(0.0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names, size=8)
-    axes.set(xlim=(-1.0, 1.0), xlabel=f"correlation of activity with {signal}, 95 % interval")
-    _tidy(axes)
+def correlations(by_signal: Mapping[str, Mapping[str, Correlation]]) -> Figure:
+    """Draw the correlation of each neuron's activity with each signal, with its interval.
+
+    Args:
+        by_signal: By signal, the correlation of every neuron by name. Of many neurons those that
+            follow any signal most closely are drawn.
+    """
+    closest: dict[str, float] = {}
+    for found in by_signal.values():
+        for name, one in found.items():
+            size = 0.0 if math.isnan(one.r) else abs(one.r)
+            closest[name] = max(closest.get(name, 0.0), size)
+    chosen = set(sorted(closest, key=lambda name: -closest[name])[:_MAX_NEURONS])
+    names = [name for name in closest if name in chosen]
+    width = min(1.2 + 1.9 * len(by_signal), 16.0)
+    figure = Figure(figsize=(max(width, 5.0), 0.22 * len(names) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(by_signal), sharey=True, squeeze=False)[0]
+    for axes, (signal, found) in zip(panels, by_signal.items(), strict=True):
+        for row, name in enumerate(names):
+            one = found[name]
+            if math.isnan(one.r):
+                continue
+            colour = BLUE if one.is_certain else GREY
+            axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2.0)
+            axes.plot(one.r, row, "o", color=colour, markersize=5)
+        axes.axvline(0.0, color="black", linewidth=0.8)
+        axes.set(xlim=(-1.05, 1.05), ylim=(len(names) - 0.5, -0.5))
+        axes.set_title(signal, size=9)
+        _tidy(axes)
+    panels[0].set_yticks(range(len(names)), names, size=8)
+    some = f" of the closest {len(names)} of {len(closest)} neurons" if len(names) < len(closest) \
+        else ""  # fmt: skip
+    figure.supxlabel(f"correlation{some}, 95 % interval (blue: without 0)", size=9)
     return figure
 
 
 def motor_shares(audited: Audited, names: Sequence[str], terms: np.ndarray) -> Figure:
-    """Draw what each synapse adds to the first motor neuron's command, over the episode."""
-    motor = names[0].partition(" → ")[2]
-    here = [k for k, name in enumerate(names) if name.endswith(motor)]
-    here.sort(key=lambda k: -float(np.abs(terms[:, k]).mean()))
-    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
-    axes = figure.subplots()
-    styles = ["-", "--", ":"]
-    palette = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-    for row, k in enumerate(here[:8]):
-        label = names[k].partition(" → ")[0]
-        style = styles[row // len(palette)]
-        axes.plot(audited.time_s, terms[:, k], style, color=palette[row % len(palette)],
-                  linewidth=1.2, label=label)  # fmt: skip
-    total = terms[:, here].sum(axis=1)
-    axes.plot(audited.time_s, total, color=GREY, linewidth=3.5, alpha=0.5, label="sum", zorder=0)
-    axes.axhline(0.0, color="black", linewidth=0.6)
-    axes.set(
-        xlabel="time [s]", ylabel=f"share of the command of {motor}", xlim=audited.time_s[[0, -1]]
-    )
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _tidy(axes)
+    """Draw what each synapse adds to the command of each motor neuron, over the episode."""
+    motors = list(dict.fromkeys(name.partition(" → ")[2] for name in names))[:_MAX_MOTORS]
+    num_columns = 2 if len(motors) > 1 else 1
+    num_rows = -(-len(motors) // num_columns)
+    figure = Figure(figsize=(7.0 * num_columns + 1.0, 2.9 * num_rows + 0.9), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, sharex=True, squeeze=False)
+    for axes, motor in zip(panels.flat, motors, strict=False):
+        _draw_shares(axes, audited, motor, names, terms)
+    for axes in panels.flat[len(motors) :]:
+        axes.set_axis_off()
+    for axes in panels[-1]:
+        axes.set_xlabel("time [s]")
     return figure
 
 
-def ablations(effects: Sequence[AblationEffect]) -> Figure:
+def _draw_shares(
+    axes: Axes, audited: Audited, motor: str, names: Sequence[str], terms: np.ndarray
+) -> None:
+    """Draw the largest terms of one motor neuron's command, and the sum of all."""
+    here = [k for k, name in enumerate(names) if name.partition(" → ")[2] == motor]
+    here.sort(key=lambda k: -float(np.abs(terms[:, k]).mean()))
+    styles = ["-", "--"]
+    for row, k in enumerate(here[: len(_PALETTE) + 1]):
+        label = names[k].partition(" → ")[0]
+        axes.plot(audited.time_s, terms[:, k], styles[row // len(_PALETTE)],
+                  color=_PALETTE[row % len(_PALETTE)], linewidth=1.2, label=label)  # fmt: skip
+    total = terms[:, here].sum(axis=1)
+    axes.plot(audited.time_s, total, color=GREY, linewidth=3.5, alpha=0.5, label="sum", zorder=0)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    set_time_limits(axes, audited)
+    number = motor.partition("_")[2]
+    is_one_each = len(audited.action_names) > int(number)
+    what = f": {audited.action_names[int(number)]}" if is_one_each else ""
+    axes.set_title(f"share of the command of {motor}{what}", loc="left", size=9)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    _tidy(axes)
+
+
+def ablations(audited: Audited, effects: Sequence[AblationEffect]) -> Figure:
     """Draw how much the action changes without each neuron or synapse, the largest first."""
     largest = sorted(effects, key=lambda effect: -effect.rms)[:_MAX_BARS][::-1]
     figure = Figure(figsize=(7.0, 0.24 * len(largest) + 1.2), layout="constrained")
     axes = figure.subplots()
     colours = [VERMILION if " → " in effect.name else BLUE for effect in largest]
     axes.barh(range(len(largest)), [effect.rms for effect in largest], color=colours)
-    axes.set_yticks(range(len(largest)), [effect.name for effect in largest], size=8)
+    axes.set_yticks(range(len(largest)), [audited.label(effect.name) for effect in largest], size=8)
     axes.set_xlabel("RMS change of the action (blue: neuron held, orange: synapse cut)")
+    if len(largest) < len(effects):
+        axes.set_title(f"the largest {len(largest)} of {len(effects)}", loc="left", size=9)
     _tidy(axes)
     return figure
 

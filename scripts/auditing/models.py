@@ -11,6 +11,7 @@
 | crashes_per_km_without  | with one unit held at its mean                                        |
 """
 
+import math
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from envs.driving.metrics import summarize
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.activity import principal_components, unit_activity
+from ncp_control.audit.timescales import LEAST_SAMPLES
 from ncp_control.policy import Policy
 from scripts.auditing.episode import Audited
 from scripts.auditing.parts import follow, resting_values
@@ -56,11 +58,12 @@ def activity_rows(policy: Policy, audited: Audited) -> list[Row]:
         Row(policy=audited.name, quantity="first_component", value=float(found.explained[0])),
     ]  # fmt: skip
     curvature = audited.signals.get("curvature [1/m]")
-    if curvature is not None:
+    if curvature is not None and len(states) >= LEAST_SAMPLES:
         rows += [
             Row(policy=audited.name, quantity="curvature_r", of=name,
                 value=one.r, low=one.low, high=one.high)
-            for name, one in follow(names, states, curvature).items() if name.startswith("command")
+            for name, one in follow(names, states, curvature).items()
+            if name.startswith("command") and not math.isnan(one.r)
         ]  # fmt: skip
     return rows
 

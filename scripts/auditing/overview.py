@@ -1,13 +1,15 @@
 """An audit at a glance: where the policy looks, what its neurons do and how fast they are."""
 
+import math
+
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from ncp_control.audit.bounds import Certificate
-from ncp_control.audit.timescales import correlate, timescales_of
+from ncp_control.audit.timescales import LEAST_SAMPLES, correlate, timescales_of
 from scripts.auditing.episode import Audited
-from scripts.auditing.figures import METHOD_NAMES, draw_signal, draw_tau, show_map
+from scripts.auditing.figures import METHOD_NAMES, draw_signal, draw_tau, set_time_limits, show_map
 from scripts.auditing.maps import Saliency
 from scripts.evaluation.figures import GREY
 
@@ -60,7 +62,10 @@ def _draw_activity(figure: SubFigure, audited: Audited) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 4.0])
     draw_signal(above, audited)
     largest = max(float(np.abs(states).max()), 1e-6)
-    extent = (float(audited.time_s[0]), float(audited.time_s[-1]), len(names) - 0.5, -0.5)
+    first_s, last_s = float(audited.time_s[0]), float(audited.time_s[-1])
+    if last_s == first_s:  # a single frame is drawn as wide as the time before it
+        last_s += float(audited.activity.dt_s[0, 0]) or 1.0
+    extent = (first_s, last_s, len(names) - 0.5, -0.5)
     drawn = below.imshow(
         states,
         norm=Normalize(-largest, largest),
@@ -87,14 +92,17 @@ def _draw_timescales(figure: SubFigure, audited: Audited, certificate: Certifica
     command = [i for i, name in enumerate(names) if name.startswith("command")]
     chosen = sorted(sorted(command or range(len(names)), key=lambda i: -spread[i])[:_NUM_TAUS])
     panels = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
-    signal = audited.signals.get("curvature [1/m]")
+    is_long = len(audited.time_s) >= LEAST_SAMPLES
+    signal = audited.signals.get("curvature [1/m]") if is_long else None
     for axes, i in zip(panels, chosen, strict=True):
         draw_tau(axes, audited.time_s, taus_s[:, i], certificate, i)
         axes.set_title(f"{names[i]}: τ [ms]", loc="left", size=9)
         if signal is not None:
             found = correlate(taus_s[:, i], signal)
-            text = f"r with curvature {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-            axes.set_title(text, loc="right", size=8, color=GREY)
+            if not math.isnan(found.r):
+                text = f"r with curvature {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+                axes.set_title(text, loc="right", size=8, color=GREY)
     panels[0].text(0.01, 0.93, "grey: certified, whatever the input", size=8, color=GREY,
                    transform=panels[0].transAxes, va="top")  # fmt: skip
-    panels[-1].set(xlabel="time [s]", xlim=audited.time_s[[0, -1]])
+    panels[-1].set_xlabel("time [s]")
+    set_time_limits(panels[-1], audited)

@@ -53,6 +53,8 @@ def inspected(
         frames=audited.pictures,
         maps=maps.over_time if maps is not None and audited.has_frames else {},
         traces=traces,
+        overlays=audited.overlays,
+        sensory_names=audited.sensor_names if wiring is not None else None,
         track=track_map(audited.trace) if audited.trace is not None else None,
         facts={
             "neurons": str(len(recorded.neuron_names)),

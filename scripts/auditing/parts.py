@@ -16,13 +16,33 @@ from ncp_control.audit.ablation import ablation_effects
 from ncp_control.audit.bounds import Certificate, certify, describe_violations, find_violations
 from ncp_control.audit.checks import check_finite
 from ncp_control.audit.robustness import largest_steps
-from ncp_control.audit.timescales import Correlation, correlate, summarize_timescales, timescales_of
+from ncp_control.audit.timescales import (
+    LEAST_SAMPLES,
+    Correlation,
+    correlate,
+    summarize_timescales,
+    timescales_of,
+)
 from ncp_control.policy import Policy
 from scripts.auditing import figures
 from scripts.auditing.episode import Audited
 
-Table = tuple[Sequence[str], Sequence[Sequence[object]]]
-"""Header and rows."""
+_MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20
+_UNDEFINED = "–: nothing to correlate, because the neuron or the signal is constant."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table: all rows for the CSV file, and which of them the report's page lists."""
+
+    header: Sequence[str]
+    """Names of the columns."""
+    rows: Sequence[Sequence[object]]
+    """All rows."""
+    listed: Sequence[int] | None = None
+    """Numbers of the rows on the page, if it does not list all of them."""
+    choice: str = ""
+    """What the listed rows are, e.g. "the 20 strongest"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +58,53 @@ class Part:
 
 
 def followed_neurons(audited: Audited) -> list[str]:
-    """Return the neurons that the inspector maps and the figures trace: command and motor."""
+    """Return the neurons of which the inspector has maps: motor neurons first, then command."""
+    chosen = traced_neurons(audited)
+    return sorted(chosen, key=lambda name: not name.startswith("motor"))[:_MAX_MAPS]
+
+
+def traced_neurons(audited: Audited) -> list[str]:
+    """Return the neurons that figures trace: command and motor; a few where there are no layers."""
     names = audited.activity.neuron_names
     chosen = [name for name in names if name.startswith(("command", "motor"))]
-    return chosen[:7] if chosen else names[:4]
+    return chosen[:_MAX_TRACES] if chosen else names[:4]
+
+
+def _largest(sizes: Sequence[float]) -> list[int]:
+    """Return the numbers of the largest entries, in their own order."""
+    return sorted(sorted(range(len(sizes)), key=lambda i: -sizes[i])[:_MAX_LISTED])
+
+
+def sensors_part(audited: Audited, names: Sequence[str]) -> Part:
+    """Tell what each input of the circuit measures and what each of its outputs moves."""
+    is_wired = audited.activity.neuron_names[-1].startswith("motor_")
+    source, target = ("sensory", "motor") if is_wired else ("input", "output")
+
+    def rows(node: str, names: Sequence[str], values: np.ndarray) -> list[tuple[object, ...]]:
+        return [
+            (f"{node}_{i}", name, float(x.mean()), float(x.min()), float(x.max()))
+            for i, (name, x) in enumerate(zip(names, values.T, strict=True))
+        ]
+
+    header = ("mean", "min", "max")
+    sensed = rows(source, names, audited.observations)
+    done = rows(target, audited.action_names, audited.actions)
+    return Part(
+        text=["Sensors over the episode in their own units; actions as a share of full torque."],
+        tables={
+            "sensors": Table(header=("input", "sensor", *header), rows=sensed),
+            "actions": Table(header=("output", "action", *header), rows=done),
+        },
+    )
 
 
 def timescales_part(audited: Audited, certificate: Certificate | None) -> Part:
     """Tell how fast each neuron is, and what makes it faster."""
-    found = summarize_timescales(audited.activity, audited.signals)
+    signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
+    found = summarize_timescales(audited.activity, signals)
     header = ["neuron", "mean τ [ms]", "min", "max"]
     header += ["certified min", "certified max"] if certificate else []
-    header += [f"r with {name}" for name in audited.signals]
+    header += [f"r with {name}" for name in signals]
     rows = []
     for i, row in enumerate(found):
         limits = [1e3 * float(x[i]) for x in certificate.tau_s] if certificate else []
@@ -60,11 +115,19 @@ def timescales_part(audited: Audited, certificate: Certificate | None) -> Part:
               and row.correlations[turn].high < 0.0]  # fmt: skip
     text = ["τ of every neuron over the episode; intervals of r are for 95 % confidence and count"
             " effective samples, since both signals are slow."]  # fmt: skip
-    if turn in audited.signals:
+    if not signals:
+        text = [f"τ of every neuron; {LEAST_SAMPLES} frames are needed to correlate it."]
+    if turn in signals:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
-    taus_s, shown = timescales_of(audited.activity), followed_neurons(audited)
+    if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
+        text.append(_UNDEFINED)
+    taus_s, shown = timescales_of(audited.activity), traced_neurons(audited)
     figure = figures.tau_traces(audited, taus_s, shown, certificate)
-    return Part(text=text, tables={"timescales": (header, rows)}, figures={"timescales": figure})
+    return Part(
+        text=text,
+        tables={"timescales": Table(header=header, rows=rows)},
+        figures={"timescales": figure},
+    )
 
 
 def activity_part(policy: Policy, audited: Audited) -> Part:
@@ -75,21 +138,29 @@ def activity_part(policy: Policy, audited: Audited) -> Part:
     num_components = found.count_for(0.9)
     shares = [(k + 1, x, y) for k, (x, y) in enumerate(
         zip(found.explained, np.cumsum(found.explained), strict=True))]  # fmt: skip
-    tables: dict[str, Table] = {
-        "components": (("component", "variance explained", "together"), shares)
+    num_listed = min(len(shares), _MAX_LISTED)
+    tables = {
+        "components": Table(
+            header=("component", "variance explained", "together"),
+            rows=shares,
+            listed=range(num_listed),
+            choice=f"the first {num_listed}",
+        )
     }
-    signal = "curvature [1/m]" if "curvature [1/m]" in audited.signals else next(
-        iter(audited.signals))  # fmt: skip
     drawn = {"components": figures.components(audited, found)}
     text = [
         f"Principal components needed for 90 % of the variance of {len(names)} neurons:"
         f" {num_components} (the first explains {found.explained[0]:.0%})."
     ]
-    if len(states) >= 4:
+    if len(states) >= LEAST_SAMPLES:
         by_signal = {key: follow(names, states, values) for key, values in audited.signals.items()}
         rows = [[name, *(_interval(by[name]) for by in by_signal.values())] for name in names]
-        tables["activity_correlations"] = (["neuron", *(f"r with {s}" for s in by_signal)], rows)
-        drawn["activity_correlations"] = figures.correlations(by_signal[signal], signal)
+        tables["activity_correlations"] = Table(
+            header=["neuron", *(f"r with {s}" for s in by_signal)], rows=rows
+        )
+        drawn["activity_correlations"] = figures.correlations(by_signal)
+        if any(math.isnan(one.r) for by in by_signal.values() for one in by.values()):
+            text.append(_UNDEFINED)
     return Part(text=text, tables=tables, figures=drawn)
 
 
@@ -106,11 +177,12 @@ def synapses_part(policy: Policy, audited: Audited) -> Part:
     assert currents is not None  # an LTC has them
     flow = check_finite("synaptic currents", currents[0].cpu().numpy())
     rows = [
-        (name, *map(float, (values.mean(), values.min(), values.max())))
+        (audited.label(name), *map(float, (values.mean(), values.min(), values.max())))
         for name, values in zip(neurons.synapse_names(cell), flow.T, strict=True)
     ]
+    strongest = _largest([max(abs(row[2]), abs(row[3])) for row in rows])
     shares = [
-        (name, *map(float, (values.mean(), values.std())))
+        (audited.label(name), *map(float, (values.mean(), values.std())))
         for name, values in zip(terms[0], terms[1].T, strict=True)
     ]
     return Part(
@@ -119,8 +191,13 @@ def synapses_part(policy: Policy, audited: Audited) -> Part:
             " up to the command that the neuron is heading for."
         ],
         tables={
-            "motor_contributions": (("term", "mean share", "deviation"), shares),
-            "synaptic_currents": (("synapse", "mean current", "min", "max"), rows),
+            "motor_contributions": Table(header=("term", "mean share", "deviation"), rows=shares),
+            "synaptic_currents": Table(
+                header=("synapse", "mean current", "min", "max"),
+                rows=rows,
+                listed=strongest,
+                choice=f"the {len(strongest)} strongest",
+            ),
         },
         figures={"motor_contributions": figures.motor_shares(audited, *terms)},
     )
@@ -137,15 +214,25 @@ def ablation_part(policy: Policy, audited: Audited) -> Part:
         synapses=neurons.synapse_names(cell) if audited.activity.synaptic_currents is not None
         else [],
     )  # fmt: skip
-    rows = [(effect.name, effect.rms, effect.largest) for effect in effects]
+    num_neurons = len(neurons.unit_activity(cell, audited.activity)[0])
+    rows = [(audited.label(effect.name), effect.rms, effect.largest) for effect in effects]
     worst = max(effects, key=lambda effect: effect.rms)
+    cut = _largest([effect.rms for effect in effects[num_neurons:]])
     return Part(
         text=[
             "In open loop, each neuron held at its mean, each synapse cut. What changes the"
-            f" action most is the loss of {worst.name} (RMS {worst.rms:.3f})."
+            f" action most is the loss of {audited.label(worst.name)} (RMS {worst.rms:.3f})."
         ],
-        tables={"ablation": (("without", "RMS change of the action", "largest"), rows)},
-        figures={"ablation": figures.ablations(effects)},
+        tables={
+            "ablation": Table(
+                header=("without", "RMS change of the action", "largest"),
+                rows=rows,
+                listed=[*range(num_neurons), *(num_neurons + i for i in cut)],
+                choice="every neuron"
+                + (f" and the {len(cut)} synapses with the largest effect" if cut else ""),
+            )
+        },
+        figures={"ablation": figures.ablations(audited, effects)},
     )
 
 
@@ -182,7 +269,7 @@ def bounds_part(policy: Policy, audited: Audited, certificate: Certificate) -> P
     ]  # fmt: skip
     return Part(
         text=text,
-        tables={"bounds": (header, rows)},
+        tables={"bounds": Table(header=header, rows=rows)},
         figures={"bounds": figures.certificates(audited, certificate, known)},
     )
 
@@ -210,13 +297,13 @@ def steps_part(cells_and_episodes: Sequence[tuple[Policy, Audited]]) -> Part:
             "The largest step of each neuron from one frame to the next, sorted: what the NCP"
             " paper shows as a Lipschitz estimate."
         ],
-        tables={"largest_steps": (("policy", "neuron", "largest step"), rows)},
+        tables={"largest_steps": Table(header=("policy", "neuron", "largest step"), rows=rows)},
         figures={"largest_steps": figures.largest_steps(steps)},
     )
 
 
 def _interval(found: Correlation) -> str:
-    """Return e.g. "−0.83 [−0.95, −0.51]"; empty if a signal is constant."""
+    """Return e.g. "−0.83 [−0.95, −0.51]"; a dash if a signal is constant."""
     if math.isnan(found.r):
-        return ""
+        return "–"
     return f"{found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"

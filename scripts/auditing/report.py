@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,6 @@ from scripts.auditing.parts import Part
 from scripts.markdown import markdown_table
 
 Made = TypeVar("Made")
-_MAX_ROWS = 20
 _RESOLUTION_DPI = 150
 
 
@@ -35,6 +35,11 @@ class AuditReport:
             *(f"Note: {note}" for note in audited.notes),
         ]
         self._refused: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The page so far."""
+        return "\n\n".join(self._lines) + "\n"
 
     def say(self, line: str) -> None:
         """Add a line."""
@@ -61,28 +66,38 @@ class AuditReport:
             for suffix in ("png", "svg"):
                 figure.savefig(self.folder / f"{prefix}{name}.{suffix}", dpi=_RESOLUTION_DPI)
             self._lines.append(f"![{name.replace('_', ' ')}]({prefix}{name}.png)")
-        for name, (header, rows) in made.tables.items():
-            (self.folder / f"{prefix}{name}.csv").write_text(csv_text(header, rows))
-            cells = [[_cell(value) for value in row] for row in rows[:_MAX_ROWS]]
-            self._lines.append(markdown_table([str(column) for column in header], cells))
-            more = f", the first {_MAX_ROWS} of {len(rows)} rows" if len(rows) > _MAX_ROWS else ""
-            self._lines.append(f"[{prefix}{name}.csv]({prefix}{name}.csv){more}")
+        for name, table in made.tables.items():
+            file = f"{prefix}{name}.csv"
+            (self.folder / file).write_text(csv_text(table.header, table.rows), encoding="utf-8")
+            listed = range(len(table.rows)) if table.listed is None else table.listed
+            cells = [[_cell(value) for value in table.rows[i]] for i in listed]
+            self._lines.append(markdown_table([str(column) for column in table.header], cells))
+            some = f", {table.choice} of {len(table.rows)} rows"
+            self._lines.append(f"[{file}]({file}){some if len(listed) < len(table.rows) else ''}")
 
     def write(self) -> None:
         """Write report.md."""
         if self._refused:
             self._lines += ["## What does not apply", "\n".join(f"- {x}" for x in self._refused)]
-        config = json.dumps(json.loads((self.run.folder / "config.json").read_text()), indent=1)
+        text = (self.run.folder / "config.json").read_text(encoding="utf-8")
+        config = json.dumps(json.loads(text), indent=1)
         self._lines += ["## Settings and versions", f"```json\n{config}\n```"]
-        (self.folder / "report.md").write_text("\n\n".join(self._lines) + "\n")
+        (self.folder / "report.md").write_text(self.text, encoding="utf-8")
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table as CSV with all digits."""
+    """Return a table as CSV with all digits; what is not a number is an empty cell."""
     table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([header, *rows])
+    cells = [["" if _is_nan(value) else value for value in row] for row in rows]
+    csv.writer(table, lineterminator="\n").writerows([header, *cells])
     return table.getvalue()
 
 
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _cell(value: object) -> str:
+    if _is_nan(value):
+        return "–"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

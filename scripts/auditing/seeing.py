@@ -14,7 +14,7 @@ from scripts.auditing import figures
 from scripts.auditing.episode import Audited
 from scripts.auditing.maps import Saliency
 from scripts.auditing.overview import overview
-from scripts.auditing.parts import Part
+from scripts.auditing.parts import Part, Table
 
 NOISE_VARIANCES = (0.1, 0.2, 0.3)
 """Variances of pixel noise in the paper."""
@@ -85,7 +85,7 @@ def stability_part(policy: Policy, audited: Audited, maps: Saliency, seed: int) 
             "Structural similarity of the maps of clean frames to those of the same frames with"
             " pixel noise; 1 is no change."
         ],
-        tables={"saliency_stability": (header, rows)},
+        tables={"saliency_stability": Table(header=header, rows=rows)},
     )
 
 
@@ -100,6 +100,6 @@ def robustness_part(policy: Policy, audited: Audited, seed: int) -> Part:
             "The same frames, spoilt, in open loop; changes of neurons in units of their own"
             " deviation over the episode."
         ],
-        tables={"robustness": (header, rows)},
+        tables={"robustness": Table(header=header, rows=rows)},
         figures={"robustness": figures.robustness(responses)},
     )

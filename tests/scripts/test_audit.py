@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from envs.driving.road import HELD_OUT_TRACKS
-from ncp_control import LTC, auto_ncp
+from ncp_control import LTC, NCP19, WiredCfC, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
 from ncp_control.learning.results import ResultsFile
-from policies.driving import make_driving_policy
+from policies.driving import DrivingPolicy, make_driving_policy
 from policies.locomotion import LocomotionPolicy
 from scripts.audit import MEASURES, Audit, audit
 from scripts.auditing import models
@@ -65,11 +65,13 @@ def test_a_driving_policy_is_audited_beside_another(type_command, tmp_path, monk
 
 def test_tables_hold_what_was_recorded(driving):
     policy, audited = driving
-    header, rows = timescales_part(audited, None).tables["timescales"]
+    table = timescales_part(audited, None).tables["timescales"]
+    header, rows = table.header, table.rows
     taus_ms = 1e3 * audited.activity.timescales_s[0].numpy()
     assert header[:4] == ["neuron", "mean τ [ms]", "min", "max"]
     np.testing.assert_allclose([row[1] for row in rows], taus_ms.mean(axis=0), rtol=1e-5)
-    header, rows = activity_part(policy, audited).tables["activity_correlations"]
+    table = activity_part(policy, audited).tables["activity_correlations"]
+    header, rows = table.header, table.rows
     state = audited.activity.states[0, :, 4].double().numpy()
     steering = correlate(state, audited.signals["steering"])
     assert rows[4][header.index("r with steering")].startswith(f"{steering.r:+.2f} [")
@@ -145,12 +147,23 @@ def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path
     assert (folder / "inspector.html").is_file() and (folder / "timescales.png").is_file()
 
 
-def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
+def nobody_acts(*_, **__):
+    raise AssertionError("an episode was recorded before all settings were checked")
+
+
+def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypatch):
     LocomotionPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
     cheetah = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
     for folder in (tmp_path, tmp_path / "other"):
         cheetah.save(folder / "cheetah")
-    make_driving_policy("ncp", head="light").save(tmp_path / "driver")
+    fast = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.008), observation_size=17)
+    fast.save(tmp_path / "walker2d")
+    driver = make_driving_policy("ncp", head="light")
+    driver.save(tmp_path / "driver")
+    for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("wired-cfc", WiredCfC(NCP19))):
+        DrivingPolicy(cell, head="light").save(tmp_path / name)
+    monkeypatch.setattr("scripts.audit.drive", nobody_acts)
+    monkeypatch.setattr("scripts.audit.walk", nobody_acts)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
@@ -164,6 +177,22 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path):
         (["x", "--ablation-km", "-1"], "`ablation_km` must be from 0.001 to"),
         (["driver", "--seconds", "0.1"], "`seconds` must be at least 0.2 to drive, got 0.1"),
         (["x", "--log", "y", "--ablation-km", "1"], "`ablation_km` must be left out with --log"),
+        (["driver", "--compare", "driver"], "of different names, got 'driver' twice"),
+        (["driver", "--compare", "cheetah"], "policies of one world, 'driving', got 'cheetah' of"),
+        (["cheetah", "--compare", "walker2d"], "of one world, 'halfcheetah', got 'walker2d'"),
+        (["cheetah", "--env", "nowhere"], "`env` must be one of"),
+        (["driver", "--seconds", "1e9"], "`seconds` must be at most 3600, got 1000000000.0"),
+        (["driver", "--seconds", "nan"], "`seconds` must be positive, got nan"),
+        (["driver", "--track", "-3"], "`track` must be a whole number of at least 0, got -3"),
+        (["driver", "--seed", "-1"], "`seed` must be a whole number of at least 0, got -1"),
+        (["driver", "--runs", "other.csv"], "`runs` must be a folder, got the file 'other.csv'"),
+        (["driver", "--ablation-km", "nan"], "`ablation_km` must be from 0.001 to"),
+        (["driver", "--log", "nowhere"], "must be the folder of a recording, got 'nowhere'"),
+        (["rk4", "--ablation-km", "1"], "must not be integrated by 'rk4' to hold neurons"),
+        (
+            ["driver", "--compare", "wired-cfc", "--ablation-km", "1"],
+            "`policy` must have an LTC cell or an unwired one, got 'WiredCfC'",
+        ),
         (["walker", "--results", "x.csv"], "`results` must come with --compare or --ablation-km"),
         (
             ["walker", "--ablation-km", "1", "--results", "other.csv"],

@@ -423,7 +423,7 @@ def test_an_overlaid_signal_shares_the_plot_and_its_scale(page):
         """const canvas = document.querySelector(".signals canvas");
         const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
         const seen = new Set();
-        for (let i = 0; i < data.length; i += 4) seen.add([data[i], data[i + 1], data[i + 2]].join());
+        for (let i = 0; i < data.length; i += 4) seen.add(data.slice(i, i + 3).join());
         return [...seen];"""
     )
     assert {"176,48,122", "27,31,38"} <= set(colours)

@@ -1,0 +1,230 @@
+"""The parts of an audit: whole tables, names of sensors, and episodes that are short or still."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from envs.driving.road import HELD_OUT_TRACKS
+from ncp_control import LTC, Wiring, auto_ncp
+from ncp_control.audit.bounds import certify
+from policies.driving import make_driving_policy
+from policies.locomotion import LocomotionPolicy
+from scripts.auditing import models
+from scripts.auditing.episode import Audited, drive
+from scripts.auditing.figures import draw_signal
+from scripts.auditing.maps import compute_saliency
+from scripts.auditing.page import inspected, write_page
+from scripts.auditing.parts import (
+    Part,
+    ablation_part,
+    activity_part,
+    bounds_part,
+    followed_neurons,
+    sensors_part,
+    steps_part,
+    synapses_part,
+    timescales_part,
+    traced_neurons,
+)
+from scripts.auditing.report import AuditReport
+from scripts.auditing.robot import action_names, sensor_names, walk
+from scripts.auditing.seeing import overview_part, robustness_part, stability_part
+from scripts.evaluation.episode import look_inside
+from scripts.evaluation.locomotion import WalkSettings
+
+
+@pytest.fixture(scope="module")
+def driving():
+    torch.manual_seed(0)
+    policy = make_driving_policy("ncp", head="light")
+    return policy, drive(policy, "untrained", track=HELD_OUT_TRACKS[0], seconds=0.5, seed=0)
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("env", ["halfcheetah", "walker2d"])
+def test_sensors_have_the_names_of_the_models_joints(env):
+    """Against the table of units in the world's docstring, and by moving one joint at a time."""
+    world = WalkSettings(env=env).make_world()
+    world.reset(seed=0)
+    names, motors = sensor_names(world), action_names(world)
+    assert len(set(names)) == 17 and len(set(motors)) == 6
+    units = [name.partition(" [")[2] for name in names]
+    assert units == ["m]"] + ["rad]"] * 7 + ["m/s]"] * 2 + ["rad/s]"] * 7
+    joints = [name.removesuffix(" torque") for name in motors]
+    assert names[2:8] == [f"{joint} angle [rad]" for joint in joints]
+    assert names[11:] == [f"{joint} rate [rad/s]" for joint in joints]
+    assert names[:2] == ["height [m]", "pitch [rad]"]
+    body = world.unwrapped
+    for i, joint in enumerate(joints):
+        position, rate = body.data.qpos.copy(), body.data.qvel.copy()
+        index = body.model.actuator(i).trnid[0]
+        assert joint.split()[-1] in body.model.joint(index).name
+        position[index] += 0.01
+        before = body._get_obs()
+        body.set_state(position, rate)
+        assert np.flatnonzero(np.abs(body._get_obs() - before) > 1e-6).tolist() == [2 + i]
+    positions = WalkSettings(env=env, observe="positions").make_world()
+    assert sensor_names(positions) == names[:8]
+
+
+@pytest.fixture(scope="module")
+def walking(tmp_path_factory):
+    torch.manual_seed(0)
+    policy = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
+    where = WalkSettings(env="halfcheetah")
+    return policy, walk(policy, "walker", where, seconds=0.5, seed=0)
+
+
+def test_every_neuron_is_listed_and_correlated_with_every_action(walking, tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)  # it takes the longest
+    policy, audited = walking
+    names = policy.circuit.cell.neuron_names
+    report = AuditReport(tmp_path, None, audited)
+    for table in ("timescales", "activity_correlations", "bounds", "ablation"):
+        report.part(table, {
+            "timescales": lambda: timescales_part(audited, None),
+            "activity_correlations": lambda: activity_part(policy, audited),
+            "bounds": lambda: bounds_part(policy, audited, certify(policy.circuit.cell)),
+            "ablation": lambda: ablation_part(policy, audited),
+        }[table])  # fmt: skip
+        text = report.text.split(f"## {table}")[1]
+        for name in names:
+            assert f"| {name} " in text, (table, name)
+    header = read(tmp_path / "activity_correlations.csv")[0]
+    assert header[2:] == [f"r with {name}" for name in audited.action_names]
+    motors = [f"motor_{i}" for i in range(6)]
+    assert traced_neurons(audited)[-6:] == motors and followed_neurons(audited)[:6] == motors
+
+
+def test_a_sensor_stands_beside_its_synapses(walking):
+    policy, audited = walking
+    rows = synapses_part(policy, audited).tables["synaptic_currents"].rows
+    named = [row[0] for row in rows if row[0].startswith("sensory_0 ")]
+    assert named and all(name.startswith("sensory_0 (height) → ") for name in named)
+    table = sensors_part(audited, audited.sensor_names).tables["sensors"]
+    heights = audited.observations[:, 0].astype(float)
+    assert table.rows[0][:2] == ("sensory_0", "height [m]")
+    np.testing.assert_allclose(
+        table.rows[0][2:], [heights.mean(), heights.min(), heights.max()], rtol=1e-6
+    )
+
+
+def shortened(audited, frames):
+    """The first frames of an episode."""
+    activity = audited.activity
+    parts = ("states", "outputs", "timescales_s", "synaptic_currents", "dt_s")
+    cut = {name: getattr(activity, name)[:, :frames] for name in parts}
+    return dataclasses.replace(
+        audited,
+        time_s=audited.time_s[:frames],
+        observations=audited.observations[:frames],
+        features=audited.features[:frames],
+        actions=audited.actions[:frames],
+        activity=dataclasses.replace(activity, **cut),
+        signals={name: values[:frames] for name, values in audited.signals.items()},
+        pictures=audited.pictures[:frames],
+        episode=None,
+    )
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, frames):
+    def lay_out(figure, path, dpi):
+        if path.name in ("overview.png", "timescales.png", "motor_contributions.png"):
+            figure.draw_without_rendering()
+
+    monkeypatch.setattr(Figure, "savefig", lay_out)
+    policy, whole = driving
+    audited = shortened(whole, frames)
+    report = AuditReport(tmp_path, None, audited)
+    certificate, maps = certify(policy.circuit.cell), compute_saliency(policy, audited, ["motor_0"])
+    makers = {
+        "At a glance": lambda: overview_part(audited, maps, certificate),
+        "How steady": lambda: stability_part(policy, audited, maps, 0),
+        "How fast": lambda: timescales_part(audited, certificate),
+        "What the neurons do": lambda: activity_part(policy, audited),
+        "Synapses": lambda: synapses_part(policy, audited),
+        "Bounds": lambda: bounds_part(policy, audited, certificate),
+        "Faults": lambda: robustness_part(policy, audited, 0),
+        "Steps": lambda: steps_part([(policy, audited)]),
+        "Comparison": lambda: Part(text=models.describe(models.activity_rows(policy, audited))),
+    }
+    for title, make in makers.items():
+        report.part(title, make)
+    assert "nan" not in report.text.lower()
+    for path in tmp_path.glob("*.csv"):
+        assert "nan" not in path.read_text().lower(), path
+    made = [title for title in makers if f"## {title}" in report.text]
+    needs_two = {"What the neurons do", "Faults", "Steps", "Comparison"}
+    assert set(makers) - set(made) == (needs_two if frames == 1 else set())
+    write_page(tmp_path / "page.html", "here", [inspected(policy, audited, maps, certificate)])
+
+
+def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_path):
+    policy, whole = walking
+    states = whole.activity.states.clone()
+    states[..., 3] = 0.25
+    actions = whole.actions.copy()
+    actions[:, 1] = -1.0
+    name = whole.action_names[1]
+    audited = dataclasses.replace(
+        whole,
+        actions=actions,
+        signals=whole.signals | {name: actions[:, 1]},
+        activity=dataclasses.replace(whole.activity, states=states),
+    )
+    part = activity_part(policy, audited)
+    table = part.tables["activity_correlations"]
+    column = table.header.index(f"r with {name}")
+    assert {row[column] for row in table.rows} == {"–"} == set(table.rows[3][1:])
+    assert any("is constant" in sentence for sentence in part.text)
+    assert "is constant" in " ".join(timescales_part(audited, None).text)
+
+
+def test_a_circuit_of_one_neuron_is_audited():
+    wiring = Wiring(num_sensory=17, num_inter=0, num_command=0, num_motor=1,
+                    synapses=[(i, 17, 1) for i in range(17)])  # fmt: skip
+    policy = LocomotionPolicy(LTC(wiring, frame_s=0.05), observation_size=17)
+    observations = np.random.default_rng(0).normal(size=(9, 17)).astype(np.float32)
+    features, activity = look_inside(policy, observations, np.full(9, 0.05, np.float32))
+    actions = activity.outputs[0].numpy()
+    audited = Audited(
+        name="one", where="here", time_s=0.05 * np.arange(9), observations=observations,
+        features=features, actions=actions, action_names=["torque"], activity=activity,
+        signals={"torque": actions[:, 0]},
+    )  # fmt: skip
+    certificate = certify(policy.circuit.cell)
+    for make in (
+        lambda: timescales_part(audited, certificate),
+        lambda: activity_part(policy, audited),
+        lambda: synapses_part(policy, audited),
+        lambda: ablation_part(policy, audited),
+        lambda: bounds_part(policy, audited, certificate),
+        lambda: steps_part([(policy, audited)]),
+    ):
+        for figure in make().figures.values():
+            figure.draw_without_rendering()
+    assert inspected(policy, audited, None, certificate).wiring == wiring
+
+
+def test_the_human_is_drawn_over_the_policy(driving):
+    _, whole = driving
+    audited = dataclasses.replace(
+        whole,
+        signals={"steering": whole.actions[:, 0], "human steering": -whole.actions[:, 0]},
+        overlays={"human steering": "steering"},
+    )
+    assert audited.main_signal == "steering"
+    figure = Figure()
+    axes = figure.subplots()
+    draw_signal(axes, audited)
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), -whole.actions[:, 0])
+    assert axes.get_title(loc="left") == "steering (green), human steering (line)"
