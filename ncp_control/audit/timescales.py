@@ -1,14 +1,12 @@
 """How fast each neuron thinks, and what makes it think faster.
 
 τ_i(t) = C_i / (g_i + Σ_j w_ij s(x_j)) [s] changes with what a liquid neuron sees. Correlations of
-such slow signals are easily overrated, so their intervals count effective samples only:
+such slow signals are easily overrated, so their intervals count effective samples only, see
+`samples`:
 
-    1/n_eff = 1/n + 2/n Σ_k (1 − k/n) ρ_x(k) ρ_y(k),      atanh(r) ± z / √(n_eff − 3)
+    atanh(r) ± z / √(n_eff − 3)
 
-with the autocorrelations ρ summed up to where their product first turns negative.
-
-Sources: Lechner et al. 2020, equation 2; effective samples: Bartlett 1935, in the form of Pyper &
-Peterman 1998, Can. J. Fish. Aquat. Sci. 55:2127; interval: Fisher's z.
+Sources: Lechner et al. 2020, equation 2; interval: Fisher's z.
 """
 
 import math
@@ -19,6 +17,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ncp_control.audit.checks import check_finite
+from ncp_control.audit.samples import autocorrelation, effective_samples, standardize
 from ncp_control.circuit import Activity
 
 CONFIDENCE = 0.95
@@ -57,14 +56,11 @@ def correlate(x: np.ndarray, y: np.ndarray) -> Correlation:
             f" {x.shape} and {y.shape}. Record a longer episode."
         )
     x, y = (check_finite(name, signal) for name, signal in (("x", x), ("y", y)))
-    x, y = (_standardize(signal) for signal in (x, y))
+    x, y = (standardize(signal) for signal in (x, y))
     if not (x.any() and y.any()):
         return Correlation(r=math.nan, low=-1.0, high=1.0, effective_samples=math.nan)
-    n, r = len(x), float(np.clip(np.mean(x * y), -1.0, 1.0))
-    products = _autocorrelation(x) * _autocorrelation(y)
-    last = int(np.argmax(products < 0.0)) if (products < 0.0).any() else n
-    lags = np.arange(1, last)
-    n_eff = n / (1.0 + 2.0 * float(np.sum((1.0 - lags / n) * products[1:last])))
+    r = float(np.clip(np.mean(x * y), -1.0, 1.0))
+    n_eff = effective_samples(autocorrelation(x) * autocorrelation(y))
     if n_eff <= 4.0 or abs(r) == 1.0:
         low, high = (-1.0, 1.0) if abs(r) < 1.0 else (r, r)
         return Correlation(r=r, low=low, high=high, effective_samples=n_eff)
@@ -130,19 +126,3 @@ def summarize_timescales(
         for name, tau_s in zip(activity.neuron_names, taus_s.T, strict=True)
         if not np.isnan(tau_s).any()
     ]
-
-
-def _standardize(signal: np.ndarray) -> np.ndarray:
-    """Return a signal of mean 0 and deviation 1; zeros if it is constant to rounding."""
-    centred = signal - signal.mean()
-    deviation = float(centred.std())
-    if deviation <= 1e-6 * max(float(np.abs(signal).max()), 1e-12):
-        return np.zeros_like(centred)
-    return centred / deviation
-
-
-def _autocorrelation(x: np.ndarray) -> np.ndarray:
-    """Return the autocorrelation of a standardized signal at lags 0, 1, …, by a padded FFT."""
-    n = len(x)
-    spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2
-    return np.fft.irfft(spectrum)[:n] / n

@@ -76,11 +76,15 @@ def stability_rows(policy: Policy, audited: Audited, seed: int) -> list[Row]:
             quantity=f"ssim_{found.method}",
             of=f"variance {found.variance}",
             value=found.mean,
-            low=found.mean - _QUANTILE * found.standard_error,
-            high=found.mean + _QUANTILE * found.standard_error,
+            low=_finite(found.mean - _QUANTILE * found.standard_error),
+            high=_finite(found.mean + _QUANTILE * found.standard_error),
         )
         for found in measure_stability(policy, audited, seed)
     ]
+
+
+def _finite(limit: float) -> float | None:
+    return limit if math.isfinite(limit) else None
 
 
 def closed_loop_rows(policy: Policy, audited: Audited, km: float, seed: int) -> list[Row]:

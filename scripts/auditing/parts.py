@@ -180,7 +180,7 @@ def synapses_part(policy: Policy, audited: Audited) -> Part:
         (audited.label(name), *map(float, (values.mean(), values.min(), values.max())))
         for name, values in zip(neurons.synapse_names(cell), flow.T, strict=True)
     ]
-    strongest = _largest([max(abs(row[2]), abs(row[3])) for row in rows])
+    strongest = _largest(np.abs(flow).max(axis=0).tolist())
     shares = [
         (audited.label(name), *map(float, (values.mean(), values.std())))
         for name, values in zip(terms[0], terms[1].T, strict=True)

@@ -1,6 +1,5 @@
 """The parts of an audit that need a camera: where a policy looks, and what faults do to it."""
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.robustness import fault_responses
+from ncp_control.audit.samples import mean_with_error
 from ncp_control.audit.stability import saliency_stability
 from ncp_control.policy import Policy
 from scripts.auditing import figures
@@ -47,7 +47,10 @@ class Stability(NamedTuple):
     variance: float
     mean: float
     standard_error: float
+    """Of the mean, counting effective frames; NaN if they are worth one only."""
     num_frames: int
+    effective_frames: float
+    """Independent frames that these are worth: neighbouring frames have like maps."""
 
 
 def measure_stability(
@@ -68,22 +71,27 @@ def measure_stability(
             dt_s=audited.activity.dt_s[0, index],
         )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
-            # One frame tells nothing about the spread.
-            error = float(similarity.std()) / math.sqrt(num_frames) if num_frames > 1 else math.nan
-            measured.append(
-                Stability(method, variance, float(similarity.mean()), error, num_frames)
-            )
+            mean, error, effective = mean_with_error(similarity.cpu().numpy())
+            measured.append(Stability(method, variance, mean, error, num_frames, effective))
     return measured
 
 
 def stability_part(policy: Policy, audited: Audited, maps: Saliency, seed: int) -> Part:
     """Tell how steady the maps are that could be had."""
     rows = measure_stability(policy, audited, seed, maps.by_method)
-    header = ("method", "noise variance", "mean SSIM", "standard error", "frame pairs")
+    header = (
+        "method",
+        "noise variance",
+        "mean SSIM",
+        "standard error",
+        "frame pairs",
+        "effective pairs",
+    )
     return Part(
         text=[
             "Structural similarity of the maps of clean frames to those of the same frames with"
-            " pixel noise; 1 is no change."
+            " pixel noise; 1 is no change. The standard error counts effective pairs: neighbouring"
+            " frames have like maps."
         ],
         tables={"saliency_stability": Table(header=header, rows=rows)},
     )
