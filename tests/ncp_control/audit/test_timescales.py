@@ -7,7 +7,13 @@ import torch
 from scipy import stats
 
 from ncp_control import LSTM, Circuit
-from ncp_control.audit.timescales import correlate, summarize_timescales, timescales_of
+from ncp_control.audit.samples import autocorrelation, effective_samples, standardize
+from ncp_control.audit.timescales import (
+    Correlation,
+    correlate,
+    summarize_timescales,
+    timescales_of,
+)
 
 
 def slow_noise(rng, length, memory):
@@ -77,3 +83,73 @@ def test_cells_without_tau_short_and_damaged_records_are_named(recorded):
     broken[0, 7, 2] = torch.nan
     with pytest.raises(ValueError, match="must be finite, got nan in frame 7"):
         timescales_of(dataclasses.replace(activity, timescales_s=broken))
+
+
+def test_the_interval_of_a_slow_correlation_is_fishers_with_the_effective_samples():
+    rng = np.random.default_rng(2)
+    x = slow_noise(rng, 400, 0.8)
+    y = 0.5 * x + slow_noise(rng, 400, 0.9)
+    found = correlate(x, y)
+    assert found.r == pytest.approx(stats.pearsonr(x, y).statistic)
+    n_eff = found.effective_samples
+    expected = effective_samples(autocorrelation(standardize(x)) * autocorrelation(standardize(y)))
+    assert n_eff == pytest.approx(expected) and 10.0 < n_eff < 200.0
+    half = 1.959964 / math.sqrt(n_eff - 3.0)
+    limits = [math.tanh(math.atanh(found.r) + side * half) for side in (-1.0, 1.0)]
+    assert (found.low, found.high) == pytest.approx(limits, rel=1e-6)
+
+
+def test_four_effective_samples_and_less_tell_nothing():
+    """Four samples without memory: n_eff is 4 exactly, and Fisher's interval needs more."""
+    quick, slow = np.array([1.0, -1.0, 1.0, -2.0]), np.array([1.0, 2.0, -1.0, -2.0])
+    found = correlate(quick, slow)  # the first lag's product is negative: every sample counts
+    assert found.effective_samples == 4.0 and 0.0 < abs(found.r) < 1.0
+    assert (found.low, found.high) == (-1.0, 1.0) and not found.is_certain
+    more = correlate(np.append(quick, 1.0), np.array([1.0, 2.0, 0.0, -1.0, -2.0]))
+    assert more.effective_samples == 5.0 and -1.0 < more.low < more.r < more.high < 1.0
+
+
+def test_a_perfect_correlation_has_no_width():
+    x = np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    for sign in (1.0, -1.0):
+        found = correlate(x, sign * x)
+        assert (found.r, found.low, found.high) == (sign, sign, sign) and found.is_certain
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_certain"),
+    [(0.1, 0.9, True), (-0.9, -0.1, True), (-0.1, 0.9, False), (0.0, 0.9, False),
+     (-0.9, 0.0, False)],
+)  # fmt: skip
+def test_certain_is_what_leaves_out_zero(low, high, is_certain):
+    found = Correlation(r=0.5, low=low, high=high, effective_samples=9.0)
+    assert found.is_certain is is_certain
+
+
+def test_one_constant_signal_is_enough_to_have_no_correlation():
+    wave, flat = np.sin(np.arange(9.0)), np.full(9, 2.0)
+    for x, y in ((wave, flat), (flat, wave), (flat, flat)):
+        found = correlate(x, y)
+        assert math.isnan(found.r) and math.isnan(found.effective_samples)
+        assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_signals_of_unequal_shape_are_refused_and_four_samples_are_enough():
+    four = np.array([0.0, 1.0, 0.0, 2.0])
+    assert correlate(four, four).r == 1.0
+    for x, y in ((four[:3], four[:3]), (four, np.append(four, 1.0)), (four[:, None],) * 2):
+        with pytest.raises(ValueError, match="one shape"):
+            correlate(x, y)
+    with pytest.raises(ValueError, match="`y` must be finite, got nan in frame 2"):
+        correlate(four, np.array([0.0, 1.0, np.nan, 2.0]))
+
+
+def test_entries_without_time_constant_are_left_out_and_half_of_one_is_refused(recorded):
+    _, _, activity = recorded
+    without = activity.timescales_s.clone()
+    without[..., 5] = torch.nan  # as the memory of a mixed-memory cell
+    rows = summarize_timescales(dataclasses.replace(activity, timescales_s=without), {})
+    assert [row.neuron for row in rows] == [n for n in activity.neuron_names if n != "inter_5"]
+    without[0, 3, 5] = 1.0
+    with pytest.raises(ValueError, match="must be finite, got nan in frame 0"):
+        summarize_timescales(dataclasses.replace(activity, timescales_s=without), {})
