@@ -3,7 +3,18 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from ncp_control import CTGRU, LSTM, LTC, NCP19, CfC, Circuit, MixedMemory, WiredCfC, auto_ncp
+from ncp_control import (
+    CTGRU,
+    LSTM,
+    LTC,
+    NCP19,
+    CfC,
+    Circuit,
+    MixedMemory,
+    WiredCfC,
+    auto_ncp,
+    fully_connected,
+)
 from ncp_control.audit.ablation import ablate, ablation_effects
 from ncp_control.audit.activity import (
     motor_contributions,
@@ -57,6 +68,34 @@ def test_motor_contributions_sum_to_where_the_motor_neuron_heads(recorded):
     np.testing.assert_allclose((currents + leak).detach(), 0.0, atol=1e-5)
     with pytest.raises(ValueError, match="`cell` must be an LTC, got 'LSTM'"):
         motor_contributions(LSTM(32, 4, 1), inputs[0], states)
+
+
+def test_contributions_of_two_motor_neurons_are_those_of_the_formula():
+    """Any scales and reversal potentials, and sensors that reach the motor neurons directly."""
+    torch.manual_seed(1)
+    cell = LTC(fully_connected(3, 4, 2, seed=0)).double()
+    with torch.no_grad():
+        for value in (*cell.parameters(), cell.input_scale, cell.input_offset):
+            value.add_(0.7 * torch.randn_like(value))
+    inputs, states = torch.randn(5, 3).double(), torch.randn(5, 4).double()
+    names, terms = motor_contributions(cell, inputs, states)
+    p = cell.effective_parameters()
+    nodes = torch.cat([inputs * cell.input_scale + cell.input_offset, states], dim=1)
+    opened = p.weight * torch.sigmoid(p.slope * (nodes[:, cell.source] - p.threshold))
+    for m, neuron in enumerate((2, 3)):
+        own = cell.target == neuron
+        total = p.leak_conductance[neuron] + opened[:, own].sum(1)
+        drives = {
+            f"{cell.wiring.node_names[int(cell.source[k])]} → motor_{m}": opened[:, k]
+            * p.reversal_potential[k]
+            for k in own.nonzero()[:, 0].tolist()
+        } | {f"leak → motor_{m}": p.leak_conductance[neuron] * p.leak_potential[neuron]}
+        for name, drive in drives.items():
+            expected = (cell.output_scale[m] * drive / total).detach()
+            np.testing.assert_allclose(terms[:, names.index(name)], expected, rtol=1e-12)
+        offset = terms[:, names.index(f"offset → motor_{m}")]
+        np.testing.assert_allclose(offset, cell.output_offset[m].item())
+    assert len(names) == (cell.target >= 2).sum() + 4
 
 
 def test_an_lstm_shows_its_hidden_units_only():
