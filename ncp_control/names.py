@@ -30,3 +30,22 @@ def check_name(setting: str, name: object, known: Iterable[str]) -> None:
 
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def one_line(text: str) -> str:
+    """Return a text as it can be shown in one line: other characters are left as they are.
+
+    Control characters become their pictures: ␊ for a line break, ␀ for NUL. Separators of lines
+    and paragraphs, marks that turn the direction of writing, and halves of surrogate pairs (bytes
+    of a file name that are no UTF-8) become �.
+    """
+    return _NOT_IN_A_LINE.sub(lambda found: _picture(ord(found.group())), text)
+
+
+_NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _picture(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else "\ufffd"

@@ -2,32 +2,47 @@
 
 A row is written when its training ends, so a table that was stopped goes on with the rows that are
 missing. The rows of one training are told apart by model, seed and settings.
+
+One line of the file is one row. A control character in a cell, e.g. a line break in a name, is
+stored as `one_line` shows it (␊), so that a row that was cut off as the machine stopped ends at its
+line and cannot swallow the next one. Such a damaged row is left out and counted, and stays in the
+file.
 """
 
+import codecs
 import csv
+import errno
 import io
+import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ncp_control.learning.run import describe_environment
+from ncp_control.names import one_line
 
 KEY = ("model", "seed", "settings")
 """Columns that say which training a row belongs to."""
 PROVENANCE = ("command", "commit", "time", "python", "versions", "processor", "cores", "threads")
 """Columns that say where a row comes from."""
+MAX_BYTES = 100_000_000
+"""Largest file that is read as a table: a row has about 1 kB."""
+_MAX_HEADER_BYTES = 10_000
+
+Row = dict[str, str]
+"""Cells of a row by column."""
 
 
 class ResultsFile:
-    """A table of results that only grows.
+    """A table of results that only grows. The file is created with its first row.
 
     Args:
-        path: The CSV file; it need not exist.
+        path: The CSV file; neither it nor its folder need exist.
         measures: Names of the measured columns.
 
     Raises:
-        ValueError: If the file exists with other columns.
+        ValueError: If the file exists and is no table of these columns, or too large to be one.
         OSError: If it could not be written, which is found here and not after hours of work.
     """
 
@@ -35,35 +50,33 @@ class ResultsFile:
         self.path = Path(path)
         self.columns = [*KEY, *measures, *PROVENANCE]
         self.commit = describe_environment()["commit"]  # of the code that will run, as it is now
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.open("a").close()
-        if self.path.stat().st_size:
-            with self.path.open(newline="") as file:
-                header = next(csv.reader(file), [])
-            if header != self.columns:
-                raise ValueError(
-                    f"{self.path} must have the columns {self.columns}, got {header}."
-                    " Name another file: this one is a table of another kind or version."
-                )
+        check_writable(self.path)
+        header = read_header(self.path)
+        if header not in ([], self.columns):
+            raise ValueError(
+                f"{self.path} must have the columns {self.columns}, got {header}."
+                " Name another file: this one is a table of another kind or version."
+            )
 
-    def rows(self, settings: str | None = None) -> list[dict[str, str]]:
+    def rows(self, settings: str | None = None) -> list[Row]:
         """Return the rows that are whole, all or those of the given settings."""
-        if not self.path.exists():
-            return []
-        # Line by line: no cell holds a line break, and a row that was cut off inside quotes, as the
-        # machine stopped, must not swallow the next one.
-        lines = [next(csv.reader([line]), []) for line in self.path.read_text().split("\n")[1:]]
-        whole = [dict(zip(self.columns, line, strict=True)) for line in lines if self._fits(line)]
-        return [row for row in whole if settings in (None, row["settings"])]
+        whole, _ = read_table(self.path, self.columns)
+        wanted = None if settings is None else one_line(settings)
+        return [row for row in whole if wanted in (None, row["settings"])]
 
-    def _fits(self, line: Sequence[str]) -> bool:
-        # Two processes that begin a file together may both write its header.
-        return len(line) == len(self.columns) and line != self.columns
+    def trainings(self, model: str, settings: str) -> list[Row]:
+        """Return one row a seed: the newest, where a training was measured more than once."""
+        return newest(row for row in self.rows(settings) if row["model"] == one_line(model))
 
     def has(self, model: str, seed: int, settings: str) -> bool:
         """Say whether the training is in the table."""
-        key = (model, str(seed), settings)
-        return any(tuple(row[name] for name in KEY) == key for row in self.rows())
+        key = (one_line(model), str(seed), one_line(settings))
+        return any(_key(row) == key for row in self.rows())
+
+    @property
+    def num_damaged(self) -> int:
+        """Lines of the file that are no whole row: cut off, or not written by a `ResultsFile`."""
+        return read_table(self.path, self.columns)[1]
 
     def append(
         self,
@@ -86,13 +99,79 @@ class ResultsFile:
         row = key | provenance(command) | {"commit": self.commit} | dict(measured)
         line = io.StringIO()
         writer = csv.DictWriter(line, self.columns, lineterminator="\n")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.path.exists() or not self.path.stat().st_size:
             writer.writeheader()
-        elif not self.path.read_bytes().endswith(b"\n"):
+        elif not _ends_with_line_break(self.path):
             line.write("\n")
-        writer.writerow(row)
-        with self.path.open("a", newline="") as file:
-            file.write(line.getvalue())
+        writer.writerow(
+            {name: one_line(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        )
+        # Unbuffered: the row goes out in one piece, so rows of two processes do not mix.
+        with self.path.open("ab", buffering=0) as file:
+            file.write(line.getvalue().encode())
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """Return one row a training: the last, where one was measured more than once."""
+    return list({_key(row): row for row in rows}.values())
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the names of the columns; none if the file is empty or not there.
+
+    Raises:
+        ValueError: If the file is no CSV file in UTF-8, or too large to be a table of results.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return []
+    _check_size(path)
+    with path.open("rb") as file:
+        first = file.readline(_MAX_HEADER_BYTES + 1)
+    header = _cells(first.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n"))
+    if not header or len(first) > _MAX_HEADER_BYTES or b"\0" in first:
+        raise ValueError(
+            f"{path} must be a CSV file in UTF-8, got {first[:20]!r} at its start."
+            " Name another file."
+        )
+    return header
+
+
+def read_table(path: Path, columns: Sequence[str]) -> tuple[list[Row], int]:
+    """Return the rows that are whole, and the number of lines that are not.
+
+    Args:
+        path: The CSV file; without it there are no rows.
+        columns: Its columns, see `read_header`.
+
+    Raises:
+        ValueError: If it is too large to be a table of results.
+    """
+    if not path.exists():
+        return [], 0
+    _check_size(path)
+    _, *lines = path.read_bytes().split(b"\n")
+    found = [_cells(line) for line in lines if line.strip(b"\r")]
+    # Two processes that begin a file together may both write its header.
+    found = [cells for cells in found if cells != list(columns)]
+    whole = [
+        dict(zip(columns, cells, strict=True)) for cells in found if len(cells) == len(columns)
+    ]
+    return whole, len(found) - len(whole)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError if a file cannot be written or created; nothing is created to find out."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "Not a file on a disk", str(path))
+    # What has to be changed: the file, or the nearest folder in which it will be made.
+    existing = next(part for part in (path, *path.absolute().parents) if part.exists())
+    if existing != path and not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a folder", str(existing))
+    if not os.access(existing, os.W_OK):
+        raise PermissionError(errno.EACCES, "Cannot be written", str(existing))
 
 
 def provenance(command: str) -> dict[str, Any]:
@@ -111,3 +190,30 @@ def mean_and_deviation(rows: Sequence[Mapping[str, str]], measure: str, digits: 
     values = [float(row[measure]) for row in rows]
     mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def _key(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _cells(line: bytes) -> list[str]:
+    """Return the cells of one line; none if it is no line of a CSV file in UTF-8."""
+    try:
+        return next(csv.reader([line.removesuffix(b"\r").decode()], strict=True), [])
+    except (UnicodeDecodeError, csv.Error):  # e.g. cut off inside quotes
+        return []
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"{path} must be at most {MAX_BYTES / 1e6:.0f} MB to be a table of results, got"
+            f" {size / 1e6:.0f} MB. Name another file."
+        )
+
+
+def _ends_with_line_break(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"

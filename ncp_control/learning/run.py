@@ -7,6 +7,7 @@ runs/<task>-<model>-<date>-<n>/
     checkpoints/      last/ and best/, each a policy folder
     policy/           the result
     report/           plots, tables, video
+    results.csv       the rows that the job would add to a table, unless a table was named
 """
 
 import csv
@@ -25,13 +26,14 @@ from typing import Any
 import torch
 
 from ncp_control import files
+from ncp_control.names import one_line
 from ncp_control.policy import Policy
 
 
 def policy_name(folder: Path) -> str:
-    """Return what a saved policy is called: its folder's name, or that of its run."""
+    """Return what a saved policy is called in one line: its folder's name, or that of its run."""
     folder = folder.resolve()
-    return folder.parent.name if folder.name == "policy" else folder.name
+    return one_line(folder.parent.name if folder.name == "policy" else folder.name)
 
 
 class Run:
@@ -104,6 +106,11 @@ class Run:
     def report(self) -> Path:
         """Folder of plots, tables and videos."""
         return self.folder / "report"
+
+    @property
+    def results(self) -> Path:
+        """Table of what was measured, where the user named no other."""
+        return self.folder / "results.csv"
 
     @property
     def policy(self) -> Path:

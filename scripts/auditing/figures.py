@@ -295,7 +295,9 @@ def largest_steps(steps: Mapping[str, np.ndarray]) -> Figure:
     axes = figure.subplots()
     for (name, values), colour in zip(steps.items(), cycle((BLUE, VERMILION, GREEN, GREY))):
         share = np.linspace(0.0, 1.0, len(values))
-        axes.plot(share, np.sort(values), "o-", color=colour, markersize=3, label=name)
+        axes.plot(
+            share, np.sort(values), "o-", color=colour, markersize=3, label=name.replace("$", r"\$")
+        )
     axes.set(xlabel="neurons, sorted [share]", ylabel="largest step between frames", ylim=(0, None))
     axes.legend(frameon=False)
     _tidy(axes)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ncp_control import files
 from ncp_control.learning.run import Run
 from scripts.auditing.episode import Audited
 from scripts.auditing.parts import Part
-from scripts.markdown import markdown_table
+from scripts.markdown import json_block, markdown_table, plain
 
 Made = TypeVar("Made")
 _RESOLUTION_DPI = 150
@@ -30,9 +31,9 @@ class AuditReport:
         self.folder, self.run = folder, run
         seconds = audited.time_s[-1] - audited.time_s[0]
         self._lines = [
-            f"# Audit of {audited.name}",
-            f"{audited.where}, {seconds:.1f} s, {len(audited.time_s)} frames.",
-            *(f"Note: {note}" for note in audited.notes),
+            f"# Audit of {plain(audited.name)}",
+            f"{plain(audited.where)}, {seconds:.1f} s, {len(audited.time_s)} frames.",
+            *(f"Note: {plain(note)}" for note in audited.notes),
         ]
         self._refused: list[str] = []
 
@@ -68,7 +69,7 @@ class AuditReport:
             self._lines.append(f"![{name.replace('_', ' ')}]({prefix}{name}.png)")
         for name, table in made.tables.items():
             file = f"{prefix}{name}.csv"
-            (self.folder / file).write_text(csv_text(table.header, table.rows), encoding="utf-8")
+            files.write_file(self.folder / file, csv_text(table.header, table.rows))
             listed = range(len(table.rows)) if table.listed is None else table.listed
             cells = [[_cell(value) for value in table.rows[i]] for i in listed]
             self._lines.append(markdown_table([str(column) for column in table.header], cells))
@@ -78,11 +79,13 @@ class AuditReport:
     def write(self) -> None:
         """Write report.md."""
         if self._refused:
-            self._lines += ["## What does not apply", "\n".join(f"- {x}" for x in self._refused)]
-        text = (self.run.folder / "config.json").read_text(encoding="utf-8")
-        config = json.dumps(json.loads(text), indent=1)
-        self._lines += ["## Settings and versions", f"```json\n{config}\n```"]
-        (self.folder / "report.md").write_text(self.text, encoding="utf-8")
+            self._lines += [
+                "## What does not apply",
+                "\n".join(f"- {plain(x)}" for x in self._refused),
+            ]
+        config = json.loads((self.run.folder / "config.json").read_text(encoding="utf-8"))
+        self._lines += ["## Settings and versions", json_block(config)]
+        files.write_file(self.folder / "report.md", self.text)
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

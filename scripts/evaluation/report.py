@@ -30,7 +30,7 @@ from ncp_control.policy import Policy
 from scripts.evaluation import figures
 from scripts.evaluation.episode import Episode, drive_episode, replay_episode
 from scripts.evaluation.film import Film
-from scripts.markdown import markdown_table
+from scripts.markdown import json_block, markdown_table, plain
 
 Row = tuple[str, float, LaneMetrics]
 """Model, variance of the pixel noise, metrics."""
@@ -90,7 +90,7 @@ def write_driving_report(
             )
         drawn = _draw(run, policy, episode) | {"track": figures.tracks(traces)}
         _save_figures(folder, drawn)
-        (folder / "table.csv").write_text(_metrics_csv(rows))
+        files.write_file(folder / "table.csv", _metrics_csv(rows))
         text = [
             metrics_table(rows),
             "Intervals are for 95 % confidence: of crashes per km the exact Poisson interval, of"
@@ -100,7 +100,7 @@ def write_driving_report(
             " expert's. Film and figures but for the tracks are of a drive of their own, through"
             " the ground-plane camera and without pixel noise.",
         ]
-        (folder / "report.md").write_text(_page(run, text, drawn))
+        files.write_file(folder / "report.md", _page(run, text, drawn))
     return run.report / "report.md"
 
 
@@ -123,9 +123,10 @@ def write_recorded_report(run: Run, policy: Policy, store: Demonstrations, error
     with files.new_folder(run.report) as folder:
         drawn = _draw(run, policy, episode)
         _save_figures(folder, drawn)
-        (folder / "table.csv").write_text(_csv(header, rows))
+        files.write_file(folder / "table.csv", _csv(header, rows))
         shown = f"Shown: {len(episode.time_s)} frames, {episode.time_s[-1]:.0f} s."
-        (folder / "report.md").write_text(_page(run, [markdown_table(header, rows), shown], drawn))
+        page = _page(run, [markdown_table(header, rows), shown], drawn)
+        files.write_file(folder / "report.md", page)
     return run.report / "report.md"
 
 
@@ -186,9 +187,8 @@ def _page(run: Run, text: Sequence[str], drawn: dict[str, Figure]) -> str:
         for name, caption in _CAPTIONS.items()
         if name in drawn
     ]
-    config = json.dumps(_read_config(run), indent=1)
-    how = f"## Settings and versions\n\n```json\n{config}\n```"
-    return "\n\n".join([f"# {run.folder.name}", *text, *shown, how]) + "\n"
+    how = f"## Settings and versions\n\n{json_block(_read_config(run))}"
+    return "\n\n".join([f"# {plain(run.folder.name)}", *text, *shown, how]) + "\n"
 
 
 def _read_config(run: Run) -> dict:

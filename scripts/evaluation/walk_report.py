@@ -29,6 +29,7 @@ from scripts.evaluation.locomotion import (
     write_returns,
 )
 from scripts.evaluation.opengl import headless_opengl
+from scripts.markdown import json_block, plain
 
 WIDTH_PX, HEIGHT_PX = 768, 432
 _FILM_S = 8.0
@@ -48,7 +49,7 @@ def write_walk_report(run: Run, policy: Policy, rows: Sequence[Row]) -> None:
     with files.new_folder(run.report) as folder:
         write_returns(folder / "returns.csv", rows)
         text = [
-            f"# {run.folder.name}",
+            f"# {plain(run.folder.name)}",
             returns_table(rows),
             "± is the 95 % t interval of the mean return over episodes.",
         ]
@@ -56,10 +57,10 @@ def write_walk_report(run: Run, policy: Policy, rows: Sequence[Row]) -> None:
             robustness(rows).savefig(folder / "robustness.png", dpi=150)
             text.append("![Return against what disturbs it](robustness.png)")
         skipped = film(folder / "walk.mp4", policy, rows[0][1])
-        text.append(skipped or f"[Film of {_FILM_S:g} s](walk.mp4)")
-        config = json.dumps(json.loads((run.folder / "config.json").read_text()), indent=1)
-        text.append(f"## Settings and versions\n\n```json\n{config}\n```")
-        (folder / "report.md").write_text("\n\n".join(text) + "\n")
+        text.append(plain(skipped) if skipped else f"[Film of {_FILM_S:g} s](walk.mp4)")
+        config = json.loads((run.folder / "config.json").read_text())
+        text.append(f"## Settings and versions\n\n{json_block(config)}")
+        files.write_file(folder / "report.md", "\n\n".join(text) + "\n")
     if skipped:
         print(skipped)
 
