@@ -23,7 +23,8 @@ import torch
 
 from ncp_control import files
 from ncp_control.devices import find_device
-from ncp_control.learning.run import describe_environment, typed_command
+from ncp_control.learning.results import check_writable
+from ncp_control.learning.run import Run, describe_environment, typed_command
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_given
 from scripts.benchmarking.costs import (
@@ -39,6 +40,7 @@ from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_ta
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
 from scripts.cli import run_job
+from scripts.markdown import json_block
 from scripts.pictures import write_picture
 
 
@@ -56,8 +58,11 @@ class Benchmark:
     """What to measure; each part has its own files."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there."""
-    output: Path = Path("results/benchmark")
-    """Folder of the tables (.md, .json) and of scaling.png."""
+    results: Path | None = None
+    """Folder of the tables (.md, .json) and of scaling.png, e.g. results/benchmark to replace the
+    published ones; a new run folder by default."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
 
     def __post_init__(self) -> None:
         for part in self.parts:
@@ -83,11 +88,19 @@ class Benchmark:
 
 def benchmark(settings: Benchmark) -> None:
     """Measure each part, print its tables, write them."""
+    if settings.results is None:
+        run = Run.create("benchmark", "-".join(settings.parts), settings, root=settings.runs)
+        run.close()
+        folder = run.folder
+    else:
+        folder = settings.results
+        check_writable(folder / "benchmark.md")  # found before the work
     for part in settings.parts:
-        PARTS[part](settings)
+        PARTS[part](settings, folder)
+    print(f"results: {folder}")
 
 
-def benchmark_circuits(settings: Benchmark) -> None:
+def benchmark_circuits(settings: Benchmark, folder: Path) -> None:
     """Time circuits and their peers on their own."""
     rows: list[Row] = []
     device = find_device(settings.device).type
@@ -114,32 +127,29 @@ def benchmark_circuits(settings: Benchmark) -> None:
         "first_use_s": first_use,
         "scaling": {n: [dataclasses.asdict(point) for point in p] for n, p in scaling.items()},
     }
-    _write(settings, "benchmark", tables, values)
-    write_picture(settings.output / "scaling.png", draw_scaling(scaling))
+    _write(folder, "benchmark", tables, values)
+    write_picture(folder / "scaling.png", draw_scaling(scaling))
 
 
-def benchmark_reinforcement(settings: Benchmark) -> None:
+def benchmark_reinforcement(settings: Benchmark, folder: Path) -> None:
     """Time PPO with circuits and with networks as the actor."""
     with torch_threads(1):
         name = "PPO in Walker2d-v5, 1 thread"
         rows = measure(name, rollouts_and_updates(), settings.rounds, 1)
     values = {"rows": [dataclasses.asdict(row) for row in rows]}
-    _write(settings, "reinforcement", [reinforcement_table(rows)], values)
+    _write(folder, "reinforcement", [reinforcement_table(rows)], values)
 
 
 PARTS = {"circuits": benchmark_circuits, "reinforcement": benchmark_reinforcement}
 
 
-def _write(settings: Benchmark, name: str, tables: list[str], values: dict[str, Any]) -> None:
+def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:
     """Print tables and write them, with where they were measured."""
-    text = "\n\n".join([*tables, f"```json\n{_where()}\n```"])
+    where = {"command": typed_command()} | describe_environment()
+    text = "\n\n".join([*tables, json_block(where)])
     print(text)
-    files.write_file(settings.output / f"{name}.md", text + "\n")
-    files.write_file(settings.output / f"{name}.json", json.dumps(values, indent=1) + "\n")
-
-
-def _where() -> str:
-    return json.dumps({"command": typed_command()} | describe_environment(), indent=1)
+    files.write_file(folder / f"{name}.md", text + "\n")
+    files.write_file(folder / f"{name}.json", json.dumps(values, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ class Evaluate:
     episodes: int = 20
     """Episodes that a policy walks in each setting: every combination of the four above."""
     results: Path | None = None
-    """CSV file to which a row is added for each setting driven or walked in; none by default."""
+    """CSV file to which a row is added for each setting driven or walked in, e.g.
+    results/driving.csv; a new one in the run folder by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
@@ -132,12 +133,12 @@ def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
     policy = Policy.load(settings.policy)
     evaluate_it, measures = _way_of(policy, settings)
-    name, path = policy_name(settings.policy), settings.results
-    # Opened before the work, so that a table of another kind is refused before it, too.
-    results = None if path is None else ResultsFile(path, ("parameters", *measures))
+    name, columns = policy_name(settings.policy), ("parameters", *measures)
+    if settings.results is not None:
+        ResultsFile(settings.results, columns)  # a table of another kind is refused before the work
     run = Run.create("evaluate", name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    evaluate_it(policy, name, settings, run, results)
+    evaluate_it(policy, name, settings, run, ResultsFile(settings.results or run.results, columns))
     run.close()
     if run.report.is_dir():
         print(f"report: {run.report}")
@@ -214,7 +215,7 @@ def evaluate_walking(
     name: str,
     settings: Evaluate,
     run: Run,
-    results: ResultsFile | None,
+    results: ResultsFile,
 ) -> None:
     """Walk some episodes in each place."""
     rows = []
@@ -241,7 +242,7 @@ def evaluate_walking(
 
 
 def evaluate_closed_loop(
-    policy: Policy, name: str, settings: Evaluate, run: Run, results: ResultsFile | None
+    policy: Policy, name: str, settings: Evaluate, run: Run, results: ResultsFile
 ) -> None:
     """Drive held-out tracks at each noise level."""
     if settings.live:
@@ -277,7 +278,7 @@ def evaluate_open_loop(
     name: str,
     settings: Evaluate,
     run: Run,
-    results: ResultsFile | None,
+    results: ResultsFile,
 ) -> None:
     """Compare the policy's steering with a recording's."""
     with kept_as_demonstrations(recording) as store:
@@ -293,21 +294,19 @@ def evaluate_open_loop(
 
 
 def add_results(
-    results: ResultsFile | None,
+    results: ResultsFile,
     settings: Evaluate,
     policy: Policy,
     name: str,
     measures: Sequence[str],
     measured: Mapping[str, Sequence[float]],
 ) -> None:
-    """Add a row for each setting to the results file, if one was named."""
-    if results is None:
-        return
+    """Add a row for each setting to the results file."""
     parameters = sum(parameter.numel() for parameter in policy.parameters())
     for described, values in measured.items():
         row = {"parameters": parameters, **dict(zip(measures, values, strict=True))}
         results.append(name, settings.seed, described, row, typed_command())
-    print(f"results: {settings.results}")
+    print(f"results: {results.path}")
 
 
 if __name__ == "__main__":

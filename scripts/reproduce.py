@@ -12,8 +12,12 @@
     reinforcement                 walking by PPO, circuits against LSTM and MLP
     expressivity                  trajectory length, figure 3 of the LTC paper
 
-Each training adds a row to results/; a table that was stopped goes on where it was.
+Each training adds a row to the table in a new run folder. A table that was stopped goes on where it
+was with --results and that folder; --results results adds to the published one. `TABLE --show`
+prints the published table and where its rows come from, and trains nothing.
 """
+
+import dataclasses
 
 from ncp_control.names import check_name
 from scripts.cli import run_job
@@ -24,6 +28,7 @@ from scripts.reproduction.expressivity import reproduce_expressivity
 from scripts.reproduction.halfcheetah import reproduce_halfcheetah
 from scripts.reproduction.halfcheetah_best import reproduce_halfcheetah_best
 from scripts.reproduction.reinforcement import reproduce_reinforcement
+from scripts.reproduction.showing import show
 from scripts.reproduction.walker2d import reproduce_walker2d
 from scripts.reproduction.xor import reproduce_xor
 
@@ -51,9 +56,20 @@ USES = {
 
 
 def reproduce(settings: Reproduce) -> None:
-    """Make the table that was asked for."""
+    """Make the table that was asked for, or show it."""
     check_name("table", settings.table, TABLES)
     unset = Reproduce(table=settings.table)
+    if settings.show:
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            is_of_use = field.name in ("table", "show", "results")
+            if not is_of_use and value != getattr(unset, field.name):
+                raise ValueError(
+                    f"`{field.name}` must be left out with --show, got {value!r}. Nothing is"
+                    " trained."
+                )
+        show(settings.table, settings.results)
+        return
     for name in USES:
         value = getattr(settings, name)
         if value != getattr(unset, name) and settings.table not in USES[name]:

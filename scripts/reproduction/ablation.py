@@ -28,7 +28,7 @@ from envs.driving.metrics import summarize
 from ncp_control import LTC, Circuit, Wiring, auto_ncp, fully_connected, random_wiring
 from ncp_control.learning.forecasting import Forecaster, TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.run import Run
 from ncp_control.wiring_rules import ncp19
 from policies.driving import DrivingPolicy
@@ -131,8 +131,8 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
         tasks = tuple(task for task in tasks if task != "forecast")
         print("forecasting is left out: --data names no folder of HalfCheetah traces")
     described = {task: task_settings(task, settings) for task in tasks}
-    # Both tables share a file, so that the NCP they have in common is trained once.
-    results = ResultsFile(settings.results / "ablation.csv", MEASURES)
+    # Both tables share a name: in one folder, the NCP they have in common is trained once.
+    results = settings.results_file(MEASURES, "ablation")
     jobs = [
         Job(model, seed, described[task])
         for task in tasks
@@ -143,11 +143,11 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
         # Recorded before the trainings start side by side.
         drive = drive_settings(settings.epochs)
         find_or_record(drive, make_pilot(drive))
-    train = partial(train_variant, settings.data, settings.epochs, settings.device)
+    train = partial(train_variant, settings.data, settings.epochs, settings.device, settings.runs)
     complete(results, jobs, train, settings)
     for task in tasks:
         print(f"\n{task}")
-        print_task(task, results.rows(described[task]), models)
+        print_task(task, newest(results.rows(described[task])), models)
 
 
 def print_task(task: str, rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> None:
@@ -177,14 +177,19 @@ def make_cell(model: str, task: str, seed: int, frame_s: float) -> LTC:
 
 
 def train_variant(
-    folder: Path | None, epochs: int | None, device: str, job: Job, is_silent: bool
+    folder: Path | None,
+    epochs: int | None,
+    device: str,
+    runs: Path,
+    job: Job,
+    is_silent: bool,
 ) -> Measured:
     """Train one circuit with one seed and measure it."""
     task = job.settings.split()[0]
     torch.manual_seed(job.seed)
     if task == "drive":
         cell = make_cell(job.model, task, job.seed, frame_s=1 / 30)
-        measured = imitate_with(cell, epochs, device, job)
+        measured = imitate_with(cell, epochs, device, runs, job)
     else:
         assert folder is not None
         cell = make_cell(job.model, task, job.seed, frame_s=halfcheetah.FRAME_S)
@@ -228,11 +233,11 @@ def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
     )
 
 
-def imitate_with(cell: LTC, epochs: int | None, device: str, job: Job) -> Measured:
+def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Job) -> Measured:
     """Learn to keep the lane and drive held-out tracks, without and with pixel noise."""
     policy = DrivingPolicy(cell, head="light")
     settings = drive_settings(epochs, device)
-    run = Run.create("ablation", f"{job.model}-seed{job.seed}", settings)
+    run = Run.create("ablation", f"{job.model}-seed{job.seed}", settings, root=runs)
     start = time.perf_counter()
     policy = imitate_expert(policy, settings, run)
     seconds = time.perf_counter() - start

@@ -13,7 +13,8 @@ import tyro
 from tqdm import tqdm
 
 from ncp_control.devices import find_device
-from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.results import ResultsFile, Row, newest
+from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
 
@@ -23,7 +24,7 @@ Measured = Mapping[str, float | str]
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Reproduce a table or figure of the papers. Rows that are in the results file stay."""
+    """Reproduce a table or figure of the papers, or show the published one."""
 
     table: Annotated[str, tyro.conf.Positional]
     """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators,
@@ -45,8 +46,14 @@ class Reproduce:
     """Trainings side by side, one thread each."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
-    results: Path = Path("results")
-    """Folder of the results files."""
+    show: bool = False
+    """Train nothing: print the published table, or the one in --results, and where its rows come
+    from."""
+    results: Path | None = None
+    """Folder of a table to go on with, e.g. the run folder of one that was stopped, or results to
+    add to the published ones; a new run folder by default."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "seeds", "epochs", "steps", "parallel")
@@ -72,9 +79,21 @@ class Reproduce:
             check_name("tasks", task, known)
         return tuple(dict.fromkeys(self.tasks or known))
 
-    def results_file(self, measures: Sequence[str]) -> ResultsFile:
-        """Open the table's results file, which has the table's name."""
-        return ResultsFile(self.results / f"{self.table}.csv", measures)
+    def results_file(self, measures: Sequence[str], name: str | None = None) -> ResultsFile:
+        """Open the table's results file, in a new run folder if no folder was named.
+
+        Args:
+            measures: Names of the measured columns.
+            name: The file's name without .csv; the table's if None.
+        """
+        name = f"{name or self.table}.csv"
+        if self.results is not None:
+            return ResultsFile(self.results / name, measures)
+        run = Run.create("reproduce", self.table, self, root=self.runs)
+        run.close()
+        print(f"run folder: {run.folder}")
+        print(f"If it is stopped, the same command with --results {run.folder} goes on.")
+        return ResultsFile(run.folder / name, measures)
 
     def command(self, model: str | None = None) -> str:
         """Return the command that makes the rows of one model, or those without a training."""
@@ -119,7 +138,28 @@ def complete(
             if results.has(*job):
                 continue  # another process was quicker
             results.append(*job, run(job, False), settings.command(job.model))
-        return
+    else:
+        _run_side_by_side(results, missing, run, settings)
+    print_left_out(results.rows(), results.num_damaged)
+
+
+def print_left_out(rows: Sequence[Row], num_damaged: int) -> None:
+    """Say how many rows of a file do not count, if there are any."""
+    for number, what in (
+        (len(rows) - len(newest(rows)), "older rows of trainings that were measured again"),
+        (num_damaged, "damaged rows"),
+    ):
+        if number:
+            print(f"left out: {number} {what}")
+
+
+def _run_side_by_side(
+    results: ResultsFile,
+    missing: Sequence[Job],
+    run: Callable[[Job, bool], Measured],
+    settings: Reproduce,
+) -> None:
+    """Run trainings in processes of their own; one that fails does not stop the others."""
     # Forked children inherit locks that OpenMP's threads hold; fresh ones start clean.
     context = multiprocessing.get_context("spawn")
     failed: list[BaseException] = []

@@ -20,7 +20,7 @@ from ncp_control.learning.forecasting import (
     TrainingConfig,
     make_forecaster,
 )
-from ncp_control.learning.results import mean_and_deviation
+from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -54,11 +54,11 @@ def reproduce_digits(settings: Reproduce) -> None:
     complete(results, jobs, partial(train_model, epochs, settings.device), settings)
     lines = []
     for model, described in dict.fromkeys([(job.model, job.settings) for job in jobs]):
-        rows = [row for row in results.rows(described) if row["model"] == model]
+        rows = results.trainings(model, described)
         accuracy = mean_and_deviation(rows, "test_accuracy", 2)
         seconds = mean_and_deviation(rows, "seconds_per_epoch", 1)
         lines.append([model, str(len(rows)), accuracy, rows[0]["parameters"], seconds])
-    for row in results.rows(split):
+    for row in newest(results.rows(split)):
         lines.append([row["model"], "–", f"{float(row['test_accuracy']):.2f}"])
         lines[-1] += [row["parameters"], "–"]
     print(markdown_table(["model", "seeds", "test accuracy [%]", "parameters", "s/epoch"], lines))

@@ -25,6 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
+from ncp_control.learning.results import newest
 from scripts.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.bounds import draw_bounds, make_circuit
@@ -50,7 +51,7 @@ def reproduce_expressivity(settings: Reproduce) -> None:
         for seed in range(settings.seeds or 5)
     ]
     complete(results, jobs, measure, settings)
-    rows = results.rows()
+    rows = newest(results.rows())
 
     def stretches(model: str, width: int, scale: float) -> list[float]:
         wanted = (model, describe(width, scale))
@@ -71,7 +72,7 @@ def reproduce_expressivity(settings: Reproduce) -> None:
         "bounds": draw_bounds(make_circuit(seed=0), seed=0),
     }
     for name, figure in figures.items():
-        picture = settings.results / f"{name}.png"
+        picture = results.path.parent / f"{name}.png"
         write_picture(picture, figure)
         print(f"figure: {picture}")
 

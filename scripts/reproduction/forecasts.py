@@ -21,7 +21,7 @@ from ncp_control.learning.linear import (
     persistence,
     training_mean,
 )
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -84,8 +84,8 @@ def forecast_table(
     num_seeds: int,
     paper: Mapping[str, str],
     linear: str | None = None,
-) -> None:
-    """Train what is missing of a table, and print it with the linear rows.
+) -> ResultsFile:
+    """Train what is missing of a table, print it with the linear rows, return its file.
 
     Args:
         settings: The command line.
@@ -107,7 +107,8 @@ def forecast_table(
     complete(results, jobs, run, settings)
     wanted = {(job.model, job.settings) for job in jobs} | {(name, linear) for name in LINEAR}
     rows = [row for row in results.rows() if (row["model"], row["settings"]) in wanted]
-    print_results(rows, paper)
+    print_results(newest(rows), paper)
+    return results
 
 
 def add_linear_rows(results: ResultsFile, data: Parts, settings: str, command: str) -> None:

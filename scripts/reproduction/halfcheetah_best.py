@@ -41,7 +41,6 @@ from ncp_control.learning.sequences import (
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
-    MEASURES,
     Parts,
     forecast_table,
     measure_errors,
@@ -71,12 +70,14 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, folder, epochs, settings.device)
     linear = f"window={WINDOW} stride={PAPER_STRIDE} {note}"
-    forecast_table(settings, data, window, described, run, num_seeds=3, paper={}, linear=linear)
-    results, cause = settings.results_file(MEASURES), f"{RANDOM_SHARE:.0%} random actions {note}"
+    results = forecast_table(
+        settings, data, window, described, run, num_seeds=3, paper={}, linear=linear
+    )
+    cause = f"{RANDOM_SHARE:.0%} random actions {note}"
     if not results.has("noise floor", 0, cause):
         floor = noise_floor_mse(load_traces(folder)[SPLIT["test"]])
         results.append("noise floor", 0, cause, {"test_mse": floor}, settings.command())
-    (row,) = results.rows(cause)
+    (row,) = results.trainings("noise floor", cause)
     print(f"noise floor of {RANDOM_SHARE:.0%} random actions: MSE {float(row['test_mse']):.2f}")
 
 

@@ -6,12 +6,13 @@ behind the same small encoder, without which an LTC circuit learns more slowly; 
 only, the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock PPO of
 stable-baselines3 with two layers of 256 units.
 
-The trainings are those of `scripts/train.py locomotion --how ppo` and share its results file; the
-learning curves, the mean of the last 32 episodes, are drawn beside it.
+The trainings are those of `scripts/train.py locomotion --how ppo`, whose rows fit this table too
+(`--results`); the learning curves, the mean of the last 32 episodes, are drawn beside it.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
         for task in tasks
         for model in models
     ]
-    complete(results, jobs, partial(learn, steps), settings)
+    complete(results, jobs, partial(learn, steps, settings.runs), settings)
     for task, rows_of in found(results, tasks, models, steps).items():
         print(f"\n{task}, {steps:,} steps")
         columns = ["actor", "seeds", "mean return of 20 episodes", "parameters", "steps/s"]
@@ -73,7 +74,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
         ]
         print(markdown_table(columns, lines))
     name = "reinforcement" if steps == STEPS else f"reinforcement-{steps}-steps"
-    picture = settings.results / f"{name}.png"
+    picture = results.path.parent / f"{name}.png"
     # All that the file has, whichever were asked for now.
     write_picture(picture, draw_curves(found(results, tuple(TASKS), tuple(COLOURS), steps), steps))
     print(f"figure: {picture}")
@@ -85,7 +86,7 @@ def found(
     """Return the trainings of that length by task and model, of tasks that have any."""
     groups = {
         task: {
-            model: trainings(results, model, describe(learner(task, model, steps)))
+            model: results.trainings(model, describe(learner(task, model, steps)))
             for model in models
         }
         for task in tasks
@@ -93,23 +94,22 @@ def found(
     return {task: rows_of for task, rows_of in groups.items() if any(rows_of.values())}
 
 
-def trainings(results: ResultsFile, model: str, described: str) -> list[dict[str, str]]:
-    """Return one row a seed: the last, where a run was measured again after a resume."""
-    rows = [row for row in results.rows(described) if row["model"] == model]
-    return list({row["seed"]: row for row in rows}.values())
-
-
-def learner(task: str, model: str, steps: int, seed: int = 0) -> Locomotion:
-    """Return the settings of a training; the seed is no part of what `describe` tells."""
+def learner(
+    task: str, model: str, steps: int, seed: int = 0, runs: Path = Path("runs")
+) -> Locomotion:
+    """Return the settings of a training; seed and runs are no part of what `describe` tells."""
     env, observe = TASKS[task]
     ppo = PPOConfig(steps=steps)
-    return Locomotion(env=env, observe=observe, how="ppo", cell=model, ppo=ppo, seed=seed)
+    return Locomotion(
+        env=env, observe=observe, how="ppo", cell=model, ppo=ppo, seed=seed, runs=runs
+    )
 
 
-def learn(steps: int, job: Job, is_silent: bool) -> Measured:
+def learn(steps: int, runs: Path, job: Job, is_silent: bool) -> Measured:
     """Train one actor with one seed and measure it."""
     env, observe, _ = job.settings.split(" ", 2)
-    return reinforce(learner(f"{env}-{observe}", job.model, steps, job.seed))[1]
+    _, measured, _ = reinforce(learner(f"{env}-{observe}", job.model, steps, job.seed, runs))
+    return measured
 
 
 def draw_curves(groups: dict[str, dict[str, list[dict[str, str]]]], steps: int) -> Figure:

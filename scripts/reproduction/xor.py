@@ -103,8 +103,7 @@ def reproduce_xor(settings: Reproduce) -> None:
     lines = []
     for encoding in encodings:
         for model in models:
-            rows = results.rows(training_settings(encoding, model, epochs))
-            rows = [row for row in rows if row["model"] == model]
+            rows = results.trainings(model, training_settings(encoding, model, epochs))
             lines.append(
                 [
                     encoding,

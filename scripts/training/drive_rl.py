@@ -64,8 +64,9 @@ class DriveRL:
     by default."""
     evaluation_km: float = 4.0
     """Kilometres on held-out tracks at the end, for a driver also as it was before."""
-    results: Path = Path("results/drive_rl.csv")
-    """Table to which the result is added."""
+    results: Path | None = None
+    """CSV file to which the result is added, e.g. results/drive_rl.csv; a new one in the run folder
+    by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     resume: Path | None = None
@@ -113,7 +114,8 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     """Train, drive held-out tracks, save the policy, add rows to the results."""
     if settings.resume is not None:
         settings = settings_of(settings)
-    results = ResultsFile(settings.results, RESULTS_MEASURES)  # refused before the work, if so
+    if settings.results is not None:
+        ResultsFile(settings.results, RESULTS_MEASURES)  # refused before the work, if so
     torch.manual_seed(settings.seed)
     driver = None if settings.policy is None else load_driver(settings.policy)
     name = settings.resolved["cell"] if settings.policy is None else policy_name(settings.policy)
@@ -123,10 +125,11 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     policy.save(run.policy)
     measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
     measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
+    results = ResultsFile(settings.results or run.results, RESULTS_MEASURES)
     _add_rows(results, settings, measured)
     run.close()
     print(metrics_table([(who, 0.0, metrics) for who, metrics in measured.items()]))
-    print(f"policy: {run.policy}\nreport: {run.report}\nresults: {settings.results}")
+    print(f"policy: {run.policy}\nreport: {run.report}\nresults: {results.path}")
     return policy
 
 

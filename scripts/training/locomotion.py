@@ -10,10 +10,10 @@ from scripts.training.locomotion_settings import Locomotion, describe, settings_
 from scripts.training.resumption import add_row
 
 WAYS = {
-    "ppo": ("reinforcement.csv", locomotion_ppo.MEASURES, locomotion_ppo.reinforce),
-    "distill": ("distillation.csv", locomotion_distill.MEASURES, locomotion_distill.distill),
+    "ppo": (locomotion_ppo.MEASURES, locomotion_ppo.reinforce),
+    "distill": (locomotion_distill.MEASURES, locomotion_distill.distill),
 }
-"""Results file, what is measured, and what trains, by the name of the way."""
+"""What is measured, and what trains, by the name of the way."""
 
 
 def train_locomotion(settings: Locomotion) -> Policy:
@@ -21,9 +21,11 @@ def train_locomotion(settings: Locomotion) -> Policy:
     if settings.resume is not None:
         settings = settings_of(settings)
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
-    file, measures, train = WAYS[settings.how]
-    results = ResultsFile(settings.results / file, measures)  # refused before the training, if so
-    policy, measured = train(settings)
+    measures, train = WAYS[settings.how]
+    if settings.results is not None:
+        ResultsFile(settings.results, measures)  # refused before the training, if so
+    policy, measured, run = train(settings)
+    results = ResultsFile(settings.results or run.results, measures)
     add_row(results, settings, settings.cell, describe(settings), measured)
     columns = [name for name in measures if name != "curve"]
     cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]

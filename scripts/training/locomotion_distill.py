@@ -27,14 +27,14 @@ MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
 """Columns of the results file that this way of learning measures."""
 
 
-def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
+def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run]:
     """Distill the teacher, save the student in its run folder, and measure both.
 
     Args:
         settings: What to learn; `resume` names a run to go on with.
 
     Returns:
-        The student, and its row of the results file: `MEASURES` by name.
+        The student, its row of the results file (`MEASURES` by name), and its run.
     """
     teacher = load_teacher(settings)
     worlds = [settings.where.make_world() for _ in range(settings.distillation.worlds)]
@@ -62,12 +62,13 @@ def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
     run.close()
     print(returns_table(rows))
     print(f"policy: {run.policy}")
-    return student, {
+    measured = {
         **mean_and_std(returns),
         "teacher_return": round(float(taught.mean()), 1),
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
         "threads": torch.get_num_threads(),
     }
+    return student, measured, run
 
 
 def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy:

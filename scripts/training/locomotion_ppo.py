@@ -15,6 +15,7 @@ from ncp_control.cells import Cell
 from ncp_control.learning.reinforcement.actor_critic import check_action_space
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
+from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
@@ -28,14 +29,14 @@ CURVE_POINTS = 50
 """Points of a learning curve in the results file, at equal distances up to the last step."""
 
 
-def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
+def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run]:
     """Train, save the policy in its run folder, and measure it.
 
     Args:
         settings: Where to learn, and what; `resume` names a run to go on with.
 
     Returns:
-        The policy, and its row of the results file: `MEASURES` by name.
+        The policy, its row of the results file (`MEASURES` by name), and its run.
     """
     torch.manual_seed(settings.seed)
     model = make_model(settings)
@@ -46,13 +47,14 @@ def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str]]:
     returns = walk(policy, settings.where)
     run.close()
     speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
-    return policy, {
+    measured = {
         **mean_and_std(returns),
         "steps_per_s": round(float(np.median(speeds))) if speeds else 0,
         "parameters": sum(parameter.numel() for parameter in policy.parameters()),
         "curve": learning_curve(run.rows, settings.ppo.steps),
         "threads": torch.get_num_threads(),
     }
+    return policy, measured, run
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:

@@ -99,8 +99,9 @@ class Locomotion:
     """With ppo: settings of the training."""
     evaluation_episodes: int = 20
     """Episodes at the end, with the most likely actions."""
-    results: Path = Path("results")
-    """Folder of the tables to which the result is added: reinforcement.csv or distillation.csv."""
+    results: Path | None = None
+    """CSV file to which the result is added, e.g. results/reinforcement.csv, or distillation.csv
+    there; a new one in the run folder by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     resume: Path | None = None
@@ -213,7 +214,7 @@ def settings_of(asked: Locomotion) -> Locomotion:
         "encoder": None if values["encoder"] is None else tuple(values["encoder"]),
         "distillation": DistillationConfig(**values["distillation"]),
         "ppo": PPOConfig(**values["ppo"]),
-        "results": Path(values["results"]),
+        "results": values["results"] and Path(values["results"]),
         "runs": Path(values["runs"]),
         "resume": asked.resume,
     }

@@ -58,8 +58,9 @@ class Recorded:
     smoothing_s: float = 0.35
     """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
     The steering that tests is never touched."""
-    results: Path = Path("results/recorded.csv")
-    """Table to which the test errors are added."""
+    results: Path | None = None
+    """CSV file to which the test errors are added, e.g. results/recorded.csv; a new one in the
+    first run folder by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
@@ -98,12 +99,14 @@ class Split:
 
 def train_recorded(settings: Recorded) -> None:
     """Train each model on the recording and print its test error beside simple predictors'."""
-    results = ResultsFile(settings.results, MEASURES)
+    if settings.results is not None:
+        ResultsFile(settings.results, MEASURES)  # refused before the work, if so
     recording = load_recording(settings.log)
     parts = cut(recording, settings)
     runs = [
         Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
     ]
+    results = ResultsFile(settings.results or runs[0].results, MEASURES)
     print("run folders:", *[run.folder for run in runs])
     split = write(parts, runs[0].folder / "demonstrations")
     target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number

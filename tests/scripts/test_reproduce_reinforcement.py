@@ -48,14 +48,6 @@ def test_a_learning_curve_is_read_off_between_the_rollouts():
     np.testing.assert_allclose(curve[at >= 200], 2.0 * at[at >= 200], atol=0.5)
 
 
-def test_a_seed_that_was_measured_twice_counts_once(tmp_path):
-    results = ResultsFile(tmp_path / "reinforcement.csv", ["mean_return"])
-    for seed, value in ((0, 1.0), (0, 2.0), (1, 3.0)):
-        results.append("ltc", seed, "there", {"mean_return": value}, "python")
-    rows = reinforcement.trainings(results, "ltc", "there")
-    assert [(row["seed"], row["mean_return"]) for row in rows] == [("0", "2.0"), ("1", "3.0")]
-
-
 def test_a_training_too_short_for_a_curve_is_drawn_without(tmp_path):
     (axes,) = reinforcement.draw_curves({"task": {"ltc": [{"curve": ""}]}}, 10).axes
     assert not axes.lines

@@ -1,0 +1,112 @@
+"""A table as its file has it, with where its rows come from: nothing is trained.
+
+One line stands for a model with one set of settings. Behind the table stands, for each set of
+settings, which commands, commits, days and processors its rows come from.
+"""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from ncp_control.learning.results import (
+    KEY,
+    PROVENANCE,
+    Row,
+    newest,
+    read_header,
+    read_table,
+)
+from scripts.markdown import markdown_table
+from scripts.reproduction.completion import print_left_out
+
+PUBLISHED = Path(__file__).parents[2] / "results"
+"""Folder of the published tables."""
+FILES = {"wiring": "ablation", "integrators": "ablation"}
+"""Name of a table's file where it is not the table's own."""
+
+
+def show(table: str, folder: Path | None) -> None:
+    """Print a table.
+
+    Args:
+        table: Its name.
+        folder: Where its file lies; the published ones if None.
+
+    Raises:
+        FileNotFoundError: If the folder has no such file.
+        ValueError: If the file is no table of results.
+    """
+    path = (folder or PUBLISHED) / f"{FILES.get(table, table)}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`results` must hold {path.name} to be shown, got {str(path.parent)!r}. Name the run"
+            " folder of this table, or leave it out for the published one."
+        )
+    columns = read_header(path)
+    if columns[: len(KEY)] != list(KEY) or columns[-len(PROVENANCE) :] != list(PROVENANCE):
+        raise ValueError(
+            f"{path} must be a table of results, got the columns {columns}. Name another folder."
+        )
+    rows, num_damaged = read_table(path, columns)
+    print(describe_table(path, newest(rows), columns[len(KEY) : -len(PROVENANCE)]))
+    print_left_out(rows, num_damaged)
+
+
+def describe_table(path: Path, rows: Sequence[Row], measures: Sequence[str]) -> str:
+    """Return mean ± deviation over seeds of each model and settings, and where they come from."""
+    numbers = {settings: i for i, settings in enumerate(_distinct(rows, "settings"), 1)}
+    shown = [name for name in measures if _is_number(rows, name)]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["settings"]), []).append(row)
+    lines = [
+        [model, str(len(group)), *(_mean(group, name) for name in shown), f"[{numbers[settings]}]"]
+        for (model, settings), group in groups.items()
+    ]
+    table = markdown_table(["model", "seeds", *shown, "settings"], lines)
+    sources = [
+        _source(number, settings, [row for row in rows if row["settings"] == settings])
+        for settings, number in numbers.items()
+    ]
+    title = f"{path}: {len(rows)} trainings, measured before; nothing was trained now."
+    return "\n\n".join([title, table, *sources])
+
+
+def _source(number: int, settings: str, rows: Sequence[Row]) -> str:
+    """Say where the rows with some settings come from."""
+    days = sorted({row["time"][:10] for row in rows if row["time"]})
+    told = {
+        "commit": ", ".join(commit[:9] for commit in _distinct(rows, "commit")),
+        "measured": " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
+        "processor": ", ".join(_distinct(rows, "processor")),
+        "versions": "; ".join(_distinct(rows, "versions")),
+    }
+    lines = [f"{name}: {value or 'not recorded'}" for name, value in told.items()]
+    return "\n    ".join([f"[{number}] {settings}", *_distinct(rows, "command"), *lines])
+
+
+def _distinct(rows: Sequence[Row], column: str) -> list[str]:
+    return list(dict.fromkeys(row[column] for row in rows if row[column]))
+
+
+def _is_number(rows: Sequence[Row], measure: str) -> bool:
+    """Tell whether a column holds numbers and not, e.g., a curve."""
+    cells = _distinct(rows, measure)
+    try:
+        [float(cell) for cell in cells]
+    except ValueError:
+        return False
+    return bool(cells)
+
+
+def _mean(rows: Sequence[Row], measure: str) -> str:
+    """Return mean ± deviation with four digits before or behind the point."""
+    values = [float(row[measure]) for row in rows if row[measure]]
+    if not values:
+        return "–"
+    if len(set(values)) == 1 and values[0].is_integer():
+        return f"{values[0]:.0f}"
+    mean = statistics.fmean(values)
+    digits = max(0, 5 - len(f"{abs(mean):.0f}"))
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"
