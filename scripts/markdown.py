@@ -15,6 +15,8 @@ from ncp_control.names import one_line
 _ENTITIES = {"&": "&amp;", "<": "&lt;"}
 _MARKUP = re.compile(r"[&<\\`|*~$#]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 
+_SETTING = re.compile(r"(`[\w. ]+`)")
+
 
 def plain(text: str) -> str:
     """Return a text so that Markdown shows it as it is, in one line.
@@ -25,6 +27,12 @@ def plain(text: str) -> str:
     return _MARKUP.sub(
         lambda found: _ENTITIES.get(found.group(), "\\" + found.group()), one_line(text)
     )
+
+
+def plain_sentence(text: str) -> str:
+    """Return an error's sentence, whose values are `plain`; the name of a setting stays code."""
+    parts = _SETTING.split(text)  # every other one is a setting in its backticks
+    return "".join(part if i % 2 else plain(part) for i, part in enumerate(parts))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

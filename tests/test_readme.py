@@ -1,3 +1,5 @@
+"""The examples of the README do what they say, whatever the seed."""
+
 import os
 import re
 import subprocess
@@ -8,23 +10,49 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+SEEDS = (0, 1, 2)
 
 
-@pytest.mark.parametrize(
-    ("example", "printed"), [(0, r"tensor\(\[0\.0"), (1, r"balanced for \d+ of 1000 steps")]
-)
-def test_the_examples_of_the_readme_run(tmp_path, example, printed):
-    code = EXAMPLES[example].replace("100_000", "2_048")
+def run(code, folder):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(printed, done.stdout)
+    return done.stdout
+
+
+def replaced(code, old, new):
+    assert code.count(old) == 1
+    return code.replace(old, new)
 
 
 def test_every_example_is_run():
     assert len(EXAMPLES) == 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_ten_lines_print_every_neurons_time_constant(tmp_path, seed):
+    seeded = replaced(EXAMPLES[0], "import torch\n", f"import torch\ntorch.manual_seed({seed})\n")
+    printed = run(seeded, tmp_path)
+    values = re.search(r"tensor\((\[[\d.e,\s+-]+\])", printed)
+    assert values, printed
+    timescales_s = [float(value) for value in values[1].strip("[]").split(",")]
+    assert len(timescales_s) == 19
+    assert all(0.0 < tau_s < 10.0 for tau_s in timescales_s)
+
+
+def test_the_pole_example_runs(tmp_path):
+    printed = run(replaced(EXAMPLES[1], "60_000", "2_048"), tmp_path)
+    assert re.search(r"balanced for \d+ of 1000 steps", printed)
+    assert (tmp_path / "balance" / "config.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_pole_stays_up(tmp_path, seed):
+    printed = run(replaced(EXAMPLES[1], "\nseed = 0\n", f"\nseed = {seed}\n"), tmp_path)
+    assert "balanced for 1000 of 1000 steps" in printed

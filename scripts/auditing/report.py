@@ -12,7 +12,7 @@ from ncp_control import files
 from ncp_control.learning.run import Run
 from scripts.auditing.episode import Audited
 from scripts.auditing.parts import Part
-from scripts.markdown import json_block, markdown_table, plain
+from scripts.markdown import json_block, markdown_table, plain, plain_sentence
 
 Made = TypeVar("Made")
 _RESOLUTION_DPI = 150
@@ -81,7 +81,7 @@ class AuditReport:
         if self._refused:
             self._lines += [
                 "## What does not apply",
-                "\n".join(f"- {plain(x)}" for x in self._refused),
+                "\n".join(f"- {plain_sentence(x)}" for x in self._refused),
             ]
         config = json.loads((self.run.folder / "config.json").read_text(encoding="utf-8"))
         self._lines += ["## Settings and versions", json_block(config)]

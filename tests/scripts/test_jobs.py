@@ -29,13 +29,14 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
     printed = capsys.readouterr().out
     assert printed.startswith("run folders: ")
     names = ["training mean", "always straight", "best constant in hindsight", "ncp", "cnn"]
-    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+    (run,) = (tmp_path / "runs").glob("recorded-ncp-*")
+    with (run / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    assert not (tmp_path / "results").exists(), "published tables are added to by name alone"
     assert [row["model"] for row in rows] == names
     assert all(name in printed for name in names)
     assert -1.0 <= float(rows[-1]["correlation"]) <= 1.0
     assert float(rows[2]["test_mse"]) < min(float(rows[0]["test_mse"]), float(rows[1]["test_mse"]))
-    (run,) = (tmp_path / "runs").glob("recorded-ncp-*")
     policy = Policy.load(run / "policy")
     assert policy.circuit.frame_s == pytest.approx(0.1, rel=1e-3), "the log's own frame interval"
     assert {p.name for p in run.iterdir()} >= {"config.json", "metrics.csv", "policy", "report"}
@@ -106,8 +107,8 @@ def test_a_stopped_job_keeps_the_models_that_are_done(
 
     monkeypatch.setattr("scripts.training.recorded.train_model", train_or_stop)
     words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *QUICK]
-    assert type_command(train, Job, *words) == 130
-    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+    assert type_command(train, Job, *words, "--results", "new/recorded.csv") == 130
+    with (tmp_path / "new" / "recorded.csv").open(newline="") as file:
         models = [row["model"] for row in csv.DictReader(file)]
     assert models == ["training mean", "always straight", "best constant in hindsight", "ncp"]
 
@@ -122,9 +123,9 @@ def test_a_test_part_driven_straight_has_no_error_to_compare_with(
         cells[3] = "0.1"
     log.write_text("\n".join(map(",".join, lines)))
     words = ["recorded", "--log", udacity_log, "--models", "cnn", *QUICK]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, Job, *words, "--results", "recorded.csv") == 0
     assert re.search(r"best constant in hindsight \| 0.00000 .*\| – ", capsys.readouterr().out)
-    with (tmp_path / "results" / "recorded.csv").open(newline="") as file:
+    with (tmp_path / "recorded.csv").open(newline="") as file:
         assert list(csv.DictReader(file))[-1]["correlation"] == "0.0"
 
 
@@ -139,6 +140,19 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     assert config["settings"]["km"] == 0.02
     assert '"reload_s":null' in (run / "live.html").read_text(), "the drive is over"
     assert (run / "report" / "report.md").is_file()
+    with (run / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = [(row["model"], row["settings"]) for row in rows]
+    assert told == [("untrained", f"opencv noise={noise} km=0.02") for noise in ("0", "0.2")]
+    assert not (tmp_path / "results").exists(), "published tables are added to by name alone"
+
+
+def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
+    make_driving_policy("ncp", head="light").save(tmp_path / "driver")
+    (tmp_path / "file").touch()
+    words = ["driver", "--results", "new/table.csv", "--runs", "file"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"driver", "file"}
 
 
 @pytest.mark.parametrize(

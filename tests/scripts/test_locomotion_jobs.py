@@ -69,13 +69,15 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     where = WalkSettings(env="halfcheetah", observe="positions", episodes=1)
     np.testing.assert_allclose(walk(policy, where), returns, rtol=1e-6)
 
-    (row,) = read_rows(tmp_path / "results" / "distillation.csv")
+    (row,) = read_rows(run / "results.csv")
+    assert not (tmp_path / "results").exists(), "published tables are added to by name alone"
     assert float(row["mean_return"]) == pytest.approx(np.mean(returns), abs=0.06)
     assert row["settings"].startswith("halfcheetah positions ")
 
     (run / "policy" / "config.json").unlink()
     assert type_command(train, Job, "locomotion", "--resume", run) == 0
     assert read_rows(run / "metrics.csv") == rows
+    assert read_rows(run / "results.csv") == [row], "it is in the table already"
     for name, value in Policy.load(run / "policy").state_dict().items():
         torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
 

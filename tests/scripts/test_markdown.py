@@ -7,7 +7,7 @@ import markdown
 import pytest
 
 from ncp_control.names import one_line
-from scripts.markdown import json_block, markdown_table, plain
+from scripts.markdown import json_block, markdown_table, plain, plain_sentence
 
 NAMES = [
     "drive-ncp",
@@ -76,6 +76,14 @@ def test_what_has_a_meaning_to_some_renderer_is_escaped(character):
 def test_what_means_nothing_stays_readable():
     for text in ("components_for_90", "[0, 0.18]", "a (b)", "−0.83 ± 0.02", "a > b", "5 %"):
         assert plain(text) == text
+
+
+def test_a_sentence_keeps_the_name_of_its_setting():
+    found = plain_sentence(
+        "`synaptic currents` must be finite, got nan of '`a`|<b>\n'. Try `dt_s`."
+    )
+    assert found == "`synaptic currents` must be finite, got nan of '`a`\\|&lt;b>␊'. Try `dt_s`."
+    assert plain_sentence("a ` b | c") == "a \\` b \\| c"
 
 
 def test_columns_line_up():

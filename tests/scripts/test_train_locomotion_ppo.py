@@ -22,7 +22,7 @@ def settings(tmp_path, *, steps=128, critic=None, **changes) -> Locomotion:
         "ppo": PPOConfig(steps=steps, critic=critic, **short),
         "evaluation_episodes": 2,
         "runs": tmp_path / "runs",
-        "results": tmp_path,
+        "results": tmp_path / "reinforcement.csv",
     }
     return Locomotion(**(defaults | changes))
 

@@ -1,0 +1,92 @@
+"""A policy's name comes from a folder: on every page and in every table it is a name alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from envs.driving.metrics import LaneMetrics
+from ncp_control.learning.run import Run, policy_name
+from scripts.auditing.figures import largest_steps
+from scripts.auditing.parts import Part
+from scripts.auditing.report import AuditReport
+from scripts.evaluation import walk_report
+from scripts.evaluation.locomotion import WalkSettings
+from scripts.evaluation.report import _page, metrics_table
+from scripts.markdown import plain
+
+METRICS = LaneMetrics(
+    driven_km=2.0,
+    crashes=3,
+    crashes_per_km=1.5,
+    crashes_per_km_low=0.31,
+    crashes_per_km_high=4.38,
+    mean_cross_track_m=0.1,
+    mean_cross_track_m_halfwidth=0.01,
+    roughness_radps=0.05,
+)
+FOLDER = "a|b `c` <script>alert(1)<∕script>\n# [x](y)"
+NAME = policy_name(Path(FOLDER))
+
+
+@dataclass(frozen=True)
+class Settings:
+    policy: str = FOLDER
+    log: str = "``` <b>"
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.create("evaluate", NAME, Settings(), root=tmp_path)
+    yield run
+    run.close()
+
+
+def check(page):
+    """See that nothing of the name means anything, and that it is there."""
+    assert "<" not in page
+    assert page.count("```") == 3, "the block of settings, and the name of a recording inside it"
+    assert not any(line.startswith("# [x]") for line in page.splitlines())
+    assert plain(NAME) in page.splitlines()[0] and plain(NAME) in page.split("\n\n")[1]
+
+
+def test_a_name_has_one_line():
+    assert NAME == FOLDER.replace("\n", "␊")
+
+
+def test_the_page_of_a_drive(run):
+    check(_page(run, [metrics_table([(NAME, 0.0, METRICS)])], {}))
+
+
+def test_the_page_of_a_walk(run, monkeypatch):
+    monkeypatch.setattr(walk_report, "film", lambda *_: "No film: OpenGL failed (<class 'X'>).")
+    where = WalkSettings(env="walker2d", episodes=2)
+    walk_report.write_walk_report(run, None, [(NAME, where, np.array([1.0, 2.0]))])
+    check((run.report / "report.md").read_text())
+
+
+def test_the_page_of_an_audit(run, tmp_path):
+    audited = SimpleNamespace(name=NAME, where=f"recording {NAME}", notes=["<b>"])
+    audited.time_s = np.array([0.0, 1.0])
+    report = AuditReport(tmp_path, run, audited)
+
+    def refuse():
+        raise ValueError(f"`states` must be finite, got {NAME!r}. Look.")
+
+    report.part("What", refuse)
+    report.part("Else", lambda: Part(text=[], tables={"t": (["|r|"], [[NAME]])}))
+    report.write()
+    page = (tmp_path / "report.md").read_text()
+    check(page)
+    assert "- What: not made. `states` must be finite, got 'a\\|b" in page
+    assert r"| \|r\|" in page
+
+
+@pytest.mark.parametrize("name", ["a$b", "$\\frac$", "$x$"])
+def test_a_name_in_a_legend_is_no_formula(name):
+    figure = largest_steps({name: np.array([1.0, 2.0])})
+    figure.canvas.draw()
+    (label,) = figure.axes[0].get_legend().get_texts()
+    assert label.get_text().replace(r"\$", "$") == name
