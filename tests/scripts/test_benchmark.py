@@ -7,7 +7,7 @@ from torch import nn
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
-from scripts.benchmark import Benchmark
+from scripts.benchmark import PARTS, Benchmark, _write, benchmark
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
@@ -81,3 +81,34 @@ def test_an_unknown_part_is_refused():
 def test_nothing_to_measure_is_refused(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must .*at least 1, got"):
         Benchmark(**{name: value})
+
+
+@pytest.fixture
+def quick_part(monkeypatch):
+    """The part circuits, with nothing measured."""
+
+    def measure(settings, folder):
+        _write(folder, "benchmark", ["| a |"], {"rows": []})
+
+    monkeypatch.setitem(PARTS, "circuits", measure)
+
+
+def test_a_benchmark_goes_to_a_run_folder(type_command, quick_part, tmp_path, capsys):
+    assert type_command(benchmark, Benchmark, "--parts", "circuits") == 0
+    (run,) = (tmp_path / "runs").glob("benchmark-circuits-*")
+    assert f"results: runs/{run.name}" in capsys.readouterr().out
+    assert {"config.json", "benchmark.md", "benchmark.json"} <= {p.name for p in run.iterdir()}
+    assert not (tmp_path / "results").exists(), "published tables are replaced by name alone"
+
+
+def test_published_timings_are_replaced_by_name(type_command, quick_part, tmp_path):
+    words = ["--parts", "circuits", "--results", "results/benchmark"]
+    assert type_command(benchmark, Benchmark, *words) == 0
+    assert {path.name for path in tmp_path.rglob("*.*")} == {"benchmark.md", "benchmark.json"}
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(refuse, monkeypatch, tmp_path):
+    monkeypatch.setitem(PARTS, "circuits", lambda *_: pytest.fail("measured"))
+    (tmp_path / "file").touch()
+    words = ["--parts", "circuits", "--results", "file"]
+    refuse(benchmark, Benchmark, words, "Not a folder: .*file")
