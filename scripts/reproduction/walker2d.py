@@ -25,6 +25,7 @@ from ncp_control.learning.forecasting import (
 from ncp_control.learning.sequences import Sequences, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
+    MEASURES,
     Parts,
     fit,
     forecast_table,
@@ -54,6 +55,8 @@ TEST, VALIDATION = {0, 7, 13}, {3, 10}
 def reproduce_walker2d(settings: Reproduce) -> None:
     """Make the traces if need be, train what is missing and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, MODELS)
+    if settings.results is not None:
+        settings.results_file(MEASURES)  # refused before the traces are made, if so
     folder = find_or_make(settings.data or Path("data") / "walker2d-traces")
     data = load(folder)
     window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g} {traces_note(folder)}"

@@ -15,6 +15,7 @@ from scripts.reproduction import (
     forecasts,
     halfcheetah_best,
     showing,
+    walker2d,
     xor,
 )
 from scripts.reproduction.completion import Reproduce
@@ -150,6 +151,12 @@ def test_a_refused_table_leaves_nothing(refuse, tmp_path, words, message):
     (tmp_path / "file").touch()
     refuse(reproduce, Reproduce, ["expressivity", *words], message)
     assert {path.name for path in tmp_path.iterdir()} == {"other", "file"}
+
+
+def test_a_table_is_refused_before_its_traces_are_made(refuse, tmp_path, monkeypatch):
+    monkeypatch.setattr(walker2d, "find_or_make", lambda *_: pytest.fail("made traces"))
+    (tmp_path / "file").touch()
+    refuse(reproduce, Reproduce, ["walker2d", "--results", "file"], "Not a folder: .*file")
 
 
 def test_a_seed_measured_twice_counts_once_and_that_is_told(tmp_path, capsys):
