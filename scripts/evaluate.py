@@ -133,12 +133,13 @@ def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
     policy = Policy.load(settings.policy)
     evaluate_it, measures = _way_of(policy, settings)
-    name, columns = policy_name(settings.policy), ("parameters", *measures)
-    if settings.results is not None:
-        ResultsFile(settings.results, columns)  # a table of another kind is refused before the work
+    name = policy_name(settings.policy)
+    # Opened before the work, so that a table of another kind is refused before it, too.
+    results = ResultsFile(settings.results, ("parameters", *measures))
     run = Run.create("evaluate", name, settings, root=settings.runs)
+    results.place(run.results)
     print(f"run folder: {run.folder}")
-    evaluate_it(policy, name, settings, run, ResultsFile(settings.results or run.results, columns))
+    evaluate_it(policy, name, settings, run, results)
     run.close()
     if run.report.is_dir():
         print(f"report: {run.report}")

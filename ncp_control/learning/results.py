@@ -38,7 +38,8 @@ class ResultsFile:
     """A table of results that only grows. The file is created with its first row.
 
     Args:
-        path: The CSV file; neither it nor its folder need exist.
+        path: The CSV file; neither it nor its folder need exist. None if the user named none: then
+            `place` says where it goes, once the run folder is there.
         measures: Names of the measured columns.
 
     Raises:
@@ -46,17 +47,29 @@ class ResultsFile:
         OSError: If it could not be written, which is found here and not after hours of work.
     """
 
-    def __init__(self, path: Path | str, measures: Sequence[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str | None, measures: Sequence[str]) -> None:
+        self._path = None if path is None else Path(path)
         self.columns = [*KEY, *measures, *PROVENANCE]
         self.commit = describe_environment()["commit"]  # of the code that will run, as it is now
-        check_writable(self.path)
-        header = read_header(self.path)
+        if self._path is None:
+            return
+        check_writable(self._path)
+        header = read_header(self._path)
         if header not in ([], self.columns):
             raise ValueError(
-                f"{self.path} must have the columns {self.columns}, got {header}."
+                f"{self._path} must have the columns {self.columns}, got {header}."
                 " Name another file: this one is a table of another kind or version."
             )
+
+    @property
+    def path(self) -> Path:
+        """The CSV file."""
+        assert self._path is not None, "`place` comes first"
+        return self._path
+
+    def place(self, path: Path) -> None:
+        """Say where the file is if the user named none."""
+        self._path = self._path or path
 
     def rows(self, settings: str | None = None) -> list[Row]:
         """Return the rows that are whole, all or those of the given settings."""

@@ -114,8 +114,7 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     """Train, drive held-out tracks, save the policy, add rows to the results."""
     if settings.resume is not None:
         settings = settings_of(settings)
-    if settings.results is not None:
-        ResultsFile(settings.results, RESULTS_MEASURES)  # refused before the work, if so
+    results = ResultsFile(settings.results, RESULTS_MEASURES)  # refused before the work, if so
     torch.manual_seed(settings.seed)
     driver = None if settings.policy is None else load_driver(settings.policy)
     name = settings.resolved["cell"] if settings.policy is None else policy_name(settings.policy)
@@ -125,7 +124,7 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     policy.save(run.policy)
     measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
     measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
-    results = ResultsFile(settings.results or run.results, RESULTS_MEASURES)
+    results.place(run.results)
     _add_rows(results, settings, measured)
     run.close()
     print(metrics_table([(who, 0.0, metrics) for who, metrics in measured.items()]))

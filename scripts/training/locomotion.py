@@ -22,10 +22,9 @@ def train_locomotion(settings: Locomotion) -> Policy:
         settings = settings_of(settings)
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
     measures, train = WAYS[settings.how]
-    if settings.results is not None:
-        ResultsFile(settings.results, measures)  # refused before the training, if so
+    results = ResultsFile(settings.results, measures)  # refused before the training, if so
     policy, measured, run = train(settings)
-    results = ResultsFile(settings.results or run.results, measures)
+    results.place(run.results)
     add_row(results, settings, settings.cell, describe(settings), measured)
     columns = [name for name in measures if name != "curve"]
     cells = [settings.cell, str(settings.seed), *(str(measured[name]) for name in columns)]

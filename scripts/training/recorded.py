@@ -99,14 +99,13 @@ class Split:
 
 def train_recorded(settings: Recorded) -> None:
     """Train each model on the recording and print its test error beside simple predictors'."""
-    if settings.results is not None:
-        ResultsFile(settings.results, MEASURES)  # refused before the work, if so
+    results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
     recording = load_recording(settings.log)
     parts = cut(recording, settings)
     runs = [
         Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
     ]
-    results = ResultsFile(settings.results or runs[0].results, MEASURES)
+    results.place(runs[0].results)
     print("run folders:", *[run.folder for run in runs])
     split = write(parts, runs[0].folder / "demonstrations")
     target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number

@@ -91,6 +91,11 @@ def test_columns_line_up():
     assert lines == ["| a    | long name |", "| ---- | --------- |", "| a\\|b | 1         |"]
 
 
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="zip"):
+        markdown_table(["a"], [["1", "2"]])
+
+
 def test_a_block_of_json_comes_back_and_holds_no_tag():
     value = {"name": "<script>\n```\n", "list": ["```"]}
     text = json_block(value)

@@ -201,6 +201,21 @@ def test_nothing_is_created_before_the_first_row(tmp_path):
     assert read_header(results.path) == results.columns
 
 
+def test_a_table_may_be_placed_later_and_tells_the_commit_that_the_work_began_with(
+    results, tmp_path, monkeypatch
+):
+    unplaced = ResultsFile(None, list(MEASURED))
+    now = results_module.describe_environment()
+    monkeypatch.setattr(results_module, "describe_environment", lambda: now | {"commit": "later"})
+    unplaced.place(tmp_path / "run" / "results.csv")
+    unplaced.append("ltc", 0, "", MEASURED, "")
+    (row,) = ResultsFile(tmp_path / "run" / "results.csv", list(MEASURED)).rows()
+    assert row["commit"] == now["commit"] != "later"
+    named = results.path
+    results.place(tmp_path / "run" / "results.csv")
+    assert results.path == named, "where the user named a file, it stays"
+
+
 def test_a_measured_column_of_the_provenance_is_the_trainings(results):
     results.append("ltc", 0, "", {**MEASURED, "threads": 9, "commit": "abc"}, "python job.py")
     (row,) = results.rows()
