@@ -123,7 +123,7 @@ def digits() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return pixels (samples, 64), classes (samples,), and which samples are in each part."""
     from sklearn.datasets import load_digits
 
-    pixels, classes = load_digits(return_X_y=True)
+    pixels, classes = (np.asarray(values) for values in load_digits(return_X_y=True))
     order = np.random.default_rng(0).permutation(len(pixels))
     ends = np.cumsum([round(share * len(order)) for share in SHARES.values()])
     test, validation, training = np.split(order, ends)
