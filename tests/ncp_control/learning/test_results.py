@@ -256,3 +256,4 @@ def test_mean_and_deviation_over_seeds():
     rows = [{"x": "1.0"}, {"x": "2.0"}, {"x": "3.0"}]
     assert mean_and_deviation(rows, "x", 2) == "2.00 ± 1.00"
     assert mean_and_deviation(rows[:1], "x", 2) == "1.00"
+    assert mean_and_deviation(rows[:2], "x") == "1.500 ± 0.707"
