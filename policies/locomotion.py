@@ -4,6 +4,7 @@ The circuit reads the normalised observation through its sensory neurons, or a s
 features of it, and one motor neuron stands for each joint.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -36,10 +37,11 @@ class LocomotionPolicy(Policy):
         observation_size: Width of an observation.
         encoder: Widths of dense tanh layers between the observation and the cell; none by default.
         squash: A name in `SQUASHES`.
+        observation_limit: Where normalised observations are clipped, > 0; infinity for nowhere.
 
     Raises:
         ValueError: If a size is not a positive whole number, the cell does not take what reaches
-            it, or `squash` is unknown.
+            it, `squash` is unknown, or `observation_limit` is not positive.
     """
 
     positive_tensors: ClassVar[tuple[str, ...]] = ("observation_std",)
@@ -54,9 +56,15 @@ class LocomotionPolicy(Policy):
         observation_size: int,
         encoder: Sequence[int] = (),
         squash: str = "clip",
+        observation_limit: float = OBSERVATION_LIMIT,
     ) -> None:
         super().__init__(Circuit(cell))
         check_name("squash", squash, SQUASHES)
+        if not observation_limit > 0.0:
+            raise ValueError(
+                f"`observation_limit` must be positive, got {observation_limit!r}. Use math.inf to"
+                " clip nothing."
+            )
         observation_size = check_count("observation_size", observation_size)
         widths = [check_count("encoder", width) for width in encoder]
         sizes = [observation_size, *widths]
@@ -66,6 +74,7 @@ class LocomotionPolicy(Policy):
                 " Build its wiring with that many sensory neurons."
             )
         self.observation_size = observation_size
+        self.observation_limit = float(observation_limit)
         self.encoder_widths = tuple(widths)
         self.encoder = dense(sizes, nn.Tanh)
         self.squash_name = squash
@@ -87,7 +96,7 @@ class LocomotionPolicy(Policy):
         scaled = (observation.to(self.observation_mean) - self.observation_mean) / (
             self.observation_std
         )
-        return scaled.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+        return scaled.clamp(-self.observation_limit, self.observation_limit)
 
     @torch.no_grad()
     def fit_scale(self, observations: Float[Tensor, "*any observation"]) -> None:
@@ -120,20 +129,25 @@ class LocomotionPolicy(Policy):
         return self.squash(outputs)
 
     def to_config(self) -> dict[str, Any]:
-        """Return the sizes, the squash and the cell's settings."""
+        """Return the sizes, the squash, the limit and the cell's settings."""
+        limit = self.observation_limit
         return {
             "observation_size": self.observation_size,
             "encoder": list(self.encoder_widths),
             "squash": self.squash_name,
+            # JSON has no infinity.
+            "observation_limit": limit if math.isfinite(limit) else None,
             "cell": cell_to_config(self.circuit.cell),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LocomotionPolicy":
-        """Build the policy that `to_config` described."""
+        """Build the policy that `to_config` described; older ones do not tell their limit."""
+        limit = config.get("observation_limit", OBSERVATION_LIMIT)
         return cls(
             cell_from_config(config["cell"]),
             observation_size=config["observation_size"],
             encoder=config["encoder"],
             squash=config["squash"],
+            observation_limit=math.inf if limit is None else limit,
         )

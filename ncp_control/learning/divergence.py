@@ -1,9 +1,48 @@
-"""Trainings that diverge: noticed before a world meets an action that is no number."""
+"""Trainings that diverge: noticed before anything that is not finite is saved or acted on.
 
+A training has diverged when a loss, a weight, a moment of the optimizer or a running average is
+NaN or infinite. `first_not_finite` finds it; a trainer then stops, keeps what it saved before, and
+says so in one sentence.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+class DivergenceError(ValueError):
+    """A training reached numbers that are not finite."""
+
+
+def first_not_finite(values: Any, name: str = "") -> str | None:
+    """Return the dotted name of the first entry that is NaN or infinite, or None.
+
+    Args:
+        values: A tensor, an array, a number, or nested mappings and sequences of them; anything
+            else counts as finite.
+        name: Name of the whole.
+    """
+    if isinstance(values, Tensor):
+        return None if bool(torch.isfinite(values).all()) else name
+    if isinstance(values, np.ndarray | np.number):
+        is_number = np.issubdtype(values.dtype, np.number)
+        return name if is_number and not np.isfinite(values).all() else None
+    if isinstance(values, float):
+        return None if math.isfinite(values) else name
+    if isinstance(values, list | tuple):
+        values = dict(enumerate(values))
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            found = first_not_finite(value, f"{name}.{key}" if name else str(key))
+            if found is not None:
+                return found
+    return None
 
 
 def has_diverged(model: nn.Module) -> bool:
-    """Say whether a weight is NaN or infinite."""
-    return not all(bool(torch.isfinite(weight).all()) for weight in model.parameters())
+    """Return whether a weight or a buffer is NaN or infinite."""
+    return first_not_finite(model.state_dict()) is not None

@@ -14,6 +14,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tqdm import tqdm
 
+from ncp_control.learning.reinforcement.checkpoint import check_training
+from ncp_control.learning.reinforcement.guard import divergence_told
+
 ROLLOUT_STEPS, BATCH_SIZE, LEARNING_RATE, LOG_STD = 256, 512, 3e-4, -1.0
 
 
@@ -54,6 +57,7 @@ def record_skill_levels(
 
     Raises:
         ValueError: If the steps do not increase, or a policy's episodes are too short to keep.
+        DivergenceError: If the training reaches numbers that are not finite.
     """
     if list(steps) != sorted(set(steps)) or not steps or steps[0] < 1:
         raise ValueError(f"`steps` must increase from 1 on, got {steps!r}. Sort them.")
@@ -74,7 +78,9 @@ def record_skill_levels(
         for target in steps:
             wanted = target - model.num_timesteps
             if wanted > 0:
-                model.learn(wanted, callback=_Progress(bar), reset_num_timesteps=False)
+                with divergence_told(model):
+                    model.learn(wanted, callback=_Progress(bar), reset_num_timesteps=False)
+                check_training(model)
             yield _record(model, worlds, world, num_traces, max_frames, min_frames)
     worlds.close()
     world.close()

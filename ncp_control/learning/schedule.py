@@ -1,6 +1,30 @@
-"""How a learning rate falls over a training."""
+"""Learning rates: which are possible, and how they fall over a training."""
 
 import math
+
+HIGHEST_RATE = 1000.0
+"""Adam moves each weight by about the learning rate a step; beyond this its float32 overflows."""
+
+
+def check_learning_rate(name: str, value: float) -> None:
+    """Refuse a learning rate, or a factor of one, that is not positive or is absurdly large.
+
+    Raises:
+        ValueError: If it is not above 0 and at most `HIGHEST_RATE`.
+    """
+    if not 0.0 < value <= HIGHEST_RATE:
+        raise ValueError(
+            f"`{name}` must be positive and at most {HIGHEST_RATE:g}, got {value!r}."
+            " Useful rates are around 1e-3, and factors around 1."
+        )
+
+
+def check_learning_rates(settings: object, *names: str) -> None:
+    """Refuse settings with such learning rates or factors; one that is None was not given."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None:
+            check_learning_rate(name, value)
 
 
 def half_cosine(epoch: int, epochs: int, final: float) -> float:

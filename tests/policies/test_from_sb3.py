@@ -1,3 +1,5 @@
+import math
+
 import gymnasium
 import numpy as np
 import pytest
@@ -5,11 +7,21 @@ import torch
 from gymnasium import spaces
 from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import PPO, SAC, TD3
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecCheckNan,
+    VecEnvWrapper,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+)
 
 from ncp_control import Policy
+from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
+from ncp_control.learning.reinforcement.wrappers import wrappers_around
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 
@@ -177,20 +189,150 @@ def test_the_librarys_own_lstm_is_refused():
         policy_from_sb3(model, frame_s=0.05)
 
 
-def test_a_circuit_that_saw_no_scaled_observations_is_refused():
-    cell = make_motor_cell("ltc", 17, 12, 6, frame_s=0.1)
-    model = SequencePPO(DummyVecEnv([Body]), policy_kwargs={"cell": cell})
-    with pytest.raises(ValueError, match="`model` must act in a VecNormalize"):
+def circuit_in(env, *, num_inputs=3):
+    """A SequencePPO after one update, in environments of two actions."""
+    cell = make_motor_cell("ltc", num_inputs, 8, 2, frame_s=0.1)
+    kwargs = {"cell": cell, "actor_lr_scale": 10.0}
+    settings = {"n_steps": 64, "batch_size": 64, "n_epochs": 2, "seed": 0}
+    return SequencePPO(env, policy_kwargs=kwargs, **settings).learn(64)
+
+
+def feed_forward_in(env):
+    layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
+    settings = {"n_steps": 64, "batch_size": 64, "n_epochs": 2, "seed": 0}
+    return PPO("MlpPolicy", env, policy_kwargs=layers, **settings).learn(64)
+
+
+def frozen(env):
+    """A VecNormalize whose averages were made elsewhere."""
+    scaled = VecNormalize(env, training=False, clip_obs=math.inf)
+    scaled.obs_rms.mean, scaled.obs_rms.var = np.array([5.0, 4.0, -3.0]), np.array([9.0, 4.0, 1.0])
+    return scaled
+
+
+class Doubled(VecEnvWrapper):
+    """Somebody's own wrapper."""
+
+    def reset(self):
+        return 2.0 * self.venv.reset()
+
+    def step_wait(self):
+        seen, *rest = self.venv.step_wait()
+        return 2.0 * seen, *rest
+
+
+class OwnNormalize(VecNormalize):
+    """A subclass may do anything."""
+
+
+STACKS = {
+    "nothing": lambda env: env,
+    "once": VecNormalize,
+    "clipped early": lambda env: VecNormalize(env, clip_obs=0.5),
+    "made elsewhere": frozen,
+    "rewards alone": lambda env: VecNormalize(env, norm_obs=False),
+    "rewards apart": lambda env: VecNormalize(VecNormalize(env, norm_reward=False), norm_obs=False),
+    "watched": lambda env: VecCheckNan(VecMonitor(VecNormalize(VecMonitor(env)))),
+}
+
+
+@pytest.mark.parametrize("train", [circuit_in, feed_forward_in])
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_policy_acts_on_raw_observations_as_the_model_in_its_wrappers(stack, train, tmp_path):
+    """Nothing between the worlds and the model is lost, nor when the policy is saved."""
+    env = STACKS[stack](DummyVecEnv([Drift]))
+    model = train(env)
+    with torch.no_grad():
+        for weight in getattr(model.policy.action_net, "parameters", list)():
+            weight.mul_(30.0)  # a feed-forward actor says nearly nothing after one update
+    policy_from_sb3(model, frame_s=0.1).save(tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    for wrapper in wrappers_around(env):
+        if isinstance(wrapper, VecNormalize):
+            wrapper.training = False
+    seen, state, is_first, moved = env.reset(), None, np.ones(1, dtype=bool), []
+    for _ in range(25):  # three episodes
+        raw = env.unwrapped.buf_obs[None][0].copy()
+        expected, state = model.predict(seen, state, is_first, deterministic=True)
+        if is_first[0]:
+            policy.reset()
+        action = policy.act(raw)
+        np.testing.assert_allclose(action, expected[0], atol=2e-5)
+        moved.append(action)
+        seen, _, is_first, _ = env.step(expected)
+    assert np.std(moved, axis=0).min() > 1e-3  # not all alike
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name", "num_inputs"),
+    [
+        (lambda env: VecNormalize(VecNormalize(env)), "VecNormalize once more", 3),
+        (lambda env: Doubled(VecNormalize(env)), "Doubled", 3),
+        (lambda env: VecNormalize(Doubled(env)), "Doubled", 3),
+        (Doubled, "Doubled", 3),
+        (OwnNormalize, "OwnNormalize", 3),
+        (lambda env: VecFrameStack(VecNormalize(env), 2), "VecFrameStack", 6),
+        (lambda env: VecNormalize(VecFrameStack(env, 2)), "VecFrameStack", 6),
+    ],
+)
+def test_wrappers_that_a_policy_cannot_repeat_are_refused(wrap, name, num_inputs):
+    model = circuit_in(wrap(DummyVecEnv([Drift])), num_inputs=num_inputs)
+    told = f"`model` must act in environments with at most one VecNormalize .*, got {name}. Do what"
+    with pytest.raises(ValueError, match=told):
         policy_from_sb3(model)
 
 
-@pytest.mark.parametrize("other", [{"norm_obs": False}, {"clip_obs": 5.0}])
-def test_observations_scaled_otherwise_are_refused(other):
-    layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
-    env = VecNormalize(DummyVecEnv([Body]), **other)
-    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, policy_kwargs=layers)
-    with pytest.raises(ValueError, match=r"norm_obs=True and clip_obs=10\.0, got"):
-        policy_from_sb3(model, frame_s=0.05)
+def test_a_model_without_what_it_was_trained_in_is_refused(tmp_path):
+    model = circuit_in(VecNormalize(DummyVecEnv([Drift])))
+    model.save(tmp_path / "model.zip")
+    alone = SequencePPO.load(tmp_path / "model.zip")
+    with pytest.raises(ValueError, match="`model` must have the environments .*, got none"):
+        policy_from_sb3(alone)
+    fresh = SequencePPO.load(tmp_path / "model.zip", env=VecNormalize(DummyVecEnv([Drift])))
+    with pytest.raises(ValueError, match=r"the VecNormalize of its 64 steps .*VecNormalize\.load"):
+        policy_from_sb3(fresh)
+
+
+def test_layers_in_front_of_the_actor_are_refused():
+    class Halved(FlattenExtractor):
+        def forward(self, observations):
+            return 0.5 * super().forward(observations)
+
+    layers = {
+        "net_arch": [16, 16],
+        "activation_fn": torch.nn.ReLU,
+        "features_extractor_class": Halved,
+    }
+    told = "`model` must have no features extractor of its own, got Halved"
+    for algorithm, settings in (
+        (PPO, {"n_steps": 16, "batch_size": 16}),
+        (SAC, {"buffer_size": 9}),
+    ):
+        model = algorithm("MlpPolicy", Body(), policy_kwargs=layers, **settings)
+        with pytest.raises(ValueError, match=told):
+            policy_from_sb3(model)
+
+
+def test_a_policy_class_that_acts_otherwise_is_refused():
+    class Reversed(CircuitActorCritic):
+        def predict(self, *args, **kwargs):
+            action, state = super().predict(*args, **kwargs)
+            return -action, state
+
+    env = VecNormalize(DummyVecEnv([Drift]))
+    cell = make_motor_cell("ltc", 3, 8, 2, frame_s=0.1)
+    torch.nn.init.constant_(cell.output_offset, 0.5)
+    model = SequencePPO(env, policy=Reversed, policy_kwargs={"cell": cell})
+    with pytest.raises(ValueError, match="`model` must act as its layers do, got actions that"):
+        policy_from_sb3(model)
+
+
+def test_a_scaled_elapsed_time_is_refused_when_the_training_is_built():
+    env = VecNormalize(DummyVecEnv([lambda: ObserveElapsed(Drift())]))
+    with pytest.raises(ValueError, match=r"`norm_obs_keys` must be \['observation'\] for obs"):
+        SequencePPO(
+            env, policy_kwargs={"cell": make_motor_cell("ltc", 3, 8, 2, frame_s=0.1)}, seed=0
+        )
 
 
 def test_a_training_that_diverged_gives_no_policy():
@@ -199,4 +341,12 @@ def test_a_training_that_diverged_gives_no_policy():
     with torch.no_grad():
         model.policy.actor.circuit.cell.threshold[0] = torch.nan
     with pytest.raises(ValueError, match="`model` must have finite weights"):
+        policy_from_sb3(model)
+
+
+def test_averages_that_are_not_finite_give_no_policy():
+    env = VecNormalize(DummyVecEnv([Drift]))
+    model = circuit_in(env)
+    env.obs_rms.var[1] = np.inf
+    with pytest.raises(ValueError, match="finite running averages, got .* in observation"):
         policy_from_sb3(model)

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from ncp_control.cells import Cell
 from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
+from ncp_control.learning.schedule import check_learning_rate
 
 OBSERVATION_KEYS = ("observation", "dt_s")
 """Keys of a dictionary observation: what is seen, and the time [s] since it was last seen."""
@@ -127,7 +128,8 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         optimizer_kwargs: Its arguments but for the learning rate.
 
     Raises:
-        ValueError: If a space is of another kind, a cell does not fit it, or `use_sde` is True.
+        ValueError: If a space is of another kind, a cell does not fit it, a learning rate is
+            impossible, or `use_sde` is True.
     """
 
     def __init__(
@@ -150,6 +152,8 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
             raise ValueError(
                 "`use_sde` must be False, got True. A circuit explores by `log_std_init`."
             )
+        check_learning_rate("learning_rate", lr_schedule(1.0))
+        check_learning_rate("actor_lr_scale", actor_lr_scale)
         # One set of arguments may serve many trainings.
         cell, critic_cell = copy.deepcopy((cell, critic_cell))
         size, has_elapsed = observation_size(observation_space), is_timed(observation_space)

@@ -1,31 +1,41 @@
 """What a stopped training goes on from: one file, written whole or not at all.
 
-It holds the policy, its optimizers, the experience replayed (SAC, TQC) or the running averages of
-observations and returns (in a `VecNormalize`), the number of steps, and the state of every random
-generator (torch, NumPy, Python, each environment and the wrappers around it). Episodes that were
-under way are not kept: every environment begins a new one. The file is read with
-`weights_only=True`: nothing in it is executed.
+It holds the policy, its optimizers, the experience replayed (SAC, TQC), the running averages of
+observations and returns (of every `VecNormalize`), the number of steps, and the state of every
+random generator (torch, NumPy, Python, each environment and the wrappers around it). Environments
+in other processes (SubprocVecEnv) keep their generators to themselves: they are seeded anew when
+the training goes on. Episodes that were under way are not kept: every environment begins a new one.
+
+Nothing that is not finite is written. The file is read with `weights_only=True`: nothing in it is
+executed, and all in it is compared with the training before anything is changed.
 """
 
 import io
 import json
+import operator
 import random
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from ncp_control import files
+from ncp_control.learning.divergence import DivergenceError, first_not_finite
+from ncp_control.learning.reinforcement.wrappers import environments, running_averages
+from ncp_control.learning.stored import difference, optimizer_difference
 
 FORMAT_VERSION = 3
 _EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_NOT_SETTABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What the setters of random generators raise if they are given something else."""
 
 
 def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
@@ -34,23 +44,27 @@ def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
     Args:
         path: The file.
         model: An algorithm over environments: PPO and what derives from it, SAC or TQC.
+
+    Raises:
+        DivergenceError: If something in it is NaN or infinite; the file stays as it was.
     """
-    env = _environments(model)
-    averages = {name: _average_to_dict(rms) for name, rms in _averages(model).items()}
+    env = environments(model)
+    learned = learned_state(model)
+    experience = _experience_to_dict(model)
+    _check_finite({**learned, "experience": experience}, model.num_timesteps)
+    worlds = _generators(env)
     content = {
         "format_version": FORMAT_VERSION,
-        "parameters": model.get_parameters(),
-        "temperature": _temperature(model),
-        "experience": _experience_to_dict(model),
+        **learned,
+        "experience": experience,
         "num_timesteps": model.num_timesteps,
         "num_updates": model._n_updates,  # type: ignore[attr-defined]
-        "averages": averages,
         "torch_generator": torch.get_rng_state(),
         "generators": json.dumps(
             {
                 "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - sb3 draws from it
                 "python": random.getstate(),
-                "environments": [g.bit_generator.state for g in _generators(env)],
+                "environments": worlds and [world.bit_generator.state for world in worlds],
             },
             default=np.ndarray.tolist,
         ),
@@ -65,28 +79,43 @@ def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or of a training with other settings.
+        ValueError: If it is damaged, of a training with other settings, or of one that diverged.
     """
     content = _read(path)
-    env = _environments(model)
+    env = environments(model)
+    told = next(_differences(content, model), None)
+    if told is not None:
+        raise ValueError(
+            f"{path} does not fit this training: it has {told}. Resume it with its own settings."
+        )
+    found = first_not_finite(
+        {name: content[name] for name in ("experience", *learned_state(model))}
+    )
+    if found is not None:
+        raise ValueError(
+            f"{path} must hold finite numbers, got NaN or infinity in `{found}`: the training had"
+            " diverged. Start it anew with a lower learning rate."
+        )
     # The first reset applies the seeds; all that it changes is put right below.
     env.reset()
-    try:
-        model.set_parameters(content["parameters"])
-        _set_experience(model, content["experience"])
-        for name, average in _averages(model).items():
-            _set_average(average, content["averages"][name])
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} does not fit this training: {reason} Resume it with its own settings."
-        ) from error
+    model.set_parameters(content["parameters"])
+    _set_experience(model, content["experience"])
+    for name, average in running_averages(env).items():
+        values = content["averages"][name]
+        average.mean, average.var = values["mean"].numpy(), values["var"].numpy()
+        average.count = values["count"]
     temperature = _temperature(model)
     if temperature is not None:
         temperature.copy_(content["temperature"])
     model.num_timesteps = content["num_timesteps"]
     model._n_updates = content["num_updates"]  # type: ignore[attr-defined]
-    _set_generators(env, content)
+    try:
+        _set_generators(env, content, model)
+    except _NOT_SETTABLE as error:
+        raise ValueError(
+            f"{path} does not fit this training: its random generators are not those of the"
+            f" {env.num_envs} environments. Resume it with its own settings."
+        ) from error
 
 
 def steps_done(path: Path | str) -> int:
@@ -99,25 +128,38 @@ def steps_done(path: Path | str) -> int:
     return _read(path, mmap=True)["num_timesteps"]  # leaves the experience on the disk
 
 
-def normalized_env(model: BaseAlgorithm) -> VecNormalize:
-    """Return the environments with their running averages.
+def check_training(model: BaseAlgorithm) -> None:
+    """Refuse to go on with a training that has diverged.
 
     Raises:
-        ValueError: If the model's environments are not in a `VecNormalize`.
+        DivergenceError: If a weight, a moment of an optimizer or a running average is not finite.
     """
-    env = model.get_vec_normalize_env()
-    if env is None:
-        raise ValueError(
-            f"`model` must act in a VecNormalize, got {model.env!r}. Wrap its environments."
+    _check_finite(learned_state(model), model.num_timesteps)
+
+
+def learned_state(model: BaseAlgorithm) -> dict[str, Any]:
+    """Return all that updates change: weights, moments of the optimizers, running averages."""
+    return {
+        "parameters": model.get_parameters(),
+        "temperature": _temperature(model),
+        "averages": {
+            name: {
+                "mean": torch.as_tensor(average.mean).clone(),
+                "var": torch.as_tensor(average.var).clone(),
+                "count": float(average.count),
+            }
+            for name, average in running_averages(environments(model)).items()
+        },
+    }
+
+
+def _check_finite(values: dict[str, Any], num_steps: int) -> None:
+    found = first_not_finite(values)
+    if found is not None:
+        raise DivergenceError(
+            f"The training must stay finite, got NaN or infinity in `{found}` after {num_steps}"
+            " steps. Begin it anew with a lower learning rate."
         )
-    return env
-
-
-def observation_scale(model: BaseAlgorithm) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation by which `VecNormalize` scales the observation."""
-    env = normalized_env(model)
-    average = env.obs_rms["observation"] if isinstance(env.obs_rms, dict) else env.obs_rms
-    return average.mean, np.sqrt(average.var + env.epsilon)
 
 
 def _read(path: Path | str, *, mmap: bool = False) -> dict[str, Any]:
@@ -128,35 +170,68 @@ def _read(path: Path | str, *, mmap: bool = False) -> dict[str, Any]:
             " has written one."
         )
     try:
-        content = torch.load(path, weights_only=True, mmap=mmap)
+        _check_archive(path)
+        content = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
+    except OSError:
+        raise
     except Exception as error:  # torch raises what its reader happened to meet
-        raise ValueError(f"{path} must be a whole checkpoint. Start the training anew.") from error
+        raise ValueError(
+            f"{path} must be a whole checkpoint, got a damaged file or another one. Start the"
+            " training anew."
+        ) from error
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} must be a checkpoint of format version {FORMAT_VERSION}."
             " Resume it with the version of ncp-control that wrote it."
         )
+    steps = content.get("num_timesteps")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(
+            f"{path} must be a whole checkpoint, got one without its number of steps. Start the"
+            " training anew."
+        )
     return content
 
 
-def _environments(model: BaseAlgorithm) -> VecEnv:
-    env = model.get_env()
-    assert env is not None
-    return env
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that would unpack to more than the file holds: torch packs nothing."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    is_packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if is_packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("The archive claims more than the file holds.")
 
 
-def _averages(model: BaseAlgorithm) -> dict[str, RunningMeanStd]:
-    """Return every running average by name; none where nothing is normalised."""
-    env = model.get_vec_normalize_env()
-    if env is None:
-        return {}
-    if not env.norm_obs:
-        seen = {}
-    elif isinstance(env.obs_rms, dict):
-        seen = {f"observation.{key}": average for key, average in env.obs_rms.items()}
-    else:
-        seen = {"observation": env.obs_rms}
-    return seen | {"return": env.ret_rms}
+def _differences(content: dict[str, Any], model: BaseAlgorithm) -> Iterator[str]:
+    """Say in what a checkpoint differs from what the training would write."""
+    wanted: dict[str, Any] = {
+        **learned_state(model),
+        "num_updates": 0,
+        "torch_generator": torch.get_rng_state(),
+        "generators": "",
+    }
+    networks = {}
+    for name, values in wanted.pop("parameters").items():
+        part = operator.attrgetter(name)(model)
+        if not isinstance(part, torch.optim.Optimizer):
+            networks[name] = values
+            continue
+        found = content.get("parameters")
+        found = found.get(name) if isinstance(found, dict) else None
+        told = optimizer_difference(found, part, name)
+        if told is not None:
+            yield told
+    for name, values in {"parameters": networks, **wanted}.items():
+        found = content.get(name)
+        if name == "parameters" and isinstance(found, dict):
+            optimizers = model.get_parameters().keys() - networks.keys()
+            found = {key: value for key, value in found.items() if key not in optimizers}
+        told = difference(found, values, name)
+        if told is not None:
+            yield told
+    told = _experience_difference(model, content.get("experience"))
+    if told is not None:
+        yield told
 
 
 def _temperature(model: BaseAlgorithm) -> Tensor | None:
@@ -165,51 +240,61 @@ def _temperature(model: BaseAlgorithm) -> Tensor | None:
     return None if logarithm is None else logarithm.detach()
 
 
-def _experience_to_dict(model: BaseAlgorithm) -> dict[str, Any] | None:
-    """Return what has been put into the buffer so far."""
+def _replay_buffer(model: BaseAlgorithm) -> ReplayBuffer | None:
     if not isinstance(model, OffPolicyAlgorithm):
         return None
     buffer = model.replay_buffer
     assert isinstance(buffer, ReplayBuffer)
+    return buffer
+
+
+def _experience_to_dict(model: BaseAlgorithm) -> dict[str, Any] | None:
+    """Return what has been put into the buffer so far."""
+    buffer = _replay_buffer(model)
+    if buffer is None:
+        return None
     filled = {
         name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in _EXPERIENCE
     }
     return {"pos": buffer.pos, "full": buffer.full, **filled}
 
 
+def _experience_difference(model: BaseAlgorithm, found: Any) -> str | None:
+    """Say in what stored experience does not fit the buffer, or return None."""
+    buffer = _replay_buffer(model)
+    if buffer is None:
+        return None if found is None else "experience, which this algorithm does not replay"
+    own = {name: torch.from_numpy(getattr(buffer, name)) for name in _EXPERIENCE}
+    told = difference(found, {"pos": 0, "full": False, **own}, "experience", any_length=True)
+    if told is not None:
+        return told
+    pos, capacity = found["pos"], len(buffer.observations)
+    size = capacity if found["full"] else pos
+    is_possible = isinstance(pos, int) and 0 <= pos <= size <= capacity
+    if not is_possible or any(len(found[name]) != size for name in _EXPERIENCE):
+        return f"experience that does not fill the buffer of {capacity} steps up to {pos}"
+    return None
+
+
 def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None:
-    if not isinstance(model, OffPolicyAlgorithm) or values is None:
+    buffer = _replay_buffer(model)
+    if buffer is None or values is None:
         return
-    buffer = model.replay_buffer
-    assert isinstance(buffer, ReplayBuffer)
     for name in _EXPERIENCE:
         getattr(buffer, name)[: len(values[name])] = values[name].numpy()
     buffer.pos, buffer.full = values["pos"], values["full"]
 
 
-def _average_to_dict(average: RunningMeanStd) -> dict[str, Any]:
-    return {
-        "mean": torch.as_tensor(average.mean).clone(),
-        "var": torch.as_tensor(average.var).clone(),
-        "count": float(average.count),
-    }
+def _generators(env: VecEnv) -> list[np.random.Generator] | None:
+    """Return the generators of all worlds and of the wrappers around them, outermost first.
 
-
-def _set_average(average: RunningMeanStd, values: dict[str, Any]) -> None:
-    if values["mean"].shape != np.shape(average.mean):
-        raise ValueError(
-            f"observations of shape {np.shape(average.mean)} for averages of shape"
-            f" {tuple(values['mean'].shape)}."
-        )
-    average.mean = values["mean"].numpy()
-    average.var = values["var"].numpy()
-    average.count = values["count"]
-
-
-def _generators(env: VecEnv) -> list[np.random.Generator]:
-    """Return the generators of all worlds and of the wrappers around them, outermost first."""
+    None if the worlds are in other processes.
+    """
+    worlds: list[Any] | None = getattr(env.unwrapped, "envs", None)
+    if worlds is None:
+        return None
     found: list[np.random.Generator] = []
-    for world in cast(DummyVecEnv, env.unwrapped).envs:
+    for world in worlds:
         layer: Any = world
         while True:
             held = vars(layer).values()
@@ -220,11 +305,17 @@ def _generators(env: VecEnv) -> list[np.random.Generator]:
     return found
 
 
-def _set_generators(env: VecEnv, content: dict[str, Any]) -> None:
-    """Put every random generator where it was."""
+def _set_generators(env: VecEnv, content: dict[str, Any], model: BaseAlgorithm) -> None:
+    """Put every random generator where it was; seed the worlds of other processes anew."""
     states = json.loads(content["generators"])
-    for generator, state in zip(_generators(env), states["environments"], strict=True):
-        generator.bit_generator.state = state
+    generators = _generators(env)
+    if generators is None or states["environments"] is None:
+        # Applied by the next reset. Never the seeds that the training began with.
+        entropy = [model.seed or 0, content["num_timesteps"]]
+        env.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]) // 2)
+    else:
+        for generator, state in zip(generators, states["environments"], strict=True):
+            generator.bit_generator.state = state
     key = np.array(states["numpy"]["state"]["key"], dtype=np.uint32)
     states["numpy"]["state"]["key"] = key
     np.random.set_state(states["numpy"])  # noqa: NPY002

@@ -13,7 +13,10 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.vec_env import VecEnv
 
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
+from ncp_control.learning.reinforcement.guard import divergence_told
 from ncp_control.learning.reinforcement.sequences import SequenceBuffer, SequenceDictBuffer
+from ncp_control.learning.reinforcement.wrappers import check_time_is_not_scaled
+from ncp_control.ranges import check_count
 
 
 class SequencePPO(RecurrentPPO):
@@ -31,7 +34,8 @@ class SequencePPO(RecurrentPPO):
         **kwargs: Arguments of `RecurrentPPO`.
 
     Raises:
-        ValueError: If the lengths do not divide each other, or a space is not supported.
+        ValueError: If the lengths do not divide each other, a space is not supported, the learning
+            rate is impossible, or a `VecNormalize` scales the elapsed time.
     """
 
     def __init__(
@@ -46,11 +50,6 @@ class SequencePPO(RecurrentPPO):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if sequence_length < 1 or n_steps % sequence_length or batch_size % sequence_length:
-            raise ValueError(
-                f"`sequence_length` must divide n_steps = {n_steps} and batch_size ="
-                f" {batch_size}, got {sequence_length!r}. Choose powers of two."
-            )
         is_loading = not kwargs.get("_init_setup_model", True)
         if policy is CircuitActorCritic and policy_kwargs is None and not is_loading:
             raise ValueError(
@@ -69,6 +68,8 @@ class SequencePPO(RecurrentPPO):
         )
 
     def _setup_model(self) -> None:
+        """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
+        self._check_settings()
         super()._setup_model()
         is_timed = isinstance(self.observation_space, spaces.Dict)
         buffer = self.rollout_buffer
@@ -83,6 +84,26 @@ class SequencePPO(RecurrentPPO):
             n_envs=self.n_envs,
         )
         self.rollout_buffer.sequence_length = self.sequence_length
+
+    def _check_settings(self) -> None:
+        for name in ("sequence_length", "n_steps", "batch_size"):
+            check_count(name, getattr(self, name))
+        check_count("critic_first_steps", self.critic_first_steps, least=0)
+        if self.n_steps % self.sequence_length or self.batch_size % self.sequence_length:
+            raise ValueError(
+                f"`sequence_length` must divide n_steps = {self.n_steps} and batch_size ="
+                f" {self.batch_size}, got {self.sequence_length!r}. Choose powers of two."
+            )
+        check_time_is_not_scaled(self.env)
+
+    def learn(self, *args: Any, **kwargs: Any) -> "SequencePPO":
+        """Learn as sb3's algorithms do.
+
+        Raises:
+            DivergenceError: If the training reaches numbers that are not finite.
+        """
+        with divergence_told(self):
+            return super().learn(*args, **kwargs)
 
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate(optimizers)

@@ -24,7 +24,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
+from ncp_control.learning.reinforcement.checkpoint import (
+    check_training,
+    load_checkpoint,
+    save_checkpoint,
+)
+from ncp_control.learning.reinforcement.guard import divergence_told
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
 
@@ -75,6 +80,10 @@ def train_teacher(
         examine: Measures and keeps it.
         checkpoint: File that is written after each examination; if it is there, the training goes
             on with it.
+
+    Raises:
+        DivergenceError: If the training reaches numbers that are not finite; the checkpoint stays
+            as it was before.
     """
     env: VecEnv = DummyVecEnv([make_one] * config.num_envs)
     env.seed(config.seed)
@@ -87,7 +96,8 @@ def train_teacher(
     examination = _Examination(config.examine_every, examine, checkpoint)
     steps_left = config.steps - model.num_timesteps
     if steps_left > 0:
-        model.learn(steps_left, callback=examination, reset_num_timesteps=is_new)
+        with divergence_told(model):
+            model.learn(steps_left, callback=examination, reset_num_timesteps=is_new)
         examination.examine_now()
     env.close()
 
@@ -142,6 +152,7 @@ class _Examination(BaseCallback):
             self.examine_now()
 
     def examine_now(self) -> None:
-        """Examine the model as it is, then save it."""
+        """Examine the model as it is, then save it; one that has diverged ends the training."""
+        check_training(self.model)
         self.examine(self.model, self.model.num_timesteps)
         save_checkpoint(self.checkpoint, self.model)

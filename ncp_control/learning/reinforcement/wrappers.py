@@ -1,0 +1,134 @@
+"""The wrappers of stable-baselines3 that stand between the worlds and a model.
+
+What a model sees has gone through every `VecEnvWrapper` around the worlds. A policy that is to act
+without them has to repeat what they do, and a stopped training has to find their running averages
+again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+    VecVideoRecorder,
+)
+
+UNCHANGING: tuple[type[VecEnvWrapper], ...] = (VecMonitor, VecCheckNan, VecVideoRecorder)
+"""Wrappers that change neither observations nor actions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationScale:
+    """What a model sees of an observation x: clip((x - mean) / std, -limit, limit)."""
+
+    mean: np.ndarray
+    """Running mean, float64, shape (observation,)."""
+    std: np.ndarray
+    """Square root of running variance + epsilon, of the same shape."""
+    limit: float
+    """Where the scaled observation is clipped; may be infinite."""
+
+
+def environments(model: BaseAlgorithm) -> VecEnv:
+    """Return the environments of a model.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    env = model.get_env()
+    if env is None:
+        raise ValueError(
+            "`model` must have the environments it was trained in, got none. Load it with env=...,"
+            " or give them to it with set_env."
+        )
+    return env
+
+
+def wrappers_around(env: VecEnv | None) -> list[VecEnvWrapper]:
+    """Return the wrappers, outermost first."""
+    wrappers: list[VecEnvWrapper] = []
+    while isinstance(env, VecEnvWrapper):
+        wrappers.append(env)
+        env = env.venv
+    return wrappers
+
+
+def observation_scale(model: BaseAlgorithm) -> ObservationScale | None:
+    """Return how the environments scale observations; None if they leave them as they are.
+
+    Raises:
+        ValueError: If the model has no environments, they are in a wrapper that may change
+            observations or actions in another way, or in more than one scaling `VecNormalize`.
+    """
+    env = environments(model)
+    check_time_is_not_scaled(env)
+    scaling = None
+    for wrapper in wrappers_around(env):
+        if type(wrapper) in UNCHANGING or _scales_nothing(wrapper):
+            continue
+        if type(wrapper) is not VecNormalize or scaling is not None:
+            again = " once more" if type(wrapper) is VecNormalize else ""
+            raise ValueError(
+                "`model` must act in environments with at most one VecNormalize around them, got"
+                f" {type(wrapper).__name__}{again}. Do what it does inside each environment, with a"
+                " gymnasium wrapper; or take it off with set_env if it changes no observation."
+            )
+        scaling = wrapper
+    return None if scaling is None else _scale_of(scaling, model.num_timesteps)
+
+
+def check_time_is_not_scaled(env: VecEnv | None) -> None:
+    """Refuse a `VecNormalize` over a dictionary that scales more than what is seen.
+
+    Raises:
+        ValueError: If it scales the elapsed time [s], or leaves the observation as it is.
+    """
+    for wrapper in wrappers_around(env):
+        is_dict = isinstance(wrapper.observation_space, spaces.Dict)
+        if not is_dict or not isinstance(wrapper, VecNormalize) or not wrapper.norm_obs:
+            continue
+        if wrapper.norm_obs_keys != ["observation"]:
+            raise ValueError(
+                "`norm_obs_keys` must be ['observation'] for observations with their elapsed time,"
+                f" got {wrapper.norm_obs_keys!r}: a circuit needs dt_s in seconds. Make it"
+                " VecNormalize(env, norm_obs_keys=['observation'])."
+            )
+
+
+def running_averages(env: VecEnv) -> dict[str, RunningMeanStd]:
+    """Return every running average of every `VecNormalize` by name, the outermost first."""
+    averages: dict[str, RunningMeanStd] = {}
+    scaling = [wrapper for wrapper in wrappers_around(env) if isinstance(wrapper, VecNormalize)]
+    for depth, wrapper in enumerate(scaling):
+        inside = f"{depth}." if depth else ""
+        if wrapper.norm_obs:
+            seen: Any = wrapper.obs_rms
+            seen = seen if isinstance(seen, dict) else {"": seen}
+            for key, average in seen.items():
+                averages[f"{inside}observation.{key}".removesuffix(".")] = average
+        averages[f"{inside}return"] = wrapper.ret_rms
+    return averages
+
+
+def _scales_nothing(wrapper: VecEnvWrapper) -> bool:
+    return type(wrapper) is VecNormalize and not wrapper.norm_obs
+
+
+def _scale_of(env: VecNormalize, num_steps: int) -> ObservationScale:
+    average: Any = env.obs_rms["observation"] if isinstance(env.obs_rms, dict) else env.obs_rms
+    if env.training and num_steps and average.count < 1.0:
+        raise ValueError(
+            f"`model` must have the VecNormalize of its {num_steps} steps of training, got one that"
+            " has seen nothing. Load its averages with VecNormalize.load."
+        )
+    return ObservationScale(
+        mean=average.mean, std=np.sqrt(average.var + env.epsilon), limit=float(env.clip_obs)
+    )
