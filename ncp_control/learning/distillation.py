@@ -14,33 +14,34 @@ Sources: Ross, Gordon & Bagnell 2011 (arXiv 1011.0686), DAgger; burn-in: Kapturo
 "Recurrent experience replay in distributed reinforcement learning".
 """
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import trange
 
-from ncp_control import files
 from ncp_control.learning.closed_loop import World
-from ncp_control.learning.divergence import has_diverged
+from ncp_control.learning.distillation_checkpoint import (
+    CHECKPOINT,
+    Training,
+    load_training,
+    save_training,
+)
+from ncp_control.learning.divergence import DivergenceError, first_not_finite, has_diverged
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
 from ncp_control.learning.run import Run
-from ncp_control.learning.schedule import half_cosine
+from ncp_control.learning.schedule import check_learning_rates, half_cosine
+from ncp_control.learning.stored import difference
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_positive, check_share
 
-_CHECKPOINT = "training.safetensors"
 _VALIDATION_SEED = 500_000
 
 
@@ -76,7 +77,8 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "rounds", "steps_per_round", "updates_per_round", "batch_size")
         check_at_least(self, 0, "mixed_rounds", "seed")
-        check_positive(self, "learning_rate", "gradient_clip")
+        check_learning_rates(self, "learning_rate")
+        check_positive(self, "gradient_clip")
         check_share("weight_average", self.weight_average)
         if self.worlds < 2:
             raise ValueError(
@@ -89,25 +91,6 @@ class DistillationConfig:
                 f" got {self.burn_in!r}, {self.window!r} and {self.steps_per_round!r}."
                 " Correct the settings."
             )
-
-
-@dataclass(kw_only=True)
-class _Training:
-    """All that changes during a distillation."""
-
-    policy: Policy
-    averaged: AveragedModel
-    optimizer: torch.optim.Optimizer
-    round: int = 0
-    best_return: float = -math.inf
-    loss: float = math.nan
-
-    @property
-    def student(self) -> Policy:
-        """The running average, which acts."""
-        module = self.averaged.module
-        assert isinstance(module, Policy)
-        return module.eval()
 
 
 def distill(
@@ -138,20 +121,21 @@ def distill(
         The policy with the highest return, loaded from its checkpoint.
 
     Raises:
-        ValueError: If no round ends with a finite return.
+        ValueError: If no round ends with a finite return, or what a stopped run left is damaged.
+        DivergenceError: If the training diverges before a round has ended with a finite return.
     """
-    training = _Training(
+    training = Training(
         policy=policy,
         averaged=AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average)),
         optimizer=torch.optim.Adam(policy.parameters(), lr=config.learning_rate),
     )
-    checkpoint = run.checkpoints / _CHECKPOINT
+    checkpoint = run.checkpoints / CHECKPOINT
     if checkpoint.is_file():
-        _load_training(training, checkpoint)
+        load_training(training, checkpoint, config.rounds)
     folder = run.folder / "rollouts"
     is_trained = training.round == config.rounds  # the rollouts may be gone
     done = 0 if is_trained else training.round
-    parts = [Rollouts.load(_rollouts_file(folder, i)) for i in range(done)]
+    parts = _load_rollouts(folder, done, config)
     while True:
         i = training.round
         part, returns = _act(training.student, teacher, worlds, config, i, frame_s)
@@ -164,26 +148,24 @@ def distill(
         if i == 0:
             fit_scale(part.observations)
         training.loss = _learn(training, Rollouts.join(parts), config, i)
-        if has_diverged(training.student):
-            if math.isfinite(training.best_return):
-                print(f"  diverged in round {i + 1}: the best before it is kept", flush=True)
+        if _has_diverged(training):
+            told = f"diverged in round {i + 1}, with a loss of {training.loss:g}"
+            if not math.isfinite(training.best_return):
+                raise DivergenceError(
+                    f"The training must stay finite, but {told}. Lower the learning rate."
+                )
+            print(f"  {told}: the best before it is kept. Lower the learning rate.", flush=True)
             break
         training.round += 1
-        _save_training(training, checkpoint)
+        save_training(training, checkpoint)
     if not math.isfinite(training.best_return):
         raise ValueError(
-            f"`student_return` must become finite in some round, got {training.best_return!r}"
-            " throughout. Lower the learning rate."
+            f"`student_return` must become finite in some round, got none in {config.rounds}."
+            " Lower the learning rate."
         )
     if training.round == config.rounds:
         shutil.rmtree(folder, ignore_errors=True)
     return Policy.load(run.checkpoints / "best")
-
-
-def rounds_done(run_folder: Path) -> int:
-    """Return the number of the last round that a stopped run has logged and need not repeat."""
-    path = run_folder / "checkpoints" / _CHECKPOINT
-    return _read_state(path)["round"] - 1 if path.is_file() else -1
 
 
 def _act(
@@ -209,8 +191,12 @@ def _act(
     )
 
 
-def _learn(training: _Training, data: Rollouts, config: DistillationConfig, i: int) -> float:
-    """Take the optimizer steps of a round and return the mean loss."""
+def _learn(training: Training, data: Rollouts, config: DistillationConfig, i: int) -> float:
+    """Take the optimizer steps of a round and return the mean loss.
+
+    It ends with a loss that is not finite at the first batch that has one, or with NaN if the
+    student's actions have become so by the last step.
+    """
     generator = torch.Generator().manual_seed(config.seed * 10_000 + i)
     policy, total = training.policy.train(), 0.0
     bar = trange(config.updates_per_round, desc=f"round {i + 1}/{config.rounds}", unit="step")
@@ -222,15 +208,27 @@ def _learn(training: _Training, data: Rollouts, config: DistillationConfig, i: i
         batch = data.windows(config.batch_size, config.window, generator)
         actions, _ = policy(batch.observations, dt_s=batch.dt_s, reset=batch.reset)
         loss = distillation_loss(actions, batch, config.burn_in)
+        value = loss.item()
+        if not math.isfinite(value):
+            return value
         training.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(policy.parameters(), config.gradient_clip)
         training.optimizer.step()
         training.averaged.update_parameters(policy)
-        total += loss.item()
+        total += value
         if k % 50 == 0:
             bar.set_postfix(loss=f"{total / (k + 1):.5f}")
-    return total / config.updates_per_round
+    with torch.no_grad():
+        actions, _ = training.student(batch.observations, dt_s=batch.dt_s, reset=batch.reset)
+    return total / config.updates_per_round if torch.isfinite(actions).all() else math.nan
+
+
+def _has_diverged(training: Training) -> bool:
+    """Return whether the loss, a weight, its average or a moment of the optimizer is not finite."""
+    values = [training.loss, training.optimizer.state_dict()]
+    is_lost = first_not_finite(values) is not None
+    return is_lost or has_diverged(training.policy) or has_diverged(training.averaged)
 
 
 def distillation_loss(actions: Tensor, batch: Rollouts, burn_in: int) -> Tensor:
@@ -247,7 +245,7 @@ def distillation_loss(actions: Tensor, batch: Rollouts, burn_in: int) -> Tensor:
     return (error * counts).sum() / counts.sum()
 
 
-def _report(run: Run, training: _Training, i: int, mean_return: float) -> None:
+def _report(run: Run, training: Training, i: int, mean_return: float) -> None:
     """Log a round and keep the student if it is the best so far."""
     if i == 0:
         run.log(0, teacher_return=mean_return)
@@ -256,7 +254,7 @@ def _report(run: Run, training: _Training, i: int, mean_return: float) -> None:
     run.log(i, loss=training.loss, student_return=mean_return)
     print(f"  round {i}  loss {training.loss:.5f}  return {mean_return:.0f}", flush=True)
     run.save_checkpoint(training.student, "last")
-    if mean_return > training.best_return:
+    if math.isfinite(mean_return) and mean_return > training.best_return:
         training.best_return = mean_return
         run.save_checkpoint(training.student, "best")
 
@@ -265,47 +263,19 @@ def _rollouts_file(folder: Path, i: int) -> Path:
     return folder / f"round-{i:03d}.safetensors"
 
 
-def _save_training(training: _Training, path: Path) -> None:
-    """Write weights, their average and the optimizer to one file, whole or not at all."""
-    optimizer = training.optimizer.state_dict()["state"]
-    tensors = {f"policy.{name}": t for name, t in training.policy.state_dict().items()}
-    tensors |= {f"averaged.{name}": t for name, t in training.averaged.state_dict().items()}
-    for index, entries in optimizer.items():
-        tensors |= {f"optimizer.{index}.{name}": t for name, t in entries.items()}
-    # Before the first student was measured, its best return is not a number of JSON.
-    best = training.best_return if math.isfinite(training.best_return) else None
-    state = {"round": training.round, "best_return": best, "loss": training.loss}
-    data = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    files.write_file(path, safetensors.torch.save(data, metadata={"state": json.dumps(state)}))
-
-
-def _load_training(training: _Training, path: Path) -> None:
-    """Read what `_save_training` wrote."""
-    state, tensors = _read_state(path), safetensors.torch.load(path.read_bytes())
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-    training.policy.load_state_dict(part("policy."))
-    training.averaged.load_state_dict(part("averaged."))
-    entries: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in part("optimizer.").items():
-        index, entry = name.split(".")
-        entries.setdefault(int(index), {})[entry] = tensor
-    groups = training.optimizer.state_dict()["param_groups"]
-    training.optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    best = state["best_return"]
-    training.best_return = -math.inf if best is None else best
-    training.round, training.loss = state["round"], state["loss"]
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    """Read where a training stands: round, best return, loss."""
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["state"])
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} must be a checkpoint of a distillation, got a damaged file: {error}."
-            " Start the training anew."
-        ) from error
+def _load_rollouts(folder: Path, rounds: int, config: DistillationConfig) -> list[Rollouts]:
+    """Read the rollouts of the rounds so far."""
+    parts = [Rollouts.load(_rollouts_file(folder, i)) for i in range(rounds)]
+    for i, part in enumerate(parts):
+        told = difference(vars(part), vars(parts[0]), "rollouts")
+        steps = (config.worlds, config.steps_per_round)
+        if told is None and part.reset.shape != steps:
+            told = f"worlds and steps {tuple(part.reset.shape)} instead of {steps}"
+        if told is None and first_not_finite(vars(part)) is not None:
+            told = "NaN or infinity"
+        if told is not None:
+            raise ValueError(
+                f"{_rollouts_file(folder, i)} must be rollouts of this training, got {told}. Start"
+                " the training anew."
+            )
+    return parts

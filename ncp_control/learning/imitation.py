@@ -17,16 +17,16 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ncp_control.devices import find_device
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
-from ncp_control.learning.divergence import has_diverged
+from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.run import Run
-from ncp_control.learning.schedule import half_cosine
+from ncp_control.learning.schedule import check_learning_rates, half_cosine
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_not_negative, check_positive
 
@@ -71,7 +71,8 @@ class ImitationConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "window", "batch_size")
-        check_positive(self, "head_learning_rate", "circuit_learning_rate", "gradient_clip")
+        check_learning_rates(self, "head_learning_rate", "circuit_learning_rate")
+        check_positive(self, "gradient_clip")
         check_not_negative("turn_weight", self.turn_weight)
         check_at_least(self, 0, "seed")
         if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
@@ -133,6 +134,7 @@ def imitate(
     Raises:
         ValueError: If the demonstrations do not fit the policy or the settings, nobody can be asked
             for more, or no epoch ends with a finite score.
+        DivergenceError: If the training diverges before an epoch has ended with a finite score.
     """
     if aggregate is None and config.asked_epochs:
         raise ValueError(
@@ -159,9 +161,13 @@ def imitate(
             loss = _train_epoch(
                 policy.train(), averaged, optimizer, bar, config, augment, generator
             )
-            if has_diverged(kept):
-                if math.isfinite(best_score):
-                    bar.write(f"  diverged in epoch {epoch + 1}: the best before it is kept")
+            if not math.isfinite(loss) or has_diverged(policy) or has_diverged(kept):
+                told = f"diverged in epoch {epoch + 1}, with a loss of {loss:g}"
+                if not math.isfinite(best_score):
+                    raise DivergenceError(
+                        f"The training must stay finite, but {told}. Lower the learning rates."
+                    )
+                bar.write(f"  {told}: the best before it is kept. Lower the learning rates.")
                 break
             measured = validate(kept.eval())
             if "score" not in measured or "loss" in measured:
@@ -174,12 +180,12 @@ def imitate(
             )
             run.log(epoch + 1, loss=loss, **measured)
             run.save_checkpoint(kept, "last")
-            if measured["score"] < best_score:
+            if math.isfinite(measured["score"]) and measured["score"] < best_score:
                 best_score = measured["score"]
                 run.save_checkpoint(kept, "best")
     if not math.isfinite(best_score):
         raise ValueError(
-            f"`score` must become finite in some epoch, got {best_score!r} throughout."
+            f"`score` must become finite in some epoch, got none in {config.epochs}."
             " Lower the learning rates."
         )
     return Policy.load(run.checkpoints / "best")
@@ -276,8 +282,12 @@ def _train_epoch(
     augment: Augment | None,
     generator: torch.Generator,
 ) -> float:
-    """Take one optimizer step a batch and return the mean loss."""
-    total, count = 0.0, 0
+    """Take one optimizer step a batch and return the mean loss.
+
+    It ends with a loss that is not finite at the first batch that has one, or with NaN if the
+    policy's actions have become so by the last step.
+    """
+    total, count, batch = 0.0, 0, None
     for batch in batches:
         if augment is not None:
             batch = augment(batch, generator)
@@ -286,14 +296,26 @@ def _train_epoch(
         loss = weighted_squared_error(
             predicted, batch.actions.to(device), batch.mask.to(device), config.turn_weight
         )
+        value = loss.item()
+        if not math.isfinite(value):
+            return value
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(policy.parameters(), config.gradient_clip)
         optimizer.step()
         averaged.update_parameters(policy)
-        total, count = total + loss.item(), count + 1
+        total, count = total + value, count + 1
         batches.set_postfix(loss=f"{total / count:.5f}")
+    if batch is not None and not _acts(averaged.module, batch, config.precision):
+        return math.nan
     return total / max(count, 1)
+
+
+@torch.no_grad()
+def _acts(policy: nn.Module, batch: Batch, precision: str) -> bool:
+    """Return whether the policy's actions for a batch are finite."""
+    assert isinstance(policy, Policy)
+    return bool(torch.isfinite(predict(policy.eval(), batch, precision)).all())
 
 
 def _optimizer(policy: Policy, config: ImitationConfig) -> torch.optim.Optimizer:
@@ -320,9 +342,13 @@ def _set_learning_rates(
 
 @contextlib.contextmanager
 def _checkpoint_on_interrupt(policy: Policy, run: Run) -> Iterator[None]:
-    """Save the policy as `last` when the user stops the run, then let the stop go on."""
+    """Save the policy as `last` when the user stops the run, then let the stop go on.
+
+    A policy that has diverged is not saved.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        run.save_checkpoint(policy, "last")
+        if not has_diverged(policy):
+            run.save_checkpoint(policy, "last")
         raise

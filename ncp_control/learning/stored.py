@@ -63,8 +63,8 @@ def optimizer_difference(found: Any, optimizer: torch.optim.Optimizer, name: str
         if not is_known or not isinstance(entries, Mapping):
             return f"`{where}` for no weight"
         for entry, value in entries.items():
-            shape = torch.Size() if entry == "step" else weights[index].shape
-            told = _tensor_difference(value, shape, torch.float32, f"{where}.{entry}")
+            like = torch.zeros(()) if entry == "step" else weights[index]
+            told = _tensor_difference(value, like.shape, like.dtype, f"{where}.{entry}")
             if told is not None:
                 return told
     return None

@@ -20,6 +20,7 @@ from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
+from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_positive
@@ -28,7 +29,7 @@ from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
 from scripts.evaluation.driving import VectorDriveSettings, check_km, drive_km, evaluate
 from scripts.evaluation.report import metrics_table
-from scripts.training.resumption import add_row, learn, read_settings
+from scripts.training.resumption import add_row, learn, open_run, read_settings, resume_model
 
 RESULTS_MEASURES = [field.name for field in dataclasses.fields(LaneMetrics)]
 """Columns of the results file that this job measures."""
@@ -79,7 +80,8 @@ class DriveRL:
             check_name("cell", self.cell, MOTOR_CELLS)
         check_at_least(self, 1, "steps", "num_envs", "neurons")
         check_at_least(self, 0, "critic_first_steps", "seed")
-        check_positive(self, "episode_s", "learning_rate", "actor_lr_scale")
+        check_positive(self, "episode_s")
+        check_learning_rates(self, "learning_rate", "actor_lr_scale")
         check_km("evaluation_km", self.evaluation_km)
         ignored = ("critic_first_steps",) if self.policy is None else ("cell", "neurons")
         for name in ignored:
@@ -119,14 +121,15 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     driver = None if settings.policy is None else load_driver(settings.policy)
     name = settings.resolved["cell"] if settings.policy is None else policy_name(settings.policy)
     model = make_model(settings, driver)
-    run = learn(model, settings, settings.steps, "drive-rl", name)
-    policy = export_policy(model, driver)
-    policy.save(run.policy)
-    measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
-    measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
-    results.place(run.results)
-    _add_rows(results, settings, measured)
-    run.close()
+    step = resume_model(model, settings)
+    with open_run(settings, "drive-rl", name, step=step) as run:
+        learn(model, settings.steps, run, lambda model: export_policy(model, driver))
+        policy = export_policy(model, driver)
+        policy.save(run.policy)
+        measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
+        measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
+        results.place(run.results)
+        _add_rows(results, settings, measured)
     print(metrics_table([(who, 0.0, metrics) for who, metrics in measured.items()]))
     print(f"policy: {run.policy}\nreport: {run.report}\nresults: {results.path}")
     return policy
@@ -149,9 +152,13 @@ def load_driver(folder: Path) -> DrivingPolicy:
 
 def settings_of(asked: DriveRL) -> DriveRL:
     """Return the settings that a run began with, to go on with it."""
-    values = read_settings(asked)
-    changed = {name: Path(values[name]) for name in ("policy", "results", "runs") if values[name]}
-    return DriveRL(**{**values, **changed, "resume": asked.resume})
+
+    def build(values: dict[str, Any]) -> DriveRL:
+        names = ("policy", "results", "runs")
+        changed = {name: Path(values[name]) for name in names if values[name]}
+        return DriveRL(**{**values, **changed, "resume": asked.resume})
+
+    return read_settings(asked, build)
 
 
 def _add_rows(results: ResultsFile, settings: DriveRL, measured: Mapping[str, LaneMetrics]) -> None:

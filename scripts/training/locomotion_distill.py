@@ -8,8 +8,7 @@ import torch
 
 from ncp_control.cells import Cell, Feedforward
 from ncp_control.learning import distillation
-from ncp_control.learning.distillation import rounds_done
-from ncp_control.learning.run import Run
+from ncp_control.learning.distillation_checkpoint import rounds_done
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from policies.motor_circuits import make_motor_cell
@@ -22,6 +21,7 @@ from scripts.evaluation.locomotion import (
     write_returns,
 )
 from scripts.training.locomotion_settings import Locomotion
+from scripts.training.resumption import open_run
 
 MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
 """Columns of the results file that this way of learning measures."""
@@ -40,26 +40,22 @@ def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run]:
     worlds = [settings.where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
     policy = make_student(settings, worlds[0])
-    if settings.resume is not None:
-        run = Run.reopen(settings.resume, step=rounds_done(settings.resume))
-    else:
-        run = Run.create("locomotion", settings.run_name, settings, root=settings.runs)
-    print(f"run folder: {run.folder}")
-    student = distillation.distill(
-        policy,
-        teacher,
-        cast(Any, worlds),
-        dataclasses.replace(settings.distillation, seed=settings.seed),
-        run,
-        frame_s=policy.circuit.frame_s,
-        fit_scale=policy.fit_scale,
-    )
-    student.save(run.policy)
-    whole = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
-    returns, taught = walk(student, settings.where), walk(teacher, whole)
-    rows = [("teacher", whole, taught), (settings.cell, settings.where, returns)]
-    write_returns(run.report / "returns.csv", rows)
-    run.close()
+    step = -1 if settings.resume is None else rounds_done(settings.resume)
+    with open_run(settings, "locomotion", settings.run_name, step=step) as run:
+        student = distillation.distill(
+            policy,
+            teacher,
+            cast(Any, worlds),
+            dataclasses.replace(settings.distillation, seed=settings.seed),
+            run,
+            frame_s=policy.circuit.frame_s,
+            fit_scale=policy.fit_scale,
+        )
+        student.save(run.policy)
+        whole = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
+        returns, taught = walk(student, settings.where), walk(teacher, whole)
+        rows = [("teacher", whole, taught), (settings.cell, settings.where, returns)]
+        write_returns(run.report / "returns.csv", rows)
     print(returns_table(rows))
     print(f"policy: {run.policy}")
     measured = {

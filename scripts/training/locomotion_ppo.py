@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -21,7 +22,7 @@ from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import FRAMES_S, NUM_JOINTS, mean_and_std, walk
 from scripts.training.locomotion_settings import Locomotion
-from scripts.training.resumption import learn
+from scripts.training.resumption import learn, open_run, resume_model
 
 MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
 """Columns of the results file that this job measures."""
@@ -40,12 +41,17 @@ def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run
     """
     torch.manual_seed(settings.seed)
     model = make_model(settings)
-    run = learn(model, settings, settings.ppo.steps, "locomotion", settings.run_name)
-    policy = policy_from_sb3(model, frame_s=FRAMES_S[settings.env])
-    policy.save(run.policy)
-    print(f"policy: {run.policy}\nreport: {run.report}")
-    returns = walk(policy, settings.where)
-    run.close()
+
+    def export(model: BaseAlgorithm) -> Policy:
+        return policy_from_sb3(model, frame_s=FRAMES_S[settings.env])
+
+    step = resume_model(model, settings)
+    with open_run(settings, "locomotion", settings.run_name, step=step) as run:
+        learn(model, settings.ppo.steps, run, export)
+        policy = export(model)
+        policy.save(run.policy)
+        print(f"policy: {run.policy}\nreport: {run.report}")
+        returns = walk(policy, settings.where)
     speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
     measured = {
         **mean_and_std(returns),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 from envs.locomotion import OBSERVE
 from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.learning.run import policy_name
+from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least, check_positive
+from ncp_control.ranges import check_at_least
 from policies.motor_circuits import MOTOR_CELLS
 from scripts.evaluation.locomotion import DISTURBANCES, FRAMES_S, WalkSettings
 from scripts.training.resumption import read_settings
@@ -59,7 +59,7 @@ class PPOConfig:
         counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs")
         check_at_least(self, 1, *counts)
         check_at_least(self, 2, "batch_size")
-        check_positive(self, "learning_rate", "actor_lr_scale")
+        check_learning_rates(self, "learning_rate", "actor_lr_scale")
         if not 0.0 <= self.gamma <= 1.0:
             raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}. Correct it.")
 
@@ -208,14 +208,17 @@ def describe(settings: Locomotion) -> str:
 
 def settings_of(asked: Locomotion) -> Locomotion:
     """Return the settings that a run began with, to go on with it."""
-    values: Mapping[str, Any] = read_settings(asked)
-    changed = {
-        "teacher": values["teacher"] and Path(values["teacher"]),
-        "encoder": None if values["encoder"] is None else tuple(values["encoder"]),
-        "distillation": DistillationConfig(**values["distillation"]),
-        "ppo": PPOConfig(**values["ppo"]),
-        "results": values["results"] and Path(values["results"]),
-        "runs": Path(values["runs"]),
-        "resume": asked.resume,
-    }
-    return Locomotion(**{**values, **changed})
+
+    def build(values: dict[str, Any]) -> Locomotion:
+        changed = {
+            "teacher": values["teacher"] and Path(values["teacher"]),
+            "encoder": None if values["encoder"] is None else tuple(values["encoder"]),
+            "distillation": DistillationConfig(**values["distillation"]),
+            "ppo": PPOConfig(**values["ppo"]),
+            "results": values["results"] and Path(values["results"]),
+            "runs": Path(values["runs"]),
+            "resume": asked.resume,
+        }
+        return Locomotion(**{**values, **changed})
+
+    return read_settings(asked, build)

@@ -1,35 +1,44 @@
 """A run begun anew, or gone on with where it was stopped."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
+from ncp_control.learning.reinforcement.guard import divergence_told
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
+from ncp_control.policy import Policy
 from scripts.pictures import write_picture
 from scripts.training.curves import draw_curves
 
+Settings = TypeVar("Settings")
 
-def read_settings(asked: Any) -> dict[str, Any]:
-    """Read the settings that a run began with, as JSON values by field.
+
+def read_settings(asked: Settings, build: Callable[[dict[str, Any]], Settings]) -> Settings:
+    """Read the settings that a run began with.
 
     Args:
         asked: A job's settings, of which only `resume` is set: the run.
+        build: Makes the settings of their JSON values by field.
 
     Raises:
         FileNotFoundError: If the folder is not a run.
         ValueError: If more is set, which the run's own settings would replace, or the run is of
             another job.
     """
-    run_folder: Path = asked.resume
-    unset = type(asked)()
-    for field in dataclasses.fields(asked):
+    kind: Any = type(asked)
+    run_folder: Path = cast(Any, asked).resume
+    unset = kind()
+    for field in dataclasses.fields(kind):
         value = getattr(asked, field.name)
         if field.name != "resume" and value != getattr(unset, field.name):
             raise ValueError(
@@ -44,17 +53,23 @@ def read_settings(asked: Any) -> dict[str, Any]:
         )
     try:
         values = json.loads(path.read_text())["settings"]
-    except (ValueError, KeyError, TypeError) as error:
+        is_of_job = set(values) == {field.name for field in dataclasses.fields(kind)}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} must be what this job wrote, got something else: {error}."
             " Start the training anew."
         ) from error
-    if set(values) != {field.name for field in dataclasses.fields(asked)}:
+    if not is_of_job:
         raise ValueError(
             f"`resume` must be a run of this job and version, got {str(run_folder)!r}."
             " Start the training anew."
         )
-    return values
+    try:
+        return build(values)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(
+            f"{path} must hold settings of this job, got {error}. Start the training anew."
+        ) from error
 
 
 def add_row(
@@ -82,29 +97,60 @@ def add_row(
         results.append(model, settings.seed, described, measured, command)
 
 
-def learn(model: OnPolicyAlgorithm, settings: Any, steps: int, task: str, name: str) -> Run:
-    """Let a model take the steps that its training still lacks, logged and saved as it goes.
+def resume_model(model: OnPolicyAlgorithm, settings: Any) -> int:
+    """Set a model to where its run stopped, if it goes on with one; return the steps done."""
+    if settings.resume is not None:
+        load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
+    return model.num_timesteps
+
+
+@contextlib.contextmanager
+def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]:
+    """Yield a run made anew, or the one to go on with, and close it.
+
+    A new one in which nothing was written when the block failed is taken away again. A training
+    that diverged is told where its best policy is.
 
     Args:
-        model: Untrained, built with the settings.
         settings: A job's settings with `runs` and `resume`.
-        steps: Steps of the whole training.
         task: Task of a run made anew.
         name: Model of a run made anew.
-
-    Returns:
-        The run, still open.
+        step: Last step that a run to go on with need not repeat.
     """
     if settings.resume is None:
         run = Run.create(task, name, settings, root=settings.runs)
     else:
-        load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
-        run = Run.reopen(settings.resume, step=model.num_timesteps)
+        run = Run.reopen(settings.resume, step=step)
     print(f"run folder: {run.folder}")
+    try:
+        yield run
+    except DivergenceError as error:
+        best = run.checkpoints / "best"
+        kept = f" The best policy before it is {best}." if best.is_dir() else ""
+        raise DivergenceError(f"{error}{kept}") from error
+    finally:
+        run.close()
+        if settings.resume is None and not (run.rows or run.checkpoints.is_dir()):
+            shutil.rmtree(run.folder)
+
+
+def learn(model: OnPolicyAlgorithm, steps: int, run: Run, export: Callable[[Any], Policy]) -> None:
+    """Let a model take the steps that its training still lacks, logged and saved as it goes.
+
+    Args:
+        model: As it was built with the settings, or set to where its run stopped.
+        steps: Steps of the whole training.
+        run: Where it is logged and saved.
+        export: Makes a policy of the model.
+
+    Raises:
+        DivergenceError: If the training reaches numbers that are not finite.
+    """
     steps_left = steps - model.num_timesteps
     if steps_left > 0:
-        progress = Progress(run, steps)
-        model.learn(steps_left, callback=progress, reset_num_timesteps=settings.resume is None)
+        is_new = model.num_timesteps == 0
+        progress = Progress(run, steps, export=export)
+        with contextlib.closing(progress), divergence_told(model):
+            model.learn(steps_left, callback=progress, reset_num_timesteps=is_new)
     run.report.mkdir(exist_ok=True)
     write_picture(run.report / "learning_curves.png", draw_curves(run.rows))
-    return run

@@ -10,17 +10,25 @@ import torch
 
 from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.reinforcement.checkpoint import steps_done
-from ncp_control.learning.reinforcement.progress import CHECKPOINT
+from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least
 from policies.from_sb3 import policy_from_sb3
-from scripts.evaluation.locomotion import WalkSettings, returns_table, walk, write_returns
-from scripts.training.resumption import read_settings
+from scripts.evaluation.locomotion import (
+    FRAMES_S,
+    WalkSettings,
+    returns_table,
+    walk,
+    write_returns,
+)
+from scripts.training.resumption import open_run, read_settings
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
 """Algorithm, steps, and steps between two examinations that suit each world."""
+CHECKPOINT_IN_RUN = Path("checkpoints") / CHECKPOINT
+"""Where a run keeps what its training goes on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,51 +72,51 @@ def train_teacher(settings: Teacher) -> Policy:
         seed=settings.seed,
     )
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
-    run = _open_run(settings, f"{settings.env}-{config.algorithm}")
-    print(f"run folder: {run.folder}")
     examined = WalkSettings(env=settings.env, episodes=settings.examination_episodes, seed=1000)
-    world: Any = examined.make_world()
-    frame_s = float(world.unwrapped.dt)
-    world.close()
-    best = max((row["mean_return"] for row in run.rows), default=-math.inf)
-    first_step, began = int(run.rows[-1]["step"]) if run.rows else 0, time.perf_counter()
-
-    def examine(model: Any, step: int) -> None:
-        nonlocal best
-        policy = policy_from_sb3(model, frame_s=frame_s)
-        mean_return = float(walk(policy, examined).mean())
-        rate = (step - first_step) / (time.perf_counter() - began)
-        run.log(step, mean_return=mean_return, steps_per_s=rate)
-        print(f"  step {step}  return {mean_return:.0f}  {rate:.0f} steps/s", flush=True)
-        run.save_checkpoint(policy, "last")
-        if mean_return > best:
-            best = mean_return
-            run.save_checkpoint(policy, "best")
-
-    checkpoint = run.checkpoints / CHECKPOINT
-    teacher.train_teacher(cast(Any, examined.make_world), config, examine, checkpoint=checkpoint)
-    policy = Policy.load(run.checkpoints / "best")
-    policy.save(run.policy)
-    where = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
-    rows = [("teacher", where, walk(policy, where))]
-    write_returns(run.report / "returns.csv", rows)
-    checkpoint.unlink()  # with SAC's experience it is large, and nothing is left to go on with
-    run.close()
+    step = 0 if settings.resume is None else steps_done(settings.resume / CHECKPOINT_IN_RUN)
+    name = f"{settings.env}-{config.algorithm}"
+    with open_run(settings, "teacher", name, step=step) as run:
+        checkpoint = run.folder / CHECKPOINT_IN_RUN
+        examine = _Examiner(run, examined)
+        make_one = cast(Any, examined.make_world)
+        teacher.train_teacher(make_one, config, examine, checkpoint=checkpoint)
+        policy = Policy.load(run.checkpoints / "best")
+        policy.save(run.policy)
+        where = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
+        rows = [("teacher", where, walk(policy, where))]
+        write_returns(run.report / "returns.csv", rows)
+        checkpoint.unlink()  # with SAC's experience it is large, and nothing is left to go on with
     print(returns_table(rows))
     print(f"policy: {run.policy}")
     return policy
 
 
+class _Examiner:
+    """Lets a teacher walk, logs how far it came, and keeps the last and the best as policies."""
+
+    def __init__(self, run: Run, where: WalkSettings) -> None:
+        self.run, self.where = run, where
+        self.frame_s = FRAMES_S[where.env]
+        self.best = best_of(run, "mean_return")
+        self.first_step = int(run.rows[-1]["step"]) if run.rows else 0
+        self.began = time.perf_counter()
+
+    def __call__(self, model: Any, step: int) -> None:
+        policy = policy_from_sb3(model, frame_s=self.frame_s)
+        mean_return = float(walk(policy, self.where).mean())
+        rate = (step - self.first_step) / (time.perf_counter() - self.began)
+        self.run.log(step, mean_return=mean_return, steps_per_s=rate)
+        print(f"  step {step}  return {mean_return:.0f}  {rate:.0f} steps/s", flush=True)
+        self.run.save_checkpoint(policy, "last")
+        if math.isfinite(mean_return) and mean_return > self.best:
+            self.best = mean_return
+            self.run.save_checkpoint(policy, "best")
+
+
 def settings_of(asked: Teacher) -> Teacher:
     """Return the settings that a run began with, to go on with it."""
-    values = read_settings(asked)
-    return Teacher(**{**values, "runs": Path(values["runs"]), "resume": asked.resume})
 
+    def build(values: dict[str, Any]) -> Teacher:
+        return Teacher(**{**values, "runs": Path(values["runs"]), "resume": asked.resume})
 
-def _open_run(settings: Teacher, name: str) -> Run:
-    """Begin a run, or go on with the one that is named."""
-    if settings.resume is None:
-        return Run.create("teacher", name, settings, root=settings.runs)
-    return Run.reopen(
-        settings.resume, step=steps_done(settings.resume / "checkpoints" / CHECKPOINT)
-    )
+    return read_settings(asked, build)

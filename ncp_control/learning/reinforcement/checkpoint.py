@@ -268,11 +268,11 @@ def _experience_difference(model: BaseAlgorithm, found: Any) -> str | None:
     told = difference(found, {"pos": 0, "full": False, **own}, "experience", any_length=True)
     if told is not None:
         return told
-    pos, capacity = found["pos"], len(buffer.observations)
-    size = capacity if found["full"] else pos
-    is_possible = isinstance(pos, int) and 0 <= pos <= size <= capacity
+    pos, size, capacity = found["pos"], len(found["observations"]), len(buffer.observations)
+    is_possible = isinstance(pos, int) and size <= capacity
+    is_possible &= 0 <= pos < max(size, 1) if found["full"] else pos == size
     if not is_possible or any(len(found[name]) != size for name in _EXPERIENCE):
-        return f"experience that does not fill the buffer of {capacity} steps up to {pos}"
+        return f"experience of {size} steps, written up to {pos}, for a buffer of {capacity}"
     return None
 
 
@@ -280,9 +280,13 @@ def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None
     buffer = _replay_buffer(model)
     if buffer is None or values is None:
         return
+    size, pos, full, oldest = len(values["observations"]), values["pos"], values["full"], 0
+    if full and size < len(buffer.observations):  # a longer training has a larger buffer
+        pos, full, oldest = size, False, pos
     for name in _EXPERIENCE:
-        getattr(buffer, name)[: len(values[name])] = values[name].numpy()
-    buffer.pos, buffer.full = values["pos"], values["full"]
+        stored = values[name].numpy()
+        getattr(buffer, name)[:size] = np.roll(stored, -oldest, axis=0) if oldest else stored
+    buffer.pos, buffer.full = pos, full
 
 
 def _generators(env: VecEnv) -> list[np.random.Generator] | None:

@@ -5,7 +5,7 @@ Differs: minibatches are sequences of equal length (`sequences`), the actor may 
 rate, and the running average of observations belongs to the training, not to a file of its own.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -86,13 +86,14 @@ class SequencePPO(RecurrentPPO):
         self.rollout_buffer.sequence_length = self.sequence_length
 
     def _check_settings(self) -> None:
-        for name in ("sequence_length", "n_steps", "batch_size"):
-            check_count(name, getattr(self, name))
+        length = check_count("sequence_length", self.sequence_length)
+        n_steps = check_count("n_steps", self.n_steps)
+        batch_size = check_count("batch_size", cast(int, self.batch_size))
         check_count("critic_first_steps", self.critic_first_steps, least=0)
-        if self.n_steps % self.sequence_length or self.batch_size % self.sequence_length:
+        if n_steps % length or batch_size % length:
             raise ValueError(
-                f"`sequence_length` must divide n_steps = {self.n_steps} and batch_size ="
-                f" {self.batch_size}, got {self.sequence_length!r}. Choose powers of two."
+                f"`sequence_length` must divide n_steps = {n_steps} and batch_size ="
+                f" {batch_size}, got {length!r}. Choose powers of two."
             )
         check_time_is_not_scaled(self.env)
 

@@ -58,6 +58,7 @@ class Progress(BaseCallback):
         self._returns: deque[float] = deque(maxlen=32)
         self._best = best_of(run, "mean_return")
         self._has_new_returns = False
+        self._bar: tqdm | None = None
 
     def _on_training_start(self) -> None:
         self._bar = tqdm(total=self.total_steps, initial=self.num_timesteps, unit="step")
@@ -94,7 +95,11 @@ class Progress(BaseCallback):
         check_training(self.model)
         self._report()
         self._save()
-        self._bar.close()
+
+    def close(self) -> None:
+        """Take the progress bar away, also after a training that failed."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _save(self) -> None:
         save_checkpoint(self.run.checkpoints / CHECKPOINT, self.model)
@@ -121,8 +126,9 @@ class Progress(BaseCallback):
             metrics = {"mean_return": float(np.mean(self._returns))} | metrics
         self.run.log(self.model.num_timesteps, **metrics)
         shown = f"return {metrics.get('mean_return', float('nan')):.0f}, {speed:.0f} steps/s"
-        self._bar.set_postfix_str(shown, refresh=False)
-        self._bar.update(num_steps)
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(num_steps)
 
 
 def best_of(run: Run, measure: str) -> float:

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ncp_control.learning.demonstrations import (
     DemonstrationWriter,
     windows,
 )
+from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.imitation import (
     ImitationConfig,
     imitate,
@@ -226,7 +228,7 @@ def test_stopping_leaves_the_last_checkpoint(tiny_policy, delayed_store, tmp_pat
 def test_diverged_training_is_reported(tiny_policy, delayed_store, tmp_path):
     config = ImitationConfig(epochs=1, window=20, batch_size=8)
     run = Run.create("test", "tiny", config, root=tmp_path)
-    with pytest.raises(ValueError, match="`score` must become finite in some epoch, got inf"):
+    with pytest.raises(ValueError, match="`score` must become finite in some epoch, got none in 1"):
         imitate(
             tiny_policy,
             [delayed_store],
@@ -255,14 +257,106 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
     config = ImitationConfig(epochs=4, window=20, batch_size=8)
     run = Run.create("test", "tiny", config, root=tmp_path)
     best = imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
-    assert "diverged in epoch 2: the best before it is kept" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.search("diverged in epoch 2, .*: the best before it is kept. Lower the", printed)
+    assert not has_diverged(Policy.load(run.checkpoints / "last"))
     assert imitation_error(best, delayed_store) == pytest.approx(run.rows[-1]["score"], rel=1e-6)
     run.close()
     broken = 1
     run = Run.create("test", "tiny", config, root=tmp_path)
-    with pytest.raises(ValueError, match="`score` must become finite .* Lower the learning rates"):
+    with pytest.raises(
+        DivergenceError, match="must stay finite, but diverged in epoch 1, .* Lower"
+    ):
         imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
     run.close()
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(
+    tiny_policy, delayed_store, tmp_path
+):
+    def augment(batch, _):
+        if len(run.rows) == 1:
+            return dataclasses.replace(batch, observations=batch.observations * torch.nan)
+        return batch
+
+    config = ImitationConfig(epochs=3, window=20, batch_size=8)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    best = imitate(
+        tiny_policy,
+        [delayed_store],
+        config,
+        run,
+        validate=lambda p: {"score": imitation_error(p, delayed_store)},
+        augment=augment,
+    )
+    run.close()
+    assert len(run.rows) == 1
+    assert not has_diverged(tiny_policy) and not has_diverged(best)
+
+
+def test_actions_that_are_not_finite_are_noticed_before_a_world_meets_them(
+    tiny_policy, delayed_store, tmp_path
+):
+    """Weights can be finite and too large to act with."""
+
+    def augment(batch, _):
+        tiny_policy.circuit.cell.output_scale.data.fill_(1e38)
+        tiny_policy.circuit.cell.output_offset.data.fill_(3e38)
+        return dataclasses.replace(batch, mask=torch.zeros_like(batch.mask))  # no gradient
+
+    def validate(policy):
+        pytest.fail("it must not be validated")
+
+    config = ImitationConfig(epochs=1, window=20, batch_size=800)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    with pytest.raises(DivergenceError, match="diverged in epoch 1, with a loss of"):
+        imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
+    run.close()
+    assert not run.checkpoints.exists()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_a_score_that_is_not_finite_is_never_the_best(tiny_policy, delayed_store, tmp_path, bad):
+    config = ImitationConfig(epochs=3, window=20, batch_size=8)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    scores, kept = iter([bad, 2.0, bad]), []
+
+    def validate(policy):
+        kept.append(policy.circuit.cell.threshold.detach().clone())
+        return {"score": next(scores)}
+
+    best = imitate(tiny_policy, [delayed_store], config, run, validate=validate)
+    run.close()
+    assert torch.equal(best.circuit.cell.threshold, kept[1])
+
+
+def test_a_diverged_policy_is_not_saved_when_the_user_stops(tiny_policy, delayed_store, tmp_path):
+    config = ImitationConfig(epochs=1, window=20, batch_size=8, weight_average=0.5)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    batches = 0
+
+    def stop(batch, _):
+        nonlocal batches
+        batches += 1
+        if batches == 2:
+            raise KeyboardInterrupt
+        return batch
+
+    # In the backward pass of the first batch, so that its loss is finite.
+    slope = tiny_policy.circuit.cell.slope
+    slope.register_hook(lambda _: slope.data.fill_(torch.inf))
+    settings = {"validate": lambda p: {"score": 0.0}, "augment": stop}
+    with pytest.raises(KeyboardInterrupt):
+        imitate(tiny_policy, [delayed_store], config, run, **settings)
+    run.close()
+    assert not run.checkpoints.exists()
+
+
+@pytest.mark.parametrize("name", ["head_learning_rate", "circuit_learning_rate"])
+@pytest.mark.parametrize("value", [0.0, -1e-3, 1e30, float("nan"), float("inf")])
+def test_impossible_learning_rates_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be positive and at most 1000, got"):
+        ImitationConfig(**{name: value})
 
 
 def test_impossible_settings_are_refused():
