@@ -95,6 +95,7 @@ class Progress(BaseCallback):
         check_training(self.model)
         self._report()
         self._save()
+        self.close()
 
     def close(self) -> None:
         """Take the progress bar away, also after a training that failed."""

@@ -1,4 +1,6 @@
+import pickle
 import random
+import zipfile
 
 import gymnasium
 import numpy as np
@@ -6,9 +8,15 @@ import pytest
 import torch
 from sb3_contrib import TQC
 from stable_baselines3 import SAC
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecMonitor,
+    VecNormalize,
+)
 
 from envs.locomotion.sensors import SensorNoise
+from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.reinforcement.checkpoint import (
     load_checkpoint,
     save_checkpoint,
@@ -16,6 +24,7 @@ from ncp_control.learning.reinforcement.checkpoint import (
 )
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
+from ncp_control.learning.reinforcement.wrappers import running_averages
 from ncp_control.learning.run import Run
 
 
@@ -108,17 +117,177 @@ def test_a_resumed_teacher_has_its_experience(tmp_path, algorithm):
         load_checkpoint(tmp_path / "training.pt", model)
 
 
-def test_what_is_no_checkpoint_of_this_training_is_refused(tmp_path, liquid, learner):
-    model = learner(liquid())
-    with pytest.raises(FileNotFoundError, match="`path` must be a checkpoint"):
+def test_a_longer_training_has_room_behind_the_experience_of_a_full_buffer(tmp_path):
+    def make(buffer_size):
+        env = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")])
+        layers = {"net_arch": [8]}
+        return SAC("MlpPolicy", env, buffer_size=buffer_size, seed=0, policy_kwargs=layers)
+
+    stopped = make(20)
+    stopped.learn(27)  # full, and written over up to the seventh step
+    save_checkpoint(tmp_path / "training.pt", stopped)
+    model = make(30)
+    load_checkpoint(tmp_path / "training.pt", model)
+    assert (model.replay_buffer.pos, model.replay_buffer.full) == (20, False)
+    oldest_first = np.roll(stopped.replay_buffer.rewards, -7, axis=0)
+    np.testing.assert_array_equal(model.replay_buffer.rewards[:20], oldest_first)
+    with pytest.raises(ValueError, match="it has experience of 20 steps, .* for a buffer of 10"):
+        load_checkpoint(tmp_path / "training.pt", make(10))
+
+
+def test_worlds_in_other_processes_are_seeded_anew(tmp_path, liquid, Cart):
+    def make():
+        worlds = SubprocVecEnv([Cart] * 2, start_method="fork")
+        settings = {"sequence_length": 12, "n_steps": 60, "batch_size": 60, "n_epochs": 1}
+        kwargs = {"cell": liquid(), "critic_widths": (8,)}
+        return SequencePPO(VecNormalize(worlds), policy_kwargs=kwargs, seed=3, **settings)
+
+    stopped = make()
+    stopped.learn(120)
+    save_checkpoint(tmp_path / "training.pt", stopped)
+    begun, weights = [], []
+    for _ in range(2):
+        model = make()
         load_checkpoint(tmp_path / "training.pt", model)
+        model.learn(120, reset_num_timesteps=False)
+        assert model.num_timesteps == 240
+        begun.append(model.env.get_attr("np_random_seed"))
+        weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
+        model.env.close()
+    stopped.env.close()
+    assert torch.equal(*weights)
+    assert begun[0] == begun[1] and 3 not in begun[0], "not the worlds of the beginning again"
+
+
+def test_every_running_average_is_there_after_a_resume(tmp_path, liquid, Cart):
+    def make():
+        env = VecNormalize(VecMonitor(VecNormalize(DummyVecEnv([Cart]), gamma=0.9)))
+        settings = {"sequence_length": 12, "n_steps": 60, "batch_size": 60, "n_epochs": 1}
+        return SequencePPO(env, policy_kwargs={"cell": liquid()}, seed=0, **settings)
+
+    stopped, resumed = make(), make()
+    stopped.learn(60)
+    save_checkpoint(tmp_path / "training.pt", stopped)
+    load_checkpoint(tmp_path / "training.pt", resumed)
+    written, read = running_averages(stopped.env), running_averages(resumed.env)
+    assert list(read) == ["observation", "return", "1.observation", "1.return"]
+    for name in written:
+        np.testing.assert_array_equal(written[name].mean, read[name].mean)
+        assert written[name].count == read[name].count > 60
+
+
+@pytest.fixture
+def stored(tmp_path, liquid, learner):
+    """A checkpoint of a training of 240 steps, as it was written."""
+    model = learner(liquid())
+    model.learn(240)
     path = tmp_path / "training.pt"
     save_checkpoint(path, model)
-    with pytest.raises(ValueError, match="does not fit this training"):
-        load_checkpoint(path, learner(liquid(neurons=9)))
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="must be a whole checkpoint"):
-        load_checkpoint(path, model)
+    return path
+
+
+def test_nothing_that_is_not_finite_is_written(stored, liquid, learner):
+    model = learner(liquid())
+    model.learn(240)
+    whole = stored.read_bytes()
+    damages = {
+        "parameters.policy.log_std": model.policy.log_std.data,
+        "parameters.policy.optimizer.state.0.exp_avg_sq": next(
+            iter(model.policy.optimizer.state.values())
+        )["exp_avg_sq"],
+        "averages.observation.var": model.env.obs_rms.var,
+        "averages.return.mean": model.env.ret_rms,
+    }
+    for name, values in damages.items():
+        if name.endswith("return.mean"):
+            kept, values.mean = values.mean, np.array(np.nan)
+        else:
+            kept = values[0].copy() if isinstance(values, np.ndarray) else values[0].clone()
+            values[0] = np.inf
+        with pytest.raises(DivergenceError, match=f"NaN or infinity in `{name}` after 240 steps"):
+            save_checkpoint(stored, model)
+        if name.endswith("return.mean"):
+            values.mean = kept
+        else:
+            values[0] = kept
+    assert stored.read_bytes() == whole, "what was good stays"
+    save_checkpoint(stored, model)
+
+
+def test_what_is_no_checkpoint_of_this_training_is_refused(tmp_path, stored, liquid, learner):
+    with pytest.raises(FileNotFoundError, match="`path` must be a checkpoint"):
+        load_checkpoint(tmp_path / "none.pt", learner(liquid()))
+    other = learner(liquid(neurons=9))
+    before = [weight.clone() for weight in other.policy.parameters()]
+    told = r"does not fit this training: it has `.*` of shape \(\d+,\) instead of \(\d+,\)\. Resume"
+    with pytest.raises(ValueError, match=told):
+        load_checkpoint(stored, other)
+    assert all(map(torch.equal, before, other.policy.parameters())), "nothing was changed"
+
+
+def rewrite(path, **changes):
+    content = torch.load(path, weights_only=True)
+    for name, value in changes.items():
+        *parts, last = name.split("__")
+        place = content
+        for part in parts:
+            place = place[part]
+        place[last] = value
+    torch.save(content, path)
+
+
+def pack(path):
+    """Compress the file: a few bytes can then claim gigabytes."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "must be a whole checkpoint"),
+        (lambda path: path.write_bytes(b""), "must be a whole checkpoint"),
+        (lambda path: path.write_bytes(pickle.dumps(Evil())), "must be a whole checkpoint"),
+        (lambda path: torch.save({"x": Evil()}, path), "must be a whole checkpoint"),
+        (pack, "must be a whole checkpoint"),
+        (lambda path: torch.save([1], path), "must be a checkpoint of format version 3"),
+        (lambda path: torch.save({"format_version": 3}, path), "without its number of steps"),
+        (lambda path: rewrite(path, num_timesteps="7"), "without its number of steps"),
+        (lambda path: rewrite(path, parameters=1), "does not fit this training"),
+        (lambda path: rewrite(path, averages={}), "`averages` without `observation`"),
+        (lambda path: rewrite(path, averages__return__count="x"), "`averages.return.count` that"),
+        (lambda path: rewrite(path, num_updates=None), "`num_updates` that is no int"),
+        (lambda path: rewrite(path, experience={}), "it has experience, which"),
+        (lambda path: rewrite(path, generators="{}"), "its random generators are not those"),
+        (lambda path: rewrite(path, generators="["), "its random generators are not those"),
+        (lambda path: rewrite(path, torch_generator=torch.zeros(3)), "`torch_generator` of shape"),
+        (
+            lambda path: rewrite(path, parameters__policy__log_std=torch.tensor([torch.nan])),
+            "must hold finite numbers, got NaN or infinity in `parameters.policy.log_std`: the",
+        ),
+    ],
+)
+def test_damaged_checkpoints_end_in_one_sentence(stored, liquid, learner, damage, message):
+    damage(stored)
+    with pytest.raises(ValueError, match=message) as raised:
+        load_checkpoint(stored, learner(liquid()))
+    assert str(raised.value).startswith(str(stored)) and "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_of_more_worlds_is_refused(stored, liquid, carts):
+    settings = {"sequence_length": 12, "n_steps": 60, "batch_size": 48}
+    kwargs = {"cell": liquid(), "critic_widths": (16,)}
+    model = SequencePPO(carts(2), policy_kwargs=kwargs, **settings)
+    with pytest.raises(ValueError, match="generators are not those of the 2 environments. Resume"):
+        load_checkpoint(stored, model)
 
 
 def test_a_run_shows_returns_and_speed_and_keeps_a_checkpoint(tmp_path, liquid, learner):
