@@ -43,6 +43,23 @@ def check_at_least(settings: object, least: int, *names: str) -> None:
             check_count(name, value, least)
 
 
+def check_seed(settings: object, name: str = "seed") -> None:
+    """Refuse a seed that not every random generator takes.
+
+    Args:
+        settings: What has it as an attribute.
+        name: The attribute.
+
+    Raises:
+        ValueError: If it is no whole number from 0 to 2³¹ − 1.
+    """
+    value = getattr(settings, name)
+    if check_count(name, value, least=0) >= 2**31:
+        raise ValueError(
+            f"`{name}` must be at most {2**31 - 1}, got {value!r}. Choose a small one."
+        )
+
+
 def check_positive(settings: object, *names: str) -> None:
     """Refuse rates, lengths and the like that are not positive and finite.
 

@@ -40,7 +40,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import check_learning_rates, half_cosine
 from ncp_control.learning.stored import difference
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_positive, check_share
+from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
 
 _VALIDATION_SEED = 500_000
 
@@ -76,7 +76,8 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "rounds", "steps_per_round", "updates_per_round", "batch_size")
-        check_at_least(self, 0, "mixed_rounds", "seed")
+        check_at_least(self, 0, "mixed_rounds")
+        check_seed(self)
         check_learning_rates(self, "learning_rate")
         check_positive(self, "gradient_clip")
         check_share("weight_average", self.weight_average)
@@ -271,8 +272,6 @@ def _load_rollouts(folder: Path, rounds: int, config: DistillationConfig) -> lis
         steps = (config.worlds, config.steps_per_round)
         if told is None and part.reset.shape != steps:
             told = f"worlds and steps {tuple(part.reset.shape)} instead of {steps}"
-        if told is None and first_not_finite(vars(part)) is not None:
-            told = "NaN or infinity"
         if told is not None:
             raise ValueError(
                 f"{_rollouts_file(folder, i)} must be rollouts of this training, got {told}. Start"

@@ -28,7 +28,7 @@ from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import check_learning_rates, half_cosine
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_not_negative, check_positive
+from ncp_control.ranges import check_at_least, check_not_negative, check_positive, check_seed
 
 Validate = Callable[[Policy], dict[str, float]]
 """Measures a policy; the entry `score` decides which checkpoint is best (lower is better)."""
@@ -74,7 +74,7 @@ class ImitationConfig:
         check_learning_rates(self, "head_learning_rate", "circuit_learning_rate")
         check_positive(self, "gradient_clip")
         check_not_negative("turn_weight", self.turn_weight)
-        check_at_least(self, 0, "seed")
+        check_seed(self)
         if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
             raise ValueError(
                 f"`dagger_epochs` must be from 0 to below `epochs`, got {self.dagger_epochs!r} of"

@@ -14,8 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tqdm import tqdm
 
-from ncp_control.learning.reinforcement.checkpoint import check_training
-from ncp_control.learning.reinforcement.guard import divergence_told
+from ncp_control.learning.reinforcement.guard import check_training, divergence_told
 
 ROLLOUT_STEPS, BATCH_SIZE, LEARNING_RATE, LOG_STD = 256, 512, 3e-4, -1.0
 

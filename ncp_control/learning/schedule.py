@@ -1,6 +1,7 @@
 """Learning rates: which are possible, and how they fall over a training."""
 
 import math
+from numbers import Real
 
 HIGHEST_RATE = 1000.0
 """Adam moves each weight by about the learning rate a step; beyond this its float32 overflows."""
@@ -12,7 +13,8 @@ def check_learning_rate(name: str, value: float) -> None:
     Raises:
         ValueError: If it is not above 0 and at most `HIGHEST_RATE`.
     """
-    if not 0.0 < value <= HIGHEST_RATE:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0.0 < value <= HIGHEST_RATE:
         raise ValueError(
             f"`{name}` must be positive and at most {HIGHEST_RATE:g}, got {value!r}."
             " Useful rates are around 1e-3, and factors around 1."

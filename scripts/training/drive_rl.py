@@ -23,7 +23,7 @@ from ncp_control.learning.run import policy_name
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_positive
+from ncp_control.ranges import check_at_least, check_positive, check_seed
 from policies.driving import DrivingPolicy
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
@@ -79,7 +79,8 @@ class DriveRL:
         if self.cell is not None:
             check_name("cell", self.cell, MOTOR_CELLS)
         check_at_least(self, 1, "steps", "num_envs", "neurons")
-        check_at_least(self, 0, "critic_first_steps", "seed")
+        check_at_least(self, 0, "critic_first_steps")
+        check_seed(self)
         check_positive(self, "episode_s")
         check_learning_rates(self, "learning_rate", "actor_lr_scale")
         check_km("evaluation_km", self.evaluation_km)

@@ -11,7 +11,7 @@ from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_seed
 from policies.motor_circuits import MOTOR_CELLS
 from scripts.evaluation.locomotion import DISTURBANCES, FRAMES_S, WalkSettings
 from scripts.training.resumption import read_settings
@@ -116,7 +116,7 @@ class Locomotion:
         check_name("observe", self.observe, OBSERVE)
         self._refuse_what_is_ignored()
         check_at_least(self, 1, "evaluation_episodes", "neurons")
-        check_at_least(self, 0, "seed")
+        check_seed(self)
         for width in self.encoder or ():
             if width < 1:
                 raise ValueError(

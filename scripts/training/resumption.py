@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -108,8 +107,7 @@ def resume_model(model: OnPolicyAlgorithm, settings: Any) -> int:
 def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]:
     """Yield a run made anew, or the one to go on with, and close it.
 
-    A new one in which nothing was written when the block failed is taken away again. A training
-    that diverged is told where its best policy is.
+    A training that diverges in the block ends with where its best policy is.
 
     Args:
         settings: A job's settings with `runs` and `resume`.
@@ -130,8 +128,6 @@ def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]
         raise DivergenceError(f"{error}{kept}") from error
     finally:
         run.close()
-        if settings.resume is None and not (run.rows or run.checkpoints.is_dir()):
-            shutil.rmtree(run.folder)
 
 
 def learn(model: OnPolicyAlgorithm, steps: int, run: Run, export: Callable[[Any], Policy]) -> None:

@@ -14,7 +14,7 @@ from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_seed
 from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import (
     FRAMES_S,
@@ -57,7 +57,7 @@ class Teacher:
     def __post_init__(self) -> None:
         check_name("env", self.env, RECIPES)
         check_at_least(self, 1, "examination_episodes", "evaluation_episodes")
-        check_at_least(self, 0, "seed")
+        check_seed(self)
 
 
 def train_teacher(settings: Teacher) -> Policy:

@@ -12,6 +12,7 @@ from ncp_control.ranges import (
     check_not_negative,
     check_part,
     check_positive,
+    check_seed,
     check_share,
     is_number,
 )
@@ -34,6 +35,16 @@ def test_what_was_not_given_or_fits_passes():
 def test_what_is_not_positive_is_refused(value):
     with pytest.raises(ValueError, match=f"`rate` must be positive, got {value}"):
         check_positive(SimpleNamespace(rate=value), "rate")
+
+
+def test_seeds_that_not_every_generator_takes_are_refused():
+    check_seed(SimpleNamespace(seed=2**31 - 1))
+    for value in (2**31, 2**70):
+        with pytest.raises(ValueError, match=f"`seed` must be at most 2147483647, got {value}"):
+            check_seed(SimpleNamespace(seed=value))
+    for value in (-1, 0.5, None):
+        with pytest.raises(ValueError, match=f"`seed` must be a whole number .*, got {value}"):
+            check_seed(SimpleNamespace(seed=value))
 
 
 def test_what_is_out_of_range_is_refused():

@@ -51,6 +51,9 @@ def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path):
     before, after = driver.state_dict(), tuned.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all(name.startswith("circuit.") for name in moved)
+    (run,) = (tmp_path / "runs").iterdir()
+    last = Policy.load(run / "checkpoints" / "last").state_dict()
+    assert all(torch.equal(after[name], last[name]) for name in after), "a driver as well"
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["driver before", "driver after"]
@@ -69,6 +72,7 @@ def test_a_stopped_training_goes_on(tmp_path):
     lines = (run / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "512", "1024"]
     assert (run / "report" / "learning_curves.png").is_file()
+    assert isinstance(Policy.load(run / "checkpoints" / "last"), LocomotionPolicy)
     assert (tmp_path / "results.csv").read_text().count("\nltc,0,") == 2
 
 
@@ -79,6 +83,9 @@ def test_settings_of_no_use_and_other_policies_are_refused(tmp_path):
         DriveRL(critic_first_steps=512)
     with pytest.raises(ValueError, match="`steps` must be more than the 16384 in which the critic"):
         DriveRL(policy=tmp_path, steps=16_384)
+    for name in ("learning_rate", "actor_lr_scale"):
+        with pytest.raises(ValueError, match=f"`{name}` must be positive and at most 1000"):
+            DriveRL(**{name: 1e30})
     walker = LocomotionPolicy(Feedforward(14, 8, 1), observation_size=14)
     walker.save(tmp_path / "walker")
     with pytest.raises(ValueError, match="`policy` must drive by frames, got .*walker'"):

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import re
 from typing import Any
@@ -7,10 +8,13 @@ import numpy as np
 import pytest
 
 from ncp_control import GRU, LSTM, Policy
+from ncp_control.learning.divergence import DivergenceError, has_diverged
 from scripts.evaluation.locomotion import WalkSettings, walk
+from scripts.train import Job, train
 from scripts.training.locomotion import train_locomotion
 from scripts.training.locomotion_ppo import make_model
 from scripts.training.locomotion_settings import Locomotion, PPOConfig, describe
+from scripts.training.resumption import open_run
 
 
 def settings(tmp_path, *, steps=128, critic=None, **changes) -> Locomotion:
@@ -129,14 +133,58 @@ def test_cells_that_know_no_time_are_told_where_frames_are_lost(
         ("gamma", float("nan")),
         ("actor_lr_scale", float("nan")),
         ("learning_rate", 0.0),
+        ("learning_rate", 1e30),
+        ("actor_lr_scale", 1e30),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"`{name}` must be .*, got {value}"):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*, got {re.escape(str(value))}"):
         PPOConfig(**{name: value})
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_training_that_diverges_says_so_and_keeps_its_best(type_command, tmp_path, capsys):
+    words = "locomotion --env walker2d --neurons 12 --evaluation-episodes 1 --ppo.num-envs 2"
+    words += " --ppo.rollout-steps 64 --ppo.batch-size 64 --ppo.epochs 1 --ppo.steps 640"
+    words += " --ppo.learning-rate 1000"
+    assert type_command(train, Job, *words.split()) == 2
+    (run,) = (tmp_path / "runs").iterdir()
+    told = capsys.readouterr().err.splitlines()[-1]
+    sentence = r"error: The training must stay finite, got NaN or infinity .* after \d+ steps\."
+    sentence += r" Begin it anew with a lower learning rate\."
+    best = rf"( The best policy before it is .*{run.name}/checkpoints/best\.)?"
+    assert re.fullmatch(sentence + best, told)
+    kept = [Policy.load(folder) for folder in (run / "checkpoints").iterdir() if folder.is_dir()]
+    assert kept and not any(map(has_diverged, kept))
+    assert not (run / "policy").exists()
+    # It is resumed from what was good, to the same end.
+    assert type_command(train, Job, "locomotion", "--resume", run) == 2
+    assert re.match(sentence, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_the_sentence_names_the_best_policy(tmp_path):
+    asked = settings(tmp_path)
+    with (
+        pytest.raises(
+            DivergenceError, match=r"^It is lost\. The best .* is .*/checkpoints/best\.$"
+        ),
+        open_run(asked, "test", "tiny", step=0) as run,
+    ):
+        (run.checkpoints / "best").mkdir(parents=True)
+        raise DivergenceError("It is lost.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ppo", 3), ("ppo", {"stps": 3}), ("runs", None), ("encoder", 7), ("distillation", [1])],
+)
+def test_settings_of_another_build_are_named(tmp_path, name, value):
+    values = json.loads(json.dumps(dataclasses.asdict(Locomotion()), default=str))
+    (tmp_path / "config.json").write_text(json.dumps({"settings": values | {name: value}}))
+    with pytest.raises(ValueError, match=r"config\.json must hold settings of this job, got"):
+        train_locomotion(Locomotion(resume=tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": 3}', "[" * 100_000])
 def test_a_damaged_run_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match="config.json must be what this job wrote"):

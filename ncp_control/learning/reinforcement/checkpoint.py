@@ -128,15 +128,6 @@ def steps_done(path: Path | str) -> int:
     return _read(path, mmap=True)["num_timesteps"]  # leaves the experience on the disk
 
 
-def check_training(model: BaseAlgorithm) -> None:
-    """Refuse to go on with a training that has diverged.
-
-    Raises:
-        DivergenceError: If a weight, a moment of an optimizer or a running average is not finite.
-    """
-    _check_finite(learned_state(model), model.num_timesteps)
-
-
 def learned_state(model: BaseAlgorithm) -> dict[str, Any]:
     """Return all that updates change: weights, moments of the optimizers, running averages."""
     return {
@@ -151,6 +142,15 @@ def learned_state(model: BaseAlgorithm) -> dict[str, Any]:
             for name, average in running_averages(environments(model)).items()
         },
     }
+
+
+def check_learned(model: BaseAlgorithm) -> None:
+    """Refuse what updates have changed if some of it is not finite.
+
+    Raises:
+        DivergenceError: If a weight, a moment of an optimizer or a running average is not.
+    """
+    _check_finite(learned_state(model), model.num_timesteps)
 
 
 def _check_finite(values: dict[str, Any], num_steps: int) -> None:

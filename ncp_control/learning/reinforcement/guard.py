@@ -2,14 +2,32 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ncp_control.learning.divergence import DivergenceError
-from ncp_control.learning.reinforcement.checkpoint import check_training
+from ncp_control.learning.reinforcement.checkpoint import check_learned
 
 _REFUSED_BY_TORCH = "Expected parameter "
 """How torch begins when the parameters of a distribution are not finite."""
+
+
+def check_training(model: BaseAlgorithm) -> None:
+    """Refuse to go on with a training that has diverged; call it between two updates.
+
+    Raises:
+        DivergenceError: If a weight, a moment of an optimizer, a running average, or an action for
+            what the model sees now is not finite. Weights can be finite and too large to act with.
+    """
+    check_learned(model)
+    seen: Any = model._last_obs
+    if seen is not None:
+        with _refusal_of_torch_told(model):
+            actions, _ = model.predict(seen, deterministic=True)
+        if not np.isfinite(actions).all():
+            raise _no_action(model)
 
 
 @contextmanager
@@ -23,14 +41,28 @@ def divergence_told(model: BaseAlgorithm) -> Iterator[None]:
         DivergenceError: If the block failed, and something learned or chosen is not finite.
     """
     try:
-        yield
+        with _refusal_of_torch_told(model):
+            yield
     except DivergenceError:
         raise
-    except Exception as error:
+    except Exception:
         check_training(model)
-        if isinstance(error, ValueError) and str(error).startswith(_REFUSED_BY_TORCH):
-            raise DivergenceError(
-                "The training must stay finite, got NaN or infinity for an action after"
-                f" {model.num_timesteps} steps. Begin it anew with a lower learning rate."
-            ) from error
         raise
+
+
+@contextmanager
+def _refusal_of_torch_told(model: BaseAlgorithm) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(_REFUSED_BY_TORCH):
+            raise
+        check_learned(model)  # names a weight, if it is one
+        raise _no_action(model) from error
+
+
+def _no_action(model: BaseAlgorithm) -> DivergenceError:
+    return DivergenceError(
+        "The training must stay finite, got NaN or infinity for an action after"
+        f" {model.num_timesteps} steps. Begin it anew with a lower learning rate."
+    )

@@ -11,7 +11,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm.auto import tqdm
 
-from ncp_control.learning.reinforcement.checkpoint import check_training, save_checkpoint
+from ncp_control.learning.reinforcement.checkpoint import save_checkpoint
+from ncp_control.learning.reinforcement.guard import check_training
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 

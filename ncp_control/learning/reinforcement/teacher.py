@@ -24,14 +24,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from ncp_control.learning.reinforcement.checkpoint import (
-    check_training,
-    load_checkpoint,
-    save_checkpoint,
-)
-from ncp_control.learning.reinforcement.guard import divergence_told
+from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
+from ncp_control.learning.reinforcement.guard import check_training, divergence_told
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_seed
 
 ALGORITHMS = ("tqc", "sac", "ppo")
 
@@ -57,7 +53,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         check_name("algorithm", self.algorithm, ALGORITHMS)
         check_at_least(self, 1, "steps", "examine_every", "num_envs")
-        check_at_least(self, 0, "seed")
+        check_seed(self)
 
 
 def learning_rate(highest: float) -> Callable[[float], float]:

@@ -13,7 +13,8 @@ from stable_baselines3 import PPO, SAC
 from ncp_control import Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.reinforcement import teacher
-from ncp_control.learning.reinforcement.checkpoint import check_training, load_checkpoint
+from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
+from ncp_control.learning.reinforcement.guard import check_training
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.reinforcement.teacher import TeacherConfig, train_teacher
@@ -155,6 +156,29 @@ def test_skill_levels_that_diverge_end_with_one_sentence(monkeypatch):
     )
     with pytest.raises(DivergenceError, match=TOLD):
         list(levels)
+
+
+def test_weights_that_are_finite_and_too_large_to_act_with_are_not_saved(tmp_path, liquid, learner):
+    run, model = Run(tmp_path), learner(liquid())
+    update = model.train
+
+    def train():
+        update()
+        if model.num_timesteps == 480:
+            cell = model.policy.actor.circuit.cell
+            for raw in (cell.raw_capacitance, cell.raw_leak_conductance, cell.raw_weight):
+                raw.data.fill_(-1e4)  # all conductances are 0, and potentials 0 / 0
+
+    model.train = train
+    progress = Progress(run, 960, export=policy_from_sb3, checkpoint_every=1)
+    with pytest.raises(DivergenceError, match="NaN or infinity for an action after 480 steps"):
+        model.learn(960, callback=progress)
+    progress.close()
+    run.close()
+    resumed = learner(liquid())
+    load_checkpoint(run.checkpoints / CHECKPOINT, resumed)
+    assert resumed.num_timesteps == 240
+    assert np.isfinite(Policy.load(run.checkpoints / "last").act(np.zeros(1))).all()
 
 
 def test_other_failures_are_not_called_a_divergence(liquid, learner):
