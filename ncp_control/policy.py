@@ -251,6 +251,7 @@ class Policy(nn.Module):
             ValueError: If a file is damaged or does not fit the policy it names.
         """
         folder = Path(folder)
+        files.restore(folder)
         config = read_config(folder)
         name: Any = config["policy"]
         if name not in list(Policy._subclasses):

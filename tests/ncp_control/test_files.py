@@ -1,4 +1,8 @@
-from pathlib import Path
+"""Files and folders are whole or not there, open to whom they should be, and named by errors."""
+
+import errno
+import os
+import stat
 
 import pytest
 
@@ -9,6 +13,18 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.txt")}
 
 
+def mode(path):
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+@pytest.fixture(params=["one step", "two steps"])
+def _steps(request, monkeypatch):
+    """How a folder takes the place of another one."""
+    if request.param == "two steps":
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+
+
+@pytest.mark.usefixtures("_steps")
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     for text in ("old", "new"):
         with files.new_folder(tmp_path / "report") as folder:
@@ -16,21 +32,143 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     assert contents(tmp_path) == {"report/new.txt": "new"}
 
 
-@pytest.mark.parametrize("interrupted", [1, 2])
+def test_linux_exchanges_folders_in_one_step(tmp_path):
+    if not hasattr(files.ctypes.CDLL(None), "renameat2"):
+        pytest.skip("this system has no renameat2")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name.txt").write_text(name)
+    if not files._exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this file system cannot exchange folders")
+    assert contents(tmp_path) == {"one/name.txt": "other", "other/name.txt": "one"}
+
+
+@pytest.mark.usefixtures("_steps")
+@pytest.mark.parametrize("interrupted", [1, 2, 3])
 def test_an_interrupt_while_folders_change_places_loses_nothing(tmp_path, monkeypatch, interrupted):
     with files.new_folder(tmp_path / "report") as folder:
         (folder / "old.txt").write_text("old")
-    rename, calls = Path.rename, []
+    calls = []
 
-    def rename_and_interrupt(path, target):
-        result = rename(path, target)
-        calls.append(path)
-        if len(calls) == interrupted:
-            raise KeyboardInterrupt
-        return result
+    def interrupt_after(function):
+        def call(*args, **kwargs):
+            result = function(*args, **kwargs)
+            calls.append(function)
+            if len(calls) == interrupted:
+                raise KeyboardInterrupt
+            return result
 
-    monkeypatch.setattr(Path, "rename", rename_and_interrupt)
-    with pytest.raises(KeyboardInterrupt), files.new_folder(tmp_path / "report") as folder:
-        (folder / "new.txt").write_text("new")
-    # Interrupted after the first rename the old one is back, after the second the new one is there.
-    assert "report/old.txt" in contents(tmp_path) or "report/new.txt" in contents(tmp_path)
+        return call
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((os, "rename"), (files, "_exchange"), (files, "_sync_folder")):
+            patch.setattr(owner, name, interrupt_after(getattr(owner, name)))
+        with pytest.raises(KeyboardInterrupt), files.new_folder(tmp_path / "report") as folder:
+            (folder / "new.txt").write_text("new")
+    assert contents(tmp_path) in ({"report/old.txt": "old"}, {"report/new.txt": "new"})
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_modes_are_those_of_plain_files_and_folders(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        (tmp_path / "plain").mkdir()
+        (tmp_path / "plain.txt").write_text("x")
+        files.write_file(tmp_path / "ours.txt", "x")
+        with files.new_folder(tmp_path / "ours") as folder:
+            pass
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "ours.txt") == mode(tmp_path / "plain.txt")
+    assert mode(tmp_path / "ours") == mode(tmp_path / "plain")
+    assert folder != tmp_path / "ours"
+
+
+@pytest.mark.usefixtures("_steps")
+def test_what_is_replaced_keeps_its_mode(tmp_path):
+    (tmp_path / "private.txt").write_text("old")
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private.txt").chmod(0o600)
+    (tmp_path / "private").chmod(0o700)
+    files.write_file(tmp_path / "private.txt", "new")
+    with files.new_folder(tmp_path / "private"):
+        pass
+    assert mode(tmp_path / "private.txt") == "0o600"
+    assert mode(tmp_path / "private") == "0o700"
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "table.txt").symlink_to("elsewhere.txt")
+    files.write_file(tmp_path / "table.txt", "new")
+    (tmp_path / "away").mkdir()
+    (tmp_path / "report").symlink_to("away")
+    with files.new_folder(tmp_path / "report") as folder:
+        (folder / "page.txt").write_text("new")
+    assert (tmp_path / "table.txt").is_symlink() and (tmp_path / "report").is_symlink()
+    assert (tmp_path / "elsewhere.txt").read_text() == "new"
+    assert (tmp_path / "away" / "page.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "number", "named"),
+    [
+        ("file/a.txt", errno.ENOTDIR, "file"),
+        ("file/deep/a.txt", errno.ENOTDIR, "file/deep"),
+        ("folder", errno.EISDIR, "folder"),
+        ("pipe", errno.EINVAL, "pipe"),
+    ],
+)
+def test_an_error_names_the_path_that_was_asked_for(tmp_path, monkeypatch, path, number, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError) as caught:
+        files.write_file(path, "x")
+    assert (caught.value.errno, caught.value.filename) == (number, named)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", "folder", "pipe"}
+
+
+def test_an_error_without_a_name_gets_one(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left on device: .*report'"):
+        with files.new_folder(tmp_path / "report"):
+            raise full
+    with pytest.raises(OSError, match=r"cannot encode: .*report'"):
+        with files.new_folder(tmp_path / "report"):
+            raise OSError("cannot encode\nfor many reasons")
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*report/b/a.txt'"):
+        with files.new_folder(tmp_path / "report") as folder:
+            (folder / "b" / "a.txt").write_text("x")
+    with pytest.raises(FileNotFoundError, match="^`teacher` must be there$"):
+        with files.new_folder(tmp_path / "report"):
+            raise FileNotFoundError("`teacher` must be there")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(NotADirectoryError), files.new_folder(tmp_path / "report"):
+        pass
+    assert (tmp_path / "report").read_text() == "mine"
+
+
+def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done = []
+
+    def fsync(handle):
+        done.append(os.readlink(f"/proc/self/fd/{handle}").removeprefix(f"{tmp_path}/"))
+
+    for name in ("rename", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda a, b, to=original: (done.append("named"), to(a, b)))
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("this system does not tell which file is open")
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_file(tmp_path / "a.txt", "x")
+    assert files._HIDDEN.fullmatch(done[0]) and done[1:] == ["named", str(tmp_path)]
+    done.clear()
+    with files.new_folder(tmp_path / "report") as folder:
+        (folder / "b.txt").write_text("x")
+    assert done == [f"{folder.name}/b.txt", folder.name, "named", str(tmp_path)]

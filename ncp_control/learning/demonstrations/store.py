@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control import files
 from ncp_control.json_files import read_json, shorten
 from ncp_control.ranges import check_count
 
@@ -86,6 +87,7 @@ class Demonstrations:
                 no array is read before all sizes and types are known to fit.
         """
         folder = Path(folder)
+        files.restore(folder)
         meta = _read_meta(folder)
         arrays = {name: _map_array(folder / f"{name}.npy") for name in ARRAYS}
         expected = (meta["num_frames"], *meta["observation_shape"])

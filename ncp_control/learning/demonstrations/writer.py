@@ -2,15 +2,14 @@
 
 Frames are appended to `.npy` files whose header is written again at the end, so a store may grow
 far beyond memory. They live in a hidden folder beside the final one until `close()` renames it: a
-store under its final name is always complete.
+store under its final name is always complete. If the process is killed before that, the next
+recording in the same place removes the hidden folder (see `ncp_control.files`).
 """
 
 import contextlib
 import json
 import math
 import operator
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +48,7 @@ class DemonstrationWriter:
     Raises:
         ValueError: If `folder` exists already (or holds something that is not a store), or an
             argument is out of range.
+        OSError: If frames cannot be written, e.g. on a full disk; also from the methods below.
     """
 
     def __init__(
@@ -80,14 +80,22 @@ class DemonstrationWriter:
         self._source_json = json.dumps(dict(source or {}), allow_nan=False)
         self._check_destination()
 
-        self._partial = _sibling(self.folder, "partial")
-        self._partial.mkdir(parents=True)
-        self._observations = _NpyFile(
-            self._partial / "observations.npy", self.observation_shape, self.observation_dtype
-        )
-        self._actions = _NpyFile(self._partial / "actions.npy", (action_size,), np.float32)
-        self._dt_s = _NpyFile(self._partial / "dt_s.npy", (), np.float32)
         self._episode_starts: list[int] = []
+        self._arrays: list[_NpyFile] = []
+        self._new = files.NewFolder(self.folder)
+        rows = {
+            "observations": (self.observation_shape, self.observation_dtype),
+            "actions": ((action_size,), np.float32),
+            "dt_s": ((), np.float32),
+        }
+        try:
+            with files.naming_errors(self.folder):
+                for name, (shape, dtype) in rows.items():
+                    path = self._new.folder / f"{name}.npy"
+                    self._arrays.append(_NpyFile(path, shape, dtype))
+        except BaseException:
+            self.discard()
+            raise
 
     def start_episode(self) -> None:
         """Let the next frame begin an episode; an episode without a frame leaves no trace."""
@@ -154,9 +162,9 @@ class DemonstrationWriter:
         # or a full disk came in between do not count: the next ones are written over them.
         if frames and not self._episode_starts:
             self.start_episode()
-        self._observations.write(self.num_frames, seen)
-        self._actions.write(self.num_frames, done)
-        self._dt_s.write(self.num_frames, elapsed_s)
+        with files.naming_errors(self.folder):
+            for array, added in zip(self._arrays, (seen, done, elapsed_s), strict=True):
+                array.write(self.num_frames, added)
         self.num_frames += frames
 
     def close(self) -> None:
@@ -173,20 +181,19 @@ class DemonstrationWriter:
                     f"`{self.folder.name}` must hold at least one frame, got 0."
                     " Append frames before closing the writer."
                 )
-            self._finish_files()
+            with files.naming_errors(self.folder):
+                self._finish_files()
             self._check_destination()
-            files.replace_folder(self._partial, self.folder)
-            self._is_closed = True
-        except BaseException:
+            self._new.publish()
+        finally:
             self.discard()
-            raise
 
     def discard(self) -> None:
-        """Throw away what was written and close; the final folder stays as it was."""
+        """Throw away what has not got its name yet, and close; the final folder stays as it is."""
         self._is_closed = True
-        for file in (self._observations, self._actions, self._dt_s):
-            file.abandon()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        for array in self._arrays:
+            array.abandon()
+        self._new.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -224,11 +231,13 @@ class DemonstrationWriter:
             )
 
     def _finish_files(self) -> None:
-        for file in (self._observations, self._actions, self._dt_s):
-            file.finish(self.num_frames)
+        for array in self._arrays:
+            array.finish(self.num_frames)
         starts = [start for start in self._episode_starts if start < self.num_frames]
         np.save(
-            self._partial / "episode_starts.npy", np.asarray(starts, np.int64), allow_pickle=False
+            self._new.folder / "episode_starts.npy",
+            np.asarray(starts, np.int64),
+            allow_pickle=False,
         )
         meta = {
             "format_version": FORMAT_VERSION,
@@ -240,7 +249,7 @@ class DemonstrationWriter:
             "source": json.loads(self._source_json),
         }
         text = json.dumps(meta, indent=2) + "\n"
-        (self._partial / META_FILE).write_text(text, encoding="utf-8")
+        (self._new.folder / META_FILE).write_text(text, encoding="utf-8")
 
 
 class _NpyFile:
@@ -285,8 +294,3 @@ class _NpyFile:
             "shape": (num_rows, *self._row_shape),
         }
         npy_format.write_array_header_1_0(self._file, header)
-
-
-def _sibling(folder: Path, role: str) -> Path:
-    """Return a hidden path beside `folder`: on the same disk, so a rename is atomic."""
-    return folder.with_name(f".{folder.name}.{role}-{uuid.uuid4().hex[:8]}")
