@@ -1,15 +1,94 @@
-"""Figures as files that are never half-written."""
+"""Figures and films as files."""
 
+import errno
 import io
+import os
+import subprocess
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+import imageio_ffmpeg
+import numpy as np
 from matplotlib.figure import Figure
 
 from ncp_control import files
 
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+"""What the encoder says in words when it cannot write."""
+
 
 def write_picture(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
+    """Write a figure, whole or not at all, in the format that the end of the name tells."""
+    picture = io.BytesIO()  # into a file, Pillow would hide why it could not write
+    figure.savefig(picture, format=path.suffix[1:], dpi=150)
     files.write_file(path, picture.getvalue())
+
+
+class FilmFile:
+    """An MP4 file that is encoded picture by picture; use it in a `with` block.
+
+    H.264 with 4:2:0 colours and the index at the front of the file: what every browser plays.
+
+    Args:
+        path: The file. It is whole once the block has succeeded: write it into a `new_folder`.
+        width_px: Width of the pictures.
+        height_px: Height of the pictures.
+        rate_hz: Pictures a second.
+    """
+
+    def __init__(self, path: Path, width_px: int, height_px: int, rate_hz: float) -> None:
+        self._path = path
+        taken = f"-f rawvideo -pix_fmt rgb24 -s {width_px}x{height_px} -r {rate_hz} -i -"
+        made = "-an -c:v libx264 -pix_fmt yuv420p -crf 24 -preset veryfast -movflags +faststart"
+        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error"]
+        self._encoder = subprocess.Popen(
+            [*ffmpeg, *taken.split(), *made.split(), str(path)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for us, who end it
+            restore_signals=False,  # a limit on the size of files is told, not deadly
+        )
+
+    def add(self, picture: np.ndarray) -> None:
+        """Append a picture, RGB, shape (height, width, 3), uint8.
+
+        Raises:
+            OSError: If the encoder cannot write the file.
+        """
+        assert self._encoder.stdin is not None
+        try:
+            self._encoder.stdin.write(np.ascontiguousarray(picture).data)
+        except BrokenPipeError:
+            self.close()
+
+    def close(self) -> None:
+        """Wait until the encoder has finished the file.
+
+        Raises:
+            OSError: If it could not.
+        """
+        _, said = self._encoder.communicate()
+        if self._encoder.returncode == 0:
+            return
+        words = said.decode(errors="replace").strip()
+        for number in _WRITE_ERRORS:
+            if os.strerror(number) in words:
+                raise OSError(number, os.strerror(number), str(self._path))
+        reason = words.splitlines()[-1] if words else f"status {self._encoder.returncode}"
+        raise OSError(errno.EIO, f"ffmpeg could not encode the film ({reason})", str(self._path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._encoder.kill()
+            self._encoder.communicate()

@@ -13,9 +13,9 @@ from ncp_control.learning.run import Run
 from scripts.auditing.episode import Audited
 from scripts.auditing.parts import Part
 from scripts.markdown import json_block, markdown_table, plain, plain_sentence
+from scripts.pictures import write_picture
 
 Made = TypeVar("Made")
-_RESOLUTION_DPI = 150
 
 
 class AuditReport:
@@ -65,7 +65,7 @@ class AuditReport:
         self._lines += [f"## {title}", *made.text]
         for name, figure in made.figures.items():
             for suffix in ("png", "svg"):
-                figure.savefig(self.folder / f"{prefix}{name}.{suffix}", dpi=_RESOLUTION_DPI)
+                write_picture(self.folder / f"{prefix}{name}.{suffix}", figure)
             self._lines.append(f"![{name.replace('_', ' ')}]({prefix}{name}.png)")
         for name, table in made.tables.items():
             file = f"{prefix}{name}.csv"

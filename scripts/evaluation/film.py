@@ -1,17 +1,15 @@
-"""A film of a drive: the car from behind, what its camera sees, and a line of instruments.
-
-H.264 with 4:2:0 colours and the index at the front of the file: what every browser plays.
-"""
+"""A film of a drive: the car from behind, what its camera sees, and a line of instruments."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
+
+from scripts.pictures import FilmFile
 
 WIDTH_PX, HEIGHT_PX = 1280, 720
 _STRIP_PX = 56
@@ -56,17 +54,7 @@ class Film:
     """
 
     def __init__(self, path: Path | str, *, rate_hz: int = 30) -> None:
-        self._writer = imageio_ffmpeg.write_frames(
-            str(path),
-            (WIDTH_PX, HEIGHT_PX),
-            fps=rate_hz,
-            codec="libx264",
-            pix_fmt_out="yuv420p",
-            quality=None,  # type: ignore[arg-type] - leaves the quality to -crf
-            output_params=["-crf", "24", "-preset", "veryfast", "-movflags", "+faststart"],
-            ffmpeg_log_level="error",
-        )
-        self._writer.send(None)  # starts the encoder
+        self._file = FilmFile(Path(path), WIDTH_PX, HEIGHT_PX, rate_hz)
         font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
         self._font = ImageFont.truetype(str(font), 24)
         self._crash_note_left = 0
@@ -80,11 +68,11 @@ class Film:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        self._file.__exit__(kind, error, traceback)
 
     def add(self, shot: Shot) -> None:
         """Append a picture."""
-        self._writer.send(np.ascontiguousarray(self.compose(shot)))
+        self._file.add(self.compose(shot))
 
     def compose(self, shot: Shot) -> np.ndarray:
         """Return the whole picture, shape (720, 1280, 3)."""

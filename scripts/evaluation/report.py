@@ -31,11 +31,11 @@ from scripts.evaluation import figures
 from scripts.evaluation.episode import Episode, drive_episode, replay_episode
 from scripts.evaluation.film import Film
 from scripts.markdown import json_block, markdown_table, plain
+from scripts.pictures import write_picture
 
 Row = tuple[str, float, LaneMetrics]
 """Model, variance of the pixel noise, metrics."""
 
-_RESOLUTION_DPI = 150
 _CAPTIONS = {
     "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
     "steering": "What the policy steered, and what the expert would have done at the same places.",
@@ -145,7 +145,7 @@ def _draw(run: Run, policy: Policy, episode: Episode) -> dict[str, Figure]:
 
 def _save_figures(folder: Path, drawn: dict[str, Figure]) -> None:
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=_RESOLUTION_DPI)
+        write_picture(folder / f"{name}.png", figure)
 
 
 def _cells(model: str, noise_variance: float, metrics: LaneMetrics) -> list[str]:

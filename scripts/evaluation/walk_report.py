@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import imageio_ffmpeg
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
@@ -30,6 +29,7 @@ from scripts.evaluation.locomotion import (
 )
 from scripts.evaluation.opengl import headless_opengl
 from scripts.markdown import json_block, plain
+from scripts.pictures import FilmFile, write_picture
 
 WIDTH_PX, HEIGHT_PX = 768, 432
 _FILM_S = 8.0
@@ -54,7 +54,7 @@ def write_walk_report(run: Run, policy: Policy, rows: Sequence[Row]) -> None:
             "± is the 95 % t interval of the mean return over episodes.",
         ]
         if len(rows) > 1:
-            robustness(rows).savefig(folder / "robustness.png", dpi=150)
+            write_picture(folder / "robustness.png", robustness(rows))
             text.append("![Return against what disturbs it](robustness.png)")
         skipped = film(folder / "walk.mp4", policy, rows[0][1])
         text.append(plain(skipped) if skipped else f"[Film of {_FILM_S:g} s](walk.mp4)")
@@ -113,17 +113,6 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
         frame_s = float(world.unwrapped.dt)
         every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
         num_pictures = round(_FILM_S / (frame_s * every))
-        writer = imageio_ffmpeg.write_frames(
-            str(path),
-            (WIDTH_PX, HEIGHT_PX),
-            fps=1.0 / (frame_s * every),  # type: ignore[arg-type] - the encoder takes 31.25
-            codec="libx264",
-            pix_fmt_out="yuv420p",
-            quality=None,  # type: ignore[arg-type] - leaves the quality to -crf
-            output_params=["-crf", "24", "-preset", "veryfast", "-movflags", "+faststart"],
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)  # starts the encoder
         steps = closed_loop(
             [cast(Any, world)],
             PolicyPilot(policy),
@@ -132,19 +121,19 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
             seeds=[where.seed],
         )
         total, elapsed_s, written = 0.0, 0.0, 0
-        for step in steps:
-            info = step.outcomes[0]
-            total = (0.0 if step.reset[0] else total) + float(step.rewards[0])
-            elapsed_s += elapsed_of(info)  # several frames, if some were dropped
-            due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
-            if due > 0:
-                picture = _label(world.render(), info, total)
-                for _ in range(due):
-                    writer.send(picture)
-                written += due
-            if written == num_pictures:
-                break
-        writer.close()
+        with FilmFile(path, WIDTH_PX, HEIGHT_PX, 1.0 / (frame_s * every)) as film_file:
+            for step in steps:
+                info = step.outcomes[0]
+                total = (0.0 if step.reset[0] else total) + float(step.rewards[0])
+                elapsed_s += elapsed_of(info)  # several frames, if some were dropped
+                due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
+                if due > 0:
+                    picture = _label(world.render(), info, total)
+                    for _ in range(due):
+                        film_file.add(picture)
+                    written += due
+                if written == num_pictures:
+                    break
         world.close()
     return None
 

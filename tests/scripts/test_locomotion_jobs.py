@@ -1,5 +1,6 @@
 """The jobs that teach, distill and measure walking, on worlds and trainings of a few steps."""
 
+import contextlib
 import csv
 import itertools
 import re
@@ -180,18 +181,19 @@ def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop)
     def picture():
         return np.full((HEIGHT_PX, WIDTH_PX, 3), elapsed_s[0] * 30.0, np.uint8)
 
-    def write_frames(*_, fps, **__):
-        rate.append(fps)
-        while True:
-            frame = yield
-            if frame is not None:
-                shown.append(frame[0, 0, 0] / 30.0)
+    class FakeFile(contextlib.nullcontext):
+        def __init__(self, path, width_px, height_px, rate_hz):
+            super().__init__(self)
+            rate.append(rate_hz)
+
+        def add(self, frame):
+            shown.append(frame[0, 0, 0] / 30.0)
 
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr(world, "step", step)
     monkeypatch.setattr(world, "render", picture)
     monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", lambda _: world)
-    monkeypatch.setattr("imageio_ffmpeg.write_frames", write_frames)
+    monkeypatch.setattr("scripts.evaluation.walk_report.FilmFile", FakeFile)
     cell = Feedforward(17, 8, 6, frame_s=FRAMES_S[env])
     policy = LocomotionPolicy(cell, observation_size=17)
     assert film(tmp_path / "walk.mp4", policy, where) is None
