@@ -1,43 +1,100 @@
-"""What all jobs share on the command line: one clear sentence instead of a traceback."""
+"""What all jobs share on the command line: how they read their settings and how they end."""
 
 import contextlib
 import io
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 import tyro
+
+from ncp_control.learning.run import Run, watch_runs
+
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal stops the job; whatever saves something at Ctrl-C saves it now as well.
+
+    Args:
+        number: Number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
-    A user's mistake ends with one sentence and exit status 2, Ctrl-C with status 130. `kill` ends
-    it with status 143 and as orderly, so that nothing half-written stays.
+    | what happens                                          | exit status   |
+    |-------------------------------------------------------|---------------|
+    | a wrong setting, or a file that cannot be read or     | 2             |
+    | written: one sentence, no run folder without a result |               |
+    | Ctrl-C, or signal n of SIGTERM and SIGHUP: one line   | 130, 128 + n  |
+    | that says what was saved                              |               |
 
     Args:
         job: The job; it takes the parsed settings.
         settings: A dataclass, or a union of dataclasses for subcommands.
         description: What `--help` says first.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stop: KeyboardInterrupt | None = None
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal stop
+        stop = Stopped(number)
+        raise stop
+
+    for number in _STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+            signal.signal(number, handle)
+    with watch_runs() as runs:
+        try:
+            job(_parse(settings, description))
+            sys.stdout.flush()
+        except KeyboardInterrupt as interrupt:
+            _end_stopped(stop or interrupt, runs)
+        except (ValueError, OSError) as error:
+            if stop is not None:  # e.g. the terminal has gone, and what was printed with it
+                _end_stopped(stop, runs)
+            _remove_unused(runs)
+            _end(f"error: {_sentence(error)}", 2)
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    """Return an error as one sentence, with the file that it is about."""
+    if not isinstance(error, OSError) or (error.errno is None and error.filename is None):
+        return str(error)
+    name = "standard output" if isinstance(error, BrokenPipeError) else error.filename
+    return str(error.strerror) if name is None else f"{error.strerror}: {name}"
+
+
+def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run]) -> NoReturn:
+    """Say what stays of a job that was stopped, and exit."""
+    kept = [run.kept() for run in _remove_unused(runs)]
+    line = ": ".join(["stopped: what was saved so far stays", *(["; ".join(kept)] if kept else [])])
+    number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+    _end(f"\n{line}", 128 + number)
+
+
+def _remove_unused(runs: Sequence[Run]) -> list[Run]:
+    """Remove the folders of runs in which nothing was learned; return the other runs."""
+    return [run for run in runs if not run.remove_if_unused()]
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # the terminal may have gone
+        print(sentence, file=sys.stderr)
     try:
-        job(_parse(settings, description))
-    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
-        _end(str(error))
-    except OSError as error:
-        if error.filename is None:
-            raise  # not about anything that the user named
-        _end(f"{error.strerror}: {error.filename}")
-    except KeyboardInterrupt:
-        print("\nstopped: what was saved so far stays", file=sys.stderr)
-        sys.exit(130)
-
-
-def _end(sentence: str) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+        sys.stdout.flush()
+    except OSError:  # a closed pipe or a full disk, which Python would meet once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def _parse(settings: Any, description: str | None) -> Any:

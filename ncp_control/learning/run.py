@@ -8,6 +8,10 @@ runs/<task>-<model>-<date>-<n>/
     policy/           the result
     report/           plots, tables, video
     results.csv       the rows that the job would add to a table, unless a table was named
+
+All but the events is written whole or not at all, and is on the disk when the call returns
+(`ncp_control.files`): a row costs some milliseconds and comes after an epoch of seconds. Of the
+events, which hold the same numbers for a viewer, a power failure may cost the last ones.
 """
 
 import csv
@@ -15,11 +19,18 @@ import dataclasses
 import datetime
 import importlib.metadata
 import io
+import itertools
 import json
 import os
 import platform
+import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +39,10 @@ import torch
 from ncp_control import files
 from ncp_control.names import one_line
 from ncp_control.policy import Policy
+
+_WITHOUT_LEARNING = ("config.json", "demonstrations", "dagger")
+"""What a run folder may hold, beside events, before anything was learned."""
+_watched: ContextVar[list["Run"] | None] = ContextVar("_watched", default=None)
 
 
 def policy_name(folder: Path) -> str:
@@ -44,26 +59,34 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        # TensorBoard takes a moment to import, and not every user of this package trains.
-        from torch.utils.tensorboard.writer import SummaryWriter
-
         self.folder = folder
         self._rows: list[dict[str, float]] = []
-        self._events = SummaryWriter(str(folder))
+        self._is_new = False
+        # One file for each time that a run is opened; TensorBoard reads them by name.
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        stamp = f"{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}"
+        self._events = folder / f"events.out.tfevents.{stamp}"
+        if (runs := _watched.get()) is not None:
+            runs.append(self)
 
     @classmethod
     def create(cls, task: str, model: str, settings: Any, *, root: Path | str = "runs") -> "Run":
-        """Make a new run folder and write its config.json.
+        """Make a new run folder with its config.json.
+
+        What killed processes left half-written in the runs of `root` is removed.
 
         Args:
             task: What is learned, e.g. "drive".
             model: What learns it, e.g. "ncp".
             settings: A dataclass with every setting of the job.
             root: Folder of all runs.
+
+        Raises:
+            OSError: If the folder cannot be made.
         """
         root = Path(root)
-        stem = f"{task}-{model}-{datetime.date.today():%Y%m%d}"
-        folder = _first_free(root, stem)
+        for path in root.glob("*/config.json"):
+            _remove_leftovers(path.parent)
         config = {
             "task": task,
             "model": model,
@@ -71,8 +94,17 @@ class Run:
             "settings": dataclasses.asdict(settings),
             "environment": describe_environment(),
         }
-        files.write_file(folder / "config.json", json.dumps(config, indent=1, default=str) + "\n")
-        return cls(folder)
+        text = json.dumps(config, indent=1, default=str) + "\n"
+        stem = f"{task}-{model}-{datetime.date.today():%Y%m%d}"
+        new = files.NewFolder(root / stem)
+        try:
+            with files.naming_errors(root / stem):
+                files.write_file(new.folder / "config.json", text)
+            run = cls(new.publish_as_first(f"{stem}-{n}" for n in itertools.count(1)))
+        finally:
+            new.discard()
+        run._is_new = True
+        return run
 
     @classmethod
     def reopen(cls, folder: Path | str, *, step: int) -> "Run":
@@ -80,6 +112,7 @@ class Run:
 
         Raises:
             FileNotFoundError: If the folder is not a run.
+            ValueError: If its metrics.csv is damaged.
         """
         folder = Path(folder)
         if not (folder / "config.json").is_file():
@@ -87,14 +120,11 @@ class Run:
                 f"`folder` must be a run folder, got {str(folder)!r}. Name one that holds"
                 " config.json, e.g. runs/<run>."
             )
+        _remove_leftovers(folder)
         run = cls(folder)
         if (folder / "metrics.csv").is_file():
-            with (folder / "metrics.csv").open(newline="") as file:
-                rows = [
-                    {name: float(value) for name, value in row.items() if value}
-                    for row in csv.DictReader(file)
-                ]
-            run._rows = [row | {"step": int(row["step"])} for row in rows if row["step"] <= step]
+            rows = _read_rows(folder / "metrics.csv")
+            run._rows = [row for row in rows if row["step"] <= step]
         return run
 
     @property
@@ -123,7 +153,7 @@ class Run:
         return tuple(self._rows)
 
     def log(self, step: int, **metrics: float) -> None:
-        """Append a row to metrics.csv and TensorBoard."""
+        """Append a row to metrics.csv and TensorBoard's events."""
         self._rows.append({"step": step, **metrics})
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         table = io.StringIO()
@@ -131,17 +161,49 @@ class Run:
         writer.writeheader()
         writer.writerows(self._rows)
         files.write_file(self.folder / "metrics.csv", table.getvalue())
-        for name, value in metrics.items():
-            self._events.add_scalar(name, value, step)
-        self._events.flush()
+        _append_events(self._events, step, metrics)
 
     def save_checkpoint(self, policy: Policy, name: str) -> None:
         """Write the policy as it is now to `checkpoints/<name>`."""
         policy.save(self.checkpoints / name)
 
     def close(self) -> None:
-        """Flush and close the TensorBoard events."""
-        self._events.close()
+        """End the run. Nothing is left to write: every call above finishes what it begins."""
+
+    def kept(self) -> str:
+        """Return which parts of the run are on the disk, as the end of a sentence."""
+        saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
+        saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
+        if self._rows:
+            saved.append(f"metrics.csv up to step {self._rows[-1]['step']}")
+        return f"{self.folder} holds {', '.join(saved) or 'config.json'}"
+
+    def remove_if_unused(self) -> bool:
+        """Remove the folder if nothing was learned or measured since it was made; say whether."""
+        if (
+            not self._is_new
+            or not self.folder.is_dir()
+            or any(
+                path.is_file()
+                for top in self.folder.iterdir()
+                if _is_result(top)
+                for path in (top, *top.rglob("*"))
+            )
+        ):
+            return False
+        shutil.rmtree(self.folder)
+        return True
+
+
+@contextmanager
+def watch_runs() -> Iterator[list[Run]]:
+    """Yield a list to which every run is added that the block creates or reopens."""
+    runs: list[Run] = []
+    token = _watched.set(runs)
+    try:
+        yield runs
+    finally:
+        _watched.reset(token)
 
 
 def typed_command() -> str:
@@ -163,18 +225,51 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _first_free(root: Path, stem: str) -> Path:
-    """Create and return the first folder `<stem>-<n>` that nobody else has."""
-    root.mkdir(parents=True, exist_ok=True)
-    n = 1
-    while True:
-        folder = root / f"{stem}-{n}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            n += 1
-        else:
-            return folder
+def _is_result(path: Path) -> bool:
+    return path.name not in _WITHOUT_LEARNING and not path.name.startswith("events.")
+
+
+def _remove_leftovers(run_folder: Path) -> None:
+    """Remove what killed processes left half-written in a run folder."""
+    for folder, _, _ in os.walk(run_folder):
+        files.remove_leftovers(folder)
+
+
+def _read_rows(metrics_csv: Path) -> list[dict[str, Any]]:
+    """Read the rows of a metrics.csv, each with its `step` as a whole number."""
+    try:
+        with metrics_csv.open(newline="") as file:
+            rows = [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+        return [row | {"step": int(row["step"])} for row in rows]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(
+            f"{metrics_csv} must hold a number or nothing in each cell, and a step in each row,"
+            f" got {error}. Start the training anew."
+        ) from error
+
+
+def _append_events(path: Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Append scalars to TensorBoard's events, at once: its own writer fails in a thread of its own.
+
+    Format: https://github.com/tensorflow/tensorboard, `summary/writer/record_writer.py`.
+    """
+    # TensorBoard takes a moment to import, and not every user of this package trains.
+    from tensorboard.compat.proto import event_pb2, summary_pb2
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    # These two are made at run time, unseen by a type checker.
+    event_type, summary_type = vars(event_pb2)["Event"], vars(summary_pb2)["Summary"]
+    now_s = time.time()
+    values = [summary_type.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+    events = [event_type(wall_time=now_s, step=step, summary=summary_type(value=values))]
+    with files.naming_errors(path), path.open("ab") as file:
+        if not file.tell():
+            events.insert(0, event_type(wall_time=now_s, file_version="brain.Event:2"))
+        for event in events:
+            RecordWriter(file).write(event.SerializeToString())
 
 
 def _version(package: str) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from envs.driving import LaneKeepingConfig
 from envs.driving.config import TRACKS
 from envs.driving.metrics import summarize
+from ncp_control import files
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import ImitationConfig, imitate
@@ -95,12 +96,13 @@ def train_drive(settings: Drive) -> Policy:
     run = Run.create("drive", settings.model, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     policy = imitate_expert(policy, settings, run)
+    print(f"policy: {run.policy}")
     traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
     metrics = summarize(traces)
     write_driving_report(run, policy, traces)
     run.close()
     print(metrics_table([(settings.model, 0.0, metrics)]))
-    print(f"policy: {run.policy}\nreport: {run.report}")
+    print(f"report: {run.report}")
     return policy
 
 
@@ -158,6 +160,7 @@ def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
     where = _training_tracks(settings, settings.tracks, 0)
     asked = f"{where} {settings.expert_noise} {settings.seed}"
     folder = settings.data / f"lane-keeping-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
+    files.remove_leftovers(settings.data)  # gigabytes, if a recording was killed
     if folder.is_dir():
         print(f"demonstrations: {folder}, recorded before")
         return Demonstrations.open(folder)

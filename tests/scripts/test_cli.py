@@ -1,12 +1,18 @@
-"""How a job ends when it is told to."""
+"""How a job ends: by a signal, by an error, or because nobody takes what it prints."""
 
+import errno
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ncp_control.learning.demonstrations import DemonstrationWriter
+from ncp_control.learning.run import Run
 
 
 @dataclass(frozen=True)
@@ -14,17 +20,21 @@ class Nothing:
     """No settings."""
 
 
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+
+
 @pytest.fixture
 def _handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number, _ in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores Ctrl-C
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("_handlers")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
 def test_a_job_that_is_stopped_leaves_nothing_half_written(type_command, tmp_path, number, status):
     def record(settings):
         with DemonstrationWriter(tmp_path / "store", (2,), np.float32, 1) as writer:
@@ -34,3 +44,120 @@ def test_a_job_that_is_stopped_leaves_nothing_half_written(type_command, tmp_pat
 
     assert type_command(record, Nothing) == status
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_a_stopped_job_says_in_one_line_what_it_saved(
+    type_command, capsys, tmp_path, number, status
+):
+    def learn(settings):
+        run = Run.create("drive", "ncp", settings, root=tmp_path)
+        run.log(3, loss=0.5)
+        Run.create("drive", "cnn", settings, root=tmp_path)
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:  # as all that saves something at Ctrl-C
+            (run.checkpoints / "last").mkdir(parents=True)
+            raise
+
+    assert type_command(learn, Nothing) == status
+    (run,) = tmp_path.iterdir()
+    assert "drive-ncp-" in run.name, "the run in which nothing was learned is gone"
+    assert capsys.readouterr().err.split("\n") == [
+        "",
+        f"stopped: what was saved so far stays: {run} holds checkpoints/last, metrics.csv up to"
+        " step 3",
+        "",
+    ]
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_stop_stays_one_if_the_terminal_goes_with_it(type_command, capsys):
+    def learn(settings):
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            raise OSError(errno.EIO, "Input/output error")  # what a progress bar then meets
+
+    assert type_command(learn, Nothing) == 129
+    assert capsys.readouterr().err.startswith("\nstopped: ")
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_job_under_nohup_goes_on_when_the_terminal_closes(type_command):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert type_command(lambda _: signal.raise_signal(signal.SIGHUP), Nothing) == 0
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EFBIG, "File too large", "a.csv"), "File too large: a.csv"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "Not a directory: a/b"),
+        (FileNotFoundError("`log` must be there, got 'x'."), "`log` must be there, got 'x'."),
+        (ValueError("`steps` must be 1, got 0."), "`steps` must be 1, got 0."),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "Broken pipe: standard output"),
+    ],
+)
+def test_an_error_is_one_sentence_and_leaves_no_empty_run(
+    type_command, capsys, tmp_path, error, sentence
+):
+    def learn(settings):
+        run = Run.create("drive", "ncp", settings, root=tmp_path)
+        with DemonstrationWriter(run.folder / "demonstrations" / "a", (2,), np.float32) as writer:
+            writer.append(np.zeros(2, np.float32), [0.0], 0.1)
+        raise error
+
+    assert type_command(learn, Nothing) == 2
+    assert capsys.readouterr().err == f"error: {sentence}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize("made", ["metrics.csv", "live.html", "policy/config.json"])
+def test_a_failed_job_keeps_what_it_made(type_command, tmp_path, made):
+    def learn(settings):
+        run = Run.create("drive", "ncp", settings, root=tmp_path)
+        (run.folder / made).parent.mkdir(exist_ok=True)
+        (run.folder / made).write_text("x")
+        raise ValueError("`score` must be finite, got NaN.")
+
+    assert type_command(learn, Nothing) == 2
+    (run,) = tmp_path.iterdir()
+    assert (run / made).read_text() == "x"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["a closed pipe", "a full disk"])
+def test_a_job_whose_output_nobody_takes_ends_with_a_sentence(where):
+    job = """
+from dataclasses import dataclass
+from scripts.cli import run_job
+
+@dataclass(frozen=True)
+class Nothing:
+    pass
+
+run_job(lambda _: [print(i) for i in range(100_000)], Nothing, "")
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    if where == "a full disk":
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", job],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 2
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("error: ")
