@@ -1,0 +1,89 @@
+"""Jobs that are killed lose nothing that had a name, and the next run cleans up.
+
+`NCP_CONTROL_KILLS=100` kills a hundred jobs instead of a few.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+JOBS = ("drive", "recorded", "distillation", "ppo", "teacher", "reproduction")
+RESUMED = {
+    "distillation": "training.safetensors",
+    "ppo": "training.pt",
+    "teacher": "training.pt",
+}
+"""What a run must hold to be gone on with, by job."""
+KILLS = int(os.environ.get("NCP_CONTROL_KILLS", "12"))
+
+
+@pytest.fixture(scope="module")
+def done_before(workshop, tmp_path_factory):
+    """Return a folder in which a job has run already, its answer, and how long it took [s]."""
+    known = {}
+
+    def find(job):
+        if job not in known:
+            folder = tmp_path_factory.mktemp("before")
+            began_s = time.monotonic()
+            first = workshop(job, folder)
+            assert first["status"] == 0, first["err"]
+            known[job] = folder, first, time.monotonic() - began_s
+        return known[job]
+
+    return find
+
+
+def digests(folder):
+    """Return a hash of every file but the tables that all runs share."""
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).digest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "results"
+    }
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_killed_job_costs_nothing_that_had_a_name(
+    workshop, done_before, check_whole, tmp_path, number
+):
+    job = JOBS[number % len(JOBS)]
+    chance = random.Random(number)
+    before, first, duration_s = done_before(job)
+    is_first = chance.random() < 0.5
+    folder = tmp_path / "work"
+    if is_first:
+        folder.mkdir()
+    else:
+        shutil.copytree(before, folder)
+    known = digests(folder)
+    if chance.random() < 0.5:
+        fault = {"kill_at": chance.randint(1, first["operations"])}
+    else:
+        moment_s = chance.uniform(0.0, duration_s)
+        fault = {"signal": signal.SIGKILL, "signal_after_s": moment_s}
+    killed = workshop(job, folder, **fault)
+    assert killed["status"] in (0, -signal.SIGKILL), killed["err"]
+    for path in check_whole(folder):
+        assert ".ncp-" in path.name, "only what `files` can tell is hidden"
+    lost = [path for path in killed["seen"] if not (folder / path).exists()]
+    assert not lost
+    assert {path: digests(folder).get(path) for path in known} == known
+
+    new = {path for path in (folder / "runs").glob("*")} - {
+        folder / path for path in known if path.parts[0] == "runs"
+    }
+    left = [path for path in new if (path / "checkpoints" / RESUMED.get(job, "-")).exists()]
+    resume = max(left, key=lambda path: path.stat().st_mtime) if left else None
+    again = workshop(job, folder, resume=resume)
+    assert again["status"] == 0, again["err"]
+    assert check_whole(folder) == [], "nothing hidden is left after the next run"
+    lost = [path for path in killed["seen"] if not (folder / path).exists()]
+    assert not lost
