@@ -9,6 +9,7 @@ import torch
 from ncp_control.cells import Cell, Feedforward
 from ncp_control.learning import distillation
 from ncp_control.learning.distillation_checkpoint import rounds_done
+from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.locomotion import LocomotionPolicy
 from policies.motor_circuits import make_motor_cell
