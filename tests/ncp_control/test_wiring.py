@@ -254,7 +254,9 @@ def test_zero_motors_are_refused():
     ("synapse", "message"),
     [
         (Synapse(0, 0, 1), "must run from a node"),
-        (Synapse(0, 9, 1), "must run from a node"),
+        (Synapse(0, 3, 1), "must run from a node below 3 to a neuron from 2 to 2 with sign"),
+        (Synapse(3, 2, 1), "must run from a node"),
+        (Synapse(-1, 2, 1), "must run from a node"),
         (Synapse(0, 2, 2), "with sign -1 or \\+1"),
     ],
 )
