@@ -228,6 +228,8 @@ def test_the_limits_are_the_documented_ones():
 def test_wiring_is_frozen():
     with pytest.raises(AttributeError):
         NCP19.num_motor = 2  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        NCP19.sources[0] = 1
 
 
 @pytest.mark.parametrize(
