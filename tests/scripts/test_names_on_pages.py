@@ -10,7 +10,7 @@ import pytest
 from envs.driving.metrics import LaneMetrics
 from ncp_control.learning.run import Run, policy_name
 from scripts.auditing.figures import largest_steps
-from scripts.auditing.parts import Part
+from scripts.auditing.parts import Part, Table
 from scripts.auditing.report import AuditReport
 from scripts.evaluation import walk_report
 from scripts.evaluation.locomotion import WalkSettings
@@ -76,7 +76,7 @@ def test_the_page_of_an_audit(run, tmp_path):
         raise ValueError(f"`states` must be finite, got {NAME!r}. Look.")
 
     report.part("What", refuse)
-    report.part("Else", lambda: Part(text=[], tables={"t": (["|r|"], [[NAME]])}))
+    report.part("Else", lambda: Part(text=[], tables={"t": Table(header=["|r|"], rows=[[NAME]])}))
     report.write()
     page = (tmp_path / "report.md").read_text()
     check(page)
