@@ -43,6 +43,51 @@ def test_slips_are_answered_with_one_sentence(traces, tmp_path):
         run("halfcheetah", data=traces)
 
 
+def test_the_command_of_a_row_has_what_was_asked_for_and_no_more():
+    assert Reproduce(table="xor").command() == "python scripts/reproduce.py xor"
+    asked = Reproduce(
+        table="wiring",
+        data=Path("somewhere"),
+        tasks=("drive", "forecast"),
+        seeds=2,
+        epochs=3,
+        steps=4,
+        device="cpu",
+        parallel=2,
+    )
+    assert asked.command("ncp") == (
+        "python scripts/reproduce.py wiring --data PATH --models ncp --tasks drive forecast"
+        " --seeds 2 --epochs 3 --steps 4 --device cpu"
+    )
+
+
+def test_a_training_that_another_process_has_done_meanwhile_is_left_to_it(tmp_path, capsys):
+    results = ResultsFile(tmp_path / "table.csv", ["error"])
+    jobs, begun = [Job("ltc", seed, "none") for seed in range(2)], []
+
+    def train(job, is_silent):
+        begun.append((job.seed, is_silent))
+        ResultsFile(results.path, ["error"]).append("ltc", 1, "none", {"error": 7.0}, "another")
+        return {"error": 0.0}
+
+    complete(results, jobs, train, Reproduce(table="table"))
+    assert begun == [(0, False)]
+    assert [row["error"] for row in results.rows()] == ["7.0", "0.0"]
+    assert "left out" not in capsys.readouterr().out, "every row counts"
+
+
+def test_one_missing_training_needs_no_process_of_its_own(tmp_path):
+    results = ResultsFile(tmp_path / "table.csv", ["error"])
+    here = os.getpid()
+    complete(
+        results,
+        [Job("ltc", 0, "none")],
+        lambda job, is_silent: {"error": float(os.getpid() == here)},  # not importable by name
+        Reproduce(table="table", parallel=2),
+    )
+    assert [row["error"] for row in results.rows()] == ["1.0"]
+
+
 def trained(job, is_silent):
     """Stand for a training; the first seed's breaks. Importable, for another process runs it."""
     if job.seed == 0:
