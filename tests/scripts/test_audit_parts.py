@@ -137,11 +137,11 @@ def shortened(audited, frames):
 
 @pytest.mark.parametrize("frames", [1, 2, 4])
 def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, frames):
-    def lay_out(figure, path, dpi):
+    def lay_out(path, figure):
         if path.name in ("overview.png", "timescales.png", "motor_contributions.png"):
             figure.draw_without_rendering()
 
-    monkeypatch.setattr(Figure, "savefig", lay_out)
+    monkeypatch.setattr("scripts.auditing.report.write_picture", lay_out)
     policy, whole = driving
     audited = shortened(whole, frames)
     report = AuditReport(tmp_path, None, audited)
