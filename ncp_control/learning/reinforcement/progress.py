@@ -104,8 +104,8 @@ class Progress(BaseCallback):
             self._bar.close()
 
     def _save(self) -> None:
+        self._keep("last")  # first: what cannot be exported must not be resumed
         save_checkpoint(self.run.checkpoints / CHECKPOINT, self.model)
-        self._keep("last")
 
     def _keep(self, name: str) -> None:
         if self._export is None:
