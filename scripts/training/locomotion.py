@@ -16,13 +16,20 @@ WAYS = {
 """What is measured, and what trains, by the name of the way."""
 
 
+TABLES = {"ppo": "reinforcement.csv", "distill": "distillation.csv"}
+"""The table in a folder of tables, by the name of the way."""
+
+
 def train_locomotion(settings: Locomotion) -> Policy:
     """Train, evaluate, save the policy and add a row to the results."""
     if settings.resume is not None:
         settings = settings_of(settings)
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
     measures, train = WAYS[settings.how]
-    results = ResultsFile(settings.results, measures)  # refused before the training, if so
+    path = settings.results
+    if path is not None and path.is_dir():
+        path /= TABLES[settings.how]
+    results = ResultsFile(path, measures)  # refused before the training, if so
     policy, measured, run = train(settings)
     results.place(run.results)
     add_row(results, settings, settings.cell, describe(settings), measured)

@@ -100,8 +100,8 @@ class Locomotion:
     evaluation_episodes: int = 20
     """Episodes at the end, with the most likely actions."""
     results: Path | None = None
-    """CSV file to which the result is added, e.g. results/reinforcement.csv, or distillation.csv
-    there; a new one in the run folder by default."""
+    """CSV file to which the result is added, or a folder: then reinforcement.csv or
+    distillation.csv there. A new one in the run folder by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     resume: Path | None = None
