@@ -1,6 +1,5 @@
 """A cell over time: sequences, elapsed time, resets, and a record of every neuron."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 from ncp_control.cells import Cell
-from ncp_control.cells.precision import single_precision, working_dtype
+from ncp_control.cells.precision import working_dtype, working_precision
 from ncp_control.integrators import LONGEST_S
 
 
@@ -97,9 +97,9 @@ class Circuit(nn.Module):
         """
         dtype = self._dtype
         inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
-        with _working_precision(self.cell, dtype):
+        with working_precision(self.cell, dtype):
             outputs, last = self.cell.sequence(inputs, state, dt_s, reset)
-        return outputs.to(dtype), last.to(dtype, copy=True)
+        return _as_type(outputs, dtype), last.clone() if last.dtype == dtype else last.to(dtype)
 
     @torch.no_grad()
     def record(
@@ -114,7 +114,7 @@ class Circuit(nn.Module):
         dtype = self._dtype
         inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
         timescales_s = currents = None
-        with _working_precision(self.cell, dtype):
+        with working_precision(self.cell, dtype):
             states = self.cell.unroll(inputs, state, dt_s, reset)
             frames = inputs.flatten(0, 1), states.flatten(0, 1)
             if self.cell.has_timescales:
@@ -126,10 +126,10 @@ class Circuit(nn.Module):
             neuron_names=self.cell.neuron_names,
             dt_s=dt_s,
             reset=reset,
-            outputs=outputs.to(dtype),
-            states=states.to(dtype),
+            outputs=_as_type(outputs, dtype),
+            states=_as_type(states, dtype),
             timescales_s=timescales_s,
-            synaptic_currents=None if currents is None else currents.to(dtype),
+            synaptic_currents=None if currents is None else _as_type(currents, dtype),
         )
 
     @property
@@ -182,12 +182,13 @@ class Circuit(nn.Module):
                     f"`{name}` must be {dtype} as the circuit is, got {values.dtype}."
                     f" Convert with .to({dtype})."
                 )
-        inputs, state = (tensor.to(working_dtype(dtype)) for tensor in (inputs, state))
+        working = working_dtype(dtype)
+        inputs, state = _as_type(inputs, working), _as_type(state, working)
         return inputs, state, elapsed_times(cell.frame_s if dt_s is None else dt_s, inputs)
 
 
-def _working_precision(cell: Cell, dtype: torch.dtype) -> AbstractContextManager[None]:
-    return nullcontext() if working_dtype(dtype) == dtype else single_precision(cell)
+def _as_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)  # a tenth of the time of `to`
 
 
 def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
@@ -202,9 +203,9 @@ def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch 
         RuntimeError: If a time is negative or not finite, in compiled and exported circuits.
     """
     (batch, time), dtype = inputs.shape[:2], inputs.dtype
-    is_number = isinstance(dt_s, int | float) and not isinstance(dt_s, bool)
-    if is_number and 0 <= dt_s <= torch.finfo(dtype).max:  # made cheap
-        return inputs.new_full((batch, time), min(dt_s, LONGEST_S))
+    if isinstance(dt_s, int | float) and not isinstance(dt_s, bool):
+        if 0 <= dt_s <= torch.finfo(dtype).max:  # made cheap
+            return inputs.new_full((batch, time), min(dt_s, LONGEST_S))
     elapsed = _as_times(dt_s).to(inputs)
     if elapsed.ndim == 1:
         elapsed = elapsed[:, None]
@@ -250,8 +251,8 @@ def _check_times(elapsed: Tensor) -> None:
         is_possible = ((elapsed >= 0) & torch.isfinite(elapsed)).all()
         torch._assert_async(is_possible, f"{_RULE}. {_ADVICE}")
         return
-    while torch._C._functorch.is_functorch_wrapped_tensor(elapsed):
-        elapsed = torch._C._functorch.get_unwrapped(elapsed)  # under vmap: the times of all
+    while is_functorch_wrapped_tensor(elapsed):
+        elapsed = get_unwrapped(elapsed)  # under vmap: the times of all
     is_possible = (elapsed >= 0) & torch.isfinite(elapsed)
     if not bool(is_possible.all()):
         value = elapsed[~is_possible].flatten()[0].item()

@@ -6,7 +6,8 @@ it returns. Gradients reach the stored weights through the conversion.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,18 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.is_floating_point and dtype.itemsize < 4 else dtype
 
 
-@contextmanager
-def single_precision(module: nn.Module) -> Iterator[None]:
-    """Give a module float32 values of its half-precision weights and buffers for a while.
+def working_precision(module: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Give a module of this type float32 values of its half-precision weights and buffers.
 
-    A module without such weights is left alone. Not for two threads on one module at a time.
+    They stay until the context ends; other types are left alone. Two threads must not run one
+    module of half precision at the same time.
     """
-    stored: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+    return nullcontext() if working_dtype(dtype) == dtype else _single_precision(module)
+
+
+@contextmanager
+def _single_precision(module: nn.Module) -> Iterator[None]:
+    stored: list[tuple[dict[str, Any], str, Tensor]] = []
     for part in module.modules():
         for tensors in (part._parameters, part._buffers):
             for name, tensor in tensors.items():

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch import library as operators
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
 from ncp_control.kernels.native import (
     BLOCK_SAMPLES,
@@ -200,8 +201,8 @@ def _is_plain(tensor: Tensor) -> bool:
         and torch._C._get_tracing_state() is None
         and type(tensor) in (Tensor, torch.nn.Parameter)
         and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+        and not is_functorch_wrapped_tensor(tensor)
+        and not is_legacy_batchedtensor(tensor)
     )
 
 
