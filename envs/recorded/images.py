@@ -1,12 +1,40 @@
-"""Images of a recording: reading them from disk, and framing them as observations."""
+"""Images of a recording: telling whole ones from damaged ones, and framing them as observations.
 
+"Decoded" is not "whole": libjpeg fills what was lost of a picture with grey and returns it. Every
+image is therefore checked in three steps, at the cost of one decoding at an eighth of its size:
+
+1. The header names the size, which must be usable, before anything of that size is allocated.
+2. The image is decoded. Formats other than JPEG are also read by Pillow, which refuses lost data.
+3. A JPEG that ends in the grey of lost data, and every progressive one, is decoded again with more
+   data before its end marker. A whole picture has no use for them and stays the same; one that was
+   cut off goes on with them.
+
+Not seen is a loss inside the last block of a JPEG (16 x 16 pixels or less), of a progressive JPEG's
+last scans as a whole, and data that were replaced by other data of the same length.
+"""
+
+import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+MIN_SIDE_PIXELS = 16
+"""Smallest usable height and width: what is smaller is a placeholder."""
+MAX_PIXELS = 2**25
+"""Largest usable image, about 8K video; a damaged header may claim thousands of times more."""
+MAX_BYTES = 2**27
+"""Largest file that is read as one image."""
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Formats that are read. Pillow knows more, and runs other programs for some of them."""
+
+_JPEG_END = b"\xff\xd9"
+_BYTES_AFTER_END = 4096  # some cameras append a few bytes to the end marker
+_LOST_GREY = 128  # what libjpeg fills in for blocks without data
+_MORE_DATA = bytes(range(1, 255))  # no 255, which would begin a marker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +74,106 @@ class Framing:
 
 
 def read_image(path: Path) -> np.ndarray | None:
-    """Return an image as uint8 RGB, grey ones spread to three channels; None if it is broken."""
-    data = _read_bytes(path)
-    image = _decode(data, cv2.IMREAD_COLOR)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    """Return an image as uint8 RGB, grey ones spread to three channels; None if it is damaged."""
+    try:
+        return cv2.cvtColor(_decode(_read_bytes(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    except _ImageFault:
+        return None
+
+
+def find_fault(path: Path) -> str | None:
+    """Return what is wrong with an image, e.g. "cut off"; None if `read_image` will return it.
+
+    It costs a fraction of `read_image`.
+    """
+    try:
+        _decode(_read_bytes(path), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    except _ImageFault as fault:
+        return str(fault)
+    return None
 
 
 def is_readable(path: Path) -> bool:
-    """Tell whether `read_image` will return an image, at a fraction of its cost."""
-    return _decode(_read_bytes(path), cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
+    """True if `read_image` will return an image."""
+    return find_fault(path) is None
+
+
+class _ImageFault(Exception):
+    """An image cannot be used; the text says why."""
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+        if not path.is_file():
+            raise _ImageFault("missing")
+        if path.stat().st_size > MAX_BYTES:
+            raise _ImageFault(f"larger than {MAX_BYTES // 2**20} MiB")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a damaged log may name what no file can be called
+        raise _ImageFault("unreadable") from error
+    if not data:
+        raise _ImageFault("empty")
+    return data
 
 
-def _decode(data: bytes, mode: int) -> np.ndarray | None:
-    # OpenCV up to 4.10 or so fills the lost part of a truncated JPEG with grey and says nothing.
-    # The end marker cannot occur in compressed data; some cameras append a few bytes after it.
-    if not data or (data.startswith(_JPEG_START) and _JPEG_END not in data[-4096:]):
-        return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+def _decode(data: bytes, mode: int) -> np.ndarray:
+    """Return the decoded image, whole.
+
+    Raises:
+        _ImageFault: If it is damaged, or its size is not usable.
+    """
+    opened = _open(data)
+    width, height = opened.size
+    if min(width, height) < MIN_SIDE_PIXELS:
+        raise _ImageFault(f"smaller than {MIN_SIDE_PIXELS} x {MIN_SIDE_PIXELS} pixels")
+    if width * height > MAX_PIXELS:
+        raise _ImageFault(f"larger than {MAX_PIXELS / 1e6:.1f} million pixels")
+    is_jpeg = opened.format in ("JPEG", "MPO")  # MPO is a JPEG with further ones behind it
+    if is_jpeg and _JPEG_END not in data[-_BYTES_AFTER_END:]:
+        raise _ImageFault("cut off")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error as error:
+        raise _ImageFault("unreadable") from error
+    if image is None:
+        raise _ImageFault("unreadable")
+    if not is_jpeg:
+        _load(opened)
+    elif (opened.info.get("progressive") or _ends_in_grey(image)) and _is_cut_off(data):
+        raise _ImageFault("cut off")
+    return image
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header of an image and nothing else."""
+    with warnings.catch_warnings():
+        # Sizes are judged above; Pillow warns of large ones.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise _ImageFault(f"larger than {MAX_PIXELS / 1e6:.1f} million pixels") from error
+        except Exception as error:  # Pillow's readers raise anything on damaged headers
+            raise _ImageFault("unreadable") from error
+
+
+def _load(opened: Image.Image) -> bytes:
+    """Decode an opened image with Pillow, which refuses data that end too early."""
+    try:
+        opened.load()
+    except Exception as error:  # as in `_open`
+        raise _ImageFault("cut off") from error
+    return opened.tobytes()
+
+
+def _ends_in_grey(image: np.ndarray) -> bool:
+    """True if a corner has the colour of lost data; the camera may have been held in any way."""
+    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]].reshape(4, -1)
+    return bool((corners == _LOST_GREY).all(axis=1).any())
+
+
+def _is_cut_off(jpeg: bytes) -> bool:
+    """True if a JPEG's picture changes when more data come before its end marker."""
+    end = jpeg.rfind(_JPEG_END)
+    longer = jpeg[:end] + _MORE_DATA + jpeg[end:]
+    return _load(_open(jpeg)) != _load(_open(longer))
