@@ -1,32 +1,40 @@
-"""Donkeycar tubs, version 2.
+"""Donkeycar tubs of versions 1 and 2; `tub_records` describes a record.
 
-`manifest.json` has one JSON value a line: the fields of a record, their types, metadata, session
-metadata, and last an object with the catalogs' names (`paths`) and the records deleted by the
-driver (`deleted_indexes`). A catalog has one JSON record a line: `_index`, `_session_id`,
-`_timestamp_ms`, the name of an image in `images/`, and `user/angle`, the fraction of the maximum
-steering angle, which is negative to the left in Donkeycar (`PWMSteering.LEFT_ANGLE = -1`) and
-therefore negated here.
+Version 2: `manifest.json` has one JSON value a line: the fields of a record, their types, metadata,
+session metadata, and last an object with the catalogs' names (`paths`) and the records deleted by
+the driver (`deleted_indexes`). A catalog has one record a line, with its number `_index`, its
+`_session_id`, its time `_timestamp_ms` and the name of an image in `images/`.
 
-Records in another `user/mode` than `user` were driven by an autopilot and are left out.
+Version 1: `record_N.json` is one record, its image `N_cam-image_array_.jpg` lies beside it. Its
+time is in `milliseconds` since the tub was begun, or in `timestamp`, a date and time. Old tubs
+have neither: their frames are taken to be 1/20 s apart, Donkeycar's usual rate, and this is told.
+`meta.json` has the fields (`inputs`) and their types; `exclude.json` lists deleted records.
 """
 
-import json
-import ntpath
+import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from envs.recorded.assembly import (
-    LoggedImage,
-    assemble_recording,
-    check_folder,
-    left_positive_steering,
-)
+from envs.recorded.assembly import Listing, assemble_recording, check_folder, finite_number
 from envs.recorded.images import Framing
 from envs.recorded.recording import Recording
+from envs.recorded.text import is_file, read_lines
+from envs.recorded.tub_records import (
+    ANGLE_FIELDS,
+    IMAGE_FIELD,
+    TubRecords,
+    read_json,
+    whole_number,
+)
 
 MANIFEST_FILE = "manifest.json"
+META_FILE = "meta.json"
+TIME_ASSUMED = "time taken from 20 frames a second"
+_FRAMES_PER_SECOND = 20
 _MANIFEST_LINES = 5
+_RECORD_FILE = re.compile(r"record_(\d{1,15})\.json", re.ASCII)
 
 
 def load_donkeycar(
@@ -40,7 +48,8 @@ def load_donkeycar(
     """Load a Donkeycar tub.
 
     Args:
-        folder: Folder with `manifest.json`, the catalogs and `images/`.
+        folder: Folder with `manifest.json`, the catalogs and `images/` (version 2), or with
+            `record_N.json` and the images (version 1).
         image_size: Height and width of an observation [pixels].
         crop: Share of the height cut off at the top and at the bottom; nothing by default, since
             a tub's images may have been cropped on the car.
@@ -51,53 +60,79 @@ def load_donkeycar(
         The recording.
 
     Raises:
-        FileNotFoundError: If the folder, its manifest or a catalog is missing.
-        ValueError: If a line is damaged, or no image can be read.
+        FileNotFoundError: If the folder, its manifest or all its catalogs are missing.
+        NotADirectoryError: If it is a file.
+        ValueError: If the manifest is damaged, or nothing of the tub can be used.
     """
     folder = Path(folder)
     check_folder(folder)
     framing = Framing(image_size=image_size, crop=crop)
-    image_field, catalogs, deleted = _read_manifest(folder / MANIFEST_FILE)
-    images = [
-        image
-        for name in catalogs
-        for image in _read_catalog(folder / name, image_field)
-        if image.row not in deleted
-    ]
-    if not images:
-        raise ValueError(
-            f"`{MANIFEST_FILE}` must lead to at least one record driven by the user, got none in"
-            f" '{folder}'. Record a drive first."
+    is_version_2 = (folder / MANIFEST_FILE).is_file()
+    if not is_version_2 and not is_tub(folder):
+        raise FileNotFoundError(
+            f"`folder` must hold a {MANIFEST_FILE} (tub of version 2) or record_N.json (version 1),"
+            f" got '{folder}' with neither. Give the tub's folder."
         )
     return assemble_recording(
-        folder,
-        "donkeycar",
-        images,
+        _read_version_2(folder) if is_version_2 else _read_version_1(folder),
         framing=framing,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
 
 
+def is_tub(folder: Path) -> bool:
+    """True if a folder looks like a tub of either version."""
+    return (folder / MANIFEST_FILE).is_file() or any(_record_files(folder))
+
+
+def _read_version_2(folder: Path) -> Listing:
+    """Read the records of all catalogs."""
+    image_field, catalogs, deleted = _read_manifest(folder / MANIFEST_FILE)
+    records = TubRecords(folder, folder / "images", image_field, deleted)
+    present = [name for name in catalogs if is_file(folder / name)]
+    if catalogs and not present:
+        raise FileNotFoundError(
+            f"`{catalogs[0]}` must lie in the tub, as its manifest says, got none in '{folder}'."
+            " Restore the file from the car."
+        )
+    for name in catalogs:
+        if name not in present:
+            records.skipped.add("catalog missing", name)
+            continue
+        for number, line in enumerate(read_lines(folder / name), start=1):
+            place = f"line {number} of {name}"
+            record = records.parse(line, place) if line else None
+            if record is None:
+                continue
+            row = whole_number(record.get("_index"))
+            if row is None:
+                records.skipped.add("record without a number", place)
+                continue
+            time_ms = finite_number(record.get("_timestamp_ms"))
+            records.add(
+                record,
+                place,
+                row=row,
+                time_s=None if time_ms is None else time_ms / 1000.0,
+                session=str(record.get("_session_id", "")),
+            )
+    return records.listing()
+
+
 def _read_manifest(manifest: Path) -> tuple[str, list[str], set[int]]:
     """Return the image's field, the catalogs' names and the deleted indexes."""
-    if not manifest.is_file():
-        raise FileNotFoundError(
-            f"`folder` must hold a {MANIFEST_FILE}, got '{manifest.parent}' without one."
-            " Give the tub's folder; convert a tub of version 1 with Donkeycar first."
-        )
-    lines = manifest.read_text(encoding="utf-8", errors="replace").splitlines()
     try:
-        values = [json.loads(line) for line in lines if line.strip()]
+        values = [read_json(line) for line in read_lines(manifest) if line.strip("\0")]
         if len(values) < _MANIFEST_LINES:
             raise ValueError(f"{len(values)} lines instead of {_MANIFEST_LINES}")
         types = dict(zip(values[0], values[1], strict=True))
-        image_field = next((f for f, kind in types.items() if kind == "image_array"), None)
-        if image_field is None or "user/angle" not in types:
+        image_field = _image_field(types)
+        if image_field is None or not any(field in types for field in ANGLE_FIELDS):
             raise ValueError(f"fields {list(types)} without an image_array and user/angle")
         catalogs = [str(name) for name in values[-1]["paths"]]
         deleted = {int(index) for index in values[-1].get("deleted_indexes", [])}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"`{MANIFEST_FILE}` must be the manifest of a Donkeycar tub v2, got {error!r} in"
             f" '{manifest}'. Restore the file from the car."
@@ -105,40 +140,68 @@ def _read_manifest(manifest: Path) -> tuple[str, list[str], set[int]]:
     return image_field, catalogs, deleted
 
 
-def _read_catalog(catalog: Path, image_field: str) -> Iterator[LoggedImage]:
-    """Yield the records of one catalog that the user drove."""
-    if not catalog.is_file():
-        raise FileNotFoundError(
-            f"`{catalog.name}` must lie in the tub, as its manifest says, got none in"
-            f" '{catalog.parent}'. Restore the file from the car."
-        )
-    with catalog.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                image = _read_record(line.strip(), catalog, number, image_field)
-                if image is not None:
-                    yield image
+def _read_version_1(folder: Path) -> Listing:
+    """Read all record files."""
+    records = TubRecords(folder, folder, _meta_image_field(folder), _excluded(folder))
+    found = []
+    for row, path in sorted(_record_files(folder)):
+        record = records.parse("\n".join(read_lines(path)), path.name)
+        if record is not None:
+            found.append((row, path.name, record, _time_s(record)))
+    has_time = any(time_s is not None for *_, time_s in found)
+    for row, place, record, time_s in found:
+        if has_time:
+            records.add(record, place, row=row, time_s=time_s)
+        else:
+            time_s = row / _FRAMES_PER_SECOND
+            records.add(record, place, row=row, time_s=time_s, changes=(TIME_ASSUMED,))
+    return records.listing()
 
 
-def _read_record(line: str, catalog: Path, number: int, image_field: str) -> LoggedImage | None:
-    """Return the image of one record, None if an autopilot drove."""
-    where = f"line {number} of '{catalog}'"
+def _record_files(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the number and the path of each record of version 1, in no order."""
+    for path in folder.glob("record_*.json"):
+        match = _RECORD_FILE.fullmatch(path.name)
+        if match is not None and path.is_file():
+            yield int(match.group(1)), path
+
+
+def _meta_image_field(folder: Path) -> str:
+    """Return the image's field; the usual one if `meta.json` does not tell."""
     try:
-        record: dict[str, Any] = json.loads(line)
-        if record.get("user/mode", "user") != "user":
-            return None
-        row, time_ms = int(record["_index"]), int(record["_timestamp_ms"])
-        name, angle = ntpath.basename(record[image_field]), record["user/angle"]
-        session = str(record.get("_session_id", ""))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        meta = read_json("\n".join(read_lines(folder / META_FILE)))
+        field = _image_field(dict(zip(meta["inputs"], meta["types"], strict=True)))
+    except (OSError, ValueError, TypeError, KeyError):
+        field = None
+    return IMAGE_FIELD if field is None else field
+
+
+def _image_field(types: dict[str, Any]) -> str | None:
+    return next((field for field, kind in types.items() if kind == "image_array"), None)
+
+
+def _excluded(folder: Path) -> set[int]:
+    """Return the numbers of the records that the driver deleted."""
+    exclude = folder / "exclude.json"
+    if not exclude.is_file():
+        return set()
+    try:
+        return {int(index) for index in read_json("\n".join(read_lines(exclude)))}
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"`{catalog.name}` must have one complete JSON record a line, got {line[:60]!r}"
-            f" ({error!r}) in {where}. Correct or delete that line."
+            f"`exclude.json` must be a list of deleted records, got {error!r} in '{exclude}'."
+            " Restore the file from the car, or delete it to use every record."
         ) from error
-    return LoggedImage(
-        row=row,
-        path=catalog.parent / "images" / name,
-        steering=left_positive_steering(angle, where),
-        time_s=time_ms / 1000.0,
-        session=session,
-    )
+
+
+def _time_s(record: dict[str, Any]) -> float | None:
+    """Return the time of a record of version 1 [s]; only differences mean something."""
+    time_ms = finite_number(record.get("milliseconds"))
+    if time_ms is not None:
+        return time_ms / 1000.0
+    try:
+        time = datetime.fromisoformat(record["timestamp"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    # Without its time zone, so that no daylight saving jumps in.
+    return (time.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()

@@ -1,6 +1,7 @@
 """What every format of recorded driving becomes: episodes of images with steering and true time."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,19 @@ class Recording:
     frame_s: float
     """Nominal frame interval [s]: the median of the center camera."""
     num_listed: int
-    """Images the log lists."""
-    num_skipped: int
-    """Images of those that are missing or unreadable."""
+    """Images the log lists; a line or record that cannot be read counts as one."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """How many of those could not be used, by reason."""
+    changed: Mapping[str, int] = field(default_factory=dict)
+    """How many were used with a change, such as a clipped steering, by the kind of change."""
 
     def __len__(self) -> int:
         return sum(len(episode) for episode in self.episodes)
+
+    @property
+    def num_skipped(self) -> int:
+        """Images, lines and records that could not be used, all reasons together."""
+        return sum(self.skipped.values())
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
@@ -87,6 +95,8 @@ class Recording:
             "crop": list(self.framing.crop),
             "num_listed": self.num_listed,
             "num_skipped": self.num_skipped,
+            "skipped": dict(self.skipped),
+            "changed": dict(self.changed),
         }
 
     def center_only(self) -> "Recording":

@@ -1,9 +1,10 @@
 """Logs of the Udacity driving simulator.
 
 `driving_log.csv` has one line a frame, sometimes under a header: paths of the center, left and
-right camera's image, steering, throttle, brake, speed [mph]. The paths are those of the computer
-that recorded (often Windows); only their file names count, under `IMG/`. A frame's time is in its
-file name: `center_2018_07_16_17_11_43_382.jpg` is year, month, day, hour, minute, second, ms.
+right camera's image, steering, throttle, brake, speed [mph]; `columns` tells how they are found.
+The paths are those of the computer that recorded (often Windows); only their file names count,
+under `IMG/`. A frame's time is in its file name: `center_2018_07_16_17_11_43_382.jpg` is year,
+month, day, hour, minute, second, ms.
 
 Steering is the fraction of the maximum angle, right positive (the image moves to the left at
 positive steering); it is negated here. The side cameras look along the road from beside the middle,
@@ -11,29 +12,42 @@ so a driver there would steer back: the left one `side_steering_offset` more to 
 one as much more to the left.
 """
 
-import csv
 import ntpath
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from envs.recorded.assembly import (
+    Listing,
     LoggedImage,
     assemble_recording,
     check_folder,
     left_positive_steering,
 )
+from envs.recorded.columns import (
+    COLUMNS,
+    SIMULATOR,
+    Columns,
+    find_separator,
+    read_header,
+    split_cells,
+)
 from envs.recorded.images import Framing
 from envs.recorded.recording import CENTER, Recording
+from envs.recorded.tally import Tally
+from envs.recorded.text import read_lines
 
 LOG_FILE = "driving_log.csv"
-COLUMNS = ("center", "left", "right", "steering", "throttle", "brake", "speed")
 # Of the simulator's 160 rows: the 60 above the far end of the road, and the 25 of the bonnet.
 CROP = (60 / 160, 25 / 160)
-_TIME_STAMP = re.compile(r"(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d{3})\.\w+$")
-# How much further left each camera steers, in units of the offset; in the order of the columns.
+_TIME_STAMP = re.compile(
+    r"(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d{3})\.\w+\Z", re.ASCII | re.IGNORECASE
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NUMBERS = COLUMNS[COLUMNS.index("steering") :]
+# How much further left each camera steers, in units of the offset.
 _SIDES = {CENTER: 0.0, "left": -1.0, "right": 1.0}
 
 
@@ -61,7 +75,9 @@ def load_udacity(
 
     Raises:
         FileNotFoundError: If the folder or its log is missing.
-        ValueError: If the log is empty or damaged, or no image can be read.
+        NotADirectoryError: If it is a file.
+        ValueError: If the log is empty, nothing of it can be used, or its columns are in another
+            order than is assumed.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -71,95 +87,182 @@ def load_udacity(
             " Use 0.2, the simulator's usual one."
         )
     framing = Framing(image_size=image_size, crop=crop)
-    images = [
-        image
-        for row, (line, cells) in enumerate(_read_lines(folder / LOG_FILE))
-        for image in _row_images(folder, row, line, cells, side_steering_offset)
-    ]
+    if not (folder / LOG_FILE).is_file():
+        raise FileNotFoundError(
+            f"`folder` must hold a {LOG_FILE}, got '{folder}' without one."
+            " Give the folder the simulator recorded into."
+        )
     return assemble_recording(
-        folder,
-        "udacity",
-        images,
+        _Log(folder, side_steering_offset).listing(),
         framing=framing,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
 
 
-def _read_lines(log: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the cells of every frame."""
-    if not log.is_file():
-        raise FileNotFoundError(
-            f"`folder` must hold a {LOG_FILE}, got '{log.parent}' without one."
-            " Give the folder the simulator recorded into."
-        )
-    is_empty = True
-    # Only file names are used, so a path in another encoding does no harm.
-    with log.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        for line, raw in _number(reader, log):
-            cells = [cell.strip() for cell in raw]
-            if not any(cells) or [cell.lower() for cell in cells] == list(COLUMNS):
+class _Log:
+    """Reads the lines of a log, one after the other.
+
+    Args:
+        folder: Folder of the log.
+        side_steering_offset: As for `load_udacity`.
+    """
+
+    def __init__(self, folder: Path, side_steering_offset: float) -> None:
+        self._folder = folder
+        self._side_steering_offset = side_steering_offset
+        self._skipped = Tally()
+        self._images: list[LoggedImage] = []
+        self._num_lines = 0
+        self._num_too_wide = 0
+        self._advice = "Keep the simulator's file names and columns."
+        # Of a log without a header: how many numbers of each column are negative.
+        self._negative: Counter[str] = Counter()
+
+    def listing(self) -> Listing:
+        """Return everything that the log lists and can be used."""
+        lines = read_lines(self._folder / LOG_FILE)
+        separator = find_separator(lines)
+        columns, is_first = SIMULATOR, True
+        for number, line in enumerate(lines, start=1):
+            cells = split_cells(line, separator)
+            if not any(cells):
                 continue
-            if len(cells) != len(COLUMNS):
-                raise ValueError(
-                    f"`{LOG_FILE}` must have {len(COLUMNS)} columns ({', '.join(COLUMNS)}), got"
-                    f" {len(cells)} in line {line} of '{log}'."
-                    " Correct or delete that line."
-                )
-            is_empty = False
-            yield line, cells
-    if is_empty:
-        raise ValueError(
-            f"`{LOG_FILE}` must list at least one frame, got none in '{log}'. Record a drive first."
+            header = read_header(cells, is_first=is_first)
+            is_first = False
+            if header is not None:
+                columns = header
+                continue
+            self._images += self._read(cells, columns, separator, f"line {number}")
+            self._num_lines += 1
+        self._check_whole()
+        return Listing(
+            folder=self._folder,
+            format="udacity",
+            images=self._images,
+            skipped=self._skipped,
+            advice=self._advice,
         )
 
+    def _check_whole(self) -> None:
+        """Refuse what would make a wrong recording, or none."""
+        log = self._folder / LOG_FILE
+        if not self._num_lines:
+            raise ValueError(
+                f"`{LOG_FILE}` must list at least one frame, got none in '{log}'."
+                " Record a drive first."
+            )
+        num_usable = len({image.row for image in self._images})
+        if self._num_too_wide > num_usable:
+            raise ValueError(
+                f"`{LOG_FILE}` must have as many columns as names, got more in {self._num_too_wide}"
+                f" of {self._num_lines} lines of '{log}', {num_usable} can be used"
+                f" ({self._skipped}). If its numbers have decimal commas, write decimal points, or"
+                " separate the columns by semicolons. If it has further columns, name all of them"
+                " in a first line."
+            )
+        # The simulator's throttle, brake and speed are never negative, but for a damaged line.
+        often = [name for name, n in self._negative.items() if n > max(2, 0.05 * num_usable)]
+        if often and not self._negative["steering"]:
+            raise ValueError(
+                f"`steering` must be column {COLUMNS.index('steering') + 1} of a log without a"
+                f" header, got one that is never negative while {' and '.join(sorted(often))} is,"
+                f" in '{log}'. Name the columns, in the order in which they stand, in a first line."
+            )
 
-def _number(reader: Any, log: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield every row with the number of the line in which it begins."""
-    line = 1
-    try:
-        for raw in reader:
-            yield line, raw
-            line = reader.line_num + 1
-    except csv.Error as error:  # a quotation mark without its second takes in all that follows
-        raise ValueError(
-            f"`{LOG_FILE}` must have comma-separated values, got none that can be read from line"
-            f" {line} of '{log}' on: {error}. Look for a stray quotation mark there."
-        ) from error
+    def _read(
+        self, cells: list[str], columns: Columns, separator: str, place: str
+    ) -> Iterator[LoggedImage]:
+        """Yield the images that one line lists; a side camera's cell may be empty."""
+        row = self._num_lines
+        while len(cells) > columns.width and not cells[-1]:
+            cells.pop()
+        fault = self._fault(cells, columns)
+        if fault is not None:
+            self._skipped.add(fault, place)
+            return
+        center = cells[columns.places[CENTER]]
+        time_s = _time_s(center)
+        if time_s is None:
+            self._skipped.add("center image without a time stamp", f"{center[-40:]!r} in {place}")
+            self._advise_on_order(cells, columns)
+            return
+        text = cells[columns.places["steering"]]
+        steering = left_positive_steering(_number(text, separator), self._skipped, place)
+        if steering is None:
+            return
+        if not columns.has_header:
+            numbers = {name: _number(cells[columns.places[name]], separator) for name in _NUMBERS}
+            self._negative.update(
+                name for name, v in numbers.items() if isinstance(v, float) and v < 0.0
+            )
+        value, changes = steering
+        for camera, side in _SIDES.items():
+            name = (
+                ntpath.basename(cells[columns.places[camera]]) if camera in columns.places else ""
+            )
+            if name:
+                yield LoggedImage(
+                    camera=camera,
+                    row=row,
+                    path=self._folder / "IMG" / name,
+                    steering=min(max(value + side * self._side_steering_offset, -1.0), 1.0),
+                    time_s=time_s,
+                    place=place,
+                    changes=changes if camera == CENTER else (),
+                )
 
+    def _fault(self, cells: list[str], columns: Columns) -> str | None:
+        """Return why a line cannot be read, None if it can."""
+        if columns.complaint is not None:
+            self._advice = "Name the columns center and steering, in any order, in the first line."
+            return columns.complaint
+        if len(cells) > columns.width:
+            self._num_too_wide += 1
+            return f"more than {columns.width} columns"
+        if len(cells) < columns.width:
+            if not columns.has_header:
+                self._advice = (
+                    f"A log without a header must have the {len(COLUMNS)} columns"
+                    f" {', '.join(COLUMNS)}. Name those that it has in a first line."
+                )
+            return f"fewer than {columns.width} columns"
+        for camera in _SIDES:
+            cell = cells[columns.places[camera]] if camera in columns.places else ""
+            named = ntpath.basename(cell).lower().partition("_")[0]
+            if named in _SIDES and named != camera:
+                self._advise_on_order(cells, columns)
+                return f"column {camera} names a {named} image"
+        return None
 
-def _row_images(
-    folder: Path, row: int, line: int, cells: list[str], side_steering_offset: float
-) -> Iterator[LoggedImage]:
-    """Yield the images that one line lists; a side camera's cell may be empty."""
-    where = f"line {line} of '{folder / LOG_FILE}'"
-    steering = left_positive_steering(cells[COLUMNS.index("steering")], where)
-    time_s = _time_s(cells[0], where)
-    for column, (camera, side) in enumerate(_SIDES.items()):
-        if cells[column]:
-            yield LoggedImage(
-                camera=camera,
-                row=row,
-                # Windows' rules split at both kinds of slash.
-                path=folder / "IMG" / ntpath.basename(cells[column]),
-                steering=min(max(steering + side * side_steering_offset, -1.0), 1.0),
-                time_s=time_s,
+    def _advise_on_order(self, cells: list[str], columns: Columns) -> None:
+        """Say that the columns seem to be in another order."""
+        if columns.has_header:
+            self._advice = "Check the names of the columns in the header."
+        elif any(_time_s(cell) is not None for cell in cells):
+            self._advice = (
+                f"A log without a header must have the columns {', '.join(COLUMNS)}. Name the"
+                " columns, in the order in which they stand, in a first line."
             )
 
 
-def _time_s(image: str, where: str) -> float:
-    """Return the time in a file name [s]; only differences mean something."""
+def _number(text: str, separator: str) -> float | str:
+    """Return the number that a cell holds, the text itself if it is none."""
+    point = text if separator == "," else text.replace(",", ".")
+    return float(point) if _NUMBER.fullmatch(point) else text
+
+
+def _time_s(image: str) -> float | None:
+    """Return the time in a file name [s], None if there is none; only differences mean something.
+
+    It has no time zone, so that no daylight saving jumps in.
+    """
     match = _TIME_STAMP.search(image)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, ms = (int(group) for group in match.groups())
     try:
-        if match is None:
-            raise ValueError("no time stamp")
-        year, month, day, hour, minute, second, ms = (int(group) for group in match.groups())
-        # Without a time zone, so that no daylight saving jumps in.
         time = datetime(year, month, day, hour, minute, second, 1000 * ms)
-    except ValueError as error:
-        raise ValueError(
-            "`center` must end in a time stamp such as center_2018_07_16_17_11_43_382.jpg, got"
-            f" {ntpath.basename(image)!r} in {where}. Keep the simulator's file names."
-        ) from error
+    except ValueError:
+        return None
     return (time - datetime(1970, 1, 1)).total_seconds()

@@ -83,6 +83,17 @@ def make_tub(folder, records, *, deleted=(), size=(120, 160), images=True):
     return folder
 
 
+def make_old_tub(folder, records, *, time=lambda i: {"milliseconds": 50 * i}):
+    """Write a tub of version 1, without meta.json; records and images lie side by side."""
+    folder.mkdir(parents=True)
+    for i, changes in enumerate(records):
+        name = f"{i}_cam-image_array_.jpg"
+        record = {"cam/image_array": name, "user/angle": 0.0, "user/throttle": 0.5, **time(i)}
+        (folder / f"record_{i}.json").write_text(json.dumps({**record, **changes}))
+        write_image(folder / name, (120, 160))
+    return folder
+
+
 def store_of(recording, folder):
     with DemonstrationWriter(
         folder, recording.observation_shape, source=recording.source
@@ -113,6 +124,11 @@ def _quiet_udacity():
 @pytest.fixture(name="make_tub")
 def _make_tub():
     return make_tub
+
+
+@pytest.fixture(name="make_old_tub")
+def _make_old_tub():
+    return make_old_tub
 
 
 @pytest.fixture(name="store_of")

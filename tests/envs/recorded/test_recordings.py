@@ -16,17 +16,55 @@ def test_the_format_is_recognised(tmp_path, make_udacity, make_tub):
         assert load_recording(tmp_path / name).format == "donkeycar"
     (tmp_path / "other").mkdir()
     with pytest.raises(
-        ValueError, match=r"must hold a driving_log.csv .* got .*other' with neither"
+        ValueError, match=r"must hold a driving_log.csv .* got .*other' with none of them. Give the"
     ):
         load_recording(tmp_path / "other")
+    with pytest.raises(
+        ValueError, match=r"with none of them. Give a folder that does, e.g. '.*log"
+    ):
+        load_recording(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"got '.*nowhere', which does not exist"):
         load_recording(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("drive.zip", "Unpack it, and give the folder that holds driving_log.csv"),
+        ("drive.tar.gz", "Unpack it, and give the folder"),
+        ("steering.csv", "Give the folder that holds driving_log.csv, manifest.json or"),
+    ],
+)
+def test_a_file_is_called_a_file(tmp_path, name, advice):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(
+        NotADirectoryError, match=rf"the folder of a recording, got the file '.*{name}'. {advice}"
+    ):
+        load_recording(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="which does not exist"):
+        load_recording(tmp_path / name / "driving_log.csv")
 
 
 @pytest.fixture(scope="module")
 def udacity(recordings):
     with pytest.warns(UserWarning, match="Skipped 7706 of the 12159 images"):
         return load_recording(recordings / "udacity_log")
+
+
+@pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "num_frames", "skipped"),
+    [
+        ("udacity_other", 613, {"left image missing": 613, "right image missing": 613}),
+        ("more_tubs/missing_images", 815, {"center image missing": 1205}),
+        ("more_tubs/tub_19_simulator", 1808, {}),
+    ],
+)
+def test_every_whole_image_of_a_real_recording_is_used(recordings, name, num_frames, skipped):
+    if not (recordings / name).is_dir():
+        pytest.skip(f"no {name} in {recordings}")
+    recording = load_recording(recordings / name)
+    assert (len(recording), recording.skipped) == (num_frames, skipped)
 
 
 def test_the_real_udacity_log(udacity, lengths):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from envs.recorded import load_udacity
+from envs.recorded.images import read_image
 
 HEADER = "center,left,right,steering,throttle,brake,speed\n"
 
@@ -31,6 +32,27 @@ def test_observations_are_rgb_and_cropped(tmp_path, stamp, make_udacity, store_o
     assert store.observations[0, :5].max() < 20  # the sky is still there
 
 
+def test_the_simulators_sky_and_bonnet_are_cut_off_to_the_row(tmp_path, stamp, make_udacity):
+    """Rows 60 to 134 of its 160 are left, at eight times the resolution too."""
+    folder = make_udacity(tmp_path / "log", [0, 50], [0, 0])
+    rows = np.arange(160, dtype=np.uint8).repeat(8)[:, None, None]
+    image = np.broadcast_to(rows, (1280, 20, 3))
+    for path in (folder / "IMG").iterdir():
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    with pytest.warns(UserWarning, match="image missing"):
+        recording = load_udacity(folder, image_size=(600, 20))
+    seen = recording.framing.apply(read_image(recording.episodes[0].image_paths[0]))
+    np.testing.assert_array_equal(seen[:, 0, 0], np.arange(60, 135).repeat(8))
+
+
+def test_more_than_three_missing_frames_begin_an_episode(tmp_path, stamp, make_udacity, lengths):
+    folder = make_udacity(tmp_path / "log", range(0, 600, 50), [0] * 12)
+    for i in (1, 2, 3, 5, 6, 7, 8):
+        (folder / "IMG" / f"center_{stamp(50 * i)}").unlink()
+    with pytest.warns(UserWarning, match="center image missing: 7"):
+        assert lengths(load_udacity(folder)) == [2, 3]
+
+
 @pytest.mark.parametrize("header", ["", HEADER, HEADER.upper()])
 @pytest.mark.parametrize("windows_paths", [True, False])
 def test_header_and_paths_of_either_kind(tmp_path, header, windows_paths, make_udacity, lengths):
@@ -55,12 +77,12 @@ def test_a_byte_order_mark_and_foreign_letters_do_no_harm(tmp_path, make_udacity
 
 def test_side_cameras_steer_back_to_the_middle(tmp_path, quiet_udacity):
     recording = quiet_udacity(
-        tmp_path / "log", [0, 50, 100], [0.0, 0.5, -0.95], side_steering_offset=0.1
+        tmp_path / "log", [0, 50, 100, 150], [0.0, 0.5, -0.95, 0.95], side_steering_offset=0.1
     )
     steering = {episode.camera: episode.steering for episode in recording.episodes}
-    np.testing.assert_allclose(steering["center"], [0.0, -0.5, 0.95])
-    np.testing.assert_allclose(steering["left"], [-0.1, -0.6, 0.85])  # more to the right
-    np.testing.assert_allclose(steering["right"], [0.1, -0.4, 1.0])  # more to the left, clipped
+    np.testing.assert_allclose(steering["center"], [0.0, -0.5, 0.95, -0.95])
+    np.testing.assert_allclose(steering["left"], [-0.1, -0.6, 0.85, -1.0])  # more to the right
+    np.testing.assert_allclose(steering["right"], [0.1, -0.4, 1.0, -0.85])  # more to the left
 
 
 def test_missing_and_broken_images_are_skipped_with_one_warning(
@@ -77,10 +99,13 @@ def test_missing_and_broken_images_are_skipped_with_one_warning(
         recording = load_udacity(folder)
     assert len(caught) == 1
     assert str(caught[0].message) == (
-        f"Skipped 4 of the 30 images listed in '{folder}' (1 missing, 3 unreadable):"
-        " 3 of 10 center, 1 of 10 left, 0 of 10 right."
+        f"Skipped 4 of the 30 images listed in '{folder}': left image missing: 1 (first:"
+        f" left_{stamp(100)}); center image empty: 1 (first: center_{stamp(150)}); center image"
+        f" unreadable: 1 (first: center_{stamp(200)}); center image cut off: 1 (first:"
+        f" center_{stamp(250)})."
     )
     assert (recording.num_listed, recording.num_skipped) == (30, 4)
+    assert recording.source["skipped"] == recording.skipped
     # Three missing frames are bridged with their true time.
     assert lengths(recording) == [7]
     np.testing.assert_allclose(recording.episodes[0].dt_s(0.05)[2:4], [0.05, 0.2], atol=1e-6)
@@ -166,43 +191,70 @@ def test_an_image_lost_after_loading_stops_the_writing(tmp_path, quiet_udacity, 
 
 
 @pytest.mark.parametrize(
-    ("line", "match"),
+    ("line", "reason"),
     [
-        ("{center},l.jpg,r.jpg,nan,1,0,30", r"`steering` must be .* got 'nan' in line 2 of"),
-        ("{center},l.jpg,r.jpg,left,1,0,30", r"`steering` must be .* got 'left' in line 2 of"),
-        ("{center},l.jpg,r.jpg,1.5,1,0,30", r"`steering` must be a number in \[-1, 1\], got '1.5'"),
-        ("{center},l.jpg,r.jpg,,1,0,30", r"`steering` must be .* got '' in line 2 of"),
-        ("{center},0.1,1,0,30", r"must have 7 columns \(center, .*got 5 in line 2 of"),
+        ("{center},l.jpg,r.jpg,nan,1,0,30", "steering is no number: 1 (first: 'nan' in line 2)"),
+        ("{center},l.jpg,r.jpg,left,1,0,30", "steering is no number: 1 (first: 'left' in line 2)"),
+        ("{center},l.jpg,r.jpg,,1,0,30", "steering is no number: 1 (first: '' in line 2)"),
+        ("{center},l.jpg,r.jpg,1_0,1,0,30", "steering is no number: 1 (first: '1_0' in line 2)"),
+        ("{center},l.jpg,r.jpg,1.2,1,0,30", "steering outside [-1, 1]: 1 (first: 1.2 in line 2)"),
+        ("{center},l.jpg,r.jpg,0,1,0,30,x", "more than 7 columns: 1 (first: line 2)"),
+        ("{center},l.jpg,r.jpg,0,1,0,,x", "more than 7 columns: 1 (first: line 2)"),
+        ("{center},0.1,1,0,30", "fewer than 7 columns: 1 (first: line 2)"),
+        ('{center},"l.jpg,r.jpg,0,1,0,30', "fewer than 7 columns: 1 (first: line 2)"),
         (
-            "center_7.jpg,l.jpg,r.jpg,0,1,0,30",
-            r"`center` must end in a time stamp .*'center_7.jpg'",
+            '"{center},l.jpg,r.jpg,0,1,0,30' + "x" * 200_000,
+            "fewer than 7 columns: 1 (first: line 2)",
         ),
-        ("center_2018_13_16_17_11_43_382.jpg,l,r,0,1,0,30", "`center` must end in a time stamp"),
+        ("\0" * 5000, "fewer than 7 columns: 1 (first: line 2)"),
+        ("{center},l,r,0,5,0,0,30,1", "more than 7 columns: 1 (first: line 2)"),
+        ("center_7.jpg,l.jpg,r.jpg,0,1,0,30", "center image without a time stamp: 1"),
+        (
+            "center_2018_13_16_17_11_43_382.jpg,l,r,0,1,0,30",
+            "center image without a time stamp: 1"
+            " (first: 'center_2018_13_16_17_11_43_382.jpg' in line 2)",
+        ),
+        ("left_{time},l.jpg,r.jpg,0,1,0,30", "column center names a left image: 1 (first: line 2)"),
     ],
 )
-def test_damaged_lines_are_named(tmp_path, line, match, stamp, make_udacity):
-    folder = make_udacity(tmp_path / "log", [0], [0.0])
-    with (folder / "driving_log.csv").open("a") as log:
-        log.write(line.format(center=f"center_{stamp(50)}") + "\n")
-    with pytest.raises(ValueError, match=match):
-        load_udacity(folder)
+def test_a_damaged_line_is_skipped_and_told(tmp_path, line, reason, stamp, make_udacity):
+    times_ms = [0, 50, 100, 150]
+    folder = make_udacity(
+        tmp_path / "log", times_ms, [0.25] * 4, cameras=("center", "left", "right")
+    )
+    log = folder / "driving_log.csv"
+    first, _, *rest = log.read_text().splitlines()
+    line = line.format(center=f"center_{stamp(50)}", time=stamp(50))
+    log.write_text("\n".join([first, line, *rest]))
+    with pytest.warns(UserWarning) as caught:
+        recording = load_udacity(folder)
+    assert len(caught) == 1
+    assert f"Skipped 1 of the 10 images listed in '{folder}': {reason}" in str(caught[0].message)
+    assert [e.rows.tolist() for e in recording.episodes] == [[0, 2, 3]] * 3
+    np.testing.assert_array_equal(recording.center_only().episodes[0].steering, [-0.25] * 3)
+    np.testing.assert_allclose(recording.episodes[0].dt_s(0.05), [0.05, 0.1, 0.05], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("num_lines", "match"),
-    [
-        (3, "must have 7 columns .* in line 3 of"),
-        (3000, "`driving_log.csv` must have comma-separated values, .* from line 3 of '.*' on"),
-    ],
-)
-def test_a_stray_quotation_mark_is_found(tmp_path, num_lines, match, stamp, make_udacity):
-    """The marks' cell takes in all lines that follow: in a long log, more than a cell may hold."""
-    folder = make_udacity(tmp_path / "log", [0], [0.0])
-    line = f"center_{stamp(50)},{'l' * 40}.jpg,r.jpg,0,1,0,30\n"
-    with (folder / "driving_log.csv").open("a") as log:
-        log.writelines([line, '"' + line, *[line] * num_lines])
-    with pytest.raises(ValueError, match=match):
-        load_udacity(folder)
+def test_small_overshoots_are_clipped_and_counted_by_line(tmp_path, quiet_udacity):
+    with pytest.warns(UserWarning, match=r"^Used all of the 9 .* clipped to \[-1, 1\]: 2 .*line 1"):
+        recording = quiet_udacity(tmp_path / "log", [0, 50, 100], [1.003, -1.1, 1.0])
+    assert recording.changed == {"steering clipped to [-1, 1]": 2}
+    steering = {episode.camera: episode.steering for episode in recording.episodes}
+    np.testing.assert_allclose(steering["center"], [-1, 1, -1])
+    np.testing.assert_allclose(steering["right"], [-0.8, 1, -0.8], atol=1e-6)
+
+
+def test_the_time_is_that_of_the_file_name_to_the_millisecond(tmp_path, make_udacity):
+    folder = make_udacity(tmp_path / "log", [0, 1], [0, 0])
+    names = ["center_1970_01_02_03_04_05_678.jpg", "center_1970_03_01_00_00_00_000.jpg"]
+    lines = []
+    for name, old in zip(names, sorted((folder / "IMG").iterdir()), strict=True):
+        old.rename(folder / "IMG" / name)
+        lines.append(f"{name},,,0,0,0,0")
+    (folder / "driving_log.csv").write_text("\n".join(lines))
+    (episode,) = load_udacity(folder, max_gap_s=1e9).episodes
+    seconds = [86_400 + 3 * 3600 + 4 * 60 + 5.678, (31 + 28) * 86_400]
+    np.testing.assert_allclose(episode.time_s, seconds, rtol=0, atol=1e-9)
 
 
 def test_unusable_udacity_logs(tmp_path, make_udacity):
@@ -215,12 +267,14 @@ def test_unusable_udacity_logs(tmp_path, make_udacity):
         with pytest.raises(ValueError, match="must list at least one frame, got none"):
             load_udacity(tmp_path)
     folder = make_udacity(tmp_path / "no_images", [0, 50], [0, 0], cameras=("left", "right"))
-    with pytest.raises(ValueError, match=r"at least one readable image .* none of the 2 listed"):
+    with pytest.raises(
+        ValueError, match=r"one usable image of the center .* none among the 6 .*IMG'\.$"
+    ):
         load_udacity(folder)
     folder = make_udacity(tmp_path / "single", [0, 5000], [0, 0], cameras=("center",))
-    with (
-        pytest.warns(UserWarning, match="Skipped 4 of the 6"),
-        pytest.raises(ValueError, match=r"`max_gap_s` must let two frames follow .* got 1.0"),
+    with pytest.raises(
+        ValueError,
+        match=r"`max_gap_s` must let two frames follow .* got 1.0 .* 2 of 6 images usable",
     ):
         load_udacity(folder)
 
@@ -228,6 +282,7 @@ def test_unusable_udacity_logs(tmp_path, make_udacity):
 @pytest.mark.parametrize(
     ("setting", "match"),
     [
+        ({"side_steering_offset": 1.1}, r"`side_steering_offset` must be in \[0, 1\], got 1.1"),
         ({"side_steering_offset": -0.1}, r"`side_steering_offset` must be in \[0, 1\], got -0.1"),
         ({"image_size": (0, 200)}, r"`image_size` must be .* got \(0, 200\)"),
         ({"crop": (0.5, 0.5)}, r"`crop` must be .* got \(0.5, 0.5\)"),

@@ -1,0 +1,37 @@
+"""Text of a log that no hand wrote: any encoding, any line ends, damaged or not."""
+
+import codecs
+from pathlib import Path
+
+_UTF_16 = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, stripped; empty ones stay, so that numbers are right.
+
+    UTF-8 is read with and without a byte-order mark, UTF-16 too. Bytes that are neither become
+    replacement characters: they damage their own line and no other.
+    """
+    text = _decode(path.read_bytes())
+    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+def is_file(path: Path) -> bool:
+    """True if a path is a file; False too for what no file can be called, as in a damaged log."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _decode(data: bytes) -> str:
+    for mark, encoding in _UTF_16:
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    # Without a mark: a log begins with two ASCII characters, of which UTF-16 makes four bytes.
+    first, second, third, fourth = data[:4] if len(data) >= 4 else b"\xff" * 4
+    if first and third and not second and not fourth:
+        return data.decode("utf-16-le", errors="replace")
+    if second and fourth and not first and not third:
+        return data.decode("utf-16-be", errors="replace")
+    return data.decode("utf-8-sig", errors="replace")

@@ -1,0 +1,149 @@
+"""Records of a Donkeycar tub, the same in both versions: one JSON object a frame.
+
+`user/angle`, in some tubs `user/steering`, is the fraction of the largest steering angle. It is
+negative to the left in Donkeycar (`PWMSteering.LEFT_ANGLE = -1`) and therefore negated here.
+
+Records are selected first and judged then: what the driver deleted, or what an autopilot drove (a
+`user/mode` other than `user`), is left out whatever it says.
+"""
+
+import json
+import ntpath
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from envs.recorded.assembly import (
+    Listing,
+    LoggedImage,
+    finite_number,
+    left_positive_steering,
+)
+from envs.recorded.tally import Tally
+
+ANGLE_FIELDS = ("user/angle", "user/steering")
+"""Names of the steering; the first that a record has counts."""
+IMAGE_FIELD = "cam/image_array"
+"""Name of the image, where a tub does not say another."""
+
+
+def read_json(text: str) -> Any:
+    """Return a JSON value.
+
+    Raises:
+        ValueError: If the text is no whole JSON value.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists in lists too deep to read") from error
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a number without a fraction as an int, None for anything else."""
+    number = finite_number(value)
+    is_whole = number is not None and number.is_integer() and abs(number) < 2**53
+    return int(value) if is_whole else None
+
+
+class TubRecords:
+    """Selects and judges the records of one tub, one after the other.
+
+    Args:
+        folder: The tub.
+        images: Folder of its images.
+        image_field: Name of the image in a record.
+        deleted: Numbers of the records that the driver deleted.
+    """
+
+    def __init__(
+        self, folder: Path, images: Path, image_field: str, deleted: Collection[int]
+    ) -> None:
+        self.skipped = Tally()
+        self._folder = folder
+        self._images_folder = images
+        self._image_field = image_field
+        self._deleted = deleted
+        self._left_out = Tally()
+        self._images: list[LoggedImage] = []
+
+    def parse(self, text: str, place: str) -> dict[str, Any] | None:
+        """Return a record that the user drove, None if there is none."""
+        try:
+            record = read_json(text)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            self.skipped.add("no whole JSON record", place)
+            return None
+        if record.get("user/mode", "user") != "user":
+            self._left_out.add("driven by an autopilot", place)
+            return None
+        return record
+
+    def add(
+        self,
+        record: dict[str, Any],
+        place: str,
+        *,
+        row: int,
+        time_s: float | None,
+        session: str = "",
+        changes: tuple[str, ...] = (),
+    ) -> None:
+        """Keep a record, or count why not.
+
+        Args:
+            record: What `parse` returned.
+            place: Where it stands.
+            row: Its number.
+            time_s: Its time [s]; None if it has none.
+            session: Which recording session it belongs to.
+            changes: How its time was changed.
+        """
+        if row in self._deleted:
+            self._left_out.add("deleted by the driver", place)
+            return
+        name = record.get(self._image_field)
+        name = ntpath.basename(name) if isinstance(name, str) else ""
+        if not name:
+            self.skipped.add("record without an image", place)
+            return
+        if time_s is None:
+            self.skipped.add("record without a time", place)
+            return
+        angle = next((record[field] for field in ANGLE_FIELDS if field in record), None)
+        steering = left_positive_steering(angle, self.skipped, place)
+        if steering is None:
+            return
+        self._images.append(
+            LoggedImage(
+                row=row,
+                path=self._images_folder / name,
+                steering=steering[0],
+                time_s=time_s,
+                session=session,
+                place=place,
+                changes=changes + steering[1],
+            )
+        )
+
+    def listing(self) -> Listing:
+        """Return what was kept.
+
+        Raises:
+            ValueError: If there was no record that the user drove and did not delete.
+        """
+        if not self._images and not self.skipped.total:
+            found = f" ({self._left_out})" if self._left_out.total else ""
+            raise ValueError(
+                "`folder` must be a tub with at least one record driven by the user, got none in"
+                f" '{self._folder}'{found}. Record a drive first."
+            )
+        return Listing(
+            folder=self._folder,
+            format="donkeycar",
+            images=self._images,
+            skipped=self.skipped,
+            advice="Copy the tub from the car again.",
+        )
