@@ -104,7 +104,9 @@ def write_driving_report(
     return run.report / "report.md"
 
 
-def write_recorded_report(run: Run, policy: Policy, store: Demonstrations, error: float) -> Path:
+def write_recorded_report(
+    run: Run, policy: Policy, store: Demonstrations, error: float, doubts: Sequence[str] = ()
+) -> Path:
     """Write the report of a policy that watched a recording.
 
     Args:
@@ -112,6 +114,7 @@ def write_recorded_report(run: Run, policy: Policy, store: Demonstrations, error
         policy: The policy to look into.
         store: The recording it is tested on; its longest episode is shown.
         error: Its mean squared error on that recording.
+        doubts: Why that error may say little, each a sentence or two.
 
     Returns:
         The page, `report.md`.
@@ -125,8 +128,9 @@ def write_recorded_report(run: Run, policy: Policy, store: Demonstrations, error
         _save_figures(folder, drawn)
         files.write_file(folder / "table.csv", _csv(header, rows))
         shown = f"Shown: {len(episode.time_s)} frames, {episode.time_s[-1]:.0f} s."
-        page = _page(run, [markdown_table(header, rows), shown], drawn)
-        files.write_file(folder / "report.md", page)
+        warned = [f"**Warning:** {doubt}" for doubt in doubts]
+        text = [*warned, markdown_table(header, rows), shown]
+        files.write_file(folder / "report.md", _page(run, text, drawn))
     return run.report / "report.md"
 
 

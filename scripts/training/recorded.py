@@ -1,7 +1,13 @@
-"""Learn from a person's driving: the first part of a recording trains, the last part tests."""
+"""Learn from a person's driving: the first part of a recording trains, the last part tests.
+
+A part that cannot judge what was
+learned, because it is driven straight or unlike the training part, is named before the training
+and in the report; `envs.recorded.likeness` has the rules.
+"""
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +15,7 @@ import numpy as np
 import torch
 
 from envs.recorded import Recording, load_recording
+from envs.recorded.likeness import compare_steering
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import (
     ImitationConfig,
@@ -30,13 +37,13 @@ from scripts.markdown import markdown_table
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """Learn from a person's driving: an Udacity-simulator log or a Donkeycar v2 tub.
+    """Learn from a person's driving: an Udacity-simulator log or a Donkeycar tub.
 
     The first part of the recording trains, the last part tests; nothing is shuffled across.
     """
 
     log: Path
-    """Folder of the recording: the one with driving_log.csv or manifest.json."""
+    """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json."""
     models: tuple[str, ...] = ("ncp", "cnn", "lstm")
     """Models to train, one after the other: ncp, lstm, cnn."""
     head: str = "light"
@@ -82,9 +89,12 @@ class Recorded:
             )
 
 
-MEASURES = ("test_mse", "correlation")
+MEASURES: tuple[str, ...] = ("test_mse", "correlation")
 """Columns of the results file: mean squared error of the steering, and its correlation with the
 person's (0 for a constant)."""
+BEST_CONSTANT = "best constant in hindsight"
+CUT_SETTINGS = ("train_share", "validation_share", "smoothing_s")
+"""Settings that the errors of constant predictors depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,33 +112,68 @@ def train_recorded(settings: Recorded) -> None:
     results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
     recording = load_recording(settings.log)
     parts = cut(recording, settings)
+    doubts = find_doubts(recording, settings)
+    for doubt in doubts:
+        print(f"warning: {doubt}", file=sys.stderr)
     runs = [
         Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
     ]
     results.place(runs[0].results)
     print("run folders:", *[run.folder for run in runs])
     split = write(parts, runs[0].folder / "demonstrations")
-    target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number
-    measured: dict[str, tuple[float, float]] = {}
-
-    def keep(name: str, error: float, r: float) -> None:
-        measured[name] = error, r
-        row: dict[str, float] = dict(zip(MEASURES, (error, r), strict=True))
-        results.append(name, settings.seed, describe(recording, settings), row, typed_command())
-
-    for name, constant in {
-        "training mean": split.train.actions.mean(axis=0),
-        "always straight": 0.0,
-        "best constant in hindsight": target.mean(axis=0),
-    }.items():
-        keep(name, float(np.mean((target - constant) ** 2)), 0.0)
+    constants = constant_errors(split)
+    measured = {name: (error, 0.0) for name, error in constants.items()}
     for model, run in zip(settings.models, runs, strict=True):
         policy = train_model(model, split, settings, run)
         error = imitation_error(policy, split.test)
-        keep(model, error, correlation(policy, split.test))
-        write_recorded_report(run, policy, split.test, error)
+        measured[model] = error, correlation(policy, split.test)
+        add_constants(results, constants, recording, settings)
+        row = dict(zip(MEASURES, measured[model], strict=True))
+        results.append(model, settings.seed, describe(recording, settings), row, typed_command())
+        write_recorded_report(run, policy, split.test, error, doubts)
         run.close()
-    best_constant, _ = measured["best constant in hindsight"]
+    print(comparison(measured))
+    print("reports:", *[run.report for run in runs])
+    print(f"results: {results.path}")
+
+
+def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
+    """Return why the parts that judge may be bad judges of what the training part teaches."""
+    train, validation, test = split_in_time(recording, settings)
+    named = {"validation part, which chooses the checkpoint,": validation, "test part": test}
+    doubts = [
+        doubt for name, part in named.items() for doubt in compare_steering(train, part, name)
+    ]
+    return list(dict.fromkeys(doubts))
+
+
+def constant_errors(split: Split) -> dict[str, float]:
+    """Return the test errors of predictors that always say the same."""
+    target = split.test.actions.astype(np.float64)  # the mean of equal numbers is that number
+    constants = {
+        "training mean": split.train.actions.mean(axis=0),
+        "always straight": 0.0,
+        BEST_CONSTANT: target.mean(axis=0),
+    }
+    return {name: float(np.mean((target - constant) ** 2)) for name, constant in constants.items()}
+
+
+def add_constants(
+    table: ResultsFile, constants: dict[str, float], recording: Recording, settings: Recorded
+) -> None:
+    """Add the constant predictors to a table, unless it has them for this recording and cut."""
+    cut_by = {name: getattr(settings, name) for name in CUT_SETTINGS}
+    described = f"{_name(recording)} {json.dumps(cut_by, sort_keys=True)}"
+    known = {(row["model"], row["settings"], row["test_mse"]) for row in table.rows()}
+    for name, error in constants.items():
+        if (name, described, str(error)) not in known:
+            row = dict(zip(MEASURES, (error, 0.0), strict=True))
+            table.append(name, 0, described, row, typed_command())  # no seed has a say in them
+
+
+def comparison(measured: dict[str, tuple[float, float]]) -> str:
+    """Return the test errors and correlations as a table."""
+    best_constant, _ = measured[BEST_CONSTANT]
     rows = [
         [
             name,
@@ -139,9 +184,11 @@ def train_recorded(settings: Recorded) -> None:
         for name, (error, r) in measured.items()
     ]
     header = ["predictor", "test MSE [action²]", "against the best constant", "correlation"]
-    print(markdown_table(header, rows))
-    print("reports:", *[run.report for run in runs])
-    print(f"results: {results.path}")
+    return markdown_table(header, rows)
+
+
+def _name(recording: Recording) -> str:
+    return recording.folder.resolve().name
 
 
 def describe(recording: Recording, settings: Recorded) -> str:
@@ -149,7 +196,7 @@ def describe(recording: Recording, settings: Recorded) -> str:
     left_out = ("log", "models", "results", "runs", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     told["imitation"].pop("seed")  # has a column of its own
-    return f"{recording.folder.resolve().name} {json.dumps(told, sort_keys=True)}"
+    return f"{_name(recording)} {json.dumps(told, sort_keys=True)}"
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
@@ -177,10 +224,18 @@ def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Polic
     return policy
 
 
-def cut(recording: Recording, settings: Recorded) -> dict[str, Recording]:
-    """Cut a recording by time into what trains, what chooses the checkpoint and what tests."""
+def split_in_time(
+    recording: Recording, settings: Recorded
+) -> tuple[Recording, Recording, Recording]:
+    """Return what trains, what chooses the checkpoint and what tests, as the person drove it."""
     learn, test = recording.split(settings.train_share)
     train, validation = learn.split(1.0 - settings.validation_share)
+    return train, validation, test
+
+
+def cut(recording: Recording, settings: Recorded) -> dict[str, Recording]:
+    """Cut a recording by time, and smooth the steering that is learned."""
+    train, validation, test = split_in_time(recording, settings)
     return {
         "train": train.smoothed(settings.smoothing_s),
         "validation": validation.smoothed(settings.smoothing_s),

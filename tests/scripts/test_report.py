@@ -133,7 +133,8 @@ def test_recorded_report(run, policy):
         dt_s=np.full(40, 0.1, dtype=np.float32),
         episode_starts=np.array([0, 10]),
     )
-    page = write_recorded_report(run, policy, store, 0.125)
+    page = write_recorded_report(run, policy, store, 0.125, ["The test part never steers."])
+    assert "**Warning:** The test part never steers." in page.read_text()
     assert {"steering.png", "wiring.png", "activity.png"} <= {p.name for p in run.report.iterdir()}
     assert "Shown: 30 frames, 3 s." in page.read_text()
     assert "0.12500" in page.read_text()

@@ -1,0 +1,77 @@
+"""Parts of a recording that cannot judge what another part teaches are named."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.recorded import Episode, Recording, load_recording
+from envs.recorded.images import Framing
+from envs.recorded.likeness import compare_steering
+
+
+def recording_of(steering):
+    """A recording that steers over and over as given, left positive; it has no images."""
+    frames = np.arange(40)
+    episode = Episode(
+        camera="center",
+        rows=frames,
+        image_paths=tuple(Path(f"{i}.jpg") for i in frames),
+        steering=np.resize(np.float32(steering), 40),
+        time_s=frames / 20,
+    )
+    return Recording(
+        folder=Path("drive"),
+        format="udacity",
+        episodes=(episode,),
+        framing=Framing(image_size=(78, 200), crop=(0.0, 0.0)),
+        frame_s=0.05,
+        num_listed=40,
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ([0.2, -0.2], [0.2, -0.2], None),
+        ([0.2, -0.2], [0.39, -0.39], None),
+        ([0.2, -0.2], [0.11, -0.11], None),
+        ([0.2, -0.2], [0.38, -0.02], None),
+        (
+            [0.2, -0.2],
+            [0.41, -0.41],
+            "driven unlike .* mean 0.00 and deviation 0.41, .* 0.00 and 0.20",
+        ),
+        ([0.2, -0.2], [0.09, -0.09], "driven unlike .* deviation 0.09"),
+        ([0.2, -0.2], [0.42, 0.02], "driven unlike .* mean 0.22 and deviation 0.20"),
+        ([0.2, -0.2], [0.0], r"never steers: its steering stays at 0.00 \(deviation 0.000\)"),
+        ([0.2, -0.2], [0.3], "never steers: its steering stays at 0.30"),
+        ([0.2, -0.2], [0.009, -0.009], "never steers"),
+        ([0.1], [0.2, -0.2], "training part never steers: its steering stays at 0.10"),
+    ],
+)
+def test_a_part_that_steers_less_more_or_elsewhere_is_named(train, test, said):
+    doubts = compare_steering(recording_of(train), recording_of(test), "test part")
+    assert len(doubts) == (said is not None)
+    for doubt in doubts:
+        assert re.search(f"^The .*{said}", doubt)
+
+
+@pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("donkey_tub", "The test part never steers: its steering stays at 0.00"),
+        (
+            "udacity_other",
+            "The test part is driven unlike the training part: its steering has mean",
+        ),
+        ("more_tubs/tub_19_simulator", None),
+    ],
+)
+def test_real_recordings(recordings, name, said):
+    if not (recordings / name).is_dir():
+        pytest.skip(f"no {name} in {recordings}")
+    doubts = compare_steering(*load_recording(recordings / name).split(0.8), "test part")
+    assert [doubt[: len(said or "")] for doubt in doubts] == ([] if said is None else [said])

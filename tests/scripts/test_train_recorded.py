@@ -1,0 +1,121 @@
+"""The job that learns from a person's driving: what it refuses, warns of and writes down."""
+
+import numpy as np
+import pytest
+
+from policies.driving import make_driving_policy
+from scripts.train import Job, train
+
+WORDS = ["recorded", "--models", "cnn", "--imitation.epochs", "1", "--imitation.window", "16"]
+CONSTANTS = ["training mean", "always straight", "best constant in hindsight"]
+pytestmark = pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
+
+
+@pytest.fixture
+def steer(udacity_log):
+    """Write other steering into the log, a number or a function of the frame from a frame on."""
+
+    def write(steering, begin=0):
+        log = udacity_log / "driving_log.csv"
+        lines = [line.split(",") for line in log.read_text().splitlines()]
+        for i, cells in enumerate(lines):
+            if i >= begin:
+                cells[3] = f"{steering(i):.4f}"
+        log.write_text("\n".join(map(",".join, lines)))
+        return udacity_log
+
+    return write
+
+
+@pytest.fixture
+def untrained(monkeypatch, capsys):
+    """Train nothing and draw nothing; tell what stderr had before, and the report's doubts."""
+    seen = []
+
+    def make(*_):
+        seen.append(capsys.readouterr().err)
+        return make_driving_policy("cnn", head="light")
+
+    monkeypatch.setattr("scripts.training.recorded.train_model", make)
+    monkeypatch.setattr(
+        "scripts.training.recorded.write_recorded_report", lambda *given: seen.append(given[-1])
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("drive.zip", "got the file 'drive.zip'. Unpack it"),
+        ("steering.csv", "got the file 'steering.csv'. Give the folder that holds driving_log.csv"),
+        ("steering.csv/x", "got 'steering.csv/x', which does not exist"),
+    ],
+)
+def test_a_log_that_is_another_file_is_refused_by_what_it_is(refuse, tmp_path, name, message):
+    (tmp_path / name.split("/")[0]).write_text("0,1\n")
+    refuse(train, Job, [*WORDS, "--log", name], message)
+
+
+def test_a_table_of_another_kind_is_refused_before_the_run(refuse, udacity_log, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n1,2\n")
+    words = [*WORDS, "--log", udacity_log, "--results", table]
+    refuse(train, Job, words, "must have the columns")
+    assert table.read_text() == "a,b\n1,2\n"
+
+
+def test_a_refused_log_leaves_no_table(refuse, tmp_path):
+    refuse(
+        train,
+        Job,
+        [*WORDS, "--log", "nowhere", "--results", "published/table.csv"],
+        "does not exist",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("steering", "begin", "said"),
+    [
+        (lambda i: 0.0, 90, "The test part never steers: its steering stays at 0.00"),
+        (lambda i: 0.1 * (-1) ** i, 90, "test part is driven unlike the training part: its"),
+        (lambda i: 0.1 * (-1) ** i, 60, "validation part, which chooses the checkpoint, is driven"),
+        (lambda i: 0.9 * (-1) ** i, 0, None),
+    ],
+)
+def test_a_part_that_cannot_judge_is_told_before_the_training_and_handed_to_the_report(
+    type_command, steer, capsys, untrained, steering, begin, said
+):
+    steer(lambda i: 0.9 * (-1) ** i)
+    assert type_command(train, Job, *WORDS, "--log", steer(steering, begin)) == 0
+    errors_before_training, doubts = untrained
+    assert ("warning: " in errors_before_training) == bool(doubts) == (said is not None)
+    assert said is None or (said in errors_before_training and said in " ".join(doubts))
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_published_table_is_added_to_only_when_asked(type_command, steer, read, tmp_path):
+    log = steer(lambda i: 0.9 * (-1) ** i * np.sin(i))
+    assert type_command(train, Job, *WORDS, "--log", log) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    own = read(run / "results.csv")
+    assert [row["model"] for row in own] == [*CONSTANTS, "cnn"]
+    assert not (tmp_path / "results").exists()
+    shared = ["--results", "results/recorded.csv"]
+    for settings in ([], [], ["--seed", "1", "--imitation.batch-size", "2"]):
+        assert type_command(train, Job, *WORDS, "--log", log, *shared, *settings) == 0
+    rows = read(tmp_path / "results" / "recorded.csv")
+    assert [row["model"] for row in rows] == [*CONSTANTS, "cnn", "cnn", "cnn"]
+    assert [row["seed"] for row in rows[3:]] == ["0", "0", "1"]
+    assert [row["test_mse"] for row in own[:3]] == [row["test_mse"] for row in rows[:3]]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_another_recording_of_the_same_name_has_constants_of_its_own(
+    type_command, steer, read, tmp_path
+):
+    for straightness in (1.0, 0.5):
+        log = steer(lambda i, s=straightness: s * 0.9 * (-1) ** i)
+        assert type_command(train, Job, *WORDS, "--log", log, "--results", "recorded.csv") == 0
+    rows = read(tmp_path / "recorded.csv")
+    assert [row["model"] for row in rows] == [*CONSTANTS, "cnn"] * 2
