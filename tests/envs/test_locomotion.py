@@ -170,6 +170,49 @@ def test_overwritten_actions_are_random_in_the_share_asked_for():
     assert foreign.min() < -0.9 and foreign.max() > 0.9 and abs(foreign.mean()) < 0.06
 
 
+def test_each_disturbance_draws_from_its_own_stream_of_the_seed():
+    """Published numbers hang on the streams 2, 3 and 4; the body draws from the plain seed."""
+    noisy = SensorNoise(make_locomotion(), 0.3)
+    noisy.reset(seed=7)
+    generator = np.random.default_rng([7, 2])
+    generator.standard_normal(17)  # on the first observation
+    expected = 0.3 * generator.standard_normal(17)
+    np.testing.assert_array_equal(noisy.observation(np.zeros(17)), expected)
+
+    recorder = body()
+    dropping = DroppedFrames(recorder, 0.6)
+    dropping.reset(seed=7)
+    generator = np.random.default_rng([7, 3])
+    for action in random_actions(20):
+        recorder.actions.clear()
+        dropping.step(action)
+        num_frames = 1
+        while generator.random() < 0.6:
+            num_frames += 1
+        assert len(recorder.actions) == num_frames
+
+    overwriting = OverwrittenActions(recorder, 0.5)
+    overwriting.reset(seed=7)
+    recorder.actions.clear()
+    generator, expected = np.random.default_rng([7, 4]), []
+    for action in random_actions(20):
+        overwriting.step(action)
+        is_foreign = generator.random() < 0.5
+        expected.append(generator.uniform(-np.ones(6), 1.0) if is_foreign else action)
+    np.testing.assert_array_equal(recorder.actions, np.array(expected, np.float32))
+
+
+def test_an_action_that_waits_does_not_follow_the_array_it_came_in():
+    recorder = body()
+    world = DelayedActions(recorder, 1)
+    world.reset(seed=0)
+    action = np.full(6, 0.5, np.float32)
+    world.step(action)
+    action[:] = -0.5
+    world.step(action)
+    np.testing.assert_array_equal(recorder.actions[1], np.full(6, 0.5))
+
+
 def test_the_same_seed_gives_the_same_episode_with_all_disturbances():
     def episode():
         world = make_locomotion("walker2d", **DISTURBED)
