@@ -23,10 +23,10 @@ def read_json(path: Path, *, max_bytes: int) -> Any:
         ValueError: If the file is larger, or not JSON. The text says what is wrong and does not
             name the file, so that the caller can.
     """
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"it has {path.stat().st_size} bytes, and at most {max_bytes} are read")
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise ValueError(f"it has {size} bytes, and at most {max_bytes} are read")
+    content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

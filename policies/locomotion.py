@@ -17,7 +17,7 @@ from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_count
+from ncp_control.ranges import check_count, is_number
 
 OBSERVATION_LIMIT = 10.0
 """Normalised observations are clipped here, as stable-baselines3's VecNormalize does."""
@@ -60,7 +60,8 @@ class LocomotionPolicy(Policy):
     ) -> None:
         super().__init__(Circuit(cell))
         check_name("squash", squash, SQUASHES)
-        if not observation_limit > 0.0:
+        is_limit = is_number(observation_limit) or observation_limit == math.inf
+        if not (is_limit and observation_limit > 0.0):
             raise ValueError(
                 f"`observation_limit` must be positive, got {observation_limit!r}. Use math.inf to"
                 " clip nothing."

@@ -108,6 +108,12 @@ def test_sizes_that_are_not_whole_are_refused(sizes):
         LocomotionPolicy(walking_circuit(), observation_size=17, encoder=(True, 17))
 
 
+@pytest.mark.parametrize("limit", [0.0, -1.0, -np.inf, np.nan, True, "10", None])
+def test_a_limit_that_clips_nothing_sensible_is_refused(limit):
+    with pytest.raises(ValueError, match="`observation_limit` must be positive, got"):
+        LocomotionPolicy(walking_circuit(), observation_size=17, observation_limit=limit)
+
+
 def test_one_frame_and_numpy_sizes_make_a_policy_that_can_be_saved(tmp_path):
     cell = LTC(auto_ncp(8, 16, 6), frame_s=0.05)
     sizes = np.array([17, 8])
