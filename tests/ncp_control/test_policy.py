@@ -98,7 +98,15 @@ def test_the_largest_number_of_the_policys_type_is_taken(policy):
     policy.act(np.full(32, -largest))
     with pytest.raises(ValueError, match=r"of at most 3\.4e\+38, got"):
         policy.act(np.full(32, np.nextafter(largest, np.inf)))
+    with pytest.raises(ValueError, match=r"got inf at entry 1\."):
+        policy.act(np.array([largest, np.inf] * 16))
     policy.double().act(np.full(32, 2 * largest))
+
+
+@pytest.mark.parametrize("limit", [-1.0, 1.0])
+def test_an_action_is_clipped(policy, limit):
+    policy.circuit.cell.output_offset.data.fill_(7.0 * limit)
+    assert policy.act(np.zeros(32)) == limit
 
 
 @pytest.mark.parametrize(
@@ -234,6 +242,10 @@ def test_saving_replaces_a_policy_and_nothing_else(policy, flat_policy, tmp_path
     flat_policy(Circuit(CfC(4, 3, 1))).save(tmp_path / "policy")
     assert isinstance(Policy.load(tmp_path / "policy").circuit.cell, CfC)
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+    (tmp_path / "folder" / "config.json").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"with 'config\.json' in it"):
+        policy.save(tmp_path / "folder")
 
     thesis = tmp_path / "home" / "thesis.txt"
     thesis.parent.mkdir()

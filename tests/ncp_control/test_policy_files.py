@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -227,8 +229,9 @@ def test_a_budget_counts_what_is_made_and_nothing_else():
     with TensorBudget(100) as budget:
         torch.empty(2, 5).uniform_() + 1.0
         torch.ones(20)
-        torch.arange(30)
-        assert budget.num_numbers == 10 + 20 + 30
+        torch.arange(0, 20)
+        torch.linspace(0.5, 99.5, 10)
+        assert budget.num_numbers == 10 + 20 + 20 + 10
         torch.full((20,), 1e9)
         torch.empty(20).new_zeros(0)
         with pytest.raises(
@@ -300,8 +303,54 @@ def test_every_floating_type_comes_back(flat_policy, tmp_path, dtype):
     assert {p.dtype for p in Policy.load(tmp_path / "policy").parameters()} == {dtype}
 
 
-def test_settings_too_large_to_load_are_not_saved(policy, tmp_path, monkeypatch):
-    monkeypatch.setattr("ncp_control.policy.MAX_CONFIG_BYTES", 1000)
-    with pytest.raises(ValueError, match="`settings` must take at most 1000 bytes, got"):
-        policy.save(tmp_path / "policy")
-    assert not list(tmp_path.iterdir())
+def test_settings_that_could_not_be_loaded_are_not_saved(policy, tmp_path, monkeypatch):
+    policy.save(tmp_path / "policy")
+    size = (tmp_path / "policy" / "config.json").stat().st_size
+    for module in ("policy", "policy_files"):
+        monkeypatch.setattr(f"ncp_control.{module}.MAX_CONFIG_BYTES", size)
+    policy.save(tmp_path / "policy")
+    Policy.load(tmp_path / "policy")
+    monkeypatch.setattr("ncp_control.policy.MAX_CONFIG_BYTES", size - 1)
+    with pytest.raises(
+        ValueError, match=f"`settings` must take at most {size - 1} bytes, got {size}"
+    ):
+        policy.save(tmp_path / "new")
+    policy.to_config = lambda: {"rate": float("nan")}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        policy.save(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RecursionError("maximum depth"), "got cells nested too deeply\\."),
+        (
+            RuntimeError("[enforce fail at alloc.cpp]"),
+            "got numbers that are too large or too small",
+        ),
+        (OverflowError("int too large"), "got numbers that are too large or too small"),
+        (MemoryError(), "got numbers that are too large or too small"),
+        (KeyError(), "got none named ''"),
+        (IndexError("out\nof range."), r"got IndexError: out of range\. Copy"),
+    ],
+)
+def test_what_a_constructor_raises_is_told_in_our_words(saved, monkeypatch, error, reason):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(Policy._subclasses["FlatPolicy"], "from_config", fail)
+    with pytest.raises(
+        ValueError, match=f"`settings` in .* must be those of a FlatPolicy, {reason}"
+    ):
+        Policy.load(saved)
+
+
+@pytest.mark.slow
+def test_loading_does_not_import_torchs_compiler(saved):
+    """It would take seconds and 150 MB; only a new process can tell."""
+    code = (
+        "import sys\nfrom ncp_control import LSTM\nfrom ncp_control.tensor_budget import TensorBudget\n"
+        "with TensorBudget(10**6): LSTM(3, 4, 1)\nassert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

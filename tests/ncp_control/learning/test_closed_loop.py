@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
+from ncp_control.learning.closed_loop import PolicyPilot, closed_loop, elapsed_of
 
 
 class Counter:
@@ -89,11 +89,12 @@ def test_policy_pilot_keeps_one_memory_for_each_world(tiny_policy):
                 dt_s = 1 / 30
 
 
-def test_policy_pilot_clips_to_the_action_space(tiny_policy):
+@pytest.mark.parametrize("limit", [-1.0, 1.0])
+def test_policy_pilot_clips_to_the_action_space(tiny_policy, limit):
     with torch.no_grad():
-        tiny_policy.circuit.cell.output_offset.fill_(7.0)
+        tiny_policy.circuit.cell.output_offset.fill_(7.0 * limit)
     step = next(iter(closed_loop([Counter(3)], PolicyPilot(tiny_policy), num_steps=1, frame_s=0.1)))
-    assert step.actions[0, 0] == 1.0
+    assert step.actions[0, 0] == limit
 
 
 class Timeless(Counter):
@@ -201,3 +202,25 @@ def test_a_pilot_does_not_go_on_with_the_memory_of_other_worlds(tiny_policy):
     drive(pilot, np.zeros((2, 2), np.float32), reset=True)
     with pytest.raises(ValueError, match=r"`state` must have shape \(3, "):
         drive(pilot, np.zeros((3, 2), np.float32))
+
+
+def test_a_pilot_takes_another_number_of_worlds_that_all_begin(tiny_policy):
+    pilot = PolicyPilot(tiny_policy)
+    drive(pilot, np.ones((2, 2), np.float32), reset=True)
+    seen = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    expected = drive(PolicyPilot(tiny_policy), seen, reset=True)
+    np.testing.assert_array_equal(drive(pilot, seen, reset=True), expected)
+
+
+def test_an_episode_that_is_terminated_is_over_and_rewards_are_told():
+    world = Counter(9)
+    world.step = lambda action: (np.ones(2, np.float32), 2.5, True, False, {"time_s": 0.3})
+    steps = list(closed_loop([world], zero_pilot, num_steps=3, frame_s=0.1))
+    assert [step.reset.tolist() for step in steps] == [[True]] * 3
+    assert steps[1].rewards.tolist() == [2.5]
+
+
+def test_elapsed_time_is_what_info_says():
+    assert elapsed_of({"dt_s": 0.25, "time_s": 3.0}) == 0.25
+    with pytest.raises(KeyError, match="`info` must carry dt_s, .* got .*'time_s'"):
+        elapsed_of({"time_s": 3.0})

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, windows
+from ncp_control.learning.demonstrations.windows import Windows
 from tests.ncp_control.learning.test_demonstrations import SHAPE, write_store
 
 
@@ -81,3 +82,18 @@ def test_bad_window_settings(tmp_path):
         writer.append(np.array([1, 2], np.uint8), [0.0], 0.1)
     with pytest.raises(ValueError, match="`demonstrations` must agree in observation shape"):
         windows([store, Demonstrations.open(tmp_path / "t")], 4, 2, seed=0)
+
+
+def test_an_episode_as_long_as_a_window_is_one_window(tmp_path):
+    store = write_store(tmp_path / "s", [8])
+    for epoch in range(10):
+        (batch,) = windows(store, 8, 4, seed=0, epoch=epoch)
+        assert batch.mask.tolist() == [[True] * 8]
+
+
+def test_the_first_epoch_is_number_zero(tmp_path):
+    store = write_store(tmp_path / "s", [64])
+    for make in (windows, Windows):
+        assert torch.equal(
+            next(iter(make(store, 8, 4, 0))).actions, next(iter(windows(store, 8, 4, 0, 0))).actions
+        )

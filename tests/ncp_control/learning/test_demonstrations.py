@@ -414,3 +414,15 @@ def test_a_source_that_json_cannot_hold_is_refused_before_recording(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         DemonstrationWriter(tmp_path / "s", SHAPE, source={"speed": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("observations", [np.float32(1.0), np.zeros((0, 3), np.float32)])
+def test_a_store_in_memory_needs_a_frame(observations):
+    empty = np.zeros(0, np.float32)
+    with pytest.raises(ValueError, match="`observations` must hold at least one frame, got 0"):
+        Demonstrations(
+            observations=np.asarray(observations),
+            actions=empty[:, None],
+            dt_s=empty,
+            episode_starts=np.zeros(1, np.int64),
+        )
