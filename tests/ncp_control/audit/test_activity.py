@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from ncp_control import (
     auto_ncp,
     fully_connected,
 )
+from ncp_control.audit import faults
 from ncp_control.audit.ablation import ablate, ablation_effects
 from ncp_control.audit.activity import (
     motor_contributions,
@@ -23,7 +26,7 @@ from ncp_control.audit.activity import (
     unit_activity,
     visible_part,
 )
-from ncp_control.audit.robustness import fault_responses, largest_steps
+from ncp_control.audit.robustness import FAULTS, fault_responses, largest_steps
 from ncp_control.cells import Feedforward
 from policies.driving import make_driving_policy
 
@@ -196,6 +199,57 @@ def test_faults_change_the_action_as_far_as_the_policy_sees_them():
         fault_responses(policy, np.zeros((6, 17)), dt_s)
     with pytest.raises(ValueError, match="`frames` must have at least 2 frames, got 1"):
         fault_responses(policy, frames[:1], dt_s[:1])
+
+
+def test_the_named_faults_are_what_their_names_say():
+    frames = np.random.default_rng(1).integers(0, 256, (2, 40, 60, 3), dtype=np.uint8)
+    expected = {
+        f"pixel noise, variance {v}": partial(faults.add_pixel_noise, frames, v)
+        for v in (0.1, 0.2, 0.3)
+    }
+    expected |= {
+        f"brightness × {factor}": lambda rng, factor=factor: faults.change_brightness(
+            frames, factor
+        )
+        for factor in (0.5, 1.5)
+    }
+    expected |= {
+        f"{share}% of the frame hidden": partial(faults.occlude, frames, share / 100)
+        for share in (5, 20)
+    }
+    assert list(FAULTS) == list(expected)
+    for name, spoil in expected.items():
+        ours = FAULTS[name](frames, rng=np.random.default_rng(2))
+        np.testing.assert_array_equal(ours, spoil(rng=np.random.default_rng(2)))
+
+
+def test_fault_responses_are_root_mean_squares_of_what_changes():
+    """Against the policy run by hand on 65 frames; what hides moves after the 64th."""
+    torch.manual_seed(0)
+    policy = make_driving_policy("ncp", head="light")
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (65, 78, 200, 3), dtype=np.uint8)
+    dt_s = np.full(65, 0.05)
+    (found,) = fault_responses(
+        policy, frames, dt_s, which={"hidden": FAULTS["20% of the frame hidden"]}
+    )
+    hide = np.random.default_rng(0)
+    spoilt = np.concatenate([faults.occlude(frames[:64], 0.2, hide),
+                             faults.occlude(frames[64:], 0.2, hide)])  # fmt: skip
+
+    @torch.no_grad()
+    def run(frames):
+        features = policy.perceive(torch.from_numpy(frames))
+        activity = policy.circuit.record(features[None], dt_s=torch.full((1, 65), 0.05))
+        return activity.outputs[0].clamp(-1, 1).double(), activity.states[0].double().numpy()
+
+    (clean_actions, clean), (actions, states) = run(frames), run(spoilt)
+    change = (actions - clean_actions).numpy()
+    assert found.action_rms == pytest.approx(np.sqrt(np.mean(change**2)), rel=1e-5)
+    assert found.action_largest == pytest.approx(np.abs(change).max(), rel=1e-5)
+    varies = clean.std(0) > 1e-3 * clean.std(0).max()
+    moved = ((states - clean) / clean.std(0))[:, varies]
+    assert found.state_rms == pytest.approx(np.sqrt(np.mean(moved**2)), rel=1e-5)
 
 
 def test_a_unit_that_is_still_does_not_count_among_the_moved(conv_policy):

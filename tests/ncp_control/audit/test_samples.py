@@ -32,6 +32,15 @@ def test_a_standardized_signal_has_mean_0_and_deviation_1():
     np.testing.assert_allclose(x, np.array([-3.0, -1.0, 4.0]) / math.sqrt(26 / 3))
 
 
+@pytest.mark.parametrize(("size", "allowed"), [(1.0, 1e-6), (1e6, 1.0), (1e-15, 1e-18)])
+def test_the_deviation_that_counts_is_a_millionth_of_the_size(size, allowed):
+    """Of a size of at least 1e-12, so that what is nothing stays nothing."""
+    sign = np.array([1.0, -1.0] * 20)
+    offset = size if size >= 1e-12 else 0.0
+    assert not standardize(offset + 0.9 * allowed * sign).any()
+    assert standardize(offset + 1.1 * allowed * sign).any()
+
+
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
 def test_constant_to_rounding_is_constant(size):
     """What varies by less than a millionth of its size is rounding, of single precision too."""

@@ -1,5 +1,7 @@
 """Where exactly a recorded value breaks a certificate, and how that is told: limits by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +126,10 @@ def test_violations_are_told_in_order_five_of_them_and_how_many_more():
     assert eight == f"{five}; and 3 more"
     below = Violation(quantity="tau", neuron="m", sequence=0, frame=1, value=0.25, limit=0.5)
     assert str(below).endswith("0.25 s, 0.25 s beyond its limit 0.5 s")
+
+
+@pytest.mark.parametrize("change", [{"timescales_s": None}, {"neuron_names": ["inter_1", "x"]}])
+def test_an_activity_of_another_circuit_is_refused(change):
+    activity = dataclasses.replace(recorded([[[0.0, 0.0]]]), **change)
+    with pytest.raises(ValueError, match="`activity` must be of the certified circuit"):
+        find_violations(certificate(), activity)
