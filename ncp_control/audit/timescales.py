@@ -112,9 +112,12 @@ def summarize_timescales(
         signals: Signals by name, e.g. the road's curvature, each of shape (time,).
 
     Raises:
-        ValueError: If there are no time constants, or too few frames to correlate.
+        ValueError: If there are no time constants, too few frames to correlate, or a signal is not
+            finite.
     """
     taus_s = timescales_of(activity)
+    for key, signal in signals.items():
+        check_finite(f"signals[{key!r}]", signal)
     return [
         NeuronTimescale(
             neuron=name,

@@ -9,7 +9,6 @@ from ncp_control import LTC, NCP19, WiredCfC, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
 from ncp_control.learning.results import ResultsFile
-from ncp_control.policy import Policy
 from policies.driving import DrivingPolicy, make_driving_policy
 from policies.locomotion import LocomotionPolicy
 from scripts.audit import MEASURES, Audit, audit
@@ -121,17 +120,20 @@ def test_a_log_of_one_frame_by_a_cell_without_tau_leaves_sentences(
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
-def test_nan_leaves_sentences(type_command, udacity_log, tmp_path, monkeypatch):
+def test_an_activity_that_is_not_finite_leaves_sentences(type_command, udacity_log, tmp_path):
+    """Finite weights, which are loaded, whose product is not."""
     broken = make_driving_policy("ncp", head="light")
     with torch.no_grad():
-        broken.circuit.cell.leak_potential[3] = torch.nan
-    monkeypatch.setattr(Policy, "load", lambda _: broken.eval())  # which refuses such weights
+        broken.circuit.cell.leak_potential[3] = 3e38
+        broken.circuit.cell.raw_leak_conductance[3] = 9.0
+    broken.save(tmp_path / "broken")
     assert type_command(audit, Audit, "broken", "--log", udacity_log, "--seconds", 1) == 0
     _, text = report_of(tmp_path)
-    assert "`leak_potential` must be finite, got nan" in text
+    assert "signals['steering']" in text
     assert "must be finite, got nan in frame 0 of inter_3" in text
     assert "input_gradient: not made. `policy` must give finite maps, got nan" in text
     assert "| visual_backprop | 0.3" in text, "what needs no circuit is made"
+    assert "| nan" not in text
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from ncp_control.audit.bounds import certify
 from policies.driving import make_driving_policy
 from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models
+from scripts.auditing import report as report_module
 from scripts.auditing.episode import Audited, drive
 from scripts.auditing.figures import draw_signal
 from scripts.auditing.maps import compute_saliency
@@ -84,7 +85,7 @@ def walking(tmp_path_factory):
 
 
 def test_every_neuron_is_listed_and_correlated_with_every_action(walking, tmp_path, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)  # it takes the longest
+    monkeypatch.setattr(report_module, "write_picture", lambda *_: None)  # it takes the longest
     policy, audited = walking
     names = policy.circuit.cell.neuron_names
     report = AuditReport(tmp_path, None, audited)
@@ -141,7 +142,7 @@ def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, fr
         if path.name in ("overview.png", "timescales.png", "motor_contributions.png"):
             figure.draw_without_rendering()
 
-    monkeypatch.setattr("scripts.auditing.report.write_picture", lay_out)
+    monkeypatch.setattr(report_module, "write_picture", lay_out)
     policy, whole = driving
     audited = shortened(whole, frames)
     report = AuditReport(tmp_path, None, audited)

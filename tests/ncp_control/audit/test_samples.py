@@ -75,6 +75,7 @@ def test_error_of_independent_samples_is_the_ordinary_one():
     mean, error, n_eff = mean_with_error(x)
     assert (mean, n_eff) == (3.0, 4.0)
     assert error == pytest.approx(x.std(ddof=1) / 2.0)
+    assert mean_with_error(np.array([0.0, 2.0])) == pytest.approx((1.0, 1.0, 2.0))
 
 
 def test_a_constant_signal_has_no_error_and_one_sample_no_spread():

@@ -153,3 +153,25 @@ def test_entries_without_time_constant_are_left_out_and_half_of_one_is_refused(r
     without[0, 3, 5] = 1.0
     with pytest.raises(ValueError, match="must be finite, got nan in frame 0"):
         summarize_timescales(dataclasses.replace(activity, timescales_s=without), {})
+
+
+def test_a_damaged_signal_is_named(recorded):
+    _, _, activity = recorded
+    speed = np.ones(120)
+    speed[8] = np.inf
+    with pytest.raises(
+        ValueError, match=r"`signals\['speed'\]` must be finite, got inf in frame 8"
+    ):
+        summarize_timescales(activity, {"speed": speed})
+
+
+def test_rounding_takes_no_correlation_beyond_one():
+    """Of 50 signals some have a mean square above 1 in double precision; Fisher's z ends at 1."""
+    rng = np.random.default_rng(0)
+    signals = [rng.normal(size=101) for _ in range(50)]
+    assert max(np.mean(standardize(x) ** 2) for x in signals) > 1.0
+    for x in signals:
+        for sign in (1.0, -1.0):
+            found = correlate(x, sign * x)
+            assert found.r == pytest.approx(sign) and abs(found.r) <= 1.0
+            assert found.low <= found.r <= found.high and found.effective_samples > 4.0

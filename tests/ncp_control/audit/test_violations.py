@@ -94,6 +94,11 @@ def test_in_no_time_nothing_moves_but_by_rounding():
     assert [(v[0], v[4]) for v in beyond] == [("speed", np.inf)]
 
 
+def test_in_no_time_a_slow_neuron_that_stays_is_no_violation():
+    slow = Certificate(**(vars(certificate()) | {"speed": np.full(2, 0.5)}))
+    assert find_violations(slow, recorded([[[0.0, 0.0]]], dt_s=[[0.0]])) == []
+
+
 def test_the_worst_of_each_neuron_is_told_once():
     states = [[[4.0, 0.0], [3.5, 0.0]], [[5.0, -2.0], [3.5, -3.0]]]
     assert [v[:5] for v in found(states, dt_s=[[9.0, 9.0]] * 2)] == [
@@ -124,6 +129,7 @@ def test_violations_are_told_in_order_five_of_them_and_how_many_more():
     assert five.count("speed of") == 5 and "more" not in five
     eight = describe_violations([violation(i) for i in range(8)])
     assert eight == f"{five}; and 3 more"
+    assert describe_violations([violation(i) for i in range(6)]) == f"{five}; and 1 more"
     below = Violation(quantity="tau", neuron="m", sequence=0, frame=1, value=0.25, limit=0.5)
     assert str(below).endswith("0.25 s, 0.25 s beyond its limit 0.5 s")
 

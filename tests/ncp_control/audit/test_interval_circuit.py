@@ -1,0 +1,126 @@
+"""Interval arithmetic of a circuit, each rule on a circuit small enough to do by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from ncp_control import LTC, Wiring
+from ncp_control.audit.bounds import certify
+from ncp_control.audit.interval_circuit import Interval, IntervalCircuit
+
+PAIR = Wiring(
+    num_sensory=2, num_inter=1, num_command=0, num_motor=1,
+    synapses=((0, 2, 1), (1, 2, -1), (2, 3, 1)),
+)  # fmt: skip
+"""Two inputs, one exciting and one inhibiting an inter neuron, which excites the motor neuron."""
+
+
+def circuit(**numbers):
+    """The pair's circuit with effective parameters as given."""
+    made = IntervalCircuit(LTC(PAIR).double())
+    for name, value in numbers.items():
+        assert hasattr(made, name)
+        setattr(made, name, np.asarray(value, dtype=float))
+    return made
+
+
+def test_an_empty_range_names_its_first_input():
+    cell = LTC(PAIR)
+    with pytest.raises(ValueError, match=r"got 1.0 and 0.5 for input 1. Swap"):
+        certify(cell, np.array([0.0, 1.0]), np.array([0.0, 0.5]))
+    with pytest.raises(ValueError, match=r"got nan and 0.5 for input 0"):
+        certify(cell, np.array([np.nan, 1.0]), 0.5)
+    certify(cell, 0.25, 0.25)
+
+
+def test_inputs_are_scaled_turned_and_shifted_and_one_of_scale_zero_is_known():
+    made = circuit(input_scale=[0.0, -2.0], input_offset=[0.3, 1.0])
+    low, high = made.affine_inputs(-np.inf, np.inf)
+    assert (low.tolist(), high.tolist()) == ([0.3, -np.inf], [0.3, np.inf])
+    low, high = made.affine_inputs(np.array([5.0, 1.0]), np.array([6.0, 3.0]))
+    assert (low.tolist(), high.tolist()) == ([0.3, -5.0], [0.3, -1.0])
+
+
+def test_the_widest_state_is_the_hull_of_zero_the_leak_and_the_reversals():
+    made = circuit(leak_potential=[0.5, -0.2], reversal=[2.0, 3.0, -4.0])
+    low, high = made.widest_state()
+    assert (low.tolist(), high.tolist()) == ([0.0, -4.0], [3.0, 0.0])
+    made = circuit(leak_potential=[-0.5, 0.2], reversal=[-2.0, -3.0, 4.0])
+    low, high = made.widest_state()
+    assert (low.tolist(), high.tolist()) == ([-3.0, 0.0], [0.0, 4.0])
+
+
+def test_conductances_grow_or_fall_with_what_opens_them():
+    made = circuit(weight=[1.0, 2.0, 4.0], slope=[3.0, -3.0, 0.0], threshold=[0.5, 0.5, 9.0])
+    ends = Interval(np.array([0.0, -np.inf]), np.array([1.0, np.inf]))
+    low, high = made.conductances(ends, Interval(np.zeros(2), np.ones(2)))
+    opening = 1.0 / (1.0 + np.exp(-3.0 * 0.5))
+    np.testing.assert_allclose(low, [1.0 - opening, 0.0, 2.0])
+    np.testing.assert_allclose(high, [opening, 2.0, 2.0])
+
+
+def test_the_state_lies_between_the_extreme_weighted_means():
+    """Inter neuron: g = 1 at 0.5, c₁ in [1, 3] at 2, c₂ in [0, 2] at -1; motor: leak alone."""
+    made = circuit(leak=[1.0, 1.0], leak_potential=[0.5, -0.25], reversal=[2.0, -1.0, 7.0])
+    conductance = Interval(np.array([1.0, 0.0, 0.0]), np.array([3.0, 2.0, 0.0]))
+    low, high = made.state_interval(conductance)
+    np.testing.assert_allclose(low, [0.0, -0.25])  # (0.5 + 2 - 2) / 4 is above zero
+    np.testing.assert_allclose(high, [(0.5 + 6.0) / 4.0, 0.0])
+    made = circuit(leak=[1.0, 1.0], leak_potential=[-0.5, -0.25], reversal=[2.0, -1.0, 7.0])
+    np.testing.assert_allclose(made.state_interval(conductance).low[0], (-0.5 + 2.0 - 2.0) / 4.0)
+
+
+def test_time_constants_speed_and_output_are_those_of_the_ends():
+    made = circuit(
+        leak=[1.0, 2.0], leak_potential=[0.5, 0.0], reversal=[2.0, -1.0, 1.0],
+        capacitance_s=[0.1, 0.2], output_scale=[-2.0], output_offset=[0.25],
+    )  # fmt: skip
+    conductance = Interval(np.array([1.0, 0.0, 0.5]), np.array([3.0, 2.0, 1.0]))
+    low, high = made.tau_interval(conductance)
+    np.testing.assert_allclose(low, [0.1 / 6.0, 0.2 / 3.0])
+    np.testing.assert_allclose(high, [0.1 / 2.0, 0.2 / 2.5])
+    state = Interval(np.array([-1.0, -0.5]), np.array([1.5, 0.5]))
+    # At v = -1 upwards: 1.5 + 3·3 + 2·0; at 1.5 downwards: -1 + 1·0.5 + 2·(-2.5).
+    # Motor at -0.5 upwards: 1 + 1·1.5; at 0.5 downwards: -1 + 0.5·0.5.
+    np.testing.assert_allclose(
+        made.largest_speed(conductance, state), [max(10.5, 5.5) / 0.1, max(2.5, 0.75) / 0.2]
+    )
+    low, high = made.output_interval(state)
+    np.testing.assert_allclose([low, high], [[-0.75], [1.25]])
+
+
+def test_gains_are_sums_over_the_ways_from_input_to_output():
+    """One sub-step reaches the inter neuron only; the motor neuron follows in the second."""
+    made = circuit(
+        leak=[1.0, 2.0], capacitance_s=[0.1, 0.2], weight=[1.0, 2.0, 4.0],
+        slope=[3.0, -3.0, 5.0], threshold=[0.0, 0.0, 0.0], reversal=[2.0, -1.0, 1.0],
+        input_scale=[1.0, -2.0], output_scale=[-2.0],
+    )  # fmt: skip
+    inputs, state = Interval(np.zeros(2), np.zeros(2)), Interval(-np.ones(2), np.ones(2))
+    conductance = Interval(np.zeros(3), np.ones(3))
+    # w |γ| s(1 − s) max|E − v|, s(1 − s) = 1/4 at the threshold; the second times |scale| = 2.
+    first, second, onwards = 1 * 3 / 4 * 3, 2 * 3 / 4 * 2 * 2, 4 * 5 / 4 * 2
+    lasting = np.array([[first, second]]) / 1.0 * onwards / 2.0 * 2.0
+    made.integrator, made.unfolds = "semi_implicit_euler", 2
+    gain, at_last = made.output_gains(inputs, conductance, state, 0.1)
+    h = 0.05
+    inter = h * np.array([[first, second]]) / (0.1 + h * 1.0)
+    np.testing.assert_allclose(gain, 2.0 * h * onwards * inter / (0.2 + h * 2.0))
+    np.testing.assert_allclose(at_last, lasting)
+    made.integrator = "exponential_euler"
+    gain, at_last = made.output_gains(inputs, conductance, state, 0.1)
+    inter = (1.0 - np.exp(-h / 0.1)) * np.array([[first, second]])
+    np.testing.assert_allclose(gain, 2.0 * (1.0 - np.exp(-h * 2.0 / 0.2)) / 2.0 * onwards * inter)
+    np.testing.assert_allclose(at_last, lasting)
+
+
+def test_a_synapse_of_no_weight_is_certified():
+    cell = LTC(PAIR)
+    with torch.no_grad():
+        cell.raw_weight.fill_(-200.0)
+    assert not cell.effective_parameters().weight.any()
+    leak = cell.leak_potential.detach().double().numpy()
+    certificate = certify(cell)
+    np.testing.assert_allclose(certificate.state.low, np.minimum(leak, 0.0), atol=1e-9)
+    np.testing.assert_allclose(certificate.state.high, np.maximum(leak, 0.0), atol=1e-9)
+    assert not certificate.frame_gain.any() and not certificate.lasting_gain.any()
