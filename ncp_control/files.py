@@ -58,6 +58,25 @@ def write_file(path: Path | str, content: str | bytes) -> None:
         _sync_folder(final.parent)
 
 
+def append_to_file(path: Path | str, content: str) -> None:
+    """Add to the end of a file, all or nothing; processes that add at once do not mix.
+
+    Raises:
+        OSError: If it cannot be written; the error names `path`.
+    """
+    with naming_errors(path), Path(path).open("ab", buffering=0) as file:
+        _lock(file.fileno())
+        end = os.fstat(file.fileno()).st_size
+        left = memoryview(content.encode())
+        try:
+            while left:
+                left = left[file.write(left) :]  # a disk that is nearly full takes a part
+            os.fsync(file.fileno())
+        except BaseException:
+            os.ftruncate(file.fileno(), end)
+            raise
+
+
 class NewFolder:
     """A folder being filled under a hidden name beside `path`, which it takes when it is complete.
 

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import tyro
+from tqdm import tqdm
 
 from ncp_control.learning.run import Run, watch_runs
 
@@ -89,6 +90,8 @@ def _remove_unused(runs: Sequence[Run]) -> list[Run]:
 
 def _end(sentence: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):  # the terminal may have gone
+        for bar in list(getattr(tqdm, "_instances", ())):
+            bar.close()  # the sentence gets a line of its own
         print(sentence, file=sys.stderr)
     try:
         sys.stdout.flush()

@@ -151,14 +151,15 @@ class Timed(gymnasium.Wrapper, RecordConstructorArgs):
 @contextmanager
 def _silent_mujoco_deprecations() -> Iterator[None]:
     """Keep MuJoCo from writing its note on HalfCheetah's `settotalmass` into the user's folder."""
-
-    def warn(message: str) -> None:
-        if "settotalmass" not in message:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-
+    said: list[str] = []
     before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(warn)
+    # MuJoCo ends the process if what it calls raises. A method of a list runs no Python code, in
+    # which Ctrl-C or a warning that counts as an error would do that.
+    mujoco.set_mju_user_warning(said.append)
     try:
         yield
     finally:
         mujoco.set_mju_user_warning(before)
+    for message in said:
+        if "settotalmass" not in message:
+            warnings.warn(message, RuntimeWarning, stacklevel=3)

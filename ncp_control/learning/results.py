@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ncp_control import files
 from ncp_control.learning.run import describe_environment
 from ncp_control.names import one_line
 
@@ -120,9 +121,7 @@ class ResultsFile:
         writer.writerow(
             {name: one_line(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
         )
-        # Unbuffered: the row goes out in one piece, so rows of two processes do not mix.
-        with self.path.open("ab", buffering=0) as file:
-            file.write(line.getvalue().encode())
+        files.append_to_file(self.path, line.getvalue())
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:

@@ -120,6 +120,7 @@ class Run:
                 f"`folder` must be a run folder, got {str(folder)!r}. Name one that holds"
                 " config.json, e.g. runs/<run>."
             )
+        files.remove_leftovers(folder.parent)
         _remove_leftovers(folder)
         run = cls(folder)
         if (folder / "metrics.csv").is_file():

@@ -172,3 +172,19 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch
     with files.new_folder(tmp_path / "report") as folder:
         (folder / "b.txt").write_text("x")
     assert done == [f"{folder.name}/b.txt", folder.name, "named", str(tmp_path)]
+
+
+def test_what_does_not_fit_at_the_end_of_a_file_is_not_added(tmp_path, monkeypatch):
+    files.append_to_file(tmp_path / "table.csv", "first\n")
+    fsync = os.fsync
+
+    def full(_):  # when most of it is written already
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device: '.*table.csv'"):
+        files.append_to_file(tmp_path / "table.csv", "second\n")
+    assert (tmp_path / "table.csv").read_text() == "first\n"
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.append_to_file(tmp_path / "table.csv", "third\n")
+    assert (tmp_path / "table.csv").read_text() == "first\nthird\n"

@@ -1,5 +1,7 @@
 """Jobs that are killed lose nothing that had a name, and the next run cleans up.
 
+Jobs that are told to stop clean up themselves, and say in one line what they saved.
+
 `NCP_CONTROL_KILLS=100` kills a hundred jobs instead of a few.
 """
 
@@ -77,13 +79,30 @@ def test_a_killed_job_costs_nothing_that_had_a_name(
     assert not lost
     assert {path: digests(folder).get(path) for path in known} == known
 
-    new = {path for path in (folder / "runs").glob("*")} - {
-        folder / path for path in known if path.parts[0] == "runs"
-    }
+    runs_before = {path.parts[1] for path in known if path.parts[0] == "runs"}
+    new = [path for path in (folder / "runs").glob("*") if path.name not in runs_before]
     left = [path for path in new if (path / "checkpoints" / RESUMED.get(job, "-")).exists()]
-    resume = max(left, key=lambda path: path.stat().st_mtime) if left else None
+    resume = next(iter(left), None)
     again = workshop(job, folder, resume=resume)
     assert again["status"] == 0, again["err"]
     assert check_whole(folder) == [], "nothing hidden is left after the next run"
     lost = [path for path in killed["seen"] if not (folder / path).exists()]
     assert not lost
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_stopped_job_leaves_nothing_half_written(
+    workshop, done_before, check_whole, tmp_path, job, number, status
+):
+    _, _, duration_s = done_before(job)
+    moment_s = random.Random(f"{job} {status}").uniform(0.2, 0.8) * duration_s
+    stopped = workshop(job, tmp_path, signal=number, signal_after_s=moment_s)
+    assert check_whole(tmp_path) == [], "nothing hidden is left"
+    if stopped["status"] == 0:  # it was quicker than the one before
+        return
+    assert stopped["status"] == status, stopped["err"]
+    assert "Traceback" not in stopped["err"]
+    assert stopped["err"].splitlines()[-1].startswith("stopped: what was saved so far stays")
+    for run in (tmp_path / "runs").glob("*"):
+        assert f"{run.relative_to(tmp_path)} holds " in stopped["err"]

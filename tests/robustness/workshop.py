@@ -20,6 +20,7 @@ Each line of standard input is a request, each line of standard output the answe
 The constants below that are set anew make the jobs small: tracks, episodes and films of a moment.
 """
 
+import faulthandler
 import functools
 import io
 import json
@@ -37,6 +38,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import scripts.audit
+import scripts.benchmark
 import scripts.evaluate
 import scripts.evaluation.live
 import scripts.evaluation.locomotion
@@ -54,6 +56,7 @@ JOBS = {
     "train": (scripts.train.train, scripts.train.Job),
     "reproduce": (scripts.reproduce.reproduce, scripts.reproduce.Reproduce),
     "evaluate": (scripts.evaluate.evaluate_policy, scripts.evaluate.Evaluate),
+    "benchmark": (scripts.benchmark.benchmark, scripts.benchmark.Benchmark),
     "audit": (scripts.audit.audit, scripts.audit.Audit),
 }
 OPERATIONS = {
@@ -84,6 +87,7 @@ def make_small():
     scripts.evaluation.walk_report._FILM_S = 0.2
     network = scripts.reproduction.expressivity
     network.WIDTHS, network.SCALES, network.DEFAULT_WIDTH = (4, 6), (1.0, 2.0), 4
+    scripts.benchmark.rollouts_and_updates = lambda: {"nothing": lambda: None}
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     tqdm.monitor_interval = 0
@@ -184,6 +188,7 @@ def become(request, told, out, err):
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
+        faulthandler.enable(file=2)
         sys.stdout = open(1, "w", closefd=False)
         sys.stderr = open(2, "w", closefd=False, buffering=1)
         work(request, told)

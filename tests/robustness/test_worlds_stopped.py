@@ -1,0 +1,28 @@
+"""Ctrl-C while a world is built is an exception, not the end of the process."""
+
+import contextlib
+import signal
+
+from envs.locomotion import make_locomotion
+
+
+def test_ctrl_c_while_mujoco_reads_a_model_can_be_caught(start_child):
+    def build_and_stop():
+        stops, is_building = 0, False
+
+        def stop(*_):
+            nonlocal stops
+            stops += 1
+            if is_building:
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, stop)
+        while stops < 200:
+            with contextlib.suppress(KeyboardInterrupt):
+                is_building = True
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 * (1 + stops % 10))
+                make_locomotion("halfcheetah")
+                is_building = False
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    assert start_child(build_and_stop)() == 0
