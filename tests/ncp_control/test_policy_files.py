@@ -350,7 +350,8 @@ def test_what_a_constructor_raises_is_told_in_our_words(saved, monkeypatch, erro
 def test_loading_does_not_import_torchs_compiler(saved):
     """It would take seconds and 150 MB; only a new process can tell."""
     code = (
-        "import sys\nfrom ncp_control import LSTM\nfrom ncp_control.tensor_budget import TensorBudget\n"
+        "import sys\nfrom ncp_control import LSTM\n"
+        "from ncp_control.tensor_budget import TensorBudget\n"
         "with TensorBudget(10**6): LSTM(3, 4, 1)\nassert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
