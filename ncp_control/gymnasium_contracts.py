@@ -1,0 +1,297 @@
+"""Contracts of Gymnasium environments, and the adapter that keeps to them.
+
+A Box of numbers becomes a vector, a Box of uint8 with two or three axes becomes frames, a Dict
+becomes the parts of a dict. Entries of MuJoCo environments get the names of their joints. Actions
+of a Box become numbers in [-1, 1]; Discrete and MultiDiscrete actions become choices.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import RescaleAction
+
+from ncp_control.contract import (
+    ActionContract,
+    Contract,
+    DictContract,
+    Entry,
+    FramesContract,
+    ObservationContract,
+    VectorContract,
+)
+
+_COLOURS = {1: "grey", 3: "RGB"}
+_FREE, _BALL, _SLIDE = 0, 1, 2
+"""Types of MuJoCo's joints; the fourth is a hinge."""
+
+
+def contract_of(
+    env: gymnasium.Env,
+    *,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    frame_s: float | None = None,
+) -> Contract:
+    """Return what an environment shows and takes.
+
+    Args:
+        env: The environment.
+        name: Name of the world.
+        options: Options of the world.
+        frame_s: Interval between frames [s]; what the environment says if None.
+
+    Raises:
+        ValueError: If a space is none that a policy can sense or command, or the environment does
+            not say its frame interval.
+    """
+    return Contract(
+        observation=observation_of(env.observation_space, _known_entries(env)),
+        action=actions_of(env.action_space, _actuators(env)),
+        frame_s=frame_interval_s(env) if frame_s is None else frame_s,
+        world=name,
+        world_options=dict(options or {}),
+    )
+
+
+def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> ObservationContract:
+    """Return the contract of an observation space.
+
+    Args:
+        space: The space.
+        entries: Names, units and ranges of its numbers, where they are known and as many.
+
+    Raises:
+        ValueError: If it is no Box of numbers or frames, nor a Dict of them.
+    """
+    if isinstance(space, spaces.Dict):
+        parts = {key: observation_of(part) for key, part in space.spaces.items()}
+        return DictContract(parts=cast(Any, parts))
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3):
+        height, width, channels = (*space.shape, 1)[:3]
+        colour = _COLOURS.get(channels, f"{channels} channels")
+        return FramesContract(shape=(height, width, channels), colour=colour)
+    if isinstance(space, spaces.Box):
+        low, high = space.low.reshape(-1), space.high.reshape(-1)
+        if len(entries) == len(low):
+            return VectorContract(entries=entries)
+        ranges = zip(low.tolist(), high.tolist(), strict=True)
+        named = [Entry(name=f"entry {i}", range=one) for i, one in enumerate(ranges)]
+        return VectorContract(entries=tuple(named))
+    raise ValueError(
+        f"`observation_space` must be a Box of numbers or uint8 frames, or a Dict of them, got"
+        f" {space!r}. Wrap the environment, e.g. with gymnasium.wrappers.FlattenObservation."
+    )
+
+
+def actions_of(
+    space: spaces.Space, known: tuple[ActionContract, ...] = ()
+) -> tuple[ActionContract, ...]:
+    """Return the contract of an action space.
+
+    Args:
+        space: The space.
+        known: Contracts of its numbers, where they are known and as many.
+
+    Raises:
+        ValueError: If it is no bounded Box of one axis, Discrete or MultiDiscrete.
+    """
+    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
+        if len(known) == space.shape[0]:
+            return known
+        ranges = enumerate(zip(space.low.tolist(), space.high.tolist(), strict=True))
+        return tuple(
+            ActionContract(name=f"action {i}", unit=_unit(low, high)) for i, (low, high) in ranges
+        )
+    if isinstance(space, spaces.Discrete):
+        return (_choice("action", int(space.n)),)
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return tuple(_choice(f"action {i}", int(n)) for i, n in enumerate(space.nvec))
+    raise ValueError(
+        "`action_space` must be a bounded Box of one axis, Discrete or MultiDiscrete, got"
+        f" {space!r}. Wrap the environment."
+    )
+
+
+def frame_interval_s(env: gymnasium.Env) -> float:
+    """Return the interval between two steps of an environment [s].
+
+    Source: its own `dt` (MuJoCo's and Pendulum's), `tau` (CartPole's), or its rate of pictures.
+
+    Raises:
+        ValueError: If it says none.
+    """
+    for name in ("dt", "tau"):
+        value = getattr(env.unwrapped, name, None)
+        if isinstance(value, int | float) and value > 0:
+            return float(value)
+    rate_hz = env.metadata.get("render_fps")
+    if rate_hz:
+        return 1.0 / float(rate_hz)
+    raise ValueError(
+        f"`frame_s` must be given for {env!r}, which does not say it. Give the time between two"
+        " steps in seconds, e.g. frame_s=0.02."
+    )
+
+
+class Adapted(gymnasium.Wrapper):
+    """An environment that keeps to its contract.
+
+    Takes actions as policies give them: numbers in [-1, 1], or the number of a choice. `info`
+    carries `time_s`, the time since the first frame, and `dt_s`, that since the previous one [s].
+
+    Args:
+        env: The environment.
+        contract: Its contract.
+    """
+
+    def __init__(self, env: gymnasium.Env, contract: Contract) -> None:
+        self._is_choice = not isinstance(env.action_space, spaces.Box)
+        self._is_single = isinstance(env.action_space, spaces.Discrete)
+        if not self._is_choice and not _is_unit(env.action_space):
+            low, high = np.float32(-1.0), np.float32(1.0)
+            env = RescaleAction(env, low, high)
+        super().__init__(env)
+        self.contract = contract
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._steps = 0
+        return observation, self._timed(info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Apply an action for one frame."""
+        if self._is_choice:
+            chosen = np.asarray(action).astype(np.int64)
+            action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        return observation, float(reward), terminated, truncated, self._timed(info)
+
+    def _timed(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return an info with the times that the environment does not tell itself."""
+        frame_s = self.contract.frame_s
+        return {"time_s": self._steps * frame_s, "dt_s": frame_s} | info
+
+
+def _is_unit(space: spaces.Space) -> bool:
+    box = cast(spaces.Box, space)
+    return bool(np.all(box.low == -1.0) and np.all(box.high == 1.0))
+
+
+def _unit(low: float, high: float) -> str:
+    return "" if (low, high) == (-1.0, 1.0) else f"-1 is {low:g}, 1 is {high:g}"
+
+
+def _choice(name: str, count: int) -> ActionContract:
+    return ActionContract(
+        name=name, range=(0.0, count - 1.0), choices=tuple(f"choice {i}" for i in range(count))
+    )
+
+
+_CLASSIC = {
+    "CartPole": "cart position [m], cart velocity [m/s], pole angle [rad], pole rate [rad/s]",
+    "Pendulum": "cosine of the angle, sine of the angle, rate [rad/s]",
+    "Acrobot": "cosine of angle 1, sine of angle 1, cosine of angle 2, sine of angle 2,"
+    " rate 1 [rad/s], rate 2 [rad/s]",
+    "MountainCar": "position, velocity",
+}
+"""Entries of Gymnasium's classic control. Source: the tables of its documentation."""
+
+
+def _known_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
+    """Return names and units of an environment's numbers, where they can be known."""
+    if env.spec is not None:
+        for name, told in _CLASSIC.items():
+            if env.spec.id.startswith(name):
+                split = [one.strip().rstrip("]").split(" [") for one in told.split(",")]
+                return tuple(Entry(name=one[0], unit="".join(one[1:])) for one in split)
+    return _joint_entries(env)
+
+
+def _joint_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
+    """Return names and units of a MuJoCo environment's observation.
+
+    They come from the joints of its model: a slide moves in metres, a hinge in radians, a free
+    joint has a place and a quaternion. External forces have those of the model's bodies.
+    """
+    body = cast(Any, env.unwrapped)
+    table, model = getattr(body, "observation_structure", None), getattr(body, "model", None)
+    if not table or model is None:
+        return ()
+    positions, velocities = [], []
+    for i in range(model.njnt):
+        name = model.joint(i).name or f"joint {i}"
+        kind = int(model.jnt_type[i])
+        if kind in (_FREE, _BALL):
+            positions += [(f"{name} {axis}", "m") for axis in ("xyz" if kind == _FREE else "")]
+            positions += [(f"{name} quaternion {axis}", "") for axis in "wxyz"]
+            velocities += [
+                (f"{name} velocity {axis}", "m/s") for axis in ("xyz" if kind == _FREE else "")
+            ]
+            velocities += [(f"{name} rate {axis}", "rad/s") for axis in "xyz"]
+        else:
+            unit, change = ("m", "velocity") if kind == _SLIDE else ("rad", "rate")
+            positions.append((name, unit))
+            velocities.append((f"{name} {change}", f"{unit}/s"))
+    # Environments leave out the first positions: where on the ground the body is.
+    skipped = table.get("skipped_qpos", 0)
+    named = positions[skipped:][: table.get("qpos", 0)] + velocities[: table.get("qvel", 0)]
+    for key in table:
+        if key == "cfrc_ext":
+            bodies = [model.body(i).name or f"body {i}" for i in range(1, model.nbody)]
+            for one in bodies:
+                named += [(f"{one} torque {axis}", "N m") for axis in "xyz"]
+                named += [(f"{one} force {axis}", "N") for axis in "xyz"]
+        elif key not in ("skipped_qpos", "qpos", "qvel"):
+            named += [(f"{key} {i}", "") for i in range(table[key])]
+    return tuple(Entry(name=name, unit=unit) for name, unit in named)
+
+
+def _actuators(env: gymnasium.Env) -> tuple[ActionContract, ...]:
+    """Return the actuators of a MuJoCo environment, named by themselves or the joint they move.
+
+    A motor's command is a share of its largest torque or force, which is its gear times the end
+    of its control range.
+    """
+    model = getattr(cast(Any, env.unwrapped), "model", None)
+    if model is None or not hasattr(model, "nu"):
+        return ()
+    entries = []
+    for i in range(model.nu):
+        joint = int(model.actuator_trnid[i, 0])
+        name = model.actuator(i).name or model.joint(joint).name or f"action {i}"
+        largest = float(model.actuator_gear[i, 0] * model.actuator_ctrlrange[i, 1])
+        unit = "N" if int(model.jnt_type[joint]) == _SLIDE else "N m"
+        entries.append(ActionContract(name=name, unit=f"share of {largest:g} {unit}"))
+    return tuple(entries)
+
+
+@contextmanager
+def silent_deprecations() -> Iterator[None]:
+    """Keep MuJoCo from writing its note on HalfCheetah's `settotalmass` into the user's folder."""
+    try:
+        import mujoco
+    except ImportError:
+        yield
+        return
+
+    def warn(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    simulator = cast(Any, mujoco)  # a compiled module without stubs
+    before = simulator.get_mju_user_warning()
+    simulator.set_mju_user_warning(warn)
+    try:
+        yield
+    finally:
+        simulator.set_mju_user_warning(before)

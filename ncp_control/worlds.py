@@ -1,0 +1,252 @@
+"""Worlds by name: what a policy can act in, with the contract of each.
+
+| name                  | world                                                             |
+|-----------------------|-------------------------------------------------------------------|
+| `LaneKeeping-v0`, …   | registered with `register_world`, by `envs` or by your own module  |
+| `gymnasium:Hopper-v5` | any environment that Gymnasium knows                               |
+| `my_module:make_car`  | what your function returns: a `World`, or a Gymnasium environment  |
+
+Everything that trains, evaluates or audits takes one of these names. It compares the contract of
+the world with that of the policy, and never guesses one from a size.
+"""
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ncp_control.contract import Contract, check_contract
+from ncp_control.names import check_name
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from ncp_control.episode import Episode
+
+Measures = Callable[[Sequence["Episode"]], dict[str, float]]
+"""Episodes to named numbers, e.g. the mean return."""
+
+
+def return_and_length(episodes: Sequence["Episode"]) -> dict[str, float]:
+    """Return the mean, lowest and highest return, and the mean length in frames."""
+    returns = [episode.total_reward for episode in episodes]
+    return {
+        "mean_return": sum(returns) / len(returns),
+        "lowest_return": min(returns),
+        "highest_return": max(returns),
+        "mean_length": sum(len(episode) for episode in episodes) / len(episodes),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """Something that can be made worse in a world, e.g. noise on its sensors."""
+
+    name: str
+    """Name of the setting, e.g. "sensor_noise"."""
+    unit: str
+    """What its severity is measured in, e.g. "standard deviation in the entry's unit"."""
+    wrap: Callable[["gymnasium.Env", float], "gymnasium.Env"]
+    """Puts the disturbance of a severity around an environment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """An environment with its contract, and how it is measured.
+
+    Raises:
+        TypeError: If `contract` is no contract.
+    """
+
+    name: str
+    """The name by which `find_world` finds it."""
+    make: Callable[..., "gymnasium.Env"]
+    """Builds an environment; takes `render_mode`. Its `info` carries `time_s` [s]."""
+    contract: Contract
+    """What it shows and takes, at which rate, with which options."""
+    measures: Measures = return_and_length
+    """What is measured of episodes."""
+    expert: Callable[[], Any] | None = None
+    """Builds a pilot that demonstrates and can be asked what it would do, if there is one."""
+    disturbances: tuple[Disturbance, ...] = ()
+    """What can be made worse in it."""
+    max_steps: int = 1000
+    """Steps after which an episode is over, whatever the environment says."""
+
+    def __post_init__(self) -> None:
+        check_contract(self.contract)
+
+    @property
+    def frame_s(self) -> float:
+        """Nominal interval between frames [s]."""
+        return self.contract.frame_s
+
+    def check_policy(self, contract: Contract | None) -> None:
+        """Compare the contract of a policy with this world's.
+
+        Raises:
+            ValueError: If something does not fit, or the policy does not say what it senses.
+        """
+        if contract is None:
+            raise ValueError(
+                f"`policy` must carry a contract to act in {self.name!r}, got none. Set"
+                " policy.contract to that of the world it was trained in, and save it again."
+            )
+        contract.check_offer(self.contract, f"the world {self.name!r}")
+
+
+_FACTORIES: dict[str, Callable[..., World]] = {}
+
+
+def register_world(name: str, factory: Callable[..., World]) -> None:
+    """Make a world known by a name.
+
+    Args:
+        name: Its name, without a colon.
+        factory: Builds it; its keyword arguments are the world's options.
+
+    Raises:
+        ValueError: If the name has a colon, or another factory has it.
+    """
+    if ":" in name or _FACTORIES.get(name, factory) is not factory:
+        raise ValueError(
+            f"`name` must be free and have no colon, got {name!r}. Choose another name."
+        )
+    _FACTORIES[name] = factory
+
+
+def world_names() -> list[str]:
+    """Return the names of the registered worlds."""
+    return sorted(_FACTORIES)
+
+
+def find_world(name: str, **options: Any) -> World:
+    """Build the world of a name.
+
+    Args:
+        name: A registered name, `gymnasium:<id>`, or `<module>:<function>`.
+        options: Options of the world, e.g. observe="positions".
+
+    Raises:
+        ValueError: If the name is unknown, or an option is not one of the world.
+    """
+    if ":" not in name:
+        check_name("world", name, _FACTORIES)
+        return _call(name, _FACTORIES[name], options)
+    module, _, attribute = name.partition(":")
+    if module == "gymnasium":
+        return _gymnasium_world(name, attribute, options)
+    factory = _import(name, module, attribute)
+    built = _call(name, factory, options)
+    if isinstance(built, World):
+        return built
+    built.close()
+    return world_of(partial(factory, **options), name=name, options=options)
+
+
+def world_of(
+    make: Callable[..., "gymnasium.Env"],
+    *,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    frame_s: float | None = None,
+) -> World:
+    """Return the world of a function that builds Gymnasium environments.
+
+    Actions of another range are rescaled to [-1, 1], and `info` gets `time_s` where it has none.
+
+    Args:
+        make: Builds an environment; it may take `render_mode`.
+        name: The world's name.
+        options: Options that the name was given, for the contract.
+        frame_s: Interval between frames [s]; what the environment says if None.
+
+    Raises:
+        ValueError: If the environment's spaces are none that a policy can sense or command, or it
+            does not say its frame interval.
+    """
+    from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
+
+    can_render = "render_mode" in inspect.signature(make).parameters or isinstance(make, partial)
+    with silent_deprecations():
+        probe = make()
+    try:
+        contract = contract_of(probe, name=name, options=dict(options or {}), frame_s=frame_s)
+        limit = probe.spec.max_episode_steps if probe.spec is not None else None
+    finally:
+        probe.close()
+
+    def make_adapted(render_mode: str | None = None) -> "gymnasium.Env":
+        rendering = {"render_mode": render_mode} if can_render and render_mode else {}
+        with silent_deprecations():
+            return Adapted(make(**rendering), contract)
+
+    return World(name=name, make=make_adapted, contract=contract, max_steps=limit or 1000)
+
+
+def read_options(words: Sequence[str]) -> dict[str, Any]:
+    """Read options as a command line gives them: `observe=positions limit=3`.
+
+    Raises:
+        ValueError: If a word has no equals sign.
+    """
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(
+                f"`world_options` must be words such as name=value, got {word!r}. Write the"
+                " option's name, an equals sign and its value."
+            )
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value  # a text needs no quotation marks
+    return options
+
+
+def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
+    try:
+        import gymnasium
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"`world` {name!r} needs Gymnasium, which is not installed."
+            " Run `pip install gymnasium`."
+        ) from error
+    frame_s = options.get("frame_s")
+    passed = {key: value for key, value in options.items() if key != "frame_s"}
+    make = partial(gymnasium.make, env_id, disable_env_checker=True, **passed)
+    try:
+        return world_of(make, name=name, options=options, frame_s=frame_s)
+    except (gymnasium.error.Error, TypeError, ModuleNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`world` must be one that Gymnasium can make, got {name!r}: {reason}."
+        ) from error
+
+
+def _import(name: str, module: str, attribute: str) -> Callable[..., Any]:
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`world` must name a function as module:function, got {name!r}: {error}. The module's"
+            " folder must be on the Python path."
+        ) from error
+    if not callable(found):
+        raise ValueError(
+            f"`world` must name a function, got {name!r}, which is {type(found).__name__!r}."
+        )
+    return found
+
+
+def _call(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    known = inspect.signature(factory).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for option in options:
+        if not takes_any and option not in known:
+            check_name(f"option of {name}", option, [*known])
+    return factory(**options)

@@ -1,0 +1,158 @@
+"""Contracts: to and from JSON, and what fits what."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from ncp_control.contract import (
+    ActionContract,
+    Contract,
+    DictContract,
+    Entry,
+    FramesContract,
+    VectorContract,
+    View,
+)
+
+STEERING = ActionContract(
+    name="steering",
+    unit="fraction of max_steer_rad",
+    positive="left",
+    bounds=(-1.03, 0.87),
+)
+DRIVER = Contract(
+    observation=FramesContract(shape=(78, 200, 3), view=View(crop_top=0.375)),
+    action=(STEERING,),
+    frame_s=1 / 30,
+    dt_s=(0.0, 0.5),
+    world="LaneKeeping-v0",
+    provenance={"command": "python scripts/train.py drive"},
+)
+POLE = Contract(
+    observation=VectorContract(
+        entries=(
+            Entry(name="cart position", unit="m", range=(-4.8, 4.8)),
+            Entry(name="cart velocity", unit="m/s"),
+        )
+    ),
+    action=(ActionContract(name="push", choices=("left", "right"), range=(0, 1)),),
+    frame_s=0.02,
+)
+BOTH = dataclasses.replace(
+    DRIVER, observation=DictContract(parts={"camera": DRIVER.observation, "own": POLE.observation})
+)
+
+
+@pytest.mark.parametrize("contract", [DRIVER, POLE, BOTH])
+def test_json_and_back_gives_an_equal_contract(contract):
+    text = json.dumps(contract.to_json(), allow_nan=False)
+    assert Contract.from_json(json.loads(text)) == contract
+
+
+def test_json_has_the_documented_form():
+    values = DRIVER.to_json()
+    assert values["observation"]["kind"] == "frames"
+    assert values["observation"]["view"]["crop_top"] == 0.375
+    assert values["action"][0]["bounds"] == [-1.03, 0.87]
+    assert values["time"] == {"frame_s": 1 / 30, "dt_s": [0.0, 0.5]}
+    assert POLE.to_json()["observation"]["entries"][1]["range"] == [None, None]
+
+
+@pytest.mark.parametrize("contract", [DRIVER, POLE, BOTH])
+def test_a_contract_fits_itself(contract):
+    assert contract.misfit(contract) is None
+
+
+def _with_frames(**changes):
+    observation = dataclasses.replace(DRIVER.observation, **changes)
+    return dataclasses.replace(DRIVER, observation=observation)
+
+
+def _with_action(**changes):
+    return dataclasses.replace(DRIVER, action=(dataclasses.replace(STEERING, **changes),))
+
+
+@pytest.mark.parametrize(
+    ("offered", "reason"),
+    [
+        (_with_frames(shape=(66, 200, 3)), r"frames with shape \[78, 200, 3\], got \[66, 200, 3\]"),
+        (_with_frames(colour="BGR"), "colour 'RGB', got 'BGR'"),
+        (_with_frames(view=View()), "view"),
+        (_with_action(positive="right"), r"positive 'left' in entry 0 \(steering\), got 'right'"),
+        (_with_action(unit="rad"), "unit 'fraction of max_steer_rad'"),
+        (_with_action(range=(0.0, 1.0)), r"range \[-1.0, 1.0\]"),
+        (dataclasses.replace(DRIVER, action=(STEERING, STEERING)), "1 actions, got 2"),
+        (dataclasses.replace(DRIVER, frame_s=0.05), "a frame every 0.0333333 s, got one every"),
+        (POLE, "kind 'frames', got 'vector'"),
+    ],
+)
+def test_what_does_not_fit_is_named(offered, reason):
+    with pytest.raises(ValueError, match=reason):
+        DRIVER.check_offer(offered, "a world")
+
+
+def test_numbers_are_compared_by_name_unit_and_count():
+    def offer(*entries):
+        return dataclasses.replace(POLE, observation=VectorContract(entries=entries))
+
+    first, second = POLE.observation.entries
+    assert "2 numbers, got 1" in POLE.misfit(offer(first))
+    assert "name 'cart position' in entry 0" in POLE.misfit(offer(second, first))
+    in_feet = dataclasses.replace(first, unit="ft")
+    assert "unit 'm' in entry 0 (cart position), got 'ft'" in POLE.misfit(offer(in_feet, second))
+    assert POLE.misfit(offer(dataclasses.replace(first, unit=""), second)) is None  # not told
+
+
+def test_a_missing_part_is_named():
+    offered = dataclasses.replace(
+        BOTH, observation=DictContract(parts={"camera": DRIVER.observation})
+    )
+    assert "a part 'own', got only ['camera']" in BOTH.misfit(offered)
+
+
+def test_certified_bounds_and_provenance_need_not_agree():
+    assert DRIVER.misfit(_with_action(bounds=None)) is None
+    assert DRIVER.misfit(dataclasses.replace(DRIVER, provenance={})) is None
+
+
+@pytest.mark.parametrize("frame_s", [0.0, -1.0, math.nan, math.inf])
+def test_a_frame_interval_must_be_positive(frame_s):
+    with pytest.raises(ValueError, match="`frame_s` must be"):
+        dataclasses.replace(DRIVER, frame_s=frame_s)
+
+
+def test_a_range_must_go_from_low_to_high():
+    with pytest.raises(ValueError, match=r"`range` of 'x' must go from low to high"):
+        Entry(name="x", range=(1.0, -1.0))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda v: v.pop("observation"),
+        lambda v: v["observation"].update(kind="sound"),
+        lambda v: v["observation"].update(shape=[1, 2]),
+        lambda v: v["observation"].update(view={"crop": 1}),
+        lambda v: v["action"].append(3),
+        lambda v: v["action"][0].update(range=["a", 1]),
+        lambda v: v["action"][0].update(range=[True, 1]),
+        lambda v: v["action"][0].update(colour="red"),
+        lambda v: v["time"].update(frame_s="fast"),
+        lambda v: v.update(world=[]),
+    ],
+)
+def test_damaged_json_is_one_sentence(damage):
+    values = json.loads(json.dumps(DRIVER.to_json()))
+    damage(values)
+    with pytest.raises(ValueError) as error:
+        Contract.from_json(values)
+    assert type(error.value) is ValueError and "\n" not in str(error.value)
+
+
+def test_describe_names_units_and_signs():
+    text = DRIVER.describe()
+    for words in ("78 x 200 x 3", "RGB", "steering in [-1, 1]", "positive is left", "33.33 ms"):
+        assert words in text
+    assert "cart position [m]" in POLE.describe() and "one of left, right" in POLE.describe()

@@ -1,0 +1,245 @@
+"""Worlds by name, the contracts of Gymnasium's, and the adapter that keeps to them."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from ncp_control.contract import DictContract, FramesContract, VectorContract
+from ncp_control.episode import Episode
+from ncp_control.gymnasium_contracts import Adapted, contract_of, observation_of
+from ncp_control.worlds import (
+    World,
+    find_world,
+    read_options,
+    register_world,
+    return_and_length,
+    world_names,
+    world_of,
+)
+
+OWN_MODULE = """
+import gymnasium
+from gymnasium import spaces
+import numpy as np
+
+
+class Room(gymnasium.Env):
+    metadata = {"render_fps": 20}
+    observation_space = spaces.Box(0, 255, (12, 16, 3), np.uint8)
+    action_space = spaces.MultiDiscrete([2, 3])
+
+    def __init__(self, brightness=0):
+        self.brightness = brightness
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full((12, 16, 3), self.brightness, np.uint8), {}
+
+    def step(self, action):
+        self.last = action
+        return np.zeros((12, 16, 3), np.uint8), 1, False, False, {}
+
+
+def make_room(brightness=0):
+    return Room(brightness)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_worlds.py").write_text(OWN_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "frame_s", "steps"),
+    [("CartPole-v1", 0.02, 500), ("Pendulum-v1", 0.05, 200), ("Hopper-v5", 0.008, 1000)],
+)
+def test_gymnasium_worlds_tell_their_rate_and_limit(env_id, frame_s, steps):
+    world = find_world(f"gymnasium:{env_id}")
+    assert world.frame_s == pytest.approx(frame_s)
+    assert world.max_steps == steps
+    assert world.contract.world == f"gymnasium:{env_id}"
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Ant-v5"])
+def test_names_of_sensors_are_those_of_the_joints_they_read(env_id, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env = find_world(f"gymnasium:{env_id}").make().unwrapped
+    env.reset(seed=0)
+    positions, velocities = env.data.qpos.copy(), env.data.qvel.copy()
+    for joint in range(env.model.njnt):
+        name = env.model.joint(joint).name
+        entries = [e.name for e in contract_of(env, name="x").observation.entries]
+        if int(env.model.jnt_type[joint]) in (2, 3) and name in entries:
+            moved = positions.copy()
+            moved[env.model.jnt_qposadr[joint]] += 0.01
+            env.set_state(positions, velocities)
+            still = env._get_obs()
+            env.set_state(moved, velocities)
+            changed = np.flatnonzero(env._get_obs() != still)
+            assert entries[changed[0]] == name
+    assert list(tmp_path.iterdir()) == []  # no log of MuJoCo in the user's folder
+
+
+def test_every_entry_of_the_ant_has_a_name_and_a_unit():
+    contract = find_world("gymnasium:Ant-v5").contract
+    entries = contract.observation.entries
+    assert len({entry.name for entry in entries}) == len(entries) == 105
+    assert entries[-1].name.endswith("force z") and entries[-1].unit == "N"
+    assert contract.action[0].name == "hip_4" and contract.action[0].unit == "share of 150 N m"
+
+
+def test_classic_control_has_names():
+    entries = find_world("gymnasium:CartPole-v1").contract.observation.entries
+    assert [e.name for e in entries][2] == "pole angle" and entries[2].unit == "rad"
+    assert find_world("gymnasium:CartPole-v1").contract.action[0].choices == (
+        "choice 0",
+        "choice 1",
+    )
+
+
+def test_actions_of_another_range_are_rescaled():
+    world = find_world("gymnasium:Pendulum-v1")
+    assert world.contract.action[0].range == (-1.0, 1.0)
+    assert world.contract.action[0].unit == "-1 is -2, 1 is 2"
+    env = world.make()
+    env.reset(seed=0)
+    env.step(np.array([0.5], np.float32))
+    assert env.unwrapped.last_u == pytest.approx(1.0)
+
+
+def test_time_goes_on_by_the_frame_interval_and_begins_anew():
+    env = find_world("gymnasium:CartPole-v1").make()
+    _, info = env.reset(seed=0)
+    assert info["time_s"] == 0.0
+    *_, info = env.step(np.array([1.0]))
+    assert info == {"time_s": 0.02, "dt_s": 0.02}
+    _, info = env.reset()
+    assert info["time_s"] == 0.0
+
+
+def test_a_world_that_tells_its_time_keeps_it():
+    class Clock(gymnasium.Env):
+        observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1, np.float32), {"time_s": 7.0}
+
+    contract = contract_of(Clock(), name="clock", frame_s=0.1)
+    assert Adapted(Clock(), contract).reset()[1] == {"time_s": 7.0, "dt_s": 0.1}
+
+
+def test_a_world_of_ones_own_module_with_options(own_module):
+    world = find_world("own_worlds:make_room", brightness=9)
+    assert isinstance(world.contract.observation, FramesContract)
+    assert world.contract.observation.shape == (12, 16, 3)
+    assert world.contract.world_options == {"brightness": 9}
+    assert [len(entry.choices) for entry in world.contract.action] == [2, 3]
+    assert world.frame_s == pytest.approx(0.05)
+    env = world.make()
+    observation, _ = env.reset()
+    assert observation.max() == 9
+    env.step(np.array([1.0, 2.0], np.float32))
+    assert env.unwrapped.last.tolist() == [1, 2] and env.unwrapped.last.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("own_worlds:make_room", {"brighness": 3}, "Did you mean 'brightness'"),
+        ("own_worlds:make_rom", {}, "`world` must name a function as module:function"),
+        ("own_worlds:number", {}, "must name a function, got 'own_worlds:number'"),
+        ("no_such_module:make", {}, "No module named 'no_such_module'"),
+        ("gymnasium:Hoper-v5", {}, "`world` must be one that Gymnasium can make"),
+        ("gymnasium:Hopper-v5", {"nonsense": 1}, "`world` must be one that Gymnasium can make"),
+        ("nowhere", {}, "`world` must be one of"),
+    ],
+)
+def test_unknown_names_and_options_are_one_sentence(own_module, name, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        find_world(name, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_registered_worlds_are_found_by_name():
+    def make_pole(long=False):
+        return world_of(lambda: gymnasium.make("CartPole-v1"), name="Pole-v0")
+
+    register_world("Pole-v0", make_pole)
+    register_world("Pole-v0", make_pole)  # an import that runs twice does no harm
+    assert "Pole-v0" in world_names()
+    assert isinstance(find_world("Pole-v0", long=True), World)
+    with pytest.raises(ValueError, match="Did you mean 'long'"):
+        find_world("Pole-v0", lang=True)
+    with pytest.raises(ValueError, match="must be free and have no colon"):
+        register_world("Pole-v0", lambda: make_pole())
+    with pytest.raises(ValueError, match="must be free and have no colon"):
+        register_world("a:b", make_pole)
+
+
+def test_a_policy_of_another_world_is_refused():
+    hopper, walker = (find_world(f"gymnasium:{name}-v5") for name in ("Hopper", "Walker2d"))
+    walker.check_policy(walker.contract)
+    with pytest.raises(ValueError, match=r"does not fit the world 'gymnasium:Hopper-v5'"):
+        hopper.check_policy(walker.contract)
+    with pytest.raises(ValueError, match="must carry a contract"):
+        hopper.check_policy(None)
+
+
+def test_a_policy_of_a_world_of_equal_sizes_is_refused_by_names():
+    walker, cheetah = (find_world(f"gymnasium:{name}-v5") for name in ("Walker2d", "HalfCheetah"))
+    assert walker.contract.observation.size == cheetah.contract.observation.size
+    with pytest.raises(ValueError, match=r"name 'thigh_joint' in entry 2 \(thigh_joint\), got"):
+        cheetah.check_policy(walker.contract)
+
+
+@pytest.mark.parametrize(
+    ("space", "kind"),
+    [
+        (spaces.Box(-1, 1, (2, 3)), VectorContract),
+        (spaces.Box(0, 255, (9, 8), np.uint8), FramesContract),
+        (spaces.Dict(a=spaces.Box(-1, 1, (2,)), b=spaces.Box(0, 255, (9, 8, 3), np.uint8)),
+         DictContract),
+    ],
+)  # fmt: skip
+def test_spaces_become_contracts(space, kind):
+    assert isinstance(observation_of(space), kind)
+
+
+def test_other_spaces_are_refused_with_a_remedy():
+    with pytest.raises(ValueError, match="FlattenObservation"):
+        observation_of(spaces.Text(5))
+
+
+def test_options_are_read_as_json_or_text():
+    assert read_options(["a=1", "b=positions", "c=[1, 2]", "d=true", "e="]) == {
+        "a": 1, "b": "positions", "c": [1, 2], "d": True, "e": "",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="words such as name=value, got 'observe'"):
+        read_options(["observe"])
+
+
+def test_return_and_length():
+    def episode(rewards):
+        n = len(rewards)
+        zeros = np.zeros(n)
+        return Episode(
+            observations=zeros, actions=zeros[:, None], dt_s=zeros, time_s=zeros,
+            rewards=np.array(rewards, float), infos=({},) * n,
+        )  # fmt: skip
+
+    assert return_and_length([episode([1, 2]), episode([5])]) == {
+        "mean_return": 4.0, "lowest_return": 3.0, "highest_return": 5.0, "mean_length": 1.5,
+    }  # fmt: skip
+
+
+def test_making_a_halfcheetah_says_nothing_of_its_deprecated_attribute():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_world("gymnasium:HalfCheetah-v5").make().close()
