@@ -1,7 +1,8 @@
-"""Worlds: driving, and faults that any of them can have.
+"""Worlds: driving, walking, and faults that any of them can have.
 
-Importing this package registers the worlds with gymnasium: `gymnasium.make("LaneKeeping-v0")`.
-The simulator itself is imported when a world is made.
+Importing this package registers the worlds: with Gymnasium, `gymnasium.make("LaneKeeping-v0")`, and
+by name for policies, `ncp_control.worlds.find_world("Walker2d-v5")`. A simulator is imported when a
+world is made.
 """
 
 import importlib.util
@@ -16,3 +17,7 @@ if _missing:
 import gymnasium  # noqa: E402 - after the check that it is there
 
 gymnasium.register(id="LaneKeeping-v0", entry_point="envs.driving.lane_keeping:LaneKeepingEnv")
+
+from envs import worlds  # noqa: E402 - it needs Gymnasium
+
+worlds.register()

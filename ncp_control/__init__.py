@@ -16,8 +16,9 @@ from ncp_control.cells import (
     WiredCfC,
 )
 from ncp_control.circuit import Activity, Circuit
+from ncp_control.contract import Contract
 from ncp_control.from_ncps import from_ncps
-from ncp_control.policy import Policy
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
 from ncp_control.wiring import Synapse, Wiring
 from ncp_control.wiring_rules import NCP19, auto_ncp, fully_connected, ncp, random_wiring
 
@@ -36,16 +37,20 @@ __all__ = [
     "Cell",
     "CfC",
     "Circuit",
+    "Contract",
     "Feedforward",
+    "FramesPolicy",
     "MixedMemory",
     "NeuralODE",
     "Policy",
     "Synapse",
+    "VectorPolicy",
     "WiredCfC",
     "Wiring",
     "auto_ncp",
     "from_ncps",
     "fully_connected",
+    "load",
     "ncp",
     "random_wiring",
 ]

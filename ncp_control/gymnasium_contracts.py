@@ -142,7 +142,8 @@ class Adapted(gymnasium.Wrapper):
     """An environment that keeps to its contract.
 
     Takes actions as policies give them: numbers in [-1, 1], or the number of a choice. `info`
-    carries `time_s`, the time since the first frame, and `dt_s`, that since the previous one [s].
+    carries `time_s`, the time since the first frame [s], `dt_s`, that since the previous one, and
+    `full_observation`, what is seen before any disturbance, for teachers.
 
     Args:
         env: The environment.
@@ -165,7 +166,7 @@ class Adapted(gymnasium.Wrapper):
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._steps = 0
-        return observation, self._timed(info)
+        return observation, self._told(observation, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Apply an action for one frame."""
@@ -174,12 +175,13 @@ class Adapted(gymnasium.Wrapper):
             action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
-        return observation, float(reward), terminated, truncated, self._timed(info)
+        return observation, float(reward), terminated, truncated, self._told(observation, info)
 
-    def _timed(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Return an info with the times that the environment does not tell itself."""
+    def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        """Return an info with the times and the observation, unless the environment tells them."""
         frame_s = self.contract.frame_s
-        return {"time_s": self._steps * frame_s, "dt_s": frame_s} | info
+        times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
+        return times | {"full_observation": observation} | info
 
 
 def _is_unit(space: spaces.Space) -> bool:
@@ -217,11 +219,19 @@ def _known_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
     return _joint_entries(env)
 
 
+_ROOT = {
+    "rootx": ("forward position", "forward velocity"),
+    "rootz": ("height", "upward velocity"),
+    "rooty": ("pitch", "pitch rate"),
+}
+"""Coordinates of a planar body as a whole, which MuJoCo's models call by the axis."""
+
+
 def _joint_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
     """Return names and units of a MuJoCo environment's observation.
 
     They come from the joints of its model: a slide moves in metres, a hinge in radians, a free
-    joint has a place and a quaternion. External forces have those of the model's bodies.
+    joint has a place and a quaternion. External forces have the names of the model's bodies.
     """
     body = cast(Any, env.unwrapped)
     table, model = getattr(body, "observation_structure", None), getattr(body, "model", None)
@@ -229,35 +239,48 @@ def _joint_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
         return ()
     positions, velocities = [], []
     for i in range(model.njnt):
-        name = model.joint(i).name or f"joint {i}"
-        kind = int(model.jnt_type[i])
-        if kind in (_FREE, _BALL):
-            positions += [(f"{name} {axis}", "m") for axis in ("xyz" if kind == _FREE else "")]
-            positions += [(f"{name} quaternion {axis}", "") for axis in "wxyz"]
-            velocities += [
-                (f"{name} velocity {axis}", "m/s") for axis in ("xyz" if kind == _FREE else "")
-            ]
-            velocities += [(f"{name} rate {axis}", "rad/s") for axis in "xyz"]
-        else:
-            unit, change = ("m", "velocity") if kind == _SLIDE else ("rad", "rate")
-            positions.append((name, unit))
-            velocities.append((f"{name} {change}", f"{unit}/s"))
+        more_positions, more_velocities = _coordinates(model.joint(i).name, int(model.jnt_type[i]))
+        positions += more_positions
+        velocities += more_velocities
     # Environments leave out the first positions: where on the ground the body is.
     skipped = table.get("skipped_qpos", 0)
     named = positions[skipped:][: table.get("qpos", 0)] + velocities[: table.get("qvel", 0)]
     for key in table:
         if key == "cfrc_ext":
-            bodies = [model.body(i).name or f"body {i}" for i in range(1, model.nbody)]
-            for one in bodies:
+            for one in [model.body(i).name or f"body {i}" for i in range(1, model.nbody)]:
                 named += [(f"{one} torque {axis}", "N m") for axis in "xyz"]
                 named += [(f"{one} force {axis}", "N") for axis in "xyz"]
         elif key not in ("skipped_qpos", "qpos", "qvel"):
             named += [(f"{key} {i}", "") for i in range(table[key])]
+    # A wrapper may show the positions alone, which come first.
+    size = cast(spaces.Box, env.observation_space).shape[0]
+    named = named[:size] if size in (table.get("qpos", 0), len(named)) else []
     return tuple(Entry(name=name, unit=unit) for name, unit in named)
 
 
+def _coordinates(joint: str, kind: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return names and units of a joint's positions and of its velocities."""
+    name = _plain(joint)
+    if kind == _FREE or kind == _BALL:
+        place = [(f"{name} {axis}", "m") for axis in "xyz"] if kind == _FREE else []
+        speed = [(f"{name} velocity {axis}", "m/s") for axis in "xyz"] if kind == _FREE else []
+        turned = [(f"{name} quaternion {axis}", "") for axis in "wxyz"]
+        return place + turned, speed + [(f"{name} rate {axis}", "rad/s") for axis in "xyz"]
+    unit, position, change = (
+        ("m", "position", "velocity") if kind == _SLIDE else ("rad", "angle", "rate")
+    )
+    position, change = _ROOT.get(joint, (f"{name} {position}", f"{name} {change}"))
+    return [(position, unit)], [(change, f"{unit}/s")]
+
+
+def _plain(joint: str) -> str:
+    """Return e.g. "left thigh" for "thigh_left_joint"."""
+    part, _, side = joint.removesuffix("_joint").partition("_")
+    return f"{side} {part}".strip() or "joint"
+
+
 def _actuators(env: gymnasium.Env) -> tuple[ActionContract, ...]:
-    """Return the actuators of a MuJoCo environment, named by themselves or the joint they move.
+    """Return the actuators of a MuJoCo environment, named by the joints that they move.
 
     A motor's command is a share of its largest torque or force, which is its gear times the end
     of its control range.
@@ -268,9 +291,10 @@ def _actuators(env: gymnasium.Env) -> tuple[ActionContract, ...]:
     entries = []
     for i in range(model.nu):
         joint = int(model.actuator_trnid[i, 0])
-        name = model.actuator(i).name or model.joint(joint).name or f"action {i}"
+        moves = "force" if int(model.jnt_type[joint]) == _SLIDE else "torque"
+        name = f"{_plain(model.joint(joint).name)} {moves}"
         largest = float(model.actuator_gear[i, 0] * model.actuator_ctrlrange[i, 1])
-        unit = "N" if int(model.jnt_type[joint]) == _SLIDE else "N m"
+        unit = "N" if moves == "force" else "N m"
         entries.append(ActionContract(name=name, unit=f"share of {largest:g} {unit}"))
     return tuple(entries)
 
@@ -284,14 +308,16 @@ def silent_deprecations() -> Iterator[None]:
         yield
         return
 
-    def warn(message: str) -> None:
-        if "settotalmass" not in message:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-
+    said: list[str] = []
     simulator = cast(Any, mujoco)  # a compiled module without stubs
     before = simulator.get_mju_user_warning()
-    simulator.set_mju_user_warning(warn)
+    # MuJoCo ends the process if what it calls raises. A method of a list runs no Python code, in
+    # which Ctrl-C or a warning that counts as an error would do that.
+    simulator.set_mju_user_warning(said.append)
     try:
         yield
     finally:
         simulator.set_mju_user_warning(before)
+    for message in said:
+        if "settotalmass" not in message:
+            warnings.warn(message, RuntimeWarning, stacklevel=3)

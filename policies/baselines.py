@@ -6,7 +6,7 @@ raw maps; ours shares the head's 32 features, so the only difference is memory.
 """
 
 from ncp_control.cells import LSTM, Feedforward
-from policies.perception import NUM_FEATURES
+from ncp_control.policy.heads import NUM_FEATURES
 
 
 def lstm_cell(frame_s: float) -> LSTM:

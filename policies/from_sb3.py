@@ -38,14 +38,14 @@ from ncp_control.learning.reinforcement.wrappers import (
     observation_scale,
     running_averages,
 )
-from policies.locomotion import LocomotionPolicy
+from ncp_control.policy import VectorPolicy
 
 _TOLERANCE = 1e-2
 """Largest difference of actions that rounding may make."""
 
 
 @torch.no_grad()
-def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> LocomotionPolicy:
+def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> VectorPolicy:
     """Copy the actor of a trained SequencePPO, PPO, SAC or TQC model.
 
     Args:
@@ -121,8 +121,8 @@ def _check_extractor(actor_critic: Any) -> None:
             )
 
 
-def _circuit_policy(core: SequenceCore, limit: float) -> LocomotionPolicy:
-    policy = LocomotionPolicy(
+def _circuit_policy(core: SequenceCore, limit: float) -> VectorPolicy:
+    policy = VectorPolicy(
         copy.deepcopy(core.circuit.cell).cpu(),
         observation_size=core.observation_size,
         encoder=core.encoder_widths,
@@ -132,7 +132,7 @@ def _circuit_policy(core: SequenceCore, limit: float) -> LocomotionPolicy:
     return policy
 
 
-def _feedforward_policy(actor_critic: Any, frame_s: float | None, limit: float) -> LocomotionPolicy:
+def _feedforward_policy(actor_critic: Any, frame_s: float | None, limit: float) -> VectorPolicy:
     actor = getattr(actor_critic, "actor", None)
     hidden: Any
     if actor is not None:  # SAC and TQC; a TD3 has no `latent_pi`
@@ -158,13 +158,13 @@ def _feedforward_policy(actor_critic: Any, frame_s: float | None, limit: float) 
     cell = Feedforward(first.in_features, first.out_features, output.out_features, **record)
     cell.hidden.load_state_dict(hidden.state_dict())
     cell.output.load_state_dict(output.state_dict())
-    return LocomotionPolicy(
+    return VectorPolicy(
         cell, observation_size=cell.input_size, squash=squash, observation_limit=limit
     )
 
 
 def _check_same_actions(
-    model: BaseAlgorithm, policy: LocomotionPolicy, scale: ObservationScale | None
+    model: BaseAlgorithm, policy: VectorPolicy, scale: ObservationScale | None
 ) -> None:
     """Let model and policy act on a few made-up observations and refuse if they differ.
 

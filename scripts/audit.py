@@ -14,19 +14,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
-from ncp_control.policy import Policy
+from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.ranges import check_at_least, check_positive
-from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.episode import Audited, drive, replay
 from scripts.auditing.maps import Saliency, compute_saliency
@@ -52,8 +51,11 @@ class Audit:
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
     """Recording to watch, instead of driving."""
-    env: str | None = None
-    """halfcheetah or walker2d, for a policy that walks; the one with its frame interval if None."""
+    env: Annotated[str | None, tyro.conf.arg(aliases=["--world"])] = None
+    """World of a policy that reads numbers: halfcheetah, walker2d, gymnasium:<id>, or
+    <module>:<function>; that of the policy's contract if None."""
+    observe: str | None = None
+    """full or positions, of halfcheetah and walker2d; that of the policy's contract if None."""
     seconds: float = 30.0
     """Length of the episode [s]."""
     track: int = HELD_OUT_TRACKS[0]
@@ -120,6 +122,9 @@ def audit(settings: Audit) -> None:
     subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
+    contract = subjects[0].policy.contract
+    if contract is not None:
+        print(contract.describe())
     with files.new_folder(run.report) as folder:
         report = AuditReport(folder, run, subjects[0].audited)
         _look_inside(report, subjects[0], settings)
@@ -138,14 +143,16 @@ def audit(settings: Audit) -> None:
 
 def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
     """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
-    if settings.ablation_km and not isinstance(policy, LocomotionPolicy):
+    if settings.ablation_km and not isinstance(policy, VectorPolicy):
         cell = policy.circuit.cell
         ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
-    if not isinstance(policy, LocomotionPolicy):
-        if settings.env is not None:
-            raise ValueError(
-                f"`env` must be left out for a policy that drives, got {settings.env!r}. Drop it."
-            )
+    if not isinstance(policy, VectorPolicy):
+        for name in ("env", "observe"):
+            value = getattr(settings, name)
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` must be left out for a policy that drives, got {value!r}. Drop it."
+                )
         if settings.log is None and settings.seconds < 0.2:
             raise ValueError(
                 f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
@@ -186,7 +193,7 @@ def _check_names(paths: Iterable[Path]) -> None:
 def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
     """Refuse policies of different worlds: their numbers say nothing beside each other."""
     worlds = {
-        path: _world_of(policy, settings).env if isinstance(policy, LocomotionPolicy) else "driving"
+        path: _world_of(policy, settings).env if isinstance(policy, VectorPolicy) else "driving"
         for path, policy in loaded.items()
     }
     here = worlds[settings.policy]
@@ -198,16 +205,18 @@ def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
             )
 
 
-def _world_of(policy: LocomotionPolicy, settings: Audit) -> WalkSettings:
+def _world_of(policy: VectorPolicy, settings: Audit) -> WalkSettings:
     """Return where a policy walks: what was asked for, or where it is at home."""
+    if settings.env is not None:
+        return WalkSettings(env=settings.env, observe=settings.observe or "full")
     env, observe = home_of(policy)
-    return WalkSettings(env=settings.env or env, observe=observe)
+    return WalkSettings(env=env, observe=settings.observe or observe)
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Audited:
     """Let a policy drive, watch or walk."""
     name, seconds = policy_name(path), settings.seconds
-    if isinstance(policy, LocomotionPolicy):
+    if isinstance(policy, VectorPolicy):
         where = _world_of(policy, settings)
         return walk(policy, name, where, seconds=seconds, seed=settings.seed)
     if settings.log is not None:

@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-import policies.driving  # noqa: F401 - makes its policies known to Policy.load
 from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
 from envs.recorded import Recording, load_recording
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.names import check_name
-from ncp_control.policy import Policy
+from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.ranges import (
     check_at_least,
     check_given,
@@ -31,7 +31,6 @@ from ncp_control.ranges import (
     check_part,
     check_share,
 )
-from policies.locomotion import LocomotionPolicy
 from scripts.cli import run_job
 from scripts.evaluation.driving import (
     CAMERAS,
@@ -45,7 +44,6 @@ from scripts.evaluation.episode import kept_as_demonstrations
 from scripts.evaluation.live import drive_live
 from scripts.evaluation.locomotion import (
     DISTURBANCES,
-    NUM_JOINTS,
     WalkSettings,
     check_observation,
     half_width,
@@ -81,10 +79,11 @@ class Evaluate:
     """opencv, or mujoco (rendered; needs EGL or OSMesa)."""
     live: bool = False
     """First drive half a minute, and keep a page up to date for a browser to watch it."""
-    env: str | None = None
-    """halfcheetah or walker2d, for a policy that walks; the one with its frame interval if None."""
+    env: Annotated[str | None, tyro.conf.arg(aliases=["--world"])] = None
+    """World of a policy that reads numbers: halfcheetah, walker2d, gymnasium:<id>, or
+    <module>:<function>; that of the policy's contract if None."""
     observe: str | None = None
-    """full or positions, for a policy that walks; what fits its input if None."""
+    """full or positions, of halfcheetah and walker2d; that of the policy's contract if None."""
     sensor_noise: tuple[float, ...] = (0.0,)
     """Deviations of noise on what a walking policy observes, each in the entry's own unit."""
     drop: tuple[float, ...] = (0.0,)
@@ -139,6 +138,8 @@ def evaluate_policy(settings: Evaluate) -> None:
     run = Run.create("evaluate", name, settings, root=settings.runs)
     results.place(run.results)
     print(f"run folder: {run.folder}")
+    if policy.contract is not None:
+        print(policy.contract.describe())
     evaluate_it(policy, name, settings, run, results)
     run.close()
     if run.report.is_dir():
@@ -151,17 +152,11 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tu
     Raises:
         ValueError: If the policy does not fit its world, or a setting is of no use to it.
     """
-    if isinstance(policy, LocomotionPolicy) and not is_driver(policy):
-        num_actions = policy.circuit.cell.output_size
-        if num_actions != NUM_JOINTS:
-            raise ValueError(
-                f"`policy` must drive or move {NUM_JOINTS} joints, got {num_actions} actions from"
-                f" {policy.observation_size} numbers. Evaluate it in a world of its own."
-            )
+    if isinstance(policy, VectorPolicy) and not is_driver(policy):
         _refuse(settings, (*RECORDED, *DRIVING), "a policy that walks")
         return partial(evaluate_walking, where_to_walk(policy, settings)), WALKING_MEASURES
     _refuse(settings, WALKING, "a policy that drives")
-    if isinstance(policy, LocomotionPolicy):
+    if isinstance(policy, VectorPolicy):
         no_use = ("noise", "camera", "live", "seed")  # it starts alike and sees no light
         _refuse(settings, (*RECORDED, *no_use), "a policy that sees no frames")
     if settings.log is None:
@@ -184,18 +179,18 @@ def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
             raise ValueError(f"`{field.name}` must be left out for {what}, got {value}. Drop it.")
 
 
-def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSettings]:
+def where_to_walk(policy: VectorPolicy, settings: Evaluate) -> list[WalkSettings]:
     """Return every combination of disturbances asked for, in the policy's world.
 
     Raises:
         ValueError: If the policy does not fit the world or what is observed.
     """
-    env, observe = home_of(policy)
+    env, observe = _place_of(policy, settings)
     asked_for = (settings.sensor_noise, settings.drop, settings.overwrite, settings.delay)
     places = dict.fromkeys(  # each once
         WalkSettings(
-            env=settings.env or env,
-            observe=settings.observe or observe,
+            env=env,
+            observe=observe,
             sensor_noise_std=noise,
             drop_probability=drop,
             overwrite_probability=overwrite,
@@ -208,6 +203,14 @@ def where_to_walk(policy: LocomotionPolicy, settings: Evaluate) -> list[WalkSett
     for place in places:
         check_observation("policy", policy, place)
     return list(places)
+
+
+def _place_of(policy: VectorPolicy, settings: Evaluate) -> tuple[str, str]:
+    """Return the world that was asked for, or that of the policy, and what is observed there."""
+    if settings.env is None:
+        env, observe = home_of(policy)
+        return env, settings.observe or observe
+    return settings.env, settings.observe or "full"
 
 
 def evaluate_walking(
@@ -250,7 +253,7 @@ def evaluate_closed_loop(
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")
         drive_live(policy, page, name=name, seed=settings.seed)
-    sees_numbers = isinstance(policy, LocomotionPolicy)
+    sees_numbers = isinstance(policy, VectorPolicy)
     rows: list[tuple[str, float, LaneMetrics]] = []
     first_traces: list[LaneTrace] = []
     for i, variance in enumerate(settings.noise):

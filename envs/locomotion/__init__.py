@@ -6,7 +6,7 @@ wrapper of its own around Gymnasium's MuJoCo environments; `make_locomotion` sta
 
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
 from envs.locomotion.sensors import PositionsOnly, SensorNoise
-from envs.locomotion.worlds import OBSERVE, WORLDS, Timed, make_locomotion
+from envs.locomotion.worlds import OBSERVE, WORLDS, Timed, disturb, make_locomotion
 
 __all__ = [
     "OBSERVE",
@@ -17,5 +17,6 @@ __all__ = [
     "PositionsOnly",
     "SensorNoise",
     "Timed",
+    "disturb",
     "make_locomotion",
 ]

@@ -25,13 +25,9 @@ Source: gymnasium.farama.org, HalfCheetah-v5 and Walker2d-v5; a test holds the t
 # mujoco is a compiled module without stubs.
 # pyright: reportAttributeAccessIssue=false
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import RecordConstructorArgs
@@ -40,6 +36,7 @@ from numpy.typing import NDArray
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
 from envs.locomotion.seeding import check_action, check_continuous
 from envs.locomotion.sensors import PositionsOnly, SensorNoise
+from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
 
 WORLDS = {"halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
@@ -79,17 +76,47 @@ def make_locomotion(
     """
     check_name("env", env, WORLDS)
     check_name("observe", observe, OBSERVE)
-    with _silent_mujoco_deprecations():
+    with silent_deprecations():
         body = gymnasium.make(WORLDS[env], disable_env_checker=True, **rendering)
     world: gymnasium.Env = Timed(body)
+    if observe == "positions":
+        world = PositionsOnly(world)
+    return disturb(
+        world,
+        sensor_noise_std=sensor_noise_std,
+        drop_probability=drop_probability,
+        overwrite_probability=overwrite_probability,
+        delay_steps=delay_steps,
+    )
+
+
+def disturb(
+    world: gymnasium.Env,
+    *,
+    sensor_noise_std: float = 0.0,
+    drop_probability: float = 0.0,
+    overwrite_probability: float = 0.0,
+    delay_steps: int = 0,
+) -> gymnasium.Env:
+    """Put disturbances around a world; none by default.
+
+    Args:
+        world: World with continuous actions, whose `info` carries `dt_s`.
+        sensor_noise_std: See `SensorNoise`.
+        drop_probability: See `DroppedFrames`.
+        overwrite_probability: See `OverwrittenActions`.
+        delay_steps: See `DelayedActions`.
+
+    Raises:
+        ValueError: If a number is out of range.
+        TypeError: If the world does not fit a disturbance.
+    """
     if overwrite_probability:
         world = OverwrittenActions(world, overwrite_probability)
     if delay_steps:
         world = DelayedActions(world, delay_steps)
     if drop_probability:
         world = DroppedFrames(world, drop_probability)
-    if observe == "positions":
-        world = PositionsOnly(world)
     if sensor_noise_std:
         world = SensorNoise(world, sensor_noise_std)
     return world
@@ -146,20 +173,3 @@ class Timed(gymnasium.Wrapper, RecordConstructorArgs):
             "dt_s": float(body.dt),
             "full_observation": observation.copy(),
         }
-
-
-@contextmanager
-def _silent_mujoco_deprecations() -> Iterator[None]:
-    """Keep MuJoCo from writing its note on HalfCheetah's `settotalmass` into the user's folder."""
-    said: list[str] = []
-    before = mujoco.get_mju_user_warning()
-    # MuJoCo ends the process if what it calls raises. A method of a list runs no Python code, in
-    # which Ctrl-C or a warning that counts as an error would do that.
-    mujoco.set_mju_user_warning(said.append)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
-    for message in said:
-        if "settotalmass" not in message:
-            warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -82,7 +82,7 @@ def control_steps() -> dict[str, Action]:
 
 
 def driving_steps() -> dict[str, Action]:
-    """`DrivingPolicy.act` from camera frame to steering, and its parts."""
+    """`FramesPolicy.act` from camera frame to steering, and its parts."""
     frame = np.random.default_rng(0).integers(0, 256, (78, 200, 3), dtype=np.uint8)
     actions: dict[str, Action] = {}
     for head in ("light", "paper"):

@@ -13,13 +13,11 @@ from tqdm import tqdm
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.config import TRACKS
 from envs.driving.metrics import LaneTrace
-from envs.driving.vector_observation import observation_size
 from envs.faults import PixelNoise
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from ncp_control.policy import Policy
+from ncp_control.policy import Policy, VectorPolicy
 from policies.experts import PurePursuit
-from policies.locomotion import LocomotionPolicy
 
 CAMERAS = ("opencv", "mujoco")
 """What a policy on frames may see through."""
@@ -85,10 +83,12 @@ class VectorDriveSettings(DriveSettings):
         return VectorObservation(LaneKeepingEnv(config))
 
 
-def is_driver(policy: LocomotionPolicy) -> bool:
-    """Whether a policy on numbers drives: it sees what `VectorObservation` shows, and steers."""
-    sizes = policy.observation_size, policy.circuit.cell.output_size
-    return sizes == (observation_size(LaneKeepingConfig()), 1)
+DRIVING_WORLD = "LaneKeeping-v0"
+
+
+def is_driver(policy: VectorPolicy) -> bool:
+    """Whether a policy on numbers drives, as its contract says."""
+    return policy.contract is not None and policy.contract.world == DRIVING_WORLD
 
 
 LONGEST_KM = 0.4 * len(TRACKS["held_out"])

@@ -1,9 +1,11 @@
-"""Walking put together: worlds to be measured in, returns and their table."""
+"""Worlds of numbers put together: where a policy is measured, its returns, and their table."""
 
 import csv
 import dataclasses
+import functools
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +15,16 @@ import gymnasium
 import numpy as np
 from scipy import stats
 
-from envs.locomotion import make_locomotion
+from envs.locomotion import OBSERVE, disturb
+from envs.locomotion import WORLDS as BODIES
 from ncp_control import files
+from ncp_control.contract import VectorContract
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.rollouts import episode_returns
-from ncp_control.policy import Policy
-from policies.locomotion import LocomotionPolicy
+from ncp_control.names import check_name
+from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.worlds import World, find_world, world_names
 from scripts.markdown import markdown_table
-
-FRAMES_S = {"halfcheetah": 0.05, "walker2d": 0.008}
-"""Frame interval of each world [s]."""
-
-NUM_POSITIONS = 8
-"""Numbers of a position-only observation of either world."""
-
-NUM_JOINTS = 6
-"""Numbers of an action in either world."""
-
-EPISODE_STEPS = 1000
-"""Steps after which Gymnasium ends an episode of either world."""
 
 DISTURBANCES = {
     "sensor_noise_std": "noise",
@@ -39,7 +32,7 @@ DISTURBANCES = {
     "overwrite_probability": "overwrite",
     "delay_steps": "delay",
 }
-"""What `make_locomotion` can put between a policy and its body, with the short names of tables."""
+"""What can be put between a policy and its body, with the short names of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +40,9 @@ class WalkSettings:
     """Where a policy walks to be measured."""
 
     env: str
-    """halfcheetah or walker2d."""
+    """halfcheetah, walker2d, or another world of numbers, e.g. gymnasium:Hopper-v5."""
     observe: str = "full"
-    """full or positions."""
+    """full or positions; positions of the two named bodies only."""
     sensor_noise_std: float = 0.0
     """Deviation of the noise on each entry of the observation, in its own unit."""
     drop_probability: float = 0.0
@@ -63,16 +56,26 @@ class WalkSettings:
     seed: int = 10_000
     """Seed of the first world; the others count up from it."""
 
+    @property
+    def world(self) -> World:
+        """The world without disturbances."""
+        return world_named(self.env, self.observe)
+
+    @property
+    def max_steps(self) -> int:
+        """Steps after which an episode is over."""
+        return self.world.max_steps
+
     def make_world(self, render_mode: str | None = None, **rendering: Any) -> gymnasium.Env:
-        """Build one world; see `make_locomotion` for what draws it."""
-        disturbances = {name: getattr(self, name) for name in DISTURBANCES}
-        return make_locomotion(
-            self.env,
-            observe=self.observe,
-            render_mode=render_mode,
-            **disturbances,
-            **rendering,
-        )
+        """Build one environment with its disturbances.
+
+        Args:
+            render_mode: How it is drawn, e.g. "rgb_array".
+            **rendering: Settings of the camera of halfcheetah and walker2d; of no use elsewhere.
+        """
+        settings = rendering if self.env in BODIES else {}
+        env = self.world.make(render_mode=render_mode, **settings)
+        return disturb(env, **{name: getattr(self, name) for name in DISTURBANCES})
 
     def describe(self) -> str:
         """Return all but the seed as one cell of the results file."""
@@ -84,11 +87,57 @@ Row = tuple[str, WalkSettings, np.ndarray]
 """Model, where it walked, return of each episode."""
 
 
-def home_of(policy: LocomotionPolicy) -> tuple[str, str]:
-    """Return the world of a policy and what it observes there, by its frame interval and input."""
-    frame_s = policy.circuit.frame_s
-    env = min(FRAMES_S, key=lambda name: abs(FRAMES_S[name] - frame_s))
-    return env, "positions" if policy.observation_size == NUM_POSITIONS else "full"
+@functools.cache
+def world_named(env: str, observe: str = "full") -> World:
+    """Return a world of numbers and continuous actions.
+
+    Args:
+        env: halfcheetah, walker2d, or a name that `find_world` knows.
+        observe: full, or positions of one of the two.
+
+    Raises:
+        ValueError: If the name is unknown, or the world shows or takes something else.
+    """
+    check_name("observe", observe, OBSERVE)
+    options = {} if observe == "full" else {"observe": observe}
+    try:
+        world = find_world(BODIES.get(env, env), **options)
+    except ValueError as error:
+        if ":" in env:
+            raise
+        check_name("env", env, [*BODIES, *world_names(), "gymnasium:<id>", "<module>:<function>"])
+        raise ValueError(str(error)) from error
+    contract = world.contract
+    if not isinstance(contract.observation, VectorContract) or any(
+        entry.choices for entry in contract.action
+    ):
+        raise ValueError(
+            f"`env` must show numbers and take continuous actions, got {env!r}, which shows"
+            f" {contract.observation.kind} and takes {contract.action[0].name!r}."
+        )
+    return world
+
+
+def plain_stem(env: str) -> str:
+    """Return the name of a world as a part of a file's name, e.g. "Hopper-v5"."""
+    return re.sub(r"[^\w.-]", "-", env.removeprefix("gymnasium:"))
+
+
+def home_of(policy: VectorPolicy) -> tuple[str, str]:
+    """Return the world of a policy, as jobs name it, and what it observes there.
+
+    Raises:
+        ValueError: If its contract names none.
+    """
+    contract = policy.contract
+    if contract is None or not contract.world:
+        raise ValueError(
+            "`env` must be given for a policy whose config.json has no contract with a world, got"
+            " None. Name the world that it was trained in, e.g. --world walker2d."
+        )
+    short = {name: body for body, name in BODIES.items()}
+    observe = str(contract.world_options.get("observe", "full"))
+    return short.get(contract.world, contract.world), observe
 
 
 def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
@@ -98,8 +147,8 @@ def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
     returns = episode_returns(
         cast(Any, worlds),
         PolicyPilot(policy),
-        max_steps=EPISODE_STEPS,
-        frame_s=float(cast(Any, worlds[0].unwrapped).dt),
+        max_steps=where.max_steps,
+        frame_s=where.world.frame_s,
         seeds=range(where.seed, where.seed + where.episodes),
     )
     for world in worlds:
@@ -108,25 +157,28 @@ def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
 
 
 def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
-    """Refuse a policy that does not fit what a world shows.
+    """Compare a policy with the world that it is to act in.
 
     Raises:
-        ValueError: If it takes an observation of another size, or decides at another rate: the
-            worlds have equal sizes, so a policy of another world would not show otherwise.
+        ValueError: If its contract does not fit the world's; or, where it has none, if it takes
+            observations or gives actions of another size, or decides at another rate.
     """
-    world = where.make_world()
-    expected = cast(Any, world.observation_space).shape[0]
-    world.close()
-    size = getattr(policy, "observation_size", None)
-    if size != expected:
+    offered = where.world.contract
+    if policy.contract is not None:
+        policy.contract.check_offer(offered, f"{where.env!r} with observe={where.observe!r}")
+        return
+    assert isinstance(offered.observation, VectorContract)
+    size, num_actions = getattr(policy, "observation_size", None), policy.circuit.cell.output_size
+    if (size, num_actions) != (offered.observation.size, len(offered.action)):
         raise ValueError(
-            f"`{name}` must take {expected} numbers to walk in {where.env!r} with"
-            f" observe={where.observe!r}, got {size!r}. Choose another policy, or what is observed."
+            f"`{name}` must take {offered.observation.size} numbers and give {len(offered.action)}"
+            f" actions in {where.env!r} with observe={where.observe!r}, got {size!r} and"
+            f" {num_actions}. Choose another policy, or what is observed."
         )
     frame_s = policy.circuit.frame_s
-    if not math.isclose(frame_s, FRAMES_S[where.env], rel_tol=0.01):
+    if not math.isclose(frame_s, offered.frame_s, rel_tol=0.01):
         raise ValueError(
-            f"`{name}` must decide every {FRAMES_S[where.env]:g} s to walk in {where.env!r}, got"
+            f"`{name}` must decide every {offered.frame_s:g} s in {where.env!r}, got"
             f" {frame_s:g} s. Choose a policy of that world."
         )
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ncp_control import files
 from ncp_control.learning.closed_loop import PolicyPilot, closed_loop, elapsed_of
@@ -110,7 +110,7 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
             world = _rendered_world(where)
         except Exception as error:  # every OpenGL binding has exceptions of its own
             return f"No film: OpenGL failed ({error})."
-        frame_s = float(world.unwrapped.dt)
+        frame_s = where.world.frame_s
         every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
         num_pictures = round(_FILM_S / (frame_s * every))
         steps = closed_loop(
@@ -142,8 +142,9 @@ def _rendered_world(where: WalkSettings) -> Any:
     """Build a world that can be filmed, and see whether it can."""
     size = {"width": WIDTH_PX, "height": HEIGHT_PX}
     world: Any = where.make_world("rgb_array", camera_name="track", **size)
-    quality = world.unwrapped.model.vis.quality
-    quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
+    if hasattr(world.unwrapped, "model"):
+        quality = world.unwrapped.model.vis.quality
+        quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
     world.reset(seed=where.seed)
     world.render()
     return world
@@ -153,13 +154,13 @@ def _label(picture: np.ndarray, info: dict[str, Any], total: float) -> np.ndarra
     """Write time, speed and return so far onto a picture."""
     from matplotlib import get_data_path
 
-    image = Image.fromarray(picture)
+    image = ImageOps.pad(Image.fromarray(picture), (WIDTH_PX, HEIGHT_PX), color=(0, 0, 0))
     font = ImageFont.truetype(str(Path(get_data_path()) / _FONT), 22)
     draw = ImageDraw.Draw(image, "RGBA")
     draw.rectangle((0, HEIGHT_PX - 40, WIDTH_PX, HEIGHT_PX), fill=(0, 0, 0, 170))
     texts = [
         f"{info['time_s']:.1f} s",
-        f"{info['x_velocity']:.1f} m/s",
+        *([f"{info['x_velocity']:.1f} m/s"] if "x_velocity" in info else []),
         f"return {total:.0f}",
     ]
     for i, text in enumerate(texts):

@@ -30,8 +30,8 @@ from ncp_control.learning.forecasting import Forecaster, TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.run import Run
+from ncp_control.policy import FramesPolicy
 from ncp_control.wiring_rules import ncp19
-from policies.driving import DrivingPolicy
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.markdown import markdown_table
 from scripts.reproduction import halfcheetah
@@ -235,7 +235,7 @@ def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
 
 def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Job) -> Measured:
     """Learn to keep the lane and drive held-out tracks, without and with pixel noise."""
-    policy = DrivingPolicy(cell, head="light")
+    policy = FramesPolicy(cell, head="light")
     settings = drive_settings(epochs, device)
     run = Run.create("ablation", f"{job.model}-seed{job.seed}", settings, root=runs)
     start = time.perf_counter()

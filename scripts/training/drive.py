@@ -18,11 +18,13 @@ from ncp_control.learning.imitation import ImitationConfig, imitate
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.policy.heads import HEADS
 from ncp_control.ranges import check_at_least, check_not_negative, check_positive
+from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
 from policies.driving import MODELS, make_driving_policy
-from policies.perception import HEADS
 from scripts.evaluation.driving import (
+    DRIVING_WORLD,
     DriveSettings,
     ExpertPilot,
     check_km,
@@ -32,6 +34,7 @@ from scripts.evaluation.driving import (
     record,
 )
 from scripts.evaluation.report import metrics_table, write_driving_report
+from scripts.training.contracts import trained_in
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
 
@@ -114,6 +117,8 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         settings: Demonstrations and training.
         run: Where metrics, checkpoints and the policy go.
     """
+    world = find_world(DRIVING_WORLD)
+    policy.contract = trained_in(world)
     expert = make_pilot(settings)
     demonstrations = find_or_record(settings, expert)
 
@@ -132,6 +137,7 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         augment=augment_driving,
         aggregate=aggregate,
     )
+    policy.contract = trained_in(world, policy)
     policy.save(run.policy)
     return policy
 

@@ -22,13 +22,20 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
-from ncp_control.policy import Policy
+from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.ranges import check_at_least, check_positive, check_seed
-from policies.driving import DrivingPolicy
+from ncp_control.worlds import find_world
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
-from scripts.evaluation.driving import VectorDriveSettings, check_km, drive_km, evaluate
+from scripts.evaluation.driving import (
+    DRIVING_WORLD,
+    VectorDriveSettings,
+    check_km,
+    drive_km,
+    evaluate,
+)
 from scripts.evaluation.report import metrics_table
+from scripts.training.contracts import trained_in
 from scripts.training.resumption import add_row, learn, open_run, read_settings, resume_model
 
 RESULTS_MEASURES = [field.name for field in dataclasses.fields(LaneMetrics)]
@@ -136,14 +143,14 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     return policy
 
 
-def load_driver(folder: Path) -> DrivingPolicy:
+def load_driver(folder: Path) -> FramesPolicy:
     """Load a driver on frames.
 
     Raises:
         ValueError: If the policy is another one.
     """
     policy = Policy.load(folder)
-    if not isinstance(policy, DrivingPolicy):
+    if not isinstance(policy, FramesPolicy):
         raise ValueError(
             f"`policy` must drive by frames, got {str(folder)!r}, a {type(policy).__name__}."
             " Name one that train.py drive or recorded made."
@@ -212,11 +219,14 @@ def make_model(settings: DriveRL, driver: Policy | None) -> SequencePPO:
 def export_policy(model: SequencePPO, driver: Policy | None) -> Policy:
     """Copy the circuit into a policy on numbers, or back behind the driver's conv head."""
     if driver is None:
-        return policy_from_sb3(model)
+        exported = policy_from_sb3(model)
+        exported.contract = trained_in(find_world(DRIVING_WORLD, observe="numbers"), exported)
+        return exported
     check_finite(model)
     core: SequenceCore = cast(Any, model.policy).actor
     policy = copy.deepcopy(driver)
     policy.circuit.cell.load_state_dict(core.circuit.cell.state_dict())
+    policy.contract = trained_in(find_world(DRIVING_WORLD), policy)
     policy.reset()
     return policy
 

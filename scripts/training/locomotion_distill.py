@@ -10,8 +10,7 @@ from ncp_control.cells import Cell, Feedforward
 from ncp_control.learning import distillation
 from ncp_control.learning.distillation_checkpoint import rounds_done
 from ncp_control.learning.run import Run
-from ncp_control.policy import Policy
-from policies.locomotion import LocomotionPolicy
+from ncp_control.policy import Policy, VectorPolicy
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -21,6 +20,7 @@ from scripts.evaluation.locomotion import (
     walk,
     write_returns,
 )
+from scripts.training.contracts import trained_in
 from scripts.training.locomotion_settings import Locomotion
 from scripts.training.resumption import open_run
 
@@ -41,6 +41,7 @@ def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run]:
     worlds = [settings.where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
     policy = make_student(settings, worlds[0])
+    policy.contract = trained_in(settings.where.world)
     step = -1 if settings.resume is None else rounds_done(settings.resume)
     with open_run(settings, "locomotion", settings.run_name, step=step) as run:
         student = distillation.distill(
@@ -52,6 +53,7 @@ def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run]:
             frame_s=policy.circuit.frame_s,
             fit_scale=policy.fit_scale,
         )
+        student.contract = trained_in(settings.where.world, student)
         student.save(run.policy)
         whole = WalkSettings(env=settings.env, episodes=settings.evaluation_episodes)
         returns, taught = walk(student, settings.where), walk(teacher, whole)
@@ -68,14 +70,14 @@ def distill(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run]:
     return student, measured, run
 
 
-def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy:
+def make_student(settings: Locomotion, world: gymnasium.Env) -> VectorPolicy:
     """Build the untrained student for a world."""
     size, joints = (
         cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
     )
     encoder = settings.encoder_widths
     width = (size, *encoder)[-1]
-    frame_s = float(cast(Any, world.unwrapped).dt)
+    frame_s = settings.where.world.frame_s
     cell: Cell
     if settings.cell == "mlp":
         cell = Feedforward(width, settings.neurons, joints, frame_s=frame_s)
@@ -89,7 +91,7 @@ def make_student(settings: Locomotion, world: gymnasium.Env) -> LocomotionPolicy
             seed=settings.seed,
             sees_time=settings.is_timed,
         )
-    return LocomotionPolicy(cell, observation_size=size, encoder=encoder, squash="tanh")
+    return VectorPolicy(cell, observation_size=size, encoder=encoder, squash="tanh")
 
 
 def load_teacher(settings: Locomotion) -> Policy:

@@ -20,7 +20,8 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
-from scripts.evaluation.locomotion import FRAMES_S, NUM_JOINTS, mean_and_std, walk
+from scripts.evaluation.locomotion import mean_and_std, walk
+from scripts.training.contracts import trained_in
 from scripts.training.locomotion_settings import Locomotion
 from scripts.training.resumption import learn, open_run, resume_model
 
@@ -43,7 +44,9 @@ def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run
     model = make_model(settings)
 
     def export(model: BaseAlgorithm) -> Policy:
-        return policy_from_sb3(model, frame_s=FRAMES_S[settings.env])
+        policy = policy_from_sb3(model, frame_s=settings.where.world.frame_s)
+        policy.contract = trained_in(settings.where.world, policy)
+        return policy
 
     step = resume_model(model, settings)
     with open_run(settings, "locomotion", settings.run_name, step=step) as run:
@@ -120,8 +123,8 @@ def make_cell(settings: Locomotion, num_inputs: int) -> Cell:
         settings.cell,
         num_inputs,
         settings.neurons,
-        NUM_JOINTS,
-        frame_s=FRAMES_S[settings.env],
+        len(settings.where.world.contract.action),
+        frame_s=settings.where.world.frame_s,
         seed=settings.seed,
         sees_time=settings.is_timed,
     )
@@ -130,5 +133,5 @@ def make_cell(settings: Locomotion, num_inputs: int) -> Cell:
 def _critic_cell(settings: Locomotion, size: int) -> Cell | None:
     if settings.critic == "mlp":
         return None
-    frame_s = FRAMES_S[settings.env]
+    frame_s = settings.where.world.frame_s
     return make_motor_cell("gru", size, 64, 64, frame_s=frame_s, sees_time=settings.is_timed)

@@ -4,16 +4,22 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from envs.locomotion import OBSERVE
+import tyro
+
 from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_seed
 from policies.motor_circuits import MOTOR_CELLS
-from scripts.evaluation.locomotion import DISTURBANCES, FRAMES_S, WalkSettings
+from scripts.evaluation.locomotion import (
+    DISTURBANCES,
+    WalkSettings,
+    plain_stem,
+    world_named,
+)
 from scripts.training.resumption import read_settings
 
 CELL_NAMES = (*MOTOR_CELLS, "mlp")
@@ -68,8 +74,9 @@ class PPOConfig:
 class Locomotion:
     """Learn to walk: by reinforcement, or from a teacher."""
 
-    env: str = "halfcheetah"
-    """halfcheetah or walker2d."""
+    env: Annotated[str, tyro.conf.arg(aliases=["--world"])] = "halfcheetah"
+    """halfcheetah, walker2d, or another world of numbers and continuous actions by name:
+    gymnasium:<id>, or <module>:<function> of your own that returns a Gymnasium environment."""
     how: str = "ppo"
     """ppo: by reinforcement alone; distill: from a teacher (DAgger)."""
     cell: str = "ltc"
@@ -112,8 +119,7 @@ class Locomotion:
     def __post_init__(self) -> None:
         check_name("how", self.how, ("ppo", "distill"))
         check_name("cell", self.cell, CELL_NAMES)
-        check_name("env", self.env, FRAMES_S)
-        check_name("observe", self.observe, OBSERVE)
+        world_named(self.env, self.observe)
         self._refuse_what_is_ignored()
         check_at_least(self, 1, "evaluation_episodes", "neurons")
         check_seed(self)
@@ -187,7 +193,7 @@ class Locomotion:
     @property
     def run_name(self) -> str:
         """Middle part of the name of the run folder."""
-        return f"{self.env}-{self.observe}-{self.cell}-{self.how}"
+        return f"{plain_stem(self.env)}-{self.observe}-{self.cell}-{self.how}"
 
 
 def describe(settings: Locomotion) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from envs.recorded import Recording, load_recording
 from envs.recorded.likeness import compare_steering
+from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import (
     ImitationConfig,
@@ -27,12 +28,13 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.policy.heads import HEADS
 from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_part
 from policies.augmentation import augment_driving
 from policies.driving import MODELS, make_driving_policy
-from policies.perception import HEADS
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
+from scripts.training.contracts import with_bounds, with_origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +125,9 @@ def train_recorded(settings: Recorded) -> None:
     split = write(parts, runs[0].folder / "demonstrations")
     constants = constant_errors(split)
     measured = {name: (error, 0.0) for name, error in constants.items()}
+    contract = contract_of(recording)
     for model, run in zip(settings.models, runs, strict=True):
-        policy = train_model(model, split, settings, run)
+        policy = train_model(model, split, settings, run, contract)
         error = imitation_error(policy, split.test)
         measured[model] = error, correlation(policy, split.test)
         add_constants(results, constants, recording, settings)
@@ -209,17 +212,37 @@ def correlation(policy: Policy, store: Demonstrations) -> float:
     return 0.0 if 0.0 in map(np.ptp, both) else float(np.corrcoef(*both)[0, 1])
 
 
-def train_model(model: str, split: Split, settings: Recorded, run: Run) -> Policy:
+def contract_of(recording: Recording) -> Contract:
+    """Return the contract of a policy that learns from a recording: its frames and its steering."""
+    top, bottom = recording.framing.crop
+    view = View(crop_top=top, crop_bottom=bottom)
+    steering = ActionContract(
+        name="steering", unit="fraction of the car's largest angle", positive="left"
+    )
+    contract = Contract(
+        observation=FramesContract(shape=recording.observation_shape, view=view),
+        action=(steering,),
+        frame_s=recording.frame_s,
+    )
+    return with_origin(contract, data=_name(recording))
+
+
+def train_model(
+    model: str, split: Split, settings: Recorded, run: Run, contract: Contract
+) -> Policy:
     """Train one model and save it in its run folder."""
     torch.manual_seed(settings.seed)
+    untrained = make_driving_policy(model, head=settings.head, frame_s=split.frame_s)
+    untrained.contract = contract
     policy = imitate(
-        make_driving_policy(model, head=settings.head, frame_s=split.frame_s),
+        untrained,
         [split.train],
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
         validate=lambda policy: {"score": imitation_error(policy, split.validation)},
         augment=augment_driving,
     )
+    policy.contract = with_bounds(contract, policy)
     policy.save(run.policy)
     return policy
 

@@ -4,29 +4,33 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+import tyro
 
 from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.reinforcement.checkpoint import steps_done
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
 from ncp_control.learning.run import Run
-from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_at_least, check_seed
 from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import (
-    FRAMES_S,
     WalkSettings,
+    plain_stem,
     returns_table,
     walk,
+    world_named,
     write_returns,
 )
+from scripts.training.contracts import trained_in
 from scripts.training.resumption import open_run, read_settings
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
 """Algorithm, steps, and steps between two examinations that suit each world."""
+OTHER_RECIPE = ("ppo", 1_000_000, 50_000)
+"""The same for a world that nobody has tried."""
 CHECKPOINT_IN_RUN = Path("checkpoints") / CHECKPOINT
 """Where a run keeps what its training goes on from."""
 
@@ -35,8 +39,9 @@ CHECKPOINT_IN_RUN = Path("checkpoints") / CHECKPOINT
 class Teacher:
     """Train a large network to walk, for circuits to learn from."""
 
-    env: str = "halfcheetah"
-    """halfcheetah or walker2d."""
+    env: Annotated[str, tyro.conf.arg(aliases=["--world"])] = "halfcheetah"
+    """halfcheetah, walker2d, or another world of numbers and continuous actions by name:
+    gymnasium:<id>, or <module>:<function> of your own that returns a Gymnasium environment."""
     algorithm: str | None = None
     """tqc, sac or ppo; what suits the world by default."""
     steps: int | None = None
@@ -55,7 +60,7 @@ class Teacher:
     """Seed of weights, worlds and actions."""
 
     def __post_init__(self) -> None:
-        check_name("env", self.env, RECIPES)
+        world_named(self.env)
         check_at_least(self, 1, "examination_episodes", "evaluation_episodes")
         check_seed(self)
 
@@ -64,7 +69,7 @@ def train_teacher(settings: Teacher) -> Policy:
     """Train, keep the best network as a policy folder, and measure it."""
     if settings.resume is not None:
         settings = settings_of(settings)
-    algorithm, steps, every = RECIPES[settings.env]
+    algorithm, steps, every = RECIPES.get(settings.env, OTHER_RECIPE)
     config = teacher.TeacherConfig(
         algorithm=settings.algorithm or algorithm,
         steps=steps if settings.steps is None else settings.steps,
@@ -74,7 +79,7 @@ def train_teacher(settings: Teacher) -> Policy:
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
     examined = WalkSettings(env=settings.env, episodes=settings.examination_episodes, seed=1000)
     step = 0 if settings.resume is None else steps_done(settings.resume / CHECKPOINT_IN_RUN)
-    name = f"{settings.env}-{config.algorithm}"
+    name = f"{plain_stem(settings.env)}-{config.algorithm}"
     with open_run(settings, "teacher", name, step=step) as run:
         checkpoint = run.folder / CHECKPOINT_IN_RUN
         examine = _Examiner(run, examined)
@@ -96,13 +101,13 @@ class _Examiner:
 
     def __init__(self, run: Run, where: WalkSettings) -> None:
         self.run, self.where = run, where
-        self.frame_s = FRAMES_S[where.env]
         self.best = best_of(run, "mean_return")
         self.first_step = int(run.rows[-1]["step"]) if run.rows else 0
         self.began = time.perf_counter()
 
     def __call__(self, model: Any, step: int) -> None:
-        policy = policy_from_sb3(model, frame_s=self.frame_s)
+        policy = policy_from_sb3(model, frame_s=self.where.world.frame_s)
+        policy.contract = trained_in(self.where.world)
         mean_return = float(walk(policy, self.where).mean())
         rate = (step - self.first_step) / (time.perf_counter() - self.began)
         self.run.log(step, mean_return=mean_return, steps_per_s=rate)

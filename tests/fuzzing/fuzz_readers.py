@@ -37,8 +37,6 @@ from gymnasium.wrappers import RescaleAction
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-import policies.driving
-import policies.locomotion  # noqa: F401 - makes its policies known to `Policy.load`
 from envs.recorded import load_recording
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, windows
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint

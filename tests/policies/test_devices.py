@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ncp_control import LTC, auto_ncp
+from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
-from policies.locomotion import LocomotionPolicy
 
 
 @pytest.mark.parametrize(("model", "head"), [("ncp", "light"), ("ncp", "paper"), ("lstm", "light")])
@@ -18,6 +18,6 @@ def test_a_driving_policy_stays_on_its_device(model, head):
 
 def test_a_locomotion_policy_stays_on_its_device():
     cell = LTC(auto_ncp(8, 12, 2))
-    policy = LocomotionPolicy(cell, observation_size=5, encoder=(8,)).to("meta")
+    policy = VectorPolicy(cell, observation_size=5, encoder=(8,)).to("meta")
     actions, state = policy(torch.empty(1, 2, 5, device="meta"))
     assert actions.is_meta and state.is_meta

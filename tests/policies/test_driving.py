@@ -4,10 +4,11 @@ import torch
 
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.learning.demonstrations import Batch
+from ncp_control.policy import FramesPolicy
+from ncp_control.policy.heads import HEADS, paper_head, standardize
 from policies.augmentation import augment_driving
-from policies.driving import MODELS, DrivingPolicy, make_driving_policy
+from policies.driving import MODELS, make_driving_policy
 from policies.experts import PurePursuit
-from policies.perception import HEADS, paper_head, standardize
 
 
 def frames(*batch):
@@ -123,7 +124,7 @@ def test_policies_survive_saving(model, tmp_path):
     policy = make_driving_policy(model, head="light").eval()
     policy.save(tmp_path / "policy")
     loaded = Policy.load(tmp_path / "policy")
-    assert isinstance(loaded, DrivingPolicy)
+    assert isinstance(loaded, FramesPolicy)
     observation = frames(2, 3)
     assert torch.equal(loaded(observation)[0], policy(observation)[0])
 
@@ -175,7 +176,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`model` must be one of .*, got 'mlp'"):
         make_driving_policy("mlp")
     with pytest.raises(ValueError, match="`cell` must take 32 inputs, got 8"):
-        DrivingPolicy(LTC(auto_ncp(8, 12, 1)))
+        FramesPolicy(LTC(auto_ncp(8, 12, 1)))
     with pytest.raises(ValueError, match=r"must hold frames of shape \(78, 200, 3\)"):
         paper_head()(torch.zeros(1, 66, 200, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="`lookahead_m` must be positive, got 0"):

@@ -5,7 +5,7 @@ from torch import nn
 
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import LSTM, Feedforward
-from policies.locomotion import OBSERVATION_LIMIT, LocomotionPolicy
+from ncp_control.policy.vectors import OBSERVATION_LIMIT, VectorPolicy
 
 
 def walking_circuit(inputs: int = 17) -> LTC:
@@ -13,9 +13,7 @@ def walking_circuit(inputs: int = 17) -> LTC:
 
 
 def test_an_encoder_and_a_squash_are_the_layers_they_say():
-    policy = LocomotionPolicy(
-        Feedforward(8, 16, 6), observation_size=17, encoder=(8,), squash="tanh"
-    )
+    policy = VectorPolicy(Feedforward(8, 16, 6), observation_size=17, encoder=(8,), squash="tanh")
     policy.observation_mean.fill_(1.0)
     policy.observation_std.fill_(2.0)
     observation = torch.randn(1, 5, 17)
@@ -28,14 +26,14 @@ def test_an_encoder_and_a_squash_are_the_layers_they_say():
 
 
 def test_normalised_observations_are_clipped():
-    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    policy = VectorPolicy(walking_circuit(), observation_size=17)
     assert policy.normalize(torch.full((17,), 1e6)).tolist() == [OBSERVATION_LIMIT] * 17
 
 
 @pytest.mark.parametrize("squash", ["clip", "tanh"])
 @pytest.mark.parametrize("make_cell", [walking_circuit, lambda: LSTM(17, 8, 6)])
 def test_a_loaded_policy_acts_as_the_saved_one_and_as_the_sequence(tmp_path, make_cell, squash):
-    policy = LocomotionPolicy(make_cell(), observation_size=17, squash=squash)
+    policy = VectorPolicy(make_cell(), observation_size=17, squash=squash)
     policy.observation_std.uniform_(0.5, 2.0)
     policy.save(tmp_path / "policy")
     loaded = Policy.load(tmp_path / "policy")
@@ -50,11 +48,11 @@ def test_a_loaded_policy_acts_as_the_saved_one_and_as_the_sequence(tmp_path, mak
 
 def test_a_cell_of_another_width_is_refused():
     with pytest.raises(ValueError, match="`cell` must take 11 inputs, got 17"):
-        LocomotionPolicy(walking_circuit(), observation_size=11)
+        VectorPolicy(walking_circuit(), observation_size=11)
 
 
 def test_an_observation_of_another_width_is_refused():
-    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    policy = VectorPolicy(walking_circuit(), observation_size=17)
     for width in (1, 16):
         with pytest.raises(ValueError, match=r"`observation` must hold 17 numbers, got shape"):
             policy.act(np.zeros(width))
@@ -63,7 +61,7 @@ def test_an_observation_of_another_width_is_refused():
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("make_cell", [walking_circuit, lambda: LSTM(17, 8, 6)])
 def test_an_infinite_reading_is_refused_before_it_is_clipped(make_cell, value):
-    policy = LocomotionPolicy(make_cell(), observation_size=17, squash="tanh")
+    policy = VectorPolicy(make_cell(), observation_size=17, squash="tanh")
     first, second = np.random.default_rng(0).normal(size=(2, 17))
     actions = [policy.act(first), policy.act(second)]
     policy.reset()
@@ -77,7 +75,7 @@ def test_an_infinite_reading_is_refused_before_it_is_clipped(make_cell, value):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.inf])
 def test_a_deviation_that_is_not_positive_is_refused(tmp_path, value):
-    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    policy = VectorPolicy(walking_circuit(), observation_size=17)
     policy.observation_std[3] = value
     policy.save(tmp_path / "policy")
     with pytest.raises(ValueError, match=r"`observation_std` in .* must be positive and finite"):
@@ -86,7 +84,7 @@ def test_a_deviation_that_is_not_positive_is_refused(tmp_path, value):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 def test_a_scale_is_not_fitted_to_what_is_not_finite(value):
-    policy = LocomotionPolicy(walking_circuit(), observation_size=17)
+    policy = VectorPolicy(walking_circuit(), observation_size=17)
     policy.observation_std.fill_(2.0)
     observations = torch.randn(8, 17, dtype=torch.float64)
     observations[2, 5] = value
@@ -103,21 +101,21 @@ def test_a_scale_is_not_fitted_to_what_is_not_finite(value):
 @pytest.mark.parametrize("sizes", [{"observation_size": 0}, {"observation_size": 17.0}])
 def test_sizes_that_are_not_whole_are_refused(sizes):
     with pytest.raises(ValueError, match="`observation_size` must be a whole number of at least 1"):
-        LocomotionPolicy(walking_circuit(), **sizes)
+        VectorPolicy(walking_circuit(), **sizes)
     with pytest.raises(ValueError, match="`encoder` must be a whole number .*, got True"):
-        LocomotionPolicy(walking_circuit(), observation_size=17, encoder=(True, 17))
+        VectorPolicy(walking_circuit(), observation_size=17, encoder=(True, 17))
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, -np.inf, np.nan, True, "10", None])
 def test_a_limit_that_clips_nothing_sensible_is_refused(limit):
     with pytest.raises(ValueError, match="`observation_limit` must be positive, got"):
-        LocomotionPolicy(walking_circuit(), observation_size=17, observation_limit=limit)
+        VectorPolicy(walking_circuit(), observation_size=17, observation_limit=limit)
 
 
 def test_one_frame_and_numpy_sizes_make_a_policy_that_can_be_saved(tmp_path):
     cell = LTC(auto_ncp(8, 16, 6), frame_s=0.05)
     sizes = np.array([17, 8])
-    policy = LocomotionPolicy(cell, observation_size=sizes[0], encoder=sizes[1:])
+    policy = VectorPolicy(cell, observation_size=sizes[0], encoder=sizes[1:])
     policy.fit_scale(torch.ones(1, 17))
     policy.save(tmp_path / "policy")
     frame = np.full(17, 1.0005)

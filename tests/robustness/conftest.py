@@ -16,8 +16,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import policies.driving
-import policies.locomotion  # noqa: F401
 from ncp_control import Policy
 from ncp_control.learning.demonstrations import Demonstrations
 

@@ -9,13 +9,14 @@ from ncp_control import LTC, NCP19, WiredCfC, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
 from ncp_control.learning.results import ResultsFile
-from policies.driving import DrivingPolicy, make_driving_policy
-from policies.locomotion import LocomotionPolicy
+from ncp_control.policy import FramesPolicy, VectorPolicy
+from policies.driving import make_driving_policy
 from scripts.audit import MEASURES, Audit, audit
 from scripts.auditing import models
 from scripts.auditing.episode import drive
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
 from scripts.auditing.parts import activity_part, bounds_part, timescales_part
+from scripts.evaluation.locomotion import WalkSettings
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +141,9 @@ def test_an_activity_that_is_not_finite_leaves_sentences(type_command, udacity_l
 def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path):
     torch.manual_seed(0)
     cell = LTC(auto_ncp(17, 16, 6), frame_s=0.05)
-    LocomotionPolicy(cell, observation_size=17).save(tmp_path / "walker")
-    assert type_command(audit, Audit, "walker", "--seconds", 0.5) == 0
+    VectorPolicy(cell, observation_size=17).save(tmp_path / "walker")
+    words = ["walker", "--seconds", 0.5, "--world", "halfcheetah"]
+    assert type_command(audit, Audit, *words) == 0
     folder, text = report_of(tmp_path)
     assert "halfcheetah, 0.5 s, 10 frames" in text
     assert "A policy without a camera has no saliency map." in text
@@ -155,24 +157,29 @@ def nobody_acts(*_, **__):
 
 
 def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypatch):
-    LocomotionPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
-    cheetah = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
+    VectorPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
+    names = ("halfcheetah", "walker2d")
+    contracts = {name: WalkSettings(env=name).world.contract for name in names}
+    cheetah = VectorPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
+    cheetah.contract = contracts["halfcheetah"]
     for folder in (tmp_path, tmp_path / "other"):
         cheetah.save(folder / "cheetah")
-    fast = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.008), observation_size=17)
+    fast = VectorPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.008), observation_size=17)
+    fast.contract = contracts["walker2d"]
     fast.save(tmp_path / "walker2d")
     driver = make_driving_policy("ncp", head="light")
     driver.save(tmp_path / "driver")
     for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("wired-cfc", WiredCfC(NCP19))):
-        DrivingPolicy(cell, head="light").save(tmp_path / name)
+        FramesPolicy(cell, head="light").save(tmp_path / name)
     monkeypatch.setattr("scripts.audit.drive", nobody_acts)
     monkeypatch.setattr("scripts.audit.walk", nobody_acts)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
         (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
-        (["walker"], "`policy` must take 17 numbers to walk in 'halfcheetah' with"),
-        (["cheetah", "--env", "walker2d"], "`policy` must decide every 0.008 s to walk in"),
+        (["walker"], "`env` must be given for a policy whose config.json has no contract"),
+        (["walker", "--world", "walker2d"], "`policy` must take 17 numbers and give 6 actions"),
+        (["cheetah", "--world", "walker2d"], "does not fit 'walker2d' with observe='full'"),
         (["cheetah", "--compare", "other/cheetah"], "got 'cheetah' twice"),
         (["walker", "--ablation-km", "1"], "`ablation_km` must be left out for a locomotion"),
         (["walker", "--track", "3"], "`track` must be left out for a locomotion policy, got 3"),

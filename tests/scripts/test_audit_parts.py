@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import LTC, Wiring, auto_ncp
 from ncp_control.audit.bounds import certify
+from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
-from policies.locomotion import LocomotionPolicy
 from scripts.auditing import models
 from scripts.auditing import report as report_module
 from scripts.auditing.episode import Audited, drive
@@ -32,7 +32,7 @@ from scripts.auditing.parts import (
     traced_neurons,
 )
 from scripts.auditing.report import AuditReport
-from scripts.auditing.robot import action_names, sensor_names, walk
+from scripts.auditing.robot import walk
 from scripts.auditing.seeing import overview_part, robustness_part, stability_part
 from scripts.evaluation.episode import look_inside
 from scripts.evaluation.locomotion import WalkSettings
@@ -55,7 +55,9 @@ def test_sensors_have_the_names_of_the_models_joints(env):
     """Against the table of units in the world's docstring, and by moving one joint at a time."""
     world = WalkSettings(env=env).make_world()
     world.reset(seed=0)
-    names, motors = sensor_names(world), action_names(world)
+    contract = WalkSettings(env=env).world.contract
+    names = [f"{entry.name} [{entry.unit}]" for entry in contract.observation.entries]
+    motors = [entry.name for entry in contract.action]
     assert len(set(names)) == 17 and len(set(motors)) == 6
     units = [name.partition(" [")[2] for name in names]
     assert units == ["m]"] + ["rad]"] * 7 + ["m/s]"] * 2 + ["rad/s]"] * 7
@@ -72,14 +74,14 @@ def test_sensors_have_the_names_of_the_models_joints(env):
         before = body._get_obs()
         body.set_state(position, rate)
         assert np.flatnonzero(np.abs(body._get_obs() - before) > 1e-6).tolist() == [2 + i]
-    positions = WalkSettings(env=env, observe="positions").make_world()
-    assert sensor_names(positions) == names[:8]
+    positions = WalkSettings(env=env, observe="positions").world.contract
+    assert positions.observation.entries == contract.observation.entries[:8]
 
 
 @pytest.fixture(scope="module")
 def walking(tmp_path_factory):
     torch.manual_seed(0)
-    policy = LocomotionPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
+    policy = VectorPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
     where = WalkSettings(env="halfcheetah")
     return policy, walk(policy, "walker", where, seconds=0.5, seed=0)
 
@@ -193,7 +195,7 @@ def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_p
 def test_a_circuit_of_one_neuron_is_audited():
     wiring = Wiring(num_sensory=17, num_inter=0, num_command=0, num_motor=1,
                     synapses=[(i, 17, 1) for i in range(17)])  # fmt: skip
-    policy = LocomotionPolicy(LTC(wiring, frame_s=0.05), observation_size=17)
+    policy = VectorPolicy(LTC(wiring, frame_s=0.05), observation_size=17)
     observations = np.random.default_rng(0).normal(size=(9, 17)).astype(np.float32)
     features, activity = look_inside(policy, observations, np.full(9, 0.05, np.float32))
     actions = activity.outputs[0].numpy()

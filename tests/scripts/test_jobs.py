@@ -11,8 +11,8 @@ import torch
 from envs.recorded import load_recording
 from ncp_control import Policy
 from ncp_control.cells import Feedforward
+from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
-from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 from scripts.training import recorded
@@ -247,8 +247,8 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
         (
             evaluate_policy,
             Evaluate,
-            ["foreign", "--km", "1"],
-            "`policy` must drive or move 6 joints, got 1 actions from 5 numbers",
+            ["foreign"],
+            "`env` must be given for a policy whose config.json has no contract with a world",
         ),
         (
             evaluate_policy,
@@ -263,7 +263,7 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     make_driving_policy("ncp", head="light").save(tmp_path / "driver")
     cell = Feedforward(5, 4, 1, frame_s=0.05)
-    LocomotionPolicy(cell, observation_size=5).save(tmp_path / "foreign")
+    VectorPolicy(cell, observation_size=5).save(tmp_path / "foreign")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     refuse(job, settings, words, message)
 

@@ -11,9 +11,16 @@ import torch
 
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
-from policies.locomotion import LocomotionPolicy
+from ncp_control.policy import VectorPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.evaluation.locomotion import FRAMES_S, WalkSettings, half_width, home_of, walk
+from scripts.evaluation.locomotion import (
+    BODIES,
+    WalkSettings,
+    half_width,
+    home_of,
+    walk,
+    world_named,
+)
 from scripts.evaluation.walk_report import HEIGHT_PX, WIDTH_PX, film, robustness
 from scripts.train import Job, train
 from scripts.training.locomotion_distill import load_teacher
@@ -35,7 +42,7 @@ def teacher(tmp_path):
     """A policy on the full observation."""
     torch.manual_seed(0)
     cell = Feedforward(17, 8, 6, frame_s=0.05)
-    LocomotionPolicy(cell, observation_size=17, squash="tanh").save(tmp_path / "teacher")
+    VectorPolicy(cell, observation_size=17, squash="tanh").save(tmp_path / "teacher")
     return tmp_path / "teacher"
 
 
@@ -83,10 +90,10 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
         torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("env", FRAMES_S)
+@pytest.mark.parametrize("env", BODIES)
 def test_the_shipped_teacher_teaches_by_default(env):
     policy = load_teacher(Locomotion(env=env, how="distill"))
-    assert policy.circuit.frame_s == pytest.approx(FRAMES_S[env])
+    assert policy.circuit.frame_s == pytest.approx(world_named(env).frame_s)
 
 
 def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
@@ -123,12 +130,14 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
 ):
     monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
-    LocomotionPolicy(cell, observation_size=8).save(tmp_path / "walker")
+    walker = VectorPolicy(cell, observation_size=8)
+    walker.contract = world_named("walker2d", "positions").contract
+    walker.save(tmp_path / "walker")
     words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0.3"]
     words += ["--overwrite", "0.1", "--delay", "0", "2", "--results", "results/walking.csv"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
     printed = capsys.readouterr().out
-    assert printed.count("| walker | walker2d | positions") == 4, "guessed from the policy"
+    assert printed.count("| walker | walker2d | positions") == 4, "told by the contract"
     rows = read_rows(tmp_path / "results" / "walking.csv")
     where = "walker2d positions noise=0.2 drop=0.3 overwrite=0.1 delay=2 episodes=2"
     assert rows[3]["settings"] == where
@@ -194,19 +203,20 @@ def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop)
     monkeypatch.setattr(world, "render", picture)
     monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", lambda _: world)
     monkeypatch.setattr("scripts.evaluation.walk_report.FilmFile", FakeFile)
-    cell = Feedforward(17, 8, 6, frame_s=FRAMES_S[env])
-    policy = LocomotionPolicy(cell, observation_size=17)
+    cell = Feedforward(17, 8, 6, frame_s=world_named(env).frame_s)
+    policy = VectorPolicy(cell, observation_size=17)
     assert film(tmp_path / "walk.mp4", policy, where) is None
     filmed_s = (1 + np.arange(len(shown))) / rate[0]
     assert filmed_s[-1] == pytest.approx(8.0, abs=1.0 / rate[0])
     late_s = np.array(shown) - filmed_s  # how far the end of the step shown is ahead
-    assert late_s.min() > -1.0 / rate[0] - 1.0 / 30.0 and late_s.max() < 20 * FRAMES_S[env]
+    frame_s = world_named(env).frame_s
+    assert late_s.min() > -1.0 / rate[0] - 1.0 / 30.0 and late_s.max() < 20 * frame_s
 
 
 def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_path):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
-    policy = LocomotionPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
+    policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
     sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
     assert sentence is not None and sentence.startswith("No film: there is no OpenGL")
     assert not list(tmp_path.iterdir())
@@ -218,17 +228,22 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
 
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", fail)
-    policy = LocomotionPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
+    policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
     sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
     assert sentence == "No film: OpenGL failed (no driver)."
     assert not list(tmp_path.iterdir())
 
 
 def test_a_policy_knows_its_home():
-    for env, observe in itertools.product(FRAMES_S, ("full", "positions")):
+    for env, observe in itertools.product(BODIES, ("full", "positions")):
         size = 17 if observe == "full" else 8
-        cell = Feedforward(size, 8, 6, frame_s=FRAMES_S[env])
-        assert home_of(LocomotionPolicy(cell, observation_size=size)) == (env, observe)
+        cell = Feedforward(size, 8, 6, frame_s=world_named(env).frame_s)
+        policy = VectorPolicy(cell, observation_size=size)
+        policy.contract = world_named(env, observe).contract
+        assert home_of(policy) == (env, observe)
+    policy.contract = None
+    with pytest.raises(ValueError, match="`env` must be given for a policy whose config.json"):
+        home_of(policy)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +259,7 @@ def test_a_policy_knows_its_home():
             train,
             Job,
             ["locomotion", "--how", "distill", "--teacher", "blind"],
-            "`teacher` must take 17 numbers to walk",
+            "does not fit 'halfcheetah' with observe='full': it needs an observation of 8 numbers",
         ),
         (
             train,
@@ -265,7 +280,7 @@ def test_a_policy_knows_its_home():
             evaluate_policy,
             Evaluate,
             ["blind", "--observe", "full"],
-            "`policy` must take 17 numbers to walk in 'halfcheetah' with observe='full', got 8",
+            "does not fit 'halfcheetah' with observe='full': it needs an observation of 8 numbers",
         ),
         (
             evaluate_policy,
@@ -283,7 +298,7 @@ def test_a_policy_knows_its_home():
             evaluate_policy,
             Evaluate,
             ["blind", "--env", "walker2d"],
-            "`policy` must decide every 0.008 s to walk in 'walker2d', got 0.05 s",
+            "does not fit 'walker2d' with observe='full': it needs an observation of 8 numbers",
         ),
         (
             train,
@@ -302,5 +317,7 @@ def test_a_policy_knows_its_home():
 )
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     cell = Feedforward(8, 4, 6, frame_s=0.05)
-    LocomotionPolicy(cell, observation_size=8).save(tmp_path / "blind")
+    blind = VectorPolicy(cell, observation_size=8)
+    blind.contract = world_named("halfcheetah", "positions").contract
+    blind.save(tmp_path / "blind")
     refuse(job, settings, words, message)

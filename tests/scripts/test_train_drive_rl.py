@@ -11,8 +11,8 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import Policy
 from ncp_control.cells import Feedforward
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
+from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
-from policies.locomotion import LocomotionPolicy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.training.drive_rl import DriveRL, export_policy, make_model, train_drive_rl
 
@@ -72,7 +72,7 @@ def test_a_stopped_training_goes_on(tmp_path):
     lines = (run / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "512", "1024"]
     assert (run / "report" / "learning_curves.png").is_file()
-    assert isinstance(Policy.load(run / "checkpoints" / "last"), LocomotionPolicy)
+    assert isinstance(Policy.load(run / "checkpoints" / "last"), VectorPolicy)
     assert (tmp_path / "results.csv").read_text().count("\nltc,0,") == 2
 
 
@@ -86,7 +86,7 @@ def test_settings_of_no_use_and_other_policies_are_refused(tmp_path):
     for name in ("learning_rate", "actor_lr_scale"):
         with pytest.raises(ValueError, match=f"`{name}` must be positive and at most 1000"):
             DriveRL(**{name: 1e30})
-    walker = LocomotionPolicy(Feedforward(14, 8, 1), observation_size=14)
+    walker = VectorPolicy(Feedforward(14, 8, 1), observation_size=14)
     walker.save(tmp_path / "walker")
     with pytest.raises(ValueError, match="`policy` must drive by frames, got .*walker'"):
         train_drive_rl(settings(tmp_path, policy=tmp_path / "walker", critic_first_steps=0))

@@ -426,3 +426,16 @@ def test_a_store_in_memory_needs_a_frame(observations):
             dt_s=empty,
             episode_starts=np.zeros(1, np.int64),
         )
+
+
+def test_the_limits_of_a_store_are_part_of_it(tmp_path):
+    observations, actions, _ = make_frames(3)
+    with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
+        writer.append_episode(observations, actions, np.zeros(3))  # no time may pass
+    store = Demonstrations.open(tmp_path / "s")
+    assert store.dt_s.tolist() == [0.0] * 3
+    assert store.episode(-1) == slice(0, 3)
+    with pytest.raises(ValueError, match="`index` must be below the number of episodes, 1, got -2"):
+        store.episode(-2)
+    assert [len(part) for part in store.split(0.3)] == [1, 2]
+    assert [len(part) for part in store.split(0.7)] == [2, 1]

@@ -23,7 +23,7 @@ from ncp_control.learning.imitation import (
     weighted_squared_error,
 )
 from ncp_control.learning.run import Run
-from policies.locomotion import LocomotionPolicy
+from ncp_control.policy import VectorPolicy
 
 
 def train(policy, store, root, **settings):
@@ -80,7 +80,7 @@ def test_what_is_learned_is_what_the_policy_does():
     cell = LSTM(4, 8, 2)
     with torch.no_grad():
         cell.output.weight *= 20.0
-    policy = LocomotionPolicy(cell, observation_size=4, squash="tanh")
+    policy = VectorPolicy(cell, observation_size=4, squash="tanh")
     batch = Batch(
         observations=torch.randn(3, 5, 4),
         actions=torch.zeros(3, 5, 2),
@@ -117,7 +117,7 @@ def test_learning_rates_reach_their_groups(tiny_policy, delayed_store, tmp_path)
 
 def test_head_and_circuit_learn_at_their_own_rates(delayed_store, tmp_path):
     torch.manual_seed(0)
-    policy = LocomotionPolicy(LSTM(3, 4, 1), observation_size=2, encoder=(3,))
+    policy = VectorPolicy(LSTM(3, 4, 1), observation_size=2, encoder=(3,))
     before = {k: v.clone() for k, v in policy.state_dict().items()}
     settings = {"epochs": 1, "precision": "bfloat16", "head_learning_rate": 1e-9}
     train(policy, delayed_store, tmp_path, **settings)
@@ -131,7 +131,7 @@ def test_head_and_circuit_learn_at_their_own_rates(delayed_store, tmp_path):
 
 def test_the_average_of_the_weights_is_what_is_kept(delayed_store, tmp_path):
     torch.manual_seed(0)
-    policy = LocomotionPolicy(LSTM(2, 4, 1), observation_size=2)
+    policy = VectorPolicy(LSTM(2, 4, 1), observation_size=2)
     steps = []
 
     def note(batch, _):
@@ -153,7 +153,7 @@ def test_the_average_of_the_weights_is_what_is_kept(delayed_store, tmp_path):
 
 
 def test_what_does_not_fit_is_refused_before_it_is_learned(tiny_policy, delayed_store, tmp_path):
-    two = LocomotionPolicy(LSTM(2, 4, 2), observation_size=2)
+    two = VectorPolicy(LSTM(2, 4, 2), observation_size=2)
     with pytest.raises(ValueError, match="`policy` must have the 1 actions that were demonstrated"):
         imitation_error(two, delayed_store)
     with pytest.raises(ValueError, match="`policy` must have the 1 actions that were demonstrated"):

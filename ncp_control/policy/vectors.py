@@ -1,7 +1,7 @@
-"""The walking brain: joint angles and velocities in, joint torques out.
+"""Policies that read numbers: e.g. joint angles and velocities in, joint torques out.
 
 The circuit reads the normalised observation through its sensory neurons, or a small encoder's
-features of it, and one motor neuron stands for each joint.
+features of it; each of its outputs is one entry of the action.
 """
 
 import math
@@ -16,7 +16,7 @@ from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
 from ncp_control.names import check_name
-from ncp_control.policy import Policy
+from ncp_control.policy.base import Policy
 from ncp_control.ranges import check_count, is_number
 
 OBSERVATION_LIMIT = 10.0
@@ -29,11 +29,11 @@ SQUASHES = {"clip": nn.Identity, "tanh": nn.Tanh}
 """How an output becomes an action in [-1, 1]; every policy's `act` clips last."""
 
 
-class LocomotionPolicy(Policy):
-    """Observation vectors in, joint torques in [-1, 1] out.
+class VectorPolicy(Policy):
+    """Observation vectors in, actions in [-1, 1] out.
 
     Args:
-        cell: The recurrent part; one output per joint.
+        cell: The recurrent part; one output per entry of the action.
         observation_size: Width of an observation.
         encoder: Widths of dense tanh layers between the observation and the cell; none by default.
         squash: A name in `SQUASHES`.
@@ -142,7 +142,7 @@ class LocomotionPolicy(Policy):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "LocomotionPolicy":
+    def from_config(cls, config: Mapping[str, Any]) -> "VectorPolicy":
         """Build the policy that `to_config` described; older ones do not tell their limit."""
         limit = config.get("observation_limit", OBSERVATION_LIMIT)
         return cls(

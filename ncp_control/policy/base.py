@@ -1,11 +1,13 @@
 """The one interface between a brain and everything that trains, drives, audits or ships it.
 
-How a policy is saved stands in `policy_files.py`.
+How a policy is saved stands in `folder.py`; what it senses and commands, in its contract.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +20,10 @@ from torch import Tensor, nn
 from ncp_control import files
 from ncp_control.cells import LTC, Cell
 from ncp_control.circuit import Circuit
+from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
 from ncp_control.kernels.step import FusedStep
-from ncp_control.policy_files import (
+from ncp_control.policy.folder import (
     CONFIG_FILE,
     FORMAT_VERSION,
     MAX_CONFIG_BYTES,
@@ -28,8 +31,11 @@ from ncp_control.policy_files import (
     check_destination,
     load_policy,
     read_config,
+    read_contract,
 )
 
+_FORMER_NAMES = {"DrivingPolicy": "FramesPolicy", "LocomotionPolicy": "VectorPolicy"}
+"""What policies of version 0.1 call themselves, and are called now."""
 _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
 
 
@@ -41,7 +47,12 @@ class Policy(nn.Module):
 
     Args:
         circuit: The recurrent part; its outputs are the actions, unless `respond` changes them.
+
+    Attributes:
+        contract: What the policy senses and commands, in which world; None if nobody has said it.
     """
+
+    contract: Contract | None = None
 
     positive_tensors: ClassVar[tuple[str, ...]] = ()
     """Own parameters and buffers that must be positive, which `load` checks. Every module of a
@@ -231,16 +242,21 @@ class Policy(nn.Module):
             "module": type(self).__module__,
             "settings": self.to_config(),
         }
+        tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
+        weights = safetensors.torch.save(tensors)
+        if self.contract is not None:
+            digest = {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+            provenance = self.contract.provenance | digest
+            config["contract"] = replace(self.contract, provenance=provenance).to_json()
         text = json.dumps(config, indent=1, allow_nan=False) + "\n"
         if len(text) > MAX_CONFIG_BYTES:
             raise ValueError(
                 f"`settings` must take at most {MAX_CONFIG_BYTES} bytes, got {len(text)}."
                 " Give the circuit fewer synapses."
             )
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
         with files.new_folder(folder) as new:
             (new / CONFIG_FILE).write_text(text, encoding="utf-8")
-            (new / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors))
+            (new / WEIGHTS_FILE).write_bytes(weights)
 
     @staticmethod
     def load(folder: Path | str) -> "Policy":
@@ -254,13 +270,16 @@ class Policy(nn.Module):
         files.restore(folder)
         config = read_config(folder)
         name: Any = config["policy"]
+        name = _FORMER_NAMES.get(name, name) if isinstance(name, str) else name
         if name not in list(Policy._subclasses):
             module = config.get("module", "the module that defines it")
             raise ValueError(
                 f"`policy` in {folder / CONFIG_FILE} must be one of {sorted(Policy._subclasses)},"
                 f" got {shorten(name)}. Import {str(module)[:100]} first."
             )
-        return load_policy(Policy._subclasses[name].from_config, config, folder).eval()
+        policy = load_policy(Policy._subclasses[name].from_config, config, folder)
+        policy.contract = read_contract(config, folder)
+        return policy.eval()
 
 
 def _check_elapsed(dt_s: float) -> float:

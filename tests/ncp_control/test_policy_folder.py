@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from ncp_control import LSTM, LTC, NCP19, Circuit, Policy
-from ncp_control.policy_files import MAX_CONFIG_BYTES
+from ncp_control.policy.folder import MAX_CONFIG_BYTES
 from ncp_control.tensor_budget import TensorBudget, TensorBudgetError
 from ncp_control.wiring_rules import ncp19
 
@@ -214,7 +214,8 @@ def test_cells_nested_without_end_are_refused(saved):
         Policy.load(saved)
 
 
-def test_a_large_policy_is_built_within_the_budget(flat_policy, tmp_path):
+def test_a_large_policy_is_built_within_the_budget(flat_policy, tmp_path, monkeypatch):
+    monkeypatch.setattr("ncp_control.policy_files.WORKING_NUMBERS", 0)  # the share alone suffices
     policy = flat_policy(Circuit(LSTM(32, 256, 1))).eval()
     policy.save(tmp_path / "policy")
     torch.manual_seed(1)
@@ -303,14 +304,37 @@ def test_every_floating_type_comes_back(flat_policy, tmp_path, dtype):
     assert {p.dtype for p in Policy.load(tmp_path / "policy").parameters()} == {dtype}
 
 
+def test_parts_of_a_policy_may_be_of_different_types(policy, flat_policy, tmp_path, monkeypatch):
+    def build(config):
+        built = from_config(config)
+        built.head = torch.nn.Linear(3, 3)
+        return built
+
+    from_config = flat_policy.from_config
+    monkeypatch.setattr(flat_policy, "from_config", build)
+    policy.head = torch.nn.Linear(3, 3).half()
+    policy.save(tmp_path / "policy")
+    loaded = Policy.load(tmp_path / "policy")
+    assert (loaded.head.weight.dtype, loaded.circuit.cell.slope.dtype) == (
+        torch.float16,
+        torch.float32,
+    )
+    policy.head.bias.data = policy.head.bias.data.double()
+    policy.save(tmp_path / "policy")
+    with pytest.raises(
+        ValueError, match=r"`head\.\w+` in .* must be F\d\d as `head\.\w+` is, got F"
+    ):
+        Policy.load(tmp_path / "policy")
+
+
 def test_settings_that_could_not_be_loaded_are_not_saved(policy, tmp_path, monkeypatch):
     policy.save(tmp_path / "policy")
     size = (tmp_path / "policy" / "config.json").stat().st_size
-    for module in ("policy", "policy_files"):
-        monkeypatch.setattr(f"ncp_control.{module}.MAX_CONFIG_BYTES", size)
+    for module in ("base", "folder"):
+        monkeypatch.setattr(f"ncp_control.policy.{module}.MAX_CONFIG_BYTES", size)
     policy.save(tmp_path / "policy")
     Policy.load(tmp_path / "policy")
-    monkeypatch.setattr("ncp_control.policy.MAX_CONFIG_BYTES", size - 1)
+    monkeypatch.setattr("ncp_control.policy.base.MAX_CONFIG_BYTES", size - 1)
     with pytest.raises(
         ValueError, match=f"`settings` must take at most {size - 1} bytes, got {size}"
     ):

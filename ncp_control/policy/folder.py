@@ -1,6 +1,6 @@
 """The two files of a saved policy, read and checked before anything is built from them.
 
-    config.json           format version, policy name, the module that defines it, settings
+    config.json           format version, name and module of the policy, settings, contract
     weights.safetensors   every parameter and buffer
 
 Nothing in them is executed, and a small file cannot claim much memory: the header of the weights
@@ -9,6 +9,7 @@ shapes and types in the header are compared with those of the policy; only if al
 weights read.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ncp_control.contract import Contract
 from ncp_control.json_files import read_json, shorten
 from ncp_control.tensor_budget import TensorBudget, TensorBudgetError
 
@@ -98,6 +100,29 @@ def read_config(folder: Path) -> dict[str, Any]:
             f" {shorten(version)}. Save it with this version of ncp-control."
         )
     return config
+
+
+def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:
+    """Return the contract in a config, or None if there is none.
+
+    Raises:
+        ValueError: If it is damaged, or the weights are not those it was written for.
+    """
+    if "contract" not in config:
+        return None
+    try:
+        contract = Contract.from_json(config["contract"])
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
+    wanted = contract.provenance.get("weights_sha256")
+    if wanted is not None:
+        found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+        if wanted != found:
+            raise ValueError(
+                f"{folder / WEIGHTS_FILE} must have the SHA-256 sum {shorten(wanted)} of its"
+                f" contract, got {found}. Copy config.json and weights.safetensors together."
+            )
+    return contract
 
 
 def load_policy(

@@ -1,0 +1,11 @@
+"""Policies: observations and elapsed time in, actions out, with a memory in between.
+
+`load` reads any saved policy, whatever its kind; `Policy` is what all kinds share.
+"""
+
+from ncp_control.policy.base import Policy, to_numpy
+from ncp_control.policy.frames import FramesPolicy
+from ncp_control.policy.shipped import load, shipped_policies
+from ncp_control.policy.vectors import VectorPolicy
+
+__all__ = ["FramesPolicy", "Policy", "VectorPolicy", "load", "shipped_policies", "to_numpy"]

@@ -1,0 +1,77 @@
+"""Policies that see: a conv head turns frames into features, a circuit of a few neurons acts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ncp_control.cells import Cell, cell_from_config, cell_to_config
+from ncp_control.circuit import Circuit
+from ncp_control.names import check_name
+from ncp_control.policy.base import Policy
+from ncp_control.policy.heads import DRIVING_FRAME, HEADS, NUM_FEATURES
+from ncp_control.ranges import check_count
+
+
+class FramesPolicy(Policy):
+    """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] out.
+
+    Args:
+        cell: The recurrent part; its input is the head's 32 features.
+        head: A name in `HEADS`.
+        frame_shape: Height, width and channels of a frame.
+
+    Raises:
+        ValueError: If the head is unknown, the frame too small for it, or the cell does not take
+            32 features.
+    """
+
+    def __init__(
+        self, cell: Cell, *, head: str = "paper", frame_shape: Sequence[int] = DRIVING_FRAME
+    ) -> None:
+        super().__init__(Circuit(cell))
+        check_name("head", head, HEADS)
+        if cell.input_size != NUM_FEATURES:
+            raise ValueError(
+                f"`cell` must take {NUM_FEATURES} inputs, got {cell.input_size}."
+                " Build its wiring with that many sensory neurons."
+            )
+        self.head_name = head
+        height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
+        self.frame_shape = (height, width, channels)
+        self.head = HEADS[head](self.frame_shape)
+
+    def read_observations(self, observations: np.ndarray) -> Tensor:
+        """Check frames and turn them into a tensor, as `Policy.read_observations`.
+
+        Raises:
+            ValueError: If they are not uint8 frames of the head's size. Numbers of another type
+                do not tell their range, e.g. whether 1 is white or nearly black.
+        """
+        size = self.frame_shape
+        if observations.dtype != np.uint8 or observations.shape[1:] != size:
+            raise ValueError(
+                f"`observation` must be a uint8 frame of shape {size} with pixels from 0 to 255,"
+                f" got {observations.dtype} of shape {observations.shape[1:]}. Convert the"
+                " camera's frames."
+            )
+        return super().read_observations(observations)
+
+    def perceive(self, observation: Tensor) -> Tensor:
+        """Turn frames into the head's features, in the circuit's dtype."""
+        return self.head(observation).to(next(self.circuit.parameters()).dtype)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the head's name, the frame and the cell's settings."""
+        return {
+            "head": self.head_name,
+            "frame_shape": list(self.frame_shape),
+            "cell": cell_to_config(self.circuit.cell),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "FramesPolicy":
+        """Build the policy that `to_config` described; older ones do not tell their frame."""
+        shape = config.get("frame_shape", DRIVING_FRAME)
+        return cls(cell_from_config(config["cell"]), head=config["head"], frame_shape=shape)

@@ -1,0 +1,126 @@
+"""Conv heads: a camera frame in, 32 sensory features out.
+
+A head is built for the size and channels of the frames. Both heads standardise each image by its
+own mean and deviation, so overall brightness and contrast are gone before the first convolution,
+and end in 8 maps (10 × 25 for frames of 78 × 200) of which each feeds its own four features. ReLU
+throughout.
+
+Source: Lechner et al. 2020 (Nature Machine Intelligence 2:642), methods, for the paper's head.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+FrameShape = tuple[int, int, int]
+"""Height, width, channels."""
+
+DRIVING_FRAME: FrameShape = (78, 200, 3)
+"""Frames of the NCP paper and of our driving world."""
+NUM_FEATURES = 32
+NUM_MAPS = 8
+
+
+class ConvHead(nn.Module):
+    """A stack of convolutions and one dense layer for each of the last maps.
+
+    Args:
+        convolutions: The layers that turn (frames, channels, height, width) into 8 maps.
+        frame_shape: Height, width and channels of a frame.
+
+    Raises:
+        ValueError: If the frame is too small for the convolutions.
+    """
+
+    def __init__(self, convolutions: nn.Sequential, frame_shape: FrameShape) -> None:
+        super().__init__()
+        self.convolutions = convolutions
+        self.frame_shape = frame_shape
+        map_size = _map_size(convolutions, frame_shape)
+        features_per_map = NUM_FEATURES // NUM_MAPS
+        limit = map_size**-0.5  # torch's own initial range of a dense layer
+        weight = torch.empty(NUM_MAPS, map_size, features_per_map).uniform_(-limit, limit)
+        bias = torch.empty(NUM_MAPS, 1, features_per_map).uniform_(-limit, limit)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(
+        self, frames: UInt8[Tensor, "frames height width channels"]
+    ) -> Float[Tensor, "frames features"]:
+        """Return the features of each frame.
+
+        Raises:
+            ValueError: If the frames are of another shape.
+        """
+        if frames.shape[1:] != self.frame_shape:
+            raise ValueError(
+                f"`observation` must hold frames of shape {self.frame_shape}, got"
+                f" {tuple(frames.shape[1:])}. Resize the camera's frames."
+            )
+        pixels = standardize(frames.to(self.weight.dtype))
+        # (frames, height, width, channels) seen as (frames, channels, height, width): this is
+        # channels_last already.
+        maps = self.convolutions(pixels.permute(0, 3, 1, 2))
+        # Each map has a dense layer of its own: (maps, frames, map) @ (maps, map, 4).
+        features = torch.baddbmm(self.bias, maps.flatten(2).transpose(0, 1), self.weight)
+        return torch.relu(features.transpose(0, 1).flatten(1))
+
+
+def standardize(images: Float[Tensor, "frames height width channels"]) -> Tensor:
+    """Give each image mean 0 and deviation 1; a flat image becomes zeros."""
+    flat = images.flatten(1)
+    mean = flat.mean(1)
+    deviation = ((flat * flat).mean(1) - mean**2).clamp_min(1.0).sqrt()  # of pixels from 0 to 255
+    return (images - mean[:, None, None, None]) / deviation[:, None, None, None]
+
+
+def paper_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
+    """Return the head of the NCP paper: 79,420 parameters for its frames."""
+    layers = nn.Sequential(
+        *_convolution(frame_shape[2], 24, 5, stride=2),
+        *_convolution(24, 36, 5, stride=2),
+        *_convolution(36, 48, 3, stride=2),
+        *_convolution(48, 64, 3),
+        *_convolution(64, NUM_MAPS, 3),
+    )
+    return ConvHead(layers, frame_shape)
+
+
+def light_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
+    """Return a head an order of magnitude cheaper: three convolutions, the first with stride 4."""
+    layers = nn.Sequential(
+        nn.Conv2d(frame_shape[2], 16, 8, stride=4, padding=3),
+        nn.ReLU(),
+        *_convolution(16, 32, 3, stride=2),
+        *_convolution(32, NUM_MAPS, 3),
+    )
+    return ConvHead(layers, frame_shape)
+
+
+HEADS: dict[str, Callable[[FrameShape], ConvHead]] = {"paper": paper_head, "light": light_head}
+"""Conv heads by the name that settings and files use, built for a frame; yours can be added."""
+
+
+def _convolution(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    padding = kernel_size // 2
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding), nn.ReLU()
+
+
+def _map_size(convolutions: nn.Sequential, frame_shape: FrameShape) -> int:
+    """Return the pixels of a map behind the convolutions."""
+    sizes = list(frame_shape[:2])
+    for layer in convolutions:
+        if isinstance(layer, nn.Conv2d):
+            kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
+            assert not isinstance(padding, str)
+            sizes = [(n + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i, n in enumerate(sizes)]
+    if min(sizes) < 1:
+        raise ValueError(
+            f"`frame_shape` must be large enough for the head, got {frame_shape}."
+            " Take larger frames, or a head with fewer strides."
+        )
+    return sizes[0] * sizes[1]

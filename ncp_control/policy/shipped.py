@@ -1,0 +1,39 @@
+"""Loading policies by folder or, for those that come with the package, by name."""
+
+from pathlib import Path
+
+from ncp_control.names import check_name
+from ncp_control.policy.base import Policy
+
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = (_PACKAGE / "pretrained", _PACKAGE.parent / "policies" / "pretrained")
+"""Where shipped policies lie: in the wheel, and in a clone."""
+
+
+def shipped_policies() -> dict[str, Path]:
+    """Return the folders of the shipped policies by name."""
+    return {
+        path.parent.name: path.parent
+        for folder in _FOLDERS
+        for path in sorted(folder.glob("*/config.json"))
+    }
+
+
+def load(policy: Path | str) -> Policy:
+    """Load a policy, ready to act. Nothing in it is executed.
+
+    Args:
+        policy: Its folder, or the name of a shipped one, e.g. "drive-ncp".
+
+    Raises:
+        FileNotFoundError: If the folder or one of its files is missing.
+        ValueError: If a file is damaged, or a plain name is no shipped policy.
+
+    Example:
+        >>> steering = load("drive-ncp").act(frame)
+    """
+    if isinstance(policy, str) and not Path(policy).exists() and Path(policy).name == policy:
+        shipped = shipped_policies()
+        check_name("policy", policy, shipped)
+        policy = shipped[policy]
+    return Policy.load(policy)
