@@ -107,6 +107,19 @@ def test_angles_on_another_scale_are_refused(tmp_path, make_tub):
         load_donkeycar(tub)
 
 
+@pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
+@pytest.mark.parametrize(("num_outside", "num_frames"), [(2, 6), (3, 6), (5, 50), (6, 50)])
+def test_a_few_angles_outside_are_no_other_scale(tmp_path, num_outside, num_frames, make_tub):
+    """Two are always few, and so is a tenth."""
+    angles = [7.0] * num_outside + [0.5] * (num_frames - num_outside)
+    tub = make_tub(tmp_path / "tub", [{"user/angle": angle} for angle in angles])
+    if num_outside in (2, 5):
+        assert load_donkeycar(tub).num_skipped == num_outside
+    else:
+        with pytest.raises(ValueError, match=f"got {num_outside} of {num_frames} frames outside"):
+            load_donkeycar(tub)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"user/angle": float("nan")}, {"user/angle": 7.0}, {"cam/image_array": 3}],
