@@ -1,8 +1,8 @@
 """Learn from a person's driving: the first part of a recording trains, the last part tests.
 
-A part that cannot judge what was
-learned, because it is driven straight or unlike the training part, is named before the training
-and in the report; `envs.recorded.likeness` has the rules.
+A part that cannot judge what was learned, because the person drove straight there or unlike in the
+training part, is named before the training and in the report; `envs.recorded.likeness` has the
+rules.
 """
 
 import dataclasses
