@@ -252,6 +252,38 @@ def test_fault_responses_are_root_mean_squares_of_what_changes():
     assert found.state_rms == pytest.approx(np.sqrt(np.mean(moved**2)), rel=1e-5)
 
 
+def test_frames_that_are_no_images_are_refused(flat_policy):
+    policy = flat_policy(Circuit(LSTM(3, 2, 1)))
+    for frames in (np.zeros((3, 4, 5, 3), np.float32), np.zeros((3, 4), np.uint8)):
+        with pytest.raises(ValueError, match="`frames` must be uint8 images"):
+            fault_responses(policy, frames, np.full(3, 0.1))
+
+
+def test_actions_are_compared_as_they_are_done_and_still_units_have_no_share(conv_policy):
+    """Equal frames: no unit varies. The fault drives the output from below -1 to above 1."""
+    policy = conv_policy(Feedforward(3, 4, 1), torch.nn.Conv2d(3, 3, 3, bias=False))
+    with torch.no_grad():
+        policy.layers.weight.fill_(1e-4)
+        for layer in policy.circuit.cell.hidden:
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.abs_(), layer.bias.zero_()
+        output = policy.circuit.cell.output
+        output.weight.fill_(100.0), output.bias.fill_(-3.0)
+    (found,) = fault_responses(
+        policy,
+        np.zeros((2, 24, 48, 3), np.uint8),
+        np.full(2, 0.1, np.float32),
+        which={"light": lambda frames, rng: np.full_like(frames, 255)},
+    )
+    assert found.action_rms == found.action_largest == 2.0
+    assert np.isnan(found.state_rms)
+
+
+def test_two_frames_are_enough_to_vary():
+    found = principal_components(np.array([[0.0, 1.0], [2.0, 1.0]]))
+    np.testing.assert_allclose(found.explained, [1.0, 0.0])
+
+
 def test_a_unit_that_is_still_does_not_count_among_the_moved(conv_policy):
     """A unit wakes up under the fault alone: as a share of its deviation, 0, it drowned all."""
     convolution = torch.nn.Conv2d(3, 3, 3, bias=False)

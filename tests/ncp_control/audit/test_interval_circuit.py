@@ -70,6 +70,21 @@ def test_the_state_lies_between_the_extreme_weighted_means():
     np.testing.assert_allclose(made.state_interval(conductance).low[0], (-0.5 + 2.0 - 2.0) / 4.0)
 
 
+@pytest.mark.parametrize(
+    ("leak", "reversals", "low", "high"),
+    [
+        (5.0, (2.0, 1.0), 0.0, (5.0 + 2.0) / 2.0),  # all pull down: as little as they can
+        (5.0, (-2.0, -1.0), (5.0 - 6.0 - 2.0) / 6.0, (5.0 - 2.0) / 2.0),  # or as much
+        (-5.0, (2.0, 1.0), (-5.0 + 2.0) / 2.0, (-5.0 + 6.0 + 2.0) / 6.0),
+    ],
+)
+def test_where_all_synapses_pull_one_way_all_are_small_or_all_large(leak, reversals, low, high):
+    made = circuit(leak=[1.0, 1.0], leak_potential=[leak, 0.0], reversal=[*reversals, 7.0])
+    found = made.state_interval(Interval(np.array([1.0, 0.0, 0.0]), np.array([3.0, 2.0, 0.0])))
+    np.testing.assert_allclose([found.low[0], found.high[0]], [low, high])
+    np.testing.assert_allclose(found.size[0], high - low)
+
+
 def test_time_constants_speed_and_output_are_those_of_the_ends():
     made = circuit(
         leak=[1.0, 2.0], leak_potential=[0.5, 0.0], reversal=[2.0, -1.0, 1.0],
