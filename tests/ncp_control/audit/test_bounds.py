@@ -38,6 +38,7 @@ def test_10000_random_episodes_respect_the_bounds(integrator):
     assert (known.tau_s.size < certificate.tau_s.size).all()
     assert (known.speed < certificate.speed).all()
     low, high = certificate.output
+    assert low.shape == high.shape == (1,)
     assert (activity.outputs >= torch.tensor(low) - 1e-4).all()
     assert (activity.outputs <= torch.tensor(high) + 1e-4).all()
 

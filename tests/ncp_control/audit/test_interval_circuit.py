@@ -139,3 +139,28 @@ def test_a_synapse_of_no_weight_is_certified():
     np.testing.assert_allclose(certificate.state.low, np.minimum(leak, 0.0), atol=1e-9)
     np.testing.assert_allclose(certificate.state.high, np.maximum(leak, 0.0), atol=1e-9)
     assert not certificate.frame_gain.any() and not certificate.lasting_gain.any()
+
+
+@pytest.mark.parametrize(("slope", "is_certain"), [(3.9, True), (4.0, False), (4.1, False)])
+def test_a_loop_that_may_amplify_has_no_lasting_gain(slope, is_certain):
+    """A neuron of leak 4 that excites itself: J = w γ / 4 · 2, and certain below 4."""
+    wiring = Wiring(
+        num_sensory=1, num_inter=1, num_command=0, num_motor=1,
+        synapses=((0, 1, 1), (1, 2, 1), (2, 2, 1)),
+    )  # fmt: skip
+    made = IntervalCircuit(LTC(wiring).double())
+    numbers = {
+        "leak": [2.0, 4.0], "weight": [1.0, 1.0, 1.0], "slope": [4.0, 4.0, 2.0 * slope],
+        "threshold": [0.0] * 3, "reversal": [1.0] * 3, "input_scale": [1.0],
+        "output_scale": [3.0], "output_offset": [0.5],
+    }  # fmt: skip
+    for name, values in numbers.items():
+        setattr(made, name, np.array(values))
+    state = Interval(-np.ones(2), np.array([1.0, 0.25]))
+    _, lasting = made.output_gains(Interval(np.zeros(1), np.zeros(1)),
+                                   Interval(np.zeros(3), np.ones(3)), state, 0.1)  # fmt: skip
+    inter = 2.0 / 2.0  # w γ / 4 · |E − v| over the leak
+    expected = 3.0 * inter * 2.0 / (4.0 - slope) if is_certain else np.inf
+    np.testing.assert_allclose(lasting, [[expected]])
+    low, high = made.output_interval(state)
+    np.testing.assert_allclose([low, high], [[-2.5], [1.25]])

@@ -37,6 +37,13 @@ def test_ssim_refuses_maps_that_do_not_match():
         ssim(torch.zeros(1, 20, 20), torch.zeros(2, 20, 20))
 
 
+def test_the_smallest_map_is_that_of_the_window():
+    """The window lies inside it once, so the mean is one value."""
+    a, b = torch.rand(2, 1, 11, 11, dtype=torch.float64)
+    expected = ssim_by_scipy(a[0].numpy(), b[0].numpy())
+    torch.testing.assert_close(ssim(a, b), torch.tensor([expected]))
+
+
 def test_maps_differ_more_the_more_noise_there_is():
     policy = make_driving_policy("ncp", head="light")
     rows = np.linspace(0, 255, 78)[:, None] * np.ones(200)
