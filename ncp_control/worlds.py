@@ -159,7 +159,7 @@ def world_of(
     Actions of another range are rescaled to [-1, 1], and `info` gets `time_s` where it has none.
 
     Args:
-        make: Builds an environment; it may take `render_mode`.
+        make: Builds an environment. If it takes `render_mode`, the world can be filmed.
         name: The world's name.
         options: Options that the name was given, for the contract.
         frame_s: Interval between frames [s]; what the environment says if None.
@@ -170,7 +170,8 @@ def world_of(
     """
     from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
 
-    can_render = "render_mode" in inspect.signature(make).parameters or isinstance(make, partial)
+    known = inspect.signature(make).parameters
+    can_render = "render_mode" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
     with silent_deprecations():
         probe = make()
     try:

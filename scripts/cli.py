@@ -44,6 +44,8 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         settings: A dataclass, or a union of dataclasses for subcommands.
         description: What `--help` says first.
     """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own modules lie, e.g. for --world
     stop: KeyboardInterrupt | None = None
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The examples of the README do what they say, whatever the seed."""
+"""The examples do what they say, whatever the seed."""
 
 import os
 import re
@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+POLE = (ROOT / "examples" / "balance_pole.py").read_text()
 SEEDS = (0, 1, 2)
 
 
@@ -31,7 +32,7 @@ def replaced(code, old, new):
 
 
 def test_every_example_is_run():
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -46,7 +47,7 @@ def test_the_ten_lines_print_every_neurons_time_constant(tmp_path, seed):
 
 
 def test_the_pole_example_runs(tmp_path):
-    printed = run(replaced(EXAMPLES[1], "60_000", "2_048"), tmp_path)
+    printed = run(replaced(POLE, "60_000", "2_048"), tmp_path)
     assert re.search(r"balanced for \d+ of 1000 steps", printed)
     assert (tmp_path / "balance" / "config.json").is_file()
 
@@ -54,5 +55,5 @@ def test_the_pole_example_runs(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_pole_stays_up(tmp_path, seed):
-    printed = run(replaced(EXAMPLES[1], "\nseed = 0\n", f"\nseed = {seed}\n"), tmp_path)
+    printed = run(replaced(POLE, "\nseed = 0\n", f"\nseed = {seed}\n"), tmp_path)
     assert "balanced for 1000 of 1000 steps" in printed

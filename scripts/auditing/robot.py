@@ -46,7 +46,7 @@ def _walk(
         actions.append(policy.act(seen[-1], dt_s))
         observation, _, has_ended, is_late, info = world.step(actions[-1])
         speeds_mps.append(info.get("x_velocity", np.nan))
-        if not notes and k % stride == 0:
+        if world.render_mode is not None and not notes and k % stride == 0:
             try:
                 pictures.append(np.asarray(world.render()))
             except Exception as error:  # every OpenGL binding has exceptions of its own

@@ -109,7 +109,7 @@ def film(path: Path, policy: Policy, where: WalkSettings) -> str | None:
         try:
             world = _rendered_world(where)
         except Exception as error:  # every OpenGL binding has exceptions of its own
-            return f"No film: OpenGL failed ({error})."
+            return f"No film: rendering failed ({error})."
         frame_s = where.world.frame_s
         every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
         num_pictures = round(_FILM_S / (frame_s * every))
@@ -146,7 +146,9 @@ def _rendered_world(where: WalkSettings) -> Any:
         quality = world.unwrapped.model.vis.quality
         quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
     world.reset(seed=where.seed)
-    world.render()
+    if world.render_mode is None or world.render() is None:
+        world.close()
+        raise RuntimeError("the world draws no pictures")
     return world
 
 

@@ -230,7 +230,7 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
     monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", fail)
     policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
     sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
-    assert sentence == "No film: OpenGL failed (no driver)."
+    assert sentence == "No film: rendering failed (no driver)."
     assert not list(tmp_path.iterdir())
 
 
