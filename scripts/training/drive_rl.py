@@ -131,9 +131,7 @@ def train_drive_rl(settings: DriveRL) -> Policy:
     model = make_model(settings, driver)
     step = resume_model(model, settings)
     with open_run(settings, "drive-rl", name, step=step) as run:
-        learn(model, settings.steps, run, lambda model: export_policy(model, driver))
-        policy = export_policy(model, driver)
-        policy.save(run.policy)
+        policy = learn(model, settings.steps, run, lambda model: export_policy(model, driver))
         measured = {} if driver is None else {f"{name} before": _drive(settings, driver)}
         measured[name if driver is None else f"{name} after"] = _drive(settings, policy)
         results.place(run.results)

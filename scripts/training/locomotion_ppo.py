@@ -50,9 +50,7 @@ def reinforce(settings: Locomotion) -> tuple[Policy, dict[str, float | str], Run
 
     step = resume_model(model, settings)
     with open_run(settings, "locomotion", settings.run_name, step=step) as run:
-        learn(model, settings.ppo.steps, run, export)
-        policy = export(model)
-        policy.save(run.policy)
+        policy = learn(model, settings.ppo.steps, run, export)
         print(f"policy: {run.policy}\nreport: {run.report}")
         returns = walk(policy, settings.where)
     speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]

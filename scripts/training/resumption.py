@@ -130,14 +130,21 @@ def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]
         run.close()
 
 
-def learn(model: OnPolicyAlgorithm, steps: int, run: Run, export: Callable[[Any], Policy]) -> None:
+def learn(
+    model: OnPolicyAlgorithm, steps: int, run: Run, export: Callable[[Any], Policy]
+) -> Policy:
     """Let a model take the steps that its training still lacks, logged and saved as it goes.
+
+    The policy is saved before the curves are drawn, so that no picture can cost it.
 
     Args:
         model: As it was built with the settings, or set to where its run stopped.
         steps: Steps of the whole training.
         run: Where it is logged and saved.
         export: Makes a policy of the model.
+
+    Returns:
+        The policy.
 
     Raises:
         DivergenceError: If the training reaches numbers that are not finite.
@@ -148,5 +155,7 @@ def learn(model: OnPolicyAlgorithm, steps: int, run: Run, export: Callable[[Any]
         progress = Progress(run, steps, export=export)
         with contextlib.closing(progress), divergence_told(model):
             model.learn(steps_left, callback=progress, reset_num_timesteps=is_new)
-    run.report.mkdir(exist_ok=True)
+    policy = export(model)
+    policy.save(run.policy)
     write_picture(run.report / "learning_curves.png", draw_curves(run.rows))
+    return policy

@@ -9,6 +9,8 @@ import subprocess
 
 import pytest
 
+from ncp_control import Policy
+
 pytestmark = pytest.mark.slow
 
 JOBS = (
@@ -51,7 +53,7 @@ def check_refused(answer, reason, folder, check_whole):
     assert "Traceback" not in answer["err"]
     *shown, sentence = answer["err"].splitlines()  # progress bars come first
     assert re.fullmatch(rf"error: {reason}: \S.*", sentence)
-    assert not [line for line in shown if "rror" in line]
+    assert not [line for line in shown if line.startswith("error") or "space left" in line]
     assert check_whole(folder) == [], "nothing hidden is left"
     # A policy that the job said to have saved is there: `check_whole` has loaded it.
     for path in re.findall(r"^policy: (.*)$", answer["out"], re.MULTILINE):
@@ -90,3 +92,12 @@ def test_a_folder_that_nobody_may_write_to_is_one_sentence(workshop, make_disk, 
     answer = workshop(job, folder)
     check_refused(answer, "(Read-only file system|Cannot be written)", folder, check_whole)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("job", ["drive", "recorded", "ppo", "driving by ppo", "teacher"])
+def test_a_report_that_does_not_fit_costs_no_policy(workshop, tmp_path, check_whole, job):
+    answer = workshop(job, tmp_path, full_at=r"/\.?report")
+    check_refused(answer, "No space left on device", tmp_path, check_whole)
+    assert re.search(r": .*/report.*$", answer["err"].rstrip())
+    (policy,) = tmp_path.glob("runs/*/policy")
+    Policy.load(policy)

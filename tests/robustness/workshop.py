@@ -8,6 +8,7 @@ Each line of standard input is a request, each line of standard output the answe
 | `folder`       | where it runs                                                            |
 | `kill_at`      | kill it (SIGKILL) just before so many file operations are done, or null  |
 | `signal_after_s`, `signal` | send it a signal after so many seconds, or null              |
+| `full_at`      | pattern of the paths for which the disk is full, or null                 |
 | `file_bytes`   | limit on the size of a file it writes, as `ulimit -f`, or null           |
 
 | answer         |                                                                          |
@@ -20,11 +21,13 @@ Each line of standard input is a request, each line of standard output the answe
 The constants below that are set anew make the jobs small: tracks, episodes and films of a moment.
 """
 
+import errno
 import faulthandler
 import functools
 import io
 import json
 import os
+import re
 import resource
 import selectors
 import signal
@@ -125,8 +128,8 @@ def visible(folder):
 class Witness:
     """Counts file operations, tells what has a name before each, and kills at the chosen one."""
 
-    def __init__(self, folder, told, kill_at):
-        self.folder, self.told, self.kill_at = folder, told, kill_at
+    def __init__(self, folder, told, kill_at, full_at):
+        self.folder, self.told, self.kill_at, self.full_at = folder, told, kill_at, full_at
         self.seen, self.count, self.is_looking = set(), 0, False
 
     def __call__(self, event, args):
@@ -142,6 +145,9 @@ class Witness:
         if self.count == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         self.is_looking = False
+        if self.full_at is not None and (writes or event == "os.mkdir"):
+            if re.search(self.full_at, str(args[0])):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def work(request, told):
@@ -153,7 +159,8 @@ def work(request, told):
     if request.get("file_bytes") is not None:
         limit = request["file_bytes"]
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    sys.addaudithook(Witness(request["folder"], told, request.get("kill_at")))
+    faults = request.get("kill_at"), request.get("full_at")
+    sys.addaudithook(Witness(request["folder"], told, *faults))
     run_job(*JOBS[request["job"]], "")
 
 
