@@ -127,6 +127,13 @@ def test_gains_are_sums_over_the_ways_from_input_to_output():
     inter = (1.0 - np.exp(-h / 0.1)) * np.array([[first, second]])
     np.testing.assert_allclose(gain, 2.0 * (1.0 - np.exp(-h * 2.0 / 0.2)) / 2.0 * onwards * inter)
     np.testing.assert_allclose(at_last, lasting)
+    # In a third sub-step what each had is kept as far as it does not decay.
+    made.unfolds = 3
+    gain, _ = made.output_gains(inputs, conductance, state, 0.15)
+    kept, ours = np.exp(-h / 0.1), np.exp(-h * 2.0 / 0.2)
+    motor = (1.0 - ours) / 2.0 * onwards * inter
+    inter = kept * inter + inter
+    np.testing.assert_allclose(gain, 2.0 * (ours * motor + (1.0 - ours) / 2.0 * onwards * inter))
 
 
 def test_a_synapse_of_no_weight_is_certified():
@@ -164,3 +171,17 @@ def test_a_loop_that_may_amplify_has_no_lasting_gain(slope, is_certain):
     np.testing.assert_allclose(lasting, [[expected]])
     low, high = made.output_interval(state)
     np.testing.assert_allclose([low, high], [[-2.5], [1.25]])
+
+
+def test_one_exact_sub_step_of_one_synapse():
+    wiring = Wiring(num_sensory=1, num_inter=0, num_command=0, num_motor=1, synapses=((0, 1, 1),))
+    made = IntervalCircuit(LTC(wiring, integrator="exponential_euler", unfolds=1).double())
+    numbers = {
+        "leak": 2.0, "capacitance_s": 0.2, "weight": 4.0, "slope": 5.0, "threshold": 0.0,
+        "reversal": 1.0, "input_scale": 1.0, "output_scale": -2.0,
+    }  # fmt: skip
+    for name, value in numbers.items():
+        setattr(made, name, np.array([value]))
+    still, state = Interval(np.zeros(1), np.zeros(1)), Interval(-np.ones(1), np.ones(1))
+    gain, _ = made.output_gains(still, Interval(np.zeros(1), np.ones(1)), state, 0.1)
+    np.testing.assert_allclose(gain, [[2.0 * (1.0 - np.exp(-0.1 * 2.0 / 0.2)) / 2.0 * 10.0]])
