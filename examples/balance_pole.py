@@ -1,6 +1,7 @@
 """Twelve liquid neurons learn to balance a pole by PPO, in any Gymnasium world of numbers."""
 
 import gymnasium
+import numpy as np
 import torch
 from gymnasium.wrappers import RescaleAction
 from stable_baselines3.common.env_util import make_vec_env
@@ -12,7 +13,7 @@ from policies.motor_circuits import make_motor_cell
 
 
 def make_world():
-    return RescaleAction(gymnasium.make("InvertedPendulum-v5"), -1, 1)
+    return RescaleAction(gymnasium.make("InvertedPendulum-v5"), np.float32(-1), np.float32(1))
 
 
 torch.set_num_threads(1)  # faster than two for networks this small
