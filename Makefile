@@ -14,7 +14,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" -n auto
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto
 
 check: $(STAMP)
 	$(BIN)/ruff check .
