@@ -14,8 +14,8 @@ new wiring has the signs that the training ended with.
 | `epsilon`                                 | part of leak conductance and leak potential        |
 | `backbone_dropout`                        | left out: it does nothing in evaluation mode       |
 | `timespans`                               | `dt_s` = timespans · frame_s                       |
-| `batch_first=False`                       | refused: a circuit takes (batch, time, input)      |
-| `return_sequences=False`                  | refused: a circuit returns the output of each frame|
+| `batch_first=False`                       | `NcpsLayout` around the circuit: time comes first  |
+| `return_sequences=False`                  | `NcpsLayout` around the circuit: the last output   |
 | `proj_size` of a wired CfC                | refused: a `WiredCfC` has no such map              |
 
 A CfC over a wiring is not sparse in ncps: time gates and recurrence ignore the wiring, and each
@@ -46,7 +46,34 @@ _GATES = (1, 0, 2, 3)
 """Position in their stack (candidate, input, forget, output) of each of our gates."""
 
 
-def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit:
+class NcpsLayout(nn.Module):
+    """A converted circuit with the axes of its ncps module.
+
+    Policies, training and audit take circuits whose axes are (batch, time, …): give them `circuit`.
+
+    Args:
+        circuit: The circuit.
+        batch_first: Whether inputs and outputs are (batch, time, …) and not (time, batch, …).
+        return_sequences: Whether the output of every frame is returned and not the last alone.
+    """
+
+    def __init__(self, circuit: Circuit, *, batch_first: bool, return_sequences: bool) -> None:
+        super().__init__()
+        self.circuit = circuit
+        self.batch_first, self.return_sequences = batch_first, return_sequences
+
+    def forward(
+        self, inputs: Tensor, state: Tensor | None = None, *, dt_s: float | Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the circuit; `dt_s` is (batch, time) in either layout, as in ncps."""
+        frames = inputs if self.batch_first else inputs.transpose(0, 1)
+        outputs, last = self.circuit(frames, state, dt_s=dt_s)
+        if not self.return_sequences:
+            return outputs[:, -1], last
+        return outputs if self.batch_first else outputs.transpose(0, 1), last
+
+
+def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit | NcpsLayout:
     """Turn a trained `ncps.torch.LTC` or `ncps.torch.CfC` into a circuit.
 
     Args:
@@ -56,7 +83,8 @@ def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit:
             numbers; give e.g. 1/30 for a model trained on frames of 30 Hz.
 
     Returns:
-        A circuit whose outputs equal the module's in evaluation mode, in the module's dtype.
+        A circuit whose outputs equal the module's in evaluation mode, in the module's dtype; an
+        `NcpsLayout` around it where the module has other axes than a circuit.
 
     Raises:
         ImportError: If ncps is not installed.
@@ -74,7 +102,6 @@ def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit:
             f"`module` must be an ncps.torch.LTC or CfC, or a cell of theirs, got"
             f" {type(module).__name__!r}. Pass the recurrent layer itself, not a model around it."
         )
-    _check_layout(module)
     _check_finite(module)
     projection = _projection(module)
     rnn_cell: Any = getattr(module, "rnn_cell", module)
@@ -86,22 +113,9 @@ def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit:
         cell, order = _cfc(rnn_cell, projection, frame_s)
     if getattr(module, "use_mixed", False):
         cell = _mixed(cell, module.lstm, order)
-    return Circuit(cell)
-
-
-def _check_layout(module: nn.Module) -> None:
-    """Refuse a module whose inputs or outputs have other axes than a circuit's."""
-    remedies = {
-        "batch_first": "swap the first two axes of inputs, times and outputs",
-        "return_sequences": "take the last output, outputs[:, -1]",
-    }
-    for name, remedy in remedies.items():
-        value = getattr(module, name, True)
-        if not value:
-            raise ValueError(
-                f"`{name}` of the module must be True, got {value!r}. Set module.{name} = True,"
-                f" which changes no weight, convert it, and {remedy}."
-            )
+    circuit = Circuit(cell)
+    layout = {name: getattr(module, name, True) for name in ("batch_first", "return_sequences")}
+    return circuit if all(layout.values()) else NcpsLayout(circuit, **layout)
 
 
 def _check_finite(module: nn.Module) -> None:

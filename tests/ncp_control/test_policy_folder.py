@@ -215,7 +215,7 @@ def test_cells_nested_without_end_are_refused(saved):
 
 
 def test_a_large_policy_is_built_within_the_budget(flat_policy, tmp_path, monkeypatch):
-    monkeypatch.setattr("ncp_control.policy_files.WORKING_NUMBERS", 0)  # the share alone suffices
+    monkeypatch.setattr("ncp_control.policy.folder.WORKING_NUMBERS", 0)  # the share alone suffices
     policy = flat_policy(Circuit(LSTM(32, 256, 1))).eval()
     policy.save(tmp_path / "policy")
     torch.manual_seed(1)
