@@ -165,6 +165,28 @@ def test_effects_are_the_change_of_the_action(recorded, flat_policy):
     assert effects[0].largest == pytest.approx(float(change.abs().max()), rel=1e-3)
 
 
+def test_effects_are_those_of_the_action_as_it_is_done(recorded, flat_policy):
+    """Outputs far beyond 1 are clipped before they are compared."""
+    circuit, inputs, activity = recorded
+    with torch.no_grad():
+        circuit.cell.output_scale.fill_(100.0)
+    policy = flat_policy(circuit)
+    (effect,) = ablation_effects(policy, inputs[0], activity.dt_s[0], neurons={"motor_0": 0.3})
+    outputs = circuit.record(inputs).outputs.detach()
+    held = (100.0 * 0.3 + circuit.cell.output_offset.detach()).clamp(-1.0, 1.0)
+    change = (held - outputs.clamp(-1.0, 1.0)).abs()
+    assert effect.largest == pytest.approx(float(change.max()), rel=1e-4)
+    assert effect.rms == pytest.approx(float(change.pow(2).mean().sqrt()), rel=1e-4)
+    assert outputs.abs().max() > 2.0
+
+
+def test_several_units_are_held_at_once(flat_policy):
+    policy = flat_policy(Circuit(LSTM(6, 4, 2)))
+    _, state = ablate(policy, neurons={"hidden_1": 0.5, "hidden_3": -0.25})(torch.randn(2, 9, 6))
+    assert (state[:, 1] == 0.5).all() and (state[:, 3] == -0.25).all()
+    assert (state[:, 0] != 0.5).all()
+
+
 def test_what_cannot_be_ablated_is_named(recorded, flat_policy):
     policy = flat_policy(recorded[0])
     with pytest.raises(ValueError, match=r"`neurons` must be one of .*'motor_0'"):
