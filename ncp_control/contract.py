@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
+from ncp_control.json_files import shorten
 from ncp_control.ranges import check_positive
 
 Range = tuple[float, float]
@@ -254,7 +255,7 @@ class Contract:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(
                 f"`contract` must have observation, action and time, got {type(error).__name__}:"
-                f" {error}. Save the policy again."
+                f" {str(error)[:200]}. Save the policy again."
             ) from error
 
     def describe(self) -> str:
@@ -317,7 +318,7 @@ def _check_range(name: str, values: Range) -> None:
     low, high = values
     if not low <= high:
         raise ValueError(
-            f"`range` of {name!r} must go from low to high, got {list(values)!r}."
+            f"`range` of {shorten(name)} must go from low to high, got {shorten(list(values))}."
             " Give the lowest value first."
         )
 
@@ -349,8 +350,8 @@ def _observation_from_json(values: Mapping[str, Any]) -> Any:
     kind = values["kind"]
     if kind not in _KINDS:
         raise ValueError(
-            f"`kind` of an observation must be one of {sorted(_KINDS)}, got {kind!r}."
-            " Save the policy again."
+            f"`kind` of an observation must be one of {sorted(_KINDS)}, got"
+            f" {shorten(kind)}. Save the policy again."
         )
     if kind == "dict":
         parts = {str(k): _observation_from_json(part) for k, part in values["parts"].items()}
@@ -391,7 +392,7 @@ def _range_from_json(values: Sequence[float | None]) -> Range:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"a number is needed, got {value!r}")
+        raise TypeError(f"a number is needed, got {shorten(value)}")
     return float(value)
 
 

@@ -3,6 +3,8 @@
 import math
 from numbers import Integral, Real
 
+from ncp_control.json_files import shorten
+
 
 def is_number(value: object) -> bool:
     """True if a value is a real finite number; True, False and text are not."""
@@ -22,7 +24,9 @@ def check_count(name: str, value: int, least: int = 1) -> int:
     """
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+        raise ValueError(
+            f"`{name}` must be a whole number of at least {least}, got {shorten(value)}."
+        )
     return int(value)
 
 
@@ -56,7 +60,7 @@ def check_seed(settings: object, name: str = "seed") -> None:
     value = getattr(settings, name)
     if check_count(name, value, least=0) >= 2**31:
         raise ValueError(
-            f"`{name}` must be at most {2**31 - 1}, got {value!r}. Choose a small one."
+            f"`{name}` must be at most {2**31 - 1}, got {shorten(value)}. Choose a small one."
         )
 
 
@@ -79,13 +83,15 @@ def check_positive(settings: object, *names: str) -> None:
 def check_above_zero(name: str, value: float) -> None:
     """Refuse what is not a finite number above zero."""
     if not (is_number(value) and value > 0):
-        raise ValueError(f"`{name}` must be positive, got {value!r}. Give a finite number above 0.")
+        raise ValueError(
+            f"`{name}` must be positive, got {shorten(value)}. Give a finite number above 0."
+        )
 
 
 def check_not_negative(name: str, value: float) -> None:
     """Refuse what is not a finite number, or negative."""
     if not (is_number(value) and value >= 0):
-        raise ValueError(f"`{name}` must be finite and >= 0, got {value!r}. Use 0 for none.")
+        raise ValueError(f"`{name}` must be finite and >= 0, got {shorten(value)}. Use 0 for none.")
 
 
 def check_given(settings: object, *names: str) -> None:
@@ -108,11 +114,12 @@ def check_part(name: str, value: float) -> None:
     """Refuse a share that leaves nothing on one side."""
     if not (is_number(value) and 0.0 < value < 1.0):
         raise ValueError(
-            f"`{name}` must be above 0 and below 1, got {value!r}. Leave some for either part."
+            f"`{name}` must be above 0 and below 1, got {shorten(value)}."
+            " Leave some for either part."
         )
 
 
 def check_share(name: str, value: float) -> None:
     """Refuse a probability or a decay that is not from 0 to below 1."""
     if not (is_number(value) and 0.0 <= value < 1.0):
-        raise ValueError(f"`{name}` must be from 0 to below 1, got {value!r}. Lower it.")
+        raise ValueError(f"`{name}` must be from 0 to below 1, got {shorten(value)}. Lower it.")

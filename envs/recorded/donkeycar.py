@@ -93,8 +93,8 @@ def _read_version_2(folder: Path) -> Listing:
     present = [name for name in catalogs if is_file(folder / name)]
     if catalogs and not present:
         raise FileNotFoundError(
-            f"`{catalogs[0]}` must lie in the tub, as its manifest says, got none in '{folder}'."
-            " Restore the file from the car."
+            f"`{catalogs[0][:100]}` must lie in the tub, as its manifest says, got none in"
+            f" '{folder}'. Restore the file from the car."
         )
     for name in catalogs:
         if name not in present:

@@ -245,7 +245,7 @@ def _read_rows(metrics_csv: Path) -> list[dict[str, Any]]:
                 for row in csv.DictReader(file)
             ]
         return [row | {"step": int(row["step"])} for row in rows]
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
         raise ValueError(
             f"{metrics_csv} must hold a number or nothing in each cell, and a step in each row,"
             f" got {error}. Start the training anew."

@@ -6,12 +6,11 @@ from typing import Any, cast
 import gymnasium
 import torch
 
-from ncp_control.cells import Cell, Feedforward
 from ncp_control.learning import distillation
 from ncp_control.learning.distillation_checkpoint import rounds_done
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy, VectorPolicy
-from policies.motor_circuits import make_motor_cell
+from policies.locomotion import make_walking_policy
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_observation,
@@ -75,23 +74,16 @@ def make_student(settings: Locomotion, world: gymnasium.Env) -> VectorPolicy:
     size, joints = (
         cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
     )
-    encoder = settings.encoder_widths
-    width = (size, *encoder)[-1]
-    frame_s = settings.where.world.frame_s
-    cell: Cell
-    if settings.cell == "mlp":
-        cell = Feedforward(width, settings.neurons, joints, frame_s=frame_s)
-    else:
-        cell = make_motor_cell(
-            settings.cell,
-            width,
-            settings.neurons,
-            joints,
-            frame_s=frame_s,
-            seed=settings.seed,
-            sees_time=settings.is_timed,
-        )
-    return VectorPolicy(cell, observation_size=size, encoder=encoder, squash="tanh")
+    return make_walking_policy(
+        settings.cell,
+        observation_size=size,
+        num_joints=joints,
+        num_neurons=settings.neurons,
+        frame_s=settings.where.world.frame_s,
+        encoder=settings.encoder_widths,
+        seed=settings.seed,
+        sees_time=settings.is_timed,
+    )
 
 
 def load_teacher(settings: Locomotion) -> Policy:
