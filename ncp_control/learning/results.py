@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ncp_control import files
+from ncp_control.json_files import shorten
 from ncp_control.learning.run import describe_environment
 from ncp_control.names import one_line
 
@@ -58,7 +59,8 @@ class ResultsFile:
         header = read_header(self._path)
         if header not in ([], self.columns):
             raise ValueError(
-                f"{self._path} must have the columns {self.columns}, got {header}."
+                f"{self._path} must have the columns {self.columns}, got"
+                f" {shorten(header)}."
                 " Name another file: this one is a table of another kind or version."
             )
 

@@ -248,7 +248,7 @@ def _read_rows(metrics_csv: Path) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
         raise ValueError(
             f"{metrics_csv} must hold a number or nothing in each cell, and a step in each row,"
-            f" got {error}. Start the training anew."
+            f" got {str(error)[:200]}. Start the training anew."
         ) from error
 
 
