@@ -1,7 +1,7 @@
 """Change one token of a module, run its tests, and tell whether they notice.
 
     python tests/mutation/change_tokens.py                              200 changes over all modules
-    python tests/mutation/change_tokens.py --modules ncp_control/policy.py --count 20
+    python tests/mutation/change_tokens.py --modules ncp_control/policy/base.py --count 20
     python tests/mutation/change_tokens.py --seed 1 --jobs 2            other changes, two at a time
 
 A change is `<` for `<=`, `+` for `-`, `and` for `or`, `True` for `False`, a number one larger, and
@@ -54,7 +54,7 @@ MODULES = (
     "ncp_control/learning/imitation.py",
     "ncp_control/learning/results.py",
     "ncp_control/learning/sequences.py",
-    "ncp_control/policy.py",
+    "ncp_control/policy/base.py",
     "ncp_control/wiring_rules.py",
 )
 SWAPS = {
