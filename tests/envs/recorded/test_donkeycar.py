@@ -246,3 +246,9 @@ def test_a_damaged_list_of_excluded_records_is_refused(tmp_path, make_old_tub):
     (tub / "exclude.json").write_text("[1, 2")
     with pytest.raises(ValueError, match=r"`exclude.json` must be a list of deleted records"):
         load_recording(tub)
+
+
+def test_a_tubs_images_are_not_cropped_unless_asked(tmp_path, make_tub):
+    folder = make_tub(tmp_path / "tub", [{}] * 4)
+    assert load_donkeycar(folder).framing.crop == (0.0, 0.0)
+    assert load_donkeycar(folder, crop=(0.25, 0.1)).framing.crop == (0.25, 0.1)
