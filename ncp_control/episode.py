@@ -1,14 +1,9 @@
-"""Episodes: what was seen, done, elapsed and thought, frame by frame.
+"""Episodes: what was seen, done and elapsed, frame by frame, as worlds measure them."""
 
-The one type behind evaluation, audit, inspector, film and replay, whatever the world.
-"""
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from ncp_control.circuit import Activity
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,16 +22,6 @@ class Episode:
     """Reward of each action, shape (time,)."""
     infos: tuple[dict[str, Any], ...]
     """What the world told after each action."""
-    seed: int | None = None
-    """Seed of the world."""
-    is_terminated: bool = False
-    """Whether the world ended it, e.g. by a fall, and not a limit of time."""
-    activity: Activity | None = None
-    """What every neuron did, a batch of one, if it was recorded."""
-    pictures: np.ndarray | None = None
-    """RGB pictures of what happened, shape (time, height, width, 3), if they were taken."""
-    notes: tuple[str, ...] = field(default=())
-    """What could not be had, in words."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -45,7 +30,3 @@ class Episode:
     def total_reward(self) -> float:
         """Sum of the rewards."""
         return float(self.rewards.sum())
-
-    def signal(self, name: str) -> np.ndarray:
-        """Return one entry of `infos` over time, shape (time, …)."""
-        return np.array([info[name] for info in self.infos])

@@ -42,18 +42,6 @@ def return_and_length(episodes: Sequence["Episode"]) -> dict[str, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disturbance:
-    """Something that can be made worse in a world, e.g. noise on its sensors."""
-
-    name: str
-    """Name of the setting, e.g. "sensor_noise"."""
-    unit: str
-    """What its severity is measured in, e.g. "standard deviation in the entry's unit"."""
-    wrap: Callable[["gymnasium.Env", float], "gymnasium.Env"]
-    """Puts the disturbance of a severity around an environment."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class World:
     """An environment with its contract, and how it is measured.
 
@@ -69,10 +57,6 @@ class World:
     """What it shows and takes, at which rate, with which options."""
     measures: Measures = return_and_length
     """What is measured of episodes."""
-    expert: Callable[[], Any] | None = None
-    """Builds a pilot that demonstrates and can be asked what it would do, if there is one."""
-    disturbances: tuple[Disturbance, ...] = ()
-    """What can be made worse in it."""
     max_steps: int = 1000
     """Steps after which an episode is over, whatever the environment says."""
 
