@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from ncp_control.json_files import shorten
+from ncp_control.names import check_name
+from ncp_control.ranges import check_count
 
 Range = tuple[float, float]
 """Lowest and highest value; an end is infinite where there is no limit."""
@@ -63,7 +65,11 @@ class ActionContract:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How a camera's image becomes the frame that a policy sees."""
+    """How a camera's image becomes the frame that a policy sees.
+
+    Raises:
+        ValueError: If nothing of the image is left, or a setting is none of those named.
+    """
 
     crop_top: float = 0.0
     """Share of the height cut off at the top."""
@@ -73,6 +79,16 @@ class View:
     """How the rest is scaled to the frame: "area" or "linear"."""
     stack: int = 1
     """Latest frames seen together, as further channels, oldest first."""
+
+    def __post_init__(self) -> None:
+        crops = (self.crop_top, self.crop_bottom)
+        if min(crops) < 0.0 or not sum(crops) < 1.0:
+            raise ValueError(
+                "`crop_top` and `crop_bottom` must be shares from 0 that leave something of the"
+                f" image, got {crops[0]!r} and {crops[1]!r}."
+            )
+        check_name("resize", self.resize, ("area", "linear"))
+        check_count("stack", self.stack)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +292,8 @@ def describe_observation(observation: ObservationContract) -> list[str]:
         if view.crop_top or view.crop_bottom:
             cut = f"without the top {view.crop_top:.1%} and the lowest {view.crop_bottom:.1%}"
             lines += [f"{cut} of the image"]
+        if view.stack > 1:
+            lines += [f"the latest {view.stack} frames together"]
         return lines
     if isinstance(observation, VectorContract):
         names = [f"{e.name} [{e.unit}]" if e.unit else e.name for e in observation.entries]

@@ -8,7 +8,7 @@ of a Box become numbers in [-1, 1]; Discrete and MultiDiscrete actions become ch
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import gymnasium
 import numpy as np
@@ -25,6 +25,7 @@ from ncp_control.contract import (
     VectorContract,
 )
 
+_T = TypeVar("_T")
 _COLOURS = {1: "grey", 3: "RGB"}
 _FREE, _BALL, _SLIDE = 0, 1, 2
 """Types of MuJoCo's joints; the fourth is a hinge."""
@@ -51,7 +52,7 @@ def contract_of(
     """
     return Contract(
         observation=observation_of(env.observation_space, _known_entries(env)),
-        action=actions_of(env.action_space, _actuators(env)),
+        action=actions_of(env.action_space, _known_actions(env)),
         frame_s=frame_interval_s(env) if frame_s is None else frame_s,
         world=name,
         world_options=dict(options or {}),
@@ -95,7 +96,7 @@ def actions_of(
 
     Args:
         space: The space.
-        known: Contracts of its numbers, where they are known and as many.
+        known: Contracts of its entries, where they are known and as many.
 
     Raises:
         ValueError: If it is no bounded Box of one axis, Discrete or MultiDiscrete.
@@ -108,7 +109,8 @@ def actions_of(
             ActionContract(name=f"action {i}", unit=_unit(low, high)) for i, (low, high) in ranges
         )
     if isinstance(space, spaces.Discrete):
-        return (_choice("action", int(space.n)),)
+        is_known = len(known) == 1 and len(known[0].choices) == space.n
+        return known if is_known else (_choice("action", int(space.n)),)
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return tuple(_choice(f"action {i}", int(n)) for i, n in enumerate(space.nvec))
     raise ValueError(
@@ -209,14 +211,48 @@ _CLASSIC = {
 """Entries of Gymnasium's classic control. Source: the tables of its documentation."""
 
 
+_COMMANDS = {
+    "CarRacing": (
+        ActionContract(name="steering", unit="share of the lock", positive="right"),
+        ActionContract(name="gas", unit="-1 is none, 1 is full"),
+        ActionContract(name="brake", unit="-1 is none, 1 is full"),
+    ),
+    "Pendulum": (ActionContract(name="torque", unit="share of 2 N m"),),
+    "MountainCarContinuous": (ActionContract(name="force", positive="right"),),
+}
+"""Commands of environments without MuJoCo. Source: the tables of Gymnasium's documentation."""
+_CHOICES = {
+    "CarRacing": "do nothing, steer right, steer left, gas, brake",
+    "CartPole": "push left, push right",
+    "Acrobot": "torque -1, torque 0, torque 1",
+    "MountainCar": "push left, do not push, push right",
+    "LunarLander": "do nothing, fire left engine, fire main engine, fire right engine",
+}
+"""Choices of environments with discrete actions, in order. Source: as above."""
+
+
 def _known_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
     """Return names and units of an environment's numbers, where they can be known."""
-    if env.spec is not None:
-        for name, told in _CLASSIC.items():
-            if env.spec.id.startswith(name):
-                split = [one.strip().rstrip("]").split(" [") for one in told.split(",")]
-                return tuple(Entry(name=one[0], unit="".join(one[1:])) for one in split)
-    return _joint_entries(env)
+    told = _of_environment(_CLASSIC, env)
+    if told is None:
+        return _joint_entries(env)
+    split = [one.strip().rstrip("]").split(" [") for one in told.split(",")]
+    return tuple(Entry(name=one[0], unit="".join(one[1:])) for one in split)
+
+
+def _known_actions(env: gymnasium.Env) -> tuple[ActionContract, ...]:
+    """Return names and units of an environment's commands, where they can be known."""
+    if isinstance(env.action_space, spaces.Discrete):
+        told = _of_environment(_CHOICES, env)
+        choices = () if told is None else tuple(one.strip() for one in told.split(","))
+        ends = (0.0, max(len(choices) - 1.0, 0.0))
+        return (ActionContract(name="action", range=ends, choices=choices),)
+    return _of_environment(_COMMANDS, env) or _actuators(env)
+
+
+def _of_environment(table: Mapping[str, _T], env: gymnasium.Env) -> _T | None:
+    """Return what a table by environments' names, without their versions, says of this one."""
+    return None if env.spec is None else table.get(env.spec.id.partition("-v")[0])
 
 
 _ROOT = {

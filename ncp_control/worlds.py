@@ -6,6 +6,9 @@
 | `gymnasium:Hopper-v5` | any environment that Gymnasium knows                               |
 | `my_module:make_car`  | what your function returns: a `World`, or a Gymnasium environment  |
 
+A world of frames takes the options of `ncp_control.views` as well, e.g. `crop_bottom=0.125
+height=42 width=48 stack=2`.
+
 Everything that trains, evaluates or audits takes one of these names. It compares the contract of
 the world with that of the policy, and never guesses one from a size.
 """
@@ -13,12 +16,12 @@ the world with that of the policy, and never guesses one from a size.
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ncp_control.contract import Contract, check_contract
+from ncp_control.contract import Contract, FramesContract, check_contract
 from ncp_control.names import check_name
 
 if TYPE_CHECKING:
@@ -124,11 +127,15 @@ def find_world(name: str, **options: Any) -> World:
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
     factory = _import(name, module, attribute)
-    built = _call(name, factory, options)
+    view = (
+        {} if _takes_any(factory) else _view_of(options, but=inspect.signature(factory).parameters)
+    )
+    own = {key: value for key, value in options.items() if key not in view}
+    built = _call(name, factory, own)
     if isinstance(built, World):
         return built
     built.close()
-    return world_of(partial(factory, **options), name=name, options=options)
+    return world_of(partial(factory, **own), name=name, options=options, view=view)
 
 
 def world_of(
@@ -137,6 +144,7 @@ def world_of(
     name: str,
     options: Mapping[str, Any] | None = None,
     frame_s: float | None = None,
+    view: Mapping[str, Any] | None = None,
 ) -> World:
     """Return the world of a function that builds Gymnasium environments.
 
@@ -147,19 +155,28 @@ def world_of(
         name: The world's name.
         options: Options that the name was given, for the contract.
         frame_s: Interval between frames [s]; what the environment says if None.
+        view: How frames are cropped, scaled and stacked: options of `ncp_control.views`.
 
     Raises:
         ValueError: If the environment's spaces are none that a policy can sense or command, or it
             does not say its frame interval.
     """
     from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
+    from ncp_control.views import Viewed
 
-    known = inspect.signature(make).parameters
-    can_render = "render_mode" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    can_render = "render_mode" in inspect.signature(make).parameters or _takes_any(make)
+
+    def make_viewed(**rendering: str) -> "gymnasium.Env":
+        env = make(**rendering)
+        return Viewed(env, view) if view else env
+
     with silent_deprecations():
-        probe = make()
+        probe = make_viewed()
     try:
         contract = contract_of(probe, name=name, options=dict(options or {}), frame_s=frame_s)
+        if isinstance(probe, Viewed):
+            frames = probe.complete(cast(FramesContract, contract.observation))
+            contract = replace(contract, observation=frames)
         limit = probe.spec.max_episode_steps if probe.spec is not None else None
     finally:
         probe.close()
@@ -167,7 +184,7 @@ def world_of(
     def make_adapted(render_mode: str | None = None) -> "gymnasium.Env":
         rendering = {"render_mode": render_mode} if can_render and render_mode else {}
         with silent_deprecations():
-            return Adapted(make(**rendering), contract)
+            return Adapted(make_viewed(**rendering), contract)
 
     return World(name=name, make=make_adapted, contract=contract, max_steps=limit or 1000)
 
@@ -201,11 +218,11 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
             f"`world` {name!r} needs Gymnasium, which is not installed."
             " Run `pip install gymnasium`."
         ) from error
-    frame_s = options.get("frame_s")
-    passed = {key: value for key, value in options.items() if key != "frame_s"}
+    frame_s, view = options.get("frame_s"), _view_of(options)
+    passed = {key: value for key, value in options.items() if key not in ("frame_s", *view)}
     make = partial(gymnasium.make, env_id, disable_env_checker=True, **passed)
     try:
-        return world_of(make, name=name, options=options, frame_s=frame_s)
+        return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
     except (gymnasium.error.Error, TypeError, ModuleNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -230,8 +247,19 @@ def _import(name: str, module: str, attribute: str) -> Callable[..., Any]:
 
 def _call(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     known = inspect.signature(factory).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     for option in options:
-        if not takes_any and option not in known:
+        if not _takes_any(factory) and option not in known:
             check_name(f"option of {name}", option, [*known])
     return factory(**options)
+
+
+def _takes_any(function: Callable[..., Any]) -> bool:
+    """Whether a function takes keyword arguments of any name."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def _view_of(options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
+    """Return the options that say how frames are seen, but for those that a function takes."""
+    from ncp_control.views import OPTIONS
+
+    return {key: value for key, value in options.items() if key in OPTIONS and key not in but}

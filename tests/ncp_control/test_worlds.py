@@ -106,15 +106,15 @@ def test_classic_control_has_names():
     entries = find_world("gymnasium:CartPole-v1").contract.observation.entries
     assert [e.name for e in entries][2] == "pole angle" and entries[2].unit == "rad"
     assert find_world("gymnasium:CartPole-v1").contract.action[0].choices == (
-        "choice 0",
-        "choice 1",
+        "push left",
+        "push right",
     )
 
 
 def test_actions_of_another_range_are_rescaled():
     world = find_world("gymnasium:Pendulum-v1")
     assert world.contract.action[0].range == (-1.0, 1.0)
-    assert world.contract.action[0].unit == "-1 is -2, 1 is 2"
+    assert world.contract.action[0].unit == "share of 2 N m"
     env = world.make()
     env.reset(seed=0)
     env.step(np.array([0.5], np.float32))
