@@ -1,15 +1,17 @@
-"""Changes of light and side that a driving policy should not mind.
+"""Changes of light and side that a policy on camera frames should not mind.
 
 Source: Lechner et al. 2020, methods (shadow augmentation). The mirror is ours: a left turn seen in
 a mirror is a right turn.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 
+from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Batch
 
 MIRRORED_SHARE = 0.5
@@ -17,35 +19,53 @@ LIGHT_RANGE = (0.5, 1.3)
 """Brightness inside a shadow or a gleam, as a factor."""
 
 
-def augment_driving(batch: Batch, generator: torch.Generator) -> Batch:
-    """Mirror half of the windows, and cast a shadow or a gleam over part of each.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrameAugmentation:
+    """Mirror half of the windows, and cast a shadow or a gleam over part of each."""
 
-    Args:
-        batch: Windows of frames, observations (batch, time, height, width, 3) uint8.
-        generator: Source of the randomness.
+    mirrored: Sequence[int] = ()
+    """Entries of the action that a mirror turns round; none leaves all windows as they are."""
+    is_relit: bool = False
+    """Whether light changes."""
 
-    Returns:
-        A new batch; mirrored windows have the opposite steering.
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Return a new batch; mirrored windows have the opposite actions.
 
-    Raises:
-        ValueError: If the observations are not uint8 frames of three colours.
-    """
-    seen = batch.observations
-    if seen.dtype != torch.uint8 or seen.ndim != 5 or seen.shape[-1] != 3:
-        raise ValueError(
-            "`observations` must be uint8 of shape (batch, time, height, width, 3), got"
-            f" {seen.dtype} of shape {tuple(seen.shape)}. Only camera frames can be relit."
-        )
-    frames, actions = batch.observations.numpy().copy(), batch.actions.clone()
-    draws = torch.rand(len(frames), 4, generator=generator).numpy()
-    for window, action, (side, light, *edges) in zip(frames, actions, draws, strict=True):
-        if side < MIRRORED_SHARE:
-            window[:] = window[:, :, ::-1].copy()
-            action[:, 0] *= -1.0
-        first, last = (int(edge * window.shape[2]) for edge in sorted(edges))
-        low, high = LIGHT_RANGE
-        window[:, :, first:last] = _relight(window[:, :, first:last], low + (high - low) * light)
-    return dataclasses.replace(batch, observations=torch.from_numpy(frames), actions=actions)
+        Args:
+            batch: Windows of frames, observations (batch, time, height, width, channels) uint8.
+            generator: Source of the randomness.
+
+        Raises:
+            ValueError: If the observations are not uint8 frames.
+        """
+        seen = batch.observations
+        if seen.dtype != torch.uint8 or seen.ndim != 5:
+            raise ValueError(
+                "`observations` must be uint8 of shape (batch, time, height, width, channels), got"
+                f" {seen.dtype} of shape {tuple(seen.shape)}. Only camera frames can be mirrored"
+                " and relit."
+            )
+        frames, actions = batch.observations.numpy().copy(), batch.actions.clone()
+        draws = torch.rand(len(frames), 4, generator=generator).numpy()
+        for window, action, (side, light, *edges) in zip(frames, actions, draws, strict=True):
+            if self.mirrored and side < MIRRORED_SHARE:
+                window[:] = window[:, :, ::-1].copy()
+                action[:, list(self.mirrored)] *= -1.0
+            if self.is_relit:
+                first, last = (int(edge * window.shape[2]) for edge in sorted(edges))
+                low, high = LIGHT_RANGE
+                factor = low + (high - low) * light
+                window[:, :, first:last] = _relight(window[:, :, first:last], factor)
+        return dataclasses.replace(batch, observations=torch.from_numpy(frames), actions=actions)
+
+
+def mirrored_entries(action: Sequence[ActionContract]) -> tuple[int, ...]:
+    """Return the entries of an action that a mirror turns round: positive is left, or right."""
+    return tuple(i for i, entry in enumerate(action) if entry.positive in ("left", "right"))
+
+
+augment_driving = FrameAugmentation(mirrored=(0,), is_relit=True)
+"""For one steering angle on roads that bend to either side."""
 
 
 def _relight(pixels: np.ndarray, factor: float) -> np.ndarray:
@@ -53,4 +73,5 @@ def _relight(pixels: np.ndarray, factor: float) -> np.ndarray:
     if pixels.size == 0:
         return pixels
     table = np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8)
-    return cv2.LUT(np.ascontiguousarray(pixels).reshape(-1, 3), table).reshape(pixels.shape)
+    flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    return cv2.LUT(flat, table).reshape(pixels.shape)

@@ -16,6 +16,7 @@ from envs.driving.metrics import LaneTrace
 from envs.faults import PixelNoise
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.learning.demonstrations.expert import SlowError
 from ncp_control.policy import Policy, VectorPolicy
 from policies.experts import PurePursuit
 
@@ -131,19 +132,13 @@ class ExpertPilot:
     Args:
         expert: The controller.
         noise: Standard deviation of the slowly varying steering error added to its actions, so
-            that the car strays and the expert shows how to come back (Laskey et al. 2017,
-            "DART", arXiv 1703.09327).
+            that the car strays and the expert shows how to come back.
         generator: Source of the randomness.
     """
 
-    noise_memory = 0.93
-    """Share of the steering error kept from one frame to the next: about half a second."""
-
     def __init__(self, expert: PurePursuit, noise: float, generator: np.random.Generator) -> None:
         self.expert = expert
-        self.noise = noise
-        self.generator = generator
-        self._error: np.ndarray | None = None
+        self._error = SlowError(noise, generator)
 
     def labels(self, infos: Sequence[Info]) -> np.ndarray:
         """Return what the expert would do, shape (worlds, 1)."""
@@ -153,15 +148,7 @@ class ExpertPilot:
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
         """Return the expert's actions with the steering error."""
-        actions = self.labels(infos)
-        if self._error is None or reset.all():  # other worlds, perhaps not as many
-            self._error = np.zeros_like(actions)
-        fresh = self.generator.standard_normal(actions.shape) * self.noise
-        keep = self.noise_memory
-        self._error = np.where(reset[:, None], 0.0, keep * self._error) + fresh * (
-            np.sqrt(1.0 - keep**2)
-        )
-        return np.clip(actions + self._error, -1.0, 1.0).astype(np.float32)
+        return self._error.add(self.labels(infos), reset)
 
 
 def make_expert(config: LaneKeepingConfig | None = None) -> PurePursuit:
