@@ -1,0 +1,241 @@
+"""Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ncp_control.contract import FramesContract, VectorContract
+from ncp_control.learning.closed_loop import PolicyPilot
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations.expert import Expert, SlowError, demonstrate
+from ncp_control.learning.imitation import ImitationConfig, imitate
+from ncp_control.learning.rollouts import episode_returns
+from ncp_control.learning.run import Run
+from ncp_control.names import check_name
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.policy.heads import HEADS, NUM_FEATURES
+from ncp_control.ranges import check_at_least, check_not_negative
+from ncp_control.worlds import World, find_world, read_options
+from policies.augmentation import FrameAugmentation, mirrored_entries
+from policies.locomotion import make_walking_policy
+from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+from scripts.markdown import markdown_table
+from scripts.training.contracts import trained_in
+
+TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
+"""First seeds of the worlds that teach, choose the checkpoint, and test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imitate:
+    """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
+
+    world: str
+    """gymnasium:<id>, <module>:<function> of your own, or a built-in world, e.g. HalfCheetah-v5."""
+    world_options: tuple[str, ...] = ()
+    """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
+    expert: str
+    """Who is asked: <module>:<function>, called with environment, observation and info, or the
+    folder of a policy that sees the world without disturbances."""
+    cell: str = "ltc"
+    """ltc, cfc, wired_cfc, lstm, or gru."""
+    neurons: int = 24
+    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
+    head: str = "light"
+    """Conv head for frames: light or paper."""
+    encoder: tuple[int, ...] = ()
+    """Widths of dense layers between numbers and cell."""
+    imitation: ImitationConfig = field(
+        default_factory=lambda: ImitationConfig(
+            epochs=10, dagger_epochs=(2, 3, 4, 5, 6, 7), turn_weight=0.0
+        )
+    )
+    """Settings of the training; its seed is replaced by the one below."""
+    episodes: int = 24
+    """Episodes that the expert demonstrates."""
+    dagger_episodes: int = 8
+    """Further episodes that the learner acts in before each DAgger epoch."""
+    expert_noise: tuple[float, ...] = (0.2,)
+    """Deviation of the slow error on what the expert does: one number, or one for each entry of the
+    action."""
+    mirror: bool = False
+    """Mirror half of the windows of frames; actions whose positive side is left or right turn
+    round."""
+    relight: bool = False
+    """Cast shadows and gleams over frames."""
+    validation_episodes: int = 8
+    """Episodes in which each epoch's policy is measured, to choose the best."""
+    evaluation_episodes: int = 20
+    """Episodes in worlds of other seeds at the end."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of worlds, weights and windows."""
+
+    def __post_init__(self) -> None:
+        check_name("cell", self.cell, MOTOR_CELLS)
+        check_name("head", self.head, HEADS)
+        check_at_least(self, 1, "neurons", "episodes", "dagger_episodes")
+        check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
+        check_at_least(self, 0, "seed")
+        for std in self.expert_noise:
+            check_not_negative("expert_noise", std)
+
+
+def train_imitate(settings: Imitate) -> Policy:
+    """Let the expert demonstrate, imitate it, measure both, and save the policy."""
+    world = find_world(settings.world, **read_options(settings.world_options))
+    expert = load_expert(settings.expert, world)
+    torch.manual_seed(settings.seed)
+    policy = make_policy(settings, world)
+    run = Run.create("imitate", settings.cell, settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    policy = imitate_expert(policy, expert, world, settings, run)
+    returns = measure(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
+    print(f"policy: {run.policy}")
+    print(returns_table(settings.cell, returns))
+    return policy
+
+
+def imitate_expert(
+    policy: Policy, expert: Expert | Policy, world: World, settings: Imitate, run: Run
+) -> Policy:
+    """Train a policy on an expert's demonstrations and save the best of its checkpoints."""
+    first_seed = TRAINING_SEED * (1 + settings.seed)
+    noise = np.broadcast_to(settings.expert_noise, len(world.contract.action))
+    error = SlowError(
+        noise,
+        np.random.default_rng(settings.seed),
+        memory=0.93 ** (30.0 * world.frame_s),  # the same time at any rate
+    )
+    shown = demonstrate(
+        run.folder / "demonstrations",
+        world,
+        expert,
+        range(first_seed, first_seed + settings.episodes),
+        error=error,
+    )
+    if isinstance(policy, VectorPolicy):
+        policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
+
+    def aggregate(policy: Policy, epoch: int) -> Demonstrations:
+        first = first_seed + settings.episodes + epoch * settings.dagger_episodes
+        return demonstrate(
+            run.folder / "dagger" / f"epoch-{epoch}",
+            world,
+            expert,
+            range(first, first + settings.dagger_episodes),
+            learner=policy,
+            description="learner",
+        )
+
+    def validate(policy: Policy) -> dict[str, float]:
+        returns = measure(policy, world, settings.validation_episodes, VALIDATION_SEED)
+        return {"score": -float(returns.mean()), "mean_return": float(returns.mean())}
+
+    policy.contract = trained_in(world)
+    policy = imitate(
+        policy,
+        [shown],
+        dataclasses.replace(settings.imitation, seed=settings.seed),
+        run,
+        validate=validate,
+        augment=augmentation(settings, world),
+        aggregate=aggregate,
+    )
+    policy.contract = trained_in(world, policy)
+    policy.save(run.policy)
+    return policy
+
+
+def load_expert(name: str, world: World) -> Expert | Policy:
+    """Return the expert of a name.
+
+    Raises:
+        ValueError: If there is none, or it is a policy that does not fit the world.
+    """
+    module, colon, function = name.partition(":")
+    if not colon:
+        if not Path(name).is_dir():
+            raise ValueError(
+                f"`expert` must be <module>:<function> or the folder of a policy, got {name!r}."
+            )
+        policy = Policy.load(name)
+        world.check_policy(policy.contract)
+        return policy
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`expert` must name a function as module:function, got {name!r}: {error}. The module's"
+            " folder must be on the Python path."
+        ) from error
+
+
+def make_policy(settings: Imitate, world: World) -> FramesPolicy | VectorPolicy:
+    """Build an untrained policy for what a world shows and takes."""
+    seen, num_actions = world.contract.observation, len(world.contract.action)
+    if isinstance(seen, FramesContract):
+        cell = make_motor_cell(
+            settings.cell,
+            NUM_FEATURES,
+            settings.neurons,
+            num_actions,
+            frame_s=world.frame_s,
+            seed=settings.seed,
+        )
+        return FramesPolicy(cell, head=settings.head, frame_shape=seen.shape)
+    return make_walking_policy(
+        settings.cell,
+        observation_size=cast(VectorContract, seen).size,
+        num_joints=num_actions,
+        num_neurons=settings.neurons,
+        frame_s=world.frame_s,
+        encoder=settings.encoder,
+        seed=settings.seed,
+    )
+
+
+def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
+    """Return what is done to the windows of frames, as the settings ask."""
+    if not settings.mirror and not settings.relight:
+        return None
+    mirrored = mirrored_entries(world.contract.action) if settings.mirror else ()
+    if settings.mirror and not mirrored:
+        raise ValueError(
+            f"`mirror` must be left out in {world.name!r}: its contract names no action whose"
+            " positive side is left or right."
+        )
+    return FrameAugmentation(mirrored=mirrored, is_relit=settings.relight)
+
+
+def measure(policy: Policy, world: World, episodes: int, first_seed: int) -> np.ndarray:
+    """Return the return of each episode, shape (episodes,)."""
+    envs = [world.make() for _ in range(episodes)]
+    returns = episode_returns(
+        cast(Any, envs),
+        PolicyPilot(policy),
+        max_steps=world.max_steps,
+        frame_s=world.frame_s,
+        seeds=range(first_seed, first_seed + episodes),
+    )
+    for env in envs:
+        env.close()
+    return returns
+
+
+def returns_table(name: str, returns: Sequence[float] | np.ndarray) -> str:
+    """Return mean, lowest and highest return as a table."""
+    values = np.asarray(returns)
+    cells = [
+        name,
+        str(len(values)),
+        *(f"{v:.1f}" for v in (values.mean(), values.min(), values.max())),
+    ]
+    return markdown_table(["model", "episodes", "mean return", "lowest", "highest"], [cells])

@@ -1,0 +1,139 @@
+"""Imitation in any world: numbers, frames, several motors, an expert of one's own or a policy."""
+
+import json
+from typing import ClassVar
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from ncp_control import load
+from ncp_control.learning.imitation import ImitationConfig
+from ncp_control.worlds import find_world
+from policies.augmentation import FrameAugmentation
+from policies.experts import race
+from scripts.training.imitate import Imitate, augmentation, load_expert, measure, train_imitate
+
+OWN = "tests.scripts.test_train_imitate"
+"""This module: it holds the worlds and experts of the tests."""
+
+
+class Reach(gymnasium.Env):
+    """Two points on lines that are to be brought to zero; their places are seen, as numbers."""
+
+    metadata: ClassVar = {"render_fps": 10}
+    observation_space = spaces.Box(-4.0, 4.0, (2,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.place = 0, self.np_random.uniform(-1.0, 1.0, 2)
+        return self._see(), {}
+
+    def step(self, action):
+        self.place = np.clip(self.place + 0.3 * np.asarray(action), -4.0, 4.0)
+        self.steps += 1
+        return self._see(), -float(np.abs(self.place).sum()), False, self.steps == 20, {}
+
+    def _see(self):
+        return self.place.astype(np.float32)
+
+
+class Look(Reach):
+    """The same, seen as two bright columns of a frame."""
+
+    observation_space = spaces.Box(0, 255, (24, 48, 3), np.uint8)
+
+    def _see(self):
+        frame = np.zeros((24, 48, 3), np.uint8)
+        for i, place in enumerate(self.place):
+            column = int(np.clip(24 + 10 * place, 1, 46))
+            frame[12 * i : 12 * i + 12, column - 1 : column + 2] = 255
+        return frame
+
+
+def bring_home(env, observation, info):
+    """Return the step towards zero."""
+    return np.clip(-3.0 * env.unwrapped.place, -1.0, 1.0)
+
+
+def quick(tmp_path, world, **changes):
+    settings = {
+        "world": f"{OWN}:{world}",
+        "expert": f"{OWN}:bring_home",
+        "neurons": 12,
+        "imitation": ImitationConfig(
+            epochs=3, window=10, batch_size=8, dagger_epochs=(1,), turn_weight=0.0
+        ),
+        "episodes": 24,
+        "validation_episodes": 4,
+        "evaluation_episodes": 4,
+        "runs": tmp_path / "runs",
+    }
+    return Imitate(**{**settings, **changes})
+
+
+@pytest.mark.parametrize("world", ["Reach", "Look"])
+def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
+    train_imitate(quick(tmp_path, world))
+    (run,) = (tmp_path / "runs").iterdir()
+    policy = load(run / "policy")
+    assert policy.contract.world == f"{OWN}:{world}"
+    assert len(policy.contract.action) == 2
+    assert policy.contract.observation.kind == ("vector" if world == "Reach" else "frames")
+    metrics = (run / "metrics.csv").read_text().splitlines()
+    assert len(metrics) == 4 and "mean_return" in metrics[0]
+    assert json.loads((run / "config.json").read_text())["settings"]["expert"].endswith("home")
+
+
+@pytest.mark.slow
+def test_it_learns_what_the_expert_does(tmp_path):
+    config = ImitationConfig(epochs=30, window=10, batch_size=4, dagger_epochs=(5, 10))
+    policy = train_imitate(quick(tmp_path, "Reach", imitation=config))
+    world = find_world(f"{OWN}:Reach")
+    idle = -20.0  # a return of about minus the first places times the steps
+    assert measure(policy, world, 10, 0).mean() > idle / 3
+
+
+def test_a_policy_can_be_the_expert(tmp_path):
+    train_imitate(quick(tmp_path, "Reach"))
+    (run,) = (tmp_path / "runs").iterdir()
+    again = quick(tmp_path, "Reach", expert=str(run / "policy"), cell="gru")
+    student = train_imitate(again)
+    assert type(student.circuit.cell).__name__ == "GRU"
+
+
+@pytest.mark.parametrize(
+    ("expert", "told"),
+    [
+        ("nobody", "`expert` must be <module>:<function> or the folder of a policy"),
+        ("no_module:act", "must name a function as module:function"),
+        (f"{OWN}:nobody", "must name a function as module:function"),
+        ("policies/pretrained/walker2d-ltc", "does not fit"),
+    ],
+)
+def test_an_expert_that_is_not_there_is_named(expert, told):
+    with pytest.raises(ValueError, match=told):
+        load_expert(expert, find_world(f"{OWN}:Reach"))
+
+
+def test_a_mirror_turns_round_what_the_contract_calls_left_or_right(tmp_path):
+    pytest.importorskip("Box2D")
+    racing = find_world("gymnasium:CarRacing-v3", height=24, width=24)
+    settings = quick(tmp_path, "Look", mirror=True)
+    assert augmentation(settings, racing) == FrameAugmentation(mirrored=(0,))
+    with pytest.raises(ValueError, match="names no action whose positive side"):
+        augmentation(settings, find_world(f"{OWN}:Look"))
+
+
+@pytest.mark.slow
+def test_the_racing_expert_drives_a_lap():
+    pytest.importorskip("Box2D")
+    env = find_world("gymnasium:CarRacing-v3").make()
+    observation, info = env.reset(seed=3)
+    total, is_over = 0.0, False
+    while not is_over:
+        observation, reward, terminated, truncated, info = env.step(race(env, observation, info))
+        total, is_over = total + reward, terminated or truncated
+    assert total > 880.0
