@@ -26,7 +26,9 @@ TIMES = """
 for cell in (LTC(NCP19, unfolds=1), CfC(32, 4, 1)):
     circuit, inputs = Circuit(cell), torch.randn(2, 1, 32)
     compiled, dt_s = compile(circuit), torch.full((2, 1), 0.1)
-    torch.testing.assert_close(compiled(inputs, dt_s=dt_s), circuit(inputs, dt_s=dt_s))
+    for good in (0.1, 0.0):
+        dt_s[1] = good
+        torch.testing.assert_close(compiled(inputs, dt_s=dt_s), circuit(inputs, dt_s=dt_s))
     for bad in (-0.1, torch.nan, torch.inf):
         dt_s[1] = bad
         try:

@@ -218,6 +218,8 @@ def test_a_tub_of_version_1(tmp_path, time, make_old_tub, store_of):
     (tub / "meta.json").write_text('{"inputs": ["cam/image_array"], "types": ["image_array"]}')
     (tub / "record_7.json").write_text((tub / "record_7.json").read_text()[:40])
     (tub / "exclude.json").write_text("[3]")
+    (tub / "record_old.json").write_text("{}")  # none of the tub's
+    (tub / "record_25.json").mkdir()
     for given in (tub, tub / "meta.json"):
         with pytest.warns(UserWarning, match="no whole JSON record: 1 .first: record_7.json"):
             recording = load_recording(given)
@@ -227,6 +229,12 @@ def test_a_tub_of_version_1(tmp_path, time, make_old_tub, store_of):
     np.testing.assert_allclose(episode.steering, -angles[episode.rows], atol=1e-7)
     np.testing.assert_allclose(np.diff(episode.time_s), np.diff(episode.rows) * 0.05, atol=1e-6)
     assert len(store_of(recording, tmp_path / "store")) == 23
+
+
+def test_a_meta_file_of_unequal_lists_tells_no_field(tmp_path, make_old_tub):
+    tub = make_old_tub(tmp_path / "tub", [{}] * 4)
+    (tub / "meta.json").write_text('{"inputs": ["mirror", "x"], "types": ["image_array"]}')
+    assert len(load_recording(tub).episodes[0]) == 4  # by the usual field, cam/image_array
 
 
 def test_an_old_tub_without_time_is_taken_to_have_20_frames_a_second(tmp_path, make_old_tub):
