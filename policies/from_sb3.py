@@ -2,9 +2,12 @@
 
 | model                           | its actor                        | action               |
 |---------------------------------|----------------------------------|----------------------|
-| `SequencePPO`                   | encoder and circuit              | clip(output, −1, 1)  |
+| `SequencePPO`                   | encoder or head, and circuit     | clip(output, −1, 1)  |
 | PPO                             | two ReLU layers, a linear layer  | clip(mean, −1, 1)    |
 | SAC, TQC                        | the same                         | tanh(mean)           |
+
+Of actions that are choices, a policy takes the one with the highest output. A model with a conv
+head becomes a `FramesPolicy`, any other a `VectorPolicy`.
 
 Observations are shifted, scaled and clipped as by the one `VecNormalize` around the training
 environments, or not at all without one. A model in any other wrapper that may change observations
@@ -27,25 +30,26 @@ from ncp_control.cells import Feedforward
 from ncp_control.learning.divergence import first_not_finite, has_diverged
 from ncp_control.learning.reinforcement.actor_critic import (
     CircuitActorCritic,
-    ObservationAndTime,
     SequenceCore,
     check_action_space,
-    is_timed,
+    choices_of,
 )
+from ncp_control.learning.reinforcement.perception import Perception, is_timed
 from ncp_control.learning.reinforcement.wrappers import (
     ObservationScale,
     environments,
     observation_scale,
     running_averages,
 )
-from ncp_control.policy import VectorPolicy
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, to_numpy
+from ncp_control.policy.heads import HEADS
 
 _TOLERANCE = 1e-2
 """Largest difference of actions that rounding may make."""
 
 
 @torch.no_grad()
-def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> VectorPolicy:
+def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Policy:
     """Copy the actor of a trained SequencePPO, PPO, SAC or TQC model.
 
     Args:
@@ -58,9 +62,10 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Ve
         the environments give them before any wrapper of stable-baselines3.
 
     Raises:
-        ValueError: If the weights are not finite, the actions do not lie in [-1, 1], the actor is
-            sb3-contrib's own LSTM or a feed-forward one of other layers, the environments are in
-            wrappers that the policy cannot repeat, or the model acts otherwise than its copy.
+        ValueError: If the weights are not finite, the actions are neither in [-1, 1] nor choices,
+            the actor is sb3-contrib's own LSTM or a feed-forward one of other layers, the head has
+            no name, the environments are in wrappers that the policy cannot repeat, or the model
+            acts otherwise than its copy.
     """
     check_finite(model)
     scale = observation_scale(model)
@@ -75,11 +80,14 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Ve
         )
     _check_extractor(actor_critic)
     limit = math.inf if scale is None else scale.limit
-    if is_circuit:
-        policy = _circuit_policy(actor_critic.actor, limit)
+    choices = choices_of(model.action_space)
+    if is_circuit and actor_critic.perception.head is not None:
+        policy: Policy = _frames_policy(actor_critic, choices)
+    elif is_circuit:
+        policy = _circuit_policy(actor_critic.actor, limit, choices)
     else:
-        policy = _feedforward_policy(actor_critic, frame_s, limit)
-    if scale is not None:
+        policy = _feedforward_policy(actor_critic, frame_s, limit, choices)
+    if scale is not None and isinstance(policy, VectorPolicy):
         policy.observation_mean.copy_(torch.as_tensor(scale.mean))
         policy.observation_std.copy_(torch.as_tensor(scale.std))
     policy.eval()
@@ -112,7 +120,7 @@ def _check_extractor(actor_critic: Any) -> None:
     for name in ("pi_features_extractor", "features_extractor"):
         extractor = getattr(holder, name, None)
         extractor = getattr(actor_critic, name, None) if extractor is None else extractor
-        known = (FlattenExtractor, ObservationAndTime)
+        known = (FlattenExtractor, Perception)
         if extractor is not None and type(extractor) not in known:
             raise ValueError(
                 "`model` must have no features extractor of its own, got"
@@ -121,18 +129,40 @@ def _check_extractor(actor_critic: Any) -> None:
             )
 
 
-def _circuit_policy(core: SequenceCore, limit: float) -> VectorPolicy:
+def _frames_policy(actor_critic: CircuitActorCritic, choices: tuple[int, ...]) -> FramesPolicy:
+    head: Any = actor_critic.perception.head
+    name = getattr(head, "name", "")
+    if name not in HEADS:
+        raise ValueError(
+            f"`head` must be one of {sorted(HEADS)} to be saved with a policy, got"
+            f" {type(head).__name__} named {name!r}. Put what builds it into"
+            " ncp_control.policy.heads.HEADS, and build it with make_head."
+        )
+    policy = FramesPolicy(
+        copy.deepcopy(actor_critic.actor.circuit.cell).cpu(),
+        head=name,
+        frame_shape=head.frame_shape,
+        choices=choices,
+    )
+    policy.head.load_state_dict(head.state_dict())
+    return policy
+
+
+def _circuit_policy(core: SequenceCore, limit: float, choices: tuple[int, ...]) -> VectorPolicy:
     policy = VectorPolicy(
         copy.deepcopy(core.circuit.cell).cpu(),
         observation_size=core.observation_size,
         encoder=core.encoder_widths,
         observation_limit=limit,
+        choices=choices,
     )
     policy.encoder.load_state_dict(core.encoder.state_dict())
     return policy
 
 
-def _feedforward_policy(actor_critic: Any, frame_s: float | None, limit: float) -> VectorPolicy:
+def _feedforward_policy(
+    actor_critic: Any, frame_s: float | None, limit: float, choices: tuple[int, ...]
+) -> VectorPolicy:
     actor = getattr(actor_critic, "actor", None)
     hidden: Any
     if actor is not None:  # SAC and TQC; a TD3 has no `latent_pi`
@@ -159,12 +189,16 @@ def _feedforward_policy(actor_critic: Any, frame_s: float | None, limit: float) 
     cell.hidden.load_state_dict(hidden.state_dict())
     cell.output.load_state_dict(output.state_dict())
     return VectorPolicy(
-        cell, observation_size=cell.input_size, squash=squash, observation_limit=limit
+        cell,
+        observation_size=cell.input_size,
+        squash=squash,
+        observation_limit=limit,
+        choices=choices,
     )
 
 
 def _check_same_actions(
-    model: BaseAlgorithm, policy: VectorPolicy, scale: ObservationScale | None
+    model: BaseAlgorithm, policy: Policy, scale: ObservationScale | None
 ) -> None:
     """Let model and policy act on a few made-up observations and refuse if they differ.
 
@@ -172,29 +206,52 @@ def _check_same_actions(
         ValueError: If the actions differ by more than rounding can explain.
     """
     space: Any = model.observation_space
-    dtype = (space["observation"] if is_timed(space) else space).dtype
+    box = space["observation"] if is_timed(space) else space
     generator = np.random.default_rng(0)
     state, is_first, largest = None, np.ones(1, dtype=bool), 0.0
+    circuit_state = None
     for _ in range(4):
-        seen = generator.standard_normal(policy.observation_size)
-        if scale is not None:
-            seen = scale.mean + scale.std * seen
-        seen = seen.astype(dtype)
-        shown: Any = seen
-        if scale is not None:
-            shown = np.clip((seen - scale.mean) / scale.std, -scale.limit, scale.limit)
-            shown = shown.astype(np.float32)
+        if box.dtype == np.uint8 and isinstance(policy, FramesPolicy):
+            seen = shown = generator.integers(0, 256, box.shape, np.uint8)
+        else:
+            seen = generator.standard_normal(box.shape)
+            if scale is not None:
+                seen = scale.mean + scale.std * seen
+            seen = seen.astype(box.dtype)
+            shown = seen
+            if scale is not None:
+                shown = np.clip((seen - scale.mean) / scale.std, -scale.limit, scale.limit)
+                shown = shown.astype(np.float32)
         dt_s = None
+        asked: Any = shown
         if is_timed(space):
             dt_s = policy.circuit.frame_s * generator.uniform(0.5, 1.5)
-            shown = {"observation": shown, "dt_s": np.array([dt_s], dtype=np.float32)}
-        expected, state = model.predict(shown, state, is_first, deterministic=True)
+            asked = {"observation": shown, "dt_s": np.array([dt_s], dtype=np.float32)}
+        expected, state = model.predict(asked, state, is_first, deterministic=True)
         is_first = np.zeros(1, dtype=bool)
-        largest = max(largest, float(np.abs(policy.act(seen, dt_s) - expected).max()))
-    policy.reset()
+        outputs, circuit_state = policy(
+            policy.read_observations(seen[None])[:, None], circuit_state, dt_s=dt_s
+        )
+        largest = max(largest, _difference(policy, to_numpy(outputs)[0, 0], expected))
     if largest > _TOLERANCE:
         raise ValueError(
             "`model` must act as its layers do, got actions that differ by up to"
             f" {largest:.2g} from those of its copy. Train it with a policy class of the library as"
             " it is, on observations whose mean is less than 1e5 times their deviation."
         )
+
+
+def _difference(policy: Policy, outputs: np.ndarray, expected: np.ndarray) -> float:
+    """Return how far the model's action is from the policy's.
+
+    Of choices, it is how much lower the model's choice scores than the policy's: rounding may turn
+    one of two equal scores into the higher one.
+    """
+    if not policy.choices:
+        return float(np.abs(policy.command(outputs) - expected).max())
+    first, shortfall = 0, 0.0
+    for count, chosen in zip(policy.choices, np.atleast_1d(expected), strict=True):
+        scores = outputs[first : first + count]
+        shortfall = max(shortfall, float(scores.max() - scores[chosen]))
+        first += count
+    return shortfall

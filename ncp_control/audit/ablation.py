@@ -128,7 +128,10 @@ class _Held(Cell):
 
 @dataclass(frozen=True, kw_only=True)
 class AblationEffect:
-    """How much the action changes, on the same frames, without one neuron or synapse."""
+    """How much the action changes, on the same frames, without one neuron or synapse.
+
+    Of an action that is a choice, the scores of the choices are meant.
+    """
 
     name: str
     """The neuron or synapse."""
@@ -162,7 +165,7 @@ def ablation_effects(
     @torch.no_grad()
     def act(policy: Policy) -> np.ndarray:
         outputs, _ = policy.circuit(features[None], dt_s=dt_s[None])
-        return policy.respond(outputs)[0].clamp(-1.0, 1.0).cpu().double().numpy()
+        return policy.limit(policy.respond(outputs))[0].cpu().double().numpy()
 
     whole = check_finite("actions", act(policy))
     effects = []

@@ -55,7 +55,10 @@ _LEAST_VARIATION = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class FaultResponse:
-    """What one fault does, on the same frames in open loop."""
+    """What one fault does, on the same frames in open loop.
+
+    Of an action that is a choice, the scores of the choices are meant.
+    """
 
     fault: str
     """Its name."""
@@ -145,6 +148,6 @@ def _respond(
     )
     elapsed_s = torch.as_tensor(dt_s, dtype=features.dtype, device=parameter.device)
     activity = policy.circuit.record(features[None], dt_s=elapsed_s[None])
-    actions = policy.respond(activity.outputs)[0].clamp(-1.0, 1.0)
+    actions = policy.limit(policy.respond(activity.outputs))[0]
     _, states = unit_activity(policy.circuit.cell, activity)
     return check_finite("actions", actions.cpu().numpy()), check_finite("states", states)

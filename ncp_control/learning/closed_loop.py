@@ -70,7 +70,7 @@ class PolicyPilot:
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return actions in [-1, 1].
+        """Return actions in [-1, 1], or the numbers of choices.
 
         Raises:
             ValueError: If an observation holds something that is not a finite number; nothing is
@@ -97,7 +97,7 @@ class PolicyPilot:
                     f" {world}. Check the weights, or integrate with one of the integrators that"
                     " cannot blow up."
                 )
-        return to_numpy(actions[:, 0].clamp(-1.0, 1.0))
+        return self.policy.command(to_numpy(actions[:, 0]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ How a policy is saved stands in `folder.py`; what it senses and commands, in its
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
@@ -23,6 +23,7 @@ from ncp_control.circuit import Circuit
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
 from ncp_control.kernels.step import FusedStep
+from ncp_control.policy.choices import check_choices, check_same_choices, choose
 from ncp_control.policy.folder import (
     CONFIG_FILE,
     FORMAT_VERSION,
@@ -47,37 +48,74 @@ class Policy(nn.Module):
 
     Args:
         circuit: The recurrent part; its outputs are the actions, unless `respond` changes them.
+        choices: How many choices each entry of the action has, e.g. (2,); empty if the entries are
+            numbers. The circuit then has an output for each choice of each entry, its score; what
+            is done is the choice with the highest score.
 
     Attributes:
-        contract: What the policy senses and commands, in which world; None if nobody has said it.
-    """
+        choices: The same, as a tuple.
 
-    contract: Contract | None = None
+    Raises:
+        ValueError: If the circuit has not one output for each choice.
+    """
 
     positive_tensors: ClassVar[tuple[str, ...]] = ()
     """Own parameters and buffers that must be positive, which `load` checks. Every module of a
     policy may declare this."""
 
     _subclasses: ClassVar[dict[str, type["Policy"]]] = {}
+    _contract: Contract | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Policy._subclasses[cls.__name__] = cls
 
-    def __init__(self, circuit: Circuit) -> None:
+    def __init__(self, circuit: Circuit, choices: Sequence[int] = ()) -> None:
         super().__init__()
+        self.choices = check_choices(choices, circuit.cell.output_size)
         self.circuit = circuit
         self._remembering = (circuit.cell,)  # a tuple, so that torch does not register it again
         self._state: Tensor | None = None
         self._fused_step: FusedStep | None = None
+
+    @property
+    def contract(self) -> Contract | None:
+        """What the policy senses and commands, in which world; None if nobody has said it.
+
+        Raises:
+            ValueError: On setting, if the contract's choices are not the policy's.
+        """
+        return self._contract
+
+    @contract.setter
+    def contract(self, contract: Contract | None) -> None:
+        if contract is not None:
+            check_same_choices(self.choices, contract.action)
+        self._contract = contract
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Turn observations (frames, …) into features (frames, input)."""
         raise NotImplementedError
 
     def respond(self, outputs: Tensor) -> Tensor:
-        """Turn the circuit's outputs (…, output) into actions (…, action)."""
+        """Turn the circuit's outputs (…, output) into actions (…, action), or scores of choices."""
         return outputs
+
+    def limit(self, actions: Tensor) -> Tensor:
+        """Clip actions to [-1, 1]; scores of choices have no limits and stay as they are."""
+        return actions if self.choices else actions.clamp(-1.0, 1.0)
+
+    def command(self, actions: np.ndarray) -> np.ndarray:
+        """Turn actions, as `forward` returns them, into what a world takes.
+
+        Args:
+            actions: Numbers, or scores of choices, shape (…, action).
+
+        Returns:
+            Numbers clipped to [-1, 1], or the number of the best choice of each entry, int64 of
+            shape (…, entry).
+        """
+        return choose(actions, self.choices) if self.choices else actions.clip(-1.0, 1.0)
 
     def to_config(self) -> dict[str, Any]:
         """Return JSON values from which `from_config` builds an equal, untrained policy."""
@@ -112,7 +150,8 @@ class Policy(nn.Module):
             reset: Frames before which the state is cleared, shape (batch, time), bool.
 
         Returns:
-            Actions of shape (batch, time, action), not clipped, and the state after the last frame.
+            Actions of shape (batch, time, action), not clipped, or scores of choices; and the state
+            after the last frame. See `command`.
         """
         outputs, last = self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
         return self.respond(outputs), last
@@ -126,7 +165,7 @@ class Policy(nn.Module):
             dt_s: Time since the previous call [s]; the circuit's frame interval if None.
 
         Returns:
-            The action in [-1, 1], shape (action,).
+            The action in [-1, 1], shape (action,), or the number of each entry's choice.
 
         Raises:
             ValueError: If the observation holds something that is not a finite number, or `dt_s`
@@ -164,7 +203,7 @@ class Policy(nn.Module):
                 )
                 self.reset()  # which overwrites the values
                 raise error
-        return action.clip(-1.0, 1.0)
+        return self.command(action)
 
     def read_observations(self, observations: np.ndarray) -> Tensor:
         """Check observations and turn them into what `perceive` takes.
@@ -278,7 +317,11 @@ class Policy(nn.Module):
                 f" got {shorten(name)}. Import {str(module)[:100]} first."
             )
         policy = load_policy(Policy._subclasses[name].from_config, config, folder)
-        policy.contract = read_contract(config, folder)
+        contract = read_contract(config, folder)
+        try:
+            policy.contract = contract
+        except ValueError as error:
+            raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
         return policy.eval()
 
 

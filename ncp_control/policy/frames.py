@@ -8,39 +8,42 @@ from torch import Tensor
 
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
-from ncp_control.names import check_name
 from ncp_control.policy.base import Policy
-from ncp_control.policy.heads import DRIVING_FRAME, HEADS, NUM_FEATURES
-from ncp_control.ranges import check_count
+from ncp_control.policy.heads import DRIVING_FRAME, make_head
 
 
 class FramesPolicy(Policy):
-    """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] out.
+    """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] or choices out.
 
     Args:
         cell: The recurrent part; its input is the head's 32 features.
         head: A name in `HEADS`.
         frame_shape: Height, width and channels of a frame.
+        choices: How many choices each entry of the action has; see `Policy`.
 
     Raises:
-        ValueError: If the head is unknown, the frame too small for it, or the cell does not take
-            32 features.
+        ValueError: If the head is unknown, the frame too small for it, the cell does not take 32
+            features, or has not one output for each choice.
     """
 
     def __init__(
-        self, cell: Cell, *, head: str = "paper", frame_shape: Sequence[int] = DRIVING_FRAME
+        self,
+        cell: Cell,
+        *,
+        head: str = "paper",
+        frame_shape: Sequence[int] = DRIVING_FRAME,
+        choices: Sequence[int] = (),
     ) -> None:
-        super().__init__(Circuit(cell))
-        check_name("head", head, HEADS)
-        if cell.input_size != NUM_FEATURES:
+        super().__init__(Circuit(cell), choices)
+        self.head = make_head(head, frame_shape)
+        self.head_name = head
+        self.frame_shape = self.head.frame_shape
+        width = self.head.num_features
+        if cell.input_size != width:
             raise ValueError(
-                f"`cell` must take {NUM_FEATURES} inputs, got {cell.input_size}."
+                f"`cell` must take {width} inputs, got {cell.input_size}."
                 " Build its wiring with that many sensory neurons."
             )
-        self.head_name = head
-        height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
-        self.frame_shape = (height, width, channels)
-        self.head = HEADS[head](self.frame_shape)
 
     def read_observations(self, observations: np.ndarray) -> Tensor:
         """Check frames and turn them into a tensor, as `Policy.read_observations`.
@@ -63,15 +66,20 @@ class FramesPolicy(Policy):
         return self.head(observation).to(next(self.circuit.parameters()).dtype)
 
     def to_config(self) -> dict[str, Any]:
-        """Return the head's name, the frame and the cell's settings."""
+        """Return the head's name, the frame, the choices and the cell's settings."""
         return {
             "head": self.head_name,
             "frame_shape": list(self.frame_shape),
+            "choices": list(self.choices),
             "cell": cell_to_config(self.circuit.cell),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "FramesPolicy":
         """Build the policy that `to_config` described; older ones do not tell their frame."""
-        shape = config.get("frame_shape", DRIVING_FRAME)
-        return cls(cell_from_config(config["cell"]), head=config["head"], frame_shape=shape)
+        return cls(
+            cell_from_config(config["cell"]),
+            head=config["head"],
+            frame_shape=config.get("frame_shape", DRIVING_FRAME),
+            choices=config.get("choices", ()),
+        )

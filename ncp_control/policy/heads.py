@@ -8,11 +8,14 @@ throughout.
 Source: Lechner et al. 2020 (Nature Machine Intelligence 2:642), methods, for the paper's head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+
+from ncp_control.names import check_name
+from ncp_control.ranges import check_count
 
 FrameShape = tuple[int, int, int]
 """Height, width, channels."""
@@ -34,8 +37,11 @@ class ConvHead(nn.Module):
         ValueError: If the frame is too small for the convolutions.
     """
 
+    num_features = NUM_FEATURES
+
     def __init__(self, convolutions: nn.Sequential, frame_shape: FrameShape) -> None:
         super().__init__()
+        self.name = ""
         self.convolutions = convolutions
         self.frame_shape = frame_shape
         map_size = _map_size(convolutions, frame_shape)
@@ -101,6 +107,23 @@ def light_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
 
 HEADS: dict[str, Callable[[FrameShape], ConvHead]] = {"paper": paper_head, "light": light_head}
 """Conv heads by the name that settings and files use, built for a frame; yours can be added."""
+
+
+def make_head(name: str, frame_shape: Sequence[int]) -> ConvHead:
+    """Build a head for frames; its weights come from torch's generator.
+
+    Args:
+        name: A name in `HEADS`, which the head then carries as `head.name`.
+        frame_shape: Height, width and channels of a frame.
+
+    Raises:
+        ValueError: If the name is unknown, or the frame too small for the head.
+    """
+    check_name("head", name, HEADS)
+    height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
+    head = HEADS[name]((height, width, channels))
+    head.name = name
+    return head
 
 
 def _convolution(

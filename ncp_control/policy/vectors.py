@@ -1,7 +1,7 @@
 """Policies that read numbers: e.g. joint angles and velocities in, joint torques out.
 
 The circuit reads the normalised observation through its sensory neurons, or a small encoder's
-features of it; each of its outputs is one entry of the action.
+features of it; each of its outputs is one entry of the action, or the score of a choice.
 """
 
 import math
@@ -30,18 +30,20 @@ SQUASHES = {"clip": nn.Identity, "tanh": nn.Tanh}
 
 
 class VectorPolicy(Policy):
-    """Observation vectors in, actions in [-1, 1] out.
+    """Observation vectors in, actions in [-1, 1] or choices out.
 
     Args:
-        cell: The recurrent part; one output per entry of the action.
+        cell: The recurrent part; one output per entry of the action, or per choice.
         observation_size: Width of an observation.
         encoder: Widths of dense tanh layers between the observation and the cell; none by default.
         squash: A name in `SQUASHES`.
         observation_limit: Where normalised observations are clipped, > 0; infinity for nowhere.
+        choices: How many choices each entry of the action has; see `Policy`.
 
     Raises:
         ValueError: If a size is not a positive whole number, the cell does not take what reaches
-            it, `squash` is unknown, or `observation_limit` is not positive.
+            it or has not one output for each choice, `squash` is unknown or squashes the scores of
+            choices, or `observation_limit` is not positive.
     """
 
     positive_tensors: ClassVar[tuple[str, ...]] = ("observation_std",)
@@ -57,9 +59,15 @@ class VectorPolicy(Policy):
         encoder: Sequence[int] = (),
         squash: str = "clip",
         observation_limit: float = OBSERVATION_LIMIT,
+        choices: Sequence[int] = (),
     ) -> None:
-        super().__init__(Circuit(cell))
+        super().__init__(Circuit(cell), choices)
         check_name("squash", squash, SQUASHES)
+        if self.choices and squash != "clip":
+            raise ValueError(
+                f"`squash` must be 'clip' for choices, got {squash!r}. Scores of choices have no"
+                " limits."
+            )
         is_limit = is_number(observation_limit) or observation_limit == math.inf
         if not (is_limit and observation_limit > 0.0):
             raise ValueError(
@@ -130,7 +138,7 @@ class VectorPolicy(Policy):
         return self.squash(outputs)
 
     def to_config(self) -> dict[str, Any]:
-        """Return the sizes, the squash, the limit and the cell's settings."""
+        """Return the sizes, the squash, the limit, the choices and the cell's settings."""
         limit = self.observation_limit
         return {
             "observation_size": self.observation_size,
@@ -138,6 +146,7 @@ class VectorPolicy(Policy):
             "squash": self.squash_name,
             # JSON has no infinity.
             "observation_limit": limit if math.isfinite(limit) else None,
+            "choices": list(self.choices),
             "cell": cell_to_config(self.circuit.cell),
         }
 
@@ -151,4 +160,5 @@ class VectorPolicy(Policy):
             encoder=config["encoder"],
             squash=config["squash"],
             observation_limit=math.inf if limit is None else limit,
+            choices=config.get("choices", ()),
         )

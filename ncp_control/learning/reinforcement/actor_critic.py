@@ -1,9 +1,15 @@
 """A circuit as the actor of sb3-contrib's RecurrentPPO.
 
-The circuit's outputs are the mean of a Gaussian over actions, one motor neuron a joint; a free
-parameter `log_std` is its deviation. The critic is dense layers over the observation, optionally
-behind a circuit of its own. Episode starts become the circuit's reset mask, so a batch is run in
-one call whether or not episodes start inside it.
+| action space               | the circuit's outputs                             | drawn from |
+|----------------------------|---------------------------------------------------|------------|
+| Box(-1, 1, (n,))           | means of n actions; `log_std` is their deviation  | a Gaussian |
+| Discrete(n)                | scores of n choices, the logarithms of their odds | a softmax  |
+| MultiDiscrete([n, m, ...]) | scores of n + m + ... choices, entry by entry     | one each   |
+
+Both see what `perception` makes of an observation: numbers, or the features of a conv head, which
+learns with the circuit unless it is frozen. The critic is dense layers over these features,
+optionally behind a circuit of its own. Episode starts become the circuit's reset mask, so a batch
+is run in one call whether or not episodes start inside it.
 
 | sb3 name                  | here                                                          |
 |---------------------------|---------------------------------------------------------------|
@@ -11,9 +17,8 @@ one call whether or not episodes start inside it.
 | hidden state h            | the circuit's state, zeros behind it up to the wider circuit  |
 | cell state c              | zeros, handed through: a circuit's state is one tensor        |
 
-Elapsed time: an observation space `Dict(observation=Box(n), dt_s=Box(1))` brings it to the circuit
-(normalise "observation" alone, see `OBSERVATION_KEYS`); a plain `Box(n)` leaves it at the circuit's
-frame interval.
+Elapsed time: an observation space `Dict(observation=..., dt_s=Box(1))` brings it to the circuit
+(normalise "observation" alone); a plain Box leaves it at the circuit's frame interval.
 """
 
 import copy
@@ -24,31 +29,19 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from ncp_control.cells import Cell
 from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
+from ncp_control.learning.reinforcement.perception import Perception, build_head
 from ncp_control.learning.schedule import check_learning_rate
-
-OBSERVATION_KEYS = ("observation", "dt_s")
-"""Keys of a dictionary observation: what is seen, and the time [s] since it was last seen."""
 
 States = tuple[Tensor, Tensor]
 """sb3's (h, c), each of shape (1, sequences, hidden)."""
-
-
-class ObservationAndTime(BaseFeaturesExtractor):
-    """Put the elapsed time [s] behind the observation, as the last feature."""
-
-    def __init__(self, observation_space: spaces.Dict) -> None:
-        super().__init__(observation_space, observation_size(observation_space) + 1)
-
-    def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Return features of shape (batch, observation + 1)."""
-        return torch.cat([observations[key] for key in OBSERVATION_KEYS], dim=1)
 
 
 class SequenceCore(nn.Module):
@@ -56,8 +49,8 @@ class SequenceCore(nn.Module):
 
     Args:
         cell: The neuron model.
-        encoder: Widths of dense tanh layers between the observation and the cell.
-        observation_size: Width of an observation.
+        encoder: Widths of dense tanh layers between the features and the cell.
+        observation_size: Number of features, the elapsed time not counted.
         has_elapsed: Whether the last feature is the elapsed time [s].
         hidden_size: Width of sb3's hidden state, at least the cell's state.
 
@@ -95,7 +88,7 @@ class SequenceCore(nn.Module):
         """Run sequences (sequences, time, feature); return the outputs and the states after them.
 
         Args:
-            features: Observations, with the elapsed time last where there is one.
+            features: What is seen, with the elapsed time last where there is one.
             states: sb3's (h, c) before the first frame.
             reset: First frames of episodes, bool of shape (sequences, time).
         """
@@ -113,23 +106,28 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
     """Policy class for `RecurrentPPO` with any cell as its recurrent actor.
 
     Args:
-        observation_space: A Box of one axis, or Dict(observation=Box(n), dt_s=Box(1)).
-        action_space: A Box of one axis within [-1, 1].
+        observation_space: Numbers or frames, perhaps with their elapsed time; see `perception`.
+        action_space: Box(-1, 1, (n,)), Discrete, or MultiDiscrete of one axis.
         lr_schedule: Learning rate over the remaining share of the training.
-        cell: The actor's neuron model; one output an action. The policy trains a copy of it.
-        encoder: Widths of dense tanh layers between the observation and the actor's cell.
+        cell: The actor's neuron model; one output an action or a choice. The policy trains a copy
+            of it.
+        head: What turns frames into features: a name in `ncp_control.policy.heads.HEADS`, or a head
+            that is built, of which the policy trains a copy. Needed for frames alone.
+        head_learns: Whether the head learns with the circuit. A frozen one is run once a step, and
+            rollouts hold its features instead of frames.
+        encoder: Widths of dense tanh layers between numbers and the actor's cell; none for frames.
         critic_cell: Neuron model in front of the critic's dense layers, copied as well; none by
             default.
         critic_widths: Widths of the critic's dense layers.
-        actor_lr_scale: Learning rate of the actor over that of the critic.
-        log_std_init: Logarithm of the initial deviation of the actions.
+        actor_lr_scale: Learning rate of the actor over that of the critic and the head.
+        log_std_init: Logarithm of the initial deviation of the actions, where they are numbers.
         use_sde: What `RecurrentPPO` hands to its policy; a circuit explores without it.
-        optimizer_class: Optimizer over the groups of actor, deviation and critic.
+        optimizer_class: Optimizer over the groups of actor, head, deviation and critic.
         optimizer_kwargs: Its arguments but for the learning rate.
 
     Raises:
-        ValueError: If a space is of another kind, a cell does not fit it, a learning rate is
-            impossible, or `use_sde` is True.
+        ValueError: If a space is of another kind, the head or a cell does not fit it, a learning
+            rate is impossible, or `use_sde` is True.
     """
 
     def __init__(
@@ -139,6 +137,8 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         cell: Cell,
+        head: str | nn.Module | None = None,
+        head_learns: bool = True,
         encoder: Sequence[int] = (),
         critic_cell: Cell | None = None,
         critic_widths: Sequence[int] = (256, 256),
@@ -155,24 +155,35 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         check_learning_rate("learning_rate", lr_schedule(1.0))
         check_learning_rate("actor_lr_scale", actor_lr_scale)
         # One set of arguments may serve many trainings.
-        cell, critic_cell = copy.deepcopy((cell, critic_cell))
-        size, has_elapsed = observation_size(observation_space), is_timed(observation_space)
+        cell, critic_cell, head = copy.deepcopy((cell, critic_cell, head))
+        built = build_head(head, observation_space)
+        if built is not None and encoder:
+            raise ValueError(
+                f"`encoder` must be empty for frames, got {encoder!r}. The head encodes them."
+            )
         _check_actions(action_space, cell)
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
             net_arch={"pi": [], "vf": []},
+            ortho_init=built is None,  # it would draw the head's weights anew
             log_std_init=log_std_init,
-            features_extractor_class=ObservationAndTime if has_elapsed else FlattenExtractor,
+            features_extractor_class=Perception,
+            features_extractor_kwargs={"head": built},
+            normalize_images=False,  # heads take pixels from 0 to 255
             lstm_hidden_size=1,  # replaced below
             enable_critic_lstm=False,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+        perception = self.perception
+        self.keeps_features = built is not None and not head_learns
+        perception.requires_grad_(not self.keeps_features)
+        self.kept_features: Tensor | None = None
         shared: dict[str, Any] = {
-            "observation_size": size,
-            "has_elapsed": has_elapsed,
+            "observation_size": perception.size,
+            "has_elapsed": perception.is_timed,
             "hidden_size": max(c.state_size for c in (cell, critic_cell) if c is not None),
         }
         self.lstm_actor: Any = SequenceCore(cell, encoder=encoder, **shared)
@@ -196,16 +207,46 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         """Encoder and circuit of the actor."""
         return self.lstm_actor
 
+    @property
+    def perception(self) -> Perception:
+        """What turns observations into features."""
+        extractor = self.features_extractor
+        assert isinstance(extractor, Perception)
+        return extractor
+
     def _parameter_groups(self, actor_lr_scale: float) -> list[dict[str, Any]]:
-        """Tell actor, noise and critic apart; `SequencePPO` gives each its learning rate."""
-        actor = list(self.lstm_actor.parameters())
-        names = {id(parameter) for parameter in (*actor, self.log_std)}
-        critic = [parameter for parameter in self.parameters() if id(parameter) not in names]
+        """Tell actor, head, noise and critic apart; `SequencePPO` gives each its learning rate."""
+        parts = {
+            "actor": list(self.lstm_actor.parameters()),
+            "head": [] if self.keeps_features else list(self.perception.parameters()),
+            "noise": [self.log_std] if isinstance(self.action_space, spaces.Box) else [],
+        }
+        frozen = self.perception.parameters()
+        known = {id(p) for p in (*frozen, *(p for part in parts.values() for p in part))}
+        parts["critic"] = [p for p in self.parameters() if id(p) not in known]
         return [
-            {"params": actor, "lr_scale": actor_lr_scale, "is_critic": False},
-            {"params": [self.log_std], "lr_scale": 1.0, "is_critic": False},
-            {"params": critic, "lr_scale": 1.0, "is_critic": True},
+            {
+                "params": parameters,
+                "lr_scale": actor_lr_scale if name == "actor" else 1.0,
+                "is_critic": name == "critic",
+            }
+            for name, parameters in parts.items()
+            if parameters
         ]
+
+    def forward(
+        self, obs: Any, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
+    ) -> Any:
+        """Act in a rollout, as sb3's class does; keep the features of a frozen head."""
+        if self.keeps_features:
+            obs = self.kept_features = super().extract_features(obs)  # type: ignore[assignment]
+        return super().forward(obs, lstm_states, episode_starts, deterministic)
+
+    def extract_features(
+        self, obs: Any, features_extractor: BaseFeaturesExtractor | None = None
+    ) -> Any:
+        """Return the features of observations; behind a frozen head, they are given already."""
+        return obs if self.keeps_features else super().extract_features(obs, features_extractor)
 
     @staticmethod
     def _process_sequence(
@@ -231,47 +272,47 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         return outputs.flatten(0, 1), states
 
 
-def is_timed(space: spaces.Space) -> bool:
-    """Whether observations carry the elapsed time."""
-    return isinstance(space, spaces.Dict)
-
-
-def observation_size(space: spaces.Space) -> int:
-    """Return the width of an observation, its elapsed time not counted.
-
-    Raises:
-        ValueError: If the space is neither a Box of one axis nor a dictionary of one and `dt_s`.
-    """
-    box = space
-    if isinstance(space, spaces.Dict) and set(space.spaces) == set(OBSERVATION_KEYS):
-        box = space["observation"] if space["dt_s"].shape == (1,) else space
-    if not (isinstance(box, spaces.Box) and len(box.shape) == 1):
-        raise ValueError(
-            "`observation_space` must be Box(n) or Dict(observation=Box(n), dt_s=Box(1)), got"
-            f" {space}. Flatten it, e.g. with gymnasium.wrappers.FlattenObservation."
-        )
-    return box.shape[0]
-
-
 def check_action_space(space: spaces.Space) -> None:
-    """Refuse what a motor neuron cannot command.
+    """Refuse what motor neurons cannot command.
 
     Raises:
-        ValueError: If the actions are not one vector within [-1, 1].
+        ValueError: If the actions are neither one vector within [-1, 1] nor choices.
     """
+    if choices_of(space):
+        return
     box = space if isinstance(space, spaces.Box) and len(space.shape) == 1 else None
     if box is None or (box.low != -1.0).any() or (box.high != 1.0).any():
         raise ValueError(
-            f"`action_space` must be Box(-1, 1, (n,)), got {space}. Discrete actions are not"
-            " supported; rescale a Box with gymnasium.wrappers.RescaleAction(env, -1, 1)."
+            "`action_space` must be Box(-1, 1, (n,)), or Discrete or MultiDiscrete with choices"
+            f" from 0, got {space}. Rescale a Box with gymnasium.wrappers.RescaleAction(env, -1, 1)"
+            ", or wrap the environment."
         )
 
 
-def _check_actions(space: spaces.Space, cell: Cell) -> None:
+def choices_of(space: spaces.Space) -> tuple[int, ...]:
+    """Return how many choices each entry of an action has; empty if there are none."""
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return (int(space.n),)
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not space.start.any():
+        return tuple(int(n) for n in space.nvec)
+    return ()
+
+
+def num_outputs(space: spaces.Space) -> int:
+    """Return how many outputs a circuit needs for an action space: one a number or a choice.
+
+    Raises:
+        ValueError: If the space is another one.
+    """
     check_action_space(space)
-    assert space.shape is not None
-    if cell.output_size != space.shape[0]:
+    return sum(choices_of(space)) or int(space.shape[0])  # type: ignore[index]
+
+
+def _check_actions(space: spaces.Space, cell: Cell) -> None:
+    needed = num_outputs(space)
+    if cell.output_size != needed:
+        each = "a choice" if choices_of(space) else "an action"
         raise ValueError(
-            f"`cell` must have {space.shape[0]} outputs, one an action, got {cell.output_size}."
+            f"`cell` must have {needed} outputs, one {each}, got {cell.output_size}."
             " Build its wiring with that many motor neurons."
         )

@@ -7,24 +7,24 @@ import numpy as np
 from gymnasium import spaces
 
 from ncp_control.learning.closed_loop import elapsed_of
-from ncp_control.learning.reinforcement.actor_critic import observation_size
+from ncp_control.learning.reinforcement.perception import check_observation_space
 
 
 class ObserveElapsed(gymnasium.Wrapper):
     """Turn an observation into {"observation": …, "dt_s": [elapsed time in s]}.
 
     Args:
-        env: Environment with vectors as observations whose `info` carries `dt_s`, the time since
-            the previous observation [s].
+        env: Environment of numbers or frames whose `info` carries `dt_s`, the time since the
+            previous observation [s].
 
     Raises:
-        ValueError: If an observation is not a vector.
+        ValueError: If it shows something else.
         KeyError: On reset or step, if `info` has no `dt_s`.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
-        observation_size(env.observation_space)
+        check_observation_space(env.observation_space)
         self.observation_space = spaces.Dict(
             observation=env.observation_space,
             dt_s=spaces.Box(0.0, np.inf, (1,), np.float32),

@@ -7,10 +7,14 @@ rate, and the running average of observations belongs to the training, not to a 
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.preprocessing import check_for_nested_spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
 from ncp_control.learning.reinforcement.guard import divergence_told
@@ -71,11 +75,14 @@ class SequencePPO(RecurrentPPO):
         """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
         self._check_settings()
         super()._setup_model()
-        is_timed = isinstance(self.observation_space, spaces.Dict)
-        buffer = self.rollout_buffer
-        self.rollout_buffer = (SequenceDictBuffer if is_timed else SequenceBuffer)(
+        policy, buffer = cast(CircuitActorCritic, self.policy), self.rollout_buffer
+        space = self.observation_space
+        if policy.keeps_features:
+            space = spaces.Box(-np.inf, np.inf, (policy.perception.features_dim,), np.float32)
+        is_dict = isinstance(space, spaces.Dict)
+        self.rollout_buffer = (SequenceDictBuffer if is_dict else SequenceBuffer)(
             self.n_steps,
-            self.observation_space,
+            space,
             self.action_space,
             buffer.hidden_state_shape,  # type: ignore[attr-defined]
             self.device,
@@ -84,6 +91,20 @@ class SequencePPO(RecurrentPPO):
             n_envs=self.n_envs,
         )
         self.rollout_buffer.sequence_length = self.sequence_length
+        if isinstance(self.rollout_buffer, SequenceBuffer) and policy.keeps_features:
+            self.rollout_buffer.features = lambda: policy.kept_features
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """Put an environment into a `VecEnv`, with the channels of frames last, as heads take them.
+
+        Differs: sb3 puts the channels first.
+        """
+        if not isinstance(env, VecEnv):
+            one = env if is_wrapped(env, Monitor) or not monitor_wrapper else Monitor(env)
+            env = DummyVecEnv([lambda: one])
+        check_for_nested_spaces(env.observation_space)
+        return env
 
     def _check_settings(self) -> None:
         length = check_count("sequence_length", self.sequence_length)

@@ -122,8 +122,12 @@ class Progress(BaseCallback):
         metrics = {
             name: float(told[f"train/{name}"]) for name in MEASURES if f"train/{name}" in told
         }
-        deviation = self.model.policy.log_std.detach().exp().mean()  # type: ignore[union-attr]
-        metrics |= {"steps_per_s": speed, "action_std": float(deviation)}
+        metrics["steps_per_s"] = speed
+        log_std = getattr(self.model.policy, "log_std", None)  # none where actions are choices
+        if log_std is not None:
+            metrics["action_std"] = float(log_std.detach().exp().mean())
+        elif "train/entropy_loss" in told:
+            metrics["entropy"] = -float(told["train/entropy_loss"])
         if self._returns:
             metrics = {"mean_return": float(np.mean(self._returns))} | metrics
         self.run.log(self.model.num_timesteps, **metrics)

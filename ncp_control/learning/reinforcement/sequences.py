@@ -6,7 +6,7 @@ the reset mask clears the state there. Nothing is padded and nothing is cut at r
 minibatch is a full block for the fused kernel, whatever the lengths of the episodes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,14 @@ class SequenceBuffer(RecurrentRolloutBuffer):
 
     sequence_length: int
     samples: Any = RecurrentRolloutBufferSamples
+    features: Callable[[], Any] | None = None
+    """Returns the features to be kept in place of the observations, if they are."""
+
+    def add(self, obs: Any, *args: Any, **kwargs: Any) -> None:
+        """Add a step of all environments."""
+        if self.features is not None:
+            obs = self.features().cpu().numpy()
+        super().add(obs, *args, **kwargs)
 
     def get(self, batch_size: int | None = None) -> Iterator[Any]:
         """Yield minibatches of `batch_size` steps in a new random order."""

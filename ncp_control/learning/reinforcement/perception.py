@@ -1,0 +1,137 @@
+"""What actor and critic see of an observation: numbers as they are, frames through a conv head.
+
+| observation space                                | features                                     |
+|--------------------------------------------------|----------------------------------------------|
+| `Box(n)`                                         | the n numbers                                |
+| `Box(height, width, channels)` of uint8          | the features of the head                     |
+| `Dict(observation=one of these, dt_s=Box(1))`    | the same, and the elapsed time [s] behind it |
+
+One head serves actor and critic, as in stable-baselines3's own policies for images, and learns from
+both. Frames stay uint8, with the channels last, up to the head.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from ncp_control.policy.heads import FrameShape, make_head
+
+OBSERVATION_KEYS = ("observation", "dt_s")
+"""Keys of a dictionary observation: what is seen, and the time [s] since it was last seen."""
+
+
+class Perception(BaseFeaturesExtractor):
+    """Turn observations into features, with the elapsed time [s] as the last one if it is seen.
+
+    Args:
+        observation_space: One of the table above.
+        head: What turns frames into features; None for numbers.
+    """
+
+    def __init__(self, observation_space: spaces.Space, head: nn.Module | None = None) -> None:
+        self.is_timed = is_timed(observation_space)
+        width = observation_size(observation_space) if head is None else _width(head)
+        super().__init__(observation_space, width + self.is_timed)
+        self.head = head
+
+    @property
+    def size(self) -> int:
+        """Number of features without the elapsed time."""
+        return self.features_dim - self.is_timed
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return features of shape (batch, features)."""
+        seen: Any = observations["observation"] if self.is_timed else observations
+        features = seen if self.head is None else self.head(seen)
+        return torch.cat([features, observations["dt_s"]], dim=1) if self.is_timed else features
+
+
+def build_head(head: str | nn.Module | None, space: spaces.Space) -> nn.Module | None:
+    """Return the head for an observation space: none for numbers.
+
+    Args:
+        head: A name in `ncp_control.policy.heads.HEADS`, or a head that is built.
+        space: The observation space.
+
+    Raises:
+        ValueError: If frames have no head, numbers have one, the name is unknown, or the head is
+            for other frames.
+    """
+    shape = frame_shape(space)
+    if shape is None:
+        observation_size(space)
+        if head is not None:
+            raise ValueError(
+                "`head` must be None for numbers, got one. Give the widths of dense layers as"
+                " `encoder`."
+            )
+        return None
+    if head is None:
+        raise ValueError(
+            f"`head` must be given for frames of {shape}, got None. Name one, e.g. 'light'."
+        )
+    if isinstance(head, str):
+        return make_head(head, shape)
+    own = getattr(head, "frame_shape", shape)
+    if own != shape:
+        raise ValueError(
+            f"`head` must be built for frames of {shape}, got one for {own}. Build it with"
+            " ncp_control.policy.heads.make_head."
+        )
+    return head
+
+
+def check_observation_space(space: spaces.Space) -> None:
+    """Raise ValueError unless a space is one of the table above."""
+    if frame_shape(space) is None:
+        observation_size(space)
+
+
+def is_timed(space: spaces.Space) -> bool:
+    """Whether observations carry the elapsed time."""
+    return isinstance(space, spaces.Dict)
+
+
+def frame_shape(space: spaces.Space) -> FrameShape | None:
+    """Return height, width and channels of frames, or None if numbers are observed."""
+    box = _seen(space)
+    if box.dtype != np.uint8 or len(box.shape) != 3:
+        return None
+    height, width, channels = box.shape
+    return height, width, channels
+
+
+def observation_size(space: spaces.Space) -> int:
+    """Return how many numbers an observation has, its elapsed time not counted.
+
+    Raises:
+        ValueError: If the space is not one of the table above, or one of frames.
+    """
+    return _seen(space, frames=False).shape[0]
+
+
+def _seen(space: spaces.Space, *, frames: bool = True) -> spaces.Box:
+    """Return the space of what is seen beside the elapsed time.
+
+    Raises:
+        ValueError: If it is not a Box of numbers on one axis, or of frames where these may be.
+    """
+    box = space
+    if isinstance(space, spaces.Dict) and set(space.spaces) == set(OBSERVATION_KEYS):
+        box = space["observation"] if space["dt_s"].shape == (1,) else space
+    is_box = isinstance(box, spaces.Box)
+    if is_box and (len(box.shape) == 1 or (frames and len(box.shape) == 3)):
+        return box
+    kinds = "Box(n) or uint8 frames Box(height, width, channels)" if frames else "Box(n)"
+    raise ValueError(
+        f"`observation_space` must be {kinds}, or a Dict(observation=..., dt_s=Box(1)) of it, got"
+        f" {space}. Wrap the environment, e.g. with gymnasium.wrappers.FlattenObservation."
+    )
+
+
+def _width(head: nn.Module) -> int:
+    return int(head.num_features)  # type: ignore[arg-type]
