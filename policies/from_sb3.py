@@ -185,7 +185,8 @@ def _feedforward_policy(
         )
     first = hidden[0]
     record = {} if frame_s is None else {"frame_s": frame_s}
-    cell = Feedforward(first.in_features, first.out_features, output.out_features, **record)
+    num_outputs = int(output.out_features)  # of several choices, sb3 has a number of NumPy
+    cell = Feedforward(first.in_features, first.out_features, num_outputs, **record)
     cell.hidden.load_state_dict(hidden.state_dict())
     cell.output.load_state_dict(output.state_dict())
     return VectorPolicy(

@@ -42,6 +42,32 @@ class Body(gymnasium.Env):
         return self.np_random.normal(3.0, 2.0, 17).astype(np.float32), 0.0, False, False, {}
 
 
+class Choice(gymnasium.Env):
+    """Readings wander about, whatever is chosen."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+
+    def __init__(self, *kinds):
+        self.action_space = (
+            spaces.MultiDiscrete(kinds) if len(kinds) > 1 else spaces.Discrete(*kinds)
+        )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.num_steps = 0
+        return self.np_random.normal(5.0, 3.0, 3), {}
+
+    def step(self, action):
+        self.num_steps += 1
+        return (
+            self.np_random.normal(5.0, 3.0, 3),
+            float(np.sum(action)),
+            self.num_steps >= 9,
+            False,
+            {},
+        )
+
+
 class Drift(gymnasium.Env):
     """Three readings wander about, seen at uneven times."""
 
@@ -139,6 +165,38 @@ def _acts_alike(model, env, policy, timed):
         if is_first:
             seen, info = world.reset()
     assert np.std(moved, axis=0).min() > 1e-3  # not all alike
+
+
+@pytest.mark.parametrize("kinds", [(4,), (3, 2, 4)])
+@pytest.mark.parametrize("algorithm", [SequencePPO, PPO])
+def test_a_policy_of_choices_chooses_as_the_model(algorithm, kinds, tmp_path):
+    env = VecNormalize(DummyVecEnv([lambda: Choice(*kinds)]))
+    settings = {"n_steps": 64, "batch_size": 64, "n_epochs": 8, "seed": 0, "learning_rate": 0.03}
+    if algorithm is SequencePPO:
+        cell = make_motor_cell("cfc", 3, 12, sum(kinds), frame_s=0.1)
+        model = SequencePPO(env, policy_kwargs={"cell": cell, "actor_lr_scale": 3.0}, **settings)
+    else:
+        layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
+        model = PPO("MlpPolicy", env, policy_kwargs=layers, **settings)
+    model.learn(64)
+    policy_from_sb3(model, frame_s=0.1).save(tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    assert policy.choices == kinds
+    env.training = False
+    world, state, is_first, chosen = Choice(*kinds), None, True, []
+    seen, _ = world.reset(seed=1)
+    for _ in range(60):
+        expected, state = model.predict(
+            env.normalize_obs(seen), state, episode_start=np.array([is_first]), deterministic=True
+        )
+        if is_first:
+            policy.reset()
+        chosen.append(policy.act(seen))
+        np.testing.assert_array_equal(chosen[-1], np.atleast_1d(expected))
+        seen, _, is_first, _, _ = world.step(expected)
+        if is_first:
+            seen, _ = world.reset()
+    assert np.std(chosen, axis=0).max() > 0  # not always the same
 
 
 def test_actions_of_another_range_are_refused():

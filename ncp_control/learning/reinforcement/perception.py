@@ -43,9 +43,9 @@ class Perception(BaseFeaturesExtractor):
         """Number of features without the elapsed time."""
         return self.features_dim - self.is_timed
 
-    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
-        """Return features of shape (batch, features)."""
-        seen: Any = observations["observation"] if self.is_timed else observations
+    def forward(self, observations: Any) -> Tensor:
+        """Return features (batch, features) of a tensor, or of a dictionary with `dt_s`."""
+        seen = observations["observation"] if self.is_timed else observations
         features = seen if self.head is None else self.head(seen)
         return torch.cat([features, observations["dt_s"]], dim=1) if self.is_timed else features
 
