@@ -119,6 +119,15 @@ class Contract:
             return f"a frame every {self.frame_s:g} s, got one every {offered.frame_s:g} s"
         return None
 
+    @property
+    def output_names(self) -> list[str]:
+        """Name of each output of a policy's circuit: of an action, or of a choice of it."""
+        return [
+            f"{entry.name}: {choice}" if choice else entry.name
+            for entry in self.action
+            for choice in entry.choices or ("",)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values from which `from_json` builds an equal contract."""
         return {

@@ -34,7 +34,7 @@ from ncp_control.learning.reinforcement.actor_critic import (
     check_action_space,
     choices_of,
 )
-from ncp_control.learning.reinforcement.perception import Perception, is_timed
+from ncp_control.learning.reinforcement.perception import Perception, frame_shape, is_timed
 from ncp_control.learning.reinforcement.wrappers import (
     ObservationScale,
     environments,
@@ -131,6 +131,8 @@ def _check_extractor(actor_critic: Any) -> None:
 
 def _frames_policy(actor_critic: CircuitActorCritic, choices: tuple[int, ...]) -> FramesPolicy:
     head: Any = actor_critic.perception.head
+    shape = frame_shape(actor_critic.observation_space)
+    assert shape is not None
     name = getattr(head, "name", "")
     if name not in HEADS:
         raise ValueError(
@@ -141,7 +143,7 @@ def _frames_policy(actor_critic: CircuitActorCritic, choices: tuple[int, ...]) -
     policy = FramesPolicy(
         copy.deepcopy(actor_critic.actor.circuit.cell).cpu(),
         head=name,
-        frame_shape=head.frame_shape,
+        frame_shape=shape,
         choices=choices,
     )
     policy.head.load_state_dict(head.state_dict())

@@ -9,21 +9,21 @@ from torch import Tensor
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
 from ncp_control.policy.base import Policy
-from ncp_control.policy.heads import DRIVING_FRAME, make_head
+from ncp_control.policy.heads import DRIVING_FRAME, check_frame_shape, make_head
 
 
 class FramesPolicy(Policy):
     """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] or choices out.
 
     Args:
-        cell: The recurrent part; its input is the head's 32 features.
+        cell: The recurrent part; its inputs are the head's features, 32 of the two known heads.
         head: A name in `HEADS`.
         frame_shape: Height, width and channels of a frame.
         choices: How many choices each entry of the action has; see `Policy`.
 
     Raises:
-        ValueError: If the head is unknown, the frame too small for it, the cell does not take 32
-            features, or has not one output for each choice.
+        ValueError: If the head is unknown, the frame too small for it, the cell does not take the
+            head's features, or has not one output for each choice.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class FramesPolicy(Policy):
         choices: Sequence[int] = (),
     ) -> None:
         super().__init__(Circuit(cell), choices)
-        self.head = make_head(head, frame_shape)
         self.head_name = head
-        self.frame_shape = self.head.frame_shape
+        self.frame_shape = check_frame_shape(frame_shape)
+        self.head = make_head(head, self.frame_shape)
         width = self.head.num_features
         if cell.input_size != width:
             raise ValueError(

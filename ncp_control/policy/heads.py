@@ -9,6 +9,7 @@ Source: Lechner et al. 2020 (Nature Machine Intelligence 2:642), methods, for th
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -105,25 +106,34 @@ def light_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
     return ConvHead(layers, frame_shape)
 
 
-HEADS: dict[str, Callable[[FrameShape], ConvHead]] = {"paper": paper_head, "light": light_head}
-"""Conv heads by the name that settings and files use, built for a frame; yours can be added."""
+HEADS: dict[str, Callable[[FrameShape], nn.Module]] = {"paper": paper_head, "light": light_head}
+"""Conv heads by the name that settings and files use, built for a frame; yours can be added.
+
+A head takes uint8 frames (frames, height, width, channels), and has `num_features`, the number of
+features that it gives of each.
+"""
 
 
-def make_head(name: str, frame_shape: Sequence[int]) -> ConvHead:
+def make_head(name: str, frame_shape: Sequence[int]) -> Any:
     """Build a head for frames; its weights come from torch's generator.
 
     Args:
-        name: A name in `HEADS`, which the head then carries as `head.name`.
+        name: A name in `HEADS`; the head then carries it as `head.name`.
         frame_shape: Height, width and channels of a frame.
 
     Raises:
         ValueError: If the name is unknown, or the frame too small for the head.
     """
     check_name("head", name, HEADS)
-    height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
-    head = HEADS[name]((height, width, channels))
+    head: Any = HEADS[name](check_frame_shape(frame_shape))
     head.name = name
     return head
+
+
+def check_frame_shape(frame_shape: Sequence[int]) -> FrameShape:
+    """Return height, width and channels; ValueError if they are no positive whole numbers."""
+    height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
+    return height, width, channels
 
 
 def _convolution(

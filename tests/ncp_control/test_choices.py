@@ -136,6 +136,10 @@ def test_audits_speak_of_scores_without_limits():
     seeing.contract = contract(2, 3, observation=FramesContract(shape=FRAME, colour="grey"))
 
 
+def test_outputs_are_named_by_their_choices():
+    assert contract(0, 2).output_names == ["action 0", "action 1: choice 0", "action 1: choice 1"]
+
+
 def test_a_policy_of_choices_is_measured_in_its_world():
     world = find_world("gymnasium:CartPole-v1")
     policy = VectorPolicy(GRU(4, 4, 2, frame_s=0.02), observation_size=4, choices=(2,))

@@ -1,7 +1,8 @@
 """Environments seen through a trained policy's eyes: its features as observations.
 
 So a circuit can go on learning by reinforcement while the perception before it stays as it is, and
-a rollout keeps a few features a step instead of frames.
+a rollout keeps a few features a step instead of frames. `SequencePPO` does the same with a
+frozen head: `policy_kwargs={"head": driver.head, "head_learns": False, ...}`.
 """
 
 from typing import Any

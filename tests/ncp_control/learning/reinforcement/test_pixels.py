@@ -13,8 +13,8 @@ from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
-from ncp_control.policy import FramesPolicy
-from ncp_control.policy.heads import make_head
+from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.policy.heads import HEADS, make_head
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
 
@@ -247,6 +247,30 @@ def test_an_exported_policy_acts_as_the_model(tmp_path, make, num_outputs, timed
         if is_first:
             seen, info = one.reset()
     assert np.std(acted, axis=0).min() > 1e-4 or make is Cue
+
+
+class Brightness(torch.nn.Module):
+    """A user's own head: the mean of each channel, weighed."""
+
+    def __init__(self, frame_shape):
+        super().__init__()
+        self.num_features = frame_shape[2]
+        self.weight = torch.nn.Parameter(torch.ones(self.num_features))
+
+    def forward(self, frames):
+        return frames.to(self.weight.dtype).mean(dim=(1, 2)) / 255.0 * self.weight
+
+
+def test_a_head_of_ones_own_learns_and_is_exported(tmp_path, monkeypatch):
+    monkeypatch.setitem(HEADS, "brightness", Brightness)
+    cell = GRU(5, 4, 2, frame_s=FRAME_S)
+    model = student(lambda: Cue((20, 24, 5)), num_outputs=2, head="brightness", cell=cell)
+    model.learn(128)
+    policy_from_sb3(model).save(tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    assert policy.head.weight.ne(1.0).all()
+    seen = np.full((20, 24, 5), 80, np.uint8)
+    assert policy.act(seen) == model.predict(seen, deterministic=True)[0]
 
 
 def test_a_head_that_does_not_fit_is_refused():
