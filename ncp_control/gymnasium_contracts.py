@@ -143,9 +143,10 @@ def frame_interval_s(env: gymnasium.Env) -> float:
 class Adapted(gymnasium.Wrapper):
     """An environment that keeps to its contract.
 
-    Takes actions as policies give them: numbers in [-1, 1], or the number of a choice. `info`
-    carries `time_s`, the time since the first frame [s], `dt_s`, that since the previous one, and
-    `full_observation`, what is seen before any disturbance, for teachers.
+    Takes actions as policies give them: numbers in [-1, 1], or the number of a choice, from 0.
+    Observations have the axes of the contract: height, width and channels, or one for numbers.
+    `info` carries `time_s`, the time since the first frame [s], `dt_s`, that since the previous
+    one, and `full_observation`, what is seen before any disturbance, for teachers.
 
     Args:
         env: The environment.
@@ -161,6 +162,14 @@ class Adapted(gymnasium.Wrapper):
         super().__init__(env)
         self.contract = contract
         self._steps = 0
+        self._first: Any = getattr(env.action_space, "start", 0)
+        if np.any(self._first):
+            self.action_space = _from_zero(env.action_space)
+        self._shape = _shape_of(contract.observation)
+        if self._shape is not None and self._shape != env.observation_space.shape:
+            box = cast(spaces.Box, env.observation_space)
+            ends = box.low.reshape(self._shape), box.high.reshape(self._shape)
+            self.observation_space = spaces.Box(*ends, dtype=cast(Any, box.dtype))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -168,22 +177,41 @@ class Adapted(gymnasium.Wrapper):
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._steps = 0
+        observation = self._shaped(observation)
         return observation, self._told(observation, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Apply an action for one frame."""
         if self._is_choice:
-            chosen = np.asarray(action).astype(np.int64)
+            chosen = np.asarray(action).astype(np.int64) + self._first
             action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
+        observation = self._shaped(observation)
         return observation, float(reward), terminated, truncated, self._told(observation, info)
+
+    def _shaped(self, observation: Any) -> Any:
+        return observation if self._shape is None else np.reshape(observation, self._shape)
 
     def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         """Return an info with the times and the observation, unless the environment tells them."""
         frame_s = self.contract.frame_s
         times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
         return times | {"full_observation": observation} | info
+
+
+def _shape_of(observation: ObservationContract) -> tuple[int, ...] | None:
+    """Return the shape of an observation; None if it has several parts."""
+    if isinstance(observation, FramesContract):
+        return observation.shape
+    return (observation.size,) if isinstance(observation, VectorContract) else None
+
+
+def _from_zero(space: spaces.Space) -> spaces.Space:
+    """Return the same choices, numbered from 0."""
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    return spaces.MultiDiscrete(cast(spaces.MultiDiscrete, space).nvec)
 
 
 def _is_unit(space: spaces.Space) -> bool:

@@ -131,6 +131,44 @@ def test_time_goes_on_by_the_frame_interval_and_begins_anew():
     assert info["time_s"] == 0.0
 
 
+class Grid(gymnasium.Env):
+    """Choices that begin elsewhere than at 0, observations of other axes than policies take."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.last = action
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("action_space", "own", "chosen"),
+    [
+        (spaces.Discrete(3, start=-1), spaces.Discrete(3), np.array([2])),
+        (spaces.MultiDiscrete([2, 3], start=[5, 1]), spaces.MultiDiscrete([2, 3]), np.ones(2)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("observation_space", "shape"),
+    [(spaces.Box(0, 255, (12, 16), np.uint8), (12, 16, 1)), (spaces.Box(-1, 1, (2, 3)), (6,))],
+)
+def test_choices_count_from_0_and_observations_have_the_axes_of_the_contract(
+    action_space, own, chosen, observation_space, shape
+):
+    world = world_of(lambda: Grid(observation_space, action_space), name="grid", frame_s=0.1)
+    env = world.make()
+    assert env.action_space == own and env.observation_space.shape == shape
+    assert env.reset()[0].shape == shape
+    assert env.step(chosen)[0].shape == shape
+    first = np.asarray(action_space.start)
+    np.testing.assert_array_equal(env.unwrapped.last, first + chosen.squeeze())
+
+
 def test_a_world_that_tells_its_time_keeps_it():
     class Clock(gymnasium.Env):
         observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Box(-1, 1, (1,))
