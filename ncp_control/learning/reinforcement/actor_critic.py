@@ -179,7 +179,6 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         )
         perception = self.perception
         self.keeps_features = built is not None and not head_learns
-        perception.requires_grad_(not self.keeps_features)
         self.kept_features: Tensor | None = None
         shared: dict[str, Any] = {
             "observation_size": perception.size,
