@@ -8,12 +8,13 @@ A wiring has at most `MAX_NODES` nodes and `MAX_SYNAPSES` synapses (see `wiring`
 its sizes before it takes memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral
 
 import numpy as np
 
 from ncp_control.ranges import check_count
+from ncp_control.registry import Registry
 from ncp_control.wiring import LAYER_NAMES, Synapse, Wiring, check_sizes
 
 
@@ -251,3 +252,39 @@ def ncp19(*, seed: int) -> Wiring:
 
 NCP19 = ncp19(seed=22222)
 """The driving circuit of Lechner et al. 2020: 32 inputs, 12 + 6 + 1 neurons, 252 synapses."""
+
+
+def random_like_ncp(num_sensory: int, num_neurons: int, num_motor: int, *, seed: int = 0) -> Wiring:
+    """Draw as many synapses as `auto_ncp` of these sizes has, uniformly and without layers."""
+    model = auto_ncp(num_sensory, num_neurons, num_motor, seed=seed)
+    return random_wiring(
+        num_sensory,
+        num_neurons,
+        num_motor,
+        num_sensory_synapses=model.num_sensory_synapses,
+        num_inner_synapses=model.num_synapses - model.num_sensory_synapses,
+        seed=seed,
+    )
+
+
+WIRINGS: Registry[Callable[..., Wiring]] = Registry("wiring")
+"""Rules by the name that settings use, each called as `auto_ncp`, with its three sizes and a seed.
+A saved policy holds its synapses, not the rule's name."""
+
+
+def register_wiring(name: str, rule: Callable[..., Wiring]) -> None:
+    """Make a rule known by a name.
+
+    Args:
+        name: Its name.
+        rule: Draws a wiring, called as `rule(num_sensory, num_neurons, num_motor, seed=seed)`.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+    WIRINGS.register(name, rule)
+
+
+register_wiring("auto_ncp", auto_ncp)
+register_wiring("fully_connected", fully_connected)
+register_wiring("random", random_like_ncp)

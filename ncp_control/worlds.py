@@ -21,8 +21,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from ncp_control.contract import Contract, FramesContract, check_contract
+from ncp_control.contract import (
+    Contract,
+    FramesContract,
+    ObservationContract,
+    VectorContract,
+    check_contract,
+)
 from ncp_control.names import check_name
+from ncp_control.registry import Registry
 
 if TYPE_CHECKING:
     import gymnasium
@@ -55,7 +62,8 @@ class World:
     name: str
     """The name by which `find_world` finds it."""
     make: Callable[..., "gymnasium.Env"]
-    """Builds an environment; takes `render_mode`. Its `info` carries `time_s` [s]."""
+    """Builds an environment; takes `render_mode`. Its `info` carries `time_s`, the time since the
+    episode began, and `dt_s`, that since the last step [s]; `world_of` sees to both."""
     contract: Contract
     """What it shows and takes, at which rate, with which options."""
     measures: Measures = return_and_length
@@ -85,7 +93,8 @@ class World:
         contract.check_offer(self.contract, f"the world {self.name!r}")
 
 
-_FACTORIES: dict[str, Callable[..., World]] = {}
+WORLDS: Registry[Callable[..., World]] = Registry("world")
+"""What builds each world that is known by a plain name."""
 
 
 def register_world(name: str, factory: Callable[..., World]) -> None:
@@ -98,16 +107,12 @@ def register_world(name: str, factory: Callable[..., World]) -> None:
     Raises:
         ValueError: If the name has a colon, or another factory has it.
     """
-    if ":" in name or _FACTORIES.get(name, factory) is not factory:
-        raise ValueError(
-            f"`name` must be free and have no colon, got {name!r}. Choose another name."
-        )
-    _FACTORIES[name] = factory
+    WORLDS.register(name, factory)
 
 
 def world_names() -> list[str]:
     """Return the names of the registered worlds."""
-    return sorted(_FACTORIES)
+    return sorted(WORLDS)
 
 
 def find_world(name: str, **options: Any) -> World:
@@ -121,8 +126,7 @@ def find_world(name: str, **options: Any) -> World:
         ValueError: If the name is unknown, or an option is not one of the world.
     """
     if ":" not in name:
-        check_name("world", name, _FACTORIES)
-        return _call(name, _FACTORIES[name], options)
+        return _call(name, WORLDS.find(name), options)
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
@@ -145,6 +149,7 @@ def world_of(
     options: Mapping[str, Any] | None = None,
     frame_s: float | None = None,
     view: Mapping[str, Any] | None = None,
+    contract: Contract | None = None,
 ) -> World:
     """Return the world of a function that builds Gymnasium environments.
 
@@ -156,10 +161,11 @@ def world_of(
         options: Options that the name was given, for the contract.
         frame_s: Interval between frames [s]; what the environment says if None.
         view: How frames are cropped, scaled and stacked: options of `ncp_control.views`.
+        contract: What it shows and takes, with names and units; what its spaces say if None.
 
     Raises:
-        ValueError: If the environment's spaces are none that a policy can sense or command, or it
-            does not say its frame interval.
+        ValueError: If the environment's spaces are none that a policy can sense or command, are not
+            those of `contract`, or it does not say its frame interval.
     """
     from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
     from ncp_control.views import Viewed
@@ -173,7 +179,9 @@ def world_of(
     with silent_deprecations():
         probe = make_viewed()
     try:
-        contract = contract_of(probe, name=name, options=dict(options or {}), frame_s=frame_s)
+        frame_s = contract.frame_s if contract is not None else frame_s
+        found = contract_of(probe, name=name, options=dict(options or {}), frame_s=frame_s)
+        contract = found if contract is None else _with_sizes_of(contract, found)
         if isinstance(probe, Viewed):
             frames = probe.complete(cast(FramesContract, contract.observation))
             contract = replace(contract, observation=frames)
@@ -187,6 +195,30 @@ def world_of(
             return Adapted(make_viewed(**rendering), contract)
 
     return World(name=name, make=make_adapted, contract=contract, max_steps=limit or 1000)
+
+
+def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
+    """Return a contract that a user stated, if its sizes are those of the environment's spaces.
+
+    Raises:
+        ValueError: If they are others.
+    """
+    sizes = [(_size_of(one.observation), len(one.action)) for one in (stated, found)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"`contract` must be of what the environment shows and of its number of actions,"
+            f" {sizes[1]}, got {sizes[0]}. Give each of them an entry."
+        )
+    return stated
+
+
+def _size_of(observation: ObservationContract) -> Any:
+    """Return what two observations must have in common, whatever their names."""
+    if isinstance(observation, VectorContract):
+        return observation.size
+    if isinstance(observation, FramesContract):
+        return observation.shape
+    return {key: _size_of(part) for key, part in observation.parts.items()}
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:

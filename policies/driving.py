@@ -1,40 +1,65 @@
-"""Recipes of driving circuits: the paper's 19 neurons, and what they are measured against."""
+"""Recipes of driving circuits: the paper's 19 neurons, and what they are measured against.
 
-from collections.abc import Callable
+All act on the same 32 features of a conv head. `lstm` is the paper's LSTM of 64 units (24,897
+parameters behind the head), `cnn` two dense layers of 64 units without memory.
 
-from ncp_control.cells import LTC, Cell
-from ncp_control.names import check_name
+Source: Lechner et al. 2020. Differs: the paper's CNN has dense layers of five million parameters on
+the raw maps; ours shares the head's features, so that the only difference is memory.
+"""
+
+from ncp_control.cells import LTC, Build, CellSizes, make_cell
+from ncp_control.cells.known import make_ltc
 from ncp_control.policy import FramesPolicy
+from ncp_control.policy.heads import NUM_FEATURES
 from ncp_control.wiring_rules import NCP19
-from policies.baselines import feedforward_cell, lstm_cell
 
-
-def _ncp(frame_s: float) -> LTC:
-    # Chosen by measurement over the paper's integrator (`scripts/reproduce.py integrators`): it
-    # imitates and forecasts a little better, and costs less.
-    return LTC(NCP19, frame_s=frame_s, integrator="layered_midpoint", unfolds=2)
-
-
-MODELS: dict[str, Callable[[float], Cell]] = {
-    "ncp": _ncp,
-    "lstm": lstm_cell,
-    "cnn": feedforward_cell,
-}
-"""Circuits by the name that jobs use: the 19-neuron circuit and what it is measured against."""
+NEURONS = {"ncp": 19, "ltc": 19, "wired_cfc": 19}
+"""Neurons of a wired circuit, if nothing else is asked for."""
+UNITS = 64
+"""Units of any other cell, if nothing else is asked for."""
 
 
 def make_driving_policy(
-    model: str, *, head: str = "paper", frame_s: float = 1 / 30
+    model: str,
+    *,
+    head: str = "paper",
+    frame_s: float = 1 / 30,
+    num_units: int | None = None,
+    wiring: str | None = None,
+    seed: int = 0,
 ) -> FramesPolicy:
     """Build an untrained driving policy.
 
     Args:
-        model: A name in `MODELS`.
+        model: A name in `ncp_control.CELLS`.
         head: A name in `ncp_control.policy.heads.HEADS`.
         frame_s: Nominal frame interval [s].
+        num_units: Neurons of a wired circuit, units of any other cell; `NEURONS` and `UNITS` if
+            None.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
+        seed: Seed of the wiring; `NCP19`, which suits `ncp`, was drawn once and for all.
 
     Raises:
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown or a size does not fit.
     """
-    check_name("model", model, MODELS)
-    return FramesPolicy(MODELS[model](frame_s), head=head)
+    sizes = CellSizes(
+        num_inputs=NUM_FEATURES,
+        num_units=NEURONS.get(model, UNITS) if num_units is None else num_units,
+        num_outputs=1,
+        frame_s=frame_s,
+        seed=seed,
+        wiring=wiring,
+    )
+    return FramesPolicy(make_cell(model, sizes, RECIPES), head=head)
+
+
+def _ncp(sizes: CellSizes) -> LTC:
+    """Build the paper's circuit, or one drawn like it for other sizes."""
+    wanted = (sizes.num_inputs, sizes.num_units, sizes.num_outputs)
+    if wanted == (NCP19.num_sensory, NCP19.num_neurons, NCP19.num_motor):
+        return make_ltc(sizes, lambda *_, seed: NCP19)
+    return make_ltc(sizes)
+
+
+RECIPES: dict[str, Build] = {"ncp": _ncp}
+"""What driving builds otherwise than the registry of cells."""

@@ -20,13 +20,11 @@ Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by 
 
 import torch
 
-from ncp_control.cells import GRU, LSTM, LTC, Cell, CfC, WiredCfC
-from ncp_control.names import check_name
+from ncp_control.cells import LTC, Build, Cell, CellSizes, CfC, WiredCfC, dense_build, make_cell
+from ncp_control.cells.known import make_ltc
 from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import ncp
 
-MOTOR_CELLS = ("ltc", "cfc", "wired_cfc", "lstm", "gru")
-"""Cells that `make_motor_cell` builds."""
 PROBES, PROBE_FRAMES = 64, 16
 """Random sequences on which the first outputs are centred."""
 
@@ -66,7 +64,6 @@ def motor_wiring(num_inputs: int, num_neurons: int, num_joints: int, *, seed: in
     )
 
 
-@torch.no_grad()
 def make_motor_cell(
     name: str,
     num_inputs: int,
@@ -76,35 +73,55 @@ def make_motor_cell(
     frame_s: float,
     seed: int = 0,
     sees_time: bool = False,
+    wiring: str | None = None,
 ) -> Cell:
     """Build a cell with one output a joint; its weights come from torch's generator.
 
     Args:
-        name: A name in `MOTOR_CELLS`.
+        name: A name in `ncp_control.CELLS`.
         num_inputs: Width of what reaches the cell.
         num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
         num_joints: Outputs.
         frame_s: Control interval [s].
         seed: Seed of the wiring.
         sees_time: Whether LSTM and GRU, which know no time, are told how long a frame lasted.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; `motor_wiring` if None.
 
     Raises:
-        ValueError: If the name is unknown or a size does not fit.
+        ValueError: If a name is unknown or a size does not fit.
     """
-    check_name("cell", name, MOTOR_CELLS)
-    if name == "cfc":
-        return CfC(num_inputs, num_neurons, num_joints, backbone_units=64, frame_s=frame_s)
-    if name in ("lstm", "gru"):
-        gated = LSTM if name == "lstm" else GRU
-        return gated(num_inputs, num_neurons, num_joints, frame_s=frame_s, sees_time=sees_time)
-    wiring = motor_wiring(num_inputs, num_neurons, num_joints, seed=seed)
-    if name == "wired_cfc":
-        return WiredCfC(wiring, frame_s=frame_s)
-    cell = LTC(wiring, frame_s=frame_s, integrator="layered_midpoint", unfolds=2)
+    sizes = CellSizes(
+        num_inputs=num_inputs,
+        num_units=num_neurons,
+        num_outputs=num_joints,
+        frame_s=frame_s,
+        seed=seed,
+        sees_time=sees_time,
+        wiring=wiring,
+    )
+    return make_cell(name, sizes, RECIPES)
+
+
+def _motor_ltc(sizes: CellSizes) -> LTC:
+    cell = make_ltc(sizes, motor_wiring)
     _set_first_values(cell)
     return cell
 
 
+def _motor_wired_cfc(sizes: CellSizes) -> WiredCfC:
+    return WiredCfC(sizes.draw_wiring(motor_wiring), frame_s=sizes.frame_s)
+
+
+RECIPES: dict[str, Build] = {
+    "ltc": _motor_ltc,
+    "ncp": _motor_ltc,
+    "cfc": dense_build(CfC, backbone_units=64),
+    "wired_cfc": _motor_wired_cfc,
+}
+"""What moves joints is built otherwise than the registry of cells does it."""
+
+
+@torch.no_grad()
 def _set_first_values(cell: LTC) -> None:
     """Draw thresholds and slopes from the ranges above and put the outputs around zero."""
     wiring = cell.wiring

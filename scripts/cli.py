@@ -2,19 +2,27 @@
 
 import contextlib
 import io
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import tyro
 from tqdm import tqdm
 
+from ncp_control.imports import import_modules
 from ncp_control.learning.run import Run, watch_runs
 
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
+_IMPORT_HELP = """
+Every job also takes, once or more:
+  --import MODULE    import a module of your own first, from this folder or the Python path, so that
+                     the cells, wirings, heads, worlds and readers it registers are known by name
+"""
 
 
 class Stopped(KeyboardInterrupt):
@@ -58,7 +66,8 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             signal.signal(number, handle)
     with watch_runs() as runs:
         try:
-            job(_parse(settings, description))
+            words = _import_own_modules(sys.argv[1:])
+            job(_parse(settings, description, words))
             sys.stdout.flush()
         except KeyboardInterrupt as interrupt:
             _end_stopped(stop or interrupt, runs)
@@ -102,7 +111,45 @@ def _end(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _parse(settings: Any, description: str | None) -> Any:
+def _import_own_modules(words: Sequence[str]) -> list[str]:
+    """Import what `--import` names, and what the run that is resumed had imported.
+
+    Returns:
+        The words of the command line without `--import`.
+
+    Raises:
+        ValueError: If a module cannot be imported.
+    """
+    names, rest = _take("--import", words)
+    for folder in _take("--resume", words)[0]:
+        # A run that is none, or is damaged, is told by the job itself.
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            names += json.loads((Path(folder) / "config.json").read_text())["imports"]
+    import_modules(names)
+    return rest
+
+
+def _take(option: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the values of an option, given as `--option VALUE` or `--option=VALUE`, and the rest.
+
+    Raises:
+        ValueError: If the last word is the option, without a value.
+    """
+    values, rest, left = [], [], iter(words)
+    for word in left:
+        if word == option:
+            value = next(left, None)
+            if value is None:
+                raise ValueError(f"`{option[2:]}` must have a value, got none.")
+            values.append(value)
+        elif word.startswith(f"{option}="):
+            values.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    return values, rest
+
+
+def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
     """Read the command line.
 
     Raises:
@@ -112,8 +159,10 @@ def _parse(settings: Any, description: str | None) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(settings, description=description)
+            return tyro.cli(settings, description=description, args=words)
     except SystemExit as stop:
+        if not stop.code and {"-h", "--help"} & set(words):
+            print(_IMPORT_HELP)
         error: BaseException | None = stop
         while error is not None:
             # Our sentences begin with the name of the setting; int's and float's do not say it.

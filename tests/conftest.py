@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,25 @@ torch.set_num_threads(1)  # small tensors; two test processes share two cores
 def _seeded():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def own_names(monkeypatch, tmp_path):
+    """Forget what a test registers or imports when it ends."""
+    from envs.recorded import READERS
+    from ncp_control.cells import CELLS
+    from ncp_control.policy.heads import HEADS
+    from ncp_control.wiring_rules import WIRINGS
+    from ncp_control.worlds import WORLDS
+
+    for registry in (CELLS, WIRINGS, HEADS, WORLDS, READERS):
+        monkeypatch.setattr(registry, "_things", dict(registry._things))
+        monkeypatch.setattr(registry, "_sources", dict(registry._sources))
+    monkeypatch.setattr("sys.path", list(sys.path))  # jobs append the folder they run in
+    yield
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

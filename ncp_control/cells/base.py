@@ -1,12 +1,13 @@
-"""The one shape of life every neuron model shares.
+"""Base class of all neuron models.
 
 A state is always a single tensor (an LSTM packs h and c), so learning, reinforcement learning,
 export and audit never ask which cell they hold.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -15,6 +16,29 @@ from ncp_control.ranges import is_number
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Projected inputs, state and elapsed time [s] of one frame to the next state."""
+
+
+@runtime_checkable
+class ControlStep(Protocol):
+    """A cell with a state of its own that takes one observation a call, at the speed of control."""
+
+    @property
+    def state(self) -> np.ndarray:
+        """The state after the last call, shape (state,): the live array."""
+        ...
+
+    @property
+    def is_current(self) -> bool:
+        """False if the cell's settings have changed since this object was made."""
+        ...
+
+    def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
+        """Advance the state by `dt_s` seconds with the features held; return a new readout."""
+        ...
+
+    def reset(self) -> None:
+        """Clear the state: an episode begins."""
+        ...
 
 
 class Cell(nn.Module):
@@ -92,6 +116,13 @@ class Cell(nn.Module):
     ) -> Float[Tensor, "batch state"]:
         """Advance the state by `dt_s` seconds with the inputs held."""
         return self.stepper()(self.project(inputs), state, dt_s)
+
+    def control_step(self) -> ControlStep | None:
+        """Return what steps single observations faster than `forward`, or None if nothing does.
+
+        It follows the parameters of the cell, which may go on learning.
+        """
+        return None
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return what `step` needs to know of the inputs, whatever the state."""

@@ -42,6 +42,7 @@ from ncp_control.cells.membrane import (
 )
 from ncp_control.integrators import INTEGRATORS
 from ncp_control.kernels.dispatch import run_ltc
+from ncp_control.kernels.step import FusedStep
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 from ncp_control.wiring import Wiring, check_wiring
@@ -154,6 +155,10 @@ class LTC(Cell):
             slope=self.slope,
             reversal_potential=self.sign * F.softplus(self.raw_reversal),
         )
+
+    def control_step(self) -> FusedStep | None:
+        """Return the kernel that runs this circuit frame by frame, where there is one."""
+        return FusedStep(self) if FusedStep.supports(self) else None
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return what leak and sensory synapses add to a and to b, shape (…, 2 neurons)."""

@@ -12,114 +12,17 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from ncp_control.cells import CTGRU, CTRNN, GRU, LSTM, LTC, ODERNN, CfC, MixedMemory, NeuralODE
-from ncp_control.circuit import Circuit
 from ncp_control.devices import find_device
 from ncp_control.learning.divergence import has_diverged
+from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_positive
-from ncp_control.wiring_rules import fully_connected
-
-
-class Forecaster(nn.Module):
-    """A circuit, with a linear readout where it does not bring its own.
-
-    Args:
-        circuit: The circuit.
-        readout_size: Width of a linear map on top of the circuit's outputs; none if None.
-    """
-
-    def __init__(self, circuit: Circuit, readout_size: int | None = None) -> None:
-        super().__init__()
-        self.circuit = circuit
-        self.readout = (
-            nn.Identity()
-            if readout_size is None
-            else nn.Linear(circuit.cell.output_size, readout_size)
-        )
-
-    def forward(
-        self, inputs: Float[Tensor, "batch time input"], dt_s: Tensor | None = None
-    ) -> Float[Tensor, "batch time output"]:
-        """Return the output after every frame; arguments as `Circuit.forward`."""
-        outputs, _ = self.circuit(inputs, dt_s=dt_s)
-        return self.readout(outputs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """What a model is built for."""
-
-    num_inputs: int
-    """Width of the inputs."""
-    num_units: int
-    """Neurons."""
-    num_outputs: int
-    """Width of the outputs."""
-    frame_s: float
-    """Nominal frame interval [s]."""
-    seed: int = 0
-    """Seed of a wiring's signs; initial weights follow torch's own generator."""
-    activation: str = "lecun_tanh"
-    """Activation of a CfC's backbone."""
-    is_timed: bool = False
-    """Whether time steps vary: then LSTM and GRU, which know no time, are told."""
-
-    @property
-    def dense(self) -> tuple[int, int, int]:
-        """Arguments of a dense cell."""
-        return self.num_inputs, self.num_units, self.num_outputs
-
-
-def _ltc(sizes: Sizes) -> LTC:
-    # Every neuron is a motor neuron: the dense readout on top sees them all, as in the LTC paper.
-    units = sizes.num_units
-    wiring = fully_connected(sizes.num_inputs, units, units, seed=sizes.seed)
-    return LTC(wiring, frame_s=sizes.frame_s)
-
-
-def _gated(cell: type[LSTM] | type[GRU], sizes: Sizes) -> Forecaster:
-    return Forecaster(Circuit(cell(*sizes.dense, frame_s=sizes.frame_s, sees_time=sizes.is_timed)))
-
-
-def _cfc(sizes: Sizes, mode: str = "default") -> CfC:
-    return CfC(*sizes.dense, mode=mode, activation=sizes.activation, frame_s=sizes.frame_s)
-
-
-MODELS: dict[str, Callable[[Sizes], Forecaster]] = {
-    "ltc": lambda s: Forecaster(Circuit(_ltc(s)), s.num_outputs),
-    "cfc": lambda s: Forecaster(Circuit(_cfc(s))),
-    "cfc_pure": lambda s: Forecaster(Circuit(_cfc(s, "pure"))),
-    "cfc_no_gate": lambda s: Forecaster(Circuit(_cfc(s, "no_gate"))),
-    "lstm": lambda s: _gated(LSTM, s),
-    "gru": lambda s: _gated(GRU, s),
-    "ctrnn": lambda s: Forecaster(Circuit(CTRNN(*s.dense, frame_s=s.frame_s))),
-    "ctgru": lambda s: Forecaster(Circuit(CTGRU(*s.dense, frame_s=s.frame_s))),
-    "neural_ode": lambda s: Forecaster(Circuit(NeuralODE(*s.dense, frame_s=s.frame_s))),
-    "ode_rnn": lambda s: Forecaster(Circuit(ODERNN(*s.dense, frame_s=s.frame_s))),
-    "mixed_ltc": lambda s: Forecaster(Circuit(MixedMemory(_ltc(s))), s.num_outputs),
-    "mixed_cfc": lambda s: Forecaster(Circuit(MixedMemory(_cfc(s)))),
-}
-"""Models by the name that tables use."""
-TIME_BLIND = ("lstm", "gru")
-"""Models whose cell does not know the elapsed time; see `Sizes.is_timed`."""
-
-
-def make_forecaster(model: str, sizes: Sizes) -> Forecaster:
-    """Build an untrained model.
-
-    Raises:
-        ValueError: If the name is unknown; the nearest known one is suggested.
-    """
-    check_name("model", model, MODELS)
-    return MODELS[model](sizes)
 
 
 class Objective(NamedTuple):

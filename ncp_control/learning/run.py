@@ -37,6 +37,7 @@ from typing import Any
 import torch
 
 from ncp_control import files
+from ncp_control.imports import imported_modules
 from ncp_control.names import one_line
 from ncp_control.policy import Policy
 
@@ -91,6 +92,7 @@ class Run:
             "task": task,
             "model": model,
             "command": typed_command(),
+            "imports": imported_modules(),
             "settings": dataclasses.asdict(settings),
             "environment": describe_environment(),
         }

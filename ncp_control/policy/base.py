@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ncp_control import files
-from ncp_control.cells import LTC, Cell
+from ncp_control.cells import Cell, ControlStep
 from ncp_control.circuit import Circuit
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
-from ncp_control.kernels.step import FusedStep
 from ncp_control.policy.choices import check_choices, check_same_choices, choose
 from ncp_control.policy.folder import (
     CONFIG_FILE,
@@ -34,6 +33,7 @@ from ncp_control.policy.folder import (
     read_config,
     read_contract,
 )
+from ncp_control.registry import import_advice
 
 _FORMER_NAMES = {"DrivingPolicy": "FramesPolicy", "LocomotionPolicy": "VectorPolicy"}
 """What policies of version 0.1 call themselves, and are called now."""
@@ -76,7 +76,7 @@ class Policy(nn.Module):
         self.circuit = circuit
         self._remembering = (circuit.cell,)  # a tuple, so that torch does not register it again
         self._state: Tensor | None = None
-        self._fused_step: FusedStep | None = None
+        self._control_step: ControlStep | None = None
 
     @property
     def contract(self) -> Contract | None:
@@ -184,7 +184,7 @@ class Policy(nn.Module):
                 f" {_LEAVE_OUT}"
             )
         cell = self.circuit.cell
-        step = self._find_fused_step(cell)
+        step = self._find_control_step(cell)
         if step is not None:
             numbers = step(numbers[0], cell.frame_s if dt_s is None else dt_s)
             output, state = torch.from_numpy(numbers), step.state
@@ -239,29 +239,27 @@ class Policy(nn.Module):
             )
         return torch.from_numpy(values).to(weight)
 
-    def _find_fused_step(self, cell: Cell) -> FusedStep | None:
-        """Return the kernel that runs this cell frame by frame, where there is one.
+    def _find_control_step(self, cell: Cell) -> ControlStep | None:
+        """Return what runs this cell frame by frame faster than `forward`, where there is one.
 
         A cell of other settings is another cell: what the old one remembered is forgotten.
         """
         if cell is not self._remembering[0]:
-            self._remembering, self._state = (cell,), None
-        step = self._fused_step
-        if step is None or step.cell is not cell or not step.is_current:
-            self._fused_step = None
-            if isinstance(cell, LTC) and FusedStep.supports(cell):
-                self._fused_step = FusedStep(cell)
-        return self._fused_step
+            self._remembering, self._state, self._control_step = (cell,), None, None
+        step = self._control_step
+        if step is None or not step.is_current:
+            step = self._control_step = cell.control_step()
+        return step
 
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
         self._state = None
-        if self._fused_step is not None:
-            self._fused_step.reset()
+        if self._control_step is not None:
+            self._control_step.reset()
 
     def _apply(self, *args: Any, **kwargs: Any) -> "Policy":
         # Called by `to`, `cuda`, `double`, …: what `act` remembers belongs to the old tensors.
-        self._state = self._fused_step = None
+        self._state = self._control_step = None
         return super()._apply(*args, **kwargs)
 
     def save(self, folder: Path | str) -> None:
@@ -314,7 +312,7 @@ class Policy(nn.Module):
             module = config.get("module", "the module that defines it")
             raise ValueError(
                 f"`policy` in {folder / CONFIG_FILE} must be one of {sorted(Policy._subclasses)},"
-                f" got {shorten(name)}. Import {str(module)[:100]} first."
+                f" got {shorten(name)}. {import_advice(module)}"
             )
         policy = load_policy(Policy._subclasses[name].from_config, config, folder)
         contract = read_contract(config, folder)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
 from ncp_control.policy.base import Policy
-from ncp_control.policy.heads import DRIVING_FRAME, check_frame_shape, make_head
+from ncp_control.policy.heads import DRIVING_FRAME, HEADS, make_head
 
 
 class FramesPolicy(Policy):
@@ -35,9 +35,9 @@ class FramesPolicy(Policy):
         choices: Sequence[int] = (),
     ) -> None:
         super().__init__(Circuit(cell), choices)
+        self.head = make_head(head, frame_shape)
         self.head_name = head
-        self.frame_shape = check_frame_shape(frame_shape)
-        self.head = make_head(head, self.frame_shape)
+        self.frame_shape = self.head.frame_shape
         width = self.head.num_features
         if cell.input_size != width:
             raise ValueError(
@@ -63,12 +63,20 @@ class FramesPolicy(Policy):
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Turn frames into the head's features, in the circuit's dtype."""
-        return self.head(observation).to(next(self.circuit.parameters()).dtype)
+        features = self.head(observation)
+        if features.shape[-1] != self.head.num_features:
+            raise ValueError(
+                f"`head` {self.head_name!r} must give {self.head.num_features} features of a frame,"
+                f" got shape {tuple(features.shape)}. Mend it, or its `num_features`."
+            )
+        return features.to(next(self.circuit.parameters()).dtype)
 
     def to_config(self) -> dict[str, Any]:
         """Return the head's name, the frame, the choices and the cell's settings."""
+        module = HEADS.module_of(self.head_name)
         return {
             "head": self.head_name,
+            **({"head_module": module} if module else {}),
             "frame_shape": list(self.frame_shape),
             "choices": list(self.choices),
             "cell": cell_to_config(self.circuit.cell),
@@ -77,6 +85,7 @@ class FramesPolicy(Policy):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "FramesPolicy":
         """Build the policy that `to_config` described; older ones do not tell their frame."""
+        HEADS.find(config["head"], module=config.get("head_module"))
         return cls(
             cell_from_config(config["cell"]),
             head=config["head"],

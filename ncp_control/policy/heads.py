@@ -9,14 +9,13 @@ Source: Lechner et al. 2020 (Nature Machine Intelligence 2:642), methods, for th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ncp_control.names import check_name
 from ncp_control.ranges import check_count
+from ncp_control.registry import Registry
 
 FrameShape = tuple[int, int, int]
 """Height, width, channels."""
@@ -27,7 +26,24 @@ NUM_FEATURES = 32
 NUM_MAPS = 8
 
 
-class ConvHead(nn.Module):
+class Head(nn.Module):
+    """Base class of what turns frames into features.
+
+    A head of your own is built from the shape of a frame, `Mine(frame_shape)`, and turns frames
+    (frames, height, width, channels), uint8, into features (frames, num_features) in the dtype of
+    its parameters. `register_head("mine", Mine)` makes it known.
+    """
+
+    num_features = NUM_FEATURES
+    """Width of the features: 32, as the recipes of `policies` expect it, unless a subclass says
+    otherwise."""
+    name = ""
+    """Name in `HEADS`, for files."""
+    frame_shape: FrameShape
+    """Height, width and channels of a frame."""
+
+
+class ConvHead(Head):
     """A stack of convolutions and one dense layer for each of the last maps.
 
     Args:
@@ -38,11 +54,8 @@ class ConvHead(nn.Module):
         ValueError: If the frame is too small for the convolutions.
     """
 
-    num_features = NUM_FEATURES
-
     def __init__(self, convolutions: nn.Sequential, frame_shape: FrameShape) -> None:
         super().__init__()
-        self.name = ""
         self.convolutions = convolutions
         self.frame_shape = frame_shape
         map_size = _map_size(convolutions, frame_shape)
@@ -106,34 +119,48 @@ def light_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
     return ConvHead(layers, frame_shape)
 
 
-HEADS: dict[str, Callable[[FrameShape], nn.Module]] = {"paper": paper_head, "light": light_head}
-"""Conv heads by the name that settings and files use, built for a frame; yours can be added.
-
-A head takes uint8 frames (frames, height, width, channels), and has `num_features`, the number of
-features that it gives of each.
-"""
+HEADS: Registry[Callable[[FrameShape], Head]] = Registry("head")
+"""Heads by the name that settings and files use, each built for a frame."""
 
 
-def make_head(name: str, frame_shape: Sequence[int]) -> Any:
+def register_head(name: str, build: Callable[[FrameShape], Head]) -> None:
+    """Make a head known by a name, for settings and for files.
+
+    Args:
+        name: Its name.
+        build: Builds it for the height, width and channels of a frame, e.g. a subclass of `Head`.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+    HEADS.register(name, build)
+
+
+def make_head(name: str, frame_shape: Sequence[int]) -> Head:
     """Build a head for frames; its weights come from torch's generator.
 
     Args:
-        name: A name in `HEADS`; the head then carries it as `head.name`.
+        name: A name in `HEADS`, which the head then carries as `head.name`.
         frame_shape: Height, width and channels of a frame.
 
     Raises:
+        TypeError: If what is registered builds something else.
         ValueError: If the name is unknown, or the frame too small for the head.
     """
-    check_name("head", name, HEADS)
-    head: Any = HEADS[name](check_frame_shape(frame_shape))
-    head.name = name
+    build = HEADS.find(name)
+    height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
+    head = build((height, width, channels))
+    if not isinstance(head, Head):
+        raise TypeError(
+            f"`build` of head {name!r} must return a Head, got {type(head).__name__!r}. Derive it"
+            " from ncp_control.policy.heads.Head."
+        )
+    head.name, head.frame_shape = name, (height, width, channels)
     return head
 
 
-def check_frame_shape(frame_shape: Sequence[int]) -> FrameShape:
-    """Return height, width and channels; ValueError if they are no positive whole numbers."""
-    height, width, channels = (check_count("frame_shape", size) for size in frame_shape)
-    return height, width, channels
+register_head("paper", paper_head)
+register_head("light", light_head)
 
 
 def _convolution(

@@ -26,7 +26,8 @@ import torch
 
 from envs.driving.metrics import summarize
 from ncp_control import LTC, Circuit, Wiring, auto_ncp, fully_connected, random_wiring
-from ncp_control.learning.forecasting import Forecaster, TrainingConfig
+from ncp_control.learning.forecasters import Forecaster
+from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.run import Run

@@ -12,11 +12,14 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from ncp_control.cells import CELLS
 from ncp_control.devices import find_device
+from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
+from scripts.options import one_of
 
 Measured = Mapping[str, float | str]
 """What one training yields, by column."""
@@ -31,7 +34,7 @@ class Reproduce:
     expressivity or reinforcement."""
     data: Path | None = None
     """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
-    models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], one_of(CELLS)] = ()
     """Models to train; all of the table's if none is named."""
     tasks: tuple[str, ...] = ()
     """Tasks of a table that has several: all if none is named."""
@@ -98,6 +101,7 @@ class Reproduce:
     def command(self, model: str | None = None) -> str:
         """Return the command that makes the rows of one model, or those without a training."""
         parts = ["python scripts/reproduce.py", self.table]
+        parts += [f"--import {module}" for module in imported_modules()]
         parts += ["--data PATH"] if self.data else []
         parts += [f"--models {model}"] if model else []
         parts += [f"--tasks {' '.join(self.tasks)}"] if self.tasks else []
@@ -163,7 +167,9 @@ def _run_side_by_side(
     # Forked children inherit locks that OpenMP's threads hold; fresh ones start clean.
     context = multiprocessing.get_context("spawn")
     failed: list[BaseException] = []
-    with ProcessPoolExecutor(settings.parallel, mp_context=context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        settings.parallel, context, initializer=_begin, initargs=(imported_modules(),)
+    ) as pool:
         running = {pool.submit(run, job, True): job for job in missing}
         try:
             for done in tqdm(as_completed(running), total=len(running), unit="training"):
@@ -182,7 +188,8 @@ def _run_side_by_side(
         raise failed[0]
 
 
-def _begin() -> None:
-    """Make a worker use one thread, and die of Ctrl-C instead of taking the next training."""
+def _begin(modules: list[str]) -> None:
+    """Make a worker use one thread, know the user's own parts, and die of Ctrl-C."""
+    import_modules(modules)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

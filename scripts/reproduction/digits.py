@@ -14,12 +14,9 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from ncp_control.learning.forecasting import (
-    MODELS,
-    Sizes,
-    TrainingConfig,
-    make_forecaster,
-)
+from ncp_control.cells import CELLS, CellSizes
+from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
@@ -39,7 +36,7 @@ UNITS = {"ltc": 32, "mixed_ltc": 32}
 
 def reproduce_digits(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, MODELS)
+    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     results = settings.results_file(ACCURACIES)
     split = "split=0"
     for name, is_binary in LINEAR.items():
@@ -87,14 +84,14 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
     torch.set_flush_denormal(True)
     data = load()
     torch.manual_seed(job.seed)
-    sizes = Sizes(
+    sizes = CellSizes(
         num_inputs=1,
         num_units=UNITS.get(job.model, 64),
         num_outputs=NUM_CLASSES,
         frame_s=frame_pixels(job.model) * PIXEL_S,
         seed=job.seed,
         activation="silu",
-        is_timed=True,
+        sees_time=True,
     )
     model = make_forecaster(job.model, sizes)
     config = TrainingConfig(

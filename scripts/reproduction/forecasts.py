@@ -7,14 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ncp_control.learning.forecasting import (
-    TIME_BLIND,
-    Forecaster,
-    TrainingConfig,
-    mean_error,
-    predict,
-    train,
-)
+from ncp_control.learning.forecasters import TIME_BLIND, Forecaster
+from ncp_control.learning.forecasting import TrainingConfig, mean_error, predict, train
 from ncp_control.learning.linear import (
     LinearForecast,
     linear_autoregression,

@@ -18,15 +18,10 @@ from pathlib import Path
 
 import torch
 
-from ncp_control.cells import LTC
+from ncp_control.cells import CELLS, LTC, CellSizes
 from ncp_control.cells.ltc import inverse_softplus
-from ncp_control.learning.forecasting import (
-    MODELS,
-    Forecaster,
-    Sizes,
-    TrainingConfig,
-    make_forecaster,
-)
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
+from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.sequences import forecasting_windows, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
@@ -56,7 +51,7 @@ SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 
 
 def reproduce_halfcheetah(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, (*MODELS, PUBLISHED))
+    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, PUBLISHED))
     folder = traces_folder(settings)
     data = load(folder)
     window = f"window={WINDOW} stride={STRIDE} {traces_note(folder)}"
@@ -112,7 +107,9 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     """Train one model with one seed and measure it on the test windows."""
     data = load(folder)
     torch.manual_seed(job.seed)
-    sizes = Sizes(num_inputs=17, num_units=UNITS, num_outputs=17, frame_s=FRAME_S, seed=job.seed)
+    sizes = CellSizes(
+        num_inputs=17, num_units=UNITS, num_outputs=17, frame_s=FRAME_S, seed=job.seed
+    )
     if job.model == PUBLISHED:
         model, data = published_ltc(sizes), with_times(data)
     else:
@@ -127,7 +124,7 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     return fit(model, data, config, job, is_silent)
 
 
-def published_ltc(sizes: Sizes) -> Forecaster:
+def published_ltc(sizes: CellSizes) -> Forecaster:
     """Build an LTC whose sub-steps last a unit of time each, begun as in the published code."""
     model = make_forecaster("ltc", replace(sizes, frame_s=sizes.frame_s / SUB_STEPS))
     cell = model.circuit.cell

@@ -22,16 +22,9 @@ import numpy as np
 import torch
 
 from envs.locomotion import make_locomotion
-from ncp_control.learning.forecasting import (
-    MODELS,
-    Forecaster,
-    Sizes,
-    Training,
-    TrainingConfig,
-    make_forecaster,
-    predict,
-    train,
-)
+from ncp_control.cells import CELLS, CellSizes
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
+from ncp_control.learning.forecasting import Training, TrainingConfig, predict, train
 from ncp_control.learning.linear import linear_autoregression
 from ncp_control.learning.sequences import (
     Sequences,
@@ -61,7 +54,7 @@ RANDOM_SHARE = 0.05
 
 def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     """Train what is missing and print the table and the noise floor."""
-    models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *MODELS))
+    models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *CELLS))
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
     note = traces_note(folder)
@@ -187,7 +180,9 @@ def train_member(
     """Train one network on what the linear forecast leaves over."""
     width = left.test.inputs.shape[2]
     torch.manual_seed(seed)
-    sizes = Sizes(num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=seed)
+    sizes = CellSizes(
+        num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=seed
+    )
     model = make_forecaster(name, sizes)
     config = TrainingConfig(
         device=device,

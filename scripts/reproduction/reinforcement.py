@@ -19,12 +19,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ncp_control.cells import CELLS
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from scripts.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, reinforce
-from scripts.training.locomotion_settings import CELL_NAMES, Locomotion, PPOConfig, describe
+from scripts.training.locomotion_settings import Locomotion, PPOConfig, describe
 
 TASKS = {
     f"{env}-{observe}": (env, observe)
@@ -48,7 +49,7 @@ COLOURS = {
 def reproduce_reinforcement(settings: Reproduce) -> None:
     """Train what is missing, print a table for each task, draw the learning curves."""
     torch.set_num_threads(1)  # twice as fast as two for networks of this size
-    models = settings.chosen_models(DEFAULT_MODELS, CELL_NAMES)
+    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     tasks = settings.chosen_tasks(tuple(TASKS))
     steps = settings.steps or STEPS
     results = settings.results_file(MEASURES)
@@ -76,7 +77,8 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
     name = "reinforcement" if steps == STEPS else f"reinforcement-{steps}-steps"
     picture = results.path.parent / f"{name}.png"
     # All that the file has, whichever were asked for now.
-    write_picture(picture, draw_curves(found(results, tuple(TASKS), tuple(COLOURS), steps), steps))
+    actors = tuple(dict.fromkeys((*COLOURS, *models)))
+    write_picture(picture, draw_curves(found(results, tuple(TASKS), actors, steps), steps))
     print(f"figure: {picture}")
 
 
@@ -133,7 +135,6 @@ def _draw_band(axes: Axes, name: str, curves: list[str], steps: int) -> None:
         return
     values = np.array([[float(value) for value in curve.split()] for curve in curves])
     at = np.linspace(0, steps, CURVE_POINTS + 1)[1:] / 1e6
-    axes.plot(at, values.mean(axis=0), color=COLOURS[name], label=name)
-    axes.fill_between(
-        at, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.2, lw=0
-    )
+    (line,) = axes.plot(at, values.mean(axis=0), color=COLOURS.get(name), label=name)
+    colour = line.get_color()
+    axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)

@@ -16,12 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ncp_control.learning.forecasting import (
-    MODELS,
-    Sizes,
-    TrainingConfig,
-    make_forecaster,
-)
+from ncp_control.cells import CELLS, CellSizes
+from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.sequences import Sequences, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
@@ -54,7 +51,7 @@ TEST, VALIDATION = {0, 7, 13}, {3, 10}
 
 def reproduce_walker2d(settings: Reproduce) -> None:
     """Make the traces if need be, train what is missing and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, MODELS)
+    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     if settings.results is not None:
         settings.results_file(MEASURES)  # refused before the traces are made, if so
     folder = find_or_make(settings.data or Path("data") / "walker2d-traces")
@@ -147,13 +144,13 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     data = load(folder)
     width = data.test.inputs.shape[2]
     torch.manual_seed(job.seed)
-    sizes = Sizes(
+    sizes = CellSizes(
         num_inputs=width,
         num_units=UNITS,
         num_outputs=width,
         frame_s=FRAME_S,
         seed=job.seed,
-        is_timed=True,
+        sees_time=True,
     )
     config = TrainingConfig(
         device=device,

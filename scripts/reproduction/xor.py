@@ -27,13 +27,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ncp_control.cells import CfC, MixedMemory
-from ncp_control.learning.forecasting import (
-    MODELS,
-    Sizes,
-    TrainingConfig,
-    make_forecaster,
-)
+from ncp_control.cells import CELLS, CellSizes, CfC, MixedMemory
+from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from scripts.markdown import markdown_table
@@ -89,7 +85,7 @@ OTHERS = Recipe(units=64, frame_bits=1.0, learning_rate=5e-3, batch_size=128, le
 
 def reproduce_xor(settings: Reproduce) -> None:
     """Train what is missing on each encoding and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, MODELS)
+    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     encodings = settings.chosen_tasks(ENCODINGS)
     results = settings.results_file(ACCURACIES)
     epochs = settings.epochs or EPOCHS
@@ -136,14 +132,14 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
     encoding, recipe = job.settings.split()[0], RECIPES.get(job.model, OTHERS)
     known, test = streams(encoding, NUM_TRAINING, 0), streams(encoding, NUM_TEST, 1)
     torch.manual_seed(job.seed)
-    sizes = Sizes(
+    sizes = CellSizes(
         num_inputs=1,
         num_units=recipe.units,
         num_outputs=1,
         frame_s=recipe.frame_bits * BIT_S,
         seed=job.seed,
         activation="silu",
-        is_timed=True,
+        sees_time=True,
     )
     model = make_forecaster(job.model, sizes)
     cell = model.circuit.cell

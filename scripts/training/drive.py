@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,17 +13,18 @@ from envs.driving import LaneKeepingConfig
 from envs.driving.config import TRACKS
 from envs.driving.metrics import summarize
 from ncp_control import files
+from ncp_control.cells import CELLS
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import ImitationConfig, imitate
 from ncp_control.learning.run import Run
-from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.policy.heads import HEADS
 from ncp_control.ranges import check_at_least, check_not_negative, check_positive
+from ncp_control.wiring_rules import WIRINGS
 from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
-from policies.driving import MODELS, make_driving_policy
+from policies.driving import make_driving_policy
 from scripts.evaluation.driving import (
     DRIVING_WORLD,
     DriveSettings,
@@ -34,6 +36,7 @@ from scripts.evaluation.driving import (
     record,
 )
 from scripts.evaluation.report import metrics_table, write_driving_report
+from scripts.options import one_of
 from scripts.training.contracts import trained_in
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
@@ -43,10 +46,14 @@ VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track
 class Drive:
     """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
 
-    model: str = "ncp"
-    """ncp, lstm or cnn."""
-    head: str = "light"
-    """Conv head: light (18,072 parameters) or paper (79,420)."""
+    model: Annotated[str, one_of(CELLS)] = "ncp"
+    """Circuit, e.g. ncp, the paper's 19 neurons, or what it is measured against: lstm, cnn."""
+    neurons: int | None = None
+    """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
+    wiring: Annotated[str | None, one_of(WIRINGS)] = None
+    """Wiring of a wired circuit; that of the paper by default."""
+    head: Annotated[str, one_of(HEADS)] = "light"
+    """Conv head: light has 18,072 parameters, paper 79,420."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
     )
@@ -69,9 +76,11 @@ class Drive:
     """Seed of demonstrations, weights and windows."""
 
     def __post_init__(self) -> None:
-        check_name("model", self.model, MODELS)
-        check_name("head", self.head, HEADS)
-        check_at_least(self, 1, "tracks", "dagger_tracks")
+        CELLS.find(self.model, setting="model")
+        HEADS.find(self.head)
+        if self.wiring is not None:
+            WIRINGS.find(self.wiring)
+        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons")
         check_positive(self, "seconds_per_track")
         check_not_negative("expert_noise", self.expert_noise)
         check_km("evaluation_km", self.evaluation_km)
@@ -95,7 +104,13 @@ class Drive:
 def train_drive(settings: Drive) -> Policy:
     """Record or find demonstrations, imitate, evaluate on held-out tracks, write the report."""
     torch.manual_seed(settings.seed)
-    policy = make_driving_policy(settings.model, head=settings.head)
+    policy = make_driving_policy(
+        settings.model,
+        head=settings.head,
+        num_units=settings.neurons,
+        wiring=settings.wiring,
+        seed=settings.seed,
+    )
     run = Run.create("drive", settings.model, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     policy = imitate_expert(policy, settings, run)

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.metrics import LaneMetrics, summarize
+from ncp_control.cells import CELLS
 from ncp_control.learning.reinforcement.actor_critic import SequenceCore
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
@@ -26,7 +27,7 @@ from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.ranges import check_at_least, check_positive, check_seed
 from ncp_control.worlds import find_world
 from policies.from_sb3 import check_finite, policy_from_sb3
-from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.driving import (
     DRIVING_WORLD,
     VectorDriveSettings,
@@ -84,7 +85,7 @@ class DriveRL:
 
     def __post_init__(self) -> None:
         if self.cell is not None:
-            check_name("cell", self.cell, MOTOR_CELLS)
+            check_name("cell", self.cell, CELLS)
         check_at_least(self, 1, "steps", "num_envs", "neurons")
         check_at_least(self, 0, "critic_first_steps")
         check_seed(self)

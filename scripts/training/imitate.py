@@ -5,11 +5,12 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 
+from ncp_control.cells import CELLS
 from ncp_control.contract import FramesContract, VectorContract
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
@@ -17,15 +18,16 @@ from ncp_control.learning.demonstrations.expert import Expert, SlowError, demons
 from ncp_control.learning.imitation import ImitationConfig, imitate
 from ncp_control.learning.rollouts import episode_returns
 from ncp_control.learning.run import Run
-from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.heads import HEADS, NUM_FEATURES
 from ncp_control.ranges import check_at_least, check_not_negative
+from ncp_control.wiring_rules import WIRINGS
 from ncp_control.worlds import World, find_world, read_options
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_walking_policy
-from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+from policies.motor_circuits import make_motor_cell
 from scripts.markdown import markdown_table
+from scripts.options import one_of
 from scripts.training.contracts import trained_in
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
@@ -43,12 +45,14 @@ class Imitate:
     expert: str
     """Who is asked: <module>:<function>, called with environment, observation and info, or the
     folder of a policy that sees the world without disturbances."""
-    cell: str = "ltc"
-    """ltc, cfc, wired_cfc, lstm, or gru."""
+    cell: Annotated[str, one_of(CELLS)] = "ltc"
+    """Circuit, or what it is measured against."""
     neurons: int = 24
     """Neurons of a wired circuit, motor neurons included; units of the other cells."""
-    head: str = "light"
-    """Conv head for frames: light or paper."""
+    wiring: Annotated[str | None, one_of(WIRINGS)] = None
+    """Wiring of a wired circuit; what suits the cell by default."""
+    head: Annotated[str, one_of(HEADS)] = "light"
+    """Head for frames."""
     encoder: tuple[int, ...] = ()
     """Widths of dense layers between numbers and cell."""
     imitation: ImitationConfig = field(
@@ -79,8 +83,10 @@ class Imitate:
     """Seed of worlds, weights and windows."""
 
     def __post_init__(self) -> None:
-        check_name("cell", self.cell, MOTOR_CELLS)
-        check_name("head", self.head, HEADS)
+        CELLS.find(self.cell)
+        HEADS.find(self.head)
+        if self.wiring is not None:
+            WIRINGS.find(self.wiring)
         check_at_least(self, 1, "neurons", "episodes", "dagger_episodes")
         check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
         check_at_least(self, 0, "seed")
@@ -189,6 +195,7 @@ def make_policy(settings: Imitate, world: World) -> FramesPolicy | VectorPolicy:
             num_actions,
             frame_s=world.frame_s,
             seed=settings.seed,
+            wiring=settings.wiring,
         )
         return FramesPolicy(cell, head=settings.head, frame_shape=seen.shape)
     return make_walking_policy(
@@ -199,6 +206,7 @@ def make_policy(settings: Imitate, world: World) -> FramesPolicy | VectorPolicy:
         frame_s=world.frame_s,
         encoder=settings.encoder,
         seed=settings.seed,
+        wiring=settings.wiring,
     )
 
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import tyro
 
+from ncp_control.cells import CELLS
 from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_seed
-from policies.motor_circuits import MOTOR_CELLS
 from scripts.evaluation.locomotion import (
     DISTURBANCES,
     WalkSettings,
@@ -22,7 +22,6 @@ from scripts.evaluation.locomotion import (
 )
 from scripts.training.resumption import read_settings
 
-CELL_NAMES = (*MOTOR_CELLS, "mlp")
 ACTOR_LR_SCALES = {"ltc": 3.0}
 """Learning rate of the actor over the critic's where it is not 1. At 10 times, which suits an LTC
 circuit without an encoder, one behind an encoder earned less in all four tasks, on the mean of two
@@ -118,7 +117,7 @@ class Locomotion:
 
     def __post_init__(self) -> None:
         check_name("how", self.how, ("ppo", "distill"))
-        check_name("cell", self.cell, CELL_NAMES)
+        check_name("cell", self.cell, CELLS)
         world_named(self.env, self.observe)
         self._refuse_what_is_ignored()
         check_at_least(self, 1, "evaluation_episodes", "neurons")

@@ -10,12 +10,14 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from envs.recorded import Recording, load_recording
 from envs.recorded.likeness import compare_steering
+from ncp_control.cells import CELLS
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import (
@@ -26,14 +28,15 @@ from ncp_control.learning.imitation import (
 )
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
-from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.policy.heads import HEADS
 from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_part
+from ncp_control.wiring_rules import WIRINGS
 from policies.augmentation import augment_driving
-from policies.driving import MODELS, make_driving_policy
+from policies.driving import make_driving_policy
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
+from scripts.options import one_of
 from scripts.training.contracts import with_bounds, with_origin
 
 
@@ -45,11 +48,16 @@ class Recorded:
     """
 
     log: Path
-    """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json."""
-    models: tuple[str, ...] = ("ncp", "cnn", "lstm")
-    """Models to train, one after the other: ncp, lstm, cnn."""
-    head: str = "light"
-    """Conv head: light (18,072 parameters) or paper (79,420)."""
+    """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json, or
+    what a reader of your own recognises."""
+    models: Annotated[tuple[str, ...], one_of(CELLS)] = ("ncp", "cnn", "lstm")
+    """Circuits to train, one after the other."""
+    neurons: int | None = None
+    """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
+    wiring: Annotated[str | None, one_of(WIRINGS)] = None
+    """Wiring of a wired circuit; that of the paper by default."""
+    head: Annotated[str, one_of(HEADS)] = "light"
+    """Conv head: light has 18,072 parameters, paper 79,420."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
             epochs=24,
@@ -78,8 +86,11 @@ class Recorded:
     def __post_init__(self) -> None:
         check_given(self, "models")
         for model in self.models:
-            check_name("models", model, MODELS)
-        check_name("head", self.head, HEADS)
+            CELLS.find(model, setting="models")
+        HEADS.find(self.head)
+        if self.wiring is not None:
+            WIRINGS.find(self.wiring)
+        check_at_least(self, 1, "neurons")
         check_part("train_share", self.train_share)
         check_part("validation_share", self.validation_share)
         check_not_negative("smoothing_s", self.smoothing_s)
@@ -198,6 +209,9 @@ def describe(recording: Recording, settings: Recorded) -> str:
     """Return the recording and all settings but models and seed as one cell of the results file."""
     left_out = ("log", "models", "results", "runs", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    for name in ("neurons", "wiring"):  # not told where nothing was asked for
+        if told[name] is None:
+            told.pop(name)
     told["imitation"].pop("seed")  # has a column of its own
     return f"{_name(recording)} {json.dumps(told, sort_keys=True)}"
 
@@ -232,7 +246,14 @@ def train_model(
 ) -> Policy:
     """Train one model and save it in its run folder."""
     torch.manual_seed(settings.seed)
-    untrained = make_driving_policy(model, head=settings.head, frame_s=split.frame_s)
+    untrained = make_driving_policy(
+        model,
+        head=settings.head,
+        frame_s=split.frame_s,
+        num_units=settings.neurons,
+        wiring=settings.wiring,
+        seed=settings.seed,
+    )
     untrained.contract = contract
     policy = imitate(
         untrained,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LSTM, LTC, NCP19, CfC, Circuit, Policy, WiredCfC
+from ncp_control import LSTM, LTC, NCP19, CfC, Circuit, Policy, VectorPolicy, WiredCfC
 
 
 @pytest.fixture
@@ -271,3 +271,44 @@ def test_a_failed_save_leaves_the_old_policy(policy, tmp_path, monkeypatch):
         policy.save(tmp_path / "policy")
     assert (tmp_path / "policy" / "weights.safetensors").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+
+class Remembering(LSTM):
+    """An LSTM whose control step repeats the last features and counts its calls."""
+
+    def control_step(self):
+        return Counting()
+
+
+class Counting:
+    is_current = True
+
+    def __init__(self):
+        self.state = np.zeros(1, np.float32)
+
+    def __call__(self, features, dt_s):
+        self.state += 1.0
+        return np.float32([self.state[0] * dt_s])
+
+    def reset(self):
+        self.state[:] = 0.0
+
+
+def test_a_cell_of_ones_own_may_bring_its_own_control_step():
+    policy = VectorPolicy(Remembering(2, 5, 1), observation_size=2).eval()
+    actions = [policy.act(np.zeros(2), 0.125) for _ in range(3)]
+    np.testing.assert_allclose(np.concatenate(actions), [0.125, 0.25, 0.375])
+    policy.reset()
+    assert policy.act(np.zeros(2), 0.125) == [0.125]
+    policy._control_step.is_current = False
+    assert policy.act(np.zeros(2), 0.125) == [0.125], "a new one is asked for"
+
+
+def test_only_cells_with_a_kernel_have_a_control_step():
+    class Mine(LTC):
+        pass
+
+    assert LTC(NCP19).control_step() is not None
+    assert LTC(NCP19, integrator="exponential_euler").control_step() is None
+    assert Mine(NCP19).control_step() is None
+    assert CfC(32, 5, 1).control_step() is None

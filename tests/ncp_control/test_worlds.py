@@ -1,13 +1,14 @@
 """Worlds by name, the contracts of Gymnasium's, and the adapter that keeps to them."""
 
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from ncp_control.contract import DictContract, FramesContract, VectorContract
+from ncp_control.contract import DictContract, Entry, FramesContract, VectorContract
 from ncp_control.episode import Episode
 from ncp_control.gymnasium_contracts import Adapted, contract_of, observation_of
 from ncp_control.worlds import (
@@ -223,9 +224,9 @@ def test_registered_worlds_are_found_by_name():
     assert isinstance(find_world("Pole-v0", long=True), World)
     with pytest.raises(ValueError, match="Did you mean 'long'"):
         find_world("Pole-v0", lang=True)
-    with pytest.raises(ValueError, match="must be free and have no colon"):
+    with pytest.raises(ValueError, match="`name` of a world must be free, got 'Pole-v0'"):
         register_world("Pole-v0", lambda: make_pole())
-    with pytest.raises(ValueError, match="must be free and have no colon"):
+    with pytest.raises(ValueError, match="`name` of a world must be of letters, digits"):
         register_world("a:b", make_pole)
 
 
@@ -289,3 +290,25 @@ def test_making_a_halfcheetah_says_nothing_of_its_deprecated_attribute():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         find_world("gymnasium:HalfCheetah-v5").make().close()
+
+
+def test_a_world_may_state_names_but_no_other_sizes():
+    def make():
+        return gymnasium.make("Pendulum-v1", disable_env_checker=True)
+
+    plain = world_of(make, name="Swing-v0").contract
+    entries = tuple(Entry(name=name) for name in ("right", "up", "spin"))
+    stated = replace(plain, observation=VectorContract(entries=entries), frame_s=0.1)
+    world = world_of(make, name="Swing-v0", contract=stated)
+    assert (world.contract, world.frame_s) == (stated, 0.1)
+    env = world.make()
+    env.reset(seed=0)
+    assert env.step([0.0])[-1]["dt_s"] == 0.1
+    env.close()
+    for wrong in (
+        replace(stated, observation=VectorContract(entries=entries[:2])),
+        replace(stated, action=stated.action * 2),
+        replace(stated, observation=FramesContract(shape=(20, 24, 3))),
+    ):
+        with pytest.raises(ValueError, match=r"`contract` must be of what .*, \(3, 1\), got"):
+            world_of(make, name="Swing-v0", contract=wrong)

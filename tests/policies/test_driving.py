@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, Policy, auto_ncp
+from ncp_control import CELLS, LTC, Policy, auto_ncp
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.policy import FramesPolicy
 from ncp_control.policy.heads import HEADS, paper_head, standardize
 from policies.augmentation import augment_driving
-from policies.driving import MODELS, make_driving_policy
+from policies.driving import make_driving_policy
 from policies.experts import PurePursuit
 
 
@@ -119,7 +119,7 @@ def test_standardize_gives_mean_zero_deviation_one():
     assert (flat == 0).all()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CELLS)
 def test_policies_survive_saving(model, tmp_path):
     policy = make_driving_policy(model, head="light").eval()
     policy.save(tmp_path / "policy")
@@ -129,7 +129,7 @@ def test_policies_survive_saving(model, tmp_path):
     assert torch.equal(loaded(observation)[0], policy(observation)[0])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CELLS)
 def test_batch_equals_singles(model):
     policy = make_driving_policy(model, head="light").double()
     observation = frames(3, 4)
@@ -173,8 +173,8 @@ def test_pure_pursuit_follows_a_circle_exactly():
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`head` must be one of .*, got 'heavy'"):
         make_driving_policy("ncp", head="heavy")
-    with pytest.raises(ValueError, match="`model` must be one of .*, got 'mlp'"):
-        make_driving_policy("mlp")
+    with pytest.raises(ValueError, match="`cell` must be one of .*, got 'lsmt'.*mean 'lstm'"):
+        make_driving_policy("lsmt")
     with pytest.raises(ValueError, match="`cell` must take 32 inputs, got 8"):
         FramesPolicy(LTC(auto_ncp(8, 12, 1)))
     with pytest.raises(ValueError, match=r"must hold frames of shape \(78, 200, 3\)"):

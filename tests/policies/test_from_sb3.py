@@ -23,7 +23,7 @@ from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.wrappers import wrappers_around
 from policies.from_sb3 import policy_from_sb3
-from policies.motor_circuits import MOTOR_CELLS, make_motor_cell
+from policies.motor_circuits import make_motor_cell
 
 
 class Body(gymnasium.Env):
@@ -124,7 +124,9 @@ def test_a_clipped_actor_acts_as_the_library_predicts_behind_its_scale(observati
 
 
 @pytest.mark.parametrize(("encoder", "timed"), [((), False), ((4,), True)])
-@pytest.mark.parametrize("name", MOTOR_CELLS)
+@pytest.mark.parametrize(
+    "name", ["ltc", "cfc", "wired_cfc", "lstm", "gru", "feedforward", "mixed_cfc"]
+)
 def test_an_exported_policy_acts_as_sb3_over_episodes(tmp_path, name, timed, encoder):
     env = VecNormalize(
         DummyVecEnv([lambda: ObserveElapsed(Drift()) if timed else Drift()] * 2),

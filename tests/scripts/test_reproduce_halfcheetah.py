@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control.learning.forecasting import Sizes, Training, make_forecaster, predict
+from ncp_control.cells import CellSizes
+from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasting import Training, predict
 from ncp_control.learning.linear import persistence
 from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
@@ -64,7 +66,7 @@ def test_each_part_of_halfcheetah_has_traces_of_its_own(tmp_path):
 
 
 def test_the_published_ltc_takes_sub_steps_of_one_unit(traces):
-    sizes = Sizes(num_inputs=17, num_units=8, num_outputs=17, frame_s=halfcheetah.FRAME_S)
+    sizes = CellSizes(num_inputs=17, num_units=8, num_outputs=17, frame_s=halfcheetah.FRAME_S)
     circuit = halfcheetah.published_ltc(sizes).circuit
     data = halfcheetah.with_times(halfcheetah.load(traces)).test[:3]
     p, wiring = circuit.cell.effective_parameters(), circuit.cell.wiring
@@ -92,7 +94,7 @@ def test_a_part_serves_what_it_is_for(traces, monkeypatch):
     measured = halfcheetah.train_model(traces, 1, "cpu", job, True)
     assert served["training"] is data.training and served["validation"] is data.validation
     torch.manual_seed(0)
-    sizes = Sizes(num_inputs=17, num_units=32, num_outputs=17, frame_s=halfcheetah.FRAME_S)
+    sizes = CellSizes(num_inputs=17, num_units=32, num_outputs=17, frame_s=halfcheetah.FRAME_S)
     untrained = predict(make_forecaster("lstm", sizes), data.test)
     error = (untrained - data.test.targets).square().mean().item()
     assert measured["test_mse"] == pytest.approx(error, rel=1e-5)

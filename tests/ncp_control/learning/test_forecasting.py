@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from ncp_control.cells import CELLS, CellSizes
+from ncp_control.learning.forecasters import TIME_BLIND, make_forecaster
 from ncp_control.learning.forecasting import (
-    MODELS,
     OBJECTIVES,
-    TIME_BLIND,
-    Sizes,
     TrainingConfig,
-    make_forecaster,
     mean_error,
     predict,
     train,
@@ -21,7 +19,7 @@ from ncp_control.learning.forecasting import (
 from ncp_control.learning.linear import persistence
 from ncp_control.learning.sequences import Sequences, forecasting_windows
 
-SIZES = Sizes(num_inputs=1, num_units=8, num_outputs=1, frame_s=0.1)
+SIZES = CellSizes(num_inputs=1, num_units=8, num_outputs=1, frame_s=0.1)
 
 
 def sines(seed):
@@ -102,7 +100,7 @@ def test_a_training_without_an_error_left_ends():
     torch.manual_seed(0)
     inputs = torch.ones(64, 3, 1)
     easy = Sequences(inputs=inputs, targets=torch.ones(64, 3, 1))
-    sizes = Sizes(num_inputs=1, num_units=4, num_outputs=1, frame_s=1.0)
+    sizes = CellSizes(num_inputs=1, num_units=4, num_outputs=1, frame_s=1.0)
     config = TrainingConfig(epochs=50, learning_rate=1e-2, objective="classify")
     report = train(
         make_forecaster("gru", sizes),
@@ -119,9 +117,9 @@ def test_a_training_without_an_error_left_ends():
 def test_cells_blind_to_time_are_told_it_where_steps_vary(model):
     sizes = {"num_inputs": 3, "num_units": 4, "num_outputs": 2, "frame_s": 0.5}
     inputs, dt_s = torch.randn(2, 5, 3), torch.rand(2, 5)
-    blind = make_forecaster(model, Sizes(**sizes))
+    blind = make_forecaster(model, CellSizes(**sizes))
     torch.testing.assert_close(blind(inputs, dt_s), blind(inputs))
-    told = make_forecaster(model, Sizes(**sizes, is_timed=True))
+    told = make_forecaster(model, CellSizes(**sizes, sees_time=True))
     assert not torch.allclose(told(inputs, dt_s), told(inputs))
     torch.testing.assert_close(told(inputs), told(inputs, torch.full((2, 5), 0.5)))
     per_sample = torch.rand(5)  # as many samples as frames: a time of each, not of each frame
@@ -139,15 +137,15 @@ def test_categories_are_learned():
     mask = torch.zeros(256, 4, dtype=torch.bool)
     mask[:, -1] = True
     data = Sequences(inputs=inputs, targets=targets, mask=mask)
-    sizes = Sizes(num_inputs=2, num_units=16, num_outputs=4, frame_s=0.1)
+    sizes = CellSizes(num_inputs=2, num_units=16, num_outputs=4, frame_s=0.1)
     config = TrainingConfig(epochs=15, learning_rate=2e-2, objective="categories")
     report = train(make_forecaster("gru", sizes), data[:200], data[200:], config, is_silent=True)
     assert report.validation_error < 0.25
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CELLS)
 def test_every_model_makes_outputs_of_the_width_asked_for(model):
-    sizes = Sizes(num_inputs=3, num_units=6, num_outputs=2, frame_s=0.1)
+    sizes = CellSizes(num_inputs=3, num_units=6, num_outputs=2, frame_s=0.1)
     outputs = make_forecaster(model, sizes)(torch.randn(4, 5, 3), torch.rand(4, 5))
     assert outputs.shape == (4, 5, 2)
 

@@ -1,0 +1,52 @@
+"""Modules of a user's own that a job imports first, so that their parts are known by name."""
+
+import importlib
+import traceback
+from collections.abc import Sequence
+
+from ncp_control.json_files import shorten
+
+_imported: list[str] = []
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules; `imported_modules` returns their names from then on.
+
+    Args:
+        names: Names as an import statement takes them, e.g. "my_cells" or "my_package.cells".
+
+    Raises:
+        ValueError: If one is no such name, or cannot be imported.
+    """
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(
+                f"`import` must name a module, got {shorten(name)}. Write it as Python imports it,"
+                " e.g. my_module for my_module.py."
+            )
+        if name.endswith(".py"):
+            raise ValueError(f"`import` must name a module, got {name!r}. Leave out the .py.")
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
+            raise ValueError(
+                f"`import` must name a module that can be imported, got {name!r}:"
+                f" {_reason(error, name)}"
+            ) from error
+    _imported[:] = dict.fromkeys(names)
+
+
+def imported_modules() -> list[str]:
+    """Return the names of the modules that were imported for this job."""
+    return list(_imported)
+
+
+def _reason(error: BaseException, name: str) -> str:
+    """Say in one line what went wrong, and where."""
+    said = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
+        return f"{said}. Run the job in the folder of the module, or put it on PYTHONPATH."
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}, in line {error.lineno} of {error.filename}."
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {said}, in line {frame.lineno} of {frame.filename}."

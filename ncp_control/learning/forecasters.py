@@ -1,0 +1,61 @@
+"""Sequence models for `forecasting`: any cell, with a linear readout where it needs one."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ncp_control.cells import LTC, Build, Cell, CellSizes, MixedMemory, make_cell
+from ncp_control.circuit import Circuit
+from ncp_control.wiring_rules import fully_connected
+
+TIME_BLIND = ("lstm", "gru")
+"""Models whose cell does not know the elapsed time; see `CellSizes.sees_time`."""
+
+
+class Forecaster(nn.Module):
+    """A circuit, with a linear readout where it does not bring its own.
+
+    Args:
+        circuit: The circuit.
+        readout_size: Width of a linear map on top of the circuit's outputs; none if None.
+    """
+
+    def __init__(self, circuit: Circuit, readout_size: int | None = None) -> None:
+        super().__init__()
+        self.circuit = circuit
+        self.readout = (
+            nn.Identity()
+            if readout_size is None
+            else nn.Linear(circuit.cell.output_size, readout_size)
+        )
+
+    def forward(
+        self, inputs: Float[Tensor, "batch time input"], dt_s: Tensor | None = None
+    ) -> Float[Tensor, "batch time output"]:
+        """Return the output after every frame; arguments as `Circuit.forward`."""
+        outputs, _ = self.circuit(inputs, dt_s=dt_s)
+        return self.readout(outputs)
+
+
+def _ltc(sizes: CellSizes) -> Cell:
+    # Every neuron is a motor neuron: the dense readout on top sees them all, as in the LTC paper.
+    wiring = sizes.draw_wiring(fully_connected, num_motor=sizes.num_units)
+    return LTC(wiring, frame_s=sizes.frame_s)
+
+
+RECIPES: dict[str, Build] = {"ltc": _ltc, "mixed_ltc": lambda sizes: MixedMemory(_ltc(sizes))}
+"""Cells that are built otherwise than the registry of cells does it, and read out on top."""
+
+
+def make_forecaster(model: str, sizes: CellSizes) -> Forecaster:
+    """Build an untrained model.
+
+    Args:
+        model: A name in `ncp_control.CELLS`.
+        sizes: What it is built for.
+
+    Raises:
+        ValueError: If the name is unknown; the nearest known one is suggested.
+    """
+    circuit = Circuit(make_cell(model, sizes, RECIPES))
+    needs_readout = model in RECIPES or circuit.cell.output_size != sizes.num_outputs
+    return Forecaster(circuit, sizes.num_outputs if needs_readout else None)

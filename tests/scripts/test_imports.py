@@ -1,0 +1,120 @@
+"""`--import`: a user's own module, known before a job reads its settings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from ncp_control.cells import CELLS
+from ncp_control.imports import import_modules
+from ncp_control.learning.run import Run
+from scripts.options import one_of
+
+pytestmark = pytest.mark.usefixtures("own_names")
+MODULE = """
+from ncp_control import LSTM, register_cell
+
+class Mine(LSTM):
+    pass
+
+register_cell("mine", Mine)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of a job that takes a cell."""
+
+    cell: Annotated[str, one_of(CELLS)] = "ltc"
+    """Neurons."""
+    resume: Path | None = None
+    """Run folder to go on with."""
+
+    def __post_init__(self) -> None:
+        CELLS.find(self.cell)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_imported():
+    yield
+    import_modules([])
+
+
+@pytest.fixture
+def own_module(tmp_path):
+    (tmp_path / "my_parts.py").write_text(MODULE)
+    return "my_parts"
+
+
+def learn(settings):
+    Run.create("learn", settings.cell, settings, root="runs").log(0, loss=1.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--import", "my_parts", "--cell", "mine"),
+        ("--cell", "mine", "--import=my_parts"),
+        ("--import", "json", "--cell=mine", "--import", "my_parts"),
+    ],
+)
+def test_own_cells_are_known_before_the_settings_are_checked(
+    own_module, type_command, tmp_path, words
+):
+    assert type_command(learn, Settings, *words) == 0
+    (config,) = (tmp_path / "runs").glob("*/config.json")
+    values = json.loads(config.read_text())
+    assert values["settings"]["cell"] == "mine"
+    assert values["imports"][-1] == "my_parts"
+    assert "--import" in values["command"]
+
+
+def test_a_run_that_goes_on_imports_what_it_began_with(own_module, type_command, tmp_path):
+    config = tmp_path / "before" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"imports": ["my_parts"]}))
+    seen = []
+    for words in (["--resume", "before"], ["--resume=before"]):
+        assert type_command(lambda settings: seen.append("mine" in CELLS), Settings, *words) == 0
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"imports": 3}', '{"imports": [3]}'])
+def test_a_damaged_run_is_the_jobs_matter(type_command, tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    status = type_command(lambda settings: None, Settings, "--resume", str(tmp_path))
+    assert status == (2 if text == '{"imports": [3]}' else 0)
+
+
+def test_help_lists_the_flag_and_the_own_cell(own_module, type_command, capsys):
+    assert type_command(learn, Settings, "--import", "my_parts", "--help") == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--import MODULE import a module of your own" in said
+    assert "Neurons. (default: ltc; cfc," in said and ", mine, " in said and "or wired_cfc)" in said
+    assert type_command(learn, Settings) == 0
+    assert "--import MODULE" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("", ["nowhere"], r"got 'nowhere': No module named 'nowhere'. Run the job in the folder"),
+        ("import nowhere_else", ["broken"], r"ModuleNotFoundError: No module .*'nowhere_else', in"),
+        ("\n1 / 0", ["broken"], r"ZeroDivisionError: division by zero, in line 2 of .*broken.py"),
+        ("def f(:", ["broken"], r"invalid syntax, in line 1 of .*broken.py"),
+        ("raise SystemExit(3)", ["broken"], r"got 'broken': SystemExit: 3, in line 1"),
+        ("", ["broken.py"], r"got 'broken.py'. Leave out the .py"),
+        ("", ["./broken"], r"`import` must name a module, got './broken'. Write it as Python"),
+        ("", [], r"`import` must have a value, got none"),
+        (
+            "from ncp_control import *\nregister_cell('ltc', LSTM)",
+            ["broken"],
+            r"ValueError: `name` of a cell must be free, got 'ltc'",
+        ),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_sentence(refuse, tmp_path, text, words, message):
+    (tmp_path / "broken.py").write_text(text)
+    refuse(learn, Settings, ["--import", *words], message)
