@@ -1,0 +1,57 @@
+"""A log of one's own: a folder of frames beside a table of times and angles.
+
+    python own_log.py                                       writes a small one, drive/
+    python scripts/train.py recorded --log drive --import own_log
+    python scripts/evaluate.py RUN/policy --log drive --log-share 0.2 --import own_log
+
+Lines whose image is missing or damaged are left out and counted; a gap begins a new episode.
+"""
+
+import csv
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from envs.recorded import LoggedImage, register_reader
+
+TABLE = "angles.csv"
+MAX_ANGLE_DEG = 25.0
+
+
+def is_ours(path):
+    """Tell whether a path that somebody gave to `--log` is one of our logs."""
+    return (path / TABLE).is_file()
+
+
+def read(folder):
+    """Yield what each line of the table lists: time [ms], angle [degrees, right positive], file."""
+    with (folder / TABLE).open(newline="") as file:
+        for row, line in enumerate(csv.DictReader(file)):
+            yield LoggedImage(
+                row=row,
+                path=folder / line["file"],
+                steering=-float(line["angle_deg"]) / MAX_ANGLE_DEG,  # left is positive here
+                time_s=float(line["time_ms"]) / 1000.0,
+            )
+
+
+register_reader("angles", recognises=is_ours, read=read)
+
+
+def write_one(folder, num_frames=120):
+    """Write a log of a car that follows a bright stripe from side to side."""
+    folder.mkdir(exist_ok=True)
+    lines = ["time_ms,angle_deg,file"]
+    for i in range(num_frames):
+        sway = math.sin(i / 8)
+        image = np.random.default_rng(i).integers(60, 90, (120, 160, 3), np.uint8)
+        cv2.line(image, (80, 119), (80 + int(60 * sway), 40), (255, 255, 255), 12)
+        cv2.imwrite(str(folder / f"{i:04}.png"), image)
+        lines.append(f"{50 * i},{MAX_ANGLE_DEG * sway:.2f},{i:04}.png")
+    (folder / TABLE).write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    write_one(Path("drive"))

@@ -1,0 +1,52 @@
+"""A policy at a fixed rate on a robot, with a stand-in for camera and motors.
+
+    python robot_loop.py                     drives with the shipped 19-neuron circuit
+    python robot_loop.py RUN/policy          with one of yours
+
+The circuit is told how long each frame really took, so that a late one does no harm.
+"""
+
+import sys
+import time
+
+import numpy as np
+
+import ncp_control
+
+FRAMES, SHAPE = 60, (78, 200, 3)
+LONGEST_S = 0.5
+"""After a longer pause nothing remembered is of use: begin anew, with the wheels straight."""
+
+
+def read_camera(number):
+    """Return a frame as the contract wants it; here noise, and every 20th frame is late."""
+    time.sleep(0.1 if number % 20 == 19 else 0.005)
+    return np.random.default_rng(number).integers(0, 256, SHAPE, np.uint8)
+
+
+def steer(fraction):
+    """Hand an angle to the motors: a fraction of the largest, left positive."""
+    assert -1.0 <= fraction <= 1.0
+
+
+policy = ncp_control.load(sys.argv[1] if len(sys.argv) > 1 else "drive-ncp")
+print(policy.contract.describe() if policy.contract else "no contract: who knows what it steers?")
+frame_s = policy.circuit.frame_s
+next_s, seen_s, late, taken_s = time.monotonic(), None, 0, []
+try:
+    for number in range(FRAMES):
+        frame, now_s = read_camera(number), time.monotonic()
+        dt_s, seen_s = frame_s if seen_s is None else now_s - seen_s, now_s
+        if dt_s > LONGEST_S:
+            policy.reset()
+            dt_s = frame_s
+        steer(float(policy.act(frame, dt_s)[0]))
+        taken_s.append(time.monotonic() - now_s)
+        next_s += frame_s
+        if next_s > time.monotonic():
+            time.sleep(next_s - time.monotonic())
+        else:  # do not hurry to catch up
+            late, next_s = late + 1, time.monotonic()
+finally:
+    steer(0.0)
+print(f"{1e3 * np.median(taken_s):.1f} ms a frame at the median, {late} of {FRAMES} frames late")

@@ -1,0 +1,126 @@
+"""The examples that a user copies, run from a folder outside the clone."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.train import Job, train
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+REINFORCE = ("locomotion", "--how", "ppo")
+QUICK = (
+    "--neurons 8 --encoder --ppo.steps 64 --ppo.num-envs 2 --ppo.rollout-steps 32"
+    " --ppo.sequence-length 16 --ppo.batch-size 32 --ppo.epochs 1 --evaluation-episodes 2"
+).split()
+
+
+@pytest.fixture
+def copy(own_names, tmp_path, monkeypatch):
+    """Copy an example into the folder that jobs run in; return its module."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
+
+    def bring(name):
+        (tmp_path / f"{name}.py").write_text((ROOT / "examples" / f"{name}.py").read_text())
+        monkeypatch.syspath_prepend(tmp_path)
+        return importlib.import_module(name)
+
+    return bring
+
+
+def policy_of(folder):
+    (policy,) = folder.glob("runs/*/policy")
+    return str(policy)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_fits_on_a_screen(path):
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_an_own_cell_learns_and_is_evaluated(copy, type_command, tmp_path, capsys):
+    copy("own_cell")
+    words = ["--world", "gymnasium:Pendulum-v1", "--cell", "leaky", "--import", "own_cell"]
+    assert type_command(train, Job, *REINFORCE, *words, *QUICK) == 0
+    config = json.loads((Path(policy_of(tmp_path)) / "config.json").read_text())
+    cell = config["settings"]["cell"]
+    assert (cell["name"], cell["module"]) == ("leaky", "own_cell")
+    words = [policy_of(tmp_path), "--episodes", "1", "--import", "own_cell"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+
+
+def test_the_own_cell_is_exact_whatever_the_frame(copy):
+    cell = copy("own_cell").Leaky(3, 8, 1).double()
+    torch.nn.init.zeros_(cell.drive.weight[:, 3:])  # the drive of the inputs alone stays the same
+    inputs, state = torch.rand(2, 3).double(), torch.rand(2, 8).double()
+    half, whole = torch.full((2,), 0.02).double(), torch.full((2,), 0.04).double()
+    twice = cell(inputs, cell(inputs, state, half), half)
+    torch.testing.assert_close(twice, cell(inputs, state, whole))
+    torch.testing.assert_close(cell(inputs, state, torch.zeros(2).double()), state)
+
+
+def test_an_own_world_is_learned_in_by_its_name(copy, type_command, tmp_path, capsys):
+    copy("own_world")
+    words = ["--world", "Hover-v0", "--import", "own_world"]
+    assert type_command(train, Job, *REINFORCE, *words, *QUICK) == 0
+    capsys.readouterr()
+    words = [policy_of(tmp_path), "--episodes", "2", "--import", "own_world"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    printed = capsys.readouterr().out
+    assert "height error" in printed and "thrust" in printed and "Hover-v0" in printed
+
+
+def test_the_own_world_follows_its_physics(copy):
+    module = copy("own_world")
+    world = module.Hover(gust_mps2=0.0)
+    seen, _ = world.reset(seed=3)
+    for _ in range(20):
+        after, _, is_lost, _, _ = world.step(np.float32([0.0]))
+    assert not is_lost
+    after_s = 20 * module.DT_S
+    np.testing.assert_allclose(after, [seen[0] + seen[1] * after_s, seen[1]], rtol=1e-5)
+
+
+def test_an_own_log_is_learned_from(copy, type_command, tmp_path):
+    copy("own_log").write_one(tmp_path / "drive", num_frames=60)
+    words = ["--log", "drive", "--models", "lstm", "--import", "own_log"]
+    short = "--imitation.epochs 1 --imitation.window 8 --neurons 4".split()
+    assert type_command(train, Job, "recorded", *words, *short) == 0
+    words = [policy_of(tmp_path), "--log", "drive", "--log-share", "0.2", "--import", "own_log"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+
+
+def test_an_own_logs_steering_is_turned_to_the_left(copy, tmp_path):
+    from envs.recorded import load_recording
+
+    copy("own_log").write_one(tmp_path / "drive", num_frames=30)
+    (tmp_path / "drive" / "0007.png").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="Skipped 1 of the 30 images"):
+        recording = load_recording(tmp_path / "drive")
+    assert recording.format == "angles" and recording.frame_s == pytest.approx(0.05)
+    (episode,) = recording.episodes
+    np.testing.assert_allclose(episode.steering, -np.sin(episode.rows / 8), atol=1e-3)
+
+
+def test_the_robot_loop_keeps_its_rate(tmp_path):
+    code = (ROOT / "examples" / "robot_loop.py").read_text().replace("= 60, (", "= 22, (")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "commands  steering" in done.stdout
+    assert re.search(r"ms a frame at the median, \d+ of 22 frames late", done.stdout)
