@@ -26,13 +26,16 @@ from ncp_control.worlds import World, register_world
 def lane_keeping(observe: str = "frames") -> World:
     """Return the driving world of a policy that sees frames, or where the road goes.
 
+    Light, colours, markings and shadows of frames are drawn anew at each reset.
+
     Raises:
         ValueError: If `observe` is neither.
     """
     from envs.driving import CameraGeometry, LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 
     check_name("observe", observe, ("frames", "numbers"))
-    config = LaneKeepingConfig(camera="opencv" if observe == "frames" else "none")
+    sees = observe == "frames"
+    config = LaneKeepingConfig(camera="opencv" if sees else "none", randomize_appearance=sees)
     geometry = CameraGeometry()
     observation: ObservationContract = FramesContract(
         shape=(geometry.height_px, geometry.width_px, 3)

@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -51,7 +50,7 @@ class Audit:
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
     """Recording to watch, instead of driving."""
-    env: Annotated[str | None, tyro.conf.arg(aliases=["--world"])] = None
+    world: str | None = None
     """World of a policy that reads numbers: halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
     observe: str | None = None
@@ -147,7 +146,7 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
         cell = policy.circuit.cell
         ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
     if not isinstance(policy, VectorPolicy):
-        for name in ("env", "observe"):
+        for name in ("world", "observe"):
             value = getattr(settings, name)
             if value is not None:
                 raise ValueError(
@@ -207,10 +206,10 @@ def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
 
 def _world_of(policy: VectorPolicy, settings: Audit) -> WalkSettings:
     """Return where a policy walks: what was asked for, or where it is at home."""
-    if settings.env is not None:
-        return WalkSettings(env=settings.env, observe=settings.observe or "full")
-    env, observe = home_of(policy)
-    return WalkSettings(env=env, observe=settings.observe or observe)
+    if settings.world is not None:
+        return WalkSettings(env=settings.world, observe=settings.observe or "full")
+    env, observe, options = home_of(policy)
+    return WalkSettings(env=env, observe=settings.observe or observe, options=options)
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Audited:

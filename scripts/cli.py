@@ -1,21 +1,22 @@
 """What all jobs share on the command line: how they read their settings and how they end."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-import tyro
 from tqdm import tqdm
 
 from ncp_control.imports import import_modules
 from ncp_control.learning.run import Run, watch_runs
+from ncp_control.names import check_name
 
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
 _IMPORT_HELP = """
@@ -37,6 +38,21 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class Command(NamedTuple):
+    """One of several jobs of a script, imported when it is chosen."""
+
+    settings: str
+    """Its settings as module:class."""
+    run: str
+    """What takes them, as module:function."""
+
+
+def find(path: str) -> Any:
+    """Import what a path names, e.g. "scripts.training.drive:Drive"."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
@@ -49,7 +65,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
 
     Args:
         job: The job; it takes the parsed settings.
-        settings: A dataclass, or a union of dataclasses for subcommands.
+        settings: A dataclass, or commands by name, of which the first word chooses one.
         description: What `--help` says first.
     """
     if os.getcwd() not in sys.path:
@@ -153,13 +169,31 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
     """Read the command line.
 
     Raises:
-        ValueError: If the settings refuse a value: their own sentence, which tyro would frame.
+        ValueError: If the first word is no command, or the settings refuse a value: their own
+            sentence, which tyro would frame.
         SystemExit: After `--help`, or if the words make no settings.
     """
+    if not isinstance(settings, Mapping):
+        return _parse_words(settings, words, description)
+    word, *words = words or [""]
+    if word in ("", "--help", "-h"):
+        print((description or "").strip(), file=sys.stdout if word else sys.stderr)
+        sys.exit(0 if word else 2)
+    check_name("job", word, settings)
+    chosen = find(settings[word].settings)
+    return _parse_words(chosen, words, None, prog=f"{Path(sys.argv[0]).name} {word}")
+
+
+def _parse_words(
+    settings: Any, words: Sequence[str], description: str | None, *, prog: str | None = None
+) -> Any:
+    """Make settings of words, with tyro's messages replaced by the settings' own sentence."""
+    import tyro
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(settings, description=description, args=words)
+            return tyro.cli(settings, description=description, args=words, prog=prog)
     except SystemExit as stop:
         if not stop.code and {"-h", "--help"} & set(words):
             print(_IMPORT_HELP)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -79,7 +78,7 @@ class Evaluate:
     """opencv, or mujoco (rendered; needs EGL or OSMesa)."""
     live: bool = False
     """First drive half a minute, and keep a page up to date for a browser to watch it."""
-    env: Annotated[str | None, tyro.conf.arg(aliases=["--world"])] = None
+    world: str | None = None
     """World of a policy that reads numbers: halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
     observe: str | None = None
@@ -119,7 +118,7 @@ class Evaluate:
 
 
 RECORDED = ("log", "log_share")
-WALKING = ("env", "observe", "sensor_noise", "drop", "overwrite", "delay", "episodes")
+WALKING = ("world", "observe", "sensor_noise", "drop", "overwrite", "delay", "episodes")
 DRIVING = ("km", "noise", "camera", "live")
 """Settings that only a recording, a policy that walks, or closed-loop driving has a use for."""
 WALKING_MEASURES = ("mean_return", "half_width", "lowest_return")
@@ -185,12 +184,13 @@ def where_to_walk(policy: VectorPolicy, settings: Evaluate) -> list[WalkSettings
     Raises:
         ValueError: If the policy does not fit the world or what is observed.
     """
-    env, observe = _place_of(policy, settings)
+    env, observe, options = _place_of(policy, settings)
     asked_for = (settings.sensor_noise, settings.drop, settings.overwrite, settings.delay)
     places = dict.fromkeys(  # each once
         WalkSettings(
             env=env,
             observe=observe,
+            options=options,
             sensor_noise_std=noise,
             drop_probability=drop,
             overwrite_probability=overwrite,
@@ -205,12 +205,12 @@ def where_to_walk(policy: VectorPolicy, settings: Evaluate) -> list[WalkSettings
     return list(places)
 
 
-def _place_of(policy: VectorPolicy, settings: Evaluate) -> tuple[str, str]:
+def _place_of(policy: VectorPolicy, settings: Evaluate) -> tuple[str, str, tuple[str, ...]]:
     """Return the world that was asked for, or that of the policy, and what is observed there."""
-    if settings.env is None:
-        env, observe = home_of(policy)
-        return env, settings.observe or observe
-    return settings.env, settings.observe or "full"
+    if settings.world is None:
+        env, observe, options = home_of(policy)
+        return env, settings.observe or observe, options
+    return settings.world, settings.observe or "full", ()
 
 
 def evaluate_walking(

@@ -1,53 +1,40 @@
 """Train a policy.
 
-    python scripts/train.py drive                 in the simulator, from an expert
-    python scripts/train.py recorded --log PATH   from a person's recorded driving
-    python scripts/train.py imitate --world W --expert E   from an expert in any world
-    python scripts/train.py drive-rl              in the simulator, by reinforcement
-    python scripts/train.py teacher               walking, by reinforcement, as a large network
-    python scripts/train.py locomotion --how distill   walking, from such a network
-    python scripts/train.py locomotion --how ppo  walking, by reinforcement, as a circuit
+    python scripts/train.py drive                          in the simulator, from an expert
+    python scripts/train.py recorded --log PATH            from a person's recorded driving
+    python scripts/train.py imitate --world W --expert E   in any world, from an expert
+    python scripts/train.py distill --world W              in any world, from a large network
+    python scripts/train.py ppo --world W                  in any world, by reinforcement
+    python scripts/train.py teacher --world W              the same, as a large network for distill
 
 `--help` behind the name of a job lists its settings.
 """
 
-from typing import Annotated
+from typing import Any
 
-import tyro
+from scripts.cli import Command, find, run_job
 
-from scripts.cli import run_job
-from scripts.training.drive import Drive, train_drive
-from scripts.training.drive_rl import DriveRL, train_drive_rl
-from scripts.training.imitate import Imitate, train_imitate
-from scripts.training.locomotion import train_locomotion
-from scripts.training.locomotion_settings import Locomotion
-from scripts.training.recorded import Recorded, train_recorded
-from scripts.training.teacher import Teacher, train_teacher
-
-Job = (
-    Annotated[Drive, tyro.conf.subcommand("drive")]
-    | Annotated[Recorded, tyro.conf.subcommand("recorded")]
-    | Annotated[Imitate, tyro.conf.subcommand("imitate")]
-    | Annotated[DriveRL, tyro.conf.subcommand("drive-rl")]
-    | Annotated[Teacher, tyro.conf.subcommand("teacher")]
-    | Annotated[Locomotion, tyro.conf.subcommand("locomotion")]
-)
+_ROOM = "scripts.training"
+Job = {
+    "drive": Command(f"{_ROOM}.drive:Drive", f"{_ROOM}.drive:train_drive"),
+    "recorded": Command(f"{_ROOM}.recorded:Recorded", f"{_ROOM}.recorded:train_recorded"),
+    "imitate": Command(f"{_ROOM}.imitate:Imitate", f"{_ROOM}.imitate:train_imitate"),
+    "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
+    "ppo": Command(f"{_ROOM}.settings:PPO", f"{_ROOM}.ppo:train_ppo"),
+    "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),
+}
+"""Where the settings of each job are, and what runs it; either is imported when it is needed."""
 
 
-def train(job: Drive | Recorded | Imitate | DriveRL | Teacher | Locomotion) -> None:
-    """Run the chosen job."""
-    if isinstance(job, Drive):
-        train_drive(job)
-    elif isinstance(job, Imitate):
-        train_imitate(job)
-    elif isinstance(job, DriveRL):
-        train_drive_rl(job)
-    elif isinstance(job, Teacher):
-        train_teacher(job)
-    elif isinstance(job, Locomotion):
-        train_locomotion(job)
-    else:
-        train_recorded(job)
+def train(settings: Any) -> None:
+    """Run the job that the settings belong to."""
+    kind = type(settings)
+    (command,) = (
+        command
+        for command in Job.values()
+        if command.settings == f"{kind.__module__}:{kind.__name__}"
+    )
+    find(command.run)(settings)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from scripts.benchmarking.timing import Action, Row
 from scripts.markdown import markdown_table
-from scripts.training.locomotion_ppo import make_model
-from scripts.training.locomotion_settings import Locomotion, PPOConfig
+from scripts.training.ppo import Task, make_model
+from scripts.training.settings import PPO
 
 NUM_ENVS, ROLLOUT_STEPS = 8, 128
 STEPS = NUM_ENVS * ROLLOUT_STEPS
@@ -44,8 +44,8 @@ def reinforcement_table(rows: list[Row]) -> str:
 
 
 def _ours(cell: str) -> OnPolicyAlgorithm:
-    ppo = PPOConfig(num_envs=NUM_ENVS, rollout_steps=ROLLOUT_STEPS)
-    return make_model(Locomotion(env="walker2d", cell=cell, ppo=ppo))
+    settings = PPO(world="walker2d", cell=cell, num_envs=NUM_ENVS, rollout_steps=ROLLOUT_STEPS)
+    return make_model(Task.of(settings))
 
 
 def _stock(units: int) -> OnPolicyAlgorithm:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import io
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -15,15 +16,15 @@ import gymnasium
 import numpy as np
 from scipy import stats
 
-from envs.locomotion import OBSERVE, disturb
 from envs.locomotion import WORLDS as BODIES
+from envs.locomotion import disturb
 from ncp_control import files
 from ncp_control.contract import VectorContract
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.rollouts import episode_returns
 from ncp_control.names import check_name
-from ncp_control.policy import Policy, VectorPolicy
-from ncp_control.worlds import World, find_world, world_names
+from ncp_control.policy import Policy
+from ncp_control.worlds import World, find_world, read_options, world_names
 from scripts.markdown import markdown_table
 
 DISTURBANCES = {
@@ -42,7 +43,9 @@ class WalkSettings:
     env: str
     """halfcheetah, walker2d, or another world of numbers, e.g. gymnasium:Hopper-v5."""
     observe: str = "full"
-    """full or positions; positions of the two named bodies only."""
+    """full, or what else the world's option `observe` takes, e.g. positions."""
+    options: tuple[str, ...] = ()
+    """Further options of the world as name=value."""
     sensor_noise_std: float = 0.0
     """Deviation of the noise on each entry of the observation, in its own unit."""
     drop_probability: float = 0.0
@@ -58,8 +61,19 @@ class WalkSettings:
 
     @property
     def world(self) -> World:
-        """The world without disturbances."""
-        return world_named(self.env, self.observe)
+        """The world without disturbances.
+
+        Raises:
+            ValueError: If it does not show numbers or take continuous actions.
+        """
+        return world_named(self.env, self.observe, self.options)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All options of the world as name=value."""
+        return (
+            self.options if self.observe == "full" else (f"observe={self.observe}", *self.options)
+        )
 
     @property
     def max_steps(self) -> int:
@@ -80,7 +94,9 @@ class WalkSettings:
     def describe(self) -> str:
         """Return all but the seed as one cell of the results file."""
         disturbances = [f"{short}={getattr(self, name):g}" for name, short in DISTURBANCES.items()]
-        return " ".join([self.env, self.observe, *disturbances, f"episodes={self.episodes}"])
+        return " ".join(
+            [self.env, self.observe, *self.options, *disturbances, f"episodes={self.episodes}"]
+        )
 
 
 Row = tuple[str, WalkSettings, np.ndarray]
@@ -88,31 +104,40 @@ Row = tuple[str, WalkSettings, np.ndarray]
 
 
 @functools.cache
-def world_named(env: str, observe: str = "full") -> World:
+def open_world(name: str, options: tuple[str, ...] = ()) -> World:
+    """Return a world by its name or short name.
+
+    Args:
+        name: halfcheetah, walker2d, or a name that `find_world` knows.
+        options: Options of the world as name=value.
+
+    Raises:
+        ValueError: If the name or an option is unknown.
+    """
+    if ":" not in name:
+        known = [*BODIES, *world_names()]
+        check_name("world", name, [*known, "gymnasium:<id>", "<module>:<function>"])
+    return find_world(BODIES.get(name, name), **read_options(options))
+
+
+def world_named(env: str, observe: str = "full", options: tuple[str, ...] = ()) -> World:
     """Return a world of numbers and continuous actions.
 
     Args:
         env: halfcheetah, walker2d, or a name that `find_world` knows.
-        observe: full, or positions of one of the two.
+        observe: full, or what else its option `observe` takes.
+        options: Further options as name=value.
 
     Raises:
         ValueError: If the name is unknown, or the world shows or takes something else.
     """
-    check_name("observe", observe, OBSERVE)
-    options = {} if observe == "full" else {"observe": observe}
-    try:
-        world = find_world(BODIES.get(env, env), **options)
-    except ValueError as error:
-        if ":" in env:
-            raise
-        check_name("env", env, [*BODIES, *world_names(), "gymnasium:<id>", "<module>:<function>"])
-        raise ValueError(str(error)) from error
+    world = open_world(env, WalkSettings(env=env, observe=observe, options=options).words)
     contract = world.contract
     if not isinstance(contract.observation, VectorContract) or any(
         entry.choices for entry in contract.action
     ):
         raise ValueError(
-            f"`env` must show numbers and take continuous actions, got {env!r}, which shows"
+            f"`world` must show numbers and take continuous actions, got {env!r}, which shows"
             f" {contract.observation.kind} and takes {contract.action[0].name!r}."
         )
     return world
@@ -123,8 +148,8 @@ def plain_stem(env: str) -> str:
     return re.sub(r"[^\w.-]", "-", env.removeprefix("gymnasium:"))
 
 
-def home_of(policy: VectorPolicy) -> tuple[str, str]:
-    """Return the world of a policy, as jobs name it, and what it observes there.
+def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
+    """Return the world of a policy as jobs name it, what it observes there, and further options.
 
     Raises:
         ValueError: If its contract names none.
@@ -132,12 +157,14 @@ def home_of(policy: VectorPolicy) -> tuple[str, str]:
     contract = policy.contract
     if contract is None or not contract.world:
         raise ValueError(
-            "`env` must be given for a policy whose config.json has no contract with a world, got"
+            "`world` must be given for a policy whose config.json has no contract with a world, got"
             " None. Name the world that it was trained in, e.g. --world walker2d."
         )
     short = {name: body for body, name in BODIES.items()}
-    observe = str(contract.world_options.get("observe", "full"))
-    return short.get(contract.world, contract.world), observe
+    options = dict(contract.world_options)
+    observe = str(options.pop("observe", "full"))
+    words = tuple(f"{name}={json.dumps(value)}" for name, value in options.items())
+    return short.get(contract.world, contract.world), observe, words
 
 
 def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
@@ -207,7 +234,8 @@ def write_returns(path: Path, rows: Sequence[Row]) -> None:
     """Write every episode's return as CSV: a line per model, setting and episode."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    names = [field.name for field in dataclasses.fields(WalkSettings) if field.name != "episodes"]
+    fields = (field.name for field in dataclasses.fields(WalkSettings))
+    names = [name for name in fields if name not in ("episodes", "options")]
     writer.writerow(["model", *names, "episode", "return"])
     for model, where, returns in rows:
         settings = [getattr(where, name) for name in names]

@@ -6,7 +6,7 @@ behind the same small encoder, without which an LTC circuit learns more slowly; 
 only, the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock PPO of
 stable-baselines3 with two layers of 256 units.
 
-The trainings are those of `scripts/train.py locomotion --how ppo`, whose rows fit this table too
+The trainings are those of `scripts/train.py ppo`, whose rows fit this table too
 (`--results`); the learning curves, the mean of the last 32 episodes, are drawn beside it.
 """
 
@@ -24,8 +24,9 @@ from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from scripts.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
-from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, reinforce
-from scripts.training.locomotion_settings import Locomotion, PPOConfig, describe
+from scripts.training.places import where_to_learn
+from scripts.training.ppo import CURVE_POINTS, MEASURES, Task, describe, reinforce
+from scripts.training.settings import PPO
 
 TASKS = {
     f"{env}-{observe}": (env, observe)
@@ -54,7 +55,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
     steps = settings.steps or STEPS
     results = settings.results_file(MEASURES)
     jobs = [
-        Job(model, seed, describe(learner(task, model, steps)))
+        Job(model, seed, described(learner(task, model, steps)))
         for seed in range(settings.seeds or 3)
         for task in tasks
         for model in models
@@ -88,7 +89,7 @@ def found(
     """Return the trainings of that length by task and model, of tasks that have any."""
     groups = {
         task: {
-            model: results.trainings(model, describe(learner(task, model, steps)))
+            model: results.trainings(model, described(learner(task, model, steps)))
             for model in models
         }
         for task in tasks
@@ -96,21 +97,23 @@ def found(
     return {task: rows_of for task, rows_of in groups.items() if any(rows_of.values())}
 
 
-def learner(
-    task: str, model: str, steps: int, seed: int = 0, runs: Path = Path("runs")
-) -> Locomotion:
-    """Return the settings of a training; seed and runs are no part of what `describe` tells."""
+def learner(task: str, model: str, steps: int, seed: int = 0, runs: Path = Path("runs")) -> PPO:
+    """Return the settings of a training; seed and runs are no part of what is described."""
     env, observe = TASKS[task]
-    ppo = PPOConfig(steps=steps)
-    return Locomotion(
-        env=env, observe=observe, how="ppo", cell=model, ppo=ppo, seed=seed, runs=runs
-    )
+    options = () if observe == "full" else (f"observe={observe}",)
+    return PPO(world=env, world_options=options, cell=model, steps=steps, seed=seed, runs=runs)
+
+
+def described(settings: PPO) -> str:
+    """Return the settings as one cell of the results file."""
+    return describe(settings, where_to_learn(settings))
 
 
 def learn(steps: int, runs: Path, job: Job, is_silent: bool) -> Measured:
     """Train one actor with one seed and measure it."""
     env, observe, _ = job.settings.split(" ", 2)
-    _, measured, _ = reinforce(learner(f"{env}-{observe}", job.model, steps, job.seed, runs))
+    settings = learner(f"{env}-{observe}", job.model, steps, job.seed, runs)
+    _, measured, _ = reinforce(Task.of(settings))
     return measured
 
 

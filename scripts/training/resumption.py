@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
@@ -22,20 +22,21 @@ from scripts.training.curves import draw_curves
 Settings = TypeVar("Settings")
 
 
-def read_settings(asked: Settings, build: Callable[[dict[str, Any]], Settings]) -> Settings:
-    """Read the settings that a run began with.
+def begun_with(asked: Settings) -> Settings:
+    """Return a job's settings: those of the run that it goes on with, if it is to go on with one.
 
     Args:
-        asked: A job's settings, of which only `resume` is set: the run.
-        build: Makes the settings of their JSON values by field.
+        asked: The settings; where `resume` names a run, nothing else may be set.
 
     Raises:
-        FileNotFoundError: If the folder is not a run.
+        FileNotFoundError: If `resume` is not a run.
         ValueError: If more is set, which the run's own settings would replace, or the run is of
             another job.
     """
     kind: Any = type(asked)
-    run_folder: Path = cast(Any, asked).resume
+    folder: Path | None = cast(Any, asked).resume
+    if folder is None:
+        return asked
     unset = kind()
     for field in dataclasses.fields(kind):
         value = getattr(asked, field.name)
@@ -44,10 +45,10 @@ def read_settings(asked: Settings, build: Callable[[dict[str, Any]], Settings]) 
                 f"`{field.name}` must be left out with --resume, got {value}. A run goes on with"
                 " its own settings."
             )
-    path = run_folder / "config.json"
+    path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"`resume` must be a run folder with a config.json, got {str(run_folder)!r}."
+            f"`resume` must be a run folder with a config.json, got {str(folder)!r}."
             " Name one that this job printed, e.g. runs/<run>."
         )
     try:
@@ -60,15 +61,29 @@ def read_settings(asked: Settings, build: Callable[[dict[str, Any]], Settings]) 
         ) from error
     if not is_of_job:
         raise ValueError(
-            f"`resume` must be a run of this job and version, got {str(run_folder)!r}."
+            f"`resume` must be a run of this job and version, got {str(folder)!r}."
             " Start the training anew."
         )
     try:
-        return build(values)
+        return _from_json(kind, values | {"resume": str(folder)})
     except (TypeError, AttributeError, LookupError) as error:
         raise ValueError(
             f"{path} must hold settings of this job, got {error}. Start the training anew."
         ) from error
+
+
+def _from_json(kind: Any, value: Any) -> Any:
+    """Return a value of a settings' field from what `json.dumps(..., default=str)` made of it."""
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return cast(Any, kind)(**{name: _from_json(hints[name], value[name]) for name in value})
+    options = get_args(kind)
+    if type(None) in options:
+        (kind,) = (option for option in options if option is not type(None))
+        return None if value is None else _from_json(kind, value)
+    if get_origin(kind) is tuple:
+        return tuple(_from_json(options[0], entry) for entry in value)
+    return Path(value) if kind is Path else value
 
 
 def add_row(
@@ -94,6 +109,15 @@ def add_row(
     elif not results.has(model, settings.seed, described):
         command = json.loads((settings.resume / "config.json").read_text())["command"]
         results.append(model, settings.seed, described, measured, command)
+
+
+def results_path(settings: Any, table: str) -> Path | None:
+    """Return the table that a job's results go to: the file that was named, or `table` in a folder.
+
+    It is None if nothing was named; then the table belongs into the run folder.
+    """
+    path: Path | None = settings.results
+    return path / table if path is not None and path.is_dir() else path
 
 
 def resume_model(model: OnPolicyAlgorithm, settings: Any) -> int:

@@ -80,18 +80,15 @@ DISTILLATION = (
     "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 10"
     " --distillation.updates-per-round 2 --distillation.window 5 --distillation.burn-in 1"
 )
-PPO = (
-    "--ppo.steps 64 --ppo.num-envs 2 --ppo.rollout-steps 16 --ppo.sequence-length 8"
-    " --ppo.batch-size 16 --ppo.epochs 1"
-)
+PPO = "--steps 64 --num-envs 2 --rollout-steps 16 --sequence-length 8 --batch-size 16 --epochs 1"
 JOBS = {
     "drive": "train drive --tracks 1 --dagger-tracks 1 --seconds-per-track 0.3"
     f" --evaluation-km 0.001 --imitation.dagger-epochs 1 {IMITATION}",
     "recorded": f"train recorded --log LOG --models cnn lstm {IMITATION}",
-    "distillation": "train locomotion --how distill --cell gru --neurons 4 --evaluation-episodes 1"
-    f" {DISTILLATION}",
-    "ppo": f"train locomotion --how ppo --cell lstm --neurons 4 --evaluation-episodes 1 {PPO}",
-    "driving by ppo": "train drive-rl --steps 512 --num-envs 1 --evaluation-km 0.001",
+    "distillation": f"train distill --cell gru --neurons 4 --evaluation-episodes 1 {DISTILLATION}",
+    "ppo": f"train ppo --cell lstm --neurons 4 --evaluation-episodes 1 {PPO}",
+    "driving by ppo": "train ppo --world LaneKeeping-v0 --world-options observe=numbers --steps 512"
+    " --num-envs 1 --evaluation-episodes 1",
     "teacher": "train teacher --algorithm sac --steps 64 --examine-every 32"
     " --examination-episodes 1 --evaluation-episodes 1",
     "reproduction": "reproduce expressivity --seeds 2",

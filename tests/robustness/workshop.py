@@ -51,6 +51,7 @@ import scripts.reproduce
 import scripts.reproduction.expressivity
 import scripts.train
 import scripts.training.drive
+import scripts.training.ppo
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from scripts.cli import run_job
 from scripts.evaluation.driving import DriveSettings
@@ -88,6 +89,7 @@ def make_small():
     scripts.evaluate.drive_live = functools.partial(scripts.evaluation.live.drive_live, seconds=0.2)
     scripts.evaluation.locomotion.EPISODE_STEPS = 5
     scripts.evaluation.walk_report._FILM_S = 0.2
+    scripts.training.ppo.EPISODE_KM = 0.001
     network = scripts.reproduction.expressivity
     network.WIDTHS, network.SCALES, network.DEFAULT_WIDTH = (4, 6), (1.0, 2.0), 4
     scripts.benchmark.rollouts_and_updates = lambda: {"nothing": lambda: None}

@@ -177,7 +177,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
         (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
-        (["walker"], "`env` must be given for a policy whose config.json has no contract"),
+        (["walker"], "`world` must be given for a policy whose config.json has no contract"),
         (["walker", "--world", "walker2d"], "`policy` must take 17 numbers and give 6 actions"),
         (["cheetah", "--world", "walker2d"], "does not fit 'walker2d' with observe='full'"),
         (["cheetah", "--compare", "other/cheetah"], "got 'cheetah' twice"),
@@ -190,7 +190,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
         (["driver", "--compare", "driver"], "of different names, got 'driver' twice"),
         (["driver", "--compare", "cheetah"], "policies of one world, 'driving', got 'cheetah' of"),
         (["cheetah", "--compare", "walker2d"], "of one world, 'halfcheetah', got 'walker2d'"),
-        (["cheetah", "--env", "nowhere"], "`env` must be one of"),
+        (["cheetah", "--world", "nowhere"], "`world` must be one of"),
         (["driver", "--seconds", "1e9"], "`seconds` must be at most 3600, got 1000000000.0"),
         (["driver", "--seconds", "nan"], "`seconds` must be positive, got nan"),
         (["driver", "--track", "-3"], "`track` must be a whole number of at least 0, got -3"),

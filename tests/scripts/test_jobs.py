@@ -248,7 +248,7 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
             evaluate_policy,
             Evaluate,
             ["foreign"],
-            "`env` must be given for a policy whose config.json has no contract with a world",
+            "`world` must be given for a policy whose config.json has no contract with a world",
         ),
         (
             evaluate_policy,

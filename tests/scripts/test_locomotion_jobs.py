@@ -23,8 +23,8 @@ from scripts.evaluation.locomotion import (
 )
 from scripts.evaluation.walk_report import HEIGHT_PX, WIDTH_PX, film, robustness
 from scripts.train import Job, train
-from scripts.training.locomotion_distill import load_teacher
-from scripts.training.locomotion_settings import Locomotion
+from scripts.training.distill import load_teacher
+from scripts.training.settings import Distill
 
 QUICK = (
     "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 40"
@@ -51,15 +51,13 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     type_command, teacher, capsys, tmp_path, cell
 ):
     words = [
-        "locomotion",
-        "--how",
         "distill",
         "--teacher",
         teacher,
         "--cell",
         cell,
-        "--observe",
-        "positions",
+        "--world-options",
+        "observe=positions",
         *QUICK,
     ]
     assert type_command(train, Job, *words) == 0
@@ -83,7 +81,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     assert row["settings"].startswith("halfcheetah positions ")
 
     (run / "policy" / "config.json").unlink()
-    assert type_command(train, Job, "locomotion", "--resume", run) == 0
+    assert type_command(train, Job, "distill", "--resume", run) == 0
     assert read_rows(run / "metrics.csv") == rows
     assert read_rows(run / "results.csv") == [row], "it is in the table already"
     for name, value in Policy.load(run / "policy").state_dict().items():
@@ -92,7 +90,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
 
 @pytest.mark.parametrize("env", BODIES)
 def test_the_shipped_teacher_teaches_by_default(env):
-    policy = load_teacher(Locomotion(env=env, how="distill"))
+    policy = load_teacher(Distill(world=env))
     assert policy.circuit.frame_s == pytest.approx(world_named(env).frame_s)
 
 
@@ -240,9 +238,9 @@ def test_a_policy_knows_its_home():
         cell = Feedforward(size, 8, 6, frame_s=world_named(env).frame_s)
         policy = VectorPolicy(cell, observation_size=size)
         policy.contract = world_named(env, observe).contract
-        assert home_of(policy) == (env, observe)
+        assert home_of(policy) == (env, observe, ())
     policy.contract = None
-    with pytest.raises(ValueError, match="`env` must be given for a policy whose config.json"):
+    with pytest.raises(ValueError, match="`world` must be given for a policy whose config.json"):
         home_of(policy)
 
 
@@ -252,29 +250,29 @@ def test_a_policy_knows_its_home():
         (
             train,
             Job,
-            ["locomotion", "--how", "distill", "--teacher", "nowhere"],
+            ["distill", "--teacher", "nowhere"],
             "`teacher` must be the folder of a policy, got 'nowhere'",
         ),
         (
             train,
             Job,
-            ["locomotion", "--how", "distill", "--teacher", "blind"],
+            ["distill", "--world", "halfcheetah", "--teacher", "blind"],
             "does not fit 'halfcheetah' with observe='full': it needs an observation of 8 numbers",
         ),
         (
             train,
             Job,
-            ["locomotion", "--resume", "nowhere"],
+            ["ppo", "--resume", "nowhere"],
             "`resume` must be a run folder",
         ),
-        (train, Job, ["locomotion", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
+        (train, Job, ["ppo", "--world", "hopper"], "`world` must be one of .*, got 'hopper'"),
         (
             train,
             Job,
-            ["locomotion", "--ppo.steps", "0"],
+            ["ppo", "--steps", "0"],
             "`steps` must be a whole number of at least 1, got 0",
         ),
-        (train, Job, ["teacher", "--env", "hopper"], "`env` must be one of .*, got 'hopper'"),
+        (train, Job, ["teacher", "--world", "hopper"], "`world` must be one of .*, got 'hopper'"),
         (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
         (
             evaluate_policy,
@@ -297,7 +295,7 @@ def test_a_policy_knows_its_home():
         (
             evaluate_policy,
             Evaluate,
-            ["blind", "--env", "walker2d"],
+            ["blind", "--world", "walker2d"],
             "does not fit 'walker2d' with observe='full': it needs an observation of 8 numbers",
         ),
         (

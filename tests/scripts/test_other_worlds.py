@@ -18,8 +18,8 @@ def make_swing(limit=40):
     return gymnasium.make("Pendulum-v1", max_episode_steps=limit)
 """
 QUICK = (
-    "--cell ltc --neurons 8 --encoder --ppo.steps 64 --ppo.num-envs 2 --ppo.rollout-steps 32"
-    " --ppo.sequence-length 16 --ppo.batch-size 32 --ppo.epochs 1 --evaluation-episodes 2"
+    "--cell ltc --neurons 8 --encoder --steps 64 --num-envs 2 --rollout-steps 32"
+    " --sequence-length 16 --batch-size 32 --epochs 1 --evaluation-episodes 2"
 )
 
 
@@ -33,10 +33,10 @@ def test_a_users_own_world_trains_evaluates_and_audits(
     own_module, type_command, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
-    words = ["locomotion", "--how", "ppo", "--world", "swings:make_swing", *QUICK.split()]
+    words = ["ppo", "--world", "swings:make_swing", *QUICK.split()]
     assert type_command(train, Job, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
-    assert run.name.startswith("locomotion-swings-make_swing-full-ltc-ppo")
+    assert run.name.startswith("ppo-swings-make_swing-ltc")
     contract = json.loads((run / "policy" / "config.json").read_text())["contract"]
     assert contract["world"]["id"] == "swings:make_swing"
     assert contract["action"][0]["unit"] == "-1 is -2, 1 is 2"
@@ -67,16 +67,16 @@ def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsy
 @pytest.mark.parametrize(
     ("world", "message"),
     [
-        ("gymnasium:CartPole-v1", "`env` must show numbers and take continuous actions"),
+        ("gymnasium:CartPole-v1", "`world` must show numbers and take continuous actions"),
         ("gymnasium:Nowhere-v0", "`world` must be one that Gymnasium can make"),
         ("swings:make_swings", "`world` must name a function as module:function"),
-        ("hopper", "`env` must be one of"),
+        ("hopper", "`world` must be one of"),
     ],
 )
 def test_worlds_that_cannot_be_walked_in_are_one_sentence(
     own_module, type_command, capsys, tmp_path, world, message
 ):
-    assert type_command(train, Job, "locomotion", "--how", "ppo", "--world", world) == 2
+    assert type_command(train, Job, "ppo", "--world", world) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert not (tmp_path / "runs").exists()

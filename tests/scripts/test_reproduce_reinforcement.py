@@ -9,15 +9,14 @@ from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import reinforcement
 from scripts.reproduction.completion import Reproduce
-from scripts.training.locomotion_ppo import CURVE_POINTS, MEASURES, learning_curve
-from scripts.training.locomotion_settings import Locomotion, PPOConfig
+from scripts.training.ppo import CURVE_POINTS, MEASURES, learning_curve
+from scripts.training.settings import PPO
 
 
 def test_the_table_goes_on_and_ends_in_a_figure(tmp_path, monkeypatch, capsys):
     short = {"num_envs": 2, "rollout_steps": 64, "batch_size": 64, "epochs": 1}
-    monkeypatch.setattr(reinforcement, "PPOConfig", partial(PPOConfig, **short))
-    quick = partial(Locomotion, evaluation_episodes=1, runs=tmp_path)
-    monkeypatch.setattr(reinforcement, "Locomotion", quick)
+    quick = partial(PPO, evaluation_episodes=1, **short)
+    monkeypatch.setattr(reinforcement, "PPO", quick)
     settings = {"table": "reinforcement", "tasks": ("walker2d-positions",), "seeds": 1}
     settings |= {"steps": 256, "results": tmp_path}
     reproduce(Reproduce(models=("ltc",), **settings))

@@ -11,24 +11,28 @@ from ncp_control import GRU, LSTM, Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
 from scripts.evaluation.locomotion import WalkSettings, walk
 from scripts.train import Job, train
-from scripts.training.locomotion import train_locomotion
-from scripts.training.locomotion_ppo import make_model
-from scripts.training.locomotion_settings import Locomotion, PPOConfig, describe
+from scripts.training.distill import train_distill
+from scripts.training.places import where_to_learn
+from scripts.training.ppo import Task, describe, make_model, train_ppo
 from scripts.training.resumption import open_run
+from scripts.training.settings import PPO, Distill
 
 
-def settings(tmp_path, *, steps=128, critic=None, **changes) -> Locomotion:
-    short = {"num_envs": 2, "rollout_steps": 64, "batch_size": 64, "epochs": 1}
+def settings(tmp_path, *, observe="positions", **changes) -> PPO:
     defaults = {
-        "env": "walker2d",
-        "observe": "positions",
+        "world": "walker2d",
+        "world_options": () if observe == "full" else (f"observe={observe}",),
         "neurons": 32 if changes.get("cell") == "mlp" else 12,
-        "ppo": PPOConfig(steps=steps, critic=critic, **short),
+        "steps": 128,
+        "num_envs": 2,
+        "rollout_steps": 64,
+        "batch_size": 64,
+        "epochs": 1,
         "evaluation_episodes": 2,
         "runs": tmp_path / "runs",
         "results": tmp_path / "reinforcement.csv",
     }
-    return Locomotion(**(defaults | changes))
+    return PPO(**(defaults | changes))
 
 
 def rows(tmp_path):
@@ -37,7 +41,7 @@ def rows(tmp_path):
 
 
 def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, capsys):
-    train_locomotion(settings(tmp_path, steps=128, drop_probability=0.3))
+    train_ppo(settings(tmp_path, steps=128, drop_probability=0.3))
     run = next((tmp_path / "runs").iterdir())
     assert f"run folder: {run}" in capsys.readouterr().out
 
@@ -51,7 +55,7 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     config = run / "config.json"
     config.write_text(re.sub(r'"steps": 128', '"steps": 256', config.read_text()))
     for _ in range(2):  # the second time nothing is left to be done
-        train_locomotion(Locomotion(resume=run))
+        train_ppo(PPO(resume=run))
     steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
     assert steps == ["step", "128", "256"]
     told = [row["settings"].split(" ", 2) for row in rows(tmp_path)]
@@ -72,7 +76,7 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
 def test_each_actor_gets_what_suits_it_and_the_row_tells(
     tmp_path, cell, observe, encoder, critic, scale
 ):
-    policy = train_locomotion(settings(tmp_path, steps=128, cell=cell, observe=observe))
+    policy = train_ppo(settings(tmp_path, steps=128, cell=cell, observe=observe))
     assert policy.act(np.zeros(8 if observe == "positions" else 17)).shape == (6,)
     assert policy.to_config()["encoder"] == encoder
     told = json.loads(rows(tmp_path)[0]["settings"].split(" ", 2)[2])
@@ -81,36 +85,31 @@ def test_each_actor_gets_what_suits_it_and_the_row_tells(
 
 def test_a_training_under_disturbances_is_told_apart(tmp_path):
     disturbed = {"overwrite_probability": 0.2, "delay_steps": 3}
-    where = settings(tmp_path, **disturbed).where
+    asked = settings(tmp_path, **disturbed)
+    where = where_to_learn(asked)
     world = where.make_world()
     assert "OverwrittenActions" in str(world) and "DelayedActions" in str(world)
     assert where.describe() == "walker2d positions noise=0 drop=0 overwrite=0.2 delay=3 episodes=2"
-    assert describe(settings(tmp_path, **disturbed)) != describe(settings(tmp_path))
+    assert describe(asked, where) != describe(settings(tmp_path), where)
 
 
 def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="`cell` must be one of"):
         settings(tmp_path, cell="perceptron")
-    with pytest.raises(ValueError, match="`env` must be one of"):
-        settings(tmp_path, env="ant")
+    with pytest.raises(ValueError, match="`world` must be one of"):
+        train_ppo(settings(tmp_path, world="ant"))
     with pytest.raises(ValueError, match="must be a whole number of at least 1"):
         settings(tmp_path, steps=0)
-    with pytest.raises(ValueError, match="`how` must be one of"):
-        settings(tmp_path, how="imitate")
-    with pytest.raises(ValueError, match="`ppo` must be left out with --how ppo --cell mlp"):
-        settings(tmp_path, cell="mlp", critic="gru")
-    with pytest.raises(ValueError, match="`encoder` must be left out with --how ppo --cell mlp"):
-        settings(tmp_path, cell="mlp", encoder=(64,))
-    with pytest.raises(ValueError, match="`neurons` must be left out with --how ppo --cell mlp"):
-        settings(tmp_path, cell="mlp", neurons=64)
-    with pytest.raises(ValueError, match="`ppo` must be left out with --how distill"):
-        settings(tmp_path, how="distill")
-    with pytest.raises(ValueError, match="`teacher` must be left out with --how ppo"):
-        settings(tmp_path, teacher=tmp_path)
+    with pytest.raises(ValueError, match="`world_options` must be words such as name=value"):
+        settings(tmp_path, world_options=("positions",))
+    for ignored in ({"critic": "gru"}, {"encoder": ()}, {"neurons": 64}):
+        (name,) = ignored
+        with pytest.raises(ValueError, match=f"`{name}` must be left out with --cell mlp"):
+            settings(tmp_path, cell="mlp", **ignored)
     with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
-        train_locomotion(Locomotion(resume=tmp_path))
+        train_ppo(PPO(resume=tmp_path))
     with pytest.raises(ValueError, match="`seed` must be left out with --resume, got 3"):
-        train_locomotion(Locomotion(resume=tmp_path, seed=3))
+        train_ppo(PPO(resume=tmp_path, seed=3))
 
 
 @pytest.mark.parametrize(("drop_probability", "is_told"), [(0.0, False), (0.3, True)])
@@ -118,7 +117,7 @@ def test_cells_that_know_no_time_are_told_where_frames_are_lost(
     tmp_path, drop_probability, is_told
 ):
     asked = settings(tmp_path, cell="lstm", drop_probability=drop_probability)
-    policy: Any = make_model(asked).policy
+    policy: Any = make_model(Task.of(asked)).policy
     cells = policy.lstm_actor.circuit.cell, policy.lstm_critic.circuit.cell
     assert [(type(cell), cell.sees_time) for cell in cells] == [(LSTM, is_told), (GRU, is_told)]
 
@@ -139,13 +138,12 @@ def test_cells_that_know_no_time_are_told_where_frames_are_lost(
 )
 def test_numbers_that_mean_nothing_are_refused(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be .*, got {re.escape(str(value))}"):
-        PPOConfig(**{name: value})
+        PPO(**{name: value})
 
 
 def test_a_training_that_diverges_says_so_and_keeps_its_best(type_command, tmp_path, capsys):
-    words = "locomotion --env walker2d --neurons 12 --evaluation-episodes 1 --ppo.num-envs 2"
-    words += " --ppo.rollout-steps 64 --ppo.batch-size 64 --ppo.epochs 1 --ppo.steps 640"
-    words += " --ppo.learning-rate 1000"
+    words = "ppo --world walker2d --neurons 12 --evaluation-episodes 1 --num-envs 2"
+    words += " --rollout-steps 64 --batch-size 64 --epochs 1 --steps 640 --learning-rate 1000"
     assert type_command(train, Job, *words.split()) == 2
     (run,) = (tmp_path / "runs").iterdir()
     told = capsys.readouterr().err.splitlines()[-1]
@@ -157,7 +155,7 @@ def test_a_training_that_diverges_says_so_and_keeps_its_best(type_command, tmp_p
     assert kept and not any(map(has_diverged, kept))
     assert not (run / "policy").exists()
     # It is resumed from what was good, to the same end.
-    assert type_command(train, Job, "locomotion", "--resume", run) == 2
+    assert type_command(train, Job, "ppo", "--resume", run) == 2
     assert re.match(sentence, capsys.readouterr().err.splitlines()[-1])
 
 
@@ -175,17 +173,17 @@ def test_the_sentence_names_the_best_policy(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ppo", 3), ("ppo", {"stps": 3}), ("runs", None), ("encoder", 7), ("distillation", [1])],
+    [("distillation", {"rnds": 3}), ("distillation", [1]), ("runs", None), ("encoder", 7)],
 )
 def test_settings_of_another_build_are_named(tmp_path, name, value):
-    values = json.loads(json.dumps(dataclasses.asdict(Locomotion()), default=str))
+    values = json.loads(json.dumps(dataclasses.asdict(Distill()), default=str))
     (tmp_path / "config.json").write_text(json.dumps({"settings": values | {name: value}}))
     with pytest.raises(ValueError, match=r"config\.json must hold settings of this job, got"):
-        train_locomotion(Locomotion(resume=tmp_path))
+        train_distill(Distill(resume=tmp_path))
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": 3}', "[" * 100_000])
 def test_a_damaged_run_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match="config.json must be what this job wrote"):
-        train_locomotion(Locomotion(resume=tmp_path))
+        train_ppo(PPO(resume=tmp_path))

@@ -1,0 +1,120 @@
+"""Learn from a teacher: a large network shows how, a small circuit learns it (DAgger)."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import torch
+
+from ncp_control.learning import distillation
+from ncp_control.learning.distillation_checkpoint import rounds_done
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import policy_name
+from ncp_control.policy import Policy, VectorPolicy
+from policies.locomotion import make_walking_policy
+from scripts.evaluation.locomotion import (
+    WalkSettings,
+    check_observation,
+    mean_and_std,
+    returns_table,
+    walk,
+    write_returns,
+)
+from scripts.training.contracts import trained_in
+from scripts.training.places import describe_place, run_name, where_to_learn
+from scripts.training.resumption import add_row, begun_with, open_run, results_path
+from scripts.training.settings import Distill
+
+MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
+"""Columns of the results file that this job measures."""
+SHIPPED = Path(__file__).parents[2] / "policies" / "pretrained"
+
+
+def train_distill(asked: Distill) -> Policy:
+    """Distill the teacher, save the student, measure both, and add a row to the results."""
+    settings = begun_with(asked)
+    results = ResultsFile(results_path(settings, "distillation.csv"), MEASURES)
+    teacher = load_teacher(settings)
+    where = where_to_learn(settings, teacher)
+    whole = WalkSettings(env=where.env, options=where.options, episodes=where.episodes)
+    check_observation("teacher", teacher, whole)
+    worlds = [where.make_world() for _ in range(settings.distillation.worlds)]
+    torch.manual_seed(settings.seed)
+    policy = make_student(settings, where, worlds[0])
+    policy.contract = trained_in(where.world)
+    step = -1 if settings.resume is None else rounds_done(settings.resume)
+    with open_run(settings, "distill", run_name(where, settings.cell), step=step) as run:
+        student = distillation.distill(
+            policy,
+            teacher,
+            cast(Any, worlds),
+            dataclasses.replace(settings.distillation, seed=settings.seed),
+            run,
+            frame_s=policy.circuit.frame_s,
+            fit_scale=policy.fit_scale,
+        )
+        student.contract = trained_in(where.world, student)
+        student.save(run.policy)
+        returns, taught = walk(student, where), walk(teacher, whole)
+        rows = [("teacher", whole, taught), (settings.cell, where, returns)]
+        write_returns(run.report / "returns.csv", rows)
+        results.place(run.results)
+    measured = {
+        **mean_and_std(returns),
+        "teacher_return": round(float(taught.mean()), 1),
+        "parameters": sum(parameter.numel() for parameter in student.parameters()),
+    }
+    add_row(results, settings, settings.cell, describe(settings, where), measured)
+    print(returns_table(rows))
+    print(f"policy: {run.policy}\nresults: {results.path}")
+    return student
+
+
+def make_student(settings: Distill, where: WalkSettings, world: gymnasium.Env) -> VectorPolicy:
+    """Build the untrained student for a world."""
+    size, joints = (
+        cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
+    )
+    return make_walking_policy(
+        settings.cell,
+        observation_size=size,
+        num_joints=joints,
+        num_neurons=settings.neurons,
+        frame_s=where.world.frame_s,
+        encoder=settings.encoder,
+        seed=settings.seed,
+        sees_time=settings.is_timed,
+    )
+
+
+def load_teacher(settings: Distill) -> Policy:
+    """Load the teacher.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    folder = teacher_folder(settings)
+    if not folder.is_dir():
+        world = settings.world or "halfcheetah"
+        raise FileNotFoundError(
+            f"`teacher` must be the folder of a policy, got {str(folder)!r}. Train one with"
+            f" scripts/train.py teacher --world {world}."
+        )
+    return Policy.load(folder)
+
+
+def teacher_folder(settings: Distill) -> Path:
+    """Return the folder of the teacher that was named, or of the shipped one."""
+    return settings.teacher or SHIPPED / f"{settings.world or 'halfcheetah'}-teacher"
+
+
+def describe(settings: Distill, where: WalkSettings) -> str:
+    """Return all but cell and seed as one cell of the results file: world, observation, rest."""
+    rest = {"neurons": settings.neurons, "encoder": settings.encoder, **settings.disturbances}
+    rest["evaluation_episodes"] = settings.evaluation_episodes
+    rest |= dataclasses.asdict(settings.distillation)
+    rest["teacher"] = policy_name(teacher_folder(settings))
+    rest.pop("seed")  # has a column of its own
+    return f"{describe_place(where)} {json.dumps(rest, sort_keys=True)}"

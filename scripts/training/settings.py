@@ -1,0 +1,235 @@
+"""What `train.py distill`, `ppo` and `teacher` can be told; nothing heavy is imported for it."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ncp_control.learning.distillation import DistillationConfig
+from ncp_control.learning.schedule import check_learning_rates
+from ncp_control.names import check_name
+from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
+from ncp_control.worlds import read_options
+
+DISTURBANCES = ("sensor_noise_std", "drop_probability", "overwrite_probability", "delay_steps")
+"""Fields of `Learner` that say what is put between a policy and its world."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """Settings that every training in a world by name shares."""
+
+    world: str | None = None
+    """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own
+    that returns a Gymnasium environment. If None, the world of the policy that is given, or else
+    halfcheetah."""
+    world_options: tuple[str, ...] = ()
+    """Options of the world as name=value, e.g. observe=positions (no velocities) for halfcheetah
+    and walker2d, observe=numbers for LaneKeeping-v0."""
+    sensor_noise_std: float = 0.0
+    """Deviation of the noise on each entry of the observation, in its own unit."""
+    drop_probability: float = 0.0
+    """Share of frames that are dropped; the elapsed time then reaches every cell but mlp."""
+    overwrite_probability: float = 0.0
+    """Share of frames in which the world gets a random action."""
+    delay_steps: int = 0
+    """Frames between choosing an action and its effect."""
+    evaluation_episodes: int = 20
+    """Episodes at the end, with the most likely actions; in LaneKeeping-v0 each is about 400 m of a
+    held-out track."""
+    results: Path | None = None
+    """CSV file to which the result is added, or a folder of such tables, e.g. results; a new file
+    in the run folder by default."""
+    threads: int = 1
+    """Torch threads; one is twice as fast as two for circuits of this size."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder to go on with; it brings its own settings."""
+    seed: int = 0
+    """Seed of weights, wiring, worlds and actions."""
+
+    def __post_init__(self) -> None:
+        read_options(self.world_options)
+        check_at_least(self, 1, "evaluation_episodes", "threads")
+        check_at_least(self, 0, "delay_steps")
+        check_seed(self)
+        for name in ("drop_probability", "overwrite_probability"):
+            check_share(name, getattr(self, name))
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the time between observations varies, so that a cell has to be told."""
+        return self.drop_probability > 0.0
+
+    @property
+    def disturbances(self) -> dict[str, Any]:
+        """What is put between the policy and the world, by name."""
+        return {name: getattr(self, name) for name in DISTURBANCES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(Learner):
+    """Learn from a teacher in any world: a small circuit does what a large network shows."""
+
+    teacher: Path | None = None
+    """Policy folder of the teacher, what `train.py teacher` printed or any policy on the full
+    observation; the shipped one of halfcheetah or walker2d by default."""
+    cell: str = "ltc"
+    """ltc, cfc, wired_cfc, lstm, gru, or mlp, which has no memory."""
+    neurons: int = 32
+    """Neurons of a wired circuit, motor neurons included; units of the other cells, and of each of
+    the two layers of an mlp."""
+    encoder: tuple[int, ...] = ()
+    """Widths of dense layers between observation and cell."""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    """Settings of the training; its seed is replaced by the one above."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_cell(self.cell)
+        check_at_least(self, 1, "neurons")
+        check_widths(self.encoder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(Learner):
+    """Learn by reinforcement in any world: a new circuit, or one that has learned already."""
+
+    policy: Path | None = None
+    """Saved policy whose circuit goes on learning, with everything before it as it is, e.g.
+    policies/pretrained/drive-ncp; a new circuit if None."""
+    cell: str = "ltc"
+    """Cell of a new circuit: ltc, cfc, wired_cfc, lstm, gru, or mlp: two layers of 256 without a
+    memory, as in stable-baselines3."""
+    neurons: int = 32
+    """Neurons of a new wired circuit, motor neurons included; units of the other cells."""
+    encoder: tuple[int, ...] = (64,)
+    """Widths of dense layers between the observation and a new circuit. Without one, an LTC
+    circuit earned a third less in HalfCheetah."""
+    steps: int = 1_000_000
+    """Steps of all worlds together."""
+    num_envs: int = 16
+    """Worlds side by side."""
+    episode_s: float | None = None
+    """Longest episode [s]; the world's own if None."""
+    critic: str | None = None
+    """mlp: two layers of 256; gru: 64 units before them, for observations that hide something. If
+    None, gru for positions only and for the circuit of a policy, else mlp."""
+    critic_first_steps: int | None = None
+    """Steps in which the circuit is left alone while the critic gets to know it. If None, 16,384
+    for the circuit of a policy, else 0."""
+    rollout_steps: int = 256
+    """Steps of each world between two updates."""
+    sequence_length: int = 32
+    """Steps through which a circuit's gradients flow."""
+    batch_size: int = 512
+    """Steps of a minibatch."""
+    epochs: int = 10
+    """Passes over each rollout."""
+    learning_rate: float = 3e-4
+    """Of the critic, and of everything in mlp; falls linearly to a tenth."""
+    actor_lr_scale: float | None = None
+    """Learning rate of the actor over the critic's. If None, 3 for a new ltc circuit, else 1."""
+    gamma: float = 0.99
+    """Discount a step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_cell(self.cell)
+        if self.critic is not None:
+            check_name("critic", self.critic, ("mlp", "gru"))
+        counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs", "neurons")
+        check_at_least(self, 1, *counts)
+        check_at_least(self, 2, "batch_size")
+        check_at_least(self, 0, "critic_first_steps")
+        check_positive(self, "episode_s")
+        check_learning_rates(self, "learning_rate", "actor_lr_scale")
+        check_widths(self.encoder)
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")
+        if self.policy is not None:
+            of_a_new_circuit = ("cell", "neurons", "encoder", "drop_probability")
+            self._refuse(of_a_new_circuit, "--policy")
+        elif self.cell == "mlp":
+            of_a_circuit = ("neurons", "encoder", "sequence_length", "actor_lr_scale")
+            self._refuse((*of_a_circuit, "critic", "critic_first_steps"), "--cell mlp")
+        alone = self.resolved["critic_first_steps"]
+        if self.resume is None and self.steps <= alone:
+            raise ValueError(
+                f"`steps` must be more than the {alone} in which the critic learns alone, got"
+                f" {self.steps}. Raise it, or lower `critic_first_steps`."
+            )
+
+    def _refuse(self, names: tuple[str, ...], where: str) -> None:
+        """Refuse settings that would be ignored."""
+        for known in dataclasses.fields(self):
+            value = getattr(self, known.name)
+            if known.name in names and value != known.default:
+                raise ValueError(
+                    f"`{known.name}` must be left out with {where}, got {value!r}. It is a setting"
+                    " of a new circuit."
+                )
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What was set, or else what suits the circuit, for settings that are None by default."""
+        hides = read_options(self.world_options).get("observe") == "positions"
+        suits: dict[str, Any] = {
+            "critic": "gru" if hides and self.cell != "mlp" else "mlp",
+            "critic_first_steps": 0,
+            # At 10 times, which suits an LTC circuit without an encoder, one behind an encoder
+            # earned less in all four walking tasks, on the mean of two seeds.
+            "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
+        }
+        if self.policy is not None:
+            suits = {"critic": "gru", "critic_first_steps": 16_384, "actor_lr_scale": 1.0}
+        told = {name: getattr(self, name) for name in suits}
+        return suits | {name: value for name, value in told.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Train a large network in any world, for circuits to learn from."""
+
+    world: str = "halfcheetah"
+    """halfcheetah, walker2d, or another world of numbers and continuous actions by name:
+    gymnasium:<id>, or <module>:<function> of your own that returns a Gymnasium environment."""
+    world_options: tuple[str, ...] = ()
+    """Options of the world as name=value."""
+    algorithm: str | None = None
+    """tqc, sac or ppo; what suits the world if None."""
+    steps: int | None = None
+    """Steps of all worlds together; what suits the world if None."""
+    examine_every: int | None = None
+    """Steps between two examinations; what suits the world if None."""
+    examination_episodes: int = 4
+    """Episodes of each examination; the best network is kept."""
+    evaluation_episodes: int = 20
+    """Episodes at the end."""
+    threads: int = 1
+    """Torch threads; one is twice as fast as two for networks of this size."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder to go on with; it brings its own settings."""
+    seed: int = 0
+    """Seed of weights, worlds and actions."""
+
+    def __post_init__(self) -> None:
+        read_options(self.world_options)
+        check_at_least(self, 1, "examination_episodes", "evaluation_episodes", "threads")
+        check_seed(self)
+
+
+def check_cell(name: str) -> None:
+    """Refuse a cell that nobody knows how to build."""
+    from ncp_control.cells import CELLS
+
+    CELLS.find(name)
+
+
+def check_widths(encoder: tuple[int, ...]) -> None:
+    """Refuse layers without a neuron."""
+    if any(width < 1 for width in encoder):
+        raise ValueError(f"`encoder` must hold widths of at least 1, got {encoder!r}.")
