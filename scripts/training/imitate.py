@@ -22,10 +22,11 @@ from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.heads import HEADS, NUM_FEATURES
 from ncp_control.ranges import check_at_least, check_not_negative
 from ncp_control.wiring_rules import WIRINGS
-from ncp_control.worlds import World, find_world, read_options
+from ncp_control.worlds import World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_walking_policy
 from policies.motor_circuits import make_motor_cell
+from scripts.evaluation.locomotion import open_world
 from scripts.markdown import markdown_table
 from scripts.options import one_of
 from scripts.training.contracts import trained_in
@@ -39,7 +40,7 @@ class Imitate:
     """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
     world: str
-    """gymnasium:<id>, <module>:<function> of your own, or a built-in world, e.g. HalfCheetah-v5."""
+    """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own."""
     world_options: tuple[str, ...] = ()
     """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
     expert: str
@@ -96,7 +97,7 @@ class Imitate:
 
 def train_imitate(settings: Imitate) -> Policy:
     """Let the expert demonstrate, imitate it, measure both, and save the policy."""
-    world = find_world(settings.world, **read_options(settings.world_options))
+    world = open_world(settings.world, settings.world_options)
     expert = load_expert(settings.expert, world)
     torch.manual_seed(settings.seed)
     policy = make_policy(settings, world)
