@@ -1,38 +1,46 @@
-"""Robotics and driving control whose brain is a small, auditable, liquid circuit."""
+"""Robotics and driving control whose brain is a small, auditable, liquid circuit.
 
-from ncp_control.cells import (
-    CELLS,
-    CTGRU,
-    CTRNN,
-    GRU,
-    LSTM,
-    LTC,
-    ODERNN,
-    Cell,
-    CellSizes,
-    CfC,
-    Feedforward,
-    MixedMemory,
-    NeuralODE,
-    WiredCfC,
-    make_cell,
-    register_cell,
-)
-from ncp_control.circuit import Activity, Circuit
-from ncp_control.contract import Contract
-from ncp_control.from_ncps import from_ncps
-from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
-from ncp_control.policy.heads import register_head
-from ncp_control.wiring import Synapse, Wiring
-from ncp_control.wiring_rules import (
-    NCP19,
-    auto_ncp,
-    fully_connected,
-    ncp,
-    random_wiring,
-    register_wiring,
-)
-from ncp_control.worlds import register_world
+A name is imported when it is first used, so that `import ncp_control` itself costs next to nothing.
+"""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ncp_control.cells import (
+        CELLS,
+        CTGRU,
+        CTRNN,
+        GRU,
+        LSTM,
+        LTC,
+        ODERNN,
+        Cell,
+        CellSizes,
+        CfC,
+        Feedforward,
+        MixedMemory,
+        NeuralODE,
+        WiredCfC,
+        make_cell,
+        register_cell,
+    )
+    from ncp_control.circuit import Activity, Circuit
+    from ncp_control.contract import Contract
+    from ncp_control.ncps_modules import from_ncps
+    from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
+    from ncp_control.policy.heads import register_head
+    from ncp_control.wiring import Synapse, Wiring
+    from ncp_control.wiring_rules import (
+        NCP19,
+        auto_ncp,
+        fully_connected,
+        ncp,
+        random_wiring,
+        register_wiring,
+    )
+    from ncp_control.worlds import register_world
 
 __version__ = "0.1.0"
 
@@ -72,3 +80,34 @@ __all__ = [
     "register_wiring",
     "register_world",
 ]
+
+_HOMES = (
+    "contract",
+    "worlds",
+    "wiring",
+    "wiring_rules",
+    "cells",
+    "circuit",
+    "policy",
+    "policy.heads",
+    "ncps_modules",
+)
+"""Modules that the names above come from."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a module, on its first use."""
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    path = f"{__name__}.{name}"
+    if not name.startswith("_") and importlib.util.find_spec(path) is not None:
+        return importlib.import_module(path)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

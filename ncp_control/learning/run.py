@@ -32,14 +32,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ncp_control import files
 from ncp_control.imports import imported_modules
 from ncp_control.names import one_line
-from ncp_control.policy import Policy
+
+if TYPE_CHECKING:
+    from ncp_control.policy import Policy
 
 _WITHOUT_LEARNING = ("config.json", "demonstrations", "dagger")
 """What a run folder may hold, beside events, before anything was learned."""
@@ -166,7 +166,7 @@ class Run:
         files.write_file(self.folder / "metrics.csv", table.getvalue())
         _append_events(self._events, step, metrics)
 
-    def save_checkpoint(self, policy: Policy, name: str) -> None:
+    def save_checkpoint(self, policy: "Policy", name: str) -> None:
         """Write the policy as it is now to `checkpoints/<name>`."""
         policy.save(self.checkpoints / name)
 
@@ -216,6 +216,8 @@ def typed_command() -> str:
 
 def describe_environment() -> dict[str, Any]:
     """Return versions, commit and processor: what a number in a table depends on."""
+    import torch
+
     packages = ("ncp-control", "torch", "numpy", "mujoco", "gymnasium")
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -46,7 +46,7 @@ MODULES = (
     "ncp_control/cells/ltc.py",
     "ncp_control/circuit.py",
     "ncp_control/files.py",
-    "ncp_control/from_ncps.py",
+    "ncp_control/ncps_modules.py",
     "ncp_control/integrators.py",
     "ncp_control/learning/demonstrations/store.py",
     "ncp_control/learning/demonstrations/windows.py",
