@@ -1,9 +1,22 @@
 """The device that a setting names."""
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
-def find_device(name: str) -> torch.device:
+def check_device(name: str) -> None:
+    """Refuse what `find_device` does not find; for names that are always found torch is not asked.
+
+    Raises:
+        ValueError: If torch does not know the name, or the device is not there.
+    """
+    if name not in ("auto", "cpu"):
+        find_device(name)
+
+
+def find_device(name: str) -> "torch.device":
     """Return the device that a setting means on this machine.
 
     Args:
@@ -12,6 +25,8 @@ def find_device(name: str) -> torch.device:
     Raises:
         ValueError: If torch does not know the name, or the device is not there.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -17,7 +17,6 @@ Sources: Ross, Gordon & Bagnell 2011 (arXiv 1011.0686), DAgger; burn-in: Kapturo
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,61 +36,12 @@ from ncp_control.learning.distillation_checkpoint import (
 from ncp_control.learning.divergence import DivergenceError, first_not_finite, has_diverged
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
 from ncp_control.learning.run import Run
-from ncp_control.learning.schedule import check_learning_rates, half_cosine
+from ncp_control.learning.schedule import half_cosine
+from ncp_control.learning.settings import DistillationConfig
 from ncp_control.learning.stored import difference
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
 
 _VALIDATION_SEED = 500_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """Settings of a distillation."""
-
-    rounds: int = 20
-    """Times that the student acts and then learns."""
-    worlds: int = 16
-    """Worlds side by side; in half of them the student always acts alone and is measured."""
-    steps_per_round: int = 1000
-    """Steps of each world in a round; at least as many as an episode has."""
-    mixed_rounds: int = 6
-    """Rounds over which the teacher's share of the turns falls from all to none."""
-    updates_per_round: int = 1000
-    """Optimizer steps in a round."""
-    window: int = 40
-    """Steps of backpropagation through time."""
-    burn_in: int = 8
-    """First steps of a window that only fill the memory."""
-    batch_size: int = 128
-    """Windows in a batch."""
-    learning_rate: float = 1e-2
-    """Adam's learning rate at the beginning; it falls along half a cosine to a hundredth."""
-    gradient_clip: float = 1.0
-    """Largest norm of a step's gradient."""
-    weight_average: float = 0.998
-    """Decay per step of the running average of the weights."""
-    seed: int = 0
-    """Seed of worlds, turns and windows."""
-
-    def __post_init__(self) -> None:
-        check_at_least(self, 1, "rounds", "steps_per_round", "updates_per_round", "batch_size")
-        check_at_least(self, 0, "mixed_rounds")
-        check_seed(self)
-        check_learning_rates(self, "learning_rate")
-        check_positive(self, "gradient_clip")
-        check_share("weight_average", self.weight_average)
-        if self.worlds < 2:
-            raise ValueError(
-                f"`worlds` must be at least 2, got {self.worlds!r}. The student needs one of its"
-                " own to be measured in."
-            )
-        if not 0 <= self.burn_in < self.window <= self.steps_per_round:
-            raise ValueError(
-                "`burn_in` must be from 0 to below `window`, and that at most `steps_per_round`,"
-                f" got {self.burn_in!r}, {self.window!r} and {self.steps_per_round!r}."
-                " Correct the settings."
-            )
 
 
 def distill(

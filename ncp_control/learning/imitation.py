@@ -11,7 +11,6 @@ Bagnell 2011 (arXiv 1011.0686).
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -22,13 +21,12 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ncp_control.devices import find_device
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
 from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.run import Run
-from ncp_control.learning.schedule import check_learning_rates, half_cosine
+from ncp_control.learning.schedule import half_cosine
+from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
-from ncp_control.ranges import check_at_least, check_not_negative, check_positive, check_seed
 
 Validate = Callable[[Policy], dict[str, float]]
 """Measures a policy; the entry `score` decides which checkpoint is best (lower is better)."""
@@ -36,73 +34,6 @@ Augment = Callable[[Batch, torch.Generator], Batch]
 """Changes a batch before it is learned, e.g. its light."""
 Aggregate = Callable[[Policy, int], Demonstrations]
 """DAgger: lets the policy act, asks the expert, and returns what the expert would have done."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImitationConfig:
-    """Settings of an imitation run."""
-
-    epochs: int = 12
-    """Passes over the demonstrations."""
-    window: int = 32
-    """Frames of backpropagation through time."""
-    batch_size: int = 16
-    """Windows in a batch."""
-    head_learning_rate: float = 1e-3
-    """Adam's learning rate for everything but the circuit."""
-    circuit_learning_rate: float = 1e-2
-    """Adam's learning rate for the circuit, whose few parameters bear larger steps."""
-    turn_weight: float = 2.0
-    """α: frames count exp(α |action|) times."""
-    gradient_clip: float = 1.0
-    """Largest norm of a step's gradient."""
-    weight_average: float = 0.0
-    """Decay per step of the running average of the weights, which is what is validated and kept;
-    0 keeps the weights as the last step left them. Steadies the training on few, noisy data."""
-    dagger_epochs: tuple[int, ...] | None = ()
-    """Epochs, counted from 0, before which the learner drives and the expert is asked; None is
-    epoch 3, if there is one."""
-    precision: str = "float32"
-    """Arithmetic of the head: float32, or bfloat16 where the processor multiplies it natively."""
-    device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
-    seed: int = 0
-    """Seed of initial weights, windows and augmentation."""
-
-    def __post_init__(self) -> None:
-        check_at_least(self, 1, "epochs", "window", "batch_size")
-        check_learning_rates(self, "head_learning_rate", "circuit_learning_rate")
-        check_positive(self, "gradient_clip")
-        check_not_negative("turn_weight", self.turn_weight)
-        check_seed(self)
-        if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
-            raise ValueError(
-                f"`dagger_epochs` must be from 0 to below `epochs`, got {self.dagger_epochs!r} of"
-                f" {self.epochs!r}. Drop those that never come."
-            )
-        find_device(self.device)
-        if not 0.0 <= self.weight_average < 1.0:
-            raise ValueError(
-                f"`weight_average` must be from 0 to below 1, got {self.weight_average!r}."
-                " 0.99 averages over about a hundred steps."
-            )
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"`precision` must be float32 or bfloat16, got {self.precision!r}."
-                " Choose one of them."
-            )
-
-    @property
-    def asked_epochs(self) -> tuple[int, ...]:
-        """The epochs that `dagger_epochs` means."""
-        if self.dagger_epochs is None:
-            return (3,) if self.epochs > 3 else ()
-        return self.dagger_epochs
-
-    @property
-    def torch_device(self) -> torch.device:
-        """The device that `device` means on this machine."""
-        return find_device(self.device)
 
 
 def imitate(

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ncp_control.learning.distillation import DistillationConfig
 from ncp_control.learning.schedule import check_learning_rates
+from ncp_control.learning.settings import DistillationConfig
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
 from ncp_control.worlds import read_options
