@@ -14,34 +14,21 @@ actor, against sb3-contrib's RecurrentPPO.
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from ncp_control import files
-from ncp_control.devices import find_device
+from ncp_control.devices import check_device
 from ncp_control.learning.results import check_writable
-from ncp_control.learning.run import Run, describe_environment, typed_command
+from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_given
-from scripts.benchmarking.costs import (
-    accuracy_table,
-    first_use_seconds,
-    first_use_table,
-    measure_accuracy,
-    memory_table,
-    saved_bytes,
-)
-from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
-from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
-from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
-from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
-from scripts.cli import run_job
-from scripts.markdown import json_block
-from scripts.pictures import write_picture
+from scripts.cli import find, run_job
+
+PARTS = {
+    "circuits": "scripts.benchmarking.parts:benchmark_circuits",
+    "reinforcement": "scripts.benchmarking.parts:benchmark_reinforcement",
+}
+"""What measures each part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +56,7 @@ class Benchmark:
             check_name("parts", part, PARTS)
         check_at_least(self, 1, "rounds")
         check_given(self, "threads", "shapes", "parts")
-        find_device(self.device)
+        check_device(self.device)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             is_of_circuits = field.name in ("threads", "shapes", "device")
@@ -96,60 +83,8 @@ def benchmark(settings: Benchmark) -> None:
         folder = settings.results
         check_writable(folder / "benchmark.md")  # found before the work
     for part in settings.parts:
-        PARTS[part](settings, folder)
+        find(PARTS[part])(settings, folder)
     print(f"results: {folder}")
-
-
-def benchmark_circuits(settings: Benchmark, folder: Path) -> None:
-    """Time circuits and their peers on their own."""
-    rows: list[Row] = []
-    device = find_device(settings.device).type
-    for threads in settings.threads:
-        with torch_threads(threads):
-            for batch, length in settings.shapes:
-                table = f"training step on {device}, batch {batch} x {length} frames"
-                actions = training_steps(batch, length, device)
-                rows += measure(table, actions, settings.rounds, threads)
-    with torch_threads(1):
-        rows += measure("control step, circuit", control_steps(), settings.rounds, 1)
-        rows += measure("control step, driving policy", driving_steps(), settings.rounds, 1)
-        scaling = {name: scale(name, settings.rounds) for name in SWEEPS}
-        accuracies = measure_accuracy(settings.rounds)
-    inputs = torch.rand(64, 32, 32)
-    memory = {name: saved_bytes(model, inputs) for name, model in models().items()}
-    first_use = first_use_seconds()
-    tables = [timing_tables(rows), accuracy_table(accuracies), memory_table(memory)]
-    tables += [first_use_table(first_use), scaling_table(scaling)]
-    values = {
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "accuracy": [dataclasses.asdict(row) for row in accuracies],
-        "saved_bytes": memory,
-        "first_use_s": first_use,
-        "scaling": {n: [dataclasses.asdict(point) for point in p] for n, p in scaling.items()},
-    }
-    _write(folder, "benchmark", tables, values)
-    write_picture(folder / "scaling.png", draw_scaling(scaling))
-
-
-def benchmark_reinforcement(settings: Benchmark, folder: Path) -> None:
-    """Time PPO with circuits and with networks as the actor."""
-    with torch_threads(1):
-        name = "PPO in Walker2d-v5, 1 thread"
-        rows = measure(name, rollouts_and_updates(), settings.rounds, 1)
-    values = {"rows": [dataclasses.asdict(row) for row in rows]}
-    _write(folder, "reinforcement", [reinforcement_table(rows)], values)
-
-
-PARTS = {"circuits": benchmark_circuits, "reinforcement": benchmark_reinforcement}
-
-
-def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:
-    """Print tables and write them, with where they were measured."""
-    where = {"command": typed_command()} | describe_environment()
-    text = "\n\n".join([*tables, json_block(where)])
-    print(text)
-    files.write_file(folder / f"{name}.md", text + "\n")
-    files.write_file(folder / f"{name}.json", json.dumps(values, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,29 +20,22 @@ prints the published table and where its rows come from, and trains nothing.
 import dataclasses
 
 from ncp_control.names import check_name
-from scripts.cli import run_job
-from scripts.reproduction.ablation import reproduce_integrators, reproduce_wiring
+from scripts.cli import find, run_job
 from scripts.reproduction.completion import Reproduce
-from scripts.reproduction.digits import reproduce_digits
-from scripts.reproduction.expressivity import reproduce_expressivity
-from scripts.reproduction.halfcheetah import reproduce_halfcheetah
-from scripts.reproduction.halfcheetah_best import reproduce_halfcheetah_best
-from scripts.reproduction.reinforcement import reproduce_reinforcement
-from scripts.reproduction.showing import show
-from scripts.reproduction.walker2d import reproduce_walker2d
-from scripts.reproduction.xor import reproduce_xor
 
+_ROOM = "scripts.reproduction"
 TABLES = {
-    "halfcheetah": reproduce_halfcheetah,
-    "halfcheetah-best": reproduce_halfcheetah_best,
-    "walker2d": reproduce_walker2d,
-    "xor": reproduce_xor,
-    "digits": reproduce_digits,
-    "wiring": reproduce_wiring,
-    "integrators": reproduce_integrators,
-    "reinforcement": reproduce_reinforcement,
-    "expressivity": reproduce_expressivity,
+    "halfcheetah": f"{_ROOM}.halfcheetah:reproduce_halfcheetah",
+    "halfcheetah-best": f"{_ROOM}.halfcheetah_best:reproduce_halfcheetah_best",
+    "walker2d": f"{_ROOM}.walker2d:reproduce_walker2d",
+    "xor": f"{_ROOM}.xor:reproduce_xor",
+    "digits": f"{_ROOM}.digits:reproduce_digits",
+    "wiring": f"{_ROOM}.ablation:reproduce_wiring",
+    "integrators": f"{_ROOM}.ablation:reproduce_integrators",
+    "reinforcement": f"{_ROOM}.reinforcement:reproduce_reinforcement",
+    "expressivity": f"{_ROOM}.expressivity:reproduce_expressivity",
 }
+"""What makes each table."""
 
 ON_TRACES = ("halfcheetah", "halfcheetah-best", "walker2d", "wiring", "integrators")
 USES = {
@@ -68,7 +61,7 @@ def reproduce(settings: Reproduce) -> None:
                     f"`{field.name}` must be left out with --show, got {value!r}. Nothing is"
                     " trained."
                 )
-        show(settings.table, settings.results)
+        find(f"{_ROOM}.showing:show")(settings.table, settings.results)
         return
     for name in USES:
         value = getattr(settings, name)
@@ -77,7 +70,7 @@ def reproduce(settings: Reproduce) -> None:
                 f"`{name}` must be left out with {settings.table}, got {value!r}. It is of use to"
                 f" {', '.join(USES[name])}."
             )
-    TABLES[settings.table](settings)
+    find(TABLES[settings.table])(settings)
 
 
 if __name__ == "__main__":

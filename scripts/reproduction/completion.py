@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import torch
 import tyro
 from tqdm import tqdm
 
 from ncp_control.cells import CELLS
-from ncp_control.devices import find_device
+from ncp_control.devices import check_device
 from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
@@ -60,7 +59,7 @@ class Reproduce:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "seeds", "epochs", "steps", "parallel")
-        find_device(self.device)
+        check_device(self.device)
 
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
         """Return the models that were asked for, or the table's own.
@@ -190,6 +189,8 @@ def _run_side_by_side(
 
 def _begin(modules: list[str]) -> None:
     """Make a worker use one thread, know the user's own parts, and die of Ctrl-C."""
+    import torch
+
     import_modules(modules)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

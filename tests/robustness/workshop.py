@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 import scripts.audit
 import scripts.benchmark
+import scripts.benchmarking.parts
 import scripts.evaluate
 import scripts.evaluation.live
 import scripts.evaluation.locomotion
@@ -92,7 +93,7 @@ def make_small():
     scripts.training.ppo.EPISODE_KM = 0.001
     network = scripts.reproduction.expressivity
     network.WIDTHS, network.SCALES, network.DEFAULT_WIDTH = (4, 6), (1.0, 2.0), 4
-    scripts.benchmark.rollouts_and_updates = lambda: {"nothing": lambda: None}
+    scripts.benchmarking.parts.rollouts_and_updates = lambda: {"nothing": lambda: None}
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     tqdm.monitor_interval = 0

@@ -7,8 +7,9 @@ from torch import nn
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
-from scripts.benchmark import PARTS, Benchmark, _write, benchmark
+from scripts.benchmark import Benchmark, benchmark
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
+from scripts.benchmarking.parts import _write
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
 from scripts.benchmarking.steps import BLOCK
@@ -90,7 +91,7 @@ def quick_part(monkeypatch):
     def measure(settings, folder):
         _write(folder, "benchmark", ["| a |"], {"rows": []})
 
-    monkeypatch.setitem(PARTS, "circuits", measure)
+    monkeypatch.setattr("scripts.benchmarking.parts.benchmark_circuits", measure)
 
 
 def test_a_benchmark_goes_to_a_run_folder(type_command, quick_part, tmp_path, capsys):
@@ -108,7 +109,9 @@ def test_published_timings_are_replaced_by_name(type_command, quick_part, tmp_pa
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(refuse, monkeypatch, tmp_path):
-    monkeypatch.setitem(PARTS, "circuits", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(
+        "scripts.benchmarking.parts.benchmark_circuits", lambda *_: pytest.fail("measured")
+    )
     (tmp_path / "file").touch()
     words = ["--parts", "circuits", "--results", "file"]
     refuse(benchmark, Benchmark, words, "Not a folder: .*file")
