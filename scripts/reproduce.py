@@ -20,7 +20,7 @@ prints the published table and where its rows come from, and trains nothing.
 import dataclasses
 
 from ncp_control.names import check_name
-from scripts.cli import find, run_job
+from scripts.cli import find, run_job, use_threads
 from scripts.reproduction.completion import Reproduce
 
 _ROOM = "scripts.reproduction"
@@ -70,6 +70,7 @@ def reproduce(settings: Reproduce) -> None:
                 f"`{name}` must be left out with {settings.table}, got {value!r}. It is of use to"
                 f" {', '.join(USES[name])}."
             )
+    use_threads(None)
     find(TABLES[settings.table])(settings)
 
 

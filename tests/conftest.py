@@ -18,6 +18,7 @@ install_import_hook("ncp_control.cells", "beartype.beartype")
 
 
 torch.set_num_threads(1)  # small tensors; two test processes share two cores
+os.environ["OMP_NUM_THREADS"] = "1"  # what jobs take for all cores
 
 
 @pytest.fixture(autouse=True)

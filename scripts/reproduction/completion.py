@@ -18,6 +18,7 @@ from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
+from scripts.cli import use_threads
 from scripts.options import one_of
 
 Measured = Mapping[str, float | str]
@@ -189,8 +190,6 @@ def _run_side_by_side(
 
 def _begin(modules: list[str]) -> None:
     """Make a worker use one thread, know the user's own parts, and die of Ctrl-C."""
-    import torch
-
     import_modules(modules)
-    torch.set_num_threads(1)
+    use_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncp_control.cells import CELLS
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from scripts.cli import use_threads
 from scripts.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -49,7 +49,7 @@ COLOURS = {
 
 def reproduce_reinforcement(settings: Reproduce) -> None:
     """Train what is missing, print a table for each task, draw the learning curves."""
-    torch.set_num_threads(1)  # twice as fast as two for networks of this size
+    use_threads(1)  # twice as fast as two for networks of this size
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     tasks = settings.chosen_tasks(tuple(TASKS))
     steps = settings.steps or STEPS

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import torch
 
 from ncp_control.files import new_folder
 from ncp_control.learning.reinforcement_skills import record_skill_levels
 from ncp_control.learning.run import describe_environment
+from scripts.cli import use_threads
 
 TASK = "Walker2d-v5"
 DESCRIPTION = "traces.json"
@@ -42,7 +42,7 @@ def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = 
         print(f"traces: {folder}, made before")
         return folder
     print(f"traces: {folder}, {LEVELS[-1]} steps of PPO")
-    torch.set_num_threads(1)  # the networks are small
+    use_threads(1)  # the networks are small
     levels = record_skill_levels(
         make_world or (lambda: gymnasium.make(TASK)),
         LEVELS,
@@ -51,6 +51,7 @@ def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = 
         min_frames=MIN_FRAMES,
         seed=SEED,
     )
+    use_threads(None)  # as what learns from the traces
     notes = []
     with new_folder(folder) as temporary:
         for number, level in enumerate(levels):

@@ -14,6 +14,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
 from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_walking_policy
+from scripts.cli import use_threads
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_observation,
@@ -35,6 +36,7 @@ SHIPPED = Path(__file__).parents[2] / "policies" / "pretrained"
 def train_distill(asked: Distill) -> Policy:
     """Distill the teacher, save the student, measure both, and add a row to the results."""
     settings = begun_with(asked)
+    use_threads(settings.threads)
     results = ResultsFile(results_path(settings, "distillation.csv"), MEASURES)
     teacher = load_teacher(settings)
     where = where_to_learn(settings, teacher)

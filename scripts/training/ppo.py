@@ -40,6 +40,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import make_motor_cell
+from scripts.cli import use_threads
 from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km, evaluate
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -120,6 +121,7 @@ def train_ppo(asked: PPO) -> Policy:
     A policy whose circuit went on learning is also measured as it was before.
     """
     settings = begun_with(asked)
+    use_threads(settings.threads)
     task = Task.of(settings)
     table = "drive_rl.csv" if task.drives else "reinforcement.csv"
     measures = DRIVING_MEASURES if task.drives else MEASURES

@@ -13,6 +13,7 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from ncp_control.worlds import read_options
 from policies.from_sb3 import policy_from_sb3
+from scripts.cli import use_threads
 from scripts.evaluation.locomotion import (
     WalkSettings,
     plain_stem,
@@ -36,6 +37,7 @@ CHECKPOINT_IN_RUN = Path("checkpoints") / CHECKPOINT
 def train_teacher(asked: Teacher) -> Policy:
     """Train, keep the best network as a policy folder, and measure it."""
     settings = begun_with(asked)
+    use_threads(settings.threads)
     algorithm, steps, every = RECIPES.get(settings.world, OTHER_RECIPE)
     config = teacher.TeacherConfig(
         algorithm=settings.algorithm or algorithm,

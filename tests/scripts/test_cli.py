@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.learning.run import Run
+from scripts.cli import use_threads
 
 
 @dataclass(frozen=True)
@@ -161,3 +163,19 @@ run_job(lambda _: [print(i) for i in range(100_000)], Nothing, "")
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith("error: ")
+
+
+def test_threads_are_those_asked_for_or_all_cores(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        for given, asked, expected in [
+            ("3", None, 3),
+            ("3", 2, 2),
+            ("", None, len(os.sched_getaffinity(0))),
+            ("many", 1, 1),
+        ]:
+            monkeypatch.setenv("OMP_NUM_THREADS", given)
+            use_threads(asked)
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
