@@ -4,7 +4,7 @@
 
 In a folder of your own that holds this file, with the path of the clone before `scripts`:
 
-    python scripts/train.py locomotion --world gymnasium:Pendulum-v1 --cell leaky --import own_cell
+    python scripts/train.py ppo --world gymnasium:Pendulum-v1 --cell leaky --import own_cell
     python scripts/evaluate.py RUN/policy --import own_cell
     python scripts/audit.py RUN/policy --import own_cell
 """

@@ -1,6 +1,6 @@
 """A world of one's own: a drone that holds its height in gusts of wind.
 
-    python scripts/train.py locomotion --world Hover-v0 --import own_world
+    python scripts/train.py ppo --world Hover-v0 --import own_world
     python scripts/evaluate.py RUN/policy --import own_world
 
 Without a contract, --world own_world:Hover is enough: any Gymnasium environment will do.

@@ -193,7 +193,8 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
         return _parse_words(settings, words, description)
     word, *words = words or [""]
     if word in ("", "--help", "-h"):
-        print((description or "").strip(), file=sys.stdout if word else sys.stderr)
+        said = f"{(description or '').strip()}\n{_IMPORT_HELP}"
+        print(said, file=sys.stdout if word else sys.stderr)
         sys.exit(0 if word else 2)
     check_name("job", word, settings)
     chosen = find(settings[word].settings)

@@ -18,7 +18,7 @@ _ROOM = "scripts.training"
 Job = {
     "drive": Command(f"{_ROOM}.drive:Drive", f"{_ROOM}.drive:train_drive"),
     "recorded": Command(f"{_ROOM}.recorded:Recorded", f"{_ROOM}.recorded:train_recorded"),
-    "imitate": Command(f"{_ROOM}.imitate:Imitate", f"{_ROOM}.imitate:train_imitate"),
+    "imitate": Command(f"{_ROOM}.settings:Imitate", f"{_ROOM}.imitate:train_imitate"),
     "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
     "ppo": Command(f"{_ROOM}.settings:PPO", f"{_ROOM}.ppo:train_ppo"),
     "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),

@@ -11,7 +11,6 @@ from typing import Annotated, NamedTuple
 import tyro
 from tqdm import tqdm
 
-from ncp_control.cells import CELLS
 from ncp_control.devices import check_device
 from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
@@ -34,7 +33,7 @@ class Reproduce:
     expressivity or reinforcement."""
     data: Path | None = None
     """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
-    models: Annotated[tuple[str, ...], one_of(CELLS)] = ()
+    models: Annotated[tuple[str, ...], one_of("cell")] = ()
     """Models to train; all of the table's if none is named."""
     tasks: tuple[str, ...] = ()
     """Tasks of a table that has several: all if none is named."""

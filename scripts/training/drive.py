@@ -46,13 +46,13 @@ VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track
 class Drive:
     """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
 
-    model: Annotated[str, one_of(CELLS)] = "ncp"
+    model: Annotated[str, one_of("cell")] = "ncp"
     """Circuit, e.g. ncp, the paper's 19 neurons, or what it is measured against: lstm, cnn."""
     neurons: int | None = None
     """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
-    wiring: Annotated[str | None, one_of(WIRINGS)] = None
+    wiring: Annotated[str | None, one_of("wiring")] = None
     """Wiring of a wired circuit; that of the paper by default."""
-    head: Annotated[str, one_of(HEADS)] = "light"
+    head: Annotated[str, one_of("head")] = "light"
     """Conv head: light has 18,072 parameters, paper 79,420."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)

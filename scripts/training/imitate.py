@@ -3,100 +3,38 @@
 import dataclasses
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from ncp_control.cells import CELLS
 from ncp_control.contract import FramesContract, VectorContract
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import Expert, SlowError, demonstrate
-from ncp_control.learning.imitation import ImitationConfig, imitate
+from ncp_control.learning.imitation import imitate
 from ncp_control.learning.rollouts import episode_returns
 from ncp_control.learning.run import Run
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
-from ncp_control.policy.heads import HEADS, NUM_FEATURES
-from ncp_control.ranges import check_at_least, check_not_negative
-from ncp_control.wiring_rules import WIRINGS
+from ncp_control.policy.heads import NUM_FEATURES
 from ncp_control.worlds import World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_walking_policy
 from policies.motor_circuits import make_motor_cell
+from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
 from scripts.markdown import markdown_table
-from scripts.options import one_of
 from scripts.training.contracts import trained_in
+from scripts.training.settings import Imitate
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
 """First seeds of the worlds that teach, choose the checkpoint, and test."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Imitate:
-    """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
-
-    world: str
-    """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own."""
-    world_options: tuple[str, ...] = ()
-    """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
-    expert: str
-    """Who is asked: <module>:<function>, called with environment, observation and info, or the
-    folder of a policy that sees the world without disturbances."""
-    cell: Annotated[str, one_of(CELLS)] = "ltc"
-    """Circuit, or what it is measured against."""
-    neurons: int = 24
-    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
-    wiring: Annotated[str | None, one_of(WIRINGS)] = None
-    """Wiring of a wired circuit; what suits the cell by default."""
-    head: Annotated[str, one_of(HEADS)] = "light"
-    """Head for frames."""
-    encoder: tuple[int, ...] = ()
-    """Widths of dense layers between numbers and cell."""
-    imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(
-            epochs=10, dagger_epochs=(2, 3, 4, 5, 6, 7), turn_weight=0.0
-        )
-    )
-    """Settings of the training; its seed is replaced by the one below."""
-    episodes: int = 24
-    """Episodes that the expert demonstrates."""
-    dagger_episodes: int = 8
-    """Further episodes that the learner acts in before each DAgger epoch."""
-    expert_noise: tuple[float, ...] = (0.2,)
-    """Deviation of the slow error on what the expert does: one number, or one for each entry of the
-    action."""
-    mirror: bool = False
-    """Mirror half of the windows of frames; actions whose positive side is left or right turn
-    round."""
-    relight: bool = False
-    """Cast shadows and gleams over frames."""
-    validation_episodes: int = 8
-    """Episodes in which each epoch's policy is measured, to choose the best."""
-    evaluation_episodes: int = 20
-    """Episodes in worlds of other seeds at the end."""
-    runs: Path = Path("runs")
-    """Where run folders are made."""
-    seed: int = 0
-    """Seed of worlds, weights and windows."""
-
-    def __post_init__(self) -> None:
-        CELLS.find(self.cell)
-        HEADS.find(self.head)
-        if self.wiring is not None:
-            WIRINGS.find(self.wiring)
-        check_at_least(self, 1, "neurons", "episodes", "dagger_episodes")
-        check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
-        check_at_least(self, 0, "seed")
-        for std in self.expert_noise:
-            check_not_negative("expert_noise", std)
-
-
 def train_imitate(settings: Imitate) -> Policy:
     """Let the expert demonstrate, imitate it, measure both, and save the policy."""
+    use_threads(settings.threads)
     world = open_world(settings.world, settings.world_options)
     expert = load_expert(settings.expert, world)
     torch.manual_seed(settings.seed)

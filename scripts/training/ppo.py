@@ -185,8 +185,8 @@ def describe(settings: PPO, where: WalkSettings) -> str:
     told["encoder"] = settings.encoder if settings.cell != "mlp" else ()
     told |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
     # Rows that are older than these settings tell nothing of them.
-    if settings.episode_s is not None:
-        told["episode_s"] = settings.episode_s
+    later = {"episode_s": settings.episode_s, "wiring": settings.wiring}
+    told |= {name: value for name, value in later.items() if value is not None}
     if settings.resolved["critic_first_steps"]:
         told["critic_first_steps"] = settings.resolved["critic_first_steps"]
     if settings.policy is not None:
@@ -276,6 +276,7 @@ def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
         frame_s=task.world.frame_s,
         seed=settings.seed,
         sees_time=settings.is_timed,
+        wiring=settings.wiring,
     )
     return {"cell": cell, "encoder": settings.encoder}
 

@@ -50,13 +50,13 @@ class Recorded:
     log: Path
     """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json, or
     what a reader of your own recognises."""
-    models: Annotated[tuple[str, ...], one_of(CELLS)] = ("ncp", "cnn", "lstm")
+    models: Annotated[tuple[str, ...], one_of("cell")] = ("ncp", "cnn", "lstm")
     """Circuits to train, one after the other."""
     neurons: int | None = None
     """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
-    wiring: Annotated[str | None, one_of(WIRINGS)] = None
+    wiring: Annotated[str | None, one_of("wiring")] = None
     """Wiring of a wired circuit; that of the paper by default."""
-    head: Annotated[str, one_of(HEADS)] = "light"
+    head: Annotated[str, one_of("head")] = "light"
     """Conv head: light has 18,072 parameters, paper 79,420."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(

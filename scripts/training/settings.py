@@ -1,15 +1,22 @@
-"""What `train.py distill`, `ppo` and `teacher` can be told; nothing heavy is imported for it."""
+"""What `train.py imitate`, `distill`, `ppo` and `teacher` can be told, without heavy imports."""
 
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ncp_control.learning.schedule import check_learning_rates
-from ncp_control.learning.settings import DistillationConfig
+from ncp_control.learning.settings import DistillationConfig, ImitationConfig
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
+from ncp_control.ranges import (
+    check_at_least,
+    check_not_negative,
+    check_positive,
+    check_seed,
+    check_share,
+)
 from ncp_control.worlds import read_options
+from scripts.options import one_of
 
 DISTURBANCES = ("sensor_noise_std", "drop_probability", "overwrite_probability", "delay_steps")
 """Fields of `Learner` that say what is put between a policy and its world."""
@@ -75,11 +82,13 @@ class Distill(Learner):
     teacher: Path | None = None
     """Policy folder of the teacher, what `train.py teacher` printed or any policy on the full
     observation; the shipped one of halfcheetah or walker2d by default."""
-    cell: str = "ltc"
-    """ltc, cfc, wired_cfc, lstm, gru, or mlp, which has no memory."""
+    cell: Annotated[str, one_of("cell")] = "ltc"
+    """Circuit, or what it is measured against; mlp has no memory."""
     neurons: int = 32
     """Neurons of a wired circuit, motor neurons included; units of the other cells, and of each of
     the two layers of an mlp."""
+    wiring: Annotated[str | None, one_of("wiring")] = None
+    """Wiring of a wired circuit; what suits the cell by default."""
     encoder: tuple[int, ...] = ()
     """Widths of dense layers between observation and cell."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
@@ -87,7 +96,7 @@ class Distill(Learner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_cell(self.cell)
+        check_circuit(self.cell, self.wiring)
         check_at_least(self, 1, "neurons")
         check_widths(self.encoder)
 
@@ -99,11 +108,13 @@ class PPO(Learner):
     policy: Path | None = None
     """Saved policy whose circuit goes on learning, with everything before it as it is, e.g.
     policies/pretrained/drive-ncp; a new circuit if None."""
-    cell: str = "ltc"
-    """Cell of a new circuit: ltc, cfc, wired_cfc, lstm, gru, or mlp: two layers of 256 without a
-    memory, as in stable-baselines3."""
+    cell: Annotated[str, one_of("cell")] = "ltc"
+    """New circuit, or what it is measured against; mlp is two layers of 256 without a memory, as in
+    stable-baselines3."""
     neurons: int = 32
     """Neurons of a new wired circuit, motor neurons included; units of the other cells."""
+    wiring: Annotated[str | None, one_of("wiring")] = None
+    """Wiring of a new wired circuit; what suits the cell by default."""
     encoder: tuple[int, ...] = (64,)
     """Widths of dense layers between the observation and a new circuit. Without one, an LTC
     circuit earned a third less in HalfCheetah."""
@@ -136,7 +147,7 @@ class PPO(Learner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_cell(self.cell)
+        check_circuit(self.cell, self.wiring)
         if self.critic is not None:
             check_name("critic", self.critic, ("mlp", "gru"))
         counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs", "neurons")
@@ -149,10 +160,10 @@ class PPO(Learner):
         if not 0.0 <= self.gamma <= 1.0:
             raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")
         if self.policy is not None:
-            of_a_new_circuit = ("cell", "neurons", "encoder", "drop_probability")
+            of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "drop_probability")
             self._refuse(of_a_new_circuit, "--policy")
         elif self.cell == "mlp":
-            of_a_circuit = ("neurons", "encoder", "sequence_length", "actor_lr_scale")
+            of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
             self._refuse((*of_a_circuit, "critic", "critic_first_steps"), "--cell mlp")
         alone = self.resolved["critic_first_steps"]
         if self.resume is None and self.steps <= alone:
@@ -222,11 +233,82 @@ class Teacher:
         check_seed(self)
 
 
-def check_cell(name: str) -> None:
-    """Refuse a cell that nobody knows how to build."""
-    from ncp_control.cells import CELLS
+@dataclass(frozen=True, kw_only=True)
+class Imitate:
+    """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
-    CELLS.find(name)
+    world: str
+    """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own."""
+    world_options: tuple[str, ...] = ()
+    """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
+    expert: str
+    """Who is asked: <module>:<function>, called with environment, observation and info, or the
+    folder of a policy that sees the world without disturbances."""
+    cell: Annotated[str, one_of("cell")] = "ltc"
+    """Circuit, or what it is measured against."""
+    neurons: int = 24
+    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
+    wiring: Annotated[str | None, one_of("wiring")] = None
+    """Wiring of a wired circuit; what suits the cell by default."""
+    head: Annotated[str, one_of("head")] = "light"
+    """Head for frames."""
+    encoder: tuple[int, ...] = ()
+    """Widths of dense layers between numbers and cell."""
+    imitation: ImitationConfig = field(
+        default_factory=lambda: ImitationConfig(
+            epochs=10, dagger_epochs=(2, 3, 4, 5, 6, 7), turn_weight=0.0
+        )
+    )
+    """Settings of the training; its seed is replaced by the one below."""
+    episodes: int = 24
+    """Episodes that the expert demonstrates."""
+    dagger_episodes: int = 8
+    """Further episodes that the learner acts in before each DAgger epoch."""
+    expert_noise: tuple[float, ...] = (0.2,)
+    """Deviation of the slow error on what the expert does: one number, or one for each entry of the
+    action."""
+    mirror: bool = False
+    """Mirror half of the windows of frames; actions whose positive side is left or right turn
+    round."""
+    relight: bool = False
+    """Cast shadows and gleams over frames."""
+    validation_episodes: int = 8
+    """Episodes in which each epoch's policy is measured, to choose the best."""
+    evaluation_episodes: int = 20
+    """Episodes in worlds of other seeds at the end."""
+    threads: int | None = None
+    """Torch threads; if None, all cores, which convolutions use."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of worlds, weights and windows."""
+
+    def __post_init__(self) -> None:
+        check_circuit(self.cell, self.wiring)
+        check_head(self.head)
+        read_options(self.world_options)
+        check_at_least(self, 1, "neurons", "episodes", "dagger_episodes", "threads")
+        check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
+        check_at_least(self, 0, "seed")
+        for std in self.expert_noise:
+            check_not_negative("expert_noise", std)
+
+
+def check_circuit(cell: str, wiring: str | None) -> None:
+    """Refuse cells and wirings that nobody has registered."""
+    from ncp_control.cells import CELLS
+    from ncp_control.wiring_rules import WIRINGS
+
+    CELLS.find(cell)
+    if wiring is not None:
+        WIRINGS.find(wiring)
+
+
+def check_head(name: str) -> None:
+    """Refuse conv heads that nobody has registered."""
+    from ncp_control.policy.heads import HEADS
+
+    HEADS.find(name)
 
 
 def check_widths(encoder: tuple[int, ...]) -> None:

@@ -17,10 +17,9 @@ from scripts.train import Job, train
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-REINFORCE = ("locomotion", "--how", "ppo")
 QUICK = (
-    "--neurons 8 --encoder --ppo.steps 64 --ppo.num-envs 2 --ppo.rollout-steps 32"
-    " --ppo.sequence-length 16 --ppo.batch-size 32 --ppo.epochs 1 --evaluation-episodes 2"
+    "--neurons 8 --encoder --steps 64 --num-envs 2 --rollout-steps 32"
+    " --sequence-length 16 --batch-size 32 --epochs 1 --evaluation-episodes 2"
 ).split()
 
 
@@ -51,7 +50,7 @@ def test_an_example_fits_on_a_screen(path):
 def test_an_own_cell_learns_and_is_evaluated(copy, type_command, tmp_path, capsys):
     copy("own_cell")
     words = ["--world", "gymnasium:Pendulum-v1", "--cell", "leaky", "--import", "own_cell"]
-    assert type_command(train, Job, *REINFORCE, *words, *QUICK) == 0
+    assert type_command(train, Job, "ppo", *words, *QUICK) == 0
     config = json.loads((Path(policy_of(tmp_path)) / "config.json").read_text())
     cell = config["settings"]["cell"]
     assert (cell["name"], cell["module"]) == ("leaky", "own_cell")
@@ -72,7 +71,7 @@ def test_the_own_cell_is_exact_whatever_the_frame(copy):
 def test_an_own_world_is_learned_in_by_its_name(copy, type_command, tmp_path, capsys):
     copy("own_world")
     words = ["--world", "Hover-v0", "--import", "own_world"]
-    assert type_command(train, Job, *REINFORCE, *words, *QUICK) == 0
+    assert type_command(train, Job, "ppo", *words, *QUICK) == 0
     capsys.readouterr()
     words = [policy_of(tmp_path), "--episodes", "2", "--import", "own_world"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0

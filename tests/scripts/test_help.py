@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import ncp_control
+from scripts.cli import find
+from scripts.options import BUILT_IN, REGISTRIES
 from scripts.train import Job
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +18,7 @@ HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujo
 SCRIPTS = ("train", "reproduce", "benchmark")
 LIGHT = [
     *([script] for script in SCRIPTS),
-    *(["train", job] for job in ("distill", "ppo", "teacher")),
+    *(["train", job] for job in ("imitate", "distill", "ppo", "teacher")),
 ]
 """Words of the commands whose `--help` comes at once."""
 SPY = """
@@ -93,3 +95,11 @@ def test_every_public_name_is_there_and_no_other():
     assert all(getattr(ncp_control, name) is not None for name in ncp_control.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'LTD'"):
         _ = ncp_control.LTD  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_option_texts_name_what_is_registered(kind):
+    ours = [
+        name for name in find(REGISTRIES[kind]) if find(REGISTRIES[kind]).module_of(name) is None
+    ]
+    assert sorted(ours) == BUILT_IN[kind]

@@ -27,7 +27,7 @@ register_cell("mine", Mine)
 class Settings:
     """Settings of a job that takes a cell."""
 
-    cell: Annotated[str, one_of(CELLS)] = "ltc"
+    cell: Annotated[str, one_of("cell")] = "ltc"
     """Neurons."""
     resume: Path | None = None
     """Run folder to go on with."""

@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REINFORCE, DISTILL = "locomotion --how ppo", "locomotion --how distill"
-REINFORCE_DRIVING = "drive-rl"
-"""Jobs of `train.py` that are named in one place, since they may get other names."""
 IMPORTS = "--import own_cell --import own_world --import own_log --import my_parts"
 MY_PARTS = """
 import gymnasium
@@ -67,8 +64,8 @@ register_head("brightness", Brightness)
 register_wiring("ring", ring)
 """
 PPO = (
-    "--neurons 6 --encoder --ppo.steps 64 --ppo.num-envs 2 --ppo.rollout-steps 32"
-    " --ppo.sequence-length 16 --ppo.batch-size 32 --ppo.epochs 1 --evaluation-episodes 1"
+    "--neurons 6 --encoder --steps 64 --num-envs 2 --rollout-steps 32"
+    " --sequence-length 16 --batch-size 32 --epochs 1 --evaluation-episodes 1"
 )
 DISTILLATION = (
     "--neurons 6 --distillation.rounds 1 --distillation.worlds 2 --distillation.steps-per-round 20"
@@ -119,11 +116,11 @@ def newest(folder, pattern):
 
 @pytest.mark.slow
 def test_own_parts_in_a_world_of_numbers(typed, folder):
-    typed(f"train.py {REINFORCE} --world Hover-v0 --cell leaky {PPO}")
-    run = newest(folder, "*ppo*")
+    typed(f"train.py ppo --world Hover-v0 --cell leaky {PPO}")
+    run = newest(folder, "ppo-*")
     imports = json.loads((folder / run / "config.json").read_text())["imports"]
     assert imports == ["own_cell", "own_world", "own_log", "my_parts"]
-    typed(f"train.py {REINFORCE.split()[0]} --resume {run}", imports="")
+    typed(f"train.py ppo --resume {run}", imports="")
     typed(f"evaluate.py {run}/policy --episodes 1 --drop 0.2")
     typed(f"audit.py {run}/policy --seconds 1")
     said = typed(f"evaluate.py {run}/policy", imports="", status=2)
@@ -131,9 +128,9 @@ def test_own_parts_in_a_world_of_numbers(typed, folder):
 
     teacher = f"{run}/policy"
     words = f"--world Hover-v0 --teacher {teacher} --cell leaky {DISTILLATION}"
-    typed(f"train.py {DISTILL} {words}")
-    run = newest(folder, "*distill*")
-    typed(f"train.py {DISTILL.split()[0]} --resume {run}", imports="")
+    typed(f"train.py distill {words}")
+    run = newest(folder, "distill-*")
+    typed(f"train.py distill --resume {run}", imports="")
     typed(f"evaluate.py {run}/policy --episodes 1")
 
     expert = "--world Hover-v0 --expert my_parts:hold_height"
@@ -165,8 +162,8 @@ def test_own_parts_that_see(typed, folder):
 
 @pytest.mark.slow
 def test_own_cells_in_tables_and_on_the_road(typed, folder, traces):
-    words = "--steps 64 --num-envs 2 --neurons 6 --episode-s 5 --evaluation-km 0.02"
-    typed(f"train.py {REINFORCE_DRIVING} --cell leaky {words}")
+    road = "--world LaneKeeping-v0 --world-options observe=numbers --episode-s 5"
+    typed(f"train.py ppo {road} --cell leaky {PPO}")
     table = f"halfcheetah --data {traces} --models leaky --epochs 1 --seeds 2"
     printed = typed(f"reproduce.py {table} --parallel 2")
     assert "| leaky" in printed

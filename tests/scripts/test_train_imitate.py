@@ -13,7 +13,8 @@ from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
-from scripts.training.imitate import Imitate, augmentation, load_expert, measure, train_imitate
+from scripts.training.imitate import augmentation, load_expert, measure, train_imitate
+from scripts.training.settings import Imitate
 
 OWN = "tests.scripts.test_train_imitate"
 """This module: it holds the worlds and experts of the tests."""
