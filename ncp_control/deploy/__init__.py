@@ -1,0 +1,1 @@
+"""Policies outside this library: as C source for a robot's computer or microcontroller."""

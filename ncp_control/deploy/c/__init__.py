@@ -1,0 +1,5 @@
+"""Policies as freestanding C99: circuit, head or encoder, and contract in one pair of files."""
+
+from ncp_control.deploy.c.export import CELL_STAGES, HEAD_WEIGHTS, Controller, to_c
+
+__all__ = ["CELL_STAGES", "HEAD_WEIGHTS", "Controller", "to_c"]

@@ -1,0 +1,239 @@
+"""Cells without a wiring as C, and the memory that can stand beside any cell."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ncp_control.cells import (
+    CTGRU,
+    CTRNN,
+    GRU,
+    LSTM,
+    CfC,
+    Feedforward,
+    MixedMemory,
+    NeuralODE,
+)
+from ncp_control.cells.dense import DenseCell
+from ncp_control.cells.gated import FusedCell
+from ncp_control.deploy.c.stages import CellStage, Stage
+from ncp_control.deploy.c.tables import number, struct_table, table, to_float32
+from ncp_control.deploy.c.wired import closed_form_stage
+
+_ACTIVATIONS = {
+    "lecun_tanh": "1.7159f * hyperbolic_tangent(0.666f * (x))",
+    "tanh": "hyperbolic_tangent(x)",
+    "relu": "((x) < 0.0f ? 0.0f : (x))",
+    "silu": "((x) * sigmoid(x))",
+}
+"""Activations of a CfC's backbone in C."""
+
+
+def matrix(name: str, weight: Tensor) -> str:
+    """Return the table of a dense layer: a row for each input, as `dense` reads it."""
+    return table(name, to_float32(weight.detach().double().t()).ravel())
+
+
+def _readout(cell: DenseCell) -> Stage:
+    return Stage(
+        constants={"OUTPUTS": cell.output_size, "HIDDEN": cell.hidden_size},
+        tables=matrix("output_map", cell.output.weight)
+        + table("output_bias", to_float32(cell.output.bias)),
+        parts=("read_linear",),
+    )
+
+
+def _stage(
+    cell: DenseCell,
+    part: str,
+    tables: Mapping[str, Any],
+    scratch: Mapping[str, int],
+    *,
+    constants: dict[str, Any] | None = None,
+    before: Stage | None = None,
+    after: tuple[str, ...] = (),
+    num_time_constants: int = 0,
+) -> CellStage:
+    """Put a dense cell together: matrices have two dimensions, vectors one."""
+    readout, before = _readout(cell), before or Stage()
+    written = [
+        matrix(name, t) if t.ndim == 2 else table(name, to_float32(t)) for name, t in tables.items()
+    ]
+    own = {
+        "INPUTS": cell.input_size,
+        "NEURONS": cell.hidden_size,
+        "NOMINAL_FRAME_S": number(cell.frame_s),
+    }
+    return CellStage(
+        constants=own | (constants or {}) | before.constants | readout.constants,
+        tables="".join(written) + before.tables + readout.tables,
+        parts=(*before.parts, part, *after, *readout.parts),
+        scratch=tuple(f"float {name}[{size}]" for name, size in scratch.items()),
+        read="read_linear",
+        num_time_constants=num_time_constants,
+    )
+
+
+def feedforward_stage(cell: Feedforward) -> CellStage:
+    """Return the stage of two dense layers without memory."""
+    first, second = cell.hidden[0], cell.hidden[2]
+    tables = {
+        "feedforward_first_map": first.weight,
+        "feedforward_first_bias": first.bias,
+        "feedforward_second_map": second.weight,
+        "feedforward_second_bias": second.bias,
+    }
+    return _stage(cell, "feedforward", tables, {"hidden": cell.hidden_size})
+
+
+def ctrnn_stage(cell: CTRNN) -> CellStage:
+    """Return the stage of leaky units."""
+    tables = {
+        "ctrnn_input_map": cell.input_map.weight,
+        "ctrnn_bias": cell.input_map.bias,
+        "ctrnn_state_map": cell.state_map.weight,
+        "ctrnn_timescales_s": cell.time_constants_s().double(),
+    }
+    n = cell.hidden_size
+    return _stage(
+        cell,
+        "ctrnn",
+        tables,
+        {"projected": n, "target": n},
+        constants={"UNFOLDS": cell.unfolds},
+        num_time_constants=n,
+    )
+
+
+def neural_ode_stage(cell: NeuralODE) -> CellStage:
+    """Return the stage of a neural ODE."""
+    tables = {
+        "ode_input_map": cell.input_map.weight,
+        "ode_bias": cell.input_map.bias,
+        "ode_state_map": cell.state_map.weight,
+    }
+    scratch = {name: cell.hidden_size for name in ("projected", "rate", "sum", "point")}
+    return _stage(cell, "neural_ode", tables, scratch, constants={"UNFOLDS": cell.unfolds})
+
+
+def _seen(cell: FusedCell) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return how a gated cell sees its inputs: with the elapsed time behind them, or without."""
+    if not cell.sees_time:
+        seen = {"SEEN(w, input, dt_s)": "((void)(dt_s), (input))", "SEEN_INPUTS": cell.input_size}
+        return seen, {}
+    size = cell.input_size + 1
+    return {"SEEN": "seen_with_time", "SEEN_INPUTS": size}, {"seen": size}
+
+
+def lstm_stage(cell: LSTM) -> CellStage:
+    """Return the stage of an LSTM."""
+    constants, scratch = _seen(cell)
+    torch_lstm: Any = cell.lstm
+    tables = {
+        "lstm_input_map": torch_lstm.weight_ih_l0,
+        "lstm_bias": torch_lstm.bias_ih_l0.double() + torch_lstm.bias_hh_l0.double(),
+        "lstm_state_map": torch_lstm.weight_hh_l0,
+    }
+    scratch |= {"gates": 4 * cell.hidden_size}
+    return _stage(cell, "lstm", tables, scratch, constants=constants)
+
+
+def gru_stage(cell: GRU) -> CellStage:
+    """Return the stage of a GRU."""
+    constants, scratch = _seen(cell)
+    torch_gru: Any = cell.gru
+    tables = {
+        "gru_input_map": torch_gru.weight_ih_l0,
+        "gru_input_bias": torch_gru.bias_ih_l0,
+        "gru_state_map": torch_gru.weight_hh_l0,
+        "gru_state_bias": torch_gru.bias_hh_l0,
+    }
+    scratch |= {"from_inputs": 3 * cell.hidden_size, "from_state": 3 * cell.hidden_size}
+    return _stage(cell, "gru", tables, scratch, constants=constants)
+
+
+def ctgru_stage(cell: CTGRU) -> CellStage:
+    """Return the stage of a continuous-time GRU."""
+    units, scales = cell.hidden_size, cell.num_scales
+    logarithms = np.log(10.0) / 2 * np.arange(scales)
+    rows = np.stack([cell.frame_s * np.exp(logarithms), logarithms], axis=1)
+    before = Stage(
+        constants={"UNITS": units, "SCALES": scales},
+        tables=struct_table(
+            "struct ctgru_scale { float time_s, logarithm; }", "ctgru_scales", to_float32(rows)
+        ),
+    )
+    tables = {
+        "ctgru_input_map": cell.input_map.weight,
+        "ctgru_bias": cell.input_map.bias,
+        "ctgru_scale_map": cell.scale_map.weight,
+        "ctgru_event_map": cell.event_map.weight,
+    }
+    scratch = {"projected": 3 * units, "units": units, "share": scales}
+    stage = _stage(cell, "ctgru", tables, scratch, before=before, num_time_constants=units * scales)
+    sums = (*stage.parts[:-1], "read_traces")
+    return replace(stage, parts=sums, read="read_traces")
+
+
+def cfc_stage(cell: CfC) -> CellStage:
+    """Return the stage of closed-form continuous-time neurons over a dense backbone.
+
+    Raises:
+        ValueError: If the activation has no C code.
+    """
+    if cell.activation not in _ACTIVATIONS:
+        raise ValueError(
+            f"`activation` must be one of {sorted(_ACTIVATIONS)} in C, got {cell.activation!r}."
+            " Train with one of them."
+        )
+    maps: list[Any] = list(cell.deeper_maps)
+    tables = {
+        "cfc_input_map": cell.input_map.weight,
+        "cfc_bias": cell.input_map.bias,
+        "cfc_state_map": cell.state_map.weight,
+    }
+    for i, layer in enumerate(maps):
+        tables |= {f"cfc_weight_{i}": layer.weight, f"cfc_bias_{i}": layer.bias}
+    first = cell.input_map.out_features
+    widest = max([first, *(layer.out_features for layer in maps)])
+    is_pure = cell.mode == "pure"
+    constants = {"CFC_FIRST_WIDTH": first, "CFC_DEEPER_MAPS": len(maps)}
+    constants |= {"ACTIVATION(x)": _ACTIVATIONS[cell.activation]}
+    stage = _stage(
+        cell,
+        "cfc",
+        tables,
+        {"projected": first, "layer_0": widest, "layer_1": widest},
+        constants=constants,
+        before=closed_form_stage(cell.mode, cell.solution, cell.neuron_names),
+        after=("cfc_time_constants",) if is_pure else (),
+        num_time_constants=cell.hidden_size if is_pure else 0,
+    )
+    rows = [
+        (f"cfc_weight_{i}", f"cfc_bias_{i}", layer.in_features, layer.out_features)
+        for i, layer in enumerate(maps)
+    ]
+    declaration = "struct cfc_map { const float *weight, *bias; int inputs, outputs; }"
+    if not rows:
+        rows = [("0", "0", 0, 0)]
+    return replace(stage, tables=stage.tables + struct_table(declaration, "cfc_maps", rows))
+
+
+def mixed_memory_stage(memory: MixedMemory, inner: CellStage) -> CellStage:
+    """Return the stage of a cell with a memory beside it, around the cell's own stage."""
+    width = memory.cell.state_size
+    tables = matrix("memory_input_map", memory.input_map.weight)
+    tables += table("memory_bias", to_float32(memory.input_map.bias))
+    tables += matrix("memory_state_map", memory.state_map.weight)
+    constants = {"INPUTS": memory.input_size, "CELL_STATE": width}
+    return replace(
+        inner,
+        constants=inner.constants | constants,
+        tables=inner.tables + tables,
+        parts=(*inner.parts, "mixed_memory"),
+        scratch=(*inner.scratch, f"float memory_gates[{4 * width}]"),
+        step="mixed_step",
+    )

@@ -1,0 +1,234 @@
+"""Write a policy as one pair of C99 files, controller.h and controller.c, with a test program.
+
+The C needs no heap, no C library beyond the headers stdint.h and float.h, and keeps nothing between
+calls but the state that the caller holds.
+"""
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from ncp_control import files
+from ncp_control.cells import CELLS, Cell, MixedMemory
+from ncp_control.deploy.c import dense_cells, wired
+from ncp_control.deploy.c.header import header
+from ncp_control.deploy.c.self_test import self_test_header
+from ncp_control.deploy.c.senses import Senses, frames_senses, vector_senses
+from ncp_control.deploy.c.stages import CellStage, join_code, read_part
+from ncp_control.names import check_name
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+
+HEAD_WEIGHTS = ("float32", "int8")
+"""How the weights of a conv head may be stored."""
+
+CELL_STAGES: dict[str, Callable[[Any], CellStage]] = {
+    "ltc": wired.ltc_stage,
+    "cfc": dense_cells.cfc_stage,
+    "wired_cfc": wired.wired_cfc_stage,
+    "ctrnn": dense_cells.ctrnn_stage,
+    "neural_ode": dense_cells.neural_ode_stage,
+    "ctgru": dense_cells.ctgru_stage,
+    "lstm": dense_cells.lstm_stage,
+    "gru": dense_cells.gru_stage,
+    "feedforward": dense_cells.feedforward_stage,
+}
+"""How cells become C, by their names in `CELLS`; that of a cell of your own can be added."""
+
+_KEYWORDS = {"auto", "char", "const", "double", "float", "int", "long", "short", "static", "void"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """A policy as C source."""
+
+    name: str
+    """Prefix of all that the files declare."""
+    header: str
+    source: str
+    test_header: str
+    test_program: str
+
+    def files(self) -> dict[str, str]:
+        """Return the files by name."""
+        return {
+            f"{self.name}.h": self.header,
+            f"{self.name}.c": self.source,
+            f"{self.name}_test.h": self.test_header,
+            f"{self.name}_test.c": self.test_program,
+        }
+
+    def write(self, folder: Path | str) -> list[Path]:
+        """Write the files into a folder and return their paths; others there are left alone."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, text in self.files().items():
+            files.write_file(folder / name, text)
+            paths.append(folder / name)
+        return paths
+
+
+def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float32") -> Controller:
+    """Return a policy as C source.
+
+    Args:
+        policy: A FramesPolicy or a VectorPolicy.
+        name: Prefix of all that the files declare, and of their names: an identifier of C.
+        head_weights: How the weights of a conv head are stored: a name in `HEAD_WEIGHTS`.
+
+    Raises:
+        ValueError: If a part of the policy has no C code, or a weight is not finite.
+
+    Example:
+        >>> to_c(load("drive-ncp")).write("firmware")
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name in _KEYWORDS:
+        raise ValueError(
+            f"`name` must be small letters, digits and underscores, got {name!r}."
+            " It begins the names of C functions, e.g. controller."
+        )
+    check_name("head_weights", head_weights, HEAD_WEIGHTS)
+    digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
+    senses = _senses(policy, head_weights)
+    cell = cell_stage(policy.circuit.cell)
+    text = {
+        "header": header(policy, senses, cell, weights_sha256=digest, version=_version()),
+        "source": _source(policy, senses, cell),
+        "test_header": self_test_header(policy, head_weights),
+        "test_program": read_part("self_test_main"),
+    }
+    return Controller(name=name, **{key: _renamed(one, name) for key, one in text.items()})
+
+
+def weights_sha256(policy: Policy) -> str:
+    """Return the hash that weights.safetensors of the policy has."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}
+    return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
+
+
+def cell_stage(cell: Cell) -> CellStage:
+    """Return the stage of a cell.
+
+    Raises:
+        ValueError: If it has no C code.
+    """
+    if type(cell) is MixedMemory:
+        return dense_cells.mixed_memory_stage(cell, cell_stage(cell.cell))
+    found = [name for name in CELL_STAGES if name in CELLS and type(cell) is CELLS[name]]
+    if not found:
+        raise ValueError(
+            f"`cell` must be one that has C code ({', '.join([*CELL_STAGES, 'mixed_memory'])}),"
+            f" got {type(cell).__name__!r}. Train one of these."
+        )
+    return CELL_STAGES[found[0]](cell)
+
+
+def _senses(policy: Policy, head_weights: str) -> Senses:
+    if type(policy) is FramesPolicy:
+        return frames_senses(policy, head_weights)
+    if head_weights != "float32":
+        raise ValueError(
+            f"`head_weights` must be 'float32' for a policy without a conv head, got"
+            f" {head_weights!r}. Leave it out."
+        )
+    if type(policy) is VectorPolicy:
+        return vector_senses(policy)
+    raise ValueError(
+        f"`policy` must be a FramesPolicy or a VectorPolicy, got {type(policy).__name__!r}."
+        " Put its cell into one of them."
+    )
+
+
+def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
+    """Return the text of the source file."""
+    squash = getattr(policy, "squash_name", "clip")
+    squashed = "    squash(output, CONTROLLER_ACTION_SIZE);\n" if squash == "tanh" else ""
+    ending = _ENDING.replace("SENSES", senses.call).replace("KIND", senses.kind)
+    ending = ending.replace("CELL_STEP", cell.step).replace("READ_OUT", cell.read)
+    ending = ending.replace("    SQUASH\n", squashed)
+    if cell.num_time_constants:
+        ending += _TIME_CONSTANTS
+    return _BEGINNING + join_code([senses.stage, cell], ending)
+
+
+_BEGINNING = """\
+/* See controller.h. Rows of the tables have the names of their neurons and synapses behind them. */
+
+#include "controller.h"
+
+#include <float.h>
+
+#ifdef __FAST_MATH__
+#error "compile without -ffast-math: the functions below rely on IEEE arithmetic"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "float must be computed in single precision: on 32-bit x86 compile with -mfpmath=sse -msse2"
+#endif
+
+typedef struct controller_workspace workspace;
+
+"""
+
+_ENDING = """\
+/* Turn the observation into the features of the circuit; return 0 if they are not finite. */
+static int perceive(workspace *w, const KIND *observation)
+{
+    SENSES
+    return are_finite(w->features, (int)(sizeof w->features / sizeof w->features[0]));
+}
+
+void controller_init(struct controller_state *state)
+{
+    controller_reset(state);
+}
+
+void controller_reset(struct controller_state *state)
+{
+    for (int i = 0; i < CONTROLLER_STATE_SIZE; i++) state->value[i] = 0.0f;
+}
+
+int controller_step(struct controller_state *state, struct controller_workspace *w,
+                    const KIND *observation, float dt_s, float *action)
+{
+    float output[CONTROLLER_ACTION_SIZE];
+    if (!(dt_s >= 0.0f && dt_s <= FLT_MAX)) return CONTROLLER_BAD_INPUT;
+    if (!perceive(w, observation)) return CONTROLLER_BAD_INPUT;
+    if (dt_s > 1e15f) dt_s = 1e15f; /* all is at rest long before, and products must not overflow */
+    CELL_STEP(w, w->features, state->value, dt_s);
+    READ_OUT(state->value, output);
+    SQUASH
+    if (!are_finite(state->value, CONTROLLER_STATE_SIZE) ||
+        !are_finite(output, CONTROLLER_ACTION_SIZE)) {
+        controller_reset(state);
+        return CONTROLLER_BAD_STATE;
+    }
+    for (int k = 0; k < CONTROLLER_ACTION_SIZE; k++) action[k] = clip(output[k], 1.0f);
+    return CONTROLLER_OK;
+}
+"""
+
+_TIME_CONSTANTS = """
+void controller_time_constants(const struct controller_state *state,
+                               struct controller_workspace *w, float *tau_s)
+{
+    cell_time_constants(w, state->value, tau_s);
+}
+"""
+
+
+def _renamed(text: str, name: str) -> str:
+    """Give all that the files declare its prefix."""
+    text = re.sub(r"\bcontroller(?=[_.])", name, text)
+    return re.sub(r"\bCONTROLLER_", f"{name.upper()}_", text)
+
+
+def _version() -> str:
+    import ncp_control
+
+    return ncp_control.__version__

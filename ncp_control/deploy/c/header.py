@@ -1,0 +1,173 @@
+"""The header of a controller: its contract as comments and constants, its structs and functions."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract, FramesContract, VectorContract
+from ncp_control.deploy.c.senses import Senses
+from ncp_control.deploy.c.stages import CellStage
+from ncp_control.deploy.c.tables import number
+from ncp_control.deploy.c.words import block_comment, string, strings
+from ncp_control.policy import FramesPolicy, Policy
+
+_USE = """\
+Use:
+    static struct controller_state state;
+    static struct controller_workspace workspace;
+    controller_init(&state);
+    for each observation: controller_step(&state, &workspace, observation, dt_s, action);
+
+Compile with -ffp-contract=off (GCC, Clang) and without -ffast-math: then every processor with
+IEEE single precision gives the same bits.
+"""
+
+
+def header(
+    policy: Policy, senses: Senses, cell: CellStage, *, weights_sha256: str, version: str
+) -> str:
+    """Return the text of the header."""
+    names = policy.circuit.cell.neuron_names
+    actions = policy.circuit.cell.output_size
+    kind = type(policy).__name__
+    top = [f"A {kind} with {type(policy.circuit.cell).__name__} as plain C99, written by"]
+    top[0] += f" ncp-control {version}: change the policy, not this file."
+    top += ["", *_describe(policy.contract), "", *_USE.splitlines()]
+    constants = {
+        "WEIGHTS_SHA256": string(weights_sha256),
+        "FRAME_S": number(policy.circuit.frame_s),
+        "OBSERVATION_SIZE": senses.size,
+        "ACTION_SIZE": actions,
+        "STATE_SIZE": len(names),
+        "TIME_CONSTANTS": cell.num_time_constants,
+        **_contract_constants(policy),
+        "NEURON_NAMES": strings(names),
+    }
+    lines = "".join(f"#define CONTROLLER_{name} {value}\n" for name, value in constants.items())
+    fields = "".join(f"    {field};\n" for field in (*senses.stage.scratch, *cell.scratch))
+    return (
+        f"{block_comment(top)}\n#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n"
+        "#include <stdint.h>\n\n"
+        f"{_EXPLAINED}{lines}\n{_STATUS}\n"
+        f"{cell.types}"
+        "/* What the policy remembers. Only this must stay between two steps. */\n"
+        f"struct controller_state {{\n    float value[{len(names)}];\n}};\n\n"
+        "/* Room to work in; the caller need not set it. Controllers may share one. */\n"
+        f"struct controller_workspace {{\n{fields}}};\n\n"
+        f"{_functions(senses.kind, cell.num_time_constants)}\n#endif\n"
+    )
+
+
+_EXPLAINED = """\
+/* WEIGHTS_SHA256 is the hash of weights.safetensors, FRAME_S the nominal interval between steps
+ * [s]. Lists in braces initialise arrays, e.g. const char *names[] = CONTROLLER_NEURON_NAMES; */
+"""
+_STATUS = """\
+/* What controller_step returns. After BAD_INPUT (an observation that is not finite, a time that is
+ * not from 0 up) state and action are as they were. After BAD_STATE (the state or the action was
+ * not finite) the state is reset and the action is as it was. */
+#define CONTROLLER_OK 0
+#define CONTROLLER_BAD_INPUT 1
+#define CONTROLLER_BAD_STATE 2
+"""
+
+
+def _functions(kind: str, num_time_constants: int) -> str:
+    text = f"""\
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Prepare a state: nothing has been seen yet. */
+void controller_init(struct controller_state *state);
+
+/* Forget everything: call it when an episode begins. */
+void controller_reset(struct controller_state *state);
+
+/* Act on an observation of OBSERVATION_SIZE numbers, `dt_s` seconds after the one before. Writes
+ * ACTION_SIZE numbers from -1 to 1 and returns a status. */
+int controller_step(struct controller_state *state, struct controller_workspace *workspace,
+                    const {kind} *observation, float dt_s, float *action);
+"""
+    if num_time_constants:
+        text += """
+/* Write the TIME_CONSTANTS time constants [s] of the first entries of the state, as they are after
+ * a step. Call it with the same workspace, before anything else uses that. */
+void controller_time_constants(const struct controller_state *state,
+                               struct controller_workspace *workspace, float *tau_s);
+"""
+    return text + "\n#ifdef __cplusplus\n}\n#endif\n"
+
+
+def _describe(contract: Contract | None) -> list[str]:
+    """Return the contract as lines that a person reads."""
+    if contract is None:
+        return [
+            "WARNING: this policy has no contract. Nobody has said what its numbers mean: units,",
+            "signs, ranges and rate must be known from elsewhere.",
+        ]
+    lines = contract.describe().splitlines()
+    seen = contract.observation
+    if isinstance(seen, VectorContract):
+        lines[0] = f"senses    {seen.size} numbers:"
+        lines[1:1] = [
+            f"          {k} {entry.name}{f' [{entry.unit}]' if entry.unit else ''}"
+            f"{_range(entry.range)}"
+            for k, entry in enumerate(seen.entries)
+        ]
+    if any(entry.bounds is None for entry in contract.action):
+        lines += ["bounds    not certified for every action"]
+    lines += [f"{name:<9} {value}" for name, value in contract.provenance.items()]
+    return lines
+
+
+def _range(limits: tuple[float, float]) -> str:
+    return f" in [{limits[0]:g}, {limits[1]:g}]" if any(map(math.isfinite, limits)) else ""
+
+
+def _contract_constants(policy: Policy) -> dict[str, Any]:
+    contract, constants = policy.contract, {}
+    if isinstance(policy, FramesPolicy):
+        sizes = zip(("HEIGHT", "WIDTH", "CHANNELS"), policy.frame_shape, strict=True)
+        constants |= {f"FRAME_{name}": size for name, size in sizes}
+    if contract is None:
+        return constants
+    if isinstance(contract.observation, FramesContract):
+        view = contract.observation.view
+        constants |= {
+            "COLOUR": string(contract.observation.colour),
+            "VIEW_CROP_TOP": number(float(view.crop_top)),
+            "VIEW_CROP_BOTTOM": number(float(view.crop_bottom)),
+            "VIEW_RESIZE": string(view.resize),
+            "VIEW_STACK": view.stack,
+        }
+    elif isinstance(contract.observation, VectorContract):
+        entries = contract.observation.entries
+        constants["OBSERVATION_NAMES"] = strings(entry.name for entry in entries)
+        constants["OBSERVATION_UNITS"] = strings(entry.unit for entry in entries)
+    actions = contract.action
+    constants["ACTION_NAMES"] = strings(entry.name for entry in actions)
+    constants["ACTION_UNITS"] = strings(entry.unit for entry in actions)
+    constants["ACTION_POSITIVE"] = strings(entry.positive for entry in actions)
+    constants |= _limits("ACTION", [entry.range for entry in actions])
+    bounds = [entry.bounds for entry in actions if entry.bounds is not None]
+    if len(bounds) == len(actions):
+        constants |= _limits("CERTIFIED", bounds)
+    constants |= {
+        f"DT_{name}_S": number(float(value))
+        for name, value in zip(("LEAST", "MOST"), contract.dt_s, strict=True)
+        if math.isfinite(value)
+    }
+    return constants
+
+
+def _limits(name: str, ranges: Sequence[tuple[float, float]]) -> dict[str, str]:
+    """Return the lowest and highest values as initialisers; infinite ends as the largest float."""
+    written = {}
+    largest = float(np.finfo(np.float32).max)
+    for end, word in enumerate(("LOWEST", "HIGHEST")):
+        values = [min(max(limits[end], -largest), largest) for limits in ranges]
+        written[f"{name}_{word}"] = f"{{{', '.join(number(float(v)) for v in values)}}}"
+    return written

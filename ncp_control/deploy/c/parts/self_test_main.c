@@ -1,0 +1,116 @@
+/* Check the controller against the vectors of its self-test, and count what it costs.
+ *
+ *     cc -std=c99 -O2 -ffp-contract=off controller.c controller_test.c -o controller_test
+ *     ./controller_test         exit status 0 if all actions are right
+ *     ./controller_test 1000    the same, then 1000 more steps and the time of each
+ *
+ * `bits` is a hash of all states and actions: the same on every processor. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "controller.h"
+#include "controller_test.h"
+
+#ifdef SELF_TEST_TICKS
+unsigned long self_test_ticks(void); /* of a target without a clock */
+#endif
+
+static struct controller_state state;
+static struct controller_workspace workspace;
+
+#ifdef SELF_TEST_FRAMES
+typedef uint8_t observed;
+static uint8_t frame[CONTROLLER_OBSERVATION_SIZE];
+
+static const observed *observe(uint32_t step)
+{
+    for (uint32_t k = 0; k < CONTROLLER_OBSERVATION_SIZE; k++) {
+        const uint32_t noise = (k + step * 40503u) * 2654435761u;
+        frame[k] = (uint8_t)(k / (7u + 5u * step) * 11u + (noise >> 27));
+    }
+    return frame;
+}
+#else
+typedef float observed;
+static const observed *observe(uint32_t step) { return self_test_observations[step]; }
+#endif
+
+static uint32_t hash_floats(uint32_t hash, const float *numbers, int count)
+{
+    for (int i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &numbers[i], sizeof bits);
+        for (int k = 0; k < 4; k++) hash = (hash ^ (bits >> (8 * k) & 255u)) * 16777619u;
+    }
+    return hash;
+}
+
+/* A negative time must be refused, and nothing be changed. */
+static int refuses_bad_input(void)
+{
+    const struct controller_state before = state;
+    float action[CONTROLLER_ACTION_SIZE] = {0.5f};
+    const int status = controller_step(&state, &workspace, observe(0), -1.0f, action);
+    return status == CONTROLLER_BAD_INPUT && action[0] == 0.5f &&
+           memcmp(&before, &state, sizeof state) == 0;
+}
+
+/* Take more steps, and print what each of them costs where a target counts ticks. */
+static void take_steps(long steps)
+{
+    const observed *observation = observe(1);
+    float action[CONTROLLER_ACTION_SIZE];
+    for (long n = 0; n < steps; n++) {
+#ifdef SELF_TEST_TICKS
+        const unsigned long start = self_test_ticks();
+        controller_step(&state, &workspace, observation, CONTROLLER_FRAME_S, action);
+        printf("ticks: %lu\n", self_test_ticks() - start);
+#else
+        controller_step(&state, &workspace, observation, CONTROLLER_FRAME_S, action);
+#endif
+    }
+}
+
+int main(int count, char **words)
+{
+    const long steps = count > 1 ? atol(words[1]) : 0;
+    uint32_t hash = 2166136261u;
+    float largest = 0.0f;
+    int is_right = 1;
+    controller_init(&state);
+    for (uint32_t step = 0; step < SELF_TEST_STEPS; step++) {
+        float action[CONTROLLER_ACTION_SIZE];
+        const int status =
+            controller_step(&state, &workspace, observe(step), self_test_dt_s[step], action);
+        if (status != CONTROLLER_OK) {
+            printf("fail: step %u returns status %d\n", (unsigned)step, status);
+            return 1;
+        }
+        for (int k = 0; k < CONTROLLER_ACTION_SIZE; k++) {
+            const float difference = action[k] - self_test_actions[step][k];
+            const float size = difference < 0.0f ? -difference : difference;
+            if (size > largest) largest = size;
+        }
+        hash = hash_floats(hash, action, CONTROLLER_ACTION_SIZE);
+        hash = hash_floats(hash, state.value, CONTROLLER_STATE_SIZE);
+#if CONTROLLER_TIME_CONSTANTS > 0
+        float tau_s[CONTROLLER_TIME_CONSTANTS];
+        controller_time_constants(&state, &workspace, tau_s);
+        hash = hash_floats(hash, tau_s, CONTROLLER_TIME_CONSTANTS);
+#endif
+    }
+    if (!(largest <= SELF_TEST_TOLERANCE) || !refuses_bad_input()) is_right = 0;
+    printf("%s: %d steps, largest difference %.2g, bits %08lx\n", is_right ? "pass" : "fail",
+           SELF_TEST_STEPS, (double)largest, (unsigned long)hash);
+    printf("bytes: state %u, workspace %u\n", (unsigned)sizeof state, (unsigned)sizeof workspace);
+    if (steps > 0) {
+        const clock_t start = clock();
+        take_steps(steps);
+        printf("microseconds a step: %.3f\n",
+               (double)(clock() - start) * 1e6 / CLOCKS_PER_SEC / (double)steps);
+    }
+    return is_right ? 0 : 1;
+}

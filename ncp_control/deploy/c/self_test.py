@@ -1,0 +1,82 @@
+"""Vectors for a controller's self-test: observations, elapsed times, and the actions that follow.
+
+The actions are those of the policy in double precision. Frames are drawn by a rule that the test
+program knows as well, so that they take no room.
+"""
+
+import copy
+
+import numpy as np
+import torch
+
+from ncp_control.deploy.c.senses import dequantize
+from ncp_control.deploy.c.tables import defines, number, table, to_float32
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+
+NUM_STEPS = 16
+TOLERANCES = {"float32": 1e-5, "int8": 2e-3}
+"""Largest difference from double precision; int8 weights come with coarser activations. Where torch
+in single precision differs more, four times its difference."""
+
+
+def self_test_frame(number: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return a frame of the self-test: stripes and noise."""
+    k = np.arange(np.prod(shape), dtype=np.uint32)
+    noise = (k + np.uint32(number) * np.uint32(40503)) * np.uint32(2654435761)
+    stripes = k // np.uint32(7 + 5 * number) * np.uint32(11)
+    return ((stripes + (noise >> np.uint32(27))) & np.uint32(255)).astype(np.uint8).reshape(shape)
+
+
+def draw_observations(policy: Policy, num_steps: int, seed: int = 0) -> np.ndarray:
+    """Return observations as the policy knows them: frames, or numbers about their mean."""
+    if isinstance(policy, FramesPolicy):
+        return np.stack([self_test_frame(k, policy.frame_shape) for k in range(num_steps)])
+    assert isinstance(policy, VectorPolicy)
+    draws = np.random.default_rng(seed).standard_normal((num_steps, policy.observation_size))
+    mean, std = policy.observation_mean, policy.observation_std
+    return to_float32(mean.double().numpy() + std.double().numpy() * draws)
+
+
+def draw_times(frame_s: float, num_steps: int, seed: int = 0) -> np.ndarray:
+    """Return irregular elapsed times [s] about the nominal one, of which every fifth is 0."""
+    draws = np.random.default_rng(seed + 1).uniform(0.3, 3.0, num_steps) * frame_s
+    draws[4::5] = 0.0
+    return draws.astype(np.float32)
+
+
+@torch.no_grad()
+def expected(
+    policy: Policy, observations: np.ndarray, dt_s: np.ndarray, head_weights: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return actions (steps, action) and the last state (state,) of the policy in double precision.
+
+    With int8 weights of the head, the policy has what those stand for.
+    """
+    exact = copy.deepcopy(policy).double()
+    if head_weights == "int8":
+        assert isinstance(exact, FramesPolicy)
+        dequantize(exact)
+    times = torch.from_numpy(dt_s.astype(np.float64))[None]
+    seen = torch.from_numpy(observations)[None]
+    actions, state = exact(seen, dt_s=times)
+    return actions[0].clamp(-1.0, 1.0).numpy(), state[0].numpy()
+
+
+@torch.no_grad()
+def self_test_header(policy: Policy, head_weights: str) -> str:
+    """Return the header with the vectors of the self-test; the policy is made float32."""
+    observations = draw_observations(policy, NUM_STEPS)
+    dt_s = draw_times(policy.circuit.frame_s, NUM_STEPS)
+    actions, _ = expected(policy, observations, dt_s, head_weights)
+    seen, times = torch.from_numpy(observations)[None], torch.from_numpy(dt_s)[None]
+    single, _ = policy.float()(seen, dt_s=times)
+    rounding = np.abs(single[0].clamp(-1.0, 1.0).numpy() - actions).max()
+    tolerance = number(max(TOLERANCES[head_weights], 4.0 * rounding))
+    text = "/* Vectors of the self-test: what the policy does in double precision. */\n"
+    text += defines({"SELF_TEST_STEPS": NUM_STEPS, "SELF_TEST_TOLERANCE": tolerance})
+    if isinstance(policy, FramesPolicy):
+        text += defines({"SELF_TEST_FRAMES": 1})
+    else:
+        text += table("self_test_observations", observations)
+    text += table("self_test_dt_s", dt_s)
+    return text + table("self_test_actions", to_float32(actions))

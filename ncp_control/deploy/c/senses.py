@@ -1,0 +1,235 @@
+"""What a policy senses as C: numbers with a scale and an encoder, or frames with a conv head."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ncp_control.deploy.c.dense_cells import matrix
+from ncp_control.deploy.c.stages import Stage
+from ncp_control.deploy.c.tables import number, struct_table, table, to_float32
+from ncp_control.policy import FramesPolicy, VectorPolicy
+from ncp_control.policy.heads import ConvHead
+
+INT8_LIMIT = 127
+"""Largest weight of an int8 table; the smallest is its negative."""
+MAX_SIDE, MAX_PIXELS = 4096, 16_000_000
+"""Largest frame: the sums over its pixels fit in 64 bits."""
+_PATCH_LIMIT = 8191
+"""Largest whole number that a pixel becomes in front of int8 weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Senses:
+    """How observations become features."""
+
+    stage: Stage
+    """Tables and code."""
+    call: str
+    """The statements that turn `observation` into `w->features`."""
+    kind: str
+    """Type of one number of the observation in C."""
+    size: int
+    """Numbers of an observation."""
+
+
+def vector_senses(policy: VectorPolicy) -> Senses:
+    """Return how a policy on numbers senses: scale, limit and encoder."""
+    size, limit = policy.observation_size, policy.observation_limit
+    constants: dict[str, Any] = {"OBSERVATION_SIZE": size}
+    scratch, tables, lines = [], [], []
+    widths = [size, *policy.encoder_widths]
+    buffers = [f"numbers_{k}" for k in range(len(widths) - 1)] + ["features"]
+    scratch = [f"float {name}[{n}]" for name, n in zip(buffers, widths, strict=True)]
+    first = f"w->{buffers[0]}"
+    lines.append(f"if (!are_finite(observation, {size})) return 0;")
+    mean, std = policy.observation_mean, policy.observation_std
+    parts: tuple[str, ...] = ()
+    if bool((mean == 0).all()) and bool((std == 1).all()):
+        lines.append(f"for (int k = 0; k < {size}; k++) {first}[k] = observation[k];")
+    else:
+        rows = to_float32(torch.stack([mean, std], dim=1))
+        names = observation_names(policy)
+        declaration = "struct scale { float mean, deviation; }"
+        tables.append(struct_table(declaration, "observation_scale", rows, names))
+        parts = ("normalize",)
+        lines.append(f"normalize(observation, {first});")
+    if math.isfinite(limit):
+        lines.append(
+            f"for (int k = 0; k < {size}; k++) {first}[k] = clip({first}[k], {number(limit)});"
+        )
+    layers = [layer for layer in policy.encoder if isinstance(layer, nn.Linear)]
+    for k, layer in enumerate(layers):
+        tables.append(matrix(f"encoder_map_{k}", layer.weight))
+        tables.append(table(f"encoder_bias_{k}", to_float32(layer.bias)))
+        sizes = f"{layer.in_features}, {layer.out_features}"
+        result = f"w->{buffers[k + 1]}"
+        lines.append(
+            f"dense(encoder_map_{k}, encoder_bias_{k}, w->{buffers[k]}, {sizes}, {result});"
+        )
+        lines.append(f"squash({result}, {layer.out_features});")
+    stage = Stage(
+        constants=constants, tables="\n".join(tables), parts=parts, scratch=tuple(scratch)
+    )
+    return Senses(stage=stage, call="\n    ".join(lines), kind="float", size=size)
+
+
+def observation_names(policy: VectorPolicy) -> list[str]:
+    """Return a name for each number of an observation: the contract's where there is one."""
+    from ncp_control.contract import VectorContract
+    from ncp_control.deploy.c.words import comment
+
+    contract = policy.contract
+    if contract is None or not isinstance(contract.observation, VectorContract):
+        return [f"observation {k}" for k in range(policy.observation_size)]
+    return [comment(entry.name) for entry in contract.observation.entries]
+
+
+def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
+    """Return how a policy on frames senses.
+
+    Args:
+        policy: The policy.
+        weights: float32, or int8: whole numbers with a scale for each output of a layer.
+
+    Raises:
+        ValueError: If the head is none of square convolutions and ReLUs.
+    """
+    head = policy.head
+    layers = _convolutions(head)
+    height, width, channels = head.frame_shape
+    if max(head.frame_shape) > MAX_SIDE or height * width * channels > MAX_PIXELS:
+        raise ValueError(
+            f"`frame_shape` must be at most {MAX_SIDE} a side and {MAX_PIXELS} numbers in C, got"
+            f" {head.frame_shape}. Take smaller frames."
+        )
+    sizes = [(height, width, channels)]
+    for layer in layers:
+        kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
+        grid = [(n + 2 * int(padding) - kernel) // stride + 1 for n in sizes[-1][:2]]
+        sizes.append((grid[0], grid[1], layer.out_channels))
+    patch = max(layer.kernel_size[0] ** 2 * layer.in_channels for layer in layers)
+    maps, _, per_map = head.weight.shape
+    is_int8 = weights == "int8"
+    constants: dict[str, Any] = {
+        "FRAME_PIXELS": height * width * channels,
+        "CONVOLUTIONS": len(layers),
+        "MAPS": maps,
+        "FEATURES_PER_MAP": per_map,
+        "CONVOLVE": f"convolve_{weights}",
+    }
+    tables, rows = _head_tables(layers, sizes, is_int8=is_int8)
+    features = head.weight.detach().double()  # (maps, place, features of the map)
+    tables.append(table("feature_biases", to_float32(head.bias.flatten())))
+    scratch = ["float standardized[256]", f"float rows[{max(1, rows)}]", f"float patch[{patch}]"]
+    scratch += [f"float pixel[{maps}]", f"float features[{maps * per_map}]"]
+    if is_int8:
+        whole, scales = to_int8(features.transpose(1, 2).flatten(0, 1))  # (features, place)
+        whole = whole.reshape(maps, per_map, -1).transpose(0, 2, 1)
+        tables.append(table("feature_weights", whole, "int8_t"))
+        tables.append(table("feature_scales", scales))
+        scratch.append(f"int16_t whole[{patch}]")
+        constants |= {
+            "FIRST_FEATURE(k)": "0.0f",
+            "FINISH_FEATURE(x, k)": "((x) * feature_scales[k] + feature_biases[k])",
+            "WHOLE_LIMIT": f"{min(_PATCH_LIMIT, (2**31 - 1) // (INT8_LIMIT * patch))}.0f",
+        }
+    else:
+        tables.append(table("feature_weights", to_float32(features)))
+        constants |= {"FIRST_FEATURE(k)": "feature_biases[k]", "FINISH_FEATURE(x, k)": "(x)"}
+    stage = Stage(
+        constants=constants, tables="\n".join(tables), parts=("head",), scratch=tuple(scratch)
+    )
+    return Senses(
+        stage=stage,
+        call="see(w, observation, w->features);",
+        kind="uint8_t",
+        size=height * width * channels,
+    )
+
+
+def to_int8(weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (outputs, …) as whole numbers, and the scale of each output."""
+    flat = weight.detach().double().flatten(1)
+    scales = to_float32(flat.abs().amax(1).clamp_min(1e-12) / INT8_LIMIT)
+    whole = (flat / torch.from_numpy(scales).double()[:, None]).round()
+    return whole.reshape(weight.shape).numpy().astype(np.int8), scales
+
+
+def dequantize(policy: FramesPolicy) -> None:
+    """Replace the head's weights by what their int8 tables stand for."""
+    with torch.no_grad():
+        for layer in _convolutions(policy.head):
+            layer.weight.copy_(_rounded(layer.weight))
+        weight = policy.head.weight
+        weight.copy_(
+            _rounded(weight.transpose(1, 2).flatten(0, 1))
+            .reshape(weight.shape[0], weight.shape[2], -1)
+            .transpose(1, 2)
+        )
+
+
+def _rounded(weight: torch.Tensor) -> torch.Tensor:
+    whole, scales = to_int8(weight)
+    shape = (-1, *[1] * (weight.ndim - 1))
+    return torch.from_numpy(whole).to(weight) * torch.from_numpy(scales).to(weight).reshape(shape)
+
+
+def _convolutions(head: nn.Module) -> list[nn.Conv2d]:
+    """Return the convolutions of a head, of which each has a ReLU behind it."""
+    layers = list(head.convolutions) if isinstance(head, ConvHead) else []
+    found = [layer for layer in layers[::2] if isinstance(layer, nn.Conv2d)]
+    is_known = len(layers) == 2 * len(found) > 0
+    is_known &= all(isinstance(layer, nn.ReLU) for layer in layers[1::2])
+    for layer in found:
+        is_known &= len({*layer.kernel_size}) == len({*layer.stride}) == len({*layer.padding}) == 1
+        is_known &= layer.dilation == (1, 1) and layer.groups == 1 and layer.bias is not None
+        is_known &= layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if not is_known:
+        raise ValueError(
+            "`head` must be a ConvHead of square convolutions, each with a bias and a ReLU behind"
+            f" it, got {type(head).__name__!r}. Choose 'light' or 'paper'."
+        )
+    return found
+
+
+def _head_tables(
+    layers: list[nn.Conv2d], sizes: list[tuple[int, int, int]], *, is_int8: bool
+) -> tuple[list[str], int]:
+    """Return the tables of the convolutions, and the numbers that their rows take."""
+    tables, rows, offset = [], [], -1
+    total = 0
+    for k, layer in enumerate(layers):
+        weight = layer.weight.permute(0, 2, 3, 1)  # (out, row, column, in), as a patch is read
+        fields: list[Any] = [*sizes[k], *sizes[k + 1]]
+        fields += [layer.kernel_size[0], layer.stride[0], int(layer.padding[0]), offset]
+        if is_int8:
+            whole, scales = to_int8(weight)
+            order = whole.reshape(len(whole), -1).T.ravel()
+            tables.append(table(f"convolution_weight_{k}", order, "int8_t"))
+            tables.append(table(f"convolution_scale_{k}", scales))
+            fields += [f"convolution_weight_{k}", f"convolution_scale_{k}"]
+        else:
+            tables.append(matrix(f"convolution_weight_{k}", weight.flatten(1)))
+            fields += [f"convolution_weight_{k}"]
+        assert layer.bias is not None
+        tables.append(table(f"convolution_bias_{k}", to_float32(layer.bias)))
+        rows.append([*fields, f"convolution_bias_{k}"])
+        offset = total
+        if k + 1 < len(layers):
+            total += layers[k + 1].kernel_size[0] * sizes[k + 1][1] * sizes[k + 1][2]
+    weights = "const int8_t *weight; const float *scale" if is_int8 else "const float *weight"
+    declaration = (
+        "struct convolution {\n"
+        "    int16_t in_height, in_width, in_channels, out_height, out_width, out_channels;\n"
+        "    int16_t kernel, stride, padding;\n"
+        "    int32_t rows; /* where its latest rows begin in the workspace; -1: in the frame */\n"
+        f"    {weights};\n"
+        "    const float *bias;\n"
+        "}"
+    )
+    tables.append(struct_table(declaration, "convolutions", rows))
+    return tables, total

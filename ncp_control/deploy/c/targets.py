@@ -1,0 +1,218 @@
+"""Build the self-test of a controller for a processor and run it there: here, or in QEMU.
+
+The Cortex-M4 is QEMU's board mps2-an386, which counts instructions exactly.
+"""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ncp_control.deploy.c.compiled import SAME_BITS, WARNINGS, run_compiler
+from ncp_control.deploy.c.export import Controller
+from ncp_control.kernels.build import BuildError, find_compiler
+
+_CORTEX_M4 = Path(__file__).parent / "cortex_m4"
+_INSTRUCTIONS_PER_TICK = 40
+"""A nanosecond an instruction, and a SysTick of 25 MHz."""
+_RUN_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTest:
+    """What the test program of a controller says."""
+
+    passed: bool
+    """Whether all actions are right and bad input is refused."""
+    largest_difference: float
+    """From the policy in double precision."""
+    bits: str
+    """Hash of all states and actions."""
+    state_bytes: int
+    workspace_bytes: int
+    instructions: int | None
+    """Of one step; None where they are not counted."""
+    step_us: float
+    """Time of one step [µs]; of no meaning in QEMU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What a controller takes on a microcontroller."""
+
+    flash_bytes: int
+    """Code and tables."""
+    stack_bytes: int
+    """Deepest stack of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A processor: how to compile for it, and how to run what was compiled."""
+
+    name: str
+    compiler: str
+    """Command of the compiler; empty for the one of this machine."""
+    flags: tuple[str, ...] = ()
+    """How to compile."""
+    program_flags: tuple[str, ...] = ()
+    """How to compile and link a whole program."""
+    emulator: tuple[str, ...] = ()
+    """Command in front of the program; empty if it runs here."""
+    takes_words: bool = True
+    """Whether the program's words follow it on the command line."""
+    packages: str = ""
+    """Debian's packages with compiler and emulator."""
+
+    @property
+    def missing(self) -> str | None:
+        """Say what must be installed, or None if the target can be used."""
+        if not self.compiler:
+            try:
+                find_compiler()
+            except BuildError as error:
+                return str(error)
+            return None
+        for command in (self.compiler, *self.emulator[:1]):
+            if shutil.which(command) is None:
+                return (
+                    f"{self.name} needs {command}, which is not installed."
+                    f" Run `apt-get install {self.packages}`."
+                )
+        return None
+
+    def compile_command(self) -> list[str]:
+        """Return the compiler with all that decides the bits."""
+        command = [self.compiler] if self.compiler else find_compiler()
+        return [*command, "-std=c99", *self.flags, "-O2", *SAME_BITS]
+
+    def build(self, controller: Controller, folder: Path) -> Path:
+        """Write a controller into a folder, compile it with its test program, return that.
+
+        Raises:
+            RuntimeError: If the compiler fails.
+        """
+        controller.write(folder)
+        objects = []
+        for name in (controller.name, f"{controller.name}_test"):
+            objects.append(str(folder / f"{name}.{self.name}.o"))
+            source = str(folder / f"{name}.c")
+            ticks = ["-DSELF_TEST_TICKS"] if self.program_flags and name.endswith("_test") else []
+            options = [*WARNINGS, *ticks, "-c", source, "-o", objects[-1]]
+            run_compiler([*self.compile_command(), *options])
+        program = folder / f"{controller.name}_test.{self.name}"
+        run_compiler([*self.compile_command(), *objects, *self.program_flags, "-o", str(program)])
+        return program
+
+    def run(self, program: Path, steps: int = 0) -> SelfTest:
+        """Run a test program, and so many steps more to count their cost.
+
+        Raises:
+            RuntimeError: If the program ends without a result.
+        """
+        words = [str(steps)] if steps else []
+        if self.takes_words:
+            command = [*self.emulator, str(program), *words]
+        else:
+            given = "".join(f",arg={word}" for word in (program.name, *words))
+            command = [*self.emulator, f"enable=on,target=native{given}", "-kernel", str(program)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False
+        )
+        found = re.search(
+            r"(pass|fail): \d+ steps, largest difference (\S+), bits (\w+)\s+"
+            r"bytes: state (\d+), workspace (\d+)",
+            done.stdout,
+        )
+        if found is None:
+            raise RuntimeError(
+                f"the test program must print its result on {self.name}, got status"
+                f" {done.returncode} and {(done.stdout + done.stderr)[-300:]!r}."
+            )
+        ticks = [int(number) for number in re.findall(r"ticks: (\d+)", done.stdout)]
+        took = re.search(r"microseconds a step: (\S+)", done.stdout)
+        return SelfTest(
+            passed=found[1] == "pass" and done.returncode == 0,
+            largest_difference=float(found[2]),
+            bits=found[3],
+            state_bytes=int(found[4]),
+            workspace_bytes=int(found[5]),
+            instructions=round(sum(ticks) / len(ticks) * _INSTRUCTIONS_PER_TICK) if ticks else None,
+            step_us=float(took[1]) if took else float("nan"),
+        )
+
+    def measure_size(self, controller: Controller, folder: Path) -> Size:
+        """Compile a controller without its test program and return what it takes.
+
+        Raises:
+            RuntimeError: If the compiler fails.
+        """
+        controller.write(folder)
+        source, result = folder / f"{controller.name}.c", folder / f"{controller.name}.o"
+        options = ["-fcallgraph-info=su", "-c", str(source), "-o", str(result)]
+        run_compiler([*self.compile_command(), *options])
+        size = run_compiler([self.compiler.replace("gcc", "size"), str(result)])
+        graph = result.with_suffix(".ci").read_text()
+        return Size(
+            flash_bytes=int(size.splitlines()[1].split()[0]),
+            stack_bytes=deepest_stack(graph, f"{controller.name}_step"),
+        )
+
+
+def deepest_stack(graph: str, root: str) -> int:
+    """Return the bytes of stack that a function and all that it calls take, at most.
+
+    Args:
+        graph: What `gcc -fcallgraph-info=su` writes.
+        root: Name of the function.
+    """
+    own, calls = {}, {}
+    for title, label in re.findall(r'node: { title: "([^"]+)" label: "([^"]+)"', graph):
+        size = re.search(r"(\d+) bytes", label)
+        own[title] = int(size[1]) if size else 0
+    for source, target in re.findall(r'sourcename: "([^"]+)" targetname: "([^"]+)"', graph):
+        calls.setdefault(source, set()).add(target)
+
+    def depth(name: str) -> int:
+        return own.get(name, 0) + max(map(depth, calls.get(name, ())), default=0)
+
+    return depth(root)
+
+
+HOST = Target(name="host", compiler="")
+CORTEX_M4 = Target(
+    name="cortex-m4",
+    compiler="arm-none-eabi-gcc",
+    flags=("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+    program_flags=(
+        "--specs=rdimon.specs",
+        f"-T{_CORTEX_M4 / 'mps2_an386.ld'}",
+        str(_CORTEX_M4 / "startup.c"),
+    ),
+    emulator=(
+        *("qemu-system-arm", "-M", "mps2-an386", "-nographic", "-icount", "shift=0"),
+        "-semihosting-config",
+    ),
+    takes_words=False,
+    packages="gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm",
+)
+TARGETS = (
+    HOST,
+    Target(
+        name="aarch64",
+        compiler="aarch64-linux-gnu-gcc",
+        flags=("-static",),
+        emulator=("qemu-aarch64",),
+        packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
+    ),
+    Target(
+        name="riscv64",
+        compiler="riscv64-linux-gnu-gcc",
+        flags=("-static",),
+        emulator=("qemu-riscv64",),
+        packages="gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user",
+    ),
+    CORTEX_M4,
+)
+"""Processors on which a controller must give the same bits."""

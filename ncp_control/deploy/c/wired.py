@@ -1,0 +1,203 @@
+"""Cells over a wiring as C: LTC and wired CfC."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from ncp_control.cells import LTC, WiredCfC
+from ncp_control.cells.cfc import NUM_HEADS
+from ncp_control.cells.membrane import find_layers
+from ncp_control.deploy.c.stages import CellStage, Stage
+from ncp_control.deploy.c.tables import index_type, number, struct_table, table, to_float32
+from ncp_control.wiring import Wiring
+
+_LOG2_E = math.log2(math.e)
+
+
+def ltc_stage(cell: LTC) -> CellStage:
+    """Return the stage of a liquid time-constant circuit.
+
+    Raises:
+        ValueError: If the integrator has no C code.
+    """
+    if cell.integrator == "rk4":
+        raise ValueError(
+            "`integrator` must not be 'rk4' in C, got 'rk4', which can blow up."
+            " Train with 'layered_midpoint', 'exponential_euler' or 'semi_implicit_euler'."
+        )
+    wiring = cell.wiring
+    constants: dict[str, Any] = {"NEURONS": wiring.num_neurons, "UNFOLDS": cell.unfolds}
+    scratch = [f"struct controller_flow held[{wiring.num_neurons}]", f"float next[{_n(wiring)}]"]
+    layers = find_layers(wiring) if cell.integrator == "layered_midpoint" else ()
+    tables = _ltc_tables(cell, has_layers=bool(layers))
+    if layers:
+        constants["LAYERS"] = len(layers)
+        rows = [(layer.neurons.start, layer.neurons.stop) for layer in layers]
+        tables += struct_table("struct ltc_layer { int16_t first, end; }", "ltc_layers", rows)
+        scratch += [f"struct controller_flow earlier[{_n(wiring)}]", f"float middle[{_n(wiring)}]"]
+    readout = motor_readout(cell)
+    return CellStage(
+        constants=constants | readout.constants,
+        tables=tables + readout.tables,
+        types="struct controller_flow { float conductance, drive; };\n",
+        parts=("ltc_synapses", f"ltc_{cell.integrator}", *readout.parts),
+        scratch=tuple(scratch),
+        read="read_motors",
+        num_time_constants=wiring.num_neurons,
+    )
+
+
+def _n(wiring: Wiring) -> int:
+    return wiring.num_neurons
+
+
+def _ltc_tables(cell: LTC, *, has_layers: bool) -> str:
+    """Return the effective parameters: of the synapses by target, and of the neurons."""
+    wiring = cell.wiring
+    exact = copy.deepcopy(cell).double()
+    p = exact.effective_parameters()
+    scale, offset = torch.ones(wiring.num_nodes).double(), torch.zeros(wiring.num_nodes).double()
+    scale[: wiring.num_sensory] = exact.input_scale.detach()
+    offset[: wiring.num_sensory] = exact.input_offset.detach()
+    source = exact.source
+    synapses = to_float32(
+        torch.stack(
+            [
+                -_LOG2_E * p.slope * scale[source],
+                _LOG2_E * p.slope * (p.threshold - offset[source]),
+                p.weight,
+                p.weight * p.reversal_potential,
+            ],
+            dim=1,
+        )
+    )
+    leaks = [p.capacitance_s, p.leak_conductance, p.leak_conductance * p.leak_potential]
+    neurons = to_float32(torch.stack(leaks, dim=1))
+    names = wiring.node_names
+    arrows = [f"{names[s.source]} -> {names[s.target]}" for s in wiring.synapses]
+    is_inner = wiring.sources >= wiring.num_sensory
+    sources = wiring.sources - wiring.num_sensory * is_inner
+    end_type = index_type(wiring.num_synapses)
+    fields = ("sensory", "earlier", "inner") if has_layers else ("sensory", "inner")
+    return "\n".join(
+        [
+            "/* Synapses from inputs, then those between neurons; each group by target. */",
+            struct_table(
+                "struct ltc_synapse { float rate, shift, weight, weighted_reversal; }",
+                "ltc_synapses",
+                synapses,
+                arrows,
+            ),
+            "/* The input or the neuron that each synapse comes from. */",
+            table("ltc_sources", sources, index_type(wiring.num_nodes)),
+            struct_table(
+                "struct ltc_neuron { float capacitance_s, leak, leak_drive; }",
+                "ltc_neurons",
+                neurons,
+                wiring.neuron_names,
+            ),
+            "/* Where the synapses of each neuron end: those from inputs, and those from neurons"
+            f"{' (of earlier layers; of all)' if has_layers else ''}. */",
+            struct_table(
+                f"struct ltc_end {{ {end_type} {', '.join(fields)}; }}",
+                "ltc_ends",
+                [[end[name] for name in fields] for end in _ends(wiring)],
+                wiring.neuron_names,
+            ),
+        ]
+    )
+
+
+def _ends(wiring: Wiring) -> list[dict[str, int]]:
+    """Return where each neuron's synapses end: sensory, from earlier layers, and inner ones."""
+    layer_start = {n: nodes.start for nodes in wiring.layers.values() for n in nodes}
+    sensory = wiring.sources < wiring.num_sensory
+    rows = []
+    for neuron in range(wiring.num_sensory, wiring.num_nodes):
+        mine = wiring.targets <= neuron  # the end: whatever comes up to this neuron
+        earlier = mine & ~sensory & (wiring.targets < neuron)
+        earlier |= ~sensory & (wiring.targets == neuron) & (wiring.sources < layer_start[neuron])
+        first = wiring.num_sensory_synapses
+        counts = [int(np.sum(which)) for which in (mine & sensory, earlier, mine & ~sensory)]
+        ends = (counts[0], first + counts[1], first + counts[2])
+        rows.append(dict(zip(("sensory", "earlier", "inner"), ends, strict=True)))
+    return rows
+
+
+def motor_readout(cell: LTC | WiredCfC) -> Stage:
+    """Return the stage that scales and shifts the motor neurons."""
+    motors = torch.stack([cell.output_scale, cell.output_offset], dim=1)
+    names = cell.neuron_names[-cell.output_size :]
+    return Stage(
+        constants={"OUTPUTS": cell.output_size},
+        tables=struct_table(
+            "struct motor { float factor, offset; }", "motor_scale", to_float32(motors), names
+        ),
+        parts=("read_motors",),
+    )
+
+
+def closed_form_stage(mode: str, solution: Any, names: list[str]) -> Stage:
+    """Return the stage with the last step of a CfC neuron."""
+    if mode != "pure":
+        part = "closed_form" if mode == "default" else "closed_form_no_gate"
+        return Stage(constants={"CLOSED_FORM": part}, parts=(part,))
+    rows = to_float32(torch.stack([solution.leak_rate.abs(), solution.amplitude], dim=1))
+    return Stage(
+        constants={"CLOSED_FORM": "closed_form_pure"},
+        tables=struct_table(
+            "struct closed_form_neuron { float rate, amplitude; }",
+            "closed_form_neurons",
+            rows,
+            names,
+        ),
+        parts=("closed_form_pure",),
+    )
+
+
+def wired_cfc_stage(cell: WiredCfC) -> CellStage:
+    """Return the stage of closed-form continuous-time neurons over a wiring."""
+    wiring, num_heads = cell.wiring, NUM_HEADS[cell.mode]
+    names = wiring.node_names
+    source, target = cell.source.tolist(), cell.target.tolist()
+    ends = np.cumsum(np.bincount(target, minlength=wiring.num_neurons))
+    arrows = [f"{names[s]} -> {cell.neuron_names[t]}" for s, t in zip(source, target, strict=True)]
+    weights = to_float32(cell.weight.t())
+    rows = [(f"{{{', '.join(map(number, row))}}}",) for row in weights]
+    solution = closed_form_stage(cell.mode, cell.solution, cell.neuron_names)
+    readout = motor_readout(cell)
+    widest = max(layer.stop - layer.start for layer in cell.layers)
+    has_time_constants = cell.mode == "pure"
+    tables = [
+        "/* The weights of each synapse, one for each of the numbers f, g, a and b. */",
+        struct_table(
+            f"struct wired_edge {{ float weight[{num_heads}]; }}", "wired_edges", rows, arrows
+        ),
+        table("wired_sources", np.array(source), index_type(wiring.num_nodes)),
+        table("wired_ends", ends, index_type(int(ends[-1]))),
+        table("wired_biases", to_float32(cell.bias.t())),
+        struct_table(
+            "struct wired_layer { int16_t first, end; }",
+            "wired_layers",
+            [(layer.start, layer.stop) for layer in cell.layers],
+        ),
+    ]
+    constants = {
+        "INPUTS": wiring.num_sensory,
+        "NEURONS": wiring.num_neurons,
+        "LAYERS": len(cell.layers),
+        "HEADS": num_heads,
+        "NOMINAL_FRAME_S": number(cell.frame_s),
+    }
+    times = ("wired_cfc_time_constants",) if has_time_constants else ()
+    return CellStage(
+        constants=constants | solution.constants | readout.constants,
+        tables="\n".join(tables) + solution.tables + readout.tables,
+        parts=(*solution.parts, "wired_cfc", *times, *readout.parts),
+        scratch=(f"float nodes[{wiring.num_nodes}]", f"float heads[{num_heads * widest}]"),
+        read="read_motors",
+        num_time_constants=wiring.num_neurons if has_time_constants else 0,
+    )
