@@ -1,0 +1,81 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ncp_control import LTC, NCP19, ODERNN, VectorPolicy
+from ncp_control.deploy.c.targets import SelfTest, Target
+from ncp_control.kernels.build import BuildError, find_compiler
+from scripts.export import Export, export
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_policy_becomes_c_that_compiles_and_passes_its_test(tmp_path):
+    out = tmp_path / "firmware"
+    words = ["walker2d-ltc", "--to", "c", "--out", str(out), "--name", "walker"]
+    command = [sys.executable, "scripts/export.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    names = ["walker.c", "walker.h", "walker_test.c", "walker_test.h"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert "commands  thigh torque in [-1, 1]" in done.stdout
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    assert "self-test here: passed" in done.stdout
+    by_hand = done.stdout.splitlines()[-1].strip()
+    ran = subprocess.run(by_hand, shell=True, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0
+    assert ran.stdout.startswith("pass: 16 steps")
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "sentence"),
+    [
+        ("ode", {}, "`cell` must be one that has C code"),
+        ("drive-npc", {}, "Did you mean 'drive-ncp'?"),
+        ("walker2d-ltc", {"head_weights": "int8"}, "`head_weights` must be 'float32'"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_sentence_and_no_file(policy, settings, sentence, tmp_path):
+    if policy == "ode":
+        policy = str(tmp_path / "policy")
+        VectorPolicy(ODERNN(4, 4, 1), observation_size=4).save(policy)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        export(Export(policy=policy, to="c", out=tmp_path / "out", **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_acts_otherwise_in_c_is_not_written(monkeypatch, tmp_path):
+    result = SelfTest(
+        passed=False,
+        largest_difference=0.5,
+        bits="",
+        state_bytes=0,
+        workspace_bytes=0,
+        instructions=None,
+        step_us=0.0,
+    )
+    monkeypatch.setattr(Target, "build", lambda *_: None)
+    monkeypatch.setattr(Target, "run", lambda *_: result)
+    with pytest.raises(ValueError, match=r"must act in C as it does here, .* differ by 0\.5"):
+        export(Export(policy="walker2d-ltc", to="c", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_compiler_the_files_are_written_and_not_checked(monkeypatch, tmp_path, capsys):
+    def fail(*_):
+        raise BuildError("no C compiler found")
+
+    monkeypatch.setattr(Target, "build", fail)
+    policy = VectorPolicy(LTC(NCP19), observation_size=32)
+    policy.save(tmp_path / "policy")
+    export(Export(policy=str(tmp_path / "policy"), to="c", out=tmp_path / "out"))
+    said = capsys.readouterr().out
+    assert "warning: this policy has no contract" in said
+    assert "self-test here: not run: no C compiler found" in said
+    assert (tmp_path / "out" / "controller.c").exists()
