@@ -18,6 +18,8 @@ INT8_LIMIT = 127
 """Largest weight of an int8 table; the smallest is its negative."""
 MAX_SIDE, MAX_PIXELS = 4096, 16_000_000
 """Largest frame: the sums over its pixels fit in 64 bits."""
+PLACES = 4
+"""Places that a convolution takes together; `parts/unrolled.c` is written for so many."""
 _PATCH_LIMIT = 8191
 """Largest whole number that a pixel becomes in front of int8 weights."""
 
@@ -117,6 +119,7 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     constants: dict[str, Any] = {
         "FRAME_PIXELS": height * width * channels,
         "CONVOLUTIONS": len(layers),
+        "PLACES": PLACES,
         "MAPS": maps,
         "FEATURES_PER_MAP": per_map,
         "CONVOLVE": f"convolve_{weights}",
@@ -124,14 +127,18 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     tables, rows = _head_tables(layers, sizes, is_int8=is_int8)
     features = head.weight.detach().double()  # (maps, place, features of the map)
     tables.append(table("feature_biases", to_float32(head.bias.flatten())))
-    scratch = ["float standardized[256]", f"float rows[{max(1, rows)}]", f"float patch[{patch}]"]
-    scratch += [f"float pixel[{maps}]", f"float features[{maps * per_map}]"]
+    scratch = [
+        "float standardized[256]",
+        f"float rows[{max(1, rows)}]",
+        f"float patch[{PLACES * patch}]",
+    ]
+    scratch += [f"float pixels[{PLACES * maps}]", f"float features[{maps * per_map}]"]
     if is_int8:
         whole, scales = to_int8(features.transpose(1, 2).flatten(0, 1))  # (features, place)
         whole = whole.reshape(maps, per_map, -1).transpose(0, 2, 1)
         tables.append(table("feature_weights", whole, "int8_t"))
         tables.append(table("feature_scales", scales))
-        scratch.append(f"int16_t whole[{patch}]")
+        scratch.append(f"int16_t whole[{PLACES * patch}]")
         constants |= {
             "FIRST_FEATURE(k)": "0.0f",
             "FINISH_FEATURE(x, k)": "((x) * feature_scales[k] + feature_biases[k])",

@@ -33,7 +33,7 @@ LIBRARY = (
 )
 """Functions that several stages use, each behind those that it uses itself."""
 
-_SIGNS = {"unrolled": r"\bFOR_8\b"}
+_SIGNS = {"unrolled": r"\bFOR_1\b"}
 """What shows that a part is needed, where it is not the part's name."""
 
 

@@ -15,6 +15,7 @@ from ncp_control.deploy.c.tables import index_type, number, struct_table, table,
 from ncp_control.wiring import Wiring
 
 _LOG2_E = math.log2(math.e)
+_SMALLEST_SCALE = 1e-20
 
 
 def ltc_stage(cell: LTC) -> CellStage:
@@ -62,12 +63,14 @@ def _ltc_tables(cell: LTC, *, has_layers: bool) -> str:
     scale, offset = torch.ones(wiring.num_nodes).double(), torch.zeros(wiring.num_nodes).double()
     scale[: wiring.num_sensory] = exact.input_scale.detach()
     offset[: wiring.num_sensory] = exact.input_offset.detach()
+    # A synapse half opens at `centre`. Where an input counts for nothing it lies far away.
+    scale = torch.where(scale.abs() < _SMALLEST_SCALE, _SMALLEST_SCALE, scale)
     source = exact.source
     synapses = to_float32(
         torch.stack(
             [
                 -_LOG2_E * p.slope * scale[source],
-                _LOG2_E * p.slope * (p.threshold - offset[source]),
+                (p.threshold - offset[source]) / scale[source],
                 p.weight,
                 p.weight * p.reversal_potential,
             ],
@@ -86,7 +89,7 @@ def _ltc_tables(cell: LTC, *, has_layers: bool) -> str:
         [
             "/* Synapses from inputs, then those between neurons; each group by target. */",
             struct_table(
-                "struct ltc_synapse { float rate, shift, weight, weighted_reversal; }",
+                "struct ltc_synapse { float rate, centre, weight, weighted_reversal; }",
                 "ltc_synapses",
                 synapses,
                 arrows,

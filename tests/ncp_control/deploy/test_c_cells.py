@@ -65,6 +65,16 @@ def test_the_longest_time_leads_to_rest(policy_on, drawn):
         np.testing.assert_allclose(action, policy.act(observations[0], 3e38), atol=2e-6)
 
 
+def test_an_input_that_counts_for_nothing_is_not_seen(policy_on, drawn, largest_step_error):
+    cell = LTC(NCP19)
+    with torch.no_grad():
+        cell.input_scale.zero_()
+        cell.input_offset.uniform_()
+    policy = policy_on(cell)
+    controller = CController(policy, flags=QUICK)
+    assert largest_step_error(policy, controller, *drawn(policy, 10)).max() < 6e-7
+
+
 @pytest.mark.slow
 def test_10000_steps_on_50_random_wirings(policy_on, drawn, largest_step_error):
     generator = np.random.default_rng(0)

@@ -79,6 +79,7 @@ def test_flat_frames_are_seen_as_zeros():
         np.testing.assert_allclose(controller.act(frame), policy.act(frame), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_of_any_width_give_the_same_bits():
     policy = FramesPolicy(LTC(NCP19), head="light", frame_shape=(30, 41, 3)).eval()
     frames = draw_observations(policy, 2)
@@ -87,7 +88,25 @@ def test_blocks_of_any_width_give_the_same_bits():
         wide = CController(policy, head_weights=weights)
         for frame in frames:
             narrow.act(frame), wide.act(frame)
-        assert narrow.state.tobytes() == wide.state.tobytes()
+        eights = CController(policy, head_weights=weights, flags=("-O2", "-DWIDE_REGISTERS"))
+        for frame in frames:
+            eights.act(frame)
+        assert narrow.state.tobytes() == wide.state.tobytes() == eights.state.tobytes()
+
+
+def test_a_head_may_have_any_number_of_channels():
+    policy = FramesPolicy(LTC(NCP19), head="light", frame_shape=(30, 41, 3)).eval()
+    first, second = (
+        torch.nn.Conv2d(3, 5, 3, stride=2, padding=1),
+        torch.nn.Conv2d(5, 8, 3, stride=2),
+    )
+    policy.head.convolutions = torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU())
+    policy.head.weight = torch.nn.Parameter(torch.randn(8, 7 * 10, 4) / 10)
+    frame = draw_observations(policy, 2)[1]
+    for weights, tolerance in (("float32", 2e-6), ("int8", 0.05)):
+        controller = CController(policy, head_weights=weights, flags=QUICK)
+        policy.reset()
+        np.testing.assert_allclose(controller.act(frame), policy.act(frame), atol=tolerance)
 
 
 def test_int8_weights_are_whole_multiples_of_each_output_s_scale():

@@ -1,8 +1,7 @@
 /* Set result = start + the sum of x_i times row i of `weight`, which has a number for each output.
- * Outputs are taken in blocks whose sums fit in registers. However large the blocks, every sum is
- * added up in the same order, so the bits of the result are the same. `start` may be `result`. */
+ * Eight outputs are taken together, so that their sums stay in registers. `start` may be `result`. */
 #define DENSE_BLOCKS(SIZE, EACH)                                                  \
-    for (; outputs - first >= SIZE; first += SIZE) {                               \
+    for (; outputs - first >= SIZE; first += SIZE) {                              \
         const float *row = weight + first;                                        \
         float sum[SIZE];                                                          \
         EACH(sum[k] = start[first + k])                                           \
@@ -17,10 +16,6 @@ static void dense(const float *weight, const float *start, const float *x, int i
                   int outputs, float *result)
 {
     int first = 0;
-#ifdef WIDE_REGISTERS
-    DENSE_BLOCKS(32, FOR_32)
-    DENSE_BLOCKS(16, FOR_16)
-#endif
     DENSE_BLOCKS(8, FOR_8)
     DENSE_BLOCKS(1, FOR_1)
 }

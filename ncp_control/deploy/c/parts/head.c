@@ -52,16 +52,20 @@ static void add_features(const float *pixel, int place, float *features)
 static void convolve_row(workspace *w, const uint8_t *frame, int layer, int y, float *features)
 {
     const struct convolution *c = &convolutions[layer], *next = c + 1;
-    const int32_t inputs = (int32_t)c->kernel * c->kernel * c->in_channels;
-    for (int x = 0; x < c->out_width; x++) {
-        float *pixel = w->pixel;
+    const int inputs = c->kernel * c->kernel * c->in_channels;
+    int places;
+    for (int x = 0; x < c->out_width; x += places) {
+        float *pixels = w->pixels;
+        places = c->out_width - x >= PLACES ? PLACES : 1;
         if (layer < CONVOLUTIONS - 1)
-            pixel = w->rows + next->rows +
-                    ((int32_t)(y % next->kernel) * c->out_width + x) * c->out_channels;
-        gather(w, frame, c, y, x, w->patch);
-        CONVOLVE(w, c, inputs, pixel);
-        rectify(pixel, c->out_channels);
-        if (layer == CONVOLUTIONS - 1) add_features(pixel, y * c->out_width + x, features);
+            pixels = w->rows + next->rows +
+                     ((int32_t)(y % next->kernel) * c->out_width + x) * c->out_channels;
+        for (int p = 0; p < places; p++) gather(w, frame, c, y, x + p, w->patch + p * inputs);
+        CONVOLVE(w, c, inputs, places, pixels);
+        rectify(pixels, places * c->out_channels);
+        if (layer < CONVOLUTIONS - 1) continue;
+        for (int p = 0; p < places; p++)
+            add_features(pixels + p * MAPS, y * c->out_width + x + p, features);
     }
 }
 

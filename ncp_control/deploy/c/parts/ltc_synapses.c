@@ -1,7 +1,7 @@
 /* The liquid time-constant circuit:
  *
  *     C dv_i/dt = b_i - a_i v_i,  a_i = g + sum of w s(x_j),  b_i = g V + sum of w E s(x_j)
- *     s(x) = 1 / (1 + 2^(rate x + shift))
+ *     s(x) = 1 / (1 + 2^(rate (x - centre)))
  *
  * x_j is an input or the potential of the neuron that the synapse comes from. C is in seconds. */
 
@@ -12,7 +12,7 @@ static struct controller_flow add_synapses(struct controller_flow sum, int first
     for (int s = first; s < end; s++) {
         const struct ltc_synapse *synapse = &ltc_synapses[s];
         const float opening =
-            sigmoid_of_log2(signal[ltc_sources[s]] * synapse->rate + synapse->shift);
+            sigmoid_of_log2((signal[ltc_sources[s]] - synapse->centre) * synapse->rate);
         sum.conductance += opening * synapse->weight;
         sum.drive += opening * synapse->weighted_reversal;
     }
