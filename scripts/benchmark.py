@@ -9,8 +9,9 @@ down slows all of them; the table gives medians, their spread, and ratios within
 rounds: no exact method that keeps no sigmoid can be faster than that.
 
 Then: the error of each integrator and its cost, what autograd keeps, what the first use costs, and
-how the cost grows with every size. The last part is PPO in Walker2d-v5, where the circuit is the
-actor, against sb3-contrib's RecurrentPPO.
+how the cost grows with every size. The part reinforcement is PPO in Walker2d-v5, where the circuit
+is the actor, against sb3-contrib's RecurrentPPO. The part export is policies as C: size and
+instructions on a Cortex-M4 (it needs cross compiler and QEMU), time here, and how they drive.
 """
 
 import dataclasses
@@ -21,12 +22,13 @@ from ncp_control.devices import check_device
 from ncp_control.learning.results import check_writable
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least, check_given
+from ncp_control.ranges import check_at_least, check_given, check_positive
 from scripts.cli import find, run_job
 
 PARTS = {
     "circuits": "scripts.benchmarking.parts:benchmark_circuits",
     "reinforcement": "scripts.benchmarking.parts:benchmark_reinforcement",
+    "export": "scripts.benchmarking.parts:benchmark_export",
 }
 """What measures each part."""
 
@@ -43,6 +45,8 @@ class Benchmark:
     """Batch and sequence length of the training steps."""
     parts: tuple[str, ...] = ("circuits", "reinforcement")
     """What to measure; each part has its own files."""
+    km: float = 20.0
+    """Kilometres that each driver drives in the part export."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there."""
     results: Path | None = None
@@ -57,12 +61,14 @@ class Benchmark:
         check_at_least(self, 1, "rounds")
         check_given(self, "threads", "shapes", "parts")
         check_device(self.device)
+        check_positive(self, "km")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            is_of_circuits = field.name in ("threads", "shapes", "device")
-            if is_of_circuits and "circuits" not in self.parts and value != field.default:
+            part = {"km": "export"} | dict.fromkeys(("threads", "shapes", "device"), "circuits")
+            needed = part.get(field.name)
+            if needed and needed not in self.parts and value != field.default:
                 raise ValueError(
-                    f"`{field.name}` must be left out without the part circuits, got {value!r}."
+                    f"`{field.name}` must be left out without the part {needed}, got {value!r}."
                     " Nothing would come of it."
                 )
         for name, numbers in (("threads", self.threads), ("shapes", sum(self.shapes, ()))):

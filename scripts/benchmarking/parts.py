@@ -1,4 +1,4 @@
-"""The parts of the benchmark: circuits on their own, and circuits that learn by reinforcement."""
+"""The parts of the benchmark: circuits on their own, as PPO's actors, and as C."""
 
 import dataclasses
 import json
@@ -19,10 +19,21 @@ from scripts.benchmarking.costs import (
     memory_table,
     saved_bytes,
 )
+from scripts.benchmarking.exported import (
+    costs_table,
+    drift_table,
+    drives_table,
+    exported_steps,
+    measure_costs,
+    measure_drift,
+    measure_drives,
+    to_values,
+)
 from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
+from scripts.evaluation.driving import check_km
 from scripts.markdown import json_block
 from scripts.pictures import write_picture
 
@@ -65,6 +76,18 @@ def benchmark_reinforcement(settings: Benchmark, folder: Path) -> None:
         rows = measure(name, rollouts_and_updates(), settings.rounds, 1)
     values = {"rows": [dataclasses.asdict(row) for row in rows]}
     _write(folder, "reinforcement", [reinforcement_table(rows)], values)
+
+
+def benchmark_export(settings: Benchmark, folder: Path) -> None:
+    """Measure policies as C: on a Cortex-M4, on this machine, and in closed loop."""
+    check_km("km", settings.km)  # refused before the work, if so
+    costs = measure_costs()
+    with torch_threads(1):
+        rows = measure("control step, as C", exported_steps(), settings.rounds, 1)
+        drifts, drives = measure_drift(), measure_drives(settings.km)
+    tables = [costs_table(costs), timing_tables(rows), drift_table(drifts), drives_table(drives)]
+    values = {"costs": costs, "rows": rows, "drifts": drifts, "drives": drives}
+    _write(folder, "export", tables, {name: to_values(found) for name, found in values.items()})
 
 
 def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:

@@ -1,0 +1,321 @@
+"""What policies cost and do as C: on a Cortex-M4, on this machine, and in closed loop."""
+
+import copy
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.driving.metrics import LaneMetrics, summarize
+from ncp_control import LTC, FramesPolicy, Policy, VectorPolicy, load
+from ncp_control.deploy.c import to_c
+from ncp_control.deploy.c.compiled import CController
+from ncp_control.deploy.c.targets import CORTEX_M4
+from ncp_control.learning.closed_loop import Info, PolicyPilot, closed_loop
+from ncp_control.worlds import find_world
+from scripts.benchmarking.timing import Action
+from scripts.evaluation.driving import drive_km, evaluate
+from scripts.markdown import markdown_table
+
+SHIPPED = (
+    "drive-ncp",
+    "drive-lstm",
+    "drive-cnn",
+    "walker2d-ltc",
+    "walker2d-positions-ltc",
+    "halfcheetah-ltc",
+    "halfcheetah-positions-ltc",
+)
+DRIVER = "drive-ncp"
+DRIFT_STEPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a controller takes on a Cortex-M4 with FPU."""
+
+    name: str
+    flash_bytes: int
+    state_bytes: int
+    workspace_bytes: int
+    stack_bytes: int
+    instructions: int
+    """Of one step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far the C goes from the policy in double precision."""
+
+    name: str
+    step_state: float
+    """Largest difference of the state after a step from the same state."""
+    step_action: float
+    """The same of the action."""
+    run_state: float
+    """Largest difference of the state where both run freely on the same observations."""
+    run_action: float
+    """The same of the action."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """A driver in closed loop, and how it differs from the policy on the same frames."""
+
+    name: str
+    metrics: LaneMetrics
+    mean_difference: float
+    """Mean |difference| of steering, as a share of the whole range to one side."""
+    high_difference: float
+    """99th percentile."""
+    largest_difference: float
+
+
+def controllers() -> dict[str, tuple[Policy, str]]:
+    """Return what is exported, with how its head's weights are stored."""
+    circuit = load(DRIVER).circuit.cell
+    assert isinstance(circuit, LTC)
+    alone = VectorPolicy(circuit, observation_size=circuit.input_size)
+    found: dict[str, tuple[Policy, str]] = {f"{DRIVER}, circuit alone": (alone, "float32")}
+    for name in SHIPPED:
+        policy = load(name)
+        found[name] = (policy, "float32")
+        if isinstance(policy, FramesPolicy):
+            found[f"{name}, int8 head"] = (policy, "int8")
+    return found
+
+
+def measure_costs() -> list[Cost]:
+    """Compile each controller for a Cortex-M4 and run it in QEMU.
+
+    Raises:
+        ValueError: If compiler or emulator are missing.
+    """
+    if CORTEX_M4.missing:
+        raise ValueError(f"`parts` must not hold 'export' here: {CORTEX_M4.missing}")
+    costs = []
+    for name, (policy, weights) in controllers().items():
+        controller = to_c(policy, head_weights=weights)
+        with tempfile.TemporaryDirectory() as folder:
+            size = CORTEX_M4.measure_size(controller, Path(folder))
+            result = CORTEX_M4.run(CORTEX_M4.build(controller, Path(folder)), steps=5)
+        if not result.passed or result.instructions is None:
+            raise RuntimeError(f"the self-test of {name} must pass on the Cortex-M4, got {result}.")
+        costs.append(
+            Cost(
+                name=name,
+                flash_bytes=size.flash_bytes,
+                state_bytes=result.state_bytes,
+                workspace_bytes=result.workspace_bytes,
+                stack_bytes=size.stack_bytes,
+                instructions=result.instructions,
+            )
+        )
+    return costs
+
+
+def exported_steps() -> dict[str, Action]:
+    """Control steps of policies, and of their C on this machine."""
+    actions: dict[str, Action] = {}
+    for name in (DRIVER, "walker2d-ltc", "halfcheetah-ltc"):
+        policy = load(name)
+        observation = _observation(policy)
+        controller = CController(policy)
+        actions[f"{name}, act"] = lambda p=policy, o=observation: p.act(o)
+        actions[f"{name}, C"] = lambda c=controller, o=observation: c.act(o)
+        if name == DRIVER:
+            whole = CController(policy, head_weights="int8")
+            actions[f"{name}, C with int8 head"] = lambda c=whole, o=observation: c.act(o)
+    return actions
+
+
+def _observation(policy: Policy) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    if isinstance(policy, FramesPolicy):
+        return generator.integers(0, 256, policy.frame_shape, dtype=np.uint8)
+    assert isinstance(policy, VectorPolicy)
+    return generator.standard_normal(policy.observation_size).astype(np.float32)
+
+
+class CPilot:
+    """Let a C controller choose the actions, with one memory for each world.
+
+    Args:
+        controller: The controller.
+    """
+
+    def __init__(self, controller: CController) -> None:
+        self.controller = controller
+        self._states: list[np.ndarray] = []
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return actions in [-1, 1]."""
+        if reset.all():
+            self._states = [np.zeros_like(self.controller.state) for _ in observations]
+        actions = []
+        for world, observation in enumerate(observations):
+            if reset[world]:
+                self._states[world][:] = 0.0
+            self.controller.state[:] = self._states[world]
+            actions.append(self.controller.act(observation, float(dt_s[world])))
+            self._states[world][:] = self.controller.state
+        return np.stack(actions)
+
+
+class ComparedPilot:
+    """Let a C controller act, and note how the policy would have acted on the same frames.
+
+    Args:
+        controller: Who acts.
+        policy: Whom it is compared with; both have memories of their own.
+    """
+
+    def __init__(self, controller: CController, policy: Policy) -> None:
+        self._acts, self._compared = CPilot(controller), PolicyPilot(policy)
+        self.differences: list[np.ndarray] = []
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return actions in [-1, 1]."""
+        actions = self._acts(observations, infos, dt_s, reset)
+        wanted = self._compared(observations, infos, dt_s, reset)
+        self.differences.append(np.abs(actions - wanted).ravel())
+        return actions
+
+
+class _DriftPilot:
+    """Let a C controller act in one world, beside the policy in double precision."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.controller = CController(policy)
+        self.exact = copy.deepcopy(policy).double()
+        self.state: torch.Tensor | None = None
+        self.worst = np.zeros(4)
+
+    @torch.no_grad()
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        if reset.all():
+            self.controller.reset()
+            self.state = None
+        before = torch.from_numpy(self.controller.state.copy()).double()[None]
+        action = self.controller.act(observations[0], float(dt_s[0]))
+        if observations.dtype != np.uint8:
+            observations = observations.astype(np.float32)  # as the C sees them
+        seen = self.exact.read_observations(observations)[:, None]
+        found = []
+        for start in (before, self.state):
+            wanted, state = self.exact(seen, start, dt_s=float(dt_s[0]))
+            found.append(np.abs(state[0].numpy() - self.controller.state).max())
+            found.append(np.abs(wanted[0, 0].clamp(-1.0, 1.0).numpy() - action).max())
+        self.state = state
+        self.worst = np.maximum(self.worst, found)
+        return action[None]
+
+
+def measure_drift() -> list[Drift]:
+    """Let each shipped policy's C act for `DRIFT_STEPS` steps in the policy's own world."""
+    drifts = []
+    for name in SHIPPED:
+        policy = load(name)
+        assert policy.contract is not None
+        world = find_world(policy.contract.world, **policy.contract.world_options)
+        pilot, env = _DriftPilot(policy), world.make()
+        for _ in closed_loop([env], pilot, num_steps=DRIFT_STEPS, frame_s=world.frame_s, seeds=[0]):
+            pass
+        env.close()
+        worst = map(float, pilot.worst)
+        names = ("step_state", "step_action", "run_state", "run_action")
+        drifts.append(Drift(name=name, **dict(zip(names, worst, strict=True))))
+    return drifts
+
+
+def measure_drives(km: float) -> list[Drive]:
+    """Drive on held-out tracks: the policy, its C, and its C with int8 weights of the head."""
+    policy = load(DRIVER)
+    drives = []
+    for name, weights in (("policy", None), ("C", "float32"), ("C with int8 head", "int8")):
+        if weights is None:
+            traces, differences = evaluate(policy, drive_km(km), description=name), np.zeros(1)
+        else:
+            pilot = ComparedPilot(CController(policy, head_weights=weights), policy)
+            traces = evaluate(pilot, drive_km(km), description=name)
+            differences = np.concatenate(pilot.differences)
+        drives.append(
+            Drive(
+                name=f"{DRIVER}, {name}",
+                metrics=summarize(traces),
+                mean_difference=float(differences.mean()),
+                high_difference=float(np.quantile(differences, 0.99)),
+                largest_difference=float(differences.max()),
+            )
+        )
+    return drives
+
+
+def costs_table(costs: list[Cost]) -> str:
+    """Return the table of sizes and instructions."""
+    rows = [
+        [
+            cost.name,
+            f"{cost.flash_bytes:,}",
+            f"{cost.state_bytes:,}",
+            f"{cost.workspace_bytes:,}",
+            f"{cost.stack_bytes:,}",
+            f"{cost.instructions:,}",
+        ]
+        for cost in costs
+    ]
+    header = ["controller", "flash [B]", "state [B]", "workspace [B]", "stack [B]"]
+    title = "### C on a Cortex-M4 with FPU (GCC -O2, QEMU), beside the observation"
+    return f"{title}\n\n{markdown_table([*header, 'instructions a step'], rows)}"
+
+
+def drift_table(drifts: list[Drift]) -> str:
+    """Return the table of differences from double precision."""
+    rows = [[d.name, *(f"{v:.1e}" for v in dataclasses.astuple(d)[1:])] for d in drifts]
+    header = ["policy", "a step: state", "a step: action"]
+    header += [f"{DRIFT_STEPS:,} steps: state", f"{DRIFT_STEPS:,} steps: action"]
+    title = "### Largest difference of the C from double precision, in the policy's own world"
+    return f"{title}\n\n{markdown_table(header, rows)}"
+
+
+def drives_table(drives: list[Drive]) -> str:
+    """Return the table of closed-loop drives."""
+    rows = [
+        [
+            drive.name,
+            f"{drive.metrics.driven_km:.1f}",
+            str(drive.metrics.crashes),
+            f"{drive.metrics.mean_cross_track_m:.3f}",
+            *(
+                f"{value:.1e}"
+                for value in (
+                    drive.mean_difference,
+                    drive.high_difference,
+                    drive.largest_difference,
+                )
+            ),
+        ]
+        for drive in drives
+    ]
+    header = ["driver", "driven [km]", "crashes", "mean cross-track error [m]"]
+    header += ["steering differs by: mean", "99 %", "largest"]
+    title = (
+        "### The driver as C in closed loop on held-out tracks, and its steering on the frames seen"
+    )
+    return f"{title}\n\n{markdown_table(header, rows)}"
+
+
+def to_values(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return rows as JSON values."""
+    return [dataclasses.asdict(row) for row in rows]

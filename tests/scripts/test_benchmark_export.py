@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from envs.driving.metrics import LaneMetrics
+from ncp_control import LTC, NCP19, VectorPolicy
+from ncp_control.deploy.c.compiled import CController
+from ncp_control.kernels.build import BuildError, find_compiler
+from scripts.benchmark import Benchmark
+from scripts.benchmarking.exported import (
+    ComparedPilot,
+    Cost,
+    CPilot,
+    Drift,
+    Drive,
+    costs_table,
+    drift_table,
+    drives_table,
+    to_values,
+)
+
+
+@pytest.fixture
+def controller():
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    policy = VectorPolicy(LTC(NCP19), observation_size=32).eval()
+    return policy, CController(policy, flags=("-O1",))
+
+
+def test_a_c_pilot_has_a_memory_for_each_world(controller):
+    policy, compiled = controller
+    pilot, generator = CPilot(compiled), np.random.default_rng(0)
+    observations = generator.standard_normal((4, 2, 32)).astype(np.float32)
+    reset = np.array([[True, True], [False, False], [False, True], [False, False]])
+    dt_s = np.full(2, 0.1, np.float32)
+    together = [
+        pilot(seen, [], dt_s, first) for seen, first in zip(observations, reset, strict=True)
+    ]
+    for world in range(2):
+        for step in range(4):
+            if reset[step, world]:
+                policy.reset()
+            alone = policy.act(observations[step, world], 0.1)
+            np.testing.assert_allclose(together[step][world], alone, atol=1e-6)
+
+
+def test_differences_from_the_policy_are_noted_on_the_same_frames(controller):
+    policy, compiled = controller
+    other = VectorPolicy(LTC(NCP19), observation_size=32).eval()
+    observations, dt_s = np.ones((1, 32), np.float32), np.full(1, 0.1, np.float32)
+    same, different = ComparedPilot(compiled, policy), ComparedPilot(compiled, other)
+    for pilot in (same, different):
+        pilot(observations, [], dt_s, np.array([True]))
+    assert same.differences[0].max() < 1e-6
+    expected = abs(policy.act(observations[0], 0.1) - other.act(observations[0], 0.1))
+    np.testing.assert_allclose(different.differences[0], expected, atol=1e-6)
+
+
+def test_tables_show_what_was_measured():
+    names = [field.name for field in dataclasses.fields(Cost)][1:]
+    cost = Cost(name="driver", **{name: 1000 * (i + 1) for i, name in enumerate(names)})
+    assert "| driver     | 1,000     | 2,000     |" in costs_table([cost])
+    drift = Drift(name="driver", step_state=1e-7, step_action=2e-7, run_state=3e-7, run_action=4e-7)
+    assert "1.0e-07" in drift_table([drift]) and "4.0e-07" in drift_table([drift])
+    metrics = LaneMetrics(
+        **{field.name: 0.0 for field in dataclasses.fields(LaneMetrics)} | {"driven_km": 12.34}
+    )
+    drive = Drive(
+        name="driver, C",
+        metrics=metrics,
+        mean_difference=1e-4,
+        high_difference=2e-4,
+        largest_difference=5e-4,
+    )
+    assert "12.3" in drives_table([drive]) and "5.0e-04" in drives_table([drive])
+    assert to_values([drive])[0]["metrics"]["driven_km"] == 12.34
+
+
+def test_kilometres_are_refused_without_the_part():
+    with pytest.raises(ValueError, match="`km` must be left out without the part export"):
+        Benchmark(km=3.0)
+    with pytest.raises(ValueError, match="`km` must be from 0.001"):
+        Benchmark(parts=("export",), km=-1.0)
