@@ -21,6 +21,7 @@ from ncp_control.deploy.c.header import header
 from ncp_control.deploy.c.self_test import self_test_header
 from ncp_control.deploy.c.senses import Senses, frames_senses, vector_senses
 from ncp_control.deploy.c.stages import CellStage, join_code, read_part
+from ncp_control.deploy.c.words import renamed
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 
@@ -97,13 +98,13 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
-    text = {
-        "header": header(policy, senses, cell, weights_sha256=digest, version=_version()),
-        "source": _source(policy, senses, cell),
-        "test_header": self_test_header(policy, head_weights),
-        "test_program": read_part("self_test_main"),
-    }
-    return Controller(name=name, **{key: _renamed(one, name) for key, one in text.items()})
+    return Controller(
+        name=name,
+        header=header(policy, senses, cell, name=name, digest=digest, version=_version()),
+        source=renamed(_source(policy, senses, cell), name),
+        test_header=self_test_header(policy, head_weights),
+        test_program=renamed(read_part("self_test_main"), name),
+    )
 
 
 def weights_sha256(policy: Policy) -> str:
@@ -220,12 +221,6 @@ void controller_time_constants(const struct controller_state *state,
     cell_time_constants(w, state->value, tau_s);
 }
 """
-
-
-def _renamed(text: str, name: str) -> str:
-    """Give all that the files declare its prefix."""
-    text = re.sub(r"\bcontroller(?=[_.])", name, text)
-    return re.sub(r"\bCONTROLLER_", f"{name.upper()}_", text)
 
 
 def _version() -> str:

@@ -10,7 +10,7 @@ from ncp_control.contract import Contract, FramesContract, VectorContract
 from ncp_control.deploy.c.senses import Senses
 from ncp_control.deploy.c.stages import CellStage
 from ncp_control.deploy.c.tables import number
-from ncp_control.deploy.c.words import block_comment, string, strings
+from ncp_control.deploy.c.words import block_comment, renamed, string, strings
 from ncp_control.policy import FramesPolicy, Policy
 
 _USE = """\
@@ -26,38 +26,54 @@ IEEE single precision gives the same bits.
 
 
 def header(
-    policy: Policy, senses: Senses, cell: CellStage, *, weights_sha256: str, version: str
+    policy: Policy, senses: Senses, cell: CellStage, *, name: str, digest: str, version: str
 ) -> str:
-    """Return the text of the header."""
+    """Return the text of the header.
+
+    Args:
+        policy: The policy.
+        senses: How it senses.
+        cell: Its cell.
+        name: Prefix of all that is declared.
+        digest: Hash of the policy's weights.
+        version: Version of this library.
+    """
     names = policy.circuit.cell.neuron_names
-    actions = policy.circuit.cell.output_size
-    kind = type(policy).__name__
-    top = [f"A {kind} with {type(policy.circuit.cell).__name__} as plain C99, written by"]
-    top[0] += f" ncp-control {version}: change the policy, not this file."
-    top += ["", *_describe(policy.contract), "", *_USE.splitlines()]
     constants = {
-        "WEIGHTS_SHA256": string(weights_sha256),
+        "WEIGHTS_SHA256": string(digest),
         "FRAME_S": number(policy.circuit.frame_s),
         "OBSERVATION_SIZE": senses.size,
-        "ACTION_SIZE": actions,
+        "ACTION_SIZE": policy.circuit.cell.output_size,
         "STATE_SIZE": len(names),
         "TIME_CONSTANTS": cell.num_time_constants,
         **_contract_constants(policy),
         "NEURON_NAMES": strings(names),
     }
-    lines = "".join(f"#define CONTROLLER_{name} {value}\n" for name, value in constants.items())
+    lines = "".join(f"#define {name.upper()}_{key} {value}\n" for key, value in constants.items())
     fields = "".join(f"    {field};\n" for field in (*senses.stage.scratch, *cell.scratch))
-    return (
-        f"{block_comment(top)}\n#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n"
-        "#include <stdint.h>\n\n"
-        f"{_EXPLAINED}{lines}\n{_STATUS}\n"
-        f"{cell.types}"
+    beginning = "#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n#include <stdint.h>\n\n"
+    declarations = (
+        f"\n{_STATUS}\n{cell.types}"
         "/* What the policy remembers. Only this must stay between two steps. */\n"
         f"struct controller_state {{\n    float value[{len(names)}];\n}};\n\n"
-        "/* Room to work in; the caller need not set it. Controllers may share one. */\n"
+        "/* Room to work in; the caller need not set it. Several states may share one. */\n"
         f"struct controller_workspace {{\n{fields}}};\n\n"
         f"{_functions(senses.kind, cell.num_time_constants)}\n#endif\n"
     )
+    return (
+        block_comment(_top(policy, name, version))
+        + renamed(f"\n{beginning}{_EXPLAINED}", name)
+        + lines  # texts of the contract stay as they are
+        + renamed(declarations, name)
+    )
+
+
+def _top(policy: Policy, name: str, version: str) -> list[str]:
+    """Return the lines of the comment that the header begins with."""
+    kind, cell = type(policy).__name__, type(policy.circuit.cell).__name__
+    first = f"A {kind} with {cell} as plain C99, written by ncp-control {version}."
+    lines = [f"{first} Change the policy, not this file.", "", *_describe(policy.contract), ""]
+    return lines + renamed(_USE, name).splitlines()
 
 
 _EXPLAINED = """\

@@ -3,6 +3,7 @@
 A contract's texts may be anybody's; in the source they can neither end a comment nor a string.
 """
 
+import re
 from collections.abc import Iterable
 
 from ncp_control.names import one_line
@@ -34,3 +35,9 @@ def strings(texts: Iterable[str]) -> str:
 def block_comment(lines: Iterable[str]) -> str:
     """Return lines as one comment; each is made harmless."""
     return "/* " + "\n * ".join(comment(line) for line in lines).replace(" * \n", " *\n") + " */\n"
+
+
+def renamed(text: str, name: str) -> str:
+    """Give all that begins with `controller_` or `CONTROLLER_` in C text another prefix."""
+    text = re.sub(r"\bcontroller(?=[_.])", name, text)
+    return re.sub(r"\bCONTROLLER_", f"{name.upper()}_", text)

@@ -290,6 +290,19 @@ def test_texts_of_a_contract_cannot_become_code(tmp_path):
     assert done.stdout == nasty + "°"
 
 
+def test_a_prefix_leaves_the_texts_of_the_contract_alone():
+    policy = VectorPolicy(LTC(NCP19), observation_size=32)
+    policy.contract = Contract(
+        observation=VectorContract(entries=(Entry(name="controller_speed"),) * 32),
+        action=(ActionContract(name="CONTROLLER_x"),),
+        frame_s=1 / 30,
+    )
+    header = to_c(policy, name="left").header
+    assert '#define LEFT_ACTION_NAMES {"CONTROLLER_x"}' in header
+    assert '"controller_speed"' in header
+    assert "void left_init(struct left_state *state);" in header
+
+
 def test_the_view_of_a_camera_stands_in_the_header():
     policy = FramesPolicy(LTC(NCP19), head="light", frame_shape=(40, 60, 3))
     seen = FramesContract(shape=(40, 60, 3), colour="BGR")
