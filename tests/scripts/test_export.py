@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ncp_control import LTC, NCP19, ODERNN, VectorPolicy
+from ncp_control import LTC, NCP19, VectorPolicy
 from ncp_control.deploy.c.targets import SelfTest, Target
 from ncp_control.kernels.build import BuildError, find_compiler
 from scripts.export import Export, export
@@ -36,15 +36,15 @@ def test_a_policy_becomes_c_that_compiles_and_passes_its_test(tmp_path):
 @pytest.mark.parametrize(
     ("policy", "settings", "sentence"),
     [
-        ("ode", {}, "`cell` must be one that has C code"),
+        ("rk4", {}, "`integrator` must not be 'rk4' in C"),
         ("drive-npc", {}, "Did you mean 'drive-ncp'?"),
         ("walker2d-ltc", {"head_weights": "int8"}, "`head_weights` must be 'float32'"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence_and_no_file(policy, settings, sentence, tmp_path):
-    if policy == "ode":
+    if policy == "rk4":
         policy = str(tmp_path / "policy")
-        VectorPolicy(ODERNN(4, 4, 1), observation_size=4).save(policy)
+        VectorPolicy(LTC(NCP19, integrator="rk4"), observation_size=32).save(policy)
     with pytest.raises(ValueError, match=re.escape(sentence)):
         export(Export(policy=policy, to="c", out=tmp_path / "out", **settings))
     assert not (tmp_path / "out").exists()

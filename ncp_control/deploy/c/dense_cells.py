@@ -12,6 +12,7 @@ from ncp_control.cells import (
     CTRNN,
     GRU,
     LSTM,
+    ODERNN,
     CfC,
     Feedforward,
     MixedMemory,
@@ -30,6 +31,10 @@ _ACTIVATIONS = {
     "silu": "((x) * sigmoid(x))",
 }
 """Activations of a CfC's backbone in C."""
+
+
+_SEEN_INPUTS_ALONE = {"SEEN(w, input, dt_s)": "((void)(dt_s), (input))"}
+"""A gated cell sees its inputs, and not the elapsed time."""
 
 
 def matrix(name: str, weight: Tensor) -> str:
@@ -116,14 +121,34 @@ def neural_ode_stage(cell: NeuralODE) -> CellStage:
         "ode_state_map": cell.state_map.weight,
     }
     scratch = {name: cell.hidden_size for name in ("projected", "rate", "sum", "point")}
-    return _stage(cell, "neural_ode", tables, scratch, constants={"UNFOLDS": cell.unfolds})
+    constants = {"UNFOLDS": cell.unfolds}
+    before = Stage(parts=("neural_ode_rate", "runge_kutta"))
+    return _stage(cell, "neural_ode", tables, scratch, constants=constants, before=before)
+
+
+def ode_rnn_stage(cell: ODERNN) -> CellStage:
+    """Return the stage of a GRU whose state moves by a neural ODE between frames."""
+    first, second = cell.field[0], cell.field[2]
+    gru = cell.gru
+    tables = {
+        "ode_first_map": first.weight,
+        "ode_first_bias": first.bias,
+        "ode_second_map": second.weight,
+        "ode_second_bias": second.bias,
+        **_gru_tables(gru.weight_ih, gru.bias_ih, gru.weight_hh, gru.bias_hh),
+    }
+    n = cell.hidden_size
+    scratch = {name: n for name in ("hidden", "rate", "sum", "point")}
+    scratch |= {"from_inputs": 3 * n, "from_state": 3 * n}
+    constants = {"UNFOLDS": cell.unfolds, "SEEN_INPUTS": cell.input_size} | _SEEN_INPUTS_ALONE
+    before = Stage(parts=("ode_rnn_rate", "runge_kutta", "gru"))
+    return _stage(cell, "ode_rnn", tables, scratch, constants=constants, before=before)
 
 
 def _seen(cell: FusedCell) -> tuple[dict[str, Any], dict[str, int]]:
     """Return how a gated cell sees its inputs: with the elapsed time behind them, or without."""
     if not cell.sees_time:
-        seen = {"SEEN(w, input, dt_s)": "((void)(dt_s), (input))", "SEEN_INPUTS": cell.input_size}
-        return seen, {}
+        return _SEEN_INPUTS_ALONE | {"SEEN_INPUTS": cell.input_size}, {}
     size = cell.input_size + 1
     return {"SEEN": "seen_with_time", "SEEN_INPUTS": size}, {"seen": size}
 
@@ -145,14 +170,22 @@ def gru_stage(cell: GRU) -> CellStage:
     """Return the stage of a GRU."""
     constants, scratch = _seen(cell)
     torch_gru: Any = cell.gru
-    tables = {
-        "gru_input_map": torch_gru.weight_ih_l0,
-        "gru_input_bias": torch_gru.bias_ih_l0,
-        "gru_state_map": torch_gru.weight_hh_l0,
-        "gru_state_bias": torch_gru.bias_hh_l0,
-    }
+    tables = _gru_tables(
+        torch_gru.weight_ih_l0, torch_gru.bias_ih_l0, torch_gru.weight_hh_l0, torch_gru.bias_hh_l0
+    )
     scratch |= {"from_inputs": 3 * cell.hidden_size, "from_state": 3 * cell.hidden_size}
-    return _stage(cell, "gru", tables, scratch, constants=constants)
+    return replace(_stage(cell, "gru", tables, scratch, constants=constants), step="gru_step")
+
+
+def _gru_tables(
+    input_map: Tensor, input_bias: Tensor, state_map: Tensor, state_bias: Tensor
+) -> dict[str, Tensor]:
+    return {
+        "gru_input_map": input_map,
+        "gru_input_bias": input_bias,
+        "gru_state_map": state_map,
+        "gru_state_bias": state_bias,
+    }
 
 
 def ctgru_stage(cell: CTGRU) -> CellStage:
@@ -228,7 +261,7 @@ def mixed_memory_stage(memory: MixedMemory, inner: CellStage) -> CellStage:
     tables = matrix("memory_input_map", memory.input_map.weight)
     tables += table("memory_bias", to_float32(memory.input_map.bias))
     tables += matrix("memory_state_map", memory.state_map.weight)
-    constants = {"INPUTS": memory.input_size, "CELL_STATE": width}
+    constants = {"INPUTS": memory.input_size, "CELL_STATE": width, "INNER_STEP": inner.step}
     return replace(
         inner,
         constants=inner.constants | constants,

@@ -34,6 +34,7 @@ CELL_STAGES: dict[str, Callable[[Any], CellStage]] = {
     "wired_cfc": wired.wired_cfc_stage,
     "ctrnn": dense_cells.ctrnn_stage,
     "neural_ode": dense_cells.neural_ode_stage,
+    "ode_rnn": dense_cells.ode_rnn_stage,
     "ctgru": dense_cells.ctgru_stage,
     "lstm": dense_cells.lstm_stage,
     "gru": dense_cells.gru_stage,

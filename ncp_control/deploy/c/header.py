@@ -135,7 +135,11 @@ def _describe(contract: Contract | None) -> list[str]:
         ]
     if any(entry.bounds is None for entry in contract.action):
         lines += ["bounds    not certified for every action"]
-    lines += [f"{name:<9} {value}" for name, value in contract.provenance.items()]
+    lines += [
+        f"{name:<9} {value}"
+        for name, value in contract.provenance.items()
+        if name != "weights_sha256"
+    ]
     return lines
 
 

@@ -9,7 +9,6 @@ from ncp_control import (
     LSTM,
     LTC,
     NCP19,
-    ODERNN,
     CfC,
     Circuit,
     MixedMemory,
@@ -28,9 +27,10 @@ OTHERS = {
     "cfc-tanh": lambda: CfC(32, 16, 2, activation="tanh"),
     "lstm-with-time": lambda: LSTM(32, 16, 2, sees_time=True),
     "gru-with-time": lambda: GRU(32, 16, 2, sees_time=True),
+    "mixed-gru": lambda: MixedMemory(GRU(32, 8, 2)),
     "mixed-lstm": lambda: MixedMemory(LSTM(32, 8, 2)),
 }
-EXPORTED = {name: make for name, make in (CELLS | OTHERS).items() if name != "ode-rnn"}
+EXPORTED = CELLS | OTHERS
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -111,8 +111,12 @@ def test_cells_and_settings_without_c_code_are_refused(policy_on):
         to_c(policy_on(LTC(NCP19, integrator="rk4")))
     with pytest.raises(ValueError, match="`activation` must be one of .*, got 'gelu'"):
         to_c(policy_on(CfC(4, 4, 1, activation="gelu")))
-    with pytest.raises(ValueError, match="`cell` must be one that has C code .*, got 'ODERNN'"):
-        to_c(policy_on(ODERNN(4, 4, 1)))
+
+    class Mine(LTC):
+        """A cell of a user's own."""
+
+    with pytest.raises(ValueError, match="`cell` must be one that has C code .*, got 'Mine'"):
+        to_c(policy_on(Mine(NCP19)))
 
 
 def test_a_policy_of_another_kind_is_refused(flat_policy):

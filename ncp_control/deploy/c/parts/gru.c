@@ -1,6 +1,6 @@
 /* A gated recurrent unit. The gates are reset, update and candidate, each of all units together;
  * what the candidate sees of the state stands apart, for the reset gate scales it. */
-static void cell_step(workspace *w, const float *input, float *state, float dt_s)
+static void gru_step(workspace *w, const float *input, float *state, float dt_s)
 {
     const float *seen = w->from_inputs, *kept = w->from_state;
     dense(gru_input_map, gru_input_bias, SEEN(w, input, dt_s), SEEN_INPUTS, 3 * NEURONS,

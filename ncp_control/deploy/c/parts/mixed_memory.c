@@ -12,5 +12,5 @@ static void mixed_step(workspace *w, const float *input, float *state, float dt_
         memory[i] = sigmoid(gates[2 * CELL_STATE + i]) * memory[i] + sigmoid(gates[i]) * candidate;
         state[i] = sigmoid(gates[3 * CELL_STATE + i]) * hyperbolic_tangent(memory[i]);
     }
-    cell_step(w, input, state, dt_s);
+    INNER_STEP(w, input, state, dt_s);
 }
