@@ -57,6 +57,8 @@ class Drift:
     """Largest difference of the state after a step from the same state."""
     step_action: float
     """The same of the action."""
+    kernel_action: float
+    """The same of the policy's own action in single precision, on the kernel where there is one."""
     run_state: float
     """Largest difference of the state where both run freely on the same observations."""
     run_action: float
@@ -195,10 +197,10 @@ class _DriftPilot:
     """Let a C controller act in one world, beside the policy in double precision."""
 
     def __init__(self, policy: Policy) -> None:
-        self.controller = CController(policy)
+        self.policy, self.controller = policy, CController(policy)
         self.exact = copy.deepcopy(policy).double()
         self.state: torch.Tensor | None = None
-        self.worst = np.zeros(4)
+        self.worst = np.zeros(5)
 
     @torch.no_grad()
     def __call__(
@@ -211,15 +213,26 @@ class _DriftPilot:
         action = self.controller.act(observations[0], float(dt_s[0]))
         if observations.dtype != np.uint8:
             observations = observations.astype(np.float32)  # as the C sees them
-        seen = self.exact.read_observations(observations)[:, None]
-        found = []
-        for start in (before, self.state):
-            wanted, state = self.exact(seen, start, dt_s=float(dt_s[0]))
-            found.append(np.abs(state[0].numpy() - self.controller.state).max())
-            found.append(np.abs(wanted[0, 0].clamp(-1.0, 1.0).numpy() - action).max())
-        self.state = state
-        self.worst = np.maximum(self.worst, found)
+        seen, elapsed_s = self.exact.read_observations(observations)[:, None], float(dt_s[0])
+        wanted, state = self.exact(seen, before, dt_s=elapsed_s)
+        own, _ = self.policy(
+            self.policy.read_observations(observations)[:, None], before.float(), dt_s=elapsed_s
+        )
+        freely, free_state = self.exact(seen, self.state, dt_s=elapsed_s)
+        self.state = free_state
+        found = [
+            state[0].numpy() - self.controller.state,
+            _clipped(wanted) - action,
+            _clipped(wanted) - _clipped(own),
+            free_state[0].numpy() - self.controller.state,
+            _clipped(freely) - action,
+        ]
+        self.worst = np.maximum(self.worst, [np.abs(one).max() for one in found])
         return action[None]
+
+
+def _clipped(action: torch.Tensor) -> np.ndarray:
+    return action[0, 0].clamp(-1.0, 1.0).numpy()
 
 
 def measure_drift() -> list[Drift]:
@@ -234,8 +247,8 @@ def measure_drift() -> list[Drift]:
             pass
         env.close()
         worst = map(float, pilot.worst)
-        names = ("step_state", "step_action", "run_state", "run_action")
-        drifts.append(Drift(name=name, **dict(zip(names, worst, strict=True))))
+        fields = [field.name for field in dataclasses.fields(Drift)][1:]
+        drifts.append(Drift(name=name, **dict(zip(fields, worst, strict=True))))
     return drifts
 
 
@@ -283,7 +296,7 @@ def costs_table(costs: list[Cost]) -> str:
 def drift_table(drifts: list[Drift]) -> str:
     """Return the table of differences from double precision."""
     rows = [[d.name, *(f"{v:.1e}" for v in dataclasses.astuple(d)[1:])] for d in drifts]
-    header = ["policy", "a step: state", "a step: action"]
+    header = ["policy", "a step: state", "a step: action", "of the kernel: action"]
     header += [f"{DRIFT_STEPS:,} steps: state", f"{DRIFT_STEPS:,} steps: action"]
     title = "### Largest difference of the C from double precision, in the policy's own world"
     return f"{title}\n\n{markdown_table(header, rows)}"

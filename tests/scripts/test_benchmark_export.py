@@ -64,8 +64,9 @@ def test_tables_show_what_was_measured():
     names = [field.name for field in dataclasses.fields(Cost)][1:]
     cost = Cost(name="driver", **{name: 1000 * (i + 1) for i, name in enumerate(names)})
     assert "| driver     | 1,000     | 2,000     |" in costs_table([cost])
-    drift = Drift(name="driver", step_state=1e-7, step_action=2e-7, run_state=3e-7, run_action=4e-7)
-    assert "1.0e-07" in drift_table([drift]) and "4.0e-07" in drift_table([drift])
+    names = [field.name for field in dataclasses.fields(Drift)][1:]
+    drift = Drift(name="driver", **{name: 1e-7 * (i + 1) for i, name in enumerate(names)})
+    assert "1.0e-07" in drift_table([drift]) and "5.0e-07" in drift_table([drift])
     metrics = LaneMetrics(
         **{field.name: 0.0 for field in dataclasses.fields(LaneMetrics)} | {"driven_km": 12.34}
     )
