@@ -159,7 +159,7 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
     ("job", "settings", "words", "message"),
     [
         (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
-        (train, Job, ["drive", "--model", "mlp"], "`model` must be one of .*, got 'mlp'"),
+        (train, Job, ["drive", "--model", "lsmt"], "`model` must be one of .*, got 'lsmt'"),
         (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
         (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
         (
