@@ -39,7 +39,7 @@ def test_a_users_own_world_trains_evaluates_and_audits(
     assert run.name.startswith("ppo-swings-make_swing-ltc")
     contract = json.loads((run / "policy" / "config.json").read_text())["contract"]
     assert contract["world"]["id"] == "swings:make_swing"
-    assert contract["action"][0]["unit"] == "-1 is -2, 1 is 2"
+    assert contract["action"][0]["unit"] == "share of 2 N m"
     assert contract["action"][0]["bounds"][0] < contract["action"][0]["bounds"][1]
     names = [entry["name"] for entry in contract["observation"]["entries"]]
     assert names == ["cosine of the angle", "sine of the angle", "rate"]
