@@ -84,5 +84,5 @@ def test_tables_show_what_was_measured():
 def test_kilometres_are_refused_without_the_part():
     with pytest.raises(ValueError, match="`km` must be left out without the part export"):
         Benchmark(km=3.0)
-    with pytest.raises(ValueError, match="`km` must be from 0.001"):
+    with pytest.raises(ValueError, match="`km` must be positive"):
         Benchmark(parts=("export",), km=-1.0)

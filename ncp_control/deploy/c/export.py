@@ -15,7 +15,20 @@ from typing import Any
 import safetensors.torch
 
 from ncp_control import files
-from ncp_control.cells import CELLS, Cell, MixedMemory
+from ncp_control.cells import (
+    CTGRU,
+    CTRNN,
+    GRU,
+    LSTM,
+    LTC,
+    ODERNN,
+    Cell,
+    CfC,
+    Feedforward,
+    MixedMemory,
+    NeuralODE,
+    WiredCfC,
+)
 from ncp_control.deploy.c import dense_cells, wired
 from ncp_control.deploy.c.header import header
 from ncp_control.deploy.c.self_test import self_test_header
@@ -28,19 +41,19 @@ from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 HEAD_WEIGHTS = ("float32", "int8")
 """How the weights of a conv head may be stored."""
 
-CELL_STAGES: dict[str, Callable[[Any], CellStage]] = {
-    "ltc": wired.ltc_stage,
-    "cfc": dense_cells.cfc_stage,
-    "wired_cfc": wired.wired_cfc_stage,
-    "ctrnn": dense_cells.ctrnn_stage,
-    "neural_ode": dense_cells.neural_ode_stage,
-    "ode_rnn": dense_cells.ode_rnn_stage,
-    "ctgru": dense_cells.ctgru_stage,
-    "lstm": dense_cells.lstm_stage,
-    "gru": dense_cells.gru_stage,
-    "feedforward": dense_cells.feedforward_stage,
+CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
+    LTC: wired.ltc_stage,
+    CfC: dense_cells.cfc_stage,
+    WiredCfC: wired.wired_cfc_stage,
+    CTRNN: dense_cells.ctrnn_stage,
+    NeuralODE: dense_cells.neural_ode_stage,
+    ODERNN: dense_cells.ode_rnn_stage,
+    CTGRU: dense_cells.ctgru_stage,
+    LSTM: dense_cells.lstm_stage,
+    GRU: dense_cells.gru_stage,
+    Feedforward: dense_cells.feedforward_stage,
 }
-"""How cells become C, by their names in `CELLS`; that of a cell of your own can be added."""
+"""How cells become C, by their class; that of a cell of your own can be added."""
 
 _KEYWORDS = {"auto", "char", "const", "double", "float", "int", "long", "short", "static", "void"}
 
@@ -122,13 +135,13 @@ def cell_stage(cell: Cell) -> CellStage:
     """
     if type(cell) is MixedMemory:
         return dense_cells.mixed_memory_stage(cell, cell_stage(cell.cell))
-    found = [name for name in CELL_STAGES if name in CELLS and type(cell) is CELLS[name]]
-    if not found:
+    if type(cell) not in CELL_STAGES:
+        known = ", ".join(cls.__name__ for cls in (*CELL_STAGES, MixedMemory))
         raise ValueError(
-            f"`cell` must be one that has C code ({', '.join([*CELL_STAGES, 'mixed_memory'])}),"
-            f" got {type(cell).__name__!r}. Train one of these."
+            f"`cell` must be one that has C code ({known}), got {type(cell).__name__!r}. Train one"
+            " of these."
         )
-    return CELL_STAGES[found[0]](cell)
+    return CELL_STAGES[type(cell)](cell)
 
 
 def _senses(policy: Policy, head_weights: str) -> Senses:

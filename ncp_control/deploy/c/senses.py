@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -100,8 +100,8 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     Raises:
         ValueError: If the head is none of square convolutions and ReLUs.
     """
-    head = policy.head
-    layers = _convolutions(head)
+    layers = _convolutions(policy.head)
+    head = cast(ConvHead, policy.head)
     height, width, channels = head.frame_shape
     if max(head.frame_shape) > MAX_SIDE or height * width * channels > MAX_PIXELS:
         raise ValueError(
@@ -171,7 +171,7 @@ def dequantize(policy: FramesPolicy) -> None:
     with torch.no_grad():
         for layer in _convolutions(policy.head):
             layer.weight.copy_(_rounded(layer.weight))
-        weight = policy.head.weight
+        weight = cast(ConvHead, policy.head).weight
         weight.copy_(
             _rounded(weight.transpose(1, 2).flatten(0, 1))
             .reshape(weight.shape[0], weight.shape[2], -1)
