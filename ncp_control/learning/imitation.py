@@ -8,24 +8,19 @@ Sources: weighting and truncated windows: Lechner et al. 2020, methods; DAgger: 
 Bagnell 2011 (arXiv 1011.0686).
 """
 
-import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
+from torch import Tensor
 
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
-from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.settings import ImitationConfig
+from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.policy import Policy
 
 Validate = Callable[[Policy], dict[str, float]]
@@ -34,6 +29,8 @@ Augment = Callable[[Batch, torch.Generator], Batch]
 """Changes a batch before it is learned, e.g. its light."""
 Aggregate = Callable[[Policy, int], Demonstrations]
 """DAgger: lets the policy act, asks the expert, and returns what the expert would have done."""
+Recall = Callable[[int], Demonstrations | None]
+"""Returns what was aggregated before an epoch of a run that was stopped; None if nothing was."""
 
 
 def imitate(
@@ -45,10 +42,12 @@ def imitate(
     validate: Validate,
     augment: Augment | None = None,
     aggregate: Aggregate | None = None,
+    recall: Recall | None = None,
 ) -> Policy:
     """Train a policy on demonstrations and return the best of its checkpoints.
 
-    A training that diverges ends there.
+    A run that was stopped goes on from its last checkpoint, and ends with the same weights as if it
+    had not been stopped; `Run.reopen` opens it. A training that diverges ends there.
 
     Args:
         policy: The policy to train, in place.
@@ -58,6 +57,7 @@ def imitate(
         validate: Measures the policy after each epoch; its `score` chooses the best.
         augment: Changes each batch before it is learned.
         aggregate: Called before each of `config.asked_epochs` for further demonstrations.
+        recall: Finds what `aggregate` has returned in this run for an epoch, if it was stopped.
 
     Returns:
         The policy with the best score, loaded from its checkpoint, on the CPU.
@@ -72,54 +72,88 @@ def imitate(
             f"`dagger_epochs` must be empty without `aggregate`, got {config.asked_epochs!r}."
             " Say who is asked for further demonstrations."
         )
-    stores = list(demonstrations)
-    _check_weights(stores, config)
-    device = config.torch_device
-    policy.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(policy, config)
-    averaged = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))
-    kept = cast(Policy, averaged.module)
-    generator = torch.Generator().manual_seed(config.seed)
-    best_score = math.inf
-    with _checkpoint_on_interrupt(kept, run):
-        for epoch in range(config.epochs):
-            if aggregate is not None and epoch in config.asked_epochs:
-                stores.append(aggregate(kept.eval(), epoch))
-                _check_weights(stores[-1:], config)
-            _set_learning_rates(optimizer, config, epoch)
-            batches = windows(stores, config.window, config.batch_size, config.seed, epoch)
-            bar = tqdm(batches, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch")
-            loss = _train_epoch(
-                policy.train(), averaged, optimizer, bar, config, augment, generator
-            )
-            if not math.isfinite(loss) or has_diverged(policy) or has_diverged(kept):
-                told = f"diverged in epoch {epoch + 1}, with a loss of {loss:g}"
-                if not math.isfinite(best_score):
-                    raise DivergenceError(
-                        f"The training must stay finite, but {told}. Lower the learning rates."
-                    )
-                bar.write(f"  {told}: the best before it is kept. Lower the learning rates.")
-                break
-            measured = validate(kept.eval())
-            if "score" not in measured or "loss" in measured:
-                raise ValueError(
-                    f"`validate` must measure a `score` and no `loss`, got {sorted(measured)}."
-                    " Rename what it returns."
-                )
-            bar.write(
-                f"  loss {loss:.5f}  " + "  ".join(f"{k} {v:.5g}" for k, v in measured.items())
-            )
-            run.log(epoch + 1, loss=loss, **measured)
-            run.save_checkpoint(kept, "last")
-            if math.isfinite(measured["score"]) and measured["score"] < best_score:
-                best_score = measured["score"]
-                run.save_checkpoint(kept, "best")
-    if not math.isfinite(best_score):
-        raise ValueError(
-            f"`score` must become finite in some epoch, got none in {config.epochs}."
-            " Lower the learning rates."
-        )
+    _check_weights(demonstrations, config)
+    policy.to(config.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    circuit = list(policy.circuit.parameters())
+    in_circuit = {id(parameter) for parameter in circuit}
+    rest = [p for p in policy.parameters() if id(p) not in in_circuit]
+    trainer = Trainer(
+        policy,
+        TrainerConfig(
+            epochs=config.epochs,
+            learning_rates=(config.head_learning_rate, config.circuit_learning_rate),
+            rate_share=lambda epoch, _: half_cosine(epoch, config.epochs, final=0.05),
+            gradient_clip=config.gradient_clip,
+            weight_average=config.weight_average,
+            seed=config.seed,
+        ),
+        groups=(rest, circuit),
+        run=run,
+    )
+    lessons = _Lessons(list(demonstrations), config, validate, augment, aggregate, recall)
+    lessons.recall_until(trainer.state.epoch, is_within=trainer.state.step > 0)
+    trainer.learn(lessons)
     return Policy.load(run.checkpoints / "best")
+
+
+@dataclass
+class _Lessons(Lessons[Batch]):
+    """Windows of demonstrations, and of those that DAgger adds."""
+
+    stores: list[Demonstrations]
+    config: ImitationConfig
+    validate: Validate
+    augment: Augment | None
+    aggregate: Aggregate | None
+    recall: Recall | None
+    _asked: set[int] = field(default_factory=set)
+
+    def recall_until(self, epoch: int, *, is_within: bool) -> None:
+        """Add what was demonstrated before a training was stopped.
+
+        Args:
+            epoch: The epoch in which it was stopped.
+            is_within: Whether this epoch had begun.
+        """
+        for asked in sorted(self.config.asked_epochs):
+            if asked < epoch + is_within:
+                store = None if self.recall is None else self.recall(asked)
+                if store is None:
+                    raise ValueError(
+                        f"`recall` must return the demonstrations of epoch {asked} in a training"
+                        " that goes on, got None. Start the training anew."
+                    )
+                self._add(asked, store)
+
+    def begin_epoch(
+        self, epoch: int, kept: Policy, generator: torch.Generator
+    ) -> tuple[Iterator[Batch], int]:
+        if self.aggregate is not None and epoch in {*self.config.asked_epochs} - self._asked:
+            known = None if self.recall is None else self.recall(epoch)
+            self._add(epoch, self.aggregate(kept, epoch) if known is None else known)
+        config, augment = self.config, self.augment
+        batches = windows(self.stores, config.window, config.batch_size, config.seed, epoch)
+        changed = batches if augment is None else (augment(batch, generator) for batch in batches)
+        return iter(changed), len(batches)
+
+    def loss(self, model: Policy, batch: Batch) -> Tensor:
+        predicted = predict(model, batch, self.config.precision)
+        wanted, mask = (values.to(predicted.device) for values in (batch.actions, batch.mask))
+        return weighted_squared_error(predicted, wanted, mask, self.config.turn_weight)
+
+    def judge(self, kept: Policy, epoch: int) -> tuple[float, dict[str, float]]:
+        measured = self.validate(kept)
+        if "score" not in measured or "loss" in measured:
+            raise ValueError(
+                f"`validate` must measure a `score` and no `loss`, got {sorted(measured)}."
+                " Rename what it returns."
+            )
+        return measured["score"], measured
+
+    def _add(self, epoch: int, store: Demonstrations) -> None:
+        _check_weights([store], self.config)
+        self.stores.append(store)
+        self._asked.add(epoch)
 
 
 def weighted_squared_error(
@@ -202,84 +236,3 @@ def _check_weights(stores: Sequence[Demonstrations], config: ImitationConfig) ->
             f"`turn_weight` times the largest action must be at most 80, got"
             f" {config.turn_weight:g} times {largest:g}. Scale the actions to [-1, 1]."
         )
-
-
-def _train_epoch(
-    policy: Policy,
-    averaged: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    batches: tqdm,
-    config: ImitationConfig,
-    augment: Augment | None,
-    generator: torch.Generator,
-) -> float:
-    """Take one optimizer step a batch and return the mean loss.
-
-    It ends with a loss that is not finite at the first batch that has one, or with NaN if the
-    policy's actions have become so by the last step.
-    """
-    total, count, batch = 0.0, 0, None
-    for batch in batches:
-        if augment is not None:
-            batch = augment(batch, generator)
-        predicted = predict(policy, batch, config.precision)
-        device = predicted.device
-        loss = weighted_squared_error(
-            predicted, batch.actions.to(device), batch.mask.to(device), config.turn_weight
-        )
-        value = loss.item()
-        if not math.isfinite(value):
-            return value
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_grad_norm_(policy.parameters(), config.gradient_clip)
-        optimizer.step()
-        averaged.update_parameters(policy)
-        total, count = total + value, count + 1
-        batches.set_postfix(loss=f"{total / count:.5f}")
-    if batch is not None and not _acts(averaged.module, batch, config.precision):
-        return math.nan
-    return total / max(count, 1)
-
-
-@torch.no_grad()
-def _acts(policy: nn.Module, batch: Batch, precision: str) -> bool:
-    """Return whether the policy's actions for a batch are finite."""
-    assert isinstance(policy, Policy)
-    return bool(torch.isfinite(predict(policy.eval(), batch, precision)).all())
-
-
-def _optimizer(policy: Policy, config: ImitationConfig) -> torch.optim.Optimizer:
-    """Return Adam with a learning rate of its own for the circuit."""
-    circuit = list(policy.circuit.parameters())
-    in_circuit = {id(parameter) for parameter in circuit}
-    rest = [p for p in policy.parameters() if id(p) not in in_circuit]
-    return torch.optim.Adam(
-        [
-            {"params": rest, "initial_lr": config.head_learning_rate},
-            {"params": circuit, "initial_lr": config.circuit_learning_rate},
-        ]
-    )
-
-
-def _set_learning_rates(
-    optimizer: torch.optim.Optimizer, config: ImitationConfig, epoch: int
-) -> None:
-    """Lower the learning rates along half a cosine to a twentieth."""
-    factor = half_cosine(epoch, config.epochs, final=0.05)
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
-
-
-@contextlib.contextmanager
-def _checkpoint_on_interrupt(policy: Policy, run: Run) -> Iterator[None]:
-    """Save the policy as `last` when the user stops the run, then let the stop go on.
-
-    A policy that has diverged is not saved.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not has_diverged(policy):
-            run.save_checkpoint(policy, "last")
-        raise

@@ -9,9 +9,9 @@ import gymnasium
 import torch
 
 from ncp_control.learning import distillation
-from ncp_control.learning.distillation_checkpoint import rounds_done
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
+from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_walking_policy
 from scripts.cli import use_threads
@@ -46,7 +46,7 @@ def train_distill(asked: Distill) -> Policy:
     torch.manual_seed(settings.seed)
     policy = make_student(settings, where, worlds[0])
     policy.contract = trained_in(where.world)
-    step = -1 if settings.resume is None else rounds_done(settings.resume)
+    step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "distill", run_name(where, settings.cell), step=step) as run:
         student = distillation.distill(
             policy,

@@ -6,18 +6,17 @@ import re
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch.optim.swa_utils import AveragedModel
+from safetensors.torch import save_file
 
 from ncp_control import Circuit
 from ncp_control.cells import GRU, Feedforward
 from ncp_control.learning import distillation
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.distillation import DistillationConfig, distill, distillation_loss
-from ncp_control.learning.distillation_checkpoint import Training, rounds_done
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect, episode_returns
 from ncp_control.learning.run import Run
+from ncp_control.learning.training_state import epochs_done
 
 FRAME_S = 0.1
 QUICK = DistillationConfig(
@@ -90,9 +89,10 @@ class Float32(Point):
         return observation.astype(np.float32), info
 
 
-def run_distillation(folder, student, teacher, config=QUICK):
+def run_distillation(folder, student, teacher, config=QUICK, *, step=None):
     folder.mkdir(exist_ok=True)
-    run = Run(folder)
+    (folder / "config.json").write_text("{}")
+    run = Run(folder) if step is None else Run.reopen(folder, step=step)
     worlds = [Float32() for _ in range(config.worlds)]
     scales = []
     try:
@@ -123,70 +123,59 @@ def test_a_student_with_memory_learns_what_one_without_cannot(tmp_path, teacher,
     assert cost[Feedforward] > 3.0 * best
 
 
-def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path, teacher, make_student):
-    expected = run_distillation(tmp_path / "whole", make_student(), teacher)
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    tmp_path, teacher, make_student, stopped_trainings
+):
+    config = dataclasses.replace(QUICK, rounds=2, worlds=2, updates_per_round=2)
 
-    class Killed(Exception):
-        pass
+    def train(folder):
+        step = epochs_done(folder) if folder.exists() else None
+        student = make_student(seed=0 if step in (None, -1) else 9)
+        return run_distillation(folder, student, teacher, config, step=step).state_dict()
 
-    student = make_student()
-    calls = 0
-
-    def die(*_):
-        nonlocal calls
-        calls += 1
-        if calls == 90:  # in the middle of the second round
-            raise Killed
-
-    handle = student.circuit.register_forward_hook(die)
-    with pytest.raises(Killed):
-        run_distillation(tmp_path / "killed", student, teacher)
-    handle.remove()
-    assert rounds_done(tmp_path / "killed") == 0
-    resumed = run_distillation(tmp_path / "killed", make_student(seed=9), teacher)
-    for name, value in expected.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
-    last = [
-        load_file(tmp_path / n / "checkpoints/last/weights.safetensors")
-        for n in ("whole", "killed")
-    ]
-    for name, value in last[0].items():
-        torch.testing.assert_close(last[1][name], value, rtol=0, atol=0)
-    assert not (tmp_path / "whole" / "rollouts").exists()
+    expected = train(tmp_path / "whole")
+    metrics = (tmp_path / "whole" / "metrics.csv").read_text()
+    stopped = list(stopped_trainings(train))
+    for folder in stopped:
+        assert all(torch.equal(weight, expected[name]) for name, weight in train(folder).items())
+        assert (folder / "metrics.csv").read_text() == metrics
+        last = [run / "checkpoints" / "last" for run in (folder, tmp_path / "whole")]
+        assert len({(policy / "weights.safetensors").read_bytes() for policy in last}) == 1
+        assert not (folder / "rollouts").exists()
+    assert len(stopped) == 2 * (2 + 1), "at each step, and at the end of each round"
 
 
 @pytest.mark.parametrize("broken", [1, 3])
 def test_a_training_that_diverges_ends_with_the_best_before_it(
     tmp_path, teacher, make_student, monkeypatch, capsys, broken
 ):
-    learn = distillation._learn
+    student, join = make_student(), Rollouts.join
 
-    def diverge(training, data, config, i):
-        loss = learn(training, data, config, i)
-        if i + 1 == broken:
-            for weight in training.averaged.parameters():
+    def diverge(parts):
+        if len(parts) == broken:
+            for weight in student.parameters():
                 weight.data.fill_(torch.nan)
-        return loss
+        return join(parts)
 
     class Strict(Float32):
         def step(self, action):
             assert np.isfinite(action).all()
             return super().step(action)
 
-    monkeypatch.setattr(distillation, "_learn", diverge)
+    monkeypatch.setattr(Rollouts, "join", diverge)
     run = Run(tmp_path)
     worlds = [Strict() for _ in range(QUICK.worlds)]
     loop = {"frame_s": FRAME_S, "fit_scale": lambda _: None}
     if broken == 1:
-        told = "must stay finite, but diverged in round 1, with a loss of .* Lower the learning"
+        told = "must stay finite, but diverged in step 1 of round 1, with a loss of nan. Lower the"
         with pytest.raises(DivergenceError, match=told):
-            distill(make_student(), teacher, worlds, QUICK, run, **loop)
+            distill(student, teacher, worlds, QUICK, run, **loop)
     else:
-        best = distill(make_student(), teacher, worlds, QUICK, run, **loop)
+        best = distill(student, teacher, worlds, QUICK, run, **loop)
         assert all(torch.isfinite(weight).all() for weight in best.parameters())
         printed = capsys.readouterr().out
-        assert re.search("diverged in round 3, .*: the best before it is kept. Lower the", printed)
-        assert rounds_done(tmp_path) == 1, "what diverged is not saved"
+        assert re.search("diverged in step 1 of round 3, .*: the best before it, of round", printed)
+        assert epochs_done(tmp_path) == 2, "what diverged is not saved"
     run.close()
 
 
@@ -207,21 +196,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(
     assert batches == 45
     for policy in (student, best):
         assert all(torch.isfinite(weight).all() for weight in policy.parameters())
-    assert rounds_done(tmp_path) == 1
-
-
-def test_a_return_that_is_not_finite_is_never_the_best(tmp_path, make_student):
-    training = Training(
-        policy=make_student(),
-        averaged=AveragedModel(make_student()),
-        optimizer=torch.optim.Adam(make_student().parameters()),
-        loss=1.0,
-    )
-    run = Run(tmp_path)
-    for i, found in enumerate((np.nan, np.inf, -3.0, np.inf, np.nan), start=1):
-        distillation._report(run, training, i, found)
-    run.close()
-    assert training.best_return == -3.0
+    assert epochs_done(tmp_path) == 2
 
 
 def test_the_teacher_labels_what_the_student_sees(teacher, make_student):

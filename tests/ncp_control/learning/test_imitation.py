@@ -23,6 +23,7 @@ from ncp_control.learning.imitation import (
     weighted_squared_error,
 )
 from ncp_control.learning.run import Run
+from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import VectorPolicy
 
 
@@ -203,6 +204,75 @@ def test_dagger_adds_what_the_learner_met(tiny_policy, delayed_store, tmp_path):
     assert sum(seen) == len(delayed_store) * (1 + 2 + 2 + 3)
 
 
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    delayed_store, tmp_path, stopped_trainings
+):
+    """DAgger, an average of the weights, and augmentation that draws random numbers included."""
+    config = ImitationConfig(
+        epochs=2, window=40, batch_size=16, weight_average=0.8, dagger_epochs=(0, 1)
+    )
+    asked = []
+
+    def augment(batch, generator):
+        noise = torch.randn(batch.observations.shape, generator=generator)
+        return dataclasses.replace(batch, observations=batch.observations + 0.1 * noise)
+
+    def train(folder):
+        is_new = not folder.exists()
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text("{}")
+        step = epochs_done(folder)
+        run = Run(folder) if is_new else Run.reopen(folder, step=step)
+        torch.manual_seed(0 if is_new or step < 0 else 9)
+        policy = VectorPolicy(LSTM(2, 4, 1), observation_size=2)
+
+        def aggregate(policy, epoch):
+            asked.append((folder.name, epoch))
+            actions = np.concatenate([predict_episode(policy, delayed_store, 0), np.ones((9, 1))])
+            with DemonstrationWriter(folder / str(epoch), (2,), np.float32, 1) as writer:
+                writer.append_episode(
+                    delayed_store.observations[: len(actions)], actions, np.full(len(actions), 0.03)
+                )
+            return Demonstrations.open(folder / str(epoch))
+
+        best = imitate(
+            policy,
+            [delayed_store],
+            config,
+            run,
+            validate=lambda p: {"score": imitation_error(p, delayed_store)},
+            augment=augment,
+            aggregate=aggregate,
+            recall=lambda epoch: (
+                Demonstrations.open(folder / str(epoch)) if (folder / str(epoch)).is_dir() else None
+            ),
+        )
+        return [*best.state_dict().values(), *policy.state_dict().values()]
+
+    expected = train(tmp_path / "whole")
+    metrics = (tmp_path / "whole" / "metrics.csv").read_text()
+    stopped = list(stopped_trainings(train))
+    for folder in stopped:
+        assert all(map(torch.equal, train(folder), expected))
+        assert (folder / "metrics.csv").read_text() == metrics
+    assert len(stopped) == 2 * (2 + 1), "at each step, and at the end of each epoch"
+    assert len(asked) == len(set(asked)), "what was recorded is not recorded again"
+
+
+def test_a_run_that_goes_on_needs_what_was_demonstrated_in_it(tiny_policy, delayed_store, tmp_path):
+    config = ImitationConfig(epochs=2, window=20, batch_size=8, dagger_epochs=(0,))
+    run = Run.create("test", "tiny", config, root=tmp_path)
+
+    def learn(validate):
+        options = {"validate": validate, "aggregate": lambda policy, epoch: delayed_store}
+        imitate(tiny_policy, [delayed_store], config, run, **options)
+
+    with pytest.raises(ZeroDivisionError):
+        learn(lambda p: {"score": 1.0 / (1 - len(run.rows))})
+    with pytest.raises(ValueError, match="`recall` must return the demonstrations of epoch 0"):
+        learn(lambda p: {"score": 0.0})
+
+
 def test_stopping_leaves_the_last_checkpoint(tiny_policy, delayed_store, tmp_path):
     config = ImitationConfig(epochs=3, window=20, batch_size=8)
     run = Run.create("test", "tiny", config, root=tmp_path)
@@ -258,14 +328,16 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
     run = Run.create("test", "tiny", config, root=tmp_path)
     best = imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
     printed = capsys.readouterr().out
-    assert re.search("diverged in epoch 2, .*: the best before it is kept. Lower the", printed)
+    assert re.search(
+        "diverged in step 1 of epoch 2, .*: the best before it, of epoch 1, is", printed
+    )
     assert not has_diverged(Policy.load(run.checkpoints / "last"))
     assert imitation_error(best, delayed_store) == pytest.approx(run.rows[-1]["score"], rel=1e-6)
     run.close()
     broken = 1
     run = Run.create("test", "tiny", config, root=tmp_path)
     with pytest.raises(
-        DivergenceError, match="must stay finite, but diverged in epoch 1, .* Lower"
+        DivergenceError, match="must stay finite, but diverged in step 1 of epoch 1, .* Lower"
     ):
         imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
     run.close()
@@ -309,7 +381,7 @@ def test_actions_that_are_not_finite_are_noticed_before_a_world_meets_them(
 
     config = ImitationConfig(epochs=1, window=20, batch_size=800)
     run = Run.create("test", "tiny", config, root=tmp_path)
-    with pytest.raises(DivergenceError, match="diverged in epoch 1, with a loss of"):
+    with pytest.raises(DivergenceError, match="diverged in step 1 of epoch 1, with a loss of"):
         imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
     run.close()
     assert not run.checkpoints.exists()

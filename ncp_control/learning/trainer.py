@@ -1,0 +1,290 @@
+"""The one loop of backpropagation through time, behind imitation, distillation and forecasting.
+
+An epoch is as many optimizer steps as the lessons have batches for it; then the lessons judge what
+was learned, and the weights with the best score are kept. Everything that changes is written to a
+checkpoint after each epoch and about twice a minute within one. A training that finds its
+checkpoint goes on from there and ends with the same weights, bit for bit, as if it had never been
+stopped: the batches of the epoch are drawn again, and those that were learned already are skipped.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from ncp_control.learning.divergence import DivergenceError, first_not_finite, has_diverged
+from ncp_control.learning.run import Run
+from ncp_control.learning.training_state import CHECKPOINT, TrainingState
+
+Batch = TypeVar("Batch")
+CHECKPOINT_S = 30.0
+"""Time from one checkpoint to the next within an epoch [s]."""
+
+
+class Lessons(Generic[Batch]):
+    """What a training learns from, and how it is judged."""
+
+    def begin_epoch(
+        self, epoch: int, kept: Any, generator: torch.Generator
+    ) -> tuple[Iterable[Batch], int]:
+        """Return the batches of an epoch, and how many they are.
+
+        Whatever is random in them comes from the generator or from seeds, so that a training that
+        goes on gets the same batches again.
+
+        Args:
+            epoch: Number of the epoch, counted from 0.
+            kept: The model as it is judged.
+            generator: Source of randomness.
+        """
+        raise NotImplementedError
+
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """Return what is minimised, a single number."""
+        raise NotImplementedError
+
+    def judge(self, kept: Any, epoch: int) -> tuple[float, dict[str, float]]:
+        """Return a score, lower is better, and what is logged beside the loss.
+
+        A training that goes on may repeat this for its last epoch.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How the trainer learns, whatever the lessons are."""
+
+    epochs: int
+    """Times that the model learns and is judged."""
+    learning_rates: Sequence[float]
+    """Adam's learning rate of each group of parameters."""
+    rate_share: Callable[[int, int], float]
+    """Share of the learning rates in a step, by epoch and step within it, counted from 0."""
+    gradient_clip: float | None = None
+    """Largest norm of a step's gradient; not clipped if None."""
+    weight_average: float = 0.0
+    """Decay per step of the running average of the weights, which is judged and kept; 0 keeps the
+    weights as the last step left them."""
+    ends_at: float = -math.inf
+    """Score at which the training ends, since no later epoch can be better."""
+    seed: int = 0
+    """Seed of the generator that lessons are given."""
+    unit: str = "epoch"
+    """What an epoch is called."""
+
+
+class Trainer:
+    """Trains a model, from the beginning or from its checkpoint.
+
+    Args:
+        model: The model, trained in place; what is kept of it stands in `state`.
+        config: Settings.
+        groups: Parameters that share a learning rate; all of the model's in one by default.
+        run: Logs each epoch and saves the last and the best policy; the checkpoint is then there.
+        checkpoint: File of the checkpoint without a run; none if None.
+        description: What the progress bar says.
+        is_silent: Whether to leave the progress bar out.
+
+    Raises:
+        ValueError: If there is a checkpoint that is damaged or of another training.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainerConfig,
+        *,
+        groups: Sequence[Sequence[nn.Parameter]] | None = None,
+        run: Run | None = None,
+        checkpoint: Path | None = None,
+        description: str = "",
+        is_silent: bool = False,
+    ) -> None:
+        self.config, self.run = config, run
+        self._checkpoint = checkpoint if run is None else run.checkpoints / CHECKPOINT
+        self._description, self._is_silent = description, is_silent
+        self._saved_s = 0.0
+        groups = [list(model.parameters())] if groups is None else groups
+        decay = config.weight_average
+        self.state = TrainingState(
+            model=model,
+            averaged=AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+            if decay
+            else None,
+            optimizer=torch.optim.Adam([{"params": list(group)} for group in groups]),
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+        if self._checkpoint is not None and self._checkpoint.is_file():
+            self.state.load(self._checkpoint, config.epochs)
+
+    def learn(self, lessons: Lessons[Any]) -> None:
+        """Train to the end of the last epoch, or until nothing is left to gain.
+
+        A training that diverges ends there; the best before it is kept.
+
+        Raises:
+            ValueError: If no epoch ends with a finite score.
+            DivergenceError: If the training diverges before one does.
+        """
+        state, config = self.state, self.config
+        self._saved_s = time.monotonic()
+        with self._saved_when_stopped():
+            while state.epoch < config.epochs and state.best_score > config.ends_at:
+                loss = self._learn_epoch(lessons)
+                if not math.isfinite(loss):
+                    self._end_diverged(loss)
+                    break
+                self._judge(lessons, loss)
+                state.epoch += 1
+                state.step, state.loss = 0, 0.0
+                state.epoch_began = state.generator.get_state()
+                self._save()
+        self._restore_torch_generator()
+        if state.best_epoch == 0:
+            raise ValueError(
+                f"`score` must become finite in some {config.unit}, got none in {state.epoch}."
+                " Lower the learning rate."
+            )
+
+    def _learn_epoch(self, lessons: Lessons[Any]) -> float:
+        """Take one optimizer step a batch and return the mean loss.
+
+        It ends with a loss that is not finite at the first batch that has one, or with NaN if the
+        model, its average, its optimizer or its outputs have become so by the last step.
+        """
+        state = self.state
+        state.generator.set_state(state.epoch_began)
+        batches, count = lessons.begin_epoch(state.epoch, state.kept.eval(), state.generator)
+        state.model.train()
+        done, batch = state.step, None
+        with self._bar(batches, count) as bar:
+            for k, batch in enumerate(bar):
+                if k < done:
+                    continue  # learned before the training was stopped
+                self._restore_torch_generator()
+                value = self._step(lessons, batch)
+                if not math.isfinite(value):
+                    return value
+                bar.set_postfix(loss=f"{state.loss / state.step:.5g}", refresh=False)
+                if time.monotonic() - self._saved_s >= CHECKPOINT_S and not self._has_diverged():
+                    self._save()
+        self._restore_torch_generator()
+        if self._has_diverged():
+            return math.nan
+        if batch is not None:
+            with torch.no_grad():
+                if not torch.isfinite(lessons.loss(state.kept.eval(), batch)):
+                    return math.nan
+        return state.loss / max(state.step, 1)
+
+    def _step(self, lessons: Lessons[Any], batch: Any) -> float:
+        """Take one optimizer step, unless the loss is not finite, and return the loss."""
+        state, config = self.state, self.config
+        share = config.rate_share(state.epoch, state.step)
+        for group, rate in zip(state.optimizer.param_groups, config.learning_rates, strict=True):
+            group["lr"] = rate * share
+        loss = lessons.loss(state.model, batch)
+        value = loss.item()
+        state.step += 1
+        if not math.isfinite(value):
+            return value
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.gradient_clip is not None:
+            clip_grad_norm_(state.model.parameters(), config.gradient_clip)
+        state.optimizer.step()
+        if state.averaged is not None:
+            state.averaged.update_parameters(state.model)
+        state.loss += value
+        return value
+
+    def _judge(self, lessons: Lessons[Any], loss: float) -> None:
+        """Measure the kept model, log it, and remember it if it is the best so far."""
+        state, number = self.state, self.state.epoch + 1
+        kept: Any = state.kept.eval()
+        score, measured = lessons.judge(kept, state.epoch)
+        if self.run is not None:
+            told = "  ".join(f"{name} {value:.5g}" for name, value in measured.items())
+            tqdm.write(f"  {self.config.unit} {number}  loss {loss:.5f}  {told}")
+            self.run.log(number, loss=loss, **measured)
+            self.run.save_checkpoint(kept, "last")
+        if math.isfinite(score) and score < state.best_score:
+            state.best_score, state.best_epoch = float(score), number
+            state.best = {name: value.clone() for name, value in kept.state_dict().items()}
+            if self.run is not None:
+                self.run.save_checkpoint(kept, "best")
+
+    def _end_diverged(self, loss: float) -> None:
+        """Say where the training diverged and what is kept.
+
+        Raises:
+            DivergenceError: If nothing is.
+        """
+        state, unit = self.state, self.config.unit
+        where = f"step {state.step} of {unit} {state.epoch + 1}"
+        if state.best_epoch == 0:
+            raise DivergenceError(
+                f"The training must stay finite, but diverged in {where}, with a loss of {loss:g}."
+                " Lower the learning rate or clip the gradient."
+            )
+        tqdm.write(
+            f"  {self._description or 'training'} diverged in {where}, with a loss of {loss:g}: the"
+            f" best before it, of {unit} {state.best_epoch}, is kept. Lower the learning rate or"
+            " clip the gradient."
+        )
+
+    def _has_diverged(self) -> bool:
+        """Return whether a weight, its average or a moment of the optimizer is not finite."""
+        state = self.state
+        is_lost = first_not_finite(state.optimizer.state_dict()) is not None
+        return is_lost or has_diverged(state.model) or has_diverged(state.kept)
+
+    def _restore_torch_generator(self) -> None:
+        """Set torch's own generator to where it was when the training was stopped."""
+        if self.state.torch_generator is not None:
+            torch.set_rng_state(self.state.torch_generator)
+            self.state.torch_generator = None
+
+    def _save(self) -> None:
+        now_s = time.monotonic()
+        self.state.seconds += now_s - self._saved_s
+        self._saved_s = now_s
+        if self._checkpoint is not None:
+            self.state.save(self._checkpoint)
+
+    def _bar(self, batches: Iterable[Batch], count: int) -> tqdm:
+        state, config = self.state, self.config
+        best = f", best {state.best_score:.4g}" if state.best_epoch else ""
+        told = f"{self._description} {config.unit} {state.epoch + 1}/{config.epochs}{best}"
+        return tqdm(
+            batches,
+            desc=told.strip(),
+            total=count,
+            unit="step",
+            leave=False,
+            disable=self._is_silent,
+        )
+
+    @contextlib.contextmanager
+    def _saved_when_stopped(self) -> Iterator[None]:
+        """Save the policy as `last` when the user stops the run, then let the stop go on.
+
+        A policy that has diverged is not saved. The checkpoint stays that of the last whole step
+        that was written: this one may have been half taken.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.run is not None and not has_diverged(self.state.kept):
+                self.run.save_checkpoint(cast(Any, self.state.kept), "last")
+            raise

@@ -1,0 +1,215 @@
+"""What changes during a training, and the one file from which a stopped training goes on.
+
+The file is safetensors, written whole or not at all. It holds the weights, their running average,
+the weights of the best epoch, the moments of Adam and the state of two random generators, and as
+JSON how far the training has come. All of it is compared with the training before anything is
+changed.
+"""
+
+import copy
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ncp_control import files
+from ncp_control.learning.divergence import first_not_finite
+from ncp_control.learning.stored import difference, optimizer_difference
+
+CHECKPOINT = "training.safetensors"
+"""Name of the file in a run's checkpoints."""
+_COUNTS, _NUMBERS = ("epoch", "step", "best_epoch"), ("loss", "best_score", "seconds")
+"""What the file holds as JSON."""
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """All that changes during a training."""
+
+    model: nn.Module
+    averaged: AveragedModel | None
+    """Running average of the weights, if there is one."""
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    """Source of all randomness in the batches."""
+    epoch_began: Tensor = field(init=False)
+    """State of the generator at the beginning of this epoch."""
+    torch_generator: Tensor | None = None
+    """State of torch's own generator when the training was stopped, if it goes on."""
+    best: dict[str, Tensor] = field(init=False)
+    """Weights at the best score; the first ones before there is a score."""
+    best_epoch: int = 0
+    """Epoch of the best score, counted from 1; 0 before there is one."""
+    best_score: float = math.inf
+    epoch: int = 0
+    """Epochs that are done: learned and judged."""
+    step: int = 0
+    """Optimizer steps done in this epoch."""
+    loss: float = 0.0
+    """Sum of their losses."""
+    seconds: float = 0.0
+    """Wall time of all epochs so far [s]."""
+
+    def __post_init__(self) -> None:
+        self.epoch_began = self.generator.get_state()
+        self.best = copy.deepcopy(self.kept.state_dict())
+
+    @property
+    def kept(self) -> nn.Module:
+        """What acts, is judged and kept: the average of the weights, or the model itself."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step was taken."""
+        return self.epoch + self.step > 0
+
+    def _parts(self) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors but the optimizer's by part and name."""
+        averaged = {} if self.averaged is None else self.averaged.state_dict()
+        generators = {"epoch": self.epoch_began, "torch": torch.get_rng_state()}
+        return {
+            "model": self.model.state_dict(),
+            "averaged": averaged,
+            "best": self.best,
+            "generator": generators,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file, whole or not at all."""
+        moments = self.optimizer.state_dict()["state"]
+        parts = self._parts() | {
+            "optimizer": {
+                f"{index}.{name}": tensor
+                for index, entries in moments.items()
+                for name, tensor in entries.items()
+            }
+        }
+        tensors = {
+            f"{part}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for part, entries in parts.items()
+            for name, tensor in entries.items()
+        }
+        told = {name: getattr(self, name) for name in (*_COUNTS, *_NUMBERS)}
+        if self.best_epoch == 0:
+            told["best_score"] = None  # infinity is no number of JSON
+        files.write_file(path, safetensors.torch.save(tensors, {"state": json.dumps(told)}))
+
+    def load(self, path: Path, epochs: int) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: If the file is damaged, of a training with other settings or of one that
+                diverged.
+        """
+        told = _read_told(path)
+        try:
+            tensors = safetensors.torch.load(path.read_bytes())
+        except SafetensorError as error:
+            raise _damaged(path) from error
+        wanted = self._parts()
+        found: dict[str, dict[str, Tensor]] = {part: {} for part in (*wanted, "optimizer")}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            if part not in found:
+                raise _unfit(path, f"`{name}`")
+            found[part][rest] = tensor
+        optimizer = self._read_optimizer(found["optimizer"])
+        unfit = optimizer_difference(optimizer, self.optimizer, "optimizer") or next(
+            filter(None, (difference(found[part], wanted[part], part) for part in wanted)), None
+        )
+        if unfit is None and told["epoch"] > epochs:
+            unfit = f"{told['epoch']} epochs instead of at most {epochs}"
+        if unfit is not None:
+            raise _unfit(path, unfit)
+        if first_not_finite([told["loss"], told["seconds"], tensors]) is not None:
+            raise ValueError(
+                f"{path} must hold finite numbers, got NaN or infinity: the training had diverged."
+                " Start it anew with a lower learning rate."
+            )
+        generators = found["generator"]
+        try:
+            for generator in generators.values():
+                torch.Generator().set_state(generator)
+        except RuntimeError as error:
+            raise _damaged(path) from error
+        self.model.load_state_dict(found["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(found["averaged"])
+        self.optimizer.load_state_dict(optimizer)
+        self.best = {name: found["best"][name] for name in self.best}
+        self.epoch_began, self.torch_generator = generators["epoch"], generators["torch"]
+        for name in (*_COUNTS, *_NUMBERS):
+            setattr(self, name, told[name])
+
+    def _read_optimizer(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
+        """Return a state dict of the optimizer, with each moment laid out as its weight is."""
+        weights = [w for group in self.optimizer.param_groups for w in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, _, entry = name.partition(".")
+            number = int(index) if index.isdecimal() else -1
+            if 0 <= number < len(weights) and tensor.shape == weights[number].shape:
+                # The arithmetic of another layout may round otherwise.
+                tensor = torch.empty_like(weights[number], dtype=tensor.dtype).copy_(tensor)
+            moments.setdefault(number, {})[entry] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        return {"state": moments, "param_groups": groups}
+
+
+def epochs_done(run_folder: Path) -> int:
+    """Return how many epochs a stopped run has done, which is its last row to keep.
+
+    It is -1 if the training has not begun.
+
+    Raises:
+        ValueError: If the checkpoint is damaged.
+    """
+    path = run_folder / "checkpoints" / CHECKPOINT
+    return _read_told(path)["epoch"] if path.is_file() else -1
+
+
+def _read_told(path: Path) -> dict[str, Any]:
+    """Read how far a training has come."""
+    try:
+        with safe_open(path, "pt") as file:
+            told = json.loads(file.metadata()["state"])
+        is_judged = told["best_epoch"] != 0
+        numbers = [told[name] for name in _NUMBERS if is_judged or name != "best_score"]
+        is_whole = (
+            told.keys() == {*_COUNTS, *_NUMBERS}
+            and all(type(told[name]) is int and told[name] >= 0 for name in _COUNTS)
+            and all(type(number) is float for number in numbers)
+        )
+    except (
+        SafetensorError,
+        AttributeError,
+        TypeError,
+        KeyError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        raise _damaged(path) from error
+    if not is_whole:
+        raise _damaged(path)
+    return told if is_judged else told | {"best_score": math.inf}
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} must be a checkpoint of a training, got a damaged file or another one. Start the"
+        " training anew."
+    )
+
+
+def _unfit(path: Path, told: str) -> ValueError:
+    return ValueError(
+        f"{path} does not fit this training: it has {told}. Resume it with its own settings."
+    )
