@@ -1,26 +1,23 @@
 """Sequence models on recorded or generated sequences: forecasting and classification.
 
-One trainer for all cells: Adam on shuffled windows, the checkpoint with the best validation error.
+Adam on shuffled windows; the weights with the best validation error are kept.
 """
 
-import copy
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from ncp_control.devices import find_device
-from ncp_control.learning.divergence import has_diverged
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.sequences import Sequences
+from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_positive
 
@@ -78,9 +75,9 @@ class TrainingConfig:
         check_positive(self, "learning_rate", "final_learning_rate", "gradient_clip")
         check_name("objective", self.objective, OBJECTIVES)
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0."""
-        return self.learning_rate * half_cosine(epoch, self.epochs, self.final_learning_rate)
+    def rate_share(self, epoch: int, step: int = 0) -> float:
+        """Return the share of the learning rate that is left in an epoch, counted from 0."""
+        return half_cosine(epoch, self.epochs, self.final_learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,70 +102,96 @@ def train(
     *,
     description: str = "",
     is_silent: bool = False,
+    checkpoint: Path | None = None,
 ) -> Training:
     """Train a model in place and leave it as it was at its best on the validation sequences.
 
-    It stops early once no error is left there, or once a loss or a weight is not finite: then the
-    best state before is kept. The model ends on the CPU, wherever it was trained.
+    It stops early once no error is left there, or once it diverges: then the best state before is
+    kept. The model ends on the CPU, wherever it was trained.
 
     Args:
         model: The model.
-        training: Sequences to learn, or what returns those of an epoch, counted from 0.
+        training: Sequences to learn, or what returns those of an epoch, counted from 0. A training
+            that goes on asks for those of all epochs again, in their order.
         validation: Sequences that choose the checkpoint.
         config: Settings.
         description: What the progress bar says.
         is_silent: Whether to leave the progress bar out.
+        checkpoint: File from which a training that was stopped goes on, to the same weights; it is
+            written during the training and stays. None writes none.
 
     Raises:
-        ValueError: If there are no data, they are not finite or do not fit the model, or no epoch
-            ends with a finite validation error; the model is then as it was before the training.
+        ValueError: If there are no data, they are not finite or do not fit the model, the
+            checkpoint is damaged or of another training, or no epoch ends with a finite validation
+            error; the model is then as it was before the training.
     """
     if isinstance(training, Sequences):
         _check_data("training", training, model)
     _check_data("validation", validation, model)
     device = find_device(config.device)
     model, validation = model.to(device), validation.to(device)
-    generator = torch.Generator().manual_seed(config.seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    error = best_error = math.inf
-    best_epoch, best = 0, copy.deepcopy(model.state_dict())
-    start = time.perf_counter()
-    bar = tqdm(range(1, config.epochs + 1), desc=description, unit="epoch", disable=is_silent)
-    for epoch in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(epoch - 1)
-        lessons = training
-        if not isinstance(lessons, Sequences):
-            lessons = lessons(epoch - 1)
-            _check_data("training", lessons, model)
-        loss, steps = _train_epoch(model, optimizer, lessons.to(device), config, generator)
-        if not math.isfinite(loss) or has_diverged(model):
-            error = math.nan
-            if best_epoch:
-                bar.write(
-                    f"  {description} diverged in step {steps} of epoch {epoch}: the best state, of"
-                    f" epoch {best_epoch}, is kept. Lower the learning rate or clip the gradient."
-                )
-            break
-        error = mean_error(model, validation, config.objective)
-        if error < best_error:
-            best_error, best_epoch, best = error, epoch, copy.deepcopy(model.state_dict())
-        bar.set_postfix(loss=f"{loss:.4g}", validation=f"{error:.4g}", best=f"{best_error:.4g}")
-        if best_error == 0.0:
-            break  # no later epoch can be better
-    model.load_state_dict(best)
-    model.cpu()
-    if best_epoch == 0:
-        raise ValueError(
-            f"`validation` error must become finite in some epoch, got {error!r} after step {steps}"
-            f" of epoch {epoch}. Lower the learning rate or clip the gradient."
-        )
-    return Training(
-        epochs=epoch,
-        best_epoch=best_epoch,
-        validation_error=best_error,
-        seconds_per_epoch=(time.perf_counter() - start) / epoch,
+    trainer = Trainer(
+        model,
+        TrainerConfig(
+            epochs=config.epochs,
+            learning_rates=(config.learning_rate,),
+            rate_share=config.rate_share,
+            gradient_clip=config.gradient_clip,
+            ends_at=0.0,
+            seed=config.seed,
+        ),
+        checkpoint=checkpoint,
+        description=description,
+        is_silent=is_silent,
     )
+    state = trainer.state
+    try:
+        trainer.learn(_Lessons(training, validation, config, first=state.epoch))
+    finally:
+        model.load_state_dict(state.best)
+        model.cpu()
+    epochs = state.epoch + (state.step > 0)  # the one in which it diverged counts
+    return Training(
+        epochs=epochs,
+        best_epoch=state.best_epoch,
+        validation_error=state.best_score,
+        seconds_per_epoch=state.seconds / epochs,
+    )
+
+
+class _Lessons(Lessons[Sequences]):
+    """Shuffled sequences, judged by the error on others."""
+
+    def __init__(
+        self,
+        training: Sequences | Callable[[int], Sequences],
+        validation: Sequences,
+        config: TrainingConfig,
+        *,
+        first: int,
+    ) -> None:
+        self.training, self.validation, self.config = training, validation, config
+        if not isinstance(training, Sequences):
+            for epoch in range(first):
+                training(epoch)  # which may draw all of them from one generator
+
+    def begin_epoch(
+        self, epoch: int, kept: Forecaster, generator: torch.Generator
+    ) -> tuple[Iterator[Sequences], int]:
+        data = self.training
+        if not isinstance(data, Sequences):
+            data = data(epoch)
+            _check_data("training", data, kept)
+        size = min(self.config.batch_size, len(data))
+        return data.to(self.validation.inputs.device).shuffled_batches(size, generator), (
+            len(data) // size
+        )
+
+    def loss(self, model: Forecaster, batch: Sequences) -> Tensor:
+        return _mean(OBJECTIVES[self.config.objective].loss, model(batch.inputs, batch.dt_s), batch)
+
+    def judge(self, kept: Forecaster, epoch: int) -> tuple[float, dict[str, float]]:
+        return mean_error(kept, self.validation, self.config.objective), {}
 
 
 def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
@@ -186,32 +209,6 @@ def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
     if data.mask is not None and not data.mask.any():
         raise ValueError(f"`{name}` must have a frame that counts, got none. Correct the mask.")
     data.check_finite(name)
-
-
-def _train_epoch(
-    model: Forecaster,
-    optimizer: torch.optim.Optimizer,
-    training: Sequences,
-    config: TrainingConfig,
-    generator: torch.Generator,
-) -> tuple[float, int]:
-    """Take one optimizer step a batch; return the mean loss and the number of steps.
-
-    A loss that is not finite ends the epoch without a step, and is returned.
-    """
-    model.train()
-    loss_of, losses = OBJECTIVES[config.objective].loss, []
-    for batch in training.shuffled_batches(config.batch_size, generator):
-        loss = _mean(loss_of, model(batch.inputs, batch.dt_s), batch)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            return losses[-1], len(losses)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.gradient_clip is not None:
-            clip_grad_norm_(model.parameters(), config.gradient_clip)
-        optimizer.step()
-    return sum(losses) / max(len(losses), 1), len(losses)
 
 
 @torch.inference_mode()

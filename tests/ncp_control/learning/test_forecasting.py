@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ncp_control.cells import CELLS, CellSizes
+from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.forecasters import TIME_BLIND, make_forecaster
 from ncp_control.learning.forecasting import (
     OBJECTIVES,
@@ -72,6 +73,38 @@ def test_same_seed_same_numbers():
         config = TrainingConfig(epochs=2, seed=5)
         errors.append(train(forecaster, sines(1), sines(2), config, is_silent=True))
     assert errors[0].validation_error == errors[1].validation_error
+
+
+@pytest.mark.parametrize("has_lessons", [False, True])
+def test_a_training_that_was_stopped_ends_with_the_same_weights(
+    tmp_path, stopped_trainings, has_lessons
+):
+    data, validation = sines(1)[:24], sines(2)
+    config = TrainingConfig(epochs=2, batch_size=8, final_learning_rate=0.1, gradient_clip=0.1)
+
+    def train_at(checkpoint):
+        torch.manual_seed(9 if checkpoint.exists() else 0)
+        forecaster = make_forecaster("gru", SIZES)
+        generator = torch.Generator().manual_seed(4)
+
+        def lesson(epoch):
+            noise = torch.randn(data.inputs.shape, generator=generator)  # goes on with each epoch
+            return dataclasses.replace(data, inputs=data.inputs + 0.1 * noise)
+
+        training = lesson if has_lessons else data
+        report = train(
+            forecaster, training, validation, config, is_silent=True, checkpoint=checkpoint
+        )
+        return forecaster.state_dict(), dataclasses.replace(report, seconds_per_epoch=0.0)
+
+    weights, report = train_at(tmp_path / "whole")
+    assert report.best_epoch > 1
+    stopped = list(stopped_trainings(train_at))
+    for checkpoint in [*stopped, tmp_path / "whole"]:
+        found, found_report = train_at(checkpoint)
+        assert found_report == report
+        assert all(torch.equal(found[name], value) for name, value in weights.items())
+    assert len(stopped) == 2 * (3 + 1), "at each step, and at the end of each epoch"
 
 
 def test_only_frames_under_the_mask_count():
@@ -152,7 +185,7 @@ def test_every_model_makes_outputs_of_the_width_asked_for(model):
 
 def test_learning_rate_falls_along_half_a_cosine():
     config = TrainingConfig(epochs=11, learning_rate=1.0, final_learning_rate=0.2)
-    rates = [config.learning_rate_at(epoch) for epoch in (0, 5, 10)]
+    rates = [config.rate_share(epoch) for epoch in (0, 5, 10)]
     assert rates == pytest.approx([1.0, 0.6, 0.2])
 
 
@@ -239,7 +272,9 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
     assert all(bool(torch.isfinite(weight).all()) for weight in forecaster.parameters())
     assert mean_error(forecaster, data, objective) == pytest.approx(report.validation_error)
     # A spoiled weight shows in the next loss, in the last step of an epoch in the weights.
-    message = "gru diverged in step 3 of epoch 2: the best state, of epoch 1, is kept. Lower the"
+    message = (
+        "gru diverged in step 3 of epoch 2, with a loss of nan: the best before it, of epoch 1"
+    )
     assert message in capfd.readouterr().out
 
 
@@ -250,9 +285,8 @@ def test_a_training_that_diverges_at_once_leaves_the_model_as_it_was(monkeypatch
     spoil(monkeypatch, step)
     config = TrainingConfig(epochs=9, batch_size=8)
     with pytest.raises(
-        ValueError,
-        match=rf"`validation` error must become finite .* nan after step {min(step + 1, 3)}"
-        " of epoch 1. Lower the learning rate or clip",
+        DivergenceError,
+        match=f"must stay finite, but diverged in step {min(step + 1, 3)} of epoch 1, .* Lower the",
     ):
         train(forecaster, data, data, config, is_silent=True)
     for name, value in forecaster.state_dict().items():
@@ -261,7 +295,7 @@ def test_a_training_that_diverges_at_once_leaves_the_model_as_it_was(monkeypatch
 
 def test_too_high_a_learning_rate_is_told():
     config = TrainingConfig(epochs=3, learning_rate=1e30)
-    with pytest.raises(ValueError, match="`validation` error must become finite .* Lower the"):
+    with pytest.raises(DivergenceError, match="must stay finite, but diverged in step 2 .* Lower"):
         train(make_forecaster("gru", SIZES), sines(1), sines(1), config, is_silent=True)
 
 
