@@ -2,9 +2,10 @@
 
 runs/<task>-<model>-<date>-<n>/
     config.json       settings, versions, commit, machine
+    runs.json         the runs of a job that trains several models
     metrics.csv       one row an epoch
     events.out.*      the same for TensorBoard
-    checkpoints/      last/ and best/, each a policy folder
+    checkpoints/      last/ and best/, each a policy folder, and what a stopped run goes on from
     policy/           the result
     report/           plots, tables, video
     results.csv       the rows that the job would add to a table, unless a table was named
@@ -41,7 +42,7 @@ from ncp_control.names import one_line
 if TYPE_CHECKING:
     from ncp_control.policy import Policy
 
-_WITHOUT_LEARNING = ("config.json", "demonstrations", "dagger")
+_WITHOUT_LEARNING = ("config.json", "runs.json", "demonstrations", "dagger")
 """What a run folder may hold, beside events, before anything was learned."""
 _watched: ContextVar[list["Run"] | None] = ContextVar("_watched", default=None)
 

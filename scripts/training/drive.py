@@ -18,6 +18,7 @@ from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import ImitationConfig, imitate
 from ncp_control.learning.run import Run
+from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
 from ncp_control.policy.heads import HEADS
 from ncp_control.ranges import check_at_least, check_not_negative, check_positive
@@ -38,6 +39,7 @@ from scripts.evaluation.driving import (
 from scripts.evaluation.report import metrics_table, write_driving_report
 from scripts.options import one_of
 from scripts.training.contracts import trained_in
+from scripts.training.resumption import begun_with, open_run
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
 
@@ -72,6 +74,8 @@ class Drive:
     """Where demonstrations are kept and found again by later runs (47 kB a frame)."""
     runs: Path = Path("runs")
     """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder to go on with; it brings its own settings."""
     seed: int = 0
     """Seed of demonstrations, weights and windows."""
 
@@ -101,8 +105,9 @@ class Drive:
             )
 
 
-def train_drive(settings: Drive) -> Policy:
+def train_drive(asked: Drive) -> Policy:
     """Record or find demonstrations, imitate, evaluate on held-out tracks, write the report."""
+    settings = begun_with(asked)
     torch.manual_seed(settings.seed)
     policy = make_driving_policy(
         settings.model,
@@ -111,21 +116,21 @@ def train_drive(settings: Drive) -> Policy:
         wiring=settings.wiring,
         seed=settings.seed,
     )
-    run = Run.create("drive", settings.model, settings, root=settings.runs)
-    print(f"run folder: {run.folder}")
-    policy = imitate_expert(policy, settings, run)
-    print(f"policy: {run.policy}")
-    traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
-    metrics = summarize(traces)
-    write_driving_report(run, policy, traces)
-    run.close()
-    print(metrics_table([(settings.model, 0.0, metrics)]))
+    step = -1 if settings.resume is None else epochs_done(settings.resume)
+    with open_run(settings, "drive", settings.model, step=step) as run:
+        policy = imitate_expert(policy, settings, run)
+        print(f"policy: {run.policy}")
+        traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
+        write_driving_report(run, policy, traces)
+    print(metrics_table([(settings.model, 0.0, summarize(traces))]))
     print(f"report: {run.report}")
     return policy
 
 
 def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
     """Train a policy on the expert's demonstrations and save the best of its checkpoints.
+
+    In a run that was stopped, what the learner drove before an epoch is found again.
 
     Args:
         policy: The policy, in place; `settings.model` and `settings.head` are not looked at.
@@ -137,10 +142,13 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
     expert = make_pilot(settings)
     demonstrations = find_or_record(settings, expert)
 
+    def folder_of(epoch: int) -> Path:
+        return run.folder / "dagger" / f"epoch-{epoch}"
+
     def aggregate(policy: Policy, epoch: int) -> Demonstrations:
         first_track = settings.tracks + epoch * settings.dagger_tracks
         where = _training_tracks(settings, settings.dagger_tracks, first_track)
-        folder, pilot = run.folder / "dagger" / f"epoch-{epoch}", PolicyPilot(policy)
+        folder, pilot = folder_of(epoch), PolicyPilot(policy)
         return record(folder, where, pilot, expert, description="learner", seed=settings.seed)
 
     policy = imitate(
@@ -151,6 +159,7 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         validate=validate,
         augment=augment_driving,
         aggregate=aggregate,
+        recall=lambda epoch: Demonstrations.find(folder_of(epoch)),
     )
     policy.contract = trained_in(world, policy)
     policy.save(run.policy)
@@ -182,9 +191,10 @@ def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
     asked = f"{where} {settings.expert_noise} {settings.seed}"
     folder = settings.data / f"lane-keeping-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
     files.remove_leftovers(settings.data)  # gigabytes, if a recording was killed
-    if folder.is_dir():
+    found = Demonstrations.find(folder)
+    if found is not None:
         print(f"demonstrations: {folder}, recorded before")
-        return Demonstrations.open(folder)
+        return found
     print(f"demonstrations: {folder}")
     return record(folder, where, expert, expert, description="expert", seed=settings.seed)
 

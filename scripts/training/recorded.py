@@ -10,15 +10,17 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
 
 from envs.recorded import Recording, load_recording
 from envs.recorded.likeness import compare_steering
+from ncp_control import files
 from ncp_control.cells import CELLS
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
+from ncp_control.json_files import read_json
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import (
     ImitationConfig,
@@ -28,6 +30,7 @@ from ncp_control.learning.imitation import (
 )
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
+from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
 from ncp_control.policy.heads import HEADS
 from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_part
@@ -38,6 +41,7 @@ from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
 from scripts.options import one_of
 from scripts.training.contracts import with_bounds, with_origin
+from scripts.training.resumption import add_row, begun_with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class Recorded:
     The first part of the recording trains, the last part tests; nothing is shuffled across.
     """
 
-    log: Path
+    log: Path | None = None
     """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json, or
     what a reader of your own recognises."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ("ncp", "cnn", "lstm")
@@ -80,10 +84,14 @@ class Recorded:
     first run folder by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder of one of the models, to go on with all of them; it brings its own settings."""
     seed: int = 0
     """Seed of weights and windows."""
 
     def __post_init__(self) -> None:
+        if self.log is None and self.resume is None:
+            raise ValueError("`log` must be the folder of a recording, got None. Give --log PATH.")
         check_given(self, "models")
         for model in self.models:
             CELLS.find(model, setting="models")
@@ -106,6 +114,8 @@ MEASURES: tuple[str, ...] = ("test_mse", "correlation")
 """Columns of the results file: mean squared error of the steering, and its correlation with the
 person's (0 for a constant)."""
 BEST_CONSTANT = "best constant in hindsight"
+RUNS = "runs.json"
+"""File in which each run of a job names all of them, in the order of the models."""
 CUT_SETTINGS = ("train_share", "validation_share", "smoothing_s")
 """Settings that the errors of constant predictors depend on."""
 
@@ -120,17 +130,16 @@ class Split:
     frame_s: float
 
 
-def train_recorded(settings: Recorded) -> None:
+def train_recorded(asked: Recorded) -> None:
     """Train each model on the recording and print its test error beside simple predictors'."""
+    settings = begun_with(asked)
     results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
-    recording = load_recording(settings.log)
+    recording = load_recording(cast(Path, settings.log))
     parts = cut(recording, settings)
     doubts = find_doubts(recording, settings)
     for doubt in doubts:
         print(f"warning: {doubt}", file=sys.stderr)
-    runs = [
-        Run.create("recorded", model, settings, root=settings.runs) for model in settings.models
-    ]
+    runs = open_runs(settings)
     results.place(runs[0].results)
     print("run folders:", *[run.folder for run in runs])
     split = write(parts, runs[0].folder / "demonstrations")
@@ -143,12 +152,47 @@ def train_recorded(settings: Recorded) -> None:
         measured[model] = error, correlation(policy, split.test)
         add_constants(results, constants, recording, settings)
         row = dict(zip(MEASURES, measured[model], strict=True))
-        results.append(model, settings.seed, describe(recording, settings), row, typed_command())
+        add_row(results, settings, model, describe(recording, settings), row)
         write_recorded_report(run, policy, split.test, error, doubts)
         run.close()
     print(comparison(measured))
     print("reports:", *[run.report for run in runs])
     print(f"results: {results.path}")
+
+
+def open_runs(settings: Recorded) -> list[Run]:
+    """Return a run for each model: those of the job that is gone on with, and new ones.
+
+    Each has the names of all in its runs.json.
+
+    Raises:
+        ValueError: If a job to go on with was stopped before the names were written.
+    """
+    folders: list[Path | None] = [None] * len(settings.models)
+    root = settings.runs if settings.resume is None else settings.resume.parent
+    if settings.resume is not None:
+        try:
+            names = read_json(settings.resume / RUNS, max_bytes=1_000_000)
+            folders = [root / name for name in names]
+        except (FileNotFoundError, TypeError, ValueError):
+            folders = []
+        if len(folders) != len(settings.models):
+            raise ValueError(
+                f"`resume` must be a run of which all models had begun, got"
+                f" {str(settings.resume)!r} without a whole {RUNS}. Start the training anew."
+            )
+    new = dataclasses.replace(settings, resume=None)
+    runs = [
+        # One in which nothing was learned was removed when its job was stopped.
+        Run.reopen(folder, step=epochs_done(folder))
+        if folder is not None and folder.is_dir()
+        else Run.create("recorded", model, new, root=root)
+        for model, folder in zip(settings.models, folders, strict=True)
+    ]
+    names = json.dumps([run.folder.name for run in runs])
+    for run in runs:
+        files.write_file(run.folder / RUNS, names)
+    return runs
 
 
 def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
@@ -207,7 +251,7 @@ def _name(recording: Recording) -> str:
 
 def describe(recording: Recording, settings: Recorded) -> str:
     """Return the recording and all settings but models and seed as one cell of the results file."""
-    left_out = ("log", "models", "results", "runs", "seed")
+    left_out = ("log", "models", "results", "runs", "resume", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     for name in ("neurons", "wiring"):  # not told where nothing was asked for
         if told[name] is None:
@@ -288,12 +332,13 @@ def cut(recording: Recording, settings: Recorded) -> dict[str, Recording]:
 
 
 def write(parts: dict[str, Recording], folder: Path) -> Split:
-    """Write the parts of a recording as stores."""
+    """Write the parts of a recording as stores, those that are not there already."""
     stores = {}
     for name, part in parts.items():
-        with DemonstrationWriter(
-            folder / name, part.observation_shape, np.uint8, 1, source=part.source
-        ) as writer:
-            part.write(writer)
+        if Demonstrations.find(folder / name) is None:
+            with DemonstrationWriter(
+                folder / name, part.observation_shape, np.uint8, 1, source=part.source
+            ) as writer:
+                part.write(writer)
         stores[name] = Demonstrations.open(folder / name)
     return Split(**stores, frame_s=parts["train"].frame_s)

@@ -37,7 +37,7 @@ def begun_with(asked: Settings) -> Settings:
     folder: Path | None = cast(Any, asked).resume
     if folder is None:
         return asked
-    unset = kind()
+    unset = kind(resume=folder)
     for field in dataclasses.fields(kind):
         value = getattr(asked, field.name)
         if field.name != "resume" and value != getattr(unset, field.name):

@@ -101,6 +101,12 @@ class Demonstrations:
         in_memory = {name: np.array(arrays[name]) for name in ARRAYS if name != "observations"}
         return cls(**arrays | in_memory, meta=MappingProxyType(meta))
 
+    @classmethod
+    def find(cls, folder: str | Path) -> "Demonstrations | None":
+        """Open a store as `open` does, or return None if there is none under this name."""
+        files.restore(folder)
+        return cls.open(folder) if Path(folder).is_dir() else None
+
     def __len__(self) -> int:
         return len(self.observations)
 
