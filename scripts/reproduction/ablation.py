@@ -140,7 +140,7 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
         for model in models
         for seed in range(settings.seeds or 3)
     ]
-    if any(job.settings.startswith("drive") and not results.has(*job) for job in jobs):
+    if any(job.settings.startswith("drive") and not results.has(*job.key) for job in jobs):
         # Recorded before the trainings start side by side.
         drive = drive_settings(settings.epochs)
         find_or_record(drive, make_pilot(drive))

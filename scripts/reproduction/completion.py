@@ -1,5 +1,7 @@
 """What all tables share: which trainings are missing, running them, and the table in the end."""
 
+import contextlib
+import hashlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -117,6 +119,18 @@ class Job(NamedTuple):
     model: str
     seed: int
     settings: str
+    checkpoint: Path | None = None
+    """File from which it goes on if it was stopped; `complete` names and removes it."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What tells its row from others."""
+        return self.model, self.seed, self.settings
+
+    @property
+    def name(self) -> str:
+        """What its progress bar says."""
+        return f"{self.model} seed {self.seed}"
 
 
 def complete(
@@ -127,6 +141,9 @@ def complete(
 ) -> None:
     """Run the trainings that the results file lacks, and append each as it ends.
 
+    A training that was stopped goes on from its checkpoint in `settings.runs`, which is removed
+    once its row is there. That of another commit is not looked at.
+
     Args:
         results: The file.
         jobs: All trainings of the table.
@@ -134,16 +151,35 @@ def complete(
             another process can run it.
         settings: The command line.
     """
-    missing = [job for job in jobs if not results.has(*job)]
+    missing: list[Job] = []
+    for job in jobs:
+        told = f"{settings.table} {job.key} {settings.device} {results.commit}"
+        name = f"{job.model}-{job.seed}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+        job = job._replace(checkpoint=settings.runs / "tables" / f"{name}.safetensors")
+        if results.has(*job.key):
+            _remove_checkpoints(job)
+        else:
+            missing.append(job)
     print(f"results: {results.path}, {len(jobs) - len(missing)} of {len(jobs)} trainings are there")
     if settings.parallel == 1 or len(missing) < 2:
         for job in missing:
-            if results.has(*job):
+            if results.has(*job.key):
                 continue  # another process was quicker
-            results.append(*job, run(job, False), settings.command(job.model))
+            results.append(*job.key, run(job, False), settings.command(job.model))
+            _remove_checkpoints(job)
     else:
         _run_side_by_side(results, missing, run, settings)
     print_left_out(results.rows(), results.num_damaged)
+
+
+def _remove_checkpoints(job: Job) -> None:
+    """Remove what a training went on from, those of its members included, and an empty folder."""
+    assert job.checkpoint is not None
+    folder = job.checkpoint.parent
+    for path in folder.glob(f"{job.checkpoint.stem}*"):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others are in it, or it was never there
+        folder.rmdir()
 
 
 def print_left_out(rows: Sequence[Row], num_damaged: int) -> None:
@@ -177,7 +213,8 @@ def _run_side_by_side(
                     failed.append(error)
                     tqdm.write(f"{job.model} with seed {job.seed} failed: {error}")
                     continue
-                results.append(*job, done.result(), settings.command(job.model))
+                results.append(*job.key, done.result(), settings.command(job.model))
+                _remove_checkpoints(job)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)  # what waits is not begun
             for worker in multiprocessing.active_children():

@@ -110,8 +110,8 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         data.validation,
         data.test,
         config,
-        description=f"{job.model} seed {job.seed}",
-        is_silent=is_silent,
+        job,
+        is_silent,
     )
 
 

@@ -122,8 +122,9 @@ def fit(
         data.training,
         data.validation,
         config,
-        description=f"{job.model} seed {job.seed}",
+        description=job.name,
         is_silent=is_silent,
+        checkpoint=job.checkpoint,
     )
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -142,13 +143,18 @@ def fit_classifier(
     validation: Sequences,
     test: Sequences,
     config: TrainingConfig,
-    *,
-    description: str,
+    job: Job,
     is_silent: bool,
 ) -> Measured:
     """Train a model and return its row: `ACCURACIES` by name."""
     report = train(
-        model, training, validation, config, description=description, is_silent=is_silent
+        model,
+        training,
+        validation,
+        config,
+        description=job.name,
+        is_silent=is_silent,
+        checkpoint=job.checkpoint,
     )
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -144,17 +144,9 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     """Train one model, or an ensemble, with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
     left, linear_forecast, scale = load_residual(folder)
-    is_ensemble = job.model == "ensemble"
     members = [
-        train_member(
-            MEMBER if is_ensemble else job.model,
-            epochs,
-            job.seed + MEMBER_SEEDS * i,
-            is_silent,
-            left,
-            device,
-        )
-        for i in range(NUM_MEMBERS if is_ensemble else 1)
+        train_member(member, epochs, is_silent, left, device)
+        for member in (members_of(job) if job.model == "ensemble" else [job])
     ]
 
     def mean_forecast(windows: Sequences) -> torch.Tensor:
@@ -174,21 +166,34 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     }
 
 
+def members_of(ensemble: Job) -> list[Job]:
+    """Return the trainings of an ensemble's members, each with a checkpoint of its own."""
+    checkpoint = ensemble.checkpoint
+    return [
+        ensemble._replace(
+            model=MEMBER,
+            seed=ensemble.seed + MEMBER_SEEDS * i,
+            checkpoint=checkpoint and checkpoint.with_stem(f"{checkpoint.stem}-{i}"),
+        )
+        for i in range(NUM_MEMBERS)
+    ]
+
+
 def train_member(
-    name: str, epochs: int, seed: int, is_silent: bool, left: Parts, device: str
+    job: Job, epochs: int, is_silent: bool, left: Parts, device: str
 ) -> tuple[Forecaster, Training]:
     """Train one network on what the linear forecast leaves over."""
-    width = left.test.inputs.shape[2]
+    width, seed = left.test.inputs.shape[2], job.seed
     torch.manual_seed(seed)
     sizes = CellSizes(
         num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=seed
     )
-    model = make_forecaster(name, sizes)
+    model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
         device=device,
         epochs=epochs,
         batch_size=BATCH_SIZE,
-        learning_rate=learning_rate(name),
+        learning_rate=learning_rate(job.model),
         final_learning_rate=0.02,
         gradient_clip=GRADIENT_CLIP,
         seed=seed,
@@ -198,8 +203,9 @@ def train_member(
         with_noise(left.training, seed),
         left.validation,
         config,
-        description=f"{name} seed {seed}",
+        description=job.name,
         is_silent=is_silent,
+        checkpoint=job.checkpoint,
     )
     return model, training
 

@@ -162,8 +162,8 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         known[:NUM_VALIDATION],
         test,
         config,
-        description=f"{encoding} {job.model} seed {job.seed}",
-        is_silent=is_silent,
+        job,
+        is_silent,
     )
 
 

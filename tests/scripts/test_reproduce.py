@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.training_state import TrainingState
 from scripts.reproduce import reproduce
 from scripts.reproduction.completion import Job, Reproduce, complete
 
@@ -102,6 +103,44 @@ def test_a_training_that_fails_costs_no_other_its_row(tmp_path, capsys):
     with pytest.raises(RuntimeError, match="out of luck"):
         complete(results, jobs, trained, settings)
     assert sorted(row["seed"] for row in results.rows()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("models", [("gru",), ("ensemble",)])
+def test_a_table_that_was_stopped_goes_on_within_its_training(
+    traces, tmp_path, monkeypatch, models, read
+):
+    """Two epochs, or five members of two epochs; stopped after each checkpoint but the first."""
+    table = "halfcheetah" if models == ("gru",) else "halfcheetah-best"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scripts.reproduction.halfcheetah_best.noise_floor_mse", lambda _: 0.0)
+    monkeypatch.setattr("scripts.reproduction.halfcheetah_best.UNITS", 2)
+
+    def run(results):
+        settings = {"data": traces, "models": models, "seeds": 1, "epochs": 2}
+        reproduce(Reproduce(table=table, results=tmp_path / results, **settings))
+        (row,) = [
+            row for row in read(tmp_path / results / f"{table}.csv") if row["model"] in models
+        ]
+        return row["validation_mse"], row["test_mse"], row["best_epoch"], row["epochs"]
+
+    expected = run("whole")
+    save, saved = TrainingState.save, []
+
+    def save_and_stop(state, path):
+        save(state, path)
+        saved.append(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped")
+        for _ in range(1 if models == ("gru",) else 8):
+            with pytest.raises(KeyboardInterrupt):
+                run("stopped")
+    assert all(path.parent == Path("runs") / "tables" for path in saved)
+    assert run("stopped") == expected
+    assert not (tmp_path / "runs" / "tables").exists()
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_xor_is_tested_on_streams_of_its_own(monkeypatch):
         drawn.append((seed, streams := draw(encoding, count, seed)))
         return streams
 
-    def fit(model, training, validation, test, config, **options):
+    def fit(model, training, validation, test, *options):
         served.update(validation=validation, test=test, lesson=training(0))
         return {}
 
