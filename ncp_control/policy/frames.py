@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
 from ncp_control.policy.base import Policy
 from ncp_control.policy.heads import DRIVING_FRAME, HEADS, make_head
+
+BLOCK_FRAMES = 32
+"""Frames that the head sees at once while a policy learns on a processor."""
 
 
 class FramesPolicy(Policy):
@@ -70,6 +74,20 @@ class FramesPolicy(Policy):
                 f" got shape {tuple(features.shape)}. Mend it, or its `num_features`."
             )
         return features.to(next(self.circuit.parameters()).dtype)
+
+    def features(self, observation: Tensor) -> Tensor:
+        """Apply `perceive` to frames (batch, time, …): features (batch, time, input).
+
+        Where gradients are recorded on a processor, the head sees `BLOCK_FRAMES` at a time: what
+        it then allocates is small enough to be used again for the next block, while larger memory
+        comes from the system page by page, which takes longer than the arithmetic. The features
+        stay the same; gradients of the head are summed in another order.
+        """
+        if observation.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().features(observation)
+        blocks = observation.flatten(0, 1).split(BLOCK_FRAMES)
+        features = torch.cat([self.perceive(block) for block in blocks])
+        return features.unflatten(0, observation.shape[:2])
 
     def to_config(self) -> dict[str, Any]:
         """Return the head's name, the frame, the choices and the cell's settings."""
