@@ -86,6 +86,7 @@ JOBS = {
     f" --evaluation-km 0.001 --imitation.dagger-epochs 1 {IMITATION}",
     "recorded": f"train recorded --log LOG --models cnn lstm {IMITATION}",
     "distillation": f"train distill --cell gru --neurons 4 --evaluation-episodes 1 {DISTILLATION}",
+    "forecast": "forecast",
     "ppo": f"train ppo --cell lstm --neurons 4 --evaluation-episodes 1 {PPO}",
     "driving by ppo": "train ppo --world LaneKeeping-v0 --world-options observe=numbers --steps 512"
     " --num-envs 1 --evaluation-episodes 1",

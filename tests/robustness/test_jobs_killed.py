@@ -17,13 +17,17 @@ import pytest
 pytestmark = pytest.mark.slow
 
 JOBS = ("drive", "recorded", "distillation", "ppo", "teacher", "reproduction")
+TRAININGS = ("drive", "recorded", "distillation", "forecast")
 RESUMED = {
+    "drive": "training.safetensors",
+    "recorded": "training.safetensors",
     "distillation": "training.safetensors",
     "ppo": "training.pt",
     "teacher": "training.pt",
 }
 """What a run must hold to be gone on with, by job."""
 KILLS = int(os.environ.get("NCP_CONTROL_KILLS", "12"))
+TRAININGS_KILLED = int(os.environ.get("NCP_CONTROL_KILLS", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,38 @@ def test_a_killed_job_costs_nothing_that_had_a_name(
     assert check_whole(folder) == [], "nothing hidden is left after the next run"
     lost = [path for path in killed["seen"] if not (folder / path).exists()]
     assert not lost
+
+
+def learned(folder):
+    """Return the bytes of all that a training leaves: weights, and metrics of its epochs."""
+    names = ("checkpoints/best/weights.safetensors", "checkpoints/last/weights.safetensors")
+    names = (*names, "policy/weights.safetensors", "metrics.csv")
+    whole = sorted(path.parent for path in (folder / "runs").glob("*/policy"))
+    found = {
+        f"{run.name[:-11]} {name}": (run / name).read_bytes() for run in whole for name in names
+    }
+    return found or {"weights": (folder / "weights.safetensors").read_bytes()}
+
+
+@pytest.mark.parametrize("number", range(TRAININGS_KILLED))
+def test_a_killed_training_ends_with_the_same_weights(workshop, done_before, tmp_path, number):
+    """Killed at a random moment, perhaps killed again while it goes on, then left to end."""
+    job = TRAININGS[number % len(TRAININGS)]
+    chance = random.Random(1000 + number)
+    before, first, duration_s = done_before(job)
+    for kill in range(3):
+        run = next(iter(sorted((tmp_path / "runs").glob("*/config.json"))), None)
+        has_all = run is not None and (job != "recorded" or (run.parent / "runs.json").exists())
+        fault = {"kill_at": chance.randint(1, first["operations"])}
+        if chance.random() < 0.5:
+            moment_s = chance.uniform(0.0, duration_s)
+            fault = {"signal": signal.SIGKILL, "signal_after_s": moment_s}
+        fault = {} if kill == 2 else fault
+        done = workshop(job, tmp_path, resume=run.parent if has_all else None, **fault)
+        assert done["status"] in (0, -signal.SIGKILL) if fault else done["status"] == 0, done["err"]
+        if done["status"] == 0:
+            break
+    assert learned(tmp_path) == learned(before)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -34,10 +34,13 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import torch
 from matplotlib.figure import Figure
+from safetensors.torch import save
 from tqdm import tqdm
 
 import scripts.audit
@@ -54,10 +57,43 @@ import scripts.train
 import scripts.training.drive
 import scripts.training.ppo
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from ncp_control import files
+from ncp_control.cells import CellSizes
+from ncp_control.learning import trainer
+from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasting import TrainingConfig
+from ncp_control.learning.forecasting import train as train_forecaster
+from ncp_control.learning.sequences import Sequences
 from scripts.cli import run_job
 from scripts.evaluation.driving import DriveSettings
 
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Train a forecaster as the tables do, with a checkpoint, and save its weights."""
+
+    epochs: int = 3
+
+
+def forecast(settings: Forecast) -> None:
+    """Learn the running sum of noise that is drawn anew for each epoch."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+
+    def lesson(_: int) -> Sequences:
+        noise = torch.randn(32, 9, 1, generator=generator)
+        return Sequences(inputs=noise, targets=noise.cumsum(dim=1))
+
+    validation = lesson(0)
+    model = make_forecaster("ltc", CellSizes(num_inputs=1, num_units=8, num_outputs=1, frame_s=0.1))
+    config = TrainingConfig(epochs=settings.epochs, batch_size=8, learning_rate=1e-2)
+    checkpoint = Path("runs") / "tables" / "forecast.safetensors"
+    train_forecaster(model, lesson, validation, config, checkpoint=checkpoint)
+    files.write_file("weights.safetensors", save(model.state_dict()))
+
+
 JOBS = {
+    "forecast": (forecast, Forecast),
     "train": (scripts.train.train, scripts.train.Job),
     "reproduce": (scripts.reproduce.reproduce, scripts.reproduce.Reproduce),
     "evaluate": (scripts.evaluate.evaluate_policy, scripts.evaluate.Evaluate),
@@ -76,12 +112,13 @@ OPERATIONS = {
     "subprocess.Popen",
 }
 """Names under which Python announces what it is about to do to a file (audit events)."""
-UNFINISHED = ("rollouts", "training.pt", "training.safetensors", "demonstrations")
+UNFINISHED = ("rollouts", "tables", "training.pt", "training.safetensors", "demonstrations")
 """What a job removes when it has ended, or writes for itself alone."""
 
 
 def make_small():
     """Let every job take a second or two."""
+    trainer.CHECKPOINT_S = 0.0
     moment = {"num_tracks": 1, "seconds_per_track": 0.2}
     scripts.training.drive.VALIDATION = DriveSettings(tracks="validation", **moment)
     report = functools.partial(scripts.evaluation.report.write_driving_report, seconds=0.2)
