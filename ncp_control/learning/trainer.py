@@ -7,10 +7,9 @@ checkpoint goes on from there and ends with the same weights, bit for bit, as if
 stopped: the batches of the epoch are drawn again, and those that were learned already are skipped.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -130,7 +129,9 @@ class Trainer:
     def learn(self, lessons: Lessons[Any]) -> None:
         """Train to the end of the last epoch, or until nothing is left to gain.
 
-        A training that diverges ends there; the best before it is kept.
+        A training that diverges ends there; the best before it is kept. When the user stops it, the
+        policy of a run is saved as `last` unless it has diverged. The checkpoint stays that of a
+        whole step, since this one may have been half taken.
 
         Raises:
             ValueError: If no epoch ends with a finite score.
@@ -138,7 +139,7 @@ class Trainer:
         """
         state, config = self.state, self.config
         self._saved_s = time.monotonic()
-        with self._saved_when_stopped():
+        try:
             while state.epoch < config.epochs and state.best_score > config.ends_at:
                 loss = self._learn_epoch(lessons)
                 if not math.isfinite(loss):
@@ -149,6 +150,10 @@ class Trainer:
                 state.step, state.loss = 0, 0.0
                 state.epoch_began = state.generator.get_state()
                 self._save()
+        except KeyboardInterrupt:
+            if self.run is not None and not has_diverged(state.kept):
+                self.run.save_checkpoint(cast(Any, state.kept), "last")
+            raise
         self._restore_torch_generator()
         if state.best_epoch == 0:
             raise ValueError(
@@ -274,17 +279,3 @@ class Trainer:
             leave=False,
             disable=self._is_silent,
         )
-
-    @contextlib.contextmanager
-    def _saved_when_stopped(self) -> Iterator[None]:
-        """Save the policy as `last` when the user stops the run, then let the stop go on.
-
-        A policy that has diverged is not saved. The checkpoint stays that of the last whole step
-        that was written: this one may have been half taken.
-        """
-        try:
-            yield
-        except KeyboardInterrupt:
-            if self.run is not None and not has_diverged(self.state.kept):
-                self.run.save_checkpoint(cast(Any, self.state.kept), "last")
-            raise

@@ -25,8 +25,8 @@ from ncp_control.learning.stored import difference, optimizer_difference
 
 CHECKPOINT = "training.safetensors"
 """Name of the file in a run's checkpoints."""
-_COUNTS, _NUMBERS = ("epoch", "step", "best_epoch"), ("loss", "best_score", "seconds")
-"""What the file holds as JSON."""
+_TOLD = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": 0.0, "loss": 0.0, "seconds": 0.0}
+"""What the file holds as JSON, by example. The best score is infinite before there is one."""
 
 
 @dataclass(kw_only=True)
@@ -97,9 +97,7 @@ class TrainingState:
             for part, entries in parts.items()
             for name, tensor in entries.items()
         }
-        told = {name: getattr(self, name) for name in (*_COUNTS, *_NUMBERS)}
-        if self.best_epoch == 0:
-            told["best_score"] = None  # infinity is no number of JSON
+        told = {name: getattr(self, name) for name in _TOLD}
         files.write_file(path, safetensors.torch.save(tensors, {"state": json.dumps(told)}))
 
     def load(self, path: Path, epochs: int) -> None:
@@ -129,7 +127,8 @@ class TrainingState:
             unfit = f"{told['epoch']} epochs instead of at most {epochs}"
         if unfit is not None:
             raise _unfit(path, unfit)
-        if first_not_finite([told["loss"], told["seconds"], tensors]) is not None:
+        numbers = [told["loss"], told["best_score"] if told["best_epoch"] else 0.0, tensors]
+        if first_not_finite(numbers) is not None:
             raise ValueError(
                 f"{path} must hold finite numbers, got NaN or infinity: the training had diverged."
                 " Start it anew with a lower learning rate."
@@ -146,7 +145,7 @@ class TrainingState:
         self.optimizer.load_state_dict(optimizer)
         self.best = {name: found["best"][name] for name in self.best}
         self.epoch_began, self.torch_generator = generators["epoch"], generators["torch"]
-        for name in (*_COUNTS, *_NUMBERS):
+        for name in _TOLD:
             setattr(self, name, told[name])
 
     def _read_optimizer(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -181,25 +180,15 @@ def _read_told(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["state"])
-        is_judged = told["best_epoch"] != 0
-        numbers = [told[name] for name in _NUMBERS if is_judged or name != "best_score"]
-        is_whole = (
-            told.keys() == {*_COUNTS, *_NUMBERS}
-            and all(type(told[name]) is int and told[name] >= 0 for name in _COUNTS)
-            and all(type(number) is float for number in numbers)
+        is_whole = difference(told, _TOLD, "state") is None and all(
+            type(told[name]) is type(example) and (type(example) is float or told[name] >= 0)
+            for name, example in _TOLD.items()
         )
-    except (
-        SafetensorError,
-        AttributeError,
-        TypeError,
-        KeyError,
-        ValueError,
-        RecursionError,
-    ) as error:
+    except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
     if not is_whole:
         raise _damaged(path)
-    return told if is_judged else told | {"best_score": math.inf}
+    return told
 
 
 def _damaged(path: Path) -> ValueError:

@@ -13,7 +13,7 @@ from ncp_control.policy.base import Policy
 from ncp_control.policy.heads import DRIVING_FRAME, HEADS, make_head
 
 BLOCK_FRAMES = 32
-"""Frames that the head sees at once while a policy learns on a processor."""
+"""Frames that the head sees at once while a policy learns on the CPU."""
 
 
 class FramesPolicy(Policy):
@@ -78,7 +78,7 @@ class FramesPolicy(Policy):
     def features(self, observation: Tensor) -> Tensor:
         """Apply `perceive` to frames (batch, time, …): features (batch, time, input).
 
-        Where gradients are recorded on a processor, the head sees `BLOCK_FRAMES` at a time: what
+        Where gradients are recorded on the CPU, the head sees `BLOCK_FRAMES` at a time: what
         it then allocates is small enough to be used again for the next block, while larger memory
         comes from the system page by page, which takes longer than the arithmetic. The features
         stay the same; gradients of the head are summed in another order.

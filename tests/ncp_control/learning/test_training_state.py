@@ -118,6 +118,7 @@ def test_a_training_of_another_model_is_refused(path, make_training):
         (lambda path: rewrite(path, best_score=[]), "got a damaged file"),
         (lambda path: rewrite(path, extra=1), "got a damaged file"),
         (lambda path: rewrite(path, best_score=None), "got a damaged file"),
+        (lambda path: rewrite(path, best_score=math.inf), "must hold finite numbers"),
         (
             lambda path: rewrite(path, {"generator.epoch": torch.ones(5056, dtype=torch.uint8)}),
             "got a damaged file",
