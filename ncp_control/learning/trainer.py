@@ -269,7 +269,8 @@ class Trainer:
 
     def _bar(self, batches: Iterable[Batch], count: int) -> tqdm:
         state, config = self.state, self.config
-        best = f", best {state.best_score:.4g}" if state.best_epoch else ""
+        is_told = state.best_epoch and self.run is None  # a run has a line for each epoch
+        best = f", best {state.best_score:.4g}" if is_told else ""
         told = f"{self._description} {config.unit} {state.epoch + 1}/{config.epochs}{best}"
         return tqdm(
             batches,
