@@ -16,6 +16,7 @@ from ncp_control.learning.demonstrations.expert import Expert, SlowError, demons
 from ncp_control.learning.imitation import imitate
 from ncp_control.learning.rollouts import episode_returns
 from ncp_control.learning.run import Run
+from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.heads import NUM_FEATURES
 from ncp_control.worlds import World
@@ -26,23 +27,25 @@ from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
 from scripts.markdown import markdown_table
 from scripts.training.contracts import trained_in
+from scripts.training.resumption import begun_with, open_run
 from scripts.training.settings import Imitate
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
 """First seeds of the worlds that teach, choose the checkpoint, and test."""
 
 
-def train_imitate(settings: Imitate) -> Policy:
+def train_imitate(asked: Imitate) -> Policy:
     """Let the expert demonstrate, imitate it, measure both, and save the policy."""
+    settings = begun_with(asked)
     use_threads(settings.threads)
-    world = open_world(settings.world, settings.world_options)
-    expert = load_expert(settings.expert, world)
+    world = open_world(cast(str, settings.world), settings.world_options)
+    expert = load_expert(cast(str, settings.expert), world)
     torch.manual_seed(settings.seed)
     policy = make_policy(settings, world)
-    run = Run.create("imitate", settings.cell, settings, root=settings.runs)
-    print(f"run folder: {run.folder}")
-    policy = imitate_expert(policy, expert, world, settings, run)
-    returns = measure(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
+    step = -1 if settings.resume is None else epochs_done(settings.resume)
+    with open_run(settings, "imitate", settings.cell, step=step) as run:
+        policy = imitate_expert(policy, expert, world, settings, run)
+        returns = measure(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
     print(f"policy: {run.policy}")
     print(returns_table(settings.cell, returns))
     return policy
@@ -51,7 +54,10 @@ def train_imitate(settings: Imitate) -> Policy:
 def imitate_expert(
     policy: Policy, expert: Expert | Policy, world: World, settings: Imitate, run: Run
 ) -> Policy:
-    """Train a policy on an expert's demonstrations and save the best of its checkpoints."""
+    """Train a policy on an expert's demonstrations and save the best of its checkpoints.
+
+    In a run that was stopped, what was demonstrated in it is found again.
+    """
     first_seed = TRAINING_SEED * (1 + settings.seed)
     noise = np.broadcast_to(settings.expert_noise, len(world.contract.action))
     error = SlowError(
@@ -59,8 +65,9 @@ def imitate_expert(
         np.random.default_rng(settings.seed),
         memory=0.93 ** (30.0 * world.frame_s),  # the same time at any rate
     )
-    shown = demonstrate(
-        run.folder / "demonstrations",
+    folder = run.folder / "demonstrations"
+    shown = Demonstrations.find(folder) or demonstrate(
+        folder,
         world,
         expert,
         range(first_seed, first_seed + settings.episodes),
@@ -69,10 +76,13 @@ def imitate_expert(
     if isinstance(policy, VectorPolicy):
         policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
 
+    def folder_of(epoch: int) -> Path:
+        return run.folder / "dagger" / f"epoch-{epoch}"
+
     def aggregate(policy: Policy, epoch: int) -> Demonstrations:
         first = first_seed + settings.episodes + epoch * settings.dagger_episodes
         return demonstrate(
-            run.folder / "dagger" / f"epoch-{epoch}",
+            folder_of(epoch),
             world,
             expert,
             range(first, first + settings.dagger_episodes),
@@ -93,6 +103,7 @@ def imitate_expert(
         validate=validate,
         augment=augmentation(settings, world),
         aggregate=aggregate,
+        recall=lambda epoch: Demonstrations.find(folder_of(epoch)),
     )
     policy.contract = trained_in(world, policy)
     policy.save(run.policy)

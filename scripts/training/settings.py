@@ -237,11 +237,11 @@ class Teacher:
 class Imitate:
     """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
-    world: str
+    world: str | None = None
     """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own."""
     world_options: tuple[str, ...] = ()
     """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
-    expert: str
+    expert: str | None = None
     """Who is asked: <module>:<function>, called with environment, observation and info, or the
     folder of a policy that sees the world without disturbances."""
     cell: Annotated[str, one_of("cell")] = "ltc"
@@ -280,10 +280,15 @@ class Imitate:
     """Torch threads; if None, all cores, which convolutions use."""
     runs: Path = Path("runs")
     """Where run folders are made."""
+    resume: Path | None = None
+    """Run folder to go on with; it brings its own settings."""
     seed: int = 0
     """Seed of worlds, weights and windows."""
 
     def __post_init__(self) -> None:
+        for name in ("world", "expert"):
+            if getattr(self, name) is None and self.resume is None:
+                raise ValueError(f"`{name}` must be given, got None. Name one with --{name}.")
         check_circuit(self.cell, self.wiring)
         check_head(self.head)
         read_options(self.world_options)

@@ -9,10 +9,13 @@ import pytest
 from gymnasium import spaces
 
 from ncp_control import load
+from ncp_control.learning import trainer
 from ncp_control.learning.imitation import ImitationConfig
+from ncp_control.learning.training_state import TrainingState
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
+from scripts.training import imitate
 from scripts.training.imitate import augmentation, load_expert, measure, train_imitate
 from scripts.training.settings import Imitate
 
@@ -73,6 +76,42 @@ def quick(tmp_path, world, **changes):
         "runs": tmp_path / "runs",
     }
     return Imitate(**{**settings, **changes})
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypatch):
+    """Stopped after each checkpoint, one a step; demonstrations are found again."""
+    imitation = ImitationConfig(epochs=2, window=10, batch_size=8, dagger_epochs=(1,))
+    asked = {"imitation": imitation, "episodes": 4, "dagger_episodes": 2}
+    train_imitate(quick(tmp_path, "Reach", **asked, runs=tmp_path / "whole"))
+    save, demonstrated = TrainingState.save, []
+
+    def save_and_stop(state, path):
+        save(state, path)
+        raise KeyboardInterrupt
+
+    def demonstrate(folder, *others, show=imitate.demonstrate, **options):
+        demonstrated.append(folder.name)
+        return show(folder, *others, **options)
+
+    monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(imitate, "demonstrate", demonstrate)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_imitate(quick(tmp_path, "Reach", **asked))
+        (run,) = (tmp_path / "runs").iterdir()
+        while not (run / "policy").is_dir():
+            try:
+                train_imitate(Imitate(resume=run))
+            except KeyboardInterrupt:
+                continue
+    train_imitate(Imitate(resume=run))
+    (whole,) = (tmp_path / "whole").iterdir()
+    for name in ("policy/weights.safetensors", "metrics.csv"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    assert demonstrated == ["demonstrations", "epoch-1"]
+    with pytest.raises(ValueError, match="`expert` must be given, got None. Name one with --exp"):
+        Imitate(world="halfcheetah")
 
 
 @pytest.mark.parametrize("world", ["Reach", "Look"])
