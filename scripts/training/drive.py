@@ -26,6 +26,7 @@ from ncp_control.wiring_rules import WIRINGS
 from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
+from scripts.cli import use_threads
 from scripts.evaluation.driving import (
     DRIVING_WORLD,
     DriveSettings,
@@ -72,6 +73,8 @@ class Drive:
     """Kilometres driven on held-out tracks at the end."""
     data: Path = Path("data")
     """Where demonstrations are kept and found again by later runs (47 kB a frame)."""
+    threads: int | None = None
+    """Torch threads; if None, all cores, which convolutions use."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     resume: Path | None = None
@@ -84,7 +87,7 @@ class Drive:
         HEADS.find(self.head)
         if self.wiring is not None:
             WIRINGS.find(self.wiring)
-        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons")
+        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads")
         check_positive(self, "seconds_per_track")
         check_not_negative("expert_noise", self.expert_noise)
         check_km("evaluation_km", self.evaluation_km)
@@ -108,6 +111,7 @@ class Drive:
 def train_drive(asked: Drive) -> Policy:
     """Record or find demonstrations, imitate, evaluate on held-out tracks, write the report."""
     settings = begun_with(asked)
+    use_threads(settings.threads)
     torch.manual_seed(settings.seed)
     policy = make_driving_policy(
         settings.model,

@@ -37,6 +37,7 @@ from ncp_control.ranges import check_at_least, check_given, check_not_negative, 
 from ncp_control.wiring_rules import WIRINGS
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
+from scripts.cli import use_threads
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
 from scripts.options import one_of
@@ -82,6 +83,8 @@ class Recorded:
     results: Path | None = None
     """CSV file to which the test errors are added, e.g. results/recorded.csv; a new one in the
     first run folder by default."""
+    threads: int | None = None
+    """Torch threads; if None, all cores, which convolutions use."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     resume: Path | None = None
@@ -98,7 +101,7 @@ class Recorded:
         HEADS.find(self.head)
         if self.wiring is not None:
             WIRINGS.find(self.wiring)
-        check_at_least(self, 1, "neurons")
+        check_at_least(self, 1, "neurons", "threads")
         check_part("train_share", self.train_share)
         check_part("validation_share", self.validation_share)
         check_not_negative("smoothing_s", self.smoothing_s)
@@ -133,6 +136,7 @@ class Split:
 def train_recorded(asked: Recorded) -> None:
     """Train each model on the recording and print its test error beside simple predictors'."""
     settings = begun_with(asked)
+    use_threads(settings.threads)
     results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
     recording = load_recording(cast(Path, settings.log))
     parts = cut(recording, settings)
@@ -251,7 +255,7 @@ def _name(recording: Recording) -> str:
 
 def describe(recording: Recording, settings: Recorded) -> str:
     """Return the recording and all settings but models and seed as one cell of the results file."""
-    left_out = ("log", "models", "results", "runs", "resume", "seed")
+    left_out = ("log", "models", "results", "threads", "runs", "resume", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     for name in ("neurons", "wiring"):  # not told where nothing was asked for
         if told[name] is None:
