@@ -1,4 +1,12 @@
-"""Sensor faults: wrappers that spoil what a world shows, and leave the world as it is.
+"""Disturbances: what can be put between a policy and its world, and which of them suit a world.
+
+| name      | what it does                             | strength                       |
+|-----------|------------------------------------------|--------------------------------|
+| overwrite | a random action instead of the policy's  | share of the frames            |
+| delay     | actions take effect late                 | frames                         |
+| drop      | frames are lost, the action is held      | share of the frames            |
+| noise     | `PixelNoise` on frames                   | variance on images in [0, 1]   |
+| noise     | Gaussian noise on numbers                | deviation in the entry's unit  |
 
 Pixel noise is the one of Lechner et al. 2020 (figure 5): on an image scaled to [0, 1],
 
@@ -13,7 +21,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ncp_control.audit.faults import add_pixel_noise
+from ncp_control.contract import Contract, FramesContract, VectorContract
 from ncp_control.ranges import check_not_negative
+from ncp_control.worlds import Disturbance
 
 
 class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
@@ -66,3 +76,30 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         if self.variance == 0.0:
             return observation
         return add_pixel_noise(observation, self.variance, self._noise_rng)
+
+
+def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
+    """Return the disturbances that a world of this contract can have, the innermost first.
+
+    Actions that are choices are neither overwritten nor delayed; what shows frames and numbers at
+    once has no noise. The world's `info` must carry `dt_s`, as `ncp_control.worlds` sees to.
+    """
+    # They bring MuJoCo along, which a world of frames does without.
+    from envs.locomotion import DelayedActions, DroppedFrames, OverwrittenActions, SensorNoise
+
+    drop = Disturbance(name="drop", meaning="share of dropped frames", put=DroppedFrames)
+    found = [drop]
+    if not any(entry.choices for entry in contract.action):
+        random, late = "share of random actions", "frames until an action takes effect"
+        found = [
+            Disturbance(name="overwrite", meaning=random, put=OverwrittenActions),
+            Disturbance(name="delay", meaning=late, put=DelayedActions),
+            drop,
+        ]
+    if isinstance(contract.observation, FramesContract):
+        meaning = "variance of the pixel noise"
+        found.append(Disturbance(name="noise", meaning=meaning, put=PixelNoise))
+    if isinstance(contract.observation, VectorContract):
+        meaning = "sensor noise, standard deviation [m, rad, m/s, rad/s]"
+        found.append(Disturbance(name="noise", meaning=meaning, put=SensorNoise))
+    return tuple(found)

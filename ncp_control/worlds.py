@@ -16,10 +16,13 @@ the world with that of the policy, and never guesses one from a size.
 import importlib
 import inspect
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from ncp_control.contract import (
     Contract,
@@ -38,17 +41,57 @@ if TYPE_CHECKING:
 
 Measures = Callable[[Sequence["Episode"]], dict[str, float]]
 """Episodes to named numbers, e.g. the mean return."""
+Expert = Callable[["gymnasium.Env", Any, dict[str, Any]], np.ndarray]
+"""Environment, observation and info to the action that is right there, in [-1, 1]."""
+Told = Mapping[str, np.ndarray]
+"""What a world told after each action of an episode, by name."""
+
+
+RETURNS = ("mean_return", "half_width", "lowest_return")
+"""What `returns_of` measures."""
+
+
+def returns_of(episodes: Sequence["Episode"]) -> dict[str, float]:
+    """Return the mean return, half the width of its 95 % interval, and the lowest return.
+
+    The interval is that of the t distribution over episodes; NaN for one episode.
+    """
+    returns = np.array([episode.total_reward for episode in episodes])
+    values = float(returns.mean()), half_width(returns), float(returns.min())
+    return dict(zip(RETURNS, values, strict=True))
 
 
 def return_and_length(episodes: Sequence["Episode"]) -> dict[str, float]:
-    """Return the mean, lowest and highest return, and the mean length in frames."""
-    returns = [episode.total_reward for episode in episodes]
-    return {
-        "mean_return": sum(returns) / len(returns),
-        "lowest_return": min(returns),
-        "highest_return": max(returns),
-        "mean_length": sum(len(episode) for episode in episodes) / len(episodes),
-    }
+    """Return what `returns_of` does, and the mean length in frames."""
+    lengths = [len(episode) for episode in episodes]
+    return returns_of(episodes) | {"mean_length": sum(lengths) / len(lengths)}
+
+
+def half_width(values: np.ndarray) -> float:
+    """Return half the width of the 95 % t interval of a mean; NaN for one value."""
+    if len(values) < 2:
+        return math.nan
+    from scipy import stats
+
+    quantile = float(stats.t.ppf(0.975, len(values) - 1))
+    return quantile * float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
+def speed_of(told: Told) -> dict[str, np.ndarray]:
+    """Return the forward speed of a body that tells it, as MuJoCo's environments do."""
+    return {"speed [m/s]": told["x_velocity"]} if "x_velocity" in told else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """Something that can be put between a policy and its world."""
+
+    name: str
+    """Short name, e.g. "drop"."""
+    meaning: str
+    """What its strength is, with its unit, e.g. "share of dropped frames"."""
+    put: Callable[["gymnasium.Env", float], "gymnasium.Env"]
+    """Puts it around an environment, in a strength."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +107,22 @@ class World:
     make: Callable[..., "gymnasium.Env"]
     """Builds an environment; takes `render_mode`. Its `info` carries `time_s`, the time since the
     episode began, and `dt_s`, that since the last step [s]; `world_of` sees to both."""
+    has_camera: bool = False
+    """Whether `make` also takes `width`, `height` and `camera_name` of what it renders."""
     contract: Contract
     """What it shows and takes, at which rate, with which options."""
     measures: Measures = return_and_length
     """What is measured of episodes."""
+    measure_names: tuple[str, ...] = (*RETURNS, "mean_length")
+    """Names of what is measured, in order: the columns of a results file."""
+    signals: Callable[[Told], dict[str, np.ndarray]] = speed_of
+    """What of an episode is worth a trace, by name and unit, from what the world told."""
+    expert: Expert | None = None
+    """Who can be asked what to do, e.g. for imitation; None if nobody."""
+    expert_name: str = "expert"
+    """Who that is."""
+    disturbances: tuple[Disturbance, ...] = ()
+    """What can be put between a policy and the world, the innermost first."""
     max_steps: int = 1000
     """Steps after which an episode is over, whatever the environment says."""
 
@@ -78,6 +133,43 @@ class World:
     def frame_s(self) -> float:
         """Nominal interval between frames [s]."""
         return self.contract.frame_s
+
+    def measure(self, episodes: Sequence["Episode"]) -> dict[str, float]:
+        """Return what is measured of episodes.
+
+        Raises:
+            ValueError: If `measures` does not give what `measure_names` says.
+        """
+        measured = self.measures(episodes)
+        if tuple(measured) != self.measure_names:
+            raise ValueError(
+                f"`measures` of the world {self.name!r} must give {self.measure_names}, its"
+                f" `measure_names`, got {tuple(measured)}. Name them in the world."
+            )
+        return measured
+
+    def disturbed(self, strengths: Mapping[str, float]) -> "World":
+        """Return the world with disturbances around it.
+
+        Args:
+            strengths: By name; 0 leaves one out.
+
+        Raises:
+            ValueError: If the world has no disturbance of that name.
+        """
+        known = {one.name: one for one in self.disturbances}
+        for name, strength in strengths.items():
+            if strength:
+                check_name("disturbance", name, known)
+
+        def make(**rendering: Any) -> "gymnasium.Env":
+            env = self.make(**rendering)
+            for name, disturbance in known.items():
+                if strengths.get(name):
+                    env = disturbance.put(env, strengths[name])
+            return env
+
+        return replace(self, make=make)
 
     def check_policy(self, contract: Contract | None) -> None:
         """Compare the contract of a policy with this world's.

@@ -1,8 +1,9 @@
 """Look inside a saved policy.
 
-    python scripts/audit.py policies/pretrained/drive-ncp               drives a held-out track
+    python scripts/audit.py policies/pretrained/drive-ncp               in its world: drives a track
+    python scripts/audit.py policies/pretrained/walker2d-ltc            the same: moves a robot
+    python scripts/audit.py POLICY --world gymnasium:Hopper-v5          in another world
     python scripts/audit.py policies/pretrained/drive-ncp --log PATH    watches a recording
-    python scripts/audit.py policies/pretrained/walker2d-ltc            moves a robot
 
 report/
     report.md        what was found, with every figure; a part that cannot be made says why
@@ -21,19 +22,22 @@ from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.bounds import Certificate, certify
+from ncp_control.audit.inspector import write_inspector
+from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.ranges import check_at_least, check_positive
 from scripts.auditing import models, parts, seeing
-from scripts.auditing.episode import Audited, drive, replay
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.page import inspected, write_page
-from scripts.auditing.report import AuditReport
-from scripts.auditing.robot import walk
+from scripts.auditing.recording import act, watch
 from scripts.cli import run_job
-from scripts.evaluation.driving import check_km, is_driver
-from scripts.evaluation.locomotion import WalkSettings, check_observation, home_of
+from scripts.evaluation.driving import check_km, track_place
+from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit
+from scripts.inspection import inspected
+from scripts.markdown import plain
+from scripts.reporting import Part, Report, Table
 
 LONGEST_S = 3600.0
 """Longest episode [s]."""
@@ -49,10 +53,12 @@ class Audit:
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
-    """Recording to watch, instead of driving."""
+    """Recording to watch, instead of acting in a world."""
     world: str | None = None
-    """World of a policy that reads numbers: halfcheetah, walker2d, gymnasium:<id>, or
+    """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
+    world_options: tuple[str, ...] = ()
+    """Options of that world, e.g. observe=positions."""
     observe: str | None = None
     """full or positions, of halfcheetah and walker2d; that of the policy's contract if None."""
     seconds: float = 30.0
@@ -105,7 +111,7 @@ class Subject:
     """A policy under audit and what all parts share."""
 
     policy: Policy
-    audited: Audited
+    audited: Episode
     certificate: Certificate | None = None
     maps: Saliency | None = None
 
@@ -125,7 +131,7 @@ def audit(settings: Audit) -> None:
     if contract is not None:
         print(contract.describe())
     with files.new_folder(run.report) as folder:
-        report = AuditReport(folder, run, subjects[0].audited)
+        report = open_report(folder, run, subjects[0].audited)
         _look_inside(report, subjects[0], settings)
         if settings.ablation_km and not settings.compare:
             report.part(
@@ -140,42 +146,50 @@ def audit(settings: Audit) -> None:
     print(f"report: {run.report / 'report.md'}")
 
 
+def open_report(folder: Path, run: Run, audited: Episode) -> Report:
+    """Begin the report of an audit with what was recorded of the first policy."""
+    report = Report(folder, run, f"Audit of {audited.name}")
+    seconds = audited.time_s[-1] - audited.time_s[0]
+    report.say(
+        f"{plain(audited.where)}, {seconds:.1f} s, {len(audited.time_s)} frames.",
+        *(f"Note: {plain(note)}" for note in audited.notes),
+    )
+    return report
+
+
 def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
     """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
-    if settings.ablation_km and not isinstance(policy, VectorPolicy):
-        cell = policy.circuit.cell
-        ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
-    if not isinstance(policy, VectorPolicy):
-        for name in ("world", "observe"):
+    if isinstance(policy, FramesPolicy) and settings.log is not None:
+        for name in ("world", "observe", "world_options"):
             value = getattr(settings, name)
-            if value is not None:
-                raise ValueError(
-                    f"`{name}` must be left out for a policy that drives, got {value!r}. Drop it."
-                )
-        if settings.log is None and settings.seconds < 0.2:
-            raise ValueError(
-                f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
-                " A few frames are needed."
-            )
+            if value:
+                raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
         return
-    if is_driver(policy):
-        raise ValueError(
-            f"`policy` must see frames or walk to be audited, got {str(path)!r}, which drives"
-            " by numbers. Audit one of scripts/train.py drive."
-        )
     if settings.log is not None:
         raise ValueError(
             f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
             " Recordings are of driving."
         )
+    is_told = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
+    is_driving = is_told and _env(policy, settings) == DRIVING_WORLD
     for name, default in (("ablation_km", 0.0), ("track", HELD_OUT_TRACKS[0])):
         value = getattr(settings, name)
-        if value != default:
+        if not is_driving and value != default:
             raise ValueError(
                 f"`{name}` must be left out for a locomotion policy, got {value:g}."
                 " It does not drive."
             )
-    check_observation("policy", policy, _world_of(policy, settings))
+    if settings.ablation_km:
+        cell = policy.circuit.cell
+        ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
+    if is_driving and settings.seconds < 0.2:
+        raise ValueError(
+            f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
+            " A few frames are needed."
+        )
+    place = _place_of(policy, settings)
+    observe = place.labels.get("observed", "full")
+    check_fit("policy", policy, place.world, f"{place.where!r} with observe={observe!r}")
 
 
 def _check_names(paths: Iterable[Path]) -> None:
@@ -191,10 +205,10 @@ def _check_names(paths: Iterable[Path]) -> None:
 
 def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
     """Refuse policies of different worlds: their numbers say nothing beside each other."""
-    worlds = {
-        path: _world_of(policy, settings).env if isinstance(policy, VectorPolicy) else "driving"
-        for path, policy in loaded.items()
-    }
+    worlds = {}
+    for path, policy in loaded.items():
+        env = DRIVING_WORLD if settings.log is not None else _env(policy, settings)
+        worlds[path] = "driving" if env == DRIVING_WORLD else env
     here = worlds[settings.policy]
     for path, world in worlds.items():
         if world != here:
@@ -204,26 +218,30 @@ def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
             )
 
 
-def _world_of(policy: VectorPolicy, settings: Audit) -> WalkSettings:
-    """Return where a policy walks: what was asked for, or where it is at home."""
-    if settings.world is not None:
-        return WalkSettings(env=settings.world, observe=settings.observe or "full")
-    env, observe, options = home_of(policy)
-    return WalkSettings(env=env, observe=settings.observe or observe, options=options)
+def _env(policy: Policy, settings: Audit) -> str:
+    return where_to_act(policy, settings.world, None, ())[0]
 
 
-def _record(policy: Policy, path: Path, settings: Audit) -> Audited:
-    """Let a policy drive, watch or walk."""
+def _place_of(policy: Policy, settings: Audit) -> Place:
+    """Return where a policy acts: where was asked for, or where it is at home."""
+    env, observe, options = where_to_act(
+        policy, settings.world, settings.observe, settings.world_options
+    )
+    if env == DRIVING_WORLD:
+        return track_place(settings.track, settings.seconds, settings.seed, observe)
+    world = open_world(env, words_of(observe, options))
+    return place_in(world, (env, observe, *options), {}, 1, settings.seed)
+
+
+def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
+    """Let a policy act, or watch a recording."""
     name, seconds = policy_name(path), settings.seconds
-    if isinstance(policy, VectorPolicy):
-        where = _world_of(policy, settings)
-        return walk(policy, name, where, seconds=seconds, seed=settings.seed)
     if settings.log is not None:
-        return replay(policy, name, settings.log, seconds=seconds)
-    return drive(policy, name, track=settings.track, seconds=seconds, seed=settings.seed)
+        return watch(policy, name, settings.log, seconds=seconds)
+    return act(policy, name, _place_of(policy, settings), seconds=seconds)
 
 
-def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None:
+def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     """Make every part of one policy's audit."""
     policy, audited = subject.policy, subject.audited
     _prepare(report, subject)
@@ -251,11 +269,11 @@ def _look_inside(report: AuditReport, subject: Subject, settings: Audit) -> None
     report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
 
 
-def _prepare(report: AuditReport, subject: Subject) -> None:
+def _prepare(report: Report, subject: Subject) -> None:
     """Certify the circuit and compute the maps, as far as either applies."""
     policy, audited = subject.policy, subject.audited
     if subject.certificate is None:
-        longest_s = float(audited.activity.dt_s.max())
+        longest_s = float(audited.thought.dt_s.max())
         subject.certificate = report.attempt(
             f"Certified bounds of {audited.name}",
             lambda: certify(policy.circuit.cell, gain_dt_s=longest_s),
@@ -268,7 +286,7 @@ def _prepare(report: AuditReport, subject: Subject) -> None:
 
 
 def _compare(
-    report: AuditReport, subjects: list[Subject], settings: Audit, results: ResultsFile | None
+    report: Report, subjects: list[Subject], settings: Audit, results: ResultsFile | None
 ) -> None:
     """Put all policies beside each other."""
     report.part(
@@ -280,7 +298,7 @@ def _compare(
 
 def _table(
     subjects: list[Subject], settings: Audit, results: ResultsFile | None, *, whole: bool
-) -> parts.Part:
+) -> Part:
     """Return the rows of several policies, of all quantities or of the ablation alone."""
     rows: list[models.Row] = []
     for subject in subjects:
@@ -289,19 +307,19 @@ def _table(
             rows += models.activity_rows(policy, audited)
             if audited.has_frames:
                 rows += models.stability_rows(policy, audited, settings.seed)
-        if settings.ablation_km and audited.trace is not None:
+        if settings.ablation_km and "track" in audited.told:
             rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
-    table = parts.Table(header=models.HEADER, rows=[row.cells() for row in rows])
+    table = Table(header=models.HEADER, rows=[row.cells() for row in rows])
     if results is not None:
         _add_results(results, rows, settings, subjects[0].audited)
-    return parts.Part(text=models.describe(rows), tables={"comparison": table})
+    return Part(text=models.describe(rows), tables={"comparison": table})
 
 
 def _add_results(
-    results: ResultsFile, rows: list[models.Row], settings: Audit, audited: Audited
+    results: ResultsFile, rows: list[models.Row], settings: Audit, audited: Episode
 ) -> None:
     """Add the comparison, with what its numbers depend on."""
-    place = {"where": audited.where} if audited.trace is None else {"track": settings.track}
+    place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}
     measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
     told = json.dumps(place | measured_by, sort_keys=True)
     for row in rows:
@@ -309,13 +327,15 @@ def _add_results(
         results.append(row.policy, settings.seed, told, measured, typed_command())
 
 
-def _write_page(folder: Path, report: AuditReport, subjects: list[Subject]) -> bool:
+def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
     """Write the inspector of the first policy, beside the second where there is one."""
     shown = subjects[:2]
     for subject in shown:
         _prepare(report, subject)
-    episodes = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
-    write_page(folder / "inspector.html", shown[0].audited.where, episodes)
+    panels = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
+    names = " and ".join(s.audited.name for s in shown)
+    title = f"{names}: {shown[0].audited.where}"
+    write_inspector(folder / "inspector.html", panels, title=title)
     report.say("[The episode as a page](inspector.html): open it in a browser.")
     return True
 

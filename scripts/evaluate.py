@@ -1,8 +1,9 @@
 """Evaluate a saved policy.
 
-    python scripts/evaluate.py DRIVER                                    held-out tracks
-    python scripts/evaluate.py DRIVER --log PATH                         along a recording
-    python scripts/evaluate.py WALKER --sensor-noise 0 0.1 --drop 0 0.2  walking
+    python scripts/evaluate.py POLICY                              in the world of its contract
+    python scripts/evaluate.py POLICY --noise 0 0.1 --drop 0 0.2   under disturbances
+    python scripts/evaluate.py POLICY --world gymnasium:Hopper-v5  in another world
+    python scripts/evaluate.py DRIVER --log PATH                   along a recording
 
 A policy is a folder: what `train.py` printed, or one of policies/pretrained.
 """
@@ -13,16 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
 import tyro
 
-from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
+from envs.driving.road import HELD_OUT_TRACKS
 from envs.recorded import Recording, load_recording
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.names import check_name
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.ranges import (
     check_at_least,
     check_given,
@@ -33,35 +36,26 @@ from ncp_control.ranges import (
 from scripts.cli import run_job
 from scripts.evaluation.driving import (
     CAMERAS,
+    DriveSettings,
     VectorDriveSettings,
     check_km,
     drive_km,
-    evaluate,
-    is_driver,
+    track_place,
 )
-from scripts.evaluation.episode import kept_as_demonstrations
-from scripts.evaluation.live import drive_live
-from scripts.evaluation.locomotion import (
-    DISTURBANCES,
-    WalkSettings,
-    check_observation,
-    half_width,
-    home_of,
-    returns_table,
-    walk,
-)
-from scripts.evaluation.report import (
-    metrics_table,
-    write_driving_report,
-    write_recorded_report,
-)
-from scripts.evaluation.walk_report import write_walk_report
+from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.places import DISTURBANCES, DRIVING_WORLD, Place, check_fit
+from scripts.evaluation.report import FILM_S, write_recorded_report, write_report
+from scripts.evaluation.tables import Measured, results_table
+from scripts.inspection import watch_live
 from scripts.markdown import markdown_table
+
+DRIVE_FILM_S, LIVE_S = 20.0, 30.0
+"""Length of the film of a drive, and of what is watched live [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a saved policy: driving on held-out tracks or along a recording, or walking."""
+    """Evaluate a saved policy: in its world or another, or along a recording."""
 
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
@@ -71,45 +65,47 @@ class Evaluate:
     """Last share of the recording to run along. For a policy that learned from this recording
     take what was held back, 0.2 if not told otherwise: the rest is no test."""
     km: float = 20.0
-    """Kilometres driven at each noise level."""
-    noise: tuple[float, ...] = (0.0,)
-    """Variances of Gaussian pixel noise on images in [0, 1]; the paper takes 0 0.1 0.2 0.3."""
+    """Kilometres driven in each setting: every combination of the disturbances."""
     camera: str = "opencv"
-    """opencv, or mujoco (rendered; needs EGL or OSMesa)."""
+    """What a driver sees through: opencv, or mujoco (rendered; needs EGL or OSMesa)."""
     live: bool = False
-    """First drive half a minute, and keep a page up to date for a browser to watch it."""
+    """First act for half a minute, and keep a page up to date for a browser to watch it."""
     world: str | None = None
-    """World of a policy that reads numbers: halfcheetah, walker2d, gymnasium:<id>, or
+    """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
+    world_options: tuple[str, ...] = ()
+    """Options of that world, e.g. observe=positions."""
     observe: str | None = None
     """full or positions, of halfcheetah and walker2d; that of the policy's contract if None."""
-    sensor_noise: tuple[float, ...] = (0.0,)
-    """Deviations of noise on what a walking policy observes, each in the entry's own unit."""
+    noise: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--sensor-noise"])] = (0.0,)
+    """Strengths of Gaussian noise on what is observed: variances of pixel noise on images in
+    [0, 1], of which the paper takes 0 0.1 0.2 0.3, or deviations of numbers, each in the entry's
+    own unit."""
     drop: tuple[float, ...] = (0.0,)
-    """Shares of frames that a walking policy misses."""
+    """Shares of frames that the policy misses."""
     overwrite: tuple[float, ...] = (0.0,)
-    """Shares of frames in which a walking body gets a random action."""
+    """Shares of frames in which a random action is done."""
     delay: tuple[int, ...] = (0,)
-    """Frames between a walking policy's choice of an action and its effect."""
+    """Frames between the choice of an action and its effect."""
     episodes: int = 20
-    """Episodes that a policy walks in each setting: every combination of the four above."""
+    """Episodes in each setting, in any world but that of driving."""
     results: Path | None = None
-    """CSV file to which a row is added for each setting driven or walked in, e.g.
+    """CSV file to which a row is added for each setting, e.g.
     results/driving.csv; a new one in the run folder by default."""
     runs: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
-    """Seed of appearances, noise and the worlds walked in."""
+    """Seed of the worlds and of their disturbances."""
 
     def __post_init__(self) -> None:
         check_km("km", self.km)
-        check_given(self, "noise", "sensor_noise", "drop", "overwrite", "delay")
+        check_given(self, *DISTURBANCES)
         if self.log_share != 1.0:
             check_part("log_share", self.log_share)
         check_name("camera", self.camera, CAMERAS)
         check_at_least(self, 1, "episodes")
         check_at_least(self, 0, "seed")
-        for name in ("noise", "sensor_noise", "delay"):
+        for name in ("noise", "delay"):
             for value in getattr(self, name):
                 check_not_negative(name, value)
         for name in ("drop", "overwrite"):
@@ -118,13 +114,11 @@ class Evaluate:
 
 
 RECORDED = ("log", "log_share")
-WALKING = ("world", "observe", "sensor_noise", "drop", "overwrite", "delay", "episodes")
-DRIVING = ("km", "noise", "camera", "live")
-"""Settings that only a recording, a policy that walks, or closed-loop driving has a use for."""
-WALKING_MEASURES = ("mean_return", "half_width", "lowest_return")
-DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
+DRIVING = ("km", "camera")
+ACTING = ("world", "world_options", "observe", *DISTURBANCES, "episodes", "live", "seed")
+"""Settings that only a recording, driving, or acting in any world has a use for."""
 RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
-"""Columns of the results file behind the policy's number of parameters."""
+"""Columns of the results file for a recording."""
 
 
 def evaluate_policy(settings: Evaluate) -> None:
@@ -141,29 +135,23 @@ def evaluate_policy(settings: Evaluate) -> None:
         print(policy.contract.describe())
     evaluate_it(policy, name, settings, run, results)
     run.close()
-    if run.report.is_dir():
-        print(f"report: {run.report}")
+    print(f"report: {run.report}")
 
 
-def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], tuple[str, ...]]:
+def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], Sequence[str]]:
     """Return what evaluates this policy and what that measures, once the settings fit it.
 
     Raises:
         ValueError: If the policy does not fit its world, or a setting is of no use to it.
     """
-    if isinstance(policy, VectorPolicy) and not is_driver(policy):
-        _refuse(settings, (*RECORDED, *DRIVING), "a policy that walks")
-        return partial(evaluate_walking, where_to_walk(policy, settings)), WALKING_MEASURES
-    _refuse(settings, WALKING, "a policy that drives")
-    if isinstance(policy, VectorPolicy):
-        no_use = ("noise", "camera", "live", "seed")  # it starts alike and sees no light
-        _refuse(settings, (*RECORDED, *no_use), "a policy that sees no frames")
     if settings.log is None:
-        _refuse(settings, ("log_share",), "driving without a recording")
+        places = find_places(policy, settings)
         if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
-            drive_km(settings.km, camera="mujoco").make_world().close()
-        return evaluate_closed_loop, DRIVING_MEASURES
-    _refuse(settings, (*DRIVING, "seed"), "a recording")
+            places[0].disturbed.make().close()
+        return partial(evaluate_in, places), places[0].world.measure_names
+    if not isinstance(policy, FramesPolicy):
+        _refuse(settings, RECORDED, "a policy that walks")
+    _refuse(settings, (*DRIVING, *ACTING), "a recording")
     recording = load_recording(settings.log).center_only()
     if settings.log_share < 1.0:
         _, recording = recording.split(1.0 - settings.log_share)
@@ -178,102 +166,101 @@ def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
             raise ValueError(f"`{field.name}` must be left out for {what}, got {value}. Drop it.")
 
 
-def where_to_walk(policy: VectorPolicy, settings: Evaluate) -> list[WalkSettings]:
-    """Return every combination of disturbances asked for, in the policy's world.
+def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
+    """Return the policy's world under every combination of disturbances asked for.
 
     Raises:
-        ValueError: If the policy does not fit the world or what is observed.
+        ValueError: If the policy does not fit the world, or a setting or disturbance is of no use.
     """
-    env, observe, options = _place_of(policy, settings)
-    asked_for = (settings.sensor_noise, settings.drop, settings.overwrite, settings.delay)
-    places = dict.fromkeys(  # each once
-        WalkSettings(
-            env=env,
-            observe=observe,
-            options=options,
-            sensor_noise_std=noise,
-            drop_probability=drop,
-            overwrite_probability=overwrite,
-            delay_steps=delay,
-            episodes=settings.episodes,
-            seed=10_000 + 1_000 * settings.seed,
-        )
-        for noise, drop, overwrite, delay in itertools.product(*asked_for)
+    env, observe, options = where_to_act(
+        policy, settings.world, settings.observe, settings.world_options
     )
+    asked_for = (getattr(settings, name) for name in DISTURBANCES)
+    grid: list[dict[str, float]] = [
+        dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
+    ]
+    if env == DRIVING_WORLD:
+        _refuse(settings, ("log_share",), "driving without a recording")
+        _refuse(settings, ("episodes", "world_options"), "a policy that drives")
+        places = [_drive(settings, observe, strengths) for strengths in grid]
+    else:
+        _refuse(settings, (*RECORDED, *DRIVING), "a policy that walks")
+        world, seed = open_world(env, words_of(observe, options)), 10_000 + 1_000 * settings.seed
+        places = [
+            place_in(world, (env, observe, *options), one, settings.episodes, seed) for one in grid
+        ]
+    check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
+    places = list({place.described: place for place in places}.values())  # each once
     for place in places:
-        check_observation("policy", policy, place)
-    return list(places)
+        place.world.disturbed(place.strengths)  # refuses what the world does not have
+    return places
 
 
-def _place_of(policy: VectorPolicy, settings: Evaluate) -> tuple[str, str, tuple[str, ...]]:
-    """Return the world that was asked for, or that of the policy, and what is observed there."""
-    if settings.world is None:
-        env, observe, options = home_of(policy)
-        return env, settings.observe or observe, options
-    return settings.world, settings.observe or "full", ()
+def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
+    """Return held-out tracks with disturbances."""
+    where: DriveSettings = drive_km(settings.km, camera=settings.camera)
+    seen = settings.camera
+    if observe == "numbers":
+        _refuse(settings, ("camera",), "a policy that sees no frames")
+        where, seen = VectorDriveSettings(**dataclasses.asdict(where)), "numbers"
+    others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}
+    is_plain = all(getattr(settings, name) == (0,) for name in others)
+    words = [] if is_plain else [f"{name}={text}" for name, text in others.items()]
+    noise = f"{strengths['noise']:g}"
+    return dataclasses.replace(
+        where.place(settings.seed),
+        strengths=strengths,
+        labels={"noise variance": noise} | ({} if is_plain else others),
+        described=" ".join([seen, f"noise={noise}", *words, f"km={settings.km:g}"]),
+    )
 
 
-def evaluate_walking(
-    places: list[WalkSettings],
+def evaluate_in(
+    places: list[Place],
     policy: Policy,
     name: str,
     settings: Evaluate,
     run: Run,
     results: ResultsFile,
 ) -> None:
-    """Walk some episodes in each place."""
-    rows = []
-    for i, place in enumerate(places):
-        returns = walk(policy, place)
-        rows.append((name, place, returns))
-        run.log(
-            i,
-            **{name: float(getattr(place, name)) for name in DISTURBANCES},
-            mean_return=float(returns.mean()),
-            half_width=half_width(returns),
-        )
-    print(returns_table(rows))
-    measured = {
-        place.describe(): (
-            round(float(returns.mean()), 1),
-            round(half_width(returns), 1),
-            round(float(returns.min()), 1),
-        )
-        for _, place, returns in rows
-    }
-    add_results(results, settings, policy, name, WALKING_MEASURES, measured)
-    write_walk_report(run, policy, rows)
-
-
-def evaluate_closed_loop(
-    policy: Policy, name: str, settings: Evaluate, run: Run, results: ResultsFile
-) -> None:
-    """Drive held-out tracks at each noise level."""
+    """Let the policy act in each place, and measure what its world measures."""
+    world, shown, film_s = places[0].world, places[0], FILM_S
+    is_driving = world.name == DRIVING_WORLD
+    if is_driving:
+        observe, film_s = world.contract.world_options.get("observe", "full"), DRIVE_FILM_S
+        longest_s = max(DRIVE_FILM_S, LIVE_S)
+        shown = track_place(HELD_OUT_TRACKS[0], longest_s, settings.seed, observe)
     if settings.live:
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")
-        drive_live(policy, page, name=name, seed=settings.seed)
-    sees_numbers = isinstance(policy, VectorPolicy)
-    rows: list[tuple[str, float, LaneMetrics]] = []
-    first_traces: list[LaneTrace] = []
-    for i, variance in enumerate(settings.noise):
-        where = drive_km(settings.km, noise_variance=variance, camera=settings.camera)
-        if sees_numbers:
-            where = VectorDriveSettings(**dataclasses.asdict(where))
-        traces = evaluate(policy, where, description=f"noise {variance}", seed=settings.seed)
-        metrics = summarize(traces)
-        rows.append((name, variance, metrics))
-        run.log(i, noise_variance=variance, **dataclasses.asdict(metrics))
-        first_traces = first_traces or traces
-    print(metrics_table(rows))
-    seen = "numbers" if sees_numbers else settings.camera
+        watch_live(policy, page, shown, name=name, seconds=LIVE_S)
+    rows: list[Measured] = []
+    for i, place in enumerate(places):
+        told = ", ".join(f"{label} {text}" for label, text in place.labels.items())
+        episodes = place.run(policy, description=told)
+        measures = world.measure(episodes)
+        rows.append(
+            Measured(
+                model=name,
+                labels=place.labels,
+                measures=measures,
+                episodes=episodes,
+                returns=np.array([episode.total_reward for episode in episodes])
+                if "mean_return" in measures
+                else np.empty(0),
+                strengths=place.strengths,
+            )
+        )
+        run.log(i, **{k: float(x) for k, x in place.strengths.items()}, **measures)
+    print(results_table(rows))
     measured = {
-        f"{seen} noise={variance:g} km={settings.km:g}": dataclasses.astuple(metrics)
-        for _, variance, metrics in rows
+        place.described: [
+            round(x, 1) if "mean_return" in row.measures else x for x in row.measures.values()
+        ]
+        for place, row in zip(places, rows, strict=True)
     }
-    add_results(results, settings, policy, name, DRIVING_MEASURES, measured)
-    if not sees_numbers:  # has no film
-        write_driving_report(run, policy, first_traces, rows=rows, seed=settings.seed)
+    add_results(results, settings, policy, name, list(rows[0].measures), measured)
+    write_report(run, policy, rows, shown, seconds=film_s)
 
 
 def evaluate_open_loop(
@@ -285,7 +272,7 @@ def evaluate_open_loop(
     results: ResultsFile,
 ) -> None:
     """Compare the policy's steering with a recording's."""
-    with kept_as_demonstrations(recording) as store:
+    with recording.as_demonstrations() as store:
         error = imitation_error(policy, store)
         variance = float(store.actions.var())
         run.log(0, mean_squared_error=error, steering_variance=variance)

@@ -1,12 +1,12 @@
 """HalfCheetah and Walker2d with what a robot has to live with.
 
 Position-only observation, sensor noise, dropped frames, overwritten and delayed actions, each a
-wrapper of its own around Gymnasium's MuJoCo environments; `make_locomotion` stacks them.
+wrapper of its own around Gymnasium's MuJoCo environments; `envs.faults` says which suit a world.
 """
 
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
 from envs.locomotion.sensors import PositionsOnly, SensorNoise
-from envs.locomotion.worlds import OBSERVE, WORLDS, Timed, disturb, make_locomotion
+from envs.locomotion.worlds import OBSERVE, WORLDS, Timed, make_locomotion
 
 __all__ = [
     "OBSERVE",
@@ -17,6 +17,5 @@ __all__ = [
     "PositionsOnly",
     "SensorNoise",
     "Timed",
-    "disturb",
     "make_locomotion",
 ]

@@ -102,7 +102,7 @@ class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
         TypeError: If the actions are not continuous.
     """
 
-    def __init__(self, env: gymnasium.Env, delay_steps: int) -> None:
+    def __init__(self, env: gymnasium.Env, delay_steps: float) -> None:
         RecordConstructorArgs.__init__(self, delay_steps=delay_steps)
         gymnasium.Wrapper.__init__(self, env)
         self._bounds = check_continuous(env)

@@ -1,4 +1,4 @@
-"""HalfCheetah-v5 and Walker2d-v5 as worlds: elapsed time, checked actions, chosen disturbances.
+"""HalfCheetah-v5 and Walker2d-v5 as worlds: elapsed time and checked actions.
 
 |             | HalfCheetah            | Walker2d                              |
 |-------------|------------------------|---------------------------------------|
@@ -33,9 +33,8 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
 from envs.locomotion.seeding import check_action, check_continuous
-from envs.locomotion.sensors import PositionsOnly, SensorNoise
+from envs.locomotion.sensors import PositionsOnly
 from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
 
@@ -47,16 +46,9 @@ OBSERVE = ("full", "positions")
 
 
 def make_locomotion(
-    env: str = "halfcheetah",
-    *,
-    observe: str = "full",
-    sensor_noise_std: float = 0.0,
-    drop_probability: float = 0.0,
-    overwrite_probability: float = 0.0,
-    delay_steps: int = 0,
-    **rendering: Any,
+    env: str = "halfcheetah", *, observe: str = "full", **rendering: Any
 ) -> gymnasium.Env:
-    """Build a world to walk in. `reset(seed=...)` seeds the body and every disturbance.
+    """Build a world to walk in, without disturbances; `envs.faults` has those that suit it.
 
     Every `info` carries `time_s` [s], `dt_s`, the time since the previous observation [s], and
     `full_observation`, the undisturbed body as a teacher may see it. `env.unwrapped.dt` is the
@@ -65,61 +57,17 @@ def make_locomotion(
     Args:
         env: A name in `WORLDS`.
         observe: A name in `OBSERVE`.
-        sensor_noise_std: See `SensorNoise`.
-        drop_probability: See `DroppedFrames`.
-        overwrite_probability: See `OverwrittenActions`.
-        delay_steps: See `DelayedActions`.
         rendering: `render_mode`, `width`, `height` and the like, passed to Gymnasium.
 
     Raises:
-        ValueError: If a name is unknown or a number is out of range.
+        ValueError: If a name is unknown.
     """
     check_name("env", env, WORLDS)
     check_name("observe", observe, OBSERVE)
     with silent_deprecations():
         body = gymnasium.make(WORLDS[env], disable_env_checker=True, **rendering)
-    world: gymnasium.Env = Timed(body)
-    if observe == "positions":
-        world = PositionsOnly(world)
-    return disturb(
-        world,
-        sensor_noise_std=sensor_noise_std,
-        drop_probability=drop_probability,
-        overwrite_probability=overwrite_probability,
-        delay_steps=delay_steps,
-    )
-
-
-def disturb(
-    world: gymnasium.Env,
-    *,
-    sensor_noise_std: float = 0.0,
-    drop_probability: float = 0.0,
-    overwrite_probability: float = 0.0,
-    delay_steps: int = 0,
-) -> gymnasium.Env:
-    """Put disturbances around a world; none by default.
-
-    Args:
-        world: World with continuous actions, whose `info` carries `dt_s`.
-        sensor_noise_std: See `SensorNoise`.
-        drop_probability: See `DroppedFrames`.
-        overwrite_probability: See `OverwrittenActions`.
-        delay_steps: See `DelayedActions`.
-
-    Raises:
-        ValueError: If a number is out of range.
-        TypeError: If the world does not fit a disturbance.
-    """
-    if overwrite_probability:
-        world = OverwrittenActions(world, overwrite_probability)
-    if delay_steps:
-        world = DelayedActions(world, delay_steps)
-    if drop_probability:
-        world = DroppedFrames(world, drop_probability)
-    if sensor_noise_std:
-        world = SensorNoise(world, sensor_noise_std)
-    return world
+    world = Timed(body)
+    return PositionsOnly(world) if observe == "positions" else world
 
 
 class Timed(gymnasium.Wrapper, RecordConstructorArgs):

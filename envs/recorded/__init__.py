@@ -25,14 +25,14 @@ can be used, or if what is left would be wrong.
 from envs.recorded.assembly import LoggedImage
 from envs.recorded.donkeycar import load_donkeycar
 from envs.recorded.readers import READERS, load_recording, register_reader
-from envs.recorded.recording import Episode, Recording
+from envs.recorded.recording import Recording, Stretch
 from envs.recorded.udacity import load_udacity
 
 __all__ = [
     "READERS",
-    "Episode",
     "LoggedImage",
     "Recording",
+    "Stretch",
     "load_donkeycar",
     "load_recording",
     "load_udacity",

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from envs.recorded.images import Framing, find_fault
-from envs.recorded.recording import CENTER, Episode, Recording
+from envs.recorded.recording import CENTER, Recording, Stretch
 from envs.recorded.tally import Tally
 
 NO_NUMBER = "steering is no number"
@@ -263,7 +263,7 @@ def _warn_of_disorder(folder: Path, images: Sequence[LoggedImage]) -> None:
 
 def _cut_episodes(
     images: Sequence[LoggedImage], max_gap_s: float, max_missing_frames: int
-) -> Iterator[Episode]:
+) -> Iterator[Stretch]:
     """Cut one camera's images where their time or their order jumps."""
     begin = 0
     for end in range(1, len(images) + 1):
@@ -274,7 +274,7 @@ def _cut_episodes(
             if follows and is_near and this.session == last.session:
                 continue
         run, begin = images[begin:end], end
-        yield Episode(
+        yield Stretch(
             camera=run[0].camera,
             rows=np.array([image.row for image in run], np.int64),
             image_paths=tuple(image.path for image in run),

@@ -1,6 +1,8 @@
 """What every format of recorded driving becomes: episodes of images with steering and true time."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from envs.recorded.images import Framing, read_image
-from ncp_control.learning.demonstrations import DemonstrationWriter
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 
 CENTER = "center"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Episode:
-    """Frames of one camera, without a gap."""
+class Stretch:
+    """Frames of one camera, without a gap: an episode of the demonstrations they become."""
 
     camera: str
     """`center`, `left` or `right`."""
@@ -36,7 +38,7 @@ class Episode:
         """Return the time since the previous frame [s], float32; `frame_s` for the first."""
         return np.diff(self.time_s, prepend=self.time_s[0] - frame_s).astype(np.float32)
 
-    def select(self, is_kept: np.ndarray) -> "Episode":
+    def select(self, is_kept: np.ndarray) -> "Stretch":
         """Return the episode of the frames where `is_kept`, shape (N,), is True."""
         return replace(
             self,
@@ -55,7 +57,7 @@ class Recording:
     """Where it was loaded from."""
     format: str
     """`udacity` or `donkeycar`."""
-    episodes: tuple[Episode, ...]
+    episodes: tuple[Stretch, ...]
     """Episodes of every camera, in the order in which they begin."""
     framing: Framing
     """How an image becomes an observation."""
@@ -157,6 +159,15 @@ class Recording:
             for episode in self.episodes
         ]
         return replace(self, episodes=tuple(episodes))
+
+    @contextmanager
+    def as_demonstrations(self) -> Iterator[Demonstrations]:
+        """Yield the recording as demonstrations, which are on the disk until the block ends."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "frames"
+            with DemonstrationWriter(folder, self.observation_shape, np.uint8, 1) as writer:
+                self.write(writer)
+            yield Demonstrations.open(folder)
 
     def write(self, writer: DemonstrationWriter) -> None:
         """Append every episode to a writer, reading, cropping and resizing the images.

@@ -18,6 +18,7 @@ import numpy as np
 
 from ncp_control import files
 from ncp_control.audit.inspector_data import DETAILS, Detail, pack_images, pack_table
+from ncp_control.episode import Episode
 from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
@@ -48,92 +49,101 @@ class TrackMap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectorEpisode:
-    """All that the page shows of one policy in one episode.
+class Panel:
+    """What the page shows of one policy: an episode that was looked into, and what was found out.
+
+    Pictures, signals and overlays of the episode are shown as they are; a signal of an absolute
+    value, e.g. `|curvature| [1/m]`, is left out.
 
     Raises:
         ValueError: If a shape does not fit or a value is not finite.
     """
 
-    name: str
-    """Who acts, e.g. `drive-ncp`."""
-    time_s: np.ndarray
-    """Time of each frame [s], increasing, shape (time,)."""
-    neuron_names: Sequence[str]
-    """One for each entry of the state."""
-    states: np.ndarray
-    """State after each frame, shape (time, neurons)."""
-    actions: np.ndarray
-    """What was done, shape (time, action)."""
-    action_names: Sequence[str]
-    """What each action is, e.g. `steering`."""
+    episode: Episode
+    """The episode, with its activity; its times must increase."""
     wiring: Wiring | None = None
     """Who is connected to whom; None for a dense cell, whose units become a heat map."""
-    timescales_s: np.ndarray | None = None
-    """τ [s], shape (time, neurons)."""
     state_bounds: np.ndarray | None = None
     """Certified lowest and highest value of each state, shape (neurons, 2)."""
     timescale_bounds_s: np.ndarray | None = None
     """Certified shortest and longest τ [s], shape (neurons, 2)."""
-    synaptic_currents: np.ndarray | None = None
-    """Current through each synapse of the wiring, in its order, shape (time, synapses)."""
-    features: np.ndarray | None = None
-    """Sensory input of the circuit, shape (time, sensory)."""
-    frames: np.ndarray | None = None
-    """Camera frames, or pictures of the robot: RGB uint8, shape (time, height, width, 3)."""
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Saliency in [0, 1], or uint8 from 0 to 255, shape (time, height, width), by method. A name
     that ends in `: <neuron>`, e.g. `gradient: command_0`, is the map of that neuron."""
-    traces: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Further signals by name and unit, e.g. `speed [m/s]`, shape (time,)."""
-    overlays: Mapping[str, str] = field(default_factory=dict)
-    """Traces drawn in the plot of another signal, on one scale: the trace's name to the name of an
-    action or trace, e.g. `{"human steering": "steering"}`."""
-    sensory_names: Sequence[str] | None = None
-    """What each sensory input of the wiring measures, e.g. `height [m]`; numbers if None."""
     track: TrackMap | None = None
     """The track, if there is one."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Short facts for the heading, e.g. `{"neurons": "19"}`."""
 
+    @property
+    def neuron_names(self) -> Sequence[str]:
+        """One for each entry of the state."""
+        return self.episode.thought.neuron_names
+
+    @property
+    def states(self) -> np.ndarray:
+        """State after each frame, shape (time, neurons)."""
+        return self.episode.thought.states[0].cpu().numpy()
+
+    @property
+    def timescales_s(self) -> np.ndarray | None:
+        """τ [s], shape (time, neurons)."""
+        taus_s = self.episode.thought.timescales_s
+        return None if taus_s is None else taus_s[0].cpu().numpy()
+
+    @property
+    def synaptic_currents(self) -> np.ndarray | None:
+        """Current through each synapse of the wiring, in its order, shape (time, synapses)."""
+        currents = self.episode.thought.synaptic_currents
+        return None if currents is None else currents[0].cpu().numpy()
+
+    @property
+    def signals(self) -> dict[str, np.ndarray]:
+        """The signals with a plot of their own, by name and unit, shape (time,)."""
+        actions = set(self.episode.action_names)
+        signals = self.episode.signals.items()
+        return {k: v for k, v in signals if k not in actions and not k.startswith("|")}
+
     def __post_init__(self) -> None:
-        time, neurons = len(self.time_s), len(self.neuron_names)
-        _check("time_s", self.time_s, ("time",))
-        if time < 1 or (np.diff(self.time_s) <= 0).any():
+        episode, taus_s = self.episode, self.timescales_s
+        time, neurons = len(episode.time_s), len(self.neuron_names)
+        _check("time_s", episode.time_s, ("time",))
+        if time < 1 or (np.diff(episode.time_s) <= 0).any():
             raise ValueError(
-                f"`time_s` must be one or more increasing times, got {self.time_s.tolist()[:8]}."
+                f"`time_s` must be one or more increasing times, got {episode.time_s.tolist()[:8]}."
                 " Check the order of the frames."
             )
         _check("states", self.states, (time, neurons))
-        _check("actions", self.actions, (time, len(self.action_names)))
-        _check("timescales_s", self.timescales_s, (time, neurons))
+        _check("actions", episode.actions, (time, len(episode.action_names)))
+        _check("timescales_s", taus_s, (time, neurons))
         for name in ("state_bounds", "timescale_bounds_s"):
             _check(name, getattr(self, name), (neurons, 2))
-        if self.timescales_s is not None and self.timescales_s.min(initial=1.0) <= 0:
+        if taus_s is not None and taus_s.min(initial=1.0) <= 0:
             raise ValueError(
-                f"`timescales_s` must be > 0, got {float(self.timescales_s.min())}."
+                f"`timescales_s` must be > 0, got {float(taus_s.min())}."
                 " Time constants are in seconds."
             )
-        for name, trace in self.traces.items():
-            _check(f"traces[{name!r}]", trace, (time,))
+        for name, signal in self.signals.items():
+            _check(f"signals[{name!r}]", signal, (time,))
         self._check_overlays()
         self._check_wiring(time)
         self._check_pictures(time)
 
     def _check_overlays(self) -> None:
-        hosts = {*self.action_names, *self.traces} - set(self.overlays)
-        for name, host in self.overlays.items():
-            check_name("overlays", name, self.traces)
+        signals, overlays = self.signals, self.episode.overlays
+        hosts = {*self.episode.action_names, *signals} - set(overlays)
+        for name, host in overlays.items():
+            check_name("overlays", name, signals)
             check_name(f"overlays[{name!r}]", host, hosts)
 
     def _check_wiring(self, time: int) -> None:
-        wiring = self.wiring
-        if self.sensory_names is not None:
+        wiring, sensors = self.wiring, self.episode.sensor_names
+        if sensors is not None:
             count = 0 if wiring is None else wiring.num_sensory
-            if len(self.sensory_names) != count:
+            if len(sensors) != count:
                 raise ValueError(
-                    f"`sensory_names` must be {count}, one for each sensory input of the wiring,"
-                    f" got {len(self.sensory_names)}. Leave them out if they are not known."
+                    f"`sensor_names` must be {count}, one for each sensory input of the wiring,"
+                    f" got {len(sensors)}. Leave them out if they are not known."
                 )
         if wiring is None:
             if self.synaptic_currents is not None:
@@ -147,19 +157,20 @@ class InspectorEpisode:
                 " Pass wiring.neuron_names."
             )
         _check("synaptic_currents", self.synaptic_currents, (time, wiring.num_synapses))
-        _check("features", self.features, (time, wiring.num_sensory))
+        _check("features", self.episode.features, (time, wiring.num_sensory))
 
     def _check_pictures(self, time: int) -> None:
-        if self.frames is not None:
-            _check("frames", self.frames, (time, "height", "width", 3))
-            if self.frames.dtype != np.uint8:
+        pictures = self.episode.pictures
+        if pictures is not None:
+            _check("pictures", pictures, (time, "height", "width", 3))
+            if pictures.dtype != np.uint8:
                 raise ValueError(
-                    f"`frames` must be uint8 from 0 to 255, got {self.frames.dtype}."
+                    f"`pictures` must be uint8 from 0 to 255, got {pictures.dtype}."
                     " Convert the pictures."
                 )
         elif self.maps:
             raise ValueError(
-                f"`maps` must come with frames, got {sorted(self.maps)} alone. Pass `frames` too."
+                f"`maps` must come with pictures, got {sorted(self.maps)} alone. Pass them too."
             )
         for name, values in self.maps.items():
             _check(f"maps[{name!r}]", values, (time, "height", "width"))
@@ -175,7 +186,7 @@ class InspectorEpisode:
 
 def write_inspector(
     path: Path | str,
-    episodes: Sequence[InspectorEpisode],
+    panels: Sequence[Panel],
     *,
     title: str = "Inspector",
     reload_s: float | None = None,
@@ -186,7 +197,7 @@ def write_inspector(
 
     Args:
         path: The HTML file; replaced as a whole.
-        episodes: One, or two to compare; frames are matched by their times.
+        panels: One, or two to compare; frames are matched by their times.
         title: Heading of the page.
         reload_s: The page loads itself anew this often [s] and shows the last frame, for an
             episode that is still going on; None for one that is over.
@@ -195,18 +206,16 @@ def write_inspector(
         The file.
 
     Raises:
-        ValueError: If there are not one or two episodes, or they do not fit even coarsely.
+        ValueError: If there are not one or two panels, or they do not fit even coarsely.
     """
-    if len(episodes) not in (1, 2):
-        raise ValueError(
-            f"`episodes` must be one, or two to compare, got {len(episodes)}. Pick two."
-        )
+    if len(panels) not in (1, 2):
+        raise ValueError(f"`panels` must be one, or two to compare, got {len(panels)}. Pick two.")
     size = 0
     for detail in DETAILS:
         data = {
             "title": title,
             "reload_s": reload_s,
-            "episodes": [_episode_data(episode, detail) for episode in episodes],
+            "episodes": [_panel_data(panel, detail) for panel in panels],
         }
         # A folder's name may hold bytes that are no text.
         page = _page(title, data).encode(errors="replace")
@@ -215,33 +224,39 @@ def write_inspector(
             files.write_file(path, page)
             return Path(path)
     raise ValueError(
-        f"`episodes` must fit into {MAX_BYTES / 1e6:.0f} MB, got {size / 1e6:.0f} MB."
+        f"`panels` must fit into {MAX_BYTES / 1e6:.0f} MB, got {size / 1e6:.0f} MB."
         " Show fewer seconds or fewer saliency maps."
     )
 
 
-def _episode_data(episode: InspectorEpisode, detail: Detail) -> dict[str, Any]:
-    """Return an episode as JSON values."""
-    tables = ("states", "actions", "timescales_s", "synaptic_currents", "features")
-    packed = {name: pack_table(getattr(episode, name)) for name in tables}
-    wiring, track = episode.wiring, episode.track
+def _panel_data(panel: Panel, detail: Detail) -> dict[str, Any]:
+    """Return a panel as JSON values."""
+    episode, wiring, track = panel.episode, panel.wiring, panel.track
+    tables = {
+        "states": panel.states,
+        "actions": episode.actions,
+        "timescales_s": panel.timescales_s,
+        "synaptic_currents": panel.synaptic_currents,
+        "features": None if wiring is None else episode.features,
+    }
+    packed = {name: pack_table(values) for name, values in tables.items()}
     return packed | {
         "name": episode.name,
-        "facts": dict(episode.facts),
+        "facts": dict(panel.facts),
         "time_s": np.round(episode.time_s, 5).tolist(),
-        "neuron_names": list(episode.neuron_names),
+        "neuron_names": list(panel.neuron_names),
         "action_names": list(episode.action_names),
-        "sensory_names": episode.sensory_names and list(episode.sensory_names),
+        "sensory_names": episode.sensor_names and list(episode.sensor_names),
         "overlays": dict(episode.overlays),
-        "state_bounds": _numbers(episode.state_bounds),
-        "timescale_bounds_s": _numbers(episode.timescale_bounds_s),
-        "traces": {name: pack_table(trace[:, None]) for name, trace in episode.traces.items()},
+        "state_bounds": _numbers(panel.state_bounds),
+        "timescale_bounds_s": _numbers(panel.timescale_bounds_s),
+        "traces": {name: pack_table(signal[:, None]) for name, signal in panel.signals.items()},
         "wiring": wiring and wiring.to_dict(),
         "track": track and {name: _numbers(values) for name, values in vars(track).items()},
-        "frames": pack_images(episode.frames, detail.frame_height_px, detail.frame_quality, 1),
+        "frames": pack_images(episode.pictures, detail.frame_height_px, detail.frame_quality, 1),
         "maps": {
             name: pack_images(values, detail.map_height_px, detail.map_quality, detail.map_stride)
-            for name, values in episode.maps.items()
+            for name, values in panel.maps.items()
         },
     }
 

@@ -118,6 +118,10 @@ class Step:
     """What was known after the step."""
     rewards: np.ndarray
     """Reward of the step, shape (worlds,)."""
+    terminated: np.ndarray
+    """Whether the world ended the episode, shape (worlds,), bool."""
+    truncated: np.ndarray
+    """Whether the time of the episode is over, shape (worlds,), bool."""
 
 
 def closed_loop(
@@ -193,6 +197,8 @@ def _run(
             actions=actions,
             outcomes=outcomes,
             rewards=np.array([result[1] for result in results], dtype=np.float64),
+            terminated=np.array([result[2] for result in results], dtype=bool),
+            truncated=np.array([result[3] for result in results], dtype=bool),
         )
         before, infos = infos, list(outcomes)
         observations = [result[0] for result in results]

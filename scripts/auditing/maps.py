@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ncp_control.audit.saliency import METHODS, saliency
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from scripts.auditing.episode import Audited
 
 ACTION_STRIDE, NEURON_STRIDE = 3, 6
 """Every how many frames a map is computed; those between show the one before."""
@@ -29,20 +29,20 @@ class Saliency:
     """A sentence for each map that could not be had."""
 
 
-def compute_saliency(policy: Policy, audited: Audited, neurons: list[str]) -> Saliency:
+def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Saliency:
     """Compute the maps that the figure and the inspector show.
 
     Raises:
         ValueError: If not one map of a single frame can be had.
     """
     shown = _telling_frames(audited)
-    state, dt_s = audited.state_before(), audited.activity.dt_s[0]
+    state, dt_s = audited.state_before(), audited.thought.dt_s[0]
 
     def maps(frames: np.ndarray, method: str, neuron: str | None = None) -> np.ndarray:
         index = torch.from_numpy(frames)
         return saliency(
             policy,
-            audited.observations[frames],
+            audited.seen[frames],
             method,
             neuron=neuron,
             state=state[index],
@@ -95,7 +95,7 @@ def compute_saliency(policy: Policy, audited: Audited, neurons: list[str]) -> Sa
     )
 
 
-def _telling_frames(audited: Audited) -> np.ndarray:
+def _telling_frames(audited: Episode) -> np.ndarray:
     """Return the frames of the sharpest left, the straightest and the sharpest right steering."""
     steering = audited.actions[:, 0]
     smooth = np.convolve(steering, np.ones(9) / 9, mode="same") if len(steering) > 9 else steering

@@ -20,8 +20,8 @@ from envs.driving.metrics import summarize
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.activity import principal_components, unit_activity
 from ncp_control.audit.timescales import LEAST_SAMPLES
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from scripts.auditing.episode import Audited
 from scripts.auditing.parts import follow, resting_values
 from scripts.auditing.seeing import NOISE_VARIANCES, measure_stability
 from scripts.evaluation.driving import drive_km, evaluate
@@ -48,9 +48,9 @@ class Row:
         return self.policy, self.quantity, self.of, self.value, low, high
 
 
-def activity_rows(policy: Policy, audited: Audited) -> list[Row]:
+def activity_rows(policy: Policy, audited: Episode) -> list[Row]:
     """Return the principal components, and how far each command neuron follows the curvature."""
-    names, states = unit_activity(policy.circuit.cell, audited.activity)
+    names, states = unit_activity(policy.circuit.cell, audited.thought)
     found = principal_components(states)
     rows = [
         Row(policy=audited.name, quantity="components_for_90", of=f"{len(names)} units",
@@ -68,7 +68,7 @@ def activity_rows(policy: Policy, audited: Audited) -> list[Row]:
     return rows
 
 
-def stability_rows(policy: Policy, audited: Audited, seed: int) -> list[Row]:
+def stability_rows(policy: Policy, audited: Episode, seed: int) -> list[Row]:
     """Return the similarity of clean and noisy maps at each noise level."""
     return [
         Row(
@@ -87,7 +87,7 @@ def _finite(limit: float) -> float | None:
     return limit if math.isfinite(limit) else None
 
 
-def closed_loop_rows(policy: Policy, audited: Audited, km: float, seed: int) -> list[Row]:
+def closed_loop_rows(policy: Policy, audited: Episode, km: float, seed: int) -> list[Row]:
     """Let the policy drive whole, and with one unit at a time held at its mean.
 
     Args:

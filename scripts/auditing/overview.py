@@ -8,16 +8,22 @@ from matplotlib.figure import Figure, SubFigure
 
 from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.timescales import LEAST_SAMPLES, correlate, timescales_of
-from scripts.auditing.episode import Audited
-from scripts.auditing.figures import METHOD_NAMES, draw_signal, draw_tau, set_time_limits, show_map
+from ncp_control.episode import Episode
+from scripts.auditing.audit_figures import (
+    METHOD_NAMES,
+    draw_signal,
+    draw_tau,
+    set_time_limits,
+    show_map,
+)
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.figures import GREY
+from scripts.evaluation.episode_figures import GREY
 
 _METHODS = ("visual_backprop", "input_gradient")
 _NUM_TAUS = 3
 
 
-def overview(audited: Audited, maps: Saliency, certificate: Certificate) -> Figure:
+def overview(audited: Episode, maps: Saliency, certificate: Certificate) -> Figure:
     """Draw a bend as the policy sees it, all neurons over the episode, and τ of a few.
 
     Raises:
@@ -37,11 +43,11 @@ def overview(audited: Audited, maps: Saliency, certificate: Certificate) -> Figu
     return figure
 
 
-def _draw_bend(figure: SubFigure, audited: Audited, maps: Saliency) -> None:
+def _draw_bend(figure: SubFigure, audited: Episode, maps: Saliency) -> None:
     """Draw the frame of the sharpest steering and two maps of it."""
     row = int(np.argmax(np.abs(audited.actions[maps.shown_frames, 0])))
     k = maps.shown_frames[row]
-    frame, steering = audited.observations[k], audited.actions[k, 0]
+    frame, steering = audited.seen[k], audited.actions[k, 0]
     panels = figure.subplots(1, 3)
     panels[0].imshow(frame)
     side = "left" if steering > 0 else "right"
@@ -55,16 +61,16 @@ def _draw_bend(figure: SubFigure, audited: Audited, maps: Saliency) -> None:
         axes.set_axis_off()
 
 
-def _draw_activity(figure: SubFigure, audited: Audited) -> None:
+def _draw_activity(figure: SubFigure, audited: Episode) -> None:
     """Draw the road's curvature and the potential of every neuron over the episode."""
-    names = audited.activity.neuron_names
-    states = audited.activity.states[0].cpu().numpy().T
+    names = audited.thought.neuron_names
+    states = audited.thought.states[0].cpu().numpy().T
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 4.0])
     draw_signal(above, audited)
     largest = max(float(np.abs(states).max()), 1e-6)
     first_s, last_s = float(audited.time_s[0]), float(audited.time_s[-1])
     if last_s == first_s:  # a single frame is drawn as wide as the time before it
-        last_s += float(audited.activity.dt_s[0, 0]) or 1.0
+        last_s += float(audited.thought.dt_s[0, 0]) or 1.0
     extent = (first_s, last_s, len(names) - 0.5, -0.5)
     drawn = below.imshow(
         states,
@@ -85,9 +91,9 @@ def _draw_activity(figure: SubFigure, audited: Audited) -> None:
     bar.outline.set_visible(False)  # type: ignore[operator]
 
 
-def _draw_timescales(figure: SubFigure, audited: Audited, certificate: Certificate) -> None:
+def _draw_timescales(figure: SubFigure, audited: Episode, certificate: Certificate) -> None:
     """Draw τ of the command neurons that vary the most, inside their certified bounds."""
-    names, taus_s = audited.activity.neuron_names, timescales_of(audited.activity)
+    names, taus_s = audited.thought.neuron_names, timescales_of(audited.thought)
     spread = np.log(taus_s.max(axis=0) / taus_s.min(axis=0))
     command = [i for i, name in enumerate(names) if name.startswith("command")]
     chosen = sorted(sorted(command or range(len(names)), key=lambda i: -spread[i])[:_NUM_TAUS])

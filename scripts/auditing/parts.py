@@ -5,11 +5,9 @@ A part that cannot be made raises a ValueError whose sentence stands in the repo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from ncp_control.audit import activity as neurons
 from ncp_control.audit.ablation import ablation_effects
@@ -23,49 +21,24 @@ from ncp_control.audit.timescales import (
     summarize_timescales,
     timescales_of,
 )
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from scripts.auditing import figures
-from scripts.auditing.episode import Audited
+from scripts.auditing import audit_figures as figures
+from scripts.reporting import Part, Table
 
 _MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20
 _UNDEFINED = "–: nothing to correlate, because the neuron or the signal is constant."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table: all rows for the CSV file, and which of them the report's page lists."""
-
-    header: Sequence[str]
-    """Names of the columns."""
-    rows: Sequence[Sequence[object]]
-    """All rows."""
-    listed: Sequence[int] | None = None
-    """Numbers of the rows on the page, if it does not list all of them."""
-    choice: str = ""
-    """What the listed rows are, e.g. "the 20 strongest"."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What one part of an audit found."""
-
-    text: list[str]
-    """Sentences."""
-    tables: dict[str, Table] = field(default_factory=dict)
-    """Tables by file name."""
-    figures: dict[str, Figure] = field(default_factory=dict)
-    """Figures by file name."""
-
-
-def followed_neurons(audited: Audited) -> list[str]:
+def followed_neurons(audited: Episode) -> list[str]:
     """Return the neurons of which the inspector has maps: motor neurons first, then command."""
     chosen = traced_neurons(audited)
     return sorted(chosen, key=lambda name: not name.startswith("motor"))[:_MAX_MAPS]
 
 
-def traced_neurons(audited: Audited) -> list[str]:
+def traced_neurons(audited: Episode) -> list[str]:
     """Return the neurons that figures trace: command and motor; a few where there are no layers."""
-    names = audited.activity.neuron_names
+    names = audited.thought.neuron_names
     chosen = [name for name in names if name.startswith(("command", "motor"))]
     return chosen[:_MAX_TRACES] if chosen else names[:4]
 
@@ -75,9 +48,9 @@ def _largest(sizes: Sequence[float]) -> list[int]:
     return sorted(sorted(range(len(sizes)), key=lambda i: -sizes[i])[:_MAX_LISTED])
 
 
-def sensors_part(audited: Audited, names: Sequence[str]) -> Part:
+def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     """Tell what each input of the circuit measures and what each of its outputs moves."""
-    is_wired = audited.activity.neuron_names[-1].startswith("motor_")
+    is_wired = audited.thought.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
 
     def rows(node: str, names: Sequence[str], values: np.ndarray) -> list[tuple[object, ...]]:
@@ -87,7 +60,7 @@ def sensors_part(audited: Audited, names: Sequence[str]) -> Part:
         ]
 
     header = ("mean", "min", "max")
-    sensed = rows(source, names, audited.observations)
+    sensed = rows(source, names, audited.seen)
     done = rows(target, audited.action_names, audited.actions)
     return Part(
         text=["Sensors over the episode in their own units; actions as a share of full torque."],
@@ -98,10 +71,10 @@ def sensors_part(audited: Audited, names: Sequence[str]) -> Part:
     )
 
 
-def timescales_part(audited: Audited, certificate: Certificate | None) -> Part:
+def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     """Tell how fast each neuron is, and what makes it faster."""
     signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
-    found = summarize_timescales(audited.activity, signals)
+    found = summarize_timescales(audited.thought, signals)
     header = ["neuron", "mean τ [ms]", "min", "max"]
     header += ["certified min", "certified max"] if certificate else []
     header += [f"r with {name}" for name in signals]
@@ -121,7 +94,7 @@ def timescales_part(audited: Audited, certificate: Certificate | None) -> Part:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
     if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
         text.append(_UNDEFINED)
-    taus_s, shown = timescales_of(audited.activity), traced_neurons(audited)
+    taus_s, shown = timescales_of(audited.thought), traced_neurons(audited)
     figure = figures.tau_traces(audited, taus_s, shown, certificate)
     return Part(
         text=text,
@@ -130,9 +103,9 @@ def timescales_part(audited: Audited, certificate: Certificate | None) -> Part:
     )
 
 
-def activity_part(policy: Policy, audited: Audited) -> Part:
+def activity_part(policy: Policy, audited: Episode) -> Part:
     """Analyse what the neurons do together, and what each follows."""
-    names, states = neurons.unit_activity(policy.circuit.cell, audited.activity)
+    names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
     check_finite("activity.states", states, names)
     found = neurons.principal_components(states)
     num_components = found.count_for(0.9)
@@ -169,11 +142,11 @@ def follow(names: Sequence[str], states: np.ndarray, signal: np.ndarray) -> dict
     return {name: correlate(state, signal) for name, state in zip(names, states.T, strict=True)}
 
 
-def synapses_part(policy: Policy, audited: Audited) -> Part:
+def synapses_part(policy: Policy, audited: Episode) -> Part:
     """Split the motor command by its synapses and tell the current of every synapse."""
-    cell, currents = policy.circuit.cell, audited.activity.synaptic_currents
-    features = torch.from_numpy(audited.features)
-    terms = neurons.motor_contributions(cell, features, audited.activity.states[0])
+    cell, currents = policy.circuit.cell, audited.thought.synaptic_currents
+    features = torch.from_numpy(audited.given)
+    terms = neurons.motor_contributions(cell, features, audited.thought.states[0])
     assert currents is not None  # an LTC has them
     flow = check_finite("synaptic currents", currents[0].cpu().numpy())
     rows = [
@@ -203,18 +176,18 @@ def synapses_part(policy: Policy, audited: Audited) -> Part:
     )
 
 
-def ablation_part(policy: Policy, audited: Audited) -> Part:
+def ablation_part(policy: Policy, audited: Episode) -> Part:
     """Take away one neuron or synapse at a time, on the same frames."""
     cell = policy.circuit.cell
     effects = ablation_effects(
         policy,
-        torch.from_numpy(audited.features),
-        audited.activity.dt_s[0],
+        torch.from_numpy(audited.given),
+        audited.thought.dt_s[0],
         neurons=resting_values(policy, audited),
-        synapses=neurons.synapse_names(cell) if audited.activity.synaptic_currents is not None
+        synapses=neurons.synapse_names(cell) if audited.thought.synaptic_currents is not None
         else [],
     )  # fmt: skip
-    num_neurons = len(neurons.unit_activity(cell, audited.activity)[0])
+    num_neurons = len(neurons.unit_activity(cell, audited.thought)[0])
     rows = [(audited.label(effect.name), effect.rms, effect.largest) for effect in effects]
     worst = max(effects, key=lambda effect: effect.rms)
     cut = _largest([effect.rms for effect in effects[num_neurons:]])
@@ -236,19 +209,19 @@ def ablation_part(policy: Policy, audited: Audited) -> Part:
     )
 
 
-def resting_values(policy: Policy, audited: Audited) -> dict[str, float]:
+def resting_values(policy: Policy, audited: Episode) -> dict[str, float]:
     """Return the mean activity of every neuron, at which it is held when it is ablated."""
-    names, states = neurons.unit_activity(policy.circuit.cell, audited.activity)
+    names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
     check_finite("activity.states", states, names)
     return dict(zip(names, states.mean(axis=0).tolist(), strict=True))
 
 
-def bounds_part(policy: Policy, audited: Audited, certificate: Certificate) -> Part:
+def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> Part:
     """Certify what the circuit can never do, and check the episode."""
     cell = policy.circuit.cell
-    known = certify(cell, audited.features.min(axis=0), audited.features.max(axis=0))
-    violations = find_violations(certificate, audited.activity)
-    violations += find_violations(known, audited.activity)
+    known = certify(cell, audited.given.min(axis=0), audited.given.max(axis=0))
+    violations = find_violations(certificate, audited.thought)
+    violations += find_violations(known, audited.thought)
     header = ["neuron", "v min", "v max", "τ min [ms]", "τ max [ms]", "|dv/dt| max [1/s]"]
     rows = []
     for i, name in enumerate(certificate.neuron_names):
@@ -274,10 +247,10 @@ def bounds_part(policy: Policy, audited: Audited, certificate: Certificate) -> P
     )
 
 
-def _largest_gradient(policy: Policy, audited: Audited) -> float:
+def _largest_gradient(policy: Policy, audited: Episode) -> float:
     """Return the largest abs(∂output/∂input) over one frame that the episode shows."""
-    features = torch.from_numpy(audited.features)[:, None].requires_grad_()
-    outputs, _ = policy.circuit(features, audited.state_before(), dt_s=audited.activity.dt_s[0])
+    features = torch.from_numpy(audited.given)[:, None].requires_grad_()
+    outputs, _ = policy.circuit(features, audited.state_before(), dt_s=audited.thought.dt_s[0])
     gradients = [
         torch.autograd.grad(outputs[..., k].sum(), features, retain_graph=True)[0]
         for k in range(outputs.shape[2])
@@ -285,11 +258,11 @@ def _largest_gradient(policy: Policy, audited: Audited) -> float:
     return max(float(gradient.abs().max()) for gradient in gradients)
 
 
-def steps_part(cells_and_episodes: Sequence[tuple[Policy, Audited]]) -> Part:
+def steps_part(cells_and_episodes: Sequence[tuple[Policy, Episode]]) -> Part:
     """Tell how far each neuron moves between two frames at most."""
     steps, rows = {}, []
     for policy, audited in cells_and_episodes:
-        names, states = neurons.unit_activity(policy.circuit.cell, audited.activity)
+        names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
         steps[audited.name] = largest_steps(states)
         rows += [(audited.name, *row) for row in zip(names, steps[audited.name], strict=True)]
     return Part(

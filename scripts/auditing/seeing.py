@@ -9,12 +9,12 @@ from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.robustness import fault_responses
 from ncp_control.audit.samples import mean_with_error
 from ncp_control.audit.stability import saliency_stability
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from scripts.auditing import figures
-from scripts.auditing.episode import Audited
+from scripts.auditing import audit_figures as figures
 from scripts.auditing.maps import Saliency
 from scripts.auditing.overview import overview
-from scripts.auditing.parts import Part, Table
+from scripts.reporting import Part, Table
 
 NOISE_VARIANCES = (0.1, 0.2, 0.3)
 """Variances of pixel noise in the paper."""
@@ -22,7 +22,7 @@ STABILITY_FRAMES = {"visual_backprop": 200, "input_gradient": 50}
 """Frame pairs by method: the paper's number, fewer where a map costs more."""
 
 
-def saliency_part(audited: Audited, maps: Saliency) -> Part:
+def saliency_part(audited: Episode, maps: Saliency) -> Part:
     """Show what each method marks."""
     return Part(
         text=[
@@ -35,7 +35,7 @@ def saliency_part(audited: Audited, maps: Saliency) -> Part:
     )
 
 
-def overview_part(audited: Audited, maps: Saliency, certificate: Certificate) -> Part:
+def overview_part(audited: Episode, maps: Saliency, certificate: Certificate) -> Part:
     """Show the audit at a glance."""
     return Part(text=[], figures={"overview": overview(audited, maps, certificate)})
 
@@ -54,7 +54,7 @@ class Stability(NamedTuple):
 
 
 def measure_stability(
-    policy: Policy, audited: Audited, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
+    policy: Policy, audited: Episode, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
 ) -> list[Stability]:
     """Compare maps of clean and noisy frames, by some of the methods in `STABILITY_FRAMES`."""
     measured = []
@@ -63,12 +63,12 @@ def measure_stability(
         index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
         found = saliency_stability(
             policy,
-            audited.observations[index],
+            audited.seen[index],
             NOISE_VARIANCES,
             method,
             seed=seed,
             state=audited.state_before()[index],
-            dt_s=audited.activity.dt_s[0, index],
+            dt_s=audited.thought.dt_s[0, index],
         )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
             mean, error, effective = mean_with_error(similarity.cpu().numpy())
@@ -76,7 +76,7 @@ def measure_stability(
     return measured
 
 
-def stability_part(policy: Policy, audited: Audited, maps: Saliency, seed: int) -> Part:
+def stability_part(policy: Policy, audited: Episode, maps: Saliency, seed: int) -> Part:
     """Tell how steady the maps are that could be had."""
     rows = measure_stability(policy, audited, seed, maps.by_method)
     header = (
@@ -97,10 +97,10 @@ def stability_part(policy: Policy, audited: Audited, maps: Saliency, seed: int) 
     )
 
 
-def robustness_part(policy: Policy, audited: Audited, seed: int) -> Part:
+def robustness_part(policy: Policy, audited: Episode, seed: int) -> Part:
     """Spoil the frames and see what changes."""
-    dt_s = audited.activity.dt_s[0].numpy()
-    responses = fault_responses(policy, audited.observations, dt_s, seed=seed)
+    dt_s = audited.thought.dt_s[0].numpy()
+    responses = fault_responses(policy, audited.seen, dt_s, seed=seed)
     rows = [(r.fault, r.action_rms, r.action_largest, r.state_rms) for r in responses]
     header = ("fault", "RMS change of the action", "largest", "RMS change of the neurons")
     return Part(

@@ -1,24 +1,24 @@
 """Driving put together: worlds, the expert that demonstrates, and closed-loop evaluation."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from tqdm import tqdm
 
-from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
+from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from envs.driving.config import TRACKS
-from envs.driving.metrics import LaneTrace
-from envs.faults import PixelNoise
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
+from envs.driving.pure_pursuit import PurePursuit
+from ncp_control.episode import Episode, iterate_episodes
+from ncp_control.learning.closed_loop import Info, Pilot
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from ncp_control.learning.demonstrations.expert import SlowError
-from ncp_control.policy import Policy, VectorPolicy
-from policies.experts import PurePursuit
+from ncp_control.learning.experts import SlowError
+from ncp_control.policy import Policy
+from ncp_control.worlds import World, find_world
+from scripts.evaluation.places import DRIVING_WORLD, Place
 
 CAMERAS = ("opencv", "mujoco")
 """What a policy on frames may see through."""
@@ -45,6 +45,9 @@ class DriveSettings:
     parallel: int = 16
     """Cars side by side, so that the policy sees a batch."""
 
+    observe: ClassVar[str] = "frames"
+    """What the policy sees."""
+
     @property
     def track_numbers(self) -> list[int]:
         """Numbers of the tracks."""
@@ -56,44 +59,51 @@ class DriveSettings:
             )
         return list(numbers)
 
-    def make_world(self) -> gymnasium.Env:
-        """Build one world."""
-        config = LaneKeepingConfig(
-            tracks=self.tracks,
-            episode_s=self.seconds_per_track + 1.0,  # never truncated before the loop ends
-            on_crash="recover",
+    @property
+    def world(self) -> World:
+        """The world without pixel noise, whose episodes do not end before the loop."""
+        return find_world(
+            DRIVING_WORLD,
+            observe=self.observe,
             camera=self.camera,
+            tracks=self.tracks,
+            on_crash="recover",
+            episode_s=self.seconds_per_track + 1.0,
             randomize_appearance=self.randomize_appearance,
         )
-        world = LaneKeepingEnv(config)
-        return PixelNoise(world, self.noise_variance) if self.noise_variance else world
+
+    def place(self, seed: int = 0) -> Place:
+        """Return where the cars are measured.
+
+        Args:
+            seed: Seed of the appearances and of the noise.
+        """
+        numbers, world = self.track_numbers, self.world
+        return Place(
+            world=world,
+            # The track's number is in the seed, so a track looks the same in whichever group it is.
+            seeds=[seed * 100_000 + track for track in numbers],
+            options=[{"track": track, "start_m": 0.0} for track in numbers],
+            num_steps=round(self.seconds_per_track / world.frame_s),
+            strengths={"noise": self.noise_variance},
+            labels={"noise variance": f"{self.noise_variance:g}"},
+            parallel=self.parallel,
+        )
+
+    def make_world(self) -> gymnasium.Env:
+        """Build one environment, with its noise."""
+        return self.place().disturbed.make()
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorDriveSettings(DriveSettings):
     """Where and how long cars drive that see numbers instead of frames."""
 
-    def make_world(self) -> gymnasium.Env:
-        """Build one world."""
-        config = LaneKeepingConfig(
-            tracks=self.tracks,
-            episode_s=self.seconds_per_track + 1.0,
-            on_crash="recover",
-            camera="none",
-        )
-        return VectorObservation(LaneKeepingEnv(config))
-
-
-DRIVING_WORLD = "LaneKeeping-v0"
-
-
-def is_driver(policy: VectorPolicy) -> bool:
-    """Whether a policy on numbers drives, as its contract says."""
-    return policy.contract is not None and policy.contract.world == DRIVING_WORLD
+    observe: ClassVar[str] = "numbers"
 
 
 LONGEST_KM = 0.4 * len(TRACKS["held_out"])
-"""What all held-out tracks give."""
+"""Total length of the held-out tracks [km]."""
 
 
 def check_km(name: str, distance_km: float) -> None:
@@ -176,87 +186,46 @@ def record(
         description: What the progress bar says.
         seed: Seed of the worlds.
     """
-    frame_shape = (78, 200, 3)
-    with DemonstrationWriter(folder, frame_shape, np.uint8, 1, overwrite=True) as writer:
-        for worlds, tracks in _batches(settings):
-            frames, actions, dt_s = [], [], []
-            for step in _drive(worlds, tracks, pilot, settings, description, seed):
-                frames.append(step.observations)
-                actions.append(expert.labels(step.infos))
-                dt_s.append(step.dt_s)
-            for i in range(len(worlds)):
-                writer.append_episode(
-                    np.stack([f[i] for f in frames]),
-                    np.stack([a[i] for a in actions]),
-                    np.stack([t[i] for t in dt_s]),
-                )
+    place = settings.place(seed)
+    episodes = iterate_episodes(
+        place.disturbed,
+        pilot,
+        seeds=place.seeds,
+        options=place.options,
+        num_steps=place.num_steps,
+        parallel=place.parallel,
+        expert=lambda env, seen, info: expert.expert(info["preview_m"]),
+        keeps_observations=True,
+        description=description,
+    )
+    with DemonstrationWriter(folder, (78, 200, 3), np.uint8, 1, overwrite=True) as writer:
+        for episode in episodes:
+            assert episode.expert_actions is not None  # it was asked
+            writer.append_episode(episode.seen, episode.expert_actions, episode.dt_s)
     return Demonstrations.open(folder)
 
 
 def evaluate(
     policy: Policy | Pilot, settings: DriveSettings, *, description: str, seed: int = 0
-) -> list[LaneTrace]:
+) -> list[Episode]:
     """Drive in closed loop and return what each car did on its track."""
-    traces = []
-    for worlds, tracks in _batches(settings):
-        pilot = PolicyPilot(policy) if isinstance(policy, Policy) else policy
-        batch = [LaneTrace(track=track) for track in tracks]
-        for step in _drive(worlds, tracks, pilot, settings, description, seed):
-            for trace, info in zip(batch, step.outcomes, strict=True):
-                trace.append(info)
-        traces += batch
-    return traces
+    return settings.place(seed).run(policy, description=description)
 
 
-def drive_track(
-    policy: Policy, *, track: int, seconds: float, seed: int, render_mode: str | None = None
-) -> tuple[LaneKeepingEnv, Iterator[Step]]:
-    """Return the world of one track and the steps of a drive from the start evaluation takes.
+def track_place(track: int, seconds: float, seed: int, observe: str = "full") -> Place:
+    """Return a drive of one track, to be looked at, from the start that evaluation takes.
 
     Args:
-        policy: Who drives.
         track: Number of the track.
         seconds: How long [s].
         seed: Seed of the track's appearance, as in evaluation.
-        render_mode: Passed to the world.
+        observe: numbers, or full for frames.
     """
-    config = LaneKeepingConfig(
-        episode_s=seconds + 1.0, on_crash="recover", randomize_appearance=True
-    )
-    world = LaneKeepingEnv(config, render_mode=render_mode)
-    steps = closed_loop(
-        [world],
-        PolicyPilot(policy),
-        num_steps=round(seconds / config.control_period_s),
-        frame_s=config.control_period_s,
+    kind = VectorDriveSettings if observe == "numbers" else DriveSettings
+    where = kind(tracks="held_out", num_tracks=1, seconds_per_track=seconds).place(seed)
+    return replace(
+        where,
         seeds=[seed * 100_000 + track],
         options=[{"track": track, "start_m": 0.0}],
+        where=f"track {track}",
     )
-    return world, steps
-
-
-def _batches(settings: DriveSettings):
-    """Yield groups of worlds with the tracks they drive."""
-    numbers = settings.track_numbers
-    worlds = [settings.make_world() for _ in range(min(settings.parallel, len(numbers)))]
-    for first in range(0, len(numbers), len(worlds)):
-        tracks = numbers[first : first + len(worlds)]
-        yield worlds[: len(tracks)], tracks
-    for world in worlds:
-        world.close()
-
-
-def _drive(worlds, tracks, pilot, settings: DriveSettings, description: str, seed: int):
-    """Run one group of worlds, each on its own track, with a progress bar."""
-    frame_s = worlds[0].unwrapped.config.control_period_s
-    num_steps = round(settings.seconds_per_track / frame_s)
-    steps = closed_loop(
-        worlds,
-        pilot,
-        num_steps=num_steps,
-        frame_s=frame_s,
-        # The track's number is in the seed, so a track looks the same in whichever group it is.
-        seeds=[seed * 100_000 + track for track in tracks],
-        options=[{"track": track, "start_m": 0.0} for track in tracks],
-    )
-    return tqdm(steps, desc=description, total=num_steps, unit="frame", leave=False)

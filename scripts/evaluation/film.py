@@ -1,17 +1,28 @@
-"""A film of a drive: the car from behind, what its camera sees, and a line of instruments."""
+"""Films: the world with a line of instruments, and beside a car what its camera sees."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
 from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ncp_control.episode import Episode
+from ncp_control.learning.closed_loop import Step
+from ncp_control.policy import Policy
+from scripts.evaluation.opengl import headless_opengl
+from scripts.evaluation.places import DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
 
 WIDTH_PX, HEIGHT_PX = 1280, 720
+"""Size of the film of a drive."""
+BODY_WIDTH_PX, BODY_HEIGHT_PX = 768, 432
+"""Size of any other film."""
+_LOWEST_RATE_HZ = 20.0
+_FONT = Path("fonts") / "ttf" / "DejaVuSans.ttf"
 _STRIP_PX = 56
 _MARGIN_PX = 20
 _INSET_SCALE = 2
@@ -21,14 +32,131 @@ _CRASH_NOTE_FRAMES = 30
 _GAUGE_CENTRE_PX, _GAUGE_HALF_PX = 980, 150
 
 
+def film(
+    path: Path, policy: Policy, place: Place, *, seconds: float, name: str = ""
+) -> tuple[Episode, str | None]:
+    """Let a policy act in the first episode of a place, and film it.
+
+    Args:
+        path: The MP4 file.
+        policy: Who acts.
+        place: Where.
+        seconds: Length of the film [s].
+        name: The policy's name, for the episode.
+
+    Returns:
+        The episode, and a sentence if nothing can be rendered.
+    """
+    frame_s = place.world.frame_s
+    every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
+    num_pictures = max(round(seconds / (frame_s * every)), 1)
+    with headless_opengl() as binding:
+        env, note = _rendered_env(place, binding)
+        with place.open(policy, seconds=seconds, name=name, env=env) as (env, steps, recorder):
+            if note is not None:
+                for step in steps:
+                    recorder.add(step)
+                    if recorder.is_over:
+                        break
+                return recorder.episode(), note
+            compose, size = _layout(place)
+            total, elapsed_s, written = 0.0, 0.0, 0
+            with FilmFile(path, *size, 1.0 / (frame_s * every)) as file:
+                for step in steps:
+                    recorder.add(step)
+                    total = (0.0 if step.reset[0] else total) + float(step.rewards[0])
+                    # Several frames, if some were dropped.
+                    elapsed_s += step.outcomes[0].get("dt_s", frame_s)
+                    due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
+                    if due > 0:
+                        picture = compose(env.render(), step, recorder.asked, total)
+                        for _ in range(due):
+                            file.add(picture)
+                        written += due
+                    if written == num_pictures:
+                        break
+            return recorder.episode(), None
+
+
+_Compose = Callable[[Any, Step, np.ndarray | None, float], np.ndarray]
+"""Picture of the world, step, what the expert would have done and return so far, to a picture."""
+
+
+def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
+    """Return what composes the film's pictures, and their size."""
+    if place.world.name != DRIVING_WORLD:
+        return _label, (BODY_WIDTH_PX, BODY_HEIGHT_PX)
+    layout = DriveLayout()
+    return lambda *shown: layout.compose(_shot(*shown)), (WIDTH_PX, HEIGHT_PX)
+
+
+def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
+    """Build an environment that can be filmed; one that cannot, and a sentence, if none can."""
+    size = {"width": BODY_WIDTH_PX, "height": BODY_HEIGHT_PX}
+    try:
+        env = place.make_rendered(**size)
+        if hasattr(env.unwrapped, "mujoco_renderer"):
+            if binding is None:
+                env.close()
+                return place.disturbed.make(), (
+                    "No film: there is no OpenGL to render with. On Debian, install libegl1"
+                    " libegl-mesa0 libgl1-mesa-dri, or libosmesa6."
+                )
+            quality = env.unwrapped.model.vis.quality
+            quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
+        if place.world.name != DRIVING_WORLD:  # which needs nothing, and paints its ground anew
+            env.reset(seed=place.seeds[0])
+            if env.render_mode is None or env.render() is None:
+                raise RuntimeError("the world draws no pictures")
+    except Exception as error:  # every OpenGL binding has exceptions of its own
+        return place.disturbed.make(), f"No film: rendering failed ({error})."
+    return env, None
+
+
+def _shot(picture: Any, step: Step, expert: np.ndarray | None, _: float) -> "Shot":
+    """Return what a picture of a drive shows: what was seen and done, and what came of it."""
+    seen, after = step.observations[0], step.outcomes[0]
+    steering = float(step.actions[0, 0])
+    return Shot(
+        picture=np.asarray(picture),
+        frame=seen if seen.ndim == 3 else None,
+        steering=steering,
+        expert_steering=steering if expert is None else float(expert[0]),
+        speed_mps=after["speed_mps"],
+        cross_track_m=after["cross_track_m"],
+        crashed=after["crashed"],
+    )
+
+
+def _label(picture: Any, step: Step, _: np.ndarray | None, total: float) -> np.ndarray:
+    """Write time, speed and return so far onto a picture."""
+    info, size = step.outcomes[0], (BODY_WIDTH_PX, BODY_HEIGHT_PX)
+    image = ImageOps.pad(Image.fromarray(np.asarray(picture)), size, color=(0, 0, 0))
+    draw = ImageDraw.Draw(image, "RGBA")
+    draw.rectangle((0, BODY_HEIGHT_PX - 40, *size), fill=(0, 0, 0, 170))
+    texts = [
+        f"{info['time_s']:.1f} s",
+        *([f"{info['x_velocity']:.1f} m/s"] if "x_velocity" in info else []),
+        f"return {total:.0f}",
+    ]
+    for i, text in enumerate(texts):
+        where = (20 + 160 * i, BODY_HEIGHT_PX - 20)
+        draw.text(where, text, (255, 255, 255), _font(22), anchor="lm")
+    return np.ascontiguousarray(image)
+
+
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(Path(get_data_path()) / _FONT), size_px)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shot:
     """What one picture of the film shows."""
 
     picture: np.ndarray
     """The car from behind after the step, RGB, shape (height, width, 3)."""
-    frame: np.ndarray
-    """What the camera saw before it, RGB, shape (height, width, 3)."""
+    frame: np.ndarray | None
+    """What the camera saw before it, RGB, shape (height, width, 3); None without a camera."""
     steering: float
     """The policy's steering in [-1, 1], positive to the left."""
     expert_steering: float
@@ -41,38 +169,12 @@ class Shot:
     """Whether the car left its lane in this step and was put back."""
 
 
-class Film:
-    """Write shots to an MP4 file, one by one, so that no film has to fit into memory.
+class DriveLayout:
+    """Composes the pictures of a drive's film."""
 
-    Args:
-        path: The file.
-        rate_hz: Pictures a second.
-
-    Example:
-        >>> with Film("drive.mp4") as film:
-        ...     film.add(shot)
-    """
-
-    def __init__(self, path: Path | str, *, rate_hz: int = 30) -> None:
-        self._file = FilmFile(Path(path), WIDTH_PX, HEIGHT_PX, rate_hz)
-        font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-        self._font = ImageFont.truetype(str(font), 24)
+    def __init__(self) -> None:
+        self._font = _font(24)
         self._crash_note_left = 0
-
-    def __enter__(self) -> "Film":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, traceback)
-
-    def add(self, shot: Shot) -> None:
-        """Append a picture."""
-        self._file.add(self.compose(shot))
 
     def compose(self, shot: Shot) -> np.ndarray:
         """Return the whole picture, shape (720, 1280, 3)."""
@@ -81,7 +183,8 @@ class Film:
         self._crash_note_left = (
             _CRASH_NOTE_FRAMES if shot.crashed else max(self._crash_note_left - 1, 0)
         )
-        _inset(picture, shot.frame)
+        if shot.frame is not None:
+            _inset(picture, shot.frame)
         if self._crash_note_left:
             self._write_crash_note(picture)
         strip = picture[-_STRIP_PX:]

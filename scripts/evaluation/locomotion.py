@@ -1,31 +1,26 @@
 """Worlds of numbers put together: where a policy is measured, its returns, and their table."""
 
-import csv
-import dataclasses
 import functools
-import io
 import json
-import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
-from scipy import stats
 
+from envs.faults import disturbances_of
 from envs.locomotion import WORLDS as BODIES
-from envs.locomotion import disturb
 from ncp_control import files
 from ncp_control.contract import VectorContract
-from ncp_control.learning.closed_loop import PolicyPilot
-from ncp_control.learning.rollouts import episode_returns
 from ncp_control.names import check_name
-from ncp_control.policy import Policy
+from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World, find_world, read_options, world_names
-from scripts.markdown import markdown_table
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit
+from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
+from scripts.reporting import csv_text
 
 DISTURBANCES = {
     "sensor_noise_std": "noise",
@@ -71,14 +66,18 @@ class WalkSettings:
     @property
     def words(self) -> tuple[str, ...]:
         """All options of the world as name=value."""
-        return (
-            self.options if self.observe == "full" else (f"observe={self.observe}", *self.options)
-        )
+        return words_of(self.observe, self.options)
 
     @property
-    def max_steps(self) -> int:
-        """Steps after which an episode is over."""
-        return self.world.max_steps
+    def strengths(self) -> dict[str, float]:
+        """Strength of each disturbance by its name."""
+        return {short: getattr(self, name) for name, short in DISTURBANCES.items()}
+
+    @property
+    def place(self) -> Place:
+        """Where the policy is measured, disturbances included."""
+        told = (self.env, self.observe, *self.options)
+        return place_in(self.world, told, self.strengths, self.episodes, self.seed)
 
     def make_world(self, render_mode: str | None = None, **rendering: Any) -> gymnasium.Env:
         """Build one environment with its disturbances.
@@ -88,15 +87,35 @@ class WalkSettings:
             **rendering: Settings of the camera of halfcheetah and walker2d; of no use elsewhere.
         """
         settings = rendering if self.env in BODIES else {}
-        env = self.world.make(render_mode=render_mode, **settings)
-        return disturb(env, **{name: getattr(self, name) for name in DISTURBANCES})
+        return self.place.disturbed.make(render_mode=render_mode, **settings)
 
     def describe(self) -> str:
         """Return all but the seed as one cell of the results file."""
-        disturbances = [f"{short}={getattr(self, name):g}" for name, short in DISTURBANCES.items()]
-        return " ".join(
-            [self.env, self.observe, *self.options, *disturbances, f"episodes={self.episodes}"]
-        )
+        return self.place.described
+
+
+def place_in(
+    world: World, told: Sequence[str], strengths: Mapping[str, float], episodes: int, seed: int
+) -> Place:
+    """Return a place in a world whose episodes begin by their seeds alone.
+
+    Args:
+        world: The world.
+        told: Its name for tables, what is observed, and its further options.
+        strengths: Strength of each disturbance by name.
+        episodes: How many.
+        seed: Seed of the first episode; the others count up from it.
+    """
+    texts = {name: f"{strengths.get(name, 0):g}" for name in DISTURBANCES.values()}
+    words = [*told, *(f"{k}={text}" for k, text in texts.items()), f"episodes={episodes}"]
+    return Place(
+        world=world,
+        seeds=range(seed, seed + episodes),
+        strengths=strengths,
+        labels={"env": told[0], "observed": told[1], **texts, "episodes": f"{episodes}"},
+        described=" ".join(words),
+        where=told[0],
+    )
 
 
 Row = tuple[str, WalkSettings, np.ndarray]
@@ -105,7 +124,7 @@ Row = tuple[str, WalkSettings, np.ndarray]
 
 @functools.cache
 def open_world(name: str, options: tuple[str, ...] = ()) -> World:
-    """Return a world by its name or short name.
+    """Return a world by its name or short name, with the disturbances that suit it.
 
     Args:
         name: halfcheetah, walker2d, or a name that `find_world` knows.
@@ -117,7 +136,8 @@ def open_world(name: str, options: tuple[str, ...] = ()) -> World:
     if ":" not in name:
         known = [*BODIES, *world_names()]
         check_name("world", name, [*known, "gymnasium:<id>", "<module>:<function>"])
-    return find_world(BODIES.get(name, name), **read_options(options))
+    world = find_world(BODIES.get(name, name), **read_options(options))
+    return replace(world, disturbances=world.disturbances or disturbances_of(world.contract))
 
 
 def world_named(env: str, observe: str = "full", options: tuple[str, ...] = ()) -> World:
@@ -131,7 +151,7 @@ def world_named(env: str, observe: str = "full", options: tuple[str, ...] = ()) 
     Raises:
         ValueError: If the name is unknown, or the world shows or takes something else.
     """
-    world = open_world(env, WalkSettings(env=env, observe=observe, options=options).words)
+    world = open_world(env, words_of(observe, options))
     contract = world.contract
     if not isinstance(contract.observation, VectorContract) or any(
         entry.choices for entry in contract.action
@@ -163,51 +183,46 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
     short = {name: body for body, name in BODIES.items()}
     options = dict(contract.world_options)
     observe = str(options.pop("observe", "full"))
-    words = tuple(f"{name}={json.dumps(value)}" for name, value in options.items())
-    return short.get(contract.world, contract.world), observe, words
+    return short.get(contract.world, contract.world), observe, words_of("full", options)
+
+
+def where_to_act(
+    policy: Policy, world: str | None, observe: str | None, words: Sequence[str]
+) -> tuple[str, str, tuple[str, ...]]:
+    """Return a world for a policy, what it observes there, and further options, as `home_of` does.
+
+    Args:
+        policy: Who is to act. One on frames that has no world of its own drives.
+        world: The world; the policy's own if None.
+        observe: What it observes; what it does in its own world, if it is there, by default.
+        words: Options as name=value, which replace those of its own world.
+    """
+    contract = policy.contract
+    is_homeless = contract is None or not contract.world
+    known: tuple[str, str, tuple[str, ...]] = (world or DRIVING_WORLD, "full", ())
+    if world is None and not (is_homeless and isinstance(policy, FramesPolicy)):
+        known = home_of(policy)
+    options = {"observe": known[1]} | read_options(known[2]) | read_options(words)
+    seen = str(options.pop("observe"))
+    return known[0], observe or seen, words_of("full", options)
+
+
+def words_of(observe: str, options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Return options of a world as name=value."""
+    if isinstance(options, Mapping):
+        options = [f"{name}={json.dumps(value)}" for name, value in options.items()]
+    return (*options,) if observe == "full" else (f"observe={observe}", *options)
 
 
 def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
     """Return the return of each episode, shape (episodes,)."""
     check_observation("policy", policy, where)
-    worlds = [where.make_world() for _ in range(where.episodes)]
-    returns = episode_returns(
-        cast(Any, worlds),
-        PolicyPilot(policy),
-        max_steps=where.max_steps,
-        frame_s=where.world.frame_s,
-        seeds=range(where.seed, where.seed + where.episodes),
-    )
-    for world in worlds:
-        world.close()
-    return returns
+    return np.array([episode.total_reward for episode in where.place.run(policy)])
 
 
 def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
-    """Compare a policy with the world that it is to act in.
-
-    Raises:
-        ValueError: If its contract does not fit the world's; or, where it has none, if it takes
-            observations or gives actions of another size, or decides at another rate.
-    """
-    offered = where.world.contract
-    if policy.contract is not None:
-        policy.contract.check_offer(offered, f"{where.env!r} with observe={where.observe!r}")
-        return
-    assert isinstance(offered.observation, VectorContract)
-    size, num_actions = getattr(policy, "observation_size", None), policy.circuit.cell.output_size
-    if (size, num_actions) != (offered.observation.size, len(offered.action)):
-        raise ValueError(
-            f"`{name}` must take {offered.observation.size} numbers and give {len(offered.action)}"
-            f" actions in {where.env!r} with observe={where.observe!r}, got {size!r} and"
-            f" {num_actions}. Choose another policy, or what is observed."
-        )
-    frame_s = policy.circuit.frame_s
-    if not math.isclose(frame_s, offered.frame_s, rel_tol=0.01):
-        raise ValueError(
-            f"`{name}` must decide every {offered.frame_s:g} s in {where.env!r}, got"
-            f" {frame_s:g} s. Choose a policy of that world."
-        )
+    """Compare a policy with the world that it is to act in, see `check_fit`."""
+    check_fit(name, policy, where.world, f"{where.env!r} with observe={where.observe!r}")
 
 
 def mean_and_std(returns: np.ndarray) -> dict[str, float]:
@@ -216,43 +231,24 @@ def mean_and_std(returns: np.ndarray) -> dict[str, float]:
     return {"mean_return": round(float(returns.mean()), 1), "std_return": round(std, 1)}
 
 
-def half_width(returns: np.ndarray) -> float:
-    """Return half the width of the 95 % t interval of the mean; NaN for one episode."""
-    if len(returns) < 2:
-        return math.nan
-    quantile = float(stats.t.ppf(0.975, len(returns) - 1))
-    return quantile * float(returns.std(ddof=1)) / math.sqrt(len(returns))
+def measured_walk(model: str, where: WalkSettings, returns: np.ndarray) -> Measured:
+    """Return what a model earned where, from the return of each episode."""
+    place = where.place
+    return Measured(
+        model=model,
+        labels=place.labels,
+        measures=of_returns(returns),
+        returns=returns,
+        strengths=place.strengths,
+    )
 
 
 def returns_table(rows: Sequence[Row]) -> str:
     """Return a table of mean returns with their deviation and 95 % interval."""
-    header = ["model", "env", "observed", *DISTURBANCES.values(), "episodes", "return", "sd", "min"]
-    return markdown_table(header, [_cells(*row) for row in rows])
+    return results_table([measured_walk(*row) for row in rows])
 
 
 def write_returns(path: Path, rows: Sequence[Row]) -> None:
     """Write every episode's return as CSV: a line per model, setting and episode."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    fields = (field.name for field in dataclasses.fields(WalkSettings))
-    names = [name for name in fields if name not in ("episodes", "options")]
-    writer.writerow(["model", *names, "episode", "return"])
-    for model, where, returns in rows:
-        settings = [getattr(where, name) for name in names]
-        for episode, value in enumerate(returns):
-            writer.writerow([model, *settings, episode, float(value)])
-    files.write_file(path, table.getvalue())
-
-
-def _cells(model: str, where: WalkSettings, returns: np.ndarray) -> list[str]:
-    is_known = len(returns) > 1
-    return [
-        model,
-        where.env,
-        where.observe,
-        *(f"{getattr(where, name):g}" for name in DISTURBANCES),
-        str(len(returns)),
-        f"{returns.mean():.0f}" + (f" ± {half_width(returns):.0f}" if is_known else ""),
-        f"{returns.std(ddof=1):.0f}" if is_known else "–",
-        f"{returns.min():.0f}",
-    ]
+    table = returns_of_each([measured_walk(*row) for row in rows])
+    files.write_file(path, csv_text(*table))

@@ -1,70 +1,111 @@
-"""The report of a run: tables, figures, a film, and a page that holds them together.
+"""The report of a policy that acted in a world, or watched a recording.
 
 report/
-    report.md             the page: table, figures with captions, settings, versions
+    report.md             the page: table, film, figures with captions, settings, versions
     table.csv             the table with all digits
-    learning_curves.png   loss and validation over the epochs, where something was learned
-    steering.png          the policy's steering against the expert's
-    track.png             held-out tracks from above, coloured by error (driving only)
-    wiring.png            the wiring with its activity in a bend (wired circuits only)
+    returns.csv           every episode's return, in a world that is measured by returns
+    film.mp4              the film, where the world can be rendered
+    robustness.png        return against each disturbance, where several strengths were asked for
+    steering.png          the policy's steering against the expert's, where there is one
     activity.png          every neuron over the episode
-    drive.mp4             the film (driving only)
+    wiring.png            the wiring with its activity at the largest action (wired circuits only)
+    track.png             held-out tracks from above, coloured by error (driving only)
+    learning_curves.png   loss and validation over the epochs, where something was learned
 """
 
-import csv
-import dataclasses
-import io
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
+from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import files
+from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
-from ncp_control.policy import Policy
-from scripts.evaluation import figures
-from scripts.evaluation.episode import Episode, drive_episode, replay_episode
-from scripts.evaluation.film import Film
-from scripts.markdown import json_block, markdown_table, plain
-from scripts.pictures import write_picture
+from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.worlds import Disturbance
+from scripts.evaluation import episode_figures as figures
+from scripts.evaluation.driving import track_place
+from scripts.evaluation.film import film
+from scripts.evaluation.places import DISTURBANCES, Place
+from scripts.evaluation.tables import (
+    Measured,
+    measured_drive,
+    metrics_table,
+    results_table,
+    returns_of_each,
+)
+from scripts.markdown import markdown_table, plain
+from scripts.reporting import Report
 
-Row = tuple[str, float, LaneMetrics]
-"""Model, variance of the pixel noise, metrics."""
+__all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
 
-_CAPTIONS = {
-    "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
-    "steering": "What the policy steered, and what the expert would have done at the same places.",
-    "track": "Tracks from above, the driven line coloured by its error; the worst drives first.",
-    "wiring": "The wiring with its activity in the sharpest bend.",
-    "activity": "Every neuron over the episode.",
-}
+FILM_S = 8.0
+"""Length of the film of a world that is not driven in [s]."""
+_OF_DRIVES = (
+    "Intervals are for 95 % confidence: of crashes per km the exact Poisson interval, of the"
+    " cross-track error the t interval over tracks."
+)
+_OF_RETURNS = "± is the 95 % t interval of the mean return over episodes."
 
 
-def metrics_table(rows: Sequence[Row]) -> str:
-    """Return a table of how well lanes were kept, with 95 % intervals."""
-    header = [
-        "model",
-        "noise variance",
-        "driven [km]",
-        "crashes",
-        "crashes per km",
-        "mean cross-track error [m]",
-        "roughness [rad/s]",
-    ]
-    return markdown_table(header, [_cells(*row) for row in rows])
+def write_report(
+    run: Run, policy: Policy, rows: Sequence[Measured], shown: Place, *, seconds: float
+) -> Path:
+    """Write the report of a policy that acted; an older report is replaced as a whole.
+
+    Args:
+        run: Whose report it is.
+        policy: The policy; it acts once more, on film.
+        rows: What it reached where.
+        shown: Where it is filmed and looked into.
+        seconds: Length of the film [s].
+
+    Returns:
+        The page, `report.md`.
+    """
+    is_driving = "crashes_per_km" in rows[0].measures
+    with files.new_folder(run.report) as folder:
+        report = Report(folder, run, run.folder.name)
+        report.say(results_table(rows))
+        if is_driving or "mean_return" in rows[0].measures:
+            report.say(_OF_DRIVES if is_driving else _OF_RETURNS)
+        _write_tables(report, rows)
+        strengths = {tuple(row.strengths.values()) for row in rows}
+        if "mean_return" in rows[0].measures and len(strengths) > 1:
+            caption = "Return against what disturbs it"
+            report.figure("robustness", robustness(rows, shown.world.disturbances), caption)
+        episode, skipped = film(folder / "film.mp4", policy, shown, seconds=seconds)
+        if skipped is not None:
+            report.say(plain(skipped))
+        elif is_driving:
+            report.say(
+                f"[Film of {seconds:g} s on track {episode.told['track'][0]}](film.mp4): the car"
+                " from behind and what its camera sees; the blue bar is the policy's steering, the"
+                " white mark the expert's. Film and figures but for the tracks are of a drive of"
+                " their own, through the ground-plane camera and without pixel noise."
+            )
+        else:
+            report.say(f"[Film of {seconds:g} s](film.mp4)")
+        if is_driving:
+            _show(report, "track", figures.tracks(rows[0].episodes))
+        if episode is not None:
+            _draw(report, policy, looked_into(policy, episode))
+        report.write()
+    if skipped is not None:
+        print(skipped)
+    return run.report / "report.md"
 
 
 def write_driving_report(
     run: Run,
     policy: Policy,
-    traces: Sequence[LaneTrace],
+    drives: Sequence[Episode],
     *,
-    rows: Sequence[Row] | None = None,
+    rows: Sequence[tuple[str, float, LaneMetrics]] | None = None,
     seconds: float = 20.0,
     seed: int = 0,
 ) -> Path:
@@ -73,8 +114,8 @@ def write_driving_report(
     Args:
         run: Whose report it is.
         policy: The policy to look into; it drives the first of the tracks once more, on film.
-        traces: What it drove in evaluation.
-        rows: The table; the metrics of the traces if None.
+        drives: What it drove in evaluation.
+        rows: The table; the metrics of the drives if None.
         seconds: Length of the film [s].
         seed: Seed of the evaluation, so that the track looks the same.
 
@@ -82,26 +123,12 @@ def write_driving_report(
         The page, `report.md`.
     """
     if rows is None:
-        rows = [(_read_config(run)["model"], 0.0, summarize(traces))]
-    with files.new_folder(run.report) as folder:
-        with Film(folder / "drive.mp4") as film:
-            episode = drive_episode(
-                policy, track=traces[0].track, seconds=seconds, seed=seed, film=film
-            )
-        drawn = _draw(run, policy, episode) | {"track": figures.tracks(traces)}
-        _save_figures(folder, drawn)
-        files.write_file(folder / "table.csv", _metrics_csv(rows))
-        text = [
-            metrics_table(rows),
-            "Intervals are for 95 % confidence: of crashes per km the exact Poisson interval, of"
-            " the cross-track error the t interval over tracks.",
-            f"[Film of {seconds:g} s on track {traces[0].track}](drive.mp4): the car from behind"
-            " and what its camera sees; the blue bar is the policy's steering, the white mark the"
-            " expert's. Film and figures but for the tracks are of a drive of their own, through"
-            " the ground-plane camera and without pixel noise.",
-        ]
-        files.write_file(folder / "report.md", _page(run, text, drawn))
-    return run.report / "report.md"
+        model = json.loads((run.folder / "config.json").read_text())["model"]
+        rows = [(model, 0.0, summarize(drives))]
+    measured = [measured_drive(*row, episodes=drives) for row in rows]
+    observe = "numbers" if isinstance(policy, VectorPolicy) else "full"
+    place = track_place(int(drives[0].told["track"][0]), seconds, seed, observe)
+    return write_report(run, policy, measured, place, seconds=seconds)
 
 
 def write_recorded_report(
@@ -119,81 +146,80 @@ def write_recorded_report(
     Returns:
         The page, `report.md`.
     """
-    episode = replay_episode(policy, store)
+    episode = replay(policy, store)
     variance = float(np.var(store.actions))
     rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
     header = ["predictor", "MSE [action²]"]
     with files.new_folder(run.report) as folder:
-        drawn = _draw(run, policy, episode)
-        _save_figures(folder, drawn)
-        files.write_file(folder / "table.csv", _csv(header, rows))
-        shown = f"Shown: {len(episode.time_s)} frames, {episode.time_s[-1]:.0f} s."
-        warned = [f"**Warning:** {doubt}" for doubt in doubts]
-        text = [*warned, markdown_table(header, rows), shown]
-        files.write_file(folder / "report.md", _page(run, text, drawn))
+        report = Report(folder, run, run.folder.name)
+        report.say(*(f"**Warning:** {doubt}" for doubt in doubts), markdown_table(header, rows))
+        report.table("table.csv", header, rows)
+        report.say(f"Shown: {len(episode)} frames, {episode.time_s[-1]:.0f} s.")
+        _draw(report, policy, episode)
+        report.write()
     return run.report / "report.md"
 
 
-def _draw(run: Run, policy: Policy, episode: Episode) -> dict[str, Figure]:
-    """Return the figures that a policy and its run have, by name."""
-    drawn = {"steering": figures.steering(episode), "activity": figures.activity(episode)}
-    wiring = getattr(policy.circuit.cell, "wiring", None)
-    if wiring is not None:
-        drawn["wiring"] = figures.wiring_in_a_bend(episode, wiring)
-    metrics_csv = run.folder / "metrics.csv"
+def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) -> Figure:
+    """Draw mean return and its interval against each disturbance that was varied."""
+    meanings = {one.name: one.meaning for one in disturbances}
+    names = [name for name in DISTURBANCES if name in meanings]
+    varied = [name for name in names if len({row.strengths[name] for row in rows}) > 1]
+    figure = Figure(figsize=(4.6 * len(varied), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(varied), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, varied, strict=True):
+        others = [other for other in names if other != name]
+        base = [rows[0].strengths[other] for other in others]
+        shown = [row for row in rows if [row.strengths[other] for other in others] == base]
+        strengths = [row.strengths[name] for row in shown]
+        axes.errorbar(
+            strengths,
+            [row.measures["mean_return"] for row in shown],
+            [np.nan_to_num(row.measures["half_width"]) for row in shown],
+            fmt="o-",
+            color=figures.BLUE,
+            capsize=3,
+        )
+        axes.set_xlabel(meanings[name])
+        axes.set_xticks(strengths)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("return of an episode")
+    # Once all is drawn: the panels share their axis, which takes no wider range after that.
+    panels[0].set_ylim(bottom=min(0.0, *(row.measures["mean_return"] for row in rows)))
+    return figure
+
+
+def _write_tables(report: Report, rows: Sequence[Measured]) -> None:
+    """Write what was measured with all digits, and the returns behind it."""
+    told = [label.replace(" ", "_") for label in rows[0].labels]
+    table = [[row.model, *row.labels.values(), *row.measures.values()] for row in rows]
+    report.table("table.csv", ["model", *told, *rows[0].measures], table)
+    if "mean_return" in rows[0].measures:
+        report.table("returns.csv", *returns_of_each(rows))
+
+
+_CAPTIONS = {
+    "track": "Tracks from above, the driven line coloured by its error; the worst drives first.",
+    "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
+    "steering": "What the policy steered, and what the expert would have done at the same places.",
+    "wiring": "The wiring with its activity at the largest action.",
+    "activity": "Every neuron over the episode.",
+}
+
+
+def _show(report: Report, name: str, figure: Figure) -> None:
+    report.figure(name, figure, _CAPTIONS[name])
+
+
+def _draw(report: Report, policy: Policy, episode: Episode) -> None:
+    """Draw what a policy, its run and an episode that was looked into have to show."""
+    metrics_csv = report.run.folder / "metrics.csv"
     curves = figures.learning_curves(metrics_csv) if metrics_csv.is_file() else None
     if curves is not None:
-        drawn["learning_curves"] = curves
-    return drawn
-
-
-def _save_figures(folder: Path, drawn: dict[str, Figure]) -> None:
-    for name, figure in drawn.items():
-        write_picture(folder / f"{name}.png", figure)
-
-
-def _cells(model: str, noise_variance: float, metrics: LaneMetrics) -> list[str]:
-    """Return a row of the metrics table as text."""
-    m = metrics
-    # One track gives no interval.
-    is_known = math.isfinite(m.mean_cross_track_m_halfwidth)
-    halfwidth = f" ± {m.mean_cross_track_m_halfwidth:.3f}" if is_known else ""
-    interval = f"[{m.crashes_per_km_low:.2f}, {m.crashes_per_km_high:.2f}]"
-    return [
-        model,
-        f"{noise_variance:g}",
-        f"{m.driven_km:.2f}",
-        str(m.crashes),
-        f"{m.crashes_per_km:.2f} {interval}",
-        f"{m.mean_cross_track_m:.3f}{halfwidth}",
-        f"{m.roughness_radps:.3f}",
-    ]
-
-
-def _metrics_csv(rows: Sequence[Row]) -> str:
-    names = [field.name for field in dataclasses.fields(LaneMetrics)]
-    return _csv(
-        ["model", "noise_variance", *names],
-        [[model, variance, *dataclasses.astuple(metrics)] for model, variance, metrics in rows],
-    )
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([header, *rows])
-    return table.getvalue()
-
-
-def _page(run: Run, text: Sequence[str], drawn: dict[str, Figure]) -> str:
-    """Return the page: text, then figures with captions, then what the numbers depend on."""
-    shown = [
-        f"![{caption}]({name}.png)\n\n{caption}"
-        for name, caption in _CAPTIONS.items()
-        if name in drawn
-    ]
-    how = f"## Settings and versions\n\n{json_block(_read_config(run))}"
-    return "\n\n".join([f"# {plain(run.folder.name)}", *text, *shown, how]) + "\n"
-
-
-def _read_config(run: Run) -> dict:
-    return json.loads((run.folder / "config.json").read_text())
+        _show(report, "learning_curves", curves)
+    if episode.expert_actions is not None and list(episode.action_names) == ["steering"]:
+        _show(report, "steering", figures.steering(episode))
+    wiring = getattr(policy.circuit.cell, "wiring", None)
+    if wiring is not None:
+        _show(report, "wiring", figures.wiring_at_work(episode, wiring))
+    _show(report, "activity", figures.activity(episode))

@@ -4,22 +4,22 @@ import dataclasses
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 
 from ncp_control.contract import FramesContract, VectorContract
-from ncp_control.learning.closed_loop import PolicyPilot
+from ncp_control.episode import run_episodes
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.demonstrations.expert import Expert, SlowError, demonstrate
+from ncp_control.learning.demonstrations.expert import demonstrate
+from ncp_control.learning.experts import SlowError
 from ncp_control.learning.imitation import imitate
-from ncp_control.learning.rollouts import episode_returns
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.heads import NUM_FEATURES
-from ncp_control.worlds import World
+from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_walking_policy
 from policies.motor_circuits import make_motor_cell
@@ -175,17 +175,8 @@ def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
 
 def measure(policy: Policy, world: World, episodes: int, first_seed: int) -> np.ndarray:
     """Return the return of each episode, shape (episodes,)."""
-    envs = [world.make() for _ in range(episodes)]
-    returns = episode_returns(
-        cast(Any, envs),
-        PolicyPilot(policy),
-        max_steps=world.max_steps,
-        frame_s=world.frame_s,
-        seeds=range(first_seed, first_seed + episodes),
-    )
-    for env in envs:
-        env.close()
-    return returns
+    seeds = range(first_seed, first_seed + episodes)
+    return np.array([episode.total_reward for episode in run_episodes(world, policy, seeds=seeds)])
 
 
 def returns_table(name: str, returns: Sequence[float] | np.ndarray) -> str:

@@ -28,7 +28,6 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from envs.driving.metrics import LaneMetrics, summarize
-from envs.locomotion import disturb
 from ncp_control.cells import Cell
 from ncp_control.learning.reinforcement.actor_critic import check_action_space
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
@@ -247,7 +246,7 @@ def make_worlds(task: Task) -> VecEnv:
     is_timed = settings.is_timed and settings.cell != "mlp"
 
     def make_one() -> gymnasium.Env:
-        env = disturb(task.world.make(), **settings.disturbances)
+        env = task.world.disturbed(task.where.strengths).make()
         if settings.episode_s is not None:
             env = TimeLimit(env, max(round(settings.episode_s / task.world.frame_s), 1))
         return Monitor(ObserveElapsed(env) if is_timed else env)

@@ -15,13 +15,15 @@ from envs.locomotion import (
     Timed,
     make_locomotion,
 )
+from ncp_control.worlds import find_world
 
-DISTURBED = {
-    "sensor_noise_std": 0.1,
-    "drop_probability": 0.3,
-    "overwrite_probability": 0.2,
-    "delay_steps": 2,
-}
+DISTURBED = {"noise": 0.1, "drop": 0.3, "overwrite": 0.2, "delay": 2}
+
+
+def disturbed(env, observe="full", **strengths):
+    """A body as evaluation disturbs it."""
+    world = find_world(WORLDS[env], **({} if observe == "full" else {"observe": observe}))
+    return world.disturbed(strengths).make()
 
 
 class Recorder(gymnasium.Wrapper):
@@ -52,7 +54,7 @@ def random_actions(count, seed=0):
     "changes", [{}, {"observe": "positions"}, {"observe": "positions"} | DISTURBED]
 )
 def test_gymnasium_finds_no_fault(env, changes):
-    check_env(make_locomotion(env, **changes), skip_render_check=True)
+    check_env(disturbed(env, **changes), skip_render_check=True)
 
 
 @pytest.mark.parametrize("env", WORLDS)
@@ -89,7 +91,7 @@ def test_positions_only_hides_every_velocity(env):
 
 
 def test_info_tells_time_and_the_whole_undisturbed_body():
-    world = make_locomotion("halfcheetah", observe="positions", sensor_noise_std=0.5)
+    world = disturbed("halfcheetah", observe="positions", noise=0.5)
     plain = make_locomotion("halfcheetah")
     _, info = world.reset(seed=3)
     full, _ = plain.reset(seed=3)
@@ -137,7 +139,7 @@ def test_dropped_frames_hold_the_action_and_pass_on_the_time():
 
 
 def test_a_frame_at_the_end_of_an_episode_is_never_lost():
-    world = make_locomotion(drop_probability=0.9)
+    world = disturbed("halfcheetah", drop=0.9)
     world.reset(seed=0)
     steps, is_over, dt_s = 0, False, 0.0
     while not is_over:
@@ -215,7 +217,7 @@ def test_an_action_that_waits_does_not_follow_the_array_it_came_in():
 
 def test_the_same_seed_gives_the_same_episode_with_all_disturbances():
     def episode():
-        world = make_locomotion("walker2d", **DISTURBED)
+        world = disturbed("walker2d", **DISTURBED)
         seen = [world.reset(seed=5)[0]]
         return np.array(seen + [world.step(a)[0] for a in 0.1 * random_actions(10)])
 
@@ -260,20 +262,30 @@ def test_impossible_actions_are_refused_where_they_come_in(wrap, action, message
     [
         ({"env": "hopper"}, "`env` must be one of .*, got 'hopper'"),
         ({"observe": "none"}, "`observe` must be one of .*, got 'none'"),
-        ({"drop_probability": 1.0}, "`drop_probability` must be from 0 to below 1, got 1.0"),
-        ({"overwrite_probability": -0.1}, "`overwrite_probability` must be from 0 .*, got -0.1"),
-        ({"delay_steps": 1.5}, "`delay_steps` must be a whole number, got 1.5"),
-        ({"delay_steps": -1}, "`delay_steps` must be finite and >= 0, got -1"),
-        ({"delay_steps": True}, "`delay_steps` must be finite and >= 0, got True"),
-        ({"drop_probability": "0.1"}, "`drop_probability` must be from 0 to below 1, got '0.1'"),
-        ({"overwrite_probability": True}, "`overwrite_probability` must be from 0 .*, got True"),
-        ({"sensor_noise_std": np.inf}, "`sensor_noise_std` must be finite and >= 0, got inf"),
-        ({"sensor_noise_std": True}, "`sensor_noise_std` must be finite and >= 0, got True"),
     ],
 )
 def test_impossible_worlds_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make_locomotion(**changes)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "message"),
+    [
+        ({"drop": 1.0}, "`drop_probability` must be from 0 to below 1, got 1.0"),
+        ({"overwrite": -0.1}, "`overwrite_probability` must be from 0 .*, got -0.1"),
+        ({"delay": 1.5}, "`delay_steps` must be a whole number, got 1.5"),
+        ({"delay": -1}, "`delay_steps` must be finite and >= 0, got -1"),
+        ({"delay": True}, "`delay_steps` must be finite and >= 0, got True"),
+        ({"drop": "0.1"}, "`drop_probability` must be from 0 to below 1, got '0.1'"),
+        ({"overwrite": True}, "`overwrite_probability` must be from 0 .*, got True"),
+        ({"noise": np.inf}, "`sensor_noise_std` must be finite and >= 0, got inf"),
+        ({"noise": True}, "`sensor_noise_std` must be finite and >= 0, got True"),
+    ],
+)
+def test_impossible_disturbances_are_refused(strengths, message):
+    with pytest.raises(ValueError, match=message):
+        disturbed("halfcheetah", **strengths)
 
 
 def test_an_environment_without_velocity_table_is_refused():

@@ -3,24 +3,32 @@ import math
 import numpy as np
 import pytest
 
-from envs.driving.metrics import LaneTrace, summarize
+from envs.driving.metrics import summarize
+from ncp_control.episode import Episode
+
+
+def drive(infos):
+    """The episode of a car that was told these."""
+    zeros = np.zeros(len(infos))
+    told = {name: np.array([info[name] for info in infos]) for name in infos[0]}
+    return Episode(
+        time_s=zeros, dt_s=zeros, actions=zeros[:, None], rewards=zeros, told=told
+    )  # fmt: skip
 
 
 def make_trace(crashes=0, error_m=0.5, steer_rate_radps=0.2, steps=100, distance_m=250.0):
-    trace = LaneTrace(track=0)
-    for i in range(steps):
-        trace.append(
+    return drive(
+        [
             {
                 "time_s": 0.1 * i,
-                "position_m": np.zeros(2),
                 "cross_track_m": error_m * (-1) ** i,
-                "curvature_1pm": 0.0,
                 "steer_rad": 0.1 * steer_rate_radps * (i % 2),
                 "distance_m": distance_m * (i + 1) / steps,
                 "crashed": i < crashes,
             }
-        )
-    return trace
+            for i in range(steps)
+        ]
+    )
 
 
 def test_summary_of_known_drives():
@@ -33,22 +41,18 @@ def test_summary_of_known_drives():
 
 
 def test_putting_the_car_back_is_neither_steering_nor_driving_well():
-    trace = LaneTrace(track=0)
-    for i, (steer_rad, cross_track_m) in enumerate(
-        [(0.4, 1.0), (0.4, 1.9), (0.0, 0.0), (0.1, 0.1)]
-    ):
-        trace.append(
-            {
-                "time_s": 1.0 * i,
-                "position_m": np.zeros(2),
-                "cross_track_m": cross_track_m,
-                "curvature_1pm": 0.0,
-                "steer_rad": steer_rad,
-                "distance_m": 8.0 * i,
-                "crashed": i == 2,
-            }
-        )
-    metrics = summarize([trace])
+    steps = [(0.4, 1.0), (0.4, 1.9), (0.0, 0.0), (0.1, 0.1)]
+    infos = [
+        {
+            "time_s": 1.0 * i,
+            "cross_track_m": cross_track_m,
+            "steer_rad": steer_rad,
+            "distance_m": 8.0 * i,
+            "crashed": i == 2,
+        }
+        for i, (steer_rad, cross_track_m) in enumerate(steps)
+    ]
+    metrics = summarize([drive(infos)])
     assert metrics.crashes == 1
     assert metrics.mean_cross_track_m == pytest.approx((1.0 + 1.9 + 0.1) / 3)
     assert metrics.roughness_radps == pytest.approx((0.0 + 0.1) / 2)
@@ -72,7 +76,7 @@ def test_cross_track_interval_over_tracks():
 
 
 def test_too_little_driving_is_refused():
-    with pytest.raises(ValueError, match=r"`traces` must have two steps each, got lengths \[1\]"):
+    with pytest.raises(ValueError, match=r"`episodes` must have two steps each, got lengths \[1\]"):
         summarize([make_trace(steps=1)])
-    with pytest.raises(ValueError, match="`traces` must have two steps each"):
+    with pytest.raises(ValueError, match="`episodes` must have two steps each"):
         summarize([])

@@ -277,12 +277,13 @@ def test_return_and_length():
         n = len(rewards)
         zeros = np.zeros(n)
         return Episode(
-            observations=zeros, actions=zeros[:, None], dt_s=zeros, time_s=zeros,
-            rewards=np.array(rewards, float), infos=({},) * n,
+            actions=zeros[:, None], dt_s=zeros, time_s=zeros, rewards=np.array(rewards, float),
         )  # fmt: skip
 
+    # Of two values 3 and 5 the deviation is √2, and t(0.975, 1) = 12.706.
     assert return_and_length([episode([1, 2]), episode([5])]) == {
-        "mean_return": 4.0, "lowest_return": 3.0, "highest_return": 5.0, "mean_length": 1.5,
+        "mean_return": 4.0, "half_width": pytest.approx(12.706, rel=1e-4), "lowest_return": 3.0,
+        "mean_length": 1.5,
     }  # fmt: skip
 
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from envs.driving.pure_pursuit import PurePursuit
 from ncp_control import CELLS, LTC, Policy, auto_ncp
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.policy import FramesPolicy
 from ncp_control.policy.heads import HEADS, paper_head, standardize
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
-from policies.experts import PurePursuit
 
 
 def frames(*batch):

@@ -47,10 +47,7 @@ import scripts.audit
 import scripts.benchmark
 import scripts.benchmarking.parts
 import scripts.evaluate
-import scripts.evaluation.live
-import scripts.evaluation.locomotion
 import scripts.evaluation.report
-import scripts.evaluation.walk_report
 import scripts.reproduce
 import scripts.reproduction.expressivity
 import scripts.train
@@ -123,11 +120,8 @@ def make_small():
     scripts.training.drive.VALIDATION = DriveSettings(tracks="validation", **moment)
     report = functools.partial(scripts.evaluation.report.write_driving_report, seconds=0.2)
     scripts.training.drive.write_driving_report = report
-    scripts.evaluate.write_driving_report = report
-    scripts.evaluate.drive_live = functools.partial(scripts.evaluation.live.drive_live, seconds=0.2)
-    scripts.evaluation.locomotion.EPISODE_STEPS = 5
-    scripts.evaluation.walk_report._FILM_S = 0.2
     scripts.training.ppo.EPISODE_KM = 0.001
+    scripts.evaluate.DRIVE_FILM_S = scripts.evaluate.LIVE_S = scripts.evaluate.FILM_S = 0.2
     network = scripts.reproduction.expressivity
     network.WIDTHS, network.SCALES, network.DEFAULT_WIDTH = (4, 6), (1.0, 2.0), 4
     scripts.benchmarking.parts.rollouts_and_updates = lambda: {"nothing": lambda: None}

@@ -13,9 +13,10 @@ from ncp_control.policy import FramesPolicy, VectorPolicy
 from policies.driving import make_driving_policy
 from scripts.audit import MEASURES, Audit, audit
 from scripts.auditing import models
-from scripts.auditing.episode import drive
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
 from scripts.auditing.parts import activity_part, bounds_part, timescales_part
+from scripts.auditing.recording import act
+from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import WalkSettings
 
 
@@ -23,7 +24,8 @@ from scripts.evaluation.locomotion import WalkSettings
 def driving():
     torch.manual_seed(0)
     policy = make_driving_policy("ncp", head="light")
-    return policy, drive(policy, "untrained", track=HELD_OUT_TRACKS[0], seconds=1.0, seed=0)
+    place = track_place(HELD_OUT_TRACKS[0], 1.0, 0)
+    return policy, act(policy, "untrained", place, seconds=1.0)
 
 
 def read(path):
@@ -171,8 +173,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     driver.save(tmp_path / "driver")
     for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("wired-cfc", WiredCfC(NCP19))):
         FramesPolicy(cell, head="light").save(tmp_path / name)
-    monkeypatch.setattr("scripts.audit.drive", nobody_acts)
-    monkeypatch.setattr("scripts.audit.walk", nobody_acts)
+    monkeypatch.setattr("scripts.audit.act", nobody_acts)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),

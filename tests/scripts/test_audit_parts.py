@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import LTC, Wiring, auto_ncp
 from ncp_control.audit.bounds import certify
+from ncp_control.audit.inspector import write_inspector
+from ncp_control.episode import Episode, look_inside
 from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
+from scripts import reporting
+from scripts.audit import open_report
 from scripts.auditing import models
-from scripts.auditing import report as report_module
-from scripts.auditing.episode import Audited, drive
-from scripts.auditing.figures import draw_signal
+from scripts.auditing.audit_figures import draw_signal
 from scripts.auditing.maps import compute_saliency
-from scripts.auditing.page import inspected, write_page
 from scripts.auditing.parts import (
-    Part,
     ablation_part,
     activity_part,
     bounds_part,
@@ -31,18 +31,20 @@ from scripts.auditing.parts import (
     timescales_part,
     traced_neurons,
 )
-from scripts.auditing.report import AuditReport
-from scripts.auditing.robot import walk
+from scripts.auditing.recording import act
 from scripts.auditing.seeing import overview_part, robustness_part, stability_part
-from scripts.evaluation.episode import look_inside
+from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import WalkSettings
+from scripts.inspection import inspected
+from scripts.reporting import Part
 
 
 @pytest.fixture(scope="module")
 def driving():
     torch.manual_seed(0)
     policy = make_driving_policy("ncp", head="light")
-    return policy, drive(policy, "untrained", track=HELD_OUT_TRACKS[0], seconds=0.5, seed=0)
+    place = track_place(HELD_OUT_TRACKS[0], 0.5, 0)
+    return policy, act(policy, "untrained", place, seconds=0.5)
 
 
 def read(path):
@@ -82,15 +84,15 @@ def test_sensors_have_the_names_of_the_models_joints(env):
 def walking(tmp_path_factory):
     torch.manual_seed(0)
     policy = VectorPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
-    where = WalkSettings(env="halfcheetah")
-    return policy, walk(policy, "walker", where, seconds=0.5, seed=0)
+    where = WalkSettings(env="halfcheetah", seed=0)
+    return policy, act(policy, "walker", where.place, seconds=0.5)
 
 
 def test_every_neuron_is_listed_and_correlated_with_every_action(walking, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "write_picture", lambda *_: None)  # it takes the longest
+    monkeypatch.setattr(reporting, "write_picture", lambda *_: None)  # it takes the longest
     policy, audited = walking
     names = policy.circuit.cell.neuron_names
-    report = AuditReport(tmp_path, None, audited)
+    report = open_report(tmp_path, None, audited)
     for table in ("timescales", "activity_correlations", "bounds", "ablation"):
         report.part(table, {
             "timescales": lambda: timescales_part(audited, None),
@@ -134,7 +136,7 @@ def shortened(audited, frames):
         activity=dataclasses.replace(activity, **cut),
         signals={name: values[:frames] for name, values in audited.signals.items()},
         pictures=audited.pictures[:frames],
-        episode=None,
+        told={},
     )
 
 
@@ -144,10 +146,10 @@ def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, fr
         if path.name in ("overview.png", "timescales.png", "motor_contributions.png"):
             figure.draw_without_rendering()
 
-    monkeypatch.setattr(report_module, "write_picture", lay_out)
+    monkeypatch.setattr(reporting, "write_picture", lay_out)
     policy, whole = driving
     audited = shortened(whole, frames)
-    report = AuditReport(tmp_path, None, audited)
+    report = open_report(tmp_path, None, audited)
     certificate, maps = certify(policy.circuit.cell), compute_saliency(policy, audited, ["motor_0"])
     makers = {
         "At a glance": lambda: overview_part(audited, maps, certificate),
@@ -168,7 +170,7 @@ def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, fr
     made = [title for title in makers if f"## {title}" in report.text]
     needs_two = {"What the neurons do", "Faults", "Steps", "Comparison"}
     assert set(makers) - set(made) == (needs_two if frames == 1 else set())
-    write_page(tmp_path / "page.html", "here", [inspected(policy, audited, maps, certificate)])
+    write_inspector(tmp_path / "page.html", [inspected(policy, audited, maps, certificate)])
 
 
 def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_path):
@@ -199,8 +201,10 @@ def test_a_circuit_of_one_neuron_is_audited():
     observations = np.random.default_rng(0).normal(size=(9, 17)).astype(np.float32)
     features, activity = look_inside(policy, observations, np.full(9, 0.05, np.float32))
     actions = activity.outputs[0].numpy()
-    audited = Audited(
+    zeros = np.zeros(9)
+    audited = Episode(
         name="one", where="here", time_s=0.05 * np.arange(9), observations=observations,
+        dt_s=zeros, rewards=zeros,
         features=features, actions=actions, action_names=["torque"], activity=activity,
         signals={"torque": actions[:, 0]},
     )  # fmt: skip

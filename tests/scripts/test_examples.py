@@ -27,7 +27,7 @@ QUICK = (
 def copy(own_names, tmp_path, monkeypatch):
     """Copy an example into the folder that jobs run in; return its module."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
+    monkeypatch.setattr("scripts.evaluation.report.film", lambda *_, **__: (None, "No film."))
 
     def bring(name):
         (tmp_path / f"{name}.py").write_text((ROOT / "examples" / f"{name}.py").read_text())

@@ -306,5 +306,5 @@ def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
     assert printed.startswith("run folder: ") and "policy: " in printed
     (run,) = (tmp_path / "runs").iterdir()
     Policy.load(run / "policy")
-    assert (run / "report" / "drive.mp4").stat().st_size > 10_000
+    assert (run / "report" / "film.mp4").stat().st_size > 10_000
     assert list((tmp_path / "data").glob("lane-keeping-*")), "kept for the next run"

@@ -2,29 +2,35 @@ import numpy as np
 import pytest
 import torch
 
+from envs.driving.road import HELD_OUT_TRACKS
 from policies.driving import make_driving_policy
-from scripts.evaluation import live
+from scripts import inspection
+from scripts.evaluation.driving import track_place
 
 
 @pytest.mark.parametrize("model", ["ncp", "lstm"])
 def test_pages_grow_with_the_drive_and_the_last_stands_still(model, tmp_path, monkeypatch):
     policy, pages = make_driving_policy(model, head="light"), []
-    write = live.write_inspector
+    write = inspection.write_inspector
 
-    def keep(path, episodes, *, title, reload_s=None):
-        pages.append((episodes[0], reload_s))
-        return write(path, episodes, title=title, reload_s=reload_s)
+    def keep(path, panels, *, title, reload_s=None):
+        pages.append((panels[0], reload_s))
+        return write(path, panels, title=title, reload_s=reload_s)
 
-    monkeypatch.setattr(live, "write_inspector", keep)
-    path = live.drive_live(policy, tmp_path / "live.html", name=model, seconds=0.2, every_s=0.0)
-    assert [len(episode.time_s) for episode, _ in pages] == [1, 2, 3, 4, 5, 6, 6]
+    monkeypatch.setattr(inspection, "write_inspector", keep)
+    place = track_place(HELD_OUT_TRACKS[0], 0.2, 0)
+    path = inspection.watch_live(
+        policy, tmp_path / "live.html", place, name=model, seconds=0.2, every_s=0.0
+    )
+    assert [len(panel.episode) for panel, _ in pages] == [1, 2, 3, 4, 5, 6, 6]
     assert [reload_s for _, reload_s in pages] == [0.0] * 6 + [None]
     assert '"reload_s":null' in path.read_text()
     # What is shown is what the policy does with these frames.
-    last = pages[-1][0]
+    panel = pages[-1][0]
+    last = panel.episode
     with torch.inference_mode():
         dt_s = torch.tensor(np.diff(last.time_s, prepend=-1 / 30), dtype=torch.float32)
-        actions, state = policy(torch.from_numpy(last.frames)[None], dt_s=dt_s[None])
+        actions, state = policy(torch.from_numpy(last.pictures)[None], dt_s=dt_s[None])
     assert np.allclose(last.actions, actions[0].clamp(-1, 1).numpy(), atol=1e-5)
     visible = policy.circuit.cell.num_visible  # an LSTM's memory is not shown
-    assert np.allclose(last.states[-1], state[0, :visible].numpy(), atol=1e-5)
+    assert np.allclose(panel.states[-1], state[0, :visible].numpy(), atol=1e-5)

@@ -12,16 +12,18 @@ import torch
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
+from ncp_control.worlds import half_width
 from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
 from scripts.evaluation.locomotion import (
     BODIES,
     WalkSettings,
-    half_width,
     home_of,
+    measured_walk,
     walk,
     world_named,
 )
-from scripts.evaluation.walk_report import HEIGHT_PX, WIDTH_PX, film, robustness
+from scripts.evaluation.report import robustness
 from scripts.train import Job, train
 from scripts.training.distill import load_teacher
 from scripts.training.settings import Distill
@@ -126,7 +128,9 @@ def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):
 def test_a_walking_policy_is_evaluated_under_disturbances(
     type_command, capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
+    monkeypatch.setattr(
+        "scripts.evaluation.report.film", lambda *_, **__: (None, "No film in this test.")
+    )
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     walker = VectorPolicy(cell, observation_size=8)
     walker.contract = world_named("walker2d", "positions").contract
@@ -156,16 +160,13 @@ def test_intervals_are_those_of_student():
 
 
 def test_each_disturbance_is_drawn_with_the_other_at_rest():
-    rows = [
-        (
-            "m",
-            WalkSettings(env="walker2d", sensor_noise_std=noise, drop_probability=drop),
-            np.ones(3),
-        )
+    places = [
+        WalkSettings(env="walker2d", sensor_noise_std=noise, drop_probability=drop)
         for noise in (0.0, 0.1)
         for drop in (0.0, 0.2, 0.4)
     ]
-    panels = robustness(rows).axes
+    rows = [measured_walk("m", place, np.ones(3)) for place in places]
+    panels = robustness(rows, places[0].world.disturbances).axes
     points = [panel.lines[0].get_xdata() for panel in panels]
     assert [list(xs) for xs in points] == [[0.0, 0.1], [0.0, 0.2, 0.4]]
     lowest, highest = panels[0].get_ylim()
@@ -186,7 +187,7 @@ def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop)
         return result
 
     def picture():
-        return np.full((HEIGHT_PX, WIDTH_PX, 3), elapsed_s[0] * 30.0, np.uint8)
+        return np.full((BODY_HEIGHT_PX, BODY_WIDTH_PX, 3), elapsed_s[0] * 30.0, np.uint8)
 
     class FakeFile(contextlib.nullcontext):
         def __init__(self, path, width_px, height_px, rate_hz):
@@ -199,11 +200,11 @@ def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop)
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr(world, "step", step)
     monkeypatch.setattr(world, "render", picture)
-    monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", lambda _: world)
-    monkeypatch.setattr("scripts.evaluation.walk_report.FilmFile", FakeFile)
+    monkeypatch.setattr("scripts.evaluation.film._rendered_env", lambda *_: (world, None))
+    monkeypatch.setattr("scripts.evaluation.film.FilmFile", FakeFile)
     cell = Feedforward(17, 8, 6, frame_s=world_named(env).frame_s)
     policy = VectorPolicy(cell, observation_size=17)
-    assert film(tmp_path / "walk.mp4", policy, where) is None
+    assert film(tmp_path / "film.mp4", policy, where.place, seconds=8.0)[1] is None
     filmed_s = (1 + np.arange(len(shown))) / rate[0]
     assert filmed_s[-1] == pytest.approx(8.0, abs=1.0 / rate[0])
     late_s = np.array(shown) - filmed_s  # how far the end of the step shown is ahead
@@ -215,7 +216,9 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
     policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
-    sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
+    place = WalkSettings(env="halfcheetah").place
+    episode, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
+    assert len(episode) == 10, "what it did is known all the same"
     assert sentence is not None and sentence.startswith("No film: there is no OpenGL")
     assert not list(tmp_path.iterdir())
 
@@ -225,9 +228,10 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
         raise RuntimeError("no driver")
 
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    monkeypatch.setattr("scripts.evaluation.walk_report._rendered_world", fail)
+    monkeypatch.setattr("gymnasium.envs.mujoco.MujocoEnv.render", fail)
     policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
-    sentence = film(tmp_path / "walk.mp4", policy, WalkSettings(env="halfcheetah"))
+    place = WalkSettings(env="halfcheetah").place
+    _, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
     assert sentence == "No film: rendering failed (no driver)."
     assert not list(tmp_path.iterdir())
 

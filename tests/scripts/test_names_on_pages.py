@@ -9,13 +9,13 @@ import pytest
 
 from envs.driving.metrics import LaneMetrics
 from ncp_control.learning.run import Run, policy_name
-from scripts.auditing.figures import largest_steps
-from scripts.auditing.parts import Part, Table
-from scripts.auditing.report import AuditReport
-from scripts.evaluation import walk_report
+from scripts.audit import open_report
+from scripts.auditing.audit_figures import largest_steps
+from scripts.evaluation import report as report_module
 from scripts.evaluation.locomotion import WalkSettings
-from scripts.evaluation.report import _page, metrics_table
+from scripts.evaluation.tables import Measured, metrics_table, of_returns
 from scripts.markdown import plain
+from scripts.reporting import Part, Report, Table
 
 METRICS = LaneMetrics(
     driven_km=2.0,
@@ -57,20 +57,25 @@ def test_a_name_has_one_line():
 
 
 def test_the_page_of_a_drive(run):
-    check(_page(run, [metrics_table([(NAME, 0.0, METRICS)])], {}))
+    report = Report(run.folder, run, run.folder.name)
+    report.say(metrics_table([(NAME, 0.0, METRICS)]))
+    report.write()
+    check(report.text)
 
 
 def test_the_page_of_a_walk(run, monkeypatch):
-    monkeypatch.setattr(walk_report, "film", lambda *_: "No film: OpenGL failed (<class 'X'>).")
-    where = WalkSettings(env="walker2d", episodes=2)
-    walk_report.write_walk_report(run, None, [(NAME, where, np.array([1.0, 2.0]))])
+    skipped = "No film: OpenGL failed (<class 'X'>)."
+    monkeypatch.setattr(report_module, "film", lambda *_, **__: (None, skipped))
+    place, returns = WalkSettings(env="walker2d", episodes=2).place, np.array([1.0, 2.0])
+    row = Measured(model=NAME, labels=place.labels, measures=of_returns(returns), returns=returns)
+    report_module.write_report(run, None, [row], place, seconds=1.0)
     check((run.report / "report.md").read_text())
 
 
 def test_the_page_of_an_audit(run, tmp_path):
     audited = SimpleNamespace(name=NAME, where=f"recording {NAME}", notes=["<b>"])
     audited.time_s = np.array([0.0, 1.0])
-    report = AuditReport(tmp_path, run, audited)
+    report = open_report(tmp_path, run, audited)
 
     def refuse():
         raise ValueError(f"`states` must be finite, got {NAME!r}. Look.")

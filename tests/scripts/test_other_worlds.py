@@ -1,10 +1,17 @@
 """Jobs in worlds that are not ours: Gymnasium's, and one of a user's own module."""
 
+import csv
 import json
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 
+from ncp_control import LTC, auto_ncp
+from ncp_control.policy import FramesPolicy, VectorPolicy
+from ncp_control.policy.heads import NUM_FEATURES
+from ncp_control.worlds import find_world
 from scripts.audit import Audit, audit
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
@@ -16,6 +23,37 @@ import gymnasium
 
 def make_swing(limit=40):
     return gymnasium.make("Pendulum-v1", max_episode_steps=limit)
+"""
+FRAMES_MODULE = """
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Lamp(gymnasium.Env):
+    metadata = {"render_fps": 20, "render_modes": ["rgb_array"]}
+    observation_space = spaces.Box(0, 255, (48, 64, 3), np.uint8)
+    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.level, self.steps = float(self.np_random.uniform(50, 200)), 0
+        return self.render(), {}
+
+    def step(self, action):
+        self.level = float(np.clip(self.level + 9.0 * action[0], 0, 255))
+        self.steps += 1
+        return self.render(), -abs(self.level - 128), self.steps == 30, False, {"lamp": self.level}
+
+    def render(self):
+        return np.full((48, 64, 3), self.level, np.uint8)
+
+
+def make_lamp(render_mode=None):
+    return Lamp(render_mode)
 """
 QUICK = (
     "--cell ltc --neurons 8 --encoder --steps 64 --num-envs 2 --rollout-steps 32"
@@ -32,7 +70,9 @@ def own_module(tmp_path, monkeypatch):
 def test_a_users_own_world_trains_evaluates_and_audits(
     own_module, type_command, capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("scripts.evaluation.walk_report.film", lambda *_: "No film in this test.")
+    monkeypatch.setattr(
+        "scripts.evaluation.report.film", lambda *_, **__: (None, "No film in this test.")
+    )
     words = ["ppo", "--world", "swings:make_swing", *QUICK.split()]
     assert type_command(train, Job, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
@@ -55,6 +95,63 @@ def test_a_users_own_world_trains_evaluates_and_audits(
     assert type_command(audit, Audit, str(run / "policy"), "--seconds", "1") == 0
     report = next((tmp_path / "runs").glob("audit-*/report/report.md")).read_text()
     assert "rate [rad/s]" in report and "never violated" in report
+
+
+def test_a_users_own_world_of_frames_is_evaluated_filmed_watched_and_audited(
+    type_command, capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "lamps.py").write_text(FRAMES_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("FILM_S", "LIVE_S"):
+        monkeypatch.setattr(f"scripts.evaluate.{name}", 1.0)
+    # Drawing the pictures takes the longest.
+    monkeypatch.setattr("scripts.reporting.write_picture", lambda path, figure: path.touch())
+    torch.manual_seed(0)
+    cell = LTC(auto_ncp(NUM_FEATURES, 9, 2), frame_s=0.05)
+    policy = FramesPolicy(cell, head="light", frame_shape=(48, 64, 3))
+    policy.contract = find_world("lamps:make_lamp").contract
+    policy.save(tmp_path / "keeper")
+
+    words = ["keeper", "--episodes", "2", "--noise", "0", "0.2", "--delay", "0", "3", "--live"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| keeper | lamps:make_lamp | full") == 4
+    (run,) = (tmp_path / "runs").iterdir()
+    made = {path.name for path in (run / "report").iterdir()}
+    assert made >= {"film.mp4", "activity.png", "wiring.png", "robustness.png", "returns.csv"}
+    assert (run / "live.html").stat().st_size > 10_000
+    film = cv2.VideoCapture(str(run / "report" / "film.mp4"))
+    assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 20
+    with (run / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["mean_length"] for row in rows} == {"30.0"}
+    assert len({row["mean_return"] for row in rows}) > 1, "what disturbs it makes a difference"
+
+    assert type_command(audit, Audit, "keeper", "--seconds", "0.5") == 0
+    report = next((tmp_path / "runs").glob("audit-*/report/report.md")).read_text()
+    assert "lamps:make_lamp, 0.5 s, 10 frames" in report and "saliency.png" in report
+
+    assert type_command(evaluate_policy, Evaluate, "keeper", "--km", "1") == 2
+    assert "`km` must be left out for a policy that walks" in capsys.readouterr().err
+
+
+def test_a_policy_that_chooses_is_evaluated_and_audited(type_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.evaluation.report.film", lambda *_, **__: (None, "No film."))
+    monkeypatch.setattr("scripts.reporting.write_picture", lambda path, figure: path.touch())
+    torch.manual_seed(0)
+    policy = VectorPolicy(LTC(auto_ncp(4, 8, 2), frame_s=0.02), observation_size=4, choices=(2,))
+    policy.contract = find_world("gymnasium:CartPole-v1").contract
+    policy.save(tmp_path / "balancer")
+    words = ["balancer", "--episodes", "3", "--drop", "0", "0.5"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    with next((tmp_path / "runs").glob("*/results.csv")).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["mean_length"] == rows[0]["mean_return"], "a step upright earns 1"
+    assert float(rows[1]["mean_length"]) < float(rows[1]["mean_return"]), "a step lasts two frames"
+    assert type_command(audit, Audit, "balancer", "--seconds", "0.1") == 0
+    report = next((tmp_path / "runs").glob("audit-*/report/report.md")).read_text()
+    assert "gymnasium:CartPole-v1, 0.1 s, 5 frames" in report and "pole angle [rad]" in report
+    assert type_command(evaluate_policy, Evaluate, "balancer", "--delay", "1") == 2
 
 
 def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsys):

@@ -9,15 +9,15 @@ import torch
 from matplotlib.colors import to_hex
 
 from envs.driving import LaneKeepingEnv
-from envs.driving.metrics import LaneMetrics, LaneTrace, summarize
+from envs.driving.metrics import LaneMetrics, mean_cross_track_m, summarize
 from envs.driving.road import HELD_OUT_TRACKS, make_road
+from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from policies.driving import make_driving_policy
-from scripts.evaluation import figures
-from scripts.evaluation.driving import make_expert
-from scripts.evaluation.episode import drive_episode, replay_episode
-from scripts.evaluation.film import HEIGHT_PX, WIDTH_PX, Film, Shot
+from scripts.evaluation import episode_figures as figures
+from scripts.evaluation.driving import make_expert, track_place
+from scripts.evaluation.film import HEIGHT_PX, WIDTH_PX, DriveLayout, Shot
 from scripts.evaluation.report import (
     metrics_table,
     write_driving_report,
@@ -59,31 +59,31 @@ def policy():
 
 @pytest.fixture(scope="module")
 def episode(policy):
-    return drive_episode(policy, seconds=2.0)
+    with track_place(HELD_OUT_TRACKS[0], 2.0, 0).open(policy, seconds=2.0) as (_, steps, recorder):
+        for step in steps:
+            recorder.add(step)
+    return looked_into(policy, recorder.episode())
 
 
 def circle_trace(crashed=()):
     """A trace along the centre line of a held-out track, with crashes at some steps."""
-    trace = LaneTrace(track=HELD_OUT_TRACKS[0])
-    road = make_road(trace.track)
-    for k in range(60):
-        trace.append(
-            {
-                "time_s": k / 30,
-                "position_m": np.array(road.point_at(0.3 * k), dtype=float).flatten(),
-                "cross_track_m": 0.01 * k,
-                "curvature_1pm": 0.0,
-                "steer_rad": 0.0,
-                "distance_m": 0.3 * k,
-                "crashed": k in crashed,
-            }
-        )
-    return trace
+    road, k = make_road(HELD_OUT_TRACKS[0]), np.arange(60)
+    told = {
+        "track": np.full(60, HELD_OUT_TRACKS[0]),
+        "time_s": k / 30,
+        "position_m": np.stack(road.point_at(0.3 * k), axis=1),
+        "cross_track_m": 0.01 * k,
+        "steer_rad": np.zeros(60),
+        "distance_m": 0.3 * k,
+        "crashed": np.isin(k, list(crashed)),
+    }
+    zeros = np.zeros(60)
+    return Episode(time_s=k / 30, dt_s=zeros, actions=zeros[:, None], rewards=zeros, told=told)
 
 
 def test_a_mean_error_leaves_out_crashes_as_the_table_does():
     trace = circle_trace(crashed={50, 59})
-    assert trace.mean_cross_track_m == pytest.approx(summarize([trace]).mean_cross_track_m)
+    assert mean_cross_track_m(trace) == pytest.approx(summarize([trace]).mean_cross_track_m)
 
 
 def test_driving_report_is_complete(run, policy):
@@ -91,7 +91,7 @@ def test_driving_report_is_complete(run, policy):
     page = write_driving_report(run, policy, traces, seconds=2.0)
     names = {path.name for path in run.report.iterdir()}
     pictures = {"learning_curves", "steering", "track", "wiring", "activity"}
-    assert names == {f"{p}.png" for p in pictures} | {"drive.mp4", "table.csv", "report.md"}
+    assert names == {f"{p}.png" for p in pictures} | {"film.mp4", "table.csv", "report.md"}
     text = page.read_text()
     for name in names - {"report.md", "table.csv"}:
         assert f"({name})" in text
@@ -101,7 +101,7 @@ def test_driving_report_is_complete(run, policy):
     for name in pictures:
         assert cv2.imread(str(run.report / f"{name}.png")).std() > 1.0, f"{name} is empty"
 
-    film = cv2.VideoCapture(str(run.report / "drive.mp4"))
+    film = cv2.VideoCapture(str(run.report / "film.mp4"))
     assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 60
     assert film.get(cv2.CAP_PROP_FPS) == 30.0
     is_read, picture = film.read()
@@ -138,33 +138,33 @@ def test_recorded_report(run, policy):
     assert {"steering.png", "wiring.png", "activity.png"} <= {p.name for p in run.report.iterdir()}
     assert "Shown: 30 frames, 3 s." in page.read_text()
     assert "0.12500" in page.read_text()
-    episode = replay_episode(policy, store)
+    episode = replay(policy, store)
     np.testing.assert_allclose(episode.time_s, 0.1 * np.arange(30), atol=1e-6)
-    np.testing.assert_array_equal(episode.expert_actions, store.actions[10:, 0])
+    np.testing.assert_array_equal(episode.expert_actions, store.actions[10:])
 
 
 def test_episode_recorded_again_is_what_was_driven(episode):
     """The circuit run over the frames at once steers as it did frame by frame."""
-    assert len(episode.actions) == len(episode.trace.time_s) == 60
+    assert len(episode.actions) == len(episode.told["time_s"]) == 60
     outputs = episode.activity.outputs[0, :, 0].clamp(-1.0, 1.0).numpy()
-    np.testing.assert_allclose(outputs, episode.actions, atol=1e-5)
+    np.testing.assert_allclose(outputs, episode.actions[:, 0], atol=1e-5)
     assert episode.activity.states.shape == (1, 60, 19)
     np.testing.assert_allclose(np.diff(episode.time_s), 1 / 30, atol=1e-9)
 
 
 def test_expert_is_asked_where_the_policy_decides(episode):
-    _, info = LaneKeepingEnv().reset(options={"track": episode.trace.track, "start_m": 0.0})
+    _, info = LaneKeepingEnv().reset(options={"track": HELD_OUT_TRACKS[0], "start_m": 0.0})
     expected = make_expert()(info["preview_m"])
-    np.testing.assert_allclose(episode.expert_actions[:1], expected)
+    np.testing.assert_allclose(episode.expert_actions[0], expected)
 
 
 def test_track_marks_crashes_where_they_are():
     trace = circle_trace(crashed={10, 40})
     axes = figures.tracks([trace]).axes[0]
     (marks,) = (line for line in axes.lines if line.get_label() == "crash")
-    np.testing.assert_allclose(marks.get_xydata(), np.stack(trace.position_m)[[10, 40]])
+    np.testing.assert_allclose(marks.get_xydata(), trace.told["position_m"][[10, 40]])
     (driven,) = axes.collections
-    errors_m = np.delete(trace.cross_track_m, [0, 10, 40])
+    errors_m = np.delete(trace.told["cross_track_m"], [0, 10, 40])
     np.testing.assert_allclose(driven.get_array(), errors_m)
     assert "2 crashes" in axes.get_title()
 
@@ -179,8 +179,8 @@ def test_worst_tracks_are_drawn_first():
 def test_steering_shows_policy_and_expert(episode):
     axes = figures.steering(episode).axes[0]
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    np.testing.assert_array_equal(lines["policy"], episode.actions)
-    np.testing.assert_array_equal(lines["pure pursuit"], episode.expert_actions)
+    np.testing.assert_array_equal(lines["policy"], episode.actions[:, 0])
+    np.testing.assert_array_equal(lines["pure pursuit"], episode.expert_actions[:, 0])
 
 
 def test_learning_curves_mark_the_checkpoint_kept(run):
@@ -191,15 +191,14 @@ def test_learning_curves_mark_the_checkpoint_kept(run):
     assert kept[0].get_xydata().tolist() == [[2.0, 0.2]]
 
 
-def test_film_says_when_the_car_was_put_back(tmp_path):
+def test_film_says_when_the_car_was_put_back():
     picture, frame = np.full((360, 640, 3), 90, np.uint8), np.full((78, 200, 3), 30, np.uint8)
     numbers = {"steering": 0.5, "expert_steering": 0.4, "speed_mps": 8.0, "cross_track_m": 0.0}
     fine = Shot(picture=picture, frame=frame, crashed=False, **numbers)
-    with Film(tmp_path / "film.mp4") as film:
-        before = film.compose(fine)
-        crash = film.compose(Shot(picture=picture, frame=frame, crashed=True, **numbers))
-        after = [film.compose(fine) for _ in range(30)]
-        film.add(fine)
+    film = DriveLayout()
+    before = film.compose(fine)
+    crash = film.compose(Shot(picture=picture, frame=frame, crashed=True, **numbers))
+    after = [film.compose(fine) for _ in range(30)]
     assert (before[:200, :640] == 90).all()
     assert (crash[:200, :640] != 90).any() and (after[-2][:200, :640] != 90).any()
     np.testing.assert_array_equal(after[-1], before)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.recorded import Episode, Recording, load_recording
+from envs.recorded import Recording, Stretch, load_recording
 from envs.recorded.images import Framing
 from envs.recorded.likeness import compare_steering
 
@@ -14,7 +14,7 @@ from envs.recorded.likeness import compare_steering
 def recording_of(steering):
     """A recording that steers over and over as given, left positive; it has no images."""
     frames = np.arange(40)
-    episode = Episode(
+    episode = Stretch(
         camera="center",
         rows=frames,
         image_paths=tuple(Path(f"{i}.jpg") for i in frames),

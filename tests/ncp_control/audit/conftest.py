@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from ncp_control import LTC, NCP19, Circuit, Policy, auto_ncp
-from ncp_control.audit.inspector import InspectorEpisode, TrackMap
+from ncp_control.audit.inspector import Panel, TrackMap
+from ncp_control.circuit import Activity
+from ncp_control.episode import Episode
 
 NUM_BITS = 8
 
@@ -45,8 +49,28 @@ def numbered_frames(count, height=24, width=48):
     return frames
 
 
-def make_episode(**changes):
-    """A small episode of a wired circuit that drives round a circle."""
+def make_panel(
+    *, states, neuron_names, timescales_s=None, synaptic_currents=None, signals=None, **parts
+):
+    """A panel from its parts: those of an activity, of an episode, and its own."""
+    of_panel = {"wiring", "state_bounds", "timescale_bounds_s", "maps", "track", "facts"}
+    own = {name: parts.pop(name) for name in of_panel & set(parts)}
+    tensors = {"states": states, "timescales_s": timescales_s}
+    tensors |= {"synaptic_currents": synaptic_currents}
+    zeros = np.zeros(len(parts["time_s"]))
+    activity = Activity(
+        neuron_names=neuron_names, dt_s=torch.zeros(1, len(states)), reset=None,
+        outputs=torch.zeros(1, len(states), 1),
+        **{k: None if v is None else torch.tensor(v)[None] for k, v in tensors.items()},
+    )  # fmt: skip
+    episode = Episode(
+        dt_s=zeros, rewards=zeros, activity=activity, signals=signals or {}, **parts
+    )  # fmt: skip
+    return Panel(episode=episode, **own)
+
+
+def small_parts():
+    """The parts of a small episode of a wired circuit that drives round a circle."""
     count, wiring = 120, auto_ncp(4, 8, 1, seed=3)
     rng = np.random.default_rng(0)
     time_s = np.arange(count) / 30
@@ -56,7 +80,7 @@ def make_episode(**changes):
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     driven = np.stack([np.cos(time_s / 2), np.sin(time_s / 2)], axis=1)
     ones = np.ones(wiring.num_neurons)
-    settings = {
+    return {
         "name": "small-ncp",
         "facts": {"neurons": "8"},
         "time_s": time_s,
@@ -70,30 +94,46 @@ def make_episode(**changes):
         "features": rng.uniform(size=(count, 4)),
         "actions": states[:, -1:],
         "action_names": ["steering"],
-        "frames": numbered_frames(count),
+        "pictures": numbered_frames(count),
         "maps": {
             "VisualBackProp": rng.uniform(size=(count, 12, 24)),
             "gradient: motor_0": rng.uniform(size=(count, 12, 24)),
         },
-        "traces": {"cross-track error [m]": 0.1 * np.cos(time_s)},
+        "signals": {"cross-track error [m]": 0.1 * np.cos(time_s)},
         "track": TrackMap(left_edge_m=48 * circle, right_edge_m=52 * circle, driven_m=50 * driven),
     }
-    return InspectorEpisode(**(settings | changes))
+
+
+def make_episode(**changes):
+    """The small episode, with changes."""
+    return make_panel(**(small_parts() | changes))
 
 
 def make_dense_episode():
     """The same drive by a policy without wiring, half a second shorter."""
     count = 105
     units = np.sin(np.arange(count)[:, None] / 30 + np.arange(10))
-    return InspectorEpisode(
+    return make_panel(
         name="small-lstm",
         time_s=np.arange(count) / 30,
         neuron_names=[f"hidden_{i}" for i in range(10)],
         states=units,
         actions=units[:, :1],
         action_names=["steering"],
-        frames=numbered_frames(count),
+        pictures=numbered_frames(count),
     )
+
+
+@pytest.fixture(scope="session", name="make_panel")
+def _make_panel():
+    """Make a panel from its parts."""
+    return make_panel
+
+
+@pytest.fixture(scope="session", name="small_parts")
+def _small_parts():
+    """The parts of the small wired episode by name."""
+    return SimpleNamespace(**small_parts())
 
 
 @pytest.fixture(scope="session", name="make_episode")

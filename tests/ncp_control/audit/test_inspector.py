@@ -54,14 +54,16 @@ def test_long_episodes_are_stored_coarsely_enough(make_episode, tmp_path, monkey
     """Noise is the hardest to compress; the limit is scaled down to keep the test short."""
     rng = np.random.default_rng(2)
     noise = rng.integers(0, 256, (120, 39, 50, 3), dtype=np.uint8)
-    page = write_inspector(tmp_path / "fine.html", [make_episode(frames=noise)])
+    page = write_inspector(tmp_path / "fine.html", [make_episode(pictures=noise)])
     fine = page.stat().st_size
     monkeypatch.setattr(inspector, "MAX_BYTES", fine - 1)
-    coarse = write_inspector(tmp_path / "coarse.html", [make_episode(frames=noise)]).stat().st_size
+    coarse = (
+        write_inspector(tmp_path / "coarse.html", [make_episode(pictures=noise)]).stat().st_size
+    )
     assert coarse < fine
     monkeypatch.setattr(inspector, "MAX_BYTES", 50_000)
-    with pytest.raises(ValueError, match="`episodes` must fit into 0 MB, got .* Show fewer"):
-        write_inspector(tmp_path / "none.html", [make_episode(frames=noise)])
+    with pytest.raises(ValueError, match="`panels` must fit into 0 MB, got .* Show fewer"):
+        write_inspector(tmp_path / "none.html", [make_episode(pictures=noise)])
     assert not (tmp_path / "none.html").exists()
 
 
@@ -85,9 +87,9 @@ def test_thirty_seconds_of_two_policies_with_maps_fit(make_episode, tmp_path):
         synaptic_currents=rng.normal(size=(count, wiring.num_synapses)),
         features=rng.normal(size=(count, 32)),
         actions=states[:, :1],
-        traces={},
+        signals={},
         track=None,
-        frames=frames,
+        pictures=frames,
         maps=maps,
     )
     assert write_inspector(tmp_path / "page.html", [long, long]).stat().st_size < 15_000_000
@@ -128,24 +130,29 @@ def nan_at(array, *where):
         (lambda e: {"actions": e.actions[:, 0]}, r"`actions` must have shape \(120, 1\)"),
         (lambda e: {"timescales_s": -e.timescales_s}, "`timescales_s` must be > 0, got -0.0"),
         (lambda e: {"state_bounds": e.state_bounds.T}, r"`state_bounds` must have shape \(8, 2\)"),
-        (lambda e: {"traces": {"x": e.time_s[:3]}}, r"`traces\['x'\]` must have shape \(120\)"),
+        (lambda e: {"signals": {"x": e.time_s[:3]}}, r"`signals\['x'\]` must have shape \(120\)"),
         (lambda e: {"neuron_names": list("abcdefgh")}, "`neuron_names` must be those of the wir"),
         (lambda e: {"synaptic_currents": e.states}, "`synaptic_currents` must have shape"),
         (lambda e: {"wiring": None}, "`synaptic_currents` must come with a wiring"),
         (lambda e: {"features": e.states}, r"`features` must have shape \(120, 4\)"),
-        (lambda e: {"frames": e.frames / 255.0}, "`frames` must be uint8 .* got float64"),
-        (lambda e: {"frames": e.frames[..., 0]}, "`frames` must have shape .*height, width, 3"),
-        (lambda e: {"frames": None}, "`maps` must come with frames"),
+        (lambda e: {"pictures": e.pictures / 255.0}, "`pictures` must be uint8 .* got float64"),
+        (
+            lambda e: {"pictures": e.pictures[..., 0]},
+            "`pictures` must have shape .*height, width, 3",
+        ),
+        (lambda e: {"pictures": None}, "`maps` must come with pictures"),
         (lambda e: {"maps": {"a": 2.0 * e.maps["VisualBackProp"]}}, r"must lie in \[0, 1\]"),
     ],
 )
-def test_a_wrong_array_is_refused_in_one_sentence(make_episode, make_changes, message):
+def test_a_wrong_array_is_refused_in_one_sentence(make_episode, small_parts, make_changes, message):
     with pytest.raises(ValueError, match=message):
-        make_episode(**make_changes(make_episode()))
+        make_episode(**make_changes(small_parts))
 
 
-def test_a_single_frame_and_a_cell_without_anything_but_states_make_a_page(dense_episode, tmp_path):
-    lone = inspector.InspectorEpisode(
+def test_a_single_frame_and_a_cell_without_anything_but_states_make_a_page(
+    make_panel, dense_episode, tmp_path
+):
+    lone = make_panel(
         name="one frame",
         time_s=np.zeros(1),
         neuron_names=["unit_0"],
@@ -160,14 +167,14 @@ def test_a_single_frame_and_a_cell_without_anything_but_states_make_a_page(dense
 def test_overlays_and_sensors_must_fit(make_episode):
     with pytest.raises(ValueError, match="`overlays` must be one of .*got 'human'"):
         make_episode(overlays={"human": "steering"})
-    traces = {"human": np.zeros(120)}
+    signals = {"human": np.zeros(120)}
     with pytest.raises(ValueError, match=r"`overlays\['human'\]` must be one of .*got 'human'"):
-        make_episode(traces=traces, overlays={"human": "human"})
-    make_episode(traces=traces, overlays={"human": "steering"})
-    with pytest.raises(ValueError, match="`sensory_names` must be 4, one for each .* got 3"):
-        make_episode(sensory_names=["a", "b", "c"])
-    with pytest.raises(ValueError, match="`sensory_names` must be 0"):
-        make_episode(wiring=None, synaptic_currents=None, sensory_names=["a"])
+        make_episode(signals=signals, overlays={"human": "human"})
+    make_episode(signals=signals, overlays={"human": "steering"})
+    with pytest.raises(ValueError, match="`sensor_names` must be 4, one for each .* got 3"):
+        make_episode(sensor_names=["a", "b", "c"])
+    with pytest.raises(ValueError, match="`sensor_names` must be 0"):
+        make_episode(wiring=None, synaptic_currents=None, sensor_names=["a"])
 
 
 def test_a_name_that_is_no_text_makes_a_page(make_episode, tmp_path):

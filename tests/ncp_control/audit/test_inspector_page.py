@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ncp_control.audit.inspector import InspectorEpisode, write_inspector
+from ncp_control.audit.inspector import write_inspector
 
 NUM_BITS = 8  # as the pictures of the small episodes are numbered
 FLAGS = (
@@ -28,20 +28,20 @@ FLAGS = (
 NASTY = "a</script><script>alert(1)</script><!-- `${x}` '\"\\ {{ data }} &amp; \u2028 : __proto__"
 
 
-def nasty_episode():
+def nasty_episode(make_panel):
     """Every name that a user chooses, or a folder has, is hostile to HTML, JSON and JavaScript."""
     time_s = np.arange(30) / 30
-    return InspectorEpisode(
+    return make_panel(
         name=NASTY,
         time_s=time_s,
         neuron_names=[NASTY, "__proto__", "constructor"],
         states=np.stack([time_s, -time_s, 2.0 * time_s], axis=1),
         actions=time_s[:, None],
         action_names=[NASTY],
-        traces={f"trace {NASTY}": time_s, "__proto__": time_s, "toString": -time_s},
+        signals={f"trace {NASTY}": time_s, "__proto__": time_s, "toString": -time_s},
         overlays={"__proto__": NASTY},
         facts={NASTY: NASTY},
-        frames=np.zeros((30, 8, 12, 3), np.uint8),
+        pictures=np.zeros((30, 8, 12, 3), np.uint8),
         maps={f"gradient: {NASTY}": np.zeros((30, 8, 12))},
     )
 
@@ -63,11 +63,11 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory, make_episode, dense_episode):
+def pages(tmp_path_factory, make_panel, make_episode, dense_episode):
     """Written once: one policy, two, one without pictures, one of a single frame, …"""
     folder = tmp_path_factory.mktemp("pages")
     time_s = np.arange(30) / 30
-    bare = InspectorEpisode(
+    bare = make_panel(
         name="robot",
         time_s=time_s,
         neuron_names=["unit_0", "unit_1"],
@@ -75,7 +75,7 @@ def pages(tmp_path_factory, make_episode, dense_episode):
         actions=time_s[:, None],
         action_names=["torque"],
     )
-    lone = InspectorEpisode(
+    lone = make_panel(
         name="one frame",
         time_s=np.zeros(1),
         neuron_names=["unit_0"],
@@ -92,12 +92,12 @@ def pages(tmp_path_factory, make_episode, dense_episode):
     human = np.sin(3.0 * np.arange(120) / 30)
     overlaid = make_episode(
         maps={},
-        traces={"cross-track error [m]": human / 7, "human steering": human},
+        signals={"cross-track error [m]": human / 7, "human steering": human},
         overlays={"human steering": "steering"},
-        sensory_names=[f"angle {i} [rad]" for i in range(4)],
+        sensor_names=[f"angle {i} [rad]" for i in range(4)],
     )
     write_inspector(folder / "overlaid.html", [overlaid])
-    write_inspector(folder / "nasty.html", [nasty_episode()], title=NASTY)
+    write_inspector(folder / "nasty.html", [nasty_episode(make_panel)], title=NASTY)
     write_inspector(folder / "lone.html", [lone])
     return folder
 

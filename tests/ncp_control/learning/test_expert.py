@@ -8,7 +8,8 @@ import pytest
 from gymnasium import spaces
 
 from ncp_control.cells import LTC
-from ncp_control.learning.demonstrations.expert import SlowError, demonstrate
+from ncp_control.learning.demonstrations.expert import demonstrate
+from ncp_control.learning.experts import SlowError
 from ncp_control.policy import VectorPolicy
 from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world, world_of

@@ -16,9 +16,9 @@ from ncp_control.audit.activity import PrincipalComponents
 from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
-from scripts.auditing.episode import Audited
+from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.figures import BLUE, GREEN, GREY, VERMILION
+from scripts.evaluation.episode_figures import BLUE, GREEN, GREY, VERMILION
 
 METHOD_NAMES = {
     "visual_backprop": "VisualBackProp",
@@ -32,13 +32,13 @@ _MAX_BARS, _MAX_NEURONS, _MAX_MOTORS = 25, 64, 12
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def saliency_maps(audited: Audited, maps: Saliency) -> Figure:
+def saliency_maps(audited: Episode, maps: Saliency) -> Figure:
     """Draw a few frames, one a row, beside what each method marks in them."""
     num_rows, num_columns = len(maps.shown_frames), 1 + len(maps.by_method)
     figure = Figure(figsize=(3.1 * num_columns, 1.12 * num_rows + 0.5), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False)
     for row, k in enumerate(maps.shown_frames):
-        frame = audited.observations[k]
+        frame = audited.seen[k]
         panels[row, 0].imshow(frame)
         steering = f"{audited.time_s[k]:.1f} s\nsteering\n{audited.actions[k, 0]:+.2f}"
         panels[row, 0].set_ylabel(steering, rotation=0, ha="right", va="center", size=9)
@@ -66,10 +66,10 @@ def show_map(axes: Axes, frame: np.ndarray, values: np.ndarray) -> None:
 
 
 def tau_traces(
-    audited: Audited, taus_s: np.ndarray, neurons: Sequence[str], certificate: Certificate | None
+    audited: Episode, taus_s: np.ndarray, neurons: Sequence[str], certificate: Certificate | None
 ) -> Figure:
     """Draw τ of some neurons with its certified bounds, below the signal they may follow."""
-    names = audited.activity.neuron_names
+    names = audited.thought.neuron_names
     num_columns = 2 if len(neurons) > 3 else 1
     num_rows = -(-len(neurons) // num_columns)
     figure = Figure(figsize=(11.0, 1.5 * num_rows + 1.6), layout="constrained")
@@ -88,7 +88,7 @@ def tau_traces(
     return figure
 
 
-def draw_signal(axes: Axes, audited: Audited) -> None:
+def draw_signal(axes: Axes, audited: Episode) -> None:
     """Draw the road's curvature, or else the first signal, and the signals that overlay it."""
     name = audited.main_signal
     axes.fill_between(audited.time_s, audited.signals[name], color=GREEN, alpha=0.45, linewidth=0)
@@ -102,7 +102,7 @@ def draw_signal(axes: Axes, audited: Audited) -> None:
     _tidy(axes)
 
 
-def set_time_limits(axes: Axes, audited: Audited) -> None:
+def set_time_limits(axes: Axes, audited: Episode) -> None:
     """Let the time axis span the episode; a single frame keeps what matplotlib chose."""
     if len(audited.time_s) > 1:
         axes.set_xlim(*audited.time_s[[0, -1]])
@@ -125,7 +125,7 @@ def draw_tau(
     _tidy(axes)
 
 
-def components(audited: Audited, found: PrincipalComponents) -> Figure:
+def components(audited: Episode, found: PrincipalComponents) -> Figure:
     """Draw how much each component explains, and the first two over the episode."""
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -188,7 +188,7 @@ def correlations(by_signal: Mapping[str, Mapping[str, Correlation]]) -> Figure:
     return figure
 
 
-def motor_shares(audited: Audited, names: Sequence[str], terms: np.ndarray) -> Figure:
+def motor_shares(audited: Episode, names: Sequence[str], terms: np.ndarray) -> Figure:
     """Draw what each synapse adds to the command of each motor neuron, over the episode."""
     motors = list(dict.fromkeys(name.partition(" → ")[2] for name in names))[:_MAX_MOTORS]
     num_columns = 2 if len(motors) > 1 else 1
@@ -205,7 +205,7 @@ def motor_shares(audited: Audited, names: Sequence[str], terms: np.ndarray) -> F
 
 
 def _draw_shares(
-    axes: Axes, audited: Audited, motor: str, names: Sequence[str], terms: np.ndarray
+    axes: Axes, audited: Episode, motor: str, names: Sequence[str], terms: np.ndarray
 ) -> None:
     """Draw the largest terms of one motor neuron's command, and the sum of all."""
     here = [k for k, name in enumerate(names) if name.partition(" → ")[2] == motor]
@@ -227,7 +227,7 @@ def _draw_shares(
     _tidy(axes)
 
 
-def ablations(audited: Audited, effects: Sequence[AblationEffect]) -> Figure:
+def ablations(audited: Episode, effects: Sequence[AblationEffect]) -> Figure:
     """Draw how much the action changes without each neuron or synapse, the largest first."""
     largest = sorted(effects, key=lambda effect: -effect.rms)[:_MAX_BARS][::-1]
     figure = Figure(figsize=(7.0, 0.24 * len(largest) + 1.2), layout="constrained")
@@ -242,13 +242,13 @@ def ablations(audited: Audited, effects: Sequence[AblationEffect]) -> Figure:
     return figure
 
 
-def certificates(audited: Audited, certificate: Certificate, known: Certificate) -> Figure:
+def certificates(audited: Episode, certificate: Certificate, known: Certificate) -> Figure:
     """Draw the certified interval of every neuron and, inside it, what the episode reached."""
     names = certificate.neuron_names
     figure = Figure(figsize=(11.0, 0.24 * len(names) + 1.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    states = audited.activity.states[0].cpu().numpy()
-    taus_s = audited.activity.timescales_s
+    states = audited.thought.states[0].cpu().numpy()
+    taus_s = audited.thought.timescales_s
     assert taus_s is not None  # an LTC, or there were no certificate
     taus_ms = 1e3 * taus_s[0].cpu().numpy()
     for axes, values, limits, inner in (

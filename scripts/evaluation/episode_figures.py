@@ -20,16 +20,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from envs.driving import LaneKeepingConfig
-from envs.driving.metrics import LaneTrace
+from envs.driving.metrics import mean_cross_track_m
 from envs.driving.road import make_road
 from ncp_control.drawing import draw_wiring
+from ncp_control.episode import Episode
 from ncp_control.wiring import Wiring
-from scripts.evaluation.episode import Episode
+from scripts.evaluation.tables import with_unit
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
 ERROR_MAP = "plasma"
 MAX_TRACKS = 6
-UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m"}
 
 
 def learning_curves(metrics_csv: Path) -> Figure | None:
@@ -56,7 +56,7 @@ def learning_curves(metrics_csv: Path) -> Figure | None:
         elif np.nanmin(values) >= 0.0:
             axes.set_ylim(0.0, 1.1 * float(np.nanmax(values)) or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(title=_with_unit(name), xlabel="epoch")
+        axes.set(title=with_unit(name), xlabel="epoch")
         _tidy(axes)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
@@ -67,27 +67,30 @@ def learning_curves(metrics_csv: Path) -> Figure | None:
 
 def steering(episode: Episode) -> Figure:
     """Draw the policy's steering against the expert's, and the road it had to follow."""
-    trace = episode.trace
-    num_panels = 1 if trace is None else 3
-    figure = Figure(figsize=(11.0, 3.2 if trace is None else 6.4), layout="constrained")
-    ratios = [2.2, 1.0, 1.0][:num_panels]
-    panels = figure.subplots(num_panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    told, expert = episode.told, episode.expert_actions
+    assert expert is not None  # it was asked
+    is_driven = "cross_track_m" in told
+    figure = Figure(figsize=(11.0, 6.4 if is_driven else 3.2), layout="constrained")
+    ratios = [2.2, 1.0, 1.0] if is_driven else [2.2]
+    panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     panels[0].plot(
-        episode.time_s, episode.expert_actions, color=GREY, linewidth=2.4, label=episode.expert_name
+        episode.time_s, expert[:, 0], color=GREY, linewidth=2.4, label=episode.expert_name
     )
-    panels[0].plot(episode.time_s, episode.actions, color=BLUE, linewidth=1.4, label="policy")
+    panels[0].plot(episode.time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4, label="policy")
     panels[0].set(ylabel="steering\n[share of full lock]", xlim=episode.time_s[[0, -1]])
     panels[0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     panels[0].set_title("left is positive", loc="left", size=9, color=GREY)
-    if trace is not None:
-        curvature, error_m = np.array(trace.curvature_1pm), np.array(trace.cross_track_m)
-        panels[1].fill_between(episode.time_s, curvature, color=GREEN, alpha=0.45, linewidth=0)
+    if is_driven:
+        error_m = told["cross_track_m"]
+        panels[1].fill_between(
+            episode.time_s, told["curvature_1pm"], color=GREEN, alpha=0.45, linewidth=0
+        )
         panels[1].set_ylabel("road curvature\n[1/m]")
         panels[2].plot(episode.time_s, error_m, color=VERMILION)
         panels[2].set_ylabel("cross-track error\n[m]")
         largest_m = max(0.3, 1.1 * float(np.abs(error_m).max()))
         panels[2].set_ylim(-largest_m, largest_m)
-        for time_s in episode.time_s[np.array(trace.crashed)]:
+        for time_s in episode.time_s[told["crashed"]]:
             for axes in panels:
                 axes.axvline(time_s, color="black", linestyle=":", linewidth=1.0)
     for axes in panels:
@@ -97,22 +100,22 @@ def steering(episode: Episode) -> Figure:
     return figure
 
 
-def tracks(traces: Sequence[LaneTrace]) -> Figure:
+def tracks(drives: Sequence[Episode]) -> Figure:
     """Draw tracks from above, the driven line coloured by its error; the worst drives come first.
 
     Args:
-        traces: What was driven; at most `MAX_TRACKS` are drawn.
+        drives: What was driven; at most `MAX_TRACKS` are drawn.
     """
-    by_badness = sorted(traces, key=lambda t: (-sum(t.crashed), -t.mean_cross_track_m))
+    by_badness = sorted(drives, key=lambda d: (-d.told["crashed"].sum(), -mean_cross_track_m(d)))
     worst_first = by_badness[:MAX_TRACKS]
     num_columns = min(len(worst_first), 3)
     num_rows = math.ceil(len(worst_first) / num_columns)
     figure = Figure(figsize=(4.2 * num_columns + 1.2, 4.2 * num_rows), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False)
-    errors_m = np.abs(np.concatenate([t.cross_track_m for t in worst_first]))
+    errors_m = np.abs(np.concatenate([d.told["cross_track_m"] for d in worst_first]))
     scale = Normalize(0.0, float(np.clip(np.percentile(errors_m, 99.0), 0.2, 2.0)))
-    for axes, trace in zip(panels.flat, worst_first, strict=False):
-        _draw_track(axes, trace, scale)
+    for axes, drive in zip(panels.flat, worst_first, strict=False):
+        _draw_track(axes, drive, scale)
     for axes in panels.flat[len(worst_first) :]:
         axes.set_axis_off()
     bar = figure.colorbar(
@@ -123,19 +126,20 @@ def tracks(traces: Sequence[LaneTrace]) -> Figure:
     return figure
 
 
-def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
+def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
     """Draw one track with its borders, the driven line, the start and the crashes."""
-    road, half_width_m = make_road(trace.track), LaneKeepingConfig().lane_half_width_m
+    told, track = drive.told, int(drive.told["track"][0])
+    road, half_width_m = make_road(track), LaneKeepingConfig().lane_half_width_m
     along_m = np.arange(0.0, road.length_m + road.spacing_m, road.spacing_m)
     left, right = (np.stack(road.point_at(along_m, side * half_width_m), 1) for side in (1, -1))
     axes.fill(*np.concatenate([left, right[::-1]]).T, color="#E4E4E4", linewidth=0, zorder=0)
     for border in (left, right):
         axes.plot(*border.T, color="#9A9A9A", linewidth=0.8, zorder=1)
-    points = np.stack(trace.position_m)
-    is_driven = trace.stayed[1:]  # the way back after a crash is not
+    points = told["position_m"]
+    is_driven = ~told["crashed"][1:]  # the way back after a crash is not
     driven = LineCollection(
         np.stack([points[:-1], points[1:]], axis=1)[is_driven],  # type: ignore[arg-type]
-        array=np.abs(trace.cross_track_m)[1:][is_driven],
+        array=np.abs(told["cross_track_m"])[1:][is_driven],
         cmap=ERROR_MAP,
         norm=scale,
         linewidths=2.2,
@@ -148,7 +152,7 @@ def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
     axes.plot(
         *points[0], marker=towards, color="white", markeredgecolor="black", markersize=13, zorder=4
     )
-    crashes = points[np.array(trace.crashed)]
+    crashes = points[told["crashed"]]
     axes.plot(
         *crashes.T, "X", color="black", markeredgecolor="white", markersize=11, zorder=5,
         linestyle="none", label="crash",
@@ -157,8 +161,8 @@ def _draw_track(axes: Axes, trace: LaneTrace, scale: Normalize) -> None:
     axes.set_axis_off()
     num_crashes = f"{len(crashes)} crash" + ("" if len(crashes) == 1 else "es")
     axes.set_title(
-        f"track {trace.track}: {trace.distance_m[-1]:.0f} m, {num_crashes},\n"
-        f"mean |error| {trace.mean_cross_track_m:.2f} m",
+        f"track {track}: {told['distance_m'][-1]:.0f} m, {num_crashes},\n"
+        f"mean |error| {mean_cross_track_m(drive):.2f} m",
         size=10,
     )
     _draw_ruler(axes, left)
@@ -171,22 +175,24 @@ def _draw_ruler(axes: Axes, outline_m: np.ndarray) -> None:
     axes.text(x_m + 22.0, y_m, "20 m", va="center", size=8)
 
 
-def wiring_in_a_bend(episode: Episode, wiring: Wiring) -> Figure:
-    """Draw the wiring with what flowed through it in the middle of a bend."""
-    k, activity = episode.sharpest_frame, episode.activity
+def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
+    """Draw the wiring with what flowed through it at the largest action: in a bend, if it drove."""
+    asked = episode.actions if episode.expert_actions is None else episode.expert_actions
+    k, activity = int(np.argmax(np.abs(asked[:, 0]))), episode.thought
     currents = activity.synaptic_currents
     axes = draw_wiring(
         wiring,
         activity=activity.states[0, k].cpu().numpy(),
-        sensory_activity=episode.features[k],
+        sensory_activity=episode.given[k],
         strength=None if currents is None else currents[0, k].abs().cpu().numpy(),
     )
     figure = cast(Figure, axes.figure)  # not a subfigure: it was made for these axes
     widths = "" if currents is None else "; line widths are synaptic currents"
-    side = "left" if episode.expert_actions[k] > 0 else "right"
-    what = f"steering {episode.actions[k]:+.2f}"
+    what = f"{episode.action_names[0]} {episode.actions[k, 0]:+.2f}"
+    bend = f"in a bend to the {'left' if asked[k, 0] > 0 else 'right'}, "
+    is_driving = episode.action_names[0] == "steering"
     figure.suptitle(
-        f"in a bend to the {side}, {episode.time_s[k]:.1f} s: {what}{widths}",
+        f"{bend if is_driving else 'at '}{episode.time_s[k]:.1f} s: {what}{widths}",
         size=10,
         color=GREY,
     )
@@ -195,7 +201,7 @@ def wiring_in_a_bend(episode: Episode, wiring: Wiring) -> Figure:
 
 def activity(episode: Episode) -> Figure:
     """Draw every neuron's potential, and its time constant where it has one, over the episode."""
-    recorded, time_s = episode.activity, episode.time_s
+    recorded, time_s = episode.thought, episode.time_s
     states = recorded.states[0].cpu().numpy().T
     taus_s = None if recorded.timescales_s is None else recorded.timescales_s[0].cpu().numpy().T
     num_maps = 1 if taus_s is None else 2
@@ -204,9 +210,9 @@ def activity(episode: Episode) -> Figure:
     panels = figure.subplots(
         1 + num_maps, 1, sharex=True, height_ratios=[1.4] + [height] * num_maps
     )
-    panels[0].plot(time_s, episode.actions, color=BLUE, linewidth=1.4)
+    panels[0].plot(time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4)
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
-    panels[0].set(ylabel="steering", xlim=time_s[[0, -1]])
+    panels[0].set(ylabel=episode.action_names[0], xlim=time_s[[0, -1]])
     _tidy(panels[0])
     largest = max(float(np.abs(states).max()), 1e-6)
     label = "state" if taus_s is None else "membrane potential"
@@ -222,7 +228,7 @@ def _draw_map(
     axes: Axes, episode: Episode, values: np.ndarray, scale: Normalize, colours: str, label: str
 ) -> None:
     """Draw neurons × time as a heat map, with a line between layers."""
-    names, num_neurons = episode.activity.neuron_names, len(values)
+    names, num_neurons = episode.thought.neuron_names, len(values)
     extent = (float(episode.time_s[0]), float(episode.time_s[-1]), num_neurons - 0.5, -0.5)
     drawn = axes.imshow(
         values, norm=scale, cmap=colours, aspect="auto", extent=extent, interpolation="nearest"
@@ -245,14 +251,6 @@ def _write_plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def _with_unit(name: str) -> str:
-    """Return e.g. "cross track [m]" for "cross_track_m"."""
-    stem, _, suffix = name.rpartition("_")
-    if stem and suffix in UNITS:
-        return f"{stem.replace('_', ' ')} [{UNITS[suffix]}]"
-    return name.replace("_per_km", " [1/km]").replace("_", " ")
 
 
 def _tidy(axes: Axes) -> None:

@@ -1,40 +1,68 @@
-"""The page of an audit: every part that could be made, and a sentence for each that could not."""
+"""The report of a run: a page with texts, tables, figures and films, and the files it shows.
+
+report/
+    report.md        the page; a part that cannot be made says why
+    *.csv            the tables with all digits
+    *.png, *.svg     the figures
+"""
 
 import csv
 import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from matplotlib.figure import Figure
+
 from ncp_control import files
 from ncp_control.learning.run import Run
-from scripts.auditing.episode import Audited
-from scripts.auditing.parts import Part
 from scripts.markdown import json_block, markdown_table, plain, plain_sentence
 from scripts.pictures import write_picture
 
 Made = TypeVar("Made")
 
 
-class AuditReport:
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table: all rows for the CSV file, and which of them the page lists."""
+
+    header: Sequence[str]
+    """Names of the columns."""
+    rows: Sequence[Sequence[object]]
+    """All rows."""
+    listed: Sequence[int] | None = None
+    """Numbers of the rows on the page, if it does not list all of them."""
+    choice: str = ""
+    """What the listed rows are, e.g. "the 20 strongest"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one part of a report found."""
+
+    text: Sequence[str]
+    """Paragraphs."""
+    tables: dict[str, Table] = field(default_factory=dict)
+    """Tables by file name."""
+    figures: dict[str, Figure] = field(default_factory=dict)
+    """Figures by file name."""
+
+
+class Report:
     """Collects parts and writes their files as they come.
 
     Args:
         folder: Where the files go.
         run: Whose report it is.
-        audited: The first policy's episode.
+        title: Heading of the page; it is shown as it is.
     """
 
-    def __init__(self, folder: Path, run: Run, audited: Audited) -> None:
+    def __init__(self, folder: Path, run: Run, title: str) -> None:
         self.folder, self.run = folder, run
-        seconds = audited.time_s[-1] - audited.time_s[0]
-        self._lines = [
-            f"# Audit of {plain(audited.name)}",
-            f"{plain(audited.where)}, {seconds:.1f} s, {len(audited.time_s)} frames.",
-            *(f"Note: {plain(note)}" for note in audited.notes),
-        ]
+        self._lines = [f"# {plain(title)}"]
         self._refused: list[str] = []
 
     @property
@@ -42,9 +70,9 @@ class AuditReport:
         """The page so far."""
         return "\n\n".join(self._lines) + "\n"
 
-    def say(self, line: str) -> None:
-        """Add a line."""
-        self._lines.append(line)
+    def say(self, *lines: str) -> None:
+        """Add paragraphs."""
+        self._lines += lines
 
     def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
         """Return what is made; None, with its sentence in the report, if it cannot be."""
@@ -62,29 +90,38 @@ class AuditReport:
         made = self.attempt(title, make)
         if made is None:
             return
-        self._lines += [f"## {title}", *made.text]
+        self.say(f"## {title}", *made.text)
         for name, figure in made.figures.items():
             for suffix in ("png", "svg"):
                 write_picture(self.folder / f"{prefix}{name}.{suffix}", figure)
-            self._lines.append(f"![{name.replace('_', ' ')}]({prefix}{name}.png)")
+            self.say(f"![{name.replace('_', ' ')}]({prefix}{name}.png)")
         for name, table in made.tables.items():
             file = f"{prefix}{name}.csv"
-            files.write_file(self.folder / file, csv_text(table.header, table.rows))
+            self.table(file, table.header, table.rows)
             listed = range(len(table.rows)) if table.listed is None else table.listed
             cells = [[_cell(value) for value in table.rows[i]] for i in listed]
-            self._lines.append(markdown_table([str(column) for column in table.header], cells))
             some = f", {table.choice} of {len(table.rows)} rows"
-            self._lines.append(f"[{file}]({file}){some if len(listed) < len(table.rows) else ''}")
+            self.say(
+                markdown_table([str(column) for column in table.header], cells),
+                f"[{file}]({file}){some if len(listed) < len(table.rows) else ''}",
+            )
+
+    def figure(self, name: str, figure: Figure, caption: str) -> None:
+        """Write a figure as PNG and show it with its caption."""
+        write_picture(self.folder / f"{name}.png", figure)
+        self.say(f"![{caption}]({name}.png)\n\n{caption}")
+
+    def table(self, file: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Write a table as CSV, see `csv_text`."""
+        files.write_file(self.folder / file, csv_text(header, rows))
 
     def write(self) -> None:
-        """Write report.md."""
+        """Write report.md, with what could not be made and what the numbers depend on."""
         if self._refused:
-            self._lines += [
-                "## What does not apply",
-                "\n".join(f"- {plain_sentence(x)}" for x in self._refused),
-            ]
+            sentences = "\n".join(f"- {plain_sentence(x)}" for x in self._refused)
+            self.say("## What does not apply", sentences)
         config = json.loads((self.run.folder / "config.json").read_text(encoding="utf-8"))
-        self._lines += ["## Settings and versions", json_block(config)]
+        self.say("## Settings and versions", json_block(config))
         files.write_file(self.folder / "report.md", self.text)
 
 

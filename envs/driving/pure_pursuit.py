@@ -1,0 +1,86 @@
+"""Pure pursuit, the expert that knows the road and teaches policies that only see.
+
+It steers along the circle through the rear axle and a point on the path ahead:
+
+    curvature = 2 y / (x² + y²),   steer = arctan(wheelbase · curvature)
+
+with (x, y) the point in the car's frame, y to the left. Source: Coulter 1992, "Implementation of
+the pure pursuit path tracking algorithm", CMU-RI-TR-92-01.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ncp_control.ranges import check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurePursuit:
+    """Steer towards a point on the centre line ahead.
+
+    Raises:
+        ValueError: If a length or angle is not positive.
+    """
+
+    wheelbase_m: float
+    """Distance between the axles [m]."""
+    max_steer_rad: float
+    """Steering angle of action 1 [rad]."""
+    lookahead_m: float = 6.0
+    """Distance to the point aimed at [m]."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "wheelbase_m", "max_steer_rad", "lookahead_m")
+
+    def __call__(self, preview_m: np.ndarray) -> np.ndarray:
+        """Return the steering action for the path ahead.
+
+        Args:
+            preview_m: Points of the path in the car's frame, origin at the rear axle, x forward and
+                y left [m], shape (points, 2), near to far.
+
+        Returns:
+            Steering in [-1, 1], left positive, shape (1,).
+
+        Raises:
+            ValueError: If there is no point, one is not finite, or the point aimed at is the rear
+                axle itself, where no circle is defined.
+        """
+        preview_m = np.asarray(preview_m, np.float64)
+        if preview_m.ndim != 2 or preview_m.shape[1] != 2 or not len(preview_m):
+            raise ValueError(
+                f"`preview_m` must have shape (points, 2), got {preview_m.shape}."
+                " Give at least one point of the path ahead."
+            )
+        if not np.isfinite(preview_m).all():
+            point = int(np.argmin(np.isfinite(preview_m).all(axis=1)))
+            raise ValueError(
+                f"`preview_m` must be finite, got {preview_m[point].tolist()!r} at point {point}."
+            )
+        distance_m = np.hypot(preview_m[:, 0], preview_m[:, 1])
+        x, y = preview_m[int(np.argmin(np.abs(distance_m - self.lookahead_m)))]
+        if x == y == 0.0:
+            raise ValueError(
+                "`preview_m` must have a point away from the rear axle to aim at, got (0, 0)."
+                " Look further ahead."
+            )
+        steer_rad = np.arctan(self.wheelbase_m * 2.0 * y / (x**2 + y**2))
+        return np.clip([steer_rad / self.max_steer_rad], -1.0, 1.0).astype(np.float32)
+
+
+def keep_lane(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.ndarray:
+    """Return what pure pursuit does in `LaneKeepingEnv`, with or without wrappers.
+
+    Args:
+        env: The environment.
+        observation: Not looked at.
+        info: The environment's info, with `preview_m`.
+    """
+    world: Any = env.unwrapped
+    pursuit = PurePursuit(
+        wheelbase_m=world.car.wheelbase_m, max_steer_rad=world.config.max_steer_rad
+    )
+    return pursuit(info["preview_m"])

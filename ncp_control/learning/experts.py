@@ -1,0 +1,84 @@
+"""Experts in a closed loop: they act, or watch a learner act, and say what they would have done.
+
+An expert is a function of the environment, the observation and its info, or a policy that sees
+`info["full_observation"]`. While it demonstrates, a slowly varying error is added to what it does,
+but not to what is written down: so the body strays, and the expert shows how to come back.
+
+Source: Laskey et al. 2017, "DART" (arXiv 1703.09327), for the error.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot
+from ncp_control.policy import Policy
+from ncp_control.worlds import Expert
+
+
+class SlowError:
+    """An error that varies slowly: Gaussian, and similar from one frame to the next.
+
+    Args:
+        std: Standard deviation, one number or one for each entry of the action.
+        generator: Source of the randomness.
+        memory: Share kept from one frame to the next; 0.93 lasts about 14 frames.
+    """
+
+    def __init__(
+        self, std: ArrayLike, generator: np.random.Generator, *, memory: float = 0.93
+    ) -> None:
+        self.std, self.memory = np.asarray(std), memory
+        self.generator = generator
+        self._error: np.ndarray | None = None
+
+    def add(self, actions: np.ndarray, reset: np.ndarray) -> np.ndarray:
+        """Return the actions (worlds, action) with their errors; `reset` begins an error anew."""
+        if self._error is None or reset.all():  # other worlds, perhaps not as many
+            self._error = np.zeros_like(actions)
+        fresh = self.generator.standard_normal(actions.shape) * self.std
+        kept = np.where(reset[:, None], 0.0, self.memory * self._error)
+        self._error = kept + fresh * (np.sqrt(1.0 - self.memory**2))
+        return np.clip(actions + self._error, -1.0, 1.0).astype(np.float32)
+
+
+class AskedPilot:
+    """Let the expert act, or a learner, and keep what the expert would have done.
+
+    Args:
+        expert: A function of one world, or a policy.
+        worlds: The environments, in the order of the observations.
+        learner: Who acts; the expert itself if None.
+        error: Added to what the expert does while it acts itself.
+    """
+
+    def __init__(
+        self,
+        expert: Expert | Policy,
+        worlds: Sequence[Any],
+        *,
+        learner: Policy | Pilot | None = None,
+        error: SlowError | None = None,
+    ) -> None:
+        self._worlds = worlds
+        self._expert = PolicyPilot(expert) if isinstance(expert, Policy) else expert
+        self._learner = PolicyPilot(learner) if isinstance(learner, Policy) else learner
+        self._error = error
+        self.labels = np.empty(0)
+        """What the expert would have done at the last step, shape (worlds, action)."""
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return the actions of whoever acts."""
+        if isinstance(self._expert, PolicyPilot):
+            full = np.stack([info["full_observation"] for info in infos])
+            self.labels = self._expert(full, infos, dt_s, reset)
+        else:
+            seen = zip(self._worlds, observations, infos, strict=True)
+            self.labels = np.stack([np.atleast_1d(self._expert(*one)) for one in seen])
+        if self._learner is not None:
+            return self._learner(observations, infos, dt_s, reset)
+        return self.labels if self._error is None else self._error.add(self.labels, reset)

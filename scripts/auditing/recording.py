@@ -1,0 +1,82 @@
+"""The episode that an audit looks into: acted in a world, or taken from a log."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from envs.recorded import load_recording
+from ncp_control.contract import FramesContract
+from ncp_control.episode import Episode, looked_into, replay
+from ncp_control.policy import Policy
+from scripts.evaluation.opengl import headless_opengl
+from scripts.evaluation.places import Place
+
+_PICTURE_SIZE_PX = {"width": 240, "height": 160}
+_MAX_PICTURES = 150
+
+
+def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
+    """Let a policy act in the first episode of a place until the time is over, and look into it.
+
+    What sees frames is shown by them; of any other world there are pictures where it draws some.
+
+    Args:
+        policy: Who acts.
+        name: Its name.
+        place: Where.
+        seconds: Longest time [s].
+    """
+    sensed = place.world.contract.observation
+    is_colour = isinstance(sensed, FramesContract) and sensed.shape[2] == 3
+    frame_s, notes = place.world.frame_s, []
+    stride = -(-max(round(seconds / frame_s), 1) // _MAX_PICTURES)
+    pictures: list[np.ndarray] = []
+    with headless_opengl():
+        env = None if is_colour else _rendered_env(place)
+        with place.open(policy, seconds=seconds, name=name, env=env) as opened:
+            env, steps, recorder = opened
+            for k, step in enumerate(steps):
+                recorder.add(step)
+                if env.render_mode is not None and not notes and k % stride == 0:
+                    try:
+                        pictures.append(np.asarray(env.render()))
+                    except Exception as error:  # every OpenGL binding has exceptions of its own
+                        notes.append(f"pictures of the robot: OpenGL failed ({error}).")
+                if recorder.is_over:
+                    break
+    episode = recorder.episode()
+    if episode.is_terminated:
+        ended_s = len(episode) * frame_s
+        notes.append(f"the world ended the episode after {ended_s:.1f} s.")
+    shown = np.stack(pictures).repeat(stride, axis=0)[: len(episode)] if pictures else None
+    is_whole = shown is not None and len(shown) == len(episode)
+    pictured = replace(episode, notes=notes, pictures=shown if is_whole else None)
+    return looked_into(policy, pictured)
+
+
+def watch(policy: Policy, name: str, log: Path, *, seconds: float) -> Episode:
+    """Show a policy the longest episode of a recording.
+
+    Args:
+        policy: Who watches.
+        name: Its name.
+        log: The recording.
+        seconds: How much of it is shown [s].
+    """
+    with load_recording(log).center_only().as_demonstrations() as store:
+        num_frames = max(round(seconds / float(np.median(store.dt_s))), 1)
+        where = f"recording {log.resolve().name}"
+        return replay(policy, store, max_frames=num_frames, name=name, where=where)
+
+
+def _rendered_env(place: Place) -> gymnasium.Env:
+    """Build an environment whose pictures are small and quick to draw."""
+    env = place.make_rendered(**_PICTURE_SIZE_PX)
+    body: Any = env.unwrapped
+    if hasattr(body, "model") and hasattr(body.model, "vis"):
+        quality = body.model.vis.quality
+        quality.offsamples = quality.shadowsize = 0  # without a graphics card these cost the most
+    return env

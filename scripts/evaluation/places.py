@@ -1,0 +1,150 @@
+"""Where a policy is measured, looked at or filmed: a world, what disturbs it, and how it begins."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+
+from ncp_control.contract import VectorContract
+from ncp_control.episode import Episode, Recorder, run_episodes
+from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
+from ncp_control.learning.experts import AskedPilot
+from ncp_control.policy import Policy
+from ncp_control.worlds import World
+
+DRIVING_WORLD = "LaneKeeping-v0"
+
+DISTURBANCES: tuple[str, ...] = ("noise", "drop", "overwrite", "delay")
+"""Names of disturbances, in the order in which tables have them."""
+
+
+def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
+    """Compare a policy with the world that it is to act in.
+
+    Args:
+        name: What a message calls the policy.
+        policy: Who is to act.
+        world: Where.
+        told: What a message calls the world.
+
+    Raises:
+        ValueError: If its contract does not fit the world's; or, where it has none, if it takes
+            observations or gives actions of another size, or decides at another rate.
+    """
+    offered = world.contract
+    if policy.contract is not None and policy.contract.world:
+        policy.contract.check_offer(offered, told)
+        return
+    if not isinstance(offered.observation, VectorContract):
+        return
+    size = getattr(policy, "observation_size", None)
+    num_actions = len(policy.choices) or policy.circuit.cell.output_size
+    if (size, num_actions) != (offered.observation.size, len(offered.action)):
+        raise ValueError(
+            f"`{name}` must take {offered.observation.size} numbers and give {len(offered.action)}"
+            f" actions in {told}, got {size!r} and {num_actions}. Choose another policy, or what is"
+            " observed."
+        )
+    frame_s = policy.circuit.frame_s
+    if not math.isclose(frame_s, offered.frame_s, rel_tol=0.01):
+        raise ValueError(
+            f"`{name}` must decide every {offered.frame_s:g} s in {told}, got {frame_s:g} s. Choose"
+            " a policy of that world."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a policy is measured."""
+
+    world: World
+    """The world without disturbances."""
+    seeds: Sequence[int]
+    """Seed of each episode."""
+    options: Sequence[Any] | None = None
+    """Options of each episode's reset."""
+    num_steps: int | None = None
+    """Steps after which an episode is over; those of the world if None."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """Strength of each disturbance by name."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Columns of a table that tell this place from others."""
+    described: str = ""
+    """This place as one cell of a results file."""
+    where: str = ""
+    """This place in a heading; the world's name if empty."""
+    parallel: int | None = None
+    """Most environments side by side; all of them if None."""
+
+    @cached_property
+    def disturbed(self) -> World:
+        """The world with its disturbances."""
+        return self.world.disturbed(self.strengths)
+
+    def run(self, policy: Policy | Pilot, *, description: str | None = None) -> list[Episode]:
+        """Let a policy act, and return what it did in each episode.
+
+        Args:
+            policy: Who acts.
+            description: What the progress bar says; there is none if None.
+        """
+        return run_episodes(
+            self.disturbed,
+            policy,
+            seeds=self.seeds,
+            options=self.options,
+            num_steps=self.num_steps,
+            parallel=self.parallel,
+            description=description,
+        )
+
+    def make_rendered(self, **camera: Any) -> Any:
+        """Build an environment that draws pictures, disturbances included.
+
+        Args:
+            camera: Width and height of the pictures [px], for a world that can choose them.
+        """
+        tracking = {"camera_name": "track", **camera} if self.world.has_camera else {}
+        return self.disturbed.make(render_mode="rgb_array", **tracking)
+
+    @contextmanager
+    def open(
+        self,
+        policy: Policy,
+        *,
+        seconds: float,
+        name: str = "",
+        env: gymnasium.Env | None = None,
+    ) -> Iterator[tuple[gymnasium.Env, Iterator[Step], Recorder]]:
+        """Let a policy act in the first episode, step by step, to be looked at.
+
+        Args:
+            policy: Who acts.
+            seconds: How long [s]; what ends before begins again.
+            name: The policy's name, for the recorder.
+            env: Where it acts, an environment of this place; one without pictures if None.
+
+        Yields:
+            The environment, the steps, and a recorder to which they can be added.
+        """
+        world = self.disturbed
+        env = world.make() if env is None else env
+        try:
+            asked = None
+            if world.expert is not None:
+                asked = AskedPilot(world.expert, [env], learner=policy)
+            steps = closed_loop(
+                [env],
+                asked or PolicyPilot(policy),
+                num_steps=max(round(seconds / world.frame_s), 1),
+                frame_s=world.frame_s,
+                seeds=self.seeds[:1],
+                options=None if self.options is None else self.options[:1],
+            )
+            yield env, steps, Recorder(world, name=name, where=self.where, expert=asked)
+        finally:
+            env.close()

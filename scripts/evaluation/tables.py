@@ -1,0 +1,130 @@
+"""What was measured where, as tables for a terminal, a page and a results file."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from envs.driving.metrics import LaneMetrics
+from ncp_control.episode import Episode
+from ncp_control.worlds import half_width
+from scripts.markdown import markdown_table
+
+UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m"}
+"""Units by the end of a name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one policy reached in one place."""
+
+    model: str
+    """The policy's name."""
+    labels: Mapping[str, str]
+    """Columns that tell the place from others."""
+    measures: Mapping[str, float]
+    """What the world measures of the episodes, by name."""
+    episodes: Sequence[Episode] = ()
+    """The episodes, where they are still known."""
+    returns: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """Return of each episode, in a world that is measured by returns."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """Strength of each disturbance by name."""
+
+
+def results_table(rows: Sequence[Measured]) -> str:
+    """Return a table of what was measured, with 95 % intervals."""
+    first = rows[0]
+    names = [name for name in _with_deviation(first) if name not in _INTERVALS]
+    header = ["model", *first.labels, *(_COLUMNS[n][0] if n in _COLUMNS else with_unit(n)
+                                        for n in names)]  # fmt: skip
+    cells = []
+    for row in rows:
+        measures = _with_deviation(row)
+        texts = [_COLUMNS[n][1](measures) if n in _COLUMNS else f"{measures[n]:.4g}" for n in names]
+        cells.append([row.model, *row.labels.values(), *texts])
+    return markdown_table(header, cells)
+
+
+def metrics_table(rows: Sequence[tuple[str, float, LaneMetrics]]) -> str:
+    """Return a table of how well lanes were kept: model, variance of the pixel noise, metrics."""
+    return results_table([measured_drive(*row) for row in rows])
+
+
+def measured_drive(
+    model: str, noise_variance: float, metrics: LaneMetrics, episodes: Sequence[Episode] = ()
+) -> Measured:
+    """Return how well a model kept its lanes with pixel noise of a variance."""
+    labels = {"noise variance": f"{noise_variance:g}"}
+    return Measured(model=model, labels=labels, measures=asdict(metrics), episodes=episodes)
+
+
+def of_returns(returns: np.ndarray) -> dict[str, float]:
+    """Return what tables tell of the returns of some episodes."""
+    return {
+        "mean_return": float(returns.mean()),
+        "half_width": half_width(returns),
+        "deviation": float(returns.std(ddof=1)) if len(returns) > 1 else math.nan,
+        "lowest_return": float(returns.min()),
+    }
+
+
+def returns_of_each(rows: Sequence[Measured]) -> tuple[list[str], list[list[object]]]:
+    """Return header and rows of a table of every episode's return."""
+    header = ["model", *rows[0].labels, "episode", "return"]
+    return header, [
+        [row.model, *row.labels.values(), i, float(value)]
+        for row in rows
+        for i, value in enumerate(row.returns)
+    ]
+
+
+def with_unit(name: str) -> str:
+    """Return e.g. "cross track [m]" for "cross_track_m"."""
+    stem, _, suffix = name.rpartition("_")
+    if stem and suffix in UNITS:
+        return f"{stem.replace('_', ' ')} [{UNITS[suffix]}]"
+    return name.replace("_per_km", " [1/km]").replace("_", " ")
+
+
+def _with_deviation(row: Measured) -> dict[str, float]:
+    """Return the measures, of returns with their deviation."""
+    return of_returns(row.returns) | dict(row.measures) if len(row.returns) else dict(row.measures)
+
+
+def _plus_minus(value: float, halfwidth: float, digits: int) -> str:
+    """Return a value with its interval, which one sample does not give."""
+    is_known = math.isfinite(halfwidth)
+    return f"{value:.{digits}f}" + (f" ± {halfwidth:.{digits}f}" if is_known else "")
+
+
+_Text = Callable[[Mapping[str, float]], str]
+_COLUMNS: dict[str, tuple[str, _Text]] = {
+    "driven_km": ("driven [km]", lambda m: f"{m['driven_km']:.2f}"),
+    "crashes": ("crashes", lambda m: f"{m['crashes']:d}"),
+    "crashes_per_km": (
+        "crashes per km",
+        lambda m: (
+            f"{m['crashes_per_km']:.2f} [{m['crashes_per_km_low']:.2f},"
+            f" {m['crashes_per_km_high']:.2f}]"
+        ),
+    ),
+    "mean_cross_track_m": (
+        "mean cross-track error [m]",
+        lambda m: _plus_minus(m["mean_cross_track_m"], m["mean_cross_track_m_halfwidth"], 3),
+    ),
+    "roughness_radps": ("roughness [rad/s]", lambda m: f"{m['roughness_radps']:.3f}"),
+    "mean_return": ("return", lambda m: _plus_minus(m["mean_return"], m["half_width"], 0)),
+    "deviation": (
+        "sd",
+        lambda m: f"{m['deviation']:.0f}" if math.isfinite(m["deviation"]) else "–",
+    ),
+    "lowest_return": ("min", lambda m: f"{m['lowest_return']:.0f}"),
+    "mean_length": ("length", lambda m: f"{m['mean_length']:.0f}"),
+}
+"""Heading and text of a measure by its name; others have their own name, and four digits."""
+_INTERVALS = (
+    "crashes_per_km_low", "crashes_per_km_high", "mean_cross_track_m_halfwidth", "half_width",
+)  # fmt: skip
+"""Measures that stand in the column of another."""
