@@ -187,14 +187,13 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
 
 
 def where_to_act(
-    policy: Policy, world: str | None, observe: str | None, words: Sequence[str]
+    policy: Policy, world: str | None, words: Sequence[str]
 ) -> tuple[str, str, tuple[str, ...]]:
     """Return a world for a policy, what it observes there, and further options, as `home_of` does.
 
     Args:
         policy: Who is to act. One on frames that has no world of its own drives.
         world: The world; the policy's own if None.
-        observe: What it observes; what it does in its own world, if it is there, by default.
         words: Options as name=value, which replace those of its own world.
     """
     contract = policy.contract
@@ -204,7 +203,7 @@ def where_to_act(
         known = home_of(policy)
     options = {"observe": known[1]} | read_options(known[2]) | read_options(words)
     seen = str(options.pop("observe"))
-    return known[0], observe or seen, words_of("full", options)
+    return known[0], seen, words_of("full", options)
 
 
 def words_of(observe: str, options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:

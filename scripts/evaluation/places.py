@@ -13,7 +13,7 @@ from ncp_control.contract import VectorContract
 from ncp_control.episode import Episode, Recorder, run_episodes
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.experts import AskedPilot
-from ncp_control.policy import Policy
+from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World
 
 DRIVING_WORLD = "LaneKeeping-v0"
@@ -55,6 +55,11 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
             f"`{name}` must decide every {offered.frame_s:g} s in {told}, got {frame_s:g} s. Choose"
             " a policy of that world."
         )
+
+
+def threads_for(policy: Policy, asked: int | None) -> int | None:
+    """Return the torch threads that were asked for, or that suit: one for numbers, else all."""
+    return asked or (None if isinstance(policy, FramesPolicy) else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

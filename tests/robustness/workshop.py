@@ -62,6 +62,7 @@ from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.forecasting import train as train_forecaster
 from ncp_control.learning.sequences import Sequences
 from scripts.cli import run_job
+from scripts.evaluation import evaluation_job
 from scripts.evaluation.driving import DriveSettings
 
 
@@ -121,7 +122,7 @@ def make_small():
     report = functools.partial(scripts.evaluation.report.write_driving_report, seconds=0.2)
     scripts.training.drive.write_driving_report = report
     scripts.training.ppo.EPISODE_KM = 0.001
-    scripts.evaluate.DRIVE_FILM_S = scripts.evaluate.LIVE_S = scripts.evaluate.FILM_S = 0.2
+    evaluation_job.DRIVE_FILM_S = evaluation_job.LIVE_S = evaluation_job.FILM_S = 0.2
     network = scripts.reproduction.expressivity
     network.WIDTHS, network.SCALES, network.DEFAULT_WIDTH = (4, 6), (1.0, 2.0), 4
     scripts.benchmarking.parts.rollouts_and_updates = lambda: {"nothing": lambda: None}

@@ -11,8 +11,9 @@ from ncp_control.audit.timescales import correlate
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import FramesPolicy, VectorPolicy
 from policies.driving import make_driving_policy
-from scripts.audit import MEASURES, Audit, audit
+from scripts.audit import FIRST_HELD_OUT, Audit, audit
 from scripts.auditing import models
+from scripts.auditing.audit_job import MEASURES
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
 from scripts.auditing.parts import activity_part, bounds_part, timescales_part
 from scripts.auditing.recording import act
@@ -173,7 +174,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     driver.save(tmp_path / "driver")
     for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("wired-cfc", WiredCfC(NCP19))):
         FramesPolicy(cell, head="light").save(tmp_path / name)
-    monkeypatch.setattr("scripts.audit.act", nobody_acts)
+    monkeypatch.setattr("scripts.auditing.audit_job.act", nobody_acts)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
@@ -214,3 +215,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
         errors = capsys.readouterr().err.strip()
         assert sentence in errors.splitlines()[-1]
     assert not (tmp_path / "runs").exists(), "a mistake leaves no run folder"
+
+
+def test_the_track_by_default_is_the_first_that_nobody_has_learned_on():
+    assert FIRST_HELD_OUT == HELD_OUT_TRACKS[0]

@@ -16,9 +16,9 @@ from ncp_control.episode import Episode, look_inside
 from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
 from scripts import reporting
-from scripts.audit import open_report
 from scripts.auditing import models
 from scripts.auditing.audit_figures import draw_signal
+from scripts.auditing.audit_job import open_report
 from scripts.auditing.maps import compute_saliency
 from scripts.auditing.parts import (
     ablation_part,

@@ -14,8 +14,8 @@ from scripts.options import BUILT_IN, REGISTRIES
 from scripts.train import Job
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2", "numpy")
-SCRIPTS = ("train", "reproduce", "benchmark")
+HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2")
+SCRIPTS = ("train", "evaluate", "audit", "reproduce", "benchmark")
 LIGHT = [
     *([script] for script in SCRIPTS),
     *(["train", job] for job in ("imitate", "distill", "ppo", "teacher")),

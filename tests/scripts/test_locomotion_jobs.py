@@ -281,7 +281,7 @@ def test_a_policy_knows_its_home():
         (
             evaluate_policy,
             Evaluate,
-            ["blind", "--observe", "full"],
+            ["blind", "--world-options", "observe=full"],
             "does not fit 'halfcheetah' with observe='full': it needs an observation of 8 numbers",
         ),
         (

@@ -103,7 +103,7 @@ def test_a_users_own_world_of_frames_is_evaluated_filmed_watched_and_audited(
     (tmp_path / "lamps.py").write_text(FRAMES_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("FILM_S", "LIVE_S"):
-        monkeypatch.setattr(f"scripts.evaluate.{name}", 1.0)
+        monkeypatch.setattr(f"scripts.evaluation.evaluation_job.{name}", 1.0)
     # Drawing the pictures takes the longest.
     monkeypatch.setattr("scripts.reporting.write_picture", lambda path, figure: path.touch())
     torch.manual_seed(0)

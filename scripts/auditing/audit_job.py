@@ -1,0 +1,262 @@
+"""What `audit.py` does: records an episode of each policy and looks at it from every side."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ncp_control import files
+from ncp_control.audit.ablation import ablate
+from ncp_control.audit.bounds import Certificate, certify
+from ncp_control.audit.inspector import write_inspector
+from ncp_control.episode import Episode
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import Run, policy_name, typed_command
+from ncp_control.policy import FramesPolicy, Policy
+from scripts.audit import FIRST_HELD_OUT, Audit
+from scripts.auditing import models, parts, seeing
+from scripts.auditing.maps import Saliency, compute_saliency
+from scripts.auditing.recording import act, watch
+from scripts.cli import use_threads
+from scripts.evaluation.driving import track_place
+from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
+from scripts.inspection import inspected
+from scripts.markdown import plain
+from scripts.reporting import Part, Report, Table
+
+MEASURES: tuple[str, ...] = models.HEADER[1:]
+"""Columns of the results file behind the policy."""
+
+
+@dataclass
+class Subject:
+    """A policy under audit and what all parts share."""
+
+    policy: Policy
+    audited: Episode
+    certificate: Certificate | None = None
+    maps: Saliency | None = None
+
+
+def audit(settings: Audit) -> None:
+    """Record an episode of each policy, make every part that applies, write the report."""
+    results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
+    loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
+    use_threads(threads_for(loaded[settings.policy], settings.threads))
+    _check_names([settings.policy, *settings.compare])
+    for path, policy in loaded.items():
+        _check_fits(policy, path, settings)
+    _check_worlds(loaded, settings)
+    subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
+    run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    contract = subjects[0].policy.contract
+    if contract is not None:
+        print(contract.describe())
+    with files.new_folder(run.report) as folder:
+        report = open_report(folder, run, subjects[0].audited)
+        _look_inside(report, subjects[0], settings)
+        if settings.ablation_km and not settings.compare:
+            report.part(
+                "Ablation in closed loop",
+                lambda: _table(subjects, settings, results, whole=False),
+            )
+        if settings.compare:
+            _compare(report, subjects, settings, results)
+        report.attempt("The inspector", lambda: _write_page(folder, report, subjects))
+        report.write()
+    run.close()
+    print(f"report: {run.report / 'report.md'}")
+
+
+def open_report(folder: Path, run: Run, audited: Episode) -> Report:
+    """Begin the report of an audit with what was recorded of the first policy."""
+    report = Report(folder, run, f"Audit of {audited.name}")
+    seconds = audited.time_s[-1] - audited.time_s[0]
+    report.say(
+        f"{plain(audited.where)}, {seconds:.1f} s, {len(audited.time_s)} frames.",
+        *(f"Note: {plain(note)}" for note in audited.notes),
+    )
+    return report
+
+
+def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
+    """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
+    if isinstance(policy, FramesPolicy) and settings.log is not None:
+        for name in ("world", "world_options"):
+            value = getattr(settings, name)
+            if value:
+                raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
+        return
+    if settings.log is not None:
+        raise ValueError(
+            f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
+            " Recordings are of driving."
+        )
+    is_told = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
+    is_driving = is_told and _env(policy, settings) == DRIVING_WORLD
+    for name, default in (("ablation_km", 0.0), ("track", FIRST_HELD_OUT)):
+        value = getattr(settings, name)
+        if not is_driving and value != default:
+            raise ValueError(
+                f"`{name}` must be left out for a locomotion policy, got {value:g}."
+                " It does not drive."
+            )
+    if settings.ablation_km:
+        cell = policy.circuit.cell
+        ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
+    if is_driving and settings.seconds < 0.2:
+        raise ValueError(
+            f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
+            " A few frames are needed."
+        )
+    place = _place_of(policy, settings)
+    observe = place.labels.get("observed", "full")
+    check_fit("policy", policy, place.world, f"{place.where!r} with observe={observe!r}")
+
+
+def _check_names(paths: Iterable[Path]) -> None:
+    """Refuse two policies of one name: a table could not tell them apart."""
+    names = [policy_name(path) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"`compare` must hold policies of different names, got {name!r} twice."
+                " Copy one folder to another name, or drop it."
+            )
+
+
+def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
+    """Refuse policies of different worlds: their numbers say nothing beside each other."""
+    worlds = {}
+    for path, policy in loaded.items():
+        env = DRIVING_WORLD if settings.log is not None else _env(policy, settings)
+        worlds[path] = "driving" if env == DRIVING_WORLD else env
+    here = worlds[settings.policy]
+    for path, world in worlds.items():
+        if world != here:
+            raise ValueError(
+                f"`compare` must hold policies of one world, {here!r}, got {str(path)!r} of"
+                f" {world!r}. Audit it alone."
+            )
+
+
+def _env(policy: Policy, settings: Audit) -> str:
+    return where_to_act(policy, settings.world, ())[0]
+
+
+def _place_of(policy: Policy, settings: Audit) -> Place:
+    """Return where a policy acts: where was asked for, or where it is at home."""
+    env, observe, options = where_to_act(policy, settings.world, settings.world_options)
+    if env == DRIVING_WORLD:
+        return track_place(settings.track, settings.seconds, settings.seed, observe)
+    world = open_world(env, words_of(observe, options))
+    return place_in(world, (env, observe, *options), {}, 1, settings.seed)
+
+
+def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
+    """Let a policy act, or watch a recording."""
+    name, seconds = policy_name(path), settings.seconds
+    if settings.log is not None:
+        return watch(policy, name, settings.log, seconds=seconds)
+    return act(policy, name, _place_of(policy, settings), seconds=seconds)
+
+
+def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
+    """Make every part of one policy's audit."""
+    policy, audited = subject.policy, subject.audited
+    _prepare(report, subject)
+    certificate, maps = subject.certificate, subject.maps
+    if maps is not None:
+        if certificate is not None:
+            report.part("At a glance", lambda: seeing.overview_part(audited, maps, certificate))
+        report.part("Where it looks", lambda: seeing.saliency_part(audited, maps))
+        report.part(
+            "How steady the maps are",
+            lambda: seeing.stability_part(policy, audited, maps, settings.seed),
+        )
+    names = audited.sensor_names
+    if names is not None:
+        report.part("What it senses and does", lambda: parts.sensors_part(audited, names))
+    report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
+    report.part("What the neurons do", lambda: parts.activity_part(policy, audited))
+    report.part("What moves the motor neurons", lambda: parts.synapses_part(policy, audited))
+    report.part("What each neuron is good for", lambda: parts.ablation_part(policy, audited))
+    if certificate is not None:
+        report.part("What it can never do", lambda: parts.bounds_part(policy, audited, certificate))
+    report.part(
+        "What faults do to it", lambda: seeing.robustness_part(policy, audited, settings.seed)
+    )
+    report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
+
+
+def _prepare(report: Report, subject: Subject) -> None:
+    """Certify the circuit and compute the maps, as far as either applies."""
+    policy, audited = subject.policy, subject.audited
+    if subject.certificate is None:
+        longest_s = float(audited.thought.dt_s.max())
+        subject.certificate = report.attempt(
+            f"Certified bounds of {audited.name}",
+            lambda: certify(policy.circuit.cell, gain_dt_s=longest_s),
+        )
+    if subject.maps is None:
+        followed = parts.followed_neurons(audited)
+        subject.maps = report.attempt(
+            f"Saliency of {audited.name}", lambda: compute_saliency(policy, audited, followed)
+        )
+
+
+def _compare(
+    report: Report, subjects: list[Subject], settings: Audit, results: ResultsFile | None
+) -> None:
+    """Put all policies beside each other."""
+    report.part(
+        "Policies beside each other", lambda: _table(subjects, settings, results, whole=True)
+    )
+    pairs = [(subject.policy, subject.audited) for subject in subjects]
+    report.part("Their largest steps", lambda: parts.steps_part(pairs), prefix="all_")
+
+
+def _table(
+    subjects: list[Subject], settings: Audit, results: ResultsFile | None, *, whole: bool
+) -> Part:
+    """Return the rows of several policies, of all quantities or of the ablation alone."""
+    rows: list[models.Row] = []
+    for subject in subjects:
+        policy, audited = subject.policy, subject.audited
+        if whole:
+            rows += models.activity_rows(policy, audited)
+            if audited.has_frames:
+                rows += models.stability_rows(policy, audited, settings.seed)
+        if settings.ablation_km and "track" in audited.told:
+            rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
+    table = Table(header=models.HEADER, rows=[row.cells() for row in rows])
+    if results is not None:
+        _add_results(results, rows, settings, subjects[0].audited)
+    return Part(text=models.describe(rows), tables={"comparison": table})
+
+
+def _add_results(
+    results: ResultsFile, rows: list[models.Row], settings: Audit, audited: Episode
+) -> None:
+    """Add the comparison, with what its numbers depend on."""
+    place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}
+    measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
+    told = json.dumps(place | measured_by, sort_keys=True)
+    for row in rows:
+        measured = dict(zip(MEASURES, row.cells()[1:], strict=True))
+        results.append(row.policy, settings.seed, told, measured, typed_command())
+
+
+def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
+    """Write the inspector of the first policy, beside the second where there is one."""
+    shown = subjects[:2]
+    for subject in shown:
+        _prepare(report, subject)
+    panels = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
+    names = " and ".join(s.audited.name for s in shown)
+    title = f"{names}: {shown[0].audited.where}"
+    write_inspector(folder / "inspector.html", panels, title=title)
+    report.say("[The episode as a page](inspector.html): open it in a browser.")
+    return True

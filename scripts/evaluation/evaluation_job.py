@@ -1,0 +1,217 @@
+"""What `evaluate.py` does: lets a policy act, or compares it with a recording, and reports."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from envs.driving.road import HELD_OUT_TRACKS
+from envs.recorded import Recording, load_recording
+from ncp_control.learning.imitation import imitation_error
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import Run, policy_name, typed_command
+from ncp_control.policy import FramesPolicy, Policy
+from scripts.cli import use_threads
+from scripts.evaluate import Evaluate
+from scripts.evaluation.driving import (
+    DriveSettings,
+    VectorDriveSettings,
+    drive_km,
+    track_place,
+)
+from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.places import DISTURBANCES, DRIVING_WORLD, Place, check_fit, threads_for
+from scripts.evaluation.report import FILM_S, write_recorded_report, write_report
+from scripts.evaluation.tables import Measured, results_table
+from scripts.inspection import watch_live
+from scripts.markdown import markdown_table
+
+DRIVE_FILM_S, LIVE_S = 20.0, 30.0
+"""Length of the film of a drive, and of what is watched live [s]."""
+RECORDED = ("log", "log_share")
+DRIVING = ("km", "camera")
+ACTING = ("world", "world_options", *DISTURBANCES, "episodes", "live", "seed")
+"""Settings that only a recording, driving, or acting in any world has a use for."""
+RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
+"""Columns of the results file for a recording."""
+
+
+def evaluate_policy(settings: Evaluate) -> None:
+    """Evaluate, print a table, and write a report."""
+    policy = Policy.load(settings.policy)
+    use_threads(threads_for(policy, settings.threads))
+    evaluate_it, measures = _way_of(policy, settings)
+    name = policy_name(settings.policy)
+    # Opened before the work, so that a table of another kind is refused before it, too.
+    results = ResultsFile(settings.results, ("parameters", *measures))
+    run = Run.create("evaluate", name, settings, root=settings.runs)
+    results.place(run.results)
+    print(f"run folder: {run.folder}")
+    if policy.contract is not None:
+        print(policy.contract.describe())
+    evaluate_it(policy, name, settings, run, results)
+    run.close()
+    print(f"report: {run.report}")
+
+
+def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], Sequence[str]]:
+    """Return what evaluates this policy and what that measures, once the settings fit it.
+
+    Raises:
+        ValueError: If the policy does not fit its world, or a setting is of no use to it.
+    """
+    if settings.log is None:
+        places = find_places(policy, settings)
+        if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
+            places[0].disturbed.make().close()
+        return partial(evaluate_in, places), places[0].world.measure_names
+    if not isinstance(policy, FramesPolicy):
+        _refuse(settings, RECORDED, "a policy that walks")
+    _refuse(settings, (*DRIVING, *ACTING), "a recording")
+    recording = load_recording(settings.log).center_only()
+    if settings.log_share < 1.0:
+        _, recording = recording.split(1.0 - settings.log_share)
+    return partial(evaluate_open_loop, recording), RECORDED_MEASURES
+
+
+def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
+    """Refuse settings that would be silently ignored."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in names and value != field.default:
+            raise ValueError(f"`{field.name}` must be left out for {what}, got {value}. Drop it.")
+
+
+def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
+    """Return the policy's world under every combination of disturbances asked for.
+
+    Raises:
+        ValueError: If the policy does not fit the world, or a setting or disturbance is of no use.
+    """
+    env, observe, options = where_to_act(policy, settings.world, settings.world_options)
+    asked_for = (getattr(settings, name) for name in DISTURBANCES)
+    grid: list[dict[str, float]] = [
+        dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
+    ]
+    if env == DRIVING_WORLD:
+        _refuse(settings, ("log_share",), "driving without a recording")
+        _refuse(settings, ("episodes",), "a policy that drives")
+        open_world(env, words_of(observe, options))  # refuses options that it does not have
+        places = [_drive(settings, observe, strengths) for strengths in grid]
+    else:
+        _refuse(settings, (*RECORDED, *DRIVING), "a policy that walks")
+        world, seed = open_world(env, words_of(observe, options)), 10_000 + 1_000 * settings.seed
+        places = [
+            place_in(world, (env, observe, *options), one, settings.episodes, seed) for one in grid
+        ]
+    check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
+    places = list({place.described: place for place in places}.values())  # each once
+    for place in places:
+        place.world.disturbed(place.strengths)  # refuses what the world does not have
+    return places
+
+
+def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
+    """Return held-out tracks with disturbances."""
+    where: DriveSettings = drive_km(settings.km, camera=settings.camera)
+    seen = settings.camera
+    if observe == "numbers":
+        _refuse(settings, ("camera",), "a policy that sees no frames")
+        where, seen = VectorDriveSettings(**dataclasses.asdict(where)), "numbers"
+    others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}
+    is_plain = all(getattr(settings, name) == (0,) for name in others)
+    words = [] if is_plain else [f"{name}={text}" for name, text in others.items()]
+    noise = f"{strengths['noise']:g}"
+    return dataclasses.replace(
+        where.place(settings.seed),
+        strengths=strengths,
+        labels={"noise variance": noise} | ({} if is_plain else others),
+        described=" ".join([seen, f"noise={noise}", *words, f"km={settings.km:g}"]),
+    )
+
+
+def evaluate_in(
+    places: list[Place],
+    policy: Policy,
+    name: str,
+    settings: Evaluate,
+    run: Run,
+    results: ResultsFile,
+) -> None:
+    """Let the policy act in each place, and measure what its world measures."""
+    world, shown, film_s = places[0].world, places[0], FILM_S
+    is_driving = world.name == DRIVING_WORLD
+    if is_driving:
+        observe, film_s = world.contract.world_options.get("observe", "full"), DRIVE_FILM_S
+        longest_s = max(DRIVE_FILM_S, LIVE_S)
+        shown = track_place(HELD_OUT_TRACKS[0], longest_s, settings.seed, observe)
+    if settings.live:
+        page = run.folder / "live.html"
+        print(f"open in a browser: {page}")
+        watch_live(policy, page, shown, name=name, seconds=LIVE_S)
+    rows: list[Measured] = []
+    for i, place in enumerate(places):
+        told = ", ".join(f"{label} {text}" for label, text in place.labels.items())
+        episodes = place.run(policy, description=told)
+        measures = world.measure(episodes)
+        rows.append(
+            Measured(
+                model=name,
+                labels=place.labels,
+                measures=measures,
+                episodes=episodes,
+                returns=np.array([episode.total_reward for episode in episodes])
+                if "mean_return" in measures
+                else np.empty(0),
+                strengths=place.strengths,
+            )
+        )
+        run.log(i, **{k: float(x) for k, x in place.strengths.items()}, **measures)
+    print(results_table(rows))
+    measured = {
+        place.described: [
+            round(x, 1) if "mean_return" in row.measures else x for x in row.measures.values()
+        ]
+        for place, row in zip(places, rows, strict=True)
+    }
+    add_results(results, settings, policy, name, list(rows[0].measures), measured)
+    write_report(run, policy, rows, shown, seconds=film_s)
+
+
+def evaluate_open_loop(
+    recording: Recording,
+    policy: Policy,
+    name: str,
+    settings: Evaluate,
+    run: Run,
+    results: ResultsFile,
+) -> None:
+    """Compare the policy's steering with a recording's."""
+    with recording.as_demonstrations() as store:
+        error = imitation_error(policy, store)
+        variance = float(store.actions.var())
+        run.log(0, mean_squared_error=error, steering_variance=variance)
+        rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
+        print(markdown_table(["predictor", "MSE [action²]"], rows))
+        share = f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
+        measured = {f"recording {recording.folder.resolve().name}{share}": (error, variance)}
+        add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
+        write_recorded_report(run, policy, store, error)
+
+
+def add_results(
+    results: ResultsFile,
+    settings: Evaluate,
+    policy: Policy,
+    name: str,
+    measures: Sequence[str],
+    measured: Mapping[str, Sequence[float]],
+) -> None:
+    """Add a row for each setting to the results file."""
+    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    for described, values in measured.items():
+        row = {"parameters": parameters, **dict(zip(measures, values, strict=True))}
+        results.append(name, settings.seed, described, row, typed_command())
+    print(f"results: {results.path}")
