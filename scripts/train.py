@@ -16,8 +16,8 @@ from scripts.cli import Command, find, run_job
 
 _ROOM = "scripts.training"
 Job = {
-    "drive": Command(f"{_ROOM}.drive:Drive", f"{_ROOM}.drive:train_drive"),
-    "recorded": Command(f"{_ROOM}.recorded:Recorded", f"{_ROOM}.recorded:train_recorded"),
+    "drive": Command(f"{_ROOM}.driving_settings:Drive", f"{_ROOM}.drive:train_drive"),
+    "recorded": Command(f"{_ROOM}.driving_settings:Recorded", f"{_ROOM}.recorded:train_recorded"),
     "imitate": Command(f"{_ROOM}.settings:Imitate", f"{_ROOM}.imitate:train_imitate"),
     "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
     "ppo": Command(f"{_ROOM}.settings:PPO", f"{_ROOM}.ppo:train_ppo"),

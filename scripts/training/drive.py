@@ -2,27 +2,19 @@
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
 
-from envs.driving import LaneKeepingConfig
-from envs.driving.config import TRACKS
 from envs.driving.metrics import summarize
 from ncp_control import files
-from ncp_control.cells import CELLS
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.imitation import ImitationConfig, imitate
+from ncp_control.learning.imitation import imitate
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
-from ncp_control.policy.heads import HEADS
-from ncp_control.ranges import check_at_least, check_not_negative, check_positive
-from ncp_control.wiring_rules import WIRINGS
 from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
@@ -31,81 +23,18 @@ from scripts.evaluation.driving import (
     DRIVING_WORLD,
     DriveSettings,
     ExpertPilot,
-    check_km,
     drive_km,
     evaluate,
     make_expert,
     record,
 )
 from scripts.evaluation.report import metrics_table, write_driving_report
-from scripts.options import one_of
 from scripts.training.contracts import trained_in
+from scripts.training.costs import foretell
+from scripts.training.driving_settings import Drive
 from scripts.training.resumption import begun_with, open_run
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drive:
-    """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
-
-    model: Annotated[str, one_of("cell")] = "ncp"
-    """Circuit, e.g. ncp, the paper's 19 neurons, or what it is measured against: lstm, cnn."""
-    neurons: int | None = None
-    """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; that of the paper by default."""
-    head: Annotated[str, one_of("head")] = "light"
-    """Conv head: light has 18,072 parameters, paper 79,420."""
-    imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
-    )
-    """Settings of the training; its seed is replaced by the one below."""
-    tracks: int = 64
-    """Training tracks on which the expert demonstrates."""
-    dagger_tracks: int = 16
-    """Further training tracks that the learner drives before each DAgger epoch."""
-    seconds_per_track: float = 17.0
-    """Time on each of them [s]."""
-    expert_noise: float = 0.2
-    """Deviation of the steering error injected while the expert demonstrates."""
-    evaluation_km: float = 2.0
-    """Kilometres driven on held-out tracks at the end."""
-    data: Path = Path("data")
-    """Where demonstrations are kept and found again by later runs (47 kB a frame)."""
-    threads: int | None = None
-    """Torch threads; if None, all cores, which convolutions use."""
-    runs: Path = Path("runs")
-    """Where run folders are made."""
-    resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
-    seed: int = 0
-    """Seed of demonstrations, weights and windows."""
-
-    def __post_init__(self) -> None:
-        CELLS.find(self.model, setting="model")
-        HEADS.find(self.head)
-        if self.wiring is not None:
-            WIRINGS.find(self.wiring)
-        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads")
-        check_positive(self, "seconds_per_track")
-        check_not_negative("expert_noise", self.expert_noise)
-        check_km("evaluation_km", self.evaluation_km)
-        check_at_least(self, 0, "seed")
-        frame_s = LaneKeepingConfig().control_period_s
-        if self.seconds_per_track < frame_s:
-            raise ValueError(
-                f"`seconds_per_track` must be at least a frame of {frame_s:.3f} s, got"
-                f" {self.seconds_per_track!r}. Raise it."
-            )
-        num_tracks = self.tracks + (max(self.imitation.asked_epochs, default=-1) + 1) * (
-            self.dagger_tracks
-        )
-        if num_tracks > len(TRACKS["train"]):
-            raise ValueError(
-                f"`tracks` and the `dagger_tracks` of every epoch must be at most"
-                f" {len(TRACKS['train'])} together, got {num_tracks!r}. Lower one of them."
-            )
 
 
 def train_drive(asked: Drive) -> Policy:
@@ -122,6 +51,9 @@ def train_drive(asked: Drive) -> Policy:
     )
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "drive", settings.model, step=step) as run:
+        if settings.resume is None:
+            is_recorded = demonstrations_folder(settings).is_dir()
+            print(foretell(settings, VALIDATION, is_recorded=is_recorded))
         policy = imitate_expert(policy, settings, run)
         print(f"policy: {run.policy}")
         traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
@@ -189,11 +121,16 @@ def validate(policy: Policy) -> dict[str, float]:
     }
 
 
+def demonstrations_folder(settings: Drive) -> Path:
+    """Return where the demonstrations that these settings ask for are kept."""
+    asked = f"{_training_tracks(settings, settings.tracks, 0)} {settings.expert_noise}"
+    digest = hashlib.sha256(f"{asked} {settings.seed}".encode()).hexdigest()
+    return settings.data / f"lane-keeping-{digest[:10]}"
+
+
 def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
     """Open the demonstrations that these settings ask for, recorded now if they are not there."""
-    where = _training_tracks(settings, settings.tracks, 0)
-    asked = f"{where} {settings.expert_noise} {settings.seed}"
-    folder = settings.data / f"lane-keeping-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
+    where, folder = _training_tracks(settings, settings.tracks, 0), demonstrations_folder(settings)
     files.remove_leftovers(settings.data)  # gigabytes, if a recording was killed
     found = Demonstrations.find(folder)
     if found is not None:

@@ -8,9 +8,9 @@ rules.
 import dataclasses
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,12 +18,10 @@ import torch
 from envs.recorded import Recording, load_recording
 from envs.recorded.likeness import compare_steering
 from ncp_control import files
-from ncp_control.cells import CELLS
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.json_files import read_json
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import (
-    ImitationConfig,
     imitate,
     imitation_error,
     predict_episode,
@@ -32,86 +30,14 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
-from ncp_control.policy.heads import HEADS
-from ncp_control.ranges import check_at_least, check_given, check_not_negative, check_part
-from ncp_control.wiring_rules import WIRINGS
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
 from scripts.cli import use_threads
 from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
-from scripts.options import one_of
 from scripts.training.contracts import with_bounds, with_origin
+from scripts.training.driving_settings import Recorded
 from scripts.training.resumption import add_row, begun_with
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """Learn from a person's driving: an Udacity-simulator log or a Donkeycar tub.
-
-    The first part of the recording trains, the last part tests; nothing is shuffled across.
-    """
-
-    log: Path | None = None
-    """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json, or
-    what a reader of your own recognises."""
-    models: Annotated[tuple[str, ...], one_of("cell")] = ("ncp", "cnn", "lstm")
-    """Circuits to train, one after the other."""
-    neurons: int | None = None
-    """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; that of the paper by default."""
-    head: Annotated[str, one_of("head")] = "light"
-    """Conv head: light has 18,072 parameters, paper 79,420."""
-    imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(
-            epochs=24,
-            batch_size=4,
-            head_learning_rate=7e-4,
-            turn_weight=0.0,
-            weight_average=0.985,
-        )
-    )
-    """Settings of the training; its seed is replaced by the one below."""
-    train_share: float = 0.8
-    """Share of the recording that trains; the rest tests."""
-    validation_share: float = 0.15
-    """Share of the training part, at its end, that chooses the checkpoint."""
-    smoothing_s: float = 0.35
-    """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
-    The steering that tests is never touched."""
-    results: Path | None = None
-    """CSV file to which the test errors are added, e.g. results/recorded.csv; a new one in the
-    first run folder by default."""
-    threads: int | None = None
-    """Torch threads; if None, all cores, which convolutions use."""
-    runs: Path = Path("runs")
-    """Where run folders are made."""
-    resume: Path | None = None
-    """Run folder of one of the models, to go on with all of them; it brings its own settings."""
-    seed: int = 0
-    """Seed of weights and windows."""
-
-    def __post_init__(self) -> None:
-        if self.log is None and self.resume is None:
-            raise ValueError("`log` must be the folder of a recording, got None. Give --log PATH.")
-        check_given(self, "models")
-        for model in self.models:
-            CELLS.find(model, setting="models")
-        HEADS.find(self.head)
-        if self.wiring is not None:
-            WIRINGS.find(self.wiring)
-        check_at_least(self, 1, "neurons", "threads")
-        check_part("train_share", self.train_share)
-        check_part("validation_share", self.validation_share)
-        check_not_negative("smoothing_s", self.smoothing_s)
-        check_at_least(self, 0, "seed")
-        if self.imitation.dagger_epochs:
-            raise ValueError(
-                f"`dagger_epochs` must be left out for a recording, got"
-                f" {self.imitation.dagger_epochs!r}. There is no expert to ask."
-            )
-
 
 MEASURES: tuple[str, ...] = ("test_mse", "correlation")
 """Columns of the results file: mean squared error of the steering, and its correlation with the

@@ -299,12 +299,12 @@ class Imitate:
             check_not_negative("expert_noise", std)
 
 
-def check_circuit(cell: str, wiring: str | None) -> None:
-    """Refuse cells and wirings that nobody has registered."""
+def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:
+    """Refuse cells and wirings that nobody has registered; `setting` is what a cell is called."""
     from ncp_control.cells import CELLS
     from ncp_control.wiring_rules import WIRINGS
 
-    CELLS.find(cell)
+    CELLS.find(cell, setting=setting)
     if wiring is not None:
         WIRINGS.find(wiring)
 

@@ -18,7 +18,7 @@ HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujo
 SCRIPTS = ("train", "evaluate", "audit", "reproduce", "benchmark")
 LIGHT = [
     *([script] for script in SCRIPTS),
-    *(["train", job] for job in ("imitate", "distill", "ppo", "teacher")),
+    *(["train", job] for job in Job),
 ]
 """Words of the commands whose `--help` comes at once."""
 SPY = """

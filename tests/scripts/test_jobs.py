@@ -16,8 +16,10 @@ from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 from scripts.training import recorded
-from scripts.training.drive import Drive
-from scripts.training.recorded import Recorded, cut, train_model
+from scripts.training.costs import foretell, frame_counts
+from scripts.training.drive import VALIDATION, find_or_record, make_pilot
+from scripts.training.driving_settings import Drive, Recorded
+from scripts.training.recorded import cut, train_model
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 
@@ -308,3 +310,18 @@ def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
     Policy.load(run / "policy")
     assert (run / "report" / "film.mp4").stat().st_size > 10_000
     assert list((tmp_path / "data").glob("lane-keeping-*")), "kept for the next run"
+
+
+def test_what_a_training_will_take_is_told_before(tmp_path, capsys):
+    asked = Drive(tracks=2, dagger_tracks=3, seconds_per_track=0.5, data=tmp_path)
+    store = find_or_record(asked, make_pilot(asked))
+    frames, about, learned = frame_counts(asked)
+    assert (frames, about) == (len(store), 3 * 15), "DAgger asks once, before epoch 3"
+    assert learned == 6 * len(store) + 3 * 45
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert kept / len(store) == pytest.approx(78 * 200 * 3, rel=0.02)
+    told = foretell(Drive(), VALIDATION, is_recorded=False)
+    assert told.endswith("1.9 GB of disk for demonstrations"), "64 + 16 tracks of 17 s"
+    assert "0.4 GB" in foretell(Drive(), VALIDATION, is_recorded=True), "those of DAgger are new"
+    minutes = int(told.split("about ")[1].split(" min")[0])
+    assert 3 <= minutes <= 10
