@@ -128,6 +128,11 @@ class Contract:
             for choice in entry.choices or ("",)
         ]
 
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """How many choices each entry of the action has; empty if the entries are numbers."""
+        return tuple(len(entry.choices) for entry in self.action if entry.choices)
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values from which `from_json` builds an equal contract."""
         return {

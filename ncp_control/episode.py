@@ -17,7 +17,7 @@ from ncp_control.circuit import Activity
 from ncp_control.contract import ObservationContract, VectorContract
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations.store import Demonstrations
-from ncp_control.learning.experts import AskedPilot, SlowError
+from ncp_control.learning.experts import AskedPilot, ExpertError
 from ncp_control.policy import Policy, to_numpy
 from ncp_control.worlds import Expert, World
 
@@ -227,7 +227,7 @@ def iterate_episodes(
     num_steps: int | None = None,
     parallel: int | None = None,
     expert: Expert | Policy | None = None,
-    error: SlowError | None = None,
+    error: ExpertError | None = None,
     keeps_observations: bool = False,
     description: str | None = None,
 ) -> Iterator[Episode]:

@@ -1,8 +1,11 @@
-"""Recipe of policies that walk: numbers in, behind an optional encoder a circuit, torques out."""
+"""Recipes of policies for bodies and worlds: what is sensed in, behind a circuit commands out."""
 
 from collections.abc import Sequence
 
-from ncp_control.policy import VectorPolicy
+from ncp_control.cells import Cell, CellSizes, make_cell
+from ncp_control.contract import Contract, DictContract, FramesContract
+from ncp_control.policy import FramesPolicy, VectorPolicy
+from ncp_control.policy.heads import NUM_FEATURES
 from policies.motor_circuits import make_motor_cell
 
 
@@ -17,19 +20,21 @@ def make_walking_policy(
     seed: int = 0,
     sees_time: bool = False,
     wiring: str | None = None,
+    choices: Sequence[int] = (),
 ) -> VectorPolicy:
-    """Build an untrained policy that moves joints, with actions squashed by tanh.
+    """Build an untrained policy that moves joints, with actions squashed by tanh, or chooses.
 
     Args:
         cell: A name in `ncp_control.CELLS`, e.g. "mlp" for two dense layers without memory.
         observation_size: Numbers of an observation.
-        num_joints: Numbers of an action.
+        num_joints: Numbers of an action, or choices of all of its entries together.
         num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
         frame_s: Control interval [s].
         encoder: Widths of dense layers between observation and cell.
         seed: Seed of the wiring.
         sees_time: Whether LSTM and GRU are told how long a frame lasted.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; `motor_wiring` if None.
+        choices: How many choices each entry of the action has, if it has any.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -45,4 +50,83 @@ def make_walking_policy(
         sees_time=sees_time,
         wiring=wiring,
     )
-    return VectorPolicy(built, observation_size=observation_size, encoder=encoder, squash="tanh")
+    return VectorPolicy(
+        built,
+        observation_size=observation_size,
+        encoder=encoder,
+        squash="clip" if choices else "tanh",
+        choices=choices,
+    )
+
+
+def make_policy_for(
+    contract: Contract,
+    cell: str,
+    *,
+    num_neurons: int,
+    head: str = "light",
+    encoder: Sequence[int] = (),
+    seed: int = 0,
+    wiring: str | None = None,
+) -> FramesPolicy | VectorPolicy:
+    """Build an untrained policy for what a world shows and takes.
+
+    Args:
+        contract: The world's contract.
+        cell: A name in `ncp_control.CELLS`.
+        num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
+        head: Conv head for frames, a name in `ncp_control.policy.heads.HEADS`.
+        encoder: Widths of dense layers between numbers and cell.
+        seed: Seed of the wiring.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
+
+    Raises:
+        ValueError: If a name is unknown, a size does not fit, or the world shows several parts.
+    """
+    seen, num_outputs = contract.observation, len(contract.output_names)
+    if isinstance(seen, DictContract):
+        raise ValueError(
+            f"`world` must show frames or numbers, got {contract.world!r}, which shows"
+            f" {sorted(seen.parts)}. Wrap it, e.g. with gymnasium.wrappers.FlattenObservation."
+        )
+    if isinstance(seen, FramesContract):
+        built = make_frames_cell(
+            cell, num_neurons, num_outputs, frame_s=contract.frame_s, seed=seed, wiring=wiring
+        )
+        return FramesPolicy(built, head=head, frame_shape=seen.shape, choices=contract.choices)
+    return make_walking_policy(
+        cell,
+        observation_size=seen.size,
+        num_joints=num_outputs,
+        num_neurons=num_neurons,
+        frame_s=contract.frame_s,
+        encoder=encoder,
+        seed=seed,
+        wiring=wiring,
+        choices=contract.choices,
+    )
+
+
+def make_frames_cell(
+    name: str,
+    num_neurons: int,
+    num_outputs: int,
+    *,
+    frame_s: float,
+    seed: int = 0,
+    wiring: str | None = None,
+) -> Cell:
+    """Build a cell behind a conv head; a liquid circuit has the first values of the NCP paper.
+
+    Those of `motor_circuits`, for numbers of unit variance, let so little of a head's features
+    through that a circuit of 24 neurons learned nothing in CarRacing-v3.
+    """
+    sizes = CellSizes(
+        num_inputs=NUM_FEATURES,
+        num_units=num_neurons,
+        num_outputs=num_outputs,
+        frame_s=frame_s,
+        seed=seed,
+        wiring=wiring,
+    )
+    return make_cell(name, sizes)

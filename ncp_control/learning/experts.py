@@ -44,6 +44,32 @@ class SlowError:
         return np.clip(actions + self._error, -1.0, 1.0).astype(np.float32)
 
 
+class RandomChoices:
+    """Choices drawn at random now and then, instead of the expert's.
+
+    Args:
+        probability: Of a random choice, one number or one for each entry of the action.
+        choices: How many choices each entry has.
+        generator: Source of the randomness.
+    """
+
+    def __init__(
+        self, probability: ArrayLike, choices: Sequence[int], generator: np.random.Generator
+    ) -> None:
+        self.probability, self.choices = np.asarray(probability), np.asarray(choices)
+        self.generator = generator
+
+    def add(self, actions: np.ndarray, reset: np.ndarray) -> np.ndarray:
+        """Return the choices (worlds, entry), some of them replaced."""
+        drawn = self.generator.integers(0, self.choices, actions.shape)
+        is_drawn = self.generator.random(actions.shape) < self.probability
+        return np.where(is_drawn, drawn, actions)
+
+
+ExpertError = SlowError | RandomChoices
+"""What strays from an expert's actions while it demonstrates."""
+
+
 class AskedPilot:
     """Let the expert act, or a learner, and keep what the expert would have done.
 
@@ -60,7 +86,7 @@ class AskedPilot:
         worlds: Sequence[Any],
         *,
         learner: Policy | Pilot | None = None,
-        error: SlowError | None = None,
+        error: ExpertError | None = None,
     ) -> None:
         self._worlds = worlds
         self._expert = PolicyPilot(expert) if isinstance(expert, Policy) else expert

@@ -1,8 +1,8 @@
 """Imitation: learn to do what an expert did, by backpropagation through time over windows.
 
 The loss is the squared error weighted by exp(α |y|), so that the rare sharp turns count as much as
-the long straights; with DAgger the learner itself chooses, at some epochs, where the expert is
-asked next.
+the long straights; for choices it is the cross-entropy. With DAgger the learner itself decides, at
+some epochs, where the expert is asked next.
 
 Sources: weighting and truncated windows: Lechner et al. 2020, methods; DAgger: Ross, Gordon &
 Bagnell 2011 (arXiv 1011.0686).
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
+from ncp_control.learning.losses import choice_cross_entropy
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.settings import ImitationConfig
@@ -139,6 +140,9 @@ class _Lessons(Lessons[Batch]):
     def loss(self, model: Policy, batch: Batch) -> Tensor:
         predicted = predict(model, batch, self.config.precision)
         wanted, mask = (values.to(predicted.device) for values in (batch.actions, batch.mask))
+        if model.choices:
+            losses = choice_cross_entropy(predicted, wanted, model.choices)
+            return (losses * mask).sum() / mask.sum().clamp_min(1)
         return weighted_squared_error(predicted, wanted, mask, self.config.turn_weight)
 
     def judge(self, kept: Policy, epoch: int) -> tuple[float, dict[str, float]]:

@@ -56,11 +56,7 @@ class WalkSettings:
 
     @property
     def world(self) -> World:
-        """The world without disturbances.
-
-        Raises:
-            ValueError: If it does not show numbers or take continuous actions.
-        """
+        """The world without disturbances."""
         return world_named(self.env, self.observe, self.options)
 
     @property
@@ -141,17 +137,12 @@ def open_world(name: str, options: tuple[str, ...] = ()) -> World:
 
 
 def world_named(env: str, observe: str = "full", options: tuple[str, ...] = ()) -> World:
-    """Return a world of numbers and continuous actions.
+    """Return a world by its name, what is observed there, and further options; see `open_world`."""
+    return open_world(env, words_of(observe, options))
 
-    Args:
-        env: halfcheetah, walker2d, or a name that `find_world` knows.
-        observe: full, or what else its option `observe` takes.
-        options: Further options as name=value.
 
-    Raises:
-        ValueError: If the name is unknown, or the world shows or takes something else.
-    """
-    world = open_world(env, words_of(observe, options))
+def check_continuous(env: str, world: World) -> None:
+    """Raise ValueError unless a world shows numbers and takes continuous actions."""
     contract = world.contract
     if not isinstance(contract.observation, VectorContract) or any(
         entry.choices for entry in contract.action
@@ -160,7 +151,6 @@ def world_named(env: str, observe: str = "full", options: tuple[str, ...] = ()) 
             f"`world` must show numbers and take continuous actions, got {env!r}, which shows"
             f" {contract.observation.kind} and takes {contract.action[0].name!r}."
         )
-    return world
 
 
 def plain_stem(env: str) -> str:

@@ -17,6 +17,7 @@ from policies.locomotion import make_walking_policy
 from scripts.cli import use_threads
 from scripts.evaluation.locomotion import (
     WalkSettings,
+    check_continuous,
     check_observation,
     mean_and_std,
     returns_table,
@@ -40,6 +41,7 @@ def train_distill(asked: Distill) -> Policy:
     results = ResultsFile(results_path(settings, "distillation.csv"), MEASURES)
     teacher = load_teacher(settings)
     where = where_to_learn(settings, teacher)
+    check_continuous(where.env, where.world)
     whole = WalkSettings(env=where.env, options=where.options, episodes=where.episodes)
     check_observation("teacher", teacher, whole)
     worlds = [where.make_world() for _ in range(settings.distillation.worlds)]

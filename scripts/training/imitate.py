@@ -9,20 +9,17 @@ from typing import cast
 import numpy as np
 import torch
 
-from ncp_control.contract import FramesContract, VectorContract
 from ncp_control.episode import run_episodes
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate
-from ncp_control.learning.experts import SlowError
+from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.learning.imitation import imitate
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
-from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
-from ncp_control.policy.heads import NUM_FEATURES
+from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
-from policies.locomotion import make_walking_policy
-from policies.motor_circuits import make_motor_cell
+from policies.locomotion import make_policy_for
 from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
 from scripts.markdown import markdown_table
@@ -41,7 +38,15 @@ def train_imitate(asked: Imitate) -> Policy:
     world = open_world(cast(str, settings.world), settings.world_options)
     expert = load_expert(cast(str, settings.expert), world)
     torch.manual_seed(settings.seed)
-    policy = make_policy(settings, world)
+    policy = make_policy_for(
+        world.contract,
+        settings.cell,
+        num_neurons=settings.neurons,
+        head=settings.head,
+        encoder=settings.encoder,
+        seed=settings.seed,
+        wiring=settings.wiring,
+    )
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "imitate", settings.cell, step=step) as run:
         policy = imitate_expert(policy, expert, world, settings, run)
@@ -59,12 +64,7 @@ def imitate_expert(
     In a run that was stopped, what was demonstrated in it is found again.
     """
     first_seed = TRAINING_SEED * (1 + settings.seed)
-    noise = np.broadcast_to(settings.expert_noise, len(world.contract.action))
-    error = SlowError(
-        noise,
-        np.random.default_rng(settings.seed),
-        memory=0.93 ** (30.0 * world.frame_s),  # the same time at any rate
-    )
+    error = expert_error(settings, world)
     folder = run.folder / "demonstrations"
     shown = Demonstrations.find(folder) or demonstrate(
         folder,
@@ -110,6 +110,16 @@ def imitate_expert(
     return policy
 
 
+def expert_error(settings: Imitate, world: World) -> ExpertError:
+    """Return what strays from the expert's actions while it demonstrates."""
+    noise = np.broadcast_to(settings.expert_noise, len(world.contract.action))
+    generator = np.random.default_rng(settings.seed)
+    if world.contract.choices:
+        return RandomChoices(noise, world.contract.choices, generator)
+    memory = 0.93 ** (30.0 * world.frame_s)  # the same time at any rate
+    return SlowError(noise, generator, memory=memory)
+
+
 def load_expert(name: str, world: World) -> Expert | Policy:
     """Return the expert of a name.
 
@@ -132,32 +142,6 @@ def load_expert(name: str, world: World) -> Expert | Policy:
             f"`expert` must name a function as module:function, got {name!r}: {error}. The module's"
             " folder must be on the Python path."
         ) from error
-
-
-def make_policy(settings: Imitate, world: World) -> FramesPolicy | VectorPolicy:
-    """Build an untrained policy for what a world shows and takes."""
-    seen, num_actions = world.contract.observation, len(world.contract.action)
-    if isinstance(seen, FramesContract):
-        cell = make_motor_cell(
-            settings.cell,
-            NUM_FEATURES,
-            settings.neurons,
-            num_actions,
-            frame_s=world.frame_s,
-            seed=settings.seed,
-            wiring=settings.wiring,
-        )
-        return FramesPolicy(cell, head=settings.head, frame_shape=seen.shape)
-    return make_walking_policy(
-        settings.cell,
-        observation_size=cast(VectorContract, seen).size,
-        num_joints=num_actions,
-        num_neurons=settings.neurons,
-        frame_s=world.frame_s,
-        encoder=settings.encoder,
-        seed=settings.seed,
-        wiring=settings.wiring,
-    )
 
 
 def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:

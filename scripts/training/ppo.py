@@ -3,8 +3,12 @@
 | circuit          | what it senses              | critic               | first deviation |
 |------------------|-----------------------------|----------------------|-----------------|
 | new              | scaled numbers, encoded     | on the same numbers  | exp(−1)         |
+| new              | frames, by a head that      | on the same features | exp(−1)         |
+|                  | learns with it              |                      |                 |
 | of a policy      | what that policy perceives  | 64 GRU units on that | exp(−2)         |
 | `mlp` (no memory)| scaled numbers              | on the same numbers  | exp(−1)         |
+
+Actions that are choices have no deviation; each choice is drawn by its probability.
 
 In LaneKeeping-v0 the reward is in metres: progress along the centre line, minus the offset from it
 times the control period times 1/s, minus 10 m for a crash.
@@ -32,12 +36,15 @@ from ncp_control.cells import Cell
 from ncp_control.learning.reinforcement.actor_critic import check_action_space
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
+from ncp_control.learning.reinforcement.perception import frame_shape, observation_size
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy.heads import NUM_FEATURES
 from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
+from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
 from scripts.cli import use_threads
 from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km, evaluate
@@ -91,13 +98,12 @@ class Task:
         torch.manual_seed(settings.seed)
         policy = None if settings.policy is None else Policy.load(settings.policy)
         where = where_to_learn(settings, policy)
-        if policy is None:
-            return cls(settings=settings, where=where, world=where.world, policy=None)
         world = open_world(where.env, where.words)
-        world.check_policy(policy.contract)
+        if policy is not None:
+            world.check_policy(policy.contract)
         if settings.sensor_noise_std and world.contract.observation.kind == "frames":
             raise ValueError(
-                "`sensor_noise_std` must be 0 for a policy that sees frames, got"
+                f"`sensor_noise_std` must be 0 in a world of frames, got"
                 f" {settings.sensor_noise_std!r}. It is noise on numbers."
             )
         return cls(settings=settings, where=where, world=world, policy=policy)
@@ -184,7 +190,10 @@ def describe(settings: PPO, where: WalkSettings) -> str:
     told["encoder"] = settings.encoder if settings.cell != "mlp" else ()
     told |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
     # Rows that are older than these settings tell nothing of them.
-    later = {"episode_s": settings.episode_s, "wiring": settings.wiring}
+    names = ("episode_s", "wiring", "log_std")
+    later = {name: getattr(settings, name) for name in names}
+    if settings.head != "light":
+        later["head"] = settings.head
     told |= {name: value for name, value in later.items() if value is not None}
     if settings.resolved["critic_first_steps"]:
         told["critic_first_steps"] = settings.resolved["critic_first_steps"]
@@ -218,18 +227,18 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         "seed": settings.seed,
         "device": "cpu",
     }
-    if task.policy is None and settings.cell == "mlp":
-        layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU, "log_std_init": -1.0}
+    sees_frames = frame_shape(env.observation_space) is not None
+    if task.policy is None and settings.cell == "mlp" and not sees_frames:
+        layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU}
+        layers |= {"log_std_init": first_log_std(settings)}
         return StockPPO("MlpPolicy", env, policy_kwargs=layers, **shared)
-    observed = env.observation_space
-    box = observed["observation"] if isinstance(observed, gymnasium.spaces.Dict) else observed
-    size = int(cast(Any, box.shape)[0])
+    size = NUM_FEATURES if sees_frames else observation_size(env.observation_space)
     model = SequencePPO(
         env,
         sequence_length=settings.sequence_length,
         critic_first_steps=settings.resolved["critic_first_steps"],
         policy_kwargs={
-            **make_actor(task, size),
+            **(make_seeing_actor(task) if sees_frames else make_actor(task, size)),
             "critic_cell": _critic_cell(task, size),
             "actor_lr_scale": settings.resolved["actor_lr_scale"],
         },
@@ -254,11 +263,13 @@ def make_worlds(task: Task) -> VecEnv:
     venv: VecEnv = DummyVecEnv([make_one] * settings.num_envs)
     if policy is not None:
         venv = PerceivedEnv(venv, policy)
+    # A policy scales what it senses by itself, and so does a conv head.
+    is_scaled = policy is None and frame_shape(venv.observation_space) is None
     return VecNormalize(
         venv,
         gamma=settings.gamma,
-        norm_obs=policy is None,  # a policy scales what it senses by itself
-        norm_obs_keys=["observation"] if is_timed else None,
+        norm_obs=is_scaled,
+        norm_obs_keys=["observation"] if is_timed and is_scaled else None,
     )
 
 
@@ -266,18 +277,41 @@ def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
     """Return the actor's part of the arguments of a `CircuitActorCritic`."""
     settings, policy = task.settings, task.policy
     if policy is not None:
-        return {"cell": copy.deepcopy(policy.circuit.cell), "log_std_init": -2.0}
+        cell = copy.deepcopy(policy.circuit.cell)
+        return {"cell": cell, "log_std_init": first_log_std(settings)}
     cell = make_motor_cell(
         settings.cell,
         (num_inputs, *settings.encoder)[-1],
         settings.neurons,
-        len(task.world.contract.action),
+        len(task.world.contract.output_names),
         frame_s=task.world.frame_s,
         seed=settings.seed,
         sees_time=settings.is_timed,
         wiring=settings.wiring,
     )
-    return {"cell": cell, "encoder": settings.encoder}
+    log_std = first_log_std(settings)
+    return {"cell": cell, "encoder": settings.encoder, "log_std_init": log_std}
+
+
+def make_seeing_actor(task: Task) -> dict[str, Any]:
+    """Return the same for a new circuit that sees frames; an encoder is of no use there."""
+    settings = task.settings
+    cell = make_frames_cell(
+        settings.cell,
+        settings.neurons,
+        len(task.world.contract.output_names),
+        frame_s=task.world.frame_s,
+        seed=settings.seed,
+        wiring=settings.wiring,
+    )
+    log_std = first_log_std(settings)
+    return {"cell": cell, "head": settings.head, "log_std_init": log_std}
+
+
+def first_log_std(settings: PPO) -> float:
+    """Return the logarithm of the first deviation of actions that are numbers."""
+    suits = -1.0 if settings.policy is None else -2.0
+    return suits if settings.log_std is None else settings.log_std
 
 
 def _critic_cell(task: Task, size: int) -> Cell | None:

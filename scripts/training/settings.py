@@ -118,6 +118,8 @@ class PPO(Learner):
     encoder: tuple[int, ...] = (64,)
     """Widths of dense layers between the observation and a new circuit. Without one, an LTC
     circuit earned a third less in HalfCheetah."""
+    head: Annotated[str, one_of("head")] = "light"
+    """Conv head of a new circuit in a world of frames; it learns with the circuit."""
     steps: int = 1_000_000
     """Steps of all worlds together."""
     num_envs: int = 16
@@ -144,10 +146,14 @@ class PPO(Learner):
     """Learning rate of the actor over the critic's. If None, 3 for a new ltc circuit, else 1."""
     gamma: float = 0.99
     """Discount a step."""
+    log_std: float | None = None
+    """Logarithm of the first deviation of actions that are numbers. If None, -1 for a new circuit
+    and -2 for that of a policy."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_circuit(self.cell, self.wiring)
+        check_head(self.head)
         if self.critic is not None:
             check_name("critic", self.critic, ("mlp", "gru"))
         counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs", "neurons")
@@ -265,8 +271,8 @@ class Imitate:
     dagger_episodes: int = 8
     """Further episodes that the learner acts in before each DAgger epoch."""
     expert_noise: tuple[float, ...] = (0.2,)
-    """Deviation of the slow error on what the expert does: one number, or one for each entry of the
-    action."""
+    """Deviation of the slow error on what the expert does, or the share of its choices that are
+    random instead: one number, or one for each entry of the action."""
     mirror: bool = False
     """Mirror half of the windows of frames; actions whose positive side is left or right turn
     round."""

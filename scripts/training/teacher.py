@@ -16,6 +16,7 @@ from policies.from_sb3 import policy_from_sb3
 from scripts.cli import use_threads
 from scripts.evaluation.locomotion import (
     WalkSettings,
+    check_continuous,
     plain_stem,
     returns_table,
     walk,
@@ -47,6 +48,7 @@ def train_teacher(asked: Teacher) -> Policy:
     )
     options = read_options(settings.world_options)
     where = place(settings.world, options, episodes=settings.evaluation_episodes)
+    check_continuous(settings.world, where.world)
     examined = replace(where, episodes=settings.examination_episodes, seed=1000)
     make_one = cast(Any, examined.make_world)
     make_one().close()  # a world that does not suit is refused before there is a run

@@ -9,7 +9,7 @@ from ncp_control.contract import FramesContract, VectorContract
 from ncp_control.episode import iterate_episodes
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.demonstrations.writer import DemonstrationWriter
-from ncp_control.learning.experts import SlowError
+from ncp_control.learning.experts import ExpertError
 from ncp_control.policy import Policy
 from ncp_control.worlds import Expert, World
 
@@ -24,7 +24,7 @@ def demonstrate(
     seeds: Sequence[int],
     *,
     learner: Policy | None = None,
-    error: SlowError | None = None,
+    error: ExpertError | None = None,
     description: str = "expert",
 ) -> Demonstrations:
     """Write down an episode for each seed: what was seen, and what the expert would have done.
