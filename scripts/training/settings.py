@@ -262,13 +262,13 @@ class Imitate:
     """Widths of dense layers between numbers and cell."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
-            epochs=10, dagger_epochs=(2, 3, 4, 5, 6, 7), turn_weight=0.0
+            epochs=8, window=16, batch_size=8, dagger_epochs=(2, 3, 4, 5, 6), turn_weight=0.0
         )
     )
     """Settings of the training; its seed is replaced by the one below."""
     episodes: int = 24
     """Episodes that the expert demonstrates."""
-    dagger_episodes: int = 8
+    dagger_episodes: int = 6
     """Further episodes that the learner acts in before each DAgger epoch."""
     expert_noise: tuple[float, ...] = (0.2,)
     """Deviation of the slow error on what the expert does, or the share of its choices that are
@@ -278,7 +278,7 @@ class Imitate:
     round."""
     relight: bool = False
     """Cast shadows and gleams over frames."""
-    validation_episodes: int = 8
+    validation_episodes: int = 6
     """Episodes in which each epoch's policy is measured, to choose the best."""
     evaluation_episodes: int = 20
     """Episodes in worlds of other seeds at the end."""
