@@ -137,8 +137,8 @@ def _frames_policy(actor_critic: CircuitActorCritic, choices: tuple[int, ...]) -
     if name not in HEADS:
         raise ValueError(
             f"`head` must be one of {sorted(HEADS)} to be saved with a policy, got"
-            f" {type(head).__name__} named {name!r}. Put what builds it into"
-            " ncp_control.policy.heads.HEADS, and build it with make_head."
+            f" {type(head).__name__} named {name!r}. Register what builds it with register_head,"
+            " and build it with make_head."
         )
     policy = FramesPolicy(
         copy.deepcopy(actor_critic.actor.circuit.cell).cpu(),

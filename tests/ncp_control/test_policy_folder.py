@@ -142,7 +142,7 @@ def test_a_policy_of_an_unknown_class_names_its_module(policy, tmp_path):
     policy.save(tmp_path / "policy")
     path = tmp_path / "policy" / "config.json"
     path.write_text(path.read_text().replace("FlatPolicy", "RoundPolicy"))
-    with pytest.raises(ValueError, match=rf"got 'RoundPolicy'\. Import {type(policy).__module__}"):
+    with pytest.raises(ValueError, match=rf"Import the module '{type(policy).__module__}'"):
         Policy.load(tmp_path / "policy")
 
 

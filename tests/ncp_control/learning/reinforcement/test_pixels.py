@@ -14,7 +14,7 @@ from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.policy.heads import HEADS, make_head
+from ncp_control.policy.heads import Head, make_head, register_head
 from policies.from_sb3 import policy_from_sb3
 from policies.motor_circuits import make_motor_cell
 
@@ -249,7 +249,7 @@ def test_an_exported_policy_acts_as_the_model(tmp_path, make, num_outputs, timed
     assert np.std(acted, axis=0).min() > 1e-4 or make is Cue
 
 
-class Brightness(torch.nn.Module):
+class Brightness(Head):
     """A user's own head: the mean of each channel, weighed."""
 
     def __init__(self, frame_shape):
@@ -261,10 +261,10 @@ class Brightness(torch.nn.Module):
         return frames.to(self.weight.dtype).mean(dim=(1, 2)) / 255.0 * self.weight
 
 
-def test_a_head_of_ones_own_learns_and_is_exported(tmp_path, monkeypatch):
-    monkeypatch.setitem(HEADS, "brightness", Brightness)
+def test_a_head_of_ones_own_learns_and_is_exported(tmp_path):
+    register_head("mean-brightness", Brightness)
     cell = GRU(5, 4, 2, frame_s=FRAME_S)
-    model = student(lambda: Cue((20, 24, 5)), num_outputs=2, head="brightness", cell=cell)
+    model = student(lambda: Cue((20, 24, 5)), num_outputs=2, head="mean-brightness", cell=cell)
     model.learn(128)
     policy_from_sb3(model).save(tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
