@@ -162,18 +162,18 @@ def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsy
 
 
 @pytest.mark.parametrize(
-    ("world", "message"),
+    ("job", "world", "message"),
     [
-        ("gymnasium:CartPole-v1", "`world` must show numbers and take continuous actions"),
-        ("gymnasium:Nowhere-v0", "`world` must be one that Gymnasium can make"),
-        ("swings:make_swings", "`world` must name a function as module:function"),
-        ("hopper", "`world` must be one of"),
+        ("teacher", "gymnasium:CartPole-v1", "`world` must show numbers and take continuous"),
+        ("ppo", "gymnasium:Nowhere-v0", "`world` must be one that Gymnasium can make"),
+        ("ppo", "swings:make_swings", "`world` must name a function as module:function"),
+        ("ppo", "hopper", "`world` must be one of"),
     ],
 )
-def test_worlds_that_cannot_be_walked_in_are_one_sentence(
-    own_module, type_command, capsys, tmp_path, world, message
+def test_worlds_that_cannot_be_learned_in_are_one_sentence(
+    own_module, type_command, capsys, tmp_path, job, world, message
 ):
-    assert type_command(train, Job, "ppo", "--world", world) == 2
+    assert type_command(train, Job, job, "--world", world) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert not (tmp_path / "runs").exists()
