@@ -1,8 +1,9 @@
-"""Modules of a user's own that a job imports first, so that their parts are known by name."""
+"""A user's own modules: those that a job imports first, and functions that are named in them."""
 
 import importlib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ncp_control.json_files import shorten
 
@@ -39,6 +40,31 @@ def import_modules(names: Sequence[str]) -> None:
 def imported_modules() -> list[str]:
     """Return the names of the modules that were imported for this job."""
     return list(_imported)
+
+
+def import_function(setting: str, name: str) -> Callable[..., Any]:
+    """Import a function by its name.
+
+    Args:
+        setting: What the name was given for, for the error.
+        name: Module and function, e.g. "my_module:make_world".
+
+    Raises:
+        ValueError: If there is no such function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`{setting}` must name a function as module:function, got {name!r}: {error}. The"
+            " module's folder must be on the Python path."
+        ) from error
+    if not callable(found):
+        raise ValueError(
+            f"`{setting}` must name a function, got {name!r}, which is {type(found).__name__!r}."
+        )
+    return found
 
 
 def _reason(error: BaseException, name: str) -> str:

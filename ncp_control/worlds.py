@@ -13,7 +13,6 @@ Everything that trains, evaluates or audits takes one of these names. It compare
 the world with that of the policy, and never guesses one from a size.
 """
 
-import importlib
 import inspect
 import json
 import math
@@ -31,6 +30,7 @@ from ncp_control.contract import (
     VectorContract,
     check_contract,
 )
+from ncp_control.imports import import_function
 from ncp_control.names import check_name
 from ncp_control.registry import Registry
 
@@ -222,7 +222,7 @@ def find_world(name: str, **options: Any) -> World:
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
-    factory = _import(name, module, attribute)
+    factory = import_function("world", name)
     view = (
         {} if _takes_any(factory) else _view_of(options, but=inspect.signature(factory).parameters)
     )
@@ -352,21 +352,6 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
         raise ValueError(
             f"`world` must be one that Gymnasium can make, got {name!r}: {reason}."
         ) from error
-
-
-def _import(name: str, module: str, attribute: str) -> Callable[..., Any]:
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"`world` must name a function as module:function, got {name!r}: {error}. The module's"
-            " folder must be on the Python path."
-        ) from error
-    if not callable(found):
-        raise ValueError(
-            f"`world` must name a function, got {name!r}, which is {type(found).__name__!r}."
-        )
-    return found
 
 
 def _call(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:

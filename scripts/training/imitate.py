@@ -1,7 +1,6 @@
 """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
 import dataclasses
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from ncp_control.episode import run_episodes
+from ncp_control.imports import import_function
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
@@ -126,22 +126,15 @@ def load_expert(name: str, world: World) -> Expert | Policy:
     Raises:
         ValueError: If there is none, or it is a policy that does not fit the world.
     """
-    module, colon, function = name.partition(":")
-    if not colon:
-        if not Path(name).is_dir():
-            raise ValueError(
-                f"`expert` must be <module>:<function> or the folder of a policy, got {name!r}."
-            )
-        policy = Policy.load(name)
-        world.check_policy(policy.contract)
-        return policy
-    try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    if ":" in name:
+        return import_function("expert", name)
+    if not Path(name).is_dir():
         raise ValueError(
-            f"`expert` must name a function as module:function, got {name!r}: {error}. The module's"
-            " folder must be on the Python path."
-        ) from error
+            f"`expert` must be <module>:<function> or the folder of a policy, got {name!r}."
+        )
+    policy = Policy.load(name)
+    world.check_policy(policy.contract)
+    return policy
 
 
 def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
