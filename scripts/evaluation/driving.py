@@ -14,7 +14,8 @@ from envs.driving.config import TRACKS
 from envs.driving.pure_pursuit import PurePursuit
 from ncp_control.episode import Episode, iterate_episodes
 from ncp_control.learning.closed_loop import Info, Pilot
-from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations.expert import write_demonstrations
 from ncp_control.learning.experts import SlowError
 from ncp_control.policy import Policy
 from ncp_control.worlds import World, find_world
@@ -198,11 +199,7 @@ def record(
         keeps_observations=True,
         description=description,
     )
-    with DemonstrationWriter(folder, (78, 200, 3), np.uint8, 1, overwrite=True) as writer:
-        for episode in episodes:
-            assert episode.expert_actions is not None  # it was asked
-            writer.append_episode(episode.seen, episode.expert_actions, episode.dt_s)
-    return Demonstrations.open(folder)
+    return write_demonstrations(folder, place.world, episodes)
 
 
 def evaluate(

@@ -1,12 +1,12 @@
 """Demonstrations by an expert that acts, or is asked while a learner acts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ncp_control.contract import FramesContract, VectorContract
-from ncp_control.episode import iterate_episodes
+from ncp_control.episode import Episode, iterate_episodes
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.demonstrations.writer import DemonstrationWriter
 from ncp_control.learning.experts import ExpertError
@@ -38,8 +38,6 @@ def demonstrate(
         error: Added to what the expert does while it acts itself.
         description: What the progress bar says.
     """
-    shape, dtype = _observation_of(world)
-    size = len(world.contract.action)
     episodes = iterate_episodes(
         world,
         learner,
@@ -50,6 +48,22 @@ def demonstrate(
         keeps_observations=True,
         description=description,
     )
+    return write_demonstrations(folder, world, episodes)
+
+
+def write_demonstrations(folder: Path, world: World, episodes: Iterable[Episode]) -> Demonstrations:
+    """Write down what was seen in episodes, and what the expert would have done.
+
+    Args:
+        folder: Where the demonstrations are written; what stands there is replaced.
+        world: Where the episodes were.
+        episodes: Episodes that keep what was seen, and in which an expert was asked.
+
+    Raises:
+        ValueError: If the world shows several parts.
+    """
+    shape, dtype = _observation_of(world)
+    size = len(world.contract.action)
     with DemonstrationWriter(folder, shape, dtype, size, overwrite=True) as writer:
         for episode in episodes:
             assert episode.expert_actions is not None  # it was asked
