@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ncp_control import files
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, World, closed_loop
+from ncp_control.learning.closed_loop import Info, PolicyPilot, World, closed_loop
 from ncp_control.policy import Policy
 
 
@@ -175,29 +175,6 @@ def collect(
     )
     rewards = np.stack([step.rewards for step in steps], axis=1)
     return rollouts, first_returns(rewards, rollouts.reset.numpy())
-
-
-def episode_returns(
-    worlds: Sequence[World], pilot: Pilot, *, max_steps: int, frame_s: float, seeds: Sequence[int]
-) -> np.ndarray:
-    """Return the sum of rewards of one episode in each world, shape (worlds,).
-
-    Args:
-        worlds: Worlds whose `info` carries `time_s`.
-        pilot: Who acts.
-        max_steps: Steps after which every episode has ended.
-        frame_s: Control interval [s].
-        seeds: Seed of each world.
-    """
-    rewards, reset = [], []
-    over = np.zeros(len(worlds), dtype=bool)
-    for step in closed_loop(worlds, pilot, num_steps=max_steps, frame_s=frame_s, seeds=seeds):
-        over |= step.reset & bool(rewards)
-        if over.all():
-            break
-        rewards.append(step.rewards)
-        reset.append(step.reset)
-    return first_returns(np.stack(rewards, axis=1), np.stack(reset, axis=1))
 
 
 def first_returns(

@@ -57,7 +57,7 @@ class WalkSettings:
     @property
     def world(self) -> World:
         """The world without disturbances."""
-        return world_named(self.env, self.observe, self.options)
+        return open_world(self.env, self.words)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -134,11 +134,6 @@ def open_world(name: str, options: tuple[str, ...] = ()) -> World:
         check_name("world", name, [*known, "gymnasium:<id>", "<module>:<function>"])
     world = find_world(BODIES.get(name, name), **read_options(options))
     return replace(world, disturbances=world.disturbances or disturbances_of(world.contract))
-
-
-def world_named(env: str, observe: str = "full", options: tuple[str, ...] = ()) -> World:
-    """Return a world by its name, what is observed there, and further options; see `open_world`."""
-    return open_world(env, words_of(observe, options))
 
 
 def check_continuous(env: str, world: World) -> None:

@@ -20,8 +20,8 @@ from scripts.evaluation.locomotion import (
     WalkSettings,
     home_of,
     measured_walk,
+    open_world,
     walk,
-    world_named,
 )
 from scripts.evaluation.report import robustness
 from scripts.train import Job, train
@@ -93,7 +93,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
 @pytest.mark.parametrize("env", BODIES)
 def test_the_shipped_teacher_teaches_by_default(env):
     policy = load_teacher(Distill(world=env))
-    assert policy.circuit.frame_s == pytest.approx(world_named(env).frame_s)
+    assert policy.circuit.frame_s == pytest.approx(open_world(env).frame_s)
 
 
 def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
@@ -133,7 +133,7 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
     )
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     walker = VectorPolicy(cell, observation_size=8)
-    walker.contract = world_named("walker2d", "positions").contract
+    walker.contract = open_world("walker2d", ("observe=positions",)).contract
     walker.save(tmp_path / "walker")
     words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0.3"]
     words += ["--overwrite", "0.1", "--delay", "0", "2", "--results", "results/walking.csv"]
@@ -202,13 +202,13 @@ def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop)
     monkeypatch.setattr(world, "render", picture)
     monkeypatch.setattr("scripts.evaluation.film._rendered_env", lambda *_: (world, None))
     monkeypatch.setattr("scripts.evaluation.film.FilmFile", FakeFile)
-    cell = Feedforward(17, 8, 6, frame_s=world_named(env).frame_s)
+    cell = Feedforward(17, 8, 6, frame_s=open_world(env).frame_s)
     policy = VectorPolicy(cell, observation_size=17)
     assert film(tmp_path / "film.mp4", policy, where.place, seconds=8.0)[1] is None
     filmed_s = (1 + np.arange(len(shown))) / rate[0]
     assert filmed_s[-1] == pytest.approx(8.0, abs=1.0 / rate[0])
     late_s = np.array(shown) - filmed_s  # how far the end of the step shown is ahead
-    frame_s = world_named(env).frame_s
+    frame_s = open_world(env).frame_s
     assert late_s.min() > -1.0 / rate[0] - 1.0 / 30.0 and late_s.max() < 20 * frame_s
 
 
@@ -239,9 +239,9 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
 def test_a_policy_knows_its_home():
     for env, observe in itertools.product(BODIES, ("full", "positions")):
         size = 17 if observe == "full" else 8
-        cell = Feedforward(size, 8, 6, frame_s=world_named(env).frame_s)
+        cell = Feedforward(size, 8, 6, frame_s=open_world(env).frame_s)
         policy = VectorPolicy(cell, observation_size=size)
-        policy.contract = world_named(env, observe).contract
+        policy.contract = open_world(env, (f"observe={observe}",)).contract
         assert home_of(policy) == (env, observe, ())
     policy.contract = None
     with pytest.raises(ValueError, match="`world` must be given for a policy whose config.json"):
@@ -320,6 +320,6 @@ def test_a_policy_knows_its_home():
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     cell = Feedforward(8, 4, 6, frame_s=0.05)
     blind = VectorPolicy(cell, observation_size=8)
-    blind.contract = world_named("halfcheetah", "positions").contract
+    blind.contract = open_world("halfcheetah", ("observe=positions",)).contract
     blind.save(tmp_path / "blind")
     refuse(job, settings, words, message)

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from ncp_control import Circuit
 from ncp_control.cells import GRU, Feedforward
 from ncp_control.learning import distillation
-from ncp_control.learning.closed_loop import PolicyPilot
+from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
 from ncp_control.learning.distillation import DistillationConfig, distill, distillation_loss
 from ncp_control.learning.divergence import DivergenceError
-from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect, episode_returns
+from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect, first_returns
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 
@@ -104,10 +104,14 @@ def run_distillation(folder, student, teacher, config=QUICK, *, step=None):
 
 
 def mean_return(policy, worlds):
-    seeds = range(100, 100 + len(worlds))
-    pilot = PolicyPilot(policy)
-    returns = episode_returns(worlds, pilot, max_steps=30, frame_s=FRAME_S, seeds=seeds)
-    return float(returns.mean())
+    return float(first_episodes(policy, worlds, range(100, 100 + len(worlds))).mean())
+
+
+def first_episodes(policy, worlds, seeds):
+    """Return the return of one episode of 30 steps in each world."""
+    loop = closed_loop(worlds, PolicyPilot(policy), num_steps=30, frame_s=FRAME_S, seeds=seeds)
+    rewards, resets = zip(*((step.rewards, step.reset) for step in loop), strict=True)
+    return first_returns(np.stack(rewards, axis=1), np.stack(resets, axis=1))
 
 
 @pytest.mark.slow
@@ -212,9 +216,7 @@ def test_the_teacher_labels_what_the_student_sees(teacher, make_student):
     torch.testing.assert_close(
         rollouts.actions[1, 1:29, 0].double(), acceleration, atol=1e-4, rtol=0
     )
-    alone = episode_returns(
-        [Float32()], PolicyPilot(make_student()), max_steps=30, frame_s=FRAME_S, seeds=[1]
-    )
+    alone = first_episodes(make_student(), [Float32()], [1])
     assert returns[0] == pytest.approx(alone[0])
 
 
