@@ -115,6 +115,10 @@ class Recorded:
     smoothing_s: float = 0.35
     """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
     The steering that tests is never touched."""
+    mirror: bool | None = None
+    """Whether half of the windows are mirrored. It helps on roads that bend to both sides and harms
+    where all bends are alike; if None, each model is trained both ways, and the one with the
+    smaller error in the validation part is kept."""
     results: Path | None = None
     """CSV file to which the test errors are added, e.g. results/recorded.csv; a new one in the
     first run folder by default."""
@@ -126,6 +130,11 @@ class Recorded:
     """Run folder of one of the models, to go on with all of them; it brings its own settings."""
     seed: int = 0
     """Seed of weights and windows."""
+
+    @property
+    def mirrors(self) -> tuple[bool, ...]:
+        """The ways in which each model is trained: without mirrored windows, with them, or both."""
+        return (False, True) if self.mirror is None else (self.mirror,)
 
     def __post_init__(self) -> None:
         if self.log is None and self.resume is None:

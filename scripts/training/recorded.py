@@ -30,7 +30,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
-from policies.augmentation import augment_driving
+from policies.augmentation import augment_driving, mirrored_entries
 from policies.driving import make_driving_policy
 from scripts.cli import use_threads
 from scripts.evaluation.report import write_recorded_report
@@ -70,35 +70,65 @@ def train_recorded(asked: Recorded) -> None:
     for doubt in doubts:
         print(f"warning: {doubt}", file=sys.stderr)
     runs = open_runs(settings)
-    results.place(runs[0].results)
-    print("run folders:", *[run.folder for run in runs])
-    split = write(parts, runs[0].folder / "demonstrations")
+    first = runs[0][0]
+    results.place(first.results)
+    print("run folders:", *[run.folder for trials in runs for run in trials])
+    split = write(parts, first.folder / "demonstrations")
     constants = constant_errors(split)
     measured = {name: (error, 0.0) for name, error in constants.items()}
     contract = contract_of(recording)
-    for model, run in zip(settings.models, runs, strict=True):
-        policy = train_model(model, split, settings, run, contract)
+    chosen_runs = []
+    for model, trials in zip(settings.models, runs, strict=True):
+        learned = [
+            train_model(model, split, settings, run, contract, mirror=mirror)
+            for mirror, run in zip(settings.mirrors, trials, strict=True)
+        ]
+        chosen = choose(model, learned, split.validation, settings)
+        policy, mirror, run = learned[chosen], settings.mirrors[chosen], trials[chosen]
         error = imitation_error(policy, split.test)
         measured[model] = error, correlation(policy, split.test)
         add_constants(results, constants, recording, settings)
         row = dict(zip(MEASURES, measured[model], strict=True))
-        add_row(results, settings, model, describe(recording, settings), row)
+        add_row(results, settings, model, describe(recording, settings, mirror), row)
         write_recorded_report(run, policy, split.test, error, doubts)
-        run.close()
+        chosen_runs.append(run)
+        for run in trials:
+            run.close()
     print(comparison(measured))
-    print("reports:", *[run.report for run in runs])
+    print("policies:", *[run.policy for run in chosen_runs])
+    print("reports:", *[run.report for run in chosen_runs])
     print(f"results: {results.path}")
 
 
-def open_runs(settings: Recorded) -> list[Run]:
-    """Return a run for each model: those of the job that is gone on with, and new ones.
+def choose(
+    model: str, learned: list[Policy], validation: Demonstrations, settings: Recorded
+) -> int:
+    """Return which of a model's policies errs least in the validation part, and print why."""
+    if len(learned) == 1:
+        return 0
+    errors = [imitation_error(policy, validation) for policy in learned]
+    chosen = int(np.argmin(errors))
+    told = ", ".join(
+        f"{error:.5f} {'with' if mirror else 'without'}"
+        for mirror, error in zip(settings.mirrors, errors, strict=True)
+    )
+    kept = "mirrored" if settings.mirrors[chosen] else "not mirrored"
+    print(f"{model}: {kept}; mean squared error in the validation part {told} mirrored windows")
+    return chosen
 
-    Each has the names of all in its runs.json.
+
+def open_runs(settings: Recorded) -> list[list[Run]]:
+    """Return the runs of each model: those of the job that is gone on with, and new ones.
+
+    A model has a run for each of `settings.mirrors`. Each run has the names of all in its
+    runs.json.
 
     Raises:
         ValueError: If a job to go on with was stopped before the names were written.
     """
-    folders: list[Path | None] = [None] * len(settings.models)
+    num_trials = len(settings.mirrors)
+    models = [model for model in settings.models for _ in range(num_trials)]
+    folders: list[Path | None] = [None] * len(models)
     root = settings.runs if settings.resume is None else settings.resume.parent
     if settings.resume is not None:
         try:
@@ -106,7 +136,7 @@ def open_runs(settings: Recorded) -> list[Run]:
             folders = [root / name for name in names]
         except (FileNotFoundError, TypeError, ValueError):
             folders = []
-        if len(folders) != len(settings.models):
+        if len(folders) != len(models):
             raise ValueError(
                 f"`resume` must be a run of which all models had begun, got"
                 f" {str(settings.resume)!r} without a whole {RUNS}. Start the training anew."
@@ -117,12 +147,12 @@ def open_runs(settings: Recorded) -> list[Run]:
         Run.reopen(folder, step=epochs_done(folder))
         if folder is not None and folder.is_dir()
         else Run.create("recorded", model, new, root=root)
-        for model, folder in zip(settings.models, folders, strict=True)
+        for model, folder in zip(models, folders, strict=True)
     ]
     names = json.dumps([run.folder.name for run in runs])
     for run in runs:
         files.write_file(run.folder / RUNS, names)
-    return runs
+    return [runs[i : i + num_trials] for i in range(0, len(runs), num_trials)]
 
 
 def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
@@ -179,14 +209,21 @@ def _name(recording: Recording) -> str:
     return recording.folder.resolve().name
 
 
-def describe(recording: Recording, settings: Recorded) -> str:
-    """Return the recording and all settings but models and seed as one cell of the results file."""
+def describe(recording: Recording, settings: Recorded, mirror: bool) -> str:
+    """Return the recording and all settings but models and seed as one cell of the results file.
+
+    Args:
+        recording: What was learned from.
+        settings: What was asked for.
+        mirror: Whether the windows were mirrored in the training that was kept.
+    """
     left_out = ("log", "models", "results", "threads", "runs", "resume", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     for name in ("neurons", "wiring"):  # not told where nothing was asked for
         if told[name] is None:
             told.pop(name)
     told["imitation"].pop("seed")  # has a column of its own
+    told["mirror"] = f"{mirror}, chosen on validation" if settings.mirror is None else mirror
     return f"{_name(recording)} {json.dumps(told, sort_keys=True)}"
 
 
@@ -216,9 +253,9 @@ def contract_of(recording: Recording) -> Contract:
 
 
 def train_model(
-    model: str, split: Split, settings: Recorded, run: Run, contract: Contract
+    model: str, split: Split, settings: Recorded, run: Run, contract: Contract, *, mirror: bool
 ) -> Policy:
-    """Train one model and save it in its run folder."""
+    """Train one model, with mirrored windows or without, and save it in its run folder."""
     torch.manual_seed(settings.seed)
     untrained = make_driving_policy(
         model,
@@ -235,7 +272,9 @@ def train_model(
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
         validate=lambda policy: {"score": imitation_error(policy, split.validation)},
-        augment=augment_driving,
+        augment=dataclasses.replace(
+            augment_driving, mirrored=mirrored_entries(contract.action) if mirror else ()
+        ),
     )
     policy.contract = with_bounds(contract, policy)
     policy.save(run.policy)

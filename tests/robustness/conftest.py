@@ -84,7 +84,7 @@ PPO = "--steps 64 --num-envs 2 --rollout-steps 16 --sequence-length 8 --batch-si
 JOBS = {
     "drive": "train drive --tracks 1 --dagger-tracks 1 --seconds-per-track 0.3"
     f" --evaluation-km 0.001 --imitation.dagger-epochs 1 {IMITATION}",
-    "recorded": f"train recorded --log LOG --models cnn lstm {IMITATION}",
+    "recorded": f"train recorded --log LOG --models cnn lstm --mirror True {IMITATION}",
     "distillation": f"train distill --cell gru --neurons 4 --evaluation-episodes 1 {DISTILLATION}",
     "forecast": "forecast",
     "ppo": f"train ppo --cell lstm --neurons 4 --evaluation-episodes 1 {PPO}",

@@ -7,7 +7,7 @@ from ncp_control.learning.training_state import TrainingState
 from scripts.train import Job, train
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
-RECORDED = ["recorded", "--models", "cnn", "lstm", *QUICK]
+RECORDED = ["recorded", "--models", "cnn", "lstm", "--mirror", "True", *QUICK]
 pytestmark = pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 
 

@@ -1,12 +1,27 @@
 """The job that learns from a person's driving: what it refuses, warns of and writes down."""
 
+import json
+
 import numpy as np
 import pytest
 
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.imitation import imitation_error
+from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
 from scripts.train import Job, train
 
-WORDS = ["recorded", "--models", "cnn", "--imitation.epochs", "1", "--imitation.window", "16"]
+WORDS = [
+    "recorded",
+    "--models",
+    "cnn",
+    "--mirror",
+    "False",
+    "--imitation.epochs",
+    "1",
+    "--imitation.window",
+    "16",
+]
 CONSTANTS = ["training mean", "always straight", "best constant in hindsight"]
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
 
@@ -32,7 +47,7 @@ def untrained(monkeypatch, capsys):
     """Train nothing and draw nothing; tell what stderr had before, and the report's doubts."""
     seen = []
 
-    def make(*_):
+    def make(*_, mirror):
         seen.append(capsys.readouterr().err)
         return make_driving_policy("cnn", head="light")
 
@@ -119,3 +134,25 @@ def test_another_recording_of_the_same_name_has_constants_of_its_own(
         assert type_command(train, Job, *WORDS, "--log", log, "--results", "recorded.csv") == 0
     rows = read(tmp_path / "recorded.csv")
     assert [row["model"] for row in rows] == [*CONSTANTS, "cnn"] * 2
+
+
+def test_a_model_is_trained_with_a_mirror_and_without_and_validation_chooses(
+    type_command, steer, read, tmp_path, capsys
+):
+    log = steer(lambda i: 0.5 + 0.4 * np.sin(i))  # to one side only: a mirror misleads
+    words = ["recorded", "--models", "cnn", "--imitation.epochs", "2", "--imitation.window", "4"]
+    assert type_command(train, Job, *words, "--log", log) == 0
+    printed = capsys.readouterr().out
+    plain, mirrored = sorted((tmp_path / "runs").iterdir())
+    store = Demonstrations.open(plain / "demonstrations" / "validation")
+    errors = [imitation_error(Policy.load(run / "policy"), store) for run in (plain, mirrored)]
+    assert errors[0] < errors[1]
+    told = f"validation part {errors[0]:.5f} without, {errors[1]:.5f} with mirrored windows"
+    assert "cnn: not mirrored; " in printed and told in printed
+    row = read(plain / "results.csv")[-1]
+    settings = json.loads(row["settings"].split(" ", 1)[1])
+    assert settings["mirror"] == "False, chosen on validation"
+    test = Demonstrations.open(plain / "demonstrations" / "test")
+    error = imitation_error(Policy.load(plain / "policy"), test)
+    assert float(row["test_mse"]) == pytest.approx(error)
+    assert f"policies: {plain.relative_to(tmp_path) / 'policy'}\n" in printed
