@@ -11,7 +11,6 @@ from envs.driving.metrics import summarize
 from ncp_control import files
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.imitation import imitate
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
@@ -29,9 +28,9 @@ from scripts.evaluation.driving import (
     record,
 )
 from scripts.evaluation.report import metrics_table, write_driving_report
-from scripts.training.contracts import trained_in
 from scripts.training.costs import foretell
 from scripts.training.driving_settings import Drive
+from scripts.training.from_expert import learn_from_expert
 from scripts.training.resumption import begun_with, open_run
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
@@ -66,40 +65,29 @@ def train_drive(asked: Drive) -> Policy:
 def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
     """Train a policy on the expert's demonstrations and save the best of its checkpoints.
 
-    In a run that was stopped, what the learner drove before an epoch is found again.
-
     Args:
         policy: The policy, in place; `settings.model` and `settings.head` are not looked at.
         settings: Demonstrations and training.
         run: Where metrics, checkpoints and the policy go.
     """
-    world = find_world(DRIVING_WORLD)
-    policy.contract = trained_in(world)
     expert = make_pilot(settings)
-    demonstrations = find_or_record(settings, expert)
 
-    def folder_of(epoch: int) -> Path:
-        return run.folder / "dagger" / f"epoch-{epoch}"
-
-    def aggregate(policy: Policy, epoch: int) -> Demonstrations:
+    def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first_track = settings.tracks + epoch * settings.dagger_tracks
         where = _training_tracks(settings, settings.dagger_tracks, first_track)
-        folder, pilot = folder_of(epoch), PolicyPilot(policy)
+        pilot = PolicyPilot(learner)
         return record(folder, where, pilot, expert, description="learner", seed=settings.seed)
 
-    policy = imitate(
+    return learn_from_expert(
         policy,
-        [demonstrations],
+        find_world(DRIVING_WORLD),
+        find_or_record(settings, expert),
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
+        ask=ask,
         validate=validate,
         augment=augment_driving,
-        aggregate=aggregate,
-        recall=lambda epoch: Demonstrations.find(folder_of(epoch)),
     )
-    policy.contract = trained_in(world, policy)
-    policy.save(run.policy)
-    return policy
 
 
 def make_pilot(settings: Drive) -> ExpertPilot:

@@ -8,12 +8,11 @@ from typing import cast
 import numpy as np
 import torch
 
-from ncp_control.episode import run_episodes
+from ncp_control.episode import Episode, run_episodes
 from ncp_control.imports import import_function
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
-from ncp_control.learning.imitation import imitate
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy
@@ -22,8 +21,8 @@ from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
 from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
-from scripts.markdown import markdown_table
-from scripts.training.contracts import trained_in
+from scripts.evaluation.tables import Measured, results_table
+from scripts.training.from_expert import learn_from_expert
 from scripts.training.resumption import begun_with, open_run
 from scripts.training.settings import Imitate
 
@@ -36,7 +35,7 @@ def train_imitate(asked: Imitate) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     world = open_world(cast(str, settings.world), settings.world_options)
-    expert = load_expert(cast(str, settings.expert), world)
+    expert = load_expert(settings.expert, world)
     torch.manual_seed(settings.seed)
     policy = make_policy_for(
         world.contract,
@@ -50,9 +49,9 @@ def train_imitate(asked: Imitate) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "imitate", settings.cell, step=step) as run:
         policy = imitate_expert(policy, expert, world, settings, run)
-        returns = measure(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
+        episodes = act(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
     print(f"policy: {run.policy}")
-    print(returns_table(settings.cell, returns))
+    print(results_table([measured_in(world, settings.cell, episodes)]))
     return policy
 
 
@@ -76,38 +75,26 @@ def imitate_expert(
     if isinstance(policy, VectorPolicy):
         policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
 
-    def folder_of(epoch: int) -> Path:
-        return run.folder / "dagger" / f"epoch-{epoch}"
-
-    def aggregate(policy: Policy, epoch: int) -> Demonstrations:
+    def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first = first_seed + settings.episodes + epoch * settings.dagger_episodes
-        return demonstrate(
-            folder_of(epoch),
-            world,
-            expert,
-            range(first, first + settings.dagger_episodes),
-            learner=policy,
-            description="learner",
-        )
+        seeds = range(first, first + settings.dagger_episodes)
+        return demonstrate(folder, world, expert, seeds, learner=learner, description="learner")
 
     def validate(policy: Policy) -> dict[str, float]:
-        returns = measure(policy, world, settings.validation_episodes, VALIDATION_SEED)
-        return {"score": -float(returns.mean()), "mean_return": float(returns.mean())}
+        episodes = act(policy, world, settings.validation_episodes, VALIDATION_SEED)
+        mean = float(np.mean([episode.total_reward for episode in episodes]))
+        return {"score": -mean, "mean_return": mean}
 
-    policy.contract = trained_in(world)
-    policy = imitate(
+    return learn_from_expert(
         policy,
-        [shown],
+        world,
+        shown,
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
+        ask=ask,
         validate=validate,
         augment=augmentation(settings, world),
-        aggregate=aggregate,
-        recall=lambda epoch: Demonstrations.find(folder_of(epoch)),
     )
-    policy.contract = trained_in(world, policy)
-    policy.save(run.policy)
-    return policy
 
 
 def expert_error(settings: Imitate, world: World) -> ExpertError:
@@ -120,12 +107,19 @@ def expert_error(settings: Imitate, world: World) -> ExpertError:
     return SlowError(noise, generator, memory=memory)
 
 
-def load_expert(name: str, world: World) -> Expert | Policy:
-    """Return the expert of a name.
+def load_expert(name: str | None, world: World) -> Expert | Policy:
+    """Return the expert of a name, or the world's own.
 
     Raises:
         ValueError: If there is none, or it is a policy that does not fit the world.
     """
+    if name is None:
+        if world.expert is None:
+            raise ValueError(
+                f"`expert` must be given in {world.name!r}, got None: this world has nobody who can"
+                " be asked. Name one with --expert."
+            )
+        return world.expert
     if ":" in name:
         return import_function("expert", name)
     if not Path(name).is_dir():
@@ -150,18 +144,12 @@ def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
     return FrameAugmentation(mirrored=mirrored, is_relit=settings.relight)
 
 
-def measure(policy: Policy, world: World, episodes: int, first_seed: int) -> np.ndarray:
-    """Return the return of each episode, shape (episodes,)."""
-    seeds = range(first_seed, first_seed + episodes)
-    return np.array([episode.total_reward for episode in run_episodes(world, policy, seeds=seeds)])
+def act(policy: Policy, world: World, episodes: int, first_seed: int) -> list[Episode]:
+    """Let a policy act in some episodes of a world, whose seeds follow one another."""
+    return run_episodes(world, policy, seeds=range(first_seed, first_seed + episodes))
 
 
-def returns_table(name: str, returns: Sequence[float] | np.ndarray) -> str:
-    """Return mean, lowest and highest return as a table."""
-    values = np.asarray(returns)
-    cells = [
-        name,
-        str(len(values)),
-        *(f"{v:.1f}" for v in (values.mean(), values.min(), values.max())),
-    ]
-    return markdown_table(["model", "episodes", "mean return", "lowest", "highest"], [cells])
+def measured_in(world: World, model: str, episodes: Sequence[Episode]) -> Measured:
+    """Return what a model reached in some episodes."""
+    returns = np.array([episode.total_reward for episode in episodes])
+    return Measured(model=model, labels={}, measures=world.measure(episodes), returns=returns)

@@ -249,7 +249,7 @@ class Imitate:
     """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
     expert: str | None = None
     """Who is asked: <module>:<function>, called with environment, observation and info, or the
-    folder of a policy that sees the world without disturbances."""
+    folder of a policy that sees the world without disturbances; the world's own if None."""
     cell: Annotated[str, one_of("cell")] = "ltc"
     """Circuit, or what it is measured against."""
     neurons: int = 24
@@ -292,9 +292,8 @@ class Imitate:
     """Seed of worlds, weights and windows."""
 
     def __post_init__(self) -> None:
-        for name in ("world", "expert"):
-            if getattr(self, name) is None and self.resume is None:
-                raise ValueError(f"`{name}` must be given, got None. Name one with --{name}.")
+        if self.world is None and self.resume is None:
+            raise ValueError("`world` must be given, got None. Name one with --world.")
         check_circuit(self.cell, self.wiring)
         check_head(self.head)
         read_options(self.world_options)

@@ -93,7 +93,7 @@ def test_the_own_world_follows_its_physics(copy):
 def test_an_own_log_is_learned_from(copy, type_command, tmp_path):
     copy("own_log").write_one(tmp_path / "drive", num_frames=60)
     words = ["--log", "drive", "--models", "lstm", "--import", "own_log"]
-    short = "--imitation.epochs 1 --imitation.window 8 --neurons 4".split()
+    short = "--imitation.epochs 1 --imitation.window 8 --neurons 4 --mirror False".split()
     assert type_command(train, Job, "recorded", *words, *short) == 0
     words = [policy_of(tmp_path), "--log", "drive", "--log-share", "0.2", "--import", "own_log"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0

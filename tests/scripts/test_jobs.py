@@ -22,11 +22,12 @@ from scripts.training.driving_settings import Drive, Recorded
 from scripts.training.recorded import cut, train_model
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
+PLAIN = [*QUICK, "--mirror", "False"]
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, capsys, tmp_path):
-    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *QUICK]
+    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *PLAIN]
     assert type_command(train, Job, *words) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folders: ")
@@ -70,7 +71,7 @@ def test_the_checkpoint_is_chosen_by_the_validation_part(
         return measure(policy, store)
 
     monkeypatch.setattr(recorded, "imitation_error", spy)
-    words = ["recorded", "--log", udacity_log, "--models", "cnn", *QUICK]
+    words = ["recorded", "--log", udacity_log, "--models", "cnn", *PLAIN]
     assert type_command(train, Job, *words) == 0
     assert judged == [14, 24], "frames that choose the checkpoint, then those that test"
 
@@ -102,13 +103,13 @@ def test_a_policy_can_be_judged_by_the_part_that_was_held_back(type_command, uda
 def test_a_stopped_job_keeps_the_models_that_are_done(
     type_command, udacity_log, tmp_path, monkeypatch
 ):
-    def train_or_stop(model, *others):
+    def train_or_stop(model, *others, **options):
         if model == "cnn":
             raise KeyboardInterrupt
-        return train_model(model, *others)
+        return train_model(model, *others, **options)
 
     monkeypatch.setattr("scripts.training.recorded.train_model", train_or_stop)
-    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *QUICK]
+    words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *PLAIN]
     assert type_command(train, Job, *words, "--results", "new/recorded.csv") == 130
     with (tmp_path / "new" / "recorded.csv").open(newline="") as file:
         models = [row["model"] for row in csv.DictReader(file)]
@@ -124,7 +125,7 @@ def test_a_test_part_driven_straight_has_no_error_to_compare_with(
     for cells in lines[90:]:
         cells[3] = "0.1"
     log.write_text("\n".join(map(",".join, lines)))
-    words = ["recorded", "--log", udacity_log, "--models", "cnn", *QUICK]
+    words = ["recorded", "--log", udacity_log, "--models", "cnn", *PLAIN]
     assert type_command(train, Job, *words, "--results", "recorded.csv") == 0
     assert re.search(r"best constant in hindsight \| 0.00000 .*\| – ", capsys.readouterr().out)
     with (tmp_path / "recorded.csv").open(newline="") as file:

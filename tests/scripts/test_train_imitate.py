@@ -16,7 +16,7 @@ from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
 from scripts.training import imitate
-from scripts.training.imitate import augmentation, load_expert, measure, train_imitate
+from scripts.training.imitate import act, augmentation, load_expert, train_imitate
 from scripts.training.settings import Imitate
 
 OWN = "tests.scripts.test_train_imitate"
@@ -64,7 +64,7 @@ def bring_home(env, observation, info):
 
 def quick(tmp_path, world, **changes):
     settings = {
-        "world": f"{OWN}:{world}",
+        "world": world if "-" in world else f"{OWN}:{world}",
         "expert": f"{OWN}:bring_home",
         "neurons": 12,
         "imitation": ImitationConfig(
@@ -110,8 +110,23 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkey
     for name in ("policy/weights.safetensors", "metrics.csv"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     assert demonstrated == ["demonstrations", "epoch-1"]
-    with pytest.raises(ValueError, match="`expert` must be given, got None. Name one with --exp"):
-        Imitate(world="halfcheetah")
+
+
+def test_a_world_brings_its_own_expert_or_one_has_to_be_named(tmp_path):
+    asked = quick(
+        tmp_path,
+        "LaneKeeping-v0",
+        world_options=("observe=numbers",),
+        expert=None,
+        episodes=1,
+        validation_episodes=1,
+        evaluation_episodes=1,
+        imitation=ImitationConfig(epochs=1, window=10, batch_size=8, dagger_epochs=()),
+    )
+    policy = train_imitate(asked)
+    assert policy.contract.world == "LaneKeeping-v0"
+    with pytest.raises(ValueError, match="`expert` must be given in 'Walker2d-v5', got None"):
+        load_expert(None, find_world("Walker2d-v5"))
 
 
 @pytest.mark.parametrize("world", ["Reach", "Look"])
@@ -133,7 +148,8 @@ def test_it_learns_what_the_expert_does(tmp_path):
     policy = train_imitate(quick(tmp_path, "Reach", imitation=config))
     world = find_world(f"{OWN}:Reach")
     idle = -20.0  # a return of about minus the first places times the steps
-    assert measure(policy, world, 10, 0).mean() > idle / 3
+    returns = [episode.total_reward for episode in act(policy, world, 10, 0)]
+    assert np.mean(returns) > idle / 3
 
 
 def test_a_policy_can_be_the_expert(tmp_path):

@@ -1,0 +1,65 @@
+"""What every imitation of an expert does: learn, ask before some epochs, and save the policy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.imitation import imitate
+from ncp_control.learning.run import Run
+from ncp_control.learning.settings import ImitationConfig
+from ncp_control.policy import Policy
+from ncp_control.worlds import World
+from policies.augmentation import FrameAugmentation
+from scripts.training.contracts import trained_in
+
+Ask = Callable[[Path, Policy, int], Demonstrations]
+"""Lets a policy act, asks the expert what it would have done, and writes both down: called with the
+folder, the policy and the epoch."""
+
+
+def learn_from_expert(
+    policy: Policy,
+    world: World,
+    shown: Demonstrations,
+    config: ImitationConfig,
+    run: Run,
+    *,
+    ask: Ask,
+    validate: Callable[[Policy], dict[str, float]],
+    augment: FrameAugmentation | None,
+) -> Policy:
+    """Train a policy on an expert's demonstrations and save the best of its checkpoints.
+
+    In a run that was stopped, what the expert was asked before an epoch is found again.
+
+    Args:
+        policy: The policy, in place.
+        world: Where it acts; its contract becomes the policy's.
+        shown: What the expert demonstrated.
+        config: The training, with its seed.
+        run: Where metrics, answers of the expert, checkpoints and the policy go.
+        ask: Asks the expert, before each of `config.dagger_epochs`.
+        validate: Measures a checkpoint; the lowest "score" wins.
+        augment: What is done to the windows.
+
+    Returns:
+        The best checkpoint, saved as the run's policy.
+    """
+
+    def folder_of(epoch: int) -> Path:
+        return run.folder / "dagger" / f"epoch-{epoch}"
+
+    policy.contract = trained_in(world)
+    policy = imitate(
+        policy,
+        [shown],
+        config,
+        run,
+        validate=validate,
+        augment=augment,
+        aggregate=lambda policy, epoch: ask(folder_of(epoch), policy, epoch),
+        recall=lambda epoch: Demonstrations.find(folder_of(epoch)),
+    )
+    policy.contract = trained_in(world, policy)
+    policy.save(run.policy)
+    return policy
