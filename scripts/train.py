@@ -6,6 +6,7 @@
     python scripts/train.py distill --world W              in any world, from a large network
     python scripts/train.py ppo --world W                  in any world, by reinforcement
     python scripts/train.py teacher --world W              the same, as a large network for distill
+    python scripts/train.py series --data CSV --target C   from time series of your own
 
 `--help` behind the name of a job lists its settings.
 """
@@ -20,6 +21,7 @@ Job = {
     "recorded": Command(f"{_ROOM}.driving_settings:Recorded", f"{_ROOM}.recorded:train_recorded"),
     "imitate": Command(f"{_ROOM}.settings:Imitate", f"{_ROOM}.imitate:train_imitate"),
     "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
+    "series": Command(f"{_ROOM}.series_settings:Series", f"{_ROOM}.series:train_series"),
     "ppo": Command(f"{_ROOM}.settings:PPO", f"{_ROOM}.ppo:train_ppo"),
     "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),
 }

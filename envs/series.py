@@ -1,0 +1,220 @@
+"""Time series in tables: CSV files with a header, a row a moment, at any times, with gaps.
+
+One file may hold several series, told apart by a column, or each file holds one. Cells may be
+missing. What cannot be used of a file is left out, counted and named in one warning.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from envs.recorded.columns import find_separator, split_cells
+from envs.recorded.tally import Tally
+from envs.recorded.text import read_lines
+
+MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
+"""Cells, in small letters, that stand for a missing value."""
+MAX_BYTES = 2_000_000_000
+"""Largest file that is read into memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One time series.
+
+    Attributes are arrays of one entry a row, in the order of time.
+    """
+
+    name: str
+    """The file's name, or what its column of series says."""
+    time_s: np.ndarray
+    """Time since the first row [s], increasing, float64."""
+    columns: dict[str, np.ndarray]
+    """Cells by column: float64 with NaN for what is missing; of a column of words, str."""
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    def __getitem__(self, rows: slice) -> "Series":
+        """Return some rows."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Series(name=self.name, time_s=self.time_s[rows], columns=columns)
+
+
+def read_series(
+    files: Sequence[Path],
+    *,
+    time: str | None = None,
+    series: str | None = None,
+    words: Sequence[str] = (),
+) -> list[Series]:
+    """Read time series from CSV files.
+
+    Args:
+        files: CSV files with the same columns; in a folder, all of its CSV files.
+        time: Column of the time, in seconds or as ISO 8601; rows are a second apart if None.
+        series: Column that tells the series of a file apart; a file is one series if None.
+        words: Columns whose cells are words even if they look like numbers, e.g. names of classes;
+            so are those of which most cells are no numbers.
+
+    Returns:
+        The series, in the order in which they begin.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If a file has no such columns, or no row of any file can be used.
+    """
+    paths = [path for given in files for path in _csv_files(given)]
+    tally = Tally()
+    raw = [one for path in paths for one in _read_file(path, time, series, words, tally)]
+    if not raw:
+        raise ValueError(
+            f"`data` must hold rows that can be used, got none in {', '.join(map(str, paths))}"
+            f" ({tally or 'no rows at all'}). Check its columns."
+        )
+    first = set(raw[0].cells)
+    for one in raw:
+        if set(one.cells) != first:
+            raise ValueError(
+                f"`data` must have the same columns in all files, got"
+                f" {sorted(first ^ set(one.cells))} in some of them. Give them columns alike."
+            )
+    worded = {name for name in raw[0].cells if name in words or _holds_words(raw, name)}
+    found = [_series(one, worded, tally) for one in raw]
+    if tally.total:
+        warnings.warn(f"Skipped: {tally}.", UserWarning, stacklevel=2)
+    return found
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A series as it was read."""
+
+    name: str
+    path: Path
+    times: list[float]
+    cells: dict[str, list[str]]
+
+
+def _csv_files(path: Path) -> list[Path]:
+    """Return a file, or the CSV files of a folder, by name."""
+    if path.is_dir():
+        inside = sorted(path.glob("*.csv"))
+        if not inside:
+            raise ValueError(f"`data` must hold CSV files, got none in {str(path)!r}.")
+        return inside
+    if not path.is_file():
+        raise FileNotFoundError(f"`data` must be CSV files, got {str(path)!r}, which is not there.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(
+            f"`data` must be files of at most {MAX_BYTES / 1e9:g} GB, got {str(path)!r}."
+            " Cut it into several."
+        )
+    return [path]
+
+
+def _read_file(
+    path: Path, time: str | None, series: str | None, words: Sequence[str], tally: Tally
+) -> list[_Raw]:
+    """Return the series of a file; what cannot be used is counted."""
+    lines = read_lines(path)
+    separator = find_separator(lines[:100])
+    head = next((i for i, line in enumerate(lines) if line), None)
+    names = [] if head is None else split_cells(lines[head], separator)
+    for wanted in filter(None, (time, series, *words)):
+        if wanted not in names:
+            raise ValueError(f"`data` must have the column {wanted!r}, got {names} in {path}.")
+    if len(set(names)) < len(names) or any(map(_is_number, names)):
+        raise ValueError(
+            f"`data` must begin with a header of different names, got {', '.join(names)[:100]!r}"
+            f" in {path}. Name each column once."
+        )
+    groups: dict[str, list[tuple[float, list[str]]]] = {}
+    begin = 0 if head is None else head + 1
+    after = next((split_cells(line, separator) for line in lines[begin:] if line), [])
+    if len(after) == len(names) + 1:
+        names = ["", *names]  # as R writes tables: the names of the rows have no heading
+    for number, line in enumerate(lines[begin:], begin + 1):
+        if not line:
+            continue
+        cells, place = split_cells(line, separator), f"{path.name}, line {number}"
+        if len(cells) != len(names):
+            tally.add(f"rows without {len(names)} cells", place)
+            continue
+        name = path.stem if series is None else cells[names.index(series)]
+        rows = groups.setdefault(name, [])
+        when = float(len(rows)) if time is None else _seconds(cells[names.index(time)])
+        if not math.isfinite(when):
+            tally.add("rows without a time", place)
+        elif rows and when <= rows[-1][0]:
+            tally.add("rows that are not later than the one before", place)
+        else:
+            rows.append((when, cells))
+    kept = {name: names.index(name) for name in names if name not in ("", time, series)}
+    return [
+        _Raw(
+            name,
+            path,
+            [when for when, _ in rows],
+            {column: [cells[index] for _, cells in rows] for column, index in kept.items()},
+        )
+        for name, rows in groups.items()
+        if rows
+    ]
+
+
+def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
+    """True if most of a column's cells that are not missing are no numbers."""
+    told = [cell for one in raw for cell in one.cells[column] if not _is_missing(cell)]
+    return 2 * sum(map(_is_number, told)) < len(told)
+
+
+def _series(raw: _Raw, worded: set[str], tally: Tally) -> Series:
+    """Return a series with its numbers; cells that are none are counted and missing."""
+    columns = {}
+    for column, cells in raw.cells.items():
+        if column in worded:
+            columns[column] = np.array(["" if _is_missing(c) else c for c in cells], dtype=str)
+            continue
+        numbers = np.array([_number(cell) for cell in cells])
+        for row in np.flatnonzero(~np.isfinite(numbers)):
+            if not _is_missing(cells[row]):
+                what = f"cells of {column!r} that are no number"
+                tally.add(what, f"{raw.path.name}, {cells[row]!r}")
+        columns[column] = numbers
+    time_s = np.array(raw.times)
+    return Series(name=raw.name, time_s=time_s - time_s[0], columns=columns)
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.casefold() in MISSING
+
+
+def _is_number(cell: str) -> bool:
+    return math.isfinite(_number(cell))
+
+
+def _number(cell: str) -> float:
+    """Return a number, decimal comma or not; NaN if it is none, or not finite."""
+    try:
+        value = float(cell.replace(",", ".") if cell.count(",") == 1 else cell)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _seconds(cell: str) -> float:
+    """Return a time [s] from a number or ISO 8601; NaN if it is neither."""
+    value = _number(cell)
+    if math.isfinite(value):
+        return value
+    try:
+        moment = datetime.fromisoformat(cell)
+    except ValueError:
+        return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

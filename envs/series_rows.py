@@ -1,0 +1,213 @@
+"""Rows of a time series as a policy sees them, and what it should say of each.
+
+What is fitted to the training part alone: means and ranges, which columns have gaps, which classes
+there are. A missing number is seen as the last one known, with a further input that is 1 while the
+value is missing; before the first known one the training mean stands in. A row whose target is
+missing is left out, and its time counts into the next row's elapsed time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.series import Series
+from ncp_control.contract import ActionContract, Entry, VectorContract
+
+MARGIN = 1.5
+"""Forecasts reach this share of half the training range from its middle; a forecast is clipped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a policy sees of a series, and what it should say."""
+
+    observations: np.ndarray
+    """Inputs, float32 of shape (rows, inputs)."""
+    wanted: np.ndarray
+    """Scaled targets or the number of the class, float32 of shape (rows, targets)."""
+    dt_s: np.ndarray
+    """Time since the row before [s], float32; of the first, the usual one."""
+    last_known: np.ndarray
+    """Scaled targets as they were last known at each row, NaN where not: (rows, targets)."""
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCoder:
+    """Turns series into rows. Built by `fit`."""
+
+    inputs: tuple[str, ...]
+    """Columns that are seen."""
+    targets: tuple[str, ...]
+    """Columns that are forecast, or the one of the classes."""
+    rows_ahead: int
+    """Rows between what is seen and the target."""
+    means: dict[str, float]
+    """Training mean of each input."""
+    with_gaps: tuple[str, ...]
+    """Inputs of which values are missing in the training part."""
+    middle: np.ndarray
+    """Middle of each target's range."""
+    reach: np.ndarray
+    """Distance from the middle that a scaled target of 1 stands for."""
+    classes: tuple[str, ...]
+    """Names of the classes; empty for a forecast."""
+    frame_s: float
+    """Usual time between rows [s]."""
+
+    @classmethod
+    def fit(
+        cls,
+        training: Sequence[Series],
+        inputs: Sequence[str],
+        targets: Sequence[str],
+        rows_ahead: int,
+        *,
+        has_classes: bool,
+    ) -> "RowCoder":
+        """Fit to the training part.
+
+        Args:
+            training: The series, or their first parts.
+            inputs: Columns that are seen; if none, all that hold numbers, but not a target that is
+                to be told at the same row.
+            targets: Columns of the targets.
+            rows_ahead: Rows between what is seen and the target.
+            has_classes: Whether the target is a class.
+
+        Raises:
+            ValueError: If a column is not there, holds no numbers, or a target never changes.
+        """
+        columns = training[0].columns
+        hidden = set(targets) if rows_ahead == 0 else set()
+        seen = tuple(inputs) or tuple(
+            name for name, of_one in columns.items() if _is_numeric(of_one) and name not in hidden
+        )
+        for setting, names in (("inputs", seen), ("target", targets)):
+            for name in names:
+                if name not in columns:
+                    raise ValueError(
+                        f"`{setting}` must name columns of the data, got {name!r}, not one of"
+                        f" {sorted(columns)}."
+                    )
+        if not seen:
+            raise ValueError("`inputs` must name a column that is seen, got none. Name some.")
+        joined = {name: np.concatenate([one.columns[name] for one in training]) for name in seen}
+        for name, values in joined.items():
+            if not _is_numeric(values):
+                raise ValueError(
+                    f"`inputs` must hold numbers, got none in the column {name!r} of the training"
+                    " part. Leave it out."
+                )
+        wanted = [np.concatenate([one.columns[name] for one in training]) for name in targets]
+        classes: tuple[str, ...] = ()
+        middle = reach = np.empty(0)
+        if has_classes:
+            classes = tuple(sorted(set(wanted[0].tolist()) - {""}))
+            if len(classes) < 2:
+                raise ValueError(
+                    f"`target` must have at least two classes in the training part, got"
+                    f" {list(classes)} in {targets[0]!r}."
+                )
+        else:
+            for name, values in zip(targets, wanted, strict=True):
+                if not _is_numeric(values):
+                    raise ValueError(
+                        f"`target` must hold numbers to be forecast, got none in the column"
+                        f" {name!r} of the training part. Classify it with --task classify."
+                    )
+            ends = np.array([(np.nanmin(values), np.nanmax(values)) for values in wanted])
+            middle, reach = ends.mean(axis=1), MARGIN * np.ptp(ends, axis=1) / 2.0
+            if not (reach > 0.0).all():
+                name = targets[int(np.argmin(reach))]
+                raise ValueError(
+                    f"`target` must change in the training part, got a column {name!r} that does"
+                    " not. Name another."
+                )
+        steps_s = np.concatenate([np.diff(one.time_s) for one in training])
+        return cls(
+            inputs=seen,
+            targets=tuple(targets),
+            rows_ahead=rows_ahead,
+            means={name: float(np.nanmean(values)) for name, values in joined.items()},
+            with_gaps=tuple(name for name, v in joined.items() if not np.isfinite(v).all()),
+            middle=middle,
+            reach=reach,
+            classes=classes,
+            frame_s=float(np.median(steps_s)) if len(steps_s) else 1.0,
+        )
+
+    @property
+    def observation(self) -> VectorContract:
+        """What a policy senses: the columns, and which of them are missing."""
+        seen = [Entry(name=name) for name in self.inputs]
+        gaps = [Entry(name=f"{name} missing", range=(0.0, 1.0)) for name in self.with_gaps]
+        return VectorContract(entries=(*seen, *gaps))
+
+    @property
+    def action(self) -> tuple[ActionContract, ...]:
+        """What a policy says: the scaled forecasts, or the class."""
+        if self.classes:
+            return (ActionContract(name=self.targets[0], choices=self.classes),)
+        ahead = f" {self.rows_ahead} rows ahead" if self.rows_ahead else ""
+        return tuple(
+            ActionContract(name=f"{name}{ahead}", unit=f"{reach:g} around {middle:g}")
+            for name, middle, reach in zip(self.targets, self.middle, self.reach, strict=True)
+        )
+
+    def unknown_classes(self, parts: Sequence[Series]) -> list[str]:
+        """Return names of classes that some series have and the training part had not."""
+        if not self.classes:
+            return []
+        found = {str(name) for one in parts for name in one.columns[self.targets[0]]}
+        return sorted(found - {"", *self.classes})
+
+    def unscale(self, actions: np.ndarray) -> np.ndarray:
+        """Return forecasts in the units of their columns, shape (…, targets)."""
+        return self.middle + self.reach * actions
+
+    def rows(self, series: Series) -> Rows:
+        """Return the rows of a series whose target is known."""
+        seen = np.stack([self._filled(series, name) for name in self.inputs], axis=1)
+        gaps = [~np.isfinite(series.columns[name]) for name in self.with_gaps]
+        observations = np.column_stack([seen, *gaps]).astype(np.float32)
+        told = self._told(series)
+        ahead = min(self.rows_ahead, len(series))
+        wanted = told[ahead:]
+        observations, time_s = observations[: len(wanted)], series.time_s[: len(wanted)]
+        last_known = np.stack([_carried(of_one) for of_one in told.T], axis=1)[: len(wanted)]
+        is_known = np.isfinite(wanted).all(axis=1)
+        time_s = time_s[is_known]
+        return Rows(
+            observations=observations[is_known],
+            wanted=wanted[is_known].astype(np.float32),
+            dt_s=np.diff(time_s, prepend=time_s[:1] - self.frame_s).astype(np.float32),
+            last_known=last_known[is_known],
+        )
+
+    def _filled(self, series: Series, name: str) -> np.ndarray:
+        """Return a column with its last known value where one is missing."""
+        carried = _carried(series.columns[name])
+        return np.where(np.isfinite(carried), carried, self.means[name])
+
+    def _told(self, series: Series) -> np.ndarray:
+        """Return the scaled targets or numbers of classes at each row, NaN where unknown."""
+        if self.classes:
+            numbers = {name: float(i) for i, name in enumerate(self.classes)}
+            return np.array([[numbers.get(n, np.nan)] for n in series.columns[self.targets[0]]])
+        values = np.stack([series.columns[name] for name in self.targets], axis=1)
+        return (values - self.middle) / self.reach
+
+
+def _is_numeric(values: np.ndarray) -> bool:
+    return values.dtype.kind == "f" and bool(np.isfinite(values).any())
+
+
+def _carried(values: np.ndarray) -> np.ndarray:
+    """Return values with the last known one wherever one is missing; NaN before the first."""
+    rows = np.where(np.isfinite(values), np.arange(len(values)), -1)
+    last = np.maximum.accumulate(rows) if len(rows) else rows
+    return np.where(last >= 0, values[last], np.nan)

@@ -1,0 +1,283 @@
+"""Learn from time series of a user's own: forecast numbers, or tell a class, row by row.
+
+A series is imitated like a recording: rows are what is sensed, targets what should be said. So the
+policy is one like any other, and the trainer, stores, exports and audits are those of policies.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from envs.series import Series as OneSeries
+from envs.series import read_series
+from envs.series_rows import RowCoder, Rows
+from ncp_control import files
+from ncp_control.contract import Contract
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.learning.imitation import imitate, predict_episode
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import Run
+from ncp_control.learning.training_state import epochs_done
+from ncp_control.policy import Policy, VectorPolicy
+from policies.locomotion import make_policy_for
+from scripts.cli import use_threads
+from scripts.markdown import markdown_table
+from scripts.reporting import Report
+from scripts.training.contracts import with_bounds, with_origin
+from scripts.training.resumption import add_row, begun_with, open_run
+from scripts.training.series_settings import Series
+
+FORECAST_MEASURES = ("rmse", "mae", "of_persistence")
+"""Root mean square and mean absolute error in the targets' units, averaged over the targets; and
+the first as a share of persistence's."""
+CLASS_MEASURES = ("accuracy", "majority")
+"""Share of rows told right, and of rows of the commonest class in the training part."""
+PARTS = ("train", "validation", "test")
+SHOWN_ROWS = 500
+Parts = dict[str, list[OneSeries]]
+
+
+def train_series(asked: Series) -> Policy:
+    """Cut the series, train, and measure beside predictors that need no training."""
+    settings = begun_with(asked)
+    use_threads(settings.threads)
+    is_class = settings.task == "classify"
+    results = ResultsFile(settings.results, CLASS_MEASURES if is_class else FORECAST_MEASURES)
+    parts = cut(read(settings), settings)
+    coder = RowCoder.fit(
+        parts["train"],
+        settings.inputs,
+        settings.target,
+        settings.rows_ahead,
+        has_classes=is_class,
+    )
+    rows = {name: [coder.rows(one) for one in part] for name, part in parts.items()}
+    check_rows(rows)
+    for unknown in coder.unknown_classes(parts["validation"] + parts["test"]):
+        print(f"warning: no row of class {unknown!r} trains; such rows are left out of the test")
+    contract = with_origin(
+        Contract(observation=coder.observation, action=coder.action, frame_s=coder.frame_s),
+        data=", ".join(path.name for path in settings.data),
+    )
+    step = -1 if settings.resume is None else epochs_done(settings.resume)
+    with open_run(settings, "series", settings.cell, step=step) as run:
+        results.place(run.results)
+        stores = {name: write(run.folder / "demonstrations" / name, rows[name]) for name in PARTS}
+        policy = learn(contract, stores, settings, run)
+        said = [predict_episode(policy, stores["test"], i) for i in range(len(rows["test"]))]
+        table, measured = compare(settings.cell, coder, rows, said)
+        add_row(results, settings, settings.cell, describe(settings), measured)
+        write_report(run, coder, table, rows["test"], said)
+    print(contract.describe())
+    print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
+    print(table)
+    for line in (f"policy: {run.policy}", f"report: {run.report}", f"results: {results.path}"):
+        print(line)
+    return policy
+
+
+def read(settings: Series) -> list[OneSeries]:
+    """Return the series that the settings name."""
+    words = settings.target if settings.task == "classify" else ()
+    return read_series(settings.data, time=settings.time, series=settings.series, words=words)
+
+
+def cut(series: Sequence[OneSeries], settings: Series) -> Parts:
+    """Cut every series in time, or set whole series apart, in the order in which they come."""
+    ends = (settings.train_share, settings.train_share + settings.validation_share, 1.0)
+    parts: Parts = {name: [] for name in PARTS}
+    if settings.split == "series":
+        if len(series) < len(PARTS):
+            raise ValueError(
+                f"`split` must be 'time' for fewer than {len(PARTS)} series, got {len(series)}."
+                " Name the column that tells them apart with --series."
+            )
+        # One at least for each part.
+        first = min(max(round(ends[0] * len(series)), 1), len(series) - 2)
+        second = min(max(round(ends[1] * len(series)), first + 1), len(series) - 1)
+        bounds = (0, first, second, len(series))
+        for name, (begin, end) in zip(PARTS, pairwise(bounds), strict=True):
+            parts[name] += series[begin:end]
+        return parts
+    for one in series:
+        bounds = [0, *(round(end * len(one)) for end in ends)]
+        for name, (begin, end) in zip(PARTS, pairwise(bounds), strict=True):
+            parts[name].append(one[begin:end])
+    return parts
+
+
+def check_rows(rows: dict[str, list[Rows]]) -> None:
+    """Drop series without rows, and refuse parts without any.
+
+    Raises:
+        ValueError: If no row of a part has a target.
+    """
+    for name, part in rows.items():
+        part[:] = [one for one in part if len(one)]
+        if not part:
+            raise ValueError(
+                f"`target` must be known in some rows of the {name} part, got none. Give more rows,"
+                " or another horizon."
+            )
+
+
+def write(folder: Path, rows: Sequence[Rows]) -> Demonstrations:
+    """Write rows as a store, unless it is there."""
+    found = Demonstrations.find(folder)
+    if found is not None:
+        return found
+    shape, size = rows[0].observations.shape[1:], rows[0].wanted.shape[1]
+    with DemonstrationWriter(folder, shape, np.float32, size) as writer:
+        for one in rows:
+            writer.append_episode(one.observations, one.wanted, one.dt_s)
+    return Demonstrations.open(folder)
+
+
+def learn(
+    contract: Contract, stores: dict[str, Demonstrations], settings: Series, run: Run
+) -> Policy:
+    """Train a policy on the training part and save the checkpoint that errs least on validation."""
+    torch.manual_seed(settings.seed)
+    policy = make_policy_for(
+        contract,
+        settings.cell,
+        num_neurons=settings.neurons,
+        encoder=settings.encoder,
+        seed=settings.seed,
+        wiring=settings.wiring,
+    )
+    assert isinstance(policy, VectorPolicy)
+    policy.fit_scale(torch.from_numpy(np.array(stores["train"].observations)))
+    policy.contract = contract
+    policy = imitate(
+        policy,
+        [stores["train"]],
+        dataclasses.replace(settings.imitation, seed=settings.seed),
+        run,
+        validate=lambda policy: {"score": validation_error(policy, stores["validation"])},
+    )
+    policy.contract = with_bounds(contract, policy)
+    policy.save(run.policy)
+    return policy
+
+
+def validation_error(policy: Policy, store: Demonstrations) -> float:
+    """Return the mean squared error, or the share of classes told wrong."""
+    errors = []
+    for i in range(store.num_episodes):
+        said, wanted = predict_episode(policy, store, i), store.actions[store.episode(i)]
+        if policy.choices:
+            errors.append(policy.command(said) != wanted)
+        else:
+            errors.append((said - wanted) ** 2)
+    return float(np.concatenate(errors).mean(dtype=np.float64))
+
+
+def compare(
+    name: str, coder: RowCoder, rows: dict[str, list[Rows]], said: Sequence[np.ndarray]
+) -> tuple[str, dict[str, float]]:
+    """Return a table of the policy beside simple predictors on the test part, and its measures."""
+    wanted = np.concatenate([one.wanted for one in rows["test"]])
+    learned = np.concatenate([one.wanted for one in rows["train"]])
+    if coder.classes:
+        common = np.bincount(learned[:, 0].astype(int)).argmax()
+        shares = {
+            f"always {coder.classes[common]!r}": float(np.mean(wanted == common)),
+            name: float(np.mean(np.concatenate(said).argmax(axis=1) == wanted[:, 0])),
+        }
+        table = markdown_table(
+            ["predictor", "accuracy"], [[who, f"{share:.2%}"] for who, share in shares.items()]
+        )
+        return table, dict(zip(CLASS_MEASURES, reversed(shares.values()), strict=True))
+    last = np.concatenate([one.last_known for one in rows["test"]])
+    predicted = {
+        "training mean": np.broadcast_to(learned.mean(axis=0), wanted.shape),
+        "last known value": np.where(np.isfinite(last), last, learned.mean(axis=0)),
+        "linear in this row": linear(rows),
+        name: np.concatenate(said).clip(-1.0, 1.0),
+    }
+    errors = {who: coder.unscale(one) - coder.unscale(wanted) for who, one in predicted.items()}
+    rmse = {who: np.sqrt((e**2).mean(axis=0)) for who, e in errors.items()}
+    table = markdown_table(
+        ["predictor", *(f"RMSE of {target}" for target in coder.targets), "mean absolute error"],
+        [
+            [who, *(f"{v:.4g}" for v in rmse[who]), f"{np.abs(errors[who]).mean():.4g}"]
+            for who in predicted
+        ],
+    )
+    own, kept = float(rmse[name].mean()), float(rmse["last known value"].mean())
+    of_persistence = own / kept if kept > 0.0 else float("inf")
+    values = (own, float(np.abs(errors[name]).mean()), of_persistence)
+    return table, dict(zip(FORECAST_MEASURES, values, strict=True))
+
+
+def linear(rows: dict[str, list[Rows]]) -> np.ndarray:
+    """Return what a linear map of the row alone, fitted by least squares, says of the test part."""
+    seen, asked = (
+        np.concatenate([one.observations for one in rows[part]]).astype(np.float64)
+        for part in ("train", "test")
+    )
+    wanted = np.concatenate([one.wanted for one in rows["train"]])
+    mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
+    seen, asked = (np.column_stack([(x - mean) / std, np.ones(len(x))]) for x in (seen, asked))
+    return asked @ np.linalg.lstsq(seen, wanted, rcond=None)[0]
+
+
+def describe(settings: Series) -> str:
+    """Return the data and all settings that shape the training as one cell of a results file."""
+    left_out = ("data", "cell", "results", "threads", "runs", "resume", "seed")
+    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    told["imitation"].pop("seed")  # has a column of its own
+    names = " ".join(path.name for path in settings.data)
+    return f"{names} {json.dumps(told, sort_keys=True)}"
+
+
+def write_report(
+    run: Run, coder: RowCoder, table: str, rows: Sequence[Rows], said: Sequence[np.ndarray]
+) -> None:
+    """Write the table, everything that was said of the test part, and a figure of its beginning."""
+    header = ["series", "row", *(f"{n} {w}" for n in coder.targets for w in ("true", "predicted"))]
+    told = []
+    for number, (one, outputs) in enumerate(zip(rows, said, strict=True)):
+        for row, (wanted, output) in enumerate(zip(one.wanted, outputs, strict=True)):
+            if coder.classes:
+                cells = [coder.classes[int(wanted[0])], coder.classes[int(output.argmax())]]
+            else:
+                pairs = coder.unscale(np.stack([wanted, output.clip(-1.0, 1.0)]))
+                cells = [float(v) for v in pairs.T.flatten()]
+            told.append([number, row, *cells])
+    with files.new_folder(run.report) as folder:
+        report = Report(folder, run, run.folder.name)
+        report.say("Test part:", table)
+        report.table("predictions.csv", header, told)
+        report.figure("test", draw(coder, rows, said), "The longest series of the test part")
+        report.write()
+
+
+def draw(coder: RowCoder, rows: Sequence[Rows], said: Sequence[np.ndarray]) -> Figure:
+    """Draw targets and what was said of them over time, for the longest series."""
+    longest = int(np.argmax([len(one) for one in rows]))
+    shown, outputs = rows[longest], said[longest][:SHOWN_ROWS]
+    time_s = (np.cumsum(shown.dt_s) - shown.dt_s[0])[:SHOWN_ROWS]
+    wanted = shown.wanted[:SHOWN_ROWS]
+    figure = Figure(figsize=(9.0, 2.2 * len(coder.targets) + 0.6), layout="constrained")
+    panels = figure.subplots(len(coder.targets), 1, sharex=True, squeeze=False)[:, 0]
+    if coder.classes:
+        pairs = np.stack([wanted[:, 0], outputs.argmax(axis=1)], axis=1)[:, :, None]
+    else:
+        pairs = coder.unscale(np.stack([wanted, outputs.clip(-1.0, 1.0)], axis=1))
+    for i, (axes, target) in enumerate(zip(panels, coder.targets, strict=True)):
+        axes.plot(time_s, pairs[:, 0, i], label="true", color="0.6", linewidth=2.0)
+        axes.plot(time_s, pairs[:, 1, i], label="predicted", linewidth=1.0)
+        axes.set_ylabel(target)
+        if coder.classes:
+            axes.set_yticks(range(len(coder.classes)), coder.classes)
+    panels[0].legend(loc="upper right")
+    panels[-1].set_xlabel("time [s]")
+    return figure

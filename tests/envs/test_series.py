@@ -1,0 +1,158 @@
+"""Time series in CSV files: what is read, what is left out, and what a policy sees of them."""
+
+import numpy as np
+import pytest
+
+from envs.series import read_series
+from envs.series_rows import MARGIN, RowCoder
+
+TABLE = """time,place,level,flow,state
+0,a,1.0,10,low
+1,a,2.0,,low
+3,a,3.0,30,high
+10,b,5.0,50,high
+12,b,4.0,40,low
+"""
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text, name="data.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def coder_of(series, **changes):
+    asked = {"inputs": (), "targets": ("level",), "rows_ahead": 1, "has_classes": False}
+    return RowCoder.fit(series, **{**asked, **changes})
+
+
+def test_series_are_told_apart_and_keep_their_own_time(table):
+    first, second = read_series([table(TABLE)], time="time", series="place")
+    assert (first.name, second.name) == ("a", "b")
+    np.testing.assert_array_equal(first.time_s, [0.0, 1.0, 3.0])
+    np.testing.assert_array_equal(second.time_s, [0.0, 2.0])
+    np.testing.assert_array_equal(first.columns["flow"], [10.0, np.nan, 30.0])
+    assert first.columns["state"].tolist() == ["low", "low", "high"]
+    assert set(first.columns) == {"level", "flow", "state"}
+
+
+def test_a_folder_of_files_has_a_series_each(table, tmp_path):
+    table("a;b\n1,5;2\n2,5;3\n", "one.csv")
+    table("a;b\n4;2\n", "two.csv")
+    one, two = read_series([tmp_path])
+    assert (one.name, two.name, len(one), len(two)) == ("one", "two", 2, 1)
+    np.testing.assert_array_equal(one.columns["a"], [1.5, 2.5])
+
+
+def test_dates_are_times(table):
+    path = table("when,x\n2020-02-28T23:00:00,1\n2020-03-01 00:00:00,2\n")
+    (series,) = read_series([path], time="when")
+    np.testing.assert_array_equal(series.time_s, [0.0, 25 * 3600.0])
+
+
+def test_a_heading_that_lacks_the_names_of_rows_is_understood(table):
+    (series,) = read_series([table('"x","y"\n"1",5,6\n"2",7,8\n')])
+    np.testing.assert_array_equal(series.columns["x"], [5.0, 7.0])
+    assert set(series.columns) == {"x", "y"}
+
+
+def test_what_cannot_be_used_is_left_out_and_told_once(table):
+    text = "t,x\n0,1\n1\n2,ten\nsoon,4\n2,5\n3,6\n"
+    with pytest.warns(UserWarning, match="Skipped: ") as told:
+        (series,) = read_series([table(text)], time="t")
+    np.testing.assert_array_equal(series.columns["x"], [1.0, np.nan, 6.0])
+    np.testing.assert_array_equal(series.time_s, [0.0, 2.0, 3.0])
+    (warning,) = told
+    for part in (
+        "rows without 2 cells: 1 (first: data.csv, line 3)",
+        "cells of 'x' that are no number: 1 (first: data.csv, 'ten')",
+        "rows without a time: 1 (first: data.csv, line 5)",
+        "rows that are not later than the one before: 1 (first: data.csv, line 6)",
+    ):
+        assert part in str(warning.message)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "told"),
+    [
+        ("t,x\n", {}, "must hold rows that can be used, got none"),
+        ("", {}, "must hold rows that can be used, got none"),
+        ("1,2\n3,4\n", {}, "must begin with a header of different names, got '1, 2'"),
+        ("a,a\n3,4\n", {}, "must begin with a header of different names"),
+        ("a,b\n3,4\n", {"time": "c"}, "must have the column 'c', got \\['a', 'b'\\]"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(table, text, asked, told):
+    with pytest.raises(ValueError, match=told):
+        read_series([table(text)], **asked)
+
+
+def test_files_of_other_columns_are_refused(table, tmp_path):
+    table("a,b\n1,2\n", "one.csv")
+    table("a,c\n1,2\n", "two.csv")
+    with pytest.raises(ValueError, match=r"same columns in all files, got \['b', 'c'\]"):
+        read_series([tmp_path])
+    with pytest.raises(FileNotFoundError, match=r"got '.*nothing.csv', which is not there"):
+        read_series([tmp_path / "nothing.csv"])
+
+
+def test_rows_see_the_last_known_value_and_say_the_next(table):
+    series = read_series([table(TABLE)], time="time", series="place")
+    coder = coder_of(series)
+    assert coder.inputs == ("level", "flow") and coder.with_gaps == ("flow",)
+    assert [entry.name for entry in coder.observation.entries] == ["level", "flow", "flow missing"]
+    rows = coder.rows(series[0])
+    np.testing.assert_array_equal(rows.observations, [[1.0, 10.0, 0.0], [2.0, 10.0, 1.0]])
+    np.testing.assert_allclose(coder.unscale(rows.wanted), [[2.0], [3.0]], rtol=1e-6)
+    np.testing.assert_allclose(coder.unscale(rows.last_known), [[1.0], [2.0]])
+    np.testing.assert_array_equal(rows.dt_s, [coder.frame_s, 1.0])
+    assert coder.frame_s == 2.0, "the median of 1, 2 and 2 s"
+    # The training range is from 1 to 5: its ends stay well inside of what can be said.
+    np.testing.assert_allclose(coder.reach, MARGIN * 2.0)
+    assert np.abs(rows.wanted).max() <= 1.0 / MARGIN + 1e-6
+
+
+def test_before_the_first_known_value_the_training_mean_stands_in(table):
+    series = read_series([table("x,y\n,1\n4,2\n8,3\n")])
+    rows = coder_of(series, targets=("y",)).rows(series[0])
+    np.testing.assert_array_equal(rows.observations[:, 0], [6.0, 4.0])
+
+
+def test_a_row_without_a_target_lends_its_time_to_the_next(table):
+    series = read_series([table("x,y\n1,1\n2,\n3,\n4,4\n")])
+    rows = coder_of(series, targets=("y",), rows_ahead=0).rows(series[0])
+    np.testing.assert_array_equal(rows.dt_s, [1.0, 3.0])
+    np.testing.assert_array_equal(rows.observations[:, 0], [1.0, 4.0])
+
+
+def test_a_target_of_the_same_row_is_not_seen(table):
+    series = read_series([table(TABLE)], time="time", series="place", words=("state",))
+    assert coder_of(series, rows_ahead=0).inputs == ("flow",)
+    coder = coder_of(series, targets=("state",), rows_ahead=0, has_classes=True)
+    assert coder.inputs == ("level", "flow")
+    assert coder.classes == ("high", "low")
+    assert coder.action[0].choices == ("high", "low")
+    np.testing.assert_array_equal(coder.rows(series[0]).wanted, [[1.0], [1.0], [0.0]])
+    others = read_series([table("level,flow,state\n1,2,broken\n")], words=("state",))
+    assert coder.unknown_classes(others) == ["broken"]
+    assert len(coder.rows(others[0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"targets": ("speed",)}, "`target` must name columns of the data, got 'speed'"),
+        ({"inputs": ("speed",)}, "`inputs` must name columns of the data, got 'speed'"),
+        ({"inputs": ("place",)}, "`inputs` must hold numbers, got none in the column 'place'"),
+        ({"targets": ("same",)}, "`target` must change in the training part, got a column 'same'"),
+        ({"targets": ("place",), "has_classes": True}, "at least two classes in the training part"),
+    ],
+)
+def test_columns_that_cannot_be_learned_are_refused(table, asked, told):
+    series = read_series([table("level,place,same\n1,a,2\n2,a,2\n")])
+    with pytest.raises(ValueError, match=told):
+        coder_of(series, **asked)

@@ -1,0 +1,115 @@
+"""The job that learns from time series of a user's own."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from ncp_control import load
+from scripts.export import Export, export
+from scripts.train import Job, train
+
+QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
+
+
+@pytest.fixture
+def waves(tmp_path):
+    """Two series at irregular times: a slow wave, and a class that is its sign."""
+    generator = np.random.default_rng(0)
+    path = tmp_path / "waves.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["t", "buoy", "height", "slope", "side"])
+        for buoy in ("north", "south", "west"):
+            time_s = np.cumsum(generator.uniform(0.05, 0.15, 400))
+            heights, slopes = 3.0 + 2.0 * np.sin(2.0 * time_s), 4.0 * np.cos(2.0 * time_s)
+            for t, height, slope in zip(time_s, heights, slopes, strict=True):
+                side = "up" if height > 3 else "down"
+                writer.writerow([f"{t:.4f}", buoy, f"{height:.4f}", f"{slope:.4f}", side])
+    return path
+
+
+def job(waves, *words):
+    return ["series", "--data", waves, "--time", "t", "--series", "buoy", *QUICK, *words]
+
+
+def results_in(folder):
+    (path,) = folder.glob("*/results.csv")
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return path.parent, row
+
+
+def test_a_forecast_is_better_than_saying_that_nothing_changes(
+    type_command, waves, tmp_path, capsys
+):
+    words = ["--target", "height", "--imitation.epochs", "12"]
+    assert type_command(train, Job, *job(waves, *words, "--horizon", "5")) == 0
+    run, row = results_in(tmp_path / "runs")
+    printed = capsys.readouterr().out
+    assert float(row["of_persistence"]) < 0.6
+    assert f"{float(row['rmse']):.4g}" in printed
+    policy = load(run / "policy")
+    assert [entry.name for entry in policy.contract.observation.entries] == ["height", "slope"]
+    assert policy.contract.action[0].name == "height 5 rows ahead"
+    with (run / "report" / "predictions.csv").open(newline="") as file:
+        told = list(csv.DictReader(file))
+    errors = [float(one["height true"]) - float(one["height predicted"]) for one in told]
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(float(row["rmse"]), rel=1e-4)
+    assert (run / "report" / "test.png").stat().st_size > 5_000
+    assert type_command(export, Export, run / "policy", "--to", "c", "--out", "exported") == 0
+
+
+def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, waves, tmp_path):
+    words = ["--task", "classify", "--target", "side", "--split", "series"]
+    assert type_command(train, Job, *job(waves, *words, "--imitation.epochs", "20")) == 0
+    run, row = results_in(tmp_path / "runs")
+    assert float(row["accuracy"]) > 0.9 > float(row["majority"])
+    assert load(run / "policy").contract.action[0].choices == ("down", "up")
+
+
+def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monkeypatch):
+    from ncp_control.learning import trainer
+    from ncp_control.learning.training_state import TrainingState
+
+    save, saved = TrainingState.save, []
+
+    def save_or_stop(state, path):
+        save(state, path)
+        saved.append(path)
+        if len(saved) == 5:
+            raise KeyboardInterrupt
+
+    words = job(waves, "--target", "height", "--imitation.epochs", "2")
+    assert type_command(train, Job, *words, "--runs", "whole") == 0
+    monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(TrainingState, "save", save_or_stop)
+    assert type_command(train, Job, *words) == 130
+    (run,) = (tmp_path / "runs").iterdir()
+    assert type_command(train, Job, "series", "--resume", run) == 0
+    (whole,) = (tmp_path / "whole").iterdir()
+    for name in ("policy/weights.safetensors", "metrics.csv"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    assert results_in(tmp_path / "runs")[1]["rmse"] == results_in(tmp_path / "whole")[1]["rmse"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--target", "height", "--train-share", "0.9"], "must leave a share that tests"),
+        (["--target", "height", "side", "--task", "classify"], "must be one column to classify"),
+        (["--target", "side"], "must hold numbers to be forecast"),
+        (["--target", "depth"], "`target` must name columns of the data, got 'depth'"),
+        (["--target", "height", "--horizon", "4000"], "must be known in some rows of the train"),
+        (["--target", "height", "--task", "guess"], "`task` must be one of"),
+        (["--target", "height", "--imitation.dagger-epochs", "1"], "There is no expert to ask"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_a_run_begins(refuse, waves, tmp_path, words, told):
+    refuse(train, Job, job(waves, *words), told)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_whole_series_are_set_apart_only_where_there_are_enough(refuse, waves):
+    words = ["series", "--data", waves, "--target", "height", "--split", "series"]
+    refuse(train, Job, words, "must be 'time' for fewer than 3 series, got 1")
