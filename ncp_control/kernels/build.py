@@ -26,7 +26,7 @@ import warnings
 from pathlib import Path
 
 SOURCE_FOLDER = Path(__file__).parent
-SOURCE = "ltc.c"
+SOURCES = ("ltc.c", "head.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
 # Nobody reads errno or traps; results stay those of IEEE arithmetic.
@@ -214,8 +214,8 @@ def _compile(
     try:
         for flags in choices:
             options = [*FLAGS, *MATHS_FLAGS, *flags, f"-DREAL_BITS={real_bits}"]
-            source = str(SOURCE_FOLDER / SOURCE)
-            result = _run([*compiler, *options, source, "-o", name, "-lm"])
+            sources = [str(SOURCE_FOLDER / source) for source in SOURCES]
+            result = _run([*compiler, *options, *sources, "-o", name, "-lm"])
             if result.returncode == 0:
                 path = folder / f"{key}-{_digest(temporary)}.so"
                 temporary.chmod(0o755)  # mkstemp's 0o600 would keep it from a shared cache

@@ -12,9 +12,9 @@
 #define NCP_CIRCUIT_H
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "ltc.h"
+#include "memory.h"
 
 struct synapse {
     real rate, shift, weight, weighted_reversal, reversal, gain; /* weighted_reversal is w E */
@@ -49,13 +49,6 @@ struct circuit {
 
 static inline vector find_sub_step(vector dt_s, int unfolds) {
     return least(LONGEST_SUB_STEP_S, dt_s / (real)unfolds); /* NaN stays NaN */
-}
-
-static void *allocate(size_t bytes) {
-    const size_t line = 64, whole = (bytes + line) / line * line;
-    void *memory = aligned_alloc(line, whole);
-    if (memory) memset(memory, 0, whole);
-    return memory;
 }
 
 static real softplus(real x) {

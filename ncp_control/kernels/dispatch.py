@@ -7,6 +7,9 @@
 | CUDA   | as on the CPU; small wirings           | as on the CPU    | `ltc_triton.py`         |
 | any    | any                                    | any              | plain torch (reference) |
 
+The conv head of a policy that acts on one frame at a time runs on `head.c` on a CPU in float32
+(`head_step.py`), and on torch elsewhere.
+
 The reference also serves function transforms (vmap, forward-mode and higher derivatives under
 torch.func), machines without a C compiler or without Triton, and everything when
 NCP_CONTROL_KERNELS=reference. A small wiring has at most MOST_TRITON_NODES inputs and as many

@@ -1,4 +1,4 @@
-"""The C functions of `ltc.c`, called with plain addresses.
+"""The C functions of `ltc.c` and `head.c`, called with plain addresses.
 
 `Sequence` mirrors `struct sequence` of `ltc.h` field by field; nothing here knows torch's autograd.
 """
@@ -73,7 +73,8 @@ _ARRAYS = (
 )
 OUT_OF_MEMORY, BAD_WIRING = 1, 2
 _ERRORS = {
-    OUT_OF_MEMORY: "out of memory in the LTC kernel. Use a smaller batch or shorter sequences.",
+    OUT_OF_MEMORY: "out of memory in a kernel. Use a smaller batch, shorter sequences or smaller"
+    " frames.",
     BAD_WIRING: "`source` and `target` must list synapses by target, sensory ones first, between"
     " the nodes of the wiring, got others. Rebuild the cell from its wiring.",
 }
@@ -114,6 +115,12 @@ class Library:
         self.sigmoids.restype = None
         self.free_step = compiled.ncp_ltc_free_step
         self.free_step.argtypes, self.free_step.restype = [ctypes.c_void_p], None
+        self.make_head = compiled.ncp_head_make
+        self.make_head.argtypes, self.make_head.restype = [ctypes.c_void_p, handle], ctypes.c_int
+        self.see = compiled.ncp_head_see
+        self.see.argtypes, self.see.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+        self.free_head = compiled.ncp_head_free
+        self.free_head.argtypes, self.free_head.restype = [ctypes.c_void_p], None
 
 
 @functools.cache

@@ -97,6 +97,14 @@ class Policy(nn.Module):
         """Turn observations (frames, …) into features (frames, input)."""
         raise NotImplementedError
 
+    def sense(self, observation: np.ndarray) -> Tensor:
+        """Check one observation (1, …) and turn it into features (1, input), for `act`.
+
+        Raises:
+            ValueError: As `read_observations`.
+        """
+        return self.perceive(self.read_observations(observation))
+
     def respond(self, outputs: Tensor) -> Tensor:
         """Turn the circuit's outputs (…, output) into actions (…, action), or scores of choices."""
         return outputs
@@ -176,7 +184,7 @@ class Policy(nn.Module):
         """
         if dt_s is not None:
             dt_s = _check_elapsed(dt_s)
-        features = self.perceive(self.read_observations(np.atleast_1d(observation)[None]))
+        features = self.sense(np.atleast_1d(observation)[None])
         numbers = to_numpy(features)
         if not np.isfinite(numbers).all():
             raise ValueError(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
 from ncp_control.circuit import Circuit
+from ncp_control.kernels.head_step import HeadStep
 from ncp_control.policy.base import Policy
 from ncp_control.policy.heads import DRIVING_FRAME, HEADS, make_head
 
@@ -42,6 +43,7 @@ class FramesPolicy(Policy):
         self.head = make_head(head, frame_shape)
         self.head_name = head
         self.frame_shape = self.head.frame_shape
+        self._head_step: HeadStep | None = None
         width = self.head.num_features
         if cell.input_size != width:
             raise ValueError(
@@ -74,6 +76,24 @@ class FramesPolicy(Policy):
                 f" got shape {tuple(features.shape)}. Mend it, or its `num_features`."
             )
         return features.to(next(self.circuit.parameters()).dtype)
+
+    def sense(self, observation: np.ndarray) -> Tensor:
+        """Turn one frame into features, on a kernel where one applies; see `Policy.sense`."""
+        frames = self.read_observations(observation)
+        step = self._find_head_step()
+        if step is None:
+            return self.perceive(frames)
+        features = torch.from_numpy(step(frames[0].numpy()))[None]
+        return features.to(next(self.circuit.parameters()).dtype)
+
+    def _find_head_step(self) -> HeadStep | None:
+        """Return what turns single frames into features faster than `perceive`, if it may."""
+        if getattr(self.perceive, "__func__", None) is not FramesPolicy.perceive:
+            return None  # a subclass perceives in its own way
+        step = self._head_step
+        if step is None or step.head is not self.head or not step.is_current:
+            step = self._head_step = self.head.control_step()
+        return step
 
     def features(self, observation: Tensor) -> Tensor:
         """Apply `perceive` to frames (batch, time, …): features (batch, time, input).

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from ncp_control.kernels.head_step import HeadStep
 from ncp_control.ranges import check_count
 from ncp_control.registry import Registry
 
@@ -42,6 +43,10 @@ class Head(nn.Module):
     frame_shape: FrameShape
     """Height, width and channels of a frame."""
 
+    def control_step(self) -> HeadStep | None:
+        """Return what sees single frames faster than `forward`, or None if nothing does."""
+        return None
+
 
 class ConvHead(Head):
     """A stack of convolutions and one dense layer for each of the last maps.
@@ -58,7 +63,13 @@ class ConvHead(Head):
         super().__init__()
         self.convolutions = convolutions
         self.frame_shape = frame_shape
-        map_size = _map_size(convolutions, frame_shape)
+        height, width, _ = _map_sizes(convolutions, frame_shape)[-1]
+        if min(height, width) < 1:
+            raise ValueError(
+                f"`frame_shape` must be large enough for the head, got {frame_shape}."
+                " Take larger frames, or a head with fewer strides."
+            )
+        map_size = height * width
         features_per_map = NUM_FEATURES // NUM_MAPS
         limit = map_size**-0.5  # torch's own initial range of a dense layer
         weight = torch.empty(NUM_MAPS, map_size, features_per_map).uniform_(-limit, limit)
@@ -86,6 +97,37 @@ class ConvHead(Head):
         # Each map has a dense layer of its own: (maps, frames, map) @ (maps, map, 4).
         features = torch.baddbmm(self.bias, maps.flatten(2).transpose(0, 1), self.weight)
         return torch.relu(features.transpose(0, 1).flatten(1))
+
+    def control_step(self) -> HeadStep | None:
+        """Return the kernel that runs this head frame by frame, where there is one."""
+        return HeadStep(self) if HeadStep.supports(self) else None
+
+    def map_sizes(self) -> list[tuple[int, int, int]]:
+        """Return height, width and channels of the frame and of what each convolution returns."""
+        return _map_sizes(self.convolutions, self.frame_shape)
+
+
+def square_convolutions(head: nn.Module) -> list[nn.Conv2d]:
+    """Return the convolutions of a head that is built as kernels and exports know it.
+
+    Raises:
+        ValueError: If it is no ConvHead, or one of its convolutions is not square, or has no bias
+            or no ReLU behind it.
+    """
+    layers = list(head.convolutions) if isinstance(head, ConvHead) else []
+    found = [layer for layer in layers[::2] if isinstance(layer, nn.Conv2d)]
+    is_known = len(layers) == 2 * len(found) > 0
+    is_known &= all(isinstance(layer, nn.ReLU) for layer in layers[1::2])
+    for layer in found:
+        is_known &= len({*layer.kernel_size}) == len({*layer.stride}) == len({*layer.padding}) == 1
+        is_known &= layer.dilation == (1, 1) and layer.groups == 1 and layer.bias is not None
+        is_known &= layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if not is_known:
+        raise ValueError(
+            "`head` must be a ConvHead of square convolutions, each with a bias and a ReLU behind"
+            f" it, got {type(head).__name__!r}. Choose 'light' or 'paper'."
+        )
+    return found
 
 
 def standardize(images: Float[Tensor, "frames height width channels"]) -> Tensor:
@@ -170,17 +212,16 @@ def _convolution(
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding), nn.ReLU()
 
 
-def _map_size(convolutions: nn.Sequential, frame_shape: FrameShape) -> int:
-    """Return the pixels of a map behind the convolutions."""
-    sizes = list(frame_shape[:2])
+def _map_sizes(convolutions: nn.Sequential, frame_shape: FrameShape) -> list[tuple[int, int, int]]:
+    """Return height, width and channels of the frame and behind each convolution."""
+    sizes = [frame_shape]
     for layer in convolutions:
         if isinstance(layer, nn.Conv2d):
             kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
             assert not isinstance(padding, str)
-            sizes = [(n + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i, n in enumerate(sizes)]
-    if min(sizes) < 1:
-        raise ValueError(
-            f"`frame_shape` must be large enough for the head, got {frame_shape}."
-            " Take larger frames, or a head with fewer strides."
-        )
-    return sizes[0] * sizes[1]
+            height, width = (
+                (n + 2 * padding[i] - kernel[i]) // stride[i] + 1
+                for i, n in enumerate(sizes[-1][:2])
+            )
+            sizes.append((height, width, layer.out_channels))
+    return sizes

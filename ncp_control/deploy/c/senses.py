@@ -12,7 +12,7 @@ from ncp_control.deploy.c.dense_cells import matrix
 from ncp_control.deploy.c.stages import Stage
 from ncp_control.deploy.c.tables import number, struct_table, table, to_float32
 from ncp_control.policy import FramesPolicy, VectorPolicy
-from ncp_control.policy.heads import ConvHead
+from ncp_control.policy.heads import ConvHead, square_convolutions
 
 INT8_LIMIT = 127
 """Largest weight of an int8 table; the smallest is its negative."""
@@ -100,7 +100,7 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     Raises:
         ValueError: If the head is none of square convolutions and ReLUs.
     """
-    layers = _convolutions(policy.head)
+    layers = square_convolutions(policy.head)
     head = cast(ConvHead, policy.head)
     height, width, channels = head.frame_shape
     if max(head.frame_shape) > MAX_SIDE or height * width * channels > MAX_PIXELS:
@@ -108,11 +108,7 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
             f"`frame_shape` must be at most {MAX_SIDE} a side and {MAX_PIXELS} numbers in C, got"
             f" {head.frame_shape}. Take smaller frames."
         )
-    sizes = [(height, width, channels)]
-    for layer in layers:
-        kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
-        grid = [(n + 2 * int(padding) - kernel) // stride + 1 for n in sizes[-1][:2]]
-        sizes.append((grid[0], grid[1], layer.out_channels))
+    sizes = head.map_sizes()
     patch = max(layer.kernel_size[0] ** 2 * layer.in_channels for layer in layers)
     maps, _, per_map = head.weight.shape
     is_int8 = weights == "int8"
@@ -169,7 +165,7 @@ def to_int8(weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 def dequantize(policy: FramesPolicy) -> None:
     """Replace the head's weights by what their int8 tables stand for."""
     with torch.no_grad():
-        for layer in _convolutions(policy.head):
+        for layer in square_convolutions(policy.head):
             layer.weight.copy_(_rounded(layer.weight))
         weight = cast(ConvHead, policy.head).weight
         weight.copy_(
@@ -183,24 +179,6 @@ def _rounded(weight: torch.Tensor) -> torch.Tensor:
     whole, scales = to_int8(weight)
     shape = (-1, *[1] * (weight.ndim - 1))
     return torch.from_numpy(whole).to(weight) * torch.from_numpy(scales).to(weight).reshape(shape)
-
-
-def _convolutions(head: nn.Module) -> list[nn.Conv2d]:
-    """Return the convolutions of a head, of which each has a ReLU behind it."""
-    layers = list(head.convolutions) if isinstance(head, ConvHead) else []
-    found = [layer for layer in layers[::2] if isinstance(layer, nn.Conv2d)]
-    is_known = len(layers) == 2 * len(found) > 0
-    is_known &= all(isinstance(layer, nn.ReLU) for layer in layers[1::2])
-    for layer in found:
-        is_known &= len({*layer.kernel_size}) == len({*layer.stride}) == len({*layer.padding}) == 1
-        is_known &= layer.dilation == (1, 1) and layer.groups == 1 and layer.bias is not None
-        is_known &= layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    if not is_known:
-        raise ValueError(
-            "`head` must be a ConvHead of square convolutions, each with a bias and a ReLU behind"
-            f" it, got {type(head).__name__!r}. Choose 'light' or 'paper'."
-        )
-    return found
 
 
 def _head_tables(
