@@ -12,6 +12,7 @@ Then: the error of each integrator and its cost, what autograd keeps, what the f
 how the cost grows with every size. The part reinforcement is PPO in Walker2d-v5, where the circuit
 is the actor, against sb3-contrib's RecurrentPPO. The part export is policies as C: size and
 instructions on a Cortex-M4 (it needs cross compiler and QEMU), time here, and how they drive.
+The part act is one call of a driver, from frame to steering, on torch, kernels, C and ONNX.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ PARTS = {
     "circuits": "scripts.benchmarking.parts:benchmark_circuits",
     "reinforcement": "scripts.benchmarking.parts:benchmark_reinforcement",
     "export": "scripts.benchmarking.parts:benchmark_export",
+    "act": "scripts.benchmarking.parts:benchmark_act",
 }
 """What measures each part."""
 
@@ -47,6 +49,8 @@ class Benchmark:
     """What to measure; each part has its own files."""
     km: float = 20.0
     """Kilometres that each driver drives in the part export."""
+    calls: int = 20_000
+    """Frames that each driver acts on in the part act."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there."""
     results: Path | None = None
@@ -58,13 +62,15 @@ class Benchmark:
     def __post_init__(self) -> None:
         for part in self.parts:
             check_name("parts", part, PARTS)
-        check_at_least(self, 1, "rounds")
+        check_at_least(self, 1, "rounds", "calls")
         check_given(self, "threads", "shapes", "parts")
         check_device(self.device)
         check_positive(self, "km")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            part = {"km": "export"} | dict.fromkeys(("threads", "shapes", "device"), "circuits")
+            part = {"km": "export", "calls": "act"} | dict.fromkeys(
+                ("threads", "shapes", "device"), "circuits"
+            )
             needed = part.get(field.name)
             if needed and needed not in self.parts and value != field.default:
                 raise ValueError(

@@ -1,1 +1,1 @@
-"""Policies outside this library: as C source for a robot's computer or microcontroller."""
+"""Policies outside this library: as C source, or as an ONNX model."""

@@ -1,4 +1,4 @@
-"""The parts of the benchmark: circuits on their own, as PPO's actors, and as C."""
+"""The parts of the benchmark: circuits on their own, as PPO's actors, as C, and one act."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ from ncp_control import files
 from ncp_control.devices import find_device
 from ncp_control.learning.run import describe_environment, typed_command
 from scripts.benchmark import Benchmark
+from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import (
     accuracy_table,
     first_use_seconds,
@@ -88,6 +89,13 @@ def benchmark_export(settings: Benchmark, folder: Path) -> None:
     tables = [costs_table(costs), timing_tables(rows), drift_table(drifts), drives_table(drives)]
     values = {"costs": costs, "rows": rows, "drifts": drifts, "drives": drives}
     _write(folder, "export", tables, {name: to_values(found) for name, found in values.items()})
+
+
+def benchmark_act(settings: Benchmark, folder: Path) -> None:
+    """Measure one call of a driver, from frame to steering."""
+    with torch_threads(1):
+        rows = measure_acting(settings.calls)
+    _write(folder, "act", [acting_table(rows)], {"rows": to_values(rows)})
 
 
 def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:

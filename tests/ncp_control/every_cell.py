@@ -1,5 +1,7 @@
 """One circuit of every kind, for the tests of what all of them owe."""
 
+import numpy as np
+
 from ncp_control import (
     CTGRU,
     CTRNN,
@@ -42,3 +44,24 @@ CELLS = {
     "mixed-wired-cfc": lambda: MixedMemory(WiredCfC(NCP19, mode="pure")),
     "feedforward": lambda: Feedforward(32, 16, 2),
 }
+
+
+def random_ltc(seed: int) -> LTC:
+    """Return an LTC over a random wiring, of one of the integrators that can be exported."""
+    generator = np.random.default_rng(seed)
+    integrators = ("semi_implicit_euler", "exponential_euler", "layered_midpoint")
+    integrator = integrators[seed % 3]
+    neurons, motors = int(generator.integers(4, 40)), int(generator.integers(1, 4))
+    sensory = int(generator.integers(2, 40))
+    if integrator == "layered_midpoint":
+        wiring = auto_ncp(sensory, neurons + motors + 6, motors, seed=seed)
+    else:
+        wiring = random_wiring(
+            sensory,
+            neurons,
+            motors,
+            num_sensory_synapses=int(generator.integers(1, sensory * neurons + 1)),
+            num_inner_synapses=int(generator.integers(0, neurons * neurons + 1)),
+            seed=seed,
+        )
+    return LTC(wiring, integrator=integrator, unfolds=int(generator.integers(1, 8)))

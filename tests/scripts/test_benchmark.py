@@ -8,6 +8,7 @@ from torch import nn
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
 from scripts.benchmark import Benchmark, benchmark
+from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.parts import _write
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
@@ -69,6 +70,20 @@ def test_the_plot_and_the_table_show_every_point():
 def test_speeds_of_reinforcement_are_steps_a_second():
     row = Row(table="PPO", name="stock", threads=1, median_us=2e6, spread=0.1, ratio=1.0)
     assert f"| {STEPS / 2:,.0f} ± 10% | 1.00 " in reinforcement_table([row])
+
+
+@pytest.mark.slow
+def test_all_ways_to_act_are_measured_and_do_the_same():
+    rows = measure_acting(4)
+    assert len(rows) == 8 and {row.ratio for row in rows if "torch" in row.name} == {1.0}
+    assert all(0 < row.median_us <= row.high_us for row in rows)
+    assert max(row.difference for row in rows) < 1e-5
+    assert acting_table(rows).count("\n| untrained, paper head ") == 4
+
+
+def test_settings_of_another_part_are_refused():
+    with pytest.raises(ValueError, match="`calls` must be left out without the part act, got 5"):
+        Benchmark(calls=5)
 
 
 def test_an_unknown_part_is_refused():

@@ -3,10 +3,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from ncp_control import LTC, NCP19, VectorPolicy
+from ncp_control import LTC, NCP19, VectorPolicy, load
 from ncp_control.deploy.c.targets import SelfTest, Target
+from ncp_control.deploy.onnx import OnnxController, to_onnx
 from ncp_control.kernels.build import BuildError, find_compiler
 from scripts.export import Export, export
 
@@ -33,12 +36,28 @@ def test_a_policy_becomes_c_that_compiles_and_passes_its_test(tmp_path):
     assert ran.stdout.startswith("pass: 16 steps")
 
 
+def test_a_policy_becomes_onnx_that_is_checked_and_acts(tmp_path, capsys):
+    export(Export(policy="walker2d-ltc", to="onnx", out=tmp_path / "out", name="walker"))
+    said = capsys.readouterr().out
+    assert "commands  thigh torque in [-1, 1]" in said
+    assert "check in ONNX Runtime: passed" in said
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.name == "walker.onnx"
+    assert f"OnnxController({str(path)!r}).act(observation, dt_s)" in said
+    observation = np.random.default_rng(0).standard_normal(17).astype(np.float32)
+    found = OnnxController(path).act(observation, 0.01)
+    wanted = load("walker2d-ltc").act(observation, 0.01)
+    np.testing.assert_allclose(found, wanted, atol=3e-6)
+
+
 @pytest.mark.parametrize(
     ("policy", "settings", "sentence"),
     [
-        ("rk4", {}, "`integrator` must not be 'rk4' in C"),
-        ("drive-npc", {}, "Did you mean 'drive-ncp'?"),
-        ("walker2d-ltc", {"head_weights": "int8"}, "`head_weights` must be 'float32'"),
+        ("rk4", {"to": "c"}, "`integrator` must not be 'rk4' in C"),
+        ("rk4", {"to": "onnx"}, "`integrator` must not be 'rk4' in ONNX"),
+        ("drive-npc", {"to": "c"}, "Did you mean 'drive-ncp'?"),
+        ("walker2d-ltc", {"to": "c", "head_weights": "int8"}, "`head_weights` must be 'float32'"),
+        ("drive-ncp", {"to": "onnx", "head_weights": "int8"}, "`head_weights` must be 'float32'"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence_and_no_file(policy, settings, sentence, tmp_path):
@@ -46,7 +65,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_no_file(policy, settings, s
         policy = str(tmp_path / "policy")
         VectorPolicy(LTC(NCP19, integrator="rk4"), observation_size=32).save(policy)
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        export(Export(policy=policy, to="c", out=tmp_path / "out", **settings))
+        export(Export(policy=policy, out=tmp_path / "out", **settings))
     assert not (tmp_path / "out").exists()
 
 
@@ -64,6 +83,30 @@ def test_a_policy_that_acts_otherwise_in_c_is_not_written(monkeypatch, tmp_path)
     monkeypatch.setattr(Target, "run", lambda *_: result)
     with pytest.raises(ValueError, match=r"must act in C as it does here, .* differ by 0\.5"):
         export(Export(policy="walker2d-ltc", to="c", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_acts_otherwise_in_onnx_is_not_written(monkeypatch, tmp_path):
+    def wrong(policy, *, name):
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter += 0.01
+        model = to_onnx(policy, name=name)
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter -= 0.01
+        return model
+
+    monkeypatch.setattr("scripts.export.to_onnx", wrong)
+    with pytest.raises(ValueError, match="must act in ONNX as it does here, .* differ by"):
+        export(Export(policy="walker2d-ltc", to="onnx", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_onnx_one_sentence_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"`to` must not be 'onnx' here: onnx is missing.*pip"):
+        export(Export(policy="walker2d-ltc", to="onnx", out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

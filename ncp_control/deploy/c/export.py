@@ -103,11 +103,7 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     Example:
         >>> to_c(load("drive-ncp")).write("firmware")
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name in _KEYWORDS:
-        raise ValueError(
-            f"`name` must be small letters, digits and underscores, got {name!r}."
-            " It begins the names of C functions, e.g. controller."
-        )
+    check_prefix(name)
     check_name("head_weights", head_weights, HEAD_WEIGHTS)
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
@@ -119,6 +115,19 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),
     )
+
+
+def check_prefix(name: str) -> None:
+    """Refuse a name that cannot begin the names of C functions and of files.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name in _KEYWORDS:
+        raise ValueError(
+            f"`name` must be small letters, digits and underscores, got {name!r}."
+            " It begins the names of C functions, e.g. controller."
+        )
 
 
 def weights_sha256(policy: Policy) -> str:

@@ -12,12 +12,10 @@ from ncp_control import (
     CfC,
     Circuit,
     MixedMemory,
-    auto_ncp,
-    random_wiring,
 )
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import CController
-from tests.ncp_control.every_cell import CELLS
+from tests.ncp_control.every_cell import CELLS, random_ltc
 
 QUICK = ("-O1",)
 OTHERS = {
@@ -77,27 +75,10 @@ def test_an_input_that_counts_for_nothing_is_not_seen(policy_on, drawn, largest_
 
 @pytest.mark.slow
 def test_10000_steps_on_50_random_wirings(policy_on, drawn, largest_step_error):
-    generator = np.random.default_rng(0)
     worst = np.zeros(3)
-    integrators = ("semi_implicit_euler", "exponential_euler", "layered_midpoint")
     for k in range(50):
         torch.manual_seed(k)
-        integrator = integrators[k % 3]
-        neurons, motors = int(generator.integers(4, 40)), int(generator.integers(1, 4))
-        if integrator == "layered_midpoint":
-            wiring = auto_ncp(int(generator.integers(2, 40)), neurons + motors + 6, motors, seed=k)
-        else:
-            sensory = int(generator.integers(1, 40))
-            wiring = random_wiring(
-                sensory,
-                neurons,
-                motors,
-                num_sensory_synapses=int(generator.integers(1, sensory * neurons + 1)),
-                num_inner_synapses=int(generator.integers(0, neurons * neurons + 1)),
-                seed=k,
-            )
-        cell = LTC(wiring, integrator=integrator, unfolds=int(generator.integers(1, 8)))
-        policy = policy_on(cell)
+        policy = policy_on(random_ltc(k))
         controller = CController(policy, flags=QUICK)
         errors = largest_step_error(policy, controller, *drawn(policy, 200, seed=k))
         worst = np.maximum(worst, errors)

@@ -1,0 +1,120 @@
+"""A policy's ONNX model, run by ONNX Runtime, with the methods of the policy."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncp_control.deploy.onnx.export import to_onnx
+from ncp_control.deploy.onnx.graph import find_package
+from ncp_control.policy import Policy
+
+_LARGEST_S = float(np.finfo(np.float32).max)
+
+
+class OnnxController:
+    """A policy that acts through its ONNX model, with the same methods: `act` and `reset`.
+
+    Args:
+        policy: The policy, whose weights are copied, or the path of a model that was exported.
+        threads: Threads that ONNX Runtime may use for one operation.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModuleNotFoundError: If onnxruntime, or for a policy onnx, is not installed.
+        ValueError: If a part of the policy has no ONNX graph, or the file is no exported model.
+
+    Example:
+        >>> steering = OnnxController("exported/drive-ncp/controller.onnx").act(frame, dt_s=1 / 30)
+    """
+
+    def __init__(self, policy: Policy | Path | str, *, threads: int = 1) -> None:
+        content = to_onnx(policy).content if isinstance(policy, Policy) else Path(policy)
+        self.session = open_session(content, threads)
+        try:
+            seen = {value.name: value for value in self.session.get_inputs()}
+            self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+            self.frame_s = float(json.loads(self.properties["frame_s"]))
+            observation, state = seen["observation"], seen["state"]
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                "`policy` must be a model that ncp-control exported, got one without"
+                f" {error}. Export the policy again."
+            ) from error
+        self._shape = tuple(observation.shape[1:])
+        self._dtype = np.uint8 if observation.type == "tensor(uint8)" else np.float32
+        self.state = np.zeros(state.shape[1], np.float32)
+        """What is remembered; it may be set."""
+
+    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+        """Act on one observation and remember it; see `Policy.act`.
+
+        Raises:
+            ValueError: If the observation or the time is refused, as `Policy.act` does, or the
+                state is no longer finite; then all is forgotten.
+        """
+        observation = np.atleast_1d(observation)
+        if observation.shape != self._shape or (
+            self._dtype == np.uint8 and observation.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"`observation` must be {np.dtype(self._dtype)} of shape {self._shape}, got"
+                f" {observation.dtype} of shape {observation.shape}. Convert it first."
+            )
+        with np.errstate(over="ignore"):  # what single precision cannot hold is refused below
+            seen = observation.astype(self._dtype, copy=False)
+        elapsed_s = self.frame_s if dt_s is None else dt_s
+        is_known = self._dtype == np.uint8 or bool(np.isfinite(seen).all())
+        if not is_known or not 0.0 <= elapsed_s <= _LARGEST_S:
+            raise self._refusal("finite numbers", seen, elapsed_s)
+        feed = {
+            "observation": seen[None],
+            "state": self.state[None],
+            "dt_s": np.array([elapsed_s], np.float32),
+        }
+        action, state = self.session.run(["action", "next_state"], feed)
+        if not (np.isfinite(state).all() and np.isfinite(action).all()):
+            self.reset()
+            raise self._refusal("such that the state stays finite", seen, elapsed_s)
+        self.state[:] = state[0]
+        return action[0]
+
+    def _refusal(self, rule: str, observation: np.ndarray, elapsed_s: float) -> ValueError:
+        return ValueError(
+            f"`observation` and `dt_s` must be {rule}, got {elapsed_s!r} s and an observation"
+            f" from {observation.min()!r} to {observation.max()!r}."
+        )
+
+    def reset(self) -> None:
+        """Forget everything `act` has seen: call it when an episode begins."""
+        self.state[:] = 0.0
+
+
+def open_session(model: bytes | Path, threads: int = 1) -> Any:
+    """Return a session of ONNX Runtime on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModuleNotFoundError: If onnxruntime is not installed.
+        ValueError: If it is no model.
+    """
+    runtime = find_package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if isinstance(model, Path):
+        if not model.is_file():
+            raise FileNotFoundError(f"No ONNX model: {model}. Export the policy first.")
+        given: Any = os.fspath(model)
+    else:
+        given = model
+    try:
+        return runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has a class of its own for each failure
+        raise ValueError(
+            f"`policy` must be an ONNX model that can be run here, got one that cannot:"
+            f" {str(error)[:300]}. Export the policy again."
+        ) from error

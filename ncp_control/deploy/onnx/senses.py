@@ -1,0 +1,55 @@
+"""What a policy senses as ONNX: numbers with a scale and an encoder, or frames with a conv head."""
+
+import math
+from typing import cast
+
+from torch import nn
+
+from ncp_control.deploy.onnx.dense_cells import linear
+from ncp_control.deploy.onnx.graph import Graph, Value
+from ncp_control.deploy.onnx.wired import numbers
+from ncp_control.policy import FramesPolicy, VectorPolicy
+from ncp_control.policy.heads import ConvHead, square_convolutions
+
+
+def vector_features(graph: Graph, policy: VectorPolicy) -> Value:
+    """Declare the observation of numbers and return its features."""
+    x = graph.input("observation", "FLOAT", ["batch", policy.observation_size])
+    mean, deviation = numbers(policy.observation_mean), numbers(policy.observation_std)
+    if mean.any() or (deviation != 1.0).any():
+        x = (x - mean) / deviation
+    limit = policy.observation_limit
+    if math.isfinite(limit):
+        x = graph.op("Clip", x, -limit, limit)
+    for layer in policy.encoder:
+        if isinstance(layer, nn.Linear):
+            x = graph.tanh(linear(graph, layer, x))
+    return x
+
+
+def frames_features(graph: Graph, policy: FramesPolicy) -> Value:
+    """Declare the frame and return the head's features.
+
+    Raises:
+        ValueError: If the head is none of square convolutions and ReLUs.
+    """
+    layers, head = square_convolutions(policy.head), cast(ConvHead, policy.head)
+    frame = graph.input("observation", "UINT8", ["batch", *head.frame_shape])
+    pixels = graph.op("Cast", frame, to=1)  # to float
+    axes = {"axes": [1, 2, 3], "keepdims": 1}
+    centred = pixels - graph.op("ReduceMean", pixels, **axes)
+    variance = graph.op("ReduceMean", centred * centred, **axes)
+    x = centred / graph.op("Sqrt", graph.op("Max", variance, 1.0))
+    x = graph.op("Transpose", x, perm=[0, 3, 1, 2])
+    for layer in layers:
+        assert layer.bias is not None
+        stride, padding = layer.stride[0], int(layer.padding[0])
+        settings = {"strides": [stride] * 2, "pads": [padding] * 4}
+        settings["kernel_shape"] = list(layer.kernel_size)
+        x = graph.relu(graph.op("Conv", x, numbers(layer.weight), numbers(layer.bias), **settings))
+    maps, places, per_map = head.weight.shape
+    # Each map has a dense layer of its own: (maps, batch, places) @ (maps, places, features).
+    x = graph.op("Transpose", graph.reshape(x, -1, maps, places), perm=[1, 0, 2])
+    x = graph.op("MatMul", x, numbers(head.weight)) + numbers(head.bias)
+    x = graph.op("Transpose", x, perm=[1, 0, 2])
+    return graph.relu(graph.reshape(x, -1, maps * per_map))

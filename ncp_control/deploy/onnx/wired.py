@@ -1,0 +1,201 @@
+"""Cells over a wiring as ONNX: LTC and wired CfC."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncp_control.cells import LTC, WiredCfC
+from ncp_control.cells.cfc import NUM_HEADS, ClosedForm
+from ncp_control.cells.ltc import LTCParameters
+from ncp_control.deploy.onnx.graph import Graph, Operand, Value
+
+NEURONS_TOGETHER = 64
+"""The sums of so many neurons are one matrix product; of more, its zeros would cost too much."""
+
+
+def numbers(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as an array."""
+    return tensor.detach().cpu().numpy()
+
+
+class _Synapses:
+    """The LTC equation in a graph: conductance a and drive b of some neurons."""
+
+    def __init__(self, graph: Graph, cell: LTC) -> None:
+        self.graph = graph
+        arrays: list[Any] = [numbers(tensor) for tensor in cell.effective_parameters()]
+        self.parameters: Any = LTCParameters(*arrays)
+        self.source, self.target = numbers(cell.source), numbers(cell.target)
+        self.num_inputs = cell.input_size
+
+    def leak(self, neurons: range) -> np.ndarray:
+        """Return what the leak gives to a, then to b, shape (1, 2 neurons)."""
+        p, here = self.parameters, slice(neurons.start, neurons.stop)
+        conductance = p.leak_conductance[here]
+        return np.concatenate([conductance, conductance * p.leak_potential[here]])[None]
+
+    def add(
+        self, start: Operand, which: np.ndarray, signal: Value | None, first: int, neurons: range
+    ) -> Operand:
+        """Add some synapses, all to `neurons`, to their a and b.
+
+        Args:
+            start: a, then b, shape (batch or 1, 2 neurons).
+            which: The synapses' places in the wiring.
+            signal: What their sources say, shape (batch, some nodes).
+            first: The node that `signal` begins with.
+            neurons: The neurons.
+        """
+        if len(which) == 0 or signal is None:
+            return start
+        p, graph = self.parameters, self.graph
+        seen = graph.pick(signal, self.source[which] - first)
+        opening = graph.sigmoid((seen - p.threshold[which]) * p.slope[which])
+        weights = np.zeros((2 * len(neurons), len(which)))
+        row, column = self.target[which] - neurons.start, np.arange(len(which))
+        weights[row, column] = p.weight[which]
+        weights[row + len(neurons), column] = p.weight[which] * p.reversal_potential[which]
+        return graph.dense(opening, weights, start)
+
+    def flow(self, sums: Operand, neurons: range) -> tuple[Value, Value]:
+        """Return a and b."""
+        value = sums if isinstance(sums, Value) else self.graph.constant(sums)
+        conductance, drive = self.graph.split(value, [len(neurons)] * 2)
+        return conductance, drive
+
+    def find(self, neurons: range, sources: range) -> np.ndarray:
+        """Return the synapses from some nodes to some neurons."""
+        to = (self.target >= neurons.start) & (self.target < neurons.stop)
+        return np.flatnonzero(to & (self.source >= sources.start) & (self.source < sources.stop))
+
+
+def ltc_step(graph: Graph, cell: LTC, features: Value, state: Value, dt_s: Value) -> Value:
+    """Return the potentials after a step.
+
+    Raises:
+        ValueError: If the integrator has no ONNX graph.
+    """
+    if cell.integrator == "rk4":
+        raise ValueError(
+            "`integrator` must not be 'rk4' in ONNX, got 'rk4', which can blow up."
+            " Train with 'layered_midpoint', 'exponential_euler' or 'semi_implicit_euler'."
+        )
+    synapses, num_neurons = _Synapses(graph, cell), cell.state_size
+    inputs = features * numbers(cell.input_scale) + numbers(cell.input_offset)
+    if cell.layers:
+        groups = [range(layer.neurons.start, layer.neurons.stop) for layer in cell.layers]
+    else:
+        starts = range(0, num_neurons, NEURONS_TOGETHER)
+        groups = [range(k, min(k + NEURONS_TOGETHER, num_neurons)) for k in starts]
+    held = []
+    for neurons in groups:
+        which = synapses.find(neurons, range(cell.input_size))
+        held.append(synapses.add(synapses.leak(neurons), which, inputs, 0, neurons))
+    advance = _advance_layers if cell.layers else _advance_all
+    h_s = dt_s / float(cell.unfolds)
+    # Times in units of C, which stay the same over the sub-steps.
+    times = [h_s / synapses.parameters.capacitance_s[g.start : g.stop] for g in groups]
+    for _ in range(cell.unfolds):
+        state = advance(cell, synapses, groups, held, state, h_s, times)
+    return state
+
+
+def _advance_all(
+    cell: LTC,
+    synapses: _Synapses,
+    groups: Sequence[range],
+    held: Sequence[Operand],
+    state: Value,
+    h_s: Value,
+    times: Sequence[Value],
+) -> Value:
+    """Take a step of an Euler rule: all neurons see where all were."""
+    graph, first, ends = synapses.graph, cell.input_size, []
+    nodes = range(first, first + cell.state_size)
+    starts = graph.split(state, [len(group) for group in groups])
+    for neurons, v, base, time in zip(groups, starts, held, times, strict=True):
+        which = synapses.find(neurons, nodes)
+        a, b = synapses.flow(synapses.add(base, which, state, first, neurons), neurons)
+        if cell.integrator == "semi_implicit_euler":
+            capacitance_s = synapses.parameters.capacitance_s[neurons.start : neurons.stop]
+            ends.append(v + h_s * ((b - a * v) / (h_s * a + capacitance_s)))
+        else:
+            ends.append(v + graph.one_minus_exp(time * a) * (b / a - v))
+    return graph.join(ends)
+
+
+def _advance_layers(
+    cell: LTC,
+    synapses: _Synapses,
+    groups: Sequence[range],
+    held: Sequence[Operand],
+    state: Value,
+    h_s: Value,
+    times: Sequence[Value],
+) -> Value:
+    """Take an exponential midpoint step, layer after layer; see `integrators.layered_midpoint`."""
+    graph, first = synapses.graph, cell.input_size
+    middles: list[Value] = []
+    ends: list[Value] = []
+    starts = graph.split(state, [len(group) for group in groups])
+    for neurons, v, base, time in zip(groups, starts, held, times, strict=True):
+        earlier = synapses.find(neurons, range(first, first + neurons.start))
+        own = synapses.find(neurons, range(first + neurons.start, first + neurons.stop))
+        seen = graph.join(middles) if middles else None
+        base = synapses.add(base, earlier, seen, first, neurons)
+        place = first + neurons.start
+        a, b = synapses.flow(synapses.add(base, own, v, place, neurons), neurons)
+        half, distance = graph.one_minus_exp(time * 0.5 * a), b / a - v
+        middle = v + half * distance
+        middles.append(middle)
+        if len(own):
+            a, b = synapses.flow(synapses.add(base, own, middle, place, neurons), neurons)
+            ends.append(v + graph.one_minus_exp(time * a) * (b / a - v))
+        else:
+            ends.append(v + half * (2.0 - half) * distance)
+    return graph.join(ends)
+
+
+def closed_form(
+    graph: Graph, solution: ClosedForm, heads: Value, frames: Value, units: slice
+) -> Value:
+    """Return the state of some CfC neurons after `frames` frames; see `ClosedForm`."""
+    if solution.mode == "pure":
+        amplitude = numbers(solution.amplitude[units])
+        rate = graph.op("Abs", heads) + numbers(solution.leak_rate[units].abs())
+        return amplitude - graph.exp_of_minus(frames * rate) * amplitude * heads
+    first, second, slope, offset = graph.split(heads, [units.stop - units.start] * 4)
+    first, second = graph.tanh(first), graph.tanh(second)
+    gate = graph.sigmoid(slope * frames + offset)
+    if solution.mode == "no_gate":
+        return first + second * gate
+    return first + gate * (second - first)
+
+
+def wired_cfc_step(
+    graph: Graph, cell: WiredCfC, features: Value, state: Value, dt_s: Value
+) -> Value:
+    """Return the states after a frame, layer after layer."""
+    frames, matrix = dt_s / cell.frame_s, numbers(cell._matrix())
+    biases = numbers(torch.cat([cell.bias[:, layer].flatten() for layer in cell.layers]))
+    num_heads, row = NUM_HEADS[cell.mode], 0
+    nodes = graph.join([features, state])
+    for layer in cell.layers:
+        rows = slice(row, row + num_heads * (layer.stop - layer.start))
+        heads = graph.dense(nodes, matrix[rows], biases[rows])
+        new = closed_form(graph, cell.solution, heads, frames, layer)
+        parts = [graph.cut(nodes, 0, cell.input_size + layer.start), new]
+        if layer.stop < cell.state_size:
+            end = cell.input_size + cell.state_size
+            parts.append(graph.cut(nodes, cell.input_size + layer.stop, end))
+        nodes, row = graph.join(parts), rows.stop
+    return graph.cut(nodes, cell.input_size, cell.input_size + cell.state_size)
+
+
+def read_motors(graph: Graph, cell: LTC | WiredCfC, state: Value) -> Value:
+    """Scale and shift the motor neurons."""
+    motors = graph.cut(state, cell.state_size - cell.output_size, cell.state_size)
+    return motors * numbers(cell.output_scale) + numbers(cell.output_offset)
