@@ -105,6 +105,11 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     """
     check_prefix(name)
     check_name("head_weights", head_weights, HEAD_WEIGHTS)
+    if policy.choices:
+        raise ValueError(
+            f"`policy` must command numbers in C, got choices {list(policy.choices)}. Export it to"
+            " ONNX."
+        )
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
