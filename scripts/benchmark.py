@@ -50,7 +50,7 @@ class Benchmark:
     km: float = 20.0
     """Kilometres that each driver drives in the part export."""
     calls: int = 20_000
-    """Frames that each driver acts on in the part act."""
+    """Frames that drive-ncp acts on in the part act; a tenth of them for the paper's head."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there."""
     results: Path | None = None
