@@ -38,15 +38,15 @@ class OnnxController:
             self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
             self.frame_s = float(json.loads(self.properties["frame_s"]))
             observation, state = seen["observation"], seen["state"]
-        except (KeyError, ValueError) as error:
+            self._shape = tuple(observation.shape[1:])
+            self._dtype = np.uint8 if observation.type == "tensor(uint8)" else np.float32
+            self.state = np.zeros(state.shape[1], np.float32)
+            """What is remembered; it may be set."""
+        except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
-                "`policy` must be a model that ncp-control exported, got one without"
-                f" {error}. Export the policy again."
+                "`policy` must be a model that ncp-control exported, got one whose properties or"
+                f" inputs are others ({error}). Export the policy again."
             ) from error
-        self._shape = tuple(observation.shape[1:])
-        self._dtype = np.uint8 if observation.type == "tensor(uint8)" else np.float32
-        self.state = np.zeros(state.shape[1], np.float32)
-        """What is remembered; it may be set."""
 
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
         """Act on one observation and remember it; see `Policy.act`.
@@ -74,7 +74,13 @@ class OnnxController:
             "state": self.state[None],
             "dt_s": np.array([elapsed_s], np.float32),
         }
-        action, state = self.session.run(["action", "next_state"], feed)
+        try:
+            action, state = self.session.run(["action", "next_state"], feed)
+        except Exception as error:  # ONNX Runtime has a class of its own for each failure
+            raise ValueError(
+                f"`policy` must be a whole model, got one that fails: {str(error)[:300]}. Export"
+                " the policy again."
+            ) from error
         if not (np.isfinite(state).all() and np.isfinite(action).all()):
             self.reset()
             raise self._refusal("such that the state stays finite", seen, elapsed_s)

@@ -319,7 +319,9 @@ def test_files_of_others_get_one_sentence(tmp_path):
     graph = helper.make_graph([node], "other", values[:1], values[1:])
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "other.onnx")
-    with pytest.raises(ValueError, match="must be a model that ncp-control exported, got one with"):
+    with pytest.raises(
+        ValueError, match="must be a model that ncp-control exported, got one whose"
+    ):
         OnnxController(tmp_path / "other.onnx")
 
 
