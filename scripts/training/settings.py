@@ -262,7 +262,12 @@ class Imitate:
     """Widths of dense layers between numbers and cell."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
-            epochs=8, window=16, batch_size=8, dagger_epochs=(2, 3, 4, 5, 6), turn_weight=0.0
+            epochs=8,
+            window=16,
+            batch_size=8,
+            dagger_epochs=(2, 3, 4, 5, 6),
+            turn_weight=0.0,
+            weight_average=0.99,
         )
     )
     """Settings of the training; its seed is replaced by the one below."""
