@@ -10,7 +10,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import numpy as np
@@ -95,9 +95,13 @@ def lane_keeping(
         env = LaneKeepingEnv(config, render_mode)
         return env if observe == "frames" else VectorObservation(env)
 
+    def brake(env: gymnasium.Env, is_braking: bool) -> None:
+        cast(LaneKeepingEnv, env.unwrapped).is_braking = is_braking
+
     return World(
         name="LaneKeeping-v0",
         make=make,
+        brake=brake,
         contract=contract,
         measures=lane_measures,
         measure_names=tuple(field.name for field in dataclasses.fields(LaneMetrics)),

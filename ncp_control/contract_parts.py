@@ -90,6 +90,10 @@ class View:
         check_name("resize", self.resize, ("area", "linear"))
         check_count("stack", self.stack)
 
+    def rows(self, height: int) -> slice:
+        """Return the rows that are left of an image of some height."""
+        return slice(round(self.crop_top * height), height - round(self.crop_bottom * height))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FramesContract:

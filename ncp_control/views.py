@@ -3,7 +3,6 @@
 What is done to them stands in the contract (`View`), so that a robot's camera can do the same.
 """
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, cast
@@ -13,13 +12,12 @@ import numpy as np
 from gymnasium import spaces
 
 from ncp_control.contract import FramesContract, View
+from ncp_control.framing import Framing
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 
 OPTIONS = ("crop_top", "crop_bottom", "height", "width", "resize", "stack", "grey")
 """Options of a world of frames, as `--world-options` gives them: `View`'s, and the frame's size."""
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of red, green and blue in grey. Source: ITU-R BT.601."""
 
 
 class Viewed(gymnasium.ObservationWrapper):
@@ -47,17 +45,15 @@ class Viewed(gymnasium.ObservationWrapper):
         names = [field.name for field in fields(View)]
         self.view = View(**{name: options[name] for name in names if name in options})
         height, width, channels = (*space.shape, 1)[:3]
-        self._rows = slice(
-            round(self.view.crop_top * height), height - round(self.view.crop_bottom * height)
-        )
+        rows = self.view.rows(height)
         self._size = (
-            check_count("height", options.get("height", self._rows.stop - self._rows.start)),
+            check_count("height", options.get("height", rows.stop - rows.start)),
             check_count("width", options.get("width", width)),
         )
         self._is_grey = bool(options.get("grey", False)) and channels == 3
         self._channels = channels
         channels = (1 if self._is_grey else channels) * self.view.stack
-        self._latest: deque[np.ndarray] = deque(maxlen=self.view.stack)
+        self._framing = Framing(self.view, self._size, is_grey=self._is_grey)
         self.observation_space = spaces.Box(0, 255, (*self._size, channels), np.uint8)
 
     def complete(self, contract: FramesContract) -> FramesContract:
@@ -67,21 +63,9 @@ class Viewed(gymnasium.ObservationWrapper):
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; its first frame stands for those before it."""
-        self._latest.clear()
+        self._framing.clear()
         return super().reset(**kwargs)
 
     def observation(self, observation: Any) -> np.ndarray:
         """Return a frame as a policy sees it."""
-        import cv2
-
-        frame = cast(np.ndarray, observation)[self._rows]
-        if self._is_grey:
-            frame = np.rint(frame @ _LUMA).astype(np.uint8)
-        if frame.shape[:2] != self._size:
-            how = cv2.INTER_AREA if self.view.resize == "area" else cv2.INTER_LINEAR
-            frame = cv2.resize(np.ascontiguousarray(frame), self._size[::-1], interpolation=how)
-        frame = frame.reshape(*self._size, -1)
-        while len(self._latest) < self.view.stack - 1:
-            self._latest.append(frame)
-        self._latest.append(frame)
-        return np.concatenate(self._latest, axis=2)
+        return self._framing.see(cast(np.ndarray, observation))

@@ -123,6 +123,9 @@ class World:
     """Who that is."""
     disturbances: tuple[Disturbance, ...] = ()
     """What can be put between a policy and the world, the innermost first."""
+    brake: Callable[["gymnasium.Env", bool], None] | None = None
+    """Lets an environment's body brake to a standstill, or go on; None if it can do no more than
+    command nothing."""
     max_steps: int = 1000
     """Steps after which an episode is over, whatever the environment says."""
 

@@ -81,6 +81,10 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         config: Settings; None for the defaults.
         render_mode: None or "rgb_array".
 
+    Attributes:
+        is_braking: Whether the car brakes to a standstill, whatever speed the action asks for; it
+            may be set, and `reset` clears it.
+
     Raises:
         ValueError: If `render_mode` is neither, or `camera="mujoco"` and there is no OpenGL to render
             with.
@@ -108,6 +112,7 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         shape = (geometry.height_px, geometry.width_px, 3)
         self.observation_space = spaces.Box(0, 255, shape, np.uint8)
         self.action_space = spaces.Box(-1.0, 1.0, (2 if config.drive_speed else 1,), np.float32)
+        self.is_braking = False
         self._road: Road | None = None
 
     @property
@@ -138,6 +143,7 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         """
         start = EpisodeStart.from_options(options, self.config.lane_half_width_m)
         super().reset(seed=seed)
+        self.is_braking = False
         # Always the same number of draws: an option does not change what the seed gives the rest.
         drawn_track = int(self.np_random.choice(self.config.track_range))
         drawn_share = self.np_random.random()
@@ -173,6 +179,8 @@ class LaneKeepingEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         """
         config, road = self.config, self.road
         steer, throttle = self._read_action(action)
+        if self.is_braking:
+            throttle = -1.0
         self.car.step(
             steer * config.max_steer_rad, 0.5 * (1.0 + throttle) * config.cruise_speed_mps
         )

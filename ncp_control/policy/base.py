@@ -259,6 +259,13 @@ class Policy(nn.Module):
             step = self._control_step = cell.control_step()
         return step
 
+    @property
+    def state(self) -> np.ndarray | None:
+        """What `act` remembers, shape (state,), where it lies; None if it has seen nothing."""
+        if self._control_step is not None:
+            return self._control_step.state
+        return None if self._state is None else to_numpy(self._state[0])
+
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
         self._state = None

@@ -15,7 +15,7 @@ from scripts.train import Job
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2")
-SCRIPTS = ("train", "evaluate", "audit", "reproduce", "benchmark")
+SCRIPTS = ("train", "evaluate", "audit", "run", "reproduce", "benchmark")
 LIGHT = [
     *([script] for script in SCRIPTS),
     *(["train", job] for job in Job),

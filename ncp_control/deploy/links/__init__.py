@@ -1,0 +1,70 @@
+"""Links between the loop and its counterparts: our own worlds, simulators, cameras.
+
+| name      | target               | what it joins to                                    |
+|-----------|----------------------|-----------------------------------------------------|
+| `world`   | a world's name       | a world of ours; that of the contract if none       |
+| `udacity` | -                    | the Udacity simulator in autonomous mode            |
+| `video`   | a file, or a number  | an OpenCV video file or camera; nothing is moved    |
+
+`open_link` opens one by name, `register_link` makes one of your own known.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import (
+    LINKS,
+    Link,
+    LinkEnded,
+    LinkKind,
+    LinkLost,
+    Reading,
+    open_here,
+    register_link,
+)
+from ncp_control.deploy.links.hosted import HostedLink
+from ncp_control.deploy.links.world import open_world
+from ncp_control.loop.clocks import RealClock
+
+__all__ = [
+    "LINKS",
+    "HostedLink",
+    "Link",
+    "LinkEnded",
+    "LinkKind",
+    "LinkLost",
+    "Reading",
+    "open_link",
+    "register_link",
+]
+
+register_link("world", open_world, meaning="a world of ours, by default that of the contract")
+
+
+def open_link(
+    words: str,
+    contract: Contract,
+    options: Mapping[str, Any] | None = None,
+    *,
+    modules: Sequence[str] = (),
+    log: Path | None = None,
+) -> Link:
+    """Open a link by name, in a process of its own where that makes it safer.
+
+    Args:
+        words: Its name, and after a colon its target, e.g. "world:LaneKeeping-v0".
+        contract: The policy's contract.
+        options: Options of the link.
+        modules: Modules that the link's process imports first.
+        log: File for the events of the link's process.
+
+    Raises:
+        ValueError: If there is no such link or option, or the policy does not fit it.
+        LinkLost: If the counterpart does not come.
+    """
+    name, _, target = words.partition(":")
+    if LINKS.find(name).is_hosted:
+        return HostedLink(name, contract, target, options, modules=modules, log=log)
+    return open_here(name, contract, target, options or {}, RealClock())

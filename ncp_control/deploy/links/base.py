@@ -1,0 +1,163 @@
+"""`Link`: what joins a loop to a world, a simulator or a robot, and how links are found by name.
+
+    --link NAME            or            --link NAME:TARGET
+
+A link converts between its counterpart and the policy's contract: what part of an image is seen,
+colours, signs, units. It refuses a policy whose contract it cannot serve, before anything moves.
+A link of your own is a function registered with `register_link`; see `LinkKind`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.loop.clocks import Clock
+from ncp_control.registry import Registry
+
+
+class LinkLost(ConnectionError):
+    """The counterpart is gone without a word."""
+
+
+class LinkEnded(Exception):
+    """There is nothing more to come, e.g. at the end of a video or of an episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a link has read at one moment."""
+
+    observation: np.ndarray | None
+    """As the policy's contract wants it, if all is well; None if what came cannot be read."""
+    time_s: float
+    """When it was taken, or came in, on the loop's clock [s]."""
+    told: Mapping[str, float] = field(default_factory=dict)
+    """What else the counterpart tells, by name and unit, e.g. speed_mps."""
+    is_manual: bool = False
+    """Whether a person drives; then nothing is commanded."""
+
+
+class Link(Protocol):
+    """The counterpart of a loop."""
+
+    contract: Contract
+    """What the link offers and takes."""
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Return the newest reading that was not returned yet; None if none comes in time.
+
+        Raises:
+            LinkLost: If the counterpart is gone.
+            LinkEnded: If nothing more will come.
+        """
+        ...
+
+    def send(self, command: np.ndarray) -> None:
+        """Command the body; it goes on from a stop as well.
+
+        Args:
+            command: As the contract has it, shape (action,).
+
+        Raises:
+            LinkLost: If the counterpart is gone.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Bring the body to a safe stop and keep it there, until `send` is called."""
+        ...
+
+    def close(self) -> None:
+        """Let the counterpart go."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkKind:
+    """A link that can be opened by name."""
+
+    open: Callable[..., Link]
+    """Takes the policy's contract, the target (a text after the colon, perhaps empty), `clock`, and
+    options as keywords. Raises ValueError if the contract does not fit."""
+    meaning: str
+    """What it joins to, in a few words."""
+    is_hosted: bool = True
+    """Whether it runs in a process of its own, which stops the body when the loop's process dies or
+    hangs. False for links that move nothing."""
+
+
+LINKS: Registry[LinkKind] = Registry("link")
+"""Links by name."""
+
+
+def register_link(
+    name: str, open: Callable[..., Link], *, meaning: str = "", is_hosted: bool = True
+) -> None:
+    """Make a link known by a name; arguments as the fields of `LinkKind`.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+    LINKS.register(name, LinkKind(open=open, meaning=meaning, is_hosted=is_hosted), source=open)
+
+
+def open_here(
+    name: str, contract: Contract, target: str, options: Mapping[str, Any], clock: Clock
+) -> Link:
+    """Open a link in this process.
+
+    Raises:
+        ValueError: If there is no such link or option, or the contract does not fit.
+        LinkLost: If the counterpart does not come.
+    """
+    kind = LINKS.find(name)
+    try:
+        return kind.open(contract, target, clock=clock, **options)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        option = str(error).rsplit("'", 2)[-2]
+        raise ValueError(
+            f"`link_options` must be options of the link {name!r}, got {option!r}. See its module."
+        ) from error
+
+
+def check_steering(contract: Contract, where: str) -> tuple[float, float | None]:
+    """Return how a policy's only action, steering, is turned into an angle.
+
+    Args:
+        contract: The policy's.
+        where: What the link joins to, for the error.
+
+    Returns:
+        The sign that makes it positive to the right; and the angle of the action 1 [rad], None if
+        it is the largest one of the counterpart.
+
+    Raises:
+        ValueError: If the policy commands something else, or does not say the sign or the unit.
+    """
+    entry = contract.action[0]
+    if len(contract.action) != 1 or entry.name != "steering" or entry.choices:
+        names = [one.name for one in contract.action]
+        raise ValueError(
+            f"`policy` must command steering alone for {where}, got {names}. Choose a driving"
+            " policy."
+        )
+    if entry.positive not in ("left", "right"):
+        raise ValueError(
+            f"`positive` of steering must be left or right for {where}, got {entry.positive!r}."
+            " Set it in the policy's contract: a wrong sign steers off the road."
+        )
+    words = entry.unit.split()
+    sign = 1.0 if entry.positive == "right" else -1.0
+    if words[:2] == ["fraction", "of"] and words[-1] == "rad":
+        return sign, float(words[2])
+    if entry.unit == "fraction of the car's largest angle":
+        return sign, None
+    raise ValueError(
+        f"`unit` of steering must be a fraction of an angle for {where}, got {entry.unit!r}. Write"
+        ' "fraction of 0.4 rad" in the policy\'s contract.'
+    )

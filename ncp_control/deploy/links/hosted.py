@@ -1,0 +1,268 @@
+"""A link in a process of its own, with a watchdog that stops the body if the loop dies or hangs.
+
+The host holds the link. It hears from the loop's process at every tick: commands, stops, questions
+for the newest reading. If it hears nothing for `watchdog_s`, or the process is gone (even by
+`kill -9`, which closes its end of the pipe), the host stops the body. When the process is gone, the
+host keeps the body stopped for `STANDSTILL_S` and ends.
+
+Messages are tuples of a word and its values; at most one reading is under way, and only when the
+loop has asked for it, so that a hanging loop never blocks the host.
+"""
+
+import importlib
+import json
+import multiprocessing
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import Link, LinkEnded, LinkLost, Reading, open_here
+from ncp_control.loop.clocks import Clock, RealClock
+
+WATCHDOG_S = 0.3
+"""Silence of the loop after which the host stops the body [s]."""
+STANDSTILL_S = 4.0
+"""How long the host keeps braking after the loop's process is gone [s]."""
+_POLL_S = 0.002
+_OPEN_S = 120.0
+"""Longest time in which a link must be open [s]."""
+
+
+class HostedLink:
+    """The loop's end of a link that lives in another process.
+
+    Args:
+        name: Name of the link.
+        contract: The policy's contract.
+        target: What the link joins to.
+        options: Options of the link.
+        modules: Modules to import there first, which register worlds and links.
+        log: File to which the host adds its events, one JSON object a line; none if None.
+        watchdog_s: Silence of the loop after which the body is stopped [s].
+
+    Raises:
+        ValueError: If the link refuses the policy or its options.
+        LinkLost: If the counterpart does not come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        contract: Contract,
+        target: str = "",
+        options: Mapping[str, Any] | None = None,
+        *,
+        modules: Sequence[str] = (),
+        log: Path | None = None,
+        watchdog_s: float = WATCHDOG_S,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        opened = (name, contract.to_json(), target, dict(options or {}))
+        told = None if log is None else str(log)
+        self._process = context.Process(
+            target=_host,
+            args=(theirs, opened, list(modules), told, watchdog_s),
+            name=f"link {name}",
+        )
+        self._process.start()
+        theirs.close()
+        self._has_asked, self._end = False, None
+        try:
+            word, value = self._receive(_OPEN_S) or ("lost", f"not open after {_OPEN_S:g} s")
+            if word == "refused":
+                raise ValueError(value)
+            if word != "open":
+                raise LinkLost(value)
+        except BaseException:
+            self.close()
+            raise
+        self.contract = Contract.from_json(value)
+
+    @property
+    def process_id(self) -> int | None:
+        """Number of the host's process."""
+        return self._process.pid
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Ask for the newest reading and wait for it."""
+        if not self._has_asked:
+            self._tell("ask")
+            self._has_asked = True
+        found = self._receive(timeout_s)
+        if found is None:
+            self._tell("alive")
+            return None
+        word, value = found
+        if word == "reading":
+            self._has_asked = False
+            return Reading(**value)
+        raise LinkEnded(value) if word == "ended" else LinkLost(value)
+
+    def send(self, command: np.ndarray) -> None:
+        """Send a command."""
+        self._tell("send", np.asarray(command))
+
+    def stop(self) -> None:
+        """Let the host stop the body."""
+        self._tell("stop")
+
+    def close(self) -> None:
+        """Let the host stop the body and end; it ends by itself."""
+        self._pipe.close()
+        self._process.join(STANDSTILL_S + 10.0)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+    def _tell(self, *message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except (OSError, ValueError) as error:
+            raise LinkLost("the link's process is gone") from error
+
+    def _receive(self, timeout_s: float) -> tuple[str, Any] | None:
+        try:
+            return self._pipe.recv() if self._pipe.poll(timeout_s) else None
+        except (OSError, EOFError) as error:
+            raise LinkLost("the link's process is gone") from error
+
+
+def _host(
+    pipe: Connection,
+    opened: tuple[Any, ...],
+    modules: list[str],
+    log: str | None,
+    watchdog_s: float,
+) -> None:
+    """Hold a link until the loop's process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the loop, which stops the body
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    clock = RealClock()
+    try:
+        for module in modules:
+            importlib.import_module(module)
+        name, contract, target, options = opened
+        link = open_here(name, Contract.from_json(contract), target, options, clock)
+    except (ValueError, ImportError) as error:
+        pipe.send(("refused", str(error)))
+        return
+    except LinkLost as error:
+        pipe.send(("lost", str(error)))
+        return
+    pipe.send(("open", link.contract.to_json()))
+    try:
+        Host(pipe, link, watchdog_s, None if log is None else Path(log), clock).run()
+    finally:
+        link.close()
+
+
+class Host:
+    """The link's end: passes messages on, and watches over the loop.
+
+    Args:
+        pipe: To the loop.
+        link: The link.
+        watchdog_s: Silence of the loop after which the body is stopped [s].
+        log: File for its events; none if None.
+        clock: Its clock.
+    """
+
+    def __init__(
+        self, pipe: Connection, link: Link, watchdog_s: float, log: Path | None, clock: Clock
+    ) -> None:
+        self._pipe, self._link, self._watchdog_s, self._log = pipe, link, watchdog_s, log
+        self._clock = clock
+        self._latest: Reading | None = None
+        self._is_asked, self._is_stopped, self._has_loop = False, False, True
+        self._heard_s = clock.now_s()
+        self._told: Mapping[str, float] = {}
+
+    def run(self) -> None:
+        """Hold the link until the loop is gone and the body stands."""
+        gone_s = 0.0
+        while self._has_loop or self._clock.now_s() - gone_s < STANDSTILL_S:
+            self._read()
+            if self._has_loop:
+                self._listen()
+                if not self._has_loop:
+                    gone_s = self._clock.now_s()
+                    self._note("the loop's process is gone")
+                    self._stop()
+            if self._clock.now_s() - self._heard_s > self._watchdog_s and not self._is_stopped:
+                self._note("watchdog: the loop is silent")
+                self._stop()
+            if not self._has_loop:
+                self._stop()  # again and again: a simulator may have missed the first
+                if abs(self._told.get("speed_mps", 1.0)) < 0.05:
+                    break
+        self._note("the host ends")
+
+    def _read(self) -> None:
+        try:
+            reading = self._link.read(_POLL_S)
+        except (LinkEnded, LinkLost) as end:
+            word = "ended" if isinstance(end, LinkEnded) else "lost"
+            self._note(f"{word}: {end}")
+            if self._latest is not None and self._is_asked:
+                self._answer()
+            with suppress(OSError):
+                self._pipe.send((word, str(end)))
+            while self._has_loop:  # it will hang up
+                self._receive()
+            raise SystemExit from None
+        if reading is not None:
+            self._latest, self._told = reading, reading.told
+        if self._is_asked and self._latest is not None:
+            self._answer()
+
+    def _answer(self) -> None:
+        assert self._latest is not None
+        r = self._latest
+        values = {"observation": r.observation, "time_s": r.time_s, "told": dict(r.told),
+                  "is_manual": r.is_manual}  # fmt: skip
+        self._latest, self._is_asked = None, False
+        try:
+            self._pipe.send(("reading", values))
+        except OSError:
+            self._has_loop = False
+
+    def _listen(self) -> None:
+        while self._has_loop and self._pipe.poll(0.0):
+            word, *values = self._receive()
+            self._heard_s = self._clock.now_s()
+            if word == "ask":
+                self._is_asked = True
+            elif word == "send":
+                self._is_stopped = False
+                self._link.send(values[0])
+            elif word == "stop":
+                self._stop()
+
+    def _receive(self) -> tuple[Any, ...]:
+        try:
+            return self._pipe.recv()
+        except (OSError, EOFError):
+            self._has_loop = False
+            return ("gone",)
+
+    def _stop(self) -> None:
+        if not self._is_stopped:
+            self._note("stop")
+        self._is_stopped = True
+        self._link.stop()
+
+    def _note(self, event: str) -> None:
+        if self._log is None:
+            return
+        now_s = self._clock.now_s()
+        line = {"time_s": now_s, "event": event, "silent_s": round(now_s - self._heard_s, 4),
+                "speed_mps": self._told.get("speed_mps")}  # fmt: skip
+        with suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

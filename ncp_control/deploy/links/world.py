@@ -1,0 +1,120 @@
+"""Link to a world of our own, e.g. `--link world`: that of the policy's contract.
+
+    --link world:LaneKeeping-v0 --link-options tracks=held_out episode_s=120 seed=3
+
+The world advances with the loop's clock: a step is made for each frame interval that is over, with
+the command sent last. A command thus takes effect at the next frame, as on a robot.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import LinkEnded, Reading
+from ncp_control.loop.clocks import Clock
+from ncp_control.worlds import World, find_world
+
+_SLACK_S = 1e-9
+
+
+class WorldLink:
+    """A world's environment as the counterpart of a loop.
+
+    Args:
+        world: The world.
+        clock: The loop's clock.
+        seed: Seed of the episode.
+        reset_options: Options of its reset.
+    """
+
+    def __init__(
+        self, world: World, clock: Clock, *, seed: int = 0, reset_options: Any = None
+    ) -> None:
+        self.contract = world.contract
+        self._world, self._clock, self._env = world, clock, world.make()
+        self._is_braking = False
+        action = [np.clip(0.0, *entry.range) for entry in world.contract.action]
+        kind = np.int64 if world.contract.choices else np.float32
+        self._neutral = self._command = np.array(action, kind)
+        observation, info = self._env.reset(seed=seed, options=reset_options)
+        self._next_s = clock.now_s()
+        self._end: str | None = None
+        self._reading: Reading | None = self._make_reading(observation, info, 0.0)
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Advance the world to now, or to its next frame if that comes within the timeout."""
+        self._advance()
+        if self._reading is None and self._end is None:
+            until_s = min(self._next_s, self._clock.now_s() + timeout_s)
+            self._clock.sleep_until(until_s)
+            self._advance()
+        reading, self._reading = self._reading, None
+        if reading is None and self._end is not None:
+            raise LinkEnded(self._end)
+        return reading
+
+    def send(self, command: np.ndarray) -> None:
+        """Let the body do something from the next frame on."""
+        self._advance()
+        self._brake(False)
+        self._command = np.array(command)
+
+    def stop(self) -> None:
+        """Brake with the last command's steering; a body that cannot brake is commanded nothing."""
+        self._advance()
+        self._brake(True)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _brake(self, is_braking: bool) -> None:
+        self._is_braking = is_braking
+        if self._world.brake is not None:
+            self._world.brake(self._env, is_braking)
+        elif is_braking:
+            self._command = self._neutral
+
+    def _advance(self) -> None:
+        while self._end is None and self._next_s <= self._clock.now_s() + _SLACK_S:
+            observation, reward, terminated, truncated, info = self._env.step(self._command)
+            self._reading = self._make_reading(observation, info, float(reward))
+            if terminated or truncated:
+                told = "it crashed or fell" if terminated else "its time is over"
+                self._end = f"the episode ended: {told}"
+
+    def _make_reading(self, observation: Any, info: dict[str, Any], reward: float) -> Reading:
+        time_s = self._next_s
+        self._next_s += self.contract.frame_s
+        told = {key: float(value) for key, value in info.items()
+                if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"}  # fmt: skip
+        told |= {"reward": reward, "is_braking": float(self._is_braking)}
+        return Reading(observation=np.asarray(observation), time_s=time_s, told=told)
+
+
+def open_world(
+    contract: Contract, target: str, *, clock: Clock, seed: int = 0, **options: Any
+) -> WorldLink:
+    """Open a world by name.
+
+    Args:
+        contract: The policy's.
+        target: The world's name; that of the policy's contract, with its options, if empty.
+        clock: The loop's.
+        seed: Seed of the episode.
+        options: Further options of the world.
+
+    Raises:
+        ValueError: If there is no such world or option, or the policy does not fit it.
+    """
+    name = target or contract.world
+    if not name:
+        raise ValueError(
+            "`link` must name a world for a policy whose contract names none, got 'world'. Write"
+            " --link world:NAME."
+        )
+    own = contract.world_options if name == contract.world else {}
+    world = find_world(name, **{**own, **options})
+    world.check_policy(contract)
+    return WorldLink(world, clock, seed=seed)

@@ -1,0 +1,90 @@
+"""How a camera's image becomes the frame that a policy sees: cropped, grey, scaled, stacked.
+
+Worlds (`views`) and links to cameras and simulators do the same with this.
+"""
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from ncp_control.contract import FramesContract, View
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in grey. Source: ITU-R BT.601."""
+
+
+class Framing:
+    """Turns images, one after the other, into frames.
+
+    Args:
+        view: What is cut off, how the rest is scaled, and how many frames are seen together.
+        size: Height and width of a frame.
+        is_grey: Whether RGB images become grey.
+        is_bgr: Whether RGB images become BGR.
+    """
+
+    def __init__(
+        self, view: View, size: tuple[int, int], *, is_grey: bool = False, is_bgr: bool = False
+    ) -> None:
+        self._view, self._size = view, size
+        self._is_grey, self._is_bgr = is_grey, is_bgr
+        self._latest: deque[np.ndarray] = deque(maxlen=view.stack)
+
+    def clear(self) -> None:
+        """Forget the latest frames: the next one stands for those before it."""
+        self._latest.clear()
+
+    def see(self, image: np.ndarray) -> np.ndarray:
+        """Return the frame of an image (height, width[, channels]) uint8."""
+        import cv2
+
+        frame = image[self._view.rows(len(image))]
+        if self._is_grey:
+            frame = np.rint(frame @ _LUMA).astype(np.uint8)
+        if frame.shape[:2] != self._size:
+            how = cv2.INTER_AREA if self._view.resize == "area" else cv2.INTER_LINEAR
+            frame = cv2.resize(np.ascontiguousarray(frame), self._size[::-1], interpolation=how)
+        frame = frame.reshape(*self._size, -1)
+        if self._is_bgr:
+            frame = np.ascontiguousarray(frame[:, :, ::-1])
+        while len(self._latest) < self._view.stack - 1:
+            self._latest.append(frame)
+        self._latest.append(frame)
+        return np.concatenate(self._latest, axis=2)
+
+
+def framing_for(
+    seen: object, where: str, crop_top: float | None, crop_bottom: float | None
+) -> Framing:
+    """Return what turns a camera's RGB images into the frames of a contract.
+
+    Args:
+        seen: What the policy senses.
+        where: What the images come from, for the error.
+        crop_top: Share of the height to cut off at the top; that of the contract if None.
+        crop_bottom: The same at the bottom.
+
+    Raises:
+        ValueError: If it does not sense frames that can be made of RGB images.
+    """
+    if not isinstance(seen, FramesContract):
+        kind = getattr(seen, "kind", seen)
+        raise ValueError(
+            f"`policy` must see frames for {where}, got {kind!r}. Choose a policy with a camera."
+        )
+    height, width, channels = seen.shape
+    per_frame = 1 if seen.colour == "grey" else 3
+    is_known = seen.colour in ("RGB", "BGR", "grey") and seen.dtype == "uint8"
+    if not is_known or channels != per_frame * seen.view.stack:
+        raise ValueError(
+            f"`policy` must see uint8 frames in RGB, BGR or grey for {where}, got {seen.dtype} in"
+            f" {seen.colour!r} with {channels} channels."
+        )
+    view = seen.view
+    if crop_top is not None:
+        view = replace(view, crop_top=crop_top)
+    if crop_bottom is not None:
+        view = replace(view, crop_bottom=crop_bottom)
+    is_grey, is_bgr = seen.colour == "grey", seen.colour == "BGR"
+    return Framing(view, (height, width), is_grey=is_grey, is_bgr=is_bgr)

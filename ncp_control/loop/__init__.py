@@ -1,0 +1,10 @@
+"""A policy at a fixed rate on a robot: the loop, and the monitor that makes it fail safe.
+
+| module     | what it holds                                                       |
+|------------|---------------------------------------------------------------------|
+| `realtime` | the loop: read, check, act, limit, command                          |
+| `monitor`  | what is wrong with an input or a state, and what the body does then |
+| `profile`  | what inputs looked like in good driving, to tell those far from it  |
+| `clocks`   | time of this machine, or simulated time                             |
+| `settings` | rates and thresholds                                                |
+"""

@@ -1,0 +1,303 @@
+"""What is wrong with an input or a state, and what the body does about it.
+
+Every tick of the loop the monitor names the faults of the newest reading and of the policy's state:
+
+| fault        | what it is                                                     | the reading is |
+|--------------|----------------------------------------------------------------|----------------|
+| missing      | nothing new since `missing_s`                                  | unusable       |
+| unreadable   | something came that is no observation                          | unusable       |
+| out of order | its time is not after that of the one before                   | unusable       |
+| shape        | of another size or type than the contract says                 | unusable       |
+| not finite   | NaN or infinity among the numbers                              | unusable       |
+| frozen       | the same bit by bit for `frozen_s`                             | unusable       |
+| black, white | nearly every pixel is dark, or bright                          | unusable       |
+| state        | the policy's state is outside its certified bounds, or it      | unusable       |
+|              | refuses the observation                                        |                |
+| late         | older than `late_s`                                            | doubtful       |
+| blurred      | less sharp than half of what the calibration saw at least      | doubtful       |
+| colours      | far from what was seen, and not far with red and blue swapped  | doubtful       |
+| far          | far from what the calibration saw (`profile`)                  | doubtful       |
+| range        | a number outside the range of its entry in the contract        | doubtful       |
+
+and what follows:
+
+| level   | what the body does                     | begins when the input is                |
+|---------|----------------------------------------|-----------------------------------------|
+| drive   | what the policy says                   | good for a while                        |
+| degrade | what the policy says, at a lower rate  | doubtful                                |
+| hold    | the last good command                  | unusable, or doubtful `hold_after_s`    |
+| stop    | a safe stop                            | bad for `stop_after_s`                  |
+
+A level only rises while the input is bad. It falls back to drive when the input was good without a
+break for `resume_s`, or after a stop for `recover_s`. An unusable reading is never shown to the
+policy; a good one always is, so that its memory is warm when it drives again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from ncp_control.audit.bounds import certify
+from ncp_control.audit.interval_circuit import Interval
+from ncp_control.contract import Contract, FramesContract, VectorContract
+from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.profile import InputProfile, statistics_of
+from ncp_control.loop.settings import MonitorSettings
+from ncp_control.policy import Policy
+
+_ROUNDING = 1e-3
+"""Allowance of single precision and of int8 heads beyond certified bounds, as a share of them."""
+
+
+class Level(IntEnum):
+    """What the body does."""
+
+    DRIVE = 0
+    DEGRADE = 1
+    HOLD = 2
+    STOP = 3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a reading or with the policy's state."""
+
+    kind: str
+    """See the module."""
+    reason: str
+    """What was found, in a few words with numbers."""
+    is_unusable: bool = True
+    """Whether the policy must not see the reading; otherwise it is doubtful."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of the level, or a new kind of fault."""
+
+    time_s: float
+    """When, on the clock of the loop; since it began in a `Drive` [s]."""
+    level: Level
+    """The level from then on."""
+    kind: str
+    """The kind of the fault, or "recovered"."""
+    reason: str
+    """Why."""
+
+    def __str__(self) -> str:
+        return f"{self.time_s:8.3f} s  {self.level.name.lower():8s} {self.kind}: {self.reason}"
+
+
+def certified_state(policy: Policy) -> Interval | None:
+    """Return the certified bounds of a policy's state; None if its cell has none."""
+    try:
+        certificate = certify(policy.circuit.cell)
+    except ValueError:  # another cell than LTC, or one that may overshoot
+        return None
+    allowance = _ROUNDING * np.maximum(certificate.state.size, 1e-3)
+    return Interval(certificate.state.low - allowance, certificate.state.high + allowance)
+
+
+class Monitor:
+    """Checks readings and states, and chooses the level.
+
+    Args:
+        contract: What the policy senses.
+        settings: Its thresholds.
+        profile: What inputs looked like in good driving; without it nothing is far or blurred.
+        bounds: Certified bounds of the state; see `certified_state`.
+
+    Raises:
+        ValueError: If the profile is of other observations.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        settings: MonitorSettings | None = None,
+        *,
+        profile: InputProfile | None = None,
+        bounds: Interval | None = None,
+    ) -> None:
+        self.settings = MonitorSettings() if settings is None else settings
+        self.level = Level.DRIVE
+        self.events: list[Event] = []
+        self._seen, self._profile, self._bounds = contract.observation, profile, bounds
+        if profile is not None and not profile.fits(_example(self._seen)):
+            raise ValueError(
+                f"`profile` must be of the policy's observations, got {len(profile.mean)} numbers."
+                " Calibrate the monitor of this policy."
+            )
+        self.restart(0.0)
+
+    def restart(self, now_s: float) -> None:
+        """Forget the readings up to now, as after a person has driven."""
+        self.level = Level.DRIVE
+        self._read_s = now_s  # when the newest reading came
+        self._taken_s: float | None = None  # when it was taken
+        self._changed_s = now_s
+        self._last: np.ndarray | None = None
+        self._is_frozen = False
+        self._bad_since_s: float | None = None
+        self._good_since_s: float | None = None
+        self._kinds: set[str] = set()
+
+    # --- what is wrong ----------------------------------------------------------------------------
+
+    def check(self, reading: Reading | None, now_s: float) -> list[Fault]:
+        """Return what is wrong with a reading; with None, nothing has come since the last call."""
+        s = self.settings
+        if reading is None:
+            silent_s = now_s - self._read_s
+            return [Fault("missing", f"for {silent_s:.2f} s")] if silent_s > s.missing_s else []
+        self._read_s = now_s
+        if reading.observation is None:
+            return [Fault("unreadable", "what came is no observation")]
+        before_s, self._taken_s = self._taken_s, reading.time_s
+        if before_s is not None and reading.time_s <= before_s:
+            return [Fault("out of order", f"taken {before_s - reading.time_s:.3f} s too early")]
+        faults = []
+        if (age_s := now_s - reading.time_s) > s.late_s:
+            faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
+        found = self._check_values(reading.observation)
+        if found is None:
+            found = self._check_change(reading.observation, now_s)
+        if found is None and isinstance(self._seen, FramesContract):
+            found = self._check_light(reading.observation)
+        if found is None:
+            found = self._check_likeness(reading.observation)
+        return [*faults, found] if found is not None else faults
+
+    def _check_values(self, observation: np.ndarray) -> Fault | None:
+        """Check type, size, and that all numbers are finite."""
+        seen = self._seen
+        kind = observation.dtype.kind
+        if kind == "f" and not np.isfinite(observation).all():
+            return Fault("not finite", "NaN or infinity")
+        shape = observation.shape
+        if isinstance(seen, FramesContract):
+            if shape != seen.shape or observation.dtype != np.dtype(seen.dtype):
+                return Fault("shape", f"{observation.dtype} of shape {shape}, not {seen.shape}")
+        elif isinstance(seen, VectorContract):
+            if shape != (seen.size,) or kind not in "iuf":
+                return Fault("shape", f"{observation.dtype} of shape {shape}, not {(seen.size,)}")
+            for entry, value in zip(seen.entries, observation.tolist(), strict=True):
+                if not entry.range[0] <= value <= entry.range[1]:
+                    told = f"{entry.name} {value:.4g}, not in {list(entry.range)}"
+                    return Fault("range", told, is_unusable=False)
+        return None
+
+    def _check_change(self, observation: np.ndarray, now_s: float) -> Fault | None:
+        """Tell a reading that has stayed the same.
+
+        While the body stands still by our own command, it may see the same all the time; after a
+        freeze one change shows that the sensor lives.
+        """
+        if self._last is None or not np.array_equal(self._last, observation):
+            self._changed_s, self._is_frozen = now_s, False
+            self._last = observation.copy()
+        elif self.level == Level.STOP and not self._is_frozen:
+            self._changed_s = now_s
+        elif now_s - self._changed_s >= self.settings.frozen_s:
+            self._is_frozen = True
+        if not self._is_frozen:
+            return None
+        return Fault("frozen", f"the same for {now_s - self._changed_s:.2f} s")
+
+    def _check_light(self, frame: np.ndarray) -> Fault | None:
+        """Tell a frame that is all dark or all bright."""
+        s = self.settings
+        few = np.sort(frame[::4, ::4].ravel())  # every 16th pixel
+        low, high = int(few[len(few) // 100]), int(few[-1 - len(few) // 100])
+        if high <= s.black_below:
+            return Fault("black", f"99 % of the pixels at most {high}")
+        if low >= s.white_above:
+            return Fault("white", f"99 % of the pixels at least {low}")
+        return None
+
+    def _check_likeness(self, observation: np.ndarray) -> Fault | None:
+        """Compare a reading with what the calibration saw."""
+        profile = self._profile
+        if profile is None:
+            return None
+        numbers = statistics_of(observation)
+        sharpness = profile.least_sharpness
+        if sharpness is not None and numbers[-2] < sharpness:
+            told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
+            return Fault("blurred", told, is_unusable=False)
+        if (distance := profile.distance(numbers)) <= profile.limit:
+            return None
+        told = f"distance {distance:.2f}, limit {profile.limit:.2f}"
+        if observation.ndim == 3 and observation.shape[2] == 3:
+            swapped = profile.distance(statistics_of(observation[:, :, ::-1]))
+            if swapped <= profile.limit:
+                return Fault("colours", f"red and blue are swapped: {told}", is_unusable=False)
+        return Fault("far", told, is_unusable=False)
+
+    def check_state(self, state: np.ndarray | None) -> Fault | None:
+        """Compare what the policy remembers with its certified bounds."""
+        if state is None:
+            return None
+        if not np.isfinite(state).all():
+            return Fault("state", "not finite")
+        bounds = self._bounds
+        if bounds is None or state.shape != bounds.low.shape:
+            return None
+        excess = np.maximum(bounds.low - state, state - bounds.high)
+        if excess.max() <= 0.0:
+            return None
+        worst = int(excess.argmax())
+        limits = f"[{bounds.low[worst]:.3g}, {bounds.high[worst]:.3g}]"
+        return Fault("state", f"neuron {worst} at {state[worst]:.4g}, certified in {limits}")
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def judge(self, faults: Sequence[Fault], now_s: float, *, is_new: bool = True) -> Level:
+        """Choose the level.
+
+        Args:
+            faults: What is wrong now.
+            now_s: The time [s].
+            is_new: Whether there is a new reading: without one, no time counts as good.
+        """
+        s, before = self.settings, self.level
+        if faults:
+            self._good_since_s = None
+            self._bad_since_s = now_s if self._bad_since_s is None else self._bad_since_s
+            bad_s = now_s - self._bad_since_s + 1e-9
+            wanted = Level.DEGRADE
+            if any(fault.is_unusable for fault in faults) or bad_s >= s.hold_after_s:
+                wanted = Level.HOLD
+            if bad_s >= s.stop_after_s:
+                wanted = Level.STOP
+            self.level = max(self.level, wanted)
+            for fault in faults:
+                if self.level != before or fault.kind not in self._kinds:
+                    self.events.append(Event(now_s, self.level, fault.kind, fault.reason))
+                self._kinds.add(fault.kind)
+        elif is_new:
+            self._good_since_s = now_s if self._good_since_s is None else self._good_since_s
+            good_s = now_s - self._good_since_s + 1e-9
+            needed_s = s.recover_s if self.level == Level.STOP else s.resume_s
+            if good_s >= needed_s:
+                if self.level != Level.DRIVE:
+                    told = f"good for {good_s:.2f} s"
+                    self.events.append(Event(now_s, Level.DRIVE, "recovered", told))
+                    self._changed_s = now_s
+                self.level, self._bad_since_s = Level.DRIVE, None
+                self._kinds.clear()
+        return self.level
+
+    def shows(self, faults: Sequence[Fault]) -> bool:
+        """True if the policy may see a reading with these faults."""
+        if any(fault.is_unusable for fault in faults):
+            return False
+        return not faults or self.level < Level.HOLD
+
+
+def _example(seen: object) -> np.ndarray:
+    """Return an observation of a contract, all zeros."""
+    if isinstance(seen, FramesContract):
+        return np.zeros(seen.shape, np.uint8)
+    return np.zeros(seen.size if isinstance(seen, VectorContract) else 0)

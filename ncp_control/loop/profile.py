@@ -1,0 +1,219 @@
+"""What inputs looked like in good driving, to tell an input that is far from all of them.
+
+Of every observation a few numbers are taken, x. Over driving of the same kind they have a mean m
+and a covariance S, and the distance of an observation is that of Mahalanobis,
+
+    d = sqrt( (x − m)ᵀ S⁻¹ (x − m) / n ),        about 1 for what is usual,
+
+with n numbers. The limit is the largest distance in driving on other roads, which the fit has not
+seen, times a margin. Of numbers, x is the observation itself. Of a frame:
+
+| numbers                                                                | how many |
+|------------------------------------------------------------------------|----------|
+| grey of each block of a grid of 4 x 6, less the mean, per deviation    | 24       |
+| (R − G) / (R + G + B) and (B − G) / (R + G + B) in each row of blocks  | 8        |
+| log of mean, of deviation, of sharpness, of sharpness per deviation    | 4        |
+
+Sharpness is the mean difference between neighbouring pixels: low in blurred frames, high in noise.
+Grey frames have no colours.
+
+Source: Lee et al. 2018 (arXiv 1807.03888) for the distance as a test of what is out of place, there
+on features of a network.
+"""
+
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncp_control import files
+from ncp_control.json_files import read_json
+
+MONITOR_FILE = "monitor.json"
+"""Name of the file beside a policy."""
+_FORMAT, _MAX_BYTES = 1, 2**24
+_ROWS, _COLUMNS = 4, 6
+_LEAST_VARIANCE = 1e-6
+_SHARPNESS = -2
+"""Place of the log of sharpness among the numbers of a frame."""
+
+
+def frame_statistics(frame: np.ndarray) -> np.ndarray:
+    """Return the numbers of a frame (height, width, channels) uint8; see the module."""
+    height, width, channels = frame.shape
+    has_colour = channels % 3 == 0
+    latest = frame[:, :, -3:] if has_colour else frame[:, :, -1:]  # of a stack
+    # Means over blocks of rows first: one pass over the pixels.
+    over_rows = _block_means(height, _ROWS) @ latest.reshape(height, -1).astype(np.float32)
+    over_rows = over_rows.reshape(_ROWS, width, -1)
+    blocks = np.einsum("rwc,kw->rkc", over_rows, _block_means(width, _COLUMNS))
+    one = latest[:, :, latest.shape[2] // 2]  # green, the sharpest of most cameras
+    sharpness = float(np.abs(np.diff(one.astype(np.int16), axis=1)).mean())
+    mean, deviation = float(one.mean()), float(one.std())
+    grey = blocks.mean(axis=2)
+    parts = [((grey - grey.mean()) / (deviation + 1.0)).ravel()]
+    if has_colour:
+        bands = blocks.mean(axis=1)
+        total = bands.sum(axis=1) + 1.0
+        parts += [(bands[:, 0] - bands[:, 1]) / total, (bands[:, 2] - bands[:, 1]) / total]
+    logs = np.log([mean + 1.0, deviation + 1.0, sharpness + 0.1])
+    parts.append(np.array([*logs, logs[2] - logs[1]]))
+    # The last number but one is the log of sharpness.
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _block_means(size: int, blocks: int) -> np.ndarray:
+    """Return the matrix (blocks, size) that takes means over equal parts of an axis."""
+    key = size, blocks
+    if key not in _MEANS:
+        weights = np.zeros((blocks, size), np.float32)
+        edges = np.linspace(0, size, blocks + 1).round().astype(int)
+        for i, (first, stop) in enumerate(itertools.pairwise(edges)):
+            weights[i, first : max(stop, first + 1)] = 1.0 / max(stop - first, 1)
+        _MEANS[key] = weights
+    return _MEANS[key]
+
+
+_MEANS: dict[tuple[int, int], np.ndarray] = {}
+
+
+def statistics_of(observation: np.ndarray) -> np.ndarray:
+    """Return the numbers of an observation: of a frame those of the module, else itself."""
+    if observation.ndim == 3:
+        return frame_statistics(observation)
+    return np.atleast_1d(observation).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputProfile:
+    """What inputs looked like in good driving.
+
+    Raises:
+        ValueError: If the numbers do not fit together, or are not finite.
+    """
+
+    mean: np.ndarray
+    """Mean of each number, shape (n,)."""
+    covariance: np.ndarray
+    """Their covariance, shape (n, n)."""
+    limit: float
+    """Distance beyond which an input is far from what was seen."""
+    least_sharpness: float | None = None
+    """Log of sharpness below which a frame is blurred; None for numbers."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """How it was made: driving, frames, largest distance on other roads, margin."""
+
+    def __post_init__(self) -> None:
+        size = len(self.mean)
+        is_whole = self.mean.ndim == 1 and self.covariance.shape == (size, size)
+        if not is_whole or not (
+            np.isfinite(self.mean).all() and np.isfinite(self.covariance).all()
+        ):
+            raise ValueError(
+                f"`mean` and `covariance` must be finite and of one size, got {self.mean.shape} and"
+                f" {self.covariance.shape}. Calibrate the monitor again."
+            )
+
+    @cached_property
+    def _whitening(self) -> np.ndarray:
+        return np.linalg.inv(np.linalg.cholesky(self.covariance)) / np.sqrt(len(self.mean))
+
+    def fits(self, observation: np.ndarray) -> bool:
+        """True if the profile is of such observations."""
+        return len(statistics_of(observation)) == len(self.mean)
+
+    def distance(self, statistics: np.ndarray) -> float:
+        """Return how far an observation's numbers are from those of good driving."""
+        return float(np.linalg.norm(self._whitening @ (statistics - self.mean)))
+
+    @classmethod
+    def fit(
+        cls,
+        fitted: np.ndarray,
+        held_out: np.ndarray,
+        *,
+        is_frames: bool,
+        margin: float = 1.25,
+        told: dict[str, Any] | None = None,
+    ) -> "InputProfile":
+        """Fit a profile.
+
+        Args:
+            fitted: Numbers of observations, shape (observations, n).
+            held_out: Those of driving elsewhere, of which the farthest sets the limit.
+            is_frames: Whether they are of frames.
+            margin: How much farther than that is still usual, as a factor.
+            told: How the driving was made.
+        """
+        covariance = np.cov(fitted, rowvar=False).reshape(fitted.shape[1], -1)
+        covariance += np.diag(np.maximum(_LEAST_VARIANCE, 1e-4 * np.diag(covariance)))
+        profile = cls(mean=fitted.mean(axis=0), covariance=covariance, limit=np.inf)
+        largest = max(profile.distance(one) for one in held_out)
+        sharpness = None
+        if is_frames:  # half as sharp as the least sharp frame
+            sharpness = float(min(fitted[:, _SHARPNESS].min(), held_out[:, _SHARPNESS].min()))
+            sharpness -= float(np.log(2.0))
+        numbers = {"largest_distance": round(largest, 4), "margin": margin,
+                   "observations": len(fitted) + len(held_out)}  # fmt: skip
+        return cls(
+            mean=profile.mean,
+            covariance=covariance,
+            limit=margin * largest,
+            least_sharpness=sharpness,
+            told={**(told or {}), **numbers},
+        )
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the profile beside a policy and return its file."""
+        lower = [row[: i + 1] for i, row in enumerate(self.covariance)]
+        values = {
+            "format_version": _FORMAT,
+            "limit": self.limit,
+            "least_sharpness": self.least_sharpness,
+            "told": self.told,
+            "mean": _rounded(self.mean),
+            "covariance": [_rounded(row) for row in lower],
+        }
+        path = Path(folder) / MONITOR_FILE
+        files.write_file(path, json.dumps(values, allow_nan=False) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "InputProfile | None":
+        """Read the profile beside a policy; None if there is none.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        path = Path(folder) / MONITOR_FILE
+        if not path.is_file():
+            return None
+        try:
+            values = read_json(path, max_bytes=_MAX_BYTES)
+            mean = np.array(values["mean"], np.float64)
+            covariance = np.zeros((len(mean), len(mean)))
+            for i, row in enumerate(values["covariance"]):
+                covariance[i, : i + 1] = covariance[: i + 1, i] = row
+            profile = cls(
+                mean=mean,
+                covariance=covariance,
+                limit=float(values["limit"]),
+                least_sharpness=values["least_sharpness"],
+                told=dict(values["told"]),
+            )
+            profile.distance(mean)  # which needs the covariance to be positive
+            return profile
+        except (ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError) as error:
+            raise ValueError(
+                f"{path} must be what the calibration of a monitor writes, got"
+                f" {str(error)[:200]}. Calibrate again: python scripts/monitor.py calibrate."
+            ) from error
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [float(f"{value:.7g}") for value in values]

@@ -1,0 +1,62 @@
+"""Settings of the loop and of its monitor."""
+
+import math
+from dataclasses import dataclass
+
+from ncp_control.ranges import check_above_zero, check_not_negative, check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How a policy is run on a robot."""
+
+    rate_hz: float | None = None
+    """Ticks a second; one for each frame of the policy's contract if None."""
+    seconds: float = math.inf
+    """How long to drive [s]."""
+    command_rate_per_s: float | None = None
+    """Largest change of a command a second, in units of its range; no limit if None."""
+    degraded_rate_per_s: float = 1.0
+    """The same while the input is doubtful."""
+    longest_s: float = 0.5
+    """After a longer time without a good reading the policy's memory is of no use and is
+    cleared [s]."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "rate_hz", "command_rate_per_s", "degraded_rate_per_s", "longest_s")
+        if not self.seconds == math.inf:
+            check_above_zero("seconds", self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorSettings:
+    """When an input is bad, and how long the body goes on with it."""
+
+    missing_s: float = 0.12
+    """Time without a new reading after which readings are missing [s]."""
+    late_s: float = 0.12
+    """Age of a reading beyond which it is late [s]."""
+    frozen_s: float = 0.12
+    """Time over which readings that stay the same bit by bit are frozen [s]."""
+    black_below: float = 12.0
+    """A frame is black if 99 % of its pixels are at most this, on the scale of the contract."""
+    white_above: float = 243.0
+    """A frame is white if 99 % of its pixels are at least this."""
+    hold_after_s: float = 0.1
+    """Doubtful input for so long lets the body hold its last good command [s]."""
+    stop_after_s: float = 0.3
+    """Bad input for so long brings the body to a safe stop [s]."""
+    resume_s: float = 0.1
+    """Good input for so long lets a degraded or held body drive again [s]."""
+    recover_s: float = 1.0
+    """Good input for so long lets a stopped body drive again [s]."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "missing_s", "late_s", "frozen_s", "stop_after_s")
+        for name in ("hold_after_s", "resume_s", "recover_s", "black_below", "white_above"):
+            check_not_negative(name, getattr(self, name))
+        if self.hold_after_s > self.stop_after_s:
+            raise ValueError(
+                f"`hold_after_s` must be at most `stop_after_s`, got {self.hold_after_s!r} and"
+                f" {self.stop_after_s!r}. Hold before you stop."
+            )

@@ -1,0 +1,1 @@
+"""What `run.py` and `monitor.py` do."""

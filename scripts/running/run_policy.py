@@ -1,0 +1,123 @@
+"""What `run.py` does: opens the link, runs the loop, and says how it went."""
+
+import json
+from pathlib import Path
+
+from ncp_control import files
+from ncp_control.contract import Contract
+from ncp_control.deploy.backends import make_controller
+from ncp_control.deploy.links import LinkLost, open_link
+from ncp_control.imports import imported_modules
+from ncp_control.learning.run import Run, policy_name
+from ncp_control.loop.clocks import RealClock
+from ncp_control.loop.monitor import Monitor, certified_state
+from ncp_control.loop.profile import InputProfile
+from ncp_control.loop.realtime import Drive, drive
+from ncp_control.policy import Policy, load, shipped_policies
+from ncp_control.worlds import read_options
+from scripts.cli import use_threads
+from scripts.markdown import markdown_table
+from scripts.run import RunPolicy
+
+SHOWN_EVENTS = 20
+
+
+def run_policy(settings: RunPolicy) -> None:
+    """Run a policy in real time, print what happened, and write it to the run folder.
+
+    Raises:
+        ValueError: If the policy does not fit the link; nothing has moved then.
+        KeyboardInterrupt: If it was stopped, after the safe stop and the report.
+    """
+    use_threads(1)
+    policy, folder = load(settings.policy), policy_folder(settings.policy)
+    contract = contract_of(policy)
+    controller = make_controller(policy, settings.backend)
+    monitor = make_monitor(policy, contract, folder, settings) if settings.monitored else None
+    name = policy_name(folder)
+    run = Run.create("run", name, settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    print(contract.describe())
+    try:
+        link = open_link(
+            settings.link,
+            contract,
+            read_options(settings.link_options),
+            modules=["envs", *imported_modules()],
+            log=run.folder / "link.jsonl",
+        )
+    except LinkLost as error:
+        raise ValueError(f"`link` {settings.link!r} did not open: {error}.") from error
+    try:
+        done = drive(
+            controller,
+            contract,
+            link,
+            clock=RealClock(),
+            monitor=monitor,
+            settings=settings.loop,
+            name=name,
+        )
+    finally:
+        link.close()
+    run.report.mkdir(exist_ok=True)
+    files.write_file(run.report / "loop.json", json.dumps(done.to_json(), indent=1) + "\n")
+    print_drive(done)
+    print(f"report: {run.report / 'loop.json'}")
+    if done.interrupt is not None:
+        raise done.interrupt
+
+
+def policy_folder(policy: str) -> Path:
+    """Return the folder of a policy that is named as `load` takes it."""
+    return Path(policy) if Path(policy).exists() else shipped_policies()[policy]
+
+
+def contract_of(policy: Policy) -> Contract:
+    """Return the contract of a policy.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if policy.contract is None:
+        raise ValueError(
+            "`policy` must carry a contract to be run, got none: nobody knows its units and signs."
+            " Set policy.contract and save it again."
+        )
+    return policy.contract
+
+
+def make_monitor(policy: Policy, contract: Contract, folder: Path, settings: RunPolicy) -> Monitor:
+    """Return the monitor of a policy, and say what it does not know."""
+    profile, bounds = InputProfile.load(folder), certified_state(policy)
+    if profile is None:
+        print(
+            "warning: the monitor is not calibrated: inputs far from training and blurred frames"
+            f" are not noticed. Run python scripts/monitor.py calibrate {folder}"
+        )
+    if bounds is None:
+        print("note: this cell has no certified bounds; its state is only checked to be finite.")
+    return Monitor(contract, settings.monitor, profile=profile, bounds=bounds)
+
+
+def print_drive(done: Drive) -> None:
+    """Print how a drive went."""
+    t = done.timing
+    print(f"ended: {done.ended}")
+    for event in done.events[:SHOWN_EVENTS]:
+        print(event)
+    if len(done.events) > SHOWN_EVENTS:
+        print(f"and {len(done.events) - SHOWN_EVENTS} more events")
+    if not t["ticks"]:
+        return
+    rows = [
+        [name, *(f"{t[f'{key}_{what}']:.2f}" for what in ("median", "p99", "largest"))]
+        for name, key in (("model time [ms]", "model_ms"), ("jitter [ms]", "jitter_ms"))
+    ]
+    print(markdown_table(["", "median", "p99", "largest"], rows))
+    levels = done.to_json()["ticks_at_level"]
+    print(
+        f"{t['ticks']:.0f} ticks, {t['deadlines_missed']:.0f} deadlines missed"
+        f" ({t['share_missed']:.2%}); "
+        + ", ".join(f"{number} {level}" for level, number in levels.items() if number)
+    )

@@ -1,0 +1,164 @@
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
+from ncp_control.deploy.links.hosted import STANDSTILL_S, Host, HostedLink
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.policy import load
+
+ROOT = Path(__file__).parents[4]
+
+
+class Body:
+    """A link whose body slows down while it is stopped."""
+
+    def __init__(self, clock, then):
+        self.clock, self.then = clock, then
+        self.speed_mps, self.sent, self.stopped_s, self.is_braking = 8.0, [], None, False
+
+    def read(self, timeout_s):
+        self.clock.sleep_until(self.clock.now_s() + timeout_s)
+        self.then(self.clock.now_s())
+        if self.is_braking:
+            self.speed_mps = max(self.speed_mps - 4.0 * timeout_s, 0.0)
+        told = {"speed_mps": self.speed_mps}
+        return Reading(observation=np.zeros(1), time_s=self.clock.now_s(), told=told)
+
+    def send(self, command):
+        self.sent.append((self.clock.now_s(), float(command[0])))
+        self.is_braking = False
+
+    def stop(self):
+        self.is_braking = True
+        self.stopped_s = self.clock.now_s() if self.stopped_s is None else self.stopped_s
+
+
+@pytest.fixture
+def hosted(tmp_path):
+    """A host, the loop's end of its pipe, and its body; `then` is called at every read."""
+
+    def make(then):
+        clock, (ours, theirs) = SimulatedClock(), multiprocessing.Pipe()
+        body = Body(clock, lambda now_s: then(now_s, ours))
+        return Host(theirs, body, 0.3, tmp_path / "log.jsonl", clock), ours, body
+
+    return make
+
+
+def test_a_loop_that_hangs_is_stopped_by_the_watchdog_and_goes_on_when_it_speaks(hosted, tmp_path):
+    def loop(now_s, pipe):
+        if now_s <= 1.0 or 1.5 <= now_s <= 2.0:
+            pipe.send(("send", np.array([now_s])))
+        elif now_s > 2.0 and not pipe.closed:
+            pipe.close()
+
+    host, _, body = hosted(loop)
+    host.run()
+    assert body.stopped_s == pytest.approx(1.3, abs=0.01)
+    assert body.sent[-1][0] == pytest.approx(2.0, abs=0.01)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    told = [event["event"] for event in events]
+    assert told == ["watchdog: the loop is silent", "stop", "the loop's process is gone", "stop",
+                    "the host ends"]  # fmt: skip
+    assert body.speed_mps < 0.05
+    assert body.clock.now_s() < 2.0 + STANDSTILL_S
+
+
+def test_the_host_answers_only_what_was_asked_with_the_newest(hosted):
+    def loop(now_s, pipe):
+        if abs(now_s - 0.1) < 1e-9:
+            pipe.send(("ask",))
+        if now_s > 0.2 and not pipe.closed:
+            answers.extend(pipe.recv() for _ in range(9) if pipe.poll())
+            pipe.close()
+
+    answers = []
+    host, _, _ = hosted(loop)
+    host.run()
+    assert [word for word, _ in answers] == ["reading"]
+    assert answers[0][1]["time_s"] == pytest.approx(0.102)
+
+
+@pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
+def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
+    def loop(now_s, pipe):
+        raise end
+
+    host, ours, _ = hosted(loop)
+
+    def run():
+        with pytest.raises(SystemExit):
+            host.run()
+
+    running = threading.Thread(target=run)
+    running.start()
+    assert ours.recv() == (word, str(end))
+    ours.close()
+    running.join(5.0)
+    assert not running.is_alive()
+
+
+@pytest.mark.slow
+def test_a_policy_that_does_not_fit_is_refused_before_anything_moves():
+    contract = load("drive-ncp").contract
+    with pytest.raises(ValueError, match="`policy` does not fit the world 'Walker2d-v5'"):
+        HostedLink("world", contract, "Walker2d-v5", modules=["envs"])
+
+
+LOOP = """
+import sys
+from pathlib import Path
+from ncp_control.deploy.links import open_link
+from ncp_control.policy import load
+if __name__ == "__main__":
+    policy = load("drive-ncp")
+    link = open_link("world", policy.contract, modules=["envs"], log=Path(sys.argv[1]))
+    print(link.process_id, flush=True)
+    while True:
+        reading = link.read(0.1)
+        if reading is not None:
+            link.send(policy.act(reading.observation))
+            print(reading.told["speed_mps"], flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_the_car_is_stopped_when_the_policys_process_is_killed(tmp_path):
+    script, log = tmp_path / "loop.py", tmp_path / "link.jsonl"
+    script.write_text(LOOP)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    loop = subprocess.Popen(
+        [sys.executable, str(script), str(log)], stdout=subprocess.PIPE, text=True, env=env
+    )
+    assert loop.stdout is not None
+    with loop.stdout:
+        host = int(loop.stdout.readline())
+        assert float([loop.stdout.readline() for _ in range(15)][-1]) > 7.0  # it drives
+        killed_s = time.monotonic()
+        loop.send_signal(signal.SIGKILL)
+        loop.wait()
+        for _ in range(200):  # the host ends by itself
+            if not Path(f"/proc/{host}").exists() or _is_zombie(host):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the link's process is still there")
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    stop = next(event for event in events if event["event"] == "stop")
+    assert stop["time_s"] - killed_s < 0.5  # what is promised: the brakes are on within 0.5 s
+    assert events[-1]["event"] == "the host ends"
+    assert events[-1]["speed_mps"] < 0.05
+
+
+def _is_zombie(number):
+    return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"

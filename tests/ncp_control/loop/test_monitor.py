@@ -1,0 +1,195 @@
+import json
+
+import numpy as np
+import pytest
+
+from ncp_control import LTC, NCP19, VectorPolicy
+from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.monitor import Level, Monitor, certified_state
+from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
+from ncp_control.loop.settings import MonitorSettings
+from ncp_control.policy import load
+
+SHAPE, FRAME_S = (24, 36, 3), 0.05
+
+
+def scene(rng, blue_sky=True):
+    """Return a frame with a sky, ground and some texture."""
+    frame = np.zeros(SHAPE)
+    frame[:10] = (90, 130, 210) if blue_sky else (210, 130, 90)
+    frame[10:] = (110, 120, 60)
+    edge = int(rng.integers(10, 26))
+    frame[10:, edge : edge + 4] = 230
+    frame *= rng.uniform(0.8, 1.1)
+    return np.clip(frame + rng.normal(0.0, 4.0, SHAPE), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    rng = np.random.default_rng(0)
+    fitted, others = (np.stack([frame_statistics(scene(rng)) for _ in range(n)])
+                      for n in (400, 200))  # fmt: skip
+    return InputProfile.fit(fitted, others, is_frames=True, told={"driving": "test"})
+
+
+@pytest.fixture
+def frames_contract():
+    steering = ActionContract(name="steering")
+    return Contract(observation=FramesContract(shape=SHAPE), action=(steering,), frame_s=FRAME_S)
+
+
+def kinds(monitor, frame, count=1, age_s=0.0, start_s=0.0):
+    """Return the kinds of fault that a frame, shown several times, has at last."""
+    found = []
+    for i in range(count):
+        now_s = start_s + FRAME_S * (i + 1)
+        found = monitor.check(Reading(observation=frame, time_s=now_s - age_s), now_s)
+        monitor.judge(found, now_s)
+    return [fault.kind for fault in found]
+
+
+def blur(frame):
+    import cv2
+
+    return cv2.GaussianBlur(frame, (0, 0), 6.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "spoil"),
+    [
+        ("black", lambda frame: frame // 30),
+        ("white", lambda frame: 245 + frame // 30),
+        ("blurred", blur),
+        ("shape", lambda frame: frame[::2]),
+        ("shape", lambda frame: frame.astype(np.float32)),
+        ("not finite", lambda frame: np.full(SHAPE, np.nan, np.float32)),
+        ("colours", lambda frame: frame[:, :, ::-1]),
+        ("far", lambda frame: np.where(np.arange(36)[:, None] < 18, np.uint8(127), frame)),
+        ("far", lambda frame: frame[::-1]),
+        ("unreadable", lambda frame: None),
+    ],
+)
+def test_a_fault_of_a_frame_is_named(fault, spoil, frames_contract, profile):
+    monitor = Monitor(frames_contract, profile=profile)
+    frame = scene(np.random.default_rng(7))
+    assert kinds(monitor, frame) == []
+    assert kinds(monitor, spoil(frame), start_s=FRAME_S) == [fault]
+
+
+def test_clean_frames_have_no_fault(frames_contract, profile):
+    monitor, rng = Monitor(frames_contract, profile=profile), np.random.default_rng(5)
+    assert all(kinds(monitor, scene(rng), start_s=i) == [] for i in range(300))
+    assert monitor.events == [] and monitor.level == Level.DRIVE
+
+
+def test_late_and_out_of_order_readings_are_told_by_their_times(frames_contract):
+    monitor, rng = Monitor(frames_contract), np.random.default_rng(0)
+    assert kinds(monitor, scene(rng), age_s=0.3, start_s=1.0) == ["late"]
+    assert kinds(monitor, scene(rng), age_s=0.3, start_s=1.0) == ["out of order"]
+
+
+def test_a_frozen_sensor_is_told_from_a_body_that_stands(frames_contract):
+    settings = MonitorSettings(frozen_s=0.12, stop_after_s=0.3, recover_s=0.3)
+    monitor, rng = Monitor(frames_contract, settings), np.random.default_rng(0)
+    frozen, other = scene(rng), scene(rng)
+    assert kinds(monitor, frozen, 3) == [] and kinds(monitor, frozen, 1, start_s=0.15) == ["frozen"]
+    assert kinds(monitor, frozen, 10, start_s=0.2) == ["frozen"] and monitor.level == Level.STOP
+    # One change shows that the sensor lives; a body that stands then sees the same all the time.
+    assert kinds(monitor, other, 5, start_s=0.7) == [] and monitor.level == Level.STOP
+    assert kinds(monitor, other, 3, start_s=0.95) == [] and monitor.level == Level.DRIVE
+
+
+def test_input_that_flickers_between_good_and_bad_is_not_recovered(frames_contract):
+    monitor, rng = Monitor(frames_contract), np.random.default_rng(0)
+    for i in range(20):
+        frame = scene(rng) if i % 2 else np.zeros(SHAPE, np.uint8)
+        kinds(monitor, frame, start_s=FRAME_S * i)
+    assert monitor.level == Level.STOP
+    assert [event.level for event in monitor.events] == [Level.HOLD, Level.STOP]
+
+
+def test_certified_bounds_catch_a_state_that_the_circuit_cannot_reach():
+    policy = VectorPolicy(LTC(NCP19), observation_size=32)
+    bounds = certified_state(policy)
+    assert bounds is not None
+    monitor = Monitor(_vector_contract(32), bounds=bounds)
+    for _ in range(50):
+        policy.act(np.random.default_rng(0).normal(size=32) * 1e6, 0.5)
+        assert monitor.check_state(policy.state) is None
+    state = policy.state
+    assert state is not None
+    broken = state.copy()
+    broken[3] = bounds.high[3] + 0.1
+    fault = monitor.check_state(broken)
+    assert fault is not None and "neuron 3" in fault.reason
+    broken[3] = np.nan
+    assert monitor.check_state(broken).reason == "not finite"
+
+
+def _vector_contract(size):
+    from ncp_control.contract import Entry, VectorContract
+
+    entries = tuple(Entry(name=f"x{i}") for i in range(size))
+    steering = ActionContract(name="steering")
+    return Contract(observation=VectorContract(entries=entries), action=(steering,), frame_s=0.1)
+
+
+def test_a_cell_without_certificate_has_no_bounds():
+    assert certified_state(load("drive-lstm")) is None
+
+
+def test_a_profile_of_numbers_is_their_mahalanobis_distance(tmp_path):
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(3, 3))
+    fitted, others = (rng.normal(size=(n, 3)) @ mixing for n in (2000, 500))
+    profile = InputProfile.fit(fitted, others, is_frames=False, margin=1.5)
+    one = np.array([1.0, -2.0, 0.5])
+    away = one - fitted.mean(0)
+    expected = np.sqrt(away @ np.linalg.solve(np.cov(fitted.T), away) / 3)
+    assert profile.distance(one) == pytest.approx(expected, rel=1e-3)
+    largest = max(profile.distance(x) for x in others)
+    assert profile.limit == pytest.approx(1.5 * largest)
+    profile.save(tmp_path)
+    loaded = InputProfile.load(tmp_path)
+    assert loaded is not None and loaded.distance(one) == pytest.approx(expected, rel=1e-3)
+    assert loaded.told["observations"] == 2500 and loaded.least_sharpness is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: values.pop("mean"),
+        lambda values: values.update(limit="far"),
+        lambda values: values.update(mean=[0.0]),
+        lambda values: values.update(covariance=[[-1.0], [0.0, -1.0]], mean=[0.0, 0.0]),
+    ],
+)
+def test_a_damaged_profile_is_one_sentence(damage, profile, tmp_path):
+    path = profile.save(tmp_path)
+    values = json.loads(path.read_text())
+    damage(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"monitor\.json must be what the calibration"):
+        InputProfile.load(tmp_path)
+
+
+def test_a_profile_of_other_observations_is_refused(profile):
+    with pytest.raises(ValueError, match="`profile` must be of the policy's observations"):
+        Monitor(_vector_contract(4), profile=profile)
+
+
+def test_there_is_no_profile_beside_most_policies(tmp_path):
+    assert InputProfile.load(tmp_path) is None
+
+
+def test_numbers_of_a_grey_frame_have_no_colours():
+    grey = scene(np.random.default_rng(0))[:, :, :1]
+    assert (
+        len(statistics_of(grey)) == 28 and len(statistics_of(scene(np.random.default_rng(0)))) == 36
+    )
+
+
+def test_hold_must_come_before_stop():
+    with pytest.raises(ValueError, match="`hold_after_s` must be at most `stop_after_s`"):
+        MonitorSettings(hold_after_s=2.0)

@@ -1,0 +1,212 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from ncp_control.contract import ActionContract
+from ncp_control.deploy.links.base import LinkLost
+from ncp_control.loop.monitor import Level, Monitor
+from ncp_control.loop.realtime import CommandLimits, drive
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
+
+FRAME_S = 0.1
+
+
+class Echo:
+    """Acts as its first number says, and notes what it saw and when it was reset."""
+
+    def __init__(self, clock, takes_s=0.0):
+        self.clock, self.takes_s = clock, takes_s
+        self.seen, self.elapsed_s, self.resets, self.state = [], [], 0, np.zeros(2)
+
+    def act(self, observation, dt_s=None):
+        self.clock.sleep_until(self.clock.now_s() + self.takes_s)
+        self.seen.append(np.array(observation))
+        self.elapsed_s.append(dt_s)
+        return np.array(observation[:1], np.float32)
+
+    def reset(self):
+        self.resets += 1
+        self.state = np.zeros(2)
+
+
+def good(count, first=0):
+    """Return different readings."""
+    return [np.array([0.01 * (first + i), 1.0]) for i in range(count)]
+
+
+def tolerant(contract, **changes):
+    """Return a monitor for ticks of 0.1 s."""
+    thresholds = {"missing_s": 0.25, "frozen_s": 0.25, "late_s": 0.15, "hold_after_s": 0.2,
+                  "stop_after_s": 0.4, "resume_s": 0.1, "recover_s": 0.3}  # fmt: skip
+    return Monitor(contract, MonitorSettings(**(thresholds | changes)))
+
+
+def test_a_clean_drive_keeps_its_rate_and_is_an_episode(contract, clock, make_link):
+    link, echo = make_link(good(20)), Echo(clock)
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract), name="echo",
+                 settings=LoopSettings(seconds=1.0), keeps_observations=True)  # fmt: skip
+    assert [time_s for time_s, _ in link.sent] == pytest.approx(np.arange(10) * FRAME_S)
+    assert done.ended == "its time is over"
+    assert not done.is_safe_stop and done.events == []
+    assert done.timing["ticks"] == done.timing["asked"] == 10
+    assert done.timing["deadlines_missed"] == 0
+    assert echo.elapsed_s == pytest.approx([FRAME_S] * 10)
+    episode = done.episode
+    np.testing.assert_allclose(episode.actions[:, 0], 0.01 * np.arange(10), rtol=1e-6)
+    np.testing.assert_array_equal(episode.seen, good(10))
+    np.testing.assert_allclose(episode.dt_s, FRAME_S)
+    assert episode.name == "echo" and list(episode.signals) == ["steering"]
+    assert len(link.stopped_s) == 1  # at the end, however it ends
+
+
+def test_the_policy_is_told_how_long_a_gap_was_and_forgets_after_a_long_one(
+    contract, clock, make_link
+):
+    link, echo = make_link([*good(2), None, *good(2, 5), *[None] * 9, *good(2, 9)]), Echo(clock)
+    drive(echo, contract, link, clock=clock)
+    assert echo.elapsed_s == pytest.approx([0.1, 0.1, 0.2, 0.1, 0.1, 0.1])
+    assert echo.resets == 3  # at the begin twice, where nothing was seen yet; after the long gap
+
+
+def test_deadlines_that_are_missed_are_counted_and_not_hurried_after(contract, clock, make_link):
+    link, echo = make_link(good(5)), Echo(clock, takes_s=0.25)
+    done = drive(echo, contract, link, clock=clock)
+    assert [time_s for time_s, _ in link.sent] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.25])
+    assert done.timing["deadlines_missed"] == 5
+    assert done.timing["model_ms_median"] == pytest.approx(250.0)
+
+
+@pytest.mark.parametrize(
+    ("end", "told", "interrupt"),
+    [
+        (LinkLost("cable"), "the link was lost: cable", False),
+        (KeyboardInterrupt(), "stopped by hand or by a signal", True),
+    ],
+)
+def test_a_lost_link_and_ctrl_c_end_in_a_safe_stop(
+    end, told, interrupt, contract, clock, make_link
+):
+    link = make_link([*good(3), end, *good(3)])
+    done = drive(Echo(clock), contract, link, clock=clock, monitor=tolerant(contract))
+    assert link.stopped_s and len(link.sent) == 3
+    assert (done.ended, done.is_safe_stop, done.interrupt is not None) == (told, True, interrupt)
+    assert done.events[-1].level == Level.STOP and done.to_json()["events"][-1]["kind"] == "end"
+
+
+def test_an_error_of_the_controller_stops_the_body_before_it_is_raised(contract, clock, make_link):
+    link, echo = make_link(good(3)), Echo(clock)
+    echo.act = lambda observation, dt_s: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        drive(echo, contract, link, clock=clock)
+    assert link.stopped_s
+
+
+def test_a_policy_of_another_contract_is_refused_before_anything_moves(contract, clock, make_link):
+    other = dataclasses.replace(contract, action=(ActionContract(name="steering", unit="rad"),))
+    mine = dataclasses.replace(contract, action=(ActionContract(name="steering", unit="deg"),))
+    link = make_link(good(3))
+    link.contract = other
+    with pytest.raises(ValueError, match="does not fit the link: it needs actions of unit"):
+        drive(Echo(clock), mine, link, clock=clock)
+    assert not link.sent and not link.stopped_s
+
+
+def test_silence_is_held_then_stopped_and_driven_again_when_it_is_good(contract, clock, make_link):
+    script = [*good(5), *[None] * 10, *good(10, 20)]
+    link, echo = make_link(script), Echo(clock)
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
+    told = [(event.level.name, event.kind) for event in done.events]
+    assert told == [("HOLD", "missing"), ("STOP", "missing"), ("DRIVE", "recovered")]
+    level = done.episode.told["level"]
+    held = done.episode.actions[:, 0]
+    last = np.flatnonzero(level == Level.STOP)[-1]
+    assert (held[5 : last + 1] == held[4]).all()  # the last good command
+    assert link.stopped_s[0] == pytest.approx(done.events[1].time_s)
+    assert (level[last + 1 :] == Level.DRIVE).all() and held[-1] == pytest.approx(0.29)
+    assert echo.resets == 3  # the memory from before the silence is of no use
+
+
+def test_a_reading_that_is_not_finite_is_never_shown(contract, clock, make_link):
+    bad = np.array([math.nan, 1.0])
+    link, echo = make_link([*good(3), bad, *good(3, 5)]), Echo(clock)
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
+    assert np.isfinite(echo.seen).all() and len(echo.seen) == 6
+    assert echo.elapsed_s[3] == pytest.approx(0.2)  # the time of the bad one counts
+    assert [event.level.name for event in done.events] == ["HOLD", "DRIVE"]
+
+
+def test_doubtful_input_slows_the_commands_then_holds_and_then_stops(contract, clock, make_link):
+    far = [np.array([1.0, 9.0 + 0.1 * i]) for i in range(8)]  # b is out of its range
+    link = make_link([*good(3), *far])
+    settings = LoopSettings(degraded_rate_per_s=0.5)
+    done = drive(
+        Echo(clock), contract, link, clock=clock, monitor=tolerant(contract), settings=settings
+    )
+    level, commands = done.episode.told["level"], done.episode.actions[:, 0]
+    assert level.tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
+    assert commands[3:6].tolist() == pytest.approx([0.07, 0.12, 0.12])
+
+
+def test_a_state_out_of_its_bounds_is_cleared_and_its_action_not_sent(contract, clock, make_link):
+    from ncp_control.audit.interval_circuit import Interval
+
+    link, echo = make_link(good(6)), Echo(clock)
+    monitor = tolerant(contract)
+    monitor._bounds = Interval(np.full(2, -1.0), np.full(2, 1.0))
+    act = echo.act
+
+    def act_and_break(observation, dt_s):
+        action = act(observation, dt_s)
+        if len(echo.seen) == 3:
+            echo.state[1], action[:] = 7.0, 1.0
+        return action
+
+    echo.act = act_and_break
+    done = drive(echo, contract, link, clock=clock, monitor=monitor)
+    assert done.events[0].kind == "state" and "neuron 1 at 7" in done.events[0].reason
+    assert echo.state.tolist() == [0.0, 0.0]
+    assert 1.0 not in done.episode.actions and done.events[-1].kind == "recovered"
+
+
+def test_nothing_is_commanded_while_a_person_drives(contract, clock, make_link):
+    script = [*good(2), *["manual"] * 10, *good(2, 5)]
+    link, echo = make_link(script), Echo(clock)
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
+    assert done.events == [] and len(link.sent) == 4
+    assert echo.elapsed_s == pytest.approx([0.1, 0.1, 0.1, 0.1])
+
+
+def test_without_a_monitor_what_cannot_be_acted_on_is_held(contract, clock, make_link):
+    link, echo = make_link(good(4)), Echo(clock)
+    act = echo.act
+
+    def refuse(observation, dt_s):
+        if observation[0] > 0.005:
+            raise ValueError("no")
+        return act(observation, dt_s)
+
+    echo.act = refuse
+    done = drive(echo, contract, link, clock=clock)
+    assert len(link.sent) == 4 and (done.episode.actions == 0.0).all()
+
+
+def test_commands_stay_in_their_range_and_below_their_rate(contract):
+    limits = CommandLimits(contract, LoopSettings(command_rate_per_s=2.0, degraded_rate_per_s=1.0))
+    assert limits.follow(np.array([3.0]), 0.0) == [1.0]
+    assert limits.follow(np.array([-3.0]), 0.1) == pytest.approx([0.8])
+    assert limits.follow(np.array([-3.0]), 0.2, is_degraded=True) == pytest.approx([0.7])
+    assert limits.follow(np.array([-3.0]), 0.2) == pytest.approx([0.7])  # no time, no change
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rate_hz": 0.0}, "`rate_hz` must be positive, got 0.0"),
+        ({"seconds": math.nan}, "`seconds` must be positive, got nan"),
+    ],
+)
+def test_a_loop_without_a_rate_or_time_is_refused(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        LoopSettings(**settings)
