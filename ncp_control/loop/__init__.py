@@ -6,5 +6,6 @@
 | `monitor`  | what is wrong with an input or a state, and what the body does then |
 | `profile`  | what inputs looked like in good driving, to tell those far from it  |
 | `clocks`   | time of this machine, or simulated time                             |
+| `faults`   | sensors and memory that fail, to try the monitor                    |
 | `settings` | rates and thresholds                                                |
 """

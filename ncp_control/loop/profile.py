@@ -33,9 +33,8 @@ import numpy as np
 
 from ncp_control import files
 from ncp_control.json_files import read_json
+from ncp_control.policy.folder import MONITOR_FILE
 
-MONITOR_FILE = "monitor.json"
-"""Name of the file beside a policy."""
 _FORMAT, _MAX_BYTES = 1, 2**24
 _ROWS, _COLUMNS = 4, 6
 _LEAST_VARIANCE = 1e-6

@@ -1,0 +1,131 @@
+"""Faults of sensors and memory, put between a link and the loop to try the monitor.
+
+| fault      | what happens while it lasts                                    |
+|------------|----------------------------------------------------------------|
+| missing    | no frames come                                                 |
+| late       | frames come `LATE_S` after they were taken                     |
+| frozen     | the last frame comes again and again                           |
+| black      | every pixel is nearly dark                                     |
+| white      | every pixel is nearly bright                                   |
+| blurred    | Gaussian blur of a tenth of the frame's height                 |
+| size       | frames of half the height and width                            |
+| type       | frames as real numbers from 0 to 1                             |
+| colours    | red and blue are swapped                                       |
+| not finite | frames as real numbers with NaN among them                     |
+| hidden     | a grey patch hides two fifths of the view                      |
+| state      | what the policy remembers is overwritten by large numbers      |
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from ncp_control.audit.faults import occlude
+from ncp_control.deploy.links.base import Link, Reading
+from ncp_control.loop.clocks import Clock
+from ncp_control.loop.realtime import Controller
+
+LATE_S = 0.5
+"""Age of late frames [s]."""
+_HIDDEN_SHARE, _BLUR_SHARE = 0.4, 0.1
+_LARGE = 30.0
+
+
+def _black(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 6, frame.shape, np.uint8)
+
+
+def _white(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return 255 - rng.integers(0, 6, frame.shape, np.uint8)
+
+
+def _blurred(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    import cv2
+
+    return cv2.GaussianBlur(frame, (0, 0), _BLUR_SHARE * len(frame)).reshape(frame.shape)
+
+
+def _not_finite(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    values = frame.astype(np.float32)
+    values[rng.integers(len(frame))] = np.nan
+    return values
+
+
+def _hidden(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return occlude(frame[None], _HIDDEN_SHARE, rng)[0]
+
+
+SPOILED: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "black": _black,
+    "white": _white,
+    "blurred": _blurred,
+    "size": lambda frame, rng: np.ascontiguousarray(frame[::2, ::2]),
+    "type": lambda frame, rng: frame.astype(np.float32) / 255.0,
+    "colours": lambda frame, rng: np.ascontiguousarray(frame[:, :, ::-1]),
+    "not finite": _not_finite,
+    "hidden": _hidden,
+}
+"""Faults that change a frame."""
+FAULTS = ("missing", "late", "frozen", *SPOILED, "state")
+"""All faults by name."""
+
+
+class FaultyLink:
+    """A link with a fault that begins and ends.
+
+    Args:
+        link: The link underneath.
+        fault: A name in `FAULTS`, or "" for none.
+        begin_s: When it begins, on the loop's clock [s].
+        end_s: When it ends [s].
+        clock: The loop's clock.
+        controller: Whose memory the fault "state" overwrites.
+        seed: Seed of its randomness; what is hidden stays in one place.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        fault: str,
+        *,
+        begin_s: float,
+        end_s: float,
+        clock: Clock,
+        controller: Controller,
+        seed: int = 0,
+    ) -> None:
+        self.contract = link.contract
+        self.send, self.stop, self.close = link.send, link.stop, link.close
+        self._link, self._fault, self._seed = link, fault, seed
+        self._begin_s, self._end_s = begin_s, end_s
+        self._clock, self._controller = clock, controller
+        self._delayed: deque[Reading] = deque()
+        self._last: Reading | None = None
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Read the link underneath, and spoil what it gives while the fault lasts."""
+        reading = self._link.read(timeout_s)
+        now_s = self._clock.now_s()
+        if not self._begin_s <= now_s < self._end_s:
+            self._last = reading if reading is not None else self._last
+            self._delayed.clear()
+            return reading
+        if reading is None or reading.observation is None or self._fault == "":
+            return reading
+        if self._fault == "missing":
+            return None
+        if self._fault == "late":
+            self._delayed.append(reading)
+            is_due = now_s - self._delayed[0].time_s >= LATE_S - 1e-9
+            return self._delayed.popleft() if is_due else None
+        seen = reading.observation
+        if self._fault == "frozen":
+            seen = seen if self._last is None else self._last.observation
+        elif self._fault == "state":
+            state = getattr(self._controller, "state", None)
+            if state is not None:
+                state[:] = _LARGE
+        else:
+            seen = SPOILED[self._fault](seen, np.random.default_rng(self._seed))
+        return Reading(observation=seen, time_s=reading.time_s, told=reading.told)

@@ -1,0 +1,87 @@
+"""Make and try the monitor that lets a policy fail safe on a robot.
+
+    python scripts/monitor.py calibrate POLICY     writes POLICY/monitor.json, some minutes
+    python scripts/monitor.py faults POLICY        drives with 12 kinds of fault, with it and without
+
+`run.py` reads monitor.json.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
+from ncp_control.ranges import check_at_least, check_positive, check_seed
+from scripts.cli import Command, run_job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """Learn what the inputs of good driving look like, and write it beside the policy."""
+
+    policy: tyro.conf.Positional[str]
+    """Folder of the policy, or the name of a shipped one."""
+    episodes: int = 400
+    """Episodes; two thirds are fitted, the others set the limit."""
+    seconds: float = 6.0
+    """Length of each [s]."""
+    margin: float = 1.25
+    """How much farther than the farthest input of the others is still usual, as a factor."""
+    seed: int = 0
+    """Seed of the episodes."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 6, "episodes")
+        check_positive(self, "seconds", "margin")
+        check_seed(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Drive held-out tracks with faults, with the monitor and without, in simulated time."""
+
+    policy: tyro.conf.Positional[str]
+    """Folder of a driving policy, or the name of a shipped one."""
+    drives: int = 100
+    """Drives for each kind of fault."""
+    clean_km: float = 10.0
+    """Kilometres of driving without a fault, for false alarms."""
+    backend: str = "torch"
+    """What computes: torch, c or onnx."""
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    """Command limits."""
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    """When an input is bad, and what follows."""
+    results: Path | None = None
+    """CSV file for the table; in the run folder by default."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of tracks, appearances, and of when a fault begins."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "drives")
+        check_positive(self, "clean_km")
+        check_seed(self)
+
+
+COMMANDS = {
+    "calibrate": Command(
+        settings="scripts.monitor:Calibrate", run="scripts.running.calibration:calibrate"
+    ),
+    "faults": Command(settings="scripts.monitor:Faults", run="scripts.running.campaign:campaign"),
+}
+"""The jobs of this script."""
+
+
+def run_command(settings: Calibrate | Faults) -> None:
+    """Do the job of these settings."""
+    from scripts.cli import find
+
+    name = "calibrate" if type(settings).__name__ == "Calibrate" else "faults"
+    find(COMMANDS[name].run)(settings)
+
+
+if __name__ == "__main__":
+    run_job(run_command, COMMANDS, __doc__)

@@ -1,0 +1,82 @@
+"""What `monitor.py calibrate` does: drives well, and writes what was seen beside the policy."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+import envs  # noqa: F401 - makes its worlds known
+from ncp_control.contract import Contract, FramesContract
+from ncp_control.episode import iterate_episodes
+from ncp_control.loop.profile import InputProfile, statistics_of
+from ncp_control.policy import Policy, load
+from ncp_control.worlds import World, find_world
+from scripts.cli import use_threads
+from scripts.evaluation.places import DRIVING_WORLD, threads_for
+from scripts.monitor import Calibrate
+from scripts.running.run_policy import contract_of, policy_folder
+
+PARALLEL = 8
+STRAY_M, STRAY_RAD = 1.0, 0.1
+"""How far from the lane's middle and direction cars begin, so that such views are usual."""
+
+
+def calibrate(settings: Calibrate) -> None:
+    """Drive, fit, and write monitor.json."""
+    policy, folder = load(settings.policy), policy_folder(settings.policy)
+    use_threads(threads_for(policy, None))
+    contract = contract_of(policy)
+    num_fitted = round(settings.episodes * 2 / 3)
+    fitted = seen_in(policy, contract, settings, "train", num_fitted)
+    others = seen_in(policy, contract, settings, "validation", settings.episodes - num_fitted)
+    profile = InputProfile.fit(
+        fitted,
+        others,
+        is_frames=isinstance(contract.observation, FramesContract),
+        margin=settings.margin,
+        told={"world": contract.world, **dataclasses.asdict(settings), "policy": folder.name},
+    )
+    path = profile.save(folder)
+    print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
+    print(f"monitor: {path}, {path.stat().st_size:,} bytes")
+
+
+def seen_in(
+    policy: Policy, contract: Contract, settings: Calibrate, part: str, episodes: int
+) -> np.ndarray:
+    """Return the numbers of every observation of some episodes, shape (observations, n)."""
+    world, options, seeds = _episodes(contract, settings, part, episodes)
+    numbers = [
+        statistics_of(seen)
+        for episode in iterate_episodes(
+            world,
+            policy,
+            seeds=seeds,
+            options=options,
+            num_steps=max(round(settings.seconds / world.frame_s), 2),
+            parallel=PARALLEL,
+            keeps_observations=True,
+        )
+        for seen in episode.seen
+    ]
+    return np.stack(numbers)
+
+
+def _episodes(
+    contract: Contract, settings: Calibrate, part: str, episodes: int
+) -> tuple[World, list[Any] | None, list[int]]:
+    """Return a world, and how each of its episodes begins: on tracks of their own for each part."""
+    first = settings.seed * 1_000_000 + (500_000 if part == "validation" else 0)
+    seeds = list(range(first, first + episodes))
+    options = dict(contract.world_options)
+    if contract.world != DRIVING_WORLD:
+        return find_world(contract.world, **options), None, seeds
+    rng = np.random.default_rng([settings.seed, len(part)])
+    starts = rng.uniform(-1.0, 1.0, (episodes, 2)) * (STRAY_M, STRAY_RAD)
+    begun = [{"lateral_m": x, "heading_error_rad": angle} for x, angle in starts.tolist()]
+    return find_world(DRIVING_WORLD, **options, tracks=part), begun, seeds
+
+
+def median(profile: InputProfile, numbers: np.ndarray) -> float:
+    """Return the median distance of observations."""
+    return float(np.median([profile.distance(one) for one in numbers]))

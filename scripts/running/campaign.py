@@ -1,0 +1,237 @@
+"""What `monitor.py faults` does: drives with faults, with the monitor and without, and counts."""
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from envs.driving.road import HELD_OUT_TRACKS
+from ncp_control import files
+from ncp_control.contract import Contract
+from ncp_control.deploy.backends import make_controller
+from ncp_control.deploy.links.world import WorldLink
+from ncp_control.learning.run import Run, policy_name
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.faults import FAULTS, FaultyLink
+from ncp_control.loop.monitor import Level, Monitor, certified_state
+from ncp_control.loop.profile import InputProfile
+from ncp_control.loop.realtime import Controller, Drive, drive
+from ncp_control.loop.settings import LoopSettings
+from ncp_control.policy import Policy, load
+from ncp_control.worlds import World, find_world
+from scripts.cli import use_threads
+from scripts.evaluation.places import DRIVING_WORLD
+from scripts.markdown import markdown_table
+from scripts.monitor import Faults
+from scripts.pictures import write_picture
+from scripts.running.run_policy import contract_of, policy_folder
+
+BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
+"""When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""
+CLEAN_S = 50.0
+"""Length of a drive without a fault [s]: 400 m."""
+MOVING_MPS = 6.0
+"""A car that ends faster than this has recovered."""
+COLUMNS = (
+    "fault", "drives", "crashes_without", "crashes_with", "noticed", "stopped",
+    "seconds_to_stop", "slowest_to_stop", "recovered",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What can be said of one drive."""
+
+    is_crash: bool
+    """Whether the car left its lane."""
+    noticed_s: float | None
+    """From the fault's beginning to the monitor's first event [s]."""
+    stop_s: float | None
+    """From the fault's beginning to the safe stop [s]."""
+    is_driving: bool
+    """Whether the car drives at the end."""
+
+
+class Driver:
+    """A policy in the driving world, in simulated time.
+
+    Args:
+        policy: The policy.
+        folder: Its folder.
+        settings: Of the campaign.
+    """
+
+    def __init__(self, policy: Policy, folder: Path, settings: Faults) -> None:
+        self.settings, self._policy = settings, policy
+        self.contract: Contract = contract_of(policy)
+        self.profile = InputProfile.load(folder)
+        self._bounds = certified_state(policy)
+
+    @cached_property
+    def controller(self) -> Controller:
+        """What acts."""
+        return make_controller(self._policy, self.settings.backend)
+
+    @cached_property
+    def world(self) -> World:
+        """The world, with crashes that end a drive."""
+        return find_world(DRIVING_WORLD, tracks="held_out", episode_s=2.0 * CLEAN_S)
+
+    def run(
+        self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool
+    ) -> Drive:
+        """Drive one track with a fault, or none if it is empty."""
+        clock, seed = SimulatedClock(), self.settings.seed * 100_000 + track
+        begun = {"track": track, "start_m": 0.0}
+        body = WorldLink(self.world, clock, seed=seed, reset_options=begun)
+        end_s = begin_s + LASTS_S
+        link = FaultyLink(body, fault, begin_s=begin_s, end_s=end_s, clock=clock,
+                          controller=self.controller, seed=seed)  # fmt: skip
+        monitor = None
+        if is_monitored:
+            monitor = Monitor(
+                self.contract, self.settings.monitor, profile=self.profile, bounds=self._bounds
+            )
+        loop = LoopSettings(**{**vars(self.settings.loop), "seconds": seconds})
+        try:
+            return drive(
+                self.controller, self.contract, link, clock=clock, monitor=monitor, settings=loop
+            )
+        finally:
+            link.close()
+
+    def trial(self, fault: str, number: int, *, is_monitored: bool) -> Trial:
+        """Drive with a fault that begins at a time of its own."""
+        rng = np.random.default_rng([self.settings.seed, number])
+        begin_s = float(rng.uniform(*BEGIN_S))
+        track = HELD_OUT_TRACKS[number]
+        done = self.run(track, fault, begin_s, DRIVE_S, is_monitored=is_monitored)
+        after = [event for event in done.events if event.time_s >= begin_s - 1e-9]
+        stops = [event.time_s for event in after if event.level == Level.STOP]
+        is_crash = "crashed" in done.ended
+        return Trial(
+            is_crash=is_crash,
+            noticed_s=after[0].time_s - begin_s if after else None,
+            stop_s=stops[0] - begin_s if stops else None,
+            is_driving=not is_crash and float(done.episode.told["speed_mps"][-1]) > MOVING_MPS,
+        )
+
+    def clean(self, distance_km: float) -> tuple[float, int, int]:
+        """Drive without a fault; return kilometres, false alarms and crashes.
+
+        Tracks are those behind the ones of the trials.
+        """
+        driven_m, alarms, crashes, number = 0.0, 0, 0, self.settings.drives
+        with tqdm(desc="without a fault", unit="track", leave=False) as bar:
+            while driven_m < 1000.0 * distance_km:
+                done = self.run(HELD_OUT_TRACKS[number], "", 0.0, CLEAN_S, is_monitored=True)
+                told_m = float(done.episode.told["distance_m"][-1])
+                driven_m, number = driven_m + told_m, number + 1
+                alarms += sum(event.kind != "recovered" for event in done.events)
+                crashes += "crashed" in done.ended
+                for event in done.events:
+                    tqdm.write(f"track {HELD_OUT_TRACKS[number - 1]}: {event}")
+                bar.update()
+        return driven_m / 1000.0, alarms, crashes
+
+
+def campaign(settings: Faults) -> None:
+    """Drive all of it, print a table, and write table and picture.
+
+    Raises:
+        ValueError: If the policy does not drive our world.
+    """
+    use_threads(1)
+    policy, folder = load(settings.policy), policy_folder(settings.policy)
+    driver = Driver(policy, folder, settings)
+    driver.world.check_policy(driver.contract)
+    if driver.profile is None:
+        raise ValueError(
+            f"`policy` must have a calibrated monitor, got {str(folder)!r} without monitor.json."
+            f" Run python scripts/monitor.py calibrate {folder}"
+        )
+    run = Run.create("faults", policy_name(folder), settings, root=settings.runs)
+    print(f"run folder: {run.folder}")
+    begun_s = time.monotonic()
+    rows, delays = [], {}
+    for fault in tqdm(FAULTS, "faults", leave=False):
+        row, delays[fault] = _row(driver, fault, settings.drives)
+        rows.append(row)
+        run.log(len(rows), **{k: v for k, v in row.items() if not isinstance(v, str)})
+    trials_s = time.monotonic() - begun_s
+    km, alarms, crashes = driver.clean(settings.clean_km)
+    table = settings.results or run.results
+    files.write_file(table, _csv(rows))
+    picture = run.report / "faults.png"
+    run.report.mkdir(exist_ok=True)
+    write_picture(picture, draw(rows, delays))
+    print(markdown_table(COLUMNS, [[_cell(row[name]) for name in COLUMNS] for row in rows]))
+    print(f"{km:.1f} km without a fault: {alarms} false alarms, {crashes} crashes")
+    per_drive_s = trials_s / (2 * len(FAULTS) * settings.drives)
+    print(f"{per_drive_s:.2f} s a drive of {DRIVE_S:g} s; 100 drives of each kind would take"
+          f" {200 * len(FAULTS) * per_drive_s / 60:.0f} minutes")  # fmt: skip
+    print(f"table: {table}\npicture: {picture}")
+
+
+def _row(driver: Driver, fault: str, drives: int) -> tuple[dict[str, float | str], list[float]]:
+    """Return a row of the table, and how long each safe stop took [s]."""
+    without = [driver.trial(fault, i, is_monitored=False) for i in range(drives)]
+    watched = [driver.trial(fault, i, is_monitored=True) for i in range(drives)]
+    stops = [trial.stop_s for trial in watched if trial.stop_s is not None]
+    row = {
+        "fault": fault,
+        "drives": drives,
+        "crashes_without": sum(trial.is_crash for trial in without),
+        "crashes_with": sum(trial.is_crash for trial in watched),
+        "noticed": sum(trial.noticed_s is not None for trial in watched),
+        "stopped": len(stops),
+        "seconds_to_stop": round(float(np.median(stops)), 3) if stops else float("nan"),
+        "slowest_to_stop": round(max(stops), 3) if stops else float("nan"),
+        "recovered": sum(trial.is_driving for trial in watched),
+    }
+    return row, stops
+
+
+def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
+    """Draw the crashes of each fault without and with the monitor, and the times to a stop."""
+    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    place = np.arange(len(rows))
+    for offset, key, label, colour in (
+        (-0.2, "crashes_without", "without the monitor", "#D55E00"),
+        (0.2, "crashes_with", "with it", "#0072B2"),
+    ):
+        shares = [100.0 * row[key] / row["drives"] for row in rows]
+        left.barh(place + offset, shares, 0.38, color=colour, label=label)
+    left.set_yticks(place, [row["fault"] for row in rows])
+    left.set_xlabel("drives that leave the lane [%]")
+    left.set_xlim(0.0, 100.0)
+    left.invert_yaxis()
+    left.legend()
+    for i, row in enumerate(rows):
+        right.plot(delays[row["fault"]], np.full(len(delays[row["fault"]]), i), "o",
+                   color="#0072B2", alpha=0.4, markersize=4)  # fmt: skip
+    right.set_xlabel("from the fault to the safe stop [s]")
+    right.set_xlim(left=0.0)
+    for axes in (left, right):
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _csv(rows: Sequence[dict]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,73 @@
+import csv
+import json
+import shutil
+
+import pytest
+
+from ncp_control.loop.settings import LoopSettings
+from ncp_control.policy import load, shipped_policies
+from scripts.monitor import Calibrate, Faults
+from scripts.run import RunPolicy
+from scripts.running.calibration import calibrate
+from scripts.running.campaign import Driver, campaign
+from scripts.running.run_policy import run_policy
+
+
+@pytest.fixture
+def driver(tmp_path):
+    settings = Faults(policy="drive-ncp", drives=1, runs=tmp_path)
+    return Driver(load("drive-ncp"), shipped_policies()["drive-ncp"], settings)
+
+
+@pytest.mark.parametrize("fault", ["missing", "white", "state"])
+def test_the_monitor_stops_a_car_that_would_leave_its_lane_and_lets_it_go_on(fault, driver):
+    assert driver.trial(fault, 0, is_monitored=False).is_crash
+    watched = driver.trial(fault, 0, is_monitored=True)
+    assert not watched.is_crash and watched.is_driving
+    assert watched.stop_s is not None and watched.stop_s < 0.5
+
+
+def test_a_clean_drive_has_no_event_and_twice_the_same_numbers(driver):
+    one, other = (driver.run(driver_track, "", 0.0, 3.0, is_monitored=True)
+                  for driver_track in (1000, 1000))  # fmt: skip
+    assert one.events == []
+    assert (one.episode.actions == other.episode.actions).all()
+
+
+@pytest.mark.slow
+def test_a_campaign_is_a_table_and_a_picture(tmp_path, capsys):
+    campaign(Faults(policy="drive-ncp", drives=1, clean_km=0.1, runs=tmp_path))
+    (run,) = tmp_path.iterdir()
+    with (run / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 and sum(int(row["crashes_with"]) for row in rows) == 0
+    assert (run / "report" / "faults.png").stat().st_size > 10_000
+    assert "0 false alarms" in capsys.readouterr().out
+
+
+def test_a_campaign_needs_a_calibrated_monitor(tmp_path):
+    policy = tmp_path / "driver"
+    shutil.copytree(shipped_policies()["drive-ncp"], policy)
+    (policy / "monitor.json").unlink()
+    with pytest.raises(ValueError, match="must have a calibrated monitor"):
+        campaign(Faults(policy=str(policy), runs=tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("name", ["drive-ncp", "walker2d-ltc"])
+def test_a_calibration_lies_beside_its_policy_and_goes_when_that_is_replaced(name, tmp_path):
+    policy = tmp_path / name
+    shutil.copytree(shipped_policies()[name], policy)
+    calibrate(Calibrate(policy=str(policy), episodes=6, seconds=0.5))
+    told = json.loads((policy / "monitor.json").read_text())
+    assert told["limit"] > 0.0 and told["told"]["episodes"] == 6
+    load(policy).save(policy)
+    assert not (policy / "monitor.json").exists()
+
+
+@pytest.mark.slow
+def test_a_policy_runs_in_its_world_in_real_time(tmp_path, capsys):
+    run_policy(RunPolicy(policy="drive-ncp", loop=LoopSettings(seconds=2.0), runs=tmp_path))
+    (run,) = tmp_path.iterdir()
+    told = json.loads((run / "report" / "loop.json").read_text())
+    assert told["timing"]["ticks"] > 20 and told["ended"] == "its time is over"
+    assert "model time [ms]" in capsys.readouterr().out
