@@ -1,7 +1,7 @@
 """Make and try the monitor that lets a policy fail safe on a robot.
 
     python scripts/monitor.py calibrate POLICY     writes POLICY/monitor.json, some minutes
-    python scripts/monitor.py faults POLICY        drives with 12 kinds of fault, with it and without
+    python scripts/monitor.py faults POLICY        drives with faults, with it and without
 
 `run.py` reads monitor.json.
 """
@@ -22,10 +22,12 @@ class Calibrate:
 
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one."""
+    log: Path | None = None
+    """Recording to learn from, instead of driving in the world of the policy's contract."""
     episodes: int = 400
     """Episodes; two thirds are fitted, the others set the limit."""
     seconds: float = 6.0
-    """Length of each [s]."""
+    """Length of each [s]; of no use to a recording, as `episodes`."""
     margin: float = 1.25
     """How much farther than the farthest input of the others is still usual, as a factor."""
     seed: int = 0

@@ -5,7 +5,6 @@ Each gives an object with the methods `act` and `reset` of `Policy`, and its `st
 
 from collections.abc import Callable
 
-from ncp_control.imports import import_function
 from ncp_control.loop.realtime import Controller
 from ncp_control.policy import Policy
 from ncp_control.registry import Registry
@@ -40,7 +39,9 @@ def _c(policy: Policy) -> Controller:
 
 
 def _onnx(policy: Policy) -> Controller:
-    return import_function("backend", "ncp_control.deploy.onnx:OnnxController")(policy)
+    from ncp_control.deploy.onnx import OnnxController  # needs packages of an extra
+
+    return OnnxController(policy)
 
 
 for _name, _build in (("torch", _torch), ("c", _c), ("onnx", _onnx)):

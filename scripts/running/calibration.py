@@ -1,11 +1,12 @@
 """What `monitor.py calibrate` does: drives well, and writes what was seen beside the policy."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import envs  # noqa: F401 - makes its worlds known
+from envs.recorded import load_recording
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.episode import iterate_episodes
 from ncp_control.loop.profile import InputProfile, statistics_of
@@ -26,19 +27,55 @@ def calibrate(settings: Calibrate) -> None:
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     use_threads(threads_for(policy, None))
     contract = contract_of(policy)
-    num_fitted = round(settings.episodes * 2 / 3)
-    fitted = seen_in(policy, contract, settings, "train", num_fitted)
-    others = seen_in(policy, contract, settings, "validation", settings.episodes - num_fitted)
+    if settings.log is not None:
+        fitted, others = recorded(settings.log, contract)
+    elif contract.world:
+        num_fitted = round(settings.episodes * 2 / 3)
+        fitted = seen_in(policy, contract, settings, "train", num_fitted)
+        others = seen_in(policy, contract, settings, "validation", settings.episodes - num_fitted)
+    else:
+        raise ValueError(
+            "`log` must name a recording for a policy whose contract names no world, got None."
+        )
     profile = InputProfile.fit(
         fitted,
         others,
         is_frames=isinstance(contract.observation, FramesContract),
         margin=settings.margin,
-        told={"world": contract.world, **dataclasses.asdict(settings), "policy": folder.name},
+        told={"world": contract.world, **described(settings), "policy": folder.name},
     )
     path = profile.save(folder)
     print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
+
+
+def described(settings: Calibrate) -> dict[str, Any]:
+    """Return the settings that say how inputs were collected, as JSON values."""
+    values = dataclasses.asdict(settings)
+    names = ("log",) if settings.log is not None else ("episodes", "seconds", "seed")
+    return {name: str(values[name]) if name == "log" else values[name] for name in names}
+
+
+def recorded(log: Path, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the first two thirds of a recording, and of the rest.
+
+    Raises:
+        ValueError: If its frames are not those of the contract.
+    """
+    with load_recording(log).center_only().as_demonstrations() as store:
+        if store.observations.shape[1:] != _shape_of(contract):
+            raise ValueError(
+                f"`log` must hold frames of {_shape_of(contract)}, got"
+                f" {store.observations.shape[1:]}. Name the recording that the policy learned from."
+            )
+        numbers = np.stack([statistics_of(np.asarray(one)) for one in store.observations])
+    cut = round(len(numbers) * 2 / 3)
+    return numbers[:cut], numbers[cut:]
+
+
+def _shape_of(contract: Contract) -> tuple[int, ...] | None:
+    seen = contract.observation
+    return seen.shape if isinstance(seen, FramesContract) else None
 
 
 def seen_in(

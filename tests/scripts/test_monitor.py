@@ -71,3 +71,31 @@ def test_a_policy_runs_in_its_world_in_real_time(tmp_path, capsys):
     told = json.loads((run / "report" / "loop.json").read_text())
     assert told["timing"]["ticks"] > 20 and told["ended"] == "its time is over"
     assert "model time [ms]" in capsys.readouterr().out
+
+
+def test_a_policy_of_no_world_is_calibrated_on_a_recording(tmp_path):
+    import dataclasses
+
+    import cv2
+    import numpy as np
+
+    log = tmp_path / "log"
+    (log / "IMG").mkdir(parents=True)
+    rng, lines = np.random.default_rng(0), ["center,left,right,steering,throttle,brake,speed"]
+    for i in range(30):
+        time = f"2020_01_01_00_00_{i // 10:02d}_{100 * (i % 10):03d}"
+        names = [f"{side}_{time}.jpg" for side in ("center", "left", "right")]
+        picture = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (320, 160))
+        for name in names:
+            cv2.imwrite(str(log / "IMG" / name), picture)
+        lines.append(f"{','.join(names)},{0.01 * (i % 7 - 3)},0.2,0.0,9.0")
+    (log / "driving_log.csv").write_text("\n".join(lines))
+    policy, folder = load("drive-ncp"), tmp_path / "policy"
+    assert policy.contract is not None
+    policy.contract = dataclasses.replace(policy.contract, world="")
+    policy.save(folder)
+    with pytest.raises(ValueError, match="`log` must name a recording"):
+        calibrate(Calibrate(policy=str(folder)))
+    calibrate(Calibrate(policy=str(folder), log=log))
+    told = json.loads((folder / "monitor.json").read_text())["told"]
+    assert (told["observations"], told["log"]) == (30, str(log))

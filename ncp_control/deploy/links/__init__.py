@@ -25,6 +25,8 @@ from ncp_control.deploy.links.base import (
     register_link,
 )
 from ncp_control.deploy.links.hosted import HostedLink
+from ncp_control.deploy.links.udacity import UdacityLink
+from ncp_control.deploy.links.video import open_video
 from ncp_control.deploy.links.world import open_world
 from ncp_control.loop.clocks import RealClock
 
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 register_link("world", open_world, meaning="a world of ours, by default that of the contract")
+register_link("udacity", UdacityLink, meaning="the Udacity simulator in autonomous mode")
+register_link("video", open_video, meaning="a video file or a camera", is_hosted=False)
 
 
 def open_link(

@@ -30,6 +30,8 @@ WATCHDOG_S = 0.3
 STANDSTILL_S = 4.0
 """How long the host keeps braking after the loop's process is gone [s]."""
 _POLL_S = 0.002
+_REPEAT_S = 0.03
+"""How often the host repeats the stop while the loop is gone [s]."""
 _OPEN_S = 120.0
 """Longest time in which a link must be open [s]."""
 
@@ -181,7 +183,7 @@ class Host:
         self._clock = clock
         self._latest: Reading | None = None
         self._is_asked, self._is_stopped, self._has_loop = False, False, True
-        self._heard_s = clock.now_s()
+        self._heard_s = self._stopped_s = clock.now_s()
         self._told: Mapping[str, float] = {}
 
     def run(self) -> None:
@@ -199,7 +201,8 @@ class Host:
                 self._note("watchdog: the loop is silent")
                 self._stop()
             if not self._has_loop:
-                self._stop()  # again and again: a simulator may have missed the first
+                if self._clock.now_s() - self._stopped_s > _REPEAT_S:
+                    self._stop()  # a simulator's brake depends on its speed
                 if abs(self._told.get("speed_mps", 1.0)) < 0.05:
                     break
         self._note("the host ends")
@@ -255,7 +258,7 @@ class Host:
     def _stop(self) -> None:
         if not self._is_stopped:
             self._note("stop")
-        self._is_stopped = True
+        self._is_stopped, self._stopped_s = True, self._clock.now_s()
         self._link.stop()
 
     def _note(self, event: str) -> None:

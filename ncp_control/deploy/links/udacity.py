@@ -1,0 +1,262 @@
+"""Link to the Udacity simulator in autonomous mode, e.g. `--link udacity`.
+
+    python scripts/run.py drive-ncp --link udacity --link-options speed_mph=9
+    then start the simulator and choose "autonomous mode"
+
+The simulator is the client: it connects to ws://127.0.0.1:4567/socket.io/?EIO=4&transport=websocket
+and speaks the part of Engine.IO 4 that it needs:
+
+| message                | from      | meaning                                                |
+|------------------------|-----------|--------------------------------------------------------|
+| `0{…}`, `40`           | server    | open, connect                                          |
+| `2`, `3`               | simulator | ping, answered with a pong                             |
+| `42["telemetry",{…}]`  | simulator | steering_angle, throttle, speed [mph], image; as texts |
+| `42["telemetry",{}]`   | simulator | a person drives                                        |
+| `42["steer",{…}]`      | server    | steering_angle, throttle; as texts                     |
+| `42["manual",{}]`      | server    | answer to a person who drives                          |
+
+It never sends the `40` of Socket.IO, sends telemetry twice when it connects, and writes numbers as
+its computer's language does, perhaps with a decimal comma; it is answered in the same way, since it
+would read "0.1" as 1 there. Steering is positive to the right, in fractions of 25°. The image is a
+JPEG of 160 x 320 pixels.
+
+A stop brakes above `CREEP_MPH` and lets the car roll out below: there the simulator's brake is its
+reverse gear. The simulator sends a frame after each command; if it falls silent it is sent the last
+command again by the loop.
+"""
+
+import base64
+import binascii
+import json
+import math
+import re
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import LinkLost, Reading, check_steering
+from ncp_control.framing import framing_for
+from ncp_control.loop.clocks import Clock
+from ncp_control.ranges import check_above_zero, check_count
+
+MAX_STEER_RAD = math.radians(25.0)
+"""Angle of the steering 1."""
+CREEP_MPH = 6.0
+"""Below this speed the simulator's brake would drive backwards."""
+LIKE_OUR_WORLD = 0.375, 0.156
+"""Shares cut off at the top and the bottom that make its images like those of LaneKeeping-v0."""
+_MPS_PER_MPH = 0.44704
+_MOST_BYTES = 2**20
+_WITH_COMMA = re.compile(r"-?\d+,\d+")
+
+
+class UdacityLink:
+    """A server to which the simulator connects.
+
+    Args:
+        contract: The policy's contract.
+        target: Not used.
+        clock: The loop's clock.
+        host: Address to listen on; only this computer reaches the default.
+        port: Port to listen on; 0 for a free one.
+        speed_mph: Speed that is held [mph].
+        crop_top: Share of the image cut off at the top; if None, that of the policy's contract, or
+            what makes it like the images of LaneKeeping-v0 for a policy of that world.
+        crop_bottom: The same at the bottom.
+        connect_s: How long to wait for the simulator [s].
+
+    Raises:
+        ValueError: If the policy does not steer, or sees no frames, or a setting is of no use.
+        LinkLost: If the simulator does not come.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        target: str = "",
+        *,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 4567,
+        speed_mph: float = 9.0,
+        crop_top: float | None = None,
+        crop_bottom: float | None = None,
+        connect_s: float = 110.0,
+    ) -> None:
+        check_count("port", port, 0)
+        check_above_zero("speed_mph", speed_mph)
+        where = "the Udacity simulator"
+        sign, unit_rad = check_steering(contract, where)
+        self._scale = sign if unit_rad is None else sign * unit_rad / MAX_STEER_RAD
+        if contract.world == "LaneKeeping-v0":
+            crop_top = LIKE_OUR_WORLD[0] if crop_top is None else crop_top
+            crop_bottom = LIKE_OUR_WORLD[1] if crop_bottom is None else crop_bottom
+        self._framing = framing_for(contract.observation, where, crop_top, crop_bottom)
+        self.contract = replace(contract, world="udacity", world_options={})
+        self._clock, self._speed_mph = clock, speed_mph
+        self._changed = threading.Condition()
+        self._reading: Reading | None = None
+        self._socket: Any = None
+        self._has_come, self._has_gone, self._is_manual, self._has_comma = (
+            False,
+            False,
+            False,
+            False,
+        )
+        self._steering, self._now_mph = 0.0, 0.0
+        self._server = _serve(self._talk, host, port)
+        self.port: int = self._server.socket.getsockname()[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        print(f"waiting for the simulator's autonomous mode on {host}:{self.port}", flush=True)
+        with self._changed:
+            has_come = self._changed.wait_for(lambda: self._has_come, connect_s)
+        if not has_come:
+            self.close()
+            raise LinkLost(f"no simulator connected within {connect_s:g} s")
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Return the newest telemetry."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._reading is not None or self._has_gone, timeout_s)
+            if self._has_gone:
+                raise LinkLost("the simulator closed the connection")
+            reading, self._reading = self._reading, None
+        return reading
+
+    def send(self, command: np.ndarray) -> None:
+        """Steer, and hold the speed."""
+        self._steering = float(np.clip(self._scale * float(command[0]), -1.0, 1.0))
+        # Full throttle for what is 10 mph too slow; a car that is too fast rolls.
+        self._steer(float(np.clip(0.1 * (self._speed_mph - self._now_mph), 0.0, 1.0)))
+
+    def stop(self) -> None:
+        """Brake, with the steering of the last command."""
+        self._steer(-1.0 if self._now_mph > CREEP_MPH else 0.0)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._server.shutdown()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _steer(self, throttle: float) -> None:
+        if self._is_manual:
+            return
+        values = {"steering_angle": self._word(self._steering), "throttle": self._word(throttle)}
+        self._tell("42" + json.dumps(["steer", values]))
+
+    def _word(self, value: float) -> str:
+        text = f"{value:.4f}"
+        return text.replace(".", ",") if self._has_comma else text
+
+    def _tell(self, message: str) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            self._socket.send(message)
+        except (ConnectionClosed, OSError) as error:
+            raise LinkLost("the simulator closed the connection") from error
+
+    # --- in the server's thread -------------------------------------------------------------------
+
+    def _talk(self, socket: Any) -> None:
+        """Talk to the simulator until it hangs up; a second one is turned away."""
+        from websockets.exceptions import ConnectionClosed
+
+        with self._changed:
+            if self._socket is not None:
+                return
+            self._socket = socket
+        try:
+            opened = {"sid": "1", "upgrades": [], "pingInterval": 25000, "pingTimeout": 60000}
+            socket.send("0" + json.dumps(opened))
+            socket.send("40")
+            for message in socket:
+                self._hear(socket, message)
+        except (ConnectionClosed, OSError):
+            pass
+        finally:
+            with self._changed:
+                self._has_gone = True
+                self._changed.notify_all()
+
+    def _hear(self, socket: Any, message: str | bytes) -> None:
+        """Understand one message; what is none of the table is left alone."""
+        if not isinstance(message, str):
+            return
+        if message.startswith("2"):
+            socket.send("3" + message[1:])
+        if not message.startswith("42"):
+            return
+        try:
+            name, values = (*json.loads(message[2:]), None)[:2]
+        except (ValueError, TypeError, RecursionError):
+            return
+        if name != "telemetry":
+            return
+        if not values:
+            socket.send('42["manual",{}]')
+        self._keep(values if isinstance(values, dict) else {})
+
+    def _keep(self, values: dict[str, Any]) -> None:
+        """Turn telemetry into a reading; without values a person drives."""
+        now_s = self._clock.now_s()
+        frame, told = None, {}
+        if values:
+            words = [str(values.get(key, "")) for key in ("steering_angle", "throttle", "speed")]
+            self._has_comma = any(_WITH_COMMA.fullmatch(word) for word in words)
+            frame, speed_mph = self._see(values.get("image")), read_number(words[2])
+            if math.isfinite(speed_mph):
+                self._now_mph = speed_mph
+                told["speed_mps"] = _MPS_PER_MPH * speed_mph
+        with self._changed:
+            self._is_manual = not values
+            self._reading = Reading(
+                observation=frame, time_s=now_s, told=told, is_manual=self._is_manual
+            )
+            self._has_come = True
+            self._changed.notify_all()
+
+    def _see(self, image: Any) -> np.ndarray | None:
+        """Return the frame of a JPEG in base64; None if it cannot be read."""
+        import cv2
+
+        try:
+            data = np.frombuffer(base64.b64decode(image, validate=True), np.uint8)
+            picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            return None if picture is None else self._framing.see(picture[:, :, ::-1])
+        except (binascii.Error, TypeError, ValueError, cv2.error):
+            return None
+
+
+def read_number(word: str) -> float:
+    """Read a number with a decimal point or comma; NaN if it is none."""
+    try:
+        return float(word.replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
+def _serve(handler: Any, host: str, port: int) -> Any:
+    """Return a server.
+
+    Raises:
+        ValueError: If `websockets` is not installed, or the port is taken.
+    """
+    try:
+        from websockets.sync.server import serve
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "`link` udacity needs websockets, which is not installed. Run"
+            ' `pip install "ncp-control[udacity]"`.'
+        ) from error
+    try:
+        return serve(handler, host, port, compression=None, max_size=_MOST_BYTES)
+    except OSError as error:
+        raise ValueError(
+            f"`port` must be free to listen on, got {port} of {host}: {error.strerror}. Choose"
+            " another with --link-options port=4568, or end what uses it."
+        ) from error

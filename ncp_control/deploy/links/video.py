@@ -1,0 +1,172 @@
+"""Link to an OpenCV video file or camera, e.g. `--link video:drive.mp4` or `--link video:0`.
+
+Nothing is moved: commands are only recorded, to see what a policy would do. A file's frames come at
+their own times; a late loop misses some, as with a camera.
+"""
+
+import math
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
+from ncp_control.framing import framing_for
+from ncp_control.loop.clocks import Clock
+
+_SLACK_S = 1e-9
+
+
+class VideoLink:
+    """A video file as the counterpart of a loop.
+
+    Args:
+        contract: The policy's contract.
+        path: The file.
+        clock: The loop's clock.
+        crop_top: Share of the image cut off at the top; that of the policy's contract if None.
+        crop_bottom: The same at the bottom.
+
+    Raises:
+        ValueError: If the policy sees no frames, or the file is no video with a frame rate.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        path: str,
+        *,
+        clock: Clock,
+        crop_top: float | None = None,
+        crop_bottom: float | None = None,
+    ) -> None:
+        self._framing = framing_for(contract.observation, "a video", crop_top, crop_bottom)
+        self.contract = replace(contract, world="video", world_options={})
+        self._clock, self._capture = clock, _open(path)
+        rate_hz = _rate_of(self._capture)
+        if not (math.isfinite(rate_hz) and rate_hz > 0.0):
+            raise ValueError(
+                f"`link` must name a video with a frame rate, got {path!r} with {rate_hz!r}. Write"
+                " it anew with one."
+            )
+        self._frame_s, self._number, self._start_s = 1.0 / rate_hz, 0, clock.now_s()
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Return the newest frame whose time has come."""
+        next_s = self._start_s + self._number * self._frame_s
+        if next_s > self._clock.now_s() + _SLACK_S:
+            self._clock.sleep_until(min(next_s, self._clock.now_s() + timeout_s))
+        image, time_s = None, 0.0
+        while True:
+            next_s = self._start_s + self._number * self._frame_s
+            if next_s > self._clock.now_s() + _SLACK_S:
+                break
+            is_there, found = self._capture.read()
+            if not is_there:
+                if image is None:
+                    raise LinkEnded("the video is over")
+                break
+            image, time_s = found, next_s
+            self._number += 1
+        if image is None:
+            return None
+        return Reading(observation=self._framing.see(image[:, :, ::-1]), time_s=time_s)
+
+    def send(self, command: np.ndarray) -> None:
+        """Do nothing: there is no body."""
+
+    def stop(self) -> None:
+        """Do nothing: there is no body."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+
+class CameraLink(VideoLink):
+    """A camera as the counterpart of a loop; arguments as `VideoLink`.
+
+    Args:
+        number: Number of the camera.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        number: int,
+        *,
+        clock: Clock,
+        crop_top: float | None = None,
+        crop_bottom: float | None = None,
+    ) -> None:
+        self._framing = framing_for(contract.observation, "a camera", crop_top, crop_bottom)
+        self.contract = replace(contract, world="camera", world_options={})
+        self._clock, self._capture = clock, _open(number)
+        self._changed = threading.Condition()
+        self._newest: tuple[np.ndarray, float] | None = None
+        self._has_gone = self._is_closed = False
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Return the newest frame."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._has_gone, timeout_s)
+            newest, self._newest = self._newest, None
+        if newest is None:
+            if self._has_gone:
+                raise LinkLost("the camera gives no more frames")
+            return None
+        return Reading(observation=self._framing.see(newest[0][:, :, ::-1]), time_s=newest[1])
+
+    def close(self) -> None:
+        """Let the camera go."""
+        self._is_closed = True
+
+    def _take(self) -> None:
+        """Take frames as they come: a camera keeps some, and old ones are of no use."""
+        while not self._is_closed:
+            is_there, image = self._capture.read()
+            with self._changed:
+                self._has_gone = not is_there
+                if is_there:
+                    self._newest = image, self._clock.now_s()
+                self._changed.notify_all()
+            if not is_there:
+                break
+        self._capture.release()
+
+
+def open_video(contract: Contract, target: str, *, clock: Clock, **options: Any) -> VideoLink:
+    """Open a video file, or a camera by its number.
+
+    Raises:
+        ValueError: If neither is there, or the policy sees no frames.
+    """
+    if target.isdecimal():
+        return CameraLink(contract, int(target), clock=clock, **options)
+    return VideoLink(contract, target, clock=clock, **options)
+
+
+def _open(source: str | int) -> Any:
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "`link` video needs OpenCV, which is not installed. Run"
+            " `pip install opencv-python-headless`."
+        ) from error
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise ValueError(
+            f"`link` must name a video that OpenCV can read, got {source!r}. Write video:PATH for a"
+            " file, video:0 for the first camera."
+        )
+    return capture
+
+
+def _rate_of(capture: Any) -> float:
+    import cv2
+
+    return float(capture.get(cv2.CAP_PROP_FPS))
