@@ -161,7 +161,7 @@ def test_nothing_is_commanded_while_a_person_drives(contract, open_both):
     assert reading.observation is None
     while (reading := link.read(5.0)) is None or reading.is_manual:
         pass
-    assert simulator.manuals == 5 and len(simulator.steers) == 1
+    assert simulator.manuals >= 5 and len(simulator.steers) == 1
     assert reading.observation.shape == (78, 200, 3)
 
 
