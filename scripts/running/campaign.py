@@ -214,7 +214,7 @@ def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
     left.set_xlabel("drives that leave the lane [%]")
     left.set_xlim(0.0, 100.0)
     left.invert_yaxis()
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     for i, row in enumerate(rows):
         right.plot(delays[row["fault"]], np.full(len(delays[row["fault"]]), i), "o",
                    color="#0072B2", alpha=0.4, markersize=4)  # fmt: skip
