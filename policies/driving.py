@@ -1,7 +1,7 @@
 """Recipes of driving circuits: the paper's 19 neurons, and what they are measured against.
 
-All act on the same 32 features of a conv head. `lstm` is the paper's LSTM of 64 units (24,897
-parameters behind the head), `cnn` two dense layers of 64 units without memory.
+All act on the same features of a conv head, 32 of the known ones. `lstm` is the paper's LSTM of 64
+units (24,897 parameters behind the head), `cnn` two dense layers of 64 units without memory.
 
 Source: Lechner et al. 2020. Differs: the paper's CNN has dense layers of five million parameters on
 the raw maps; ours shares the head's features, so that the only difference is memory.
@@ -10,7 +10,7 @@ the raw maps; ours shares the head's features, so that the only difference is me
 from ncp_control.cells import LTC, Build, CellSizes, make_cell
 from ncp_control.cells.known import make_ltc
 from ncp_control.policy import FramesPolicy
-from ncp_control.policy.heads import NUM_FEATURES
+from ncp_control.policy.heads import DRIVING_FRAME, head_width
 from ncp_control.wiring_rules import NCP19
 
 NEURONS = {"ncp": 19, "ltc": 19, "wired_cfc": 19}
@@ -43,7 +43,7 @@ def make_driving_policy(
         ValueError: If a name is unknown or a size does not fit.
     """
     sizes = CellSizes(
-        num_inputs=NUM_FEATURES,
+        num_inputs=head_width(head, DRIVING_FRAME),
         num_units=NEURONS.get(model, UNITS) if num_units is None else num_units,
         num_outputs=1,
         frame_s=frame_s,

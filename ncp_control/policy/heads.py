@@ -36,8 +36,7 @@ class Head(nn.Module):
     """
 
     num_features = NUM_FEATURES
-    """Width of the features: 32, as the recipes of `policies` expect it, unless a subclass says
-    otherwise."""
+    """Width of the features; a subclass may give more or fewer."""
     name = ""
     """Name in `HEADS`, for files."""
     frame_shape: FrameShape
@@ -199,6 +198,20 @@ def make_head(name: str, frame_shape: Sequence[int]) -> Head:
         )
     head.name, head.frame_shape = name, (height, width, channels)
     return head
+
+
+def head_width(name: str, frame_shape: Sequence[int]) -> int:
+    """Return how many features a head gives of frames; torch's generator stays as it is.
+
+    Args:
+        name: A name in `HEADS`.
+        frame_shape: Height, width and channels of a frame.
+
+    Raises:
+        ValueError: As `make_head`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return make_head(name, frame_shape).num_features
 
 
 register_head("paper", paper_head)
