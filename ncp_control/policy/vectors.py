@@ -4,7 +4,6 @@ The circuit reads the normalised observation through its sensory neurons, or a s
 features of it; each of its outputs is one entry of the action, or the score of a choice.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,13 +16,15 @@ from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
 from ncp_control.names import check_name
 from ncp_control.policy.base import Policy
-from ncp_control.ranges import check_count, is_number
-
-OBSERVATION_LIMIT = 10.0
-"""Normalised observations are clipped here, as stable-baselines3's VecNormalize does."""
-
-MIN_DEVIATION = 1e-3
-"""An entry that hardly changes is not blown up to unit variance."""
+from ncp_control.policy.scaling import (
+    OBSERVATION_LIMIT,
+    check_limit,
+    limit_from_json,
+    limit_to_json,
+    mean_and_deviation,
+    scale,
+)
+from ncp_control.ranges import check_count
 
 SQUASHES = {"clip": nn.Identity, "tanh": nn.Tanh}
 """How an output becomes an action in [-1, 1]; every policy's `act` clips last."""
@@ -68,12 +69,7 @@ class VectorPolicy(Policy):
                 f"`squash` must be 'clip' for choices, got {squash!r}. Scores of choices have no"
                 " limits."
             )
-        is_limit = is_number(observation_limit) or observation_limit == math.inf
-        if not (is_limit and observation_limit > 0.0):
-            raise ValueError(
-                f"`observation_limit` must be positive, got {observation_limit!r}. Use math.inf to"
-                " clip nothing."
-            )
+        observation_limit = check_limit(observation_limit)
         observation_size = check_count("observation_size", observation_size)
         widths = [check_count("encoder", width) for width in encoder]
         sizes = [observation_size, *widths]
@@ -83,7 +79,7 @@ class VectorPolicy(Policy):
                 " Build its wiring with that many sensory neurons."
             )
         self.observation_size = observation_size
-        self.observation_limit = float(observation_limit)
+        self.observation_limit = observation_limit
         self.encoder_widths = tuple(widths)
         self.encoder = dense(sizes, nn.Tanh)
         self.squash_name = squash
@@ -102,10 +98,8 @@ class VectorPolicy(Policy):
                 f"`observation` must hold {self.observation_size} numbers, got shape"
                 f" {tuple(observation.shape)}. Choose the policy of this world."
             )
-        scaled = (observation.to(self.observation_mean) - self.observation_mean) / (
-            self.observation_std
-        )
-        return scaled.clamp(-self.observation_limit, self.observation_limit)
+        mean, std = self.observation_mean, self.observation_std
+        return scale(observation, mean, std, self.observation_limit)
 
     @torch.no_grad()
     def fit_scale(self, observations: Float[Tensor, "*any observation"]) -> None:
@@ -115,16 +109,7 @@ class VectorPolicy(Policy):
             ValueError: If one of them is not a finite number in the policy's dtype; those in use
                 stay.
         """
-        flat = observations.flatten(0, -2).to(self.observation_mean)
-        mean = flat.mean(dim=0)
-        std = flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION)
-        is_good = torch.isfinite(mean) & torch.isfinite(std)
-        if not is_good.all():
-            entry = int(is_good.long().argmin())
-            raise ValueError(
-                f"`observations` must have a finite mean and deviation, got {mean[entry]:.3g} and"
-                f" {std[entry]:.3g} at entry {entry}. Leave out what is not finite."
-            )
+        mean, std = mean_and_deviation(observations, self.observation_mean)
         self.observation_mean.copy_(mean)
         self.observation_std.copy_(std)
 
@@ -139,13 +124,11 @@ class VectorPolicy(Policy):
 
     def to_config(self) -> dict[str, Any]:
         """Return the sizes, the squash, the limit, the choices and the cell's settings."""
-        limit = self.observation_limit
         return {
             "observation_size": self.observation_size,
             "encoder": list(self.encoder_widths),
             "squash": self.squash_name,
-            # JSON has no infinity.
-            "observation_limit": limit if math.isfinite(limit) else None,
+            "observation_limit": limit_to_json(self.observation_limit),
             "choices": list(self.choices),
             "cell": cell_to_config(self.circuit.cell),
         }
@@ -159,6 +142,6 @@ class VectorPolicy(Policy):
             observation_size=config["observation_size"],
             encoder=config["encoder"],
             squash=config["squash"],
-            observation_limit=math.inf if limit is None else limit,
+            observation_limit=limit_from_json(limit),
             choices=config.get("choices", ()),
         )

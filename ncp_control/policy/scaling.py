@@ -1,0 +1,76 @@
+"""Numbers that a policy senses, shifted and scaled to about unit variance.
+
+    scaled = clip((x − mean) / deviation, −limit, limit)
+
+with mean and deviation over observations of a training.
+"""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ncp_control.ranges import is_number
+
+OBSERVATION_LIMIT = 10.0
+"""Where scaled numbers are clipped, as stable-baselines3's VecNormalize does."""
+
+MIN_DEVIATION = 1e-3
+"""An entry that hardly changes is not blown up to unit variance."""
+
+
+def scale(
+    numbers: Float[Tensor, "*any entry"],
+    mean: Float[Tensor, " entry"],
+    std: Float[Tensor, " entry"],
+    limit: float,
+) -> Tensor:
+    """Return scaled numbers in the dtype of the mean."""
+    scaled = (numbers.to(mean) - mean) / std
+    return scaled.clamp(-limit, limit)
+
+
+def mean_and_deviation(
+    numbers: Float[Tensor, "*any entry"], like: Tensor
+) -> tuple[Float[Tensor, " entry"], Float[Tensor, " entry"]]:
+    """Return mean and deviation of observations, in the dtype of another tensor.
+
+    Raises:
+        ValueError: If one of them is not a finite number in that dtype.
+    """
+    flat = numbers.flatten(0, -2).to(like)
+    mean = flat.mean(dim=0)
+    std = flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION)
+    is_good = torch.isfinite(mean) & torch.isfinite(std)
+    if not is_good.all():
+        entry = int(is_good.long().argmin())
+        raise ValueError(
+            f"`observations` must have a finite mean and deviation, got {mean[entry]:.3g} and"
+            f" {std[entry]:.3g} at entry {entry}. Leave out what is not finite."
+        )
+    return mean, std
+
+
+def check_limit(limit: Any) -> float:
+    """Return where scaled numbers are clipped; infinity is nowhere.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
+    if not ((is_number(limit) or limit == math.inf) and limit > 0.0):
+        raise ValueError(
+            f"`observation_limit` must be positive, got {limit!r}. Use math.inf to clip nothing."
+        )
+    return float(limit)
+
+
+def limit_to_json(limit: float) -> float | None:
+    """Return a limit as JSON has it, which knows no infinity."""
+    return limit if math.isfinite(limit) else None
+
+
+def limit_from_json(limit: float | None) -> float:
+    """Return the limit that `limit_to_json` wrote."""
+    return math.inf if limit is None else limit
