@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
-from ncp_control.contract import ObservationContract, VectorContract
+from ncp_control.contract import ObservationContract
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.experts import AskedPilot, ExpertError
 from ncp_control.policy import Policy, to_numpy
+from ncp_control.records import entries_of, frames_in, numbers_in, record_frame
 from ncp_control.worlds import Expert, World
 
 _CHUNK_FRAMES = 64
@@ -46,6 +47,8 @@ class Episode:
     """What the world told after each action, by name, shape (time, …)."""
     observations: np.ndarray | None = None
     """What was seen, shape (time, …); None if it was not kept."""
+    record_frame: tuple[int, int, int] | None = None
+    """Shape of the frame in each observation, if these are records of a frame and numbers."""
     is_terminated: bool = False
     """Whether the world ended the episode, and not the clock."""
     name: str = ""
@@ -55,7 +58,8 @@ class Episode:
     action_names: Sequence[str] = ()
     """What each entry of the action is."""
     sensor_names: Sequence[str] | None = None
-    """What each number of the observation measures, with its unit; None if it has no name."""
+    """What each number of the observation measures, with its unit; None if it has no name. Once
+    looked into, what each input of the circuit is."""
     signals: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What activity is compared with, by name and unit, each of shape (time,)."""
     overlays: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +88,24 @@ class Episode:
     @property
     def has_frames(self) -> bool:
         """Whether camera frames were seen, and kept."""
-        return self.observations is not None and self.observations.ndim == 4
+        is_seen = self.observations is not None
+        return is_seen and (self.record_frame is not None or self.seen.ndim == 4)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The camera frames that were seen, shape (time, height, width, channels).
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if not self.has_frames:
+            raise ValueError("`episode` must have camera frames, got none.")
+        return self.seen if self.record_frame is None else frames_in(self.seen, self.record_frame)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The numbers that were seen, shape (time, numbers): `sensor_names` ends with theirs."""
+        return self.seen if self.record_frame is None else numbers_in(self.seen, self.record_frame)
 
     @property
     def seen(self) -> np.ndarray:
@@ -204,6 +225,7 @@ class Recorder:
             is_terminated=self._is_terminated,
             action_names=names,
             sensor_names=_sensor_names(contract.observation),
+            record_frame=record_frame(contract.observation),
             signals={**self._world.signals(told), **done},
             expert_name="" if self._expert is None else self._world.expert_name,
             **self._named,
@@ -334,18 +356,22 @@ def replay(
 def looked_into(policy: Policy, episode: Episode) -> Episode:
     """Return an episode with the features of what was seen and what the circuit made of them.
 
-    Numbers that pass an encoder lose the names of their sensors. Colour frames that were seen are
+    Numbers that pass an encoder lose the names of their sensors; features of a head stand before
+    them. Colour frames that were seen are
     the pictures of what happened, unless there are others.
     """
     features, activity = look_inside(policy, episode.seen, episode.dt_s)
     named = None if getattr(policy, "encoder_widths", ()) else episode.sensor_names
-    is_colour = episode.has_frames and episode.seen.shape[3] == 3
+    if named is not None:  # a head's features come before the numbers
+        num_features = features.shape[1] - len(named)
+        named = [*(f"feature {i}" for i in range(num_features)), *named]
+    is_colour = episode.has_frames and episode.frames.shape[3] == 3
     return replace(
         episode,
         features=features,
         activity=activity,
         sensor_names=named,
-        pictures=episode.seen if episode.pictures is None and is_colour else episode.pictures,
+        pictures=episode.frames if episode.pictures is None and is_colour else episode.pictures,
     )
 
 
@@ -371,12 +397,9 @@ def _kept(name: str, values: _T | None) -> _T:
 
 
 def _sensor_names(sensed: ObservationContract) -> list[str] | None:
-    """Return name and unit of each number that is sensed; None of what is no numbers."""
-    if not isinstance(sensed, VectorContract):
-        return None
-    return [
-        f"{entry.name} [{entry.unit}]" if entry.unit else entry.name for entry in sensed.entries
-    ]
+    """Return name and unit of each number that is sensed; None if there are none."""
+    named = [f"{one.name} [{one.unit}]" if one.unit else one.name for one in entries_of(sensed)]
+    return named or None
 
 
 def _columns(infos: Sequence[Info]) -> dict[str, np.ndarray]:

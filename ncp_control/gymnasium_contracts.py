@@ -1,13 +1,15 @@
 """Contracts of Gymnasium environments, and the adapter that keeps to them.
 
-A Box of numbers becomes a vector, a Box of uint8 with two or three axes becomes frames, a Dict
-becomes the parts of a dict. Entries of MuJoCo environments get the names of their joints. Actions
+A Box of numbers becomes a vector, a Box of uint8 with two or three axes becomes frames. A Dict of
+one Box of frames and others of numbers becomes the parts of a dict, a Dict of numbers alone one
+vector. Entries of MuJoCo environments get the names of their joints. Actions
 of a Box become numbers in [-1, 1]; Discrete and MultiDiscrete actions become choices.
 """
 
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import gymnasium
@@ -24,6 +26,7 @@ from ncp_control.contract import (
     ObservationContract,
     VectorContract,
 )
+from ncp_control.records import array_of, entries_of, pack
 
 _T = TypeVar("_T")
 _COLOURS = {1: "grey", 3: "RGB"}
@@ -70,8 +73,12 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
         ValueError: If it is no Box of numbers or frames, nor a Dict of them.
     """
     if isinstance(space, spaces.Dict):
-        parts = {key: observation_of(part) for key, part in space.spaces.items()}
-        return DictContract(parts=cast(Any, parts))
+        found = _parts_of(space)
+        parts = list(found.parts.values())
+        if isinstance(parts[0], FramesContract) and len(parts) == 1:
+            return parts[0]
+        is_numbers = not any(isinstance(part, FramesContract) for part in parts)
+        return VectorContract(entries=entries_of(found)) if is_numbers else found
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3):
         height, width, channels = (*space.shape, 1)[:3]
         colour = _COLOURS.get(channels, f"{channels} channels")
@@ -87,6 +94,33 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
         f"`observation_space` must be a Box of numbers or uint8 frames, or a Dict of them, got"
         f" {space!r}. Wrap the environment, e.g. with gymnasium.wrappers.FlattenObservation."
     )
+
+
+def _parts_of(space: spaces.Dict) -> DictContract:
+    """Return the contract of each part of a space; a single number has the name of its part.
+
+    Raises:
+        ValueError: If a part is no Box, or more than one shows frames.
+    """
+    parts: dict[str, FramesContract | VectorContract] = {}
+    for name, part in space.spaces.items():
+        if not isinstance(part, spaces.Box):
+            raise ValueError(
+                f"`observation_space` must have a Box as its part {name!r}, got {part!r}. Wrap the"
+                " environment, or leave the part out with gymnasium.wrappers.FilterObservation."
+            )
+        seen = cast(FramesContract | VectorContract, observation_of(part))
+        if isinstance(seen, VectorContract) and seen.size == 1:
+            seen = VectorContract(entries=(replace(seen.entries[0], name=name),))
+        parts[name] = seen
+    frames = [name for name, part in parts.items() if isinstance(part, FramesContract)]
+    if not parts or len(frames) > 1:
+        told = f"frames as {frames}" if frames else "no part"
+        raise ValueError(
+            f"`observation_space` must be a Dict of one Box of frames and any of numbers, got"
+            f" {told}. Show several cameras as channels of one frame."
+        )
+    return DictContract(parts=parts)
 
 
 def actions_of(
@@ -144,7 +178,8 @@ class Adapted(gymnasium.Wrapper):
     """An environment that keeps to its contract.
 
     Takes actions as policies give them: numbers in [-1, 1], or the number of a choice, from 0.
-    Observations have the axes of the contract: height, width and channels, or one for numbers.
+    Observations are one array with the axes of the contract: height, width and channels, or one for
+    numbers. Frames and numbers in a dictionary become a record, see `ncp_control.records`.
     `info` carries `time_s`, the time since the first frame [s], `dt_s`, that since the previous
     one, and `full_observation`, what is seen before any disturbance, for teachers.
 
@@ -165,8 +200,15 @@ class Adapted(gymnasium.Wrapper):
         self._first: Any = getattr(env.action_space, "start", 0)
         if np.any(self._first):
             self.action_space = _from_zero(env.action_space)
-        self._shape = _shape_of(contract.observation)
-        if self._shape is not None and self._shape != env.observation_space.shape:
+        self._shape, dtype = array_of(contract.observation)
+        self._parts: DictContract | None = None
+        if isinstance(env.observation_space, spaces.Dict):
+            seen = contract.observation
+            told = isinstance(seen, DictContract)  # which may have an order of its own
+            self._parts = seen if told else _parts_of(env.observation_space)
+            low, high = _ends(env.observation_space, dtype)
+            self.observation_space = spaces.Box(low, high, self._shape, cast(Any, dtype))
+        elif self._shape != env.observation_space.shape:
             box = cast(spaces.Box, env.observation_space)
             ends = box.low.reshape(self._shape), box.high.reshape(self._shape)
             self.observation_space = spaces.Box(*ends, dtype=cast(Any, box.dtype))
@@ -191,7 +233,9 @@ class Adapted(gymnasium.Wrapper):
         return observation, float(reward), terminated, truncated, self._told(observation, info)
 
     def _shaped(self, observation: Any) -> Any:
-        return observation if self._shape is None else np.reshape(observation, self._shape)
+        if self._parts is not None:
+            return pack(observation, self._parts)
+        return np.reshape(observation, self._shape)
 
     def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         """Return an info with the times and the observation, unless the environment tells them."""
@@ -200,11 +244,14 @@ class Adapted(gymnasium.Wrapper):
         return times | {"full_observation": observation} | info
 
 
-def _shape_of(observation: ObservationContract) -> tuple[int, ...] | None:
-    """Return the shape of an observation; None if it has several parts."""
-    if isinstance(observation, FramesContract):
-        return observation.shape
-    return (observation.size,) if isinstance(observation, VectorContract) else None
+def _ends(space: spaces.Dict, dtype: type[np.generic]) -> Any:
+    """Return the lowest and highest values of the array that holds a Dict's parts."""
+    if dtype == np.uint8:
+        return 0, 255
+    boxes = cast(Any, space.spaces).values()
+    ends = ([box.low for box in boxes], [box.high for box in boxes])
+    with np.errstate(over="ignore"):  # becomes infinite, which is no limit either
+        return tuple(np.concatenate([np.ravel(one) for one in end]).astype(dtype) for end in ends)
 
 
 def _from_zero(space: spaces.Space) -> spaces.Space:

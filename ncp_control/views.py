@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ncp_control.contract import FramesContract, View
+from ncp_control.contract import DictContract, FramesContract, ObservationContract, View
 from ncp_control.framing import Framing
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
@@ -24,7 +24,8 @@ class Viewed(gymnasium.ObservationWrapper):
     """An environment whose frames are cropped, scaled and stacked.
 
     Args:
-        env: An environment with frames (height, width[, channels]) uint8.
+        env: An environment with frames (height, width[, channels]) uint8, perhaps as a part of a
+            dictionary.
         options: By name, those of `OPTIONS` that are wanted.
 
     Raises:
@@ -33,12 +34,11 @@ class Viewed(gymnasium.ObservationWrapper):
 
     def __init__(self, env: gymnasium.Env, options: Mapping[str, Any]) -> None:
         super().__init__(env)
-        space = env.observation_space
-        is_box = isinstance(space, spaces.Box) and space.dtype == np.uint8
-        if not is_box or space.shape is None or len(space.shape) not in (2, 3):
+        self._part, space = _find_frames(env.observation_space)
+        if space is None:
             raise ValueError(
-                f"`observation_space` must be uint8 frames to be cropped or scaled, got {space}."
-                f" Leave out {', '.join(options)}."
+                "`observation_space` must be uint8 frames, or have some, to be cropped, got"
+                f" {env.observation_space}. Leave out {', '.join(options)}."
             )
         for name in options:
             check_name("option of frames", name, OPTIONS)
@@ -54,10 +54,20 @@ class Viewed(gymnasium.ObservationWrapper):
         self._channels = channels
         channels = (1 if self._is_grey else channels) * self.view.stack
         self._framing = Framing(self.view, self._size, is_grey=self._is_grey)
-        self.observation_space = spaces.Box(0, 255, (*self._size, channels), np.uint8)
+        seen = spaces.Box(0, 255, (*self._size, channels), np.uint8)
+        self.observation_space: spaces.Space = seen
+        if self._part is not None:
+            parts = dict(cast(spaces.Dict, env.observation_space).spaces)
+            # In pairs, which keep their order.
+            self.observation_space = spaces.Dict([*(parts | {self._part: seen}).items()])
 
-    def complete(self, contract: FramesContract) -> FramesContract:
-        """Return the contract of these frames with what was done to them."""
+    def complete(self, contract: ObservationContract) -> ObservationContract:
+        """Return the contract of these frames, alone or as a part, with what was done to them."""
+        if isinstance(contract, DictContract):
+            assert self._part is not None
+            frames = cast(Any, self.complete(contract.parts[self._part]))
+            return replace(contract, parts=contract.parts | {self._part: frames})
+        assert isinstance(contract, FramesContract)
         colour = "grey" if self._is_grey else "RGB" if self._channels == 3 else contract.colour
         return replace(contract, colour=colour, view=self.view)
 
@@ -66,6 +76,17 @@ class Viewed(gymnasium.ObservationWrapper):
         self._framing.clear()
         return super().reset(**kwargs)
 
-    def observation(self, observation: Any) -> np.ndarray:
-        """Return a frame as a policy sees it."""
-        return self._framing.see(cast(np.ndarray, observation))
+    def observation(self, observation: Any) -> Any:
+        """Return a frame as a policy sees it, with the other parts if there are some."""
+        if self._part is None:
+            return self._framing.see(observation)
+        return {**observation, self._part: self._framing.see(observation[self._part])}
+
+
+def _find_frames(space: spaces.Space) -> tuple[str | None, spaces.Box | None]:
+    """Return the name of the part with frames, None outside a dictionary, and its space."""
+    parts = space.spaces if isinstance(space, spaces.Dict) else {None: space}
+    for name, part in parts.items():
+        if isinstance(part, spaces.Box) and part.dtype == np.uint8 and len(part.shape) in (2, 3):
+            return name, part
+    return None, None

@@ -19,19 +19,17 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ncp_control.contract import (
     Contract,
-    FramesContract,
-    ObservationContract,
-    VectorContract,
     check_contract,
 )
 from ncp_control.imports import import_function
 from ncp_control.names import check_name
+from ncp_control.records import sizes_of
 from ncp_control.registry import Registry
 
 if TYPE_CHECKING:
@@ -42,7 +40,10 @@ if TYPE_CHECKING:
 Measures = Callable[[Sequence["Episode"]], dict[str, float]]
 """Episodes to named numbers, e.g. the mean return."""
 Expert = Callable[["gymnasium.Env", Any, dict[str, Any]], np.ndarray]
-"""Environment, observation and info to the action that is right there, in [-1, 1]."""
+"""Environment, observation and info to the action that is right there, in [-1, 1].
+
+The observation is one array; one of frames and numbers is a record, of which `ncp_control.records`
+finds `frames_in` and `numbers_in`."""
 Told = Mapping[str, np.ndarray]
 """What a world told after each action of an episode, by name."""
 
@@ -278,8 +279,7 @@ def world_of(
         found = contract_of(probe, name=name, options=dict(options or {}), frame_s=frame_s)
         contract = found if contract is None else _with_sizes_of(contract, found)
         if isinstance(probe, Viewed):
-            frames = probe.complete(cast(FramesContract, contract.observation))
-            contract = replace(contract, observation=frames)
+            contract = replace(contract, observation=probe.complete(contract.observation))
         limit = probe.spec.max_episode_steps if probe.spec is not None else None
     finally:
         probe.close()
@@ -298,22 +298,13 @@ def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
     Raises:
         ValueError: If they are others.
     """
-    sizes = [(_size_of(one.observation), len(one.action)) for one in (stated, found)]
+    sizes = [(sizes_of(one.observation), len(one.action)) for one in (stated, found)]
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"`contract` must be of what the environment shows and of its number of actions,"
             f" {sizes[1]}, got {sizes[0]}. Give each of them an entry."
         )
     return stated
-
-
-def _size_of(observation: ObservationContract) -> Any:
-    """Return what two observations must have in common, whatever their names."""
-    if isinstance(observation, VectorContract):
-        return observation.size
-    if isinstance(observation, FramesContract):
-        return observation.shape
-    return {key: _size_of(part) for key, part in observation.parts.items()}
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:

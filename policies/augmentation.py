@@ -13,6 +13,7 @@ import torch
 
 from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Batch
+from ncp_control.records import frames_in, with_frames
 
 MIRRORED_SHARE = 0.5
 LIGHT_RANGE = (0.5, 1.3)
@@ -27,25 +28,30 @@ class FrameAugmentation:
     """Entries of the action that a mirror turns round; none leaves all windows as they are."""
     is_relit: bool = False
     """Whether light changes."""
+    record_frame: tuple[int, int, int] | None = None
+    """Shape of the frame in each record; None if the observations are frames."""
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Return a new batch; mirrored windows have the opposite actions.
 
         Args:
-            batch: Windows of frames, observations (batch, time, height, width, channels) uint8.
+            batch: Windows of frames, observations (batch, time, height, width, channels) uint8, or
+                of records (batch, time, bytes).
             generator: Source of the randomness.
 
         Raises:
             ValueError: If the observations are not uint8 frames.
         """
         seen = batch.observations
+        if self.record_frame is not None:
+            seen = frames_in(seen, self.record_frame)
         if seen.dtype != torch.uint8 or seen.ndim != 5:
             raise ValueError(
                 "`observations` must be uint8 of shape (batch, time, height, width, channels), got"
                 f" {seen.dtype} of shape {tuple(seen.shape)}. Only camera frames can be mirrored"
                 " and relit."
             )
-        frames, actions = batch.observations.numpy().copy(), batch.actions.clone()
+        frames, actions = seen.numpy().copy(), batch.actions.clone()
         draws = torch.rand(len(frames), 4, generator=generator).numpy()
         for window, action, (side, light, *edges) in zip(frames, actions, draws, strict=True):
             if self.mirrored and side < MIRRORED_SHARE:
@@ -56,7 +62,10 @@ class FrameAugmentation:
                 low, high = LIGHT_RANGE
                 factor = low + (high - low) * light
                 window[:, :, first:last] = _relight(window[:, :, first:last], factor)
-        return dataclasses.replace(batch, observations=torch.from_numpy(frames), actions=actions)
+        changed = torch.from_numpy(frames)
+        if self.record_frame is not None:
+            changed = with_frames(batch.observations, changed)
+        return dataclasses.replace(batch, observations=changed, actions=actions)
 
 
 def mirrored_entries(action: Sequence[ActionContract]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@
 Of actions that are choices, a policy takes the one with the highest output. A model with a conv
 head becomes a `FramesPolicy`, any other a `VectorPolicy`.
 
-Observations are shifted, scaled and clipped as by the one `VecNormalize` around the training
+Numbers are shifted, scaled and clipped as by the one `VecNormalize` around the training
 environments, or not at all without one. A model in any other wrapper that may change observations
 or actions is refused, and so is one that acts otherwise than its copy.
 """
@@ -34,7 +34,15 @@ from ncp_control.learning.reinforcement.actor_critic import (
     check_action_space,
     choices_of,
 )
-from ncp_control.learning.reinforcement.perception import Perception, frame_shape, is_timed
+from ncp_control.learning.reinforcement.perception import (
+    ELAPSED,
+    NUMBERS,
+    OBSERVATION,
+    Perception,
+    frame_shape,
+    is_timed,
+    num_numbers,
+)
 from ncp_control.learning.reinforcement.wrappers import (
     ObservationScale,
     environments,
@@ -43,6 +51,7 @@ from ncp_control.learning.reinforcement.wrappers import (
 )
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, to_numpy
 from ncp_control.policy.heads import HEADS
+from ncp_control.records import join
 
 _TOLERANCE = 1e-2
 """Largest difference of actions that rounding may make."""
@@ -82,12 +91,13 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Po
     limit = math.inf if scale is None else scale.limit
     choices = choices_of(model.action_space)
     if is_circuit and actor_critic.perception.head is not None:
-        policy: Policy = _frames_policy(actor_critic, choices)
+        policy: Policy = _frames_policy(actor_critic, limit, choices)
     elif is_circuit:
         policy = _circuit_policy(actor_critic.actor, limit, choices)
     else:
         policy = _feedforward_policy(actor_critic, frame_s, limit, choices)
-    if scale is not None and isinstance(policy, VectorPolicy):
+    if scale is not None and (not isinstance(policy, FramesPolicy) or policy.numbers):
+        assert isinstance(policy, VectorPolicy | FramesPolicy)
         policy.observation_mean.copy_(torch.as_tensor(scale.mean))
         policy.observation_std.copy_(torch.as_tensor(scale.std))
     policy.eval()
@@ -129,7 +139,9 @@ def _check_extractor(actor_critic: Any) -> None:
             )
 
 
-def _frames_policy(actor_critic: CircuitActorCritic, choices: tuple[int, ...]) -> FramesPolicy:
+def _frames_policy(
+    actor_critic: CircuitActorCritic, limit: float, choices: tuple[int, ...]
+) -> FramesPolicy:
     head: Any = actor_critic.perception.head
     shape = frame_shape(actor_critic.observation_space)
     assert shape is not None
@@ -145,6 +157,8 @@ def _frames_policy(actor_critic: CircuitActorCritic, choices: tuple[int, ...]) -
         head=name,
         frame_shape=shape,
         choices=choices,
+        numbers=num_numbers(actor_critic.observation_space),
+        observation_limit=limit,
     )
     policy.head.load_state_dict(head.state_dict())
     return policy
@@ -209,27 +223,25 @@ def _check_same_actions(
         ValueError: If the actions differ by more than rounding can explain.
     """
     space: Any = model.observation_space
-    box = space["observation"] if is_timed(space) else space
+    is_dict = isinstance(space, spaces.Dict)
+    box = space[OBSERVATION] if is_dict else space
     generator = np.random.default_rng(0)
     state, is_first, largest = None, np.ones(1, dtype=bool), 0.0
     circuit_state = None
     for _ in range(4):
+        asked: Any = {}
         if box.dtype == np.uint8 and isinstance(policy, FramesPolicy):
-            seen = shown = generator.integers(0, 256, box.shape, np.uint8)
+            seen = asked[OBSERVATION] = generator.integers(0, 256, box.shape, np.uint8)
+            if policy.numbers:
+                numbers, asked[NUMBERS] = _draw_numbers(space[NUMBERS], scale, generator)
+                seen = join(seen, numbers)
         else:
-            seen = generator.standard_normal(box.shape)
-            if scale is not None:
-                seen = scale.mean + scale.std * seen
-            seen = seen.astype(box.dtype)
-            shown = seen
-            if scale is not None:
-                shown = np.clip((seen - scale.mean) / scale.std, -scale.limit, scale.limit)
-                shown = shown.astype(np.float32)
+            seen, asked[OBSERVATION] = _draw_numbers(box, scale, generator)
         dt_s = None
-        asked: Any = shown
         if is_timed(space):
             dt_s = policy.circuit.frame_s * generator.uniform(0.5, 1.5)
-            asked = {"observation": shown, "dt_s": np.array([dt_s], dtype=np.float32)}
+            asked[ELAPSED] = np.array([dt_s], dtype=np.float32)
+        asked = asked if is_dict else asked[OBSERVATION]
         expected, state = model.predict(asked, state, is_first, deterministic=True)
         is_first = np.zeros(1, dtype=bool)
         outputs, circuit_state = policy(
@@ -242,6 +254,18 @@ def _check_same_actions(
             f" {largest:.2g} from those of its copy. Train it with a policy class of the library as"
             " it is, on observations whose mean is less than 1e5 times their deviation."
         )
+
+
+def _draw_numbers(
+    box: Any, scale: ObservationScale | None, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return made-up numbers as a policy sees them, and as the model does."""
+    seen = generator.standard_normal(box.shape)
+    if scale is None:
+        return seen.astype(box.dtype), seen.astype(box.dtype)
+    seen = (scale.mean + scale.std * seen).astype(box.dtype)
+    shown = np.clip((seen - scale.mean) / scale.std, -scale.limit, scale.limit)
+    return seen, shown.astype(np.float32)
 
 
 def _difference(policy: Policy, outputs: np.ndarray, expected: np.ndarray) -> float:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from ncp_control.cells import Cell, CellSizes, make_cell
-from ncp_control.contract import Contract, DictContract, FramesContract
+from ncp_control.contract import Contract
 from ncp_control.policy import FramesPolicy, VectorPolicy
-from ncp_control.policy.heads import NUM_FEATURES
+from ncp_control.policy.heads import head_width
+from ncp_control.records import entries_of, frames_part
 from policies.motor_circuits import make_motor_cell
 
 
@@ -81,22 +82,26 @@ def make_policy_for(
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
 
     Raises:
-        ValueError: If a name is unknown, a size does not fit, or the world shows several parts.
+        ValueError: If a name is unknown or a size does not fit.
     """
-    seen, num_outputs = contract.observation, len(contract.output_names)
-    if isinstance(seen, DictContract):
-        raise ValueError(
-            f"`world` must show frames or numbers, got {contract.world!r}, which shows"
-            f" {sorted(seen.parts)}. Wrap it, e.g. with gymnasium.wrappers.FlattenObservation."
-        )
-    if isinstance(seen, FramesContract):
+    num_outputs, frames = len(contract.output_names), frames_part(contract.observation)
+    size = len(entries_of(contract.observation))
+    if frames is not None:
         built = make_frames_cell(
-            cell, num_neurons, num_outputs, frame_s=contract.frame_s, seed=seed, wiring=wiring
+            cell,
+            head_width(head, frames.shape) + size,
+            num_neurons,
+            num_outputs,
+            frame_s=contract.frame_s,
+            seed=seed,
+            wiring=wiring,
         )
-        return FramesPolicy(built, head=head, frame_shape=seen.shape, choices=contract.choices)
+        return FramesPolicy(
+            built, head=head, frame_shape=frames.shape, choices=contract.choices, numbers=size
+        )
     return make_walking_policy(
         cell,
-        observation_size=seen.size,
+        observation_size=size,
         num_joints=num_outputs,
         num_neurons=num_neurons,
         frame_s=contract.frame_s,
@@ -109,6 +114,7 @@ def make_policy_for(
 
 def make_frames_cell(
     name: str,
+    num_inputs: int,
     num_neurons: int,
     num_outputs: int,
     *,
@@ -116,13 +122,14 @@ def make_frames_cell(
     seed: int = 0,
     wiring: str | None = None,
 ) -> Cell:
-    """Build a cell behind a conv head; a liquid circuit has the first values of the NCP paper.
+    """Build a cell for the features of a head, and perhaps numbers behind them.
 
-    Those of `motor_circuits`, for numbers of unit variance, let so little of a head's features
-    through that a circuit of 24 neurons learned nothing in CarRacing-v3.
+    A liquid circuit has the first values of the NCP paper. Those of `motor_circuits`, for numbers
+    of unit variance, let so little of a head's features through that a circuit of 24 neurons
+    learned nothing in CarRacing-v3.
     """
     sizes = CellSizes(
-        num_inputs=NUM_FEATURES,
+        num_inputs=num_inputs,
         num_units=num_neurons,
         num_outputs=num_outputs,
         frame_s=frame_s,

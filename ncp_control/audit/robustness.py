@@ -73,7 +73,7 @@ class FaultResponse:
 
 def fault_responses(
     policy: Policy,
-    frames: np.ndarray,
+    observations: np.ndarray,
     dt_s: np.ndarray,
     *,
     which: Mapping[str, Fault] = FAULTS,
@@ -83,7 +83,8 @@ def fault_responses(
 
     Args:
         policy: The policy, in evaluation mode.
-        frames: Camera frames of consecutive times, shape (time, height, width, channels), uint8.
+        observations: Camera frames of consecutive times, shape (time, height, width, channels),
+            uint8, or what the policy takes that has such frames in it.
         dt_s: Time elapsed before each [s], shape (time,).
         which: Faults by name.
         seed: Seed of their randomness.
@@ -91,19 +92,20 @@ def fault_responses(
     Raises:
         ValueError: If the frames are no images, fewer than two, or a neuron is not finite.
     """
+    frames = policy.frames_of(observations)
     if frames.ndim != 4 or frames.dtype != np.uint8:
         raise ValueError(
             "`frames` must be uint8 images of shape (time, height, width, channels), got"
             f" {frames.dtype} of shape {frames.shape}. Faults of frames need a camera."
         )
     check_frames("frames", frames, 2)
-    actions, states = _respond(policy, frames, dt_s)
+    actions, states = _respond(policy, observations, dt_s)
     deviation = states.std(axis=0)
     varies = deviation > _LEAST_VARIATION * deviation.max()
     responses = []
     for name, spoil in which.items():
         spoil_part = partial(spoil, rng=np.random.default_rng(seed))
-        spoiled_actions, spoiled_states = _respond(policy, frames, dt_s, spoil_part)
+        spoiled_actions, spoiled_states = _respond(policy, observations, dt_s, spoil_part)
         change = spoiled_actions - actions
         moved = (spoiled_states - states)[:, varies] / deviation[varies]
         responses.append(
@@ -134,18 +136,18 @@ def largest_steps(states: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def _respond(
     policy: Policy,
-    frames: np.ndarray,
+    observations: np.ndarray,
     dt_s: np.ndarray,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda frames: frames,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return clipped actions and states over an episode, shapes (time, …)."""
     parameter = next(policy.parameters())
-    features = torch.cat(
-        [
-            policy.perceive(torch.from_numpy(spoil(frames[i : i + _CHUNK_FRAMES]).copy()))
-            for i in range(0, len(frames), _CHUNK_FRAMES)
-        ]
-    )
+    chunks = []
+    for i in range(0, len(observations), _CHUNK_FRAMES):
+        seen = observations[i : i + _CHUNK_FRAMES]
+        spoiled = policy.with_frames(seen, spoil(policy.frames_of(seen)))
+        chunks.append(policy.perceive(torch.from_numpy(spoiled.copy())))
+    features = torch.cat(chunks)
     elapsed_s = torch.as_tensor(dt_s, dtype=features.dtype, device=parameter.device)
     activity = policy.circuit.record(features[None], dt_s=elapsed_s[None])
     actions = policy.limit(policy.respond(activity.outputs))[0]

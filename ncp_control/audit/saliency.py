@@ -53,7 +53,8 @@ def saliency(
 
     Args:
         policy: The policy, in evaluation mode.
-        observations: Frames, shape (batch, height, width, channels).
+        observations: Frames, shape (batch, height, width, channels), or what the policy takes that
+            has frames in it; the rest is held.
         method: A name in `METHODS`.
         neuron: Explain the state of this neuron, e.g. "command_3", instead of the action.
         action: Which entry of the action is explained.
@@ -68,7 +69,8 @@ def saliency(
             that needs convolutions finds none, or the policy's numbers are not finite.
     """
     check_name("method", method, METHODS)
-    frames = torch.as_tensor(observations)
+    seen = torch.as_tensor(observations)
+    frames = policy.frames_of(seen)
     if frames.ndim != 4:
         raise ValueError(
             "`observations` must be frames of shape (batch, height, width, channels), got shape"
@@ -88,7 +90,7 @@ def saliency(
             state=None if state is None else state[part],
             dt_s=None if dt_s is None else dt_s[part],
         )
-        maps.append(_scale(METHODS[method](policy, frames[part], decide)))
+        maps.append(_scale(METHODS[method](policy, seen[part], decide)))
     return torch.cat(maps) if maps else frames.new_zeros(frames.shape[:3], dtype=torch.float32)
 
 
@@ -152,36 +154,39 @@ def integrated_gradients(
         policy: The policy.
         observations: Observations of any kind.
         decide: What is explained.
-        baseline: x', of the observations' shape; frames blurred beyond recognition if None. A
+        baseline: x', of the observations' shape; their frames blurred beyond recognition if None. A
             plain one, such as black, would do nothing: heads that standardise each image see the
             same picture along the whole path.
         steps: Points of the midpoint rule.
     """
     inputs = observations.to(next(policy.parameters()))
-    baseline = _blur(inputs) if baseline is None else baseline.to(inputs)
+    if baseline is None:
+        start = policy.with_frames(inputs, _blur(policy.frames_of(inputs)))
+    else:
+        start = baseline.to(inputs)
     total = torch.zeros_like(inputs)
     for k in range(steps):
         share = (k + 0.5) / steps
-        total += input_gradient(policy, torch.lerp(baseline, inputs, share), decide)
-    return (inputs - baseline) * total / steps
+        total += input_gradient(policy, torch.lerp(start, inputs, share), decide)
+    return (inputs - start) * total / steps
 
 
-def _input_gradient_map(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
-    return input_gradient(policy, frames, decide).abs().sum(3)
+def _input_gradient_map(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
+    return policy.frames_of(input_gradient(policy, seen, decide)).abs().sum(3)
 
 
-def _integrated_gradients_map(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
-    return integrated_gradients(policy, frames, decide).abs().sum(3)
+def _integrated_gradients_map(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
+    return policy.frames_of(integrated_gradients(policy, seen, decide)).abs().sum(3)
 
 
-def visual_backprop(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
+def visual_backprop(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
     """Return the mean map of each layer, multiplied from the last layer down to the first.
 
     A map is taken to the size of the layer below by a transposed convolution of ones with the
     layer's own kernel, stride and padding.
     """
     with torch.no_grad(), _recorded_convolutions(policy) as layers:
-        policy.perceive(frames)
+        policy.perceive(seen)
     relevance = _check_layers(layers)[-1].maps.relu().mean(1, keepdim=True)
     for k in range(len(layers) - 1, -1, -1):
         relevance = layers[k].spread(relevance)
@@ -190,16 +195,17 @@ def visual_backprop(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
     return relevance[:, 0]
 
 
-def grad_cam(policy: Policy, frames: Tensor, decide: Decision) -> Tensor:
+def grad_cam(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
     """Return ReLU(Σ_k mean(∂|y|/∂A_k) A_k) of the last maps A, enlarged to the frame."""
     # Gradients flow from the frames on, so that frozen weights do not matter.
     with torch.inference_mode(False), torch.enable_grad(), _recorded_convolutions(policy) as layers:
-        inputs = frames.to(next(policy.parameters()), copy=True).requires_grad_()
+        inputs = seen.to(next(policy.parameters()), copy=True).requires_grad_()
         score = decide(inputs).abs().sum()
     maps = _check_layers(layers)[-1].maps
     weights = torch.autograd.grad(score, maps)[0].mean((2, 3), keepdim=True)
     coarse = (weights * maps).sum(1, keepdim=True).relu().detach()
-    return F.interpolate(coarse, frames.shape[1:3], mode="bilinear")[:, 0]
+    size = policy.frames_of(seen).shape[1:3]
+    return F.interpolate(coarse, size, mode="bilinear")[:, 0]
 
 
 METHODS: dict[str, Callable[[Policy, Tensor, Decision], Tensor]] = {
@@ -208,7 +214,7 @@ METHODS: dict[str, Callable[[Policy, Tensor, Decision], Tensor]] = {
     "integrated_gradients": _integrated_gradients_map,
     "grad_cam": grad_cam,
 }
-"""Saliency methods by name: policy, frames and decision to unscaled maps >= 0."""
+"""Saliency methods by name: policy, observations and decision to unscaled maps >= 0."""
 
 
 @dataclass

@@ -63,15 +63,16 @@ def saliency_stability(
 
     Args:
         policy: The policy.
-        observations: Frames, shape (batch, height, width, channels), uint8.
+        observations: As in `saliency`, uint8; noise comes over their frames.
         variances: Variances of the Gaussian noise on frames in [0, 1].
         method: A name in `ncp_control.audit.saliency.METHODS`.
         seed: Seed of the noise, the same at every variance.
         options: Passed to `saliency`: neuron, action, state, dt_s.
     """
     clean = saliency(policy, observations, method, **options)
-    similarities = []
+    frames, similarities = policy.frames_of(observations), []
     for variance in variances:
-        noisy = add_pixel_noise(observations, variance, np.random.default_rng(seed))
+        noisy = add_pixel_noise(frames, variance, np.random.default_rng(seed))
+        noisy = policy.with_frames(observations, noisy)
         similarities.append(ssim(clean, saliency(policy, noisy, method, **options)))
     return torch.stack(similarities)

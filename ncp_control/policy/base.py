@@ -33,6 +33,7 @@ from ncp_control.policy.folder import (
     read_config,
     read_contract,
 )
+from ncp_control.records import pack
 from ncp_control.registry import import_advice
 
 _FORMER_NAMES = {"DrivingPolicy": "FramesPolicy", "LocomotionPolicy": "VectorPolicy"}
@@ -134,6 +135,14 @@ class Policy(nn.Module):
         """Build the policy that `to_config` described."""
         raise NotImplementedError
 
+    def frames_of(self, observations: Any) -> Any:
+        """Return what of observations (batch, …), arrays or tensors, are camera frames: all."""
+        return observations
+
+    def with_frames(self, observations: Any, frames: Any) -> Any:
+        """Return observations (batch, …) whose frames are others."""
+        return frames
+
     def features(self, observation: Tensor) -> Tensor:
         """Apply `perceive` to observations (batch, time, …): features (batch, time, input)."""
         return self.perceive(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
@@ -165,11 +174,14 @@ class Policy(nn.Module):
         return self.respond(outputs), last
 
     @torch.inference_mode()
-    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+    def act(
+        self, observation: np.ndarray | dict[str, Any], dt_s: float | None = None
+    ) -> np.ndarray:
         """Act on one observation and remember it.
 
         Args:
-            observation: One observation, without batch and time axes.
+            observation: One observation, without batch and time axes; one of several parts may be
+                a dictionary with the names of the contract.
             dt_s: Time since the previous call [s]; the circuit's frame interval if None.
 
         Returns:
@@ -184,6 +196,8 @@ class Policy(nn.Module):
         """
         if dt_s is not None:
             dt_s = _check_elapsed(dt_s)
+        if isinstance(observation, dict):
+            observation = pack(observation, self.contract and self.contract.observation)
         features = self.sense(np.atleast_1d(observation)[None])
         numbers = to_numpy(features)
         if not np.isfinite(numbers).all():

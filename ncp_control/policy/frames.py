@@ -1,7 +1,11 @@
-"""Policies that see: a conv head turns frames into features, a circuit of a few neurons acts."""
+"""Policies that see: a conv head turns frames into features, a circuit of a few neurons acts.
+
+Numbers that are sensed beside the frames, e.g. the own speed, are scaled and join the features; an
+observation is then a record, see `ncp_control.records`.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +16,16 @@ from ncp_control.circuit import Circuit
 from ncp_control.kernels.head_step import HeadStep
 from ncp_control.policy.base import Policy
 from ncp_control.policy.heads import DRIVING_FRAME, HEADS, make_head
+from ncp_control.policy.scaling import (
+    OBSERVATION_LIMIT,
+    check_limit,
+    limit_from_json,
+    limit_to_json,
+    mean_and_deviation,
+    scale,
+)
+from ncp_control.ranges import check_count
+from ncp_control.records import frames_in, numbers_in, record_size, with_frames
 
 BLOCK_FRAMES = 32
 """Frames that the head sees at once while a policy learns on the CPU."""
@@ -21,15 +35,23 @@ class FramesPolicy(Policy):
     """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] or choices out.
 
     Args:
-        cell: The recurrent part; its inputs are the head's features, 32 of the two known heads.
+        cell: The recurrent part; its inputs are the head's features, 32 of the two known heads,
+            and then the numbers.
         head: A name in `HEADS`.
         frame_shape: Height, width and channels of a frame.
         choices: How many choices each entry of the action has; see `Policy`.
+        numbers: How many numbers are sensed beside a frame.
+        observation_limit: Where the scaled numbers are clipped, > 0; infinity for nowhere.
 
     Raises:
         ValueError: If the head is unknown, the frame too small for it, the cell does not take the
-            head's features, or has not one output for each choice.
+            head's features and the numbers, or has not one output for each choice.
     """
+
+    positive_tensors: ClassVar[tuple[str, ...]] = ("observation_std",)
+
+    observation_mean: Tensor
+    observation_std: Tensor
 
     def __init__(
         self,
@@ -38,13 +60,20 @@ class FramesPolicy(Policy):
         head: str = "paper",
         frame_shape: Sequence[int] = DRIVING_FRAME,
         choices: Sequence[int] = (),
+        numbers: int = 0,
+        observation_limit: float = OBSERVATION_LIMIT,
     ) -> None:
         super().__init__(Circuit(cell), choices)
         self.head = make_head(head, frame_shape)
         self.head_name = head
         self.frame_shape = self.head.frame_shape
         self._head_step: HeadStep | None = None
-        width = self.head.num_features
+        self.numbers = check_count("numbers", numbers, least=0)
+        self.observation_limit = check_limit(observation_limit)
+        if self.numbers:
+            self.register_buffer("observation_mean", torch.zeros(self.numbers))
+            self.register_buffer("observation_std", torch.ones(self.numbers))
+        width = self.head.num_features + self.numbers
         if cell.input_size != width:
             raise ValueError(
                 f"`cell` must take {width} inputs, got {cell.input_size}."
@@ -52,14 +81,18 @@ class FramesPolicy(Policy):
             )
 
     def read_observations(self, observations: np.ndarray) -> Tensor:
-        """Check frames and turn them into a tensor, as `Policy.read_observations`.
+        """Check frames or records and turn them into a tensor, as `Policy.read_observations`.
 
         Raises:
-            ValueError: If they are not uint8 frames of the head's size. Numbers of another type
-                do not tell their range, e.g. whether 1 is white or nearly black.
+            ValueError: If they are not uint8 frames of the head's size, or records of them with
+                finite numbers. Pixels of another type do not tell their range, e.g. whether 1 is
+                white or nearly black.
         """
         size = self.frame_shape
-        if observations.dtype != np.uint8 or observations.shape[1:] != size:
+        if self.numbers:
+            self._check_records(observations)
+            super().read_observations(numbers_in(observations, size))
+        elif observations.dtype != np.uint8 or observations.shape[1:] != size:
             raise ValueError(
                 f"`observation` must be a uint8 frame of shape {size} with pixels from 0 to 255,"
                 f" got {observations.dtype} of shape {observations.shape[1:]}. Convert the"
@@ -68,23 +101,67 @@ class FramesPolicy(Policy):
         return super().read_observations(observations)
 
     def perceive(self, observation: Tensor) -> Tensor:
-        """Turn frames into the head's features, in the circuit's dtype."""
-        features = self.head(observation)
+        """Turn frames into the head's features, in the circuit's dtype; numbers join them."""
+        if self.numbers:
+            self._check_records(observation)
+        features = self.head(self.frames_of(observation))
         if features.shape[-1] != self.head.num_features:
             raise ValueError(
                 f"`head` {self.head_name!r} must give {self.head.num_features} features of a frame,"
                 f" got shape {tuple(features.shape)}. Mend it, or its `num_features`."
             )
-        return features.to(next(self.circuit.parameters()).dtype)
+        return self._join(features, observation)
+
+    def _join(self, features: Tensor, observation: Tensor) -> Tensor:
+        """Return features of frames in the circuit's dtype, with the scaled numbers behind them."""
+        features = features.to(next(self.circuit.parameters()).dtype)
+        if not self.numbers:
+            return features
+        numbers = numbers_in(observation, self.frame_shape)
+        mean, std = self.observation_mean, self.observation_std
+        scaled = scale(numbers, mean, std, self.observation_limit)
+        return torch.cat([features, scaled.to(features)], dim=1)
+
+    def frames_of(self, observations: Any) -> Any:
+        """Return the frames in observations (batch, …)."""
+        return frames_in(observations, self.frame_shape) if self.numbers else observations
+
+    def with_frames(self, observations: Any, frames: Any) -> Any:
+        """Return observations (batch, …) with other frames."""
+        return with_frames(observations, frames) if self.numbers else frames
+
+    @torch.no_grad()
+    def fit_scale(self, numbers: Tensor) -> None:
+        """Take mean and deviation of numbers (…, numbers) for those that scale them.
+
+        Raises:
+            ValueError: If one of them is not a finite number in the policy's dtype; those in use
+                stay.
+        """
+        mean, std = mean_and_deviation(numbers, self.observation_mean)
+        self.observation_mean.copy_(mean)
+        self.observation_std.copy_(std)
+
+    def _check_records(self, observations: np.ndarray | Tensor) -> None:
+        """Raise ValueError unless observations are records of this policy's size."""
+        size = record_size(self.frame_shape, self.numbers)
+        is_bytes = not isinstance(observations, np.ndarray) or observations.dtype == np.uint8
+        if not is_bytes or tuple(observations.shape[1:]) != (size,):
+            raise ValueError(
+                f"`observation` must be a record of {size} bytes, of a frame of shape"
+                f" {self.frame_shape} and {self.numbers} numbers, got {observations.dtype} of shape"
+                f" {tuple(observations.shape[1:])}. Give `act` a dictionary of the parts, or make"
+                " the record with ncp_control.records.pack."
+            )
 
     def sense(self, observation: np.ndarray) -> Tensor:
         """Turn one frame into features, on a kernel where one applies; see `Policy.sense`."""
-        frames = self.read_observations(observation)
+        seen = self.read_observations(observation)
         step = self._find_head_step()
         if step is None:
-            return self.perceive(frames)
-        features = torch.from_numpy(step(frames[0].numpy()))[None]
-        return features.to(next(self.circuit.parameters()).dtype)
+            return self.perceive(seen)
+        features = torch.from_numpy(step(self.frames_of(seen)[0].numpy()))[None]
+        return self._join(features, seen)
 
     def _find_head_step(self) -> HeadStep | None:
         """Return what turns single frames into features faster than `perceive`, if it may."""
@@ -117,6 +194,7 @@ class FramesPolicy(Policy):
             **({"head_module": module} if module else {}),
             "frame_shape": list(self.frame_shape),
             "choices": list(self.choices),
+            **self._numbers_to_config(),
             "cell": cell_to_config(self.circuit.cell),
         }
 
@@ -129,4 +207,15 @@ class FramesPolicy(Policy):
             head=config["head"],
             frame_shape=config.get("frame_shape", DRIVING_FRAME),
             choices=config.get("choices", ()),
+            numbers=config.get("numbers", 0),
+            observation_limit=limit_from_json(config.get("observation_limit", OBSERVATION_LIMIT)),
         )
+
+    def _numbers_to_config(self) -> dict[str, Any]:
+        """Return the settings of the numbers, where there are some."""
+        if not self.numbers:
+            return {}
+        return {
+            "numbers": self.numbers,
+            "observation_limit": limit_to_json(self.observation_limit),
+        }

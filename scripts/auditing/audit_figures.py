@@ -38,7 +38,7 @@ def saliency_maps(audited: Episode, maps: Saliency) -> Figure:
     figure = Figure(figsize=(3.1 * num_columns, 1.12 * num_rows + 0.5), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False)
     for row, k in enumerate(maps.shown_frames):
-        frame = audited.seen[k]
+        frame = audited.frames[k]
         panels[row, 0].imshow(frame)
         steering = f"{audited.time_s[k]:.1f} s\nsteering\n{audited.actions[k, 0]:+.2f}"
         panels[row, 0].set_ylabel(steering, rotation=0, ha="right", va="center", size=9)

@@ -20,7 +20,7 @@ from scripts.auditing.recording import act, watch
 from scripts.cli import use_threads
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
-from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, check_shows, threads_for
 from scripts.inspection import inspected
 from scripts.markdown import plain
 from scripts.reporting import Part, Report, Table
@@ -84,6 +84,7 @@ def open_report(folder: Path, run: Run, audited: Episode) -> Report:
 def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
     """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
     if isinstance(policy, FramesPolicy) and settings.log is not None:
+        check_shows(policy)
         for name in ("world", "world_options"):
             value = getattr(settings, name)
             if value:

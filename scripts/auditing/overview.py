@@ -47,7 +47,7 @@ def _draw_bend(figure: SubFigure, audited: Episode, maps: Saliency) -> None:
     """Draw the frame of the sharpest steering and two maps of it."""
     row = int(np.argmax(np.abs(audited.actions[maps.shown_frames, 0])))
     k = maps.shown_frames[row]
-    frame, steering = audited.seen[k], audited.actions[k, 0]
+    frame, steering = audited.frames[k], audited.actions[k, 0]
     panels = figure.subplots(1, 3)
     panels[0].imshow(frame)
     side = "left" if steering > 0 else "right"

@@ -53,14 +53,17 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     is_wired = audited.thought.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
 
-    def rows(node: str, names: Sequence[str], values: np.ndarray) -> list[tuple[object, ...]]:
+    def rows(
+        node: str, names: Sequence[str], values: np.ndarray, first: int = 0
+    ) -> list[tuple[object, ...]]:
         return [
             (f"{node}_{i}", name, float(x.mean()), float(x.min()), float(x.max()))
-            for i, (name, x) in enumerate(zip(names, values.T, strict=True))
+            for i, (name, x) in enumerate(zip(names, values.T, strict=True), first)
         ]
 
     header = ("mean", "min", "max")
-    sensed = rows(source, names, audited.seen)
+    first = len(names) - audited.numbers.shape[1]  # behind the features of a head
+    sensed = rows(source, names[first:], audited.numbers, first)
     done = rows(target, audited.action_names, audited.actions)
     return Part(
         text=["Sensors over the episode in their own units; actions as a share of full torque."],

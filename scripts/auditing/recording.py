@@ -8,9 +8,9 @@ import gymnasium
 import numpy as np
 
 from envs.recorded import load_recording
-from ncp_control.contract import FramesContract
 from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.policy import Policy
+from ncp_control.records import frames_part
 from scripts.evaluation.opengl import headless_opengl
 from scripts.evaluation.places import Place
 
@@ -29,8 +29,8 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
         place: Where.
         seconds: Longest time [s].
     """
-    sensed = place.world.contract.observation
-    is_colour = isinstance(sensed, FramesContract) and sensed.shape[2] == 3
+    frames = frames_part(place.world.contract.observation)
+    is_colour = frames is not None and frames.shape[2] == 3
     frame_s, notes = place.world.frame_s, []
     stride = -(-max(round(seconds / frame_s), 1) // _MAX_PICTURES)
     pictures: list[np.ndarray] = []

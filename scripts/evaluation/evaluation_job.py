@@ -22,7 +22,14 @@ from scripts.evaluation.driving import (
     track_place,
 )
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
-from scripts.evaluation.places import DISTURBANCES, DRIVING_WORLD, Place, check_fit, threads_for
+from scripts.evaluation.places import (
+    DISTURBANCES,
+    DRIVING_WORLD,
+    Place,
+    check_fit,
+    check_shows,
+    threads_for,
+)
 from scripts.evaluation.report import FILM_S, write_recorded_report, write_report
 from scripts.evaluation.tables import Measured, results_table
 from scripts.inspection import watch_live
@@ -69,6 +76,7 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], Se
         return partial(evaluate_in, places), places[0].world.measure_names
     if not isinstance(policy, FramesPolicy):
         _refuse(settings, RECORDED, "a policy that walks")
+    check_shows(policy)
     _refuse(settings, (*DRIVING, *ACTING), "a recording")
     recording = load_recording(settings.log).center_only()
     if settings.log_share < 1.0:

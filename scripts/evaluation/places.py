@@ -57,6 +57,15 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
         )
 
 
+def check_shows(policy: Policy) -> None:
+    """Raise ValueError if a recording, which has frames alone, does not show all that is sensed."""
+    if isinstance(policy, FramesPolicy) and policy.numbers:
+        raise ValueError(
+            "`log` must be left out for a policy that senses numbers beside frames: a recording of"
+            f" driving has frames alone, got a policy of {policy.numbers} numbers."
+        )
+
+
 def threads_for(policy: Policy, asked: int | None) -> int | None:
     """Return the torch threads that were asked for, or that suit: one for numbers, else all."""
     return asked or (None if isinstance(policy, FramesPolicy) else 1)

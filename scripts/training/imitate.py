@@ -15,7 +15,8 @@ from ncp_control.learning.demonstrations.expert import demonstrate
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.records import numbers_in, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
@@ -74,6 +75,8 @@ def imitate_expert(
     )
     if isinstance(policy, VectorPolicy):
         policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
+    elif isinstance(policy, FramesPolicy) and policy.numbers:
+        policy.fit_scale(torch.from_numpy(numbers_in(shown.observations, policy.frame_shape)))
 
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first = first_seed + settings.episodes + epoch * settings.dagger_episodes
@@ -141,7 +144,16 @@ def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
             f"`mirror` must be left out in {world.name!r}: its contract names no action whose"
             " positive side is left or right."
         )
-    return FrameAugmentation(mirrored=mirrored, is_relit=settings.relight)
+    if settings.mirror and record_frame(world.contract.observation) is not None:
+        raise ValueError(
+            f"`mirror` must be left out in {world.name!r}, which shows numbers beside frames: it is"
+            " not known which of them a mirror turns round."
+        )
+    return FrameAugmentation(
+        mirrored=mirrored,
+        is_relit=settings.relight,
+        record_frame=record_frame(world.contract.observation),
+    )
 
 
 def act(policy: Policy, world: World, episodes: int, first_seed: int) -> list[Episode]:

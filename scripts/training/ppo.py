@@ -4,7 +4,8 @@
 |------------------|-----------------------------|----------------------|-----------------|
 | new              | scaled numbers, encoded     | on the same numbers  | exp(−1)         |
 | new              | frames, by a head that      | on the same features | exp(−1)         |
-|                  | learns with it              |                      |                 |
+|                  | learns with it, and scaled  |                      |                 |
+|                  | numbers beside them         |                      |                 |
 | of a policy      | what that policy perceives  | 64 GRU units on that | exp(−2)         |
 | `mlp` (no memory)| scaled numbers              | on the same numbers  | exp(−1)         |
 
@@ -24,6 +25,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import PPO as StockPPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -34,14 +36,20 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
 from ncp_control.learning.reinforcement.actor_critic import check_action_space
-from ncp_control.learning.reinforcement.elapsed import ObserveElapsed
+from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
-from ncp_control.learning.reinforcement.perception import frame_shape, observation_size
+from ncp_control.learning.reinforcement.perception import (
+    frame_shape,
+    num_numbers,
+    observation_size,
+)
 from ncp_control.learning.reinforcement.ppo import SequencePPO
+from ncp_control.learning.reinforcement.wrappers import scaled_key
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.policy import Policy, VectorPolicy
-from ncp_control.policy.heads import NUM_FEATURES
+from ncp_control.policy.heads import head_width
+from ncp_control.records import record_frame
 from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.locomotion import make_frames_cell
@@ -101,7 +109,7 @@ class Task:
         world = open_world(where.env, where.words)
         if policy is not None:
             world.check_policy(policy.contract)
-        if settings.sensor_noise_std and world.contract.observation.kind == "frames":
+        if settings.sensor_noise_std and world.contract.observation.kind != "vector":
             raise ValueError(
                 f"`sensor_noise_std` must be 0 in a world of frames, got"
                 f" {settings.sensor_noise_std!r}. It is noise on numbers."
@@ -227,18 +235,22 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         "seed": settings.seed,
         "device": "cpu",
     }
-    sees_frames = frame_shape(env.observation_space) is not None
+    seen = frame_shape(env.observation_space)
+    sees_frames = seen is not None
     if task.policy is None and settings.cell == "mlp" and not sees_frames:
         layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU}
         layers |= {"log_std_init": first_log_std(settings)}
         return StockPPO("MlpPolicy", env, policy_kwargs=layers, **shared)
-    size = NUM_FEATURES if sees_frames else observation_size(env.observation_space)
+    if seen is None:
+        size = observation_size(env.observation_space)
+    else:
+        size = head_width(settings.head, seen) + num_numbers(env.observation_space)
     model = SequencePPO(
         env,
         sequence_length=settings.sequence_length,
         critic_first_steps=settings.resolved["critic_first_steps"],
         policy_kwargs={
-            **(make_seeing_actor(task) if sees_frames else make_actor(task, size)),
+            **(make_seeing_actor if sees_frames else make_actor)(task, size),
             "critic_cell": _critic_cell(task, size),
             "actor_lr_scale": settings.resolved["actor_lr_scale"],
         },
@@ -253,24 +265,24 @@ def make_worlds(task: Task) -> VecEnv:
     """Build the worlds side by side, as the circuit senses them."""
     settings, policy = task.settings, task.policy
     is_timed = settings.is_timed and settings.cell != "mlp"
+    frame = record_frame(task.world.contract.observation)
 
     def make_one() -> gymnasium.Env:
         env = task.world.disturbed(task.where.strengths).make()
         if settings.episode_s is not None:
             env = TimeLimit(env, max(round(settings.episode_s / task.world.frame_s), 1))
+        if frame is not None and policy is None:
+            env = ObserveParts(env, frame)
         return Monitor(ObserveElapsed(env) if is_timed else env)
 
     venv: VecEnv = DummyVecEnv([make_one] * settings.num_envs)
     if policy is not None:
         venv = PerceivedEnv(venv, policy)
     # A policy scales what it senses by itself, and so does a conv head.
-    is_scaled = policy is None and frame_shape(venv.observation_space) is None
-    return VecNormalize(
-        venv,
-        gamma=settings.gamma,
-        norm_obs=is_scaled,
-        norm_obs_keys=["observation"] if is_timed and is_scaled else None,
-    )
+    space = venv.observation_space
+    is_scaled = policy is None and (frame_shape(space) is None or num_numbers(space) > 0)
+    keys = [scaled_key(space)] if isinstance(space, spaces.Dict) and is_scaled else None
+    return VecNormalize(venv, gamma=settings.gamma, norm_obs=is_scaled, norm_obs_keys=keys)
 
 
 def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
@@ -293,11 +305,12 @@ def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
     return {"cell": cell, "encoder": settings.encoder, "log_std_init": log_std}
 
 
-def make_seeing_actor(task: Task) -> dict[str, Any]:
+def make_seeing_actor(task: Task, num_inputs: int) -> dict[str, Any]:
     """Return the same for a new circuit that sees frames; an encoder is of no use there."""
     settings = task.settings
     cell = make_frames_cell(
         settings.cell,
+        num_inputs,
         settings.neurons,
         len(task.world.contract.output_names),
         frame_s=task.world.frame_s,

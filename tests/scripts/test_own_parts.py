@@ -20,9 +20,11 @@ from ncp_control.policy.heads import Head
 
 
 class Brightness(Head):
+    num_features = 20
+
     def __init__(self, frame_shape):
         super().__init__()
-        self.map = nn.Linear(frame_shape[2] * frame_shape[1], 32)
+        self.map = nn.Linear(frame_shape[2] * frame_shape[1], 20)
 
     def forward(self, frames):
         columns = frames.to(self.map.weight.dtype).mean(1).flatten(1) / 255.0

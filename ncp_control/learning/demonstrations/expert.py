@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ncp_control.contract import FramesContract, VectorContract
 from ncp_control.episode import Episode, iterate_episodes
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.demonstrations.writer import DemonstrationWriter
 from ncp_control.learning.experts import ExpertError
 from ncp_control.policy import Policy
+from ncp_control.records import array_of
 from ncp_control.worlds import Expert, World
 
 PARALLEL = 8
@@ -58,11 +56,8 @@ def write_demonstrations(folder: Path, world: World, episodes: Iterable[Episode]
         folder: Where the demonstrations are written; what stands there is replaced.
         world: Where the episodes were.
         episodes: Episodes that keep what was seen, and in which an expert was asked.
-
-    Raises:
-        ValueError: If the world shows several parts.
     """
-    shape, dtype = _observation_of(world)
+    shape, dtype = array_of(world.contract.observation)
     size = len(world.contract.action)
     with DemonstrationWriter(folder, shape, dtype, size, overwrite=True) as writer:
         for episode in episodes:
@@ -71,20 +66,3 @@ def write_demonstrations(folder: Path, world: World, episodes: Iterable[Episode]
                 episode.seen.astype(dtype, copy=False), episode.expert_actions, episode.dt_s
             )
     return Demonstrations.open(folder)
-
-
-def _observation_of(world: World) -> tuple[tuple[int, ...], type[np.generic]]:
-    """Return shape and type of what is written down of an observation.
-
-    Raises:
-        ValueError: If the world shows several parts.
-    """
-    seen = world.contract.observation
-    if isinstance(seen, FramesContract):
-        return seen.shape, np.uint8
-    if isinstance(seen, VectorContract):
-        return (seen.size,), np.float32
-    raise ValueError(
-        f"`world` must show frames or numbers to be imitated in, got {world.name!r}, which shows"
-        f" {sorted(seen.parts)}. Wrap it, e.g. with gymnasium.wrappers.FlattenObservation."
-    )

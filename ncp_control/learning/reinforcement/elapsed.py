@@ -1,4 +1,4 @@
-"""Elapsed time as part of an observation, for circuits that learn from irregular frames."""
+"""Observations of several parts as trainings take them: frames and numbers, and elapsed time."""
 
 from typing import Any
 
@@ -7,15 +7,49 @@ import numpy as np
 from gymnasium import spaces
 
 from ncp_control.learning.closed_loop import elapsed_of
-from ncp_control.learning.reinforcement.perception import check_observation_space
+from ncp_control.learning.reinforcement.perception import (
+    ELAPSED,
+    NUMBERS,
+    OBSERVATION,
+    check_observation_space,
+)
+from ncp_control.records import frames_in, numbers_in
+
+
+class ObserveParts(gymnasium.ObservationWrapper):
+    """Turn a record into {"observation": frame, "numbers": numbers}, so that both can be scaled.
+
+    Args:
+        env: Environment of records, see `ncp_control.records`.
+        frame_shape: Shape of the frame in a record.
+    """
+
+    def __init__(self, env: gymnasium.Env, frame_shape: tuple[int, int, int]) -> None:
+        super().__init__(env)
+        self._frame_shape = frame_shape
+        numbers = numbers_in(np.zeros(env.observation_space.shape or (), np.uint8), frame_shape)
+        self.observation_space = spaces.Dict(
+            {
+                OBSERVATION: spaces.Box(0, 255, frame_shape, np.uint8),
+                NUMBERS: spaces.Box(-np.inf, np.inf, numbers.shape, np.float32),
+            }
+        )
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        """Return frame and numbers of a record."""
+        shape = self._frame_shape
+        return {
+            OBSERVATION: frames_in(observation, shape),
+            NUMBERS: numbers_in(observation, shape),
+        }
 
 
 class ObserveElapsed(gymnasium.Wrapper):
     """Turn an observation into {"observation": …, "dt_s": [elapsed time in s]}.
 
     Args:
-        env: Environment of numbers or frames whose `info` carries `dt_s`, the time since the
-            previous observation [s].
+        env: Environment of numbers or frames, or of what `ObserveParts` returns, whose `info`
+            carries `dt_s`, the time since the previous observation [s].
 
     Raises:
         ValueError: If it shows something else.
@@ -25,10 +59,10 @@ class ObserveElapsed(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         check_observation_space(env.observation_space)
-        self.observation_space = spaces.Dict(
-            observation=env.observation_space,
-            dt_s=spaces.Box(0.0, np.inf, (1,), np.float32),
-        )
+        seen = env.observation_space
+        parts = seen.spaces if isinstance(seen, spaces.Dict) else {OBSERVATION: seen}
+        elapsed = spaces.Box(0.0, np.inf, (1,), np.float32)
+        self.observation_space = spaces.Dict({**parts, ELAPSED: elapsed})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -44,7 +78,5 @@ class ObserveElapsed(gymnasium.Wrapper):
 
     @staticmethod
     def _timed(observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "observation": observation,
-            "dt_s": np.array([elapsed_of(info)], dtype=np.float32),
-        }
+        parts = observation if isinstance(observation, dict) else {OBSERVATION: observation}
+        return {**parts, ELAPSED: np.array([elapsed_of(info)], dtype=np.float32)}

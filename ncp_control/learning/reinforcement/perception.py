@@ -1,16 +1,18 @@
 """What actor and critic see of an observation: numbers as they are, frames through a conv head.
 
-| observation space                                | features                                     |
-|--------------------------------------------------|----------------------------------------------|
-| `Box(n)`                                         | the n numbers                                |
-| `Box(height, width, channels)` of uint8          | the features of the head                     |
-| `Dict(observation=one of these, dt_s=Box(1))`    | the same, and the elapsed time [s] behind it |
+| observation space                                  | features                                   |
+|----------------------------------------------------|--------------------------------------------|
+| `Box(n)`                                           | the n numbers                              |
+| `Box(height, width, channels)` of uint8            | the features of the head                   |
+| `Dict(observation=one of these, ...)`              | the same, and behind them                  |
+| `... numbers=Box(k)`, only beside frames           | k numbers                                  |
+| `... dt_s=Box(1)`                                  | the elapsed time [s]                       |
 
 One head serves actor and critic, as in stable-baselines3's own policies for images, and learns from
 both. Frames stay uint8, with the channels last, up to the head.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,8 +22,9 @@ from torch import Tensor, nn
 
 from ncp_control.policy.heads import FrameShape, make_head
 
-OBSERVATION_KEYS = ("observation", "dt_s")
-"""Keys of a dictionary observation: what is seen, and the time [s] since it was last seen."""
+OBSERVATION, NUMBERS, ELAPSED = "observation", "numbers", "dt_s"
+"""Keys of a dictionary observation: what is seen, numbers beside frames, and the time [s] since it
+was last seen."""
 
 
 class Perception(BaseFeaturesExtractor):
@@ -34,7 +37,9 @@ class Perception(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Space, head: nn.Module | None = None) -> None:
         self.is_timed = is_timed(observation_space)
+        self.has_numbers = num_numbers(observation_space) > 0
         width = observation_size(observation_space) if head is None else _width(head)
+        width += num_numbers(observation_space)
         super().__init__(observation_space, width + self.is_timed)
         self.head = head
 
@@ -44,10 +49,13 @@ class Perception(BaseFeaturesExtractor):
         return self.features_dim - self.is_timed
 
     def forward(self, observations: Any) -> Tensor:
-        """Return features (batch, features) of a tensor, or of a dictionary with `dt_s`."""
-        seen = observations["observation"] if self.is_timed else observations
-        features = seen if self.head is None else self.head(seen)
-        return torch.cat([features, observations["dt_s"]], dim=1) if self.is_timed else features
+        """Return features (batch, features) of a tensor, or of a dictionary."""
+        is_dict = self.is_timed or self.has_numbers
+        seen = observations[OBSERVATION] if is_dict else observations
+        features = [seen if self.head is None else self.head(seen)]
+        features += [observations[NUMBERS]] if self.has_numbers else []
+        features += [observations[ELAPSED]] if self.is_timed else []
+        return torch.cat(features, dim=1) if is_dict else features[0]
 
 
 def build_head(head: str | nn.Module | None, space: spaces.Space) -> nn.Module | None:
@@ -93,7 +101,13 @@ def check_observation_space(space: spaces.Space) -> None:
 
 def is_timed(space: spaces.Space) -> bool:
     """Whether observations carry the elapsed time."""
-    return isinstance(space, spaces.Dict)
+    return isinstance(space, spaces.Dict) and ELAPSED in space.spaces
+
+
+def num_numbers(space: spaces.Space) -> int:
+    """Return how many numbers are observed beside frames."""
+    has_some = isinstance(space, spaces.Dict) and NUMBERS in space.spaces
+    return int(space[NUMBERS].shape[0]) if has_some else 0  # type: ignore[index]
 
 
 def frame_shape(space: spaces.Space) -> FrameShape | None:
@@ -106,7 +120,7 @@ def frame_shape(space: spaces.Space) -> FrameShape | None:
 
 
 def observation_size(space: spaces.Space) -> int:
-    """Return how many numbers an observation has, its elapsed time not counted.
+    """Return how many numbers an observation without frames has, its elapsed time not counted.
 
     Raises:
         ValueError: If the space is not one of the table above, or one of frames.
@@ -115,21 +129,25 @@ def observation_size(space: spaces.Space) -> int:
 
 
 def _seen(space: spaces.Space, *, frames: bool = True) -> spaces.Box:
-    """Return the space of what is seen beside the elapsed time.
+    """Return the space of what is seen beside numbers and the elapsed time.
 
     Raises:
         ValueError: If it is not a Box of numbers on one axis, or of frames where these may be.
     """
-    box = space
-    if isinstance(space, spaces.Dict) and set(space.spaces) == set(OBSERVATION_KEYS):
-        box = space["observation"] if space["dt_s"].shape == (1,) else space
-    is_box = isinstance(box, spaces.Box)
-    if is_box and (len(box.shape) == 1 or (frames and len(box.shape) == 3)):
-        return box
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {OBSERVATION: space}
+    box, numbers = parts.pop(OBSERVATION, None), parts.pop(NUMBERS, None)
+    elapsed = parts.pop(ELAPSED, None)
+    axes = len(box.shape) if isinstance(box, spaces.Box) else 0
+    is_known = axes == 1 or (axes == 3 and frames)
+    is_known &= elapsed is None or elapsed.shape == (1,)
+    is_known &= numbers is None or (axes == 3 and len(numbers.shape or ()) == 1)
+    if is_known and not parts:
+        return cast(spaces.Box, box)
     kinds = "Box(n) or uint8 frames Box(height, width, channels)" if frames else "Box(n)"
     raise ValueError(
-        f"`observation_space` must be {kinds}, or a Dict(observation=..., dt_s=Box(1)) of it, got"
-        f" {space}. Wrap the environment, e.g. with gymnasium.wrappers.FlattenObservation."
+        f"`observation_space` must be {kinds}, or a Dict(observation=..., dt_s=Box(1)) of it, with"
+        f" numbers=Box(k) beside frames, got {space}. Wrap the environment, e.g. with"
+        " gymnasium.wrappers.FlattenObservation."
     )
 
 

@@ -6,7 +6,7 @@ again.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -20,6 +20,8 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
     VecVideoRecorder,
 )
+
+from ncp_control.learning.reinforcement.perception import NUMBERS, OBSERVATION
 
 UNCHANGING: tuple[type[VecEnvWrapper], ...] = (VecMonitor, VecCheckNan, VecVideoRecorder)
 """Wrappers that change neither observations nor actions."""
@@ -86,21 +88,28 @@ def observation_scale(model: BaseAlgorithm) -> ObservationScale | None:
 
 
 def check_time_is_not_scaled(env: VecEnv | None) -> None:
-    """Refuse a `VecNormalize` over a dictionary that scales more than what is seen.
+    """Refuse a `VecNormalize` over a dictionary that scales something else than the numbers seen.
 
     Raises:
-        ValueError: If it scales the elapsed time [s], or leaves the observation as it is.
+        ValueError: If it scales the elapsed time [s] or frames, or leaves the numbers as they are.
     """
     for wrapper in wrappers_around(env):
-        is_dict = isinstance(wrapper.observation_space, spaces.Dict)
+        space = wrapper.observation_space
+        is_dict = isinstance(space, spaces.Dict)
         if not is_dict or not isinstance(wrapper, VecNormalize) or not wrapper.norm_obs:
             continue
-        if wrapper.norm_obs_keys != ["observation"]:
+        scaled = scaled_key(space)
+        if wrapper.norm_obs_keys != [scaled]:
             raise ValueError(
-                "`norm_obs_keys` must be ['observation'] for observations with their elapsed time,"
-                f" got {wrapper.norm_obs_keys!r}: a circuit needs dt_s in seconds. Make it"
-                " VecNormalize(env, norm_obs_keys=['observation'])."
+                f"`norm_obs_keys` must be [{scaled!r}] for observations of {sorted(space.spaces)},"
+                f" got {wrapper.norm_obs_keys!r}: a circuit needs dt_s in seconds and a head pixels"
+                f" as they are. Make it VecNormalize(env, norm_obs_keys=[{scaled!r}])."
             )
+
+
+def scaled_key(space: spaces.Dict) -> str:
+    """Return the part of a dictionary observation that is to be scaled."""
+    return NUMBERS if NUMBERS in space.spaces else OBSERVATION
 
 
 def running_averages(env: VecEnv) -> dict[str, RunningMeanStd]:
@@ -123,7 +132,9 @@ def _scales_nothing(wrapper: VecEnvWrapper) -> bool:
 
 
 def _scale_of(env: VecNormalize, num_steps: int) -> ObservationScale:
-    average: Any = env.obs_rms["observation"] if isinstance(env.obs_rms, dict) else env.obs_rms
+    average: Any = env.obs_rms
+    if isinstance(average, dict):
+        average = average[scaled_key(cast(spaces.Dict, env.observation_space))]
     if env.training and num_steps and average.count < 1.0:
         raise ValueError(
             f"`model` must have the VecNormalize of its {num_steps} steps of training, got one that"
