@@ -11,6 +11,7 @@ import numpy as np
 from ncp_control.deploy.c.export import Controller, to_c
 from ncp_control.kernels.build import BuildError, find_compiler
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.records import frames_in, numbers_in, record_size
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SAME_BITS = ("-ffp-contract=off",)
@@ -52,11 +53,16 @@ class CController:
         controller = to_c(policy, head_weights=head_weights)
         library = _compile(controller, flags)
         self._step = library.controller_step
+        self._frame_shape: tuple[int, int, int] | None = None
+        """Shape of the frame in a record, if records are sensed."""
         self._time_constants = getattr(library, "controller_time_constants", None)
         self.frame_s = policy.circuit.frame_s
         cell = policy.circuit.cell
         if isinstance(policy, FramesPolicy):
             self._shape, self._dtype = policy.frame_shape, np.uint8
+            if policy.numbers:
+                self._shape = (record_size(policy.frame_shape, policy.numbers),)
+                self._frame_shape = policy.frame_shape
         else:
             assert isinstance(policy, VectorPolicy)
             self._shape, self._dtype = (policy.observation_size,), np.float32
@@ -82,9 +88,9 @@ class CController:
             )
         observation = observation.astype(self._dtype, copy=False)
         elapsed_s = self.frame_s if dt_s is None else dt_s
-        arrays = (self.state, self._workspace, observation)
+        arrays = (self.state, self._workspace, *self._sensed(observation))
         status = self._step(
-            *(array.ctypes.data_as(ctypes.c_void_p) for array in arrays),
+            *(array.ctypes.data_as(ctypes.c_void_p) for array in arrays[:3]),
             ctypes.c_float(elapsed_s),
             self._action.ctypes.data_as(ctypes.c_void_p),
         )
@@ -95,6 +101,16 @@ class CController:
                 f" from {observation.min()!r} to {observation.max()!r}."
             )
         return self._action.copy()
+
+    def _sensed(self, observation: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return what C takes as the observation, and what must live as long as that."""
+        if self._frame_shape is None:
+            return (observation,)
+        frame = np.ascontiguousarray(frames_in(observation, self._frame_shape))
+        numbers = numbers_in(observation, self._frame_shape)
+        struct = np.zeros((), [("frame", np.uintp), ("numbers", np.float32, numbers.shape)])
+        struct["frame"], struct["numbers"] = frame.ctypes.data, numbers
+        return struct, frame
 
     def time_constants_s(self) -> np.ndarray:
         """Return the time constant [s] of each entry of the state after the last step.

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ncp_control.contract import Contract, FramesContract, VectorContract
+from ncp_control.contract import Contract, VectorContract
 from ncp_control.deploy.c.senses import Senses
 from ncp_control.deploy.c.stages import CellStage
 from ncp_control.deploy.c.tables import number
 from ncp_control.deploy.c.words import block_comment, renamed, string, strings
 from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.records import entries_of, frames_part
 
 _USE = """\
 Use:
@@ -53,7 +54,7 @@ def header(
     fields = "".join(f"    {field};\n" for field in (*senses.stage.scratch, *cell.scratch))
     beginning = "#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n#include <stdint.h>\n\n"
     declarations = (
-        f"\n{_STATUS}\n{cell.types}"
+        f"\n{_STATUS}\n{senses.types}{cell.types}"
         "/* What the policy remembers. Only this must stay between two steps. */\n"
         f"struct controller_state {{\n    float value[{len(names)}];\n}};\n\n"
         "/* Room to work in; the caller need not set it. Several states may share one. */\n"
@@ -102,8 +103,8 @@ void controller_init(struct controller_state *state);
 /* Forget everything: call it when an episode begins. */
 void controller_reset(struct controller_state *state);
 
-/* Act on an observation of OBSERVATION_SIZE numbers, `dt_s` seconds after the one before. Writes
- * ACTION_SIZE numbers from -1 to 1 and returns a status. */
+/* Act on an observation, `dt_s` seconds after the one before: OBSERVATION_SIZE numbers, or the
+ * struct above if there is one. Writes ACTION_SIZE numbers from -1 to 1 and returns a status. */
 int controller_step(struct controller_state *state, struct controller_workspace *workspace,
                     const {kind} *observation, float dt_s, float *action);
 """
@@ -154,17 +155,17 @@ def _contract_constants(policy: Policy) -> dict[str, Any]:
         constants |= {f"FRAME_{name}": size for name, size in sizes}
     if contract is None:
         return constants
-    if isinstance(contract.observation, FramesContract):
-        view = contract.observation.view
+    frames, entries = frames_part(contract.observation), entries_of(contract.observation)
+    if frames is not None:
+        view = frames.view
         constants |= {
-            "COLOUR": string(contract.observation.colour),
+            "COLOUR": string(frames.colour),
             "VIEW_CROP_TOP": number(float(view.crop_top)),
             "VIEW_CROP_BOTTOM": number(float(view.crop_bottom)),
             "VIEW_RESIZE": string(view.resize),
             "VIEW_STACK": view.stack,
         }
-    elif isinstance(contract.observation, VectorContract):
-        entries = contract.observation.entries
+    if entries:
         constants["OBSERVATION_NAMES"] = strings(entry.name for entry in entries)
         constants["OBSERVATION_UNITS"] = strings(entry.unit for entry in entries)
     actions = contract.action

@@ -12,6 +12,7 @@ import torch
 from ncp_control.deploy.c.senses import dequantize
 from ncp_control.deploy.c.tables import defines, number, table, to_float32
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.records import join, numbers_in
 
 NUM_STEPS = 16
 TOLERANCES = {"float32": 1e-5, "int8": 2e-3}
@@ -28,13 +29,17 @@ def self_test_frame(number: int, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def draw_observations(policy: Policy, num_steps: int, seed: int = 0) -> np.ndarray:
-    """Return observations as the policy knows them: frames, or numbers about their mean."""
+    """Return observations as the policy knows them: frames, numbers about their mean, or both."""
+    assert isinstance(policy, FramesPolicy | VectorPolicy)
+    frames = None
     if isinstance(policy, FramesPolicy):
-        return np.stack([self_test_frame(k, policy.frame_shape) for k in range(num_steps)])
-    assert isinstance(policy, VectorPolicy)
-    draws = np.random.default_rng(seed).standard_normal((num_steps, policy.observation_size))
+        frames = np.stack([self_test_frame(k, policy.frame_shape) for k in range(num_steps)])
+        if not policy.numbers:
+            return frames
     mean, std = policy.observation_mean, policy.observation_std
-    return to_float32(mean.double().numpy() + std.double().numpy() * draws)
+    draws = np.random.default_rng(seed).standard_normal((num_steps, len(mean)))
+    numbers = to_float32(mean.double().numpy() + std.double().numpy() * draws)
+    return numbers if frames is None else join(frames, numbers)
 
 
 def draw_times(frame_s: float, num_steps: int, seed: int = 0) -> np.ndarray:
@@ -76,6 +81,9 @@ def self_test_header(policy: Policy, head_weights: str) -> str:
     text += defines({"SELF_TEST_STEPS": NUM_STEPS, "SELF_TEST_TOLERANCE": tolerance})
     if isinstance(policy, FramesPolicy):
         text += defines({"SELF_TEST_FRAMES": 1})
+        if policy.numbers:
+            text += defines({"SELF_TEST_NUMBERS": policy.numbers})
+            text += table("self_test_numbers", numbers_in(observations, policy.frame_shape))
     else:
         text += table("self_test_observations", observations)
     text += table("self_test_dt_s", dt_s)

@@ -1,4 +1,8 @@
-"""What a policy senses as C: numbers with a scale and an encoder, or frames with a conv head."""
+"""What a policy senses as C: numbers with a scale and an encoder, or frames with a conv head.
+
+Numbers beside frames are scaled and stand behind the head's features; an observation is then a
+struct of both.
+"""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +15,10 @@ from torch import nn
 from ncp_control.deploy.c.dense_cells import matrix
 from ncp_control.deploy.c.stages import Stage
 from ncp_control.deploy.c.tables import number, struct_table, table, to_float32
-from ncp_control.policy import FramesPolicy, VectorPolicy
+from ncp_control.deploy.c.words import comment
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.heads import ConvHead, square_convolutions
+from ncp_control.records import entries_of
 
 INT8_LIMIT = 127
 """Largest weight of an int8 table; the smallest is its negative."""
@@ -33,36 +39,21 @@ class Senses:
     call: str
     """The statements that turn `observation` into `w->features`."""
     kind: str
-    """Type of one number of the observation in C."""
+    """Type of what `observation` points to in C: of one of its numbers, or a struct."""
     size: int
-    """Numbers of an observation."""
+    """Numbers of an observation, or pixels of its frame."""
+    types: str = ""
+    """The struct, if it is one."""
 
 
 def vector_senses(policy: VectorPolicy) -> Senses:
     """Return how a policy on numbers senses: scale, limit and encoder."""
-    size, limit = policy.observation_size, policy.observation_limit
-    constants: dict[str, Any] = {"OBSERVATION_SIZE": size}
-    scratch, tables, lines = [], [], []
+    size = policy.observation_size
     widths = [size, *policy.encoder_widths]
     buffers = [f"numbers_{k}" for k in range(len(widths) - 1)] + ["features"]
     scratch = [f"float {name}[{n}]" for name, n in zip(buffers, widths, strict=True)]
-    first = f"w->{buffers[0]}"
-    lines.append(f"if (!are_finite(observation, {size})) return 0;")
-    mean, std = policy.observation_mean, policy.observation_std
-    parts: tuple[str, ...] = ()
-    if bool((mean == 0).all()) and bool((std == 1).all()):
-        lines.append(f"for (int k = 0; k < {size}; k++) {first}[k] = observation[k];")
-    else:
-        rows = to_float32(torch.stack([mean, std], dim=1))
-        names = observation_names(policy)
-        declaration = "struct scale { float mean, deviation; }"
-        tables.append(struct_table(declaration, "observation_scale", rows, names))
-        parts = ("normalize",)
-        lines.append(f"normalize(observation, {first});")
-    if math.isfinite(limit):
-        lines.append(
-            f"for (int k = 0; k < {size}; k++) {first}[k] = clip({first}[k], {number(limit)});"
-        )
+    scale, lines = _scale(policy, size, "observation", f"w->{buffers[0]}")
+    tables = [scale.tables] if scale.tables else []
     layers = [layer for layer in policy.encoder if isinstance(layer, nn.Linear)]
     for k, layer in enumerate(layers):
         tables.append(matrix(f"encoder_map_{k}", layer.weight))
@@ -74,20 +65,42 @@ def vector_senses(policy: VectorPolicy) -> Senses:
         )
         lines.append(f"squash({result}, {layer.out_features});")
     stage = Stage(
-        constants=constants, tables="\n".join(tables), parts=parts, scratch=tuple(scratch)
+        constants=scale.constants,
+        tables="\n".join(tables),
+        parts=scale.parts,
+        scratch=tuple(scratch),
     )
     return Senses(stage=stage, call="\n    ".join(lines), kind="float", size=size)
 
 
-def observation_names(policy: VectorPolicy) -> list[str]:
-    """Return a name for each number of an observation: the contract's where there is one."""
-    from ncp_control.contract import VectorContract
-    from ncp_control.deploy.c.words import comment
+def _scale(
+    policy: VectorPolicy | FramesPolicy, size: int, source: str, target: str
+) -> tuple[Stage, list[str]]:
+    """Return what scales the numbers at one place in C into those at another, and the calls."""
+    mean, std, limit = policy.observation_mean, policy.observation_std, policy.observation_limit
+    lines = [f"if (!are_finite({source}, {size})) return 0;"]
+    tables, parts = "", ()
+    if bool((mean == 0).all()) and bool((std == 1).all()):
+        lines.append(f"for (int k = 0; k < {size}; k++) {target}[k] = {source}[k];")
+    else:
+        rows = to_float32(torch.stack([mean, std], dim=1))
+        declaration = "struct scale { float mean, deviation; }"
+        names = _number_names(policy, size)
+        tables, parts = struct_table(declaration, "observation_scale", rows, names), ("normalize",)
+        lines.append(f"normalize({source}, {target});")
+    if math.isfinite(limit):
+        lines.append(
+            f"for (int k = 0; k < {size}; k++) {target}[k] = clip({target}[k], {number(limit)});"
+        )
+    return Stage(constants={"NUMBERS": size}, tables=tables, parts=parts), lines
 
-    contract = policy.contract
-    if contract is None or not isinstance(contract.observation, VectorContract):
-        return [f"observation {k}" for k in range(policy.observation_size)]
-    return [comment(entry.name) for entry in contract.observation.entries]
+
+def _number_names(policy: Policy, size: int) -> list[str]:
+    """Return a name for each number that is sensed: the contract's where there is one."""
+    entries = () if policy.contract is None else entries_of(policy.contract.observation)
+    if len(entries) != size:
+        return [f"observation {k}" for k in range(size)]
+    return [comment(entry.name) for entry in entries]
 
 
 def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
@@ -128,7 +141,11 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
         f"float rows[{max(1, rows)}]",
         f"float patch[{PLACES * patch}]",
     ]
-    scratch += [f"float pixels[{PLACES * maps}]", f"float features[{maps * per_map}]"]
+    num_features = maps * per_map
+    scratch += [
+        f"float pixels[{PLACES * maps}]",
+        f"float features[{num_features + policy.numbers}]",
+    ]
     if is_int8:
         whole, scales = to_int8(features.transpose(1, 2).flatten(0, 1))  # (features, place)
         whole = whole.reshape(maps, per_map, -1).transpose(0, 2, 1)
@@ -143,15 +160,31 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     else:
         tables.append(table("feature_weights", to_float32(features)))
         constants |= {"FIRST_FEATURE(k)": "feature_biases[k]", "FINISH_FEATURE(x, k)": "(x)"}
+    parts, lines, seen = ("head",), [], {"kind": "uint8_t", "size": height * width * channels}
+    frame = "observation"
+    if policy.numbers:
+        frame, numbers = "observation->frame", "observation->numbers"
+        scale, lines = _scale(policy, policy.numbers, numbers, f"(w->features + {num_features})")
+        tables += [scale.tables] if scale.tables else []
+        parts, constants = (*parts, *scale.parts), constants | scale.constants
+        seen |= {"kind": "struct controller_observation"}
+        seen |= {"types": _OBSERVATION.replace("NUMBERS", str(policy.numbers))}
     stage = Stage(
-        constants=constants, tables="\n".join(tables), parts=("head",), scratch=tuple(scratch)
+        constants=constants, tables="\n".join(tables), parts=parts, scratch=tuple(scratch)
     )
-    return Senses(
-        stage=stage,
-        call="see(w, observation, w->features);",
-        kind="uint8_t",
-        size=height * width * channels,
-    )
+    call = "\n    ".join([*lines, f"see(w, {frame}, w->features);"])
+    return Senses(stage=stage, call=call, **seen)
+
+
+_OBSERVATION = """\
+/* What is sensed: a frame of OBSERVATION_SIZE pixels, row by row, and numbers in the order of
+ * OBSERVATION_NAMES. */
+struct controller_observation {
+    const uint8_t *frame;
+    float numbers[NUMBERS];
+};
+
+"""
 
 
 def to_int8(weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -10,15 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, Feedforward, FramesPolicy, VectorPolicy, load
-from ncp_control.contract import ActionContract, Contract, Entry, FramesContract, VectorContract
+from ncp_control import LTC, NCP19, Feedforward, FramesPolicy, VectorPolicy, auto_ncp, load
+from ncp_control.contract import (
+    ActionContract,
+    Contract,
+    DictContract,
+    Entry,
+    FramesContract,
+    VectorContract,
+)
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import SAME_BITS, WARNINGS, CController
-from ncp_control.deploy.c.self_test import draw_observations, draw_times, expected
+from ncp_control.deploy.c.self_test import TOLERANCES, draw_observations, draw_times, expected
 from ncp_control.deploy.c.senses import dequantize, to_int8
 from ncp_control.deploy.c.targets import HOST
 from ncp_control.kernels.build import find_compiler
 from ncp_control.policy import shipped_policies
+from ncp_control.records import frames_in, numbers_in, pack
 
 QUICK = ("-O1",)
 
@@ -68,6 +76,46 @@ def test_heads_take_frames_of_any_shape(head, shape):
     actions = [controller.act(f, float(t)) for f, t in zip(frames, dt_s, strict=True)]
     np.testing.assert_allclose(actions, wanted, atol=3e-6)
     np.testing.assert_allclose(controller.state, state, atol=3e-6)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_frame_and_numbers_are_a_struct(weights, tmp_path):
+    wiring = auto_ncp(32 + 2, 10, 1)
+    policy = FramesPolicy(LTC(wiring), head="light", frame_shape=(33, 47, 3), numbers=2).eval()
+    policy.fit_scale(torch.tensor([[0.0, 10.0], [4.0, 30.0]]))
+    policy.contract = Contract(
+        observation=DictContract(
+            parts={
+                "speed": VectorContract(entries=(Entry(name="speed", unit="m/s"),)),
+                "camera": FramesContract(shape=(33, 47, 3)),
+                "load": VectorContract(entries=(Entry(name="load", unit="kg"),)),
+            }
+        ),
+        action=(ActionContract(name="steering"),),
+        frame_s=1 / 30,
+    )
+    written = to_c(policy, name="left", head_weights=weights)
+    assert HOST.run(HOST.build(written, tmp_path)).passed
+    assert "struct left_observation {\n    const uint8_t *frame;\n" in written.header
+    assert '#define LEFT_OBSERVATION_NAMES {"speed", "load"}' in written.header
+    assert "FRAME_HEIGHT 33" in written.header and 'COLOUR "RGB"' in written.header
+
+    records, dt_s = draw_observations(policy, 5), draw_times(1 / 30, 5)
+    assert numbers_in(records, (33, 47, 3)).std(axis=0).min() > 0.5
+    wanted, state = expected(policy, records, dt_s, weights)
+    controller = CController(policy, head_weights=weights, flags=QUICK)
+    tolerance = TOLERANCES[weights]
+    actions = [controller.act(seen, float(t)) for seen, t in zip(records, dt_s, strict=True)]
+    np.testing.assert_allclose(actions, wanted, atol=tolerance)
+    np.testing.assert_allclose(controller.state, state, atol=tolerance)
+    kept = controller.state.copy()
+    broken = pack(
+        {"speed": np.nan, "load": 1.0, "camera": frames_in(records[0], (33, 47, 3))},
+        policy.contract.observation,
+    )
+    with pytest.raises(ValueError, match="must be finite numbers"):
+        controller.act(broken)
+    np.testing.assert_array_equal(controller.state, kept)
 
 
 def test_flat_frames_are_seen_as_zeros():

@@ -1,6 +1,6 @@
-/* Shift and scale the observation by the mean and deviation of each entry. */
-static void normalize(const float *observation, float *numbers)
+/* Shift and scale numbers by the mean and deviation of each. */
+static void normalize(const float *numbers, float *scaled)
 {
-    for (int k = 0; k < OBSERVATION_SIZE; k++)
-        numbers[k] = (observation[k] - observation_scale[k].mean) / observation_scale[k].deviation;
+    for (int k = 0; k < NUMBERS; k++)
+        scaled[k] = (numbers[k] - observation_scale[k].mean) / observation_scale[k].deviation;
 }

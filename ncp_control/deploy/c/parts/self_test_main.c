@@ -22,10 +22,9 @@ static struct controller_state state;
 static struct controller_workspace workspace;
 
 #ifdef SELF_TEST_FRAMES
-typedef uint8_t observed;
 static uint8_t frame[CONTROLLER_OBSERVATION_SIZE];
 
-static const observed *observe(uint32_t step)
+static const uint8_t *draw_frame(uint32_t step)
 {
     for (uint32_t k = 0; k < CONTROLLER_OBSERVATION_SIZE; k++) {
         const uint32_t noise = (k + step * 40503u) * 2654435761u;
@@ -33,6 +32,20 @@ static const observed *observe(uint32_t step)
     }
     return frame;
 }
+#endif
+
+#ifdef SELF_TEST_NUMBERS
+typedef struct controller_observation observed;
+static const observed *observe(uint32_t step)
+{
+    static observed seen;
+    seen.frame = draw_frame(step);
+    memcpy(seen.numbers, self_test_numbers[step], sizeof seen.numbers);
+    return &seen;
+}
+#elif defined(SELF_TEST_FRAMES)
+typedef uint8_t observed;
+static const observed *observe(uint32_t step) { return draw_frame(step); }
 #else
 typedef float observed;
 static const observed *observe(uint32_t step) { return self_test_observations[step]; }
