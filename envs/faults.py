@@ -45,7 +45,8 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
     def __init__(self, env: gymnasium.Env[NDArray[np.uint8], Any], variance: float) -> None:
         super().__init__(env)
         space = env.observation_space
-        if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+        is_image = isinstance(space, spaces.Box) and space.dtype == np.uint8
+        if not is_image or len(space.shape or ()) < 2:  # a record has one axis
             raise TypeError(
                 f"`env` must have uint8 images as observations, got {space!r}. "
                 "Wrap it before the images are scaled."

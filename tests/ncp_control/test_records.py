@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from envs.faults import PixelNoise
 from ncp_control import LTC, auto_ncp, load
 from ncp_control.contract import Contract, DictContract, FramesContract, VectorContract
 from ncp_control.gymnasium_contracts import observation_of
@@ -96,6 +97,21 @@ def test_a_dictionary_of_numbers_alone_is_one_vector():
     shown = env.unwrapped.shown
     wanted = np.concatenate([shown[name] for name in ("achieved_goal", "desired_goal")])
     np.testing.assert_allclose(vector[:4], wanted, rtol=1e-6)
+
+
+def make_hopper():
+    env = gymnasium.make("Hopper-v5")
+    space = spaces.Dict(observation=env.observation_space)
+    return gymnasium.wrappers.TransformObservation(env, lambda seen: {"observation": seen}, space)
+
+
+def test_a_body_may_show_its_numbers_in_a_dictionary():
+    assert find_world(f"{OWN}:make_hopper").contract.observation.size == 11
+
+
+def test_pixel_noise_is_refused_on_a_record():
+    with pytest.raises(TypeError, match="must have uint8 images as observations"):
+        PixelNoise(find_world(f"{OWN}:make_both").make(), 0.1)
 
 
 def test_a_view_changes_the_frame_alone():
