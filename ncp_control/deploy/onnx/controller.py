@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ncp_control.deploy.onnx.export import to_onnx
 from ncp_control.deploy.onnx.graph import find_package
 from ncp_control.policy import Policy
+from ncp_control.records import frames_in, numbers_in, record_size
 
 _LARGEST_S = float(np.finfo(np.float32).max)
 
@@ -38,7 +40,11 @@ class OnnxController:
             self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
             self.frame_s = float(json.loads(self.properties["frame_s"]))
             observation, state = seen["observation"], seen["state"]
-            self._shape = tuple(observation.shape[1:])
+            self._frame = tuple(observation.shape[1:])
+            self._has_numbers = "numbers" in seen
+            self._shape = self._frame
+            if self._has_numbers:  # a record is sensed
+                self._shape = (record_size(self._frame, seen["numbers"].shape[1]),)
             self._dtype = np.uint8 if observation.type == "tensor(uint8)" else np.float32
             self.state = np.zeros(state.shape[1], np.float32)
             """What is remembered; it may be set."""
@@ -66,14 +72,13 @@ class OnnxController:
         with np.errstate(over="ignore"):  # what single precision cannot hold is refused below
             seen = observation.astype(self._dtype, copy=False)
         elapsed_s = self.frame_s if dt_s is None else dt_s
-        is_known = self._dtype == np.uint8 or bool(np.isfinite(seen).all())
+        feed = {"observation": seen[None]}
+        if self._has_numbers:
+            feed = parts_of_records(seen[None], self._frame)
+        is_known = all(np.isfinite(part).all() for part in feed.values() if part.dtype != np.uint8)
         if not is_known or not 0.0 <= elapsed_s <= _LARGEST_S:
             raise self._refusal("finite numbers", seen, elapsed_s)
-        feed = {
-            "observation": seen[None],
-            "state": self.state[None],
-            "dt_s": np.array([elapsed_s], np.float32),
-        }
+        feed |= {"state": self.state[None], "dt_s": np.array([elapsed_s], np.float32)}
         try:
             action, state = self.session.run(["action", "next_state"], feed)
         except Exception as error:  # ONNX Runtime has a class of its own for each failure
@@ -96,6 +101,14 @@ class OnnxController:
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
         self.state[:] = 0.0
+
+
+def parts_of_records(records: np.ndarray, frame_shape: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return the frames and numbers of records (batch, bytes) as inputs of a model, by name."""
+    return {
+        "observation": frames_in(records, frame_shape),
+        "numbers": numbers_in(records, frame_shape),
+    }
 
 
 def open_session(model: bytes | Path, threads: int = 1) -> Any:

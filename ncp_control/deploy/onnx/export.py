@@ -3,6 +3,7 @@
 | name        | type           | shape                                   |
 |-------------|----------------|-----------------------------------------|
 | observation | uint8 or float | (batch, height, width, channels) or (batch, numbers) |
+| numbers     | float          | (batch, numbers): finite; an input only beside a frame |
 | state       | float          | (batch, state): zeros when an episode begins |
 | dt_s        | float          | (batch,): elapsed time [s], finite and >= 0 |
 | action      | float or int64 | (batch, action) in [-1, 1], or the number of each entry's choice |

@@ -14,21 +14,25 @@ from ncp_control.policy.heads import ConvHead, square_convolutions
 
 def vector_features(graph: Graph, policy: VectorPolicy) -> Value:
     """Declare the observation of numbers and return its features."""
-    x = graph.input("observation", "FLOAT", ["batch", policy.observation_size])
-    mean, deviation = numbers(policy.observation_mean), numbers(policy.observation_std)
-    if mean.any() or (deviation != 1.0).any():
-        x = (x - mean) / deviation
-    limit = policy.observation_limit
-    if math.isfinite(limit):
-        x = graph.op("Clip", x, -limit, limit)
+    x = _scaled(graph, policy, "observation", policy.observation_size)
     for layer in policy.encoder:
         if isinstance(layer, nn.Linear):
             x = graph.tanh(linear(graph, layer, x))
     return x
 
 
+def _scaled(graph: Graph, policy: VectorPolicy | FramesPolicy, name: str, size: int) -> Value:
+    """Declare an input of numbers and return them scaled."""
+    x = graph.input(name, "FLOAT", ["batch", size])
+    mean, deviation = numbers(policy.observation_mean), numbers(policy.observation_std)
+    if mean.any() or (deviation != 1.0).any():
+        x = (x - mean) / deviation
+    limit = policy.observation_limit
+    return graph.op("Clip", x, -limit, limit) if math.isfinite(limit) else x
+
+
 def frames_features(graph: Graph, policy: FramesPolicy) -> Value:
-    """Declare the frame and return the head's features.
+    """Declare the frame, and numbers beside it, and return the circuit's features.
 
     Raises:
         ValueError: If the head is none of square convolutions and ReLUs.
@@ -52,4 +56,7 @@ def frames_features(graph: Graph, policy: FramesPolicy) -> Value:
     x = graph.op("Transpose", graph.reshape(x, -1, maps, places), perm=[1, 0, 2])
     x = graph.op("MatMul", x, numbers(head.weight)) + numbers(head.bias)
     x = graph.op("Transpose", x, perm=[1, 0, 2])
-    return graph.relu(graph.reshape(x, -1, maps * per_map))
+    features = graph.relu(graph.reshape(x, -1, maps * per_map))
+    if not policy.numbers:
+        return features
+    return graph.join([features, _scaled(graph, policy, "numbers", policy.numbers)])

@@ -37,6 +37,29 @@ ONE_STEP = 1e-6
 than a third of it, three times that: slopes of up to 28 in the shipped walkers amplify rounding."""
 
 
+def test_a_frame_and_numbers_are_two_inputs():
+    torch.manual_seed(0)
+    cell = LTC(fully_connected(34, 8, 1, seed=0))
+    policy = FramesPolicy(cell, head="light", frame_shape=(33, 47, 3), numbers=2).eval()
+    policy.fit_scale(torch.tensor([[0.0, 10.0], [4.0, 30.0]]))
+    model = to_onnx(policy)
+    check_model(policy, model.content)
+    inputs = {one.name: one.shape[1:] for one in open_session(model.content).get_inputs()}
+    assert inputs["observation"] == [33, 47, 3] and inputs["numbers"] == [2]
+    controller = OnnxController(policy)
+    records = draw_observations(policy, 4)
+    for record in records:
+        np.testing.assert_allclose(controller.act(record), policy.act(record), atol=1e-6)
+    broken = records[0].copy()
+    broken[-4:] = np.array([np.nan], np.float32).view(np.uint8)
+    kept = controller.state.copy()
+    with pytest.raises(ValueError, match="must be finite numbers"):
+        controller.act(broken)
+    with pytest.raises(ValueError, match="must be uint8 of shape"):
+        controller.act(records[0][:-1])
+    np.testing.assert_array_equal(controller.state, kept)
+
+
 def compare(policy, ways, num_steps, seed=0):
     """Return the largest differences of one step from plain torch in double precision.
 
