@@ -1,6 +1,7 @@
 """Numbers that a user types, and the ranges in which they mean something."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 from ncp_control.json_files import shorten
@@ -123,3 +124,18 @@ def check_share(name: str, value: float) -> None:
     """Refuse a probability or a decay that is not from 0 to below 1."""
     if not (is_number(value) and 0.0 <= value < 1.0):
         raise ValueError(f"`{name}` must be from 0 to below 1, got {shorten(value)}. Lower it.")
+
+
+def check_time_range(name: str, value: Sequence[float]) -> tuple[float, float]:
+    """Return a shortest and a longest time.
+
+    Raises:
+        ValueError: If they are not two positive numbers, the smaller one first.
+    """
+    is_pair = isinstance(value, Sequence) and len(value) == 2 and all(map(is_number, value))
+    if not (is_pair and 0.0 < value[0] <= value[1]):
+        raise ValueError(
+            f"`{name}` must be a shortest and a longest time > 0 in seconds, got {shorten(value)}."
+            " Span what is to be remembered, e.g. 0.05 2.0."
+        )
+    return float(value[0]), float(value[1])

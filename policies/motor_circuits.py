@@ -12,8 +12,9 @@ a few frames a swing. So, for a liquid circuit:
 | output offset    | 0                         | so that the outputs are zero on average       |
 | integrator       | semi-implicit, 6 unfolds  | layered midpoint, 2 unfolds: faster           |
 
-Thresholds and slopes fitted to each neuron's range (centring, layer after layer) let ten times more
-through at first, and learned HalfCheetah more slowly.
+Thresholds and slopes are the graded ones of `ncp_control.cells.first_values`. Fitted to each
+neuron's range (centring, layer after layer) they let ten times more through at first, and learned
+HalfCheetah more slowly.
 
 Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by short trainings.
 """
@@ -21,6 +22,7 @@ Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by 
 import torch
 
 from ncp_control.cells import LTC, Build, Cell, CellSizes, CfC, WiredCfC, dense_build, make_cell
+from ncp_control.cells.first_values import centre_outputs_, draw_synapses_
 from ncp_control.cells.known import make_ltc
 from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import ncp
@@ -124,16 +126,8 @@ RECIPES: dict[str, Build] = {
 @torch.no_grad()
 def _set_first_values(cell: LTC) -> None:
     """Draw thresholds and slopes from the ranges above and put the outputs around zero."""
-    wiring = cell.wiring
-    sensory, inner = slice(0, wiring.num_sensory_synapses), slice(wiring.num_sensory_synapses, None)
-    cell.threshold[sensory].uniform_(-1.0, 1.0)
-    cell.slope[sensory].uniform_(1.0, 3.0)
-    cell.threshold[inner].uniform_(-0.5, 0.5)
-    cell.slope[inner].uniform_(2.0, 5.0)
-    inputs = torch.randn(PROBES, PROBE_FRAMES, wiring.num_sensory)
-    dt_s = torch.full(inputs.shape[:2], cell.frame_s)
-    outputs, _ = cell.sequence(inputs, cell.initial_state(PROBES), dt_s, None)
-    cell.output_offset.sub_(outputs.mean(dim=(0, 1)))
+    draw_synapses_(cell, "graded")
+    centre_outputs_(cell, torch.randn(PROBES, PROBE_FRAMES, cell.input_size))
 
 
 def _most(size: int) -> int:

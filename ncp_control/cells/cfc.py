@@ -191,11 +191,17 @@ class CfC(DenseCell):
                 f"`longest_s` must be at least one frame of {self.frame_s} s, got {longest_s!r}."
                 " Give the longest gap between frames."
             )
-        last = self.deeper_maps[-1] if self.deeper_maps else self.input_map
-        assert isinstance(last, nn.Linear)
         opens = torch.linspace(1.0, longest, self.hidden_size)
+        last = self.last_map
         last.bias[2 * self.hidden_size : 3 * self.hidden_size] = sharpness
         last.bias[3 * self.hidden_size :] = -sharpness * opens
+
+    @property
+    def last_map(self) -> nn.Linear:
+        """The map to the heads f, g, a and b, which has their biases."""
+        last = self.deeper_maps[-1] if self.deeper_maps else self.input_map
+        assert isinstance(last, nn.Linear)
+        return last
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Apply the inputs' piece of the first map."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 import gymnasium
 import torch
 
+from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
 from ncp_control.learning import distillation
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
@@ -47,6 +48,7 @@ def train_distill(asked: Distill) -> Policy:
     worlds = [where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
     policy = make_student(settings, where, worlds[0])
+    settings.begin(policy.circuit.cell, probes(policy), settings.seed)
     policy.contract = trained_in(where.world)
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "distill", run_name(where, settings.cell), step=step) as run:
@@ -94,6 +96,14 @@ def make_student(settings: Distill, where: WalkSettings, world: gymnasium.Env) -
     )
 
 
+def probes(policy: VectorPolicy) -> torch.Tensor:
+    """Return what reaches the circuit of observations that are normalised but otherwise random."""
+    generator = torch.Generator().manual_seed(0)
+    shape = NUM_PROBES, PROBE_FRAMES, policy.observation_size
+    with torch.no_grad():
+        return policy.encoder(torch.randn(shape, generator=generator))
+
+
 def load_teacher(settings: Distill) -> Policy:
     """Load the teacher.
 
@@ -124,4 +134,5 @@ def describe(settings: Distill, where: WalkSettings) -> str:
     rest.pop("seed")  # has a column of its own
     if settings.wiring is not None:
         rest["wiring"] = settings.wiring
+    rest |= settings.first_values
     return f"{describe_place(where)} {json.dumps(rest, sort_keys=True)}"

@@ -71,6 +71,8 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         run: Where metrics, checkpoints and the policy go.
     """
     expert = make_pilot(settings)
+    demonstrations = find_or_record(settings, expert)
+    settings.begin_from(policy, demonstrations, settings.imitation.window, settings.seed)
 
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first_track = settings.tracks + epoch * settings.dagger_tracks
@@ -81,7 +83,7 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
     return learn_from_expert(
         policy,
         find_world(DRIVING_WORLD),
-        find_or_record(settings, expert),
+        demonstrations,
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
         ask=ask,

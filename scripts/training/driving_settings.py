@@ -13,11 +13,12 @@ from ncp_control.ranges import (
     check_positive,
 )
 from scripts.options import one_of
+from scripts.training.first_values import FirstValues
 from scripts.training.settings import check_circuit, check_head
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drive:
+class Drive(FirstValues):
     """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
 
     model: Annotated[str, one_of("cell")] = "ncp"
@@ -54,6 +55,7 @@ class Drive:
     """Seed of demonstrations, weights and windows."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from envs.driving.config import TRACKS, LaneKeepingConfig
         from scripts.evaluation.driving import check_km
 

@@ -77,6 +77,7 @@ def imitate_expert(
         policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
     elif isinstance(policy, FramesPolicy) and policy.numbers:
         policy.fit_scale(torch.from_numpy(numbers_in(shown.observations, policy.frame_shape)))
+    settings.begin_from(policy, shown, settings.imitation.window, settings.seed)
 
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first = first_seed + settings.episodes + epoch * settings.dagger_episodes

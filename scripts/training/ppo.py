@@ -35,7 +35,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
-from ncp_control.learning.reinforcement.actor_critic import check_action_space
+from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
+from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.perception import (
@@ -198,7 +199,7 @@ def describe(settings: PPO, where: WalkSettings) -> str:
     told["encoder"] = settings.encoder if settings.cell != "mlp" else ()
     told |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
     # Rows that are older than these settings tell nothing of them.
-    names = ("episode_s", "wiring", "log_std")
+    names = ("episode_s", "wiring", "log_std", "tau_s", "synapses")
     later = {name: getattr(settings, name) for name in names}
     if settings.head != "light":
         later["head"] = settings.head
@@ -256,9 +257,28 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         },
         **shared,
     )
+    if settings.first_values:
+        core = cast(CircuitActorCritic, model.policy).actor
+        with torch.no_grad():
+            settings.begin(core.circuit.cell, core.encoder(probes(model, env)), settings.seed)
     if isinstance(task.policy, VectorPolicy):  # the mean of the actions is what it commands
         model.policy.action_net = copy.deepcopy(task.policy.squash)
     return model
+
+
+@torch.no_grad()
+def probes(model: SequencePPO, env: VecEnv) -> torch.Tensor:
+    """Return features that the encoder of a new circuit may meet: (batch, time, feature).
+
+    Those of the first frames of the worlds, each held for a while, or normalised numbers that are
+    otherwise random.
+    """
+    if frame_shape(env.observation_space) is None:
+        shape = NUM_PROBES, PROBE_FRAMES, observation_size(env.observation_space)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    policy = cast(CircuitActorCritic, model.policy)
+    seen, _ = policy.obs_to_tensor(cast(Any, env.reset()))
+    return policy.perception(seen)[:, None].expand(-1, PROBE_FRAMES, -1)
 
 
 def make_worlds(task: Task) -> VecEnv:

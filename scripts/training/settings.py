@@ -17,13 +17,14 @@ from ncp_control.ranges import (
 )
 from ncp_control.worlds import read_options
 from scripts.options import one_of
+from scripts.training.first_values import FirstValues
 
 DISTURBANCES = ("sensor_noise_std", "drop_probability", "overwrite_probability", "delay_steps")
 """Fields of `Learner` that say what is put between a policy and its world."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learner:
+class Learner(FirstValues):
     """Settings that every training in a world by name shares."""
 
     world: str | None = None
@@ -57,6 +58,7 @@ class Learner:
     """Seed of weights, wiring, worlds and actions."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         read_options(self.world_options)
         check_at_least(self, 1, "evaluation_episodes", "threads")
         check_at_least(self, 0, "delay_steps")
@@ -167,10 +169,11 @@ class PPO(Learner):
             raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")
         if self.policy is not None:
             of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "drop_probability")
-            self._refuse(of_a_new_circuit, "--policy")
+            self._refuse((*of_a_new_circuit, "tau_s", "synapses"), "--policy")
         elif self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
-            self._refuse((*of_a_circuit, "critic", "critic_first_steps"), "--cell mlp")
+            of_a_circuit += ("tau_s", "synapses", "critic", "critic_first_steps")
+            self._refuse(of_a_circuit, "--cell mlp")
         alone = self.resolved["critic_first_steps"]
         if self.resume is None and self.steps <= alone:
             raise ValueError(
@@ -240,7 +243,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imitate:
+class Imitate(FirstValues):
     """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
     world: str | None = None
@@ -297,6 +300,7 @@ class Imitate:
     """Seed of worlds, weights and windows."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.world is None and self.resume is None:
             raise ValueError("`world` must be given, got None. Name one with --world.")
         check_circuit(self.cell, self.wiring)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from ncp_control import load
@@ -140,6 +141,20 @@ def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
     metrics = (run / "metrics.csv").read_text().splitlines()
     assert len(metrics) == 4 and "mean_return" in metrics[0]
     assert json.loads((run / "config.json").read_text())["settings"]["expert"].endswith("home")
+
+
+def test_the_circuit_begins_with_the_time_constants_that_were_asked_for(tmp_path):
+    config = ImitationConfig(epochs=1, window=10, batch_size=8)
+    slow, usual = (
+        train_imitate(quick(tmp_path, "Reach", imitation=config, **asked))
+        for asked in ({"tau_s": (5.0, 50.0), "synapses": "flat"}, {})
+    )
+    tau_s = [p.circuit.record(torch.randn(4, 10, 2)).timescales_s for p in (slow, usual)]
+    assert tau_s[0].median() > 1.0 > tau_s[1].median()
+    with pytest.raises(ValueError, match="`tau_s` must be a shortest and a longest time"):
+        quick(tmp_path, "Reach", tau_s=(2.0, 1.0))
+    with pytest.raises(ValueError, match="`synapses` must be one of|`synapses` must be"):
+        quick(tmp_path, "Reach", synapses="steep")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ncp_control import GRU, LSTM, Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
@@ -81,6 +82,20 @@ def test_each_actor_gets_what_suits_it_and_the_row_tells(
     assert policy.to_config()["encoder"] == encoder
     told = json.loads(rows(tmp_path)[0]["settings"].split(" ", 2)[2])
     assert (told["encoder"], told["critic"], told["actor_lr_scale"]) == (encoder, critic, scale)
+
+
+def test_a_new_circuit_begins_with_the_time_constants_that_were_asked_for(tmp_path):
+    asked = settings(tmp_path, cell="ltc", tau_s=(1.0, 10.0), drop_probability=0.1)
+    core = make_model(Task.of(asked)).policy.actor
+    with torch.no_grad():
+        inputs = core.encoder(torch.randn(8, 20, 8))
+    tau_s = core.circuit.record(inputs).timescales_s
+    assert 0.5 < tau_s.min() and tau_s.max() < 20.0
+    assert '"tau_s": [1.0, 10.0]' in describe(asked, where_to_learn(asked))
+    assert "tau_s" not in describe(settings(tmp_path), where_to_learn(asked))
+    for changes in ({"cell": "mlp"}, {"policy": tmp_path}):
+        with pytest.raises(ValueError, match="`tau_s` must be left out with --"):
+            PPO(steps=100_000, tau_s=(1.0, 10.0), **changes)
 
 
 def test_a_training_under_disturbances_is_told_apart(tmp_path):
