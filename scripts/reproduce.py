@@ -11,6 +11,7 @@
     integrators --data PATH       both integrators of an NCP
     reinforcement                 walking by PPO, circuits against LSTM and MLP
     expressivity                  trajectory length, figure 3 of the LTC paper
+    memory                        a bit held, velocities estimated, by first values
 
 Each training adds a row to the table in a new run folder. A table that was stopped goes on where it
 was with --results and that folder; --results results adds to the published one. `TABLE --show`
@@ -34,13 +35,14 @@ TABLES = {
     "integrators": f"{_ROOM}.ablation:reproduce_integrators",
     "reinforcement": f"{_ROOM}.reinforcement:reproduce_reinforcement",
     "expressivity": f"{_ROOM}.expressivity:reproduce_expressivity",
+    "memory": f"{_ROOM}.memory:reproduce_memory",
 }
 """What makes each table."""
 
 ON_TRACES = ("halfcheetah", "halfcheetah-best", "walker2d", "wiring", "integrators")
 USES = {
     "data": ON_TRACES,
-    "tasks": ("xor", "wiring", "integrators", "reinforcement"),
+    "tasks": ("xor", "wiring", "integrators", "reinforcement", "memory"),
     "steps": ("reinforcement",),
     "epochs": (*ON_TRACES, "xor", "digits"),
     "device": (*ON_TRACES, "xor", "digits"),

@@ -32,7 +32,7 @@ class Reproduce:
 
     table: Annotated[str, tyro.conf.Positional]
     """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators,
-    expressivity or reinforcement."""
+    expressivity, memory or reinforcement."""
     data: Path | None = None
     """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ()
@@ -40,8 +40,8 @@ class Reproduce:
     tasks: tuple[str, ...] = ()
     """Tasks of a table that has several: all if none is named."""
     seeds: int | None = None
-    """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, xor and
-    expressivity."""
+    """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, xor,
+    memory and expressivity."""
     epochs: int | None = None
     """Passes over the data; the table's own number if not given."""
     steps: int | None = None

@@ -1,0 +1,224 @@
+"""Two tasks that need a memory, for every model with the papers' first values and with its best.
+
+*bit-N*: a sign is shown in the first two of N frames, behind it comes noise, and the sign is asked
+for in the last frame. What is measured is how many steps it takes until all of 500 sequences are
+right, and how many of 1,000 others are right at the end.
+
+*velocity*: eight sines are shown, of frequencies from 0.05 to 0.3 a frame, and the velocities of
+four of them are asked for: what a robot that senses positions needs first. What is measured is the
+squared error over the variance of the velocities, from the fifth frame on.
+
+| first values | what they are                                                                    |
+|--------------|----------------------------------------------------------------------------------|
+| published    | those of the papers, see the cells                                               |
+| spread       | time constants over the times that the task asks for, see `cells.first_values`;  |
+|              | a liquid circuit that estimates velocities has flat synapses as well             |
+
+`ltc` is fully connected, `ncp` has the wiring of walking circuits. All have 32 neurons or units.
+Trainings with the spread first values end with half a cosine of the learning rate in *velocity*.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import trange
+
+from ncp_control.cells import CELLS, LTC, Cell
+from ncp_control.cells.first_values import draw_synapses_, set_first_values_
+from ncp_control.circuit import Circuit
+from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.schedule import half_cosine
+from ncp_control.names import check_name
+from ncp_control.wiring_rules import fully_connected
+from policies.motor_circuits import make_motor_cell
+from scripts.markdown import markdown_table
+from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+
+DEFAULT_MODELS = ("ltc", "ncp", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
+MEASURES = ("parameters", "steps", "accuracy", "error")
+"""Columns: steps until all are right, or that were taken; share that is right in the end [%];
+squared error over variance."""
+STARTS = ("published", "spread")
+UNITS, BATCH_SIZE = 32, 64
+CHECK_EVERY, NUM_CHECKED, NUM_TESTED = 10, 500, 1_000
+NUM_SINES, NUM_VELOCITIES, FIRST_JUDGED = 8, 4, 4
+
+Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+"""Number of sequences and a generator to inputs (batch, time, input) and what is asked for."""
+
+
+class Task(NamedTuple):
+    """What is asked for, and how it is learned."""
+
+    inputs: int
+    outputs: int
+    frames: int
+    steps: int
+    tau_frames: tuple[float, float]
+    """Range of the spread time constants."""
+
+
+TASKS = {
+    "bit-20": Task(3, 1, 20, 300, (1.0, 100.0)),
+    "bit-60": Task(3, 1, 60, 300, (1.0, 100.0)),
+    "bit-200": Task(3, 1, 200, 300, (1.0, 400.0)),
+    "velocity": Task(NUM_SINES, NUM_VELOCITIES, 32, 800, (0.3, 2.0)),
+}
+
+
+def reproduce_memory(settings: Reproduce) -> None:
+    """Train what is missing on each task and print the table."""
+    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
+    tasks = settings.chosen_tasks(tuple(TASKS))
+    results = settings.results_file(MEASURES)
+    jobs = [
+        Job(model, seed, training_settings(task, model, start))
+        for task in tasks
+        for model in models
+        for start in STARTS
+        for seed in range(settings.seeds or 5)
+    ]
+    complete(results, jobs, train_model, settings)
+    print(describe(results, jobs))
+
+
+def describe(results: ResultsFile, jobs: list[Job]) -> str:
+    """Return the table of the trainings that were asked for."""
+    lines = []
+    for model, told in dict.fromkeys((job.model, job.settings) for job in jobs):
+        rows = results.trainings(model, told)
+        task, start = told.split()[:2]
+        right = [row for row in rows if row["accuracy"] and float(row["accuracy"]) == 100.0]
+        is_bit = task != "velocity"
+        lines.append(
+            [
+                task,
+                model,
+                start,
+                rows[0]["parameters"],
+                f"{len(right)} of {len(rows)}" if is_bit else "–",
+                mean_and_deviation(rows, "accuracy", 1) if is_bit else "–",
+                mean_and_deviation(right, "steps", 0) if right else "–",
+                "–" if is_bit else mean_and_deviation(rows, "error", 4),
+            ]
+        )
+    columns = ["task", "model", "first values", "parameters", "seeds with 100 %", "accuracy [%]"]
+    return markdown_table([*columns, "steps to 100 %", "error / variance"], lines)
+
+
+def training_settings(task: str, model: str, start: str) -> str:
+    """Return the settings of a model's training as one cell of the results file."""
+    asked = TASKS[task]
+    told = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
+    if start == "spread":
+        told += " tau={:g}-{:g}".format(*asked.tau_frames)
+    return f"{told} lr={learning_rate(task, model, start):g}"
+
+
+def learning_rate(task: str, model: str, start: str) -> float:
+    """Return the first learning rate: higher for a liquid circuit."""
+    is_flat = task == "velocity" and start == "spread"
+    if model in ("ltc", "ncp", "mixed_ltc"):
+        return 3e-2 if is_flat else 1e-2
+    return 1e-2 if is_flat else 3e-3
+
+
+def train_model(job: Job, is_silent: bool) -> Measured:
+    """Train one model with one seed and return its row."""
+    torch.set_flush_denormal(True)  # gradients fade to denormal numbers along a sequence
+    name, start = job.settings.split()[:2]
+    task, is_bit = TASKS[name], name != "velocity"
+    draw: Draw = partial(draw_bits, task.frames) if is_bit else partial(draw_sines, task.frames)
+    generator = torch.Generator().manual_seed(job.seed + 100)
+    circuit = Circuit(make_cell(job.model, task, start, draw, job.seed))
+    checked, tested = draw(NUM_CHECKED, generator), draw(NUM_TESTED, generator)
+    rate = learning_rate(name, job.model, start)
+    optimizer = torch.optim.Adam(circuit.parameters(), lr=rate)
+    first_right, step = None, 0
+    for step in trange(1, task.steps + 1, desc=job.name, leave=False, disable=is_silent):
+        if not is_bit and start == "spread":
+            optimizer.param_groups[0]["lr"] = rate * half_cosine(step, task.steps, final=0.02)
+        inputs, wanted = draw(BATCH_SIZE, generator)
+        outputs, _ = circuit(inputs)
+        loss = (judged(outputs, is_bit) - judged(wanted, is_bit)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(circuit.parameters(), 1.0)
+        optimizer.step()
+        if is_bit and step % CHECK_EVERY == 0:
+            if share_right(circuit, *checked) < 1.0:
+                first_right = None
+            elif first_right is not None:
+                break  # twice in a row
+            else:
+                first_right = step
+    measured = {
+        "parameters": sum(parameter.numel() for parameter in circuit.parameters()),
+        "steps": first_right or step,
+        "threads": torch.get_num_threads(),
+    }
+    if is_bit:
+        return {**measured, "accuracy": 100.0 * share_right(circuit, *tested), "error": ""}
+    return {**measured, "accuracy": "", "error": relative_error(circuit, *tested)}
+
+
+def make_cell(model: str, task: Task, start: str, draw: Draw, seed: int) -> Cell:
+    """Build a model with the first values that were asked for."""
+    check_name("start", start, STARTS)
+    torch.manual_seed(seed)
+    if model == "ltc":
+        wiring = fully_connected(task.inputs, UNITS, task.outputs, seed=seed)
+        cell: Cell = LTC(wiring, frame_s=1.0)
+    else:
+        cell = make_motor_cell(model, task.inputs, UNITS, task.outputs, frame_s=1.0, seed=seed)
+    if isinstance(cell, LTC) and model == "ncp":
+        draw_synapses_(cell, "published")
+    if start == "spread":
+        inputs, _ = draw(BATCH_SIZE, torch.Generator().manual_seed(seed))
+        is_flat = isinstance(cell, LTC) and task is TASKS["velocity"]
+        synapses = "flat" if is_flat else None
+        set_first_values_(cell, inputs, tau_s=task.tau_frames, synapses=synapses, seed=seed)
+    return cell
+
+
+def draw_bits(frames: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw signs, shown in the first two frames of one of three noisy inputs."""
+    inputs = torch.randn(count, frames, 3, generator=generator) * 0.5
+    sign = (torch.rand(count, generator=generator) < 0.5).float() * 2.0 - 1.0
+    inputs[:, :, 0] = 0.0
+    inputs[:, :2, 0] = sign[:, None]
+    return inputs, sign[:, None, None].expand(-1, frames, 1)
+
+
+def draw_sines(frames: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw sines of unit variance, and the velocities of the first of them, of about as much."""
+    time = torch.arange(frames)[None, :, None]
+    shape = count, 1, NUM_SINES
+    frequency = torch.rand(shape, generator=generator) * 0.25 + 0.05
+    phase = frequency * time + torch.rand(shape, generator=generator) * (2.0 * math.pi)
+    velocity = 1.4 * torch.cos(phase) * frequency / 0.25
+    return 1.4 * torch.sin(phase), velocity[:, :, :NUM_VELOCITIES]
+
+
+def judged(values: Tensor, is_bit: bool) -> Tensor:
+    """Return the frames that count."""
+    return values[:, -1] if is_bit else values[:, FIRST_JUDGED:]
+
+
+@torch.no_grad()
+def share_right(circuit: Circuit, inputs: Tensor, wanted: Tensor) -> float:
+    """Return the share of sequences whose last output has the right sign."""
+    outputs, _ = circuit(inputs)
+    return (outputs[:, -1] * wanted[:, -1] > 0).float().mean().item()
+
+
+@torch.no_grad()
+def relative_error(circuit: Circuit, inputs: Tensor, wanted: Tensor) -> float:
+    """Return the squared error of the frames that count over their variance."""
+    outputs, _ = circuit(inputs)
+    error = judged(outputs, False) - judged(wanted, False)
+    return (error.square().mean() / judged(wanted, False).var()).item()
