@@ -92,7 +92,7 @@ def motor_contributions(
     Returns:
         A name for each term, e.g. "command_2 → motor_0", "leak → motor_0" or "offset → motor_0",
         and its value at each frame, shape (time, terms). The terms of a motor neuron sum to
-        output_scale · v∞ + output_offset.
+        output_scale · v∞ + output_offset, with what the output reads from other neurons now.
 
     Raises:
         ValueError: If the cell is not an LTC.
@@ -116,6 +116,10 @@ def motor_contributions(
         names += [f"leak → {motor}", f"offset → {motor}"]
         leak = p.leak_conductance[neuron] * p.leak_potential[neuron]
         terms += [scale * leak, cell.output_offset[m].expand(len(states))]
+        if cell.read_weight is not None:
+            read = cell.neuron_names[cell.read_neurons]
+            names += [f"{neuron} read by {motor}" for neuron in read]
+            terms += (states[:, cell.read_neurons] * cell.read_weight[m]).unbind(1)
     return names, torch.stack(terms, dim=1).cpu().double().numpy()
 
 

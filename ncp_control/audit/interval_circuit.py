@@ -51,6 +51,8 @@ class IntervalCircuit:
             )
         p = cell.effective_parameters()._asdict()
         p |= {name: getattr(cell, name) for name in _AFFINE}
+        none = cell.output_scale.new_zeros(cell.output_size, 0)
+        p["read_weight"] = none if cell.read_weight is None else cell.read_weight
         numbers = {name: value.detach().cpu().double().numpy() for name, value in p.items()}
         for name, value in numbers.items():
             rule, is_bad = "finite", ~np.isfinite(value)
@@ -73,6 +75,7 @@ class IntervalCircuit:
         self.input_scale, self.input_offset, self.output_scale, self.output_offset = (
             numbers[name] for name in _AFFINE
         )
+        self.read_neurons, self.read_weight = cell.read_neurons, numbers["read_weight"]
         self.num_inputs, self.num_neurons = cell.input_size, cell.state_size
         self.integrator, self.unfolds, self.layers = cell.integrator, cell.unfolds, cell.layers
 
@@ -145,10 +148,12 @@ class IntervalCircuit:
         return np.maximum(*rates)
 
     def output_interval(self, state: Interval) -> Interval:
-        """Return the range of the scaled motor potentials."""
+        """Return the range of the scaled motor potentials, with what else is read."""
         num_outputs = len(self.output_scale)
         ends = np.stack([v[-num_outputs:] for v in state]) * self.output_scale + self.output_offset
-        return Interval(ends.min(axis=0), ends.max(axis=0))
+        read = np.stack([self.read_weight * v[self.read_neurons] for v in state])
+        low = ends.min(axis=0) + read.min(axis=0).sum(axis=1)
+        return Interval(low, ends.max(axis=0) + read.max(axis=0).sum(axis=1))
 
     def output_gains(
         self, inputs: Interval, conductance: Interval, state: Interval, dt_s: float
@@ -165,8 +170,13 @@ class IntervalCircuit:
         lasting = np.full_like(gain, np.inf)
         if np.abs(np.linalg.eigvals(from_neurons / total)).max() < 1.0:
             lasting = np.linalg.solve(np.diag(total[:, 0]) - from_neurons, from_inputs)
-        scale = np.abs(self.output_scale)[:, None]
-        return scale * gain[-len(scale) :], scale * lasting[-len(scale) :]
+        return self._read_gain(gain), self._read_gain(lasting)
+
+    def _read_gain(self, gain: Array) -> Array:
+        """Return the largest change of each output where each potential changes by `gain`."""
+        scale, read = np.abs(self.output_scale)[:, None], np.abs(self.read_weight)[:, :, None]
+        outputs = _times(scale, gain[-len(scale) :])
+        return outputs + _times(read, gain[self.read_neurons]).sum(axis=1)
 
     def _slopes(self, inputs: Interval, state: Interval) -> tuple[Array, Array]:
         """Return J_u and J: the largest change of C dv/dt per change of an input or potential."""
@@ -229,3 +239,9 @@ class IntervalCircuit:
     def _total(self, conductance: Array) -> Array:
         """Return a = g + Σ c."""
         return self.leak + self._per_neuron(conductance)
+
+
+def _times(weight: Array, gain: Array) -> Array:
+    """Return weight · gain, 0 where nothing reads a gain that may be infinite."""
+    with np.errstate(invalid="ignore"):
+        return np.where(weight == 0.0, 0.0, weight * gain)

@@ -17,6 +17,10 @@ or the presynaptic potential. Time is in seconds; g and w are dimensionless, so
 | γ      | slope                | synapse | any                         | 3 to 8                |
 | E      | reversal_potential   | synapse | > 0 excites, < 0 inhibits   | ±1 by the wiring      |
 
+Output k is a_k v_k + b_k + Σ_j R_kj v_j with v_k its motor neuron, and j over the further neurons
+that `reads` names: none, as in the papers, or the command neurons, or all that are no motor
+neurons. R (read_weight) begins at 0.
+
 Source: Hasani et al. 2021, "Liquid time-constant networks" (arXiv 2006.04439), equation 1 and
 appendix; initial ranges: the code published with Lechner et al. 2020. Differs: only synapses that
 exist are stored; the ranges hold for the effective values, through the inverse of the softplus; a
@@ -47,6 +51,8 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 from ncp_control.wiring import Wiring, check_wiring
 
+READS = ("motor", "command", "all")
+"""What the outputs of a circuit are read from: see `LTC`."""
 MAX_UNFOLDS = 1_000_000
 """More sub-steps than any frame needs; a number far beyond is a damaged setting."""
 
@@ -78,11 +84,13 @@ class LTC(Cell):
         frame_s: Nominal frame interval [s]; initial capacitances are multiples of it.
         integrator: A name in `ncp_control.integrators.INTEGRATORS`.
         unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
+        reads: What the outputs are read from: motor (each from its motor neuron), command (linearly
+            from the command neurons as well), or all (from all other neurons as well).
 
     Raises:
         TypeError: If `wiring` is none.
-        ValueError: If the integrator is unknown or does not suit the wiring, or `unfolds` is
-            out of range.
+        ValueError: If the integrator is unknown or does not suit the wiring, `unfolds` is out of
+            range, or `reads` is unknown or names neurons that the wiring lacks.
     """
 
     source: Tensor
@@ -96,6 +104,7 @@ class LTC(Cell):
         frame_s: float = 1 / 30,
         integrator: str = "semi_implicit_euler",
         unfolds: int = 6,
+        reads: str = "motor",
     ) -> None:
         check_wiring(wiring)
         super().__init__(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, frame_s=frame_s)
@@ -103,7 +112,9 @@ class LTC(Cell):
         unfolds = check_count("unfolds", unfolds)
         if unfolds > MAX_UNFOLDS:
             raise ValueError(f"`unfolds` must be at most {MAX_UNFOLDS}, got {unfolds!r}. Lower it.")
+        check_name("reads", reads, READS)
         self.wiring = wiring
+        self.reads = reads
         self.integrator = integrator
         self.unfolds = unfolds
         self.layers = find_layers(wiring) if integrator == "layered_midpoint" else ()
@@ -129,6 +140,16 @@ class LTC(Cell):
         self.input_offset = nn.Parameter(torch.zeros(wiring.num_sensory))
         self.output_scale = nn.Parameter(torch.ones(wiring.num_motor))
         self.output_offset = nn.Parameter(torch.zeros(wiring.num_motor))
+        last = wiring.num_neurons - wiring.num_motor
+        num_read = {"motor": 0, "command": len(wiring.layers["command"]), "all": last}[reads]
+        if reads != "motor" and not num_read:
+            raise ValueError(
+                f"`reads` must be 'motor' for a wiring without such other neurons, got {reads!r}."
+            )
+        self.read_neurons = slice(last - num_read, last)
+        self.read_weight = (
+            nn.Parameter(torch.zeros(wiring.num_motor, num_read)) if num_read else None
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -137,6 +158,7 @@ class LTC(Cell):
             "frame_s": self.frame_s,
             "integrator": self.integrator,
             "unfolds": self.unfolds,
+            **({} if self.reads == "motor" else {"reads": self.reads}),
         }
 
     @property
@@ -218,11 +240,19 @@ class LTC(Cell):
         if run is None:
             return super().sequence(inputs, state, dt_s, reset)
         states, outputs = run
+        if self.read_weight is not None:
+            outputs = outputs + self._read(states)
         return outputs, states[:, -1] if states.shape[1] else state
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
-        """Scale and shift the potentials of the motor neurons."""
-        return state[..., -self.output_size :] * self.output_scale + self.output_offset
+        """Scale and shift the potentials of the motor neurons; add what else is read."""
+        outputs = state[..., -self.output_size :] * self.output_scale + self.output_offset
+        return outputs if self.read_weight is None else outputs + self._read(state)
+
+    def _read(self, state: Tensor) -> Tensor:
+        """Return what the outputs read from neurons other than their motor neuron."""
+        assert self.read_weight is not None
+        return F.linear(state[..., self.read_neurons], self.read_weight)
 
     def membrane(self, inputs: Float[Tensor, "batch input"]) -> HeldMembrane:
         """Evaluate the sensory synapses once and return the equation that is left."""

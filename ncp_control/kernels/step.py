@@ -64,7 +64,10 @@ class FusedStep:
             return False
         if any(name not in cell._parameters for name in PARAMETER_NAMES):
             return False  # computed from others, as under torch's pruning
+        if cell.read_weight is not None and "read_weight" not in cell._parameters:
+            return False  # the same
         parameters = [getattr(cell, name) for name in PARAMETER_NAMES]
+        parameters += [] if cell.read_weight is None else [cell.read_weight]
         dtype = parameters[0].dtype
         return (
             cell.integrator in INTEGRATORS
@@ -116,7 +119,10 @@ class FusedStep:
         except (TypeError, ValueError):
             self._input[:] = self._convert(features)
         self._step(self._handle)
-        return self._output.copy()
+        if self._reads is None:
+            return self._output.copy()
+        weight: Any = self._parameters["read_weight"]
+        return self._output + weight.detach().numpy() @ self._state[self._reads]
 
     def _convert(self, features: np.ndarray) -> np.ndarray:
         """Return features of any type in that of the kernel, if their shape is right."""
@@ -142,6 +148,7 @@ class FusedStep:
         self._dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
         self._state = self._state.astype(self._dtype, copy=False)
         self._output = np.zeros(cell.output_size, self._dtype)
+        self._reads = None if cell.read_weight is None else cell.read_neurons
         input = np.zeros(cell.input_size, self._dtype)
         self._input: Any = input.data
         self._longest_s = torch.finfo(dtype).max

@@ -1,6 +1,7 @@
 """One circuit of every kind, for the tests of what all of them owe."""
 
 import numpy as np
+import torch
 
 from ncp_control import (
     CTGRU,
@@ -20,11 +21,22 @@ from ncp_control import (
     random_wiring,
 )
 
+
+def _read(cell: LTC) -> LTC:
+    """Return a circuit whose outputs read other neurons, as they do after a training."""
+    assert cell.read_weight is not None
+    with torch.no_grad():
+        cell.read_weight.uniform_(-0.3, 0.3)
+    return cell
+
+
 RANDOM = random_wiring(32, 12, 3, num_sensory_synapses=40, num_inner_synapses=30)
 CELLS = {
     "ltc": lambda: LTC(NCP19),
     "ltc-midpoint": lambda: LTC(NCP19, integrator="layered_midpoint", unfolds=2),
     "ltc-auto": lambda: LTC(auto_ncp(32, 24, 3)),
+    "ltc-reads-command": lambda: _read(LTC(auto_ncp(32, 24, 3), reads="command")),
+    "ltc-reads-all": lambda: _read(LTC(fully_connected(32, 9, 2), reads="all")),
     "ltc-random": lambda: LTC(RANDOM),
     "ltc-full": lambda: LTC(fully_connected(32, 9, 2)),
     "cfc": lambda: CfC(32, 16, 2),

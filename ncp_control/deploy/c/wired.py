@@ -39,14 +39,14 @@ def ltc_stage(cell: LTC) -> CellStage:
         rows = [(layer.neurons.start, layer.neurons.stop) for layer in layers]
         tables += struct_table("struct ltc_layer { int16_t first, end; }", "ltc_layers", rows)
         scratch += [f"struct controller_flow earlier[{_n(wiring)}]", f"float middle[{_n(wiring)}]"]
-    readout = motor_readout(cell)
+    readout = ltc_readout(cell)
     return CellStage(
         constants=constants | readout.constants,
         tables=tables + readout.tables,
         types="struct controller_flow { float conductance, drive; };\n",
         parts=("ltc_synapses", f"ltc_{cell.integrator}", *readout.parts),
         scratch=tuple(scratch),
-        read="read_motors",
+        read=readout.parts[-1],
         num_time_constants=wiring.num_neurons,
     )
 
@@ -140,6 +140,22 @@ def motor_readout(cell: LTC | WiredCfC) -> Stage:
             "struct motor { float factor, offset; }", "motor_scale", to_float32(motors), names
         ),
         parts=("read_motors",),
+    )
+
+
+def ltc_readout(cell: LTC) -> Stage:
+    """Return the stage of an LTC's outputs; the last of its parts is the function to call."""
+    motors = motor_readout(cell)
+    if cell.read_weight is None:
+        return motors
+    first, last = cell.read_neurons.start, cell.read_neurons.stop
+    weights = to_float32(cell.read_weight).reshape(-1)
+    return Stage(
+        constants=motors.constants | {"READ_FIRST": first, "READ_NEURONS": last - first},
+        tables=motors.tables
+        + "/* What each output reads from neurons before the motor neurons. */\n"
+        + table("read_weights", weights),
+        parts=(*motors.parts, "read_neurons"),
     )
 
 

@@ -196,6 +196,10 @@ def wired_cfc_step(
 
 
 def read_motors(graph: Graph, cell: LTC | WiredCfC, state: Value) -> Value:
-    """Scale and shift the motor neurons."""
+    """Scale and shift the motor neurons; add what an LTC's outputs read from others."""
     motors = graph.cut(state, cell.state_size - cell.output_size, cell.state_size)
-    return motors * numbers(cell.output_scale) + numbers(cell.output_offset)
+    outputs = motors * numbers(cell.output_scale) + numbers(cell.output_offset)
+    if not isinstance(cell, LTC) or cell.read_weight is None:
+        return outputs
+    read = graph.cut(state, cell.read_neurons.start, cell.read_neurons.stop)
+    return graph.dense(read, numbers(cell.read_weight), outputs)

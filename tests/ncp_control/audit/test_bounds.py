@@ -254,3 +254,35 @@ def test_what_cannot_be_certified_is_named():
     states[0, 3, 4] = torch.nan
     with pytest.raises(ValueError, match="must be finite, got nan"):
         find_violations(certify(circuit.cell), dataclasses.replace(activity, states=states))
+
+
+@pytest.mark.parametrize("reads", ["command", "all"])
+def test_what_outputs_read_is_certified_too(reads):
+    cell = stiff(LTC(NCP19, integrator="layered_midpoint", reads=reads), seed=3, scale=0.5)
+    inputs = 2.0 * torch.rand(500, 12, 32) - 1.0
+    certificate = certify(cell, -1.0, 1.0)
+    outputs = Circuit(cell).record(inputs).outputs
+    low, high = (torch.tensor(end) for end in certificate.output)
+    assert (outputs >= low - 1e-4).all() and (outputs <= high + 1e-4).all()
+    read = cell.read_weight.detach().double().numpy()[0]
+    v = certificate.state
+    ends = np.stack([read * end[cell.read_neurons] for end in v])
+    with torch.no_grad():
+        cell.read_weight.zero_()
+    alone = certify(cell, -1.0, 1.0).output
+    np.testing.assert_allclose(certificate.output.low - alone.low, ends.min(axis=0).sum())
+    np.testing.assert_allclose(certificate.output.high - alone.high, ends.max(axis=0).sum())
+
+
+def test_the_gain_of_a_frame_covers_what_is_read():
+    cell = LTC(NCP19, integrator="layered_midpoint", reads="all").double()
+    with torch.no_grad():
+        cell.read_weight.uniform_(-1.0, 1.0)
+        cell.output_scale.zero_()  # nothing but what is read is left
+    certificate = certify(cell, -1.0, 1.0)
+    inputs = torch.zeros(1, 1, 32, dtype=torch.float64, requires_grad=True)
+    outputs, _ = Circuit(cell)(inputs)
+    (slope,) = torch.autograd.grad(outputs.sum(), inputs)
+    assert 0.0 < slope.abs().max()
+    assert (slope[0].abs().numpy() <= certificate.frame_gain).all()
+    assert (certificate.frame_gain <= certificate.lasting_gain).all()

@@ -1,5 +1,6 @@
 """The LTC cell against ncps on equal parameters, and against its own definition."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -185,3 +186,37 @@ def test_currents_explain_the_motion():
     total = torch.zeros(3, 19).double().index_add(1, cell.target, currents)
     rate = (p.leak_conductance * (p.leak_potential - state) + total) / p.capacitance_s
     torch.testing.assert_close((after - state) / step_s, rate, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("reads", ["command", "all"])
+def test_outputs_read_further_neurons_linearly_and_not_before_they_have_learned_to(reads):
+    torch.manual_seed(0)
+    plain = LTC(NCP19, integrator="layered_midpoint", unfolds=2)
+    cell = LTC(NCP19, integrator="layered_midpoint", unfolds=2, reads=reads)
+    cell.load_state_dict(plain.state_dict(), strict=False)
+    inputs = torch.randn(4, 10, 32)
+    assert torch.equal(Circuit(cell)(inputs)[0], Circuit(plain)(inputs)[0])
+    with torch.no_grad():
+        cell.read_weight.uniform_(-1.0, 1.0)
+    first = {"command": 12, "all": 0}[reads]
+    activity = Circuit(cell).record(inputs)
+    by_hand = Circuit(plain)(inputs)[0] + activity.states[:, :, first:18] @ cell.read_weight.T
+    torch.testing.assert_close(activity.outputs, by_hand.detach())
+    torch.testing.assert_close(Circuit(cell)(inputs)[0].detach(), activity.outputs)
+    step = cell.control_step()
+    alone = np.stack([step(frame, cell.frame_s) for frame in inputs[0].numpy()])
+    np.testing.assert_allclose(alone, activity.outputs[0], atol=2e-6)
+    with torch.no_grad():
+        cell.read_weight.zero_()
+    step.reset()
+    unread = Circuit(plain)(inputs[:1, :1])[0].item()
+    assert step(inputs[0, 0].numpy(), cell.frame_s) == pytest.approx(unread, abs=1e-6)
+
+
+def test_reading_is_a_setting_that_old_files_lack():
+    assert "reads" not in LTC(NCP19).settings() and LTC(NCP19).read_weight is None
+    assert LTC(**LTC(NCP19, reads="all").settings()).read_weight.shape == (1, 18)
+    with pytest.raises(ValueError, match="`reads` must be 'motor' for a wiring without such other"):
+        LTC(fully_connected(3, 2, 2), reads="all")
+    with pytest.raises(ValueError, match="`reads` must be"):
+        LTC(NCP19, reads="inter")
