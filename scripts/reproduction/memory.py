@@ -12,10 +12,13 @@ squared error over the variance of the velocities, from the fifth frame on.
 |--------------|----------------------------------------------------------------------------------|
 | published    | those of the papers, see the cells                                               |
 | spread       | time constants over the times that the task asks for, see `cells.first_values`;  |
-|              | a liquid circuit that estimates velocities has flat synapses as well             |
+|              | a liquid circuit that estimates velocities has flat synapses as well, and with   |
+|              | the wiring reads all neurons                                                     |
+| gauss-newton | the same of the wired circuit, which learns by Gauss-Newton steps                |
 
 `ltc` is fully connected, `ncp` has the wiring of walking circuits. All have 32 neurons or units.
-Trainings with the spread first values end with half a cosine of the learning rate in *velocity*.
+In *velocity*, trainings with other than the published first values end with half a cosine of the
+learning rate.
 """
 
 import math
@@ -30,6 +33,7 @@ from tqdm import trange
 from ncp_control.cells import CELLS, LTC, Cell
 from ncp_control.cells.first_values import draw_synapses_, set_first_values_
 from ncp_control.circuit import Circuit
+from ncp_control.learning.gauss_newton import GaussNewton
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.names import check_name
@@ -42,7 +46,7 @@ DEFAULT_MODELS = ("ltc", "ncp", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
 MEASURES = ("parameters", "steps", "accuracy", "error")
 """Columns: steps until all are right, or that were taken; share that is right in the end [%];
 squared error over variance."""
-STARTS = ("published", "spread")
+STARTS = ("published", "spread", "gauss-newton")
 UNITS, BATCH_SIZE = 32, 64
 CHECK_EVERY, NUM_CHECKED, NUM_TESTED = 10, 500, 1_000
 NUM_SINES, NUM_VELOCITIES, FIRST_JUDGED = 8, 4, 4
@@ -80,6 +84,7 @@ def reproduce_memory(settings: Reproduce) -> None:
         for task in tasks
         for model in models
         for start in STARTS
+        if start != "gauss-newton" or (task, model) == ("velocity", "ncp")
         for seed in range(settings.seeds or 5)
     ]
     complete(results, jobs, train_model, settings)
@@ -114,14 +119,16 @@ def training_settings(task: str, model: str, start: str) -> str:
     """Return the settings of a model's training as one cell of the results file."""
     asked = TASKS[task]
     told = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
-    if start == "spread":
+    if start != "published":
         told += " tau={:g}-{:g}".format(*asked.tau_frames)
+    if start == "gauss-newton":
+        return f"{told} rate=1"
     return f"{told} lr={learning_rate(task, model, start):g}"
 
 
 def learning_rate(task: str, model: str, start: str) -> float:
     """Return the first learning rate: higher for a liquid circuit."""
-    is_flat = task == "velocity" and start == "spread"
+    is_flat = task == "velocity" and start != "published"
     if model in ("ltc", "ncp", "mixed_ltc"):
         return 3e-2 if is_flat else 1e-2
     return 1e-2 if is_flat else 3e-3
@@ -134,16 +141,22 @@ def train_model(job: Job, is_silent: bool) -> Measured:
     task, is_bit = TASKS[name], name != "velocity"
     draw: Draw = partial(draw_bits, task.frames) if is_bit else partial(draw_sines, task.frames)
     generator = torch.Generator().manual_seed(job.seed + 100)
+    is_second_order = start == "gauss-newton"
     circuit = Circuit(make_cell(job.model, task, start, draw, job.seed))
     checked, tested = draw(NUM_CHECKED, generator), draw(NUM_TESTED, generator)
     rate = learning_rate(name, job.model, start)
     optimizer = torch.optim.Adam(circuit.parameters(), lr=rate)
+    gauss_newton = GaussNewton(circuit.parameters(), seed=job.seed) if is_second_order else None
     first_right, step = None, 0
     for step in trange(1, task.steps + 1, desc=job.name, leave=False, disable=is_silent):
-        if not is_bit and start == "spread":
-            optimizer.param_groups[0]["lr"] = rate * half_cosine(step, task.steps, final=0.02)
+        share = half_cosine(step, task.steps, final=0.02)
         inputs, wanted = draw(BATCH_SIZE, generator)
         outputs, _ = circuit(inputs)
+        if gauss_newton is not None:
+            gauss_newton.step(judged(outputs, is_bit), judged(wanted, is_bit), rate=share)
+            continue
+        if not is_bit and start == "spread":
+            optimizer.param_groups[0]["lr"] = rate * share
         loss = (judged(outputs, is_bit) - judged(wanted, is_bit)).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -176,10 +189,15 @@ def make_cell(model: str, task: Task, start: str, draw: Draw, seed: int) -> Cell
     else:
         cell = make_motor_cell(model, task.inputs, UNITS, task.outputs, frame_s=1.0, seed=seed)
     if isinstance(cell, LTC) and model == "ncp":
+        if start != "published" and task.inputs == NUM_SINES:
+            unfolds, integrator = cell.unfolds, cell.integrator
+            cell = LTC(
+                cell.wiring, frame_s=1.0, integrator=integrator, unfolds=unfolds, reads="all"
+            )
         draw_synapses_(cell, "published")
-    if start == "spread":
+    if start != "published":
         inputs, _ = draw(BATCH_SIZE, torch.Generator().manual_seed(seed))
-        is_flat = isinstance(cell, LTC) and task is TASKS["velocity"]
+        is_flat = isinstance(cell, LTC) and task.inputs == NUM_SINES
         synapses = "flat" if is_flat else None
         set_first_values_(cell, inputs, tau_s=task.tau_frames, synapses=synapses, seed=seed)
     return cell

@@ -43,10 +43,9 @@ def test_a_table_that_was_stopped_goes_on(tmp_path, capsys, monkeypatch):
     before = read(tmp_path)
     reproduce(Reproduce(**(told | {"tasks": ("bit-20", "velocity")}), seeds=1))
     rows = read(tmp_path)
-    assert rows[:2] == before and [row["settings"].split()[0] for row in rows[2:]] == [
-        "velocity",
-        "velocity",
-    ]
+    assert (
+        rows[:2] == before and [row["settings"].split()[0] for row in rows[2:]] == ["velocity"] * 3
+    )
     assert all(0.0 <= float(row["accuracy"]) <= 100.0 for row in before)
     assert all(math.isfinite(float(row["error"])) for row in rows[2:])
     assert "| velocity | ncp   | spread " in capsys.readouterr().out
