@@ -79,6 +79,12 @@ class Episode {
     return this.time_s.length;
   }
 
+  // Mean interval between frames [s]; 0 for a single frame.
+  get frame_s() {
+    const last = this.numFrames - 1;
+    return last ? (this.time_s[last] - this.time_s[0]) / last : 0;
+  }
+
   // Actions first, then the further traces: [{title, values, overlays}], where the overlays are
   // traces that are drawn in the same plot.
   listSignals(traces, hosts) {

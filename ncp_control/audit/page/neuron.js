@@ -15,7 +15,7 @@ class NeuronView {
     const bounds = ", band: certified bounds";
     this.state = new Plot(parent, { ...axis, title: what + (episode.state_bounds ? bounds : "") });
     this.timescale = episode.timescales_s && new Plot(parent, { ...axis, isLog: true,
-      format: formatSeconds, title: `time constant τ${episode.timescale_bounds_s ? bounds : ""}` });
+      format: formatSeconds, title: this.timescaleTitle() });
     this.lists.hidden = !episode.synaptic_currents;
     this.rows = [];
   }
@@ -25,8 +25,21 @@ class NeuronView {
     this.card.classList.toggle("idle", neuron === null);
     this.choice.value = neuron === null ? "" : String(neuron);
     this.showPlot(this.state, "states", "state_bounds");
-    if (this.timescale) this.showPlot(this.timescale, "timescales_s", "timescale_bounds_s");
+    if (this.timescale) {
+      this.showPlot(this.timescale, "timescales_s", "timescale_bounds_s");
+      this.timescale.title.textContent = this.timescaleTitle();
+    }
     if (this.episode.synaptic_currents) this.listSynapses();
+  }
+
+  // With the mean τ of the neuron that is followed, in frames: how long it remembers.
+  timescaleTitle() {
+    const { timescales_s, timescale_bounds_s, frame_s } = this.episode;
+    const bounds = timescale_bounds_s ? ", band: certified bounds" : "";
+    if ((this.neuron ?? null) === null || !frame_s) return `time constant τ${bounds}`;
+    const values = timescales_s.column(this.neuron);
+    const mean_s = values.reduce((sum, v) => sum + v, 0) / values.length;
+    return `time constant τ (mean ${(mean_s / frame_s).toPrecision(2)} frames)${bounds}`;
   }
 
   // The other policy's neuron of the same name is drawn behind.

@@ -8,7 +8,8 @@ class Plot {
     Object.assign(this, { range, isLog, format });
     this.value = element("b");
     this.overlays = element("span", { class: "overlays" });
-    const head = element("header", {}, element("span", {}, title), this.overlays, this.value);
+    this.title = element("span", {}, title);
+    const head = element("header", {}, this.title, this.overlays, this.value);
     this.canvas = element("canvas", { role: "img", "aria-label": `${title} over time` });
     const field = element("div", { class: "field" }, this.canvas);
     this.box = element("div", { class: "plot" }, head, field);

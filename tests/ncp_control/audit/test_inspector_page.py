@@ -232,6 +232,11 @@ def test_a_clicked_neuron_shows_its_traces_and_synapses(page, make_episode):
         assert followed(browser) == name
         neuron = wiring.neuron_names.index(name)
         shown = [plot.text for plot in browser.find_elements(By.CSS_SELECTOR, ".neuron .plot b")]
+        titles = [title.text for title in browser.find_elements(
+            By.CSS_SELECTOR, ".neuron .plot header span:first-child")]  # fmt: skip
+        taus_s = make_episode().timescales_s[:, neuron]
+        mean = f"{30 * taus_s.mean():#.2g}"
+        assert f"time constant τ (mean {mean} frames), band: certified bounds" in titles
         assert float(shown[0].replace("−", "-")) == pytest.approx(
             episode.states[40, neuron], abs=0.006
         )
