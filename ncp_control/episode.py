@@ -312,15 +312,21 @@ def replay(
     max_frames: int = 1800,
     name: str = "",
     where: str = "",
+    actor: str = "shown",
 ) -> Episode:
     """Show a policy the longest episode of a recording, and look into it.
 
     Args:
         policy: Who watches.
-        recording: The recording; its actions are those of the expert, a human.
+        recording: The recording; its actions are those of the expert.
         max_frames: Frames shown, from the episode's first on.
         name: The policy's name.
         where: What the recording is, for headings.
+        actor: What the recording's actions are called, e.g. human: "human steering".
+
+    Raises:
+        ValueError: If the policy does not take such observations, or gives another number of
+            actions than were recorded.
     """
     lengths = recording.episode_stops - recording.episode_starts
     frames = recording.episode(int(np.argmax(lengths)))
@@ -330,10 +336,19 @@ def replay(
     done = np.array(recording.actions[frames])
     features, activity = look_inside(policy, observations, dt_s)
     actions = policy.command(to_numpy(policy.respond(activity.outputs).detach()[0]))
-    names = ["steering"] if actions.shape[1] == 1 else [f"action {i}" for i in range(len(done[0]))]
+    if actions.shape != done.shape:
+        raise ValueError(
+            f"`recording` must hold {actions.shape[1]} actions a frame, as the policy gives, got"
+            f" {done.shape[1]}. Choose the policy that learned from such a recording."
+        )
+    names, sensors = [f"action {i}" for i in range(len(done[0]))], None
+    if observations.ndim == 4 and len(names) == 1:
+        names = ["steering"]
     if policy.contract is not None:
         names = [entry.name for entry in policy.contract.action]
-    human = {f"human {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
+        if not getattr(policy, "encoder_widths", ()):
+            sensors = _sensor_names(policy.contract.observation)
+    shown = {f"{actor} {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
     return Episode(
         name=name,
         where=where,
@@ -343,10 +358,11 @@ def replay(
         actions=actions,
         rewards=np.zeros(len(actions)),
         action_names=names,
-        signals={**dict(zip(names, actions.T, strict=True)), **human},
-        overlays=dict(zip(human, names, strict=True)),
+        sensor_names=sensors,
+        signals={**dict(zip(names, actions.T, strict=True)), **shown},
+        overlays=dict(zip(shown, names, strict=True)),
         expert_actions=done,
-        expert_name="human",
+        expert_name=actor,
         features=features,
         activity=activity,
         pictures=observations if observations.ndim == 4 else None,

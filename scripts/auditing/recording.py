@@ -8,7 +8,10 @@ import gymnasium
 import numpy as np
 
 from envs.recorded import load_recording
+from ncp_control import files
 from ncp_control.episode import Episode, looked_into, replay
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations.store import ARRAYS
 from ncp_control.policy import Policy
 from ncp_control.records import frames_part
 from scripts.evaluation.opengl import headless_opengl
@@ -63,13 +66,28 @@ def watch(policy: Policy, name: str, log: Path, *, seconds: float) -> Episode:
     Args:
         policy: Who watches.
         name: Its name.
-        log: The recording.
+        log: The recording: a store of demonstrations, or a log of human driving.
         seconds: How much of it is shown [s].
     """
+    told: dict[str, Any] = {"name": name, "where": f"recording {log.resolve().name}"}
+    if is_store(log):
+        store = Demonstrations.open(log)
+        return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
     with load_recording(log).center_only().as_demonstrations() as store:
-        num_frames = max(round(seconds / float(np.median(store.dt_s))), 1)
-        where = f"recording {log.resolve().name}"
-        return replay(policy, store, max_frames=num_frames, name=name, where=where)
+        told["actor"] = "human"
+        return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
+
+
+def is_store(log: Path) -> bool:
+    """Whether a folder is a store of demonstrations, and not a log of driving."""
+    files.restore(log)
+    return any((log / f"{name}.npy").is_file() for name in ARRAYS)
+
+
+def _frames_in(store: Demonstrations, seconds: float) -> int:
+    """Return how many frames of a recording make up a time, at least one."""
+    frame_s = float(np.median(store.dt_s))
+    return max(round(seconds / frame_s), 1) if frame_s else len(store)
 
 
 def _rendered_env(place: Place) -> gymnasium.Env:
