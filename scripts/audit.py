@@ -4,6 +4,7 @@
     python scripts/audit.py policies/pretrained/walker2d-ltc            the same: moves a robot
     python scripts/audit.py POLICY --world gymnasium:Hopper-v5          in another world
     python scripts/audit.py policies/pretrained/drive-ncp --log PATH    watches a recording
+    python scripts/audit.py POLICY --log RUN/demonstrations/test        the same, of any policy
 
 report/
     report.md        what was found, with every figure; a part that cannot be made says why
@@ -32,7 +33,8 @@ class Audit:
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
     log: Path | None = None
-    """Recording to watch, instead of acting in a world."""
+    """Recording to watch, instead of acting in a world: a driving log, or demonstrations that a
+    training wrote, e.g. runs/RUN/demonstrations/test."""
     world: str | None = None
     """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
@@ -46,6 +48,9 @@ class Audit:
     """Further policies for a table beside this one; the first also stands in the inspector."""
     ablation_km: float = 0.0
     """Distance driven with each neuron ablated [km]; 0 leaves this out, it takes minutes."""
+    wipe_episodes: int = 4
+    """Episodes in which the policy acts with its memory, and again with it wiped, none longer than
+    `seconds`; 0 leaves this out."""
     threads: int | None = None
     """Torch threads; if None, all cores for a policy that sees frames, else one."""
     results: Path | None = None
@@ -66,7 +71,7 @@ class Audit:
                 f"`seconds` must be at most {LONGEST_S:g}, got {self.seconds!r}."
                 " Every frame is kept in memory."
             )
-        check_at_least(self, 0, "seed", "track")
+        check_at_least(self, 0, "seed", "track", "wipe_episodes")
         if self.runs.exists() and not self.runs.is_dir():
             raise ValueError(
                 f"`runs` must be a folder, got the file {str(self.runs)!r}. Name another."

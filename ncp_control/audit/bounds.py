@@ -37,6 +37,8 @@ from ncp_control.cells import Cell
 from ncp_control.circuit import Activity
 from ncp_control.ranges import check_not_negative
 
+VACUOUS_SHARE = 0.01
+"""A bound that excludes less of what is possible is called vacuous."""
 _REPETITIONS = 20
 _ROUNDING = 1e-4
 """Allowance for single precision, as a share of an interval's size."""
@@ -132,6 +134,39 @@ def certify(
         gain_dt_s=gain_dt_s,
         lasting_gain=lasting_gain,
     )
+
+
+def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float = 1.0) -> Array:
+    """Tell which bounds of a value say no more than what limits it anyway.
+
+    Args:
+        low: Certified lowest value.
+        high: Certified highest value, of the same shape.
+        least: Lowest value that there can be, e.g. of an action that is clipped.
+        most: Highest value.
+
+    Returns:
+        True where a bound excludes less than a hundredth of the range from `least` to `most`.
+    """
+    left = np.minimum(high, most) - np.maximum(low, least)
+    return left > (1.0 - VACUOUS_SHARE) * (most - least)
+
+
+def is_vacuous_gain(gain: Array, input_range: Array, output_range: Array) -> Array:
+    """Tell which gains allow an input to move an output further than it can move anyway.
+
+    Args:
+        gain: Largest change of each output per change of each input, shape (outputs, inputs).
+        input_range: How far each input can change, shape (inputs,).
+        output_range: How far each output can change, shape (outputs,).
+
+    Returns:
+        True where a gain is infinite, or the input's whole range times the gain is at least the
+        output's whole range, shape (outputs, inputs).
+    """
+    is_infinite = ~np.isfinite(gain)
+    change = np.where(is_infinite, 0.0, gain) * input_range
+    return is_infinite | (change >= output_range[:, None])
 
 
 def find_violations(certificate: Certificate, activity: Activity) -> list[Violation]:

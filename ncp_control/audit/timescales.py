@@ -102,6 +102,14 @@ def timescales_of(activity: Activity) -> np.ndarray:
     return values
 
 
+def frame_interval_s(activity: Activity) -> float:
+    """Return the median time between two frames [s] of the first recorded sequence.
+
+    A neuron whose τ is as long keeps exp(−1) = 37 % of its deviation from one frame to the next.
+    """
+    return float(activity.dt_s[0].double().median())
+
+
 def summarize_timescales(
     activity: Activity, signals: Mapping[str, np.ndarray]
 ) -> list[NeuronTimescale]:

@@ -16,7 +16,8 @@ from ncp_control.policy import FramesPolicy, Policy
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.recording import act, watch
+from scripts.auditing.recording import act, is_store, watch
+from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.cli import use_threads
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
@@ -83,18 +84,20 @@ def open_report(folder: Path, run: Run, audited: Episode) -> Report:
 
 def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
     """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
-    if isinstance(policy, FramesPolicy) and settings.log is not None:
-        check_shows(policy)
+    if settings.log is not None:
         for name in ("world", "world_options"):
             value = getattr(settings, name)
             if value:
                 raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
+        if not isinstance(policy, FramesPolicy) and not is_store(settings.log):
+            raise ValueError(
+                "`log` must be a folder of demonstrations for a policy that takes no frames, got"
+                f" {str(settings.log)!r}. Give one that a training wrote, e.g."
+                " runs/RUN/demonstrations/test; other recordings are of driving."
+            )
+        if not is_store(settings.log):
+            check_shows(policy)
         return
-    if settings.log is not None:
-        raise ValueError(
-            f"`log` must be left out for a locomotion policy, got {str(settings.log)!r}."
-            " Recordings are of driving."
-        )
     is_told = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
     is_driving = is_told and _env(policy, settings) == DRIVING_WORLD
     for name, default in (("ablation_km", 0.0), ("track", FIRST_HELD_OUT)):
@@ -132,7 +135,7 @@ def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
     """Refuse policies of different worlds: their numbers say nothing beside each other."""
     worlds = {}
     for path, policy in loaded.items():
-        env = DRIVING_WORLD if settings.log is not None else _env(policy, settings)
+        env = _env(policy, settings) if settings.log is None else "the recording"
         worlds[path] = "driving" if env == DRIVING_WORLD else env
     here = worlds[settings.policy]
     for path, world in worlds.items():
@@ -164,6 +167,13 @@ def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
     return act(policy, name, _place_of(policy, settings), seconds=seconds)
 
 
+def _wipe_place(policy: Policy, settings: Audit) -> Place | None:
+    """Return where a policy acts with its memory wiped; None if it is not to."""
+    if settings.log is not None or not settings.wipe_episodes:
+        return None
+    return wipe_place(_place_of(policy, settings), settings.wipe_episodes, settings.seconds)
+
+
 def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     """Make every part of one policy's audit."""
     policy, audited = subject.policy, subject.audited
@@ -181,6 +191,10 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     if names is not None:
         report.part("What it senses and does", lambda: parts.sensors_part(audited, names))
     report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
+    report.part(
+        "How far back it remembers",
+        lambda: memory_part(policy, audited, _wipe_place(policy, settings)),
+    )
     report.part("What the neurons do", lambda: parts.activity_part(policy, audited))
     report.part("What moves the motor neurons", lambda: parts.synapses_part(policy, audited))
     report.part("What each neuron is good for", lambda: parts.ablation_part(policy, audited))
@@ -228,6 +242,7 @@ def _table(
         policy, audited = subject.policy, subject.audited
         if whole:
             rows += models.activity_rows(policy, audited)
+            rows += models.memory_rows(policy, audited)
             if audited.has_frames:
                 rows += models.stability_rows(policy, audited, settings.seed)
         if settings.ablation_km and "track" in audited.told:

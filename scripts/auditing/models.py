@@ -5,6 +5,10 @@
 | components_for_90       | principal components that explain 90 % of the units' variance         |
 | first_component         | share that the first one explains                                     |
 | curvature_r             | correlation of one command neuron's activity with the road's curvature|
+| wiped_r                 | correlation of the actions with those of a state wiped every frame    |
+| wiped_share             | their RMS difference as a share of the actions' own deviation         |
+| reach_half_life_ms      | half-life of abs(∂action/∂features) over the time that has passed     |
+| median_tau_frames       | median τ of all neurons and frames, in frame intervals                |
 | ssim_visual_backprop    | mean similarity of clean and noisy maps, ± 1.96 standard errors       |
 | ssim_input_gradient     | the same for the input gradient                                       |
 | crashes_per_km          | of the whole policy                                                   |
@@ -14,15 +18,17 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from tqdm import tqdm
 
 from envs.driving.metrics import summarize
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.activity import principal_components, unit_activity
-from ncp_control.audit.timescales import LEAST_SAMPLES
+from ncp_control.audit.timescales import LEAST_SAMPLES, frame_interval_s, timescales_of
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from scripts.auditing.parts import follow, resting_values
+from scripts.auditing.remembering import find_effects, find_reach
 from scripts.auditing.seeing import NOISE_VARIANCES, measure_stability
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.markdown import markdown_table
@@ -66,6 +72,24 @@ def activity_rows(policy: Policy, audited: Episode) -> list[Row]:
             if name.startswith("command") and not math.isnan(one.r)
         ]  # fmt: skip
     return rows
+
+
+def memory_rows(policy: Policy, audited: Episode) -> list[Row]:
+    """Return what wiping the state changes in open loop, the half-life of the reach, and τ."""
+    effect, reach = find_effects(policy, audited)[0], find_reach(policy, audited)
+    found = {
+        "wiped_r": effect.correlation,
+        "wiped_share": effect.share,
+        "reach_half_life_ms": 1e3 * reach.half_life_s,
+    }
+    if audited.thought.timescales_s is not None:
+        median_s = float(np.nanmedian(timescales_of(audited.thought)))
+        found["median_tau_frames"] = median_s / (frame_interval_s(audited.thought) or math.nan)
+    return [
+        Row(policy=audited.name, quantity=quantity, value=value)
+        for quantity, value in found.items()
+        if not math.isnan(value)
+    ]
 
 
 def stability_rows(policy: Policy, audited: Episode, seed: int) -> list[Row]:
@@ -118,6 +142,9 @@ def describe(rows: list[Row]) -> list[str]:
     columns = {
         "components for 90 %": ("components_for_90", ""),
         "first component": ("first_component", ""),
+        "wiped: r": ("wiped_r", ""),
+        "half-life [ms]": ("reach_half_life_ms", ""),
+        "median τ [frames]": ("median_tau_frames", ""),
         **{f"SSIM at {v:g}": ("ssim_visual_backprop", f"variance {v}") for v in NOISE_VARIANCES},
         "crashes per km": ("crashes_per_km", ""),
     }

@@ -11,19 +11,28 @@ import torch
 
 from ncp_control.audit import activity as neurons
 from ncp_control.audit.ablation import ablation_effects
-from ncp_control.audit.bounds import Certificate, certify, describe_violations, find_violations
+from ncp_control.audit.bounds import (
+    Certificate,
+    certify,
+    describe_violations,
+    find_violations,
+    is_vacuous_gain,
+    is_vacuous_range,
+)
 from ncp_control.audit.checks import check_finite
 from ncp_control.audit.robustness import largest_steps
 from ncp_control.audit.timescales import (
     LEAST_SAMPLES,
     Correlation,
     correlate,
+    frame_interval_s,
     summarize_timescales,
     timescales_of,
 )
 from ncp_control.episode import Episode
-from ncp_control.policy import Policy
+from ncp_control.policy import Policy, VectorPolicy
 from scripts.auditing import audit_figures as figures
+from scripts.markdown import plain
 from scripts.reporting import Part, Table
 
 _MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20
@@ -66,7 +75,10 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     sensed = rows(source, names[first:], audited.numbers, first)
     done = rows(target, audited.action_names, audited.actions)
     return Part(
-        text=["Sensors over the episode in their own units; actions as a share of full torque."],
+        text=[
+            "Sensors over the episode in their own units; actions as the policy gives them: shares"
+            " from -1 to 1 of what they move, or numbers of choices."
+        ],
         tables={
             "sensors": Table(header=("input", "sensor", *header), rows=sensed),
             "actions": Table(header=("output", "action", *header), rows=done),
@@ -78,14 +90,17 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     """Tell how fast each neuron is, and what makes it faster."""
     signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
     found = summarize_timescales(audited.thought, signals)
-    header = ["neuron", "mean τ [ms]", "min", "max"]
+    frame_s = frame_interval_s(audited.thought)
+    header = ["neuron", "mean τ [ms]", "min", "max", "mean τ / frame"]
     header += ["certified min", "certified max"] if certificate else []
     header += [f"r with {name}" for name in signals]
     rows = []
     for i, row in enumerate(found):
         limits = [1e3 * float(x[i]) for x in certificate.tau_s] if certificate else []
         times = [1e3 * x for x in (row.mean_s, row.low_s, row.high_s)]
-        rows.append([row.neuron, *times, *limits, *map(_interval, row.correlations.values())])
+        in_frames = row.mean_s / frame_s if frame_s else math.nan
+        correlations = map(_interval, row.correlations.values())
+        rows.append([row.neuron, *times, in_frames, *limits, *correlations])
     turn = "|curvature| [1/m]"
     faster = [row.neuron for row in found if turn in row.correlations
               and row.correlations[turn].high < 0.0]  # fmt: skip
@@ -93,6 +108,11 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
             " effective samples, since both signals are slow."]  # fmt: skip
     if not signals:
         text = [f"τ of every neuron; {LEAST_SAMPLES} frames are needed to correlate it."]
+    num_quick = sum(row.mean_s < frame_s for row in found)
+    text.append(
+        f"Against the frame interval of {1e3 * frame_s:.3g} ms: {num_quick} of {len(found)} neurons"
+        " have a shorter mean τ and keep less than 37 % of what they knew one frame before."
+    )
     if turn in signals:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
     if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
@@ -232,22 +252,61 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         v = [float(x[i]) for x in certificate.state]
         rows.append([name, *v, *taus_ms, float(certificate.speed[i])])
     low, high = (", ".join(f"{x:.3f}" for x in limit) for limit in certificate.output)
+    empty, of_frame, of_lasting = _vacuous(policy, audited, certificate)
     gain, lasting = certificate.frame_gain.max(), certificate.lasting_gain.max()
     measured = _largest_gradient(policy, audited)
     text = [
         f"In this episode: **{describe_violations(violations)}**.",
-        f"Whatever the circuit sees, its output stays within [{low}] and [{high}].",
+        f"Whatever the circuit sees, its output stays within [{low}] and [{high}].{empty}",
         f"A change of one sensory input changes the output of the next frame, at most"
         f" {1e3 * certificate.gain_dt_s:.0f} ms later, by at most {gain:.3g} per unit"
-        f" (largest in the episode: {measured:.3g}); of a lasting change "
-        + (f"at most {lasting:.3g}." if math.isfinite(lasting)
-           else "nothing is certain, because the recurrent synapses may amplify it."),
+        f" (largest in the episode: {measured:.3g}).{of_frame}",
+        "Of a lasting change "
+        + (f"it changes by at most {lasting:.3g} per unit.{of_lasting}" if math.isfinite(lasting)
+           else "nothing is certain, because the recurrent synapses may amplify it: the bound is"
+           " infinite, so **vacuous**."),
     ]  # fmt: skip
     return Part(
         text=text,
         tables={"bounds": Table(header=header, rows=rows)},
         figures={"bounds": figures.certificates(audited, certificate, known)},
     )
+
+
+def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tuple[str, str, str]:
+    """Say of the output's bounds, of the gain over a frame and of the lasting one what is vacuous.
+
+    Actions are measured where a limit of theirs is known: those that are choices have none.
+    """
+    low, high = certificate.output
+    empty = ""
+    if not policy.choices and type(policy).respond in (Policy.respond, VectorPolicy.respond):
+        limits = torch.from_numpy(np.stack([low, high]))
+        low, high = policy.respond(limits).clamp(-1.0, 1.0).numpy()
+        names = [
+            name
+            for name, is_empty in zip(
+                audited.action_names, is_vacuous_range(low, high), strict=True
+            )
+            if is_empty
+        ]
+        if names:
+            empty = (
+                f" **Vacuous** for {', '.join(map(plain, names))}: an action lies in [-1, 1] in any"
+                " case, and the bound excludes less than 1 % of that."
+            )
+    input_range = np.ptp(audited.given.astype(np.float64), axis=0)
+    told = []
+    for gain in (certificate.frame_gain, certificate.lasting_gain):
+        is_vacuous = is_vacuous_gain(gain, input_range, high - low)
+        count = int(is_vacuous.sum())
+        told.append(
+            f" **Vacuous** for {count} of {is_vacuous.size} pairs of input and output: over the"
+            " input's whole range in this episode it allows all that the output can do."
+            if count
+            else ""
+        )
+    return empty, told[0], told[1]
 
 
 def _largest_gradient(policy: Policy, audited: Episode) -> float:

@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from envs.driving.road import HELD_OUT_TRACKS
-from ncp_control import LTC, NCP19, WiredCfC, auto_ncp
+from ncp_control import CTRNN, LTC, NCP19, WiredCfC, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
+from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import FramesPolicy, VectorPolicy
 from policies.driving import make_driving_policy
+from scripts import reporting
 from scripts.audit import FIRST_HELD_OUT, Audit, audit
 from scripts.auditing import models
 from scripts.auditing.audit_job import MEASURES
@@ -140,6 +143,41 @@ def test_an_activity_that_is_not_finite_leaves_sentences(type_command, udacity_l
     assert "| nan" not in text
 
 
+def demonstrations(folder, observations, actions):
+    """A store of one episode."""
+    shape, size = observations.shape[1:], actions.shape[1]
+    with DemonstrationWriter(folder, shape, observations.dtype, size) as writer:
+        writer.append_episode(
+            observations, actions.astype(np.float32), np.full(len(actions), 0.1, np.float32)
+        )
+
+
+def test_demonstrations_are_watched_by_any_policy_that_takes_them(
+    type_command, tmp_path, monkeypatch
+):
+    """A policy of a series: numbers, and a contract without a world."""
+    monkeypatch.setattr(reporting, "write_picture", lambda *_: None)  # it takes the longest
+    torch.manual_seed(0)
+    sensors = tuple(Entry(name=name, unit="m") for name in ("height", "depth"))
+    policy = VectorPolicy(CTRNN(2, 6, 1, frame_s=0.1), observation_size=2)
+    policy.contract = Contract(
+        observation=VectorContract(entries=sensors), action=(ActionContract(name="load"),),
+        frame_s=0.1,
+    )  # fmt: skip
+    policy.save(tmp_path / "forecaster")
+    waves = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    demonstrations(tmp_path / "test", waves, np.sin(np.arange(40.0))[:, None] / 2)
+    words = ["forecaster", "--log", "test", "--seconds", 3]
+    assert type_command(audit, Audit, *words) == 0
+    folder, text = report_of(tmp_path)
+    assert "recording test, 2.9 s, 30 frames." in text
+    assert "shown load" in text and "human" not in text
+    assert "| height [m] " in text
+    assert "**Memory shapes the actions**" in text and "In the world" not in text
+    assert len(read(folder / "reach.csv")) == 17
+    assert (folder / "inspector.html").is_file()
+
+
 @pytest.mark.slow
 def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path):
     torch.manual_seed(0)
@@ -152,6 +190,7 @@ def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path
     assert "A policy without a camera has no saliency map." in text
     assert "Faults of frames need a camera." in text
     assert "never violated" in text
+    assert "In the world, 4 episodes of at most 0.5 s, begun alike: mean return" in text
     assert (folder / "inspector.html").is_file() and (folder / "timescales.png").is_file()
 
 
@@ -174,11 +213,15 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     driver.save(tmp_path / "driver")
     for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("wired-cfc", WiredCfC(NCP19))):
         FramesPolicy(cell, head="light").save(tmp_path / name)
+    demonstrations(tmp_path / "series", np.zeros((8, 3), np.float32), np.zeros((8, 6)))
     monkeypatch.setattr("scripts.auditing.audit_job.act", nobody_acts)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
-        (["walker", "--log", "x"], "`log` must be left out for a locomotion policy"),
+        (["walker", "--log", "x"], "`log` must be a folder of demonstrations for a policy that"),
+        (["cheetah", "--log", "x", "--world", "y"], "`world` must be left out with --log, got 'y'"),
+        (["cheetah", "--log", "series"], "`observation` must hold 17 numbers, got shape (8, 3)"),
+        (["driver", "--wipe-episodes", "-1"], "`wipe_episodes` must be a whole number of at"),
         (["walker"], "`world` must be given for a policy whose config.json has no contract"),
         (["walker", "--world", "walker2d"], "`policy` must take 17 numbers and give 6 actions"),
         (["cheetah", "--world", "walker2d"], "does not fit 'walker2d' with observe='full'"),

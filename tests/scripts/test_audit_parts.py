@@ -222,6 +222,26 @@ def test_a_circuit_of_one_neuron_is_audited():
     assert inspected(policy, audited, None, certificate).wiring == wiring
 
 
+def test_bounds_that_say_nothing_are_called_vacuous(walking):
+    policy, audited = walking
+    cell = policy.circuit.cell
+    scale = cell.output_scale.detach().clone()
+    told = []
+    for factor in (0.01, 100.0):
+        with torch.no_grad():
+            cell.output_scale.copy_(factor * scale)
+        certificate = certify(cell)
+        told.append(bounds_part(policy, audited, certificate).text)
+    with torch.no_grad():
+        cell.output_scale.copy_(scale)
+    low, high = certificate.output
+    is_wide = (low <= -1.0) & (high >= 1.0)
+    names = [name for name, wide in zip(audited.action_names, is_wide, strict=True) if wide]
+    assert "Vacuous" not in told[0][1] and names
+    assert f"**Vacuous** for {', '.join(names)}: an action lies" in told[1][1]
+    assert "**Vacuous** for " in told[1][2] and " of 102 pairs of input and output" in told[1][2]
+
+
 def test_the_human_is_drawn_over_the_policy(driving):
     _, whole = driving
     audited = dataclasses.replace(

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncp_control import LSTM, LTC, NCP19, Circuit, Wiring, fully_connected
-from ncp_control.audit.bounds import certify, describe_violations, find_violations
+from ncp_control.audit.bounds import (
+    certify,
+    describe_violations,
+    find_violations,
+    is_vacuous_gain,
+    is_vacuous_range,
+)
 from ncp_control.cells.ltc import inverse_softplus
 
 
@@ -286,3 +292,15 @@ def test_the_gain_of_a_frame_covers_what_is_read():
     assert 0.0 < slope.abs().max()
     assert (slope[0].abs().numpy() <= certificate.frame_gain).all()
     assert (certificate.frame_gain <= certificate.lasting_gain).all()
+
+
+def test_a_bound_that_excludes_nothing_is_vacuous():
+    low, high = np.array([-3.0, -0.999, -3.0, -0.2, 2.0]), np.array([3.0, 0.999, 0.5, 0.3, 3.0])
+    assert is_vacuous_range(low, high).tolist() == [True, True, False, False, False]
+    assert is_vacuous_range(low, high, -10.0, 10.0).tolist() == [False] * 5
+
+
+def test_a_gain_that_allows_the_whole_range_is_vacuous():
+    gain = np.array([[0.5, 4.0, np.inf], [0.5, 4.0, 0.0]])
+    found = is_vacuous_gain(gain, np.array([1.0, 0.5, 0.0]), np.array([2.0, 2.5]))
+    assert found.tolist() == [[False, True, True], [False, False, False]]

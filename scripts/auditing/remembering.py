@@ -1,0 +1,230 @@
+"""The part of an audit that tells how far back a policy remembers, and what its memory is worth."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ncp_control.audit.memory import (
+    UNUSED_COST,
+    UNUSED_SHARE,
+    Reach,
+    WipeEffect,
+    WipingPilot,
+    reach_of,
+    wipe_effects,
+)
+from ncp_control.episode import Episode
+from ncp_control.policy import Policy
+from ncp_control.worlds import World, half_width
+from scripts.evaluation.episode_figures import BLUE, GREY
+from scripts.evaluation.places import Place
+from scripts.reporting import Part, Table
+
+WIPE_EVERY = (1, 4, 16)
+"""The state is wiped before every so many-th frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What wiping costs in a world, over episodes that begin alike."""
+
+    by_every: dict[int, list[Episode]]
+    """Episodes by how often the state was wiped; 0 for never."""
+    world: World
+    """Where."""
+
+    def change(self, every: int) -> tuple[float, float, float]:
+        """Return the mean return intact, and how it changes with half its 95 % interval."""
+        whole, wiped = (
+            np.array([episode.total_reward for episode in self.by_every[k]]) for k in (0, every)
+        )
+        return float(whole.mean()), float((wiped - whole).mean()), half_width(wiped - whole)
+
+    @property
+    def described(self) -> str:
+        """How long the test was, e.g. "4 episodes of at most 30 s"."""
+        episodes = self.by_every[0]
+        longest_s = max(map(len, episodes)) * self.world.frame_s
+        are = "episode" if len(episodes) == 1 else "episodes"
+        return f"{len(episodes)} {are} of at most {longest_s:.3g} s"
+
+
+def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
+    """Wipe the state, and tell how far back the actions reach.
+
+    Args:
+        policy: Whose memory.
+        audited: An episode that was looked into.
+        place: Where the policy acts with its state wiped; nowhere if None.
+    """
+    effects = find_effects(policy, audited)
+    reach = find_reach(policy, audited)
+    cost = None
+    if place is not None and any(effect.rms for effect in effects):
+        cost = act_wiped(policy, place, audited.name)
+    header = ["state wiped", "r", "RMS change of the action", "share of its deviation"]
+    measures = {} if cost is None else {k: cost.world.measure(e) for k, e in cost.by_every.items()}
+    header += [] if cost is None else cost.world.measure_names
+    found = {0: [1.0, 0.0, 0.0]} | {e.every: [e.correlation, e.rms, e.share] for e in effects}
+    rows = [[how_often(k), *row, *measures.get(k, {}).values()] for k, row in found.items()]
+    lags = [(k, k * reach.frame_s, float(r)) for k, r in enumerate(reach.norm)]
+    listed = [k for k in range(len(lags)) if k.bit_count() <= 1]
+    return Part(
+        text=[
+            verdict(effects[0], cost),
+            *(() if cost is None else (_in_the_world(cost),)),
+            f"Reach: the norm of ∂action(t)/∂features(t − k), averaged over t. {_half_life(reach)}",
+        ],
+        tables={
+            "memory": Table(header=header, rows=rows),
+            "reach": Table(
+                header=("frames ago", "time ago [s]", "reach"),
+                rows=lags,
+                listed=listed,
+                choice=f"{len(listed)}",
+            ),
+        },
+        figures={"reach": draw_reach(audited.name, reach)},
+    )
+
+
+def find_effects(policy: Policy, audited: Episode) -> list[WipeEffect]:
+    """Return what wiping as often as `WIPE_EVERY` says does to the actions of an episode."""
+    return wipe_effects(
+        policy, torch.from_numpy(audited.given), audited.thought.dt_s[0], WIPE_EVERY
+    )
+
+
+def find_reach(policy: Policy, audited: Episode) -> Reach:
+    """Return how far back the actions of an episode reach."""
+    features, thought = torch.from_numpy(audited.given), audited.thought
+    return reach_of(policy, features, thought.dt_s[0], audited.state_before())
+
+
+def act_wiped(policy: Policy, place: Place, name: str) -> Cost:
+    """Let a policy act with its state whole, and wiped as often as `WIPE_EVERY` says."""
+    pilots = {0: policy} | {k: WipingPilot(policy, k) for k in WIPE_EVERY}
+    by_every = {
+        k: place.run(pilot, description=f"{name}: state wiped {how_often(k)}")
+        for k, pilot in pilots.items()
+    }
+    return Cost(by_every=by_every, world=place.world)
+
+
+def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
+    """Return the place of an audited episode with more episodes of at most some seconds.
+
+    Seeds count up from the place's own, and so do tracks.
+    """
+    steps = [max(round(seconds / place.world.frame_s), 1), place.world.max_steps]
+    first = None if place.options is None else place.options[0]
+    options = None
+    if first is not None:
+        options = [first | {"track": first["track"] + i} for i in range(episodes)]
+        steps.pop()  # cars drive on however long
+    return replace(
+        place,
+        seeds=[place.seeds[0] + i for i in range(episodes)],
+        options=options,
+        num_steps=min(steps),
+    )
+
+
+def how_often(every: int) -> str:
+    """Return e.g. "before every 4th frame"."""
+    if every <= 1:
+        return "before every frame" if every else "never"
+    return f"before every {every}th frame"
+
+
+def verdict(effect: WipeEffect, cost: Cost | None) -> str:
+    """Say in plain words whether memory is used, from what wiping before every frame does."""
+    if effect.rms == 0.0:
+        return (
+            "**Memory is not used here**: wiping the state before every frame changes no action at"
+            " all."
+        )
+    changed = f"changes the actions by {effect.share:.2g} of their own deviation"
+    if math.isinf(effect.share):
+        changed = "changes the actions, which stand still otherwise"
+    changed = f"wiping the state before every frame {changed} (r = {effect.correlation:.3f})"
+    is_inert = effect.share < UNUSED_SHARE
+    rule = f"below {UNUSED_SHARE:g} counts as not used"
+    if cost is None:
+        if is_inert:
+            return f"**Memory is not used here**: {changed}; {rule}."
+        return (
+            f"**Memory shapes the actions**: {changed}. Only a world can tell whether it matters."
+        )
+    whole, change, _ = cost.change(1)
+    share = abs(change) / abs(whole) if whole else math.inf
+    is_cheap = change == 0.0 or share < UNUSED_COST
+    told = f"the return in the world by {_percent(change, whole)}"
+    if is_inert and is_cheap:
+        return (
+            f"**Memory is not used here**: {changed}, and {told}; {rule}, if the return changes by"
+            f" less than {UNUSED_COST:.0%}."
+        )
+    if is_cheap:
+        return (
+            f"**Memory shapes the actions, but the world hardly notices**: {changed}, and {told}."
+        )
+    return f"**Memory is used**: {changed}, and {told}."
+
+
+def _in_the_world(cost: Cost) -> str:
+    """Say what wiping does to the return, with intervals, and how long the test was."""
+    each = []
+    for every in (k for k in cost.by_every if k):
+        whole, change, half = cost.change(every)
+        interval = "" if math.isnan(half) else f" ± {half:.3g}"
+        each.append(f"{how_often(every)} {change:+.4g}{interval}")
+    whole, *_ = cost.change(1)
+    return (
+        f"In the world, {cost.described}, begun alike: mean return {whole:.4g}; change by wiping"
+        f" {', '.join(each)} (95 % intervals of the paired differences). A short test: longer"
+        " episodes and more of them tell more."
+    )
+
+
+def _percent(change: float, whole: float) -> str:
+    return f"{change / abs(whole):+.1%}" if whole else f"{change:+.3g}"
+
+
+def _half_life(reach: Reach) -> str:
+    """Say how fast the reach falls off."""
+    half, tenth = reach.half_life_frames, reach.lag_of(0.1)
+    if math.isnan(half):
+        return "It is 0 throughout: nothing that is seen moves the actions."
+    return (
+        f"It falls to half {_lag(half, reach)} and to a tenth {_lag(tenth, reach)}"
+        f" (frame interval {1e3 * reach.frame_s:.3g} ms)."
+    )
+
+
+def _lag(frames: float, reach: Reach) -> str:
+    if math.isinf(frames):
+        most = len(reach.norm) - 1
+        return f"later than {most} frames ({most * reach.frame_s:.3g} s)"
+    return f"after {1e3 * frames * reach.frame_s:.3g} ms ({frames:.2g} frames)"
+
+
+def draw_reach(name: str, reach: Reach) -> Figure:
+    """Draw the reach over the time that has passed, and half of its largest value."""
+    figure = Figure(figsize=(7.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    time_s = np.arange(len(reach.norm)) * reach.frame_s
+    shown = np.where(reach.norm > 0.0, reach.norm, np.nan)  # a logarithm has no 0
+    axes.plot(time_s, shown, "o-", color=BLUE, markersize=3, label=name.replace("$", r"\$"))
+    if reach.norm.any():
+        axes.axhline(0.5 * reach.norm.max(), color=GREY, linestyle="--", linewidth=1.0,
+                     label="half of the largest")  # fmt: skip
+        axes.set_yscale("log")
+    axes.set(xlabel="time ago [s]", ylabel="|∂action / ∂features|")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    return figure
