@@ -39,7 +39,7 @@ UNUSED_SHARE = 0.1
 """Memory is not used where wiping the state before every frame changes the actions by less than
 this share of their own deviation: less than 1 % of their variance."""
 UNUSED_COST = 0.05
-"""And where it changes the mean return, in a world, by less than this share of it."""
+"""And where it certainly changes the mean return, in a world, by less than this share of it."""
 MAX_LAGS = 64
 """Frames that `reach_of` looks back."""
 NUM_FRAMES = 32

@@ -159,20 +159,27 @@ def verdict(effect: WipeEffect, cost: Cost | None) -> str:
         return (
             f"**Memory shapes the actions**: {changed}. Only a world can tell whether it matters."
         )
-    whole, change, _ = cost.change(1)
-    share = abs(change) / abs(whole) if whole else math.inf
-    is_cheap = change == 0.0 or share < UNUSED_COST
-    told = f"the return in the world by {_percent(change, whole)}"
-    if is_inert and is_cheap:
+    whole, change, half = cost.change(1)
+    half = 0.0 if math.isnan(half) else half
+    interval = f" ± {_percent(half, whole).removeprefix('+')}" if half else ""
+    told = f"{changed}, and the return in the world by {_percent(change, whole)}{interval}"
+    most = UNUSED_COST * abs(whole)
+    is_cheap = change == half == 0.0 or abs(change) + half < most
+    is_certain = is_cheap or abs(change) > half
+    if not is_certain:
+        what = "may not be used here" if is_inert else "shapes the actions"
         return (
-            f"**Memory is not used here**: {changed}, and {told}; {rule}, if the return changes by"
-            f" less than {UNUSED_COST:.0%}."
+            f"**Memory {what}; what it is worth in the world is not certain** after"
+            f" {len(cost.by_every[0])} episodes: {told}. Ask for more --wipe-episodes."
         )
-    if is_cheap:
+    if not is_cheap:
+        return f"**Memory is used**: {told}."
+    if is_inert:
         return (
-            f"**Memory shapes the actions, but the world hardly notices**: {changed}, and {told}."
+            f"**Memory is not used here**: {told}; {rule}, if the return changes by less than"
+            f" {UNUSED_COST:.0%}."
         )
-    return f"**Memory is used**: {changed}, and {told}."
+    return f"**Memory shapes the actions, but the world hardly notices**: {told}."
 
 
 def _in_the_world(cost: Cost) -> str:

@@ -56,6 +56,10 @@ def cost(whole, wiped):
         (0.3, cost([100.0], [99.0]), "**Memory shapes the actions, but the world hardly"),
         (0.3, cost([-100.0], [-300.0]), "**Memory is used**"),
         (0.3, cost([0.0], [0.0]), "**Memory shapes the actions, but the world hardly"),
+        (0.3, cost([100.0, 100.0], [90.0, 102.0]), "**Memory shapes the actions; what it is worth"),
+        (0.06, cost([100.0, 100.0], [90.0, 102.0]), "**Memory may not be used here; what it"),
+        (0.06, cost([100.0, 100.0], [80.0, 81.0]), "**Memory is used**"),
+        (0.06, cost([100.0, 100.0], [99.0, 99.1]), "**Memory is not used here**"),
         (math.inf, cost([0.0], [-4.0]), "**Memory is used**"),
     ],
 )
