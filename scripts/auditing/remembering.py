@@ -119,17 +119,16 @@ def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
 
     Seeds count up from the place's own, and so do tracks.
     """
-    steps = [max(round(seconds / place.world.frame_s), 1), place.world.max_steps]
+    steps = max(round(seconds / place.world.frame_s), 1)
     first = None if place.options is None else place.options[0]
     options = None
     if first is not None:
         options = [first | {"track": first["track"] + i} for i in range(episodes)]
-        steps.pop()  # cars drive on however long
     return replace(
         place,
         seeds=[place.seeds[0] + i for i in range(episodes)],
         options=options,
-        num_steps=min(steps),
+        num_steps=min(steps, place.world.max_steps),
     )
 
 

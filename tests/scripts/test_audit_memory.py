@@ -111,10 +111,10 @@ def test_nobody_acts_wiped_where_wiping_changes_nothing(monkeypatch):
 
 def test_a_drive_is_repeated_on_the_tracks_that_follow():
     first = HELD_OUT_TRACKS[0]
-    place = wipe_place(track_place(first, 2.0, 3), 2, 2.0)
+    place = wipe_place(track_place(first, 40.0, 3), 2, 40.0)
     assert place.options == [{"track": first + i, "start_m": 0.0} for i in range(2)]
     assert list(place.seeds) == [300_000 + first + i for i in range(2)]
-    assert place.num_steps == 60
+    assert place.num_steps == 1200
 
 
 def test_a_policy_that_nothing_moves_has_no_reach():
