@@ -332,40 +332,40 @@ def replay(
     frames = recording.episode(int(np.argmax(lengths)))
     frames = slice(frames.start, min(frames.stop, frames.start + max_frames))
     dt_s = np.array(recording.dt_s[frames])
-    observations = np.array(recording.observations[frames])  # a copy: the store is read-only
     done = np.array(recording.actions[frames])
-    features, activity = look_inside(policy, observations, dt_s)
-    actions = policy.command(to_numpy(policy.respond(activity.outputs).detach()[0]))
+    contract = policy.contract
+    episode = Episode(
+        name=name,
+        where=where,
+        time_s=np.cumsum(dt_s) - dt_s[0],
+        dt_s=dt_s,
+        observations=np.array(recording.observations[frames]),  # a copy: the store is read-only
+        record_frame=None if contract is None else record_frame(contract.observation),
+        sensor_names=None if contract is None else _sensor_names(contract.observation),
+        actions=done,
+        rewards=np.zeros(len(done)),
+        expert_actions=done,
+        expert_name=actor,
+    )
+    episode = looked_into(policy, episode)
+    actions = policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
     if actions.shape != done.shape:
         raise ValueError(
             f"`recording` must hold {actions.shape[1]} actions a frame, as the policy gives, got"
             f" {done.shape[1]}. Choose the policy that learned from such a recording."
         )
-    names, sensors = [f"action {i}" for i in range(len(done[0]))], None
-    if observations.ndim == 4 and len(names) == 1:
+    names = [f"action {i}" for i in range(done.shape[1])]
+    if episode.has_frames and len(names) == 1:
         names = ["steering"]
-    if policy.contract is not None:
-        names = [entry.name for entry in policy.contract.action]
-        if not getattr(policy, "encoder_widths", ()):
-            sensors = _sensor_names(policy.contract.observation)
+    if contract is not None:
+        names = [entry.name for entry in contract.action]
     shown = {f"{actor} {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
-    return Episode(
-        name=name,
-        where=where,
-        time_s=np.cumsum(dt_s) - dt_s[0],
-        dt_s=dt_s,
-        observations=observations,
+    return replace(
+        episode,
         actions=actions,
-        rewards=np.zeros(len(actions)),
         action_names=names,
-        sensor_names=sensors,
         signals={**dict(zip(names, actions.T, strict=True)), **shown},
         overlays=dict(zip(shown, names, strict=True)),
-        expert_actions=done,
-        expert_name=actor,
-        features=features,
-        activity=activity,
-        pictures=observations if observations.ndim == 4 else None,
     )
 
 
