@@ -23,8 +23,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # what jobs take for all cores
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """Every test starts from the same random state."""
+    """Every test starts from the same random state, and with denormal numbers.
+
+    Some jobs switch those off for their process.
+    """
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

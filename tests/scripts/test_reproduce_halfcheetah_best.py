@@ -51,7 +51,6 @@ def test_table_on_top_of_the_linear_forecast(traces, tmp_path, monkeypatch, caps
             results=tmp_path,
         )
     )
-    torch.set_flush_denormal(False)
     with (tmp_path / "halfcheetah-best.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     # One epoch mends little, but from the linear forecast on; noise of 0.1 is the floor.

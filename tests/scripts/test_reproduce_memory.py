@@ -11,12 +11,6 @@ from scripts.reproduction import memory
 from scripts.reproduction.completion import Reproduce
 
 
-@pytest.fixture(autouse=True)
-def _denormal():
-    yield
-    torch.set_flush_denormal(False)  # the job switches it on for its process
-
-
 def read(folder):
     with (folder / "memory.csv").open(newline="") as file:
         return list(csv.DictReader(file))
