@@ -5,8 +5,8 @@ for the newest reading. If it hears nothing for `watchdog_s`, or the process is 
 `kill -9`, which closes its end of the pipe), the host stops the body. When the process is gone, the
 host keeps the body stopped for `STANDSTILL_S` and ends.
 
-Messages are tuples of a word and its values; at most one reading is under way, and only when the
-loop has asked for it, so that a hanging loop never blocks the host.
+What is said is in `messages`; at most one reading is under way, and only when the loop has asked
+for it, so that a hanging loop never blocks the host.
 """
 
 import importlib
@@ -23,6 +23,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Link, LinkEnded, LinkLost, Reading, open_here
+from ncp_control.deploy.links.messages import receive_message, send_message
 from ncp_control.loop.clocks import Clock, RealClock
 
 WATCHDOG_S = 0.3
@@ -66,18 +67,17 @@ class HostedLink:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        opened = (name, contract.to_json(), target, dict(options or {}))
-        told = None if log is None else str(log)
-        self._process = context.Process(
-            target=_host,
-            args=(theirs, opened, list(modules), told, watchdog_s),
-            name=f"link {name}",
-        )
+        wanted = {"name": name, "contract": contract.to_json(), "target": target,
+                  "options": dict(options or {}), "modules": list(modules),
+                  "log": None if log is None else str(log), "watchdog_s": watchdog_s}  # fmt: skip
+        self._process = context.Process(target=_host, args=(theirs,), name=f"link {name}")
         self._process.start()
         theirs.close()
-        self._has_asked, self._end = False, None
+        self._has_asked = False
         try:
-            word, value = self._receive(_OPEN_S) or ("lost", f"not open after {_OPEN_S:g} s")
+            self._tell("open", wanted)
+            late = ("lost", f"not open after {_OPEN_S:g} s", None)
+            word, value, _ = self._receive(_OPEN_S) or late
             if word == "refused":
                 raise ValueError(value)
             if word != "open":
@@ -101,15 +101,15 @@ class HostedLink:
         if found is None:
             self._tell("alive")
             return None
-        word, value = found
+        word, value, observation = found
         if word == "reading":
             self._has_asked = False
-            return Reading(**value)
+            return Reading(observation=observation, **value)
         raise LinkEnded(value) if word == "ended" else LinkLost(value)
 
     def send(self, command: np.ndarray) -> None:
         """Send a command."""
-        self._tell("send", np.asarray(command))
+        self._tell("send", array=np.asarray(command))
 
     def stop(self) -> None:
         """Let the host stop the body."""
@@ -123,44 +123,43 @@ class HostedLink:
             self._process.terminate()
             self._process.join()
 
-    def _tell(self, *message: Any) -> None:
+    def _tell(self, word: str, value: Any = None, array: np.ndarray | None = None) -> None:
         try:
-            self._pipe.send(message)
+            send_message(self._pipe, word, value, array)
         except (OSError, ValueError) as error:
             raise LinkLost("the link's process is gone") from error
 
-    def _receive(self, timeout_s: float) -> tuple[str, Any] | None:
+    def _receive(self, timeout_s: float) -> tuple[str, Any, np.ndarray | None] | None:
         try:
-            return self._pipe.recv() if self._pipe.poll(timeout_s) else None
+            return receive_message(self._pipe) if self._pipe.poll(timeout_s) else None
         except (OSError, EOFError) as error:
             raise LinkLost("the link's process is gone") from error
 
 
-def _host(
-    pipe: Connection,
-    opened: tuple[Any, ...],
-    modules: list[str],
-    log: str | None,
-    watchdog_s: float,
-) -> None:
-    """Hold a link until the loop's process is gone."""
+def _host(pipe: Connection) -> None:
+    """Open the link that the first message names, and hold it until the loop's process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the loop, which stops the body
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     clock = RealClock()
     try:
-        for module in modules:
+        _, wanted, _ = receive_message(pipe)
+    except (OSError, EOFError):
+        return
+    try:
+        for module in wanted["modules"]:
             importlib.import_module(module)
-        name, contract, target, options = opened
-        link = open_here(name, Contract.from_json(contract), target, options, clock)
+        contract = Contract.from_json(wanted["contract"])
+        link = open_here(wanted["name"], contract, wanted["target"], wanted["options"], clock)
     except (ValueError, ImportError) as error:
-        pipe.send(("refused", str(error)))
+        send_message(pipe, "refused", str(error))
         return
     except LinkLost as error:
-        pipe.send(("lost", str(error)))
+        send_message(pipe, "lost", str(error))
         return
-    pipe.send(("open", link.contract.to_json()))
+    send_message(pipe, "open", link.contract.to_json())
     try:
-        Host(pipe, link, watchdog_s, None if log is None else Path(log), clock).run()
+        log = None if wanted["log"] is None else Path(wanted["log"])
+        Host(pipe, link, wanted["watchdog_s"], log, clock).run()
     finally:
         link.close()
 
@@ -216,7 +215,7 @@ class Host:
             if self._latest is not None and self._is_asked:
                 self._answer()
             with suppress(OSError):
-                self._pipe.send((word, str(end)))
+                send_message(self._pipe, word, str(end))
             while self._has_loop:  # it will hang up
                 self._receive()
             raise SystemExit from None
@@ -228,32 +227,33 @@ class Host:
     def _answer(self) -> None:
         assert self._latest is not None
         r = self._latest
-        values = {"observation": r.observation, "time_s": r.time_s, "told": dict(r.told),
-                  "is_manual": r.is_manual}  # fmt: skip
+        told = {name: float(number) for name, number in r.told.items()}
+        values = {"time_s": float(r.time_s), "told": told, "is_manual": r.is_manual}
         self._latest, self._is_asked = None, False
         try:
-            self._pipe.send(("reading", values))
+            send_message(self._pipe, "reading", values, r.observation)
         except OSError:
             self._has_loop = False
 
     def _listen(self) -> None:
         while self._has_loop and self._pipe.poll(0.0):
-            word, *values = self._receive()
+            word, command = self._receive()
             self._heard_s = self._clock.now_s()
             if word == "ask":
                 self._is_asked = True
-            elif word == "send":
+            elif word == "send" and command is not None:
                 self._is_stopped = False
-                self._link.send(values[0])
+                self._link.send(command)
             elif word == "stop":
                 self._stop()
 
-    def _receive(self) -> tuple[Any, ...]:
+    def _receive(self) -> tuple[str, np.ndarray | None]:
         try:
-            return self._pipe.recv()
+            word, _, command = receive_message(self._pipe)
         except (OSError, EOFError):
             self._has_loop = False
-            return ("gone",)
+            return "gone", None
+        return word, command
 
     def _stop(self) -> None:
         if not self._is_stopped:

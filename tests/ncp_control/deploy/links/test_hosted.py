@@ -1,4 +1,5 @@
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
 from ncp_control.deploy.links.hosted import STANDSTILL_S, Host, HostedLink
+from ncp_control.deploy.links.messages import receive_message, send_message
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.policy import load
 
@@ -58,7 +60,7 @@ def hosted(tmp_path):
 def test_a_loop_that_hangs_is_stopped_by_the_watchdog_and_goes_on_when_it_speaks(hosted, tmp_path):
     def loop(now_s, pipe):
         if now_s <= 1.0 or 1.5 <= now_s <= 2.0:
-            pipe.send(("send", np.array([now_s])))
+            send_message(pipe, "send", array=np.array([now_s]))
         elif now_s > 2.0 and not pipe.closed:
             pipe.close()
 
@@ -77,16 +79,18 @@ def test_a_loop_that_hangs_is_stopped_by_the_watchdog_and_goes_on_when_it_speaks
 def test_the_host_answers_only_what_was_asked_with_the_newest(hosted):
     def loop(now_s, pipe):
         if abs(now_s - 0.1) < 1e-9:
-            pipe.send(("ask",))
+            send_message(pipe, "ask")
         if now_s > 0.2 and not pipe.closed:
-            answers.extend(pipe.recv() for _ in range(9) if pipe.poll())
+            answers.extend(receive_message(pipe) for _ in range(9) if pipe.poll())
             pipe.close()
 
     answers = []
     host, _, _ = hosted(loop)
     host.run()
-    assert [word for word, _ in answers] == ["reading"]
-    assert answers[0][1]["time_s"] == pytest.approx(0.102)
+    assert [word for word, *_ in answers] == ["reading"]
+    _, value, observation = answers[0]
+    assert value["time_s"] == pytest.approx(0.102)
+    np.testing.assert_array_equal(observation, np.zeros(1))
 
 
 @pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
@@ -102,10 +106,36 @@ def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
 
     running = threading.Thread(target=run)
     running.start()
-    assert ours.recv() == (word, str(end))
+    assert receive_message(ours) == (word, str(end), None)
     ours.close()
     running.join(5.0)
     assert not running.is_alive()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [None, np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.array(2.5), np.empty((0, 3), "<f4"),
+     np.arange(6.0).reshape(2, 3).T, np.array([np.nan, np.inf]), np.array([7], ">i4")],
+)  # fmt: skip
+def test_messages_pass_as_bytes_with_equal_numbers(array):
+    ours, theirs = multiprocessing.Pipe()
+    send_message(ours, "reading", {"told": {"speed_mps": math.inf}, "name": "é"}, array)
+    word, value, received = receive_message(theirs)
+    assert (word, value) == ("reading", {"told": {"speed_mps": math.inf}, "name": "é"})
+    if array is None:
+        assert received is None
+    else:
+        assert received.dtype == array.dtype and received.flags.writeable
+        np.testing.assert_array_equal(received, array)
+
+
+def test_pickles_are_neither_sent_nor_read():
+    ours, theirs = multiprocessing.Pipe()
+    with pytest.raises(TypeError, match="`array` must hold numbers, got object"):
+        send_message(ours, "send", array=np.array([object()]))
+    ours.send(("send", 1.0))  # a pickle
+    with pytest.raises(OSError, match="no message"):
+        receive_message(theirs)
 
 
 @pytest.mark.slow
