@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.recorded.images import Framing, find_fault
+from envs.recorded.images import Framing, ImageFile, find_fault
 from envs.recorded.recording import CENTER, Recording, Stretch
 from envs.recorded.tally import Tally
 
@@ -36,7 +36,7 @@ class LoggedImage:
 
     row: int
     """Position in the log; a missing number is a missing frame."""
-    path: Path
+    path: ImageFile
     steering: float
     """Fraction of the maximum steering angle, left positive."""
     time_s: float
@@ -53,7 +53,7 @@ class Listing:
     """What a reader found in a log."""
 
     folder: Path
-    """Where the recording lies."""
+    """Folder or file of the recording."""
     format: str
     """Name of the format."""
     images: Sequence[LoggedImage]
@@ -226,7 +226,8 @@ def _check_center(listing: Listing, usable: Sequence[LoggedImage], num_listed: i
         return
     advice = listing.advice
     if f"{CENTER} image missing" in listing.skipped.counts:
-        advice = f"Put the images in '{listing.images[0].path.parent}'."
+        first = listing.images[0].path
+        advice = f"Put the images in '{first.parent if isinstance(first, Path) else first.path}'."
     raise ValueError(
         "`folder` must hold at least one usable image of the center camera, got none among the"
         f" {num_listed} listed in '{listing.folder}' ({listing.skipped}). {advice}"

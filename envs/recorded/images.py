@@ -22,6 +22,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ncp_control.loop.playback import StoredFrame
+
+ImageFile = Path | StoredFrame
+"""Where an image lies: in a file of its own, or in a recorded drive."""
 MIN_SIDE_PIXELS = 16
 """Smallest usable height and width: what is smaller is a placeholder."""
 MAX_PIXELS = 2**25
@@ -73,7 +77,7 @@ class Framing:
         return cv2.resize(kept, self.image_size[::-1], interpolation=cv2.INTER_AREA)
 
 
-def read_image(path: Path) -> np.ndarray | None:
+def read_image(path: ImageFile) -> np.ndarray | None:
     """Return an image as uint8 RGB, grey ones spread to three channels; None if it is damaged."""
     try:
         return cv2.cvtColor(_decode(_read_bytes(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
@@ -81,7 +85,7 @@ def read_image(path: Path) -> np.ndarray | None:
         return None
 
 
-def find_fault(path: Path) -> str | None:
+def find_fault(path: ImageFile) -> str | None:
     """Return what is wrong with an image, e.g. "cut off"; None if `read_image` will return it.
 
     It costs a fraction of `read_image`.
@@ -93,7 +97,7 @@ def find_fault(path: Path) -> str | None:
     return None
 
 
-def is_readable(path: Path) -> bool:
+def is_readable(path: ImageFile) -> bool:
     """True if `read_image` will return an image."""
     return find_fault(path) is None
 
@@ -102,11 +106,11 @@ class _ImageFault(Exception):
     """An image cannot be used; the text says why."""
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: ImageFile) -> bytes:
     try:
-        if not path.is_file():
+        if isinstance(path, Path) and not path.is_file():
             raise _ImageFault("missing")
-        if path.stat().st_size > MAX_BYTES:
+        if isinstance(path, Path) and path.stat().st_size > MAX_BYTES:
             raise _ImageFault(f"larger than {MAX_BYTES // 2**20} MiB")
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a damaged log may name what no file can be called

@@ -7,10 +7,12 @@ from typing import Any
 
 from envs.recorded.assembly import Listing, LoggedImage, assemble_recording, check_folder
 from envs.recorded.donkeycar import MANIFEST_FILE, META_FILE, is_tub, load_donkeycar
+from envs.recorded.drives import load_drive
 from envs.recorded.images import Framing
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from envs.recorded.udacity import LOG_FILE, load_udacity
+from ncp_control.loop.playback import is_recording
 from ncp_control.registry import Registry
 
 
@@ -54,9 +56,9 @@ def register_reader(
     def load(
         path: Path,
         *,
-        image_size: tuple[int, int],
         max_gap_s: float,
         max_missing_frames: int,
+        image_size: tuple[int, int] = (78, 200),
         crop: tuple[float, float] = crop,
     ) -> Recording:
         listing = Listing(
@@ -80,7 +82,7 @@ def load_recording(
     folder: str | Path,
     *,
     side_steering_offset: float = 0.2,
-    image_size: tuple[int, int] = (78, 200),
+    image_size: tuple[int, int] | None = None,
     crop: tuple[float, float] | None = None,
     max_gap_s: float = 1.0,
     max_missing_frames: int = 3,
@@ -89,9 +91,10 @@ def load_recording(
 
     Args:
         folder: Folder of the recording, or its `driving_log.csv`, `manifest.json` or `meta.json`;
-            for a reader of your own, what it recognises.
+            the file of a recorded drive; for a reader of your own, what it recognises.
         side_steering_offset: See `load_udacity`; other formats have no side cameras.
-        image_size: Height and width of an observation [pixels].
+        image_size: Height and width of an observation [pixels]; None for the format's own: those
+            of a recorded drive, or (78, 200).
         crop: Share of the height cut off at the top and at the bottom; None for the format's own.
         max_gap_s: A longer time between two frames begins a new episode [s].
         max_missing_frames: More missing frames in a row begin a new episode.
@@ -110,19 +113,19 @@ def load_recording(
     reader = _find_reader(path)
     if reader is None:
         check_folder(path)
-        own = sorted(READERS.keys() - {"udacity", "donkeycar"})
+        own = sorted(READERS.keys() - {"udacity", "donkeycar", "mcap"})
         or_own = f" or what the reader {' or '.join(own)} recognises" if own else ""
         raise ValueError(
             f"`folder` must hold a {LOG_FILE} (Udacity simulator), a {MANIFEST_FILE} (Donkeycar tub"
             f" v2) or record_N.json (tub v1){or_own}, got '{path}' with none of them."
             f" {_advice(path)}"
         )
-    framing: dict[str, Any] = {} if crop is None else {"crop": crop}
+    framing: dict[str, Any] = {"image_size": image_size, "crop": crop}
+    framing = {name: value for name, value in framing.items() if value is not None}
     if reader is READERS["udacity"]:
         framing["side_steering_offset"] = side_steering_offset
     return reader.load(
         path,
-        image_size=image_size,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
         **framing,
@@ -148,3 +151,4 @@ def _has_log(path: Path) -> bool:
 
 READERS.register("donkeycar", Reader(recognises=is_tub, load=load_donkeycar))
 READERS.register("udacity", Reader(recognises=_has_log, load=load_udacity))
+READERS.register("mcap", Reader(recognises=is_recording, load=load_drive))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from envs.recorded.images import Framing, read_image
+from envs.recorded.images import Framing, ImageFile, read_image
+from ncp_control.contract import Contract
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 
 CENTER = "center"
@@ -24,7 +25,7 @@ class Stretch:
     """`center`, `left` or `right`."""
     rows: np.ndarray
     """Positions in the log, shape (N,), int64, increasing."""
-    image_paths: tuple[Path, ...]
+    image_paths: tuple[ImageFile, ...]
     """One image a frame."""
     steering: np.ndarray
     """Fraction of the maximum steering angle in [-1, 1], left positive, shape (N,), float32."""
@@ -51,12 +52,12 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """A person's driving, ready to be written as demonstrations; images stay on disk until then."""
+    """Recorded driving, ready to be written as demonstrations; images stay on disk until then."""
 
     folder: Path
     """Where it was loaded from."""
     format: str
-    """`udacity` or `donkeycar`."""
+    """Name of its reader, e.g. `udacity`."""
     episodes: tuple[Stretch, ...]
     """Episodes of every camera, in the order in which they begin."""
     framing: Framing
@@ -69,6 +70,8 @@ class Recording:
     """How many of those could not be used, by reason."""
     changed: Mapping[str, int] = field(default_factory=dict)
     """How many were used with a change, such as a clipped steering, by the kind of change."""
+    contract: Contract | None = None
+    """What was seen and done, where the recording says it."""
 
     def __len__(self) -> int:
         return sum(len(episode) for episode in self.episodes)

@@ -8,8 +8,8 @@ lost link, Ctrl-C, an error), the link is told to stop.
 
 import contextlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from ncp_control.episode import Episode
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.monitor import Event, Fault, Level, Monitor
 from ncp_control.loop.settings import LoopSettings
+from ncp_control.loop.ticks import TickLog, is_usable
 
 _SLACK_S = 1e-9
 
@@ -36,6 +37,35 @@ class Controller(Protocol):
 
     def reset(self) -> None:
         """Forget everything seen."""
+        ...
+
+
+class TickRecorder(Protocol):
+    """What writes a drive down as it happens; see `recording`."""
+
+    def begin(self, start_s: float) -> None:
+        """Take the time of the loop's clock at which it begins [s]."""
+        ...
+
+    def add(
+        self,
+        reading: Reading | None,
+        row: Mapping[str, Any],
+        controller: Controller,
+        events: Sequence[Event],
+    ) -> None:
+        """Write one tick down.
+
+        Args:
+            reading: What was read.
+            row: What the loop's log has of this tick; see `TickLog.add`.
+            controller: Who acted.
+            events: All events up to now, on the loop's clock.
+        """
+        ...
+
+    def end(self, events: Sequence[Event]) -> None:
+        """Take the last event, if the drive ended in one, and write the end of the recording."""
         ...
 
 
@@ -76,6 +106,7 @@ def drive(
     monitor: Monitor | None = None,
     settings: LoopSettings | None = None,
     keeps_observations: bool = False,
+    recorder: TickRecorder | None = None,
     name: str = "",
 ) -> Drive:
     """Run a policy against a link until its time is over, the link ends, or somebody stops it.
@@ -89,6 +120,7 @@ def drive(
             stops.
         settings: How to run.
         keeps_observations: Whether the episode keeps what was seen.
+        recorder: Writes every tick down after its command was sent.
         name: Who acts, for the episode.
 
     Raises:
@@ -98,14 +130,17 @@ def drive(
     settings = LoopSettings() if settings is None else settings
     period_s = contract.frame_s if settings.rate_hz is None else 1.0 / settings.rate_hz
     limits = CommandLimits(contract, settings)
-    log = _Log(contract, name, keeps_observations)
+    log = TickLog(contract, name, keeps_observations)
     longest_s = min(settings.longest_s, contract.dt_s[1])
     controller.reset()
     start_s = tick_s = clock.now_s()
     seen_s: float | None = None  # when the policy last saw something
     is_manual, ended, interrupt, is_safe_stop = False, "its time is over", None, False
+    is_cleared = False  # whether the policy's memory was cleared after a fault of its state
     if monitor is not None:
         monitor.restart(start_s)
+    if recorder is not None:
+        recorder.begin(start_s)
     try:
         while tick_s - start_s < settings.seconds - _SLACK_S:
             begun_s = clock.now_s()
@@ -124,18 +159,20 @@ def drive(
 
             # Check the reading, and act on it if it may be seen.
             faults: list[Fault] = []
-            level, action = Level.DRIVE, None
+            level, action, elapsed_s, is_reset = Level.DRIVE, None, None, False
             if monitor is not None:
                 faults = monitor.check(reading, now_s)
                 level = monitor.judge(faults, now_s, is_new=reading is not None)
             if is_usable(reading) and (monitor is None or monitor.shows(faults)):
                 assert reading is not None and reading.observation is not None
                 elapsed_s = math.inf if seen_s is None else reading.time_s - seen_s
+                is_reset = is_cleared
                 if not 0.0 <= elapsed_s <= longest_s:
                     controller.reset()
-                    elapsed_s = period_s
+                    elapsed_s, is_reset = period_s, True
                 seen_s = reading.time_s
                 action, fault = _ask(controller, reading.observation, elapsed_s, monitor)
+                is_cleared = action is None
                 if fault is not None and monitor is not None:
                     level = monitor.judge([fault], now_s)
             acted_s = clock.now_s()
@@ -151,7 +188,11 @@ def drive(
 
             log.add(reading, limits.command, level, now_s - start_s, acted_s - now_s,
                     begun_s - tick_s, is_late=sent_s > tick_s + period_s + _SLACK_S,
-                    was_asked=action is not None)  # fmt: skip
+                    action=action, elapsed_s=elapsed_s, is_reset=is_reset)  # fmt: skip
+            if recorder is not None:
+                events = () if monitor is None else monitor.events
+                recorder.add(reading, log.rows[-1], controller, events)
+                sent_s = clock.now_s()
             # A tick that is over is left out: do not hurry to catch up.
             missed = max(math.floor((sent_s - tick_s) / period_s + _SLACK_S), 1)
             tick_s += missed * period_s
@@ -169,6 +210,8 @@ def drive(
     events = [Event(e.time_s - start_s, e.level, e.kind, e.reason) for e in events]
     if is_safe_stop:
         events.append(Event(clock.now_s() - start_s, Level.STOP, "end", ended))
+    if recorder is not None:
+        recorder.end(events)
     return Drive(
         episode=log.episode(),
         events=events,
@@ -177,11 +220,6 @@ def drive(
         timing=log.timing(),
         interrupt=interrupt,
     )
-
-
-def is_usable(reading: Reading | None) -> bool:
-    """True if there is something to look at."""
-    return reading is not None and reading.observation is not None
 
 
 def _ask(
@@ -236,84 +274,3 @@ class CommandLimits:
             wanted = np.clip(wanted, self.command - step, self.command + step)
         self.command = wanted.astype(np.float32)
         return self.command
-
-
-@dataclass
-class _Log:
-    """Writes down what happens, tick by tick."""
-
-    contract: Contract
-    name: str
-    keeps_observations: bool
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    told: list[dict[str, float]] = field(default_factory=list)
-    observations: list[np.ndarray] = field(default_factory=list)
-
-    def add(
-        self, reading: Reading | None, command: np.ndarray, level: Level, time_s: float,
-        model_s: float, jitter_s: float, *, is_late: bool, was_asked: bool,
-    ) -> None:  # fmt: skip
-        before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
-        told = dict(reading.told) if reading is not None else {}
-        self.told.append({**(self.told[-1] if self.told else {}), **told})
-        self.rows.append(
-            {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(command),
-             "level": int(level), "model_s": model_s, "jitter_s": jitter_s, "is_late": is_late,
-             "was_asked": was_asked}
-        )  # fmt: skip
-        if self.keeps_observations and is_usable(reading):
-            assert reading is not None and reading.observation is not None
-            self.observations.append(reading.observation)
-
-    def _column(self, name: str) -> np.ndarray:
-        return np.array([row[name] for row in self.rows])
-
-    def episode(self) -> Episode:
-        """Return what happened; observations only if every tick had one of the same size."""
-        actions = self._column("command").reshape(len(self.rows), len(self.contract.action))
-        names = [entry.name for entry in self.contract.action]
-        known = set(self.told[0]).intersection(*self.told) if self.told else set()
-        told = {key: np.array([row[key] for row in self.told]) for key in sorted(known)}
-        told |= {key: self._column(key) for key in ("level", "model_s", "was_asked")}
-        seen, notes = None, ()
-        if self.keeps_observations:
-            sizes = {(one.shape, one.dtype) for one in self.observations}
-            if len(self.observations) == len(self.rows) and len(sizes) == 1:
-                seen = np.stack(self.observations)
-            else:
-                notes = ("Observations are left out: some ticks had none, or one of another size.",)
-        return Episode(
-            time_s=self._column("time_s"),
-            dt_s=self._column("dt_s"),
-            actions=actions,
-            rewards=told.get("reward", np.zeros(len(self.rows))),
-            told=told,
-            observations=seen,
-            name=self.name,
-            where=self.contract.world,
-            action_names=names,
-            signals=dict(zip(names, actions.T, strict=True)),
-            notes=notes,
-        )
-
-    def timing(self) -> dict[str, float]:
-        """Return how well the loop kept its time."""
-        if not self.rows:
-            return {"ticks": 0}
-        asked = self._column("was_asked").astype(bool)
-        model_ms = 1e3 * (self._column("model_s")[asked] if asked.any() else np.zeros(1))
-        jitter_ms = 1e3 * np.abs(self._column("jitter_s"))
-        late = self._column("is_late")
-        numbers = {
-            "ticks": len(self.rows),
-            "asked": int(asked.sum()),
-            "deadlines_missed": int(late.sum()),
-            "share_missed": float(late.mean()),
-        }
-        for name, values in (("model_ms", model_ms), ("jitter_ms", jitter_ms)):
-            numbers |= {
-                f"{name}_median": float(np.median(values)),
-                f"{name}_p99": float(np.quantile(values, 0.99)),
-                f"{name}_largest": float(values.max()),
-            }
-        return {key: round(value, 4) for key, value in numbers.items()}

@@ -1,6 +1,8 @@
 """What `run.py` does: opens the link, runs the loop, and says how it went."""
 
+import contextlib
 import json
+import sys
 from pathlib import Path
 
 from ncp_control import files
@@ -13,6 +15,7 @@ from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.realtime import Drive, drive
+from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.policy import Policy, load, shipped_policies
 from ncp_control.worlds import read_options
 from scripts.cli import use_threads
@@ -20,6 +23,8 @@ from scripts.markdown import markdown_table
 from scripts.run import RunPolicy
 
 SHOWN_EVENTS = 20
+RECORDING = "recording.mcap"
+"""File of a drive in its run folder."""
 
 
 def run_policy(settings: RunPolicy) -> None:
@@ -35,6 +40,8 @@ def run_policy(settings: RunPolicy) -> None:
     controller = make_controller(policy, settings.backend)
     monitor = make_monitor(policy, contract, folder, settings) if settings.monitored else None
     name = policy_name(folder)
+    if settings.record is not None:
+        import_mcap()  # refused before anything moves
     run = Run.create("run", name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     print(contract.describe())
@@ -48,22 +55,34 @@ def run_policy(settings: RunPolicy) -> None:
         )
     except LinkLost as error:
         raise ValueError(f"`link` {settings.link!r} did not open: {error}.") from error
+    recorder = None
     try:
-        done = drive(
-            controller,
-            contract,
-            link,
-            clock=RealClock(),
-            monitor=monitor,
-            settings=settings.loop,
-            name=name,
-        )
+        with contextlib.ExitStack() as open_files:
+            if settings.record is not None:
+                path = settings.record[0] if settings.record else run.folder / RECORDING
+                recorder = DriveRecorder(path, policy, contract, name=name)
+                open_files.enter_context(recorder)
+            done = drive(
+                controller,
+                contract,
+                link,
+                clock=RealClock(),
+                monitor=monitor,
+                settings=settings.loop,
+                recorder=recorder,
+                name=name,
+            )
     finally:
         link.close()
     run.report.mkdir(exist_ok=True)
     files.write_file(run.report / "loop.json", json.dumps(done.to_json(), indent=1) + "\n")
     print_drive(done)
     print(f"report: {run.report / 'loop.json'}")
+    if recorder is not None:
+        if recorder.fault:
+            print(f"warning: {recorder.fault}", file=sys.stderr)
+        size = recorder.path.stat().st_size
+        print(f"recording: {recorder.path}, {recorder.num_ticks} ticks, {size:,} bytes")
     if done.interrupt is not None:
         raise done.interrupt
 

@@ -238,7 +238,12 @@ def correlation(policy: Policy, store: Demonstrations) -> float:
 
 
 def contract_of(recording: Recording) -> Contract:
-    """Return the contract of a policy that learns from a recording: its frames and its steering."""
+    """Return the contract of a policy that learns from a recording: its frames and its steering.
+
+    A recorded drive says its own.
+    """
+    if recording.contract is not None:
+        return with_origin(recording.contract, data=_name(recording))
     top, bottom = recording.framing.crop
     view = View(crop_top=top, crop_bottom=bottom)
     steering = ActionContract(

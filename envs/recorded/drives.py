@@ -1,0 +1,123 @@
+"""Drives that `run.py --record` has recorded: one MCAP file, see `ncp_control.loop.playback`.
+
+What the policy saw is learned from as it was seen, with what was commanded then: nothing is cropped
+or resized unless it is asked for, and the recording keeps the contract, so that a policy that
+learns from it fits the same world. Ticks in which the monitor held or stopped the body are left
+out: what was commanded then answers no frame.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from envs.recorded.assembly import Listing, LoggedImage, assemble_recording
+from envs.recorded.images import Framing
+from envs.recorded.recording import Recording
+from envs.recorded.tally import Tally
+from ncp_control.contract import Contract, FramesContract
+from ncp_control.loop.monitor import Level
+from ncp_control.loop.playback import Playback, read_recording
+
+STOPPED = "held or stopped by the monitor"
+OTHER_SHAPE = "frame of another shape"
+NO_COMMAND = "frame without a command"
+NOT_ASKED = "frame that the policy was not asked about"
+
+
+def load_drive(
+    path: str | Path,
+    *,
+    image_size: tuple[int, int] | None = None,
+    crop: tuple[float, float] = (0.0, 0.0),
+    max_gap_s: float = 1.0,
+    max_missing_frames: int = 3,
+) -> Recording:
+    """Load a recorded drive.
+
+    Args:
+        path: The file.
+        image_size: Height and width of an observation [pixels]; those that were seen if None.
+        crop: Share of the height cut off at the top and at the bottom.
+        max_gap_s: A longer time between two frames begins a new episode [s].
+        max_missing_frames: More missing frames in a row begin a new episode.
+
+    Returns:
+        The recording; steering is left positive, whatever the recorded policy's was.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no recorded drive, it has no colour frames or other actions than
+            steering, or nothing of it can be used.
+    """
+    played = read_recording(path)
+    seen, sign = _check(played)
+    skipped = Tally()
+    for fault, place in played.faults:
+        skipped.add(fault, place)
+    recording = assemble_recording(
+        Listing(
+            folder=played.path,
+            format="mcap",
+            images=list(_images(played, seen, sign, skipped)),
+            skipped=skipped,
+            advice="Record a drive in which the policy acts.",
+        ),
+        framing=Framing(image_size=image_size or seen.shape[:2], crop=crop),
+        max_gap_s=max_gap_s,
+        max_missing_frames=max_missing_frames,
+    )
+    is_as_seen = recording.framing == Framing(image_size=seen.shape[:2], crop=(0.0, 0.0))
+    if not is_as_seen:
+        return recording
+    contract = _left_positive(played.contract)
+    return replace(recording, contract=contract, frame_s=contract.frame_s)
+
+
+def _check(played: Playback) -> tuple[FramesContract, float]:
+    """Return what was seen, and the sign that makes steering left positive."""
+    seen, action = played.contract.observation, played.contract.action
+    if not isinstance(seen, FramesContract) or seen.shape[2] != 3 or seen.colour != "RGB":
+        is_frames = isinstance(seen, FramesContract)
+        told = f"{seen.colour} of shape {seen.shape}" if is_frames else "none"
+        raise ValueError(
+            f"`folder` must hold RGB frames of three channels to be learned from, got {told} in"
+            f" '{played.path}'. Other recordings can be replayed: run.py POLICY --replay."
+        )
+    names = [entry.name for entry in action]
+    if names != ["steering"] or action[0].choices or action[0].range != (-1.0, 1.0):
+        raise ValueError(
+            f"`folder` must hold steering in [-1, 1] alone to be learned from, got {names} in"
+            f" '{played.path}'. Other recordings can be replayed: run.py POLICY --replay."
+        )
+    return seen, -1.0 if action[0].positive == "right" else 1.0
+
+
+def _images(
+    played: Playback, seen: FramesContract, sign: float, skipped: Tally
+) -> Iterator[LoggedImage]:
+    for tick in played.ticks:
+        place = f"tick {tick.number}"
+        if tick.frame is None:
+            continue
+        if tick.level >= Level.HOLD:
+            skipped.add(STOPPED, place)
+        elif tick.asked is None:
+            skipped.add(NOT_ASKED, place)
+        elif tick.shape != seen.shape:
+            skipped.add(OTHER_SHAPE, f"{tick.shape} in {place}")
+        elif tick.command is None:
+            skipped.add(NO_COMMAND, place)
+        else:
+            yield LoggedImage(
+                row=tick.number,
+                path=tick.frame,
+                steering=sign * float(tick.command[0]),
+                time_s=tick.taken_s,
+                place=place,
+            )
+
+
+def _left_positive(contract: Contract) -> Contract:
+    """Return what a policy that learns from the recording senses and commands."""
+    steering = replace(contract.action[0], positive="left", bounds=None)
+    return replace(contract, action=(steering,), provenance={})

@@ -1,0 +1,347 @@
+"""Recordings read back: the ticks of a drive, whose frames stay in the file until they are needed.
+
+A file that was cut off is read up to its last whole chunk. What is damaged is left out and counted
+in `Playback.faults`: a chunk whose checksum is wrong, a message that is no JSON of its topic.
+"""
+
+import base64
+import binascii
+import io
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ncp_control.contract import Contract, FramesContract
+from ncp_control.json_files import shorten
+from ncp_control.loop.monitor import Level
+from ncp_control.loop.recording import (
+    ACTION,
+    CAMERA,
+    EVENTS,
+    LOOP,
+    METADATA,
+    OBSERVATION,
+    POLICY,
+    STATE,
+    decode_frame,
+    import_mcap,
+    labels,
+)
+
+SUFFIX = ".mcap"
+CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
+_MAGIC = b"\x89MCAP0\r\n"
+_MOST_CHUNK_BYTES = 2**28
+"""Largest chunk that is unpacked."""
+_DTYPES = ("float32", "float64", "float16", "uint8", "int8", "uint16", "int16", "uint32", "int32",
+           "int64", "uint64")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """A frame that lies in a recording."""
+
+    path: Path
+    """The recording."""
+    offset: int
+    """Where its chunk begins in the file [bytes]."""
+    index: int
+    """Which message of the chunk it is."""
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for messages."""
+        return f"{self.path.name}, message {self.index} of the chunk at byte {self.offset}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """Return its PNG.
+
+        Raises:
+            ValueError: If it is damaged.
+            OSError: If the file cannot be read.
+        """
+        try:
+            data = _read_chunk(self.path, self.offset)[self.index].data
+            return base64.b64decode(json.loads(data)["data"], validate=True)
+        except (IndexError, KeyError, TypeError, binascii.Error) as error:
+            raise ValueError(f"{self.name} is no frame") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the policy was told and said in a tick."""
+
+    elapsed_s: float
+    """Time since it was asked before, as it was told [s]."""
+    is_reset: bool
+    """Whether it remembered nothing."""
+    action: np.ndarray | None
+    """What it said; None if that was of no use."""
+
+
+@dataclass(kw_only=True)
+class Tick:
+    """What was recorded of one tick of the loop; None where nothing was."""
+
+    number: int
+    """Which tick."""
+    time_s: float = math.nan
+    """When, since the loop began [s]."""
+    taken_s: float = math.nan
+    """When what was seen was taken, since the loop began [s]."""
+    frame: StoredFrame | None = None
+    """The frame that was seen."""
+    shape: tuple[int, int, int] | None = None
+    """Its height, width and channels."""
+    numbers: np.ndarray | None = None
+    """The numbers that were seen."""
+    command: np.ndarray | None = None
+    """What was commanded."""
+    level: Level = Level.DRIVE
+    """What the body did."""
+    asked: Asked | None = None
+    """What the policy was asked."""
+    state: np.ndarray | None = None
+    """What it remembered after that."""
+
+
+@dataclass(kw_only=True)
+class Playback:
+    """A recording that was read."""
+
+    path: Path
+    """Its file."""
+    contract: Contract
+    """What was sensed and commanded."""
+    policy: str
+    """Who acted."""
+    ticks: Sequence[Tick]
+    """Ticks in order; one that is missing was lost."""
+    events: Sequence[Mapping[str, Any]]
+    """What the monitor found."""
+    faults: Sequence[tuple[str, str]] = field(default_factory=list)
+    """What could not be read: what it is, and where."""
+
+    def observation(self, tick: Tick) -> np.ndarray | None:
+        """Return what was seen in a tick, None if nothing was.
+
+        Raises:
+            ValueError: If the frame is damaged.
+        """
+        if tick.frame is None:
+            return tick.numbers
+        if tick.shape is None:
+            raise ValueError(f"{tick.frame.name} is a frame of unknown shape")
+        seen = self.contract.observation
+        is_bgr = isinstance(seen, FramesContract) and seen.colour == "BGR"
+        return decode_frame(tick.frame.read_bytes(), tick.shape, is_bgr)
+
+
+def is_recording(path: Path) -> bool:
+    """True for a file that is, or is named as, a recording in MCAP."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.suffix.lower() == SUFFIX or file.read(len(_MAGIC)) == _MAGIC
+
+
+def read_recording(path: Path | str) -> Playback:
+    """Read a recording, all but its frames.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no recording of ours, nothing of it can be read, or mcap is missing.
+    """
+    path = Path(path)
+    import_mcap()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`recording` must be a file, got '{path}', which does not exist. Check the path."
+        )
+    reader = _Reader(path)
+    reader.read()
+    if reader.about is None:
+        cause = f" ({reader.faults[0][0]})" if reader.faults else ""
+        raise ValueError(
+            f"`recording` must be an MCAP file that run.py --record has written, got '{path}'"
+            f" without a contract{cause}. Record a drive."
+        )
+    ticks = [reader.ticks[number] for number in sorted(reader.ticks)]
+    return Playback(
+        path=path,
+        contract=reader.contract,
+        policy=str(reader.about.get("policy", "")),
+        ticks=ticks,
+        events=reader.events,
+        faults=reader.faults,
+    )
+
+
+class _Reader:
+    """Reads the messages of a file one after the other, and puts those of a tick together."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.about: dict[str, Any] | None = None
+        self.ticks: dict[int, Tick] = {}
+        self.events: list[dict[str, Any]] = []
+        self.faults: list[tuple[str, str]] = []
+        self._topics: dict[int, str] = {}
+
+    def read(self) -> None:
+        """Read the file; first the names of the topics, which a damaged chunk may hide."""
+        from mcap.records import Channel, Chunk, Message, Metadata
+
+        chunks: list[int] = []
+        for offset, record in self._records():
+            if isinstance(record, Channel):
+                self._topics[record.id] = record.topic
+            elif isinstance(record, Metadata) and record.name == METADATA and self.about is None:
+                self._read_about(record.metadata)
+            elif isinstance(record, Chunk):
+                chunks.append(offset)
+        if self.about is None:
+            return
+        for offset in chunks:
+            try:
+                records = _read_chunk(self.path, offset)
+            except ValueError as error:
+                self.faults.append((BAD_CHUNK, f"byte {offset}: {error}"))
+                continue
+            for index, record in enumerate(records):
+                if isinstance(record, Channel):
+                    self._topics[record.id] = record.topic
+                elif isinstance(record, Message):
+                    self._read_message(record, StoredFrame(self.path, offset, index))
+
+    def _records(self) -> Iterator[tuple[int, Any]]:
+        """Yield each record of the file with the place at which it begins."""
+        from mcap.stream_reader import StreamReader
+
+        with self.path.open("rb") as file:
+            size, offset = self.path.stat().st_size, len(_MAGIC)
+            reader = StreamReader(file, emit_chunks=True, record_size_limit=size)
+            try:
+                for record in reader.records:
+                    yield offset, record
+                    offset = file.tell()
+            except Exception as error:  # mcap raises nearly anything on what is damaged
+                self.faults.append((CUT_OFF, f"byte {offset} of {size}: {_told(error)}"))
+
+    def _read_about(self, values: Mapping[str, str]) -> None:
+        try:
+            about = {name: json.loads(text) for name, text in values.items()}
+            self.contract = Contract.from_json(about["contract"])
+            self._begun_ns = int(about["begun_ns"])
+            self._actions = labels([entry.name for entry in self.contract.action])
+            self._neurons = [str(name) for name in about["neurons"]]
+            self.about = about
+        except (ValueError, KeyError, TypeError) as error:
+            self.faults.append(("damaged contract", _told(error)))
+
+    def _read_message(self, message: Any, stored: StoredFrame) -> None:
+        topic = self._topics.get(message.channel_id, "")
+        tick = self.ticks.get(message.sequence) or Tick(number=message.sequence)
+        try:
+            if topic == CAMERA:  # read when it is needed
+                tick.frame, tick.taken_s = stored, self._time_s(message)
+            else:
+                self._take(topic, tick, json.loads(message.data), self._time_s(message))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            where = f"{topic or 'unknown topic'} of tick {message.sequence}: {_told(error)}"
+            self.faults.append((f"{BAD_MESSAGE} of {topic}", where))
+            return
+        if topic != EVENTS:
+            self.ticks[message.sequence] = tick
+
+    def _take(self, topic: str, tick: Tick, value: Any, time_s: float) -> None:
+        """Put what a message says into its tick."""
+        if topic == OBSERVATION:
+            if value["dtype"] not in _DTYPES:
+                raise ValueError(f"numbers of type {shorten(value['dtype'])}")
+            numbers = _finite(list(value["values"].values()))
+            tick.numbers, tick.taken_s = numbers.astype(value["dtype"]), time_s
+        elif topic == ACTION:
+            tick.command = self._action(value)
+        elif topic == POLICY:
+            action = None if value["action"] is None else self._action(value["action"])
+            elapsed_s = float(_finite([value["elapsed_s"]])[0])
+            tick.asked = Asked(
+                elapsed_s=elapsed_s, is_reset=value["is_reset"] is True, action=action
+            )
+        elif topic == STATE:
+            tick.state = _finite([value[name] for name in self._neurons]).astype(np.float32)
+        elif topic == LOOP:
+            tick.level, tick.time_s = Level(value["level"]), float(value["time_s"])
+            if "shape" in value:
+                height, width, channels = (int(size) for size in value["shape"])
+                if min(height, width, channels) < 1:
+                    raise ValueError(f"a frame of shape {shorten(value['shape'])}")
+                tick.shape = height, width, channels
+        elif topic == EVENTS:
+            self.events.append({k: value[k] for k in ("time_s", "level", "kind", "reason")})
+
+    def _action(self, values: Mapping[str, Any]) -> np.ndarray:
+        kind = np.int64 if self.contract.choices else np.float32
+        return _finite([values[name] for name in self._actions]).astype(kind)
+
+    def _time_s(self, message: Any) -> float:
+        return (message.log_time - self._begun_ns) * 1e-9
+
+
+def _finite(values: list[Any]) -> np.ndarray:
+    """Return finite numbers as an array."""
+    if not all(type(x) in (int, float) and math.isfinite(x) for x in values):
+        raise ValueError(f"not all finite numbers: {shorten(values)}")
+    return np.array(values, np.float64)
+
+
+def _read_chunk(path: Path, offset: int) -> list[Any]:
+    """Return the records of a chunk; the last ones stay in memory, since frames lie in order.
+
+    Raises:
+        ValueError: If the chunk is damaged.
+    """
+    found = path.stat()
+    return _read_chunk_once(path, offset, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_chunk_once(path: Path, offset: int, size: int, changed_ns: int) -> list[Any]:
+    from mcap.data_stream import ReadDataStream
+    from mcap.records import Chunk
+    from mcap.stream_reader import breakup_chunk
+
+    with path.open("rb") as file:
+        file.seek(offset)
+        body = _body(file, size)
+    try:
+        chunk = Chunk.read(ReadDataStream(io.BytesIO(body)))
+        if chunk.uncompressed_size > _MOST_CHUNK_BYTES:
+            raise ValueError(f"larger than {_MOST_CHUNK_BYTES // 2**20} MiB")
+        return breakup_chunk(chunk, validate_crc=True)
+    except Exception as error:  # as in `_records`
+        raise ValueError(_told(error)) from error
+
+
+def _body(file: BinaryIO, most: int) -> bytes:
+    """Return the content of the record that begins here."""
+    head = file.read(9)
+    if len(head) < 9:
+        raise ValueError(CUT_OFF)
+    _, length = struct.unpack("<BQ", head)
+    return file.read(min(length, most))
+
+
+def _told(error: Exception) -> str:
+    return str(error)[:100] or type(error).__name__

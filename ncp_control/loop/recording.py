@@ -1,0 +1,354 @@
+"""Recordings: one MCAP file a drive, written as it happens, that Foxglove opens without plug-ins.
+
+Every message is JSON; those of one tick of the loop share its number as their `sequence`.
+
+| topic             | message                                                                  |
+|-------------------|--------------------------------------------------------------------------|
+| `/camera`         | the frame that was read, as foxglove.CompressedImage of lossless PNG     |
+| `/observation`    | or the numbers that were read: `dtype`, and `values` by name             |
+| `/action`         | what was commanded, by name                                              |
+| `/policy`         | if the policy was asked: `action` by name, or null if it was of no use;  |
+|                   | `elapsed_s`, as it was told; `is_reset`, if it remembered nothing        |
+| `/state`          | the circuit's state, by neuron                                           |
+| `/time_constants` | its time constants [s], by neuron, for cells that have some              |
+| `/told`           | what else the link told, by name                                         |
+| `/loop`           | `level`, `time_s`, `dt_s`, `model_s`, `jitter_s`, `is_late`; and `shape` |
+|                   | of a frame                                                               |
+| `/events`         | what the monitor found: `level`, `kind`, `reason`, `time_s`              |
+
+`/camera` and `/observation` carry the time at which they were taken, the others that of the tick.
+A number that is not finite is null. The metadata `ncp_control` hold the contract, who acted,
+and the time at which the loop began [ns]. A frame of more channels than a picture has, as several
+frames seen together, is a picture of its parts below each other.
+
+At least once in `FLUSH_S` what was recorded goes to the file. A process that is killed leaves a
+file that `playback` reads up to there.
+
+Sources: https://mcap.dev/spec, and the schema of frames
+https://github.com/foxglove/foxglove-sdk/blob/main/schemas/jsonschema/CompressedImage.json (differs:
+only its required properties).
+"""
+
+import base64
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.monitor import Event
+from ncp_control.loop.realtime import Controller
+from ncp_control.policy import Policy
+
+CAMERA, OBSERVATION, ACTION, POLICY = "/camera", "/observation", "/action", "/policy"
+STATE, TIME_CONSTANTS, TOLD = "/state", "/time_constants", "/told"
+LOOP, EVENTS = "/loop", "/events"
+METADATA = "ncp_control"
+FLUSH_S = 1.0
+"""Longest time of recording that is lost when the process is killed [s]."""
+_CHUNK_BYTES = 2**19
+_PNG_LEVEL = 1
+"""Compression of frames: higher levels cost more time than they save room."""
+_TIME = {
+    "type": "object",
+    "title": "time",
+    "properties": {"sec": {"type": "integer"}, "nsec": {"type": "integer"}},
+}
+_IMAGE = {
+    "title": "foxglove.CompressedImage",
+    "type": "object",
+    "properties": {
+        "timestamp": _TIME,
+        "frame_id": {"type": "string"},
+        "data": {"type": "string", "contentEncoding": "base64"},
+        "format": {"type": "string"},
+    },
+    "required": ["timestamp", "frame_id", "data", "format"],
+}
+_NS = 1_000_000_000
+
+
+def import_mcap() -> Any:
+    """Return the package mcap.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
+    try:
+        import mcap.reader
+        import mcap.writer
+    except ImportError as error:
+        raise ValueError(
+            "mcap is missing, which recordings need. Run `pip install ncp-control[record]`."
+        ) from error
+    return mcap
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """Return names that differ from each other: those without one are numbered."""
+    told: list[str] = []
+    for i, name in enumerate(names):
+        is_free = name and name not in told
+        told.append(name if is_free else f"{name} {i}".strip())
+    return told
+
+
+class DriveRecorder:
+    """Writes a drive to a file, tick by tick; use it in a `with` block.
+
+    A file that cannot be written, e.g. on a full disk, ends the recording and not the drive:
+    `fault` then says why.
+
+    Args:
+        path: The file; one that is there is replaced.
+        policy: Who acts; tells the names of neurons and the time constants.
+        contract: Its contract.
+        name: Its name.
+        begun_ns: Time of day at which the loop begins [ns since 1970]; now if None.
+
+    Raises:
+        ValueError: If mcap is not installed.
+        OSError: If the file cannot be made.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        policy: Policy,
+        contract: Contract,
+        *,
+        name: str = "",
+        begun_ns: int | None = None,
+    ) -> None:
+        writer = import_mcap().writer
+        self.path, self.fault, self.num_ticks = path, "", 0
+        self._policy, self._contract = policy, contract
+        self._begun_ns = time.time_ns() if begun_ns is None else begun_ns
+        self._start_s, self._flushed_s, self._num_events = 0.0, 0.0, 0
+        self._action_names = labels([entry.name for entry in contract.action])
+        self._neurons = labels(policy.circuit.cell.neuron_names)
+        entries = getattr(contract.observation, "entries", ())
+        self._entries = labels([entry.name for entry in entries])
+        self._file = path.open("wb")
+        self._writer = writer.Writer(self._file, chunk_size=_CHUNK_BYTES)
+        self._writer.start(library="ncp-control")
+        told = {"contract": contract.to_json(), "policy": name, "begun_ns": self._begun_ns,
+                "neurons": self._neurons}  # fmt: skip
+        self._writer.add_metadata(METADATA, {k: json.dumps(value) for k, value in told.items()})
+        self._file.flush()
+        self._channels: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self, start_s: float) -> None:
+        """Take the time of the loop's clock at which it begins [s]."""
+        self._start_s = start_s
+
+    def add(
+        self,
+        reading: Reading | None,
+        row: Mapping[str, Any],
+        controller: Controller,
+        events: Sequence[Event],
+    ) -> None:
+        """Write one tick down; arguments as `TickRecorder.add`."""
+        if self.fault:
+            return
+        with self._writing():
+            time_s, shape = row["time_s"], None
+            if reading is not None and reading.observation is not None:
+                shape = self._add_observation(reading.observation, reading.time_s - self._start_s)
+            if reading is not None and reading.told:
+                self._write(TOLD, time_s, _numbers(reading.told))
+            self._write(ACTION, time_s, self._named(self._action_names, row["command"]))
+            if row["elapsed_s"] is not None:
+                said = row["action"]
+                action = None if said is None else self._named(self._action_names, said)
+                known = {"action": action, "elapsed_s": row["elapsed_s"]}
+                self._write(POLICY, time_s, {**known, "is_reset": bool(row["is_reset"])})
+            if row["action"] is not None:
+                assert reading is not None and reading.observation is not None
+                self._add_inside(controller, reading.observation, time_s)
+            loop = {key: row[key] for key in ("time_s", "dt_s", "model_s", "jitter_s", "level")}
+            kept = {**_numbers(loop), "is_late": bool(row["is_late"])}
+            self._write(LOOP, time_s, kept if shape is None else {**kept, "shape": shape})
+            self._add_events(events, self._start_s)
+            if not 0.0 <= time_s - self._flushed_s < FLUSH_S:
+                self._writer.flush()
+                self._flushed_s = time_s
+            self.num_ticks += 1
+
+    def end(self, events: Sequence[Event]) -> None:
+        """Write the last events, whose times are since the loop began, and the end of the file."""
+        if self.fault:
+            return
+        with self._writing():
+            self._add_events(events, 0.0)
+        self.close()
+
+    def close(self) -> None:
+        """Write the end of the file, once."""
+        if self._file.closed:
+            return
+        with self._writing():
+            self._writer.finish()
+            self._file.close()
+
+    # --- parts of a tick --------------------------------------------------------------------------
+
+    def _add_observation(self, seen: np.ndarray, time_s: float) -> list[int] | None:
+        """Write what was seen; return the shape of a frame."""
+        if seen.ndim == 3 and seen.dtype == np.uint8 and seen.size:
+            at_ns = self._time_ns(time_s)
+            image = {
+                "timestamp": {"sec": at_ns // _NS, "nsec": at_ns % _NS},
+                "frame_id": "camera",
+                "data": base64.b64encode(encode_frame(seen, self._is_bgr)).decode(),
+                "format": "png",
+            }
+            self._write(CAMERA, time_s, image)
+            return list(seen.shape)
+        if seen.ndim == 1 and seen.dtype.kind in "iuf":
+            names = self._entries if len(seen) == len(self._entries) else map(str, range(len(seen)))
+            values = self._named(list(names), seen)
+            self._write(OBSERVATION, time_s, {"dtype": seen.dtype.name, "values": values})
+        return None  # what is neither was refused by the monitor
+
+    @property
+    def _is_bgr(self) -> bool:
+        return getattr(self._contract.observation, "colour", "RGB") == "BGR"
+
+    @torch.no_grad()
+    def _add_inside(self, controller: Controller, seen: np.ndarray, time_s: float) -> None:
+        """Write what the circuit remembers, and its time constants."""
+        state = getattr(controller, "state", None)
+        if state is None:
+            return
+        self._write(STATE, time_s, self._named(self._neurons, state))
+        cell = self._policy.circuit.cell
+        if cell.has_timescales:
+            features = self._policy.sense(np.atleast_1d(seen)[None])
+            now = torch.from_numpy(np.array(state)).to(features)
+            taus_s = cell.timescales(features, now[None])[0].numpy()
+            self._write(TIME_CONSTANTS, time_s, self._named(self._neurons, taus_s))
+
+    def _add_events(self, events: Sequence[Event], start_s: float) -> None:
+        for event in events[self._num_events :]:
+            at_s = event.time_s - start_s
+            told = {"time_s": at_s, "level": event.level.name.lower(), "kind": event.kind,
+                    "reason": event.reason}  # fmt: skip
+            self._write(EVENTS, at_s, told)
+            self._num_events += 1
+
+    # --- the file ---------------------------------------------------------------------------------
+
+    def _named(self, names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
+        return _numbers(dict(zip(names, np.asarray(values).ravel().tolist(), strict=True)))
+
+    def _time_ns(self, time_s: float) -> int:
+        return max(self._begun_ns + round(time_s * _NS), 0)
+
+    def _write(self, topic: str, time_s: float, message: Mapping[str, Any]) -> None:
+        if topic not in self._channels:
+            self._channels[topic] = self._register(topic, message)
+        at_ns = self._time_ns(time_s)
+        self._writer.add_message(
+            channel_id=self._channels[topic],
+            log_time=at_ns,
+            publish_time=at_ns,
+            sequence=self.num_ticks,
+            data=json.dumps(message, separators=(",", ":"), allow_nan=False).encode(),
+        )
+
+    def _register(self, topic: str, message: Mapping[str, Any]) -> int:
+        """Register a topic with the schema that its first message shows."""
+        name = _IMAGE["title"] if topic == CAMERA else f"ncp_control.{topic[1:]}"
+        schema = _IMAGE if topic == CAMERA else _schema_of(message)
+        number = self._writer.register_schema(name, "jsonschema", json.dumps(schema).encode())
+        return self._writer.register_channel(topic, "json", number)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let an error of the file end the recording, and nothing else."""
+        try:
+            yield
+        except OSError as error:
+            self.fault = f"the recording ended after {self.num_ticks} ticks: {error}"
+            self._abandon()
+
+    def _abandon(self) -> None:
+        try:
+            self._file.close()
+        except OSError:
+            self._file.raw.close()
+
+
+def encode_frame(frame: np.ndarray, is_bgr: bool = False) -> bytes:
+    """Return a frame (height, width, channels) of uint8 as PNG, without loss.
+
+    Args:
+        frame: The frame.
+        is_bgr: Whether its channels are blue, green, red.
+    """
+    import cv2
+
+    height, width, channels = frame.shape
+    depth = 3 if channels % 3 == 0 else 1
+    parts = frame.reshape(height, width, channels // depth, depth).transpose(2, 0, 1, 3)
+    picture = parts.reshape(-1, width, depth)
+    picture = picture if is_bgr else picture[:, :, ::-1]
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL]
+    is_done, data = cv2.imencode(".png", np.ascontiguousarray(picture), settings)
+    if not is_done:
+        raise OSError("the frame cannot be written as PNG")
+    return data.tobytes()
+
+
+def decode_frame(png: bytes, shape: Sequence[int], is_bgr: bool = False) -> np.ndarray:
+    """Return the frame that `encode_frame` has encoded.
+
+    Raises:
+        ValueError: If it is damaged or of another shape.
+    """
+    import cv2
+
+    height, width, channels = shape
+    depth = 3 if channels % 3 == 0 else 1
+    mode = cv2.IMREAD_COLOR if depth == 3 else cv2.IMREAD_GRAYSCALE
+    try:
+        picture = cv2.imdecode(np.frombuffer(png, np.uint8), mode)
+    except cv2.error as error:
+        raise ValueError("the frame is no PNG") from error
+    if picture is None or picture.shape[:2] != (height * (channels // depth), width):
+        raise ValueError(f"the frame is no PNG of shape {tuple(shape)}")
+    picture = picture.reshape(channels // depth, height, width, depth)
+    picture = picture if is_bgr else picture[..., ::-1]
+    return np.ascontiguousarray(picture.transpose(1, 2, 0, 3)).reshape(height, width, channels)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return numbers as JSON has them: null for what is not finite."""
+    known = {name: x if isinstance(x, int) else float(x) for name, x in values.items()}
+    return {name: x if math.isfinite(x) else None for name, x in known.items()}
+
+
+def _schema_of(value: Any) -> dict[str, Any]:
+    """Return a JSON schema of what a message looks like."""
+    if isinstance(value, Mapping):
+        return {"type": "object", "properties": {k: _schema_of(v) for k, v in value.items()}}
+    if isinstance(value, bool | str):
+        return {"type": "boolean" if isinstance(value, bool) else "string"}
+    if isinstance(value, list | tuple):
+        return {"type": "array", "items": {"type": "integer"}}
+    return {"type": "number"}

@@ -1,0 +1,113 @@
+"""What a loop has done, tick by tick, and the `Episode` and the timing that this makes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import Reading
+from ncp_control.episode import Episode
+from ncp_control.loop.monitor import Level
+
+
+def is_usable(reading: Reading | None) -> bool:
+    """True if there is something to look at."""
+    return reading is not None and reading.observation is not None
+
+
+@dataclass
+class TickLog:
+    """Writes down what happens, tick by tick."""
+
+    contract: Contract
+    name: str
+    keeps_observations: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    told: list[dict[str, float]] = field(default_factory=list)
+    observations: list[np.ndarray] = field(default_factory=list)
+
+    def add(
+        self, reading: Reading | None, command: np.ndarray, level: Level, time_s: float,
+        model_s: float, jitter_s: float, *, is_late: bool, action: np.ndarray | None,
+        elapsed_s: float | None, is_reset: bool,
+    ) -> None:  # fmt: skip
+        """Write down a tick.
+
+        Args:
+            reading: What was read.
+            command: What was sent.
+            level: What the body does.
+            time_s: Since the loop began [s].
+            model_s: How long check and policy took [s].
+            jitter_s: How late the tick began [s].
+            is_late: Whether its deadline was missed.
+            action: What the policy said; None if it was not asked, or what it said was of no use.
+            elapsed_s: What it was told of the time [s]; None if it was not asked.
+            is_reset: Whether it remembered nothing.
+        """
+        before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
+        told = dict(reading.told) if reading is not None else {}
+        self.told.append({**(self.told[-1] if self.told else {}), **told})
+        self.rows.append(
+            {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(command),
+             "level": int(level), "model_s": model_s, "jitter_s": jitter_s, "is_late": is_late,
+             "was_asked": action is not None, "action": action, "elapsed_s": elapsed_s,
+             "is_reset": is_reset}
+        )  # fmt: skip
+        if self.keeps_observations and is_usable(reading):
+            assert reading is not None and reading.observation is not None
+            self.observations.append(reading.observation)
+
+    def _column(self, name: str) -> np.ndarray:
+        return np.array([row[name] for row in self.rows])
+
+    def episode(self) -> Episode:
+        """Return what happened; observations only if every tick had one of the same size."""
+        actions = self._column("command").reshape(len(self.rows), len(self.contract.action))
+        names = [entry.name for entry in self.contract.action]
+        known = set(self.told[0]).intersection(*self.told) if self.told else set()
+        told = {key: np.array([row[key] for row in self.told]) for key in sorted(known)}
+        told |= {key: self._column(key) for key in ("level", "model_s", "was_asked")}
+        seen, notes = None, ()
+        if self.keeps_observations:
+            sizes = {(one.shape, one.dtype) for one in self.observations}
+            if len(self.observations) == len(self.rows) and len(sizes) == 1:
+                seen = np.stack(self.observations)
+            else:
+                notes = ("Observations are left out: some ticks had none, or one of another size.",)
+        return Episode(
+            time_s=self._column("time_s"),
+            dt_s=self._column("dt_s"),
+            actions=actions,
+            rewards=told.get("reward", np.zeros(len(self.rows))),
+            told=told,
+            observations=seen,
+            name=self.name,
+            where=self.contract.world,
+            action_names=names,
+            signals=dict(zip(names, actions.T, strict=True)),
+            notes=notes,
+        )
+
+    def timing(self) -> dict[str, float]:
+        """Return how well the loop kept its time."""
+        if not self.rows:
+            return {"ticks": 0}
+        asked = self._column("was_asked").astype(bool)
+        model_ms = 1e3 * (self._column("model_s")[asked] if asked.any() else np.zeros(1))
+        jitter_ms = 1e3 * np.abs(self._column("jitter_s"))
+        late = self._column("is_late")
+        numbers = {
+            "ticks": len(self.rows),
+            "asked": int(asked.sum()),
+            "deadlines_missed": int(late.sum()),
+            "share_missed": float(late.mean()),
+        }
+        for name, values in (("model_ms", model_ms), ("jitter_ms", jitter_ms)):
+            numbers |= {
+                f"{name}_median": float(np.median(values)),
+                f"{name}_p99": float(np.quantile(values, 0.99)),
+                f"{name}_largest": float(values.max()),
+            }
+        return {key: round(value, 4) for key, value in numbers.items()}

@@ -1,0 +1,165 @@
+"""Recorded drives as demonstrations: what a policy saw and did in our world, record to record."""
+
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from envs.recorded import load_recording
+from envs.recorded.drives import STOPPED
+from ncp_control.deploy.links.world import WorldLink
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.faults import FaultyLink
+from ncp_control.loop.monitor import Monitor
+from ncp_control.loop.playback import read_recording
+from ncp_control.loop.realtime import drive
+from ncp_control.loop.recording import DriveRecorder
+from ncp_control.loop.settings import LoopSettings
+from ncp_control.policy import load
+from ncp_control.worlds import find_world
+from scripts.cli import run_job
+from scripts.train import Job, train
+
+SECONDS = 3.0
+
+
+def drive_world(policy, path, fault="", seconds=SECONDS, world=None):
+    """Drive our world in simulated time, and record it."""
+    clock, contract = SimulatedClock(), policy.contract
+    world = world or find_world(contract.world, **contract.world_options)
+    link = WorldLink(world, clock, seed=3)
+    if fault:
+        link = FaultyLink(link, fault, begin_s=0.5, end_s=1.0, clock=clock, controller=policy)
+    with DriveRecorder(path, policy, contract, name="driver") as recorder:
+        done = drive(policy, contract, link, clock=clock, monitor=Monitor(contract),
+                     settings=LoopSettings(seconds=seconds), recorder=recorder,
+                     keeps_observations=True)  # fmt: skip
+    link.close()
+    return done
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load("drive-ncp")
+
+
+@pytest.fixture(scope="module")
+def recorded(policy, tmp_path_factory):
+    """Drive for three seconds; return the drive and its recording."""
+    path = tmp_path_factory.mktemp("drive") / "recording.mcap"
+    return drive_world(policy, path), path
+
+
+def test_frames_actions_and_times_are_those_of_the_drive(recorded, policy):
+    done, path = recorded
+    recording = load_recording(path)
+    (episode,) = recording.episodes
+    assert len(recording) == len(done.episode) == 90 and recording.num_skipped == 0
+    np.testing.assert_allclose(episode.time_s, done.episode.time_s, rtol=0.0, atol=1e-6)
+    with recording.as_demonstrations() as store:
+        np.testing.assert_array_equal(store.observations, done.episode.seen)
+        np.testing.assert_array_equal(store.actions, done.episode.actions)
+        np.testing.assert_allclose(store.dt_s, done.episode.dt_s, rtol=0.0, atol=1e-6)
+    assert recording.contract.misfit(policy.contract) is None
+    assert recording.frame_s == policy.contract.frame_s
+
+
+def test_it_is_cropped_and_resized_if_asked_for_and_has_no_contract_then(recorded):
+    recording = load_recording(recorded[1], image_size=(40, 100))
+    assert recording.observation_shape == (40, 100, 3) and recording.contract is None
+
+
+def test_a_part_without_driving_is_left_out_and_counted(policy, tmp_path):
+    drive_world(policy, tmp_path / "dark.mcap", "black", seconds=2.5)
+    with pytest.warns(UserWarning, match=f"images listed in .*: {STOPPED}: "):
+        recording = load_recording(tmp_path / "dark.mcap")
+    played = read_recording(tmp_path / "dark.mcap")
+    assert recording.num_skipped == sum(t.level >= 2 and t.frame is not None for t in played.ticks)
+    assert len(recording.episodes) == 2  # before and after
+    assert "black" in {event["kind"] for event in played.events}
+
+
+def test_damaged_frames_are_skipped_and_counted(recorded, tmp_path):
+    from mcap.reader import make_reader
+    from mcap.writer import Writer
+
+    _, path = recorded
+    damaged = tmp_path / "damaged.mcap"
+    with path.open("rb") as source, damaged.open("wb") as file:
+        reader, writer = make_reader(source), Writer(file)
+        writer.start()
+        (about,) = reader.iter_metadata()
+        writer.add_metadata(about.name, about.metadata)
+        channels = {}
+        for schema, channel, message in reader.iter_messages():
+            if channel.topic not in channels:
+                number = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.topic] = writer.register_channel(channel.topic, "json", number)
+            data = message.data
+            if channel.topic == "/camera" and message.sequence in (10, 20, 30):
+                value = json.loads(data)
+                cut = {10: value["data"][:400], 20: "no base64!", 30: None}[message.sequence]
+                data = json.dumps({**value, "data": cut}).encode()
+            if channel.topic == "/action" and message.sequence in (40, 50):
+                data = b'{"steering": null}' if message.sequence == 40 else b"\xff"
+            writer.add_message(channels[channel.topic], message.log_time, data,
+                               message.publish_time, message.sequence)  # fmt: skip
+        writer.finish()
+    with pytest.warns(UserWarning, match="Skipped"):
+        recording = load_recording(damaged)
+    faults = ("center image cut off", "center image unreadable")
+    assert sum(recording.skipped.get(fault, 0) for fault in faults) == 3
+    assert recording.skipped["damaged message of /action"] == 2
+    rows = np.concatenate([episode.rows for episode in recording.episodes])
+    assert sorted(set(range(90)) - set(rows.tolist())) == [10, 20, 30, 40, 50]
+
+
+def test_a_killed_drive_is_used_up_to_its_last_chunk(recorded, tmp_path):
+    data = recorded[1].read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(data[: 2 * len(data) // 3])
+    with pytest.warns(UserWarning, match="the file is cut off: 1"):
+        recording = load_recording(tmp_path / "cut.mcap")
+    assert 25 < len(recording) < 90
+
+
+def test_steering_of_a_right_positive_policy_is_turned(policy, recorded, tmp_path):
+    contract = policy.contract
+    right = dataclasses.replace(contract.action[0], positive="right")
+    turned = dataclasses.replace(contract, action=(right,))
+    clock = SimulatedClock()
+    world = find_world(contract.world, **contract.world_options)
+    link = WorldLink(world, clock, seed=3)
+    link.contract = turned
+    with DriveRecorder(tmp_path / "r.mcap", policy, turned) as recorder:
+        done = drive(policy, turned, link, clock=clock, recorder=recorder,
+                     settings=LoopSettings(seconds=0.5))  # fmt: skip
+    recording = load_recording(tmp_path / "r.mcap")
+    np.testing.assert_array_equal(recording.episodes[0].steering, -done.episode.actions[:, 0])
+    assert recording.contract.action[0].positive == "left"
+
+
+def test_numbers_are_refused_to_be_learned_from(tmp_path):
+    walker = load("walker2d-ltc")
+    with DriveRecorder(tmp_path / "w.mcap", walker, walker.contract):
+        pass
+    with pytest.raises(ValueError, match="must hold RGB frames .* run.py POLICY --replay"):
+        load_recording(tmp_path / "w.mcap")
+
+
+@pytest.mark.slow
+def test_record_train_drive_and_record_are_a_circle(recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["recorded", "--log", str(recorded[1]), "--models", "ncp", "--head", "light",
+             "--mirror", "False", "--imitation.epochs", "1", "--imitation.window", "8"]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_job(train, Job, "")
+    (folder,) = (tmp_path / "runs").glob("recorded-*/policy")
+    learned = load(str(folder))
+    assert learned.contract.provenance["data"] == "recording.mcap"
+    done = drive_world(learned, tmp_path / "again.mcap", seconds=0.5)
+    again = load_recording(tmp_path / "again.mcap")
+    np.testing.assert_array_equal(again.episodes[0].steering, done.episode.actions[:, 0])
