@@ -107,7 +107,7 @@ class DriveRecorder:
     `fault` then says why.
 
     Args:
-        path: The file; one that is there is replaced.
+        path: The new file.
         policy: Who acts; tells the names of neurons and the time constants.
         contract: Its contract.
         name: Its name.
@@ -115,7 +115,7 @@ class DriveRecorder:
 
     Raises:
         ValueError: If mcap is not installed.
-        OSError: If the file cannot be made.
+        OSError: If the file cannot be made, or is there already.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class DriveRecorder:
         self._neurons = labels(policy.circuit.cell.neuron_names)
         entries = getattr(contract.observation, "entries", ())
         self._entries = labels([entry.name for entry in entries])
-        self._file = path.open("wb")
+        self._file = path.open("xb")
         self._writer = writer.Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start(library="ncp-control")
         told = {"contract": contract.to_json(), "policy": name, "begun_ns": self._begun_ns,

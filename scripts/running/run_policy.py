@@ -40,8 +40,11 @@ def run_policy(settings: RunPolicy) -> None:
     controller = make_controller(policy, settings.backend)
     monitor = make_monitor(policy, contract, folder, settings) if settings.monitored else None
     name = policy_name(folder)
-    if settings.record is not None:
-        import_mcap()  # refused before anything moves
+    if settings.record is not None:  # refused before anything moves
+        import_mcap()
+        for path in settings.record:
+            if path.exists():
+                raise ValueError(f"`record` must name a new file, got '{path}'. Choose another.")
     run = Run.create("run", name, settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     print(contract.describe())

@@ -1,0 +1,251 @@
+"""What `run.py --replay` does: a policy acts along a recording, and is compared with a baseline.
+
+The policy is shown what the recorded one was asked about, with the same elapsed times, and its
+memory is cleared where that one's was; so the recorded policy, on the same back end, does the same
+again. The baseline is what was said then, or another policy beside this one.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ncp_control import files
+from ncp_control.audit.interval_circuit import Interval
+from ncp_control.contract import Contract
+from ncp_control.deploy.backends import make_controller
+from ncp_control.learning.run import Run, policy_name
+from ncp_control.loop.monitor import certified_state
+from ncp_control.loop.playback import Asked, Playback, read_recording
+from ncp_control.loop.realtime import Controller
+from ncp_control.policy import Policy, load
+from scripts.cli import use_threads
+from scripts.markdown import markdown_table
+from scripts.run import RunPolicy
+from scripts.running.run_policy import contract_of, policy_folder
+
+REPORT = "replay.json"
+_ROUNDING = 1e-3
+"""Allowance of single precision beyond certified bounds, as a share of them."""
+
+
+class Actor:
+    """A policy that acts along a recording, and what is measured of it.
+
+    Args:
+        policy: The policy.
+        contract: Its contract.
+        backend: What computes.
+    """
+
+    def __init__(self, policy: Policy, contract: Contract, backend: str) -> None:
+        self.actions: list[np.ndarray] = []
+        self.times_s: list[float] = []
+        self.num_refused = 0
+        self._controller: Controller = make_controller(policy, backend)
+        self._states = Outside(certified_state(policy))
+        self._outputs = Outside(_action_bounds(contract))
+        self._size, self._must_reset = len(contract.action), True
+
+    def act(self, observation: np.ndarray, asked: Asked) -> None:
+        """Act on one observation; what is refused counts, and is not compared."""
+        if asked.is_reset or self._must_reset:
+            self._controller.reset()
+            self._must_reset = False
+        begun_s = time.perf_counter()
+        try:
+            action = np.atleast_1d(self._controller.act(observation, asked.elapsed_s))
+        except ValueError:
+            self.num_refused += 1
+            self._must_reset = True
+            self.actions.append(np.full(self._size, np.nan))
+            return
+        self.times_s.append(time.perf_counter() - begun_s)
+        self.actions.append(action.astype(np.float64))
+        self._outputs.add(action)
+        self._states.add(getattr(self._controller, "state", None))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was measured of the policy alone."""
+        ms = 1e3 * np.array(self.times_s or [np.nan])
+        times = {"median": np.median(ms), "p99": np.quantile(ms, 0.99), "largest": ms.max()}
+        return {
+            "refused": self.num_refused,
+            "share_of_actions_outside": self._outputs.share,
+            "share_of_states_outside": self._states.share,
+            "model_ms": {name: round(float(value), 4) for name, value in times.items()},
+        }
+
+
+class Outside:
+    """Counts arrays of which an entry is outside its certified bounds.
+
+    Args:
+        bounds: The bounds; None if there are none.
+    """
+
+    def __init__(self, bounds: Interval | None) -> None:
+        self._bounds, self._seen, self._outside = bounds, 0, 0
+
+    def add(self, values: np.ndarray | None) -> None:
+        """Look at one array."""
+        bounds = self._bounds
+        if bounds is None or values is None or values.shape != bounds.low.shape:
+            return
+        self._seen += 1
+        self._outside += not bool(((values >= bounds.low) & (values <= bounds.high)).all())
+
+    @property
+    def share(self) -> float | None:
+        """The share that was outside; None if nothing is certified."""
+        return self._outside / self._seen if self._seen else None
+
+
+def replay_recording(settings: RunPolicy) -> None:
+    """Act along a recording, print and write the comparison.
+
+    Raises:
+        ValueError: If a policy does not fit the recording, or nothing can be compared.
+        SystemExit: With status 1, if the actions differ by more than the tolerance.
+    """
+    use_threads(1)
+    assert settings.replay is not None
+    played = read_recording(settings.replay)
+    actors = {}
+    for name in (settings.policy, settings.baseline):
+        if name is not None and name not in actors:
+            policy = load(name)
+            contract = contract_of(policy)
+            contract.check_offer(played.contract, f"the recording '{played.path}'")
+            actors[name] = Actor(policy, contract, settings.backend)
+    recorded = []
+    skipped = dict.fromkeys((fault for fault, _ in played.faults), 0)
+    for fault, _ in played.faults:
+        skipped[fault] += 1
+    for observation, asked in _shown(played, skipped):
+        for actor in actors.values():
+            actor.act(observation, asked)
+        recorded.append(_or_nan(asked.action, len(played.contract.action)))
+    if not recorded:
+        raise ValueError(
+            f"`replay` must hold a tick in which the policy was asked, got none in"
+            f" '{played.path}'. Record a drive."
+        )
+    actor = actors[settings.policy]
+    baseline = recorded if settings.baseline is None else actors[settings.baseline].actions
+    found = compare(np.array(actor.actions), np.array(baseline), played.contract)
+    against = settings.baseline or f"the recorded actions of {played.policy or 'a policy'}"
+    report = {"policy": settings.policy, "recording": str(played.path), "baseline": against,
+              "ticks": len(recorded), "skipped": skipped, "actions": found,
+              **actor.to_json()}  # fmt: skip
+    run = Run.create("replay", policy_name(policy_folder(settings.policy)), settings,
+                     root=settings.runs)  # fmt: skip
+    run.report.mkdir(exist_ok=True)
+    files.write_file(run.report / REPORT, json.dumps(report, indent=1) + "\n")
+    print_replay(report)
+    print(f"report: {run.report / REPORT}")
+    _check_tolerance(found, actor.num_refused, settings.tolerance)
+
+
+def _shown(played: Playback, skipped: dict[str, int]) -> Iterator[tuple[np.ndarray, Asked]]:
+    """Yield what the recorded policy was asked about; after a lost tick the memory is cleared."""
+    is_lost, before = True, -1
+    for tick in played.ticks:
+        is_lost = is_lost or tick.number != before + 1
+        before = tick.number
+        if tick.asked is None:
+            continue
+        try:
+            observation = played.observation(tick)
+        except ValueError:
+            observation = None
+        if observation is None:
+            skipped["no observation"] = skipped.get("no observation", 0) + 1
+            is_lost = True
+            continue
+        asked = tick.asked
+        yield observation, dataclasses.replace(asked, is_reset=asked.is_reset or is_lost)
+        is_lost = False
+
+
+def compare(actions: np.ndarray, baseline: np.ndarray, contract: Contract) -> list[dict[str, Any]]:
+    """Return for each entry of the action how far two policies differ.
+
+    Choices differ by 1 or not at all. Ticks in which one of them has no action are left out.
+
+    Args:
+        actions: Shape (ticks, action).
+        baseline: What they are compared with, likewise.
+        contract: What is commanded.
+
+    Raises:
+        ValueError: If no tick is left.
+    """
+    is_known = np.isfinite(actions).all(axis=1) & np.isfinite(baseline).all(axis=1)
+    if not is_known.any():
+        raise ValueError("`replay` must hold a tick in which both policies act, got none.")
+    difference = np.abs(actions - baseline)[is_known]
+    if contract.choices:
+        difference = (difference > 0.0).astype(np.float64)
+    largest, mean_squares = difference.max(axis=0), np.mean(difference**2, axis=0)
+    return [
+        {"name": entry.name, "compared": int(is_known.sum()), "largest": float(most),
+         "rms": float(np.sqrt(mean_square))}
+        for entry, most, mean_square in zip(contract.action, largest, mean_squares, strict=True)
+    ]  # fmt: skip
+
+
+def print_replay(report: dict[str, Any]) -> None:
+    """Print a comparison as a table."""
+    print(f"{report['policy']} against {report['baseline']}, {report['ticks']} ticks")
+    rows = [
+        [entry["name"], f"{entry['largest']:.3g}", f"{entry['rms']:.3g}", str(entry["compared"])]
+        for entry in report["actions"]
+    ]
+    print(markdown_table(["action", "largest difference", "RMS difference", "ticks"], rows))
+    shares = [report[f"share_of_{what}_outside"] for what in ("actions", "states")]
+    told = ["not certified" if share is None else f"{share:.2%}" for share in shares]
+    ms = report["model_ms"]
+    rows = [
+        ["actions outside their certified bounds", told[0]],
+        ["states outside their certified bounds", told[1]],
+        ["observations that the policy refused", str(report["refused"])],
+        ["model time a step, median [ms]", f"{ms['median']:.3f}"],
+        ["model time a step, p99 [ms]", f"{ms['p99']:.3f}"],
+        ["model time a step, largest [ms]", f"{ms['largest']:.3f}"],
+    ]
+    print(markdown_table(["", "policy"], rows))
+    for what, number in report["skipped"].items():
+        print(f"skipped: {what}: {number}")
+
+
+def _check_tolerance(found: list[dict[str, Any]], refused: int, tolerance: float | None) -> None:
+    """End with status 1 if a difference is beyond the tolerance, or an observation was refused."""
+    if tolerance is None:
+        return
+    worst = max(found, key=lambda entry: entry["largest"])
+    if worst["largest"] > tolerance:
+        raise SystemExit(
+            f"failed: {worst['name']} differs by up to {worst['largest']:.3g} from the baseline,"
+            f" more than the tolerance of {tolerance:g}"
+        )
+    if refused:
+        raise SystemExit(f"failed: the policy refused {refused} observations")
+
+
+def _action_bounds(contract: Contract) -> Interval | None:
+    """Return the certified bounds of an action, clipped to its range; None if there are none."""
+    if contract.choices or any(entry.bounds is None for entry in contract.action):
+        return None
+    bounds = np.array([entry.bounds for entry in contract.action])
+    ranges = np.array([entry.range for entry in contract.action])
+    low, high = bounds.clip(ranges[:, :1], ranges[:, 1:]).T
+    allowance = _ROUNDING * np.maximum(high - low, 1e-3)
+    return Interval(low - allowance, high + allowance)
+
+
+def _or_nan(action: np.ndarray | None, size: int) -> np.ndarray:
+    return np.full(size, np.nan) if action is None else action.astype(np.float64)
