@@ -18,6 +18,8 @@ from ncp_control.contract import Contract, FramesContract
 from ncp_control.loop.monitor import Level
 from ncp_control.loop.playback import Playback, read_recording
 
+RECORDED = "recorded"
+"""What reports call what the recorded policy did."""
 STOPPED = "held or stopped by the monitor"
 OTHER_SHAPE = "frame of another shape"
 NO_COMMAND = "frame without a command"
@@ -68,9 +70,9 @@ def load_drive(
     )
     is_as_seen = recording.framing == Framing(image_size=seen.shape[:2], crop=(0.0, 0.0))
     if not is_as_seen:
-        return recording
+        return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
-    return replace(recording, contract=contract, frame_s=contract.frame_s)
+    return replace(recording, contract=contract, frame_s=contract.frame_s, driver=RECORDED)
 
 
 def _check(played: Playback) -> tuple[FramesContract, float]:
@@ -78,7 +80,7 @@ def _check(played: Playback) -> tuple[FramesContract, float]:
     seen, action = played.contract.observation, played.contract.action
     if not isinstance(seen, FramesContract) or seen.shape[2] != 3 or seen.colour != "RGB":
         is_frames = isinstance(seen, FramesContract)
-        told = f"{seen.colour} of shape {seen.shape}" if is_frames else "none"
+        told = f"{seen.colour} of shape {seen.shape}" if is_frames else f"a {seen.kind}"
         raise ValueError(
             f"`folder` must hold RGB frames of three channels to be learned from, got {told} in"
             f" '{played.path}'. Other recordings can be replayed: run.py POLICY --replay."

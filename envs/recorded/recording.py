@@ -72,6 +72,8 @@ class Recording:
     """How many were used with a change, such as a clipped steering, by the kind of change."""
     contract: Contract | None = None
     """What was seen and done, where the recording says it."""
+    driver: str = "human"
+    """Who drove, for reports."""
 
     def __len__(self) -> int:
         return sum(len(episode) for episode in self.episodes)
@@ -91,6 +93,7 @@ class Recording:
         """Where the frames come from, for the `source` of a `DemonstrationWriter`."""
         return {
             "format": self.format,
+            "driver": self.driver,
             "recording": self.folder.name,
             "num_frames": len(self),
             "num_episodes": len(self.episodes),
@@ -168,7 +171,9 @@ class Recording:
         """Yield the recording as demonstrations, which are on the disk until the block ends."""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "frames"
-            with DemonstrationWriter(folder, self.observation_shape, np.uint8, 1) as writer:
+            with DemonstrationWriter(
+                folder, self.observation_shape, np.uint8, 1, source=self.source
+            ) as writer:
                 self.write(writer)
             yield Demonstrations.open(folder)
 

@@ -1,11 +1,15 @@
 """A policy at a fixed rate on a robot: the loop, and the monitor that makes it fail safe.
 
-| module     | what it holds                                                       |
-|------------|---------------------------------------------------------------------|
-| `realtime` | the loop: read, check, act, limit, command                          |
-| `monitor`  | what is wrong with an input or a state, and what the body does then |
-| `profile`  | what inputs looked like in good driving, to tell those far from it  |
-| `clocks`   | time of this machine, or simulated time                             |
-| `faults`   | sensors and memory that fail, to try the monitor                    |
-| `settings` | rates and thresholds                                                |
+| module      | what it holds                                                       |
+|-------------|---------------------------------------------------------------------|
+| `realtime`  | the loop: read, check, act, limit, command                          |
+| `monitor`   | what is wrong with an input or a state, and what the body does then |
+| `profile`   | what inputs looked like in good driving, to tell those far from it  |
+| `clocks`    | time of this machine, or simulated time                             |
+| `ticks`     | what the loop has done, tick by tick, as an `Episode`               |
+| `recording` | a drive as an MCAP file, written as it happens                      |
+| `playback`  | such a file read back                                               |
+| `lossless`  | frames as PNG and back                                              |
+| `faults`    | sensors and memory that fail, to try the monitor                    |
+| `settings`  | rates and thresholds                                                |
 """

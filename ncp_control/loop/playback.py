@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ncp_control.contract import Contract, FramesContract
+from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
+from ncp_control.loop.lossless import decode_frame
 from ncp_control.loop.monitor import Level
 from ncp_control.loop.recording import (
     ACTION,
@@ -30,10 +31,10 @@ from ncp_control.loop.recording import (
     OBSERVATION,
     POLICY,
     STATE,
-    decode_frame,
     import_mcap,
     labels,
 )
+from ncp_control.records import frames_part, join, record_frame
 
 SUFFIX = ".mcap"
 CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
@@ -138,13 +139,17 @@ class Playback:
         Raises:
             ValueError: If the frame is damaged.
         """
+        is_record = record_frame(self.contract.observation) is not None
+        if is_record and (tick.frame is None or tick.numbers is None):
+            return None
         if tick.frame is None:
             return tick.numbers
         if tick.shape is None:
             raise ValueError(f"{tick.frame.name} is a frame of unknown shape")
-        seen = self.contract.observation
-        is_bgr = isinstance(seen, FramesContract) and seen.colour == "BGR"
-        return decode_frame(tick.frame.read_bytes(), tick.shape, is_bgr)
+        seen = frames_part(self.contract.observation)
+        is_bgr = seen is not None and seen.colour == "BGR"
+        frame = decode_frame(tick.frame.read_bytes(), tick.shape, is_bgr)
+        return join(frame, tick.numbers) if is_record and tick.numbers is not None else frame
 
 
 def is_recording(path: Path) -> bool:

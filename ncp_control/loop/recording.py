@@ -5,7 +5,7 @@ Every message is JSON; those of one tick of the loop share its number as their `
 | topic             | message                                                                  |
 |-------------------|--------------------------------------------------------------------------|
 | `/camera`         | the frame that was read, as foxglove.CompressedImage of lossless PNG     |
-| `/observation`    | or the numbers that were read: `dtype`, and `values` by name             |
+| `/observation`    | the numbers that were read: `dtype`, and `values` by name                |
 | `/action`         | what was commanded, by name                                              |
 | `/policy`         | if the policy was asked: `action` by name, or null if it was of no use;  |
 |                   | `elapsed_s`, as it was told; `is_reset`, if it remembered nothing        |
@@ -43,9 +43,18 @@ import torch
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.lossless import encode_frame
 from ncp_control.loop.monitor import Event
 from ncp_control.loop.realtime import Controller
 from ncp_control.policy import Policy
+from ncp_control.records import (
+    entries_of,
+    frames_in,
+    frames_part,
+    numbers_in,
+    record_frame,
+    record_size,
+)
 
 CAMERA, OBSERVATION, ACTION, POLICY = "/camera", "/observation", "/action", "/policy"
 STATE, TIME_CONSTANTS, TOLD = "/state", "/time_constants", "/told"
@@ -54,8 +63,6 @@ METADATA = "ncp_control"
 FLUSH_S = 1.0
 """Longest time of recording that is lost when the process is killed [s]."""
 _CHUNK_BYTES = 2**19
-_PNG_LEVEL = 1
-"""Compression of frames: higher levels cost more time than they save room."""
 _TIME = {
     "type": "object",
     "title": "time",
@@ -129,13 +136,15 @@ class DriveRecorder:
     ) -> None:
         writer = import_mcap().writer
         self.path, self.fault, self.num_ticks = path, "", 0
-        self._policy, self._contract = policy, contract
+        self._policy = policy
         self._begun_ns = time.time_ns() if begun_ns is None else begun_ns
         self._start_s, self._flushed_s, self._num_events = 0.0, 0.0, 0
         self._action_names = labels([entry.name for entry in contract.action])
         self._neurons = labels(policy.circuit.cell.neuron_names)
-        entries = getattr(contract.observation, "entries", ())
-        self._entries = labels([entry.name for entry in entries])
+        self._entries = labels([entry.name for entry in entries_of(contract.observation)])
+        self._record_frame = record_frame(contract.observation)
+        frames = frames_part(contract.observation)
+        self._is_bgr = frames is not None and frames.colour == "BGR"
         self._file = path.open("xb")
         self._writer = writer.Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start(library="ncp-control")
@@ -209,6 +218,12 @@ class DriveRecorder:
 
     def _add_observation(self, seen: np.ndarray, time_s: float) -> list[int] | None:
         """Write what was seen; return the shape of a frame."""
+        frame_shape = self._record_frame
+        if frame_shape is not None and seen.dtype == np.uint8:
+            if seen.shape != (record_size(frame_shape, len(self._entries)),):
+                return None
+            self._add_observation(numbers_in(seen, frame_shape), time_s)
+            seen = frames_in(seen, frame_shape)
         if seen.ndim == 3 and seen.dtype == np.uint8 and seen.size:
             at_ns = self._time_ns(time_s)
             image = {
@@ -224,10 +239,6 @@ class DriveRecorder:
             values = self._named(list(names), seen)
             self._write(OBSERVATION, time_s, {"dtype": seen.dtype.name, "values": values})
         return None  # what is neither was refused by the monitor
-
-    @property
-    def _is_bgr(self) -> bool:
-        return getattr(self._contract.observation, "colour", "RGB") == "BGR"
 
     @torch.no_grad()
     def _add_inside(self, controller: Controller, seen: np.ndarray, time_s: float) -> None:
@@ -292,49 +303,6 @@ class DriveRecorder:
             self._file.close()
         except OSError:
             self._file.raw.close()
-
-
-def encode_frame(frame: np.ndarray, is_bgr: bool = False) -> bytes:
-    """Return a frame (height, width, channels) of uint8 as PNG, without loss.
-
-    Args:
-        frame: The frame.
-        is_bgr: Whether its channels are blue, green, red.
-    """
-    import cv2
-
-    height, width, channels = frame.shape
-    depth = 3 if channels % 3 == 0 else 1
-    parts = frame.reshape(height, width, channels // depth, depth).transpose(2, 0, 1, 3)
-    picture = parts.reshape(-1, width, depth)
-    picture = picture if is_bgr else picture[:, :, ::-1]
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL]
-    is_done, data = cv2.imencode(".png", np.ascontiguousarray(picture), settings)
-    if not is_done:
-        raise OSError("the frame cannot be written as PNG")
-    return data.tobytes()
-
-
-def decode_frame(png: bytes, shape: Sequence[int], is_bgr: bool = False) -> np.ndarray:
-    """Return the frame that `encode_frame` has encoded.
-
-    Raises:
-        ValueError: If it is damaged or of another shape.
-    """
-    import cv2
-
-    height, width, channels = shape
-    depth = 3 if channels % 3 == 0 else 1
-    mode = cv2.IMREAD_COLOR if depth == 3 else cv2.IMREAD_GRAYSCALE
-    try:
-        picture = cv2.imdecode(np.frombuffer(png, np.uint8), mode)
-    except cv2.error as error:
-        raise ValueError("the frame is no PNG") from error
-    if picture is None or picture.shape[:2] != (height * (channels // depth), width):
-        raise ValueError(f"the frame is no PNG of shape {tuple(shape)}")
-    picture = picture.reshape(channels // depth, height, width, depth)
-    picture = picture if is_bgr else picture[..., ::-1]
-    return np.ascontiguousarray(picture.transpose(1, 2, 0, 3)).reshape(height, width, channels)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:

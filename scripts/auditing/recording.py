@@ -73,8 +73,9 @@ def watch(policy: Policy, name: str, log: Path, *, seconds: float) -> Episode:
     if is_store(log):
         store = Demonstrations.open(log)
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-    with load_recording(log).center_only().as_demonstrations() as store:
-        told["actor"] = "human"
+    recording = load_recording(log).center_only()
+    with recording.as_demonstrations() as store:
+        told["actor"] = recording.driver
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
 
 

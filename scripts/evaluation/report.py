@@ -146,7 +146,7 @@ def write_recorded_report(
     Returns:
         The page, `report.md`.
     """
-    episode = replay(policy, store, actor="human")
+    episode = replay(policy, store, actor=store.meta.get("source", {}).get("driver", "human"))
     variance = float(np.var(store.actions))
     rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
     header = ["predictor", "MSE [action²]"]

@@ -13,11 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncp_control import LTC, VectorPolicy
+from ncp_control import LTC, FramesPolicy, VectorPolicy
+from ncp_control.contract import (
+    ActionContract,
+    Contract,
+    DictContract,
+    Entry,
+    FramesContract,
+    VectorContract,
+)
+from ncp_control.loop.lossless import decode_frame, encode_frame
 from ncp_control.loop.monitor import Level, Monitor
 from ncp_control.loop.playback import BAD_CHUNK, CUT_OFF, read_recording
 from ncp_control.loop.realtime import drive
-from ncp_control.loop.recording import DriveRecorder, decode_frame, encode_frame, labels
+from ncp_control.loop.recording import DriveRecorder, labels
+from ncp_control.records import join
 from ncp_control.wiring_rules import fully_connected
 
 ROOT = Path(__file__).parents[3]
@@ -258,3 +268,32 @@ def test_an_entry_that_is_named_twice_is_kept_twice(policy, contract, clock, mak
         drive(policy, policy.contract, link, clock=clock, recorder=recorder)
     played = read_recording(tmp_path / "x.mcap")
     np.testing.assert_array_equal(played.ticks[2].numbers, readings(3)[2])
+
+
+def test_records_of_a_frame_and_numbers_are_a_picture_and_numbers(clock, make_link, tmp_path):
+    frames = FramesContract(shape=(48, 64, 3))
+    numbers = VectorContract(entries=(Entry(name="speed", unit="m/s"),))
+    contract = Contract(
+        observation=DictContract(parts={"camera": frames, "body": numbers}),
+        action=(ActionContract(name="steering"),),
+        frame_s=0.1,
+    )
+    policy = FramesPolicy(
+        LTC(fully_connected(33, 6, 1)), head="light", frame_shape=(48, 64, 3), numbers=1
+    )
+    policy.contract = contract
+    rng = np.random.default_rng(0)
+    seen = [
+        join(rng.integers(0, 256, (48, 64, 3), np.uint8), np.array([0.1 * i], np.float32))
+        for i in range(5)
+    ]
+    link = make_link(seen)
+    link.contract = contract
+    with DriveRecorder(tmp_path / "both.mcap", policy, contract) as recorder:
+        drive(policy.eval(), contract, link, clock=clock, recorder=recorder)
+    played = read_recording(tmp_path / "both.mcap")
+    assert played.ticks[2].shape == (48, 64, 3)
+    assert played.ticks[2].numbers.tolist() == [np.float32(0.2)]
+    for tick, record in zip(played.ticks, seen, strict=True):
+        np.testing.assert_array_equal(played.observation(tick), record)
+    assert all(tick.asked.action is not None for tick in played.ticks)
