@@ -25,7 +25,7 @@ can be used, or if what is left would be wrong.
 
 from envs.recorded.assembly import LoggedImage
 from envs.recorded.donkeycar import load_donkeycar
-from envs.recorded.drives import load_drive
+from envs.recorded.drives import drive_as_demonstrations, load_drive
 from envs.recorded.readers import READERS, load_recording, register_reader
 from envs.recorded.recording import Recording, Stretch
 from envs.recorded.udacity import load_udacity
@@ -35,6 +35,7 @@ __all__ = [
     "LoggedImage",
     "Recording",
     "Stretch",
+    "drive_as_demonstrations",
     "load_donkeycar",
     "load_drive",
     "load_recording",

@@ -6,7 +6,10 @@ learns from it fits the same world. Ticks in which the monitor held or stopped t
 out: what was commanded then answers no frame.
 """
 
+import tempfile
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +18,10 @@ from envs.recorded.images import Framing
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from ncp_control.contract import Contract, FramesContract
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.monitor import Level
 from ncp_control.loop.playback import Playback, read_recording
+from ncp_control.records import array_of
 
 RECORDED = "recorded"
 """What reports call what the recorded policy did."""
@@ -73,6 +78,47 @@ def load_drive(
         return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
     return replace(recording, contract=contract, frame_s=contract.frame_s, driver=RECORDED)
+
+
+@contextmanager
+def drive_as_demonstrations(path: str | Path) -> Iterator[Demonstrations]:
+    """Yield what a recorded policy was asked and what was commanded, whatever it senses.
+
+    Unlike `load_drive`, this takes numbers, any colours and any actions, and keeps the elapsed
+    times that the policy was told; an episode begins where its memory was cleared.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no recorded drive, or nothing of it can be used.
+    """
+    played = read_recording(path)
+    shape, kind = array_of(played.contract.observation)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, num_actions = Path(temporary) / "drive", len(played.contract.action)
+        source = {"format": "mcap", "driver": RECORDED, "recording": played.path.name}
+        with DemonstrationWriter(folder, shape, kind, num_actions, source=source) as writer:
+            for tick, seen, asked in played.asked():
+                if tick.command is None or seen.shape != shape:
+                    played.faults.append((OTHER_SHAPE, f"tick {tick.number}"))
+                    writer.start_episode()
+                    continue
+                if asked.is_reset:
+                    writer.start_episode()
+                writer.append(seen.astype(kind, copy=False), tick.command, asked.elapsed_s)
+            if not writer.num_frames:
+                raise ValueError(
+                    f"`folder` must hold a tick in which the policy was asked, got none in"
+                    f" '{played.path}'. Record a drive."
+                )
+        skipped = Tally()
+        for fault, place in played.faults:
+            skipped.add(fault, place)
+        if skipped.total:
+            warnings.warn(f"Left out of '{played.path}': {skipped}.", stacklevel=3)
+        yield Demonstrations.open(folder)
 
 
 def _check(played: Playback) -> tuple[FramesContract, float]:

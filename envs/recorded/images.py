@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ncp_control.loop.playback import StoredFrame
+from ncp_control.loop.chunks import StoredFrame
 
 ImageFile = Path | StoredFrame
 """Where an image lies: in a file of its own, or in a recorded drive."""

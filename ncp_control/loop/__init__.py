@@ -9,6 +9,7 @@
 | `ticks`     | what the loop has done, tick by tick, as an `Episode`               |
 | `recording` | a drive as an MCAP file, written as it happens                      |
 | `playback`  | such a file read back                                               |
+| `chunks`    | the parts of such a file, in which frames stay until they are seen  |
 | `lossless`  | frames as PNG and back                                              |
 | `faults`    | sensors and memory that fail, to try the monitor                    |
 | `settings`  | rates and thresholds                                                |

@@ -4,22 +4,18 @@ A file that was cut off is read up to its last whole chunk. What is damaged is l
 in `Playback.faults`: a chunk whose checksum is wrong, a message that is no JSON of its topic.
 """
 
-import base64
-import binascii
-import io
 import json
 import math
-import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
+from ncp_control.loop.chunks import StoredFrame, read_chunk, short_reason
 from ncp_control.loop.lossless import decode_frame
 from ncp_control.loop.monitor import Level
 from ncp_control.loop.recording import (
@@ -38,44 +34,10 @@ from ncp_control.records import frames_part, join, record_frame
 
 SUFFIX = ".mcap"
 CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
+NOTHING_SEEN = "what was seen is lost"
 _MAGIC = b"\x89MCAP0\r\n"
-_MOST_CHUNK_BYTES = 2**28
-"""Largest chunk that is unpacked."""
 _DTYPES = ("float32", "float64", "float16", "uint8", "int8", "uint16", "int16", "uint32", "int32",
            "int64", "uint64")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class StoredFrame:
-    """A frame that lies in a recording."""
-
-    path: Path
-    """The recording."""
-    offset: int
-    """Where its chunk begins in the file [bytes]."""
-    index: int
-    """Which message of the chunk it is."""
-
-    @property
-    def name(self) -> str:
-        """Where it lies, for messages."""
-        return f"{self.path.name}, message {self.index} of the chunk at byte {self.offset}"
-
-    def __str__(self) -> str:
-        return self.name
-
-    def read_bytes(self) -> bytes:
-        """Return its PNG.
-
-        Raises:
-            ValueError: If it is damaged.
-            OSError: If the file cannot be read.
-        """
-        try:
-            data = _read_chunk(self.path, self.offset)[self.index].data
-            return base64.b64decode(json.loads(data)["data"], validate=True)
-        except (IndexError, KeyError, TypeError, binascii.Error) as error:
-            raise ValueError(f"{self.name} is no frame") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +92,7 @@ class Playback:
     """Ticks in order; one that is missing was lost."""
     events: Sequence[Mapping[str, Any]]
     """What the monitor found."""
-    faults: Sequence[tuple[str, str]] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
     """What could not be read: what it is, and where."""
 
     def observation(self, tick: Tick) -> np.ndarray | None:
@@ -150,6 +112,28 @@ class Playback:
         is_bgr = seen is not None and seen.colour == "BGR"
         frame = decode_frame(tick.frame.read_bytes(), tick.shape, is_bgr)
         return join(frame, tick.numbers) if is_record and tick.numbers is not None else frame
+
+    def asked(self) -> Iterator[tuple[Tick, np.ndarray, Asked]]:
+        """Yield each tick in which the policy was asked, with what it saw and was asked.
+
+        Where a tick or what was seen is lost, the memory counts as cleared; the latter is a fault.
+        """
+        is_lost, before = True, -1
+        for tick in self.ticks:
+            is_lost = is_lost or tick.number != before + 1
+            before = tick.number
+            if tick.asked is None:
+                continue
+            try:
+                observation, reason = self.observation(tick), "nothing"
+            except ValueError as error:
+                observation, reason = None, short_reason(error)
+            if observation is None:
+                self.faults.append((NOTHING_SEEN, f"tick {tick.number}: {reason}"))
+                is_lost = True
+                continue
+            yield tick, observation, replace(tick.asked, is_reset=tick.asked.is_reset or is_lost)
+            is_lost = False
 
 
 def is_recording(path: Path) -> bool:
@@ -219,7 +203,7 @@ class _Reader:
             return
         for offset in chunks:
             try:
-                records = _read_chunk(self.path, offset)
+                records = read_chunk(self.path, offset)
             except ValueError as error:
                 self.faults.append((BAD_CHUNK, f"byte {offset}: {error}"))
                 continue
@@ -241,7 +225,7 @@ class _Reader:
                     yield offset, record
                     offset = file.tell()
             except Exception as error:  # mcap raises nearly anything on what is damaged
-                self.faults.append((CUT_OFF, f"byte {offset} of {size}: {_told(error)}"))
+                self.faults.append((CUT_OFF, f"byte {offset} of {size}: {short_reason(error)}"))
 
     def _read_about(self, values: Mapping[str, str]) -> None:
         try:
@@ -252,7 +236,7 @@ class _Reader:
             self._neurons = [str(name) for name in about["neurons"]]
             self.about = about
         except (ValueError, KeyError, TypeError) as error:
-            self.faults.append(("damaged contract", _told(error)))
+            self.faults.append(("damaged contract", short_reason(error)))
 
     def _read_message(self, message: Any, stored: StoredFrame) -> None:
         topic = self._topics.get(message.channel_id, "")
@@ -263,7 +247,7 @@ class _Reader:
             else:
                 self._take(topic, tick, json.loads(message.data), self._time_s(message))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            where = f"{topic or 'unknown topic'} of tick {message.sequence}: {_told(error)}"
+            where = f"{topic or 'unknown topic'} of tick {message.sequence}: {short_reason(error)}"
             self.faults.append((f"{BAD_MESSAGE} of {topic}", where))
             return
         if topic != EVENTS:
@@ -309,44 +293,3 @@ def _finite(values: list[Any]) -> np.ndarray:
     if not all(type(x) in (int, float) and math.isfinite(x) for x in values):
         raise ValueError(f"not all finite numbers: {shorten(values)}")
     return np.array(values, np.float64)
-
-
-def _read_chunk(path: Path, offset: int) -> list[Any]:
-    """Return the records of a chunk; the last ones stay in memory, since frames lie in order.
-
-    Raises:
-        ValueError: If the chunk is damaged.
-    """
-    found = path.stat()
-    return _read_chunk_once(path, offset, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _read_chunk_once(path: Path, offset: int, size: int, changed_ns: int) -> list[Any]:
-    from mcap.data_stream import ReadDataStream
-    from mcap.records import Chunk
-    from mcap.stream_reader import breakup_chunk
-
-    with path.open("rb") as file:
-        file.seek(offset)
-        body = _body(file, size)
-    try:
-        chunk = Chunk.read(ReadDataStream(io.BytesIO(body)))
-        if chunk.uncompressed_size > _MOST_CHUNK_BYTES:
-            raise ValueError(f"larger than {_MOST_CHUNK_BYTES // 2**20} MiB")
-        return breakup_chunk(chunk, validate_crc=True)
-    except Exception as error:  # as in `_records`
-        raise ValueError(_told(error)) from error
-
-
-def _body(file: BinaryIO, most: int) -> bytes:
-    """Return the content of the record that begins here."""
-    head = file.read(9)
-    if len(head) < 9:
-        raise ValueError(CUT_OFF)
-    _, length = struct.unpack("<BQ", head)
-    return file.read(min(length, most))
-
-
-def _told(error: Exception) -> str:
-    return str(error)[:100] or type(error).__name__

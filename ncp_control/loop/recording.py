@@ -86,14 +86,16 @@ def import_mcap() -> Any:
     """Return the package mcap.
 
     Raises:
-        ValueError: If it is not installed.
+        ValueError: If it, or OpenCV for frames, is not installed.
     """
     try:
+        import cv2  # noqa: F401
         import mcap.reader
         import mcap.writer
     except ImportError as error:
         raise ValueError(
-            "mcap is missing, which recordings need. Run `pip install ncp-control[record]`."
+            f"{str(error.name).partition('.')[0]} is missing, which recordings need. Run"
+            " `pip install ncp-control[record]`."
         ) from error
     return mcap
 

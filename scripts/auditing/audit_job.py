@@ -12,6 +12,7 @@ from ncp_control.audit.inspector import write_inspector
 from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
+from ncp_control.loop.playback import is_recording
 from ncp_control.policy import FramesPolicy, Policy
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
@@ -89,13 +90,14 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
             value = getattr(settings, name)
             if value:
                 raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
-        if not isinstance(policy, FramesPolicy) and not is_store(settings.log):
+        is_of_any = is_store(settings.log) or is_recording(settings.log)
+        if not isinstance(policy, FramesPolicy) and not is_of_any:
             raise ValueError(
-                "`log` must be a folder of demonstrations for a policy that takes no frames, got"
-                f" {str(settings.log)!r}. Give one that a training wrote, e.g."
-                " runs/RUN/demonstrations/test; other recordings are of driving."
+                "`log` must be a folder of demonstrations for a policy that takes no frames, or a"
+                f" drive that run.py recorded, got {str(settings.log)!r}. Give one that a training"
+                " wrote, e.g. runs/RUN/demonstrations/test; other recordings are of driving."
             )
-        if not is_store(settings.log):
+        if not is_of_any:
             check_shows(policy)
         return
     is_told = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)

@@ -7,11 +7,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.recorded import load_recording
+from envs.recorded import drive_as_demonstrations, load_recording
 from ncp_control import files
 from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.store import ARRAYS
+from ncp_control.loop.playback import is_recording
 from ncp_control.policy import Policy
 from ncp_control.records import frames_part
 from scripts.evaluation.opengl import headless_opengl
@@ -66,13 +67,17 @@ def watch(policy: Policy, name: str, log: Path, *, seconds: float) -> Episode:
     Args:
         policy: Who watches.
         name: Its name.
-        log: The recording: a store of demonstrations, or a log of human driving.
+        log: The recording: a store of demonstrations, a log of human driving, or a recorded drive.
         seconds: How much of it is shown [s].
     """
     told: dict[str, Any] = {"name": name, "where": f"recording {log.resolve().name}"}
     if is_store(log):
         store = Demonstrations.open(log)
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
+    if is_recording(log):
+        with drive_as_demonstrations(log) as store:
+            told["actor"] = "recorded"
+            return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
     recording = load_recording(log).center_only()
     with recording.as_demonstrations() as store:
         told["actor"] = recording.driver

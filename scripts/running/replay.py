@@ -5,10 +5,9 @@ memory is cleared where that one's was; so the recorded policy, on the same back
 again. The baseline is what was said then, or another policy beside this one.
 """
 
-import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.monitor import certified_state
-from ncp_control.loop.playback import Asked, Playback, read_recording
+from ncp_control.loop.playback import Asked, read_recording
 from ncp_control.loop.realtime import Controller
 from ncp_control.policy import Policy, load
 from scripts.cli import use_threads
@@ -122,10 +121,7 @@ def replay_recording(settings: RunPolicy) -> None:
             contract.check_offer(played.contract, f"the recording '{played.path}'")
             actors[name] = Actor(policy, contract, settings.backend)
     recorded = []
-    skipped = dict.fromkeys((fault for fault, _ in played.faults), 0)
-    for fault, _ in played.faults:
-        skipped[fault] += 1
-    for observation, asked in _shown(played, skipped):
+    for _, observation, asked in played.asked():
         for actor in actors.values():
             actor.act(observation, asked)
         recorded.append(_or_nan(asked.action, len(played.contract.action)))
@@ -138,8 +134,9 @@ def replay_recording(settings: RunPolicy) -> None:
     baseline = recorded if settings.baseline is None else actors[settings.baseline].actions
     found = compare(np.array(actor.actions), np.array(baseline), played.contract)
     against = settings.baseline or f"the recorded actions of {played.policy or 'a policy'}"
+    skipped = Counter(fault for fault, _ in played.faults)
     report = {"policy": settings.policy, "recording": str(played.path), "baseline": against,
-              "ticks": len(recorded), "skipped": skipped, "actions": found,
+              "ticks": len(recorded), "skipped": dict(skipped), "actions": found,
               **actor.to_json()}  # fmt: skip
     run = Run.create("replay", policy_name(policy_folder(settings.policy)), settings,
                      root=settings.runs)  # fmt: skip
@@ -148,27 +145,6 @@ def replay_recording(settings: RunPolicy) -> None:
     print_replay(report)
     print(f"report: {run.report / REPORT}")
     _check_tolerance(found, actor.num_refused, settings.tolerance)
-
-
-def _shown(played: Playback, skipped: dict[str, int]) -> Iterator[tuple[np.ndarray, Asked]]:
-    """Yield what the recorded policy was asked about; after a lost tick the memory is cleared."""
-    is_lost, before = True, -1
-    for tick in played.ticks:
-        is_lost = is_lost or tick.number != before + 1
-        before = tick.number
-        if tick.asked is None:
-            continue
-        try:
-            observation = played.observation(tick)
-        except ValueError:
-            observation = None
-        if observation is None:
-            skipped["no observation"] = skipped.get("no observation", 0) + 1
-            is_lost = True
-            continue
-        asked = tick.asked
-        yield observation, dataclasses.replace(asked, is_reset=asked.is_reset or is_lost)
-        is_lost = False
 
 
 def compare(actions: np.ndarray, baseline: np.ndarray, contract: Contract) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """`run.py --record` and `--replay` as a person types them."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,13 @@ def test_a_recording_of_another_body_is_refused(refuse, recording):
     words = ["drive-ncp", "--replay", recording]
     refuse(run_policy, RunPolicy, words, "`policy` does not fit the recording")
     refuse(run_policy, RunPolicy, [NAME, "--replay", "no.mcap"], "does not exist")
+
+
+def test_without_mcap_a_recording_is_refused_with_what_to_install(refuse, recording, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcap.reader", None)
+    for words in (["--record"], ["--replay", recording]):
+        told = r"mcap is missing, .* `pip install ncp-control\[record\]`"
+        refuse(run_policy, RunPolicy, [NAME, *words], told)
 
 
 @pytest.fixture

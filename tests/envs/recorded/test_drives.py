@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from envs.recorded import load_recording
+from envs.recorded import drive_as_demonstrations, load_recording
 from envs.recorded.drives import STOPPED
 from ncp_control.deploy.links.world import WorldLink
 from ncp_control.loop.clocks import SimulatedClock
@@ -138,6 +138,30 @@ def test_steering_of_a_right_positive_policy_is_turned(policy, recorded, tmp_pat
     recording = load_recording(tmp_path / "r.mcap")
     np.testing.assert_array_equal(recording.episodes[0].steering, -done.episode.actions[:, 0])
     assert recording.contract.action[0].positive == "left"
+
+
+def test_any_recording_is_a_store_of_what_was_asked(recorded, tmp_path):
+    done, path = recorded
+    with drive_as_demonstrations(path) as store:
+        np.testing.assert_array_equal(store.observations, done.episode.seen)
+        np.testing.assert_array_equal(store.actions, done.episode.actions)
+        np.testing.assert_array_equal(store.dt_s, np.float32(done.episode.dt_s))
+    walker, clock = load("walker2d-ltc"), SimulatedClock()
+    world = find_world(walker.contract.world, **walker.contract.world_options)
+    link = WorldLink(world, clock, seed=1)
+    with DriveRecorder(tmp_path / "w.mcap", walker, walker.contract) as recorder:
+        done = drive(walker, walker.contract, link, clock=clock, recorder=recorder,
+                     settings=LoopSettings(seconds=0.3), keeps_observations=True)  # fmt: skip
+    with drive_as_demonstrations(tmp_path / "w.mcap") as store:
+        np.testing.assert_array_equal(store.observations, np.float32(done.episode.seen))
+        np.testing.assert_array_equal(store.actions, done.episode.actions)
+    with DriveRecorder(tmp_path / "none.mcap", walker, walker.contract):
+        pass
+    with (
+        pytest.raises(ValueError, match="a tick in which the policy was asked, got none"),
+        drive_as_demonstrations(tmp_path / "none.mcap"),
+    ):
+        pass
 
 
 def test_numbers_are_refused_to_be_learned_from(tmp_path):

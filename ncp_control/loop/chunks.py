@@ -1,0 +1,89 @@
+"""Chunks of a recording, which are read again when a frame of one is needed."""
+
+import base64
+import binascii
+import io
+import json
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_MOST_CHUNK_BYTES = 2**28
+"""Largest chunk that is unpacked."""
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """A frame that lies in a recording."""
+
+    path: Path
+    """The recording."""
+    offset: int
+    """Where its chunk begins in the file [bytes]."""
+    index: int
+    """Which message of the chunk it is."""
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for messages."""
+        return f"{self.path.name}, message {self.index} of the chunk at byte {self.offset}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """Return its PNG.
+
+        Raises:
+            ValueError: If it is damaged.
+            OSError: If the file cannot be read.
+        """
+        try:
+            data = read_chunk(self.path, self.offset)[self.index].data
+            return base64.b64decode(json.loads(data)["data"], validate=True)
+        except (IndexError, KeyError, TypeError, binascii.Error) as error:
+            raise ValueError(f"{self.name} is no frame") from error
+
+
+def read_chunk(path: Path, offset: int) -> list[Any]:
+    """Return the records of a chunk; the last ones stay in memory, since frames lie in order.
+
+    Raises:
+        ValueError: If the chunk is damaged.
+    """
+    found = path.stat()
+    return _read_chunk_once(path, offset, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_chunk_once(path: Path, offset: int, size: int, changed_ns: int) -> list[Any]:
+    from mcap.data_stream import ReadDataStream
+    from mcap.records import Chunk
+    from mcap.stream_reader import breakup_chunk
+
+    with path.open("rb") as file:
+        file.seek(offset)
+        body = _body(file, size)
+    try:
+        chunk = Chunk.read(ReadDataStream(io.BytesIO(body)))
+        if chunk.uncompressed_size > _MOST_CHUNK_BYTES:
+            raise ValueError(f"larger than {_MOST_CHUNK_BYTES // 2**20} MiB")
+        return breakup_chunk(chunk, validate_crc=True)
+    except Exception as error:  # mcap raises nearly anything on what is damaged
+        raise ValueError(short_reason(error)) from error
+
+
+def _body(file: BinaryIO, most: int) -> bytes:
+    """Return the content of the record that begins here."""
+    head = file.read(9)
+    if len(head) < 9:
+        raise ValueError("the file is cut off")
+    _, length = struct.unpack("<BQ", head)
+    return file.read(min(length, most))
+
+
+def short_reason(error: Exception) -> str:
+    """Return what an error says, in a few words."""
+    return str(error)[:100] or type(error).__name__
