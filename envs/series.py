@@ -19,6 +19,8 @@ from envs.recorded.text import read_lines
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
 """Cells, in small letters, that stand for a missing value."""
+LARGEST = 1e18
+"""Largest size of a number: its square is one in single precision."""
 MAX_BYTES = 2_000_000_000
 """Largest file that is read into memory."""
 
@@ -67,7 +69,8 @@ def read_series(
 
     Raises:
         FileNotFoundError: If a file is not there.
-        ValueError: If a file has no such columns, or no row of any file can be used.
+        ValueError: If a file is no table, has no such columns, or its times mostly do not grow; or
+            if no row of any file can be used.
     """
     paths = [path for given in files for path in _csv_files(given)]
     tally = Tally()
@@ -75,7 +78,7 @@ def read_series(
     if not raw:
         raise ValueError(
             f"`data` must hold rows that can be used, got none in {', '.join(map(str, paths))}"
-            f" ({tally or 'no rows at all'}). Check its columns."
+            f" ({str(tally) or 'no rows at all'}). Check its columns."
         )
     first = set(raw[0].cells)
     for one in raw:
@@ -126,6 +129,8 @@ def _read_file(
     separator = find_separator(lines[:100])
     head = next((i for i, line in enumerate(lines) if line), None)
     names = [] if head is None else split_cells(lines[head], separator)
+    if not names or any("\0" in name or "\ufffd" in name for name in names):
+        raise ValueError(f"`data` must be CSV files, got {path}, which is empty or no text.")
     for wanted in filter(None, (time, series, *words)):
         if wanted not in names:
             raise ValueError(f"`data` must have the column {wanted!r}, got {names} in {path}.")
@@ -135,6 +140,7 @@ def _read_file(
             f" in {path}. Name each column once."
         )
     groups: dict[str, list[tuple[float, list[str]]]] = {}
+    num_early = 0
     begin = 0 if head is None else head + 1
     after = next((split_cells(line, separator) for line in lines[begin:] if line), [])
     if len(after) == len(names) + 1:
@@ -152,9 +158,15 @@ def _read_file(
         if not math.isfinite(when):
             tally.add("rows without a time", place)
         elif rows and when <= rows[-1][0]:
+            num_early += 1
             tally.add("rows that are not later than the one before", place)
         else:
             rows.append((when, cells))
+    if num_early > sum(map(len, groups.values())):
+        raise ValueError(
+            f"`time` must grow along a series, got {num_early} rows that are not later than the one"
+            f" before in {path}. Sort the file, or name the column that tells its series apart."
+        )
     kept = {name: names.index(name) for name in names if name not in ("", time, series)}
     return [
         _Raw(
@@ -200,12 +212,12 @@ def _is_number(cell: str) -> bool:
 
 
 def _number(cell: str) -> float:
-    """Return a number, decimal comma or not; NaN if it is none, or not finite."""
+    """Return a number, decimal comma or not; NaN if it is none, or not finite, or too large."""
     try:
         value = float(cell.replace(",", ".") if cell.count(",") == 1 else cell)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    return value if abs(value) <= LARGEST else math.nan
 
 
 def _seconds(cell: str) -> float:

@@ -14,6 +14,8 @@ import numpy as np
 from envs.series import Series
 from ncp_control.contract import ActionContract, Entry, VectorContract
 
+MAX_CLASSES = 100
+"""Most classes, of which each takes an output."""
 MARGIN = 1.5
 """Forecasts reach this share of half the training range from its middle; a forecast is clipped."""
 
@@ -22,6 +24,10 @@ MARGIN = 1.5
 class Rows:
     """What a policy sees of a series, and what it should say."""
 
+    name: str
+    """The series' name."""
+    time_s: np.ndarray
+    """Time of the target since the first row [s], float64."""
     observations: np.ndarray
     """Inputs, float32 of shape (rows, inputs)."""
     wanted: np.ndarray
@@ -29,7 +35,8 @@ class Rows:
     dt_s: np.ndarray
     """Time since the row before [s], float32; of the first, the usual one."""
     last_known: np.ndarray
-    """Scaled targets as they were last known at each row, NaN where not: (rows, targets)."""
+    """Scaled targets as they were last known at each row, NaN where not: (rows, targets). A target
+    of the same row is not known yet."""
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -93,6 +100,14 @@ class RowCoder:
                         f"`{setting}` must name columns of the data, got {name!r}, not one of"
                         f" {sorted(columns)}."
                     )
+        told = [name for name in seen if name in hidden]
+        if told:
+            raise ValueError(
+                f"`inputs` must not name a target that is to be told at the same row, got {told}."
+                " Leave it out, or forecast it."
+            )
+        if sum(map(len, training)) < 2:
+            raise ValueError("`data` must have at least two rows in the training part, got one.")
         if not seen:
             raise ValueError("`inputs` must name a column that is seen, got none. Name some.")
         joined = {name: np.concatenate([one.columns[name] for one in training]) for name in seen}
@@ -111,6 +126,11 @@ class RowCoder:
                 raise ValueError(
                     f"`target` must have at least two classes in the training part, got"
                     f" {list(classes)} in {targets[0]!r}."
+                )
+            if len(classes) > MAX_CLASSES:
+                raise ValueError(
+                    f"`target` must have at most {MAX_CLASSES} classes, got {len(classes)} in"
+                    f" {targets[0]!r}. Forecast what is a number."
                 )
         else:
             for name, values in zip(targets, wanted, strict=True):
@@ -178,10 +198,13 @@ class RowCoder:
         ahead = min(self.rows_ahead, len(series))
         wanted = told[ahead:]
         observations, time_s = observations[: len(wanted)], series.time_s[: len(wanted)]
-        last_known = np.stack([_carried(of_one) for of_one in told.T], axis=1)[: len(wanted)]
+        known = told if ahead else np.concatenate([np.full_like(told[:1], np.nan), told[:-1]])
+        last_known = np.stack([_carried(of_one) for of_one in known.T], axis=1)[: len(wanted)]
         is_known = np.isfinite(wanted).all(axis=1)
         time_s = time_s[is_known]
         return Rows(
+            name=series.name,
+            time_s=series.time_s[ahead:][is_known],
             observations=observations[is_known],
             wanted=wanted[is_known].astype(np.float32),
             dt_s=np.diff(time_s, prepend=time_s[:1] - self.frame_s).astype(np.float32),

@@ -31,7 +31,7 @@ class Audit:
     """Look inside a saved policy: saliency, time constants, activity, guarantees."""
 
     policy: tyro.conf.Positional[Path]
-    """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     log: Path | None = None
     """Recording to watch, instead of acting in a world: a driving log, or demonstrations that a
     training wrote, e.g. runs/RUN/demonstrations/test."""

@@ -30,7 +30,7 @@ class Evaluate:
     """Evaluate a saved policy: in its world or another, or along a recording."""
 
     policy: tyro.conf.Positional[Path]
-    """Folder of the policy, e.g. policies/pretrained/drive-ncp."""
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     log: Path | None = None
     """Recording to run in open loop, instead of driving."""
     log_share: float = 1.0

@@ -57,7 +57,8 @@ class ImitationConfig:
         if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
             raise ValueError(
                 f"`dagger_epochs` must be from 0 to below `epochs`, got {self.dagger_epochs!r} of"
-                f" {self.epochs!r}. Drop those that never come."
+                f" {self.epochs!r}. Name only epochs that come, e.g. with --imitation.dagger-epochs"
+                " 1, or none."
             )
         check_device(self.device)
         if not 0.0 <= self.weight_average < 1.0:

@@ -99,9 +99,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not is_known or not {"policy", "settings"} <= config.keys():
         raise ValueError(
             f"{path} must be a policy of format version {FORMAT_VERSION}, got version"
-            f" {shorten(version)}. Save it with this version of ncp-control."
+            f" {shorten(version)}. {_advice(folder)}"
         )
     return config
+
+
+def _advice(folder: Path) -> str:
+    """Return what to do about a config that is not a policy's."""
+    if (folder / "policy" / CONFIG_FILE).is_file():
+        return f"Name the policy in this run, {folder / 'policy'}."
+    return "Save it with this version of ncp-control."
 
 
 def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:

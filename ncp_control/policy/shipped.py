@@ -32,8 +32,9 @@ def load(policy: Path | str) -> Policy:
     Example:
         >>> steering = load("drive-ncp").act(frame)
     """
-    if isinstance(policy, str) and not Path(policy).exists() and Path(policy).name == policy:
+    name = str(policy)
+    if not Path(policy).exists() and Path(policy).name == name:
         shipped = shipped_policies()
-        check_name("policy", policy, shipped)
-        policy = shipped[policy]
+        check_name("policy", name, shipped)
+        policy = shipped[name]
     return Policy.load(policy)

@@ -13,7 +13,7 @@ from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.loop.playback import is_recording
-from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.policy import FramesPolicy, Policy, load
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
@@ -44,7 +44,7 @@ class Subject:
 def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
     results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
-    loaded = {path: Policy.load(path) for path in (settings.policy, *settings.compare)}
+    loaded = {path: load(path) for path in (settings.policy, *settings.compare)}
     use_threads(threads_for(loaded[settings.policy], settings.threads))
     _check_names([settings.policy, *settings.compare])
     for path, policy in loaded.items():

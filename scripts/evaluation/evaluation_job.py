@@ -12,7 +12,7 @@ from envs.recorded import Recording, load_recording
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
-from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.policy import FramesPolicy, Policy, load
 from scripts.cli import use_threads
 from scripts.evaluate import Evaluate
 from scripts.evaluation.driving import (
@@ -47,7 +47,7 @@ RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
 
 def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
-    policy = Policy.load(settings.policy)
+    policy = load(settings.policy)
     use_threads(threads_for(policy, settings.threads))
     evaluate_it, measures = _way_of(policy, settings)
     name = policy_name(settings.policy)

@@ -1,6 +1,7 @@
 """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -13,6 +14,7 @@ from ncp_control.imports import import_function
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
@@ -24,7 +26,7 @@ from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import learn_from_expert
-from scripts.training.resumption import begun_with, open_run
+from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Imitate
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
@@ -36,6 +38,7 @@ def train_imitate(asked: Imitate) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     world = open_world(cast(str, settings.world), settings.world_options)
+    results = ResultsFile(settings.results, ("parameters", *world.measure_names))
     expert = load_expert(settings.expert, world)
     torch.manual_seed(settings.seed)
     policy = make_policy_for(
@@ -51,8 +54,13 @@ def train_imitate(asked: Imitate) -> Policy:
     with open_run(settings, "imitate", settings.cell, step=step) as run:
         policy = imitate_expert(policy, expert, world, settings, run)
         episodes = act(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
-    print(f"policy: {run.policy}")
-    print(results_table([measured_in(world, settings.cell, episodes)]))
+        measured = measured_in(world, settings.cell, episodes)
+        results.place(run.results)
+        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        row = {"parameters": parameters, **measured.measures}
+        add_row(results, settings, settings.cell, describe(settings), row)
+    print(f"policy: {run.policy}\nresults: {results.path}")
+    print(results_table([measured]))
     return policy
 
 
@@ -99,6 +107,14 @@ def imitate_expert(
         validate=validate,
         augment=augmentation(settings, world),
     )
+
+
+def describe(settings: Imitate) -> str:
+    """Return the world and all settings but cell and seed as one cell of a results file."""
+    left_out = ("world", "cell", "results", "threads", "runs", "resume", "seed")
+    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    told["imitation"].pop("seed")  # has a column of its own
+    return f"{settings.world} {json.dumps(told, sort_keys=True)}"
 
 
 def expert_error(settings: Imitate, world: World) -> ExpertError:

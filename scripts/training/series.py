@@ -58,9 +58,11 @@ def train_series(asked: Series) -> Policy:
         has_classes=is_class,
     )
     rows = {name: [coder.rows(one) for one in part] for name, part in parts.items()}
+    unknown = coder.unknown_classes(parts["validation"] + parts["test"])
+    if unknown:
+        told = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        print(f"warning: rows of classes that the training part has not are left out: {told}")
     check_rows(rows)
-    for unknown in coder.unknown_classes(parts["validation"] + parts["test"]):
-        print(f"warning: no row of class {unknown!r} trains; such rows are left out of the test")
     contract = with_origin(
         Contract(observation=coder.observation, action=coder.action, frame_s=coder.frame_s),
         data=", ".join(path.name for path in settings.data),
@@ -123,7 +125,7 @@ def check_rows(rows: dict[str, list[Rows]]) -> None:
         if not part:
             raise ValueError(
                 f"`target` must be known in some rows of the {name} part, got none. Give more rows,"
-                " or another horizon."
+                " cut them otherwise (--split, --train-share), or choose another horizon."
             )
 
 
@@ -241,17 +243,24 @@ def describe(settings: Series) -> str:
 def write_report(
     run: Run, coder: RowCoder, table: str, rows: Sequence[Rows], said: Sequence[np.ndarray]
 ) -> None:
-    """Write the table, everything that was said of the test part, and a figure of its beginning."""
-    header = ["series", "row", *(f"{n} {w}" for n in coder.targets for w in ("true", "predicted"))]
+    """Write the table, everything that was said of the test part, and a figure of its beginning.
+
+    Times are those of the targets, since the test part of their series began.
+    """
+    header = [
+        "series",
+        "time_s",
+        *(f"{n} {w}" for n in coder.targets for w in ("true", "predicted")),
+    ]
     told = []
-    for number, (one, outputs) in enumerate(zip(rows, said, strict=True)):
-        for row, (wanted, output) in enumerate(zip(one.wanted, outputs, strict=True)):
+    for one, outputs in zip(rows, said, strict=True):
+        for time_s, wanted, output in zip(one.time_s, one.wanted, outputs, strict=True):
             if coder.classes:
                 cells = [coder.classes[int(wanted[0])], coder.classes[int(output.argmax())]]
             else:
                 pairs = coder.unscale(np.stack([wanted, output.clip(-1.0, 1.0)]))
                 cells = [float(v) for v in pairs.T.flatten()]
-            told.append([number, row, *cells])
+            told.append([one.name, float(time_s), *cells])
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)
@@ -264,7 +273,7 @@ def draw(coder: RowCoder, rows: Sequence[Rows], said: Sequence[np.ndarray]) -> F
     """Draw targets and what was said of them over time, for the longest series."""
     longest = int(np.argmax([len(one) for one in rows]))
     shown, outputs = rows[longest], said[longest][:SHOWN_ROWS]
-    time_s = (np.cumsum(shown.dt_s) - shown.dt_s[0])[:SHOWN_ROWS]
+    time_s = shown.time_s[:SHOWN_ROWS]
     wanted = shown.wanted[:SHOWN_ROWS]
     figure = Figure(figsize=(9.0, 2.2 * len(coder.targets) + 0.6), layout="constrained")
     panels = figure.subplots(len(coder.targets), 1, sharex=True, squeeze=False)[:, 0]

@@ -71,6 +71,11 @@ class Series:
     def __post_init__(self) -> None:
         if self.resume is None:
             check_given(self, "data", "target")
+        for name in ("target", "inputs"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(
+                    f"`{name}` must name each column once, got {list(getattr(self, name))}."
+                )
         check_name("task", self.task, TASKS)
         check_name("split", self.split, SPLITS)
         check_circuit(self.cell, self.wiring)

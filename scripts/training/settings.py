@@ -290,6 +290,8 @@ class Imitate(FirstValues):
     """Episodes in which each epoch's policy is measured, to choose the best."""
     evaluation_episodes: int = 20
     """Episodes in worlds of other seeds at the end."""
+    results: Path | None = None
+    """CSV file to which the result is added; a new one in the run folder by default."""
     threads: int | None = None
     """Torch threads; if None, all cores, which convolutions use."""
     runs: Path = Path("runs")

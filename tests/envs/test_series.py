@@ -80,7 +80,9 @@ def test_what_cannot_be_used_is_left_out_and_told_once(table):
     ("text", "asked", "told"),
     [
         ("t,x\n", {}, "must hold rows that can be used, got none"),
-        ("", {}, "must hold rows that can be used, got none"),
+        ("", {}, "must be CSV files, got .*data.csv, which is empty or no text"),
+        ("\x00PNG\n1\n", {}, "must be CSV files, got .*data.csv, which is empty or no text"),
+        ("t,x\n0,1\n0,2\n0,3\n", {"time": "t"}, "must grow along a series, got 2 rows"),
         ("1,2\n3,4\n", {}, "must begin with a header of different names, got '1, 2'"),
         ("a,a\n3,4\n", {}, "must begin with a header of different names"),
         ("a,b\n3,4\n", {"time": "c"}, "must have the column 'c', got \\['a', 'b'\\]"),
@@ -89,6 +91,12 @@ def test_what_cannot_be_used_is_left_out_and_told_once(table):
 def test_a_file_that_is_no_table_is_refused(table, text, asked, told):
     with pytest.raises(ValueError, match=told):
         read_series([table(text)], **asked)
+
+
+def test_numbers_too_large_to_be_squared_are_missing(table):
+    with pytest.warns(UserWarning, match="cells of 'x' that are no number: 1"):
+        (series,) = read_series([table("x\n1e300\n1\n2\n")])
+    np.testing.assert_array_equal(series.columns["x"], [np.nan, 1.0, 2.0])
 
 
 def test_files_of_other_columns_are_refused(table, tmp_path):
@@ -127,6 +135,9 @@ def test_a_row_without_a_target_lends_its_time_to_the_next(table):
     rows = coder_of(series, targets=("y",), rows_ahead=0).rows(series[0])
     np.testing.assert_array_equal(rows.dt_s, [1.0, 3.0])
     np.testing.assert_array_equal(rows.observations[:, 0], [1.0, 4.0])
+    # What is to be told at the same row is not known there yet.
+    coder = coder_of(series, targets=("y",), rows_ahead=0)
+    np.testing.assert_allclose(coder.unscale(coder.rows(series[0]).last_known)[1:], [[1.0]])
 
 
 def test_a_target_of_the_same_row_is_not_seen(table):
@@ -147,6 +158,7 @@ def test_a_target_of_the_same_row_is_not_seen(table):
     [
         ({"targets": ("speed",)}, "`target` must name columns of the data, got 'speed'"),
         ({"inputs": ("speed",)}, "`inputs` must name columns of the data, got 'speed'"),
+        ({"inputs": ("level",), "rows_ahead": 0}, "must not name a target that is to be told at t"),
         ({"inputs": ("place",)}, "`inputs` must hold numbers, got none in the column 'place'"),
         ({"targets": ("same",)}, "`target` must change in the training part, got a column 'same'"),
         ({"targets": ("place",), "has_classes": True}, "at least two classes in the training part"),
@@ -156,3 +168,12 @@ def test_columns_that_cannot_be_learned_are_refused(table, asked, told):
     series = read_series([table("level,place,same\n1,a,2\n2,a,2\n")])
     with pytest.raises(ValueError, match=told):
         coder_of(series, **asked)
+
+
+def test_more_classes_than_outputs_make_sense_are_refused(table):
+    names = "\n".join(f"{i},name {i}" for i in range(200))
+    series = read_series([table(f"x,who\n{names}\n")], words=("who",))
+    with pytest.raises(ValueError, match="at most 100 classes, got 200 in 'who'"):
+        coder_of(series, targets=("who",), rows_ahead=0, has_classes=True)
+    with pytest.raises(ValueError, match="at least two rows in the training part, got one"):
+        coder_of([series[0][:1]], inputs=("x",), targets=("x",))

@@ -217,7 +217,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     monkeypatch.setattr("scripts.auditing.audit_job.act", nobody_acts)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
-        (["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
+        (["nowhere"], "got 'nowhere'. Choose a listed name"),
         (["walker", "--log", "x"], "`log` must be a folder of demonstrations for a policy that"),
         (["cheetah", "--log", "x", "--world", "y"], "`world` must be left out with --log, got 'y'"),
         (["cheetah", "--log", "series"], "`observation` must hold 17 numbers, got shape (8, 3)"),

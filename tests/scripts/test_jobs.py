@@ -260,7 +260,7 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
             "other.csv must have the columns .* Name another file",
         ),
         (evaluate_policy, Evaluate, ["driver", "--runs", "other.csv"], ": other.csv"),
-        (evaluate_policy, Evaluate, ["nowhere"], "`folder` must hold config.json, got 'nowhere'"),
+        (evaluate_policy, Evaluate, ["nowhere"], "got 'nowhere'. Choose a listed name"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):

@@ -1,5 +1,6 @@
 """Imitation in any world: numbers, frames, several motors, an expert of one's own or a policy."""
 
+import csv
 import json
 from typing import ClassVar
 
@@ -141,6 +142,10 @@ def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
     metrics = (run / "metrics.csv").read_text().splitlines()
     assert len(metrics) == 4 and "mean_return" in metrics[0]
     assert json.loads((run / "config.json").read_text())["settings"]["expert"].endswith("home")
+    with (run / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert -20.0 < float(row["mean_return"]) < 0.0
+    assert int(row["parameters"]) == sum(p.numel() for p in policy.parameters())
 
 
 def test_the_circuit_begins_with_the_time_constants_that_were_asked_for(tmp_path):

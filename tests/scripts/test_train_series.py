@@ -54,6 +54,7 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert policy.contract.action[0].name == "height 5 rows ahead"
     with (run / "report" / "predictions.csv").open(newline="") as file:
         told = list(csv.DictReader(file))
+    assert {one["series"] for one in told} == {"north", "south", "west"}
     errors = [float(one["height true"]) - float(one["height predicted"]) for one in told]
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(float(row["rmse"]), rel=1e-4)
     assert (run / "report" / "test.png").stat().st_size > 5_000
@@ -101,6 +102,7 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
         (["--target", "side"], "must hold numbers to be forecast"),
         (["--target", "depth"], "`target` must name columns of the data, got 'depth'"),
         (["--target", "height", "--horizon", "4000"], "must be known in some rows of the train"),
+        (["--target", "height", "height"], "`target` must name each column once"),
         (["--target", "height", "--task", "guess"], "`task` must be one of"),
         (["--target", "height", "--imitation.dagger-epochs", "1"], "There is no expert to ask"),
     ],

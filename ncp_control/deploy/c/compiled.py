@@ -95,10 +95,13 @@ class CController:
             self._action.ctypes.data_as(ctypes.c_void_p),
         )
         if status != _OK:
-            cause = "finite numbers" if status == _BAD_INPUT else "such that the state stays finite"
+            is_bad = status == _BAD_INPUT
+            cause = (
+                "finite numbers, and a time >= 0" if is_bad else "such that the state stays finite"
+            )
             raise ValueError(
-                f"`observation` and `dt_s` must be {cause}, got {elapsed_s!r} s and an observation"
-                f" from {observation.min()!r} to {observation.max()!r}."
+                f"`observation` and `dt_s` must be {cause}, got {elapsed_s:g} s and an observation"
+                f" from {observation.min():g} to {observation.max():g}."
             )
         return self._action.copy()
 

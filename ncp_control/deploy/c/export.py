@@ -130,7 +130,7 @@ def check_prefix(name: str) -> None:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name in _KEYWORDS:
         raise ValueError(
-            f"`name` must be small letters, digits and underscores, got {name!r}."
+            f"`name` must be small letters, digits and underscores, and no word of C, got {name!r}."
             " It begins the names of C functions, e.g. controller."
         )
 

@@ -9,6 +9,7 @@ What is said is in `messages`; at most one reading is under way, and only when t
 for it, so that a hanging loop never blocks the host.
 """
 
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -151,17 +152,23 @@ def _host(pipe: Connection) -> None:
         contract = Contract.from_json(wanted["contract"])
         link = open_here(wanted["name"], contract, wanted["target"], wanted["options"], clock)
     except (ValueError, ImportError) as error:
-        send_message(pipe, "refused", str(error))
+        _tell(pipe, "refused", str(error))
         return
     except LinkLost as error:
-        send_message(pipe, "lost", str(error))
+        _tell(pipe, "lost", str(error))
         return
-    send_message(pipe, "open", link.contract.to_json())
+    _tell(pipe, "open", link.contract.to_json())
     try:
         log = None if wanted["log"] is None else Path(wanted["log"])
         Host(pipe, link, wanted["watchdog_s"], log, clock).run()
     finally:
         link.close()
+
+
+def _tell(pipe: Connection, kind: str, told: Any) -> None:
+    """Send a message to the loop, which may be gone: then the host finds that out by itself."""
+    with contextlib.suppress(OSError):
+        send_message(pipe, kind, told)
 
 
 class Host:

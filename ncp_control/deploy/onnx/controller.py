@@ -77,7 +77,7 @@ class OnnxController:
             feed = parts_of_records(seen[None], self._frame)
         is_known = all(np.isfinite(part).all() for part in feed.values() if part.dtype != np.uint8)
         if not is_known or not 0.0 <= elapsed_s <= _LARGEST_S:
-            raise self._refusal("finite numbers", seen, elapsed_s)
+            raise self._refusal("finite numbers, and a time >= 0", seen, elapsed_s)
         feed |= {"state": self.state[None], "dt_s": np.array([elapsed_s], np.float32)}
         try:
             action, state = self.session.run(["action", "next_state"], feed)
@@ -94,8 +94,8 @@ class OnnxController:
 
     def _refusal(self, rule: str, observation: np.ndarray, elapsed_s: float) -> ValueError:
         return ValueError(
-            f"`observation` and `dt_s` must be {rule}, got {elapsed_s!r} s and an observation"
-            f" from {observation.min()!r} to {observation.max()!r}."
+            f"`observation` and `dt_s` must be {rule}, got {elapsed_s:g} s and an observation"
+            f" from {observation.min():g} to {observation.max():g}."
         )
 
     def reset(self) -> None:

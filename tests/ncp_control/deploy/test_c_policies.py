@@ -194,7 +194,7 @@ def test_bad_input_is_refused_and_changes_nothing():
         (np.ones(5), np.nan),
         (np.ones(5), np.inf),
     ):
-        with pytest.raises(ValueError, match="must be finite numbers, got"):
+        with pytest.raises(ValueError, match="must be finite numbers, and a time >= 0, got"):
             controller.act(observation, dt_s)
         np.testing.assert_array_equal(controller.state, before)
     with pytest.raises(ValueError, match=r"`observation` must be float32 of shape \(5,\)"):
@@ -224,7 +224,7 @@ def test_weights_that_single_precision_cannot_hold_are_refused():
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"name": "int"}, "`name` must be small letters, digits and underscores, got 'int'"),
+        ({"name": "int"}, "`name` must be small letters, digits and underscores, and no word of C"),
         ({"name": "a b"}, "`name` must be small letters"),
         ({"head_weights": "int4"}, "`head_weights` must be one of .* Did you mean 'int8'"),
         ({"head_weights": "int8"}, "`head_weights` must be 'float32' for a policy without a conv"),

@@ -262,7 +262,7 @@ def test_bad_input_is_refused_and_changes_nothing():
         (np.ones(5), np.nan),
         (np.ones(5), np.inf),
     ):
-        with pytest.raises(ValueError, match="must be finite numbers, got"):
+        with pytest.raises(ValueError, match="must be finite numbers, and a time >= 0, got"):
             controller.act(observation, dt_s)
         np.testing.assert_array_equal(controller.state, before)
     with pytest.raises(ValueError, match=r"`observation` must be float32 of shape \(5,\)"):
