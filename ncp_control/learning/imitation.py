@@ -212,14 +212,18 @@ def predict_episode(
 def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
     """Return the mean squared error over all frames, each episode in open loop.
 
+    Of a policy of choices it is the share of choices that are not those demonstrated.
+
     Raises:
         ValueError: If the policy has more or fewer actions than were demonstrated.
     """
-    _check_width(policy.circuit.cell.output_size, demonstrations.actions.shape[1])
-    errors = [
-        (predict_episode(policy, demonstrations, i) - demonstrations.actions[frames]) ** 2
-        for i, frames in enumerate(map(demonstrations.episode, range(demonstrations.num_episodes)))
-    ]
+    num_entries = len(policy.choices) or policy.circuit.cell.output_size
+    _check_width(num_entries, demonstrations.actions.shape[1])
+    errors = []
+    for i in range(demonstrations.num_episodes):
+        said = predict_episode(policy, demonstrations, i)
+        shown = demonstrations.actions[demonstrations.episode(i)]
+        errors.append(policy.command(said) != shown if policy.choices else (said - shown) ** 2)
     return float(np.concatenate(errors).mean(dtype=np.float64))
 
 

@@ -20,7 +20,7 @@ from envs.series_rows import RowCoder, Rows
 from ncp_control import files
 from ncp_control.contract import Contract
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from ncp_control.learning.imitation import imitate, predict_episode
+from ncp_control.learning.imitation import imitate, imitation_error, predict_episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
@@ -162,23 +162,11 @@ def learn(
         [stores["train"]],
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
-        validate=lambda policy: {"score": validation_error(policy, stores["validation"])},
+        validate=lambda policy: {"score": imitation_error(policy, stores["validation"])},
     )
     policy.contract = with_bounds(contract, policy)
     policy.save(run.policy)
     return policy
-
-
-def validation_error(policy: Policy, store: Demonstrations) -> float:
-    """Return the mean squared error, or the share of classes told wrong."""
-    errors = []
-    for i in range(store.num_episodes):
-        said, wanted = predict_episode(policy, store, i), store.actions[store.episode(i)]
-        if policy.choices:
-            errors.append(policy.command(said) != wanted)
-        else:
-            errors.append((said - wanted) ** 2)
-    return float(np.concatenate(errors).mean(dtype=np.float64))
 
 
 def compare(
