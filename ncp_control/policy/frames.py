@@ -19,9 +19,9 @@ from ncp_control.policy.heads import DRIVING_FRAME, HEADS, make_head
 from ncp_control.policy.scaling import (
     OBSERVATION_LIMIT,
     check_limit,
+    fit_scale_,
     limit_from_json,
     limit_to_json,
-    mean_and_deviation,
     scale,
 )
 from ncp_control.ranges import check_count
@@ -130,7 +130,6 @@ class FramesPolicy(Policy):
         """Return observations (batch, …) with other frames."""
         return with_frames(observations, frames) if self.numbers else frames
 
-    @torch.no_grad()
     def fit_scale(self, numbers: Tensor) -> None:
         """Take mean and deviation of numbers (…, numbers) for those that scale them.
 
@@ -138,9 +137,7 @@ class FramesPolicy(Policy):
             ValueError: If one of them is not a finite number in the policy's dtype; those in use
                 stay.
         """
-        mean, std = mean_and_deviation(numbers, self.observation_mean)
-        self.observation_mean.copy_(mean)
-        self.observation_std.copy_(std)
+        fit_scale_(self.observation_mean, self.observation_std, numbers)
 
     def _check_records(self, observations: np.ndarray | Tensor) -> None:
         """Raise ValueError unless observations are records of this policy's size."""

@@ -32,15 +32,18 @@ def scale(
     return scaled.clamp(-limit, limit)
 
 
-def mean_and_deviation(
-    numbers: Float[Tensor, "*any entry"], like: Tensor
-) -> tuple[Float[Tensor, " entry"], Float[Tensor, " entry"]]:
-    """Return mean and deviation of observations, in the dtype of another tensor.
+@torch.no_grad()
+def fit_scale_(
+    kept_mean: Float[Tensor, " entry"],
+    kept_std: Float[Tensor, " entry"],
+    numbers: Float[Tensor, "*any entry"],
+) -> None:
+    """Overwrite a mean and a deviation with those of observations.
 
     Raises:
-        ValueError: If one of them is not a finite number in that dtype.
+        ValueError: If one of them is not a finite number in the dtype of those kept, which stay.
     """
-    flat = numbers.flatten(0, -2).to(like)
+    flat = numbers.flatten(0, -2).to(kept_mean)
     mean = flat.mean(dim=0)
     std = flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION)
     is_good = torch.isfinite(mean) & torch.isfinite(std)
@@ -50,7 +53,8 @@ def mean_and_deviation(
             f"`observations` must have a finite mean and deviation, got {mean[entry]:.3g} and"
             f" {std[entry]:.3g} at entry {entry}. Leave out what is not finite."
         )
-    return mean, std
+    kept_mean.copy_(mean)
+    kept_std.copy_(std)
 
 
 def check_limit(limit: Any) -> float:

@@ -19,9 +19,9 @@ from ncp_control.policy.base import Policy
 from ncp_control.policy.scaling import (
     OBSERVATION_LIMIT,
     check_limit,
+    fit_scale_,
     limit_from_json,
     limit_to_json,
-    mean_and_deviation,
     scale,
 )
 from ncp_control.ranges import check_count
@@ -101,7 +101,6 @@ class VectorPolicy(Policy):
         mean, std = self.observation_mean, self.observation_std
         return scale(observation, mean, std, self.observation_limit)
 
-    @torch.no_grad()
     def fit_scale(self, observations: Float[Tensor, "*any observation"]) -> None:
         """Take mean and deviation of observations for those that `normalize` uses.
 
@@ -109,9 +108,7 @@ class VectorPolicy(Policy):
             ValueError: If one of them is not a finite number in the policy's dtype; those in use
                 stay.
         """
-        mean, std = mean_and_deviation(observations, self.observation_mean)
-        self.observation_mean.copy_(mean)
-        self.observation_std.copy_(std)
+        fit_scale_(self.observation_mean, self.observation_std, observations)
 
     def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
         """Normalise and encode observations, in the circuit's dtype."""

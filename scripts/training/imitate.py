@@ -26,7 +26,7 @@ from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import learn_from_expert
-from scripts.training.resumption import add_row, begun_with, open_run
+from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import Imitate
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
@@ -111,9 +111,7 @@ def imitate_expert(
 
 def describe(settings: Imitate) -> str:
     """Return the world and all settings but cell and seed as one cell of a results file."""
-    left_out = ("world", "cell", "results", "threads", "runs", "resume", "seed")
-    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
-    told["imitation"].pop("seed")  # has a column of its own
+    told = settings_told(settings, "world", "cell")
     return f"{settings.world} {json.dumps(told, sort_keys=True)}"
 
 

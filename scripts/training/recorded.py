@@ -37,7 +37,7 @@ from scripts.evaluation.report import write_recorded_report
 from scripts.markdown import markdown_table
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.driving_settings import Recorded
-from scripts.training.resumption import add_row, begun_with
+from scripts.training.resumption import add_row, begun_with, settings_told
 
 MEASURES: tuple[str, ...] = ("test_mse", "correlation")
 """Columns of the results file: mean squared error of the steering, and its correlation with the
@@ -217,12 +217,10 @@ def describe(recording: Recording, settings: Recorded, mirror: bool) -> str:
         settings: What was asked for.
         mirror: Whether the windows were mirrored in the training that was kept.
     """
-    left_out = ("log", "models", "results", "threads", "runs", "resume", "seed")
-    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    told = settings_told(settings, "log", "models")
     for name in ("neurons", "wiring"):  # not told where nothing was asked for
         if told[name] is None:
             told.pop(name)
-    told["imitation"].pop("seed")  # has a column of its own
     told["mirror"] = f"{mirror}, chosen on validation" if settings.mirror is None else mirror
     return f"{_name(recording)} {json.dumps(told, sort_keys=True)}"
 

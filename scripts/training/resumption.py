@@ -111,6 +111,19 @@ def add_row(
         results.append(model, settings.seed, described, measured, command)
 
 
+def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
+    """Return the settings of an imitation that shape its result, for a cell of a results file.
+
+    Args:
+        settings: A job's settings with `imitation`.
+        *left_out: Names of those that other cells tell.
+    """
+    left_out = (*left_out, "results", "threads", "runs", "resume", "seed")
+    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    told["imitation"].pop("seed")  # has a column of its own
+    return told
+
+
 def results_path(settings: Any, table: str) -> Path | None:
     """Return the table that a job's results go to: the file that was named, or `table` in a folder.
 

@@ -30,7 +30,7 @@ from scripts.cli import use_threads
 from scripts.markdown import markdown_table
 from scripts.reporting import Report
 from scripts.training.contracts import with_bounds, with_origin
-from scripts.training.resumption import add_row, begun_with, open_run
+from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.series_settings import Series
 
 FORECAST_MEASURES = ("rmse", "mae", "of_persistence")
@@ -221,9 +221,7 @@ def linear(rows: dict[str, list[Rows]]) -> np.ndarray:
 
 def describe(settings: Series) -> str:
     """Return the data and all settings that shape the training as one cell of a results file."""
-    left_out = ("data", "cell", "results", "threads", "runs", "resume", "seed")
-    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
-    told["imitation"].pop("seed")  # has a column of its own
+    told = settings_told(settings, "data", "cell")
     names = " ".join(path.name for path in settings.data)
     return f"{names} {json.dumps(told, sort_keys=True)}"
 
