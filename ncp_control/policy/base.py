@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from ncp_control.policy.folder import (
     load_policy,
     read_config,
     read_contract,
+    weights_content,
 )
 from ncp_control.records import pack
 from ncp_control.registry import import_advice
@@ -308,8 +308,7 @@ class Policy(nn.Module):
             "module": type(self).__module__,
             "settings": self.to_config(),
         }
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-        weights = safetensors.torch.save(tensors)
+        weights = weights_content(self)
         if self.contract is not None:
             digest = {"weights_sha256": hashlib.sha256(weights).hexdigest()}
             provenance = self.contract.provenance | digest

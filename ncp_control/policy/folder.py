@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -102,6 +103,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             f" {shorten(version)}. {_advice(folder)}"
         )
     return config
+
+
+def weights_content(policy: nn.Module) -> bytes:
+    """Return what weights.safetensors of a policy holds."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}
+    return safetensors.torch.save(tensors)
+
+
+def weights_sha256(policy: nn.Module) -> str:
+    """Return the hash of what weights.safetensors of a policy holds."""
+    return hashlib.sha256(weights_content(policy)).hexdigest()
 
 
 def _advice(folder: Path) -> str:

@@ -5,14 +5,11 @@ calls but the state that the caller holds.
 """
 
 import copy
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import safetensors.torch
 
 from ncp_control import files
 from ncp_control.cells import (
@@ -37,6 +34,7 @@ from ncp_control.deploy.c.stages import CellStage, join_code, read_part
 from ncp_control.deploy.c.words import renamed
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.policy.folder import weights_sha256
 
 HEAD_WEIGHTS = ("float32", "int8")
 """How the weights of a conv head may be stored."""
@@ -133,12 +131,6 @@ def check_prefix(name: str) -> None:
             f"`name` must be small letters, digits and underscores, and no word of C, got {name!r}."
             " It begins the names of C functions, e.g. controller."
         )
-
-
-def weights_sha256(policy: Policy) -> str:
-    """Return the hash that weights.safetensors of the policy has."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}
-    return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
 
 
 def cell_stage(cell: Cell) -> CellStage:

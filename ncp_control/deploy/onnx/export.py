@@ -35,12 +35,13 @@ from ncp_control.cells import (
     NeuralODE,
     WiredCfC,
 )
-from ncp_control.deploy.c.export import check_prefix, weights_sha256
+from ncp_control.deploy.c.export import check_prefix
 from ncp_control.deploy.onnx import dense_cells, wired
 from ncp_control.deploy.onnx.graph import Graph, Value
 from ncp_control.deploy.onnx.senses import frames_features, vector_features
 from ncp_control.integrators import LONGEST_S
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.policy.folder import weights_sha256
 
 Step = Callable[[Graph, Any, Value, Value, Value], Value]
 """Graph, cell, features, state, dt_s of shape (batch, 1) to the next state."""
