@@ -7,12 +7,14 @@
 | drop      | frames are lost, the action is held      | share of the frames            |
 | noise     | `PixelNoise` on frames                   | variance on images in [0, 1]   |
 | noise     | Gaussian noise on numbers                | deviation in the entry's unit  |
+| others    | see `envs.conditions`                    | severity from 1 to 5           |
 
 Pixel noise is the one of Lechner et al. 2020 (figure 5): on an image scaled to [0, 1],
 
     o' = clip(o + n, 0, 1),      n ~ N(0, variance), independent in every pixel and channel
 """
 
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -98,9 +100,36 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
             drop,
         ]
     if isinstance(contract.observation, FramesContract):
+        found += _conditions_of(contract)
         meaning = "variance of the pixel noise"
         found.append(Disturbance(name="noise", meaning=meaning, put=PixelNoise))
     if isinstance(contract.observation, VectorContract):
         meaning = "sensor noise, standard deviation [m, rad, m/s, rad/s]"
         found.append(Disturbance(name="noise", meaning=meaning, put=SensorNoise))
     return tuple(found)
+
+
+def _conditions_of(contract: Contract) -> list[Disturbance]:
+    """Return the conditions of a world of frames, but for those that are other disturbances."""
+    from envs.conditions import PICTURES
+    from envs.conditions.wrappers import Gain, Wind
+
+    found, frame_s = [], contract.frame_s
+    if not any(entry.choices for entry in contract.action):
+        found = [
+            Disturbance(name="gain", meaning="severity", put=Gain),
+            Disturbance(name="wind", meaning="severity", put=partial(Wind, frame_s=frame_s)),
+        ]
+    for name in PICTURES:
+        if name != "noise":
+            put = partial(_put_picture, condition=name, frame_s=frame_s)
+            found.append(Disturbance(name=name, meaning="severity", put=put))
+    return found
+
+
+def _put_picture(
+    env: gymnasium.Env, severity: float, *, condition: str, frame_s: float
+) -> gymnasium.Env:
+    from envs.conditions.wrappers import Pictured
+
+    return Pictured(env, condition, severity, frame_s=frame_s)

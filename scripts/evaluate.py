@@ -2,6 +2,7 @@
 
     python scripts/evaluate.py POLICY                              in the world of its contract
     python scripts/evaluate.py POLICY --noise 0 0.1 --drop 0 0.2   under disturbances
+    python scripts/evaluate.py DRIVER --condition fog:3 blackout   where the camera fails
     python scripts/evaluate.py POLICY --world gymnasium:Hopper-v5  in another world
     python scripts/evaluate.py DRIVER --log PATH                   along a recording
 
@@ -57,6 +58,9 @@ class Evaluate:
     """Shares of frames in which a random action is done."""
     delay: tuple[int, ...] = (0,)
     """Frames between the choice of an action and its effect."""
+    condition: tuple[str, ...] = ()
+    """Where a camera or a car fails, one after the other, beside what is asked for above: fog:3,
+    fog:1-3, fog for all five severities, or all; see `envs.conditions`."""
     episodes: int = 20
     """Episodes in each setting, in any world but that of driving."""
     threads: int | None = None
@@ -70,10 +74,12 @@ class Evaluate:
     """Seed of the worlds and of their disturbances."""
 
     def __post_init__(self) -> None:
+        from envs.conditions import read_conditions
         from scripts.evaluation.driving import CAMERAS, check_km
         from scripts.evaluation.places import DISTURBANCES
 
         check_km("km", self.km)
+        read_conditions(self.condition)
         check_given(self, *DISTURBANCES)
         if self.log_share != 1.0:
             check_part("log_share", self.log_share)

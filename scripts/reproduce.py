@@ -12,6 +12,7 @@
     reinforcement                 walking by PPO, circuits against LSTM and MLP
     expressivity                  trajectory length, figure 3 of the LTC paper
     memory                        a bit held, velocities estimated, by first values
+    conditions                    driving in noise, fog, blackouts and fifteen others
 
 Each training adds a row to the table in a new run folder. A table that was stopped goes on where it
 was with --results and that folder; --results results adds to the published one. `TABLE --show`
@@ -36,15 +37,16 @@ TABLES = {
     "reinforcement": f"{_ROOM}.reinforcement:reproduce_reinforcement",
     "expressivity": f"{_ROOM}.expressivity:reproduce_expressivity",
     "memory": f"{_ROOM}.memory:reproduce_memory",
+    "conditions": f"{_ROOM}.conditions:reproduce_conditions",
 }
 """What makes each table."""
 
 ON_TRACES = ("halfcheetah", "halfcheetah-best", "walker2d", "wiring", "integrators")
 USES = {
     "data": ON_TRACES,
-    "tasks": ("xor", "wiring", "integrators", "reinforcement", "memory"),
+    "tasks": ("xor", "wiring", "integrators", "reinforcement", "memory", "conditions"),
     "steps": ("reinforcement",),
-    "epochs": (*ON_TRACES, "xor", "digits"),
+    "epochs": (*ON_TRACES, "xor", "digits", "conditions"),
     "device": (*ON_TRACES, "xor", "digits"),
 }
 """Tables that have a use for a setting which others would ignore."""

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.seeding import SeededWrapper, check_action, check_continuous
+from envs.seeding import SeededWrapper, check_action, check_continuous
 from ncp_control.learning.closed_loop import elapsed_of
 from ncp_control.ranges import check_not_negative, check_share
 

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.seeding import SeededWrapper
+from envs.seeding import SeededWrapper
 from ncp_control.ranges import check_not_negative
 
 

@@ -33,8 +33,8 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from envs.locomotion.seeding import check_action, check_continuous
 from envs.locomotion.sensors import PositionsOnly
+from envs.seeding import check_action, check_continuous
 from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
 

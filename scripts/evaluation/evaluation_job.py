@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from envs.conditions import read_conditions, strengths_of
 from envs.driving.road import HELD_OUT_TRACKS
 from envs.recorded import Recording, load_recording
 from ncp_control.learning.imitation import imitation_error
@@ -39,7 +40,7 @@ DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of what is watched live [s]."""
 RECORDED = ("log", "log_share")
 DRIVING = ("km", "camera")
-ACTING = ("world", "world_options", *DISTURBANCES, "episodes", "live", "seed")
+ACTING = ("world", "world_options", *DISTURBANCES, "condition", "episodes", "live", "seed")
 """Settings that only a recording, driving, or acting in any world has a use for."""
 RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
 """Columns of the results file for a recording."""
@@ -115,10 +116,26 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
             place_in(world, (env, observe, *options), one, settings.episodes, seed) for one in grid
         ]
     check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
+    if settings.condition:
+        places = [_under(place, "clean", {}) for place in places]
+        for name, severity in read_conditions(settings.condition):
+            met = strengths_of(name, severity)
+            places.append(_under(places[0], f"{name}:{severity}", met))
     places = list({place.described: place for place in places}.values())  # each once
     for place in places:
         place.world.disturbed(place.strengths)  # refuses what the world does not have
     return places
+
+
+def _under(place: Place, told: str, met: Mapping[str, float]) -> Place:
+    """Return a place under a condition, which its labels tell."""
+    described = " ".join([place.described, told] if met else [place.described])
+    return dataclasses.replace(
+        place,
+        strengths={**place.strengths, **met},
+        labels={**place.labels, "condition": told},
+        described=described,
+    )
 
 
 def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:

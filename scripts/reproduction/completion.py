@@ -32,13 +32,14 @@ class Reproduce:
 
     table: Annotated[str, tyro.conf.Positional]
     """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators,
-    expressivity, memory or reinforcement."""
+    expressivity, memory, conditions or reinforcement."""
     data: Path | None = None
     """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ()
     """Models to train; all of the table's if none is named."""
     tasks: tuple[str, ...] = ()
-    """Tasks of a table that has several: all if none is named."""
+    """Tasks of a table that has several, conditions of that name, e.g. fog:3: all if none is
+    named."""
     seeds: int | None = None
     """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, xor,
     memory and expressivity."""

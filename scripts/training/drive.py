@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from envs.conditions import PICTURES, read_conditions
+from envs.conditions.training import RandomConditions
 from envs.driving.metrics import summarize
 from ncp_control import files
 from ncp_control.learning.closed_loop import PolicyPilot
-from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations import Batch, Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
@@ -80,15 +82,23 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         pilot = PolicyPilot(learner)
         return record(folder, where, pilot, expert, description="learner", seed=settings.seed)
 
+    world = find_world(DRIVING_WORLD)
+    met = read_conditions(settings.conditions, PICTURES)
+    conditions = RandomConditions(met, world.frame_s, settings.condition_share) if met else None
+
+    def augment(batch: Batch, generator: torch.Generator) -> Batch:
+        batch = augment_driving(batch, generator)
+        return batch if conditions is None else conditions(batch, generator)
+
     return learn_from_expert(
         policy,
-        find_world(DRIVING_WORLD),
+        world,
         demonstrations,
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
         ask=ask,
         validate=validate,
-        augment=augment_driving,
+        augment=augment,
     )
 
 

@@ -11,6 +11,7 @@ from ncp_control.ranges import (
     check_not_negative,
     check_part,
     check_positive,
+    check_share,
 )
 from scripts.options import one_of
 from scripts.training.first_values import FirstValues
@@ -33,6 +34,11 @@ class Drive(FirstValues):
         default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
     )
     """Settings of the training; its seed is replaced by the one below."""
+    conditions: tuple[str, ...] = ()
+    """What the camera meets in training: fog for all severities of fog, fog:1-3, all:1-3, …; see
+    `envs.conditions`. None leaves the pictures clean."""
+    condition_share: float = 0.75
+    """Share of the windows that have one of them."""
     tracks: int = 64
     """Training tracks on which the expert demonstrates."""
     dagger_tracks: int = 16
@@ -56,11 +62,14 @@ class Drive(FirstValues):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        from envs.conditions import PICTURES, read_conditions
         from envs.driving.config import TRACKS, LaneKeepingConfig
         from scripts.evaluation.driving import check_km
 
         check_circuit(self.model, self.wiring, setting="model")
         check_head(self.head)
+        read_conditions(self.conditions, PICTURES)
+        check_share("condition_share", self.condition_share)
         check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads")
         check_positive(self, "seconds_per_track")
         check_not_negative("expert_noise", self.expert_noise)

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.imitation import imitate
+from ncp_control.learning.imitation import Augment, imitate
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
 from ncp_control.worlds import World
-from policies.augmentation import FrameAugmentation
 from scripts.training.contracts import trained_in
 
 Ask = Callable[[Path, Policy, int], Demonstrations]
@@ -26,7 +25,7 @@ def learn_from_expert(
     *,
     ask: Ask,
     validate: Callable[[Policy], dict[str, float]],
-    augment: FrameAugmentation | None,
+    augment: Augment | None,
 ) -> Policy:
     """Train a policy on an expert's demonstrations and save the best of its checkpoints.
 

@@ -1,0 +1,94 @@
+"""Eighteen conditions in which a camera or a car fails, each with a severity from 1 to 5.
+
+After the manner of ImageNet-C (Hendrycks & Dietterich 2019, arXiv 1903.12261): a condition that is
+stronger has a higher severity, and everything is drawn from a seed. Most change the frames of any
+world that shows frames; three change what becomes of an action.
+
+| name       | what happens                                             | severity 1 to 5      |
+|------------|----------------------------------------------------------|----------------------|
+| `noise`    | Gaussian noise in every pixel                            | variance 0.02 to 0.3 |
+| `night`    | dark but for the headlights                              | light 0.5 to 0.08    |
+| `fog`      | grey that thickens with the distance                     |                      |
+| `rain`     | streaks, and less contrast                               |                      |
+| `sun`      | a low sun, and its reflections in the lens               |                      |
+| `shadows`  | shadows pass over the ground                             | light 0.75 to 0.22   |
+| `worn`     | markings are worn or missing                             | 35 to 100 % gone     |
+| `wet`      | the road is dark and mirrors the sky                     |                      |
+| `blur`     | motion blur                                              | 1.5 to 12 % of width |
+| `dirt`     | blots on the lens                                        | 6 to 42 % covered    |
+| `shake`    | the camera is tilted and shaken                          | roll 0.5 to 4°       |
+| `exposure` | the exposure jumps                                       | factor 1.3 to 4.2    |
+| `blackout` | black frames, once in 5 s                                | for 0.1 to 2 s       |
+| `frozen`   | the same frame, once in 5 s                              | for 0.1 to 2 s       |
+| `lost`     | frames do not come; the one before is seen again         | share 0.1 to 0.5     |
+| `delay`    | actions take effect late                                 | 1 to 6 frames        |
+| `wind`     | gusts push the first entry of the action                 | 2 to 14 % of range   |
+| `gain`     | the action's first entry does more or less than it says | factor 1.15 to 2     |
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from envs.conditions import pictures
+from envs.conditions.draws import Scene, at
+from envs.conditions.pictures import Effect
+from ncp_control.names import check_name
+
+Begin = Callable[[int, Scene], Effect]
+"""Severity and episode to the effect on its frames."""
+
+PICTURES: dict[str, Begin] = {
+    name: getattr(pictures, name)
+    for name in (
+        "noise", "night", "fog", "rain", "sun", "shadows", "worn", "wet", "blur", "dirt", "shake",
+        "exposure", "blackout", "frozen", "lost",
+    )
+}  # fmt: skip
+"""Conditions that change frames."""
+ACTIONS = ("delay", "wind", "gain")
+"""Conditions that change what becomes of an action."""
+CONDITIONS = (*PICTURES, *ACTIONS)
+"""All conditions by name."""
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def read_conditions(
+    words: Sequence[str], known: Collection[str] = CONDITIONS
+) -> list[tuple[str, int]]:
+    """Read conditions as a command line gives them: fog:3, fog:1-3, fog for 1-5, all or all:1-3.
+
+    Args:
+        words: What was given.
+        known: Names of those that are possible.
+
+    Returns:
+        Name and severity of each, once.
+
+    Raises:
+        ValueError: If a name or a severity is unknown.
+    """
+    read: list[tuple[str, int]] = []
+    for word in words:
+        name, colon, told = word.partition(":")
+        if name != "all":
+            check_name("condition", name, known)
+        first, dash, last = (told if colon else "1-5").partition("-")
+        last = last if dash else first
+        numbers = [str(severity) for severity in SEVERITIES]
+        if first not in numbers or last not in numbers[numbers.index(first) :]:
+            raise ValueError(
+                f"`condition` must be a name, with a severity from 1 to 5 if not all are meant,"
+                f" e.g. fog, fog:3 or fog:1-3, got {word!r}."
+            )
+        severities = SEVERITIES[int(first) - 1 : int(last)]
+        names = known if name == "all" else (name,)
+        read += [(one, severity) for one in names for severity in severities]
+    return list(dict.fromkeys(read))
+
+
+def strengths_of(name: str, severity: int) -> Mapping[str, float]:
+    """Return the disturbance of a world that is this condition, with its strength."""
+    if name == "noise":
+        return {"noise": at(severity, *pictures.NOISE_VARIANCES)}
+    if name == "delay":
+        return {"delay": at(severity, 1, 2, 3, 4, 6)}
+    return {name: severity}

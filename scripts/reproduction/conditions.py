@@ -1,0 +1,141 @@
+"""Driving where the camera or the car fails: circuits against an LSTM and a CNN.
+
+Each model learns to keep the lane twice, from the same demonstrations in the same number of steps:
+in clean pictures, and with random conditions of severity 1 to 3 in three windows of four. Then it
+drives held-out tracks, clean and under each condition that is asked for; see `envs.conditions`.
+
+| model    | what it is                                                                          |
+|----------|-------------------------------------------------------------------------------------|
+| ncp      | the paper's 19 liquid neurons, which begin with time constants of 20 to 500 ms      |
+| ncp-fast | the same with the published first values, time constants of a tenth of a frame      |
+| others   | by the names of `train.py drive`, e.g. lstm (64 units) and cnn (no memory)          |
+
+A row is one drive under one condition. Trained policies are kept in the runs' folder, so that a
+table that was stopped, or is asked for more conditions, trains nothing twice.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from envs.conditions import PICTURES, read_conditions, strengths_of
+from envs.driving.metrics import summarize
+from ncp_control.cells import CELLS
+from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.run import Run
+from ncp_control.learning.settings import ImitationConfig
+from ncp_control.policy import Policy
+from policies.driving import make_driving_policy
+from scripts.cli import use_threads
+from scripts.evaluation.driving import drive_km
+from scripts.markdown import markdown_table
+from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.training.drive import imitate_expert
+from scripts.training.driving_settings import Drive
+
+DEFAULT_MODELS = ("ncp", "ncp-fast", "lstm", "cnn")
+MEASURES = ("driven_km", "crashes", "cross_track_m", "roughness_radps")
+TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES)}
+"""What the camera meets in training."""
+TAU_S = (0.02, 0.5)
+"""First time constants of `ncp` [s]."""
+KM, EPOCHS = 2.0, 6
+
+
+def reproduce_conditions(settings: Reproduce) -> None:
+    """Train and drive what is missing, and print the table."""
+    models = settings.chosen_models(DEFAULT_MODELS, [*CELLS, "ncp-fast"])
+    asked = [f"{name}:{severity}" for name, severity in read_conditions(settings.tasks or ("all",))]
+    results = settings.results_file(MEASURES)
+    epochs = settings.epochs or EPOCHS
+    jobs = [
+        Job(model, seed, f"{training} {condition} km={KM:g} epochs={epochs}")
+        for seed in range(settings.seeds or 3)
+        for training in TRAININGS
+        for model in models
+        for condition in ("none", *asked)
+    ]
+    folder = settings.runs / "tables" / f"conditions-{results.commit or 'unknown'}"
+    complete(results, jobs, Lesson(folder), settings)
+    print(describe(results, jobs))
+
+
+class Lesson:
+    """Trains a policy, if it is not there yet, and drives it.
+
+    Args:
+        folder: Where trained policies are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, job: Job, is_silent: bool) -> Measured:
+        """Return the row of one drive."""
+        training, condition, _, epochs = job.settings.split()
+        policy = self.learned(job.model, job.seed, training, int(epochs.removeprefix("epochs=")))
+        place = drive_km(KM).place(0)
+        if condition != "none":
+            name, severity = condition.split(":")
+            strengths = {**place.strengths, **strengths_of(name, int(severity))}
+            place = replace(place, strengths=strengths)
+        metrics = summarize(place.run(policy, description=None if is_silent else job.settings))
+        return {
+            "driven_km": metrics.driven_km,
+            "crashes": metrics.crashes,
+            "cross_track_m": metrics.mean_cross_track_m,
+            "roughness_radps": metrics.roughness_radps,
+        }
+
+    def learned(self, model: str, seed: int, training: str, epochs: int) -> Policy:
+        """Return the policy of a training, trained now if it is not there."""
+        told = f"{model} {seed} {training} {epochs}"
+        digest = hashlib.sha256(f"{told} {TRAININGS[training]} {TAU_S}".encode()).hexdigest()
+        kept = self.folder / f"{told.replace(' ', '-')}-{digest[:8]}"
+        if not kept.is_dir():
+            self.learn(model, seed, training, epochs).save(kept)
+        return Policy.load(kept)
+
+    def learn(self, model: str, seed: int, training: str, epochs: int) -> Policy:
+        """Train a policy by imitation, with DAgger before its fourth epoch."""
+        cell = "ncp" if model == "ncp-fast" else model
+        settings = Drive(
+            model=cell,
+            tau_s=TAU_S if model == "ncp" else None,
+            conditions=TRAININGS[training],
+            imitation=ImitationConfig(epochs=epochs, dagger_epochs=None),
+            threads=1,
+            runs=self.folder / "runs",
+            seed=seed,
+        )
+        use_threads(1)
+        torch.manual_seed(seed)
+        policy = make_driving_policy(cell, head=settings.head, seed=seed)
+        run = Run.create("drive", cell, settings, root=settings.runs)
+        try:
+            return imitate_expert(policy, settings, run)
+        finally:
+            run.close()
+
+
+def describe(results: ResultsFile, jobs: Sequence[Job]) -> str:
+    """Return the table of the drives: one line a model and training, one column a condition."""
+    conditions = list(dict.fromkeys(job.settings.split()[1] for job in jobs))
+    tail = jobs[0].settings.split(maxsplit=2)[2]
+    lines = []
+    for training in TRAININGS:
+        for model in dict.fromkeys(job.model for job in jobs):
+            cells = []
+            for condition in conditions:
+                rows = results.trainings(model, f"{training} {condition} {tail}")
+                crashes = sum(float(row["crashes"]) for row in rows)
+                driven_km = sum(float(row["driven_km"]) for row in rows)
+                rough = mean_and_deviation(rows, "roughness_radps", 3) if rows else "–"
+                cells.append(f"{crashes / driven_km:.2f} ({rough})" if rows else "–")
+            lines.append([training, model, *cells])
+    return "crashes per km (roughness [rad/s], mean ± deviation over seeds)\n" + markdown_table(
+        ["learned in", "model", *conditions], lines
+    )
