@@ -24,7 +24,7 @@ import torch
 from envs.conditions import PICTURES, read_conditions, strengths_of
 from envs.driving.metrics import summarize
 from ncp_control.cells import CELLS
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import ResultsFile, Row, mean_and_deviation
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
@@ -32,7 +32,9 @@ from policies.driving import make_driving_policy
 from scripts.cli import use_threads
 from scripts.evaluation.driving import drive_km
 from scripts.markdown import markdown_table
+from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.condition_figures import draw_conditions, draw_crashes
 from scripts.training.drive import imitate_expert
 from scripts.training.driving_settings import Drive
 
@@ -61,6 +63,14 @@ def reproduce_conditions(settings: Reproduce) -> None:
     folder = settings.runs / "tables" / f"conditions-{results.commit or 'unknown'}"
     complete(results, jobs, Lesson(folder), settings)
     print(describe(results, jobs))
+    conditions = list(dict.fromkeys(job.settings.split()[1] for job in jobs))
+    for name, figure in (
+        ("conditions.png", draw_crashes(crashes_per_km(results, jobs), conditions)),
+        ("conditions-seen.jpg", draw_conditions()),
+    ):
+        picture = results.path.parent / name
+        write_picture(picture, figure)
+        print(f"figure: {picture}")
 
 
 class Lesson:
@@ -121,21 +131,41 @@ class Lesson:
             run.close()
 
 
+def rows_under(results: ResultsFile, job: Job) -> list[Row]:
+    """Return the drives of a job's model, training and condition, of all seeds."""
+    return results.trainings(job.model, job.settings)
+
+
+def crashes_per_km(results: ResultsFile, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
+    """Return crashes per km over all seeds, by model with its training, and by condition."""
+    found: dict[str, dict[str, float]] = {}
+    for job in sorted(jobs, key=lambda job: list(TRAININGS).index(job.settings.split()[0])):
+        training, condition = job.settings.split()[:2]
+        rows = rows_under(results, job)
+        if rows:
+            crashes, driven_km = (
+                sum(float(row[name]) for row in rows) for name in ("crashes", "driven_km")
+            )
+            told = f"{job.model}, learned in {training}"
+            found.setdefault(told, {})[condition] = crashes / driven_km
+    return found
+
+
 def describe(results: ResultsFile, jobs: Sequence[Job]) -> str:
-    """Return the table of the drives: one line a model and training, one column a condition."""
-    conditions = list(dict.fromkeys(job.settings.split()[1] for job in jobs))
-    tail = jobs[0].settings.split(maxsplit=2)[2]
-    lines = []
-    for training in TRAININGS:
-        for model in dict.fromkeys(job.model for job in jobs):
-            cells = []
-            for condition in conditions:
-                rows = results.trainings(model, f"{training} {condition} {tail}")
-                crashes = sum(float(row["crashes"]) for row in rows)
-                driven_km = sum(float(row["driven_km"]) for row in rows)
-                rough = mean_and_deviation(rows, "roughness_radps", 3) if rows else "–"
-                cells.append(f"{crashes / driven_km:.2f} ({rough})" if rows else "–")
-            lines.append([training, model, *cells])
-    return "crashes per km (roughness [rad/s], mean ± deviation over seeds)\n" + markdown_table(
-        ["learned in", "model", *conditions], lines
+    """Return the table of the drives: a line for each training and condition, a column a model."""
+    models = list(dict.fromkeys(job.model for job in jobs))
+    lines: dict[str, list[str]] = {}
+    for job in jobs:
+        rows = rows_under(results, job)
+        text = "–"
+        if rows:
+            rate = sum(float(row["crashes"]) for row in rows) / sum(
+                float(row["driven_km"]) for row in rows
+            )
+            text = f"{rate:.2f} ({mean_and_deviation(rows, 'roughness_radps', 3)})"
+        line = lines.setdefault(" ".join(job.settings.split()[:2]), ["–"] * len(models))
+        line[models.index(job.model)] = text
+    cells = [[*told.split(), *line] for told, line in lines.items()]
+    return "crashes per km, and roughness [rad/s] with its deviation over seeds\n" + (
+        markdown_table(["learned in", "condition", *models], cells)
     )

@@ -150,6 +150,18 @@ def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):
     assert not (tmp_path / "results").exists(), "published tables are added to by name alone"
 
 
+def test_a_driver_is_measured_under_conditions(type_command, capsys, tmp_path):
+    make_driving_policy("ncp", seed=0).save(tmp_path / "policy")
+    words = ["policy", "--km", 0.02, "--condition", "blackout:5", "gain:4-5"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    told = capsys.readouterr().out
+    assert all(f"| {name} " in told for name in ("clean", "blackout:5", "gain:4", "gain:5"))
+    (path,) = tmp_path.glob("runs/*/results.csv")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["settings"].split()[-1] for row in rows][1:] == ["blackout:5", "gain:4", "gain:5"]
+
+
 def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
     make_driving_policy("ncp", head="light").save(tmp_path / "driver")
     (tmp_path / "file").touch()
@@ -162,6 +174,8 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
     ("job", "settings", "words", "message"),
     [
         (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
+        (train, Job, ["drive", "--conditions", "wind:2"], "`condition` must be one of .*'wind'"),
+        (train, Job, ["drive", "--conditions", "fog:9"], "`condition` must be a name.*'fog:9'"),
         (train, Job, ["drive", "--model", "lsmt"], "`model` must be one of .*, got 'lsmt'"),
         (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
         (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
@@ -304,6 +318,7 @@ def test_ctrl_c_ends_with_status_130(type_command, capsys):
 @pytest.mark.slow
 def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
     words = ["drive", "--tracks", "2", "--seconds-per-track", "4", "--evaluation-km", "0.05"]
+    words += ["--conditions", "all:1-3"]
     assert type_command(train, Job, *words, "--dagger-tracks", "1", *QUICK) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folder: ") and "policy: " in printed

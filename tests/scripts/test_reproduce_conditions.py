@@ -1,0 +1,63 @@
+"""The table of conditions: each policy is trained once, driven under each, and both are drawn."""
+
+import csv
+
+import pytest
+
+from policies.driving import make_driving_policy
+from scripts.reproduce import reproduce
+from scripts.reproduction import condition_figures, conditions
+from scripts.reproduction.completion import Reproduce
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Policies that learned nothing, and which were asked for."""
+    asked = []
+
+    def learn(self, model, seed, training, epochs):
+        asked.append((model, training, seed))
+        return make_driving_policy("ncp" if model == "ncp-fast" else model, seed=seed)
+
+    monkeypatch.setattr(conditions.Lesson, "learn", learn)
+    monkeypatch.setattr(conditions, "KM", 0.02)
+    monkeypatch.setattr(conditions, "draw_conditions", lambda: condition_figures.Figure())
+    return asked
+
+
+def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tmp_path, capsys):
+    told = {"table": "conditions", "models": ("ncp", "cnn"), "seeds": 1, "results": tmp_path,
+            "runs": tmp_path / "runs"}  # fmt: skip
+    reproduce(Reproduce(**told, tasks=("fog:5",)))
+    assert sorted(trained) == [(m, t, 0) for m in ("cnn", "ncp") for t in ("clean", "conditions")]
+    reproduce(Reproduce(**told, tasks=("fog:5", "blackout:1")))
+    assert len(trained) == 4, "a table that goes on trains nothing twice"
+    with (tmp_path / "conditions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    for training in ("clean", "conditions"):
+        drives = {row["settings"].split()[1]: row for row in rows
+                  if row["model"] == "ncp" and row["settings"].startswith(training)}  # fmt: skip
+        assert set(drives) == {"none", "fog:5", "blackout:1"}
+        assert float(drives["none"]["driven_km"]) == pytest.approx(0.02, rel=0.2)
+    assert "| clean      | blackout:1 " in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} >= {"conditions.png", "conditions-seen.jpg"}
+
+
+def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(conditions, "imitate_expert", lambda policy, asked, run: seen.append(asked))
+    lesson = conditions.Lesson(tmp_path)
+    lesson.learn("ncp", 1, "conditions", 3)
+    lesson.learn("ncp-fast", 1, "clean", 3)
+    assert [asked.tau_s for asked in seen] == [(0.02, 0.5), None]
+    assert "fog:1-3" in seen[0].conditions and seen[1].conditions == ()
+    assert seen[0].imitation.epochs == 3 and seen[0].seed == 1
+
+
+def test_the_picture_of_conditions_shows_what_becomes_of_actions():
+    world = condition_figures.find_world("LaneKeeping-v0", tracks="held_out", on_crash="recover")
+    said = condition_figures.np.linspace(-0.4, 0.4, 30)
+    done = condition_figures._applied(world, "delay", 3, said, seed=0)
+    assert (done[:3] == 0.0).all()
+    assert done[3:] == pytest.approx(said[:-3], abs=1e-6)
