@@ -92,7 +92,7 @@ class Drive(FirstValues):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class Recorded(FirstValues):
     """Learn from a person's driving: an Udacity-simulator log or a Donkeycar tub.
 
     The first part of the recording trains, the last part tests; nothing is shuffled across.
@@ -148,6 +148,7 @@ class Recorded:
         return (False, True) if self.mirror is None else (self.mirror,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.log is None and self.resume is None:
             raise ValueError("`log` must be the folder of a recording, got None. Give --log PATH.")
         check_given(self, "models")

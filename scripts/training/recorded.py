@@ -18,6 +18,7 @@ import torch
 from envs.recorded import Recording, load_recording
 from envs.recorded.likeness import compare_steering
 from ncp_control import files
+from ncp_control.cells import Feedforward
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.json_files import read_json
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
@@ -218,7 +219,7 @@ def describe(recording: Recording, settings: Recorded, mirror: bool) -> str:
         mirror: Whether the windows were mirrored in the training that was kept.
     """
     told = settings_told(settings, "log", "models")
-    for name in ("neurons", "wiring"):  # not told where nothing was asked for
+    for name in ("neurons", "wiring", "tau_s", "synapses"):  # not told where nothing was asked for
         if told[name] is None:
             told.pop(name)
     told["mirror"] = f"{mirror}, chosen on validation" if settings.mirror is None else mirror
@@ -269,6 +270,8 @@ def train_model(
         seed=settings.seed,
     )
     untrained.contract = contract
+    if not isinstance(untrained.circuit.cell, Feedforward):  # which remembers nothing
+        settings.begin_from(untrained, split.train, settings.imitation.window, settings.seed)
     policy = imitate(
         untrained,
         [split.train],

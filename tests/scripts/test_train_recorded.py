@@ -156,3 +156,18 @@ def test_a_model_is_trained_with_a_mirror_and_without_and_validation_chooses(
     error = imitation_error(Policy.load(plain / "policy"), test)
     assert float(row["test_mse"]) == pytest.approx(error)
     assert f"policies: {plain.relative_to(tmp_path) / 'policy'}\n" in printed
+
+
+def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(
+    type_command, udacity_log, monkeypatch
+):
+    begun = {}
+
+    def begin(cell, inputs, **asked):
+        begun[type(cell).__name__] = asked
+
+    monkeypatch.setattr("ncp_control.cells.first_values.set_first_values_", begin)
+    words = [*WORDS, "--log", udacity_log, "--tau-s", 0.1, 2.0]
+    words[1:3] = ["--models", "cnn", "ncp"]
+    assert type_command(train, Job, *words) == 0
+    assert begun == {"LTC": {"tau_s": (0.1, 2.0), "seed": 0}}, "a network without memory has none"
