@@ -5,6 +5,7 @@
 | `world`   | a world's name       | a world of ours; that of the contract if none       |
 | `udacity` | -                    | the Udacity simulator in autonomous mode            |
 | `video`   | a file, or a number  | an OpenCV video file or camera; nothing is moved    |
+| `ros2`    | topic of the images  | a robot with ROS 2, by DDS                          |
 
 `open_link` opens one by name, `register_link` makes one of your own known.
 """
@@ -25,6 +26,7 @@ from ncp_control.deploy.links.base import (
     register_link,
 )
 from ncp_control.deploy.links.hosted import HostedLink
+from ncp_control.deploy.links.ros2 import Ros2Link
 from ncp_control.deploy.links.udacity import UdacityLink
 from ncp_control.deploy.links.video import open_video
 from ncp_control.deploy.links.world import open_world
@@ -45,6 +47,7 @@ __all__ = [
 register_link("world", open_world, meaning="a world of ours, by default that of the contract")
 register_link("udacity", UdacityLink, meaning="the Udacity simulator in autonomous mode")
 register_link("video", open_video, meaning="a video file or a camera", is_hosted=False)
+register_link("ros2", Ros2Link, meaning="a robot with ROS 2, by DDS")
 
 
 def open_link(

@@ -16,6 +16,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.loop.clocks import Clock
 from ncp_control.registry import Registry
+from ncp_control.steering import steering_of
 
 
 class LinkLost(ConnectionError):
@@ -139,25 +140,5 @@ def check_steering(contract: Contract, where: str) -> tuple[float, float | None]
     Raises:
         ValueError: If the policy commands something else, or does not say the sign or the unit.
     """
-    entry = contract.action[0]
-    if len(contract.action) != 1 or entry.name != "steering" or entry.choices:
-        names = [one.name for one in contract.action]
-        raise ValueError(
-            f"`policy` must command steering alone for {where}, got {names}. Choose a driving"
-            " policy."
-        )
-    if entry.positive not in ("left", "right"):
-        raise ValueError(
-            f"`positive` of steering must be left or right for {where}, got {entry.positive!r}."
-            " Set it in the policy's contract: a wrong sign steers off the road."
-        )
-    words = entry.unit.split()
-    sign = 1.0 if entry.positive == "right" else -1.0
-    if words[:2] == ["fraction", "of"] and words[-1] == "rad":
-        return sign, float(words[2])
-    if entry.unit == "fraction of the car's largest angle":
-        return sign, None
-    raise ValueError(
-        f"`unit` of steering must be a fraction of an angle for {where}, got {entry.unit!r}. Write"
-        ' "fraction of 0.4 rad" in the policy\'s contract.'
-    )
+    steering = steering_of(contract, where)
+    return -1.0 if steering.is_left_positive else 1.0, steering.scale

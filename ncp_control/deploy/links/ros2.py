@@ -1,0 +1,207 @@
+"""Link to a robot or simulator with ROS 2, by DDS, e.g. `--link ros2:/camera/image_raw`.
+
+    python scripts/run.py drive-ncp --link ros2 --link-options speed_mps=0.5 wheelbase_m=0.26
+
+It hears images (sensor_msgs/Image in rgb8, bgr8 or mono8, or CompressedImage) and publishes Twist,
+TwistStamped, AckermannDrive or AckermannDriveStamped, as a node would; ROS need not be installed.
+`ncp_control.ros` says how images, steering and stamps are converted, and which network is used: the
+loopback interface, unless CYCLONEDDS_URI says otherwise.
+
+A stop publishes zeros. They are published too while no image has come for `silence_s`, whatever
+the loop commands. If this whole computer dies, the robot's own time limit of commands must stop it.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.links.base import LinkLost, Reading
+from ncp_control.framing import framing_for
+from ncp_control.loop.clocks import Clock
+from ncp_control.names import check_name
+from ncp_control.ranges import check_above_zero
+from ncp_control.ros.commands import STOP, TOPICS, Motion, MotionRule
+from ncp_control.ros.images import rgb_of_compressed, rgb_of_image
+from ncp_control.ros.stamps import StampClock
+
+IMAGE_TOPIC = "/camera/image_raw"
+IMAGE_TYPES = ("Image", "CompressedImage")
+_FAREWELLS = 3
+"""How often zeros are published at the end."""
+_FAREWELL_S = 0.02
+_POLL_S = 0.1
+
+
+class Ros2Link:
+    """A robot that speaks ROS 2.
+
+    Args:
+        contract: The policy's contract.
+        target: Topic of the images; `/camera/image_raw` if empty.
+        clock: The loop's clock.
+        image_type: "Image" or "CompressedImage"; if None, the latter for a topic that ends with
+            `/compressed`.
+        command_type: "Twist", "TwistStamped", "AckermannDrive" or "AckermannDriveStamped".
+        command_topic: Topic of the commands; if None, the type's usual one: `/cmd_vel`,
+            `/ackermann_cmd` or `/drive`.
+        speed_mps: Speed that is commanded [m/s]; it must be given.
+        wheelbase_m: Distance of the axles [m]; it must be given where an angle becomes a yaw rate,
+            or the other way round.
+        max_steer_rad: Steering angle of the action 1 [rad], where the contract does not say it.
+        crop_top: Share of the image cut off at the top; that of the policy's contract if None.
+        crop_bottom: The same at the bottom.
+        stamped: Whether an image's time is that of its header; if not, that at which it came.
+        silence_s: Time without an image after which zeros are published [s].
+        frame_id: Frame in the headers of stamped commands.
+        domain_id: ROS domain; that of ROS_DOMAIN_ID, or 0, if None.
+        connect_s: How long to wait for the first image [s].
+
+    Raises:
+        ValueError: If the policy does not steer, or sees no frames, an option is of no use, or
+            cyclonedds is not installed. Nothing was sent then.
+        LinkLost: If no image comes.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        target: str = "",
+        *,
+        clock: Clock,
+        image_type: str | None = None,
+        command_type: str = "Twist",
+        command_topic: str | None = None,
+        speed_mps: float | None = None,
+        wheelbase_m: float | None = None,
+        max_steer_rad: float | None = None,
+        crop_top: float | None = None,
+        crop_bottom: float | None = None,
+        stamped: bool = True,
+        silence_s: float = 0.5,
+        frame_id: str = "base_link",
+        domain_id: int | None = None,
+        connect_s: float = 60.0,
+    ) -> None:
+        check_above_zero("silence_s", silence_s)
+        check_above_zero("connect_s", connect_s)
+        self._rule = MotionRule(contract, command_type, speed_mps=speed_mps,
+                                wheelbase_m=wheelbase_m, max_steer_rad=max_steer_rad)  # fmt: skip
+        self._framing = framing_for(contract.observation, "ROS 2", crop_top, crop_bottom)
+        self.contract = replace(contract, world="ros2", world_options={})
+        topic = target or IMAGE_TOPIC
+        if image_type is None:
+            image_type = IMAGE_TYPES[topic.endswith("/compressed")]
+        check_name("image_type", image_type, IMAGE_TYPES)
+        self._clock, self._silence_s = clock, silence_s
+        self._command_type, self._frame_id = command_type, frame_id
+        self._stamps = StampClock() if stamped else None
+        self._dds = _import_dds()
+        said = command_topic or TOPICS[command_type]
+        names = self._dds.topic_name(topic), self._dds.topic_name(said)
+        self._node = node = self._dds.Node(self._dds.domain_of(domain_id))
+        self._images: Any = node.reader(names[0], self._dds.MESSAGES[image_type])
+        self._commands: Any = node.writer(names[1], self._dds.MESSAGES[command_type])
+        self._first: Reading | None = None
+        self._seen_s = clock.now_s()
+        self._first = self._wait(topic, image_type, connect_s)
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Return the newest image."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            message = self._images.read(timeout_s)
+        except ValueError:  # a message came, and it is damaged
+            return Reading(observation=None, time_s=self._clock.now_s())
+        return None if message is None else self._reading(message)
+
+    def send(self, command: np.ndarray) -> None:
+        """Steer, at the speed of the options; stand still if no image has come for long."""
+        is_blind = self._clock.now_s() - self._seen_s > self._silence_s
+        self._publish(STOP if is_blind else self._rule.motion(float(command[0])))
+
+    def stop(self) -> None:
+        """Stand still."""
+        self._publish(STOP)
+
+    def close(self) -> None:
+        """Stand still and leave the domain."""
+        for _ in range(_FAREWELLS):
+            self.stop()
+            time.sleep(_FAREWELL_S)
+        self._commands = self._images = self._node = None
+
+    def _wait(self, topic: str, image_type: str, connect_s: float) -> Reading:
+        """Return the first reading.
+
+        Raises:
+            LinkLost: If there is none in time.
+        """
+        print(f"waiting for an image on {topic}", flush=True)
+        end_s = self._clock.now_s() + connect_s
+        while self._clock.now_s() < end_s:
+            reading = self.read(_POLL_S)
+            if reading is not None:
+                return reading
+        found = self._images.num_publishers
+        advice = (
+            f"{found} publishers were found, and they are silent"
+            if found
+            else f"nobody publishes sensor_msgs/{image_type} there that this network reaches (see"
+            f" docs/robots.md on {self._dds.URI})"
+        )
+        raise LinkLost(f"no image came on {topic} within {connect_s:g} s: {advice}")
+
+    def _reading(self, message: Any) -> Reading:
+        self._seen_s = now_s = self._clock.now_s()
+        time_s = now_s
+        if self._stamps is not None:
+            time_s = self._stamps.time_s(message.header.stamp.time_s, now_s)
+        try:
+            is_raw = isinstance(message, self._dds.Image)
+            image = rgb_of_image(message) if is_raw else rgb_of_compressed(message.data)
+            return Reading(observation=self._framing.see(image), time_s=time_s)
+        except ValueError:
+            return Reading(observation=None, time_s=time_s)
+
+    def _publish(self, motion: Motion) -> None:
+        dds = self._dds
+        try:
+            self._commands.write(self._message(motion))
+        except dds.DDSException as error:
+            raise LinkLost(f"DDS cannot publish: {error}") from error
+
+    def _message(self, motion: Motion) -> Any:
+        """Return the message of a motion."""
+        dds = self._dds
+        if self._rule.is_twist:
+            message = dds.Twist(
+                linear=dds.Vector3(x=motion.speed_mps), angular=dds.Vector3(z=motion.turn)
+            )
+        else:
+            message = dds.AckermannDrive(steering_angle=motion.turn, speed=motion.speed_mps)
+        if not self._command_type.endswith("Stamped"):
+            return message
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        header = dds.Header(stamp=dds.Time(seconds, nanoseconds), frame_id=self._frame_id)
+        return dds.MESSAGES[self._command_type](header, message)
+
+
+def _import_dds() -> Any:
+    """Return the module of DDS.
+
+    Raises:
+        ValueError: If cyclonedds is not installed.
+    """
+    try:
+        from ncp_control.ros import dds
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "`link` ros2 needs cyclonedds, which is not installed. Run"
+            ' `pip install "ncp-control[ros]"`.'
+        ) from error
+    return dds

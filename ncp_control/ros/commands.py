@@ -1,0 +1,129 @@
+"""A policy's steering as the numbers of ROS 2 commands.
+
+With speed v, wheelbase L, steering angle δ, curvature κ of the way and yaw rate ω (kinematic
+bicycle; left is positive, REP 103):
+
+    κ = tan(δ) / L        ω = v κ
+
+| type                                | topic by default | numbers                        |
+|-------------------------------------|------------------|--------------------------------|
+| geometry_msgs/Twist, TwistStamped   | `/cmd_vel`       | `linear.x` = v, `angular.z` = ω|
+| ackermann_msgs/AckermannDrive       | `/ackermann_cmd` | `speed` = v, `steering_angle` = δ |
+| ackermann_msgs/AckermannDriveStamped| `/drive`         | the same                       |
+
+A stop is a command of zeros.
+"""
+
+import math
+from dataclasses import dataclass
+
+from ncp_control.contract import Contract
+from ncp_control.names import check_name
+from ncp_control.ranges import check_above_zero
+from ncp_control.steering import ANGLE, CURVATURE, YAW_RATE, steering_of
+
+TOPICS = {
+    "Twist": "/cmd_vel",
+    "TwistStamped": "/cmd_vel",
+    "AckermannDrive": "/ackermann_cmd",
+    "AckermannDriveStamped": "/drive",
+}
+"""Types of commands, each with its usual topic."""
+_RIGHT_ANGLE_RAD = math.pi / 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """What a robot is told; both numbers are zero for a stop."""
+
+    speed_mps: float
+    """Speed ahead [m/s]."""
+    turn: float
+    """Yaw rate [rad/s] of a Twist, steering angle [rad] of an AckermannDrive; left is positive."""
+
+
+STOP = Motion(speed_mps=0.0, turn=0.0)
+"""Stand still."""
+
+
+class MotionRule:
+    """Turns the steering of a policy into what a robot is told.
+
+    Args:
+        contract: The policy's.
+        command_type: One of `TOPICS`.
+        speed_mps: Speed that is commanded [m/s].
+        wheelbase_m: Distance of the axles [m], where it is needed: for a Twist of a policy that
+            commands an angle, and for an AckermannDrive of one that commands something else.
+        max_steer_rad: Steering angle of the action 1 [rad], where the contract does not say it.
+
+    Raises:
+        ValueError: If the policy does not steer, or a number that is needed is missing or out of
+            range.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        command_type: str,
+        *,
+        speed_mps: float | None = None,
+        wheelbase_m: float | None = None,
+        max_steer_rad: float | None = None,
+    ) -> None:
+        check_name("command_type", command_type, TOPICS)
+        steering = steering_of(contract, "ROS 2", (ANGLE, CURVATURE, YAW_RATE))
+        self.is_twist = command_type.startswith("Twist")
+        self._speed_mps = _given("speed_mps", speed_mps, "how fast the robot shall drive [m/s]")
+        self._quantity = steering.quantity
+        if steering.scale is None:
+            scale = _given(
+                "max_steer_rad",
+                max_steer_rad,
+                "the steering angle of the action 1 [rad], which the contract does not say",
+            )
+        elif max_steer_rad is not None:
+            raise ValueError(
+                f"`max_steer_rad` must be left out for a policy whose contract says what it"
+                f" commands, got {max_steer_rad!r} and {contract.action[0].unit!r}."
+            )
+        else:
+            scale = steering.scale
+        self._scale = scale if steering.is_left_positive else -scale
+        largest = scale * max(map(abs, contract.action[0].range))
+        if self._quantity == ANGLE and not largest < _RIGHT_ANGLE_RAD:
+            raise ValueError(
+                f"`range` of steering must stay below a right angle, got {largest:g} rad at its"
+                " end. Check the unit in the policy's contract."
+            )
+        self._wheelbase_m = math.nan
+        if self.is_twist == (self._quantity == ANGLE):
+            what = f"the distance of the axles [m], to turn {self._quantity} into {command_type}"
+            self._wheelbase_m = _given("wheelbase_m", wheelbase_m, what)
+
+    def motion(self, action: float) -> Motion:
+        """Return what a robot is told for an action of the policy."""
+        wanted, v = self._scale * action, self._speed_mps
+        if self.is_twist:
+            if self._quantity == ANGLE:
+                return Motion(speed_mps=v, turn=v * math.tan(wanted) / self._wheelbase_m)
+            return Motion(speed_mps=v, turn=v * wanted if self._quantity == CURVATURE else wanted)
+        if self._quantity == ANGLE:
+            return Motion(speed_mps=v, turn=wanted)
+        curvature = wanted if self._quantity == CURVATURE else wanted / v
+        return Motion(speed_mps=v, turn=math.atan(curvature * self._wheelbase_m))
+
+
+def _given(name: str, value: float | None, meaning: str) -> float:
+    """Return a positive option of the link.
+
+    Raises:
+        ValueError: If it is missing or not positive.
+    """
+    if value is None:
+        raise ValueError(
+            f"`{name}` must be given for ROS 2, got None: {meaning}. Write"
+            f" --link-options {name}=NUMBER."
+        )
+    check_above_zero(name, value)
+    return float(value)

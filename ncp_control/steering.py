@@ -1,0 +1,83 @@
+"""What a policy's steering means: its sign, its quantity and its scale, as the contract says it.
+
+| unit                                 | quantity             |
+|--------------------------------------|----------------------|
+| `rad`, `fraction of 0.4 rad`         | steering angle       |
+| `1/m`, `fraction of 0.5 1/m`         | curvature of the way |
+| `rad/s`, `fraction of 1.2 rad/s`     | yaw rate             |
+| `fraction of the car's largest angle`| steering angle       |
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ncp_control.contract import Contract
+
+ANGLE, CURVATURE, YAW_RATE = "rad", "1/m", "rad/s"
+"""Quantities, as their units."""
+LARGEST_ANGLE = "fraction of the car's largest angle"
+"""Unit of a steering whose scale the contract does not know."""
+_NAMES = {ANGLE: "steering", CURVATURE: "curvature", YAW_RATE: "yaw_rate"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """How a policy steers."""
+
+    is_left_positive: bool
+    """Whether a positive action leads to the left, as in ROS."""
+    quantity: str
+    """What it commands: `ANGLE`, `CURVATURE` or `YAW_RATE`."""
+    scale: float | None
+    """What the action 1 commands, in units of the quantity; None if it is the car's largest."""
+
+
+def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANGLE,)) -> Steering:
+    """Return how a policy steers.
+
+    Args:
+        contract: The policy's.
+        where: What the link joins to, for the error.
+        quantities: What the counterpart can be told.
+
+    Raises:
+        ValueError: If the policy commands something else, or does not say the sign or the unit.
+    """
+    entry = contract.action[0]
+    known = {"steering", *(_NAMES[quantity] for quantity in quantities)}
+    if len(contract.action) != 1 or entry.name not in known or entry.choices:
+        names = [one.name for one in contract.action]
+        raise ValueError(
+            f"`policy` must command steering alone for {where}, got {names}. Choose a driving"
+            " policy."
+        )
+    if entry.positive not in ("left", "right"):
+        raise ValueError(
+            f"`positive` of steering must be left or right for {where}, got {entry.positive!r}."
+            " Set it in the policy's contract: a wrong sign steers off the road."
+        )
+    quantity, scale = _read_unit(entry.unit)
+    if quantity not in quantities:
+        told = "an angle" if tuple(quantities) == (ANGLE,) else "rad, 1/m or rad/s"
+        raise ValueError(
+            f"`unit` of steering must be a fraction of {told} for {where}, got {entry.unit!r}."
+            ' Write "fraction of 0.4 rad" in the policy\'s contract.'
+        )
+    return Steering(is_left_positive=entry.positive == "left", quantity=str(quantity), scale=scale)
+
+
+def _read_unit(unit: str) -> tuple[str | None, float | None]:
+    """Return the quantity of a unit, None if it is unknown, and its scale."""
+    if unit == LARGEST_ANGLE:
+        return ANGLE, None
+    if unit in _NAMES:
+        return unit, 1.0
+    words = unit.split()
+    if len(words) != 4 or words[:2] != ["fraction", "of"] or words[3] not in _NAMES:
+        return None, None
+    try:
+        scale = float(words[2])
+    except ValueError:
+        return None, None
+    return (words[3], scale) if math.isfinite(scale) and scale > 0.0 else (None, None)

@@ -1,0 +1,150 @@
+"""What images, steering and stamps of ROS 2 become, without DDS."""
+
+import math
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.ros.commands import MotionRule
+from ncp_control.ros.images import rgb_of_compressed, rgb_of_image
+from ncp_control.ros.stamps import StampClock
+from ncp_control.steering import steering_of
+
+
+def picture(height=24, width=31):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def message_of(pixels, encoding, padding=0):
+    rows = np.pad(pixels.reshape(len(pixels), -1), ((0, 0), (0, padding)))
+    return SimpleNamespace(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
+                           step=rows.shape[1], data=rows.tobytes())  # fmt: skip
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize(
+    ("encoding", "convert"),
+    [("rgb8", lambda rgb: rgb), ("bgr8", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)),
+     ("rgba8", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)),
+     ("bgra8", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA))],
+)  # fmt: skip
+def test_pixels_of_every_encoding_become_rgb(encoding, convert, padding):
+    rgb = picture()
+    message = message_of(np.ascontiguousarray(convert(rgb)), encoding, padding)
+    np.testing.assert_array_equal(rgb_of_image(message), rgb)
+    for data in (list(message.data), bytearray(message.data), np.frombuffer(message.data, "u1")):
+        message.data = data
+        np.testing.assert_array_equal(rgb_of_image(message), rgb)
+
+
+def test_grey_images_get_three_equal_channels():
+    grey = picture()[..., :1]
+    np.testing.assert_array_equal(rgb_of_image(message_of(grey, "mono8", 1)), grey.repeat(3, 2))
+
+
+def test_compressed_images_are_rgb_whatever_opencv_says():
+    rgb = picture()
+    png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+    np.testing.assert_array_equal(rgb_of_compressed(png.tobytes()), rgb)
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 2] = 200  # OpenCV's red
+    seen = rgb_of_compressed(list(cv2.imencode(".jpg", red)[1].tobytes()))
+    assert seen[..., 0].mean() > 190 and seen[..., 1:].mean() < 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"encoding": "16UC1"}, "`encoding` of an image must be one of rgb8, .* got '16UC1'"),
+     ({"data": b"123"}, "`data` of an image must hold `height` rows .* got 3 bytes for 24 x 31"),
+     ({"step": 92}, "`data` of an image"), ({"height": 0}, "`data` of an image"),
+     ({"height": 2**31, "width": 2**31, "step": 0}, "`data` of an image"),
+     ({"height": 2**26, "width": 1, "step": 0}, "`data` of an image")],
+)  # fmt: skip
+def test_images_that_are_not_what_they_say_are_refused(changes, reason):
+    message = message_of(picture(), "rgb8")
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ValueError, match=reason):
+        rgb_of_image(message)
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", bytes(1000)])
+def test_compressed_images_that_cannot_be_decoded_are_refused(data):
+    with pytest.raises(ValueError, match="`data` of a compressed image must be a JPEG or PNG"):
+        rgb_of_compressed(data)
+
+
+# --- steering -------------------------------------------------------------------------------------
+
+
+def contract_of(unit, name="steering", positive="left"):
+    action = ActionContract(name=name, unit=unit, positive=positive)
+    frames = FramesContract(shape=(8, 8, 3))
+    return Contract(observation=frames, action=(action,), frame_s=0.05)
+
+
+V, L = 2.0, 0.5
+"""Speed [m/s] and distance of the axles [m]; an action of 0.5 turns left by what follows."""
+CASES = [
+    ("fraction of 0.4 rad", "Twist", V * math.tan(0.2) / L),
+    ("rad", "TwistStamped", V * math.tan(0.5) / L),
+    ("fraction of 0.4 rad", "AckermannDrive", 0.2),
+    ("1/m", "Twist", V * 0.5),
+    ("fraction of 3 1/m", "AckermannDriveStamped", math.atan(1.5 * L)),
+    ("fraction of 1.2 rad/s", "Twist", 0.6),
+    ("rad/s", "AckermannDrive", math.atan(0.5 / V * L)),
+]
+
+
+@pytest.mark.parametrize("positive", ["left", "right"])
+@pytest.mark.parametrize(("unit", "command_type", "turn"), CASES)
+def test_steering_becomes_what_the_command_needs(unit, command_type, turn, positive):
+    is_needed = (command_type.startswith("Twist")) == unit.endswith(" rad") or unit == "rad"
+    rule = MotionRule(contract_of(unit, positive=positive), command_type, speed_mps=V,
+                      wheelbase_m=L if is_needed else None)  # fmt: skip
+    sign = 1.0 if positive == "left" else -1.0
+    assert rule.motion(0.5).speed_mps == V
+    assert rule.motion(0.5).turn == pytest.approx(sign * turn)
+    assert rule.motion(-0.5).turn == pytest.approx(-sign * turn)
+    assert rule.motion(0.0).turn == 0.0
+
+
+def test_the_largest_angle_is_taken_from_the_options_where_the_contract_does_not_say_it():
+    contract = contract_of("fraction of the car's largest angle")
+    rule = MotionRule(contract, "AckermannDrive", speed_mps=V, max_steer_rad=0.3)
+    assert rule.motion(-1.0).turn == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize("unit", ["", "fraction of", "fraction of max_steer_rad",
+                                  "fraction of x rad", "fraction of nan rad", "fraction of -1 rad",
+                                  "fraction of 0.4 m", "degrees"])  # fmt: skip
+def test_units_that_say_no_angle_are_refused(unit):
+    with pytest.raises(ValueError, match="`unit` of steering must be a fraction of an angle"):
+        steering_of(contract_of(unit), "a car")
+
+
+# --- stamps ---------------------------------------------------------------------------------------
+
+
+def test_stamps_are_told_on_the_loops_clock_and_delays_show():
+    clock, epoch_s = StampClock(), 1.7e9
+    delays_s = [0.02, 0.005, 0.03, 0.2, 0.005]
+    told = [clock.time_s(epoch_s + 0.1 * i, 5.0 + 0.1 * i + d) for i, d in enumerate(delays_s)]
+    np.testing.assert_allclose(np.diff(told)[1:], 0.1, atol=1e-3)  # the true intervals
+    assert told[3] == pytest.approx(5.3 + 0.005, abs=1e-3)  # 0.195 s old when it came
+
+
+def test_clocks_that_drift_or_are_set_are_followed():
+    clock = StampClock()
+    for i in range(10_000):  # stamps run slow by 500 parts per million
+        now_s = 0.05 * i
+        told_s = clock.time_s(100.0 + now_s * (1.0 - 5e-4), now_s)
+    assert now_s - told_s < 1e-3
+    assert clock.time_s(3.0, now_s + 1.0) == now_s + 1.0  # a simulation that began anew
+    assert clock.time_s(0.0, 7.0) == 7.0  # no stamp
