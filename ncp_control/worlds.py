@@ -307,8 +307,12 @@ def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
     return stated
 
 
-def read_options(words: Sequence[str]) -> dict[str, Any]:
+def read_options(words: Sequence[str], setting: str = "world_options") -> dict[str, Any]:
     """Read options as a command line gives them: `observe=positions limit=3`.
+
+    Args:
+        words: The options.
+        setting: What they are called, for the error.
 
     Raises:
         ValueError: If a word has no equals sign.
@@ -318,7 +322,7 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
             raise ValueError(
-                f"`world_options` must be words such as name=value, got {word!r}. Write the"
+                f"`{setting}` must be words such as name=value, got {word!r}. Write the"
                 " option's name, an equals sign and its value."
             )
         try:

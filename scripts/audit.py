@@ -35,6 +35,9 @@ class Audit:
     log: Path | None = None
     """Recording to watch, instead of acting in a world: a driving log, or demonstrations that a
     training wrote, e.g. runs/RUN/demonstrations/test."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    crop=[0.3,0.1]."""
     world: str | None = None
     """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""

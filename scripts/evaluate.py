@@ -34,6 +34,9 @@ class Evaluate:
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     log: Path | None = None
     """Recording to run in open loop, instead of driving."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    crop=[0.3,0.1]."""
     log_share: float = 1.0
     """Last share of the recording to run along. For a policy that learned from this recording
     take what was held back, 0.2 if not told otherwise: the rest is no test."""

@@ -24,6 +24,9 @@ class Calibrate:
     """Folder of the policy, or the name of a shipped one."""
     log: Path | None = None
     """Recording to learn from, instead of driving in the world of the policy's contract."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    crop=[0.3,0.1]."""
     episodes: int = 400
     """Episodes; two thirds are fitted, the others set the limit."""
     seconds: float = 6.0

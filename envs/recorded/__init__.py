@@ -6,6 +6,7 @@
 | Donkeycar tub, version 2  | `load_donkeycar` | `manifest.json`   | one camera         |
 | Donkeycar tub, version 1  | `load_donkeycar` | `record_N.json`   | one camera         |
 | drive of `run.py --record`| `load_drive`     | the suffix `.mcap`| what was seen      |
+| ROS 2 bag                 | `load_bag`       | `metadata.yaml`   | one camera         |
 | your own                  | `register_reader`| what you say      | any cameras        |
 
 `load_recording` tells them apart. A `Recording` is light: it knows where the images are, and reads
@@ -24,10 +25,12 @@ can be used, or if what is left would be wrong.
 """
 
 from envs.recorded.assembly import LoggedImage
+from envs.recorded.bag import is_bag
 from envs.recorded.donkeycar import load_donkeycar
 from envs.recorded.drives import drive_as_demonstrations, load_drive
 from envs.recorded.readers import READERS, load_recording, register_reader
 from envs.recorded.recording import Recording, Stretch
+from envs.recorded.ros2 import load_bag
 from envs.recorded.udacity import load_udacity
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "Recording",
     "Stretch",
     "drive_as_demonstrations",
+    "is_bag",
+    "load_bag",
     "load_donkeycar",
     "load_drive",
     "load_recording",

@@ -17,15 +17,33 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from ncp_control.loop.chunks import StoredFrame
 
-ImageFile = Path | StoredFrame
-"""Where an image lies: in a file of its own, or in a recorded drive."""
+class StoredImage(Protocol):
+    """An image that lies in a larger file, such as a recorded drive or a bag."""
+
+    @property
+    def path(self) -> Path:
+        """That file."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for messages."""
+        ...
+
+    def read_bytes(self) -> bytes:
+        """Return it as the bytes of an image file; ValueError or OSError if it is damaged."""
+        ...
+
+
+ImageFile = Path | StoredImage
+"""Where an image lies: in a file of its own, or in a larger one."""
 MIN_SIDE_PIXELS = 16
 """Smallest usable height and width: what is smaller is a placeholder."""
 MAX_PIXELS = 2**25

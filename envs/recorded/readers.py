@@ -1,15 +1,18 @@
 """The registry of readers: which formats of recordings there are, and how each is recognised."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envs.recorded.assembly import Listing, LoggedImage, assemble_recording, check_folder
+from envs.recorded.bag import is_bag
 from envs.recorded.donkeycar import MANIFEST_FILE, META_FILE, is_tub, load_donkeycar
 from envs.recorded.drives import load_drive
 from envs.recorded.images import Framing
 from envs.recorded.recording import Recording
+from envs.recorded.ros2 import load_bag
 from envs.recorded.tally import Tally
 from envs.recorded.udacity import LOG_FILE, load_udacity
 from ncp_control.loop.playback import is_recording
@@ -26,6 +29,8 @@ class Reader:
     """Loads it; takes the path and the framing settings of `load_recording`."""
 
 
+_NO_OPTIONS = ("path", "folder", "max_gap_s", "max_missing_frames")
+"""Settings of a loader that are no options of a job."""
 READERS: Registry[Reader] = Registry("reader")
 """Formats by name; the one that was registered last is asked first."""
 
@@ -86,6 +91,7 @@ def load_recording(
     crop: tuple[float, float] | None = None,
     max_gap_s: float = 1.0,
     max_missing_frames: int = 3,
+    options: Mapping[str, Any] | None = None,
 ) -> Recording:
     """Load a recording of any known format.
 
@@ -98,6 +104,8 @@ def load_recording(
         crop: Share of the height cut off at the top and at the bottom; None for the format's own.
         max_gap_s: A longer time between two frames begins a new episode [s].
         max_missing_frames: More missing frames in a row begin a new episode.
+        options: Further settings of the format's own loader, e.g. `image_topic` of `load_bag`,
+            by name.
 
     Returns:
         The recording.
@@ -105,7 +113,7 @@ def load_recording(
     Raises:
         FileNotFoundError: If the folder does not exist.
         NotADirectoryError: If it is another file.
-        ValueError: If no reader recognises it, or nothing of it can be used.
+        ValueError: If no reader recognises it, it has no such option, or nothing of it can be used.
     """
     path = Path(folder)
     if path.name in (LOG_FILE, MANIFEST_FILE, META_FILE) and path.is_file():
@@ -113,22 +121,30 @@ def load_recording(
     reader = _find_reader(path)
     if reader is None:
         check_folder(path)
-        own = sorted(READERS.keys() - {"udacity", "donkeycar", "mcap"})
+        own = sorted(READERS.keys() - {"udacity", "donkeycar", "mcap", "ros2"})
         or_own = f" or what the reader {' or '.join(own)} recognises" if own else ""
         raise ValueError(
             f"`folder` must hold a {LOG_FILE} (Udacity simulator), a {MANIFEST_FILE} (Donkeycar tub"
-            f" v2) or record_N.json (tub v1){or_own}, got '{path}' with none of them."
+            f" v2), record_N.json (tub v1) or a ROS 2 bag{or_own}, got '{path}' with none of them."
             f" {_advice(path)}"
         )
     framing: dict[str, Any] = {"image_size": image_size, "crop": crop}
     framing = {name: value for name, value in framing.items() if value is not None}
     if reader is READERS["udacity"]:
         framing["side_steering_offset"] = side_steering_offset
+    options = dict(options or {})
+    own = [name for name in inspect.signature(reader.load).parameters if name not in _NO_OPTIONS]
+    for name in options:
+        if name not in own:
+            raise ValueError(
+                f"`log_options` must be options of the reader of '{path}', got {name!r}. It takes"
+                f" {', '.join(own) or 'none'}."
+            )
     return reader.load(
         path,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
-        **framing,
+        **{**framing, **options},
     )
 
 
@@ -152,3 +168,4 @@ def _has_log(path: Path) -> bool:
 READERS.register("donkeycar", Reader(recognises=is_tub, load=load_donkeycar))
 READERS.register("udacity", Reader(recognises=_has_log, load=load_udacity))
 READERS.register("mcap", Reader(recognises=is_recording, load=load_drive))
+READERS.register("ros2", Reader(recognises=is_bag, load=load_bag))

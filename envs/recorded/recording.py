@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from envs.recorded.images import Framing, ImageFile, read_image
 from ncp_control.contract import Contract
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.steering import LARGEST_ANGLE
 
 CENTER = "center"
 
@@ -72,6 +73,8 @@ class Recording:
     """How many were used with a change, such as a clipped steering, by the kind of change."""
     contract: Contract | None = None
     """What was seen and done, where the recording says it."""
+    steering_unit: str = LARGEST_ANGLE
+    """Unit of the steering, for a contract."""
     driver: str = "human"
     """Who drove, for reports."""
 

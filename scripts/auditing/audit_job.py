@@ -12,12 +12,12 @@ from ncp_control.audit.inspector import write_inspector
 from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
-from ncp_control.loop.playback import is_recording
 from ncp_control.policy import FramesPolicy, Policy, load
+from ncp_control.worlds import read_options
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.recording import act, is_store, watch
+from scripts.auditing.recording import act, is_drive, is_store, watch
 from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.cli import use_threads
 from scripts.evaluation.driving import track_place
@@ -90,7 +90,7 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
             value = getattr(settings, name)
             if value:
                 raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
-        is_of_any = is_store(settings.log) or is_recording(settings.log)
+        is_of_any = is_store(settings.log) or is_drive(settings.log)
         if not isinstance(policy, FramesPolicy) and not is_of_any:
             raise ValueError(
                 "`log` must be a folder of demonstrations for a policy that takes no frames, or a"
@@ -165,7 +165,8 @@ def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
     """Let a policy act, or watch a recording."""
     name, seconds = policy_name(path), settings.seconds
     if settings.log is not None:
-        return watch(policy, name, settings.log, seconds=seconds)
+        return watch(policy, name, settings.log, seconds=seconds,
+                     options=read_options(settings.log_options, "log_options"))  # fmt: skip
     return act(policy, name, _place_of(policy, settings), seconds=seconds)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.recorded import drive_as_demonstrations, load_recording
+from envs.recorded import drive_as_demonstrations, is_bag, load_recording
 from ncp_control import files
 from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.learning.demonstrations import Demonstrations
@@ -61,7 +61,9 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
     return looked_into(policy, pictured)
 
 
-def watch(policy: Policy, name: str, log: Path, *, seconds: float) -> Episode:
+def watch(
+    policy: Policy, name: str, log: Path, *, seconds: float, options: dict[str, Any] | None = None
+) -> Episode:
     """Show a policy the longest episode of a recording.
 
     Args:
@@ -69,16 +71,17 @@ def watch(policy: Policy, name: str, log: Path, *, seconds: float) -> Episode:
         name: Its name.
         log: The recording: a store of demonstrations, a log of human driving, or a recorded drive.
         seconds: How much of it is shown [s].
+        options: Options of the recording's reader.
     """
     told: dict[str, Any] = {"name": name, "where": f"recording {log.resolve().name}"}
     if is_store(log):
         store = Demonstrations.open(log)
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-    if is_recording(log):
+    if is_drive(log):
         with drive_as_demonstrations(log) as store:
             told["actor"] = "recorded"
             return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-    recording = load_recording(log).center_only()
+    recording = load_recording(log, options=options).center_only()
     with recording.as_demonstrations() as store:
         told["actor"] = recording.driver
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
@@ -88,6 +91,11 @@ def is_store(log: Path) -> bool:
     """Whether a folder is a store of demonstrations, and not a log of driving."""
     files.restore(log)
     return any((log / f"{name}.npy").is_file() for name in ARRAYS)
+
+
+def is_drive(log: Path) -> bool:
+    """Whether a file is a drive that `run.py --record` recorded."""
+    return is_recording(log) and not is_bag(log)
 
 
 def _frames_in(store: Demonstrations, seconds: float) -> int:

@@ -14,6 +14,7 @@ from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.policy import FramesPolicy, Policy, load
+from ncp_control.worlds import read_options
 from scripts.cli import use_threads
 from scripts.evaluate import Evaluate
 from scripts.evaluation.driving import (
@@ -38,7 +39,7 @@ from scripts.markdown import markdown_table
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of what is watched live [s]."""
-RECORDED = ("log", "log_share")
+RECORDED = ("log", "log_options", "log_share")
 DRIVING = ("km", "camera")
 ACTING = ("world", "world_options", *DISTURBANCES, "condition", "episodes", "live", "seed")
 """Settings that only a recording, driving, or acting in any world has a use for."""
@@ -79,7 +80,9 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], Se
         _refuse(settings, RECORDED, "a policy that walks")
     check_shows(policy)
     _refuse(settings, (*DRIVING, *ACTING), "a recording")
-    recording = load_recording(settings.log).center_only()
+    recording = load_recording(
+        settings.log, options=read_options(settings.log_options, "log_options")
+    ).center_only()
     if settings.log_share < 1.0:
         _, recording = recording.split(1.0 - settings.log_share)
     return partial(evaluate_open_loop, recording), RECORDED_MEASURES

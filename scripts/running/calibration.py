@@ -11,7 +11,7 @@ from ncp_control.contract import Contract, FramesContract
 from ncp_control.episode import iterate_episodes
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.policy import Policy, load
-from ncp_control.worlds import World, find_world
+from ncp_control.worlds import World, find_world, read_options
 from scripts.cli import use_threads
 from scripts.evaluation.places import DRIVING_WORLD, threads_for
 from scripts.monitor import Calibrate
@@ -28,7 +28,8 @@ def calibrate(settings: Calibrate) -> None:
     use_threads(threads_for(policy, None))
     contract = contract_of(policy)
     if settings.log is not None:
-        fitted, others = recorded(settings.log, contract)
+        options = read_options(settings.log_options, "log_options")
+        fitted, others = recorded(settings.log, contract, options)
     elif contract.world:
         num_fitted = round(settings.episodes * 2 / 3)
         fitted = seen_in(policy, contract, settings, "train", num_fitted)
@@ -56,13 +57,15 @@ def described(settings: Calibrate) -> dict[str, Any]:
     return {name: str(values[name]) if name == "log" else values[name] for name in names}
 
 
-def recorded(log: Path, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+def recorded(
+    log: Path, contract: Contract, options: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the first two thirds of a recording, and of the rest.
 
     Raises:
         ValueError: If its frames are not those of the contract.
     """
-    with load_recording(log).center_only().as_demonstrations() as store:
+    with load_recording(log, options=options).center_only().as_demonstrations() as store:
         if store.observations.shape[1:] != _shape_of(contract):
             raise ValueError(
                 f"`log` must hold frames of {_shape_of(contract)}, got"

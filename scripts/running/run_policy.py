@@ -52,7 +52,7 @@ def run_policy(settings: RunPolicy) -> None:
         link = open_link(
             settings.link,
             contract,
-            read_options(settings.link_options),
+            read_options(settings.link_options, "link_options"),
             modules=["envs", *imported_modules()],
             log=run.folder / "link.jsonl",
         )

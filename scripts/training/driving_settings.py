@@ -93,14 +93,18 @@ class Drive(FirstValues):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded(FirstValues):
-    """Learn from a person's driving: an Udacity-simulator log or a Donkeycar tub.
+    """Learn from recorded driving: an Udacity log, a Donkeycar tub or a ROS 2 bag.
 
     The first part of the recording trains, the last part tests; nothing is shuffled across.
     """
 
     log: Path | None = None
-    """Folder of the recording: the one with driving_log.csv, manifest.json or record_N.json, or
-    what a reader of your own recognises."""
+    """Folder of the recording: the one with driving_log.csv, manifest.json, record_N.json or a
+    ROS 2 bag's metadata.yaml; a file that run.py --record wrote; or what a reader of your own
+    recognises."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    crop=[0.3,0.1]."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ("ncp", "cnn", "lstm")
     """Circuits to train, one after the other."""
     neurons: int | None = None

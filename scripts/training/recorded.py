@@ -31,6 +31,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
+from ncp_control.worlds import read_options
 from policies.augmentation import augment_driving, mirrored_entries
 from policies.driving import make_driving_policy
 from scripts.cli import use_threads
@@ -65,7 +66,9 @@ def train_recorded(asked: Recorded) -> None:
     settings = begun_with(asked)
     use_threads(settings.threads)
     results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
-    recording = load_recording(cast(Path, settings.log))
+    recording = load_recording(
+        cast(Path, settings.log), options=read_options(settings.log_options, "log_options")
+    )
     parts = cut(recording, settings)
     doubts = find_doubts(recording, settings)
     for doubt in doubts:
@@ -245,9 +248,7 @@ def contract_of(recording: Recording) -> Contract:
         return with_origin(recording.contract, data=_name(recording))
     top, bottom = recording.framing.crop
     view = View(crop_top=top, crop_bottom=bottom)
-    steering = ActionContract(
-        name="steering", unit="fraction of the car's largest angle", positive="left"
-    )
+    steering = ActionContract(name="steering", unit=recording.steering_unit, positive="left")
     contract = Contract(
         observation=FramesContract(shape=recording.observation_shape, view=view),
         action=(steering,),
