@@ -135,23 +135,36 @@ class Bag:
     def __init__(self, path: Path) -> None:
         self.path = path.parent if path.name == METADATA_FILE else path
         rosbag2, self._store = _import_rosbags(), _types()
-        has_metadata = (self.path / METADATA_FILE).is_file() or self.path.is_file()
-        paths = [self.path] if has_metadata else _files_in(self.path)
         self._readers: list[Any] = []
         weakref.finalize(self, _close, self._readers)
-        for one in paths:
+        try:
+            self._open([self.path], rosbag2)
+        except ValueError:
+            files = _files_in(self.path) if self.path.is_dir() else []
+            if not files:
+                raise
+            self._open(files, rosbag2)  # metadata.yaml is written last: a crash leaves none
+        self._stream: tuple[Any, int, Iterator[Any]] | None = None
+
+    def _open(self, paths: Sequence[Path], rosbag2: Any) -> None:
+        """Open what a bag consists of.
+
+        Raises:
+            ValueError: If one of the paths cannot be read.
+        """
+        for path in paths:
             try:
-                reader = rosbag2.Reader(one)
+                reader = rosbag2.Reader(path)
                 reader.open()
                 self._readers.append(reader)
-                self.connections  # noqa: B018  # what is damaged there shows now
+                self.topics()  # what is damaged there shows now
             except Exception as error:  # rosbags raises nearly anything on what is damaged
+                _close(self._readers)
                 raise ValueError(
-                    f"`folder` must hold a ROS 2 bag that can be read, got '{one}':"
-                    f" {_reason(error, one)}. Repair it with `ros2 bag reindex`, `mcap"
-                    " recover` or `sqlite3 .recover`."
+                    f"`folder` must hold a ROS 2 bag that can be read, got '{path}':"
+                    f" {_reason(error, path)}. Repair it with `ros2 bag reindex`, `mcap recover` or"
+                    " `sqlite3 .recover`."
                 ) from error
-        self._stream: tuple[Any, int, Iterator[Any]] | None = None
 
     @property
     def connections(self) -> list[tuple[Any, Any]]:
@@ -238,8 +251,8 @@ def _read_on(reader: Any, connection: Any, skipped: Tally) -> Iterator[tuple[int
 
 
 def _close(readers: list[Any]) -> None:
-    for reader in readers:
-        reader.close()
+    while readers:
+        readers.pop().close()
 
 
 def _reason(error: Exception, path: Path | None = None) -> str:

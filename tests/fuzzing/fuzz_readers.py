@@ -13,6 +13,7 @@ A fault is any other exception, a sentence of several lines, more than 5 s of CP
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import random
@@ -38,6 +39,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from envs.recorded import load_recording
+from ncp_control.contract import Contract
+from ncp_control.deploy.links import Reading
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, windows
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
 from ncp_control.learning.reinforcement.ppo import SequencePPO
@@ -45,6 +48,10 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.rollouts import Rollouts
 from ncp_control.learning.run import Run
 from ncp_control.learning.sequences import load_traces
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.realtime import drive
+from ncp_control.loop.recording import DriveRecorder
+from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import Policy
 from policies.motor_circuits import make_motor_cell
 
@@ -286,8 +293,61 @@ def _make_old_tub(folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(inputs))
 
 
-def _read_recording(folder: Path) -> None:
-    recording = load_recording(folder)
+def _make_bag(storage: str, compression: str | None) -> Callable[[Path], None]:
+    """Return what writes a ROS 2 bag."""
+
+    def make(folder: Path) -> None:
+        from tests.envs.recorded import bag_files
+
+        shutil.rmtree(folder)
+        bag_files.write_bag(folder, bag_files.drive(8)[0], storage, compression)
+
+    return make
+
+
+def _read_bag(folder: Path) -> None:
+    _read_recording(folder, max_steer_rad=0.4)
+
+
+def _make_drive(folder: Path) -> None:
+    """Record a policy on frames of noise."""
+    policy = Policy.load(PRETRAINED / "drive-ncp")
+    contract = policy.contract
+    assert contract is not None
+    rng = np.random.default_rng(0)
+    with DriveRecorder(folder / "recording.mcap", policy, contract, name="drive-ncp") as recorder:
+        drive(policy, contract, _Noise(contract, rng), clock=SimulatedClock(), recorder=recorder,
+              settings=LoopSettings(seconds=2.5))  # fmt: skip
+
+
+class _Noise:
+    """A link that shows noise and moves nothing."""
+
+    def __init__(self, contract: Contract, rng: np.random.Generator) -> None:
+        self.contract, self._rng, self._number = contract, rng, 0
+
+    def read(self, timeout_s: float) -> Reading:
+        self._number += 1
+        small = self._rng.integers(0, 255, (20, 50, 3), dtype=np.uint8)
+        frame = cv2.resize(small, (200, 78))
+        return Reading(observation=frame, time_s=self._number * self.contract.frame_s)
+
+    def send(self, command: np.ndarray) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _read_drive(folder: Path) -> None:
+    _read_recording(folder / "recording.mcap")
+
+
+def _read_recording(folder: Path, **options: float) -> None:
+    recording = load_recording(folder, options=options)
     assert len(recording) > 0
     for episode in recording.episodes:
         assert np.isfinite(episode.steering).all() and (np.abs(episode.steering) <= 1).all()
@@ -404,6 +464,7 @@ READERS = {
     ),
     "tub": Reader(make=_make_tub, read=_read_recording),
     "tub-v1": Reader(make=_make_old_tub, read=_read_recording),
+    "drive": Reader(make=_make_drive, read=_read_drive),
     "store": Reader(make=_make_store, read=_read_store),
     "traces": Reader(make=_make_traces, read=_read_traces),
     "results": Reader(make=_make_results, read=_read_results),
@@ -411,6 +472,11 @@ READERS = {
     "run": Reader(make=_make_run, read=_read_run),
     "checkpoint": Reader(make=_make_checkpoint, read=_read_checkpoint),
 }
+if importlib.util.find_spec("rosbags") is not None:
+    READERS |= {
+        "bag-mcap": Reader(make=_make_bag("mcap", "storage"), read=_read_bag),
+        "bag-sqlite3": Reader(make=_make_bag("sqlite3", None), read=_read_bag),
+    }
 
 
 # --- the campaign ---------------------------------------------------------------------------------

@@ -233,9 +233,11 @@ def test_what_is_no_whole_bag_is_refused_in_one_sentence(tmp_path):
         ValueError, match=r"`folder` must hold a ROS 2 bag that can be read.* `ros2"
     ):
         load(tmp_path / "cut")
-    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    (tmp_path / "cut" / "bag.mcap").unlink()
     with pytest.raises(ValueError, match="`folder` must hold a ROS 2 bag that can be read"):
-        load(folder)
+        load(tmp_path / "cut")
+    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    assert len(load(folder)) == 6
     (folder / "metadata.yaml").unlink()  # a recording that was killed before it wrote that
     assert len(load(folder)) == 6
 
