@@ -6,6 +6,7 @@ Dividing, v relaxes towards b/a at the rate a/C, so τ = C/a [s] is its (liquid)
 | name                          | order | keeps v within the reversal potentials |
 |-------------------------------|-------|----------------------------------------|
 | `semi_implicit_euler`         | 1     | yes, at any step                       |
+| `explicit_euler`              | 1     | yes, at any step                       |
 | `exponential_euler`           | 1     | yes, at any step                       |
 | `layered_midpoint`            | 2     | yes, at any step                       |
 | `rk4`                         | 4     | only at small steps                    |
@@ -19,7 +20,7 @@ Numerica 19; the order of the layers in `layered_midpoint` is ours.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -42,6 +43,7 @@ class Layer:
     """Whether a neuron of this layer has a synapse to this layer."""
 
 
+@runtime_checkable
 class Membrane(Protocol):
     """The right-hand side of a neuron model while its inputs are held."""
 
@@ -76,6 +78,19 @@ def semi_implicit_euler(
     for _ in range(unfolds):
         conductance, drive = membrane.conductance_and_drive(potential)
         potential = (capacitance * potential + h * drive) / (capacitance + h * conductance)
+    return potential
+
+
+def explicit_euler(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Tensor:
+    """Take `unfolds` steps v ← v + h (b − a v) / C, but none beyond rest, b/a; order 1.
+
+    A step of h > τ would lead beyond rest, and one of h > 2 τ ever further away; it ends at rest.
+    """
+    h = _sub_step(dt_s, unfolds)
+    for _ in range(unfolds):
+        conductance, drive = membrane.conductance_and_drive(potential)
+        share = (h * conductance / membrane.capacitance_s).clamp(max=1.0)
+        potential = potential + share * (drive / conductance - potential)
     return potential
 
 
@@ -138,6 +153,7 @@ def runge_kutta(
 
 INTEGRATORS: dict[str, Integrator] = {
     "semi_implicit_euler": semi_implicit_euler,
+    "explicit_euler": explicit_euler,
     "exponential_euler": exponential_euler,
     "layered_midpoint": layered_midpoint,
     "rk4": rk4,

@@ -8,12 +8,13 @@ the raw maps; ours shares the head's features, so that the only difference is me
 """
 
 from ncp_control.cells import LTC, Build, CellSizes, make_cell
-from ncp_control.cells.known import make_ltc
+from ncp_control.cells.known import SATURATED, make_ltc
 from ncp_control.policy import FramesPolicy
 from ncp_control.policy.heads import DRIVING_FRAME, head_width
-from ncp_control.wiring_rules import NCP19
+from ncp_control.wiring import Wiring
+from ncp_control.wiring_rules import NCP19, auto_ncp
 
-NEURONS = {"ncp": 19, "ltc": 19, "wired_cfc": 19}
+NEURONS = dict.fromkeys(("ncp", "ltc", "wired_cfc", *SATURATED), 19)
 """Neurons of a wired circuit, if nothing else is asked for."""
 UNITS = 64
 """Units of any other cell, if nothing else is asked for."""
@@ -55,11 +56,20 @@ def make_driving_policy(
 
 def _ncp(sizes: CellSizes) -> LTC:
     """Build the paper's circuit, or one drawn like it for other sizes."""
-    wanted = (sizes.num_inputs, sizes.num_units, sizes.num_outputs)
-    if wanted == (NCP19.num_sensory, NCP19.num_neurons, NCP19.num_motor):
-        return make_ltc(sizes, lambda *_, seed: NCP19)
-    return make_ltc(sizes)
+    return make_ltc(sizes, _papers_wiring)
 
 
-RECIPES: dict[str, Build] = {"ncp": _ncp}
+def _saturated(name: str) -> Build:
+    """Return what builds an LTC's saturated kin over the paper's wiring."""
+    return lambda sizes: SATURATED[name](sizes.draw_wiring(_papers_wiring), frame_s=sizes.frame_s)
+
+
+def _papers_wiring(num_inputs: int, num_neurons: int, num_motor: int, *, seed: int = 0) -> Wiring:
+    """Return the paper's wiring, or one drawn like it for other sizes."""
+    sizes = (num_inputs, num_neurons, num_motor)
+    is_papers = sizes == (NCP19.num_sensory, NCP19.num_neurons, NCP19.num_motor)
+    return NCP19 if is_papers else auto_ncp(*sizes, seed=seed)
+
+
+RECIPES: dict[str, Build] = {"ncp": _ncp, **{name: _saturated(name) for name in SATURATED}}
 """What driving builds otherwise than the registry of cells."""

@@ -21,9 +21,18 @@ Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by 
 
 import torch
 
-from ncp_control.cells import LTC, Build, Cell, CellSizes, CfC, WiredCfC, dense_build, make_cell
+from ncp_control.cells import (
+    Build,
+    Cell,
+    CellSizes,
+    CfC,
+    SynapticCell,
+    WiredCfC,
+    dense_build,
+    make_cell,
+)
 from ncp_control.cells.first_values import centre_outputs_, draw_synapses_
-from ncp_control.cells.known import make_ltc
+from ncp_control.cells.known import SATURATED, make_ltc
 from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import ncp
 
@@ -104,10 +113,16 @@ def make_motor_cell(
     return make_cell(name, sizes, RECIPES)
 
 
-def _motor_ltc(sizes: CellSizes) -> LTC:
-    cell = make_ltc(sizes, motor_wiring)
-    _set_first_values(cell)
-    return cell
+def _motor_ltc(sizes: CellSizes) -> SynapticCell:
+    return _with_first_values(make_ltc(sizes, motor_wiring))
+
+
+def _motor_saturated(name: str) -> Build:
+    def build(sizes: CellSizes) -> SynapticCell:
+        wiring = sizes.draw_wiring(motor_wiring)
+        return _with_first_values(SATURATED[name](wiring, frame_s=sizes.frame_s))
+
+    return build
 
 
 def _motor_wired_cfc(sizes: CellSizes) -> WiredCfC:
@@ -119,15 +134,17 @@ RECIPES: dict[str, Build] = {
     "ncp": _motor_ltc,
     "cfc": dense_build(CfC, backbone_units=64),
     "wired_cfc": _motor_wired_cfc,
+    **{name: _motor_saturated(name) for name in SATURATED},
 }
 """What moves joints is built otherwise than the registry of cells does it."""
 
 
 @torch.no_grad()
-def _set_first_values(cell: LTC) -> None:
+def _with_first_values(cell: SynapticCell) -> SynapticCell:
     """Draw thresholds and slopes from the ranges above and put the outputs around zero."""
     draw_synapses_(cell, "graded")
     centre_outputs_(cell, torch.randn(PROBES, PROBE_FRAMES, cell.input_size))
+    return cell
 
 
 def _most(size: int) -> int:

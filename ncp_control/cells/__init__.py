@@ -16,8 +16,11 @@ from ncp_control.cells.known import (
     make_cell,
     register_cell,
 )
+from ncp_control.cells.lrc import LRC
 from ncp_control.cells.ltc import LTC, LTCParameters
 from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.stc import STC
+from ncp_control.cells.synaptic import SynapticCell
 from ncp_control.cells.wired_cfc import WiredCfC
 
 __all__ = [
@@ -25,9 +28,11 @@ __all__ = [
     "CTGRU",
     "CTRNN",
     "GRU",
+    "LRC",
     "LSTM",
     "LTC",
     "ODERNN",
+    "STC",
     "Build",
     "Cell",
     "CellSizes",
@@ -37,6 +42,7 @@ __all__ = [
     "LTCParameters",
     "MixedMemory",
     "NeuralODE",
+    "SynapticCell",
     "WiredCfC",
     "cell_from_config",
     "cell_to_config",

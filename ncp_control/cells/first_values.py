@@ -8,7 +8,8 @@ nominal frame interval:
 
 | cell          | what is set                           | so that                                |
 |---------------|---------------------------------------|----------------------------------------|
-| LTC           | C, by measuring g + Σ w s             | the mean τ of a neuron is the drawn one|
+| LTC, STC      | C, by measuring τ                     | the mean τ of a neuron is the drawn one|
+| LRC           | width or bias of the elastance, ditto | the same; no τ is below φ              |
 | CTRNN         | τ                                     | it is the drawn one                    |
 | LSTM          | forget bias β, input bias −β          | a memory fades by exp(−φ/τ) a frame    |
 | GRU, ODERNN   | update bias β                         | a unit fades by exp(−φ/τ) a frame      |
@@ -33,8 +34,11 @@ from ncp_control.cells.base import Cell
 from ncp_control.cells.cfc import CfC
 from ncp_control.cells.ctrnn import CTRNN, ODERNN
 from ncp_control.cells.gated import GRU, LSTM
-from ncp_control.cells.ltc import LTC, inverse_softplus
+from ncp_control.cells.lrc import LRC
+from ncp_control.cells.ltc import LTC
 from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.stc import STC
+from ncp_control.cells.synaptic import SynapticCell, inverse_softplus
 from ncp_control.cells.wired_cfc import WiredCfC
 from ncp_control.names import check_name
 from ncp_control.ranges import check_time_range
@@ -42,11 +46,13 @@ from ncp_control.ranges import check_time_range
 NUM_PROBES, PROBE_FRAMES = 64, 32
 """Random sequences that stand for typical inputs where none are given."""
 NUM_PASSES = 8
-"""Times that an LTC's conductance is measured; each setting of C moves what the neurons see."""
+"""Times that time constants are measured; each setting of them moves what the neurons see."""
+LEAST_LRC_FRAMES = 2.0
+"""Shortest time constant [frames] that every neuron of an LRC can reach."""
 
 
 class SynapseRanges(NamedTuple):
-    """Ranges from which the thresholds and slopes of an LTC's synapses are drawn."""
+    """Ranges from which the thresholds and slopes of synapses are drawn."""
 
     sensory_threshold: tuple[float, float]
     sensory_slope: tuple[float, float]
@@ -68,17 +74,17 @@ def draw_synapses_(cell: Cell, synapses: str) -> None:
     """Draw thresholds and slopes anew, from torch's own generator.
 
     Args:
-        cell: An LTC cell, changed in place.
+        cell: An LTC, STC or LRC cell, changed in place.
         synapses: A name in `SYNAPSES`.
 
     Raises:
-        ValueError: If the cell is not an LTC or the name is unknown.
+        ValueError: If the cell is another one or the name is unknown.
     """
     check_name("synapses", synapses, SYNAPSES)
-    if not isinstance(cell, LTC):
+    if not isinstance(cell, SynapticCell):
         raise ValueError(
-            f"`synapses` must be left out for {type(cell).__name__!r}, got {synapses!r}. Only an"
-            " LTC has thresholds and slopes."
+            f"`synapses` must be left out for {type(cell).__name__!r}, got {synapses!r}. Only LTC,"
+            " STC and LRC have thresholds and slopes."
         )
     first_inner = cell.wiring.num_sensory_synapses
     sensory, inner = slice(0, first_inner), slice(first_inner, None)
@@ -90,7 +96,7 @@ def draw_synapses_(cell: Cell, synapses: str) -> None:
 
 
 @torch.no_grad()
-def centre_outputs_(cell: LTC, inputs: Tensor) -> None:
+def centre_outputs_(cell: SynapticCell, inputs: Tensor) -> None:
     """Shift the outputs so that their mean over some inputs is zero.
 
     Args:
@@ -112,7 +118,7 @@ def set_first_values_(
 ) -> None:
     """Give an untrained cell other first values than its recipe did; if none are named, keep those.
 
-    The outputs of an LTC that is changed are centred on zero.
+    The outputs of an LTC, STC or LRC that is changed are centred on zero.
 
     Args:
         cell: The cell, changed in place.
@@ -128,7 +134,7 @@ def set_first_values_(
         draw_synapses_(cell, synapses)
     if tau_s is not None:
         spread_timescales_(cell, tau_s, inputs=inputs, seed=seed)
-    if isinstance(cell, LTC) and (tau_s is not None or synapses is not None):
+    if isinstance(cell, SynapticCell) and (tau_s is not None or synapses is not None):
         centre_outputs_(cell, inputs)
 
 
@@ -149,23 +155,29 @@ def spread_timescales_(
         cell: The cell, changed in place.
         tau_s: Shortest and longest time constant [s]; n frames are `n * cell.frame_s`.
         inputs: What typically reaches the cell, behind its encoder or head, shape
-            (batch, time, input); standard normal numbers if None. Only an LTC needs them.
+            (batch, time, input); standard normal numbers if None. Only LTC, STC and LRC need them.
         seed: Seed of the draw; torch's own generator is left alone.
 
     Returns:
         The time constants that were drawn [s], one for each neuron or unit.
 
     Raises:
-        ValueError: If the range is not one of positive times, or the cell has no time constants
-            that can be set.
+        ValueError: If the range is not one of positive times, begins below what the cell can
+            reach, or the cell has no time constants that can be set.
     """
     low, high = check_time_range("tau_s", tau_s)
     set_frames = next((do for kind, do in _SETTERS.items() if isinstance(cell, kind)), None)
-    if set_frames is None and not isinstance(cell, LTC):
-        names = ", ".join(kind.__name__ for kind in (LTC, *_SETTERS))
+    if set_frames is None and not isinstance(cell, SynapticCell):
+        names = ", ".join(kind.__name__ for kind in (LTC, STC, LRC, *_SETTERS))
         raise ValueError(
             f"`cell` must have time constants that can be set, got {type(cell).__name__!r}."
             f" Choose one of {names}."
+        )
+    least_s = LEAST_LRC_FRAMES * cell.frame_s
+    if isinstance(cell, LRC) and low < least_s:
+        raise ValueError(
+            f"`tau_s` must begin at {least_s:.4g} s, {LEAST_LRC_FRAMES:g} frames, or later for an"
+            f" LRC, got {low!r}. Its elastance is below 1, so it has no quicker neurons."
         )
     generator = torch.Generator().manual_seed(seed)
     layers = [
@@ -176,11 +188,11 @@ def spread_timescales_(
     drawn_s = torch.cat(layers).to(parameter)
     if set_frames is not None:
         set_frames(cell, drawn_s / cell.frame_s)
-    elif isinstance(cell, LTC):
+    elif isinstance(cell, SynapticCell):
         if inputs is None:
             shape = NUM_PROBES, PROBE_FRAMES, cell.input_size
             inputs = torch.randn(shape, generator=generator)
-        _set_ltc(cell, drawn_s, inputs.to(parameter))
+        _set_measured(cell, drawn_s, inputs.to(parameter))
     return drawn_s
 
 
@@ -193,22 +205,42 @@ def _even_draws(size: int, generator: torch.Generator) -> Tensor:
 
 def _layer_sizes(cell: Cell) -> list[int]:
     """Return how many neurons each layer has, in the order of the state."""
-    if isinstance(cell, LTC | WiredCfC):
+    if isinstance(cell, SynapticCell | WiredCfC):
         return [len(nodes) for nodes in list(cell.wiring.layers.values())[1:]]
     if isinstance(cell, MixedMemory):
         return [cell.cell.state_size]
     return [cell.hidden_size]  # type: ignore[attr-defined]
 
 
-def _set_ltc(cell: LTC, drawn_s: Tensor, inputs: Tensor) -> None:
-    """Scale each capacitance until the mean time constant is the drawn one."""
+def _set_measured(cell: SynapticCell, drawn_s: Tensor, inputs: Tensor) -> None:
+    """Measure the time constants and scale them, until their means are the drawn ones."""
     state = cell.initial_state(inputs.shape[0])
     dt_s = inputs.new_full(inputs.shape[:2], cell.frame_s)
     for _ in range(NUM_PASSES):
         states = cell.unroll(inputs, state, dt_s, None).flatten(0, 1)
         mean_s = cell.timescales(inputs.flatten(0, 1), states).mean(dim=0)
-        capacitance_s = cell.effective_parameters().capacitance_s * drawn_s / mean_s
-        cell.raw_capacitance.copy_(inverse_softplus(capacitance_s / cell.frame_s))
+        if isinstance(cell, LRC):
+            _slow_elastance(cell, drawn_s / mean_s)
+        elif isinstance(cell, LTC | STC) and cell.raw_capacitance is not None:
+            capacitance_s = cell.effective_parameters().capacitance_s * drawn_s / mean_s
+            cell.raw_capacitance.copy_(inverse_softplus(capacitance_s / cell.frame_s))
+
+
+def _slow_elastance(cell: LRC, factor: Tensor) -> None:
+    """Divide each neuron's elastance, at y = 0 or at its bias, by a factor, as far as it goes."""
+    p = cell.effective_parameters()
+    assert p.elastance_bias is not None
+    if cell.raw_elastance_width is None:
+        at_rest = torch.sigmoid(p.elastance_bias)
+        cell.elastance_bias.copy_((at_rest / factor).clamp(max=_MOST_ELASTANCE).logit())
+    elif p.elastance_width is not None:
+        at_rest = torch.tanh(p.elastance_width / 2.0)
+        width = 2.0 * torch.atanh((at_rest / factor).clamp(max=_MOST_ELASTANCE))
+        cell.raw_elastance_width.copy_(inverse_softplus(width))
+
+
+_MOST_ELASTANCE = 0.999
+"""Nearer to 1, an elastance would no longer learn."""
 
 
 def _set_ctrnn(cell: Cell, frames: Tensor) -> None:
@@ -326,4 +358,5 @@ _SETTERS: dict[type[Cell], Callable[[Cell, Tensor], None]] = {
     CfC: _set_cfc,
     WiredCfC: _set_wired_cfc,
 }
-"""What sets the time constants [frames] of each kind of cell; an LTC needs inputs as well."""
+"""What sets the time constants [frames] of each kind of cell; cells with conductances need inputs
+as well."""

@@ -8,6 +8,8 @@ Some names stand for the same class, built otherwise:
 | `LTC`         | `ltc`          | `ncp`                     | an LTC; NCP19 where it drives      |
 | `CfC`         | `cfc`          | `cfc_pure`, `cfc_no_gate` | a CfC of another mode              |
 | `Feedforward` | `feedforward`  | `cnn`, `mlp`              | the same, as tables of results say |
+| `LRC`         | `lrc`          | `lrcu`, `lrc_asymmetric`, | an LRC unit; the other elastance   |
+|               |                | `lrcu_asymmetric`         |                                    |
 | `MixedMemory` | `mixed_memory` | `mixed_cfc`, `mixed_ltc`  | a memory beside a CfC or an LTC    |
 
 Driving, walking and forecasting want other first values or wirings for some of them: they hand
@@ -20,6 +22,7 @@ Driving, walking and forecasting want other first values or wirings for some of 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ncp_control.cells.base import Cell
@@ -28,8 +31,10 @@ from ncp_control.cells.ctgru import CTGRU
 from ncp_control.cells.ctrnn import CTRNN, ODERNN, NeuralODE
 from ncp_control.cells.feedforward import Feedforward
 from ncp_control.cells.gated import GRU, LSTM
+from ncp_control.cells.lrc import LRC
 from ncp_control.cells.ltc import LTC
 from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.stc import STC
 from ncp_control.cells.wired_cfc import WiredCfC
 from ncp_control.json_files import shorten
 from ncp_control.registry import Registry, foreign_module
@@ -179,6 +184,19 @@ def make_ltc(sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> LTC:
         return LTC(wiring, frame_s=sizes.frame_s)
 
 
+# Their neurons are slower than a frame, so few sub-steps are enough.
+_ODE: dict[str, Any] = {"integrator": "exponential_euler", "unfolds": 2}
+_UNIT: dict[str, Any] = {"integrator": "explicit_euler", "unfolds": 1}
+SATURATED: dict[str, Callable[..., STC]] = {
+    "stc": partial(STC, **_ODE),
+    "lrc": partial(LRC, **_ODE),
+    "lrc_asymmetric": partial(LRC, **_ODE, elastance="asymmetric"),
+    "lrcu": partial(LRC, **_UNIT),
+    "lrcu_asymmetric": partial(LRC, **_UNIT, elastance="asymmetric"),
+}
+"""Builders of an LTC's saturated kin from a wiring and `frame_s`, by name."""
+
+
 def cell_to_config(cell: Cell) -> dict[str, Any]:
     """Return JSON values from which `cell_from_config` builds an equal, untrained cell.
 
@@ -228,6 +246,10 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
         ) from error
 
 
+def _saturated(name: str) -> Build:
+    return lambda sizes: SATURATED[name](sizes.draw_wiring(), frame_s=sizes.frame_s)
+
+
 def _gated(cls: type[LSTM] | type[GRU]) -> Build:
     return lambda sizes: dense_build(cls, sees_time=sizes.sees_time)(sizes)
 
@@ -246,6 +268,8 @@ def _mixed(build: Build) -> Build:
 
 register_cell("ltc", LTC, build=make_ltc)
 register_cell("ncp", LTC, build=make_ltc)
+for _name in SATURATED:
+    register_cell(_name, STC if _name == "stc" else LRC, build=_saturated(_name))
 register_cell("cfc", CfC, build=_cfc("default"))
 register_cell("cfc_pure", CfC, build=_cfc("pure"))
 register_cell("cfc_no_gate", CfC, build=_cfc("no_gate"))

@@ -1,9 +1,12 @@
 """Sequence models for `forecasting`: any cell, with a linear readout where it needs one."""
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells import LTC, Build, Cell, CellSizes, MixedMemory, make_cell
+from ncp_control.cells.known import SATURATED
 from ncp_control.circuit import Circuit
 from ncp_control.wiring_rules import fully_connected
 
@@ -36,13 +39,24 @@ class Forecaster(nn.Module):
         return self.readout(outputs)
 
 
-def _ltc(sizes: CellSizes) -> Cell:
-    # Every neuron is a motor neuron: the dense readout on top sees them all, as in the LTC paper.
-    wiring = sizes.draw_wiring(fully_connected, num_motor=sizes.num_units)
-    return LTC(wiring, frame_s=sizes.frame_s)
+def _full(make: Callable[..., Cell]) -> Build:
+    """Return what builds a cell over a wiring whose neurons are all motor neurons.
+
+    The dense readout on top sees them all, as in the papers of LTC and LRC.
+    """
+
+    def build(sizes: CellSizes) -> Cell:
+        wiring = sizes.draw_wiring(fully_connected, num_motor=sizes.num_units)
+        return make(wiring, frame_s=sizes.frame_s)
+
+    return build
 
 
-RECIPES: dict[str, Build] = {"ltc": _ltc, "mixed_ltc": lambda sizes: MixedMemory(_ltc(sizes))}
+RECIPES: dict[str, Build] = {
+    "ltc": _full(LTC),
+    "mixed_ltc": lambda sizes: MixedMemory(_full(LTC)(sizes)),
+    **{name: _full(make) for name, make in SATURATED.items()},
+}
 """Cells that are built otherwise than the registry of cells does it, and read out on top."""
 
 

@@ -25,8 +25,8 @@ class FirstValues:
     """Shortest and longest time constant [s] with which the neurons begin, e.g. 0.02 0.5; if None,
     what the cell's recipe gives, for an LTC about a tenth of a frame."""
     synapses: str | None = None
-    """Thresholds and slopes with which an LTC begins: published, graded or flat; if None, what its
-    recipe gives."""
+    """Thresholds and slopes with which an LTC, STC or LRC begins: published, graded or flat; if
+    None, what its recipe gives."""
 
     def __post_init__(self) -> None:
         if self.tau_s is not None:

@@ -1,0 +1,120 @@
+"""The liquid-resistance liquid-capacitance (LRC) neuron: an STC whose capacitance is liquid, too.
+
+    φ dv_i/dt = ε_i (e_i tanh(u_i) − σ(f_i) v_i)
+    y_i = p_i + Σ_j o_ij x_j,   ε_i = σ(y_i)   or   ε_i = σ(y_i + h_i) − σ(y_i − h_i)
+
+f, u, x and all else as in `ncp_control.cells.stc`, whose parameters it has but for the capacitance:
+φ is the nominal frame interval, the model's unit of time, and ε, the elastance, is φ over the
+capacitance; it changes with what the neuron sees. The first form is asymmetric: a neuron of large y
+is quick, one of small y slow. The second is symmetric: a neuron is slow where y is far from 0.
+
+| symbol | name             | per     | range by construction | initial value                      |
+|--------|------------------|---------|-----------------------|------------------------------------|
+| o      | elastance_weight | synapse | any                   | evenly within ±√(6 / (in + out))   |
+| p      | elastance_bias   | neuron  | any                   | 0                                  |
+| h      | elastance_width  | neuron  | > 0                   | 1 (symmetric elastance alone)      |
+
+in is the number of synapses to the neuron, out that of the synapses from the source of the synapse.
+
+An LRC *unit* (LRCU) is an LRC that takes one explicit Euler step a frame,
+
+    v_i ← v_i + n ε_i (e_i tanh(u_i) − σ(f_i) v_i),   n frames of time
+
+here `LRC(wiring, integrator="explicit_euler", unfolds=1)`, which is built by the name `lrcu`.
+
+*What is certain.* As for an STC, v_i only ever moves towards v∞ = e_i tanh(u_i) / σ(f_i), on which
+the elastance has no influence: |v_i| ≤ e_i / σ(g_i) < 2 e_i, whatever comes in and however long a
+frame lasts. As ε_i < 1, τ_i = φ / (ε_i σ(f_i)) > φ. There is no upper bound of τ that says anything
+in practice: ε_i may come close to 0, where the neuron holds its value and so remembers. abs(y)
+counts as 30 at most, so that ε_i stays above zero.
+
+Source: Farsang, Neubauer & Grosu 2024 (arXiv 2403.08791) and the code published with it
+(github.com/MoniFarsang/LRC). Differs, besides what differs in `stc`: the elastance sees what the
+neuron has synapses from, where theirs sees all inputs and neurons; a step of a unit never leads
+beyond v∞, which makes a difference only if a frame lasts longer than nominal.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ncp_control.cells.saturated import SaturatedParameters
+from ncp_control.cells.stc import STC
+from ncp_control.cells.synaptic import inverse_softplus
+from ncp_control.names import check_name
+from ncp_control.wiring import Wiring
+
+ELASTANCES = ("symmetric", "asymmetric")
+"""Forms of the elastance."""
+
+
+class LRC(STC):
+    """Liquid-resistance liquid-capacitance neurons connected by a wiring.
+
+    Parameters: 5 a synapse, 3 a neuron (4 with a symmetric elastance), and an affine map into each
+    sensory input and out of each motor neuron.
+
+    Args:
+        wiring: Who is connected to whom; frozen.
+        frame_s: Nominal frame interval [s], the model's unit of time.
+        elastance: symmetric or asymmetric.
+        integrator: A name in `ncp_control.integrators.INTEGRATORS`.
+        unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
+        reads: What the outputs are read from: motor (each from its motor neuron), command (linearly
+            from the command neurons as well), or all (from all other neurons as well).
+
+    Raises:
+        TypeError: If `wiring` is none.
+        ValueError: If the elastance or the integrator is unknown, or as `STC`.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        frame_s: float = 1 / 30,
+        elastance: str = "symmetric",
+        integrator: str = "semi_implicit_euler",
+        unfolds: int = 6,
+        reads: str = "motor",
+    ) -> None:
+        check_name("elastance", elastance, ELASTANCES)
+        self.elastance = elastance
+        super().__init__(
+            wiring, frame_s=frame_s, integrator=integrator, unfolds=unfolds, reads=reads
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().settings() | {"elastance": self.elastance}
+
+    def _add_capacitance(self) -> None:
+        """Add what the elastance is made of."""
+        self.raw_capacitance = None
+        fan_out = torch.bincount(self.source, minlength=self.wiring.num_nodes)[self.source]
+        bound = (6.0 / (self._fan_in() + fan_out)).sqrt()  # of Glorot & Bengio 2010
+        self.elastance_weight = nn.Parameter(bound * torch.empty_like(bound).uniform_(-1.0, 1.0))
+        self.elastance_bias = nn.Parameter(torch.zeros(self.state_size))
+        self.raw_elastance_width = (
+            nn.Parameter(inverse_softplus(torch.ones(self.state_size)))
+            if self.elastance == "symmetric"
+            else None
+        )
+
+    def _capacitance_s(self) -> Tensor:
+        return self.elastance_bias.new_full((self.state_size,), self.frame_s)
+
+    def effective_parameters(self) -> SaturatedParameters:
+        """Map the free parameters to the physical values of the neuron equation."""
+        width = self.raw_elastance_width
+        return (
+            super()
+            .effective_parameters()
+            ._replace(
+                elastance_bias=self.elastance_bias,
+                elastance_weight=self.elastance_weight,
+                elastance_width=None if width is None else F.softplus(width),
+            )
+        )
