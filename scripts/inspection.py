@@ -9,8 +9,9 @@ import numpy as np
 from envs.driving import LaneKeepingConfig
 from envs.driving.road import make_road
 from ncp_control.audit.activity import visible_part
-from ncp_control.audit.bounds import Certificate
+from ncp_control.audit.bounds import Certificate, drawn_tau_s
 from ncp_control.audit.inspector import Panel, TrackMap, write_inspector
+from ncp_control.audit.timescales import timescales_of
 from ncp_control.episode import Episode, Recorder, looked_into
 from ncp_control.policy import Policy
 from scripts.auditing.maps import Saliency
@@ -85,11 +86,15 @@ def inspected(
     if "crashed" in episode.told:
         facts["crashes"] = str(int(episode.told["crashed"].sum()))
     sensor_names = None if wiring is None else episode.sensor_names
+    tau_bounds_s = None
+    if certificate is not None and episode.thought.timescales_s is not None:
+        limits = drawn_tau_s(certificate, timescales_of(episode.thought))
+        tau_bounds_s = np.stack(limits, axis=1)
     return Panel(
         episode=replace(episode, activity=visible, sensor_names=sensor_names),
         wiring=wiring,
         state_bounds=None if certificate is None else np.stack(certificate.state, axis=1),
-        timescale_bounds_s=None if certificate is None else np.stack(certificate.tau_s, axis=1),
+        timescale_bounds_s=tau_bounds_s,
         maps=maps.over_time if maps is not None and episode.has_frames else {},
         track=track_map(episode) if "track" in episode.told else None,
         facts=facts,

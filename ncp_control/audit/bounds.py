@@ -1,8 +1,8 @@
-"""What an LTC circuit can never do, whatever it sees: intervals certified from its weights alone.
+"""What a liquid circuit can never do, whatever it sees: intervals certified from weights alone.
 
 A synapse opens by s in (0, 1), or in [s(low), s(high)] where its input is known to stay in
-[low, high]; its conductance c = w s then lies in [c⁻, c⁺]. With v∞ = (g V + Σ c E) / (g + Σ c), the
-potential towards which v moves:
+[low, high]; its conductance c = w s then lies in [c⁻, c⁺]. An LTC's potential v moves towards
+v∞ = (g V + Σ c E) / (g + Σ c):
 
 | quantity    | certificate                                                                        |
 |-------------|------------------------------------------------------------------------------------|
@@ -14,13 +14,15 @@ potential towards which v moves:
 
 with J = w abs(γ) max s(1 − s) max abs(E − v) of each synapse and A = diag(g + Σ c⁻).
 
-*v* only ever moves towards v∞, in the equation as in every step of semi-implicit Euler, exponential
-Euler and the layered midpoint (not of RK4, which may overshoot). Intervals of v give narrower ones
-of the inner synapses, so the rule is repeated; every repetition holds.
+What STC and LRC have instead is told in `interval_saturated`; the rest is the same.
+
+*v* only ever moves towards v∞, in the equation as in every step of the integrators (but RK4, which
+may overshoot). Intervals of v give narrower ones of the inner synapses, so the rule is repeated;
+every repetition holds.
 *Gain*: the largest change of v per change of an input, after one frame from a held state, and at
 last between two runs whose inputs always differ by at most so much: the linearised step, bounded
 term by term, e.g. δv ← (C δv + h (J δv + J_u)) / (C + h A) for semi-implicit Euler. The last one is
-the point that the sub-steps of all three leave where it is, so it holds for any elapsed times.
+the point that the sub-steps of all of them leave where it is, so it holds for any elapsed times.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), theorems 1 and 2, here per neuron and with known
 inputs; small gain: Khalil 2002, "Nonlinear Systems", section 5.4.
@@ -33,12 +35,15 @@ import torch
 
 from ncp_control.audit.checks import check_finite
 from ncp_control.audit.interval_circuit import Array, Interval, IntervalCircuit
-from ncp_control.cells import Cell
+from ncp_control.audit.interval_saturated import SaturatedIntervals
+from ncp_control.cells import STC, Cell
 from ncp_control.circuit import Activity
 from ncp_control.ranges import check_not_negative
 
 VACUOUS_SHARE = 0.01
 """A bound that excludes less of what is possible is called vacuous."""
+VACUOUS_TAU_S = 1e6
+"""A neuron that is certain to be no slower than this, eleven days, may be as slow as it likes."""
 _REPETITIONS = 20
 _ROUNDING = 1e-4
 """Allowance for single precision, as a share of an interval's size."""
@@ -101,22 +106,22 @@ def certify(
     *,
     gain_dt_s: float | None = None,
 ) -> Certificate:
-    """Bound every neuron of an LTC circuit for inputs in a range.
+    """Bound every neuron of an LTC, STC or LRC circuit for inputs in a range.
 
     Args:
-        cell: An LTC cell.
+        cell: The cell.
         input_low: Least value of the inputs, one number or shape (inputs,).
         input_high: Largest value.
         gain_dt_s: Longest time between two frames [s] for `frame_gain`; the cell's frame interval
             if None. All else holds for any times.
 
     Raises:
-        ValueError: If the cell is not an LTC, or integrated by RK4, its conductances are not finite
-            and positive, the range is empty, or the time is negative or not finite.
+        ValueError: If the cell is another one, or integrated by RK4, its conductances are not
+            finite and positive, the range is empty, or the time is negative or not finite.
     """
     if gain_dt_s is not None:
         check_not_negative("gain_dt_s", gain_dt_s)
-    circuit = IntervalCircuit(cell)
+    circuit = _intervals(cell)
     inputs = circuit.affine_inputs(input_low, input_high)
     state = circuit.widest_state()
     for _ in range(_REPETITIONS):
@@ -136,6 +141,10 @@ def certify(
     )
 
 
+def _intervals(cell: Cell) -> IntervalCircuit:
+    return SaturatedIntervals(cell) if isinstance(cell, STC) else IntervalCircuit(cell)
+
+
 def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float = 1.0) -> Array:
     """Tell which bounds of a value say no more than what limits it anyway.
 
@@ -150,6 +159,21 @@ def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float =
     """
     left = np.minimum(high, most) - np.maximum(low, least)
     return left > (1.0 - VACUOUS_SHARE) * (most - least)
+
+
+def drawn_tau_s(certificate: Certificate, measured_s: Array) -> Interval:
+    """Return the certified time constants with upper ends that a figure can show.
+
+    Args:
+        certificate: The certificate.
+        measured_s: Time constants [s] to be seen in the figure, shape (time, neurons).
+
+    Returns:
+        The interval, cut at ten times the largest measured one where it is vacuous.
+    """
+    low, high = certificate.tau_s
+    shown = np.maximum(10.0 * measured_s.max(axis=0), low)
+    return Interval(low, np.where(high > VACUOUS_TAU_S, shown, high))
 
 
 def is_vacuous_gain(gain: Array, input_range: Array, output_range: Array) -> Array:

@@ -4,15 +4,16 @@ Symbols as in `ncp_control.cells.ltc`; c = w s is the conductance of a synapse, 
 total conductance of a neuron. All numbers are NumPy doubles.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ncp_control.cells import LTC, Cell
+from ncp_control.cells import LTC, Cell, SynapticCell
 
 Array = np.ndarray
 
 _AFFINE = ("input_scale", "input_offset", "output_scale", "output_offset")
+_POSITIVE = ("capacitance_s", "leak_conductance", "elastance_width")
 
 
 class Interval(NamedTuple):
@@ -41,35 +42,25 @@ class IntervalCircuit:
     def __init__(self, cell: Cell) -> None:
         if not isinstance(cell, LTC):
             raise ValueError(
-                f"`cell` must be an LTC to be certified, got {type(cell).__name__!r}."
+                f"`cell` must be an LTC, STC or LRC to be certified, got {type(cell).__name__!r}."
                 " The bounds rest on its conductances."
             )
+        numbers = self._take(cell)
+        self.reversal = numbers["reversal_potential"]
+
+    def _take(self, cell: SynapticCell) -> dict[str, Array]:
+        """Take over the numbers that all cells with conductances have; return all."""
         if cell.integrator == "rk4":
             raise ValueError(
                 "`cell` must be integrated without overshooting, got integrator 'rk4'."
                 " Choose another: nothing is certain of its states."
             )
-        p = cell.effective_parameters()._asdict()
-        p |= {name: getattr(cell, name) for name in _AFFINE}
-        none = cell.output_scale.new_zeros(cell.output_size, 0)
-        p["read_weight"] = none if cell.read_weight is None else cell.read_weight
-        numbers = {name: value.detach().cpu().double().numpy() for name, value in p.items()}
-        for name, value in numbers.items():
-            rule, is_bad = "finite", ~np.isfinite(value)
-            if name in ("capacitance_s", "leak_conductance"):
-                rule, is_bad = "finite and > 0", is_bad | (value <= 0.0)
-            elif name == "weight":
-                rule, is_bad = "finite and >= 0", is_bad | (value < 0.0)
-            if is_bad.any():
-                raise ValueError(
-                    f"`{name}` must be {rule}, got {float(value[is_bad][0])!r}."
-                    " Nothing can be certified for such a circuit."
-                )
+        numbers = _numbers(cell)
         self.capacitance_s, self.leak, self.leak_potential = (
             numbers[name] for name in ("capacitance_s", "leak_conductance", "leak_potential")
         )
-        self.weight, self.threshold, self.slope, self.reversal = (
-            numbers[name] for name in ("weight", "threshold", "slope", "reversal_potential")
+        self.weight, self.threshold, self.slope = (
+            numbers[name] for name in ("weight", "threshold", "slope")
         )
         self.source, self.target = cell.source.cpu().numpy(), cell.target.cpu().numpy()
         self.input_scale, self.input_offset, self.output_scale, self.output_offset = (
@@ -78,6 +69,7 @@ class IntervalCircuit:
         self.read_neurons, self.read_weight = cell.read_neurons, numbers["read_weight"]
         self.num_inputs, self.num_neurons = cell.input_size, cell.state_size
         self.integrator, self.unfolds, self.layers = cell.integrator, cell.unfolds, cell.layers
+        return numbers
 
     def affine_inputs(self, low: float | Array, high: float | Array) -> Interval:
         """Return the range of the scaled inputs.
@@ -164,8 +156,8 @@ class IntervalCircuit:
             The gain over one frame of at most `dt_s` from a held state, and the lasting one:
             infinite unless the spectral radius of A⁻¹ J is below 1. Shapes (outputs, inputs).
         """
-        from_inputs, from_neurons = self._slopes(inputs, state)
-        total = self._total(conductance.low)[:, None]
+        from_inputs, from_neurons = self._slopes(inputs, conductance, state)
+        total = self._least_total(conductance)[:, None]
         gain = self._frame_gain(from_inputs, from_neurons, total, dt_s)
         lasting = np.full_like(gain, np.inf)
         if np.abs(np.linalg.eigvals(from_neurons / total)).max() < 1.0:
@@ -178,7 +170,7 @@ class IntervalCircuit:
         outputs = _times(scale, gain[-len(scale) :])
         return outputs + _times(read, gain[self.read_neurons]).sum(axis=1)
 
-    def _slopes(self, inputs: Interval, state: Interval) -> tuple[Array, Array]:
+    def _slopes(self, inputs: Interval, conductance: Any, state: Interval) -> tuple[Array, Array]:
         """Return J_u and J: the largest change of C dv/dt per change of an input or potential."""
         low, high = (np.concatenate(x)[self.source] for x in zip(inputs, state, strict=True))
         nearest = np.clip(self.threshold, low, high)  # where s(1 − s) is largest
@@ -187,6 +179,10 @@ class IntervalCircuit:
             *(np.abs(self.reversal - v[self.target]) for v in (state.low, state.high))
         )
         slope = self.weight * np.abs(self.slope) * opening * (1.0 - opening) * pull
+        return self._jacobians(slope)
+
+    def _jacobians(self, slope: Array) -> tuple[Array, Array]:
+        """Lay out what each synapse contributes as matrices over inputs and neurons."""
         jacobian = np.zeros((self.num_neurons, self.num_inputs + self.num_neurons))
         np.add.at(jacobian, (self.target, self.source), slope)
         from_inputs, from_neurons = np.split(jacobian, [self.num_inputs], axis=1)
@@ -214,6 +210,11 @@ class IntervalCircuit:
                 gain = (capacitance_s * gain + h * drive) / (capacitance_s + h * total)
             elif self.integrator == "exponential_euler":
                 gain = relax(gain, from_inputs + from_neurons @ gain, h, everyone)
+            elif self.integrator == "explicit_euler":
+                # What a step closes of the distance to rest, and the same per conductance.
+                share = np.minimum(1.0, h * total / capacitance_s)
+                drive = from_inputs + from_neurons @ gain
+                gain = (1.0 - share) * gain + share / total * drive
             else:  # the layered midpoint, as in `integrators`
                 middle, end = gain.copy(), gain.copy()
                 for layer in self.layers:
@@ -236,9 +237,38 @@ class IntervalCircuit:
         """Sum values of synapses over their targets."""
         return np.bincount(self.target, values, minlength=self.num_neurons)
 
+    def _least_total(self, conductance: Any) -> Array:
+        """Return the smallest a of every neuron."""
+        return self._total(conductance.low)
+
     def _total(self, conductance: Array) -> Array:
         """Return a = g + Σ c."""
         return self.leak + self._per_neuron(conductance)
+
+
+def _numbers(cell: SynapticCell) -> dict[str, Array]:
+    """Return the effective parameters of a cell by name, those that it has.
+
+    Raises:
+        ValueError: If one is not what can be certified.
+    """
+    p = {name: x for name, x in cell.effective_parameters()._asdict().items() if x is not None}
+    p |= {name: getattr(cell, name) for name in _AFFINE}
+    none = cell.output_scale.new_zeros(cell.output_size, 0)
+    p["read_weight"] = none if cell.read_weight is None else cell.read_weight
+    numbers = {name: value.detach().cpu().double().numpy() for name, value in p.items()}
+    for name, value in numbers.items():
+        rule, is_bad = "finite", ~np.isfinite(value)
+        if name in _POSITIVE:
+            rule, is_bad = "finite and > 0", is_bad | (value <= 0.0)
+        elif name == "weight":
+            rule, is_bad = "finite and >= 0", is_bad | (value < 0.0)
+        if is_bad.any():
+            raise ValueError(
+                f"`{name}` must be {rule}, got {float(value[is_bad][0])!r}."
+                " Nothing can be certified for such a circuit."
+            )
+    return numbers
 
 
 def _times(weight: Array, gain: Array) -> Array:

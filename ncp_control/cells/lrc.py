@@ -24,9 +24,10 @@ here `LRC(wiring, integrator="explicit_euler", unfolds=1)`, which is built by th
 
 *What is certain.* As for an STC, v_i only ever moves towards v∞ = e_i tanh(u_i) / σ(f_i), on which
 the elastance has no influence: |v_i| ≤ e_i / σ(g_i) < 2 e_i, whatever comes in and however long a
-frame lasts. As ε_i < 1, τ_i = φ / (ε_i σ(f_i)) > φ. There is no upper bound of τ that says anything
-in practice: ε_i may come close to 0, where the neuron holds its value and so remembers. abs(y)
-counts as 30 at most, so that ε_i stays above zero.
+frame lasts. As ε_i < 1, τ_i = φ / (ε_i σ(f_i)) > φ. Where ε_i may come close to 0 a neuron
+holds its value and so remembers; τ_i then has no upper bound that says anything. It has one where
+y_i is bounded: if the neuron sees neurons alone, or inputs whose range is known. abs(y) counts as
+30 at most, so that ε_i stays above zero.
 
 Source: Farsang, Neubauer & Grosu 2024 (arXiv 2403.08791) and the code published with it
 (github.com/MoniFarsang/LRC). Differs, besides what differs in `stc`: the elastance sees what the

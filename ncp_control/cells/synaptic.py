@@ -34,7 +34,7 @@ class SynapticCell(Cell):
     """Base class of neurons with conductances, connected by a wiring.
 
     A subclass defines its parameters, with a `threshold` and a `slope` for every synapse, and then
-    calls `_add_maps`. It defines `project`, `_inner` and `_hold`.
+    calls `_add_maps`. It defines `effective_parameters`, `project`, `_inner` and `_hold`.
 
     Args:
         wiring: Who is connected to whom; frozen.
@@ -111,6 +111,10 @@ class SynapticCell(Cell):
     def neuron_names(self) -> list[str]:
         """`inter_0`, …, `command_0`, …, `motor_0`, in the order of the state."""
         return self.wiring.neuron_names
+
+    def effective_parameters(self) -> Any:
+        """Map the free parameters to the physical values of the neuron equation, by name."""
+        raise NotImplementedError
 
     def _inner(self) -> Any:
         """Return what the equation is made of, whatever the inputs."""

@@ -93,7 +93,7 @@ def certified_state(policy: Policy) -> Interval | None:
     """Return the certified bounds of a policy's state; None if its cell has none."""
     try:
         certificate = certify(policy.circuit.cell)
-    except ValueError:  # another cell than LTC, or one that may overshoot
+    except ValueError:  # a cell without bounds, or one that may overshoot
         return None
     allowance = _ROUNDING * np.maximum(certificate.state.size, 1e-3)
     return Interval(certificate.state.low - allowance, certificate.state.high + allowance)

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ncp_control.audit.ablation import AblationEffect
 from ncp_control.audit.activity import PrincipalComponents
-from ncp_control.audit.bounds import Certificate
+from ncp_control.audit.bounds import Certificate, drawn_tau_s
 from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
 from ncp_control.episode import Episode
@@ -113,7 +113,8 @@ def draw_tau(
 ) -> None:
     """Draw one neuron's τ [ms], logarithmic, inside its certified bounds."""
     if certificate is not None:
-        low, high = (1e3 * limit[neuron] for limit in certificate.tau_s)
+        seen_s = np.repeat(tau_s[:, None], len(certificate.neuron_names), axis=1)
+        low, high = (1e3 * limit[neuron] for limit in drawn_tau_s(certificate, seen_s))
         axes.axhspan(low, high, color=GREY, alpha=0.16, linewidth=0)
         for limit in (low, high):
             axes.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")
@@ -249,11 +250,12 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
     left, right = figure.subplots(1, 2, sharey=True)
     states = audited.thought.states[0].cpu().numpy()
     taus_s = audited.thought.timescales_s
-    assert taus_s is not None  # an LTC, or there were no certificate
+    assert taus_s is not None  # a liquid cell, or there were no certificate
     taus_ms = 1e3 * taus_s[0].cpu().numpy()
+    limits_s = [drawn_tau_s(one, taus_ms / 1e3) for one in (certificate, known)]
     for axes, values, limits, inner in (
         (left, states, certificate.state, known.state),
-        (right, taus_ms, *((1e3 * x.low, 1e3 * x.high) for x in (certificate.tau_s, known.tau_s))),
+        (right, taus_ms, *((1e3 * x.low, 1e3 * x.high) for x in limits_s)),
     ):
         rows = np.arange(len(names))
         axes.hlines(rows, *limits, color=GREY, alpha=0.45, linewidth=8.0, label="any input")

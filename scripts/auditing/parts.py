@@ -12,6 +12,7 @@ import torch
 from ncp_control.audit import activity as neurons
 from ncp_control.audit.ablation import ablation_effects
 from ncp_control.audit.bounds import (
+    VACUOUS_TAU_S,
     Certificate,
     certify,
     describe_violations,
@@ -252,6 +253,11 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         v = [float(x[i]) for x in certificate.state]
         rows.append([name, *v, *taus_ms, float(certificate.speed[i])])
     low, high = (", ".join(f"{x:.3f}" for x in limit) for limit in certificate.output)
+    slow = int((certificate.tau_s.high > VACUOUS_TAU_S).sum())
+    of_tau = (
+        f"The upper bound of τ is **vacuous** for {slow} of {len(rows)} neurons: nothing that they"
+        " may see keeps their elastance away from 0, where a neuron holds its value for good."
+    )
     empty, of_frame, of_lasting = _vacuous(policy, audited, certificate)
     gain, lasting = certificate.frame_gain.max(), certificate.lasting_gain.max()
     measured = _largest_gradient(policy, audited)
@@ -265,6 +271,7 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         + (f"it changes by at most {lasting:.3g} per unit.{of_lasting}" if math.isfinite(lasting)
            else "nothing is certain, because the recurrent synapses may amplify it: the bound is"
            " infinite, so **vacuous**."),
+        *([of_tau] if slow else []),
     ]  # fmt: skip
     return Part(
         text=text,

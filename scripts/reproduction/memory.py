@@ -16,7 +16,9 @@ squared error over the variance of the velocities, from the fifth frame on.
 |              | the wiring reads all neurons                                                     |
 | gauss-newton | the same of the wired circuit, which learns by Gauss-Newton steps                |
 
-`ltc` is fully connected, `ncp` has the wiring of walking circuits. All have 32 neurons or units.
+`ltc` is fully connected; `ncp`, `stc`, `lrc` and `lrcu` have the wiring of walking circuits. All
+have 32 neurons or units. No neuron of an LRC is quicker than a frame, so its time constants are
+spread from two frames on.
 In *velocity*, trainings with other than the published first values end with half a cosine of the
 learning rate.
 """
@@ -24,14 +26,15 @@ learning rate.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import trange
 
-from ncp_control.cells import CELLS, LTC, Cell
-from ncp_control.cells.first_values import draw_synapses_, set_first_values_
+from ncp_control.cells import CELLS, LTC, Cell, SynapticCell
+from ncp_control.cells.first_values import LEAST_LRC_FRAMES, draw_synapses_, set_first_values_
+from ncp_control.cells.known import SATURATED
 from ncp_control.circuit import Circuit
 from ncp_control.learning.gauss_newton import GaussNewton
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
@@ -42,7 +45,10 @@ from policies.motor_circuits import make_motor_cell
 from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
-DEFAULT_MODELS = ("ltc", "ncp", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
+DEFAULT_MODELS = ("ltc", "ncp", "stc", "lrc", "lrcu", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
+LIQUID = ("ltc", "ncp", "mixed_ltc", *SATURATED)
+WIRED = ("ncp", *SATURATED)
+"""Models that have the wiring of walking circuits and synapses that can be flat."""
 MEASURES = ("parameters", "steps", "accuracy", "error")
 """Columns: steps until all are right, or that were taken; share that is right in the end [%];
 squared error over variance."""
@@ -120,16 +126,24 @@ def training_settings(task: str, model: str, start: str) -> str:
     asked = TASKS[task]
     told = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
     if start != "published":
-        told += " tau={:g}-{:g}".format(*asked.tau_frames)
+        told += " tau={:g}-{:g}".format(*tau_frames(asked, model))
     if start == "gauss-newton":
         return f"{told} rate=1"
     return f"{told} lr={learning_rate(task, model, start):g}"
 
 
+def tau_frames(task: Task, model: str) -> tuple[float, float]:
+    """Return the range of a model's spread time constants [frames]."""
+    low, high = task.tau_frames
+    if not model.startswith("lrc"):
+        return low, high
+    return max(low, LEAST_LRC_FRAMES), max(high, 3.0 * LEAST_LRC_FRAMES)
+
+
 def learning_rate(task: str, model: str, start: str) -> float:
     """Return the first learning rate: higher for a liquid circuit."""
     is_flat = task == "velocity" and start != "published"
-    if model in ("ltc", "ncp", "mixed_ltc"):
+    if model in LIQUID:
         return 3e-2 if is_flat else 1e-2
     return 1e-2 if is_flat else 3e-3
 
@@ -188,18 +202,17 @@ def make_cell(model: str, task: Task, start: str, draw: Draw, seed: int) -> Cell
         cell: Cell = LTC(wiring, frame_s=1.0)
     else:
         cell = make_motor_cell(model, task.inputs, UNITS, task.outputs, frame_s=1.0, seed=seed)
-    if isinstance(cell, LTC) and model == "ncp":
+    if isinstance(cell, SynapticCell) and model in WIRED:
         if start != "published" and task.inputs == NUM_SINES:
-            unfolds, integrator = cell.unfolds, cell.integrator
-            cell = LTC(
-                cell.wiring, frame_s=1.0, integrator=integrator, unfolds=unfolds, reads="all"
-            )
+            settings: dict[str, Any] = cell.settings() | {"reads": "all"}
+            cell = type(cell)(**settings)
         draw_synapses_(cell, "published")
     if start != "published":
         inputs, _ = draw(BATCH_SIZE, torch.Generator().manual_seed(seed))
-        is_flat = isinstance(cell, LTC) and task.inputs == NUM_SINES
+        is_flat = isinstance(cell, SynapticCell) and task.inputs == NUM_SINES
         synapses = "flat" if is_flat else None
-        set_first_values_(cell, inputs, tau_s=task.tau_frames, synapses=synapses, seed=seed)
+        tau_s = tau_frames(task, model)
+        set_first_values_(cell, inputs, tau_s=tau_s, synapses=synapses, seed=seed)
     return cell
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from ncp_control.audit.bounds import certify
-from ncp_control.cells import LTC
+from ncp_control.cells import SynapticCell
 from ncp_control.contract import Contract
 from ncp_control.learning.run import describe_environment, typed_command
 from ncp_control.policy import Policy
@@ -32,10 +32,11 @@ def with_origin(contract: Contract, data: str = "") -> Contract:
 def with_bounds(contract: Contract, policy: Policy) -> Contract:
     """Return a contract with the certified bounds of a policy's actions.
 
-    Only LTC circuits of an integrator that cannot overshoot have any; others are left as they are.
+    Only LTC, STC and LRC circuits of an integrator that cannot overshoot have any; others are left
+    as they are.
     """
     cell = policy.circuit.cell
-    if not isinstance(cell, LTC) or len(contract.action) != cell.output_size:
+    if not isinstance(cell, SynapticCell) or len(contract.action) != cell.output_size:
         return contract
     try:
         output = certify(cell).output

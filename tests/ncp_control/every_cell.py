@@ -7,10 +7,12 @@ from ncp_control import (
     CTGRU,
     CTRNN,
     GRU,
+    LRC,
     LSTM,
     LTC,
     NCP19,
     ODERNN,
+    STC,
     CfC,
     Feedforward,
     MixedMemory,
@@ -20,9 +22,10 @@ from ncp_control import (
     fully_connected,
     random_wiring,
 )
+from ncp_control.cells import SynapticCell
 
 
-def _read(cell: LTC) -> LTC:
+def _read(cell: SynapticCell) -> SynapticCell:
     """Return a circuit whose outputs read other neurons, as they do after a training."""
     assert cell.read_weight is not None
     with torch.no_grad():
@@ -38,7 +41,16 @@ CELLS = {
     "ltc-reads-command": lambda: _read(LTC(auto_ncp(32, 24, 3), reads="command")),
     "ltc-reads-all": lambda: _read(LTC(fully_connected(32, 9, 2), reads="all")),
     "ltc-random": lambda: LTC(RANDOM),
+    "ltc-explicit": lambda: LTC(NCP19, integrator="explicit_euler", unfolds=6),
     "ltc-full": lambda: LTC(fully_connected(32, 9, 2)),
+    "stc": lambda: STC(NCP19),
+    "stc-midpoint": lambda: STC(NCP19, integrator="layered_midpoint", unfolds=2),
+    "lrc": lambda: LRC(NCP19, integrator="exponential_euler", unfolds=2),
+    "lrc-asymmetric": lambda: LRC(NCP19, elastance="asymmetric"),
+    "lrcu": lambda: LRC(auto_ncp(32, 24, 3), integrator="explicit_euler", unfolds=1),
+    "lrcu-reads-all": lambda: _read(
+        LRC(fully_connected(32, 9, 2), integrator="explicit_euler", unfolds=1, reads="all")
+    ),
     "cfc": lambda: CfC(32, 16, 2),
     "cfc-pure": lambda: CfC(32, 16, 2, mode="pure"),
     "cfc-no-gate": lambda: CfC(32, 16, 2, mode="no_gate", backbone_layers=2, activation="silu"),

@@ -116,7 +116,7 @@ def test_a_log_of_one_frame_by_a_cell_without_tau_leaves_sentences(
     folder, text = report_of(tmp_path)
     assert ", 1 frames." in text
     for sentence in (
-        "`cell` must be an LTC to be certified, got 'LSTM'",
+        "`cell` must be an LTC, STC or LRC to be certified, got 'LSTM'",
         "`activity` must have time constants, got none",
         "`states` must have at least 2 frames, got 1",
         "`cell` must be an LTC, got 'LSTM'. Other cells have no conductances",

@@ -16,9 +16,11 @@ from ncp_control.cells import (
     CTGRU,
     CTRNN,
     GRU,
+    LRC,
     LSTM,
     LTC,
     ODERNN,
+    STC,
     Cell,
     CfC,
     Feedforward,
@@ -40,7 +42,7 @@ HEAD_WEIGHTS = ("float32", "int8")
 """How the weights of a conv head may be stored."""
 
 CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
-    LTC: wired.ltc_stage,
+    **dict.fromkeys((LTC, STC, LRC), wired.synaptic_stage),
     CfC: dense_cells.cfc_stage,
     WiredCfC: wired.wired_cfc_stage,
     CTRNN: dense_cells.ctrnn_stage,

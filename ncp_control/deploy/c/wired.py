@@ -1,15 +1,18 @@
-"""Cells over a wiring as C: LTC and wired CfC."""
+"""Cells over a wiring as C: LTC, STC, LRC and wired CfC."""
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ncp_control.cells import LTC, WiredCfC
+from ncp_control.cells import STC, SynapticCell, WiredCfC
 from ncp_control.cells.cfc import NUM_HEADS
 from ncp_control.cells.membrane import find_layers
+from ncp_control.cells.saturated import LARGEST_LOGIT
 from ncp_control.deploy.c.stages import CellStage, Stage
 from ncp_control.deploy.c.tables import index_type, number, struct_table, table, to_float32
 from ncp_control.wiring import Wiring
@@ -18,8 +21,8 @@ _LOG2_E = math.log2(math.e)
 _SMALLEST_SCALE = 1e-20
 
 
-def ltc_stage(cell: LTC) -> CellStage:
-    """Return the stage of a liquid time-constant circuit.
+def synaptic_stage(cell: SynapticCell) -> CellStage:
+    """Return the stage of an LTC, STC or LRC circuit.
 
     Raises:
         ValueError: If the integrator has no C code.
@@ -30,21 +33,24 @@ def ltc_stage(cell: LTC) -> CellStage:
             " Train with 'layered_midpoint', 'exponential_euler' or 'semi_implicit_euler'."
         )
     wiring = cell.wiring
-    constants: dict[str, Any] = {"NEURONS": wiring.num_neurons, "UNFOLDS": cell.unfolds}
-    scratch = [f"struct controller_flow held[{wiring.num_neurons}]", f"float next[{_n(wiring)}]"]
+    equation = saturated_equation(cell) if isinstance(cell, STC) else _ltc_equation(cell)
+    constants = {"NEURONS": wiring.num_neurons, "UNFOLDS": cell.unfolds} | equation.constants
+    scratch = [f"struct {equation.constants['SUMS']} held[{_n(wiring)}]"]
+    scratch.append(f"float next[{_n(wiring)}]")
     layers = find_layers(wiring) if cell.integrator == "layered_midpoint" else ()
-    tables = _ltc_tables(cell, has_layers=bool(layers))
+    tables = equation.tables + _wiring_tables(wiring, has_layers=bool(layers))
     if layers:
         constants["LAYERS"] = len(layers)
         rows = [(layer.neurons.start, layer.neurons.stop) for layer in layers]
         tables += struct_table("struct ltc_layer { int16_t first, end; }", "ltc_layers", rows)
-        scratch += [f"struct controller_flow earlier[{_n(wiring)}]", f"float middle[{_n(wiring)}]"]
+        scratch.append(f"struct {equation.constants['SUMS']} earlier[{_n(wiring)}]")
+        scratch.append(f"float middle[{_n(wiring)}]")
     readout = ltc_readout(cell)
     return CellStage(
         constants=constants | readout.constants,
         tables=tables + readout.tables,
-        types="struct controller_flow { float conductance, drive; };\n",
-        parts=("ltc_synapses", f"ltc_{cell.integrator}", *readout.parts),
+        types=equation.types,
+        parts=(*equation.parts, "membrane", f"ltc_{cell.integrator}", *readout.parts),
         scratch=tuple(scratch),
         read=readout.parts[-1],
         num_time_constants=wiring.num_neurons,
@@ -55,53 +61,81 @@ def _n(wiring: Wiring) -> int:
     return wiring.num_neurons
 
 
-def _ltc_tables(cell: LTC, *, has_layers: bool) -> str:
-    """Return the effective parameters: of the synapses by target, and of the neurons."""
-    wiring = cell.wiring
+def _ltc_equation(cell: SynapticCell) -> Stage:
+    """Return the effective parameters of an LTC: of the synapses by target, and of the neurons."""
     exact = copy.deepcopy(cell).double()
     p = exact.effective_parameters()
+    columns = {"weight": p.weight, "weighted_reversal": p.weight * p.reversal_potential}
+    leaks = {
+        "capacitance_s": p.capacitance_s,
+        "leak": p.leak_conductance,
+        "leak_drive": p.leak_conductance * p.leak_potential,
+    }
+    return Stage(
+        constants={"SUMS": "controller_flow"},
+        tables=parameter_tables(exact, columns, leaks),
+        types="struct controller_flow { float conductance, drive; };\n",
+        parts=("ltc_synapses",),
+    )
+
+
+def scaled_nodes(exact: SynapticCell) -> tuple[Tensor, Tensor]:
+    """Return by what every node is multiplied, and what is added, before a synapse sees it."""
+    wiring = exact.wiring
     scale, offset = torch.ones(wiring.num_nodes).double(), torch.zeros(wiring.num_nodes).double()
     scale[: wiring.num_sensory] = exact.input_scale.detach()
     offset[: wiring.num_sensory] = exact.input_offset.detach()
+    return scale, offset
+
+
+def parameter_tables(
+    exact: SynapticCell, columns: Mapping[str, Tensor], leaks: Mapping[str, Tensor]
+) -> str:
+    """Return the tables of the synapses, by target, and of the neurons.
+
+    Args:
+        exact: The cell in double precision.
+        columns: What a synapse has besides the input at which it opens, by the name of the field.
+        leaks: What a neuron has.
+    """
+    wiring, source = exact.wiring, exact.source
+    scale, offset = scaled_nodes(exact)
     # A synapse half opens at `centre`. Where an input counts for nothing it lies far away.
     scale = torch.where(scale.abs() < _SMALLEST_SCALE, _SMALLEST_SCALE, scale)
-    source = exact.source
-    synapses = to_float32(
-        torch.stack(
-            [
-                -_LOG2_E * p.slope * scale[source],
-                (p.threshold - offset[source]) / scale[source],
-                p.weight,
-                p.weight * p.reversal_potential,
-            ],
-            dim=1,
-        )
-    )
-    leaks = [p.capacitance_s, p.leak_conductance, p.leak_conductance * p.leak_potential]
-    neurons = to_float32(torch.stack(leaks, dim=1))
+    rate = -_LOG2_E * exact.slope * scale[source]
+    centre = (exact.threshold - offset[source]) / scale[source]
+    synapses = to_float32(torch.stack([rate, centre, *columns.values()], dim=1))
     names = wiring.node_names
     arrows = [f"{names[s.source]} -> {names[s.target]}" for s in wiring.synapses]
+    return "\n".join(
+        [
+            "/* Synapses from inputs, then those between neurons; each group by target. */",
+            struct_table(
+                f"struct ltc_synapse {{ float {', '.join(['rate', 'centre', *columns])}; }}",
+                "ltc_synapses",
+                synapses,
+                arrows,
+            ),
+            struct_table(
+                f"struct ltc_neuron {{ float {', '.join(leaks)}; }}",
+                "ltc_neurons",
+                to_float32(torch.stack(list(leaks.values()), dim=1)),
+                wiring.neuron_names,
+            ),
+        ]
+    )
+
+
+def _wiring_tables(wiring: Wiring, *, has_layers: bool) -> str:
+    """Return where each synapse comes from, and where those of each neuron end."""
     is_inner = wiring.sources >= wiring.num_sensory
     sources = wiring.sources - wiring.num_sensory * is_inner
     end_type = index_type(wiring.num_synapses)
     fields = ("sensory", "earlier", "inner") if has_layers else ("sensory", "inner")
     return "\n".join(
         [
-            "/* Synapses from inputs, then those between neurons; each group by target. */",
-            struct_table(
-                "struct ltc_synapse { float rate, centre, weight, weighted_reversal; }",
-                "ltc_synapses",
-                synapses,
-                arrows,
-            ),
             "/* The input or the neuron that each synapse comes from. */",
             table("ltc_sources", sources, index_type(wiring.num_nodes)),
-            struct_table(
-                "struct ltc_neuron { float capacitance_s, leak, leak_drive; }",
-                "ltc_neurons",
-                neurons,
-                wiring.neuron_names,
-            ),
             "/* Where the synapses of each neuron end: those from inputs, and those from neurons"
             f"{' (of earlier layers; of all)' if has_layers else ''}. */",
             struct_table(
@@ -111,6 +145,43 @@ def _ltc_tables(cell: LTC, *, has_layers: bool) -> str:
                 wiring.neuron_names,
             ),
         ]
+    )
+
+
+def saturated_equation(cell: STC) -> Stage:
+    """Return the effective parameters of an STC or LRC."""
+    exact = copy.deepcopy(cell).double()
+    p = exact.effective_parameters()
+    columns = {"weight": p.weight, "update_weight": p.update_weight}
+    leaks = {
+        "capacitance_s": p.capacitance_s,
+        "leak": p.leak_conductance,
+        "leak_potential": p.leak_potential,
+    }
+    fields, kind = "forget, update", 0
+    if p.elastance_weight is not None and p.elastance_bias is not None:
+        scale, offset = scaled_nodes(exact)
+        # What the offset of an input adds stays the same: it belongs to the bias.
+        added = p.elastance_weight * offset[exact.source]
+        columns["elastance_weight"] = p.elastance_weight * scale[exact.source]
+        leaks["elastance_bias"] = p.elastance_bias.index_add(0, exact.target, added)
+        fields, kind = f"{fields}, logit", 1
+    if p.elastance_width is not None:
+        leaks |= {
+            "elastance_width": p.elastance_width,
+            "elastance_span": -torch.expm1(-2.0 * p.elastance_width),
+        }
+        kind = 2
+    return Stage(
+        constants={
+            "SUMS": "controller_sums",
+            "ELASTANCE": kind,
+            "LARGEST_LOGIT": number(LARGEST_LOGIT),
+        },
+        tables=parameter_tables(exact, columns, leaks),
+        types="struct controller_flow { float conductance, drive; };\n"
+        f"struct controller_sums {{ float {fields}; }};\n",
+        parts=("saturated_synapses",),
     )
 
 
@@ -130,7 +201,7 @@ def _ends(wiring: Wiring) -> list[dict[str, int]]:
     return rows
 
 
-def motor_readout(cell: LTC | WiredCfC) -> Stage:
+def motor_readout(cell: SynapticCell | WiredCfC) -> Stage:
     """Return the stage that scales and shifts the motor neurons."""
     motors = torch.stack([cell.output_scale, cell.output_offset], dim=1)
     names = cell.neuron_names[-cell.output_size :]
@@ -143,8 +214,8 @@ def motor_readout(cell: LTC | WiredCfC) -> Stage:
     )
 
 
-def ltc_readout(cell: LTC) -> Stage:
-    """Return the stage of an LTC's outputs; the last of its parts is the function to call."""
+def ltc_readout(cell: SynapticCell) -> Stage:
+    """Return the stage of the outputs; the last of its parts is the function to call."""
     motors = motor_readout(cell)
     if cell.read_weight is None:
         return motors

@@ -25,9 +25,11 @@ from ncp_control.cells import (
     CTGRU,
     CTRNN,
     GRU,
+    LRC,
     LSTM,
     LTC,
     ODERNN,
+    STC,
     Cell,
     CfC,
     Feedforward,
@@ -49,7 +51,7 @@ Readout = Callable[[Graph, Any, Value], Value]
 """Graph, cell, state to the outputs."""
 
 CELL_GRAPHS: dict[type[Cell], tuple[Step, Readout]] = {
-    LTC: (wired.ltc_step, wired.read_motors),
+    **dict.fromkeys((LTC, STC, LRC), (wired.synaptic_step, wired.read_motors)),
     CfC: (dense_cells.cfc_step, dense_cells.read_linear),
     WiredCfC: (wired.wired_cfc_step, wired.read_motors),
     CTRNN: (dense_cells.ctrnn_step, dense_cells.read_linear),

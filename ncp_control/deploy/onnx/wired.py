@@ -1,4 +1,4 @@
-"""Cells over a wiring as ONNX: LTC and wired CfC."""
+"""Cells over a wiring as ONNX: LTC, STC, LRC and wired CfC."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncp_control.cells import LTC, WiredCfC
+from ncp_control.cells import STC, SynapticCell, WiredCfC
 from ncp_control.cells.cfc import NUM_HEADS, ClosedForm
-from ncp_control.cells.ltc import LTCParameters
+from ncp_control.cells.saturated import LARGEST_LOGIT
 from ncp_control.deploy.onnx.graph import Graph, Operand, Value
 
 NEURONS_TOGETHER = 64
@@ -24,10 +24,14 @@ def numbers(tensor: Tensor) -> np.ndarray:
 class _Synapses:
     """The LTC equation in a graph: conductance a and drive b of some neurons."""
 
-    def __init__(self, graph: Graph, cell: LTC) -> None:
+    num_sums = 2
+    """Sums over its synapses that make a neuron's flow."""
+
+    def __init__(self, graph: Graph, cell: SynapticCell) -> None:
         self.graph = graph
-        arrays: list[Any] = [numbers(tensor) for tensor in cell.effective_parameters()]
-        self.parameters: Any = LTCParameters(*arrays)
+        values = cell.effective_parameters()
+        arrays: list[Any] = [None if x is None else numbers(x) for x in values]
+        self.parameters: Any = type(values)(*arrays)
         self.source, self.target = numbers(cell.source), numbers(cell.target)
         self.num_inputs = cell.input_size
 
@@ -37,13 +41,18 @@ class _Synapses:
         conductance = p.leak_conductance[here]
         return np.concatenate([conductance, conductance * p.leak_potential[here]])[None]
 
+    def weights(self, which: np.ndarray) -> list[np.ndarray]:
+        """Return what each synapse, when open, adds to a and to b."""
+        p = self.parameters
+        return [p.weight[which], p.weight[which] * p.reversal_potential[which]]
+
     def add(
         self, start: Operand, which: np.ndarray, signal: Value | None, first: int, neurons: range
     ) -> Operand:
-        """Add some synapses, all to `neurons`, to their a and b.
+        """Add some synapses, all to `neurons`, to their sums.
 
         Args:
-            start: a, then b, shape (batch or 1, 2 neurons).
+            start: The sums so far, one after the other, shape (batch or 1, sums x neurons).
             which: The synapses' places in the wiring.
             signal: What their sources say, shape (batch, some nodes).
             first: The node that `signal` begins with.
@@ -54,17 +63,34 @@ class _Synapses:
         p, graph = self.parameters, self.graph
         seen = graph.pick(signal, self.source[which] - first)
         opening = graph.sigmoid((seen - p.threshold[which]) * p.slope[which])
-        weights = np.zeros((2 * len(neurons), len(which)))
+        start = graph.dense(opening, self._matrix(which, neurons, self.weights(which)), start)
+        direct = self.direct_weights(which)
+        return (
+            start
+            if direct is None
+            else graph.dense(seen, self._matrix(which, neurons, [0.0, 0.0, direct]), start)
+        )
+
+    def direct_weights(self, which: np.ndarray) -> np.ndarray | None:
+        """Return what each synapse adds to the last sum, closed or open; None if nothing."""
+        return None
+
+    def _matrix(self, which: np.ndarray, neurons: range, weights: Sequence[Any]) -> np.ndarray:
+        """Lay weights of synapses out as a matrix with a row for each sum of each neuron."""
+        matrix = np.zeros((self.num_sums * len(neurons), len(which)))
         row, column = self.target[which] - neurons.start, np.arange(len(which))
-        weights[row, column] = p.weight[which]
-        weights[row + len(neurons), column] = p.weight[which] * p.reversal_potential[which]
-        return graph.dense(opening, weights, start)
+        for k, weight in enumerate(weights):
+            matrix[row + k * len(neurons), column] = weight
+        return matrix
 
     def flow(self, sums: Operand, neurons: range) -> tuple[Value, Value]:
         """Return a and b."""
-        value = sums if isinstance(sums, Value) else self.graph.constant(sums)
-        conductance, drive = self.graph.split(value, [len(neurons)] * 2)
+        conductance, drive = self._split(sums, neurons)
         return conductance, drive
+
+    def _split(self, sums: Operand, neurons: range) -> list[Value]:
+        value = sums if isinstance(sums, Value) else self.graph.constant(sums)
+        return self.graph.split(value, [len(neurons)] * self.num_sums)
 
     def find(self, neurons: range, sources: range) -> np.ndarray:
         """Return the synapses from some nodes to some neurons."""
@@ -72,8 +98,50 @@ class _Synapses:
         return np.flatnonzero(to & (self.source >= sources.start) & (self.source < sources.stop))
 
 
-def ltc_step(graph: Graph, cell: LTC, features: Value, state: Value, dt_s: Value) -> Value:
-    """Return the potentials after a step.
+class _SaturatedSynapses(_Synapses):
+    """The equation of STC and LRC in a graph: f, u and, of an LRC, y are the sums."""
+
+    def __init__(self, graph: Graph, cell: SynapticCell) -> None:
+        super().__init__(graph, cell)
+        self.num_sums = 2 if self.parameters.elastance_weight is None else 3
+
+    def leak(self, neurons: range) -> np.ndarray:
+        """Return what the leak gives to f and to u, and the bias of y."""
+        p, here = self.parameters, slice(neurons.start, neurons.stop)
+        biases = [p.leak_conductance, p.leak_conductance, p.elastance_bias]
+        return np.concatenate([bias[here] for bias in biases[: self.num_sums]])[None]
+
+    def weights(self, which: np.ndarray) -> list[np.ndarray]:
+        """Return what each synapse, when open, adds to f and to u."""
+        return [self.parameters.weight[which], self.parameters.update_weight[which]]
+
+    def direct_weights(self, which: np.ndarray) -> np.ndarray | None:
+        """Return what each synapse adds to y."""
+        weight = self.parameters.elastance_weight
+        return None if weight is None else weight[which]
+
+    def flow(self, sums: Operand, neurons: range) -> tuple[Value, Value]:
+        """Return a and b."""
+        p, here, graph = self.parameters, slice(neurons.start, neurons.stop), self.graph
+        forget, update, *logit = self._split(sums, neurons)
+        conductance = graph.sigmoid(forget)
+        drive = graph.tanh(update) * p.leak_potential[here]
+        if not logit:
+            return conductance, drive
+        width = None if p.elastance_width is None else p.elastance_width[here]
+        y = graph.op("Clip", logit[0], -LARGEST_LOGIT, LARGEST_LOGIT)
+        if width is None:
+            share = graph.sigmoid(y)
+        else:
+            both = graph.sigmoid(y + width) * graph.sigmoid(width - y)
+            share = both * -np.expm1(-2.0 * width)
+        return share * conductance, share * drive
+
+
+def synaptic_step(
+    graph: Graph, cell: SynapticCell, features: Value, state: Value, dt_s: Value
+) -> Value:
+    """Return the potentials of an LTC, STC or LRC after a step.
 
     Raises:
         ValueError: If the integrator has no ONNX graph.
@@ -83,7 +151,8 @@ def ltc_step(graph: Graph, cell: LTC, features: Value, state: Value, dt_s: Value
             "`integrator` must not be 'rk4' in ONNX, got 'rk4', which can blow up."
             " Train with 'layered_midpoint', 'exponential_euler' or 'semi_implicit_euler'."
         )
-    synapses, num_neurons = _Synapses(graph, cell), cell.state_size
+    kind = _SaturatedSynapses if isinstance(cell, STC) else _Synapses
+    synapses, num_neurons = kind(graph, cell), cell.state_size
     inputs = features * numbers(cell.input_scale) + numbers(cell.input_offset)
     if cell.layers:
         groups = [range(layer.neurons.start, layer.neurons.stop) for layer in cell.layers]
@@ -104,7 +173,7 @@ def ltc_step(graph: Graph, cell: LTC, features: Value, state: Value, dt_s: Value
 
 
 def _advance_all(
-    cell: LTC,
+    cell: SynapticCell,
     synapses: _Synapses,
     groups: Sequence[range],
     held: Sequence[Operand],
@@ -122,13 +191,15 @@ def _advance_all(
         if cell.integrator == "semi_implicit_euler":
             capacitance_s = synapses.parameters.capacitance_s[neurons.start : neurons.stop]
             ends.append(v + h_s * ((b - a * v) / (h_s * a + capacitance_s)))
+        elif cell.integrator == "explicit_euler":
+            ends.append(v + graph.op("Min", time * a, 1.0) * (b / a - v))
         else:
             ends.append(v + graph.one_minus_exp(time * a) * (b / a - v))
     return graph.join(ends)
 
 
 def _advance_layers(
-    cell: LTC,
+    cell: SynapticCell,
     synapses: _Synapses,
     groups: Sequence[range],
     held: Sequence[Operand],
@@ -195,11 +266,11 @@ def wired_cfc_step(
     return graph.cut(nodes, cell.input_size, cell.input_size + cell.state_size)
 
 
-def read_motors(graph: Graph, cell: LTC | WiredCfC, state: Value) -> Value:
-    """Scale and shift the motor neurons; add what an LTC's outputs read from others."""
+def read_motors(graph: Graph, cell: SynapticCell | WiredCfC, state: Value) -> Value:
+    """Scale and shift the motor neurons; add what else outputs read."""
     motors = graph.cut(state, cell.state_size - cell.output_size, cell.state_size)
     outputs = motors * numbers(cell.output_scale) + numbers(cell.output_offset)
-    if not isinstance(cell, LTC) or cell.read_weight is None:
+    if not isinstance(cell, SynapticCell) or cell.read_weight is None:
         return outputs
     read = graph.cut(state, cell.read_neurons.start, cell.read_neurons.stop)
     return graph.dense(read, numbers(cell.read_weight), outputs)

@@ -235,7 +235,9 @@ def test_gain_of_a_chain_at_rest_is_all_but_reached(integrator, unfolds, frames)
 def test_what_cannot_be_certified_is_named():
     circuit = Circuit(LTC(NCP19))
     activity = circuit.record(torch.randn(1, 5, 32))
-    with pytest.raises(ValueError, match="`cell` must be an LTC to be certified, got 'LSTM'"):
+    with pytest.raises(
+        ValueError, match="`cell` must be an LTC, STC or LRC to be certified, got 'LSTM'"
+    ):
         certify(LSTM(32, 4, 1))
     for name in ("output_scale", "input_offset"):
         broken = LTC(NCP19)

@@ -11,10 +11,10 @@ static void advance_layer(workspace *w, const struct ltc_layer *layer, const flo
 {
     for (int i = layer->first; i < layer->end; i++) {
         const float time_per_c = h_s / ltc_neurons[i].capacitance_s;
-        const struct controller_flow earlier =
+        const struct SUMS earlier =
             add_synapses(w->held[i], first_inner(i), ltc_ends[i].earlier, w->middle);
         const struct controller_flow sum =
-            add_synapses(earlier, ltc_ends[i].earlier, ltc_ends[i].inner, start);
+            flow_of(i, add_synapses(earlier, ltc_ends[i].earlier, ltc_ends[i].inner, start));
         const float rest = sum.drive / sum.conductance;
         const float half = relaxed_share(0.5f * time_per_c, sum.conductance);
         w->earlier[i] = earlier;
@@ -23,8 +23,8 @@ static void advance_layer(workspace *w, const struct ltc_layer *layer, const flo
     }
     for (int i = layer->first; i < layer->end; i++) {
         if (ltc_ends[i].earlier == ltc_ends[i].inner) continue;
-        const struct controller_flow sum =
-            add_synapses(w->earlier[i], ltc_ends[i].earlier, ltc_ends[i].inner, w->middle);
+        const struct controller_flow sum = flow_of(
+            i, add_synapses(w->earlier[i], ltc_ends[i].earlier, ltc_ends[i].inner, w->middle));
         const float share = relaxed_share(h_s / ltc_neurons[i].capacitance_s, sum.conductance);
         w->next[i] = start[i] + share * (sum.drive / sum.conductance - start[i]);
     }

@@ -7,7 +7,7 @@ static void cell_step(workspace *w, const float *input, float *state, float dt_s
         for (int i = 0; i < NEURONS; i++) {
             const float v = state[i];
             const struct controller_flow sum =
-                add_synapses(w->held[i], first_inner(i), ltc_ends[i].inner, state);
+                flow_of(i, add_synapses(w->held[i], first_inner(i), ltc_ends[i].inner, state));
             const float denominator = ltc_neurons[i].capacitance_s + h_s * sum.conductance;
             w->next[i] = v + h_s * ((sum.drive - sum.conductance * v) / denominator);
         }
