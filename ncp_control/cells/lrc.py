@@ -20,7 +20,8 @@ An LRC *unit* (LRCU) is an LRC that takes one explicit Euler step a frame,
 
     v_i ← v_i + n ε_i (e_i tanh(u_i) − σ(f_i) v_i),   n frames of time
 
-here `LRC(wiring, integrator="explicit_euler", unfolds=1)`, which is built by the name `lrcu`.
+here `LRC(wiring, integrator="explicit_euler", unfolds=1)`, which is built by the name `lrcu`. A
+signal passes one synapse a step, so in an NCP it reaches a motor neuron in the third frame.
 
 *What is certain.* As for an STC, v_i only ever moves towards v∞ = e_i tanh(u_i) / σ(f_i), on which
 the elastance has no influence: |v_i| ≤ e_i / σ(g_i) < 2 e_i, whatever comes in and however long a

@@ -20,17 +20,27 @@ WITHOUT = {"cfc-pure", "cfc-no-gate", "wired-cfc-pure", "wired-cfc-random", "neu
 WITHOUT |= {"feedforward"}
 
 
-@pytest.mark.parametrize("name", ["ltc", "ltc-midpoint", "ltc-auto", "ltc-random", "ltc-full"])
+LIQUID = ["ltc", "ltc-midpoint", "ltc-auto", "ltc-random", "ltc-full", "stc"]
+LIQUID += ["lrc", "lrc-asymmetric", "lrcu", "lrcu-reads-all"]
+
+
+@pytest.mark.parametrize("name", LIQUID)
 @pytest.mark.parametrize("synapses", SYNAPSES)
 def test_the_mean_time_constant_of_every_liquid_neuron_is_the_one_that_was_drawn(name, synapses):
     torch.manual_seed(0)
     cell = CELLS[name]()
     draw_synapses_(cell, synapses)
     inputs = torch.rand(32, 40, 32)
-    wanted_s = spread_timescales_(cell, (0.02, 2.0), inputs=inputs)
+    low_s = 2.0 / 30.0 if name.startswith("lrc") else 0.02
+    wanted_s = spread_timescales_(cell, (low_s, 2.0), inputs=inputs)
     reached_s = Circuit(cell).record(inputs).timescales_s.mean(dim=(0, 1))
     torch.testing.assert_close(reached_s, wanted_s, rtol=0.02, atol=0.0)
-    assert wanted_s.min() >= 0.02 and wanted_s.max() <= 2.0
+    assert wanted_s.min() >= low_s and wanted_s.max() <= 2.0
+
+
+def test_an_lrc_has_no_neurons_quicker_than_a_frame():
+    with pytest.raises(ValueError, match=r"`tau_s` must begin at 0.06667 s, 2 frames.*, got 0.05"):
+        spread_timescales_(CELLS["lrcu"](), (0.05, 1.0))
 
 
 def test_each_layer_spans_the_range_evenly_in_its_logarithm():
@@ -118,7 +128,7 @@ def test_every_cell_is_set_or_says_why_not(name):
         with pytest.raises(ValueError, match=r"must (have time constants|be 'default')"):
             spread_timescales_(cell, (0.05, 1.0))
     else:
-        assert torch.isfinite(spread_timescales_(cell, (0.05, 1.0))).all()
+        assert torch.isfinite(spread_timescales_(cell, (0.07, 1.0))).all()
         assert all(torch.isfinite(parameter).all() for parameter in cell.parameters())
 
 
