@@ -220,22 +220,20 @@ def _set_measured(cell: SynapticCell, drawn_s: Tensor, inputs: Tensor) -> None:
         states = cell.unroll(inputs, state, dt_s, None).flatten(0, 1)
         mean_s = cell.timescales(inputs.flatten(0, 1), states).mean(dim=0)
         if isinstance(cell, LRC):
-            _slow_elastance(cell, drawn_s / mean_s)
+            _set_elastance(cell, drawn_s / cell.frame_s, mean_s / cell.frame_s)
         elif isinstance(cell, LTC | STC) and cell.raw_capacitance is not None:
             capacitance_s = cell.effective_parameters().capacitance_s * drawn_s / mean_s
             cell.raw_capacitance.copy_(inverse_softplus(capacitance_s / cell.frame_s))
 
 
-def _slow_elastance(cell: LRC, factor: Tensor) -> None:
-    """Divide each neuron's elastance, at y = 0 or at its bias, by a factor, as far as it goes."""
+def _set_elastance(cell: LRC, wanted: Tensor, measured: Tensor) -> None:
+    """Bring the mean time constants [frames] of an LRC nearer to what is wanted."""
     p = cell.effective_parameters()
-    assert p.elastance_bias is not None
-    if cell.raw_elastance_width is None:
-        at_rest = torch.sigmoid(p.elastance_bias)
-        cell.elastance_bias.copy_((at_rest / factor).clamp(max=_MOST_ELASTANCE).logit())
+    if cell.raw_elastance_width is None:  # τ is about 1 + exp(−y) frames
+        cell.elastance_bias.sub_(torch.log((wanted - 1.0) / (measured - 1.0)))
     elif p.elastance_width is not None:
-        at_rest = torch.tanh(p.elastance_width / 2.0)
-        width = 2.0 * torch.atanh((at_rest / factor).clamp(max=_MOST_ELASTANCE))
+        largest = torch.tanh(p.elastance_width / 2.0) * measured / wanted  # ε at y = 0
+        width = 2.0 * torch.atanh(largest.clamp(max=_MOST_ELASTANCE))
         cell.raw_elastance_width.copy_(inverse_softplus(width))
 
 
