@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ncp_control.cells import CELLS, CellSizes
+from ncp_control.cells.known import SATURATED
 from ncp_control.learning.forecasters import make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import mean_and_deviation, newest
@@ -24,14 +25,14 @@ from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
 from scripts.reproduction.forecasts import ACCURACIES, Parts, fit_classifier, time_note
 
-DEFAULT_MODELS = ("ltc", "mixed_ltc", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
+DEFAULT_MODELS = ("ltc", "mixed_ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
 LINEAR = {"linear on black and white": True, "linear on 17 grey levels": False}
 """Whether the classifier sees what the models see."""
 NUM_CLASSES, THRESHOLD, PIXEL_S = 10, 8, 1.0
 SHARES = {"test": 0.2, "validation": 0.1}
 BATCH_SIZE, EPOCHS, GRADIENT_CLIP, FINAL_LEARNING_RATE = 32, 80, 1.0, 0.02
-UNITS = {"ltc": 32, "mixed_ltc": 32}
-"""Neurons, 64 where not listed: a fully connected LTC has 4 parameters a synapse."""
+UNITS = dict.fromkeys(("ltc", "mixed_ltc", *SATURATED), 32)
+"""Neurons, 64 where not listed: a fully connected LTC or LRC has 4 or 5 parameters a synapse."""
 
 
 def reproduce_digits(settings: Reproduce) -> None:

@@ -41,7 +41,7 @@ PAPER = {
     "ode_rnn": "1.904",
 }
 """Mean squared errors on the paper's own traces."""
-DEFAULT_MODELS = ("ltc", "cfc", "mixed_cfc", "lstm", "ctrnn", "ode_rnn")
+DEFAULT_MODELS = ("ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "ctrnn", "ode_rnn")
 WINDOW, STRIDE, KEPT_SHARE = 64, 16, 0.9
 UNITS, BATCH_SIZE, EPOCHS, GRADIENT_CLIP = 64, 64, 50, 10.0
 FRAME_S = 0.008  # Walker2d: four physics steps of 2 ms a frame

@@ -94,6 +94,17 @@ def test_a_broken_record_is_reported_as_violated(driving):
     assert "violated: state of inter_3 at frame 7 of sequence 0" in text
 
 
+def test_an_lrc_that_drives_is_audited_and_its_vacuous_bounds_are_told():
+    torch.manual_seed(0)
+    policy = make_driving_policy("lrcu", head="light")
+    audited = act(policy, "lrcu", track_place(HELD_OUT_TRACKS[0], 0.3, 0), seconds=0.3)
+    certificate = certify(policy.circuit.cell)
+    bounds = bounds_part(policy, audited, certificate)
+    assert "In this episode: **never violated**." in bounds.text[0]
+    assert bounds.text[-1].startswith("The upper bound of τ is **vacuous** for 12 of 19 neurons")
+    assert len(timescales_part(audited, certificate).tables["timescales"].rows) == 19
+
+
 def test_maps_between_computed_frames_show_the_one_before(driving):
     policy, audited = driving
     maps = compute_saliency(policy, audited, ["motor_0"])

@@ -27,7 +27,8 @@ def stiff(cell, seed, scale=2.0):
 
 
 @pytest.mark.parametrize(
-    "integrator", ["semi_implicit_euler", "exponential_euler", "layered_midpoint"]
+    "integrator",
+    ["semi_implicit_euler", "explicit_euler", "exponential_euler", "layered_midpoint"],
 )
 def test_10000_random_episodes_respect_the_bounds(integrator):
     cell = stiff(LTC(NCP19, integrator=integrator), seed=1, scale=0.7)
