@@ -17,8 +17,9 @@ REGISTRIES = {
 """Where the parts of each kind are registered."""
 BUILT_IN = {
     "cell": (
-        "cfc cfc_no_gate cfc_pure cnn ctgru ctrnn feedforward gru lstm ltc mixed_cfc mixed_ltc"
-        " mixed_memory mlp ncp neural_ode ode_rnn wired_cfc"
+        "cfc cfc_no_gate cfc_pure cnn ctgru ctrnn feedforward gru lrc lrc_asymmetric lrcu"
+        " lrcu_asymmetric lstm ltc mixed_cfc mixed_ltc mixed_memory mlp ncp neural_ode ode_rnn stc"
+        " wired_cfc"
     ).split(),
     "wiring": ["auto_ncp", "fully_connected", "random"],
     "head": ["light", "paper"],
