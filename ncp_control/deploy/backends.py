@@ -5,7 +5,7 @@ Each gives an object with the methods `act` and `reset` of `Policy`, and its `st
 
 from collections.abc import Callable
 
-from ncp_control.loop.realtime import Controller
+from ncp_control.loop.pilot import Controller
 from ncp_control.policy import Policy
 from ncp_control.registry import Registry
 

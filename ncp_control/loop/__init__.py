@@ -2,7 +2,8 @@
 
 | module      | what it holds                                                       |
 |-------------|---------------------------------------------------------------------|
-| `realtime`  | the loop: read, check, act, limit, command                          |
+| `realtime`  | the loop: read, decide, command, at a fixed rate                    |
+| `pilot`     | what is decided in a tick: check, act, limit                        |
 | `monitor`   | what is wrong with an input or a state, and what the body does then |
 | `profile`   | what inputs looked like in good driving, to tell those far from it  |
 | `clocks`    | time of this machine, or simulated time                             |

@@ -24,7 +24,7 @@ import numpy as np
 from ncp_control.audit.faults import occlude
 from ncp_control.deploy.links.base import Link, Reading
 from ncp_control.loop.clocks import Clock
-from ncp_control.loop.realtime import Controller
+from ncp_control.loop.pilot import Controller
 
 LATE_S = 0.5
 """Age of late frames [s]."""

@@ -143,6 +143,21 @@ class Monitor:
         self._good_since_s: float | None = None
         self._kinds: set[str] = set()
 
+    @property
+    def blind_spots(self) -> list[str]:
+        """What it cannot notice, and why, one sentence each."""
+        told = []
+        if self._profile is None:
+            told.append(
+                "the monitor is not calibrated: inputs far from training and blurred frames are not"
+                " noticed. Run python scripts/monitor.py calibrate POLICY"
+            )
+        if self._bounds is None:
+            told.append(
+                "this cell has no certified bounds; its state is only checked to be finite."
+            )
+        return told
+
     # --- what is wrong ----------------------------------------------------------------------------
 
     def check(self, reading: Reading | None, now_s: float) -> list[Fault]:

@@ -45,7 +45,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.lossless import encode_frame
 from ncp_control.loop.monitor import Event
-from ncp_control.loop.realtime import Controller
+from ncp_control.loop.pilot import Controller
 from ncp_control.policy import Policy
 from ncp_control.records import (
     entries_of,

@@ -5,7 +5,15 @@
 
 from ncp_control.policy.base import Policy, to_numpy
 from ncp_control.policy.frames import FramesPolicy
-from ncp_control.policy.shipped import load, shipped_policies
+from ncp_control.policy.shipped import load, policy_folder, shipped_policies
 from ncp_control.policy.vectors import VectorPolicy
 
-__all__ = ["FramesPolicy", "Policy", "VectorPolicy", "load", "shipped_policies", "to_numpy"]
+__all__ = [
+    "FramesPolicy",
+    "Policy",
+    "VectorPolicy",
+    "load",
+    "policy_folder",
+    "shipped_policies",
+    "to_numpy",
+]

@@ -19,6 +19,23 @@ def shipped_policies() -> dict[str, Path]:
     }
 
 
+def policy_folder(policy: Path | str) -> Path:
+    """Return the folder of a policy.
+
+    Args:
+        policy: Its folder, or the name of a shipped one, e.g. "drive-ncp".
+
+    Raises:
+        ValueError: If it is a plain name, and no shipped policy has it.
+    """
+    name = str(policy)
+    if Path(policy).exists() or Path(policy).name != name:
+        return Path(policy)
+    shipped = shipped_policies()
+    check_name("policy", name, shipped)
+    return shipped[name]
+
+
 def load(policy: Path | str) -> Policy:
     """Load a policy, ready to act. Nothing in it is executed.
 
@@ -32,9 +49,4 @@ def load(policy: Path | str) -> Policy:
     Example:
         >>> steering = load("drive-ncp").act(frame)
     """
-    name = str(policy)
-    if not Path(policy).exists() and Path(policy).name == name:
-        shipped = shipped_policies()
-        check_name("policy", name, shipped)
-        policy = shipped[name]
-    return Policy.load(policy)
+    return Policy.load(policy_folder(policy))

@@ -9,13 +9,13 @@ import numpy as np
 from envs.recorded import load_recording
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.episode import iterate_episodes
+from ncp_control.loop.pilot import contract_of
 from ncp_control.loop.profile import InputProfile, statistics_of
-from ncp_control.policy import Policy, load
+from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.worlds import World, find_world, read_options
 from scripts.cli import use_threads
 from scripts.evaluation.places import DRIVING_WORLD, threads_for
 from scripts.monitor import Calibrate
-from scripts.running.run_policy import contract_of, policy_folder
 
 PARALLEL = 8
 STRAY_M, STRAY_RAD = 1.0, 0.1

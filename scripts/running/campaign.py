@@ -21,17 +21,17 @@ from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, FaultyLink
 from ncp_control.loop.monitor import Level, Monitor, certified_state
+from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.profile import InputProfile
-from ncp_control.loop.realtime import Controller, Drive, drive
+from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.settings import LoopSettings
-from ncp_control.policy import Policy, load
+from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.worlds import World, find_world
 from scripts.cli import use_threads
 from scripts.evaluation.places import DRIVING_WORLD
 from scripts.markdown import markdown_table
 from scripts.monitor import Faults
 from scripts.pictures import write_picture
-from scripts.running.run_policy import contract_of, policy_folder
 
 BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
 """When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""

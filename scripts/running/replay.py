@@ -18,13 +18,12 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.monitor import certified_state
+from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.playback import Asked, read_recording
-from ncp_control.loop.realtime import Controller
-from ncp_control.policy import Policy, load
+from ncp_control.policy import Policy, load, policy_folder
 from scripts.cli import use_threads
 from scripts.markdown import markdown_table
 from scripts.run import RunPolicy
-from scripts.running.run_policy import contract_of, policy_folder
 
 REPORT = "replay.json"
 _ROUNDING = 1e-3

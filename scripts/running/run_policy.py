@@ -3,20 +3,17 @@
 import contextlib
 import json
 import sys
-from pathlib import Path
 
 from ncp_control import files
-from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links import LinkLost, open_link
 from ncp_control.imports import imported_modules
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import RealClock
-from ncp_control.loop.monitor import Monitor, certified_state
-from ncp_control.loop.profile import InputProfile
+from ncp_control.loop.pilot import contract_of, make_monitor
 from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
-from ncp_control.policy import Policy, load, shipped_policies
+from ncp_control.policy import load, policy_folder
 from ncp_control.worlds import read_options
 from scripts.cli import use_threads
 from scripts.markdown import markdown_table
@@ -38,7 +35,11 @@ def run_policy(settings: RunPolicy) -> None:
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     contract = contract_of(policy)
     controller = make_controller(policy, settings.backend)
-    monitor = make_monitor(policy, contract, folder, settings) if settings.monitored else None
+    monitor = None
+    if settings.monitored:
+        monitor = make_monitor(policy, folder, settings.monitor)
+        for sentence in monitor.blind_spots:
+            print(f"warning: {sentence}")
     name = policy_name(folder)
     if settings.record is not None:  # refused before anything moves
         import_mcap()
@@ -88,38 +89,6 @@ def run_policy(settings: RunPolicy) -> None:
         print(f"recording: {recorder.path}, {recorder.num_ticks} ticks, {size:,} bytes")
     if done.interrupt is not None:
         raise done.interrupt
-
-
-def policy_folder(policy: str) -> Path:
-    """Return the folder of a policy that is named as `load` takes it."""
-    return Path(policy) if Path(policy).exists() else shipped_policies()[policy]
-
-
-def contract_of(policy: Policy) -> Contract:
-    """Return the contract of a policy.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    if policy.contract is None:
-        raise ValueError(
-            "`policy` must carry a contract to be run, got none: nobody knows its units and signs."
-            " Set policy.contract and save it again."
-        )
-    return policy.contract
-
-
-def make_monitor(policy: Policy, contract: Contract, folder: Path, settings: RunPolicy) -> Monitor:
-    """Return the monitor of a policy, and say what it does not know."""
-    profile, bounds = InputProfile.load(folder), certified_state(policy)
-    if profile is None:
-        print(
-            "warning: the monitor is not calibrated: inputs far from training and blurred frames"
-            f" are not noticed. Run python scripts/monitor.py calibrate {folder}"
-        )
-    if bounds is None:
-        print("note: this cell has no certified bounds; its state is only checked to be finite.")
-    return Monitor(contract, settings.monitor, profile=profile, bounds=bounds)
 
 
 def print_drive(done: Drive) -> None:
