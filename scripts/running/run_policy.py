@@ -46,19 +46,20 @@ def run_policy(settings: RunPolicy) -> None:
         for path in settings.record:
             if path.exists():
                 raise ValueError(f"`record` must name a new file, got '{path}'. Choose another.")
-    run = Run.create("run", name, settings, root=settings.runs)
-    print(f"run folder: {run.folder}")
+    link_options = read_options(settings.link_options, "link_options")
     print(contract.describe())
+    run = Run.create("run", name, settings, root=settings.runs)
     try:
         link = open_link(
             settings.link,
             contract,
-            read_options(settings.link_options, "link_options"),
+            link_options,
             modules=["envs", *imported_modules()],
             log=run.folder / "link.jsonl",
         )
     except LinkLost as error:
         raise ValueError(f"`link` {settings.link!r} did not open: {error}.") from error
+    print(f"run folder: {run.folder}")
     recorder = None
     try:
         with contextlib.ExitStack() as open_files:
