@@ -25,8 +25,6 @@ reverse gear. The simulator sends a frame after each command; if it falls silent
 command again by the loop.
 """
 
-import base64
-import binascii
 import json
 import math
 import re
@@ -38,6 +36,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkLost, Reading, check_steering
+from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framing_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.ranges import check_above_zero, check_count
@@ -208,7 +207,8 @@ class UdacityLink:
         if values:
             words = [str(values.get(key, "")) for key in ("steering_angle", "throttle", "speed")]
             self._has_comma = any(_WITH_COMMA.fullmatch(word) for word in words)
-            frame, speed_mph = self._see(values.get("image")), read_number(words[2])
+            frame = see(self._framing, decode_image(values.get("image")))
+            speed_mph = read_number(words[2])
             if math.isfinite(speed_mph):
                 self._now_mph = speed_mph
                 told["speed_mps"] = _MPS_PER_MPH * speed_mph
@@ -219,17 +219,6 @@ class UdacityLink:
             )
             self._has_come = True
             self._changed.notify_all()
-
-    def _see(self, image: Any) -> np.ndarray | None:
-        """Return the frame of a JPEG in base64; None if it cannot be read."""
-        import cv2
-
-        try:
-            data = np.frombuffer(base64.b64decode(image, validate=True), np.uint8)
-            picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            return None if picture is None else self._framing.see(picture[:, :, ::-1])
-        except (binascii.Error, TypeError, ValueError, cv2.error):
-            return None
 
 
 def read_number(word: str) -> float:

@@ -1,0 +1,163 @@
+"""A Donkeycar's pilot, as a part to add in `manage.py`.
+
+    from ncp_control.deploy.links.donkeycar import NCPPilot
+
+    pilot = NCPPilot("drive-ncp", throttle=0.2, max_steer_deg=25.0)
+    V.add(pilot, inputs=["cam/image_array"], outputs=["pilot/angle", "pilot/throttle"],
+          run_condition="run_pilot")
+
+Donkeycar's loop calls `run` in every tick while the pilot drives. The part gives the policy what
+its contract says, of the camera's RGB image, and the time that really passed since the last one.
+The monitor and the limits are those of `run.py`:
+
+| level   | angle                        | throttle          |
+|---------|------------------------------|-------------------|
+| drive   | the policy's                 | `throttle`        |
+| degrade | the policy's, at a lower rate| `throttle`        |
+| hold    | the last good one            | `throttle`        |
+| stop    | the last good one            | 0                 |
+
+Before the policy has seen anything the throttle is 0. Angles are positive to the right, 1 is the
+car's largest. Donkeycar is not imported: the part needs only its protocol, `run` and `shutdown`.
+When the program on the car dies, nothing commands the car any more: let the receiver or the speed
+controller stop it.
+
+Source: Donkeycar 5 (github.com/autorope/donkeycar), `vehicle.py` and `parts/actuator.py`.
+"""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.deploy.backends import make_controller
+from ncp_control.deploy.links.base import Reading, check_steering
+from ncp_control.deploy.links.images import see
+from ncp_control.framing import framing_for
+from ncp_control.loop.clocks import Clock, RealClock
+from ncp_control.loop.monitor import Event, Level, Monitor
+from ncp_control.loop.pilot import Pilot, contract_of, make_monitor
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
+from ncp_control.policy import load, policy_folder
+from ncp_control.ranges import check_above_zero, check_part
+
+_log = logging.getLogger(__name__)
+
+
+class NCPPilot:
+    """A policy that steers, as a part of a Donkeycar.
+
+    Args:
+        policy: Folder of the policy, or the name of a shipped one.
+        throttle: Throttle while the policy drives, above 0 and below 1.
+        max_steer_deg: The car's largest steering angle [degrees], to be measured at the wheels;
+            needed for a policy that steers by angles.
+        crop_top: Share of the image cut off at the top; that of the policy's contract if None.
+        crop_bottom: The same at the bottom.
+        backend: What computes: torch, c, or onnx.
+        monitored: Whether inputs and states are checked.
+        loop: Command limits; its rate and its time are Donkeycar's.
+        monitor: When an input is bad, and what follows.
+        clock: What tells the time.
+
+    Attributes:
+        monitor: The monitor, with all its events; None if there is none.
+
+    Raises:
+        ValueError: If the policy does not steer or sees no frames, or a setting is of no use.
+    """
+
+    def __init__(
+        self,
+        policy: str | Path,
+        *,
+        throttle: float = 0.2,
+        max_steer_deg: float | None = None,
+        crop_top: float | None = None,
+        crop_bottom: float | None = None,
+        backend: str = "torch",
+        monitored: bool = True,
+        loop: LoopSettings | None = None,
+        monitor: MonitorSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        check_part("throttle", throttle)
+        self._throttle = float(throttle)
+        loaded = load(policy)
+        contract = contract_of(loaded)
+        self._scale = _scale_of(contract, max_steer_deg)
+        self._framing = framing_for(contract.observation, "a Donkeycar", crop_top, crop_bottom)
+        loop = LoopSettings() if loop is None else loop
+        self._clock: Clock = RealClock() if clock is None else clock
+        self.monitor: Monitor | None = None
+        if monitored:
+            self.monitor = make_monitor(loaded, policy_folder(policy), monitor)
+            for sentence in self.monitor.blind_spots:
+                _log.warning(sentence)
+        controller = make_controller(loaded, backend)
+        self._pilot = Pilot(
+            controller, contract, clock=self._clock, monitor=self.monitor, settings=loop
+        )
+        self._pause_s = loop.longest_s
+        self._begun_s, self._called_s = self._clock.now_s(), -math.inf
+        self._has_seen, self._num_told = False, 0
+        self._num_runs, self._spent_s, self._most_s = 0, 0.0, 0.0
+
+    def run(self, image_array: np.ndarray | None) -> tuple[float, float]:
+        """Return angle and throttle for the newest image.
+
+        Args:
+            image_array: RGB image (height, width, 3) uint8; None if there is none.
+        """
+        now_s = self._clock.now_s()
+        if now_s - self._called_s > self._pause_s:  # a person has driven, or the loop hung
+            self._pilot.begin(now_s)
+            self._framing.clear()
+            self._has_seen = False
+        self._called_s = now_s
+        reading = None
+        if image_array is not None:
+            reading = Reading(observation=see(self._framing, image_array), time_s=now_s)
+        done = self._pilot.decide(reading, now_s)
+        self._has_seen |= done.action is not None
+        self._tell_events()
+        took_s = self._clock.now_s() - now_s
+        self._num_runs, self._spent_s = self._num_runs + 1, self._spent_s + took_s
+        self._most_s = max(self._most_s, took_s)
+        is_driving = self._has_seen and done.level < Level.STOP
+        angle = float(np.clip(self._scale * float(done.command[0]), -1.0, 1.0))
+        return angle, self._throttle if is_driving else 0.0
+
+    def shutdown(self) -> None:
+        """Tell how it went; Donkeycar calls this at the end."""
+        each_ms = 1e3 * self._spent_s / max(self._num_runs, 1)
+        events = 0 if self.monitor is None else len(self.monitor.events)
+        _log.info("pilot: %d ticks, %.1f ms each, %.1f ms at most, %d events of the monitor",
+                  self._num_runs, each_ms, 1e3 * self._most_s, events)  # fmt: skip
+
+    def _tell_events(self) -> None:
+        """Log what the monitor has found since the last call."""
+        events = [] if self.monitor is None else self.monitor.events
+        for e in events[self._num_told :]:
+            _log.warning(str(Event(e.time_s - self._begun_s, e.level, e.kind, e.reason)))
+        self._num_told = len(events)
+
+
+def _scale_of(contract: Contract, max_steer_deg: float | None) -> float:
+    """Return what a policy's steering is multiplied with to become the car's angle.
+
+    Raises:
+        ValueError: If the policy does not steer, or the car's largest angle is needed and unknown.
+    """
+    sign, unit_rad = check_steering(contract, "a Donkeycar")
+    if unit_rad is None:
+        return sign
+    if max_steer_deg is None:
+        raise ValueError(
+            "`max_steer_deg` must be the car's largest steering angle for a policy that steers by"
+            " angles, got None. Measure at the wheels how far the angle 1 turns them."
+        )
+    check_above_zero("max_steer_deg", max_steer_deg)
+    return sign * unit_rad / math.radians(max_steer_deg)

@@ -1,0 +1,238 @@
+"""The part for Donkeycar, in a stand-in of Donkeycar's loop, and in its own if it is installed."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ncp_control.contract import View
+from ncp_control.deploy.links.donkeycar import NCPPilot
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.monitor import Level
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
+from ncp_control.policy import load
+from tests.ncp_control.deploy.links.road_car import RoadCar
+
+ROOT = Path(__file__).parents[4]
+VIEW = View(crop_top=0.35, crop_bottom=0.1)
+FRAME_S = 1 / 30
+THROTTLE = 0.25
+
+
+class Vehicle:
+    """Parts run in turn, with named values between them, as in Donkeycar's loop."""
+
+    def __init__(self):
+        self.memory, self.parts = {}, []
+
+    def add(self, part, inputs=(), outputs=(), run_condition=None):
+        self.parts.append((part, inputs, outputs, run_condition))
+
+    def run(self, ticks):
+        for _ in range(ticks):
+            for part, inputs, outputs, condition in self.parts:
+                if condition is not None and not self.memory.get(condition):
+                    continue
+                given = part.run(*(self.memory.get(name) for name in inputs))
+                values = given if len(outputs) > 1 else [given]
+                if given is not None:
+                    self.memory.update(zip(outputs, values, strict=True))
+
+    def stop(self):
+        for part, *_ in self.parts:
+            if hasattr(part, "shutdown"):
+                part.shutdown()
+
+
+class Function:
+    def __init__(self, run):
+        self.run = run
+
+
+@pytest.fixture
+def clock():
+    return SimulatedClock()
+
+
+@pytest.fixture
+def make_pilot(clock):
+    """A pilot of the shipped driver on a simulated clock."""
+
+    def make(**options):
+        settings = {"throttle": THROTTLE, "max_steer_deg": 25.0, "clock": clock}
+        return NCPPilot("drive-ncp", **(settings | options))
+
+    return make
+
+
+@pytest.fixture
+def run(clock):
+    """Run a pilot along images, one a frame; return what it commands."""
+
+    def along(pilot, images):
+        commands = []
+        for image in images:
+            clock.sleep_until(clock.now_s() + FRAME_S)
+            commands.append(pilot.run(image))
+        return np.array(commands).T
+
+    return along
+
+
+def noise(count, seed=0, shape=(120, 160, 3)):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(60, 200, shape, np.uint8) for _ in range(count)]
+
+
+def test_a_car_keeps_its_lane_before_and_after_a_person_drives(clock, make_pilot, caplog):
+    car, pilot = RoadCar((120, 160), VIEW), make_pilot(crop_top=0.35, crop_bottom=0.1)
+    seen = []
+
+    def move(angle, throttle, is_pilot):
+        clock.sleep_until(clock.now_s() + FRAME_S)
+        seen.append((angle, throttle))
+        car.step(angle if is_pilot else 0.0, is_braking=throttle == 0.0)
+
+    is_pilot, vehicle = [True], Vehicle()
+    names = ["pilot/angle", "pilot/throttle"]
+    vehicle.add(Function(lambda: is_pilot[0]), outputs=["run_pilot"])
+    vehicle.add(Function(lambda: car.image), outputs=["cam/image_array"])
+    vehicle.add(pilot, ["cam/image_array"], names, "run_pilot")
+    vehicle.add(Function(move), [*names, "run_pilot"])
+    vehicle.run(50)
+    is_pilot[0] = False
+    vehicle.run(20)  # longer than the memory is of use
+    is_pilot[0] = True
+    vehicle.run(30)
+    with caplog.at_level("INFO"):
+        vehicle.stop()
+    assert car.crashes == 0 and car.told["distance_m"] > 20.0
+    assert {throttle for _, throttle in seen} == {THROTTLE} and pilot.monitor.events == []
+    assert "pilot: 80 ticks" in caplog.text
+
+
+def test_the_pilot_gives_what_the_policy_says_in_the_cars_sign_and_unit(make_pilot, run):
+    policy = load("drive-ncp")
+    images = noise(6, shape=(78, 200, 3))
+    actions = np.array([policy.act(image, FRAME_S)[0] for image in images])
+    angles, throttles = run(make_pilot(monitored=False), images)
+    # 0.4 rad to the left is the action 1; 25 degrees to the right is the angle 1.
+    np.testing.assert_allclose(angles, -actions * 0.4 / math.radians(25.0), rtol=1e-4, atol=1e-6)
+    assert (throttles == THROTTLE).all()
+
+
+def test_the_policy_is_told_the_time_that_passed(make_pilot, clock):
+    pilot, times = make_pilot(monitored=False), []
+    act = pilot._pilot._controller.act
+    pilot._pilot._controller.act = lambda seen, dt_s: times.append(dt_s) or act(seen, dt_s)
+    for wait_s, image in zip((1.0, 0.05, 0.2, 0.7, 0.04), noise(5), strict=True):
+        clock.sleep_until(clock.now_s() + wait_s)
+        pilot.run(image)
+    assert times == pytest.approx([FRAME_S, 0.05, 0.2, FRAME_S, 0.04])
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [(lambda last: None, "missing"), (lambda last: last, "frozen"), (np.zeros_like, "black"),
+     (lambda last: "text", "unreadable"), (lambda last: last[:, :, 0], "shape"),
+     (lambda last: last / 255.0, "shape")],
+)  # fmt: skip
+def test_bad_images_end_in_a_stop_and_good_ones_go_on(bad, kind, make_pilot, run, caplog):
+    pilot = make_pilot(monitor=MonitorSettings())
+    pilot.monitor._profile = None  # noise is far from a road
+    _, throttles = run(pilot, noise(10))
+    assert (throttles == THROTTLE).all()
+    angles, throttles = run(pilot, [bad(noise(10)[-1])] * 25)
+    assert throttles[-1] == 0.0 and len(set(angles[5:])) == 1
+    stopped = np.flatnonzero(throttles == 0.0)[0] * FRAME_S
+    assert 0.2 < stopped < 0.5
+    assert f"hold     {kind}" in caplog.text and "stop     " in caplog.text
+    _, throttles = run(pilot, noise(45, seed=1))
+    assert throttles[0] == 0.0 and throttles[-1] == THROTTLE
+    assert pilot.monitor.level == Level.DRIVE
+
+
+def test_a_car_stands_until_its_camera_gives_something(make_pilot, run):
+    for monitored in (True, False):
+        pilot = make_pilot(monitored=monitored)
+        angles, throttles = run(pilot, [None] * 6)
+        assert not angles.any() and not throttles.any()
+
+
+def test_commands_change_as_slowly_as_the_settings_say(make_pilot, run):
+    pilot = make_pilot(monitored=False, loop=LoopSettings(command_rate_per_s=0.3))
+    angles, _ = run(pilot, noise(20, shape=(78, 200, 3)))
+    largest = 0.3 * FRAME_S * 0.4 / math.radians(25.0)
+    assert 0.0 < np.abs(np.diff(angles)).max() <= largest + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"max_steer_deg": None}, "`max_steer_deg` must be the car's largest steering angle"),
+        ({"max_steer_deg": -1.0}, "`max_steer_deg` must be positive, got -1.0"),
+        ({"throttle": 20}, "`throttle` must be above 0 and below 1, got 20"),
+        ({"policy": "walker2d-ltc"}, "`policy` must command steering alone for a Donkeycar"),
+        ({"policy": "drive"}, "`policy` must be one of"),
+    ],
+)
+def test_what_cannot_drive_the_car_is_refused(options, told, clock):
+    settings = {"policy": "drive-ncp", "max_steer_deg": 25.0} | options
+    with pytest.raises(ValueError, match=told):
+        NCPPilot(settings.pop("policy"), **settings)
+
+
+IN_DONKEYCARS_LOOP = """
+import json, sys
+from donkeycar_drive import NCPPilot, THROTTLE, make_vehicle
+from ncp_control.contract import View
+from tests.ncp_control.deploy.links.road_car import RoadCar
+
+car, angles, throttles = RoadCar((120, 160), View(crop_top=0.35, crop_bottom=0.1)), [], []
+
+class Camera:
+    update, shutdown = (lambda self: None), (lambda self: None)
+    def run_threaded(self): return car.image
+
+class Person:
+    update, ticks = (lambda self: None), 0
+    def run_threaded(self, image):
+        self.ticks += 1
+        return 0.0, 0.0, "user" if self.ticks <= 5 else "local"
+
+class Steering:
+    def run(self, angle): angles.append(angle)
+
+class Motor:
+    def run(self, throttle):
+        throttles.append(throttle)
+        car.step(angles[-1], is_braking=throttle == 0.0)
+
+pilot = NCPPilot("drive-ncp", throttle=THROTTLE, max_steer_deg=25.0, crop_top=0.35, crop_bottom=0.1)
+loops, _ = make_vehicle(pilot, Camera(), Person(), Steering(), Motor()).start(30, max_loop_count=75)
+told = {"loops": loops, "crashes": car.crashes, "throttles": throttles, "angles": angles}
+print("TOLD", json.dumps(told))
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("donkeycar") is None,
+    reason="donkeycar is not installed: see docs/robots.md",
+)
+def test_the_example_drives_in_donkeycars_own_loop(tmp_path):
+    paths = [str(ROOT / "examples"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_DONKEYCARS_LOOP], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.split("TOLD ")[1])
+    assert (told["loops"], told["crashes"]) == (75, 0)
+    assert told["throttles"] == [0.0] * 5 + [0.2] * 70
+    assert all(isinstance(angle, float) for angle in told["angles"]) and any(told["angles"])
