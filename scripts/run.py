@@ -3,6 +3,7 @@
     python scripts/run.py drive-ncp --link world --loop.seconds 20
     python scripts/run.py drive-ncp --link world --backend c --link-options tracks=held_out seed=3
     python scripts/run.py drive-ncp --link udacity       then start its autonomous mode
+    python scripts/run.py drive-ncp --link donkey-sim:generated_road    after its start
     python scripts/run.py drive-ncp --link video:drive.mp4
     python scripts/run.py drive-ncp --link ros2 --link-options speed_mps=0.5 wheelbase_m=0.26
     python scripts/run.py drive-ncp --record             into RUN/recording.mcap, for Foxglove
@@ -30,8 +31,8 @@ class RunPolicy:
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     link: str = "world"
-    """What it drives: world, world:NAME, udacity, video:PATH, video:0 (a camera), ros2:TOPIC (its
-    images), or a link of your own."""
+    """What it drives: world, world:NAME, udacity, donkey-sim, donkey-sim:SCENE, video:PATH, video:0
+    (a camera), ros2:TOPIC (its images), or a link of your own."""
     link_options: tuple[str, ...] = ()
     """Options of the link as name=value, e.g. port=4567, or those of a world."""
     backend: str = "torch"

@@ -1,13 +1,15 @@
 """Links between the loop and its counterparts: our own worlds, simulators, cameras.
 
-| name      | target               | what it joins to                                    |
-|-----------|----------------------|-----------------------------------------------------|
-| `world`   | a world's name       | a world of ours; that of the contract if none       |
-| `udacity` | -                    | the Udacity simulator in autonomous mode            |
-| `video`   | a file, or a number  | an OpenCV video file or camera; nothing is moved    |
-| `ros2`    | topic of the images  | a robot with ROS 2, by DDS                          |
+| name         | target               | what it joins to                                    |
+|--------------|----------------------|-----------------------------------------------------|
+| `world`      | a world's name       | a world of ours; that of the contract if none       |
+| `udacity`    | -                    | the Udacity simulator in autonomous mode            |
+| `donkey-sim` | a scene's name       | the Donkey simulator                                |
+| `video`      | a file, or a number  | an OpenCV video file or camera; nothing is moved    |
+| `ros2`       | topic of the images  | a robot with ROS 2, by DDS                          |
 
-`open_link` opens one by name, `register_link` makes one of your own known.
+`open_link` opens one by name, `register_link` makes one of your own known. A Donkeycar has a loop
+of its own; `donkeycar.NCPPilot` is a part for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from ncp_control.deploy.links.base import (
     open_here,
     register_link,
 )
+from ncp_control.deploy.links.donkey_sim import DonkeySimLink
 from ncp_control.deploy.links.hosted import HostedLink
 from ncp_control.deploy.links.ros2 import Ros2Link
 from ncp_control.deploy.links.udacity import UdacityLink
@@ -46,6 +49,7 @@ __all__ = [
 
 register_link("world", open_world, meaning="a world of ours, by default that of the contract")
 register_link("udacity", UdacityLink, meaning="the Udacity simulator in autonomous mode")
+register_link("donkey-sim", DonkeySimLink, meaning="the Donkey simulator")
 register_link("video", open_video, meaning="a video file or a camera", is_hosted=False)
 register_link("ros2", Ros2Link, meaning="a robot with ROS 2, by DDS")
 
