@@ -1,11 +1,13 @@
 """Link to an OpenCV video file or camera, e.g. `--link video:drive.mp4` or `--link video:0`.
 
 Nothing is moved: commands are only recorded, to see what a policy would do. A file's frames come at
-their own times; a late loop misses some, as with a camera.
+their own times; a late loop misses some, as with a camera. A camera that gives no frame for
+`LOST_S` is lost.
 """
 
 import math
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +15,14 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
-from ncp_control.framing import framing_for
+from ncp_control.deploy.links.images import see
+from ncp_control.framing import Framing, framing_for
 from ncp_control.loop.clocks import Clock
 
+LOST_S = 1.0
+"""Time of failing to get a frame after which a camera is lost [s]; a single failure is none."""
 _SLACK_S = 1e-9
+_RETRY_S = 0.01
 
 
 class VideoLink:
@@ -72,7 +78,7 @@ class VideoLink:
             self._number += 1
         if image is None:
             return None
-        return Reading(observation=self._framing.see(image[:, :, ::-1]), time_s=time_s)
+        return Reading(observation=_see(self._framing, image), time_s=time_s)
 
     def send(self, command: np.ndarray) -> None:
         """Do nothing: there is no body."""
@@ -107,7 +113,8 @@ class CameraLink(VideoLink):
         self._changed = threading.Condition()
         self._newest: tuple[np.ndarray, float] | None = None
         self._has_gone = self._is_closed = False
-        threading.Thread(target=self._take, daemon=True).start()
+        self._taker = threading.Thread(target=self._take, daemon=True)
+        self._taker.start()
 
     def read(self, timeout_s: float) -> Reading | None:
         """Return the newest frame."""
@@ -118,24 +125,29 @@ class CameraLink(VideoLink):
             if self._has_gone:
                 raise LinkLost("the camera gives no more frames")
             return None
-        return Reading(observation=self._framing.see(newest[0][:, :, ::-1]), time_s=newest[1])
+        return Reading(observation=_see(self._framing, newest[0]), time_s=newest[1])
 
     def close(self) -> None:
         """Let the camera go."""
         self._is_closed = True
+        self._taker.join(LOST_S)
 
     def _take(self) -> None:
         """Take frames as they come: a camera keeps some, and old ones are of no use."""
-        while not self._is_closed:
-            is_there, image = self._capture.read()
+        taken_s = self._clock.now_s()
+        while not self._is_closed and self._clock.now_s() - taken_s < LOST_S:
+            image = _grab(self._capture)
+            if image is None:
+                time.sleep(_RETRY_S)
+                continue
+            taken_s = self._clock.now_s()
             with self._changed:
-                self._has_gone = not is_there
-                if is_there:
-                    self._newest = image, self._clock.now_s()
+                self._newest = image, taken_s
                 self._changed.notify_all()
-            if not is_there:
-                break
         self._capture.release()
+        with self._changed:
+            self._has_gone = True
+            self._changed.notify_all()
 
 
 def open_video(contract: Contract, target: str, *, clock: Clock, **options: Any) -> VideoLink:
@@ -164,6 +176,23 @@ def _open(source: str | int) -> Any:
             " file, video:0 for the first camera."
         )
     return capture
+
+
+def _grab(capture: Any) -> Any:
+    """Return the next image of a camera; None if it fails."""
+    import cv2
+
+    try:
+        is_there, image = capture.read()
+    except cv2.error:
+        return None
+    return image if is_there else None
+
+
+def _see(framing: Framing, image: Any) -> np.ndarray | None:
+    """Return the frame of an image as OpenCV has it, in BGR; None if it is no such image."""
+    is_colour = isinstance(image, np.ndarray) and image.ndim == 3
+    return see(framing, image[:, :, ::-1]) if is_colour else None
 
 
 def _rate_of(capture: Any) -> float:

@@ -1,12 +1,19 @@
+import threading
+import time
+
 import cv2
 import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
-from ncp_control.deploy.links.base import LinkEnded
+from ncp_control.deploy.links import video as video_module
+from ncp_control.deploy.links.base import LinkEnded, LinkLost
 from ncp_control.deploy.links.video import open_video
 from ncp_control.framing import framing_for
-from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.clocks import RealClock, SimulatedClock
+from ncp_control.loop.monitor import Level, Monitor
+from ncp_control.loop.realtime import drive
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load
 
 RATE_HZ, SIZE = 20.0, (40, 64)
@@ -72,3 +79,126 @@ def test_colours_and_stacks_are_those_of_the_contract():
         np.testing.assert_array_equal(framing.see(image)[0, 0], expected * 2)
     with pytest.raises(ValueError, match="must see uint8 frames in RGB, BGR or grey"):
         framing_for(FramesContract(shape=(20, 32, 4)), "a camera", None, None)
+
+
+class Capture:
+    """A camera of 100 frames a second in the place of `cv2.VideoCapture`.
+
+    Args:
+        script: What each read gives: "image", "nothing", "error", "grey", or "hang" for a read
+            that does not return while the camera is open; the last one again and again.
+    """
+
+    def __init__(self, *script):
+        self.script, self.number, self.is_open = script, 0, True
+        self.opened, self.rng = None, np.random.default_rng(0)
+
+    def __call__(self, source):
+        self.opened = source
+        return self
+
+    def isOpened(self):
+        return self.is_open
+
+    def read(self):
+        assert self.is_open, "read after release"
+        time.sleep(0.01)
+        what = self.script[min(self.number, len(self.script) - 1)]
+        self.number += 1
+        if what == "error":
+            raise cv2.error("no device")
+        while what == "hang" and not self.wakes.wait(5.0):
+            pass
+        if what in ("nothing", "hang"):
+            return False, None
+        image = self.rng.integers(40, 200, (*SIZE, 3), np.uint8)
+        image[..., 2] = 250
+        return True, image[..., 0] if what == "grey" else image
+
+    def release(self):
+        self.is_open = False
+
+
+@pytest.fixture
+def open_camera(monkeypatch):
+    """Open the link to a camera that goes by a script."""
+    opened = []
+
+    def make(*script):
+        capture = Capture(*script)
+        capture.wakes = threading.Event()
+        monkeypatch.setattr(cv2, "VideoCapture", capture)
+        link = open_video(contract_of(), "0", clock=RealClock())
+        opened.append((link, capture))
+        return link, capture
+
+    yield make
+    for link, capture in opened:
+        capture.wakes.set()
+        link.close()
+        assert not capture.is_open
+
+
+class Straight:
+    def __init__(self):
+        self.seen = []
+
+    def act(self, observation, dt_s=None):
+        self.seen.append(observation)
+        return np.zeros(1, np.float32)
+
+    def reset(self):
+        pass
+
+
+def run(link, seconds):
+    """Drive along a camera, with a monitor that a busy computer does not upset."""
+    straight, contract = Straight(), contract_of()
+    monitor = Monitor(contract, MonitorSettings(missing_s=0.4, late_s=0.4, stop_after_s=0.2))
+    settings = LoopSettings(seconds=seconds)
+    done = drive(straight, contract, link, clock=RealClock(), monitor=monitor, settings=settings)
+    return done, straight.seen
+
+
+def test_a_camera_gives_its_newest_frame_in_the_colours_of_the_contract(open_camera):
+    link, capture = open_camera("image")
+    assert capture.opened == 0
+    done, seen = run(link, 0.4)
+    assert done.events == [] and len(seen) > 2 and not done.is_safe_stop
+    assert all(frame.shape == (20, 32, 3) and (frame[..., 0] == 250).all() for frame in seen)
+    first = link.read(1.0)
+    time.sleep(0.1)
+    assert link.read(1.0).time_s - first.time_s > 0.05
+
+
+@pytest.mark.parametrize("how", ["nothing", "error"])
+def test_a_camera_that_is_lost_ends_in_a_safe_stop(how, open_camera, monkeypatch):
+    monkeypatch.setattr(video_module, "LOST_S", 0.1)
+    link, capture = open_camera(*["image"] * 20, how)
+    done, seen = run(link, 20.0)
+    assert seen and done.is_safe_stop
+    assert done.ended == "the link was lost: the camera gives no more frames"
+    assert done.events[-1].level == Level.STOP and not capture.is_open
+    with pytest.raises(LinkLost, match="no more frames"):
+        link.read(0.1)
+
+
+def test_a_camera_that_fails_once_is_not_lost(open_camera):
+    link, capture = open_camera("image", "nothing", "error", "image")
+    done, _ = run(link, 0.3)
+    assert done.events == [] and not done.is_safe_stop and capture.number > 4
+
+
+def test_a_camera_that_hangs_is_stopped_by_the_monitor(open_camera):
+    link, _ = open_camera(*["image"] * 5, "hang")
+    done, _ = run(link, 1.2)
+    assert (done.events[-1].level, done.events[-1].kind) == (Level.STOP, "missing")
+    assert done.ended == "its time is over"
+
+
+def test_an_image_without_colours_is_no_observation(open_camera):
+    link, _ = open_camera("grey")
+    assert link.read(5.0).observation is None
+    done, seen = run(link, 0.5)
+    assert seen == [] and {event.kind for event in done.events} == {"unreadable"}
+    assert done.events[-1].level == Level.STOP
