@@ -1,15 +1,10 @@
-import base64
 import dataclasses
-import json
-import threading
-import time
-from contextlib import suppress
+import subprocess
+import sys
+from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.deploy.links.base import LinkLost
@@ -18,69 +13,7 @@ from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
-
-
-class Simulator:
-    """A client that behaves like the simulator's Unity asset.
-
-    It never sends `40`, sends telemetry at once and again on the open packet, sends its own pings,
-    answers every steer with telemetry, and writes numbers as its language does.
-    """
-
-    def __init__(self, port, comma=False):
-        self.url = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"
-        self.comma, self.speed_mph, self.is_manual = comma, 0.0, False
-        self.steers, self.pongs, self.manuals, self.packets = [], 0, 0, []
-        self.rng = np.random.default_rng(0)
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def number(self, value):
-        text = f"{value:.4f}"
-        return text.replace(".", ",") if self.comma else text
-
-    def telemetry(self):
-        values = {}
-        if not self.is_manual:
-            picture = self.rng.integers(0, 255, (160, 320, 3), np.uint8)
-            jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
-            values = {"steering_angle": self.number(0.0), "throttle": self.number(0.2),
-                      "speed": self.number(self.speed_mph),
-                      "image": base64.b64encode(jpeg).decode()}  # fmt: skip
-        self.socket.send("42" + json.dumps(["telemetry", values]))
-
-    def run(self):
-        for _ in range(200):
-            try:
-                with connect(self.url, compression=None) as self.socket, suppress(ConnectionClosed):
-                    self.talk()
-                return
-            except ConnectionRefusedError:
-                time.sleep(0.02)
-
-    def talk(self):
-        self.socket.send("2")
-        self.telemetry()
-        for message in self.socket:
-            self.packets.append(message[:1])
-            if message[:1] == "0":
-                self.telemetry()
-            elif message == "3":
-                self.pongs += 1
-            elif message.startswith('42["manual"'):
-                self.manuals += 1
-                self.is_manual = self.manuals < 5
-                self.telemetry()
-            elif message.startswith('42["steer"'):
-                values = json.loads(message[2:])[1]
-                self.steers.append(values)
-                throttle = read_number(values["throttle"])
-                self.speed_mph = max(self.speed_mph + throttle, 0.0)
-                self.telemetry()
-
-    def close(self):
-        self.socket.close()
-        self.thread.join(5.0)
+from tests.ncp_control.deploy.links.udacity_simulator import Simulator
 
 
 class Left:
@@ -226,3 +159,11 @@ def test_the_view_is_that_of_the_contract_or_like_our_world(contract, open_both)
         seen = FramesContract(shape=(78, 200, 3), view=view)
         link, _ = open_both(dataclasses.replace(contract, world=world, observation=seen))
         assert link._framing.see(rows)[0, 0, 0] == pytest.approx(first, abs=1)
+
+
+@pytest.mark.slow
+def test_ten_seconds_in_the_dialect_with_pings_a_person_and_decimal_commas():
+    script = Path(__file__).with_name("drive_udacity.py")
+    words = ["--seconds", "10", "--ping-s", "1", "--manual", "4", "1"]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
