@@ -24,6 +24,8 @@ from ncp_control.deploy.links.udacity import CREEP_MPH, LIKE_OUR_WORLD, read_num
 MPS_PER_MPH = 0.44704
 FRAME_S = 1 / 60
 """Time between two pictures on the simulator's screen [s]; it answers in the next one."""
+LONGEST_STEP_S = 1 / 3
+"""Longest time for which it moves the car at once [s], Unity's default."""
 
 
 class Simulator:
@@ -122,6 +124,8 @@ class Simulator:
         if self.car is None:
             self.speed_mph = max(self.speed_mph + throttle, 0.0)
             return
+        # A simulator that is late does not catch up with more than this.
+        self.moved_s = max(self.moved_s, time.monotonic() - LONGEST_STEP_S)
         while time.monotonic() - self.moved_s >= self.car.period_s:
             self.moved_s += self.car.period_s
             self.car.step(angle, is_braking=throttle <= 0.0)
