@@ -126,12 +126,14 @@ def drive(
             reading = link.read(0.5 * period_s)
             now_s = clock.now_s()
 
-            if reading is not None and reading.is_manual:  # a person drives: begin anew after them
-                is_manual, tick_s = True, max(tick_s + period_s, now_s)
+            was_manual = is_manual
+            if reading is not None:
+                is_manual = reading.is_manual
+            if is_manual:  # a person drives: silence is no fault, and the policy begins anew
+                tick_s = max(tick_s + period_s, now_s)
                 clock.sleep_until(tick_s)
                 continue
-            if is_manual and reading is not None:
-                is_manual = False
+            if was_manual:
                 pilot.begin(now_s)
 
             done = pilot.decide(reading, now_s)

@@ -211,3 +211,9 @@ def test_commands_stay_in_their_range_and_below_their_rate(contract):
 def test_a_loop_without_a_rate_or_time_is_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         LoopSettings(**settings)
+
+
+def test_silence_while_a_person_drives_is_no_fault(contract, clock, make_link):
+    link, echo = make_link([*good(3), "manual", *[None] * 12, "manual", *good(5, 5)]), Echo(clock)
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
+    assert done.events == [] and len(link.sent) == 8 and len(link.stopped_s) == 1
