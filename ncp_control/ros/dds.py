@@ -220,7 +220,8 @@ class _Cdr:
         self._at += size
         return value
 
-    def octets(self) -> np.ndarray:
+    def octets(self) -> Any:
+        """Return the bytes of a sequence, an array without a copy: faster than a list of them."""
         size = self.number("I")
         begin, self._at = self._at, self._at + size
         if self._at > len(self._data):
