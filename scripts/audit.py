@@ -17,8 +17,8 @@ from pathlib import Path
 
 import tyro
 
+from ncp_control.command_line import find, run_job
 from ncp_control.ranges import check_at_least, check_positive
-from scripts.cli import find, run_job
 
 LONGEST_S = 3600.0
 """Longest episode [s]."""

@@ -19,12 +19,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from ncp_control.command_line import find, run_job
 from ncp_control.devices import check_device
 from ncp_control.learning.results import check_writable
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_given, check_positive
-from scripts.cli import find, run_job
 
 PARTS = {
     "circuits": "scripts.benchmarking.parts:benchmark_circuits",

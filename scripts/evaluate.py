@@ -15,6 +15,7 @@ from typing import Annotated
 
 import tyro
 
+from ncp_control.command_line import find, run_job
 from ncp_control.names import check_name
 from ncp_control.ranges import (
     check_at_least,
@@ -23,7 +24,6 @@ from ncp_control.ranges import (
     check_part,
     check_share,
 )
-from scripts.cli import find, run_job
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from typing import Literal
 
 import tyro
 
+from ncp_control.command_line import run_job
 from ncp_control.deploy.c import HEAD_WEIGHTS, Controller, to_c
 from ncp_control.deploy.c.targets import HOST
 from ncp_control.deploy.onnx import to_onnx
@@ -28,7 +29,6 @@ from ncp_control.kernels.build import BuildError
 from ncp_control.learning.run import policy_name
 from ncp_control.names import check_name
 from ncp_control.policy import Policy, load
-from scripts.cli import run_job
 
 
 @dataclass(frozen=True, kw_only=True)

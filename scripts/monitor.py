@@ -11,9 +11,9 @@ from pathlib import Path
 
 import tyro
 
+from ncp_control.command_line import Command, run_job
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.ranges import check_at_least, check_positive, check_seed
-from scripts.cli import Command, run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ COMMANDS = {
 
 def run_command(settings: Calibrate | Faults) -> None:
     """Do the job of these settings."""
-    from scripts.cli import find
+    from ncp_control.command_line import find
 
     name = "calibrate" if type(settings).__name__ == "Calibrate" else "faults"
     find(COMMANDS[name].run)(settings)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from ncp_control import files
 from ncp_control.learning.run import Run
-from scripts.markdown import json_block, markdown_table, plain, plain_sentence
+from ncp_control.markdown import json_block, markdown_table, plain, plain_sentence
 from scripts.pictures import write_picture
 
 Made = TypeVar("Made")

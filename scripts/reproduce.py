@@ -21,8 +21,8 @@ prints the published table and where its rows come from, and trains nothing.
 
 import dataclasses
 
+from ncp_control.command_line import find, run_job, use_threads
 from ncp_control.names import check_name
-from scripts.cli import find, run_job, use_threads
 from scripts.reproduction.completion import Reproduce
 
 _ROOM = "scripts.reproduction"

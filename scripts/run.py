@@ -19,9 +19,9 @@ from pathlib import Path
 
 import tyro
 
+from ncp_control.command_line import find, run_job
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.ranges import check_not_negative
-from scripts.cli import find, run_job
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@
 
 from typing import Any
 
-from scripts.cli import Command, find, run_job
+from ncp_control.command_line import Command, find, run_job
 
 _ROOM = "scripts.training"
 Job = {

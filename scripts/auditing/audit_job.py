@@ -9,9 +9,11 @@ from ncp_control import files
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.bounds import Certificate, certify
 from ncp_control.audit.inspector import write_inspector
+from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
+from ncp_control.markdown import plain
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.worlds import read_options
 from scripts.audit import FIRST_HELD_OUT, Audit
@@ -19,12 +21,10 @@ from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.recording import act, is_drive, is_store, watch
 from scripts.auditing.remembering import memory_part, wipe_place
-from scripts.cli import use_threads
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, check_shows, threads_for
 from scripts.inspection import inspected
-from scripts.markdown import plain
 from scripts.reporting import Part, Report, Table
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]

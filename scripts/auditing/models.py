@@ -26,12 +26,12 @@ from ncp_control.audit.ablation import ablate
 from ncp_control.audit.activity import principal_components, unit_activity
 from ncp_control.audit.timescales import LEAST_SAMPLES, frame_interval_s, timescales_of
 from ncp_control.episode import Episode
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy
 from scripts.auditing.parts import follow, resting_values
 from scripts.auditing.remembering import find_effects, find_reach
 from scripts.auditing.seeing import NOISE_VARIANCES, measure_stability
 from scripts.evaluation.driving import drive_km, evaluate
-from scripts.markdown import markdown_table
 
 HEADER = ("policy", "quantity", "of", "value", "low", "high")
 _QUANTILE = 1.96

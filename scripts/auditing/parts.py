@@ -31,9 +31,9 @@ from ncp_control.audit.timescales import (
     timescales_of,
 )
 from ncp_control.episode import Episode
+from ncp_control.markdown import plain
 from ncp_control.policy import Policy, VectorPolicy
 from scripts.auditing import audit_figures as figures
-from scripts.markdown import plain
 from scripts.reporting import Part, Table
 
 _MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20

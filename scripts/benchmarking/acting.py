@@ -10,8 +10,8 @@ from ncp_control import FramesPolicy, Policy, load
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.self_test import draw_observations
 from ncp_control.deploy.onnx.controller import OnnxController
+from ncp_control.markdown import markdown_table
 from policies.driving import make_driving_policy
-from scripts.markdown import markdown_table
 
 _NUM_FRAMES = 32
 

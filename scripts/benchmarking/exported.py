@@ -17,10 +17,10 @@ from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.targets import CORTEX_M4
 from ncp_control.learning.closed_loop import Info, PolicyPilot, closed_loop
+from ncp_control.markdown import markdown_table
 from ncp_control.worlds import find_world
 from scripts.benchmarking.timing import Action
 from scripts.evaluation.driving import drive_km, evaluate
-from scripts.markdown import markdown_table
 
 SHIPPED = (
     "drive-ncp",

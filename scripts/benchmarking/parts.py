@@ -10,6 +10,7 @@ import torch
 from ncp_control import files
 from ncp_control.devices import find_device
 from ncp_control.learning.run import describe_environment, typed_command
+from ncp_control.markdown import json_block
 from scripts.benchmark import Benchmark
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import (
@@ -35,7 +36,6 @@ from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_ta
 from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
 from scripts.evaluation.driving import check_km
-from scripts.markdown import json_block
 from scripts.pictures import write_picture
 
 

@@ -6,8 +6,8 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from ncp_control.markdown import markdown_table
 from scripts.benchmarking.timing import Action, Row
-from scripts.markdown import markdown_table
 from scripts.training.ppo import Task, make_model
 from scripts.training.settings import PPO
 

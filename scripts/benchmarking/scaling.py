@@ -7,9 +7,9 @@ import torch
 from matplotlib.figure import Figure
 
 from ncp_control import LTC, NCP19, Circuit, Wiring, random_wiring
+from ncp_control.markdown import markdown_table
 from scripts.benchmarking.steps import first, training_step
 from scripts.benchmarking.timing import measure
-from scripts.markdown import markdown_table
 
 SWEEPS: dict[str, tuple[int, ...]] = {
     "neurons": (19, 64, 256, 1024),

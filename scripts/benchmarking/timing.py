@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.markdown import markdown_table
+from ncp_control.markdown import markdown_table
 
 Action = Callable[[], Any]
 

@@ -10,12 +10,13 @@ import numpy as np
 from envs.conditions import read_conditions, strengths_of
 from envs.driving.road import HELD_OUT_TRACKS
 from envs.recorded import Recording, load_recording
+from ncp_control.command_line import use_threads
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.worlds import read_options
-from scripts.cli import use_threads
 from scripts.evaluate import Evaluate
 from scripts.evaluation.driving import (
     DriveSettings,
@@ -35,7 +36,6 @@ from scripts.evaluation.places import (
 from scripts.evaluation.report import FILM_S, write_recorded_report, write_report
 from scripts.evaluation.tables import Measured, results_table
 from scripts.inspection import watch_live
-from scripts.markdown import markdown_table
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of what is watched live [s]."""

@@ -25,6 +25,7 @@ from ncp_control import files
 from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
+from ncp_control.markdown import markdown_table, plain
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.worlds import Disturbance
 from scripts.evaluation import episode_figures as figures
@@ -38,7 +39,6 @@ from scripts.evaluation.tables import (
     results_table,
     returns_of_each,
 )
-from scripts.markdown import markdown_table, plain
 from scripts.reporting import Report
 
 __all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]

@@ -8,8 +8,8 @@ import numpy as np
 
 from envs.driving.metrics import LaneMetrics
 from ncp_control.episode import Episode
+from ncp_control.markdown import markdown_table
 from ncp_control.worlds import half_width
-from scripts.markdown import markdown_table
 
 UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m"}
 """Units by the end of a name."""

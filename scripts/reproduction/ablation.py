@@ -31,10 +31,10 @@ from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.run import Run
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy
 from ncp_control.wiring_rules import ncp19
 from scripts.evaluation.driving import drive_km, evaluate
-from scripts.markdown import markdown_table
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.forecasts import fit, traces_note

@@ -13,13 +13,13 @@ from typing import Annotated, NamedTuple
 import tyro
 from tqdm import tqdm
 
+from ncp_control.command_line import use_threads
 from ncp_control.devices import check_device
 from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
-from scripts.cli import use_threads
 from scripts.options import one_of
 
 Measured = Mapping[str, float | str]

@@ -24,14 +24,14 @@ import torch
 from envs.conditions import PICTURES, read_conditions, strengths_of
 from envs.driving.metrics import summarize
 from ncp_control.cells import CELLS
+from ncp_control.command_line import use_threads
 from ncp_control.learning.results import ResultsFile, Row, mean_and_deviation
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
-from scripts.cli import use_threads
 from scripts.evaluation.driving import drive_km
-from scripts.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.condition_figures import draw_conditions, draw_crashes

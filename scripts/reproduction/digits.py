@@ -20,7 +20,7 @@ from ncp_control.learning.forecasters import make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences
-from scripts.markdown import markdown_table
+from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
 from scripts.reproduction.forecasts import ACCURACIES, Parts, fit_classifier, time_note

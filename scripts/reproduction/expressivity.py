@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
 from ncp_control.learning.results import newest
-from scripts.markdown import markdown_table
+from ncp_control.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.bounds import draw_bounds, make_circuit
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete

@@ -17,7 +17,7 @@ from ncp_control.learning.linear import (
 )
 from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
-from scripts.markdown import markdown_table
+from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
 LINEAR = {

@@ -39,10 +39,10 @@ from ncp_control.circuit import Circuit
 from ncp_control.learning.gauss_newton import GaussNewton
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.schedule import half_cosine
+from ncp_control.markdown import markdown_table
 from ncp_control.names import check_name
 from ncp_control.wiring_rules import fully_connected
 from policies.motor_circuits import make_motor_cell
-from scripts.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
 DEFAULT_MODELS = ("ltc", "ncp", "stc", "lrc", "lrcu", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")

@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncp_control.cells import CELLS
+from ncp_control.command_line import use_threads
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
-from scripts.cli import use_threads
-from scripts.markdown import markdown_table
+from ncp_control.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.places import where_to_learn

@@ -16,7 +16,7 @@ from ncp_control.learning.results import (
     read_header,
     read_table,
 )
-from scripts.markdown import markdown_table
+from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import print_left_out
 
 PUBLISHED = Path(__file__).parents[2] / "results"

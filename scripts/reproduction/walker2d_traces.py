@@ -11,10 +11,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from ncp_control.command_line import use_threads
 from ncp_control.files import new_folder
 from ncp_control.learning.reinforcement_skills import record_skill_levels
 from ncp_control.learning.run import describe_environment
-from scripts.cli import use_threads
 
 TASK = "Walker2d-v5"
 DESCRIPTION = "traces.json"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
+from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links.world import WorldLink
@@ -25,11 +26,10 @@ from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.settings import LoopSettings
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.worlds import World, find_world
-from scripts.cli import use_threads
 from scripts.evaluation.places import DRIVING_WORLD
-from scripts.markdown import markdown_table
 from scripts.monitor import Faults
 from scripts.pictures import write_picture
 

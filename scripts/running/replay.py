@@ -14,15 +14,15 @@ import numpy as np
 
 from ncp_control import files
 from ncp_control.audit.interval_circuit import Interval
+from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.monitor import certified_state
 from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.playback import Asked, read_recording
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
-from scripts.cli import use_threads
-from scripts.markdown import markdown_table
 from scripts.run import RunPolicy
 
 REPORT = "replay.json"

@@ -5,6 +5,7 @@ import json
 import sys
 
 from ncp_control import files
+from ncp_control.command_line import use_threads
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links import LinkLost, open_link
 from ncp_control.imports import imported_modules
@@ -13,10 +14,9 @@ from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.pilot import contract_of, make_monitor
 from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import load, policy_folder
 from ncp_control.worlds import read_options
-from scripts.cli import use_threads
-from scripts.markdown import markdown_table
 from scripts.run import RunPolicy
 
 SHOWN_EVENTS = 20

@@ -9,13 +9,13 @@ import gymnasium
 import torch
 
 from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
+from ncp_control.command_line import use_threads
 from ncp_control.learning import distillation
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_walking_policy
-from scripts.cli import use_threads
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_continuous,

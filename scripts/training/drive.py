@@ -11,6 +11,7 @@ from envs.conditions import PICTURES, read_conditions
 from envs.conditions.training import RandomConditions
 from envs.driving.metrics import summarize
 from ncp_control import files
+from ncp_control.command_line import use_threads
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Batch, Demonstrations
 from ncp_control.learning.run import Run
@@ -19,7 +20,6 @@ from ncp_control.policy import Policy
 from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
-from scripts.cli import use_threads
 from scripts.evaluation.driving import (
     DRIVING_WORLD,
     DriveSettings,

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode, run_episodes
 from ncp_control.imports import import_function
 from ncp_control.learning.demonstrations import Demonstrations
@@ -22,7 +23,6 @@ from ncp_control.records import numbers_in, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
-from scripts.cli import use_threads
 from scripts.evaluation.locomotion import open_world
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import learn_from_expert

@@ -36,6 +36,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
 from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
+from ncp_control.command_line import use_threads
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
@@ -48,6 +49,7 @@ from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.wrappers import scaled_key
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.policy.heads import head_width
 from ncp_control.records import record_frame
@@ -55,7 +57,6 @@ from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
-from scripts.cli import use_threads
 from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km, evaluate
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -63,7 +64,6 @@ from scripts.evaluation.locomotion import (
     open_world,
     walk,
 )
-from scripts.markdown import markdown_table
 from scripts.training.contracts import trained_in
 from scripts.training.places import describe_place, run_name, where_to_learn
 from scripts.training.resumption import (

@@ -19,6 +19,7 @@ from envs.recorded import Recording, load_recording
 from envs.recorded.likeness import compare_steering
 from ncp_control import files
 from ncp_control.cells import Feedforward
+from ncp_control.command_line import use_threads
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.json_files import read_json
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
@@ -30,13 +31,12 @@ from ncp_control.learning.imitation import (
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
 from ncp_control.learning.training_state import epochs_done
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy
 from ncp_control.worlds import read_options
 from policies.augmentation import augment_driving, mirrored_entries
 from policies.driving import make_driving_policy
-from scripts.cli import use_threads
 from scripts.evaluation.report import write_recorded_report
-from scripts.markdown import markdown_table
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.driving_settings import Recorded
 from scripts.training.resumption import add_row, begun_with, settings_told

@@ -18,16 +18,16 @@ from envs.series import Series as OneSeries
 from envs.series import read_series
 from envs.series_rows import RowCoder, Rows
 from ncp_control import files
+from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import imitate, imitation_error, predict_episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
+from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_policy_for
-from scripts.cli import use_threads
-from scripts.markdown import markdown_table
 from scripts.reporting import Report
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told

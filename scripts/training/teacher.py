@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from ncp_control.command_line import use_threads
 from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.reinforcement.checkpoint import steps_done
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
@@ -13,7 +14,6 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from ncp_control.worlds import read_options
 from policies.from_sb3 import policy_from_sb3
-from scripts.cli import use_threads
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_continuous,

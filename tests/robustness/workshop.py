@@ -56,12 +56,12 @@ import scripts.training.ppo
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import files
 from ncp_control.cells import CellSizes
+from ncp_control.command_line import run_job
 from ncp_control.learning import trainer
 from ncp_control.learning.forecasters import make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.forecasting import train as train_forecaster
 from ncp_control.learning.sequences import Sequences
-from scripts.cli import run_job
 from scripts.evaluation import evaluation_job
 from scripts.evaluation.driving import DriveSettings
 

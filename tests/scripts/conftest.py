@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from scripts.cli import run_job
+from ncp_control.command_line import run_job
 
 
 @pytest.fixture

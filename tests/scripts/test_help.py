@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ncp_control
-from scripts.cli import find
+from ncp_control.command_line import find
 from scripts.options import BUILT_IN, REGISTRIES
 from scripts.train import Job
 

@@ -9,12 +9,12 @@ import pytest
 
 from envs.driving.metrics import LaneMetrics
 from ncp_control.learning.run import Run, policy_name
+from ncp_control.markdown import plain
 from scripts.auditing.audit_figures import largest_steps
 from scripts.auditing.audit_job import open_report
 from scripts.evaluation import report as report_module
 from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.tables import Measured, metrics_table, of_returns
-from scripts.markdown import plain
 from scripts.reporting import Part, Report, Table
 
 METRICS = LaneMetrics(

@@ -14,6 +14,7 @@ from envs.driving.road import HELD_OUT_TRACKS, make_road
 from ncp_control.episode import Episode, looked_into, replay
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
+from ncp_control.markdown import markdown_table
 from policies.driving import make_driving_policy
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import make_expert, track_place
@@ -23,7 +24,6 @@ from scripts.evaluation.report import (
     write_driving_report,
     write_recorded_report,
 )
-from scripts.markdown import markdown_table
 
 METRICS = LaneMetrics(
     driven_km=2.0,

@@ -9,6 +9,7 @@ import pytest
 
 from envs.recorded import drive_as_demonstrations, load_recording
 from envs.recorded.drives import STOPPED
+from ncp_control.command_line import run_job
 from ncp_control.deploy.links.world import WorldLink
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FaultyLink
@@ -19,7 +20,6 @@ from ncp_control.loop.recording import DriveRecorder
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import load
 from ncp_control.worlds import find_world
-from scripts.cli import run_job
 from scripts.train import Job, train
 
 SECONDS = 3.0

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import markdown
 import pytest
 
+from ncp_control.markdown import json_block, markdown_table, plain, plain_sentence
 from ncp_control.names import one_line
-from scripts.markdown import json_block, markdown_table, plain, plain_sentence
 
 NAMES = [
     "drive-ncp",

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from ncp_control.command_line import use_threads
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.learning.run import Run
-from scripts.cli import use_threads
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def test_a_failed_job_keeps_what_it_made(type_command, tmp_path, made):
 def test_a_job_whose_output_nobody_takes_ends_with_a_sentence(where):
     job = """
 from dataclasses import dataclass
-from scripts.cli import run_job
+from ncp_control.command_line import run_job
 
 @dataclass(frozen=True)
 class Nothing:
