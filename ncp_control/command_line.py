@@ -53,6 +53,17 @@ def find(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def run_command(commands: Mapping[str, Command], settings: Any) -> None:
+    """Run the one of several jobs that the settings belong to."""
+    kind = type(settings)
+    (command,) = (
+        command
+        for command in commands.values()
+        if command.settings == f"{kind.__module__}:{kind.__name__}"
+    )
+    find(command.run)(settings)
+
+
 def use_threads(number: int | None) -> None:
     """Choose how many threads torch uses; every job says so before its work.
 

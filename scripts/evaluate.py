@@ -4,6 +4,7 @@
     python scripts/evaluate.py POLICY --noise 0 0.1 --drop 0 0.2   under disturbances
     python scripts/evaluate.py DRIVER --condition fog:3 blackout   where the camera fails
     python scripts/evaluate.py POLICY --world gymnasium:Hopper-v5  in another world
+    python scripts/evaluate.py POLICY --backend torch c c:int8     as exported, on the same tracks
     python scripts/evaluate.py DRIVER --log PATH                   along a recording
 
 A policy is a folder: what `train.py` printed, or one of policies/pretrained.
@@ -46,6 +47,10 @@ class Evaluate:
     """What a driver sees through: opencv, or mujoco (rendered; needs EGL or OSMesa)."""
     live: bool = False
     """First act for half a minute, and keep a page up to date for a browser to watch it."""
+    backend: tuple[str, ...] = ("torch",)
+    """What computes; several are compared in the same episodes: torch, c, c:int8 (int8 weights of
+    the conv head), onnx, onnx:FILE, or program:COMMAND, an exported C controller in a process of
+    its own."""
     world: str | None = None
     """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
@@ -83,7 +88,7 @@ class Evaluate:
 
         check_km("km", self.km)
         read_conditions(self.condition)
-        check_given(self, *DISTURBANCES)
+        check_given(self, "backend", *DISTURBANCES)
         if self.log_share != 1.0:
             check_part("log_share", self.log_share)
         check_name("camera", self.camera, CAMERAS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from ncp_control.command_line import Command, run_job
+from ncp_control.command_line import Command, run_command, run_job
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.ranges import check_at_least, check_positive, check_seed
 
@@ -53,7 +53,7 @@ class Faults:
     clean_km: float = 10.0
     """Kilometres of driving without a fault, for false alarms."""
     backend: str = "torch"
-    """What computes: torch, c or onnx."""
+    """What computes, as --backend of run.py: torch, c, onnx or program:COMMAND."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """Command limits."""
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
@@ -80,13 +80,5 @@ COMMANDS = {
 """The jobs of this script."""
 
 
-def run_command(settings: Calibrate | Faults) -> None:
-    """Do the job of these settings."""
-    from ncp_control.command_line import find
-
-    name = "calibrate" if type(settings).__name__ == "Calibrate" else "faults"
-    find(COMMANDS[name].run)(settings)
-
-
 if __name__ == "__main__":
-    run_job(run_command, COMMANDS, __doc__)
+    run_job(lambda settings: run_command(COMMANDS, settings), COMMANDS, __doc__)

@@ -13,7 +13,7 @@
 
 from typing import Any
 
-from ncp_control.command_line import Command, find, run_job
+from ncp_control.command_line import Command, run_command, run_job
 
 _ROOM = "scripts.training"
 Job = {
@@ -30,13 +30,7 @@ Job = {
 
 def train(settings: Any) -> None:
     """Run the job that the settings belong to."""
-    kind = type(settings)
-    (command,) = (
-        command
-        for command in Job.values()
-        if command.settings == f"{kind.__module__}:{kind.__name__}"
-    )
-    find(command.run)(settings)
+    run_command(Job, settings)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,30 @@
-"""What a policy's arithmetic runs on: plain torch, its compiled C controller, or onnxruntime.
+"""What a policy's arithmetic runs on, by name.
+
+| back end          | what computes                                                       |
+|-------------------|---------------------------------------------------------------------|
+| `torch`           | the policy itself                                                   |
+| `c`, `c:int8`     | its C controller, compiled now; with int8 weights of a conv head    |
+| `onnx`            | its ONNX model, in ONNX Runtime                                     |
+| `onnx:FILE`       | a model that was exported before                                    |
+| `program:COMMAND` | its C controller in another process, started by this command        |
 
 Each gives an object with the methods `act` and `reset` of `Policy`, and its `state`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
+
+from ncp_control.learning.closed_loop import Info
 from ncp_control.loop.pilot import Controller
 from ncp_control.policy import Policy
+from ncp_control.policy.folder import weights_sha256
 from ncp_control.registry import Registry
 
-BACKENDS: Registry[Callable[[Policy], Controller]] = Registry("backend")
-"""What builds a controller of a policy, by name."""
+BACKENDS: Registry[Callable[[Policy, str], Controller]] = Registry("backend")
+"""What builds a controller of a policy, by name; it takes the policy and the words behind the
+colon."""
 
 
 def make_controller(policy: Policy, backend: str = "torch") -> Controller:
@@ -18,31 +32,74 @@ def make_controller(policy: Policy, backend: str = "torch") -> Controller:
 
     Args:
         policy: The policy.
-        backend: A name in `BACKENDS`.
+        backend: A name in `BACKENDS`, perhaps with words behind a colon, e.g. "c:int8".
 
     Raises:
         ValueError: If the name is unknown, its library is not installed, or it cannot run the
             policy.
         RuntimeError: If there is no C compiler, or it fails.
     """
-    return BACKENDS.find(backend)(policy.eval())
+    name, _, words = backend.partition(":")
+    return BACKENDS.find(name)(policy.eval(), words)
 
 
-def _torch(policy: Policy) -> Controller:
+class ControllerPilot:
+    """Let a controller choose the actions in one world after another.
+
+    Args:
+        controller: Who acts. It has one memory, so it acts in one world at a time.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return the action (1, action) for the only world."""
+        (observation,), (elapsed_s,), (is_first,) = observations, dt_s, reset
+        if is_first:
+            self.controller.reset()
+        return self.controller.act(observation, float(elapsed_s))[None]
+
+
+def _torch(policy: Policy, words: str) -> Controller:
+    _refuse("torch", words)
     return policy
 
 
-def _c(policy: Policy) -> Controller:
+def _c(policy: Policy, words: str) -> Controller:
     from ncp_control.deploy.c.compiled import CController  # needs a compiler only when it is used
 
-    return CController(policy)
+    return CController(policy, head_weights=words or "float32")
 
 
-def _onnx(policy: Policy) -> Controller:
+def _onnx(policy: Policy, words: str) -> Controller:
     from ncp_control.deploy.onnx import OnnxController  # needs packages of an extra
 
-    return OnnxController(policy)
+    if not words:
+        return OnnxController(policy)
+    controller = OnnxController(Path(words))
+    digest = controller.properties["weights_sha256"]
+    if digest != weights_sha256(policy):
+        raise ValueError(
+            f"`backend` must be a model of this policy, got {words!r}, which has other weights."
+            " Export the policy again."
+        )
+    return controller
 
 
-for _name, _build in (("torch", _torch), ("c", _c), ("onnx", _onnx)):
+def _program(policy: Policy, words: str) -> Controller:
+    from ncp_control.deploy.program import ProgramController
+
+    return ProgramController(policy, words)
+
+
+def _refuse(name: str, words: str) -> None:
+    """Refuse words behind the colon that a back end has no use for."""
+    if words:
+        raise ValueError(f"`backend` must be {name!r} alone, got {f'{name}:{words}'!r}.")
+
+
+for _name, _build in (("torch", _torch), ("c", _c), ("onnx", _onnx), ("program", _program)):
     BACKENDS.register(_name, _build)

@@ -212,7 +212,9 @@ def watch_runs() -> Iterator[list[Run]]:
 
 def typed_command() -> str:
     """Return the command line of this process, as a results file tells it."""
-    return " ".join(["python", *sys.argv])
+    program, *words = sys.argv
+    is_command = Path(program).name == "ncp"  # of the wheel; all others are files for Python
+    return " ".join([*(["ncp"] if is_command else ["python", program]), *words])
 
 
 def describe_environment() -> dict[str, Any]:

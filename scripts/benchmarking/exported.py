@@ -13,6 +13,7 @@ import torch
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import LTC, FramesPolicy, Policy, VectorPolicy, load
+from ncp_control.deploy.backends import ControllerPilot
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.targets import CORTEX_M4
@@ -144,35 +145,8 @@ def _observation(policy: Policy) -> np.ndarray:
     return generator.standard_normal(policy.observation_size).astype(np.float32)
 
 
-class CPilot:
-    """Let a C controller choose the actions, with one memory for each world.
-
-    Args:
-        controller: The controller.
-    """
-
-    def __init__(self, controller: CController) -> None:
-        self.controller = controller
-        self._states: list[np.ndarray] = []
-
-    def __call__(
-        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
-    ) -> np.ndarray:
-        """Return actions in [-1, 1]."""
-        if reset.all():
-            self._states = [np.zeros_like(self.controller.state) for _ in observations]
-        actions = []
-        for world, observation in enumerate(observations):
-            if reset[world]:
-                self._states[world][:] = 0.0
-            self.controller.state[:] = self._states[world]
-            actions.append(self.controller.act(observation, float(dt_s[world])))
-            self._states[world][:] = self.controller.state
-        return np.stack(actions)
-
-
 class ComparedPilot:
-    """Let a C controller act, and note how the policy would have acted on the same frames.
+    """Let a C controller act in one world, and note how the policy would have acted there.
 
     Args:
         controller: Who acts.
@@ -180,7 +154,7 @@ class ComparedPilot:
     """
 
     def __init__(self, controller: CController, policy: Policy) -> None:
-        self._acts, self._compared = CPilot(controller), PolicyPilot(policy)
+        self._acts, self._compared = ControllerPilot(controller), PolicyPilot(policy)
         self.differences: list[np.ndarray] = []
 
     def __call__(
@@ -261,7 +235,7 @@ def measure_drives(km: float) -> list[Drive]:
             traces, differences = evaluate(policy, drive_km(km), description=name), np.zeros(1)
         else:
             pilot = ComparedPilot(CController(policy, head_weights=weights), policy)
-            traces = evaluate(pilot, drive_km(km), description=name)
+            traces = evaluate(pilot, drive_km(km, parallel=1), description=name)
             differences = np.concatenate(pilot.differences)
         drives.append(
             Drive(

@@ -11,6 +11,8 @@ from envs.conditions import read_conditions, strengths_of
 from envs.driving.road import HELD_OUT_TRACKS
 from envs.recorded import Recording, load_recording
 from ncp_control.command_line import use_threads
+from ncp_control.deploy.backends import ControllerPilot, make_controller
+from ncp_control.learning.closed_loop import Pilot
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
@@ -41,8 +43,13 @@ DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of what is watched live [s]."""
 RECORDED = ("log", "log_options", "log_share")
 DRIVING = ("km", "camera")
-ACTING = ("world", "world_options", *DISTURBANCES, "condition", "episodes", "live", "seed")
+ACTING = (
+    *("backend", "world", "world_options", *DISTURBANCES, "condition"),
+    *("episodes", "live", "seed"),
+)
 """Settings that only a recording, driving, or acting in any world has a use for."""
+TORCH, BACKEND = "torch", "back end"
+"""The back end of a policy itself, and the column of a table that tells back ends apart."""
 RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
 """Columns of the results file for a recording."""
 
@@ -160,6 +167,21 @@ def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> 
     )
 
 
+def make_actor(policy: Policy, backend: str) -> Policy | Pilot:
+    """Return who acts for a policy on a back end."""
+    return policy if backend == TORCH else ControllerPilot(make_controller(policy, backend))
+
+
+def on_backend(place: Place, backend: str) -> Place:
+    """Return a place in which a back end acts; controllers act in one environment at a time."""
+    return dataclasses.replace(
+        place,
+        labels={BACKEND: backend, **place.labels},
+        described=f"{place.described} backend={backend}",
+        parallel=place.parallel if backend == TORCH else 1,
+    )
+
+
 def evaluate_in(
     places: list[Place],
     policy: Policy,
@@ -180,9 +202,14 @@ def evaluate_in(
         print(f"open in a browser: {page}")
         watch_live(policy, page, shown, name=name, seconds=LIVE_S)
     rows: list[Measured] = []
-    for i, place in enumerate(places):
+    actors = {backend: make_actor(policy, backend) for backend in settings.backend}
+    acts = [on_backend(place, backend) for backend in actors for place in places]
+    if list(actors) == [TORCH]:
+        acts = places
+    for i, place in enumerate(acts):
         told = ", ".join(f"{label} {text}" for label, text in place.labels.items())
-        episodes = place.run(policy, description=told)
+        actor = actors[place.labels.get(BACKEND, TORCH)]
+        episodes = place.run(actor, description=told)
         measures = world.measure(episodes)
         rows.append(
             Measured(
@@ -202,7 +229,7 @@ def evaluate_in(
         place.described: [
             round(x, 1) if "mean_return" in row.measures else x for x in row.measures.values()
         ]
-        for place, row in zip(places, rows, strict=True)
+        for place, row in zip(acts, rows, strict=True)
     }
     add_results(results, settings, policy, name, list(rows[0].measures), measured)
     write_report(run, policy, rows, shown, seconds=film_s)

@@ -1,1 +1,1 @@
-"""What `run.py` and `monitor.py` do."""
+"""What `monitor.py` does."""

@@ -11,7 +11,6 @@ from scripts.benchmark import Benchmark
 from scripts.benchmarking.exported import (
     ComparedPilot,
     Cost,
-    CPilot,
     Drift,
     Drive,
     costs_table,
@@ -29,23 +28,6 @@ def controller():
         pytest.skip(str(error))
     policy = VectorPolicy(LTC(NCP19), observation_size=32).eval()
     return policy, CController(policy, flags=("-O1",))
-
-
-def test_a_c_pilot_has_a_memory_for_each_world(controller):
-    policy, compiled = controller
-    pilot, generator = CPilot(compiled), np.random.default_rng(0)
-    observations = generator.standard_normal((4, 2, 32)).astype(np.float32)
-    reset = np.array([[True, True], [False, False], [False, True], [False, False]])
-    dt_s = np.full(2, 0.1, np.float32)
-    together = [
-        pilot(seen, [], dt_s, first) for seen, first in zip(observations, reset, strict=True)
-    ]
-    for world in range(2):
-        for step in range(4):
-            if reset[step, world]:
-                policy.reset()
-            alone = policy.act(observations[step, world], 0.1)
-            np.testing.assert_allclose(together[step][world], alone, atol=1e-6)
 
 
 def test_differences_from_the_policy_are_noted_on_the_same_frames(controller):

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
+from ncp_control.commands.driving import run_policy
+from ncp_control.commands.run import RunPolicy
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import load, shipped_policies
 from scripts.monitor import Calibrate, Faults
-from scripts.run import RunPolicy
 from scripts.running.calibration import calibrate
 from scripts.running.campaign import Driver, campaign
-from scripts.running.run_policy import run_policy
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from ncp_control.commands.run import RunPolicy, run_policy
 from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.playback import read_recording
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.recording import DriveRecorder
 from ncp_control.policy import load
-from scripts.run import RunPolicy, run_policy
 
 NAME = "walker2d-ltc"
 
@@ -124,7 +124,7 @@ def test_states_outside_their_bounds_are_counted(replay, monkeypatch):
         size = policy.circuit.cell.state_size
         return Interval(np.full(size, -1e-6), np.full(size, 1e-6))
 
-    monkeypatch.setattr("scripts.running.replay.certified_state", tight)
+    monkeypatch.setattr("ncp_control.commands.replaying.certified_state", tight)
     assert replay(NAME)[1]["share_of_states_outside"] == 1.0
 
 
@@ -161,7 +161,7 @@ def numbers_link(monkeypatch):
     from ncp_control.loop.clocks import RealClock
 
     monkeypatch.setattr(
-        "scripts.running.run_policy.open_link",
+        "ncp_control.commands.driving.open_link",
         lambda words, contract, *_, **__: Readings(contract, RealClock(), count=12),
     )
 

@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from ncp_control.deploy.c.export import Controller, to_c
+from ncp_control.deploy.sensed import Sensed, action_of
 from ncp_control.kernels.build import BuildError, find_compiler
-from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
-from ncp_control.records import frames_in, numbers_in, record_size
+from ncp_control.policy import Policy
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SAME_BITS = ("-ffp-contract=off",)
 """Without this, a compiler may round products and sums together, and bits would differ."""
 FAST = ("-O3", "-march=native", "-DWIDE_REGISTERS", "-fno-math-errno", "-fno-trapping-math")
 _TIMEOUT_S = 300.0
-_OK, _BAD_INPUT = 0, 1
 
 
 _SIZE = """
@@ -53,20 +52,13 @@ class CController:
         controller = to_c(policy, head_weights=head_weights)
         library = _compile(controller, flags)
         self._step = library.controller_step
-        self._frame_shape: tuple[int, int, int] | None = None
-        """Shape of the frame in a record, if records are sensed."""
         self._time_constants = getattr(library, "controller_time_constants", None)
         self.frame_s = policy.circuit.frame_s
         cell = policy.circuit.cell
-        if isinstance(policy, FramesPolicy):
-            self._shape, self._dtype = policy.frame_shape, np.uint8
-            if policy.numbers:
-                self._shape = (record_size(policy.frame_shape, policy.numbers),)
-                self._frame_shape = policy.frame_shape
-        else:
-            assert isinstance(policy, VectorPolicy)
-            self._shape, self._dtype = (policy.observation_size,), np.float32
-        self._action = np.zeros(cell.output_size, np.float32)
+        self._sensed = Sensed.of(policy)
+        is_choice = bool(policy.choices)
+        size = len(policy.choices) or cell.output_size
+        self._action = np.zeros(size, np.int32 if is_choice else np.float32)
         self._workspace = np.zeros(library.controller_workspace_bytes(), np.uint8)
         self.state = np.zeros(cell.state_size, np.float32)
         """What is remembered; it may be set."""
@@ -78,39 +70,23 @@ class CController:
             ValueError: If the observation or the time is refused, as `Policy.act` does, or the
                 state is no longer finite; then all is forgotten.
         """
-        observation = np.ascontiguousarray(np.atleast_1d(observation))
-        if observation.shape != self._shape or (
-            self._dtype == np.uint8 and observation.dtype != np.uint8
-        ):
-            raise ValueError(
-                f"`observation` must be {np.dtype(self._dtype)} of shape {self._shape}, got"
-                f" {observation.dtype} of shape {observation.shape}. Convert it first."
-            )
-        observation = observation.astype(self._dtype, copy=False)
+        seen = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
-        arrays = (self.state, self._workspace, *self._sensed(observation))
+        arrays = (self.state, self._workspace, *self._pointed_at(seen))
         status = self._step(
             *(array.ctypes.data_as(ctypes.c_void_p) for array in arrays[:3]),
             ctypes.c_float(elapsed_s),
             self._action.ctypes.data_as(ctypes.c_void_p),
         )
-        if status != _OK:
-            is_bad = status == _BAD_INPUT
-            cause = (
-                "finite numbers, and a time >= 0" if is_bad else "such that the state stays finite"
-            )
-            raise ValueError(
-                f"`observation` and `dt_s` must be {cause}, got {elapsed_s:g} s and an observation"
-                f" from {observation.min():g} to {observation.max():g}."
-            )
-        return self._action.copy()
+        self._sensed.check_status(status, seen, elapsed_s)
+        return action_of(self._action)
 
-    def _sensed(self, observation: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _pointed_at(self, seen: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return what C takes as the observation, and what must live as long as that."""
-        if self._frame_shape is None:
-            return (observation,)
-        frame = np.ascontiguousarray(frames_in(observation, self._frame_shape))
-        numbers = numbers_in(observation, self._frame_shape)
+        if self._sensed.frame_shape is None:
+            return (seen,)
+        frame, numbers = self._sensed.parts(seen)
+        frame = np.ascontiguousarray(frame)
         struct = np.zeros((), [("frame", np.uintp), ("numbers", np.float32, numbers.shape)])
         struct["frame"], struct["numbers"] = frame.ctypes.data, numbers
         return struct, frame

@@ -5,7 +5,6 @@ calls but the state that the caller holds.
 """
 
 import copy
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +33,10 @@ from ncp_control.deploy.c.self_test import self_test_header
 from ncp_control.deploy.c.senses import Senses, frames_senses, vector_senses
 from ncp_control.deploy.c.stages import CellStage, join_code, read_part
 from ncp_control.deploy.c.words import renamed
+from ncp_control.deploy.naming import HEAD_WEIGHTS, check_prefix
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.folder import weights_sha256
-
-HEAD_WEIGHTS = ("float32", "int8")
-"""How the weights of a conv head may be stored."""
 
 CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
     **dict.fromkeys((LTC, STC, LRC), wired.synaptic_stage),
@@ -54,8 +51,6 @@ CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
     Feedforward: dense_cells.feedforward_stage,
 }
 """How cells become C, by their class; that of a cell of your own can be added."""
-
-_KEYWORDS = {"auto", "char", "const", "double", "float", "int", "long", "short", "static", "void"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,19 +115,6 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),
     )
-
-
-def check_prefix(name: str) -> None:
-    """Refuse a name that cannot begin the names of C functions and of files.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name in _KEYWORDS:
-        raise ValueError(
-            f"`name` must be small letters, digits and underscores, and no word of C, got {name!r}."
-            " It begins the names of C functions, e.g. controller."
-        )
 
 
 def cell_stage(cell: Cell) -> CellStage:

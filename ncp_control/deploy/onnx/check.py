@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ncp_control.deploy.c.self_test import draw_observations, draw_times
-from ncp_control.deploy.onnx.controller import open_session, parts_of_records
-from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.deploy.onnx.controller import open_session
+from ncp_control.deploy.sensed import Sensed
+from ncp_control.policy import Policy
 from ncp_control.policy.choices import choose
 
 NUM_STEPS, BATCH = 16, 3
@@ -67,9 +68,7 @@ def check_model(policy: Policy, content: bytes) -> float:
     for k in range(NUM_STEPS):
         here = slice(k * BATCH, (k + 1) * BATCH)
         given = observations[here], state, times[here]
-        feed = dict(zip(("observation", "state", "dt_s"), given, strict=True))
-        if isinstance(policy, FramesPolicy) and policy.numbers:
-            feed |= parts_of_records(given[0], policy.frame_shape)
+        feed = Sensed.of(policy).inputs(given[0]) | {"state": given[1], "dt_s": given[2]}
         action, after = session.run(["action", "next_state"], feed)
         wanted, exact_after = plain_step(exact, *given)
         own, own_after = plain_step(single, *given)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 
 from ncp_control.deploy.onnx.export import to_onnx
 from ncp_control.deploy.onnx.graph import find_package
+from ncp_control.deploy.sensed import Sensed
 from ncp_control.policy import Policy
-from ncp_control.records import frames_in, numbers_in, record_size
-
-_LARGEST_S = float(np.finfo(np.float32).max)
 
 
 class OnnxController:
@@ -40,12 +37,11 @@ class OnnxController:
             self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
             self.frame_s = float(json.loads(self.properties["frame_s"]))
             observation, state = seen["observation"], seen["state"]
-            self._frame = tuple(observation.shape[1:])
-            self._has_numbers = "numbers" in seen
-            self._shape = self._frame
-            if self._has_numbers:  # a record is sensed
-                self._shape = (record_size(self._frame, seen["numbers"].shape[1]),)
-            self._dtype = np.uint8 if observation.type == "tensor(uint8)" else np.float32
+            numbers = seen["numbers"].shape[1] if "numbers" in seen else 0
+            if observation.type == "tensor(uint8)":
+                self._sensed = Sensed.frames(tuple(observation.shape[1:]), numbers)
+            else:
+                self._sensed = Sensed(shape=tuple(observation.shape[1:]), dtype=np.float32)
             self.state = np.zeros(state.shape[1], np.float32)
             """What is remembered; it may be set."""
         except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -61,23 +57,11 @@ class OnnxController:
             ValueError: If the observation or the time is refused, as `Policy.act` does, or the
                 state is no longer finite; then all is forgotten.
         """
-        observation = np.atleast_1d(observation)
-        if observation.shape != self._shape or (
-            self._dtype == np.uint8 and observation.dtype != np.uint8
-        ):
-            raise ValueError(
-                f"`observation` must be {np.dtype(self._dtype)} of shape {self._shape}, got"
-                f" {observation.dtype} of shape {observation.shape}. Convert it first."
-            )
-        with np.errstate(over="ignore"):  # what single precision cannot hold is refused below
-            seen = observation.astype(self._dtype, copy=False)
+        seen = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
-        feed = {"observation": seen[None]}
-        if self._has_numbers:
-            feed = parts_of_records(seen[None], self._frame)
-        is_known = all(np.isfinite(part).all() for part in feed.values() if part.dtype != np.uint8)
-        if not is_known or not 0.0 <= elapsed_s <= _LARGEST_S:
-            raise self._refusal("finite numbers, and a time >= 0", seen, elapsed_s)
+        if not self._sensed.can_act(seen, elapsed_s):
+            raise self._sensed.refusal(seen, elapsed_s)
+        feed = self._sensed.inputs(seen[None])
         feed |= {"state": self.state[None], "dt_s": np.array([elapsed_s], np.float32)}
         try:
             action, state = self.session.run(["action", "next_state"], feed)
@@ -88,27 +72,13 @@ class OnnxController:
             ) from error
         if not (np.isfinite(state).all() and np.isfinite(action).all()):
             self.reset()
-            raise self._refusal("such that the state stays finite", seen, elapsed_s)
+            raise self._sensed.refusal(seen, elapsed_s, is_state=True)
         self.state[:] = state[0]
         return action[0]
-
-    def _refusal(self, rule: str, observation: np.ndarray, elapsed_s: float) -> ValueError:
-        return ValueError(
-            f"`observation` and `dt_s` must be {rule}, got {elapsed_s:g} s and an observation"
-            f" from {observation.min():g} to {observation.max():g}."
-        )
 
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
         self.state[:] = 0.0
-
-
-def parts_of_records(records: np.ndarray, frame_shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """Return the frames and numbers of records (batch, bytes) as inputs of a model, by name."""
-    return {
-        "observation": frames_in(records, frame_shape),
-        "numbers": numbers_in(records, frame_shape),
-    }
 
 
 def open_session(model: bytes | Path, threads: int = 1) -> Any:

@@ -37,7 +37,7 @@ from ncp_control.cells import (
     NeuralODE,
     WiredCfC,
 )
-from ncp_control.deploy.c.export import check_prefix
+from ncp_control.deploy.naming import check_prefix
 from ncp_control.deploy.onnx import dense_cells, wired
 from ncp_control.deploy.onnx.graph import Graph, Value
 from ncp_control.deploy.onnx.senses import frames_features, vector_features

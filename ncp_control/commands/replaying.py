@@ -1,4 +1,4 @@
-"""What `run.py --replay` does: a policy acts along a recording, and is compared with a baseline.
+"""What `--replay` of `ncp run` does: a policy acts along a recording, beside a baseline.
 
 The policy is shown what the recorded one was asked about, with the same elapsed times, and its
 memory is cleared where that one's was; so the recorded policy, on the same back end, does the same
@@ -15,6 +15,8 @@ import numpy as np
 from ncp_control import files
 from ncp_control.audit.interval_circuit import Interval
 from ncp_control.command_line import use_threads
+from ncp_control.commands.driving import contract_of, policy_folder
+from ncp_control.commands.run import RunPolicy
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
@@ -23,7 +25,6 @@ from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.playback import Asked, read_recording
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
-from scripts.run import RunPolicy
 
 REPORT = "replay.json"
 _ROUNDING = 1e-3

@@ -1,11 +1,13 @@
-"""What `run.py` does: opens the link, runs the loop, and says how it went."""
+"""What `ncp run` and `scripts/run.py` do: open the link, run the loop, and say how it went."""
 
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 
 from ncp_control import files
 from ncp_control.command_line import use_threads
+from ncp_control.commands.run import RunPolicy
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links import LinkLost, open_link
 from ncp_control.imports import imported_modules
@@ -17,15 +19,18 @@ from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import load, policy_folder
 from ncp_control.worlds import read_options
-from scripts.run import RunPolicy
 
 SHOWN_EVENTS = 20
 RECORDING = "recording.mcap"
 """File of a drive in its run folder."""
 
 
-def run_policy(settings: RunPolicy) -> None:
+def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     """Run a policy in real time, print what happened, and write it to the run folder.
+
+    Args:
+        settings: What to run.
+        modules: Modules that the link's process imports first, beside those of `--import`.
 
     Raises:
         ValueError: If the policy does not fit the link; nothing has moved then.
@@ -54,7 +59,7 @@ def run_policy(settings: RunPolicy) -> None:
             settings.link,
             contract,
             link_options,
-            modules=["envs", *imported_modules()],
+            modules=[*modules, *imported_modules()],
             log=run.folder / "link.jsonl",
         )
     except LinkLost as error:

@@ -1,0 +1,68 @@
+"""Settings of `ncp run` and of `scripts/run.py`: a policy against a link, in real time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from ncp_control.command_line import find
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
+from ncp_control.ranges import check_not_negative
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPolicy:
+    """Run a policy in real time against a link."""
+
+    policy: tyro.conf.Positional[str]
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
+    link: str = "world"
+    """What it drives: world, world:NAME, udacity, donkey-sim, donkey-sim:SCENE, video:PATH, video:0
+    (a camera), ros2:TOPIC (its images), or a link of your own."""
+    link_options: tuple[str, ...] = ()
+    """Options of the link as name=value, e.g. port=4567, or those of a world."""
+    backend: str = "torch"
+    """What computes: torch, c (compiled now), c:int8, onnx, onnx:FILE, or program:COMMAND, an
+    exported C controller in a process of its own, e.g. program:./controller."""
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    """Rate, time and command limits."""
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    """When an input is bad, and what follows."""
+    monitored: bool = True
+    """Check inputs and states, and fail safe."""
+    record: tuple[Path, ...] | None = None
+    """Record the drive as an MCAP file: here, or in the run folder if nothing follows."""
+    replay: Path | None = None
+    """Instead of driving, act along this recording and compare the actions."""
+    baseline: str | None = None
+    """Policy to compare with, as `policy`; the actions of the recording if None."""
+    tolerance: float | None = None
+    """Largest difference of an action that a replay lets pass; beyond it the status is 1."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+
+    def __post_init__(self) -> None:
+        if self.record is not None and len(self.record) > 1:
+            raise ValueError(f"`record` must be one file at most, got {len(self.record)}.")
+        if self.replay is None:
+            for name in ("baseline", "tolerance"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`{name}` must be left out without --replay RECORDING.")
+        elif self.record is not None:
+            raise ValueError("`record` must be left out of a replay: nothing drives.")
+        if self.tolerance is not None:
+            check_not_negative("tolerance", self.tolerance)
+
+
+def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
+    """Run it, or replay a recording.
+
+    Args:
+        settings: What to run.
+        modules: Modules that the process of the link imports first, beside those of `--import`.
+    """
+    if settings.replay is not None:
+        find("ncp_control.commands.replaying:replay_recording")(settings)
+    else:
+        find("ncp_control.commands.driving:run_policy")(settings, modules)

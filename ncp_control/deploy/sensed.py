@@ -1,0 +1,102 @@
+"""What an exported controller takes as one observation, and how it refuses others."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
+from ncp_control.records import frames_in, numbers_in, record_size
+
+OK, BAD_INPUT, BAD_STATE = 0, 1, 2
+"""What a step of a controller in C returns."""
+_LARGEST_S = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensed:
+    """Shape and type of one observation."""
+
+    shape: tuple[int, ...]
+    """Shape of an observation; of a record, its size in bytes."""
+    dtype: Any
+    """np.uint8 for frames and records, np.float32 for numbers."""
+    frame_shape: tuple[int, ...] | None = None
+    """Shape of the frame in a record; None if no records are sensed."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Sensed":
+        """Return what a policy takes."""
+        if isinstance(policy, FramesPolicy):
+            return cls.frames(policy.frame_shape, policy.numbers)
+        assert isinstance(policy, VectorPolicy)
+        return cls(shape=(policy.observation_size,), dtype=np.float32)
+
+    @classmethod
+    def frames(cls, shape: tuple[int, ...], numbers: int) -> "Sensed":
+        """Return what is sensed of a frame, and of a number of numbers beside it."""
+        if not numbers:
+            return cls(shape=shape, dtype=np.uint8)
+        return cls(shape=(record_size(shape, numbers),), dtype=np.uint8, frame_shape=shape)
+
+    def read(self, observation: np.ndarray) -> np.ndarray:
+        """Return an observation as the controller takes it, in one piece.
+
+        Raises:
+            ValueError: If its shape or type is another.
+        """
+        observation = np.atleast_1d(observation)
+        if observation.shape != self.shape or (
+            self.dtype == np.uint8 and observation.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"`observation` must be {np.dtype(self.dtype)} of shape {self.shape}, got"
+                f" {observation.dtype} of shape {observation.shape}. Convert it first."
+            )
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite
+            return np.ascontiguousarray(observation.astype(self.dtype, copy=False))
+
+    def can_act(self, seen: np.ndarray, dt_s: float) -> bool:
+        """True if all numbers are finite and the elapsed time is finite and >= 0."""
+        numbers = seen if self.frame_shape is None else self.parts(seen)[1]
+        is_finite = numbers.dtype == np.uint8 or bool(np.isfinite(numbers).all())
+        return is_finite and 0.0 <= dt_s <= _LARGEST_S
+
+    def inputs(self, observations: np.ndarray) -> dict[str, np.ndarray]:
+        """Return observations (batch, …) as inputs of an ONNX model, by name."""
+        if self.frame_shape is None:
+            return {"observation": observations}
+        return dict(zip(("observation", "numbers"), self.parts(observations), strict=True))
+
+    def parts(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frames and the numbers of records (…, bytes)."""
+        assert self.frame_shape is not None
+        return frames_in(records, self.frame_shape), numbers_in(records, self.frame_shape)
+
+    def check_status(self, status: int, observation: np.ndarray, dt_s: float) -> None:
+        """Raise ValueError unless the status of a step in C is that all went well."""
+        if status != OK:
+            raise self.refusal(observation, dt_s, is_state=status != BAD_INPUT)
+
+    def refusal(
+        self, observation: np.ndarray, dt_s: float, *, is_state: bool = False
+    ) -> ValueError:
+        """Return the error of an observation that cannot be acted on.
+
+        Args:
+            observation: The observation.
+            dt_s: The elapsed time [s].
+            is_state: Whether the state was no longer finite, rather than what was given.
+        """
+        rule = "finite numbers, and a time >= 0"
+        if is_state:
+            rule = "such that the state stays finite"
+        return ValueError(
+            f"`observation` and `dt_s` must be {rule}, got {dt_s:g} s and an observation from"
+            f" {observation.min():g} to {observation.max():g}."
+        )
+
+
+def action_of(values: np.ndarray) -> np.ndarray:
+    """Return an action of C as a policy gives it: numbers, or numbers of choices as int64."""
+    return values.astype(np.int64 if values.dtype == np.int32 else values.dtype)
