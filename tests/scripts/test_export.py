@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ncp_control import LTC, NCP19, VectorPolicy, load
+from ncp_control.commands.export import Export, export
 from ncp_control.deploy.c.targets import SelfTest, Target
 from ncp_control.deploy.onnx import OnnxController, to_onnx
 from ncp_control.kernels.build import BuildError, find_compiler
-from scripts.export import Export, export
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +97,7 @@ def test_a_policy_that_acts_otherwise_in_onnx_is_not_written(monkeypatch, tmp_pa
                 parameter -= 0.01
         return model
 
-    monkeypatch.setattr("scripts.export.to_onnx", wrong)
+    monkeypatch.setattr("ncp_control.commands.exporting.to_onnx", wrong)
     with pytest.raises(ValueError, match="must act in ONNX as it does here, .* differ by"):
         export(Export(policy="walker2d-ltc", to="onnx", out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncp_control import load
-from scripts.export import Export, export
+from ncp_control.commands.export import Export, export
 from scripts.train import Job, train
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()

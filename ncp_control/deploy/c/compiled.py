@@ -53,6 +53,8 @@ class CController:
         library = _compile(controller, flags)
         self._step = library.controller_step
         self._time_constants = getattr(library, "controller_time_constants", None)
+        self._scores = getattr(library, "controller_scores", None)
+        self._num_outputs = policy.circuit.cell.output_size
         self.frame_s = policy.circuit.frame_s
         cell = policy.circuit.cell
         self._sensed = Sensed.of(policy)
@@ -91,6 +93,18 @@ class CController:
         struct["frame"], struct["numbers"] = frame.ctypes.data, numbers
         return struct, frame
 
+    def scores(self) -> np.ndarray:
+        """Return the score of each choice of each entry after the last step.
+
+        Raises:
+            ValueError: If the policy commands numbers.
+        """
+        if self._scores is None:
+            raise ValueError("`policy` must command choices to have scores, got numbers.")
+        scores = np.zeros(self._num_outputs, np.float32)
+        self._scores(*(array.ctypes.data_as(ctypes.c_void_p) for array in (self.state, scores)))
+        return scores
+
     def time_constants_s(self) -> np.ndarray:
         """Return the time constant [s] of each entry of the state after the last step.
 
@@ -123,8 +137,9 @@ def _compile(controller: Controller, flags: tuple[str, ...]) -> ctypes.CDLL:
         run_compiler([*find_compiler(), *options])
         loaded = ctypes.CDLL(str(library))
     loaded.controller_step.restype = ctypes.c_int
-    if hasattr(loaded, "controller_time_constants"):
-        loaded.controller_time_constants.restype = None
+    for name in ("controller_time_constants", "controller_scores"):
+        if hasattr(loaded, name):
+            getattr(loaded, name).restype = None
     return loaded
 
 

@@ -5,6 +5,7 @@ calls but the state that the caller holds.
 """
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +101,6 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     """
     check_prefix(name)
     check_name("head_weights", head_weights, HEAD_WEIGHTS)
-    if policy.choices:
-        raise ValueError(
-            f"`policy` must command numbers in C, got choices {list(policy.choices)}. Export it to"
-            " ONNX."
-        )
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
@@ -157,6 +153,13 @@ def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
     ending = _ENDING.replace("SENSES", senses.call).replace("KIND", senses.kind)
     ending = ending.replace("CELL_STEP", cell.step).replace("READ_OUT", cell.read)
     ending = ending.replace("    SQUASH\n", squashed)
+    if policy.choices:
+        ending += _SCORES.replace("READ_OUT", cell.read)
+        words = {"ACTION_TYPE": "int32_t", "OUTPUTS": "CONTROLLER_SCORES", "ACT": _CHOOSE}
+    else:
+        words = {"ACTION_TYPE": "float", "OUTPUTS": "CONTROLLER_ACTION_SIZE", "ACT": _CLIP}
+    for word, text in words.items():
+        ending = re.sub(rf"\b{word}\b", text, ending)
     if cell.num_time_constants:
         ending += _TIME_CONSTANTS
     return _BEGINNING + join_code([senses.stage, cell], ending)
@@ -199,9 +202,9 @@ void controller_reset(struct controller_state *state)
 }
 
 int controller_step(struct controller_state *state, struct controller_workspace *w,
-                    const KIND *observation, float dt_s, float *action)
+                    const KIND *observation, float dt_s, ACTION_TYPE *action)
 {
-    float output[CONTROLLER_ACTION_SIZE];
+    float output[OUTPUTS];
     if (!(dt_s >= 0.0f && dt_s <= FLT_MAX)) return CONTROLLER_BAD_INPUT;
     if (!perceive(w, observation)) return CONTROLLER_BAD_INPUT;
     if (dt_s > 1e15f) dt_s = 1e15f; /* all is at rest long before, and products must not overflow */
@@ -209,15 +212,23 @@ int controller_step(struct controller_state *state, struct controller_workspace 
     READ_OUT(state->value, output);
     SQUASH
     if (!are_finite(state->value, CONTROLLER_STATE_SIZE) ||
-        !are_finite(output, CONTROLLER_ACTION_SIZE)) {
+        !are_finite(output, OUTPUTS)) {
         controller_reset(state);
         return CONTROLLER_BAD_STATE;
     }
-    for (int k = 0; k < CONTROLLER_ACTION_SIZE; k++) action[k] = clip(output[k], 1.0f);
+    ACT
     return CONTROLLER_OK;
 }
 """
 
+_CLIP = "for (int k = 0; k < CONTROLLER_ACTION_SIZE; k++) action[k] = clip(output[k], 1.0f);"
+_CHOOSE = "choose(output, action);"
+_SCORES = """
+void controller_scores(const struct controller_state *state, float *scores)
+{
+    READ_OUT(state->value, scores);
+}
+"""
 _TIME_CONSTANTS = """
 void controller_time_constants(const struct controller_state *state,
                                struct controller_workspace *w, float *tau_s)

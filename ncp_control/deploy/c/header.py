@@ -44,7 +44,8 @@ def header(
         "WEIGHTS_SHA256": string(digest),
         "FRAME_S": number(policy.circuit.frame_s),
         "OBSERVATION_SIZE": senses.size,
-        "ACTION_SIZE": policy.circuit.cell.output_size,
+        "ACTION_SIZE": len(policy.choices) or policy.circuit.cell.output_size,
+        **_choice_constants(policy),
         "STATE_SIZE": len(names),
         "TIME_CONSTANTS": cell.num_time_constants,
         **_contract_constants(policy),
@@ -59,7 +60,7 @@ def header(
         f"struct controller_state {{\n    float value[{len(names)}];\n}};\n\n"
         "/* Room to work in; the caller need not set it. Several states may share one. */\n"
         f"struct controller_workspace {{\n{fields}}};\n\n"
-        f"{_functions(senses.kind, cell.num_time_constants)}\n#endif\n"
+        f"{_functions(policy, senses.kind, cell.num_time_constants)}\n#endif\n"
     )
     return (
         block_comment(_top(policy, name, version))
@@ -91,7 +92,10 @@ _STATUS = """\
 """
 
 
-def _functions(kind: str, num_time_constants: int) -> str:
+def _functions(policy: Policy, kind: str, num_time_constants: int) -> str:
+    written, action = "numbers from -1 to 1", "float"
+    if policy.choices:
+        written, action = "numbers of choices, counted from 0,", "int32_t"
     text = f"""\
 #ifdef __cplusplus
 extern "C" {{
@@ -104,9 +108,16 @@ void controller_init(struct controller_state *state);
 void controller_reset(struct controller_state *state);
 
 /* Act on an observation, `dt_s` seconds after the one before: OBSERVATION_SIZE numbers, or the
- * struct above if there is one. Writes ACTION_SIZE numbers from -1 to 1 and returns a status. */
+ * struct above if there is one. Writes ACTION_SIZE {written} and returns
+ * a status. */
 int controller_step(struct controller_state *state, struct controller_workspace *workspace,
-                    const {kind} *observation, float dt_s, float *action);
+                    const {kind} *observation, float dt_s, {action} *action);
+"""
+    if policy.choices:
+        text += """
+/* Write the SCORES scores of all choices, entry by entry, as they are after a step. Softmax of an
+ * entry's scores gives its probabilities. */
+void controller_scores(const struct controller_state *state, float *scores);
 """
     if num_time_constants:
         text += """
@@ -116,6 +127,20 @@ void controller_time_constants(const struct controller_state *state,
                                struct controller_workspace *workspace, float *tau_s);
 """
     return text + "\n#ifdef __cplusplus\n}\n#endif\n"
+
+
+def _choice_constants(policy: Policy) -> dict[str, Any]:
+    """Return how many choices each entry of the action has, and their names if they are known."""
+    if not policy.choices:
+        return {}
+    constants: dict[str, Any] = {
+        "CHOICES": f"{{{', '.join(map(str, policy.choices))}}}",
+        "SCORES": sum(policy.choices),
+    }
+    if policy.contract is not None:
+        names = [name for entry in policy.contract.action for name in entry.choices]
+        constants["CHOICE_NAMES"] = strings(names)
+    return constants
 
 
 def _describe(contract: Contract | None) -> list[str]:
@@ -134,7 +159,7 @@ def _describe(contract: Contract | None) -> list[str]:
             f"{_range(entry.range)}"
             for k, entry in enumerate(seen.entries)
         ]
-    if any(entry.bounds is None for entry in contract.action):
+    if any(entry.bounds is None and not entry.choices for entry in contract.action):
         lines += ["bounds    not certified for every action"]
     lines += [
         f"{name:<9} {value}"
@@ -172,10 +197,11 @@ def _contract_constants(policy: Policy) -> dict[str, Any]:
     constants["ACTION_NAMES"] = strings(entry.name for entry in actions)
     constants["ACTION_UNITS"] = strings(entry.unit for entry in actions)
     constants["ACTION_POSITIVE"] = strings(entry.positive for entry in actions)
-    constants |= _limits("ACTION", [entry.range for entry in actions])
-    bounds = [entry.bounds for entry in actions if entry.bounds is not None]
-    if len(bounds) == len(actions):
-        constants |= _limits("CERTIFIED", bounds)
+    if not policy.choices:
+        constants |= _limits("ACTION", [entry.range for entry in actions])
+        bounds = [entry.bounds for entry in actions if entry.bounds is not None]
+        if len(bounds) == len(actions):
+            constants |= _limits("CERTIFIED", bounds)
     constants |= {
         f"DT_{name}_S": number(float(value))
         for name, value in zip(("LEAST", "MOST"), contract.dt_s, strict=True)

@@ -53,7 +53,9 @@ def draw_times(frame_s: float, num_steps: int, seed: int = 0) -> np.ndarray:
 def expected(
     policy: Policy, observations: np.ndarray, dt_s: np.ndarray, head_weights: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return actions (steps, action) and the last state (state,) of the policy in double precision.
+    """Return actions (steps, action), or scores of choices (steps, output), and the last state.
+
+    They are those of the policy in double precision, the state of shape (state,).
 
     With int8 weights of the head, the policy has what those stand for.
     """
@@ -64,7 +66,7 @@ def expected(
     times = torch.from_numpy(dt_s.astype(np.float64))[None]
     seen = torch.from_numpy(observations)[None]
     actions, state = exact(seen, dt_s=times)
-    return actions[0].clamp(-1.0, 1.0).numpy(), state[0].numpy()
+    return policy.limit(actions[0]).numpy(), state[0].numpy()
 
 
 @torch.no_grad()
@@ -75,8 +77,9 @@ def self_test_header(policy: Policy, head_weights: str) -> str:
     actions, _ = expected(policy, observations, dt_s, head_weights)
     seen, times = torch.from_numpy(observations)[None], torch.from_numpy(dt_s)[None]
     single, _ = policy.float()(seen, dt_s=times)
-    rounding = np.abs(single[0].clamp(-1.0, 1.0).numpy() - actions).max()
-    tolerance = number(max(TOLERANCES[head_weights], 4.0 * rounding))
+    rounding = np.abs(policy.limit(single[0]).numpy() - actions).max()
+    allowed = TOLERANCES[head_weights] * max(1.0, np.abs(actions).max())  # scores have no limits
+    tolerance = number(max(allowed, 4.0 * rounding))
     text = "/* Vectors of the self-test: what the policy does in double precision. */\n"
     text += defines({"SELF_TEST_STEPS": NUM_STEPS, "SELF_TEST_TOLERANCE": tolerance})
     if isinstance(policy, FramesPolicy):
@@ -87,4 +90,5 @@ def self_test_header(policy: Policy, head_weights: str) -> str:
     else:
         text += table("self_test_observations", observations)
     text += table("self_test_dt_s", dt_s)
-    return text + table("self_test_actions", to_float32(actions))
+    name = "self_test_scores" if policy.choices else "self_test_actions"
+    return text + table(name, to_float32(actions))

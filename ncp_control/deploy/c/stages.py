@@ -16,6 +16,7 @@ PARTS = Path(__file__).parent / "parts"
 LIBRARY = (
     "are_finite",
     "clip",
+    "choose",
     "exp2_limited",
     "one_minus_exp2",
     "sigmoid_of_log2",

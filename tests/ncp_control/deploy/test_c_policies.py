@@ -235,12 +235,6 @@ def test_settings_that_do_not_fit_are_refused(settings, rule):
         to_c(small_walker(), **settings)
 
 
-def test_choices_are_refused_for_scores_are_no_actions():
-    policy = VectorPolicy(Feedforward(2, 3, 5), observation_size=2, choices=(3, 2))
-    with pytest.raises(ValueError, match=r"must command numbers in C, got choices \[3, 2\]"):
-        to_c(policy)
-
-
 def test_a_head_of_other_layers_is_refused():
     policy = FramesPolicy(LTC(NCP19), head="light")
     policy.head.convolutions[1] = torch.nn.Tanh()

@@ -1,0 +1,96 @@
+"""What `ncp export` and `scripts/export.py` do: write a policy's files, and check them."""
+
+import shlex
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ncp_control.commands.export import Export
+from ncp_control.deploy.c import Controller, to_c
+from ncp_control.deploy.c.targets import HOST
+from ncp_control.deploy.onnx import to_onnx
+from ncp_control.deploy.onnx.check import check_model
+from ncp_control.kernels.build import BuildError
+from ncp_control.learning.run import policy_name
+from ncp_control.policy import Policy, load
+
+
+def export(settings: Export) -> None:
+    """Write the files, check them, and say how to use them."""
+    policy = load(settings.policy)
+    folder = settings.out or Path("exported") / policy_name(Path(settings.policy))
+    paths, checked, hint = _WRITERS[settings.to](policy, settings, folder)
+    if policy.contract is not None:
+        print(policy.contract.describe())
+    else:
+        print("warning: this policy has no contract, so the files tell no units and no signs.")
+    for path in paths:
+        print(f"{path}  {path.stat().st_size:,} bytes")
+    print(checked)
+    print(hint)
+
+
+Written = tuple[list[Path], str, str]
+"""The files, how their check ended, and how to use them."""
+
+
+def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
+    controller = to_c(policy, name=settings.name, head_weights=settings.head_weights)
+    checked = _check_c(controller)
+    paths = controller.write(folder)
+    sources = shlex.join(str(path) for path in paths if path.suffix == ".c")
+    program = shlex.quote(str(folder / f"{settings.name}_test"))
+    command = f"cc -std=c99 -O2 -ffp-contract=off {sources} -o {program} && {program}"
+    return paths, f"self-test here: {checked}", f"self-test by hand:\n  {command}"
+
+
+def _check_c(controller: Controller) -> str:
+    """Run the self-test on this machine and say how it ended.
+
+    Raises:
+        ValueError: If it fails.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            result = HOST.run(HOST.build(controller, Path(folder)))
+    except BuildError as error:
+        return f"not run: {error}"
+    if not result.passed:
+        raise ValueError(
+            "`policy` must act in C as it does here, got actions that differ by"
+            f" {result.largest_difference:g}. Please report this."
+        )
+    return (
+        f"passed, actions within {result.largest_difference:.1g} of double precision;"
+        f" state {result.state_bytes} bytes, workspace {result.workspace_bytes} bytes"
+    )
+
+
+def _write_onnx(policy: Policy, settings: Export, folder: Path) -> Written:
+    if settings.head_weights != "float32":
+        raise ValueError(
+            f"`head_weights` must be 'float32' in ONNX, got {settings.head_weights!r}. Leave it"
+            " out, or export to C."
+        )
+    try:
+        model = to_onnx(policy, name=settings.name)
+        difference = check_model(policy, model.content)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"`to` must not be 'onnx' here: {error}") from error
+    (path,) = model.write(folder)
+    checked = (
+        f"check in ONNX Runtime: passed, within {difference:.1g} of double precision;"
+        f" {model.num_nodes} operations a step"
+    )
+    use = f"OnnxController({str(path)!r}).act(observation, dt_s)"
+    return (
+        [path],
+        checked,
+        f"in Python:\n  from ncp_control.deploy.onnx import OnnxController\n  {use}",
+    )
+
+
+_WRITERS: dict[str, Callable[[Policy, Export, Path], Written]] = {
+    "c": _write_c,
+    "onnx": _write_onnx,
+}

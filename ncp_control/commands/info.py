@@ -1,0 +1,63 @@
+"""`ncp info`: what a policy senses and commands, what it is made of, and what is certified."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from ncp_control.policy import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what a saved policy is."""
+
+    policy: tyro.conf.Positional[str]
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
+
+
+def info(settings: Info) -> None:
+    """Print the contract, the cell, the neurons, the parameters, the bounds and the hash."""
+    from ncp_control.policy import load
+
+    policy = load(settings.policy)
+    if policy.contract is None:
+        print("warning: this policy has no contract: nobody has said what its numbers mean.")
+    else:
+        print(policy.contract.describe())
+    for name, told in describe(policy):
+        print(f"{name:<9} {told}")
+
+
+def describe(policy: "Policy") -> list[tuple[str, str]]:
+    """Return what a policy is made of and what is certified of it, as names and texts."""
+    from ncp_control.audit.bounds import certify
+    from ncp_control.policy.folder import weights_sha256
+
+    cell = policy.circuit.cell
+    kind = [type(policy).__name__, "with", type(cell).__name__]
+    if hasattr(cell, "integrator"):
+        kind += ["integrated by", str(cell.integrator)]
+    sizes = f"{cell.input_size} inputs, {cell.state_size} in the state, {cell.output_size} outputs"
+    in_circuit, in_all = (
+        sum(one.numel() for one in module.parameters()) for module in (policy.circuit, policy)
+    )
+    lines = [("policy", " ".join(kind)), ("circuit", sizes)]
+    wiring = getattr(cell, "wiring", None)
+    if wiring is not None:
+        layers = ", ".join(f"{len(nodes)} {name}" for name, nodes in wiring.layers.items())
+        told = f"{wiring.num_neurons} ({layers}), {wiring.num_synapses} synapses"
+        lines.append(("neurons", told))
+    lines.append(("weights", f"{in_all:,} parameters, {in_circuit:,} of them in the circuit"))
+    try:
+        state = certify(cell).state
+        told = (
+            f"every state stays within [{state.low.min():.3g}, {state.high.max():.3g}]: certified"
+        )
+    except ValueError as error:  # another cell than LTC, or one that may overshoot
+        told = f"none: {error}"
+    lines.append(("bounds", told))
+    origin = {} if policy.contract is None else policy.contract.provenance
+    lines += [(name, origin[name]) for name in ("command", "data", "commit") if origin.get(name)]
+    return [*lines, ("sha256", weights_sha256(policy))]
