@@ -2,7 +2,7 @@
 
     python scripts/run.py drive-ncp --link world --loop.seconds 20
     python scripts/run.py drive-ncp --link world --backend c --link-options tracks=held_out seed=3
-    python scripts/run.py drive-ncp --backend program:./controller      exported C, as on a robot
+    python scripts/run.py drive-ncp --backend program:./controller_pipe   exported C
     python scripts/run.py drive-ncp --link udacity       then start its autonomous mode
     python scripts/run.py drive-ncp --link donkey-sim:generated_road    after its start
     python scripts/run.py drive-ncp --link video:drive.mp4

@@ -4,6 +4,7 @@ import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ncp_control.commands.export import Export
 from ncp_control.deploy.c import Controller, to_c
@@ -38,10 +39,28 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     controller = to_c(policy, name=settings.name, head_weights=settings.head_weights)
     checked = _check_c(controller)
     paths = controller.write(folder)
-    sources = shlex.join(str(path) for path in paths if path.suffix == ".c")
-    program = shlex.quote(str(folder / f"{settings.name}_test"))
-    command = f"cc -std=c99 -O2 -ffp-contract=off {sources} -o {program} && {program}"
-    return paths, f"self-test here: {checked}", f"self-test by hand:\n  {command}"
+    acts, tests = (_by_hand(folder, settings.name, part) for part in ("pipe", "test"))
+    backend = shlex.quote(f"program:{acts.program}")
+    hint = (
+        f"to act in a process of its own, compile it, and run a policy with --backend {backend}:\n"
+        f"  {acts.compile}\nself-test by hand:\n  {tests.compile} && {tests.program}"
+    )
+    return paths, f"self-test here: {checked}", hint
+
+
+class _ByHand(NamedTuple):
+    """What a person types to compile a program, and to start it."""
+
+    compile: str
+    program: str
+
+
+def _by_hand(folder: Path, name: str, part: str) -> _ByHand:
+    sources = shlex.join(str(folder / f"{name}{end}.c") for end in ("", f"_{part}"))
+    path = str(folder / f"{name}_{part}")
+    program = shlex.quote(path if "/" in path else f"./{path}")
+    command = f"cc -std=c99 -O2 -ffp-contract=off {sources} -o {program}"
+    return _ByHand(command, program)
 
 
 def _check_c(controller: Controller) -> str:

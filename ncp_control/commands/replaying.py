@@ -15,7 +15,6 @@ import numpy as np
 from ncp_control import files
 from ncp_control.audit.interval_circuit import Interval
 from ncp_control.command_line import use_threads
-from ncp_control.commands.driving import contract_of, policy_folder
 from ncp_control.commands.run import RunPolicy
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller

@@ -24,7 +24,7 @@ class RunPolicy:
     """Options of the link as name=value, e.g. port=4567, or those of a world."""
     backend: str = "torch"
     """What computes: torch, c (compiled now), c:int8, onnx, onnx:FILE, or program:COMMAND, an
-    exported C controller in a process of its own, e.g. program:./controller."""
+    exported C controller in a process of its own, e.g. program:./controller_pipe."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """Rate, time and command limits."""
     monitor: MonitorSettings = field(default_factory=MonitorSettings)

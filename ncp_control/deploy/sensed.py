@@ -1,5 +1,6 @@
 """What an exported controller takes as one observation, and how it refuses others."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,11 @@ class Sensed:
         if not numbers:
             return cls(shape=shape, dtype=np.uint8)
         return cls(shape=(record_size(shape, numbers),), dtype=np.uint8, frame_shape=shape)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of an observation."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def read(self, observation: np.ndarray) -> np.ndarray:
         """Return an observation as the controller takes it, in one piece.

@@ -22,6 +22,10 @@ from ncp_control.loop.ticks import is_usable
 from ncp_control.policy import Policy
 
 
+class ControllerLost(ConnectionError):
+    """What acts is gone or hangs, e.g. an exported controller whose process was killed."""
+
+
 class Controller(Protocol):
     """What acts: a `Policy`, or its C or ONNX controller.
 
@@ -29,7 +33,11 @@ class Controller(Protocol):
     """
 
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
-        """Act on one observation; see `Policy.act`."""
+        """Act on one observation; see `Policy.act`.
+
+        Raises:
+            ControllerLost: If it cannot act any more.
+        """
         ...
 
     def reset(self) -> None:

@@ -3,7 +3,7 @@
 Every tick, `drive` reads the newest observation of a link, lets the monitor check it, asks the
 policy with the time that really passed since it last saw something, limits the command in range and
 rate, and sends it. What cannot be trusted is not acted on: see `monitor`. However the loop ends (a
-lost link, Ctrl-C, an error), the link is told to stop.
+lost link or controller, Ctrl-C, an error), the link is told to stop.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from ncp_control.deploy.links.base import Link, LinkEnded, LinkLost, Reading
 from ncp_control.episode import Episode
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.monitor import Event, Level, Monitor
-from ncp_control.loop.pilot import Controller, Pilot
+from ncp_control.loop.pilot import Controller, ControllerLost, Pilot
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.loop.ticks import TickLog
 
@@ -66,7 +66,7 @@ class Drive:
     ended: str
     """Why the loop ended."""
     is_safe_stop: bool
-    """Whether it ended in a safe stop before its time: a lost link or an interrupt."""
+    """Whether it ended in a safe stop before its time: a lost link or controller, an interrupt."""
     timing: Mapping[str, float]
     """Ticks, missed deadlines, jitter, age of readings, model time."""
     interrupt: KeyboardInterrupt | None = None
@@ -77,7 +77,8 @@ class Drive:
         names = {level: level.name.lower() for level in Level}
         events = [{"time_s": round(e.time_s, 4), "level": names[e.level], "kind": e.kind,
                    "reason": e.reason} for e in self.events]  # fmt: skip
-        shares = np.bincount(self.episode.told.get("level", np.zeros(0, int)), minlength=4)
+        levels = np.asarray(self.episode.told.get("level", ()), int)  # none if it ended at once
+        shares = np.bincount(levels, minlength=4)
         spent = {names[level]: int(shares[level]) for level in Level}
         return {"ended": self.ended, "timing": dict(self.timing), "ticks_at_level": spent,
                 "events": events}  # fmt: skip
@@ -157,6 +158,8 @@ def drive(
             clock.sleep_until(tick_s)
     except LinkEnded as end:
         ended = str(end)
+    except ControllerLost as error:
+        ended, is_safe_stop = f"the controller was lost: {error}", True
     except (LinkLost, OSError) as error:
         ended, is_safe_stop = f"the link was lost: {error}", True
     except KeyboardInterrupt as stop:

@@ -18,6 +18,7 @@ from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.targets import CORTEX_M4
 from ncp_control.learning.closed_loop import Info, PolicyPilot, closed_loop
+from ncp_control.loop.pilot import Controller
 from ncp_control.markdown import markdown_table
 from ncp_control.worlds import find_world
 from scripts.benchmarking.timing import Action
@@ -146,14 +147,14 @@ def _observation(policy: Policy) -> np.ndarray:
 
 
 class ComparedPilot:
-    """Let a C controller act in one world, and note how the policy would have acted there.
+    """Let an exported controller act in one world, and note how the policy would have acted there.
 
     Args:
         controller: Who acts.
         policy: Whom it is compared with; both have memories of their own.
     """
 
-    def __init__(self, controller: CController, policy: Policy) -> None:
+    def __init__(self, controller: Controller, policy: Policy) -> None:
         self._acts, self._compared = ControllerPilot(controller), PolicyPilot(policy)
         self.differences: list[np.ndarray] = []
 
@@ -168,7 +169,7 @@ class ComparedPilot:
 
 
 class _DriftPilot:
-    """Let a C controller act in one world, beside the policy in double precision."""
+    """Let an exported controller act in one world, beside the policy in double precision."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy, self.controller = policy, CController(policy)

@@ -8,7 +8,6 @@ import numpy as np
 
 from envs.recorded import load_recording
 from ncp_control.command_line import use_threads
-from ncp_control.commands.driving import contract_of, policy_folder
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.episode import iterate_episodes
 from ncp_control.loop.pilot import contract_of

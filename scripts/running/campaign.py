@@ -15,7 +15,6 @@ from tqdm import tqdm
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import files
 from ncp_control.command_line import use_threads
-from ncp_control.commands.driving import contract_of, policy_folder
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links.world import WorldLink

@@ -1,4 +1,7 @@
-"""Write a policy as one pair of C99 files, controller.h and controller.c, with a test program.
+"""Write a policy as one pair of C99 files, controller.h and controller.c.
+
+Beside them stand two programs: one that tests the controller, and one that lets it act for another
+process.
 
 The C needs no heap, no C library beyond the headers stdint.h and float.h, and keeps nothing between
 calls but the state that the caller holds.
@@ -10,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ncp_control import files
 from ncp_control.cells import (
@@ -33,8 +38,10 @@ from ncp_control.deploy.c.header import header
 from ncp_control.deploy.c.self_test import self_test_header
 from ncp_control.deploy.c.senses import Senses, frames_senses, vector_senses
 from ncp_control.deploy.c.stages import CellStage, join_code, read_part
+from ncp_control.deploy.c.tables import defines
 from ncp_control.deploy.c.words import renamed
 from ncp_control.deploy.naming import HEAD_WEIGHTS, check_prefix
+from ncp_control.deploy.sensed import Sensed
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.folder import weights_sha256
@@ -64,6 +71,8 @@ class Controller:
     source: str
     test_header: str
     test_program: str
+    pipe_program: str
+    """Acts for another process; see `ncp_control.deploy.program`."""
 
     def files(self) -> dict[str, str]:
         """Return the files by name."""
@@ -72,6 +81,7 @@ class Controller:
             f"{self.name}.c": self.source,
             f"{self.name}_test.h": self.test_header,
             f"{self.name}_test.c": self.test_program,
+            f"{self.name}_pipe.c": self.pipe_program,
         }
 
     def write(self, folder: Path | str) -> list[Path]:
@@ -110,6 +120,7 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
         source=renamed(_source(policy, senses, cell), name),
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),
+        pipe_program=renamed(_pipe_program(policy), name),
     )
 
 
@@ -163,6 +174,20 @@ def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
     if cell.num_time_constants:
         ending += _TIME_CONSTANTS
     return _BEGINNING + join_code([senses.stage, cell], ending)
+
+
+def _pipe_program(policy: Policy) -> str:
+    """Return the text of the program that acts for another process."""
+    sensed = Sensed.of(policy)
+    constants: dict[str, Any] = {
+        "PIPE_OBSERVATION_BYTES": sensed.num_bytes,
+        "PIPE_ACTION": "int32_t" if policy.choices else "float",
+    }
+    if sensed.frame_shape is not None:
+        constants["PIPE_NUMBERS"] = 1
+    elif sensed.dtype == np.uint8:
+        constants["PIPE_FRAMES"] = 1
+    return read_part("pipe_main").replace("PIPE_CONSTANTS\n", defines(constants))
 
 
 _BEGINNING = """\

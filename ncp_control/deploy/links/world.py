@@ -13,7 +13,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import Clock
-from ncp_control.worlds import World, find_world
+from ncp_control.worlds import WORLDS, World, find_world
 
 _SLACK_S = 1e-9
 
@@ -113,6 +113,12 @@ def open_world(
         raise ValueError(
             "`link` must name a world for a policy whose contract names none, got 'world'. Write"
             " --link world:NAME."
+        )
+    if not WORLDS and ":" not in name:
+        raise ValueError(
+            f"`link` must be a world of Gymnasium or of your own where no others are known, got"
+            f" {name!r}. The worlds of ncp-control come with a clone, not with the wheel: run"
+            " scripts/run.py there, or name one as world:gymnasium:ID or world:MODULE:FUNCTION."
         )
     own = contract.world_options if name == contract.world else {}
     world = find_world(name, **{**own, **options})

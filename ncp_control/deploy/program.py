@@ -1,0 +1,201 @@
+"""A policy's C controller in a process of its own, as on a robot, with the methods of the policy.
+
+The program is `controller_pipe.c` of an export, compiled with `controller.c`; its first lines say
+what it reads and writes. It remembers by itself: each request is an observation, the time since the
+one before, and whether to forget everything first.
+"""
+
+import os
+import select
+import shlex
+import subprocess
+import time
+import weakref
+
+import numpy as np
+
+from ncp_control.deploy.sensed import Sensed, action_of
+from ncp_control.loop.pilot import ControllerLost
+from ncp_control.policy import Policy
+from ncp_control.policy.folder import weights_sha256
+
+START_S = 10.0
+"""Longest time until the program says what it is [s]."""
+REPLY_S = 1.0
+"""Longest time until it answers [s]: far beyond what a control loop can wait for."""
+_NAME, _VERSION = b"ncp-pipe", 1
+
+
+class ProgramController:
+    """A policy that acts through a program, with the same methods: `act` and `reset`.
+
+    The program is ended with this object, or by `close`.
+
+    Args:
+        policy: The policy that was exported.
+        command: What starts the program, e.g. "./controller_pipe", perhaps with words in front of
+            it, e.g. "qemu-aarch64 ./controller_pipe".
+
+    Raises:
+        ValueError: If the command does not start, or is no controller of this policy.
+
+    Example:
+        >>> controller = ProgramController(load("drive-ncp"), "./controller_pipe")
+        >>> steering = controller.act(frame, dt_s=1 / 30)
+    """
+
+    def __init__(self, policy: Policy, command: str) -> None:
+        self.command, self.frame_s = command, policy.circuit.frame_s
+        self._sensed = Sensed.of(policy)
+        cell = policy.circuit.cell
+        kind = np.int32 if policy.choices else np.float32
+        self._action = np.zeros(len(policy.choices) or cell.output_size, kind)
+        self.state = np.zeros(cell.state_size, np.float32)
+        """What the program remembers, as it told last; to set it changes nothing there."""
+        self._must_reset = True
+        self._process = _start(command)
+        self.close = weakref.finalize(self, _end, self._process)
+        """End the program."""
+        try:
+            self._check_greeting(policy)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def process_id(self) -> int:
+        """Number of the program's process."""
+        return self._process.pid
+
+    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+        """Act on one observation and remember it; see `Policy.act`.
+
+        Raises:
+            ValueError: If the observation or the time is refused, as `Policy.act` does, or the
+                state is no longer finite; then all is forgotten.
+            ControllerLost: If the program has ended, or does not answer within `REPLY_S`.
+        """
+        seen = self._sensed.read(observation)
+        elapsed_s = self.frame_s if dt_s is None else dt_s
+        head = np.uint32(self._must_reset).tobytes() + np.float32(elapsed_s).tobytes()
+        size = 4 + self._action.nbytes + self.state.nbytes
+        reply = self._ask(head + seen.tobytes(), size, REPLY_S)
+        self._must_reset = False
+        status = int(np.frombuffer(reply[:4], np.int32)[0])
+        self.state[:] = np.frombuffer(reply[4 + self._action.nbytes :], np.float32)
+        self._sensed.check_status(status, seen, elapsed_s)
+        self._action[:] = np.frombuffer(reply[4 : 4 + self._action.nbytes], self._action.dtype)
+        return action_of(self._action)
+
+    def reset(self) -> None:
+        """Forget everything `act` has seen: call it when an episode begins."""
+        self._must_reset = True
+        self.state[:] = 0.0
+
+    def _check_greeting(self, policy: Policy) -> None:
+        """Compare what the program says of itself with the policy.
+
+        Raises:
+            ValueError: If it is the controller of another policy, or none.
+        """
+        sizes = (self._sensed.num_bytes, self._action.size, self.state.size)
+        about = np.array([_VERSION, *sizes], np.uint32).tobytes()
+        wanted = _NAME + about + weights_sha256(policy).encode()
+        try:
+            said = self._ask(b"", len(wanted), START_S)
+        except ControllerLost as error:
+            raise ValueError(
+                f"`backend` must be a program made of controller_pipe.c, got {self.command!r}:"
+                f" {error}."
+            ) from None
+        head = len(_NAME) + 4
+        if said[:head] != wanted[:head]:
+            raise ValueError(
+                f"`backend` must be a program made of controller_pipe.c, got {self.command!r},"
+                f" which begins with {said[:head]!r}. Export the policy again and compile it."
+            )
+        if said != wanted:
+            raise ValueError(
+                f"`backend` must be a controller of this policy, got {self.command!r}, which has"
+                " other weights or sizes. Export the policy again and compile it."
+            )
+
+    def _ask(self, request: bytes, reply_size: int, timeout_s: float) -> bytes:
+        """Send a request and return the reply.
+
+        Raises:
+            ControllerLost: If the program has ended, or does not answer in time.
+        """
+        if not self.close.alive:
+            raise ControllerLost("the program was ended")
+        assert self._process.stdin is not None and self._process.stdout is not None
+        deadline_s = time.monotonic() + timeout_s
+        to, source = self._process.stdin.fileno(), self._process.stdout.fileno()
+        left, reply = memoryview(request), bytearray()
+        try:
+            while left:
+                self._wait(to, select.POLLOUT, deadline_s)
+                left = left[os.write(to, left) :]
+            while len(reply) < reply_size:
+                self._wait(source, select.POLLIN, deadline_s)
+                part = os.read(source, reply_size - len(reply))
+                if not part:
+                    raise BrokenPipeError
+                reply += part
+        except BrokenPipeError:
+            raise ControllerLost(f"the program has ended {self._ending()}") from None
+        return bytes(reply)
+
+    def _wait(self, descriptor: int, event: int, deadline_s: float) -> None:
+        poll = select.poll()
+        poll.register(descriptor, event)
+        if not poll.poll(max(1e3 * (deadline_s - time.monotonic()), 0.0)):
+            self.close()  # whatever it says later answers an old request
+            raise ControllerLost("the program does not answer")
+
+    def _ending(self) -> str:
+        """Say how the program ended."""
+        try:
+            status = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return "its output"
+        return f"by signal {-status}" if status < 0 else f"with status {status}"
+
+
+def _start(command: str) -> subprocess.Popen[bytes]:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that is never closed
+        words = []
+    if not words:
+        raise ValueError(
+            f"`backend` must name a program, got {f'program:{command}'!r}. Write"
+            " program:./controller_pipe."
+        )
+    try:
+        process = subprocess.Popen(
+            words,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the loop, which stops the body first
+        )
+    except OSError as error:
+        raise ValueError(
+            f"`backend` must be a program that starts, got {command!r}: {error.strerror}."
+        ) from error
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)  # a program that hangs reads nothing
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program: it ends by itself when its input does."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
