@@ -174,7 +174,11 @@ class RowCoder:
             return (ActionContract(name=self.targets[0], choices=self.classes),)
         ahead = f" {self.rows_ahead} rows ahead" if self.rows_ahead else ""
         return tuple(
-            ActionContract(name=f"{name}{ahead}", unit=f"{reach:g} around {middle:g}")
+            ActionContract(
+                name=f"{name}{ahead}",
+                unit=f"{reach:g} around {middle:g}",
+                scale=(float(middle), float(reach)),
+            )
             for name, middle, reach in zip(self.targets, self.middle, self.reach, strict=True)
         )
 

@@ -43,7 +43,7 @@ class ActionContract:
     """One entry of an action: a number in a range, or one of several choices.
 
     Raises:
-        ValueError: If the range is empty or not a number.
+        ValueError: If the range is empty or not a number, or the scale has no factor.
     """
 
     name: str
@@ -58,9 +58,19 @@ class ActionContract:
     """Certified lowest and highest output of the circuit, before it is clipped to the range."""
     choices: tuple[str, ...] = ()
     """What can be chosen, in order; empty for a number."""
+    scale: tuple[float, float] | None = None
+    """Offset and factor of a command x that stands for offset + factor * x, e.g. a forecast in the
+    unit of its column; None if nothing was scaled."""
 
     def __post_init__(self) -> None:
         check_range(self.name, self.range)
+        if self.scale is not None:
+            offset, factor = self.scale
+            if not (math.isfinite(offset) and math.isfinite(factor) and factor != 0.0):
+                raise ValueError(
+                    f"`scale` of {shorten(self.name)} must be an offset and a factor that is not 0,"
+                    f" got {shorten(list(self.scale))}."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +264,13 @@ def observation_from_json(values: Mapping[str, Any]) -> Any:
 
 def action_from_json(values: Mapping[str, Any]) -> ActionContract:
     """Build the contract of one entry of an action."""
-    choices = {"choices": tuple(map(str, values["choices"]))} if "choices" in values else {}
-    return _entry(ActionContract, {**values, **choices})
+    known: dict[str, Any] = {}
+    if "choices" in values:
+        known["choices"] = tuple(map(str, values["choices"]))
+    if "scale" in values:
+        offset, factor = map(read_number, values["scale"])
+        known["scale"] = offset, factor
+    return _entry(ActionContract, {**values, **known})
 
 
 def _entry(cls: type[_T], values: Mapping[str, Any]) -> _T:

@@ -45,10 +45,21 @@ BOTH = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("contract", [DRIVER, POLE, BOTH])
+FORECAST = dataclasses.replace(
+    POLE, action=(ActionContract(name="level", unit="2 around 5", scale=(5.0, 2.0)),)
+)
+
+
+@pytest.mark.parametrize("contract", [DRIVER, POLE, BOTH, FORECAST])
 def test_json_and_back_gives_an_equal_contract(contract):
     text = json.dumps(contract.to_json(), allow_nan=False)
     assert Contract.from_json(json.loads(text)) == contract
+
+
+@pytest.mark.parametrize("scale", [(1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))])
+def test_a_scale_that_cannot_be_undone_is_refused(scale):
+    with pytest.raises(ValueError, match="`scale` of 'level' must be an offset and a factor"):
+        ActionContract(name="level", scale=scale)
 
 
 def test_json_has_the_documented_form():

@@ -1,6 +1,8 @@
 """The job that learns from time series of a user's own."""
 
 import csv
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,11 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(float(row["rmse"]), rel=1e-4)
     assert (run / "report" / "test.png").stat().st_size > 5_000
     assert type_command(export, Export, run / "policy", "--to", "c", "--out", "exported") == 0
+    header = Path("exported/controller.h").read_text()
+    found = (re.search(rf"ACTION_{name} {{(.*)f}}", header) for name in ("OFFSET", "FACTOR"))
+    offset, factor = (float(one[1]) for one in found if one is not None)
+    assert policy.contract.action[0].scale == pytest.approx((offset, factor), rel=1e-6)
+    assert policy.contract.action[0].unit == f"{factor:g} around {offset:g}"
 
 
 def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, waves, tmp_path):

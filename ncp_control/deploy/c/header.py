@@ -1,7 +1,7 @@
 """The header of a controller: its contract as comments and constants, its structs and functions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,9 @@ def _top(policy: Policy, name: str, version: str) -> list[str]:
 
 _EXPLAINED = """\
 /* WEIGHTS_SHA256 is the hash of weights.safetensors, FRAME_S the nominal interval between steps
- * [s]. Lists in braces initialise arrays, e.g. const char *names[] = CONTROLLER_NEURON_NAMES; */
+ * [s]. Lists in braces initialise arrays, e.g. const char *names[] = CONTROLLER_NEURON_NAMES; Where
+ * ACTION_OFFSET and ACTION_FACTOR are defined, as for a forecast, an action x stands for
+ * ACTION_OFFSET + ACTION_FACTOR * x. */
 """
 _STATUS = """\
 /* What controller_step returns. After BAD_INPUT (an observation that is not finite, a time that is
@@ -202,6 +204,10 @@ def _contract_constants(policy: Policy) -> dict[str, Any]:
         bounds = [entry.bounds for entry in actions if entry.bounds is not None]
         if len(bounds) == len(actions):
             constants |= _limits("CERTIFIED", bounds)
+        if any(entry.scale is not None for entry in actions):
+            scales = zip(*(entry.scale or (0.0, 1.0) for entry in actions), strict=True)
+            for name, values in zip(("OFFSET", "FACTOR"), scales, strict=True):
+                constants[f"ACTION_{name}"] = _numbers(values)
     constants |= {
         f"DT_{name}_S": number(float(value))
         for name, value in zip(("LEAST", "MOST"), contract.dt_s, strict=True)
@@ -216,5 +222,10 @@ def _limits(name: str, ranges: Sequence[tuple[float, float]]) -> dict[str, str]:
     largest = float(np.finfo(np.float32).max)
     for end, word in enumerate(("LOWEST", "HIGHEST")):
         values = [min(max(limits[end], -largest), largest) for limits in ranges]
-        written[f"{name}_{word}"] = f"{{{', '.join(number(float(v)) for v in values)}}}"
+        written[f"{name}_{word}"] = _numbers(values)
     return written
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """Return numbers as the initialiser of an array."""
+    return f"{{{', '.join(number(float(value)) for value in values)}}}"
