@@ -10,15 +10,17 @@ import pytest
 
 import ncp_control
 from ncp_control.command_line import find
+from ncp_control.commands.ncp import JOBS
 from scripts.options import BUILT_IN, REGISTRIES
 from scripts.train import Job
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2")
-SCRIPTS = ("train", "evaluate", "audit", "run", "reproduce", "benchmark")
+SCRIPTS = ("train", "evaluate", "audit", "export", "run", "reproduce", "benchmark")
 LIGHT = [
-    *([script] for script in SCRIPTS),
-    *(["train", job] for job in Job),
+    *([f"scripts/{script}.py"] for script in SCRIPTS),
+    *(["scripts/train.py", job] for job in Job),
+    *(["ncp_control/commands/ncp.py", *job] for job in ([], *([name] for name in JOBS))),
 ]
 """Words of the commands whose `--help` comes at once."""
 SPY = """
@@ -35,7 +37,7 @@ finally:
 
 def spy(script, *words):
     """Run a script; return its exit status, what it printed, and the heavy libraries it loaded."""
-    path = str(ROOT / "scripts" / f"{script}.py")
+    path = str(ROOT / script)
     done = subprocess.run(
         [sys.executable, "-c", SPY, path, *words, json.dumps(HEAVY)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -55,9 +57,9 @@ def test_help_imports_nothing_heavy(words):
 
 
 def test_the_script_lists_its_jobs_and_each_lists_its_settings():
-    _, printed, _ = spy("train", "--help")
+    _, printed, _ = spy("scripts/train.py", "--help")
     assert all(f"scripts/train.py {name} " in printed for name in Job)
-    _, printed, _ = spy("train", "ppo", "--help")
+    _, printed, _ = spy("scripts/train.py", "ppo", "--help")
     assert "usage: train.py ppo" in printed and "--actor-lr-scale" in printed
     assert "Saved policy whose circuit goes on learning" in printed
 
@@ -70,7 +72,7 @@ def test_the_script_lists_its_jobs_and_each_lists_its_settings():
     ],
 )
 def test_a_command_without_a_job_says_which_there_are(words, sentence):
-    status, printed, loaded = spy("train", *words)
+    status, printed, loaded = spy("scripts/train.py", *words)
     assert (status, loaded) == (2, [])
     assert sentence.split(".*")[-1] in printed
 

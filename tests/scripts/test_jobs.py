@@ -14,6 +14,7 @@ from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
 from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluation import evaluation_job
 from scripts.train import Job, train
 from scripts.training import recorded
 from scripts.training.costs import foretell, frame_counts
@@ -130,6 +131,21 @@ def test_a_test_part_driven_straight_has_no_error_to_compare_with(
     assert re.search(r"best constant in hindsight \| 0.00000 .*\| – ", capsys.readouterr().out)
     with (tmp_path / "recorded.csv").open(newline="") as file:
         assert list(csv.DictReader(file))[-1]["correlation"] == "0.0"
+
+
+def test_back_ends_are_compared_on_the_same_tracks(type_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation_job, "write_report", lambda *_, **__: None)  # films take long
+    words = ["drive-ncp", "--km", "0.02", "--backend", "torch", "c:int8", "--results", "r.csv"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    with (tmp_path / "r.csv").open(newline="") as file:
+        own, whole = csv.DictReader(file)
+    assert [row["settings"].split()[-1] for row in (own, whole)] == [
+        "backend=torch",
+        "backend=c:int8",
+    ]
+    distances = [float(row["driven_km"]) for row in (own, whole)]
+    assert distances[0] == pytest.approx(distances[1], rel=1e-3)
+    assert own["mean_cross_track_m"] != whole["mean_cross_track_m"]
 
 
 def test_policy_is_evaluated_in_closed_loop(type_command, capsys, tmp_path):

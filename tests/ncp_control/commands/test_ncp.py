@@ -1,0 +1,96 @@
+"""The command `ncp` as a person types it."""
+
+import hashlib
+import sys
+
+import pytest
+
+from ncp_control import LTC, NCP19, VectorPolicy, load
+from ncp_control.commands.ncp import main
+from ncp_control.deploy.links import world
+from ncp_control.deploy.links.world import open_world
+from ncp_control.kernels.build import BuildError, find_compiler
+from ncp_control.learning.run import typed_command
+from ncp_control.loop.clocks import RealClock
+from ncp_control.policy import shipped_policies
+from ncp_control.registry import Registry
+
+
+@pytest.fixture
+def ncp(monkeypatch, tmp_path):
+    """Type the command in a folder of its own; return its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/ncp", *map(str, words)])
+        try:
+            main()
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    return run
+
+
+def test_info_says_what_a_policy_is(ncp, capsys):
+    assert ncp("info", "drive-ncp") == 0
+    said = capsys.readouterr().out
+    weights = (shipped_policies()["drive-ncp"] / "weights.safetensors").read_bytes()
+    assert "commands  steering in [-1, 1], fraction of 0.4 rad, positive is left" in said
+    assert "19 (32 sensory, 12 inter, 6 command, 1 motor), 252 synapses" in said
+    parameters = sum(one.numel() for one in load("drive-ncp").parameters())
+    assert f"{parameters:,} parameters, " in said
+    assert "every state stays within [-1.11, 1.06]: certified" in said
+    assert f"sha256    {hashlib.sha256(weights).hexdigest()}" in said
+
+
+def test_info_says_what_is_not_known(ncp, capsys, tmp_path):
+    cell = LTC(NCP19, integrator="rk4")
+    VectorPolicy(cell, observation_size=32).save(tmp_path / "policy")
+    assert ncp("info", "policy") == 0
+    said = capsys.readouterr().out
+    assert "warning: this policy has no contract" in said
+    assert "bounds    none: " in said
+
+
+def test_export_writes_what_the_script_writes(ncp, capsys, tmp_path):
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    VectorPolicy(LTC(NCP19), observation_size=32).save(tmp_path / "mine")
+    assert ncp("export", "mine", "--to", "c") == 0
+    assert "self-test here: passed" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "exported" / "mine").iterdir()}
+    assert names == {f"controller{end}" for end in (".h", ".c", "_test.h", "_test.c", "_pipe.c")}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["infos", "drive-ncp"], "error: `job` must be one of .* Did you mean 'info'"),
+        (["info", "drive-npc"], "error: `policy` must be one of .* Did you mean 'drive-ncp'"),
+        (["run", "drive-ncp", "--backend", "tourch"], "Did you mean 'torch'"),
+    ],
+)
+def test_a_slip_is_one_sentence(ncp, capsys, words, sentence):
+    assert ncp(*words) == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    for part in sentence.split(".*"):
+        assert part.strip() in said
+
+
+def test_without_a_clone_one_sentence_says_where_worlds_are(monkeypatch):
+    monkeypatch.setattr(world, "WORLDS", Registry("world"))
+    contract = load("drive-ncp").contract
+    assert contract is not None
+    with pytest.raises(ValueError, match="come with a clone, not with the wheel"):
+        open_world(contract, "", clock=RealClock())
+
+
+def test_tables_tell_the_command_as_it_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ncp", "run", "drive-ncp"])
+    assert typed_command() == "ncp run drive-ncp"
+    monkeypatch.setattr(sys, "argv", ["scripts/run.py", "drive-ncp"])
+    assert typed_command() == "python scripts/run.py drive-ncp"
