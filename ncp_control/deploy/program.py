@@ -50,8 +50,7 @@ class ProgramController:
         cell = policy.circuit.cell
         kind = np.int32 if policy.choices else np.float32
         self._action = np.zeros(len(policy.choices) or cell.output_size, kind)
-        self.state = np.zeros(cell.state_size, np.float32)
-        """What the program remembers, as it told last; to set it changes nothing there."""
+        self._state = np.zeros(cell.state_size, np.float32)
         self._must_reset = True
         self._process = _start(command)
         self.close = weakref.finalize(self, _end, self._process)
@@ -61,6 +60,13 @@ class ProgramController:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def state(self) -> np.ndarray:
+        """What the program remembers, as it told last, shape (state,); it cannot be set."""
+        told = self._state.view()
+        told.flags.writeable = False
+        return told
 
     @property
     def process_id(self) -> int:
@@ -78,11 +84,11 @@ class ProgramController:
         seen = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
         head = np.uint32(self._must_reset).tobytes() + np.float32(elapsed_s).tobytes()
-        size = 4 + self._action.nbytes + self.state.nbytes
+        size = 4 + self._action.nbytes + self._state.nbytes
         reply = self._ask(head + seen.tobytes(), size, REPLY_S)
         self._must_reset = False
         status = int(np.frombuffer(reply[:4], np.int32)[0])
-        self.state[:] = np.frombuffer(reply[4 + self._action.nbytes :], np.float32)
+        self._state[:] = np.frombuffer(reply[4 + self._action.nbytes :], np.float32)
         self._sensed.check_status(status, seen, elapsed_s)
         self._action[:] = np.frombuffer(reply[4 : 4 + self._action.nbytes], self._action.dtype)
         return action_of(self._action)
@@ -90,7 +96,7 @@ class ProgramController:
     def reset(self) -> None:
         """Forget everything `act` has seen: call it when an episode begins."""
         self._must_reset = True
-        self.state[:] = 0.0
+        self._state[:] = 0.0
 
     def _check_greeting(self, policy: Policy) -> None:
         """Compare what the program says of itself with the policy.
@@ -98,7 +104,7 @@ class ProgramController:
         Raises:
             ValueError: If it is the controller of another policy, or none.
         """
-        sizes = (self._sensed.num_bytes, self._action.size, self.state.size)
+        sizes = (self._sensed.num_bytes, self._action.size, self._state.size)
         about = np.array([_VERSION, *sizes], np.uint32).tobytes()
         wanted = _NAME + about + weights_sha256(policy).encode()
         try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncp_control import LTC, NCP19, CfC, MixedMemory, VectorPolicy, WiredCfC, load
+from ncp_control import LTC, NCP19, CfC, MixedMemory, VectorPolicy, WiredCfC, auto_ncp, load
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.targets import CORTEX_M4, HOST, TARGETS, deepest_stack
 
@@ -12,6 +12,7 @@ POLICIES = {
     "walker": lambda: load("walker2d-ltc"),
     "driver": lambda: load("drive-ncp"),
     "cfc": lambda: VectorPolicy(CfC(5, 8, 2), observation_size=5),
+    "choices": lambda: VectorPolicy(LTC(auto_ncp(4, 20, 5)), observation_size=4, choices=(2, 3)),
     "mixed wired cfc": lambda: VectorPolicy(
         MixedMemory(WiredCfC(NCP19, mode="pure")), observation_size=32
     ),

@@ -93,6 +93,8 @@ def test_bad_input_is_refused_and_changes_nothing(walker):
             controller.act(seen, dt_s)
     found.append(controller.act(np.ones(32), 0.1))
     np.testing.assert_allclose(found, wanted, atol=2e-6)
+    with pytest.raises(ValueError, match="read-only"):
+        controller.state[:] = 0.0
 
 
 def test_a_controller_of_another_policy_is_refused(compiled):
