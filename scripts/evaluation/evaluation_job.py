@@ -104,7 +104,7 @@ def _refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
 
 
 def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
-    """Return the policy's world under every combination of disturbances asked for.
+    """Return the policy's world under every combination of disturbances, for every back end.
 
     Raises:
         ValueError: If the policy does not fit the world, or a setting or disturbance is of no use.
@@ -134,7 +134,10 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     places = list({place.described: place for place in places}.values())  # each once
     for place in places:
         place.world.disturbed(place.strengths)  # refuses what the world does not have
-    return places
+    if settings.backend == (TORCH,):
+        return places
+    backends = dict.fromkeys(settings.backend)
+    return [on_backend(place, backend) for backend in backends for place in places]
 
 
 def _under(place: Place, told: str, met: Mapping[str, float]) -> Place:
@@ -203,10 +206,7 @@ def evaluate_in(
         watch_live(policy, page, shown, name=name, seconds=LIVE_S)
     rows: list[Measured] = []
     actors = {backend: make_actor(policy, backend) for backend in settings.backend}
-    acts = [on_backend(place, backend) for backend in actors for place in places]
-    if list(actors) == [TORCH]:
-        acts = places
-    for i, place in enumerate(acts):
+    for i, place in enumerate(places):
         told = ", ".join(f"{label} {text}" for label, text in place.labels.items())
         actor = actors[place.labels.get(BACKEND, TORCH)]
         episodes = place.run(actor, description=told)
@@ -229,7 +229,7 @@ def evaluate_in(
         place.described: [
             round(x, 1) if "mean_return" in row.measures else x for x in row.measures.values()
         ]
-        for place, row in zip(acts, rows, strict=True)
+        for place, row in zip(places, rows, strict=True)
     }
     add_results(results, settings, policy, name, list(rows[0].measures), measured)
     write_report(run, policy, rows, shown, seconds=film_s)
