@@ -22,7 +22,7 @@ def test_a_policy_becomes_c_that_compiles_and_passes_its_test(tmp_path):
     command = [sys.executable, "scripts/export.py", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    names = ["walker.c", "walker.h", "walker_test.c", "walker_test.h"]
+    names = ["walker.c", "walker.h", "walker_pipe.c", "walker_test.c", "walker_test.h"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert "commands  thigh torque in [-1, 1]" in done.stdout
     try:
