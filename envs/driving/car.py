@@ -23,7 +23,11 @@ from typing import NamedTuple
 import mujoco
 
 MAX_PHYSICS_STEP_S = 0.005
-CAR_XML = Path(__file__).with_name("car.xml")
+CAR_XML = {
+    "rear": Path(__file__).with_name("car.xml"),
+    "all": Path(__file__).with_name("car_all_wheels.xml"),
+}
+"""Models by the wheels that drive and brake."""
 _SETTLE_S = 1.0  # a car put down at hub height comes to rest in its contacts within this time
 
 
@@ -51,6 +55,7 @@ class Car:
         control_period_s: Time that one call of `step` simulates [s], > 0.
         max_steer_rad: Largest angle of the front wheels [rad].
         max_steer_rate_radps: Fastest change of that angle [rad/s].
+        driven_wheels: Those that drive and brake: "rear" or "all".
 
     Attributes:
         wheelbase_m: Distance between the axles [m].
@@ -59,9 +64,13 @@ class Car:
     """
 
     def __init__(
-        self, control_period_s: float, max_steer_rad: float, max_steer_rate_radps: float
+        self,
+        control_period_s: float,
+        max_steer_rad: float,
+        max_steer_rate_radps: float,
+        driven_wheels: str = "rear",
     ) -> None:
-        self.model = mujoco.MjModel.from_xml_path(str(CAR_XML))
+        self.model = mujoco.MjModel.from_xml_path(str(CAR_XML[driven_wheels]))
         self.data = mujoco.MjData(self.model)
         self.num_substeps = math.ceil(control_period_s / MAX_PHYSICS_STEP_S - 1e-9)
         self.model.opt.timestep = control_period_s / self.num_substeps
@@ -81,6 +90,15 @@ class Car:
 
     def _tyre_geom(self) -> int:
         return int(self.model.body("rear_left").geomadr[0])
+
+    def set_friction(self, friction: float) -> None:
+        """Set how well all tyres grip, from now on.
+
+        Args:
+            friction: Largest force along the ground, as a share of the load; 1 on dry asphalt.
+        """
+        # MuJoCo takes the larger of the two that touch, so the ground gets it, too.
+        self.model.geom_friction[:, 0] = friction
 
     def _settle(self) -> float:
         mujoco.mj_resetData(self.model, self.data)

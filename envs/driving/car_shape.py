@@ -2,7 +2,7 @@
 
 The body and the cabin are lofts: a cross-section at each of a few stations along the car, joined by
 quadrilaterals. The wheels are prisms. Faces come in layers, to be drawn one over the other by a
-camera above the car; within a layer, the farthest first. Nothing here is simulated; `car.xml` is.
+camera above the car; within a layer, the farthest first. What is simulated is `car_chassis.xml`.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""Settings of the lane-keeping world."""
+"""Settings of the driving worlds."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from envs.driving.road import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
 from ncp_control.ranges import check_not_negative, is_number
@@ -9,31 +10,37 @@ TRACKS = {"train": TRAIN_TRACKS, "validation": VALIDATION_TRACKS, "held_out": HE
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaneKeepingConfig:
-    """Settings of `LaneKeepingEnv`."""
+class DrivingConfig:
+    """Settings that every driving world has."""
+
+    cameras: ClassVar[tuple[str, ...]] = ("opencv", "mujoco", "none")
+    """What a car can see through."""
+    positive: ClassVar[dict[str, str]] = {
+        "episode_s": "60",
+        "control_rate_hz": "30",
+        "lane_half_width_m": "2",
+        "max_steer_rate_radps": "0.8",
+    }
+    """Settings that must be finite and > 0, with a value that suits."""
 
     tracks: str = "train"
     """Tracks that `reset` draws from: "train", "validation" or "held_out"."""
     episode_s: float = 60.0
     """Time after which an episode is truncated."""
     on_crash: str = "terminate"
-    """"terminate" ends the episode; "recover" puts the car back on the centre line."""
+    """"terminate" ends the episode; "recover" puts the car back on its lane."""
     control_rate_hz: float = 30.0
     """Actions and frames a second."""
-    cruise_speed_mps: float = 8.0
-    """Speed that the controller holds, and that a full throttle asks for."""
-    drive_speed: bool = False
-    """The action has a second entry, the target speed."""
     lane_half_width_m: float = 2.0
-    """From the centre line to the border of the lane; beyond it is a crash."""
+    """From the middle of the lane to its border; beyond it is a crash."""
     max_steer_rad: float = 0.4
     """Front wheel angle of the action 1; the tightest bends of a track need 0.2."""
     max_steer_rate_radps: float = 0.8
     """Fastest change of the front wheel angle; a hurried driver reaches about this."""
     preview_distances_m: tuple[float, ...] = tuple(2.0 * step for step in range(1, 11))
-    """Distances along the centre line at which `info["preview_m"]` gives points."""
+    """Distances along the lane at which `info["preview_m"]` gives points."""
     cross_track_cost_1ps: float = 1.0
-    """Progress that one metre beside the centre line costs each second [m/(m·s)]."""
+    """Progress that one metre beside the middle of the lane costs each second [m/(m·s)]."""
     crash_cost_m: float = 10.0
     """Progress that a crash costs."""
     camera: str = "opencv"
@@ -44,17 +51,11 @@ class LaneKeepingConfig:
     """What `render` shows: "chase" from behind the car, or the car's "camera"."""
 
     def __post_init__(self) -> None:
-        _check_choice("tracks", self.tracks, tuple(TRACKS))
-        _check_choice("on_crash", self.on_crash, ("terminate", "recover"))
-        _check_choice("camera", self.camera, ("opencv", "mujoco", "none"))
-        _check_choice("render_view", self.render_view, ("chase", "camera"))
-        for name, use in (
-            ("episode_s", "60"),
-            ("control_rate_hz", "30"),
-            ("cruise_speed_mps", "8"),
-            ("lane_half_width_m", "2"),
-            ("max_steer_rate_radps", "0.8"),
-        ):
+        check_choice("tracks", self.tracks, tuple(TRACKS))
+        check_choice("on_crash", self.on_crash, ("terminate", "recover"))
+        check_choice("camera", self.camera, self.cameras)
+        check_choice("render_view", self.render_view, ("chase", "camera"))
+        for name, use in self.positive.items():
             value = getattr(self, name)
             if not (is_number(value) and value > 0.0):
                 raise ValueError(f"`{name}` must be finite and > 0, got {value!r}. Use {use}.")
@@ -83,7 +84,20 @@ class LaneKeepingConfig:
         return TRACKS[self.tracks]
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class LaneKeepingConfig(DrivingConfig):
+    """Settings of `LaneKeepingEnv`."""
+
+    positive: ClassVar[dict[str, str]] = DrivingConfig.positive | {"cruise_speed_mps": "8"}
+
+    cruise_speed_mps: float = 8.0
+    """Speed that the controller holds, and that a full throttle asks for."""
+    drive_speed: bool = False
+    """The action has a second entry, the target speed."""
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless a setting is one of several words."""
     if value not in choices:
         names = " or ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be {names}, got {value!r}. Choose one of these.")
