@@ -17,6 +17,7 @@ if _missing:
 import gymnasium  # noqa: E402 - after the check that it is there
 
 gymnasium.register(id="LaneKeeping-v0", entry_point="envs.driving.lane_keeping:LaneKeepingEnv")
+gymnasium.register(id="RoadDriving-v0", entry_point="envs.driving.road_driving:RoadDrivingEnv")
 
 from envs import worlds  # noqa: E402 - it needs Gymnasium
 

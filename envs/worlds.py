@@ -4,6 +4,8 @@
 |---------------------------------|-----------|--------------------------------------|
 | `LaneKeeping-v0`                | `observe` | frames, or the road in numbers       |
 |                                 | others    | see `lane_keeping`                   |
+| `RoadDriving-v0`                | `observe` | frames and the own speed, or frames  |
+|                                 | others    | see `road_driving`                   |
 | `HalfCheetah-v5`, `Walker2d-v5` | `observe` | the full body, or its positions only |
 """
 
@@ -18,6 +20,7 @@ import numpy as np
 from ncp_control.contract import (
     ActionContract,
     Contract,
+    DictContract,
     Entry,
     FramesContract,
     ObservationContract,
@@ -27,6 +30,8 @@ from ncp_control.names import check_name
 from ncp_control.worlds import RETURNS, Told, World, register_world, returns_of
 
 if TYPE_CHECKING:
+    from envs.driving.config import DrivingConfig
+    from envs.driving.driving_env import DrivingEnv
     from ncp_control.episode import Episode
 
 
@@ -52,7 +57,7 @@ def lane_keeping(
     Raises:
         ValueError: If `observe` or another setting is unknown.
     """
-    from envs.driving import CameraGeometry, LaneKeepingConfig, LaneKeepingEnv, VectorObservation
+    from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
     from envs.driving.metrics import LaneMetrics
     from envs.driving.pure_pursuit import keep_lane
     from envs.faults import disturbances_of
@@ -66,10 +71,7 @@ def lane_keeping(
         episode_s=episode_s,
         randomize_appearance=randomize_appearance and sees,
     )
-    geometry = CameraGeometry()
-    observation: ObservationContract = FramesContract(
-        shape=(geometry.height_px, geometry.width_px, 3)
-    )
+    observation: ObservationContract = FramesContract(shape=LaneKeepingEnv.frame_shape)
     if observe == "numbers":
         previews = [f"centre line {distance:g} m ahead" for distance in config.preview_distances_m]
         entries = [
@@ -80,12 +82,9 @@ def lane_keeping(
             *(Entry(name=name, unit="m") for name in previews),
         ]
         observation = VectorContract(entries=tuple(entries))
-    steering = ActionContract(
-        name="steering", unit=f"fraction of {config.max_steer_rad:g} rad", positive="left"
-    )
     contract = Contract(
         observation=observation,
-        action=(steering,),
+        action=(_steering(config),),
         frame_s=config.control_period_s,
         world="LaneKeeping-v0",
         world_options={} if observe == "frames" else {"observe": observe},
@@ -95,13 +94,10 @@ def lane_keeping(
         env = LaneKeepingEnv(config, render_mode)
         return env if observe == "frames" else VectorObservation(env)
 
-    def brake(env: gymnasium.Env, is_braking: bool) -> None:
-        cast(LaneKeepingEnv, env.unwrapped).is_braking = is_braking
-
     return World(
         name="LaneKeeping-v0",
         make=make,
-        brake=brake,
+        brake=_brake,
         contract=contract,
         measures=lane_measures,
         measure_names=tuple(field.name for field in dataclasses.fields(LaneMetrics)),
@@ -129,6 +125,105 @@ def lane_signals(told: Told) -> dict[str, np.ndarray]:
         "speed [m/s]": told["speed_mps"],
         "cross-track error [m]": told["cross_track_m"],
     }
+
+
+def road_driving(
+    observe: str = "full",
+    traffic: str = "full",
+    friction: float | Sequence[float] = 1.0,
+    tracks: str = "train",
+    on_crash: str = "terminate",
+    episode_s: float = 60.0,
+    randomize_appearance: bool = True,
+) -> World:
+    """Return the world of a car on a road with bends, traffic and people.
+
+    Args:
+        observe: full for frames and the own speed, or frames alone.
+        traffic: none, light or full.
+        friction: See `RoadDrivingConfig`, as all that follow.
+        tracks: Track range.
+        on_crash: What happens to a car that touches another or leaves its lane.
+        episode_s: Longest episode [s].
+        randomize_appearance: Whether light, colours, markings and shadows of frames are drawn
+            anew at each reset.
+
+    Raises:
+        ValueError: If a setting is unknown.
+    """
+    from envs.driving.road_config import RoadDrivingConfig
+    from envs.driving.road_driving import RoadDrivingEnv
+    from envs.driving.road_expert import drive_road
+    from envs.driving.road_metrics import RoadMetrics
+    from envs.faults import disturbances_of
+    from ncp_control.gymnasium_contracts import Adapted
+
+    config = RoadDrivingConfig(
+        observe=observe,
+        traffic=traffic,
+        friction=tuple(friction) if isinstance(friction, list) else friction,  # type: ignore
+        tracks=tracks,
+        on_crash=on_crash,
+        episode_s=episode_s,
+        randomize_appearance=randomize_appearance,
+    )
+    frames = FramesContract(shape=RoadDrivingEnv.frame_shape)
+    observation: ObservationContract = frames
+    if observe == "full":
+        speed = VectorContract(entries=(Entry(name="speed", unit="m/s"),))
+        observation = DictContract(parts={"frame": frames, "speed": speed})
+    pedals = f"1 is {config.throttle_mps2:g} m/s², -1 is -{config.braking_mps2:g} m/s²"
+    given = {"observe": observe, "traffic": traffic}
+    contract = Contract(
+        observation=observation,
+        action=(
+            _steering(config),
+            ActionContract(name="acceleration", unit=pedals, positive="faster"),
+        ),
+        frame_s=config.control_period_s,
+        world="RoadDriving-v0",
+        world_options={name: value for name, value in given.items() if value != "full"},
+    )
+
+    def make(render_mode: str | None = None) -> gymnasium.Env:
+        return Adapted(RoadDrivingEnv(config, render_mode), contract)
+
+    return World(
+        name="RoadDriving-v0",
+        make=make,
+        brake=_brake,
+        contract=contract,
+        measures=road_measures,
+        measure_names=tuple(field.name for field in dataclasses.fields(RoadMetrics)),
+        signals=road_signals,
+        expert=drive_road,
+        expert_name="driver who sees everything",
+        # A lost frame would hide the crash in it.
+        disturbances=tuple(d for d in disturbances_of(contract) if d.name != "drop"),
+        max_steps=round(config.episode_s * config.control_rate_hz),
+    )
+
+
+def road_measures(episodes: "Sequence[Episode]") -> dict[str, float]:
+    """Return the fields of `RoadMetrics` by name."""
+    from envs.driving.road_metrics import summarize_road
+
+    return dataclasses.asdict(summarize_road(episodes))
+
+
+def road_signals(told: Told) -> dict[str, np.ndarray]:
+    """Return what `lane_signals` does, and the free way to what is ahead in the lane."""
+    return {**lane_signals(told), "gap [m]": told["gap_m"]}
+
+
+def _steering(config: "DrivingConfig") -> ActionContract:
+    unit = f"fraction of {config.max_steer_rad:g} rad"
+    return ActionContract(name="steering", unit=unit, positive="left")
+
+
+def _brake(env: gymnasium.Env, is_braking: bool) -> None:
+    """Let a car brake to a standstill, or go on."""
+    cast("DrivingEnv[Any]", env.unwrapped).is_braking = is_braking
 
 
 def body(env_id: str, observe: str = "full") -> World:
@@ -162,5 +257,6 @@ def body(env_id: str, observe: str = "full") -> World:
 def register() -> None:
     """Make the built-in worlds known by name."""
     register_world("LaneKeeping-v0", lane_keeping)
+    register_world("RoadDriving-v0", road_driving)
     for env_id in ("HalfCheetah-v5", "Walker2d-v5"):
         register_world(env_id, partial(body, env_id))

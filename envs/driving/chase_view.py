@@ -6,11 +6,14 @@ so that a bend is seen as a bend.
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.driving.bodies import Body
+from envs.driving.bodies_view import BodiesView
 from envs.driving.camera import CameraGeometry, OpenCvCamera, Pose
 from envs.driving.car_shape import Face, car_faces
 from envs.driving.texture import Ground, Image
@@ -47,12 +50,25 @@ class ChaseView:
         self._wheelbase_m, self._track_width_m = wheelbase_m, track_width_m
         self._yaw_rad: float | None = None
         self._gain = 1.0
+        self._view = BodiesView(self.geometry)
+        self._bodies: Sequence[Body] = ()
+        self._poses = np.empty((0, 3))
 
     def set_ground(self, ground: Ground) -> None:
         """Show another track from now on, the camera straight behind the car."""
         self._camera.set_ground(ground)
         self._gain = ground.appearance.gain
+        self._view.set_appearance(ground.appearance)
         self._yaw_rad = None
+
+    def set_bodies(self, bodies: Sequence[Body], poses: Array) -> None:
+        """Show bodies beside the car from now on.
+
+        Args:
+            bodies: The bodies.
+            poses: x [m], y [m] and yaw [rad] of each, shape (bodies, 3).
+        """
+        self._bodies, self._poses = bodies, poses
 
     def render(self, pose: Pose, steer_rad: float) -> Image:
         """Return a picture of the car.
@@ -68,11 +84,16 @@ class ChaseView:
             self._yaw_rad = pose.yaw_rad
         behind_rad = (pose.yaw_rad - self._yaw_rad + math.pi) % (2.0 * math.pi) - math.pi
         self._yaw_rad += _FOLLOW_SHARE * behind_rad
-        frame = self._camera.render(Pose(pose.x_m, pose.y_m, self._yaw_rad))
+        view = Pose(pose.x_m, pose.y_m, self._yaw_rad)
+        frame = self._camera.render(view)
+        own_m = -self.geometry.forward_m * math.cos(self.geometry.pitch_rad)
+        shown = (view, self._bodies, self._poses)
+        self._view.draw(frame, *shown, nearest_m=own_m)
         relative_rad = pose.yaw_rad - self._yaw_rad
         faces = car_faces(self._wheelbase_m, self._track_width_m, steer_rad)
         self._draw_shadow(frame, relative_rad, pose.yaw_rad)
         self._draw_faces(frame, faces, relative_rad, pose.yaw_rad)
+        self._view.draw(frame, *shown, farthest_m=own_m)
         return frame
 
     def _draw_shadow(self, frame: Image, relative_rad: float, yaw_rad: float) -> None:

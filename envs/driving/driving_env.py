@@ -46,6 +46,12 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
     """Wheels that drive and brake."""
     action_size: int = 1
     """Numbers of an action."""
+    frame_shape: ClassVar[tuple[int, int, int]] = (
+        CameraGeometry().height_px,
+        CameraGeometry().width_px,
+        3,
+    )
+    """Height, width and channels of a frame."""
 
     def __init__(self, config: Config, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
@@ -66,9 +72,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         self._chase = ChaseView(self.car.wheelbase_m, self.car.track_width_m)
         self._preview_distances_m = np.array(config.preview_distances_m, dtype=np.float64)
 
-        geometry = self.camera.geometry
-        shape = (geometry.height_px, geometry.width_px, 3)
-        self.observation_space: spaces.Space[Any] = spaces.Box(0, 255, shape, np.uint8)
+        self.observation_space: spaces.Space[Any] = spaces.Box(0, 255, self.frame_shape, np.uint8)
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
         self.is_braking = False
         self._road: Road | None = None

@@ -57,7 +57,7 @@ def summarize(episodes: "Sequence[Episode]") -> LaneMetrics:
     told = [episode.told for episode in episodes]
     driven_km = sum(float(t["distance_m"][-1]) for t in told) / 1000.0
     crashes = sum(int(t["crashed"].sum()) for t in told)
-    low, high = _poisson_interval(crashes)
+    low, high = poisson_interval(crashes)
     offsets = [offsets_m(episode) for episode in episodes]
     rates = np.concatenate(
         [np.abs(np.diff(t["steer_rad"]) / np.diff(t["time_s"]))[~t["crashed"][1:]] for t in told]
@@ -94,7 +94,7 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else math.nan
 
 
-def _poisson_interval(count: int) -> tuple[float, float]:
+def poisson_interval(count: int) -> tuple[float, float]:
     """Return the exact interval of a Poisson mean given one count."""
     tail = (1.0 - CONFIDENCE) / 2.0
     low = float(stats.chi2.ppf(tail, 2 * count)) / 2.0 if count else 0.0

@@ -1,0 +1,61 @@
+"""Settings of the road that needs a driver."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from envs.driving.config import DrivingConfig, check_choice
+from envs.driving.traffic_draws import LEVELS
+from ncp_control.ranges import check_not_negative, is_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoadDrivingConfig(DrivingConfig):
+    """Settings of `RoadDrivingEnv`."""
+
+    cameras: ClassVar[tuple[str, ...]] = ("opencv", "none")
+    positive: ClassVar[dict[str, str]] = {
+        name: "1.75" if name == "lane_half_width_m" else use
+        for name, use in DrivingConfig.positive.items()
+    } | {"top_speed_mps": "20", "throttle_mps2": "3", "braking_mps2": "5"}
+
+    lane_half_width_m: float = 1.75
+    """From the middle of the lane to its border; a car whose middle is beyond it left the lane."""
+    cross_track_cost_1ps: float = 0.3
+    """Progress that one metre beside the middle of the lane costs each second [m/(m·s)]."""
+    crash_cost_m: float = 10.0
+    """Progress that leaving the lane costs."""
+    collision_cost_m: float = 30.0
+    """Progress that a collision costs."""
+    traffic: str = "full"
+    """Who else is on the road: "none", "light" or "full"."""
+    friction: float | tuple[float, float] = 1.0
+    """Grip of the tyres, 1 on dry asphalt; a lowest and a highest value to draw from at each
+    reset."""
+    top_speed_mps: float = 20.0
+    """Largest speed."""
+    throttle_mps2: float = 3.0
+    """Acceleration of the second action's 1."""
+    braking_mps2: float = 5.0
+    """Deceleration of the second action's -1."""
+    observe: str = "full"
+    """What is seen: "full" for frames and the own speed, or "frames" alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("traffic", self.traffic, tuple(LEVELS))
+        check_choice("observe", self.observe, ("full", "frames"))
+        check_not_negative("collision_cost_m", self.collision_cost_m)
+        told = self.friction if isinstance(self.friction, tuple | list) else (self.friction,)
+        is_known = 1 <= len(told) <= 2 and all(is_number(value) for value in told)
+        if not (is_known and 0.2 <= told[0] <= told[-1] <= 1.5):
+            raise ValueError(
+                f"`friction` must be a number from 0.2 to 1.5, or a lowest and a highest one, got"
+                f" {self.friction!r}. Use 1 for dry asphalt, 0.5 for a wet road."
+            )
+
+    @property
+    def friction_range(self) -> tuple[float, float]:
+        """Lowest and highest grip."""
+        if isinstance(self.friction, tuple | list):
+            return self.friction[0], self.friction[-1]
+        return self.friction, self.friction

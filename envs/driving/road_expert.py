@@ -1,0 +1,162 @@
+"""An expert that sees the whole road and all that is on it, and drives `RoadDrivingEnv`.
+
+It follows the middle of its lane by pure pursuit, on a line that swings out past parked cars. Its
+speed is the least that any of these allows: bends ahead, slow passing, the intelligent driver model
+behind what is in its way, stopping for people who cross, and stopping in front of a parked car
+while somebody comes towards it and both would meet there.
+
+It has no memory: what it does follows from the world as it is.
+"""
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from envs.driving.bodies import Body, ahead_m
+from envs.driving.car_following import Driver, limit_at, speed_limits
+from envs.driving.passing import RAMP_M, line_m, shift_past_m
+from envs.driving.pure_pursuit import PurePursuit
+from envs.driving.road_driving import RoadDrivingEnv
+from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person
+
+CRUISE_MPS, PASSING_MPS = 14.0, 5.5
+"""Speed on a free straight, and beside a parked car."""
+LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
+"""Lateral acceleration in bends, and deceleration in front of them, on dry asphalt."""
+CLEARANCE_M = 0.5
+"""Air beside a parked car."""
+
+_DRIVER = Driver(acceleration_mps2=2.0, braking_mps2=2.5, time_gap_s=1.5, standing_gap_m=3.0)
+_AIR_M = 0.35  # beside what is passed without slowing down
+_PREVIEW_M = np.arange(2.0, 22.0, 1.0)
+_SIGHT_M = 90.0
+_REACTION_S = 0.3  # the speed asked for is that of the place where the car is after this time
+_MEETING_M = 0.2  # over the centre line by more than this, oncoming traffic is waited for
+
+
+def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.ndarray:
+    """Return steering and acceleration, each in [-1, 1].
+
+    Args:
+        env: A `RoadDrivingEnv`, with or without wrappers.
+        observation: Not looked at.
+        info: The environment's info.
+    """
+    world: Any = env.unwrapped
+    assert isinstance(world, RoadDrivingEnv)
+    return np.array([_steering(world, info), _pedal(world, info)], np.float32)
+
+
+def _steering(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
+    """Return what pure pursuit of the line steers, looking farther ahead at a higher speed."""
+    place_m, lap_m = info["arc_length_m"], world.road.length_m
+    ahead_of_car_m = [place_m + distance_m for distance_m in _PREVIEW_M.tolist()]
+    parked, driven = world.traffic.parked, world.driven
+    line = [line_m(at_m, OWN_LANE_M, driven, CLEARANCE_M, parked, lap_m) for at_m in ahead_of_car_m]
+    pursuit = PurePursuit(
+        wheelbase_m=world.car.wheelbase_m,
+        max_steer_rad=world.config.max_steer_rad,
+        lookahead_m=4.5 + 0.35 * max(info["speed_mps"], 0.0),
+    )
+    return float(pursuit(world.preview(_PREVIEW_M, np.array(line)))[0])
+
+
+def _pedal(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
+    """Return the acceleration as the action has it."""
+    config, speed_mps = world.config, max(info["speed_mps"], 0.0)
+    grip = min(info["friction"], 1.0)
+    place_m = info["arc_length_m"]
+    limits = speed_limits(
+        world.road, OWN_LANE_M, LATERAL_MPS2 * grip, BRAKING_MPS2 * grip, CRUISE_MPS
+    )
+    limit_mps = limit_at(limits, world.road, place_m + _REACTION_S * speed_mps)
+    limit_mps = min(limit_mps, _passing_limit_mps(world, place_m))
+    wanted = (limit_mps - speed_mps) / _REACTION_S
+    wanted = min(wanted, 2.0 * grip)
+    for gap_m, ahead_mps in _obstacles(world, place_m, speed_mps):
+        wanted = min(wanted, _follow(speed_mps, gap_m, ahead_mps))
+    scale = config.throttle_mps2 if wanted > 0.0 else config.braking_mps2
+    return min(max(wanted / scale, -1.0), 1.0)
+
+
+def _follow(speed_mps: float, gap_m: float, ahead_mps: float) -> float:
+    """Return the acceleration behind something [m/s²]; firm where it is as near as can be."""
+    if gap_m < 1.0:
+        return -math.inf
+    return _DRIVER.acceleration(speed_mps, CRUISE_MPS, gap_m, ahead_mps)
+
+
+def _passing_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
+    """Return the speed from which it can slow down for the parked cars ahead [m/s]."""
+    limit_mps = math.inf
+    driven = world.driven
+    for one in world.traffic.parked:
+        along_m = ahead_m(place_m, one.arc_length_m, world.road.length_m)
+        reach_m = 0.5 * driven.length_m + one.reach_m
+        if shift_past_m(one, OWN_LANE_M, 0.5 * driven.width_m, CLEARANCE_M) < 0.05:
+            continue
+        if -reach_m - RAMP_M < along_m < _SIGHT_M:
+            way_m = max(0.0, along_m - reach_m - RAMP_M)
+            limit_mps = min(limit_mps, math.sqrt(PASSING_MPS**2 + 2.0 * BRAKING_MPS2 * way_m))
+    return limit_mps
+
+
+def _obstacles(
+    world: RoadDrivingEnv, place_m: float, speed_mps: float
+) -> list[tuple[float, float]]:
+    """Return gap [m] and speed [m/s] of all that is to be kept away from."""
+    driven, lap_m, traffic = world.driven, world.road.length_m, world.traffic
+    half_m = 0.5 * driven.width_m + _AIR_M
+    found = []
+    for body in (*traffic.cars, *traffic.people):
+        along_m = ahead_m(place_m, body.arc_length_m, lap_m)
+        gap_m = along_m - 0.5 * driven.length_m - body.reach_m
+        if not (0.0 < along_m < _SIGHT_M):
+            continue
+        if isinstance(body, Person):
+            if body.way_crosses(-ROAD_HALF_WIDTH_M, 0.3):
+                found.append((gap_m, 0.0))
+            continue
+        middle_m = line_m(body.arc_length_m, OWN_LANE_M, driven, CLEARANCE_M, traffic.parked, lap_m)
+        if abs(body.lateral_m - middle_m) < half_m + body.half_width_m and body.direction > 0:
+            found.append((gap_m, body.speed_mps))
+    for one in traffic.parked:
+        gap_m = ahead_m(place_m, one.arc_length_m, lap_m) - 0.5 * driven.length_m - one.reach_m
+        if 0.0 < gap_m < _SIGHT_M and _must_wait(world, one, gap_m, speed_mps):
+            found.append((max(gap_m - RAMP_M + 3.0, 0.5), 0.0))
+    return found
+
+
+def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: float) -> bool:
+    """Whether somebody would be met beside a parked car, and the car can still stop before it."""
+    driven, lap_m = world.driven, world.road.length_m
+    shift_m = shift_past_m(parked, OWN_LANE_M, 0.5 * driven.width_m, CLEARANCE_M)
+    if OWN_LANE_M + shift_m + 0.5 * driven.width_m < _MEETING_M:
+        return False
+    before_m = gap_m - RAMP_M  # to where it begins to swing out
+    if before_m < speed_mps**2 / (2.0 * 3.5):
+        return False  # it is on its way past
+    length_m = 2.0 * RAMP_M + driven.length_m + 2.0 * parked.reach_m
+    pass_s = _time_s(before_m + length_m, speed_mps, PASSING_MPS, 1.5) + 1.0
+    for car in world.traffic.cars:
+        if car.direction > 0:
+            continue
+        beyond_m = ahead_m(parked.arc_length_m, car.arc_length_m, lap_m) + parked.reach_m + RAMP_M
+        way_m = beyond_m - 0.5 * car.length_m - 2.0 * RAMP_M
+        if beyond_m > -car.length_m and way_m < pass_s * (car.speed_mps + 1.5):
+            return True
+    return False
+
+
+def _time_s(way_m: float, speed_mps: float, top_mps: float, acceleration_mps2: float) -> float:
+    """Return the time for a way, up to a top speed [s]."""
+    if speed_mps >= top_mps:
+        return way_m / top_mps
+    rising_s = (top_mps - speed_mps) / acceleration_mps2
+    risen_m = 0.5 * (speed_mps + top_mps) * rising_s
+    if risen_m < way_m:
+        return rising_s + (way_m - risen_m) / top_mps
+    squared = speed_mps**2 + 2.0 * acceleration_mps2 * way_m
+    return (math.sqrt(squared) - speed_mps) / acceleration_mps2

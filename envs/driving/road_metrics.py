@@ -1,0 +1,83 @@
+"""How well a road was driven: interventions per kilometre, standing about, and comfort.
+
+The interval of the rate is the exact Poisson interval for 95 % confidence, as in `metrics.py`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from envs.driving.metrics import poisson_interval
+
+if TYPE_CHECKING:
+    from ncp_control.episode import Episode
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoadMetrics:
+    """Summary over episodes."""
+
+    driven_km: float
+    """Progress along the roads."""
+    collisions: int
+    """Times that the car touched another body."""
+    lane_departures: int
+    """Times that the car's middle left its lane."""
+    interventions_per_km: float
+    """Rate of steps with one of both, each of which ends in help or ends the episode."""
+    interventions_per_km_low: float
+    """Lower limit of its interval."""
+    interventions_per_km_high: float
+    """Upper limit of its interval; about 3.7 / km driven when there was none."""
+    idle_share: float
+    """Share of the time in which the car stood though nothing was in its way."""
+    mean_speed_mps: float
+    """Mean speed."""
+    mean_jerk_mps3: float
+    """Mean |change of the acceleration along the car| in a second."""
+    lateral_p95_mps2: float
+    """95th percentile of the |acceleration across the car|."""
+
+
+def summarize_road(episodes: "Sequence[Episode]") -> RoadMetrics:
+    """Summarize what cars did, from what `RoadDrivingEnv` told.
+
+    Raises:
+        ValueError: If there is no episode.
+    """
+    if not episodes:
+        raise ValueError("`episodes` must be at least one, got none. Drive longer.")
+    told = [episode.told for episode in episodes]
+    driven_km = sum(float(t["distance_m"][-1]) for t in told) / 1000.0
+    low, high = poisson_interval(sum(int(t["crashed"].sum()) for t in told))
+    # A car that never gets anywhere has no rate per kilometre.
+    per_km = 1.0 / driven_km if driven_km > 0 else math.nan
+    return RoadMetrics(
+        driven_km=driven_km,
+        collisions=sum(int(t["collided"].sum()) for t in told),
+        lane_departures=sum(int(t["departed"].sum()) for t in told),
+        interventions_per_km=sum(int(t["crashed"].sum()) for t in told) * per_km,
+        interventions_per_km_low=low * per_km,
+        interventions_per_km_high=high * per_km,
+        idle_share=_mean(np.concatenate([t["stood_idle"] for t in told])),
+        mean_speed_mps=_mean(np.concatenate([t["speed_mps"] for t in told])),
+        mean_jerk_mps3=_mean(np.concatenate([jerks_mps3(episode) for episode in episodes])),
+        lateral_p95_mps2=float(
+            np.percentile(np.concatenate([np.abs(t["lateral_mps2"]) for t in told]), 95.0)
+        ),
+    )
+
+
+def jerks_mps3(episode: "Episode") -> np.ndarray:
+    """Return |jerk| [m/s³] of each step but those next to one in which the car was put back."""
+    told = episode.told
+    jerk = np.diff(told["acceleration_mps2"]) / np.diff(told["time_s"])
+    return np.abs(jerk)[~(told["crashed"][1:] | told["crashed"][:-1])]
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(values.mean()) if values.size else math.nan
