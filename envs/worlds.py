@@ -131,6 +131,7 @@ def road_driving(
     observe: str = "full",
     traffic: str = "full",
     friction: float | Sequence[float] = 1.0,
+    camera: str = "opencv",
     tracks: str = "train",
     on_crash: str = "terminate",
     episode_s: float = 60.0,
@@ -142,6 +143,7 @@ def road_driving(
         observe: full for frames and the own speed, or frames alone.
         traffic: none, light or full.
         friction: See `RoadDrivingConfig`, as all that follow.
+        camera: opencv, or none for an expert that does not look at frames.
         tracks: Track range.
         on_crash: What happens to a car that touches another or leaves its lane.
         episode_s: Longest episode [s].
@@ -162,6 +164,7 @@ def road_driving(
         observe=observe,
         traffic=traffic,
         friction=tuple(friction) if isinstance(friction, list) else friction,  # type: ignore
+        camera=camera,
         tracks=tracks,
         on_crash=on_crash,
         episode_s=episode_s,

@@ -7,7 +7,7 @@ into the haze as the ground at its body's distance is. What reaches behind the c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from envs.driving.appearance import Appearance
 from envs.driving.bodies import Body
-from envs.driving.body_shapes import shape_of
+from envs.driving.body_shapes import Shape, shape_of
 from envs.driving.camera import HAZE_DISTANCE_M, HAZE_START_M, CameraGeometry, Pose
 from envs.driving.texture import Image, scale_colour
 
@@ -69,9 +69,14 @@ class BodiesView:
             nearest_m: Least depth of those that are drawn [m].
             farthest_m: Their depth is less than this [m].
         """
-        for index, depth_m in self.in_view(pose, bodies, poses):
-            if nearest_m <= depth_m < farthest_m:
-                self._draw_body(frame, pose, bodies[index], poses[index].tolist(), depth_m)
+        seen = self.in_view(pose, bodies, poses)
+        seen = [(index, depth_m) for index, depth_m in seen if nearest_m <= depth_m < farthest_m]
+        if not seen:
+            return
+        shapes = [shape_of(bodies[index]) for index, _ in seen]
+        placed, depths_m = poses[[index for index, _ in seen]], [depth_m for _, depth_m in seen]
+        for outline, colour in self._faces(pose, shapes, placed, np.array(depths_m)):
+            cv2.fillConvexPoly(frame, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def in_view(self, pose: Pose, bodies: Sequence[Body], poses: Array) -> list[tuple[int, float]]:
         """Return number and depth [m] of the bodies that may be seen, the farthest first."""
@@ -88,65 +93,89 @@ class BodiesView:
                 found.append((i, depth_m))
         return sorted(found, key=lambda one: -one[1])
 
-    def _draw_body(
-        self, frame: Image, pose: Pose, body: Body, placed: list[float], depth_m: float
-    ) -> None:
-        shape, geometry = shape_of(body), self.geometry
-        x_m, y_m, yaw_rad = placed
-        relative_rad = yaw_rad - pose.yaw_rad
+    def _faces(
+        self, pose: Pose, shapes: Sequence[Shape], placed: Array, depth_m: Array
+    ) -> Iterator[tuple[NDArray[np.int32], list[float]]]:
+        """Yield outline and colour of all faces that are seen, in the order of drawing.
+
+        Args:
+            pose: Where the car with the camera stands.
+            shapes: Shape of each body, the farthest first.
+            placed: x [m], y [m] and yaw [rad] of each, shape (bodies, 3).
+            depth_m: Depth of each [m], shape (bodies,).
+        """
+        geometry = self.geometry
+        faces_of = [len(shape.layers) for shape in shapes]
+        which = np.repeat(np.arange(len(shapes)), faces_of)
         cosine, sine = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
-        dx, dy = x_m - pose.x_m, y_m - pose.y_m
-        ahead_m, left_m = cosine * dx + sine * dy, cosine * dy - sine * dx
-        turned, aside = math.cos(relative_rad), math.sin(relative_rad)
-        from_body = np.array([[turned, -aside, 0.0], [aside, turned, 0.0], [0.0, 0.0, 1.0]])
-        offset_m = np.array([ahead_m, left_m, 0.0])
-        # In the body's frame, where the normals are.
-        to_eye_m = (self._eye_m - offset_m) @ from_body - shape.middles_m
-        is_seen = np.einsum("ij,ij->i", shape.normals, to_eye_m) > 0.0
-        seen = np.flatnonzero(is_seen)
-        if not len(seen):
-            return
-        nearness = np.einsum("ij,ij->i", to_eye_m[seen], to_eye_m[seen])
-        seen = seen[np.lexsort((-nearness, shape.layers[seen]))]
-        corners = shape.corners_m[seen] @ (self._turn @ from_body).T
-        corners += self._turn @ (offset_m - self._eye_m)
-        colours = self._shade(shape.colours[seen], shape.normals[seen], yaw_rad, depth_m)
-        depths_m = corners[..., 2]
-        centre_u, centre_v = geometry.centre_px
-        if depths_m.min() >= NEAR_M:
-            scale = geometry.focal_px / depths_m
-            pixels = np.stack(
-                [centre_u + corners[..., 0] * scale, centre_v + corners[..., 1] * scale], axis=-1
-            )
-            outlines = list(_fixed(pixels))
-        else:
-            outlines = []
-            for one in corners:
-                cut = _cut_near(one)
-                scale = geometry.focal_px / cut[:, 2:]
-                outlines.append(_fixed((centre_u, centre_v) + cut[:, :2] * scale))
-        for outline, colour in zip(outlines, colours, strict=True):
+        dx, dy = placed[:, 0] - pose.x_m, placed[:, 1] - pose.y_m
+        offset_m = np.stack(
+            [cosine * dx + sine * dy, cosine * dy - sine * dx, np.zeros_like(dx)], axis=1
+        )
+        from_body = _turns(placed[:, 2] - pose.yaw_rad)[which]
+        # In the car's frame; its axes turned to right, down and depth only for what is seen.
+        normals = np.matmul(from_body, np.concatenate([s.normals for s in shapes])[..., None])
+        middles_m = np.matmul(from_body, np.concatenate([s.middles_m for s in shapes])[..., None])
+        to_eye_m = self._eye_m - offset_m[which] - middles_m[..., 0]
+        is_seen = np.einsum("ij,ij->i", normals[..., 0], to_eye_m) > 0.0
+        layers = np.concatenate([shape.layers for shape in shapes])
+        away = np.einsum("ij,ij->i", to_eye_m, to_eye_m)
+        order = np.lexsort((-away, layers, which))
+        order = order[is_seen[order]]
+        corners = np.matmul(
+            np.concatenate([shape.corners_m for shape in shapes])[order],
+            np.matmul(self._turn, from_body[order]).transpose(0, 2, 1),
+        )
+        corners += ((offset_m[which[order]] - self._eye_m) @ self._turn.T)[:, None]
+        colours = self._shade(
+            np.concatenate([shape.colours for shape in shapes])[order],
+            normals[order, :, 0],
+            pose.yaw_rad,
+            depth_m[which[order]],
+        )
+        scale = geometry.focal_px / np.maximum(corners[..., 2:], NEAR_M)
+        outlines = _fixed(geometry.centre_px + corners[..., :2] * scale)
+        is_cut = (corners[..., 2] < NEAR_M).any(axis=1).tolist()
+        for i, (outline, colour) in enumerate(zip(outlines, colours, strict=True)):
+            if is_cut[i]:
+                cut = _cut_near(corners[i])
+                outline = _fixed(geometry.centre_px + cut[:, :2] * geometry.focal_px / cut[:, 2:])
             if len(outline) > 2:
-                cv2.fillPoly(frame, [outline], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+                yield outline, colour
 
     def _shade(
-        self, colours: Array, normals: Array, yaw_rad: float, depth_m: float
+        self, colours: Array, normals: Array, yaw_rad: float, depth_m: Array
     ) -> list[list[float]]:
-        """Return the colours of faces in the light, faded by the haze between."""
+        """Return the colours of faces in the light, faded by the haze between.
+
+        Args:
+            colours: In full light, shape (faces, 3).
+            normals: Outward, in the frame of the car with the camera, shape (faces, 3).
+            yaw_rad: Heading of that car [rad].
+            depth_m: Depth of each face's body [m], shape (faces,).
+        """
         cosine, sine = math.cos(yaw_rad), math.sin(yaw_rad)
-        sun = np.array(
-            [cosine * _SUN[0] + sine * _SUN[1], cosine * _SUN[1] - sine * _SUN[0], _SUN[2]]
-        )
+        sun = (cosine * _SUN[0] + sine * _SUN[1], cosine * _SUN[1] - sine * _SUN[0], _SUN[2])
         light = self._gain * (_AMBIENT + (1.0 - _AMBIENT) * np.maximum(normals @ sun, 0.0))
-        faded = 1.0 - math.exp(-max(depth_m - HAZE_START_M, 0.0) / HAZE_DISTANCE_M)
+        clear = np.exp(-np.maximum(depth_m - HAZE_START_M, 0.0) / HAZE_DISTANCE_M)[:, None]
         lit = np.minimum(colours * light[:, None], 255.0)
-        return (lit + faded * (self._haze - lit)).tolist()
+        return (clear * lit + (1.0 - clear) * self._haze).tolist()
+
+
+def _turns(yaw_rad: Array) -> Array:
+    """Return the matrices that turn by some angles about the vertical, shape (angles, 3, 3)."""
+    turns = np.zeros((len(yaw_rad), 3, 3))
+    turns[:, 0, 0] = turns[:, 1, 1] = np.cos(yaw_rad)
+    turns[:, 1, 0] = np.sin(yaw_rad)
+    turns[:, 0, 1] = -turns[:, 1, 0]
+    turns[:, 2, 2] = 1.0
+    return turns
 
 
 def _fixed(pixels: Array) -> NDArray[np.int32]:
     """Return pixels as cv2's fixed-point numbers."""
-    pixels = np.clip(pixels, -_LARGEST_PX, _LARGEST_PX)
-    return np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)
+    inside = np.minimum(np.maximum(pixels, -_LARGEST_PX), _LARGEST_PX)
+    return np.rint(inside * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
 def _cut_near(corners_m: Array) -> Array:

@@ -28,6 +28,7 @@ from scripts.evaluation.driving import (
 )
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import (
+    CAR_WORLDS,
     DISTURBANCES,
     DRIVING_WORLD,
     Place,
@@ -194,10 +195,10 @@ def evaluate_in(
     results: ResultsFile,
 ) -> None:
     """Let the policy act in each place, and measure what its world measures."""
-    world, shown, film_s = places[0].world, places[0], FILM_S
-    is_driving = world.name == DRIVING_WORLD
-    if is_driving:
-        observe, film_s = world.contract.world_options.get("observe", "full"), DRIVE_FILM_S
+    world, shown = places[0].world, places[0]
+    film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
+    if world.name == DRIVING_WORLD:
+        observe = world.contract.world_options.get("observe", "full")
         longest_s = max(DRIVE_FILM_S, LIVE_S)
         shown = track_place(HELD_OUT_TRACKS[0], longest_s, settings.seed, observe)
     if settings.live:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Step
 from ncp_control.policy import Policy
+from ncp_control.records import frames_in, record_frame
 from scripts.evaluation.opengl import headless_opengl
-from scripts.evaluation.places import DRIVING_WORLD, Place
+from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
 
 WIDTH_PX, HEIGHT_PX = 1280, 720
@@ -84,10 +85,10 @@ _Compose = Callable[[Any, Step, np.ndarray | None, float], np.ndarray]
 
 def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
     """Return what composes the film's pictures, and their size."""
-    if place.world.name != DRIVING_WORLD:
+    if place.world.name not in CAR_WORLDS:
         return _label, (BODY_WIDTH_PX, BODY_HEIGHT_PX)
-    layout = DriveLayout()
-    return lambda *shown: layout.compose(_shot(*shown)), (WIDTH_PX, HEIGHT_PX)
+    layout, in_record = DriveLayout(), record_frame(place.world.contract.observation)
+    return lambda *shown: layout.compose(_shot(*shown, in_record)), (WIDTH_PX, HEIGHT_PX)
 
 
 def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
@@ -113,9 +114,16 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
     return env, None
 
 
-def _shot(picture: Any, step: Step, expert: np.ndarray | None, _: float) -> "Shot":
+def _shot(
+    picture: Any,
+    step: Step,
+    expert: np.ndarray | None,
+    _: float,
+    in_record: tuple[int, int, int] | None,
+) -> "Shot":
     """Return what a picture of a drive shows: what was seen and done, and what came of it."""
     seen, after = step.observations[0], step.outcomes[0]
+    seen = seen if in_record is None else frames_in(seen, in_record)
     steering = float(step.actions[0, 0])
     return Shot(
         picture=np.asarray(picture),

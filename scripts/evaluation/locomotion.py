@@ -18,7 +18,7 @@ from ncp_control.contract import VectorContract
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World, find_world, read_options, world_names
-from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit
+from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH, Place, check_fit
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
 
@@ -186,7 +186,8 @@ def where_to_act(
     known: tuple[str, str, tuple[str, ...]] = (world or DRIVING_WORLD, "full", ())
     if world is None and not (is_homeless and isinstance(policy, FramesPolicy)):
         known = home_of(policy)
-    options = {"observe": known[1]} | read_options(known[2]) | read_options(words)
+    options = {"observe": known[1], **MEASURED_WITH.get(known[0], {})}
+    options |= read_options(known[2]) | read_options(words)
     seen = str(options.pop("observe"))
     return known[0], seen, words_of("full", options)
 

@@ -17,6 +17,14 @@ from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World
 
 DRIVING_WORLD = "LaneKeeping-v0"
+ROAD_WORLD = "RoadDriving-v0"
+CAR_WORLDS = (DRIVING_WORLD, ROAD_WORLD)
+"""Worlds with a car, which tell its speed, its place in the lane and crashes."""
+
+MEASURED_WITH: Mapping[str, Mapping[str, Any]] = {
+    ROAD_WORLD: {"tracks": "held_out", "on_crash": "recover"}
+}
+"""Options with which a world is measured if nothing else is asked for: not those of training."""
 
 DISTURBANCES: tuple[str, ...] = ("noise", "drop", "overwrite", "delay")
 """Names of disturbances, in the order in which tables have them."""

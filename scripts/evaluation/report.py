@@ -49,6 +49,9 @@ _OF_DRIVES = (
     "Intervals are for 95 % confidence: of crashes per km the exact Poisson interval, of the"
     " cross-track error the t interval over tracks."
 )
+_OF_ROADS = (
+    "The interval of interventions per km is the exact Poisson interval for 95 % confidence."
+)
 _OF_RETURNS = "± is the 95 % t interval of the mean return over episodes."
 
 
@@ -71,8 +74,13 @@ def write_report(
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say(results_table(rows))
-        if is_driving or "mean_return" in rows[0].measures:
-            report.say(_OF_DRIVES if is_driving else _OF_RETURNS)
+        for measure, told in (
+            ("crashes_per_km", _OF_DRIVES),
+            ("interventions_per_km", _OF_ROADS),
+            ("mean_return", _OF_RETURNS),
+        ):
+            if measure in rows[0].measures:
+                report.say(told)
         _write_tables(report, rows)
         strengths = {tuple(row.strengths.values()) for row in rows}
         if "mean_return" in rows[0].measures and len(strengths) > 1:
@@ -217,7 +225,8 @@ def _draw(report: Report, policy: Policy, episode: Episode) -> None:
     curves = figures.learning_curves(metrics_csv) if metrics_csv.is_file() else None
     if curves is not None:
         _show(report, "learning_curves", curves)
-    if episode.expert_actions is not None and list(episode.action_names) == ["steering"]:
+    is_steered = list(episode.action_names) == ["steering"] or "cross_track_m" in episode.told
+    if episode.expert_actions is not None and is_steered:
         _show(report, "steering", figures.steering(episode))
     wiring = getattr(policy.circuit.cell, "wiring", None)
     if wiring is not None:

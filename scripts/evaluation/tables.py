@@ -11,7 +11,8 @@ from ncp_control.episode import Episode
 from ncp_control.markdown import markdown_table
 from ncp_control.worlds import half_width
 
-UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m"}
+UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m",
+         "mps2": "m/s²", "mps3": "m/s³"}  # fmt: skip
 """Units by the end of a name."""
 
 
@@ -110,6 +111,13 @@ _COLUMNS: dict[str, tuple[str, _Text]] = {
             f" {m['crashes_per_km_high']:.2f}]"
         ),
     ),
+    "interventions_per_km": (
+        "interventions per km",
+        lambda m: (
+            f"{m['interventions_per_km']:.2f} [{m['interventions_per_km_low']:.2f},"
+            f" {m['interventions_per_km_high']:.2f}]"
+        ),
+    ),
     "mean_cross_track_m": (
         "mean cross-track error [m]",
         lambda m: _plus_minus(m["mean_cross_track_m"], m["mean_cross_track_m_halfwidth"], 3),
@@ -125,6 +133,7 @@ _COLUMNS: dict[str, tuple[str, _Text]] = {
 }
 """Heading and text of a measure by its name; others have their own name, and four digits."""
 _INTERVALS = (
-    "crashes_per_km_low", "crashes_per_km_high", "mean_cross_track_m_halfwidth", "half_width",
+    "crashes_per_km_low", "crashes_per_km_high", "interventions_per_km_low",
+    "interventions_per_km_high", "mean_cross_track_m_halfwidth", "half_width",
 )  # fmt: skip
 """Measures that stand in the column of another."""
