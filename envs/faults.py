@@ -23,8 +23,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ncp_control.audit.faults import add_pixel_noise
-from ncp_control.contract import Contract, FramesContract, VectorContract
+from ncp_control.contract import Contract, VectorContract
 from ncp_control.ranges import check_not_negative
+from ncp_control.records import change_frame, frames_part, record_frame
 from ncp_control.worlds import Disturbance
 
 
@@ -38,23 +39,31 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         env: World whose observations are uint8 images.
         variance: Variance of the noise on images scaled to [0, 1], >= 0. The paper takes 0.1 to
             0.3; clipping then makes the variance of the result smaller.
+        in_record: Shape of the frame in each observation, if these are records of a frame and
+            numbers, see `ncp_control.records`.
 
     Raises:
         TypeError: If the observations are not uint8 images.
         ValueError: If the variance is negative or not finite.
     """
 
-    def __init__(self, env: gymnasium.Env[NDArray[np.uint8], Any], variance: float) -> None:
+    def __init__(
+        self,
+        env: gymnasium.Env[NDArray[np.uint8], Any],
+        variance: float,
+        *,
+        in_record: tuple[int, int, int] | None = None,
+    ) -> None:
         super().__init__(env)
         space = env.observation_space
         is_image = isinstance(space, spaces.Box) and space.dtype == np.uint8
-        if not is_image or len(space.shape or ()) < 2:  # a record has one axis
+        if not is_image or (len(space.shape or ()) < 2) != (in_record is not None):
             raise TypeError(
                 f"`env` must have uint8 images as observations, got {space!r}. "
                 "Wrap it before the images are scaled."
             )
         check_not_negative("variance", variance)
-        self.variance = float(variance)
+        self.variance, self._in_record = float(variance), in_record
         self._noise_rng = np.random.default_rng()
 
     def reset(
@@ -78,14 +87,16 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         """Return the image with noise added, rounded and clipped to [0, 255]."""
         if self.variance == 0.0:
             return observation
-        return add_pixel_noise(observation, self.variance, self._noise_rng)
+        noise = partial(add_pixel_noise, variance=self.variance, rng=self._noise_rng)
+        return change_frame(observation, noise, self._in_record)
 
 
 def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
     """Return the disturbances that a world of this contract can have, the innermost first.
 
-    Actions that are choices are neither overwritten nor delayed; what shows frames and numbers at
-    once has no noise. The world's `info` must carry `dt_s`, as `ncp_control.worlds` sees to.
+    Actions that are choices are neither overwritten nor delayed; of frames and numbers at once
+    only the frames are disturbed. The world's `info` must carry `dt_s`, as `ncp_control.worlds`
+    sees to.
     """
     # They bring MuJoCo along, which a world of frames does without.
     from envs.locomotion import DelayedActions, DroppedFrames, OverwrittenActions, SensorNoise
@@ -99,10 +110,11 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
             Disturbance(name="delay", meaning=late, put=DelayedActions),
             drop,
         ]
-    if isinstance(contract.observation, FramesContract):
+    if frames_part(contract.observation) is not None:
         found += _conditions_of(contract)
         meaning = "variance of the pixel noise"
-        found.append(Disturbance(name="noise", meaning=meaning, put=PixelNoise))
+        put = partial(PixelNoise, in_record=record_frame(contract.observation))
+        found.append(Disturbance(name="noise", meaning=meaning, put=put))
     if isinstance(contract.observation, VectorContract):
         meaning = "sensor noise, standard deviation [m, rad, m/s, rad/s]"
         found.append(Disturbance(name="noise", meaning=meaning, put=SensorNoise))
@@ -122,14 +134,15 @@ def _conditions_of(contract: Contract) -> list[Disturbance]:
         ]
     for name in PICTURES:
         if name != "noise":
-            put = partial(_put_picture, condition=name, frame_s=frame_s)
+            in_record = record_frame(contract.observation)
+            put = partial(_put_picture, condition=name, frame_s=frame_s, in_record=in_record)
             found.append(Disturbance(name=name, meaning="severity", put=put))
     return found
 
 
 def _put_picture(
-    env: gymnasium.Env, severity: float, *, condition: str, frame_s: float
+    env: gymnasium.Env, severity: float, *, condition: str, **scene: Any
 ) -> gymnasium.Env:
     from envs.conditions.wrappers import Pictured
 
-    return Pictured(env, condition, severity, frame_s=frame_s)
+    return Pictured(env, condition, severity, **scene)

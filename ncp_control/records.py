@@ -12,7 +12,7 @@ shape of the frame alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -163,3 +163,20 @@ def with_frames(records: _Array, frames: _Array) -> _Array:
     import torch
 
     return torch.cat([pixels, behind], dim=-1)  # type: ignore[list-item]
+
+
+def change_frame(
+    observation: np.ndarray,
+    change: Callable[[np.ndarray], np.ndarray],
+    frame_shape: tuple[int, int, int] | None,
+) -> np.ndarray:
+    """Return an observation whose frame was changed.
+
+    Args:
+        observation: A frame, or a record.
+        change: Makes a frame of the same shape of one.
+        frame_shape: Shape of the frame in a record; None if the observation is a frame.
+    """
+    if frame_shape is None:
+        return change(observation)
+    return with_frames(observation, change(frames_in(observation, frame_shape)))

@@ -11,6 +11,7 @@ from envs.conditions import PICTURES, SEVERITIES
 from envs.conditions.draws import Scene, Wander, at
 from envs.conditions.pictures import Effect, Frame
 from envs.seeding import SeededWrapper, check_continuous
+from ncp_control.records import change_frame
 
 
 class Pictured(SeededWrapper):
@@ -21,6 +22,8 @@ class Pictured(SeededWrapper):
         condition: A name in `PICTURES`.
         severity: From 1 to 5.
         frame_s: Time from a frame to the next [s].
+        in_record: Shape of the frame in each observation, if these are records of a frame and
+            numbers, see `ncp_control.records`.
 
     Raises:
         TypeError: If the observations are not uint8 images.
@@ -30,18 +33,26 @@ class Pictured(SeededWrapper):
     stream = 7
 
     def __init__(
-        self, env: gymnasium.Env, condition: str, severity: float, *, frame_s: float
+        self,
+        env: gymnasium.Env,
+        condition: str,
+        severity: float,
+        *,
+        frame_s: float,
+        in_record: tuple[int, int, int] | None = None,
     ) -> None:
-        super().__init__(env, condition=condition, severity=severity, frame_s=frame_s)
-        space = env.observation_space
-        if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+        settings = {"condition": condition, "severity": severity, "frame_s": frame_s}
+        super().__init__(env, **settings, in_record=in_record)
+        space, num_axes = env.observation_space, 3 if in_record is None else 1
+        is_pixels = isinstance(space, spaces.Box) and space.dtype == np.uint8
+        if not is_pixels or len(space.shape or ()) != num_axes:
             raise TypeError(
                 f"`env` must have uint8 images as observations, got {space!r}."
                 " Wrap it before the images are scaled."
             )
         _check_severity(severity)
         self._condition, self._severity, self._frame_s = condition, int(severity), frame_s
-        self._number = list(PICTURES).index(condition)
+        self._number, self._in_record = list(PICTURES).index(condition), in_record
         self._effect: Effect = lambda frame: frame
 
     def reset(
@@ -51,15 +62,18 @@ class Pictured(SeededWrapper):
         observation, info = super().reset(seed=seed, options=options)
         if seed is not None:  # two conditions at once do not draw the same
             self.random = np.random.default_rng([seed, self.stream, self._number])
-        height, width = observation.shape[:2]
+        height, width = (self._in_record or observation.shape)[:2]
         scene = Scene(height, width, self._frame_s, self.random)
         self._effect = PICTURES[self._condition](self._severity, scene)
-        return self._effect(observation), info
+        return self._changed(observation), info
 
     def step(self, action: Any) -> tuple[Frame, Any, bool, bool, dict[str, Any]]:
         """Step, and change what is seen."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._effect(observation), reward, terminated, truncated, info
+        return self._changed(observation), reward, terminated, truncated, info
+
+    def _changed(self, observation: np.ndarray) -> np.ndarray:
+        return change_frame(observation, self._effect, self._in_record)
 
 
 class Wind(SeededWrapper):

@@ -88,7 +88,7 @@ def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
     if place.world.name not in CAR_WORLDS:
         return _label, (BODY_WIDTH_PX, BODY_HEIGHT_PX)
     layout, in_record = DriveLayout(), record_frame(place.world.contract.observation)
-    return lambda *shown: layout.compose(_shot(*shown, in_record)), (WIDTH_PX, HEIGHT_PX)
+    return lambda *shown: layout.compose(_shot(*shown, in_record=in_record)), (WIDTH_PX, HEIGHT_PX)
 
 
 def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
@@ -119,6 +119,7 @@ def _shot(
     step: Step,
     expert: np.ndarray | None,
     _: float,
+    *,
     in_record: tuple[int, int, int] | None,
 ) -> "Shot":
     """Return what a picture of a drive shows: what was seen and done, and what came of it."""
