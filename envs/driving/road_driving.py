@@ -266,7 +266,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
             along_m = ahead_m(self._place.arc_length_m, body.arc_length_m, self.road.length_m)
             if along_m > 0.0:
                 nearest_m = min(nearest_m, along_m - 0.5 * CAR_LENGTH_M - body.reach_m)
-        return nearest_m
+        return max(nearest_m, 0.0)
 
     def _has_reason(self, gap_m: float) -> bool:
         """Whether there is a reason to stand: something moves in front, or comes towards a gap."""

@@ -33,7 +33,7 @@ _AIR_M = 0.35  # beside what is passed without slowing down
 _PREVIEW_M = np.arange(2.0, 22.0, 1.0)
 _SIGHT_M = 90.0
 _REACTION_S = 0.3  # the speed asked for is that of the place where the car is after this time
-_MEETING_M = 0.2  # over the centre line by more than this, oncoming traffic is waited for
+_MEETING_M = 0.0  # farther to the left than this, the car waits for oncoming traffic
 
 
 def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.ndarray:

@@ -8,10 +8,10 @@
 | parked car          | stands partly in the own lane                                          |
 | person              | waits beside the road, and may step out when the driven car comes near |
 
-A person steps out early enough for a driver who thinks for a second and then brakes by
-`FAIR_BRAKING_MPS2`. Cars stop for people and for the driven car. Each script has a random generator
-of its own, so what one body draws does not depend on when others draw. `traffic_draws.py` says who
-is there.
+A person who means to cross waits for a gap: one that leaves the driven car a second to think and
+the way to stop by `FAIR_BRAKING_MPS2`, and the cars of the traffic enough to stop. Cars stop for
+people and for the driven car. Each script has a random generator of its own, so what one body draws
+does not depend on when others draw. `traffic_draws.py` says who is there.
 """
 
 import math
@@ -34,7 +34,7 @@ FAIR_BRAKING_MPS2 = 2.5
 
 _DRIVER = Driver()
 _LATERAL_MPS2, _TOP_MPS = 2.0, 16.0
-_EMERGENCY_MPS2 = 9.0
+_FIRM_MPS2, _EMERGENCY_MPS2 = 4.0, 9.0
 _SIGHT_M = 60.0
 _BESIDE_M = 0.3  # air between two bodies that pass each other
 _CLEARANCE_M = 0.3  # between a car of the traffic and a parked one
@@ -115,9 +115,28 @@ class Person(Body):
     is_crossing: bool = False
     """Whether the person walks over the road."""
     has_decided: bool = False
-    """Whether it is settled what to do about the car that comes near."""
+    """Whether it is settled what to do about the driven car that comes near."""
+    means_to_cross: bool = False
+    """Whether that is to step out, once there is a gap."""
     early_m: float = 0.0
     """How much sooner than needed the next decision is made [m]."""
+
+    def begin(self) -> None:
+        """Draw when to decide next, and forget what was decided."""
+        self.has_decided = self.means_to_cross = False
+        self.early_m = self.random.uniform(0.0, 40.0)
+
+    def decide(self) -> None:
+        """Draw what to do about the driven car."""
+        self.has_decided = True
+        self.means_to_cross = self.random.random() < self.likelihood
+        self.walk_mps = self.random.uniform(1.0, 1.8)
+
+    def step_out(self) -> None:
+        """Begin to cross to the other side of the road."""
+        self.is_crossing, self.means_to_cross = True, False
+        self.target_m = -self.lateral_m
+        self.turn_rad = math.copysign(0.5 * math.pi, self.target_m)
 
     def way_crosses(self, right_m: float, left_m: float) -> bool:
         """Whether what is left of the person's way touches a strip along the road."""
@@ -163,8 +182,8 @@ class Traffic:
     def begin(self, driven: Body) -> None:
         """Start an episode: whom the driven car is near already does not step out any more."""
         for person in self.people:
-            person.early_m = person.random.uniform(0.0, 15.0)
-            person.has_decided = self._gap_m(driven, person) < self._decision_m(person, driven)
+            person.begin()
+            person.has_decided = self._gap_m(driven, person) < _stopping_m(driven.speed_mps) + 2.0
 
     def step(self, dt_s: float, driven: Body) -> None:
         """Move all bodies.
@@ -261,27 +280,19 @@ class Traffic:
         along_m = (person.arc_length_m - driven.arc_length_m) % self.road.length_m
         return along_m - driven.reach_m - person.reach_m
 
-    @staticmethod
-    def _decision_m(person: Person, driven: Body) -> float:
-        """Return the gap at which a person decides whether to step out [m]."""
-        return _stopping_m(driven.speed_mps) + 2.0 + person.early_m
-
     def _walk(self, person: Person, dt_s: float, driven: Body) -> None:
-        gap_m = self._gap_m(driven, person)
         if person.is_crossing:
             self._cross(person, dt_s, driven)
-        elif gap_m > 0.5 * self.road.length_m:
+            return
+        gap_m, stopping_m = self._gap_m(driven, person), _stopping_m(driven.speed_mps)
+        if gap_m > 0.5 * self.road.length_m:
             if person.has_decided:
-                person.has_decided = False
-                person.early_m = person.random.uniform(0.0, 15.0)
-        elif not person.has_decided and gap_m < self._decision_m(person, driven):
-            person.has_decided = True
-            is_willing = person.random.random() < person.likelihood
-            person.walk_mps = person.random.uniform(1.0, 1.8)
-            is_fair = gap_m > _stopping_m(driven.speed_mps)  # not if it was put there just now
-            if is_willing and is_fair and self._is_clear(person):
-                person.is_crossing, person.target_m = True, -person.lateral_m
-                person.turn_rad = math.copysign(0.5 * math.pi, person.target_m)
+                person.begin()
+        elif not person.has_decided:
+            if gap_m < stopping_m + 2.0 + person.early_m:
+                person.decide()
+        elif person.means_to_cross and gap_m > stopping_m and self._is_clear(person):
+            person.step_out()
 
     def _is_clear(self, person: Person) -> bool:
         """Whether no car of the traffic is too near to stop for a person."""
@@ -289,7 +300,8 @@ class Traffic:
             gap_m = car.direction * ahead_m(
                 car.arc_length_m, person.arc_length_m, self.road.length_m
             )
-            if -car.length_m < gap_m < _stopping_m(car.speed_mps) + 0.5 * car.length_m + 2.0:
+            stopping_m = 0.5 * car.speed_mps + car.speed_mps**2 / (2.0 * _FIRM_MPS2)
+            if -car.length_m < gap_m < stopping_m + 0.5 * car.length_m + 2.5:
                 return False
         return True
 

@@ -85,7 +85,7 @@ def _draw_own(
     for _ in range(count):
         if at_m - start_m > road.length_m - 40.0:  # would start behind the driven car
             break
-        slow_mps = source.uniform(3.0, 8.0)
+        slow_mps = source.uniform(4.0, 9.0)
         cars.append(
             DrivenCar(
                 kind="car",
@@ -96,7 +96,7 @@ def _draw_own(
                 speed_mps=speed_mps,
                 direction=1,
                 random=random.Random(source.getrandbits(48)),
-                wishes_mps=(slow_mps, slow_mps + source.uniform(2.0, 8.0)),
+                wishes_mps=(slow_mps, slow_mps + source.uniform(2.0, 7.0)),
                 braking_every_s=source.uniform(12.0, 30.0),
             )
         )
@@ -129,12 +129,12 @@ def _draw_oncoming(
 
 
 def _draw_parked(road: Road, count: int, source: random.Random, start_m: float) -> list[Body]:
-    """Draw cars that stand on fairly straight road, 0.4 to 1.7 m of them in the lane."""
+    """Draw cars that stand on fairly straight road, 0.4 to 1.9 m of them in the lane."""
     taken = [(start_m, 35.0)]
     parked: list[Body] = []
     for _ in range(count):
         shape, colour = _shape(source), source.choice(PAINTS)
-        inside_m = source.uniform(0.4, 1.7)
+        inside_m = source.uniform(0.4, 1.9)
         place_m = _free_place(road, source, taken, straight_1pm=0.025)
         if place_m is None:
             continue
@@ -175,7 +175,7 @@ def _draw_people(
                 lateral_m=side * (ROAD_HALF_WIDTH_M + beyond_m),
                 turn_rad=-side * 1.5707963267948966,
                 random=random.Random(source.getrandbits(48)),
-                likelihood=source.uniform(0.3, 0.9),
+                likelihood=source.uniform(0.5, 1.0),
             )
         )
         taken.append((place_m, 25.0))
