@@ -2,6 +2,8 @@
 
     python examples/road_expert.py                        about 5 km in full traffic
     python examples/road_expert.py --km 100 --traffic light --friction 0.5 1.0
+
+An own driver goes in the place of `world.expert`.
 """
 
 import argparse

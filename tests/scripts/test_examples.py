@@ -123,3 +123,9 @@ def test_the_robot_loop_keeps_its_rate(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "commands  steering" in done.stdout
     assert re.search(r"ms a frame at the median, \d+ of 22 frames late", done.stdout)
+
+
+def test_the_road_expert_tells_its_measures(copy, capsys):
+    measures = copy("road_expert").main(["--km", "0.02", "--traffic", "light"])
+    assert measures["driven_km"] > 0.1 and measures["collisions"] == 0
+    assert "interventions_per_km" in capsys.readouterr().out
