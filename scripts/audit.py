@@ -39,7 +39,7 @@ class Audit:
     """Options of the recording's reader as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     world: str | None = None
-    """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
+    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
     world_options: tuple[str, ...] = ()
     """Options of that world, e.g. observe=positions."""

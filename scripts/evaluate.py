@@ -52,7 +52,7 @@ class Evaluate:
     the conv head), onnx, onnx:FILE, or program:COMMAND, an exported C controller in a process of
     its own."""
     world: str | None = None
-    """World to act in: LaneKeeping-v0, halfcheetah, walker2d, gymnasium:<id>, or
+    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, gymnasium:<id>, or
     <module>:<function>; that of the policy's contract if None."""
     world_options: tuple[str, ...] = ()
     """Options of that world, e.g. observe=positions."""

@@ -28,9 +28,9 @@ class Learner(FirstValues):
     """Settings that every training in a world by name shares."""
 
     world: str | None = None
-    """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own
-    that returns a Gymnasium environment. If None, the world of the policy that is given, or else
-    halfcheetah."""
+    """halfcheetah, walker2d, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
+    <module>:<function> of your own that returns a Gymnasium environment. If None, the world of the
+    policy that is given, or else halfcheetah."""
     world_options: tuple[str, ...] = ()
     """Options of the world as name=value, e.g. observe=positions (no velocities) for halfcheetah
     and walker2d, observe=numbers for LaneKeeping-v0."""
@@ -247,7 +247,8 @@ class Imitate(FirstValues):
     """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
     world: str | None = None
-    """halfcheetah, walker2d, LaneKeeping-v0, gymnasium:<id>, or <module>:<function> of your own."""
+    """halfcheetah, walker2d, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
+    <module>:<function> of your own."""
     world_options: tuple[str, ...] = ()
     """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
     expert: str | None = None
