@@ -155,3 +155,14 @@ def test_a_level_bounds_who_is_there(level: str):
         np.array(counts).T, (limits.own, limits.oncoming, limits.parked, limits.people), strict=True
     ):
         assert found.max() <= most and (found.max() > 0) == (most > 0)
+
+
+@pytest.mark.parametrize("speed_mps", [7.0, 0.0])
+def test_who_was_held_back_lets_a_car_pass_that_is_too_near(speed_mps: float):
+    traffic = next(
+        t for s in range(9) if (t := draw_traffic(make_road(0), LEVELS["full"], s, 0.0, 5.0)).people
+    )
+    traffic.cars, person = (), traffic.people[0]
+    person.has_decided = person.means_to_cross = True
+    traffic.step(DT_S, driven_at(person.arc_length_m - 9.0, speed_mps))
+    assert person.is_crossing == (speed_mps == 0.0)
