@@ -5,6 +5,7 @@
 | `SequencePPO`                   | encoder or head, and circuit     | clip(output, −1, 1)  |
 | PPO                             | two ReLU layers, a linear layer  | clip(mean, −1, 1)    |
 | SAC, TQC                        | the same                         | tanh(mean)           |
+| `SequenceSAC`, `SequenceTQC`    | encoder and circuit              | tanh(output)         |
 
 Of actions that are choices, a policy takes the one with the highest output. A model with a conv
 head becomes a `FramesPolicy`, any other a `VectorPolicy`.
@@ -43,6 +44,7 @@ from ncp_control.learning.reinforcement.perception import (
     is_timed,
     num_numbers,
 )
+from ncp_control.learning.reinforcement.soft_actor import CircuitSAC, CircuitTQC
 from ncp_control.learning.reinforcement.wrappers import (
     ObservationScale,
     environments,
@@ -59,7 +61,7 @@ _TOLERANCE = 1e-2
 
 @torch.no_grad()
 def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Policy:
-    """Copy the actor of a trained SequencePPO, PPO, SAC or TQC model.
+    """Copy the actor of a trained PPO, SAC or TQC model, or of one of them over sequences.
 
     Args:
         model: The model, with the environments it was trained in.
@@ -94,6 +96,8 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Po
         policy: Policy = _frames_policy(actor_critic, limit, choices)
     elif is_circuit:
         policy = _circuit_policy(actor_critic.actor, limit, choices)
+    elif isinstance(actor_critic, CircuitSAC | CircuitTQC):
+        policy = _circuit_policy(actor_critic.actor.core, limit, squash="tanh")
     else:
         policy = _feedforward_policy(actor_critic, frame_s, limit, choices)
     if scale is not None and (not isinstance(policy, FramesPolicy) or policy.numbers):
@@ -164,11 +168,14 @@ def _frames_policy(
     return policy
 
 
-def _circuit_policy(core: SequenceCore, limit: float, choices: tuple[int, ...]) -> VectorPolicy:
+def _circuit_policy(
+    core: SequenceCore, limit: float, choices: tuple[int, ...] = (), squash: str = "clip"
+) -> VectorPolicy:
     policy = VectorPolicy(
         copy.deepcopy(core.circuit.cell).cpu(),
         observation_size=core.observation_size,
         encoder=core.encoder_widths,
+        squash=squash,
         observation_limit=limit,
         choices=choices,
     )

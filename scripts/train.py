@@ -5,6 +5,7 @@
     python scripts/train.py imitate --world W --expert E   in any world, from an expert
     python scripts/train.py distill --world W              in any world, from a large network
     python scripts/train.py ppo --world W                  in any world, by reinforcement
+    python scripts/train.py sac --world W                  the same in fewer steps, from experience
     python scripts/train.py teacher --world W              the same, as a large network for distill
     python scripts/train.py series --data CSV --target C   from time series of your own
 
@@ -23,6 +24,7 @@ Job = {
     "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
     "series": Command(f"{_ROOM}.series_settings:Series", f"{_ROOM}.series:train_series"),
     "ppo": Command(f"{_ROOM}.settings:PPO", f"{_ROOM}.ppo:train_ppo"),
+    "sac": Command(f"{_ROOM}.sac_settings:SAC", f"{_ROOM}.sac:train_sac"),
     "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),
 }
 """Where the settings of each job are, and what runs it; either is imported when it is needed."""

@@ -25,7 +25,8 @@ from ncp_control.markdown import markdown_table
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.places import where_to_learn
-from scripts.training.ppo import CURVE_POINTS, MEASURES, Task, describe, reinforce
+from scripts.training.ppo import describe, reinforce
+from scripts.training.reinforcement import CURVE_POINTS, MEASURES, Task
 from scripts.training.settings import PPO
 
 TASKS = {

@@ -9,15 +9,20 @@ PANELS = {
     "mean_return": "mean return of 32 episodes",
     "explained_variance": "explained variance of the critic",
     "action_std": "deviation of the actions",
+    "critic_loss": "error of the critics",
+    "ent_coef": "weight of the entropy",
 }
-"""Titles of what is drawn, by column of metrics.csv."""
+"""Titles of what is drawn, by column of metrics.csv; of each training, what it has logged."""
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     """Draw what a run logged over its steps, one panel a measure; gaps where nothing was known."""
     figure = Figure(figsize=(11.0, 3.2), layout="constrained")
     steps = [row["step"] / 1000.0 for row in rows]
-    for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+    logged = {"mean_return"}.union(*rows)
+    panels = {name: title for name, title in PANELS.items() if name in logged}
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, title) in zip(places, panels.items(), strict=True):
         axes.plot(steps, [row.get(name, np.nan) for row in rows], color="#0072B2")
         axes.set(title=title, xlabel="steps [thousand]", xlim=(0.0, None))
         if name != "explained_variance":  # with 0, so that a change looks as large as it is

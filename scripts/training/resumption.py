@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
@@ -133,7 +133,7 @@ def results_path(settings: Any, table: str) -> Path | None:
     return path / table if path is not None and path.is_dir() else path
 
 
-def resume_model(model: OnPolicyAlgorithm, settings: Any) -> int:
+def resume_model(model: BaseAlgorithm, settings: Any) -> int:
     """Set a model to where its run stopped, if it goes on with one; return the steps done."""
     if settings.resume is not None:
         load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
@@ -168,7 +168,12 @@ def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]
 
 
 def learn(
-    model: OnPolicyAlgorithm, steps: int, run: Run, export: Callable[[Any], Policy]
+    model: BaseAlgorithm,
+    steps: int,
+    run: Run,
+    export: Callable[[Any], Policy],
+    *,
+    row_every: int = 1,
 ) -> Policy:
     """Let a model take the steps that its training still lacks, logged and saved as it goes.
 
@@ -179,6 +184,7 @@ def learn(
         steps: Steps of the whole training.
         run: Where it is logged and saved.
         export: Makes a policy of the model.
+        row_every: Steps from one logged row to the next, if a rollout is shorter.
 
     Returns:
         The policy.
@@ -189,7 +195,7 @@ def learn(
     steps_left = steps - model.num_timesteps
     if steps_left > 0:
         is_new = model.num_timesteps == 0
-        progress = Progress(run, steps, export=export)
+        progress = Progress(run, steps, export=export, row_every=row_every)
         with contextlib.closing(progress), divergence_told(model):
             model.learn(steps_left, callback=progress, reset_num_timesteps=is_new)
     policy = export(model)

@@ -104,12 +104,9 @@ class Distill(Learner):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO(Learner):
-    """Learn by reinforcement in any world: a new circuit, or one that has learned already."""
+class Reinforcement(Learner):
+    """Settings that every training by reinforcement shares."""
 
-    policy: Path | None = None
-    """Saved policy whose circuit goes on learning, with everything before it as it is, e.g.
-    policies/pretrained/drive-ncp; a new circuit if None."""
     cell: Annotated[str, one_of("cell")] = "ltc"
     """New circuit, or what it is measured against; mlp is two layers of 256 without a memory, as in
     stable-baselines3."""
@@ -120,14 +117,59 @@ class PPO(Learner):
     encoder: tuple[int, ...] = (64,)
     """Widths of dense layers between the observation and a new circuit. Without one, an LTC
     circuit earned a third less in HalfCheetah."""
-    head: Annotated[str, one_of("head")] = "light"
-    """Conv head of a new circuit in a world of frames; it learns with the circuit."""
     steps: int = 1_000_000
     """Steps of all worlds together."""
     num_envs: int = 16
     """Worlds side by side."""
     episode_s: float | None = None
     """Longest episode [s]; the world's own if None."""
+    sequence_length: int = 32
+    """Steps through which a circuit's gradients flow."""
+    batch_size: int = 512
+    """Steps of a minibatch."""
+    learning_rate: float = 3e-4
+    """Of the critic, and of everything in mlp; falls linearly to a tenth."""
+    actor_lr_scale: float | None = None
+    """Learning rate of the actor over the critic's. If None, 3 for a new ltc circuit, else 1."""
+    gamma: float = 0.99
+    """Discount a step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_circuit(self.cell, self.wiring)
+        check_at_least(self, 1, "steps", "num_envs", "sequence_length", "neurons")
+        check_at_least(self, 2, "batch_size")
+        check_positive(self, "episode_s")
+        check_learning_rates(self, "learning_rate", "actor_lr_scale")
+        check_widths(self.encoder)
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")
+
+    def refuse(self, names: tuple[str, ...], where: str) -> None:
+        """Refuse settings that would be ignored.
+
+        Args:
+            names: Those settings.
+            where: The option that makes them useless.
+        """
+        for known in dataclasses.fields(self):
+            value = getattr(self, known.name)
+            if known.name in names and value != known.default:
+                raise ValueError(
+                    f"`{known.name}` must be left out with {where}, got {value!r}. It is a setting"
+                    " of a new circuit."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(Reinforcement):
+    """Learn by reinforcement in any world: a new circuit, or one that has learned already."""
+
+    policy: Path | None = None
+    """Saved policy whose circuit goes on learning, with everything before it as it is, e.g.
+    policies/pretrained/drive-ncp; a new circuit if None."""
+    head: Annotated[str, one_of("head")] = "light"
+    """Conv head of a new circuit in a world of frames; it learns with the circuit."""
     critic: str | None = None
     """mlp: two layers of 256; gru: 64 units before them, for observations that hide something. If
     None, gru for positions only and for the circuit of a policy, else mlp."""
@@ -136,60 +178,32 @@ class PPO(Learner):
     for the circuit of a policy, else 0."""
     rollout_steps: int = 256
     """Steps of each world between two updates."""
-    sequence_length: int = 32
-    """Steps through which a circuit's gradients flow."""
-    batch_size: int = 512
-    """Steps of a minibatch."""
     epochs: int = 10
     """Passes over each rollout."""
-    learning_rate: float = 3e-4
-    """Of the critic, and of everything in mlp; falls linearly to a tenth."""
-    actor_lr_scale: float | None = None
-    """Learning rate of the actor over the critic's. If None, 3 for a new ltc circuit, else 1."""
-    gamma: float = 0.99
-    """Discount a step."""
     log_std: float | None = None
     """Logarithm of the first deviation of actions that are numbers. If None, -1 for a new circuit
     and -2 for that of a policy."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_circuit(self.cell, self.wiring)
         check_head(self.head)
         if self.critic is not None:
             check_name("critic", self.critic, ("mlp", "gru"))
-        counts = ("steps", "num_envs", "rollout_steps", "sequence_length", "epochs", "neurons")
-        check_at_least(self, 1, *counts)
-        check_at_least(self, 2, "batch_size")
+        check_at_least(self, 1, "rollout_steps", "epochs")
         check_at_least(self, 0, "critic_first_steps")
-        check_positive(self, "episode_s")
-        check_learning_rates(self, "learning_rate", "actor_lr_scale")
-        check_widths(self.encoder)
-        if not 0.0 <= self.gamma <= 1.0:
-            raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")
         if self.policy is not None:
             of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "drop_probability")
-            self._refuse((*of_a_new_circuit, "tau_s", "synapses"), "--policy")
+            self.refuse((*of_a_new_circuit, "tau_s", "synapses"), "--policy")
         elif self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
             of_a_circuit += ("tau_s", "synapses", "critic", "critic_first_steps")
-            self._refuse(of_a_circuit, "--cell mlp")
+            self.refuse(of_a_circuit, "--cell mlp")
         alone = self.resolved["critic_first_steps"]
         if self.resume is None and self.steps <= alone:
             raise ValueError(
                 f"`steps` must be more than the {alone} in which the critic learns alone, got"
                 f" {self.steps}. Raise it, or lower `critic_first_steps`."
             )
-
-    def _refuse(self, names: tuple[str, ...], where: str) -> None:
-        """Refuse settings that would be ignored."""
-        for known in dataclasses.fields(self):
-            value = getattr(self, known.name)
-            if known.name in names and value != known.default:
-                raise ValueError(
-                    f"`{known.name}` must be left out with {where}, got {value!r}. It is a setting"
-                    " of a new circuit."
-                )
 
     @property
     def resolved(self) -> dict[str, Any]:

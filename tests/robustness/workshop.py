@@ -52,7 +52,7 @@ import scripts.reproduce
 import scripts.reproduction.expressivity
 import scripts.train
 import scripts.training.drive
-import scripts.training.ppo
+import scripts.training.reinforcement
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import files
 from ncp_control.cells import CellSizes
@@ -121,7 +121,7 @@ def make_small():
     scripts.training.drive.VALIDATION = DriveSettings(tracks="validation", **moment)
     report = functools.partial(scripts.evaluation.report.write_driving_report, seconds=0.2)
     scripts.training.drive.write_driving_report = report
-    scripts.training.ppo.EPISODE_KM = 0.001
+    scripts.training.reinforcement.EPISODE_KM = 0.001
     evaluation_job.DRIVE_FILM_S = evaluation_job.LIVE_S = evaluation_job.FILM_S = 0.2
     network = scripts.reproduction.expressivity
     network.WIDTHS, network.SCALES, network.DEFAULT_WIDTH = (4, 6), (1.0, 2.0), 4

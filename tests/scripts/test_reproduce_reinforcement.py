@@ -9,7 +9,7 @@ from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import reinforcement
 from scripts.reproduction.completion import Reproduce
-from scripts.training.ppo import CURVE_POINTS, MEASURES, learning_curve
+from scripts.training.reinforcement import CURVE_POINTS, MEASURES, learning_curve
 from scripts.training.settings import PPO
 
 

@@ -15,13 +15,14 @@ from ncp_control.policy import VectorPolicy
 from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.training.ppo import Task, export_policy, make_model, train_ppo
+from scripts.training.ppo import make_model, train_ppo
+from scripts.training.reinforcement import Task, export_policy
 from scripts.training.settings import PPO
 
 
 @pytest.fixture(autouse=True)
 def short_episodes(monkeypatch):
-    monkeypatch.setattr("scripts.training.ppo.EPISODE_KM", 0.02)
+    monkeypatch.setattr("scripts.training.reinforcement.EPISODE_KM", 0.02)
 
 
 @pytest.fixture

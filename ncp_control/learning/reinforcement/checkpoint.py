@@ -29,11 +29,11 @@ from torch import Tensor
 
 from ncp_control import files
 from ncp_control.learning.divergence import DivergenceError, first_not_finite
+from ncp_control.learning.reinforcement.replay import EXPERIENCE
 from ncp_control.learning.reinforcement.wrappers import environments, running_averages
 from ncp_control.learning.stored import difference, optimizer_difference
 
 FORMAT_VERSION = 3
-_EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _NOT_SETTABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What the setters of random generators raise if they are given something else."""
 
@@ -248,13 +248,18 @@ def _replay_buffer(model: BaseAlgorithm) -> ReplayBuffer | None:
     return buffer
 
 
+def _kept(buffer: ReplayBuffer) -> tuple[str, ...]:
+    """Return the names of the arrays that hold a buffer's steps."""
+    return getattr(buffer, "kept", EXPERIENCE)
+
+
 def _experience_to_dict(model: BaseAlgorithm) -> dict[str, Any] | None:
     """Return what has been put into the buffer so far."""
     buffer = _replay_buffer(model)
     if buffer is None:
         return None
     filled = {
-        name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in _EXPERIENCE
+        name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in _kept(buffer)
     }
     return {"pos": buffer.pos, "full": buffer.full, **filled}
 
@@ -264,14 +269,14 @@ def _experience_difference(model: BaseAlgorithm, found: Any) -> str | None:
     buffer = _replay_buffer(model)
     if buffer is None:
         return None if found is None else "experience, which this algorithm does not replay"
-    own = {name: torch.from_numpy(getattr(buffer, name)) for name in _EXPERIENCE}
+    own = {name: torch.from_numpy(getattr(buffer, name)) for name in _kept(buffer)}
     told = difference(found, {"pos": 0, "full": False, **own}, "experience", any_length=True)
     if told is not None:
         return told
     pos, size, capacity = found["pos"], len(found["observations"]), len(buffer.observations)
     is_possible = isinstance(pos, int) and size <= capacity
     is_possible &= 0 <= pos < max(size, 1) if found["full"] else pos == size
-    if not is_possible or any(len(found[name]) != size for name in _EXPERIENCE):
+    if not is_possible or any(len(found[name]) != size for name in own):
         return f"experience of {size} steps, written up to {pos}, for a buffer of {capacity}"
     return None
 
@@ -283,7 +288,7 @@ def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None
     size, pos, full, oldest = len(values["observations"]), values["pos"], values["full"], 0
     if full and size < len(buffer.observations):  # a longer training has a larger buffer
         pos, full, oldest = size, False, pos
-    for name in _EXPERIENCE:
+    for name in _kept(buffer):
         stored = values[name].numpy()
         getattr(buffer, name)[:size] = np.roll(stored, -oldest, axis=0) if oldest else stored
     buffer.pos, buffer.full = pos, full

@@ -18,7 +18,10 @@ from ncp_control.policy import Policy
 
 CHECKPOINT = "training.pt"
 """Name of the file in a run's checkpoints from which a training resumes."""
-MEASURES = ("approx_kl", "clip_fraction", "explained_variance", "value_loss")
+MEASURES = (
+    *("approx_kl", "clip_fraction", "explained_variance", "value_loss"),
+    *("ent_coef", "critic_loss", "actor_loss"),
+)
 """What the algorithm tells of its last update."""
 
 Export = Callable[[BaseAlgorithm], Policy]
@@ -26,7 +29,7 @@ Export = Callable[[BaseAlgorithm], Policy]
 
 
 class Progress(BaseCallback):
-    """Log every rollout to a run, show return and speed, write checkpoints.
+    """Log a training to a run, row by row, show return and speed, write checkpoints.
 
     A training that has diverged ends before anything of it is written.
 
@@ -35,8 +38,9 @@ class Progress(BaseCallback):
         total_steps: Steps of the whole training, all environments together.
         export: Makes the policy folders `checkpoints/last`, written with every checkpoint, and
             `checkpoints/best`, written when the mean return has never been higher; none without it.
-        checkpoint_every: Rollouts from one checkpoint to the next, >= 1; there is one before the
-            first rollout and one after it in any case.
+        checkpoint_every: Rows from one checkpoint to the next, >= 1; there is one before the
+            first rollout and one after the first row in any case.
+        row_every: Steps from one row to the next; every rollout gets one if that is longer.
 
     Raises:
         DivergenceError: During the training, if something learned is not finite.
@@ -49,13 +53,16 @@ class Progress(BaseCallback):
         *,
         export: Export | None = None,
         checkpoint_every: int = 10,
+        row_every: int = 1,
     ) -> None:
         super().__init__()
         self.run = run
         self.total_steps = total_steps
         self.checkpoint_every = checkpoint_every
+        self.row_every = row_every
         self._export = export
-        self._num_rollouts = 0
+        self._num_rows: int | None = None
+        self._told: dict[str, float] = {}
         self._returns: deque[float] = deque(maxlen=32)
         self._best = best_of(run, "mean_return")
         self._has_new_returns = False
@@ -72,18 +79,27 @@ class Progress(BaseCallback):
         self._has_new_returns |= bool(new)
         return True
 
+    @property
+    def _is_due(self) -> bool:
+        """Whether it is time for a row."""
+        return self.model.num_timesteps - self._since_steps >= self.row_every
+
     def _on_rollout_start(self) -> None:
         # Between two rollouts: the update of the one before is in the weights.
+        self._listen()
+        is_first = self._num_rows is None
+        if not is_first and not self._is_due:
+            return
         check_training(self.model)
-        if self._num_rollouts:
+        if not is_first:
             self._report()
-        if self._num_rollouts % self.checkpoint_every == 0 or self._num_rollouts == 1:
+        num_rows = self._num_rows = 0 if self._num_rows is None else self._num_rows + 1
+        if num_rows % self.checkpoint_every == 0 or num_rows == 1:
             self._save()
-        self._num_rollouts += 1
 
     def _on_rollout_end(self) -> None:
         # The weights are still those that the returns come from.
-        if not self._has_new_returns:
+        if not self._has_new_returns or not self._is_due:
             return
         self._has_new_returns = False
         mean_return = float(np.mean(self._returns))
@@ -93,6 +109,7 @@ class Progress(BaseCallback):
             self._keep("best")
 
     def _on_training_end(self) -> None:
+        self._listen()
         check_training(self.model)
         self._report()
         self._save()
@@ -113,21 +130,25 @@ class Progress(BaseCallback):
         with torch.random.fork_rng(devices=[]):  # the training draws as if nobody had looked
             self.run.save_checkpoint(self._export(self.model), name)
 
+    def _listen(self) -> None:
+        """Note what the last update has told: the logger forgets it now and then."""
+        told = self.logger.name_to_value
+        names = (*MEASURES, "entropy_loss")
+        self._told |= {name: told[f"train/{name}"] for name in names if f"train/{name}" in told}
+
     def _report(self) -> None:
         now_s = time.perf_counter()
         num_steps = self.model.num_timesteps - self._since_steps
         speed = num_steps / max(now_s - self._since_s, 1e-9)
         self._since_s, self._since_steps = now_s, self.model.num_timesteps
-        told = self.logger.name_to_value
-        metrics = {
-            name: float(told[f"train/{name}"]) for name in MEASURES if f"train/{name}" in told
-        }
+        told, self._told = self._told, {}
+        metrics = {name: float(told[name]) for name in MEASURES if name in told}
         metrics["steps_per_s"] = speed
         log_std = getattr(self.model.policy, "log_std", None)  # none where actions are choices
         if log_std is not None:
             metrics["action_std"] = float(log_std.detach().exp().mean())
-        elif "train/entropy_loss" in told:
-            metrics["entropy"] = -float(told["train/entropy_loss"])
+        elif "entropy_loss" in told:
+            metrics["entropy"] = -float(told["entropy_loss"])
         if self._returns:
             metrics = {"mean_return": float(np.mean(self._returns))} | metrics
         self.run.log(self.model.num_timesteps, **metrics)

@@ -1,0 +1,212 @@
+"""Experience that is replayed as sequences, for actors with a memory.
+
+Steps are kept in the order in which they happened, environment by environment, each with the state
+that the circuit had before it. A batch is whole sequences of L steps. A few steps before each (the
+burn-in) bring the circuit's state from the one that was stored, which older weights computed, to
+what the present weights make of it; nothing is learned from them.
+
+| where                        | how it is treated                                                 |
+|------------------------------|-------------------------------------------------------------------|
+| an episode begins            | the state is cleared, also inside a sequence                      |
+| an episode is cut off        | the frame after its last step is the one seen there, not the      |
+|                              | first of the next episode, and the state goes on                  |
+| the write position           | no sequence crosses it                                            |
+| a stopped training went on   | new episodes begin; those under way count as cut off              |
+
+A critic may see the last k observations and the k − 1 actions between them; before the first frame
+of an episode it sees that frame, and zeros for actions.
+
+Source: Kapturowski et al. 2019, Recurrent experience replay in distributed reinforcement learning:
+stored state and burn-in. Differs: sequences may begin at any step.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Bool, Float, Int
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+"""What sb3's buffer keeps of every step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Frames that a circuit runs through in one call."""
+
+    frames: Float[Tensor, "windows time observation"]
+    """Burn-in, the steps of a sequence, and the frame after the last of them."""
+    states: Float[Tensor, "windows state"]
+    """The circuit's state before the first frame, as it was stored."""
+    reset: Bool[Tensor, "windows time"]
+    """First frames of episodes."""
+    burn_in: int
+    """Frames before the sequence."""
+    answers: dict[int, Any] = field(default_factory=dict)
+    """What an actor made of the frames, by the version of its weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What actor and critic see at single steps."""
+
+    windows: Windows
+    """What the actor runs through to get there."""
+    window: Int[Tensor, " steps"]
+    """The window in which each step lies."""
+    time: Int[Tensor, " steps"]
+    """Where in that window it lies, the burn-in not counted."""
+    for_critic: Float[Tensor, "steps feature"]
+    """Observations, the newest first, and actions before them, the newest first."""
+
+
+class SequenceReplay(ReplayBuffer):
+    """A replay buffer of sb3 that yields sequences.
+
+    Args:
+        buffer_size: Steps of all environments together.
+        observation_space: Box of one axis.
+        action_space: Box of one axis.
+        device: Where batches go.
+        n_envs: Environments.
+        optimize_memory_usage: Must be False: next observations are kept.
+        state_size: Width of the circuit's state.
+        sequence_length: Steps of a sequence.
+        burn_in: Frames before a sequence.
+        critic_frames: Observations that a critic sees at once.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = (*EXPERIENCE, "states", "episode_starts")
+    """What a checkpoint has to hold."""
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        *,
+        state_size: int,
+        sequence_length: int,
+        burn_in: int,
+        critic_frames: int,
+    ) -> None:
+        super().__init__(
+            buffer_size, observation_space, action_space, device, n_envs, optimize_memory_usage
+        )
+        self.sequence_length = sequence_length
+        self.lead = max(burn_in, critic_frames - 1)
+        self.critic_frames = critic_frames
+        self.states = np.zeros((self.buffer_size, n_envs, state_size), dtype=np.float32)
+        self.episode_starts = np.zeros((self.buffer_size, n_envs), dtype=bool)
+
+    @property
+    def window(self) -> int:
+        """Steps of an environment that a sequence and what stands before it take."""
+        return self.lead + self.sequence_length
+
+    def add_memory(self, states: np.ndarray, episode_starts: np.ndarray) -> None:
+        """Note what goes with the step that is added next.
+
+        Args:
+            states: States before it, shape (environments, state).
+            episode_starts: Whether it is the first of an episode, so that its state is cleared.
+        """
+        self.states[self.pos] = states
+        self.episode_starts[self.pos] = episode_starts
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """Draw sequences of `batch_size` steps together; all places are equally likely.
+
+        Args:
+            batch_size: A multiple of `sequence_length`.
+            env: Scales observations and rewards.
+        """
+        num_sequences = batch_size // self.sequence_length
+        oldest = self.pos if self.full else 0
+        first = torch.randint(self.size() - self.window + 1, (num_sequences,)).numpy()
+        envs = torch.randint(self.n_envs, (num_sequences,)).numpy()
+        at = (oldest + first[:, None] + np.arange(self.window)) % self.buffer_size
+        return self._sequences(at, envs[:, None], env)
+
+    def _sequences(
+        self, at: np.ndarray, envs: np.ndarray, env: VecNormalize | None
+    ) -> ReplayBufferSamples:
+        """Return the sequences at the positions `at` (sequences, window) of environments."""
+        lead = self.lead
+        seen = self._numbers(self.observations[at, envs], env)
+        after = self._numbers(self.next_observations[at, envs], env)
+        begins, actions = self.episode_starts[at, envs], self.actions[at, envs]
+        taken = at[:, lead:], envs
+        is_over = self.dones[taken] * (1.0 - self.timeouts[taken])
+        # Where each step lies, and the frame after it.
+        num_sequences, length = is_over.shape
+        window = np.repeat(np.arange(num_sequences), length).reshape(num_sequences, length)
+        time = np.tile(np.arange(length), (num_sequences, 1))
+        next_window, next_time = window.copy(), time + 1
+        frames = np.concatenate([seen, after[:, -1:]], axis=1)
+        reset = np.concatenate([begins, np.zeros((num_sequences, 1), dtype=bool)], axis=1)
+        # An episode that is cut off goes on for one frame, in a window of its own.
+        cut_window, cut_time = np.nonzero(begins[:, lead + 1 :] & (is_over[:, :-1] == 0.0))
+        own, last = np.arange(len(cut_window)), lead + cut_time
+        frames_of_cut, reset_of_cut = frames[cut_window], reset[cut_window]
+        frames_of_cut[own, last + 1] = after[cut_window, last]
+        reset_of_cut[own, last + 1] = False
+        next_window[cut_window, cut_time] = num_sequences + own
+        states = self.states[at[:, 0], envs[:, 0]]
+        windows = Windows(
+            frames=self.to_torch(np.concatenate([frames, frames_of_cut])),
+            states=self.to_torch(np.concatenate([states, states[cut_window]])),
+            reset=self.to_torch(np.concatenate([reset, reset_of_cut])),
+            burn_in=lead,
+        )
+        now, then = self._for_critic(seen, after, begins, actions)
+        observations: Any = self._steps(windows, window, time, now)
+        next_observations: Any = self._steps(windows, next_window, next_time, then)
+        rewards = self._normalize_reward(self.rewards[taken].reshape(-1, 1), env)
+        return ReplayBufferSamples(
+            observations=observations,
+            actions=self.to_torch(actions[:, lead:].reshape(-1, self.action_dim)),
+            next_observations=next_observations,
+            dones=self.to_torch(is_over.reshape(-1, 1)),
+            rewards=self.to_torch(rewards),
+        )
+
+    def _steps(
+        self, windows: Windows, window: np.ndarray, time: np.ndarray, for_critic: np.ndarray
+    ) -> Steps:
+        """Return steps that are given as (sequences, length, ...)."""
+        return Steps(
+            windows=windows,
+            window=self.to_torch(window.reshape(-1)),
+            time=self.to_torch(time.reshape(-1)),
+            for_critic=self.to_torch(for_critic.reshape(-1, for_critic.shape[2])),
+        )
+
+    def _for_critic(
+        self, seen: np.ndarray, after: np.ndarray, begins: np.ndarray, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a critic sees at the steps of sequences, and what after them."""
+        lead, past = self.lead, self.critic_frames - 1
+        rows, time = np.arange(len(seen))[:, None], np.arange(seen.shape[1])
+        first = np.maximum.accumulate(np.where(begins, time, 0), axis=1)[:, lead:]
+        observations, before = [seen[:, lead:]], []
+        for steps_ago in range(1, past + 1):
+            place = time[lead:] - steps_ago
+            observations.append(seen[rows, np.maximum(place, first)])
+            before.append(actions[rows, place] * (place >= first)[..., None])
+        later = [after[:, lead:], *observations[:-1], *[actions[:, lead:], *before][:past]]
+        now = np.concatenate([*observations, *before], axis=2, dtype=np.float32)
+        return now, np.concatenate(later, axis=2, dtype=np.float32)
+
+    @staticmethod
+    def _numbers(observations: np.ndarray, env: VecNormalize | None) -> np.ndarray:
+        return np.asarray(ReplayBuffer._normalize_obs(observations, env), dtype=np.float32)

@@ -1,0 +1,176 @@
+"""Soft actor-critic of circuits over sequences, and the same with quantile critics (TQC).
+
+The updates are those of stable-baselines3 and sb3-contrib, line by line: they ask the replay buffer
+for a batch, the actor for actions at its steps and after them, and the critics for their values.
+Here the batch is made of sequences (`replay`), and the actor runs through each in one call
+(`soft_actor`).
+
+Sources: Haarnoja et al. 2018 (arXiv 1812.05905), SAC; Kuznetsov et al. 2020 (arXiv 2005.04269),
+TQC; Kapturowski et al. 2019, stored states and burn-in.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib import TQC
+from stable_baselines3 import SAC
+from stable_baselines3.common.vec_env import VecEnv
+
+from ncp_control.learning.reinforcement.guard import divergence_told
+from ncp_control.learning.reinforcement.replay import SequenceReplay
+from ncp_control.learning.reinforcement.soft_actor import CircuitSAC, CircuitTQC, check_spaces
+from ncp_control.ranges import check_count
+
+
+class _OverSequences:
+    """What is the same for SAC and TQC.
+
+    Args:
+        env: Environments of numbers, with actions in Box(-1, 1, (n,)).
+        sequence_length: Steps through which gradients flow.
+        burn_in: Frames before each sequence that bring the stored state up to date.
+        critic_frames: Observations that the critics see at once: more than 1 where one hides
+            something, e.g. velocities.
+        batch_size: Steps of a batch, a multiple of `sequence_length`.
+        learning_starts: Steps with random actions before the first update.
+        policy: The policy class.
+        policy_kwargs: Its arguments, e.g. {"cell": ...}; only sb3's own `load` may leave them out.
+        **kwargs: Further arguments of sb3's algorithm.
+
+    Raises:
+        ValueError: If the lengths do not divide each other, there is no room for a sequence, or a
+            space is not supported.
+    """
+
+    policy_class_of_own: Any
+
+    def __init__(
+        self,
+        env: VecEnv | None,
+        *,
+        sequence_length: int = 16,
+        burn_in: int = 8,
+        critic_frames: int = 1,
+        batch_size: int = 512,
+        learning_starts: int = 10_000,
+        policy: Any = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if policy_kwargs is None and kwargs.get("_init_setup_model", True):
+            raise ValueError(
+                "`policy_kwargs` must hold the circuit, got None."
+                ' Give {"cell": ...}, e.g. one of policies.motor_circuits.make_motor_cell.'
+            )
+        self.sequence_length, self.burn_in = sequence_length, burn_in
+        self.critic_frames = critic_frames
+        super().__init__(
+            policy or self.policy_class_of_own,  # type: ignore[call-arg]
+            env,
+            batch_size=batch_size,
+            learning_starts=learning_starts,
+            replay_buffer_class=SequenceReplay,
+            policy_kwargs=policy_kwargs,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
+        own: Any = self
+        length = check_count("sequence_length", self.sequence_length)
+        check_count("burn_in", self.burn_in, least=0)
+        frames = check_count("critic_frames", self.critic_frames)
+        batch_size = check_count("batch_size", own.batch_size)
+        check_spaces(own.observation_space, own.action_space)
+        if batch_size % length:
+            raise ValueError(
+                f"`sequence_length` must divide batch_size = {batch_size}, got {length!r}. Choose"
+                " powers of two."
+            )
+        least = (max(self.burn_in, frames - 1) + length) * own.n_envs
+        for name in ("learning_starts", "buffer_size"):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"`{name}` must be at least {least}, so that every environment has taken a"
+                    f" sequence and its burn-in, got {getattr(self, name)!r}. Raise it."
+                )
+        own.policy_kwargs = own.policy_kwargs | {"critic_frames": frames}
+        own.replay_buffer_kwargs = {
+            "state_size": own.policy_kwargs["cell"].state_size,
+            "sequence_length": length,
+            "burn_in": self.burn_in,
+            "critic_frames": frames,
+        }
+        super()._setup_model()  # type: ignore[misc]
+
+    def _setup_learn(
+        self, total_timesteps: int, callback: Any, reset_num_timesteps: bool, *args: Any
+    ) -> Any:
+        """Begin to learn: where sb3 resets the environments, circuits are reset, too."""
+        own: Any = self
+        if reset_num_timesteps or own._last_obs is None:
+            self._memory: Any = None
+            self._episode_starts = np.ones(own.n_envs, dtype=bool)
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)  # type: ignore[misc]
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Act in every environment, and keep the states before and after the frame.
+
+        The circuits see the first frames as well, while the actions are random.
+        """
+        own: Any = self
+        cell = own.actor.core.circuit.cell
+        before = self._memory or (cell.initial_state(n_envs).numpy(force=True),)
+        actions, self._memory = own.policy.predict(own._last_obs, before, self._episode_starts)
+        own.replay_buffer.add_memory(before[0], self._episode_starts)
+        if own.num_timesteps < learning_starts:
+            # From torch's generator, which a checkpoint keeps; not from that of the space.
+            actions = (2.0 * torch.rand(actions.shape) - 1.0).numpy()
+        if action_noise is not None:
+            actions = np.clip(actions + action_noise(), -1.0, 1.0)
+        return actions, actions
+
+    def _store_transition(
+        self,
+        replay_buffer: Any,
+        buffer_action: Any,
+        new_obs: Any,
+        reward: Any,
+        dones: Any,
+        infos: Any,
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[misc]
+        self._episode_starts = np.asarray(dones, dtype=bool)
+
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """Learn as sb3's algorithms do.
+
+        Raises:
+            DivergenceError: If the training reaches numbers that are not finite.
+        """
+        own: Any = self
+        with divergence_told(own):
+            return super().learn(*args, **kwargs)  # type: ignore[misc]
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        super()._update_learning_rate(optimizers)  # type: ignore[misc]
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            for group in optimizer.param_groups:
+                group["lr"] *= group.get("lr_scale", 1.0)
+
+
+class SequenceSAC(_OverSequences, SAC):
+    """SAC for `CircuitSAC`."""
+
+    __doc__ = f"{__doc__}\n{_OverSequences.__doc__}"
+    policy_class_of_own = CircuitSAC
+
+
+class SequenceTQC(_OverSequences, TQC):
+    """TQC for `CircuitTQC`."""
+
+    __doc__ = f"{__doc__}\n{_OverSequences.__doc__}"
+    policy_class_of_own = CircuitTQC

@@ -1,0 +1,256 @@
+"""What trainings by reinforcement have in common: task, worlds, measures, and rows of results."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from envs.driving.metrics import LaneMetrics, summarize
+from ncp_control.cells import Cell
+from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
+from ncp_control.learning.reinforcement.perceived import PerceivedEnv
+from ncp_control.learning.reinforcement.perception import frame_shape, num_numbers
+from ncp_control.learning.reinforcement.wrappers import scaled_key
+from ncp_control.learning.results import ResultsFile
+from ncp_control.learning.run import Run, policy_name
+from ncp_control.markdown import markdown_table
+from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.records import record_frame
+from ncp_control.worlds import World
+from policies.from_sb3 import check_finite, policy_from_sb3
+from policies.motor_circuits import make_motor_cell
+from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km, evaluate
+from scripts.evaluation.locomotion import (
+    WalkSettings,
+    mean_and_std,
+    open_world,
+    walk,
+)
+from scripts.training.contracts import trained_in
+from scripts.training.places import run_name, where_to_learn
+from scripts.training.resumption import add_row, learn, open_run, resume_model
+from scripts.training.sac_settings import SAC
+from scripts.training.settings import PPO
+
+MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
+"""Columns of the results file that are measured, but for driving."""
+DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
+"""The same in LaneKeeping-v0."""
+CURVE_POINTS = 50
+"""Points of a learning curve in the results file, at equal distances up to the last step."""
+EPISODE_KM = 0.4
+"""Distance that stands for an episode where driving is measured [km]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What learns, and where."""
+
+    settings: PPO | SAC
+    where: WalkSettings
+    """The world's name, options and disturbances."""
+    world: World
+    policy: Policy | None
+    """The policy whose circuit goes on learning, if it is not a new one."""
+
+    @classmethod
+    def of(cls, settings: PPO | SAC) -> "Task":
+        """Find the world and the policy that the settings name, and seed torch.
+
+        Raises:
+            ValueError: If the policy does not fit the world, or there is no way to learn in it.
+        """
+        torch.manual_seed(settings.seed)
+        folder = settings.policy if isinstance(settings, PPO) else None
+        policy = None if folder is None else Policy.load(folder)
+        where = where_to_learn(settings, policy)
+        world = open_world(where.env, where.words)
+        if policy is not None:
+            world.check_policy(policy.contract)
+        if settings.sensor_noise_std and world.contract.observation.kind != "vector":
+            raise ValueError(
+                f"`sensor_noise_std` must be 0 in a world of frames, got"
+                f" {settings.sensor_noise_std!r}. It is noise on numbers."
+            )
+        return cls(settings=settings, where=where, world=world, policy=policy)
+
+    @property
+    def drives(self) -> bool:
+        """Whether what is measured is driving."""
+        return self.world.name == DRIVING_WORLD
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Columns of the results file that are measured."""
+        return DRIVING_MEASURES if self.drives else MEASURES
+
+    @property
+    def name(self) -> str:
+        """What learns, in one word."""
+        if isinstance(self.settings, PPO) and self.settings.policy is not None:
+            return policy_name(self.settings.policy)
+        return self.settings.cell
+
+
+def train_and_measure(
+    task: Task, job: str, model: BaseAlgorithm, *, row_every: int = 1
+) -> tuple[Policy, dict[str, float | str], Run]:
+    """Train, save the policy in its run folder, and measure it.
+
+    Args:
+        task: What is to learn, and where; `settings.resume` names a run to go on with.
+        job: Name of the job, for that of the run folder.
+        model: The algorithm, untrained.
+        row_every: Steps from one row of metrics to the next, if a rollout is shorter.
+
+    Returns:
+        The policy, its row of the results file, and its run.
+    """
+    settings = task.settings
+    step = resume_model(model, settings)
+    with open_run(settings, job, run_name(task.where, task.name), step=step) as run:
+        policy = learn(
+            model,
+            settings.steps,
+            run,
+            lambda model: export_policy(model, task),
+            row_every=row_every,
+        )
+        measured = measure(task, policy)
+    if not task.drives:
+        speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
+        measured["steps_per_s"] = round(float(np.median(speeds))) if speeds else 0
+        measured["curve"] = learning_curve(run.rows, settings.steps)
+        measured["threads"] = torch.get_num_threads()
+    return policy, measured, run
+
+
+def add_rows(
+    results: ResultsFile,
+    task: Task,
+    described: str,
+    rows: Mapping[str, Mapping[str, float | str]],
+    run: Run,
+) -> None:
+    """Add a training's rows to a table and print them, with where everything is.
+
+    Args:
+        results: The table; in the run folder if the user named none.
+        task: What learned, and where.
+        described: The settings as one cell.
+        rows: Measured columns by who was measured.
+        run: The training's run.
+    """
+    results.place(run.results)
+    for who, row in rows.items():
+        add_row(results, task.settings, who, described, row)
+    columns = [name for name in task.measures if name != "curve"]
+    cells = [[who, *(_short(row[name]) for name in columns)] for who, row in rows.items()]
+    print(markdown_table(["policy", *columns], cells))
+    print(f"policy: {run.policy}\nreport: {run.report}\nresults: {results.path}")
+
+
+def measure(task: Task, policy: Policy) -> dict[str, float | str]:
+    """Return what the world measures of a policy, by column of the results file."""
+    episodes = task.settings.evaluation_episodes
+    if not task.drives:
+        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        return {**mean_and_std(walk(policy, task.where)), "parameters": parameters}
+    where = drive_km(EPISODE_KM * episodes)
+    if isinstance(policy, VectorPolicy):
+        where = VectorDriveSettings(**dataclasses.asdict(where))
+    metrics = summarize(evaluate(policy, where, description="held-out tracks"))
+    return dataclasses.asdict(metrics)
+
+
+def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
+    """Return the running mean return at `CURVE_POINTS` equal distances as one cell."""
+    known = [(row["step"], row["mean_return"]) for row in rows if "mean_return" in row]
+    if not known:
+        return ""
+    at = np.linspace(0, steps, CURVE_POINTS + 1)[1:]
+    values = np.interp(at, *np.array(known).T, left=np.nan)
+    return " ".join(f"{value:.0f}" for value in values)
+
+
+def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
+    """Build the worlds side by side, as the circuit senses them.
+
+    Args:
+        task: What learns, and where.
+        scales_rewards: Whether rewards are divided by the deviation of returns.
+    """
+    settings, policy = task.settings, task.policy
+    is_timed = settings.is_timed and settings.cell != "mlp"
+    frame = record_frame(task.world.contract.observation)
+
+    def make_one() -> gymnasium.Env:
+        env = task.world.disturbed(task.where.strengths).make()
+        if settings.episode_s is not None:
+            env = TimeLimit(env, max(round(settings.episode_s / task.world.frame_s), 1))
+        if frame is not None and policy is None:
+            env = ObserveParts(env, frame)
+        return Monitor(ObserveElapsed(env) if is_timed else env)
+
+    venv: VecEnv = DummyVecEnv([make_one] * settings.num_envs)
+    if policy is not None:
+        venv = PerceivedEnv(venv, policy)
+    # A policy scales what it senses by itself, and so does a conv head.
+    space = venv.observation_space
+    is_scaled = policy is None and (frame_shape(space) is None or num_numbers(space) > 0)
+    keys = [scaled_key(space)] if isinstance(space, spaces.Dict) and is_scaled else None
+    return VecNormalize(
+        venv,
+        gamma=settings.gamma,
+        norm_obs=is_scaled,
+        norm_reward=scales_rewards,
+        norm_obs_keys=keys,
+    )
+
+
+def make_cell(task: Task, num_inputs: int) -> Cell:
+    """Build a new cell behind its encoder, with one output an action or a choice.
+
+    Args:
+        task: What learns, and where.
+        num_inputs: Numbers that the encoder sees.
+    """
+    settings = task.settings
+    return make_motor_cell(
+        settings.cell,
+        (num_inputs, *settings.encoder)[-1],
+        settings.neurons,
+        len(task.world.contract.output_names),
+        frame_s=task.world.frame_s,
+        seed=settings.seed,
+        sees_time=settings.is_timed,
+        wiring=settings.wiring,
+    )
+
+
+def export_policy(model: BaseAlgorithm, task: Task) -> Policy:
+    """Copy what has learned into a policy of its own, or back into the one that it came from."""
+    if task.policy is None:
+        policy: Policy = policy_from_sb3(model, frame_s=task.world.frame_s)
+    else:
+        check_finite(model)
+        learned = cast(Any, model.policy).actor.circuit.cell.state_dict()
+        policy = copy.deepcopy(task.policy)
+        policy.circuit.cell.load_state_dict(learned)
+        policy.reset()
+    policy.contract = trained_in(task.world, policy)
+    return policy
+
+
+def _short(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else str(value)
