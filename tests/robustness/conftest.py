@@ -81,6 +81,7 @@ DISTILLATION = (
     " --distillation.updates-per-round 2 --distillation.window 5 --distillation.burn-in 1"
 )
 PPO = "--steps 64 --num-envs 2 --rollout-steps 16 --sequence-length 8 --batch-size 16 --epochs 1"
+SAC = "--steps 64 --num-envs 2 --first-steps 32 --sequence-length 4 --burn-in 2 --batch-size 16"
 JOBS = {
     "drive": "train drive --tracks 1 --dagger-tracks 1 --seconds-per-track 0.3"
     f" --evaluation-km 0.001 --imitation.dagger-epochs 1 {IMITATION}",
@@ -88,6 +89,7 @@ JOBS = {
     "distillation": f"train distill --cell gru --neurons 4 --evaluation-episodes 1 {DISTILLATION}",
     "forecast": "forecast",
     "ppo": f"train ppo --cell lstm --neurons 4 --evaluation-episodes 1 {PPO}",
+    "sac": f"train sac --neurons 12 --evaluation-episodes 1 {SAC}",
     "driving by ppo": "train ppo --world LaneKeeping-v0 --world-options observe=numbers --steps 512"
     " --num-envs 1 --evaluation-episodes 1",
     "teacher": "train teacher --algorithm sac --steps 64 --examine-every 32"

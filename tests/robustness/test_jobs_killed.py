@@ -16,13 +16,14 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-JOBS = ("drive", "recorded", "distillation", "ppo", "teacher", "reproduction")
+JOBS = ("drive", "recorded", "distillation", "ppo", "sac", "teacher", "reproduction")
 TRAININGS = ("drive", "recorded", "distillation", "forecast")
 RESUMED = {
     "drive": "training.safetensors",
     "recorded": "training.safetensors",
     "distillation": "training.safetensors",
     "ppo": "training.pt",
+    "sac": "training.pt",
     "teacher": "training.pt",
 }
 """What a run must hold to be gone on with, by job."""

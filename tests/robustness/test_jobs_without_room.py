@@ -18,6 +18,7 @@ JOBS = (
     "recorded",
     "distillation",
     "ppo",
+    "sac",
     "driving by ppo",
     "teacher",
     "reproduction",
@@ -94,7 +95,7 @@ def test_a_folder_that_nobody_may_write_to_is_one_sentence(workshop, make_disk, 
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("job", ["drive", "recorded", "ppo", "driving by ppo", "teacher"])
+@pytest.mark.parametrize("job", ["drive", "recorded", "ppo", "sac", "driving by ppo", "teacher"])
 def test_a_report_that_does_not_fit_costs_no_policy(workshop, tmp_path, check_whole, job):
     answer = workshop(job, tmp_path, full_at=r"/\.?report")
     check_refused(answer, "No space left on device", tmp_path, check_whole)
