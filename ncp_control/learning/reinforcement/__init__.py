@@ -1,4 +1,4 @@
-"""Reinforcement learning of circuits by PPO, on stable-baselines3 and sb3-contrib.
+"""Reinforcement learning of circuits, on stable-baselines3 and sb3-contrib.
 
 `actor_critic` holds the policy class, `perception` what it sees of numbers and of frames, `ppo` the
 algorithm over whole sequences, `checkpoint` what a stopped training goes on from, `progress` what a

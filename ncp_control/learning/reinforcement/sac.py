@@ -9,13 +9,13 @@ Sources: Haarnoja et al. 2018 (arXiv 1812.05905), SAC; Kuznetsov et al. 2020 (ar
 TQC; Kapturowski et al. 2019, stored states and burn-in.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sb3_contrib import TQC
 from stable_baselines3 import SAC
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from ncp_control.learning.reinforcement.guard import divergence_told
 from ncp_control.learning.reinforcement.replay import SequenceReplay
@@ -23,7 +23,7 @@ from ncp_control.learning.reinforcement.soft_actor import CircuitSAC, CircuitTQC
 from ncp_control.ranges import check_count
 
 
-class _OverSequences:
+class _OverSequences(OffPolicyAlgorithm):
     """What is the same for SAC and TQC.
 
     Args:
@@ -43,13 +43,17 @@ class _OverSequences:
             space is not supported.
     """
 
-    policy_class_of_own: Any
+    default_policy: ClassVar[Any]
+    actor: Any
+    policy_kwargs: dict[str, Any]
+    replay_buffer: Any
+    _last_obs: Any
 
     def __init__(
         self,
-        env: VecEnv | None,
+        env: Any,
         *,
-        sequence_length: int = 16,
+        sequence_length: int = 8,
         burn_in: int = 8,
         critic_frames: int = 1,
         batch_size: int = 512,
@@ -66,7 +70,7 @@ class _OverSequences:
         self.sequence_length, self.burn_in = sequence_length, burn_in
         self.critic_frames = critic_frames
         super().__init__(
-            policy or self.policy_class_of_own,  # type: ignore[call-arg]
+            policy or self.default_policy,
             env,
             batch_size=batch_size,
             learning_starts=learning_starts,
@@ -77,42 +81,40 @@ class _OverSequences:
 
     def _setup_model(self) -> None:
         """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
-        own: Any = self
         length = check_count("sequence_length", self.sequence_length)
         check_count("burn_in", self.burn_in, least=0)
         frames = check_count("critic_frames", self.critic_frames)
-        batch_size = check_count("batch_size", own.batch_size)
-        check_spaces(own.observation_space, own.action_space)
+        batch_size = check_count("batch_size", self.batch_size)
+        check_spaces(self.observation_space, self.action_space)
         if batch_size % length:
             raise ValueError(
                 f"`sequence_length` must divide batch_size = {batch_size}, got {length!r}. Choose"
                 " powers of two."
             )
-        least = (max(self.burn_in, frames - 1) + length) * own.n_envs
+        least = (max(self.burn_in, frames - 1) + length) * self.n_envs
         for name in ("learning_starts", "buffer_size"):
             if getattr(self, name) < least:
                 raise ValueError(
                     f"`{name}` must be at least {least}, so that every environment has taken a"
                     f" sequence and its burn-in, got {getattr(self, name)!r}. Raise it."
                 )
-        own.policy_kwargs = own.policy_kwargs | {"critic_frames": frames}
-        own.replay_buffer_kwargs = {
-            "state_size": own.policy_kwargs["cell"].state_size,
+        self.policy_kwargs = self.policy_kwargs | {"critic_frames": frames}
+        self.replay_buffer_kwargs = {
+            "state_size": self.policy_kwargs["cell"].state_size,
             "sequence_length": length,
             "burn_in": self.burn_in,
             "critic_frames": frames,
         }
-        super()._setup_model()  # type: ignore[misc]
+        super()._setup_model()
 
     def _setup_learn(
         self, total_timesteps: int, callback: Any, reset_num_timesteps: bool, *args: Any
     ) -> Any:
         """Begin to learn: where sb3 resets the environments, circuits are reset, too."""
-        own: Any = self
-        if reset_num_timesteps or own._last_obs is None:
+        if reset_num_timesteps or self._last_obs is None:
             self._memory: Any = None
-            self._episode_starts = np.ones(own.n_envs, dtype=bool)
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)  # type: ignore[misc]
+            self._episode_starts = np.ones(self.n_envs, dtype=bool)
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
@@ -121,12 +123,11 @@ class _OverSequences:
 
         The circuits see the first frames as well, while the actions are random.
         """
-        own: Any = self
-        cell = own.actor.core.circuit.cell
+        cell = self.actor.core.circuit.cell
         before = self._memory or (cell.initial_state(n_envs).numpy(force=True),)
-        actions, self._memory = own.policy.predict(own._last_obs, before, self._episode_starts)
-        own.replay_buffer.add_memory(before[0], self._episode_starts)
-        if own.num_timesteps < learning_starts:
+        actions, self._memory = self.policy.predict(self._last_obs, before, self._episode_starts)
+        self.replay_buffer.add_memory(before[0], self._episode_starts)
+        if self.num_timesteps < learning_starts:
             # From torch's generator, which a checkpoint keeps; not from that of the space.
             actions = (2.0 * torch.rand(actions.shape) - 1.0).numpy()
         if action_noise is not None:
@@ -142,7 +143,7 @@ class _OverSequences:
         dones: Any,
         infos: Any,
     ) -> None:
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[misc]
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_starts = np.asarray(dones, dtype=bool)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -151,12 +152,11 @@ class _OverSequences:
         Raises:
             DivergenceError: If the training reaches numbers that are not finite.
         """
-        own: Any = self
-        with divergence_told(own):
-            return super().learn(*args, **kwargs)  # type: ignore[misc]
+        with divergence_told(self):
+            return super().learn(*args, **kwargs)
 
     def _update_learning_rate(self, optimizers: Any) -> None:
-        super()._update_learning_rate(optimizers)  # type: ignore[misc]
+        super()._update_learning_rate(optimizers)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             for group in optimizer.param_groups:
                 group["lr"] *= group.get("lr_scale", 1.0)
@@ -166,11 +166,11 @@ class SequenceSAC(_OverSequences, SAC):
     """SAC for `CircuitSAC`."""
 
     __doc__ = f"{__doc__}\n{_OverSequences.__doc__}"
-    policy_class_of_own = CircuitSAC
+    default_policy = CircuitSAC
 
 
 class SequenceTQC(_OverSequences, TQC):
     """TQC for `CircuitTQC`."""
 
     __doc__ = f"{__doc__}\n{_OverSequences.__doc__}"
-    policy_class_of_own = CircuitTQC
+    default_policy = CircuitTQC

@@ -19,7 +19,7 @@ import torch
 from gymnasium import spaces
 from sb3_contrib.tqc.policies import Critic as QuantileCritic
 from sb3_contrib.tqc.policies import TQCPolicy
-from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor, SACPolicy
 from torch import Tensor, nn
@@ -114,7 +114,7 @@ class _SequenceQuantileCritic(_SeesSteps, QuantileCritic):
     pass
 
 
-class _CircuitPolicy:
+class _CircuitPolicy(BasePolicy):
     """What is the same for SAC and TQC.
 
     Args:
@@ -135,6 +135,8 @@ class _CircuitPolicy:
 
     critic_class: Any
     actor: Any
+    actor_kwargs: Any
+    critic_kwargs: Any
     optimizer_class: Any
 
     def __init__(
@@ -182,22 +184,20 @@ class _CircuitPolicy:
             {"params": core, "lr_scale": self.settings["actor_lr_scale"]},
             {"params": list(self.actor.log_std.parameters()), "lr_scale": 1.0},
         ]
-        options = self.optimizer_kwargs  # type: ignore[attr-defined]
+        options = self.optimizer_kwargs
         self.actor.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **options)
 
     def make_actor(self, features_extractor: Any = None) -> SequenceActor:
         """Build encoder, circuit and deviations."""
-        own: Any = self
-        kwargs = own._update_features_extractor(own.actor_kwargs, features_extractor)
+        kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
         cell = copy.deepcopy(self.settings["cell"])  # one set of arguments may serve many
-        return SequenceActor(cell=cell, **kwargs).to(own.device)
+        return SequenceActor(cell=cell, **kwargs).to(self.device)
 
     def make_critic(self, features_extractor: Any = None) -> Any:
         """Build the critics."""
-        own: Any = self
-        kwargs = own._update_features_extractor(own.critic_kwargs, features_extractor)
+        kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor)
         kwargs["features_dim"] = self.settings["critic_features"]
-        return self.critic_class(**kwargs).to(own.device)
+        return self.critic_class(**kwargs).to(self.device)
 
     @torch.no_grad()
     def predict(
@@ -218,16 +218,16 @@ class _CircuitPolicy:
         Returns:
             The actions, and the circuit's states after the frame.
         """
-        own: Any = self
-        own.set_training_mode(False)
-        seen, is_many = own.obs_to_tensor(observation)
+        self.set_training_mode(False)
+        seen: Any
+        seen, is_many = self.obs_to_tensor(observation)
         cell = self.actor.core.circuit.cell
         states = cell.initial_state(len(seen)) if state is None else torch.from_numpy(state[0])
         if episode_start is None:
             episode_start = np.full(len(seen), state is None)
         begins = torch.from_numpy(np.asarray(episode_start, dtype=bool))
         means, log_std, states = self.actor.run(
-            seen.float()[:, None], states.to(own.device), begins[:, None].to(own.device)
+            seen.float()[:, None], states.to(self.device), begins[:, None].to(self.device)
         )
         actions = self.actor.action_dist.actions_from_params(
             means[:, 0], log_std[:, 0], deterministic=deterministic

@@ -147,6 +147,16 @@ def test_an_exported_policy_acts_as_the_model(circuit_learner, liquid, kind):
         seen, _, begins, _ = env.step(actions)
 
 
+@pytest.mark.parametrize("kind", [SequenceSAC, SequenceTQC])
+def test_stable_baselines3_saves_and_loads_a_model(circuit_learner, tmp_path, kind):
+    model = circuit_learner(kind, critic_frames=2).learn(60)
+    model.save(tmp_path / "model")
+    loaded = kind.load(tmp_path / "model", env=model.get_env(), device="cpu")
+    torch.testing.assert_close(weights(loaded.policy), weights(model.policy), rtol=0, atol=0)
+    loaded.learn(60)
+    assert loaded.replay_buffer.critic_frames == 2
+
+
 def test_a_stopped_training_goes_on_with_its_experience(circuit_learner, tmp_path):
     path = tmp_path / "training.pt"
     model = circuit_learner().learn(100)
