@@ -23,6 +23,9 @@ class SAC(Reinforcement):
 
     algorithm: str = "sac"
     """sac, or tqc: the same with critics that tell the distribution of returns."""
+    drop_probability: float = 0.0
+    """Must be 0: where frames are lost, a circuit has to be told the time, which this job does
+    not."""
     steps: int = 300_000
     """Steps of all worlds together."""
     num_envs: int = 8
