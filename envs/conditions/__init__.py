@@ -52,13 +52,14 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def read_conditions(
-    words: Sequence[str], known: Collection[str] = CONDITIONS
+    words: Sequence[str], known: Collection[str] = CONDITIONS, *, setting: str = "condition"
 ) -> list[tuple[str, int]]:
     """Read conditions as a command line gives them: fog:3, fog:1-3, fog for 1-5, all or all:1-3.
 
     Args:
         words: What was given.
         known: Names of those that are possible.
+        setting: What a message calls the words.
 
     Returns:
         Name and severity of each, once.
@@ -70,13 +71,13 @@ def read_conditions(
     for word in words:
         name, colon, told = word.partition(":")
         if name != "all":
-            check_name("condition", name, known)
+            check_name(setting, name, [*known, "all"])
         first, dash, last = (told if colon else "1-5").partition("-")
         last = last if dash else first
         numbers = [str(severity) for severity in SEVERITIES]
         if first not in numbers or last not in numbers[numbers.index(first) :]:
             raise ValueError(
-                f"`condition` must be a name, with a severity from 1 to 5 if not all are meant,"
+                f"`{setting}` must be a name, with a severity from 1 to 5 if not all are meant,"
                 f" e.g. fog, fog:3 or fog:1-3, got {word!r}."
             )
         severities = SEVERITIES[int(first) - 1 : int(last)]

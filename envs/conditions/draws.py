@@ -29,6 +29,9 @@ class Scene:
     """Time from a frame to the next [s]."""
     random: np.random.Generator
     """Source of the episode's randomness."""
+    frames: int | None = None
+    """How many frames there are, if a camera that fails at times shall do so in one of them; the
+    first failure comes at any time if None."""
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Return y from 0 at the top to 1, and x from -1 at the left to 1, for every pixel."""
@@ -57,10 +60,14 @@ class Scene:
     def spells(self, lasts_s: float) -> Callable[[], bool]:
         """Return what tells, frame by frame, whether the camera has failed.
 
-        It fails for a time once in every `SPELL_EVERY_S`, at first somewhere within it.
+        It fails for a time once in every `SPELL_EVERY_S`, at first somewhere within it, or within
+        the frames that there are.
         """
-        frame = int(self.random.integers(round(SPELL_EVERY_S / self.frame_s)))
-        period, lasts = round(SPELL_EVERY_S / self.frame_s), max(round(lasts_s / self.frame_s), 1)
+        period = max(round(SPELL_EVERY_S / self.frame_s), 2)
+        lasts = max(round(lasts_s / self.frame_s), 1)
+        frame = int(self.random.integers(period))
+        if self.frames is not None:
+            frame = -1 - int(self.random.integers(self.frames))
 
         def has_failed() -> bool:
             nonlocal frame

@@ -13,7 +13,9 @@ from ncp_control.learning.demonstrations import Batch
 
 @dataclasses.dataclass(frozen=True)
 class RandomConditions:
-    """Give a share of the windows one condition each, which lasts for the window.
+    """Give a share of the windows one condition each.
+
+    It lasts for the window; blackouts and frozen frames begin somewhere in it.
 
     The actions stay what they are: the expert saw the road.
 
@@ -50,7 +52,8 @@ class RandomConditions:
             if whether < self.share:
                 name, severity = self.conditions[int(which * len(self.conditions))]
                 height, width = window.shape[1:3]
-                scene = Scene(height, width, self.frame_s, np.random.default_rng(seed))
+                rng = np.random.default_rng(seed)
+                scene = Scene(height, width, self.frame_s, rng, frames=len(window))
                 effect = PICTURES[name](severity, scene)
                 for i, frame in enumerate(window):
                     window[i] = effect(frame)

@@ -35,6 +35,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     Raises:
         ValueError: If the policy does not fit the link; nothing has moved then.
         KeyboardInterrupt: If it was stopped, after the safe stop and the report.
+        SystemExit: With status 1 if the link or what acts was lost, after the same.
     """
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
@@ -95,6 +96,8 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         print(f"recording: {recorder.path}, {recorder.num_ticks} ticks, {size:,} bytes")
     if done.interrupt is not None:
         raise done.interrupt
+    if done.is_safe_stop:
+        raise SystemExit(1)
 
 
 def print_drive(done: Drive) -> None:

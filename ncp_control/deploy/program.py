@@ -5,9 +5,11 @@ what it reads and writes. It remembers by itself: each request is an observation
 one before, and whether to forget everything first.
 """
 
+import contextlib
 import os
 import select
 import shlex
+import signal
 import subprocess
 import time
 import weakref
@@ -156,7 +158,8 @@ class ProgramController:
         poll = select.poll()
         poll.register(descriptor, event)
         if not poll.poll(max(1e3 * (deadline_s - time.monotonic()), 0.0)):
-            self.close()  # whatever it says later answers an old request
+            _kill(self._process)  # whatever it says later answers an old request
+            self.close()
             raise ControllerLost("the program does not answer")
 
     def _ending(self) -> str:
@@ -203,5 +206,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(1.0)
     except subprocess.TimeoutExpired:
-        process.kill()
+        _kill(process)
         process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program, with what it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

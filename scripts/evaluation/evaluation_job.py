@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from envs.conditions import read_conditions, strengths_of
+from envs.conditions import CONDITIONS, read_conditions, strengths_of
 from envs.driving.road import HELD_OUT_TRACKS
 from envs.recorded import Recording, load_recording
 from ncp_control.command_line import use_threads
@@ -129,7 +129,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
     if settings.condition:
         places = [_under(place, "clean", {}) for place in places]
-        for name, severity in read_conditions(settings.condition):
+        for name, severity in read_conditions(settings.condition, _conditions_of(places[0])):
             met = strengths_of(name, severity)
             places.append(_under(places[0], f"{name}:{severity}", met))
     places = list({place.described: place for place in places}.values())  # each once
@@ -139,6 +139,12 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         return places
     backends = dict.fromkeys(settings.backend)
     return [on_backend(place, backend) for backend in backends for place in places]
+
+
+def _conditions_of(place: Place) -> list[str]:
+    """Return the conditions that a place's world can have."""
+    known = {one.name for one in place.world.disturbances}
+    return [name for name in CONDITIONS if known.issuperset(strengths_of(name, 1))]
 
 
 def _under(place: Place, told: str, met: Mapping[str, float]) -> Place:

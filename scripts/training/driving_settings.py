@@ -11,7 +11,6 @@ from ncp_control.ranges import (
     check_not_negative,
     check_part,
     check_positive,
-    check_share,
 )
 from scripts.options import one_of
 from scripts.training.first_values import FirstValues
@@ -36,7 +35,8 @@ class Drive(FirstValues):
     """Settings of the training; its seed is replaced by the one below."""
     conditions: tuple[str, ...] = ()
     """What the camera meets in training: fog for all severities of fog, fog:1-3, all:1-3, …; see
-    `envs.conditions`. None leaves the pictures clean."""
+    `envs.conditions`. Delay, wind and gain cannot be learned from. None leaves the pictures
+    clean."""
     condition_share: float = 0.75
     """Share of the windows that have one of them."""
     tracks: int = 64
@@ -68,8 +68,16 @@ class Drive(FirstValues):
 
         check_circuit(self.model, self.wiring, setting="model")
         check_head(self.head)
-        read_conditions(self.conditions, PICTURES)
-        check_share("condition_share", self.condition_share)
+        read_conditions(self.conditions, PICTURES, setting="conditions")
+        if not 0.0 < self.condition_share <= 1.0:
+            raise ValueError(
+                f"`condition_share` must be above 0 and at most 1, got {self.condition_share!r}."
+            )
+        if not self.conditions and self.condition_share != Drive.condition_share:
+            raise ValueError(
+                f"`condition_share` must be left out without --conditions, got"
+                f" {self.condition_share!r}."
+            )
         check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads")
         check_positive(self, "seconds_per_track")
         check_not_negative("expert_noise", self.expert_noise)

@@ -246,3 +246,27 @@ def test_windows_of_numbers_have_no_conditions():
     )  # fmt: skip
     with pytest.raises(ValueError, match="Only camera frames"):
         RandomConditions([("fog", 3)], FRAME_S)(numbers, torch.Generator())
+
+
+@pytest.mark.parametrize("name", ["blackout", "frozen"])
+def test_a_camera_that_fails_at_times_fails_in_every_window_that_is_to_show_it(name: str):
+    moving = torch.from_numpy(np.stack([np.full((20, 30, 3), i + 1, np.uint8) for i in range(16)]))
+    given = Batch(
+        observations=moving.expand(100, *moving.shape).clone(),
+        actions=torch.zeros(100, 16, 1),
+        dt_s=torch.full((100, 16), FRAME_S),
+        mask=torch.ones(100, 16, dtype=torch.bool),
+    )
+    changed = RandomConditions([(name, 1)], FRAME_S, 1.0)(given, torch.Generator().manual_seed(0))
+    has_failed = (changed.observations != given.observations).flatten(2).any(2)
+    # A frame cannot repeat one before it if it is the first.
+    assert has_failed.any(1).float().mean() > (0.99 if name == "blackout" else 0.9)
+    first = has_failed[has_failed.any(1)].float().argmax(1)
+    assert first.min() <= 1 and first.max() >= 14, "it begins anywhere"
+
+
+def test_worlds_of_few_frames_a_second_have_blackouts():
+    slow = Scene(20, 30, 12.0, np.random.default_rng(0))
+    effect = PICTURES["blackout"](1, slow)
+    seen = [bool(effect(np.full((20, 30, 3), 9, np.uint8)).any()) for _ in range(10)]
+    assert True in seen and False in seen

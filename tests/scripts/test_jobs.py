@@ -178,6 +178,12 @@ def test_a_driver_is_measured_under_conditions(type_command, capsys, tmp_path):
     assert [row["settings"].split()[-1] for row in rows][1:] == ["blackout:5", "gain:4", "gain:5"]
 
 
+def test_a_world_without_frames_names_the_conditions_that_it_has(refuse):
+    words = ["walker2d-ltc", "--condition", "fog:3"]
+    message = r"`condition` must be one of \['all', 'delay', 'noise'\], got 'fog'"
+    refuse(evaluate_policy, Evaluate, words, message)
+
+
 def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
     make_driving_policy("ncp", head="light").save(tmp_path / "driver")
     (tmp_path / "file").touch()
@@ -190,8 +196,9 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
     ("job", "settings", "words", "message"),
     [
         (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
-        (train, Job, ["drive", "--conditions", "wind:2"], "`condition` must be one of .*'wind'"),
-        (train, Job, ["drive", "--conditions", "fog:9"], "`condition` must be a name.*'fog:9'"),
+        (train, Job, ["drive", "--conditions", "wind:2"], "`conditions` must be one of .*'wind'"),
+        (train, Job, ["drive", "--conditions", "fog:9"], "`conditions` must be a name.*'fog:9'"),
+        (train, Job, ["drive", "--condition-share", "0.5"], "must be left out without"),
         (train, Job, ["drive", "--model", "lsmt"], "`model` must be one of .*, got 'lsmt'"),
         (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
         (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),

@@ -115,6 +115,7 @@ class DonkeySimLink:
         self._end: str | None = None  # why nothing more comes
         self._steering, self._now_mps = 0.0, math.nan
         until_s = time.monotonic() + connect_s
+        print(f"waiting for the Donkey simulator on {host}:{port}", flush=True)
         self._socket = _connect(host, port, until_s)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
