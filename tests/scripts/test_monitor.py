@@ -66,7 +66,8 @@ def test_a_calibration_lies_beside_its_policy_and_goes_when_that_is_replaced(nam
 
 @pytest.mark.slow
 def test_a_policy_runs_in_its_world_in_real_time(tmp_path, capsys):
-    run_policy(RunPolicy(policy="drive-ncp", loop=LoopSettings(seconds=2.0), runs=tmp_path))
+    settings = RunPolicy(policy="drive-ncp", loop=LoopSettings(seconds=2.0), runs=tmp_path)
+    run_policy(settings, ["envs"])
     (run,) = tmp_path.iterdir()
     told = json.loads((run / "report" / "loop.json").read_text())
     assert told["timing"]["ticks"] > 20 and told["ended"] == "its time is over"
