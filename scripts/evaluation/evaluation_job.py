@@ -85,7 +85,7 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], Se
             places[0].disturbed.make().close()
         return partial(evaluate_in, places), places[0].world.measure_names
     if not isinstance(policy, FramesPolicy):
-        _refuse(settings, RECORDED, "a policy that walks")
+        _refuse(settings, RECORDED, "a policy that senses no frames")
     check_shows(policy)
     _refuse(settings, (*DRIVING, *ACTING), "a recording")
     recording = load_recording(
@@ -121,7 +121,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         open_world(env, words_of(observe, options))  # refuses options that it does not have
         places = [_drive(settings, observe, strengths) for strengths in grid]
     else:
-        _refuse(settings, (*RECORDED, *DRIVING), "a policy that walks")
+        _refuse(settings, (*RECORDED, *DRIVING), "another world than that of driving")
         world, seed = open_world(env, words_of(observe, options)), 10_000 + 1_000 * settings.seed
         places = [
             place_in(world, (env, observe, *options), one, settings.episodes, seed) for one in grid

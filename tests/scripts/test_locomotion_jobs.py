@@ -294,7 +294,7 @@ def test_a_policy_knows_its_home():
             evaluate_policy,
             Evaluate,
             ["blind", "--log", "x"],
-            "`log` must be left out for a policy that walks, got x",
+            "`log` must be left out for a policy that senses no frames, got x",
         ),
         (
             evaluate_policy,

@@ -132,7 +132,7 @@ def test_a_users_own_world_of_frames_is_evaluated_filmed_watched_and_audited(
     assert "lamps:make_lamp, 0.5 s, 10 frames" in report and "saliency.png" in report
 
     assert type_command(evaluate_policy, Evaluate, "keeper", "--km", "1") == 2
-    assert "`km` must be left out for a policy that walks" in capsys.readouterr().err
+    assert "`km` must be left out for another world than that of driving" in capsys.readouterr().err
 
 
 def test_a_policy_that_chooses_is_evaluated_and_audited(type_command, tmp_path, monkeypatch):
