@@ -37,7 +37,8 @@ class Scene:
         """Return y from 0 at the top to 1, and x from -1 at the left to 1, for every pixel."""
         y = np.linspace(0.0, 1.0, self.height, dtype=np.float32)
         x = np.linspace(-1.0, 1.0, self.width, dtype=np.float32)
-        return np.meshgrid(y, x, indexing="ij")[0], np.meshgrid(y, x, indexing="ij")[1]
+        rows, columns = np.meshgrid(y, x, indexing="ij")
+        return rows, columns
 
     def normal(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return normal numbers of unit deviation."""

@@ -131,9 +131,12 @@ class Lesson:
             run.close()
 
 
-def rows_under(results: ResultsFile, job: Job) -> list[Row]:
-    """Return the drives of a job's model, training and condition, of all seeds."""
-    return results.trainings(job.model, job.settings)
+def crash_rate(rows: Sequence[Row]) -> float:
+    """Return crashes per km over some drives."""
+    crashes, driven_km = (
+        sum(float(row[name]) for row in rows) for name in ("crashes", "driven_km")
+    )
+    return crashes / driven_km
 
 
 def crashes_per_km(results: ResultsFile, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
@@ -141,13 +144,10 @@ def crashes_per_km(results: ResultsFile, jobs: Sequence[Job]) -> dict[str, dict[
     found: dict[str, dict[str, float]] = {}
     for job in sorted(jobs, key=lambda job: list(TRAININGS).index(job.settings.split()[0])):
         training, condition = job.settings.split()[:2]
-        rows = rows_under(results, job)
+        rows = results.trainings(job.model, job.settings)
         if rows:
-            crashes, driven_km = (
-                sum(float(row[name]) for row in rows) for name in ("crashes", "driven_km")
-            )
             told = f"{job.model}, learned in {training}"
-            found.setdefault(told, {})[condition] = crashes / driven_km
+            found.setdefault(told, {})[condition] = crash_rate(rows)
     return found
 
 
@@ -156,13 +156,10 @@ def describe(results: ResultsFile, jobs: Sequence[Job]) -> str:
     models = list(dict.fromkeys(job.model for job in jobs))
     lines: dict[str, list[str]] = {}
     for job in jobs:
-        rows = rows_under(results, job)
+        rows = results.trainings(job.model, job.settings)
         text = "–"
         if rows:
-            rate = sum(float(row["crashes"]) for row in rows) / sum(
-                float(row["driven_km"]) for row in rows
-            )
-            text = f"{rate:.2f} ({mean_and_deviation(rows, 'roughness_radps', 3)})"
+            text = f"{crash_rate(rows):.2f} ({mean_and_deviation(rows, 'roughness_radps', 3)})"
         line = lines.setdefault(" ".join(job.settings.split()[:2]), ["–"] * len(models))
         line[models.index(job.model)] = text
     cells = [[*told.split(), *line] for told, line in lines.items()]
