@@ -11,7 +11,9 @@ from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 from ncp_control.cells import Cell
 from ncp_control.cells.precision import working_dtype, working_precision
+from ncp_control.chunks import run_in_chunks
 from ncp_control.integrators import LONGEST_S
+from ncp_control.ranges import check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class Circuit(nn.Module):
         *,
         dt_s: float | Tensor | None = None,
         reset: Bool[Tensor, "batch time"] | None = None,
+        chunk: int | None = None,
     ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
         """Run the circuit over a sequence.
 
@@ -85,6 +88,9 @@ class Circuit(nn.Module):
             dt_s: Time elapsed before each frame [s], >= 0: one number, one a sample (batch,),
                 or one a sample and frame (batch, time). `frame_s` if None.
             reset: Frames before which the state is cleared (the first frames of episodes).
+            chunk: Frames whose gradient is found together, e.g. 256. The backward pass then runs
+                each chunk once more, and needs the memory of one chunk, however long the sequence.
+                All at once if None, which is quicker where memory suffices.
 
         Returns:
             The output at every frame and the state after the last one, a tensor of its own that
@@ -92,13 +98,19 @@ class Circuit(nn.Module):
 
         Raises:
             ValueError: If a shape or type does not fit, or a time is negative or NaN. On an
-                accelerator the values are not read, so as not to wait for it.
+                accelerator the values are not read, so as not to wait for it. If `chunk` is no
+                whole number of at least 1.
             RuntimeError: If a time is negative or NaN, in compiled and exported circuits.
         """
         dtype = self._dtype
         inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
         with working_precision(self.cell, dtype):
-            outputs, last = self.cell.sequence(inputs, state, dt_s, reset)
+            if chunk is None:
+                outputs, last = self.cell.sequence(inputs, state, dt_s, reset)
+            else:
+                outputs, last = run_in_chunks(
+                    self.cell, inputs, state, dt_s, reset, check_count("chunk", chunk)
+                )
         return _as_type(outputs, dtype), last.clone() if last.dtype == dtype else last.to(dtype)
 
     @torch.no_grad()

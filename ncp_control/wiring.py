@@ -197,8 +197,18 @@ class Wiring:
         return cls(**{**values, "synapses": synapses})
 
     def draw(self, **options: Any) -> "Axes":
-        """Draw the layers as columns and the signs as colours; see `drawing.draw_wiring`."""
-        from ncp_control.drawing import draw_wiring  # matplotlib only when a picture is wanted
+        """Draw the layers as columns and the signs as colours; see `drawing.draw_wiring`.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib or networkx is not installed.
+        """
+        try:  # they are needed only when a picture is wanted
+            from ncp_control.drawing import draw_wiring
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{error.name} is missing, which draws wirings. Run `pip install"
+                " ncp-control[plot]`."
+            ) from error
 
         return draw_wiring(self, **options)
 

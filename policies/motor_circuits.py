@@ -32,7 +32,7 @@ from ncp_control.cells import (
     make_cell,
 )
 from ncp_control.cells.first_values import centre_outputs_, draw_synapses_
-from ncp_control.cells.known import SATURATED, make_ltc
+from ncp_control.cells.known import SATURATED, make_ltc, make_saturated
 from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import ncp
 
@@ -85,6 +85,7 @@ def make_motor_cell(
     seed: int = 0,
     sees_time: bool = False,
     wiring: str | None = None,
+    reads: str | None = None,
 ) -> Cell:
     """Build a cell with one output a joint; its weights come from torch's generator.
 
@@ -97,6 +98,7 @@ def make_motor_cell(
         seed: Seed of the wiring.
         sees_time: Whether LSTM and GRU, which know no time, are told how long a frame lasted.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; `motor_wiring` if None.
+        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -109,6 +111,7 @@ def make_motor_cell(
         seed=seed,
         sees_time=sees_time,
         wiring=wiring,
+        reads=reads,
     )
     return make_cell(name, sizes, RECIPES)
 
@@ -118,11 +121,7 @@ def _motor_ltc(sizes: CellSizes) -> SynapticCell:
 
 
 def _motor_saturated(name: str) -> Build:
-    def build(sizes: CellSizes) -> SynapticCell:
-        wiring = sizes.draw_wiring(motor_wiring)
-        return _with_first_values(SATURATED[name](wiring, frame_s=sizes.frame_s))
-
-    return build
+    return lambda sizes: _with_first_values(make_saturated(name, sizes, motor_wiring))
 
 
 def _motor_wired_cfc(sizes: CellSizes) -> WiredCfC:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ncp_control.kernels.dense_op import Program
+from ncp_control.kernels.dispatch import run_dense
 from ncp_control.ranges import is_number
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -122,6 +124,12 @@ class Cell(nn.Module):
 
         It follows the parameters of the cell, which may go on learning.
         """
+        from ncp_control.kernels.dense_step import DenseStep  # whose operators take a while
+
+        return DenseStep(self) if DenseStep.supports(self) else None
+
+    def program(self) -> Program | None:
+        """Return what the kernel of dense cells needs to run this one, or None if it cannot."""
         return None
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
@@ -188,7 +196,7 @@ class Cell(nn.Module):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> Float[Tensor, "batch time state"]:
-        """Apply the cell over time; a cell with a faster way overrides this.
+        """Apply the cell over time: on a fused kernel where it has one, see `program`.
 
         Args:
             inputs: One input vector a frame.
@@ -199,6 +207,11 @@ class Cell(nn.Module):
         Returns:
             The state after every frame.
         """
+        states = run_dense(self, inputs, state, dt_s, reset)
+        return self._loop(inputs, state, dt_s, reset) if states is None else states
+
+    def _loop(self, inputs: Tensor, state: Tensor, dt_s: Tensor, reset: Tensor | None) -> Tensor:
+        """Apply the cell frame by frame, in plain torch: the reference of every kernel."""
         if inputs.shape[1] == 0:
             return inputs.new_empty(inputs.shape[0], 0, self.state_size)
         step, fresh = self.stepper(), self.initial_state(inputs.shape[0])

@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.dense import DenseCell, glorot_
+from ncp_control.cells.dense import DenseCell, glorot_, is_linear
+from ncp_control.kernels.dense_op import Program
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 
@@ -202,6 +203,19 @@ class CfC(DenseCell):
         last = self.deeper_maps[-1] if self.deeper_maps else self.input_map
         assert isinstance(last, nn.Linear)
         return last
+
+    def program(self) -> Program | None:
+        """Return the layers, and what closes them."""
+        layers = [self.input_map, self.state_map, *self.deeper_maps]
+        if type(self) is not CfC or not all(map(is_linear, layers)):
+            return None
+        first = self.state_map.weight, self.input_map.weight, self.input_map.bias
+        matrices = [first, *((layer.weight, layer.bias) for layer in self.deeper_maps)]
+        if self.mode == "pure":
+            matrices += [(self.solution.leak_rate,), (self.solution.amplitude,)]
+        modes, activations = list(NUM_HEADS), list(ACTIVATIONS)
+        options = modes.index(self.mode), activations.index(self.activation)
+        return Program("cfc", matrices, options)  # type: ignore[arg-type]
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Apply the inputs' piece of the first map."""

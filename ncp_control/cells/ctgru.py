@@ -32,7 +32,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Step
-from ncp_control.cells.dense import DenseCell, glorot_
+from ncp_control.cells.dense import DenseCell, glorot_, is_linear
+from ncp_control.kernels.dense_op import Program
 from ncp_control.ranges import check_count
 
 
@@ -87,6 +88,16 @@ class CTGRU(DenseCell):
         return [
             f"unit_{i}_scale_{m}" for i in range(self.hidden_size) for m in range(self.num_scales)
         ]
+
+    def program(self) -> Program | None:
+        """Return the map to both scales and that to the event, each with the inputs' share."""
+        maps = self.input_map, self.scale_map, self.event_map
+        if type(self) is not CTGRU or not all(map(is_linear, maps)):
+            return None
+        sizes = [2 * self.hidden_size, self.hidden_size]
+        weights, biases = self.input_map.weight.split(sizes), self.input_map.bias.split(sizes)
+        own = self.scale_map.weight, self.event_map.weight
+        return Program("ctgru", list(zip(own, weights, biases, strict=True)), (self.num_scales,))
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return the inputs' share of both scales and of the event."""

@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.dense import DenseCell, glorot_
+from ncp_control.cells.dense import DenseCell, does_as, glorot_, is_linear
 from ncp_control.integrators import runge_kutta
+from ncp_control.kernels.dense_op import Program
 from ncp_control.ranges import check_count
 
 
@@ -94,6 +95,15 @@ class CTRNN(_RecurrentField):
         """Return τ [s] of each unit."""
         return self.frame_s * F.softplus(self.raw_timescale)
 
+    def program(self) -> Program | None:
+        """Return both maps and τ in frames."""
+        maps = self.input_map, self.state_map
+        if type(self) is not CTRNN or not all(map(is_linear, maps)):
+            return None
+        inputs = self.input_map.weight, self.input_map.bias
+        time = F.softplus(self.raw_timescale)
+        return Program("ctrnn", [inputs, (self.state_map.weight,), (time,)], (self.unfolds,))
+
     def step(
         self,
         projected: Float[Tensor, "batch projected"],
@@ -132,6 +142,14 @@ class NeuralODE(_RecurrentField):
     Raises:
         ValueError: If a size is not positive.
     """
+
+    def program(self) -> Program | None:
+        """Return both maps."""
+        maps = self.input_map, self.state_map
+        if type(self) is not NeuralODE or not all(map(is_linear, maps)):
+            return None
+        inputs = self.input_map.weight, self.input_map.bias
+        return Program("neural_ode", [inputs, (self.state_map.weight,)], (self.unfolds,))
 
     def step(
         self,
@@ -181,6 +199,17 @@ class ODERNN(DenseCell):
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().settings() | {"unfolds": self.unfolds}
+
+    def program(self) -> Program | None:
+        """Return both layers of the field, and the maps of the GRU."""
+        gru, layers = self.gru, [layer for layer in self.field if not isinstance(layer, nn.Tanh)]
+        if type(self) is not ODERNN or not does_as(nn.GRUCell, gru):
+            return None
+        if len(self.field) != 4 or len(layers) != 2 or not all(map(is_linear, layers)):
+            return None
+        matrices = [(layer.weight, layer.bias) for layer in layers]
+        matrices += [(gru.weight_ih, gru.bias_ih), (gru.weight_hh, gru.bias_hh)]
+        return Program("ode_rnn", matrices, (self.unfolds,))  # type: ignore[arg-type]
 
     def step(
         self,

@@ -71,3 +71,17 @@ def glorot_(*weights: Tensor, blocks: int = 1) -> None:
     bound = math.sqrt(6.0 / (columns + rows))
     for weight in weights:
         weight.uniform_(-bound, bound)
+
+
+def does_as(kind: type[nn.Module], layer: nn.Module) -> bool:
+    """Whether a layer does what its kind in torch does, so that a kernel may do it instead.
+
+    Not so with hooks: those of `torch.nn.utils.prune`, for one, find the weights before each call.
+    """
+    has_hooks = layer._forward_pre_hooks or layer._forward_hooks
+    return isinstance(layer, kind) and type(layer).forward is kind.forward and not has_hooks
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Whether a layer does what `nn.Linear` does."""
+    return does_as(nn.Linear, layer)

@@ -6,6 +6,16 @@ from torch import Tensor, nn
 from ncp_control.cells.dense import DenseCell
 
 
+def two_layers(input_size: int, hidden_size: int) -> nn.Sequential:
+    """Return two dense layers of equal size, each with a ReLU."""
+    return nn.Sequential(
+        nn.Linear(input_size, hidden_size),
+        nn.ReLU(),
+        nn.Linear(hidden_size, hidden_size),
+        nn.ReLU(),
+    )
+
+
 class Feedforward(DenseCell):
     """Two dense layers; the state is their last activity and never feeds back.
 
@@ -20,12 +30,7 @@ class Feedforward(DenseCell):
         self, input_size: int, hidden_size: int, output_size: int, *, frame_s: float = 1 / 30
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
-        self.hidden = nn.Sequential(
-            nn.Linear(input_size, hidden_size),
-            nn.ReLU(),
-            nn.Linear(hidden_size, hidden_size),
-            nn.ReLU(),
-        )
+        self.hidden = two_layers(input_size, hidden_size)
 
     def step(
         self,

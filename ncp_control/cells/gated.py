@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ncp_control.cells.dense import DenseCell
+from ncp_control.cells.dense import DenseCell, does_as
+from ncp_control.kernels.dense_op import Program
+from ncp_control.kernels.dispatch import run_dense
 
 
 class FusedCell(DenseCell):
@@ -55,6 +57,10 @@ class FusedCell(DenseCell):
         """Return the constructor's arguments."""
         return super().settings() | {"sees_time": self.sees_time}
 
+    def _pieces(self, weight: Tensor) -> tuple[Tensor, ...]:
+        """Part the columns of the inputs from that of the elapsed time."""
+        return weight.split([self.input_size, 1], dim=1) if self.sees_time else (weight,)
+
     def run(
         self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
@@ -78,7 +84,10 @@ class FusedCell(DenseCell):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
-        """Run torch's loop from one reset to the next."""
+        """Run the kernel, or where there is none torch's loop from one reset to the next."""
+        states = run_dense(self, inputs, state, dt_s, reset)
+        if states is not None:
+            return self.readout(states), states[:, -1] if states.shape[1] else state
         if inputs.shape[0] == 0 or inputs.shape[1] == 0:
             return super().sequence(inputs, state, dt_s, reset)
         inputs = self._with_time(inputs, dt_s)
@@ -144,6 +153,16 @@ class LSTM(FusedCell):
         """`hidden_0`, …, `memory_0`, …."""
         return [f"{kind}_{i}" for kind in ("hidden", "memory") for i in range(self.hidden_size)]
 
+    def program(self) -> Program | None:
+        """Return the map to the gates."""
+        lstm = self.lstm
+        if type(self) is not LSTM or not does_as(nn.LSTM, lstm):
+            return None
+        bias = torch.add(lstm.bias_ih_l0, lstm.bias_hh_l0)  # type: ignore[arg-type]
+        seen = self._pieces(lstm.weight_ih_l0)  # type: ignore[arg-type]
+        matrix = lstm.weight_hh_l0, *seen, bias
+        return Program("lstm", [matrix], (int(self.sees_time),))  # type: ignore[arg-type]
+
     def run(
         self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch state"]]:
@@ -175,6 +194,15 @@ class GRU(FusedCell):
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s, sees_time=sees_time)
         self.gru = nn.GRU(input_size + sees_time, hidden_size, batch_first=True)
+
+    def program(self) -> Program | None:
+        """Return the maps of inputs and state to the gates."""
+        gru = self.gru
+        if type(self) is not GRU or not does_as(nn.GRU, gru):
+            return None
+        seen = *self._pieces(gru.weight_ih_l0), gru.bias_ih_l0  # type: ignore[arg-type]
+        matrices = [seen, (gru.weight_hh_l0, gru.bias_hh_l0)]
+        return Program("gru", matrices, (int(self.sees_time),))  # type: ignore[arg-type]
 
     def run(
         self, inputs: Float[Tensor, "batch time input"], state: Float[Tensor, "batch state"]

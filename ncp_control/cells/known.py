@@ -66,6 +66,8 @@ class CellSizes:
     """Activation of a CfC's backbone."""
     wiring: str | None = None
     """A name in `WIRINGS` for a wired circuit; what suits the cell if None."""
+    reads: str | None = None
+    """What the outputs of a synaptic cell are read from, a name in `READS`; motor if None."""
 
     def __post_init__(self) -> None:
         if self.wiring is not None:
@@ -163,6 +165,11 @@ def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None =
             f"`build` of cell {name!r} must return one of {sizes.num_inputs} inputs, got"
             f" {cell.input_size}. Use `sizes.num_inputs`."
         )
+    if sizes.reads is not None and getattr(cell, "reads", None) != sizes.reads:
+        raise ValueError(
+            f"`reads` must be left out for the cell {name!r}, got {sizes.reads!r}. LTC, STC and LRC"
+            " circuits have it."
+        )
     return cell
 
 
@@ -179,9 +186,15 @@ def make_ltc(sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> LTC:
     """
     wiring = sizes.draw_wiring(rule)
     try:
-        return LTC(wiring, frame_s=sizes.frame_s, integrator="layered_midpoint", unfolds=2)
+        return LTC(
+            wiring,
+            frame_s=sizes.frame_s,
+            integrator="layered_midpoint",
+            unfolds=2,
+            reads=sizes.reads or "motor",
+        )
     except ValueError:  # synapses run back to an earlier layer, e.g. in a random wiring
-        return LTC(wiring, frame_s=sizes.frame_s)
+        return LTC(wiring, frame_s=sizes.frame_s, reads=sizes.reads or "motor")
 
 
 # Their neurons are slower than a frame, so few sub-steps are enough.
@@ -195,6 +208,18 @@ SATURATED: dict[str, Callable[..., STC]] = {
     "lrcu_asymmetric": partial(LRC, **_UNIT, elastance="asymmetric"),
 }
 """Builders of an LTC's saturated kin from a wiring and `frame_s`, by name."""
+
+
+def make_saturated(name: str, sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> STC:
+    """Build a circuit of an LTC's saturated kin over a wiring of these sizes.
+
+    Args:
+        name: A name in `SATURATED`.
+        sizes: What it is built from.
+        rule: What draws the wiring if none was asked for by name.
+    """
+    wiring = sizes.draw_wiring(rule)
+    return SATURATED[name](wiring, frame_s=sizes.frame_s, reads=sizes.reads or "motor")
 
 
 def cell_to_config(cell: Cell) -> dict[str, Any]:
@@ -247,7 +272,7 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
 
 
 def _saturated(name: str) -> Build:
-    return lambda sizes: SATURATED[name](sizes.draw_wiring(), frame_s=sizes.frame_s)
+    return lambda sizes: make_saturated(name, sizes)
 
 
 def _gated(cls: type[LSTM] | type[GRU]) -> Build:

@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from ncp_control.cells.saturated import SaturatedParameters
 from ncp_control.cells.stc import STC
 from ncp_control.cells.synaptic import inverse_softplus
+from ncp_control.kernels.dense_op import Program
 from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
@@ -107,6 +108,26 @@ class LRC(STC):
 
     def _capacitance_s(self) -> Tensor:
         return self.elastance_bias.new_full((self.state_size,), self.frame_s)
+
+    def program(self) -> Program | None:
+        """Return what the kernel of cells over time needs to run it."""
+        if type(self) is not LRC:
+            return None
+        p, width, end = self.effective_parameters(), None, self._num_sensory_synapses
+        offset = self.input_offset[self.source[:end]]
+        bias = self.elastance_bias.index_add(
+            0, self.target[:end], offset * self.elastance_weight[:end]
+        )
+        leak = p.leak_conductance
+        neurons = (torch.ones_like(leak), leak, leak, bias, p.leak_potential)
+        if (width := p.elastance_width) is not None:
+            neurons = (*neurons, width, -torch.expm1(-2.0 * width))
+        return self._make_program(
+            "lrc" if width is None else "symmetric_lrc",
+            (p.weight, p.update_weight),
+            neurons,
+            seen_weights=(self.elastance_weight,),
+        )
 
     def effective_parameters(self) -> SaturatedParameters:
         """Map the free parameters to the physical values of the neuron equation."""

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ncp_control.cells.base import ControlStep
 from ncp_control.cells.membrane import (
     HeldMembrane,
     InnerSynapses,
@@ -40,6 +41,7 @@ from ncp_control.cells.membrane import (
     synaptic_sums,
 )
 from ncp_control.cells.synaptic import SynapticCell, inverse_softplus, uniform
+from ncp_control.kernels.dense_op import Program
 from ncp_control.kernels.dispatch import run_ltc
 from ncp_control.kernels.step import FusedStep
 from ncp_control.wiring import Wiring
@@ -115,9 +117,21 @@ class LTC(SynapticCell):
             reversal_potential=self.sign * F.softplus(self.raw_reversal),
         )
 
-    def control_step(self) -> FusedStep | None:
+    def control_step(self) -> ControlStep | None:
         """Return the kernel that runs this circuit frame by frame, where there is one."""
-        return FusedStep(self) if FusedStep.supports(self) else None
+        return FusedStep(self) if FusedStep.supports(self) else super().control_step()
+
+    def program(self) -> Program | None:
+        """Return what a kernel needs to run it within another cell, or by another integrator."""
+        if type(self) is not LTC:
+            return None
+        p = self.effective_parameters()
+        neurons = (
+            p.capacitance_s / self.frame_s,
+            p.leak_conductance,
+            p.leak_conductance * p.leak_potential,
+        )
+        return self._make_program("ltc", (p.weight, p.weight * p.reversal_potential), neurons)
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return what leak and sensory synapses add to a and to b, shape (…, 2 neurons)."""

@@ -26,8 +26,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell, Step
-from ncp_control.cells.dense import glorot_
+from ncp_control.cells.dense import glorot_, is_linear
 from ncp_control.cells.feedforward import Feedforward
+from ncp_control.kernels.dense_op import KINDS, Program
 
 
 class MixedMemory(Cell):
@@ -81,6 +82,15 @@ class MixedMemory(Cell):
         """Return the cell's initial state and an empty memory."""
         state = self.cell.initial_state(batch)
         return torch.cat([state, torch.zeros_like(state)], dim=1)
+
+    def program(self) -> Program | None:
+        """Return the map to the gates, and then what the cell is made of."""
+        maps, inner = (self.input_map, self.state_map), self.cell.program()
+        if type(self) is not MixedMemory or inner is None or not all(map(is_linear, maps)):
+            return None
+        gates = self.state_map.weight, self.input_map.weight, self.input_map.bias
+        options = KINDS.index(inner.kind), *inner.options
+        return Program("mixed_memory", [gates, *inner.matrices], options, inner.wiring)
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return the inputs' share of the gates, then what the cell needs to know of them."""

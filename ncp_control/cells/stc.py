@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells.saturated import SaturatedCircuit, SaturatedMembrane, SaturatedParameters
 from ncp_control.cells.synaptic import SynapticCell, inverse_softplus, uniform
+from ncp_control.kernels.dense_op import Program
 from ncp_control.wiring import Wiring
 
 
@@ -115,6 +116,15 @@ class STC(SynapticCell):
     def _capacitance_s(self) -> Tensor:
         assert self.raw_capacitance is not None
         return self.frame_s * F.softplus(self.raw_capacitance)
+
+    def program(self) -> Program | None:
+        """Return what the kernel of cells over time needs to run it."""
+        if type(self) is not STC:
+            return None
+        p = self.effective_parameters()
+        leak, capacitance = p.leak_conductance, p.capacitance_s / self.frame_s
+        neurons = (capacitance, leak, leak, p.leak_potential)
+        return self._make_program("stc", (p.weight, p.update_weight), neurons)
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return what leak and sensory synapses add to f, u and y, side by side."""

@@ -20,12 +20,22 @@ from torch import Tensor, nn
 from ncp_control.cells.base import Cell, Step
 from ncp_control.cells.membrane import find_layers
 from ncp_control.integrators import INTEGRATORS, Membrane
+from ncp_control.kernels.dense_op import Program
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 from ncp_control.wiring import Wiring, check_wiring
 
 READS = ("motor", "command", "all")
 """What the outputs of a circuit are read from: see `SynapticCell`."""
+EQUATIONS = ("ltc", "stc", "lrc", "symmetric_lrc")
+"""Equations of neurons that the kernel has, by their number there."""
+KERNEL_INTEGRATORS = (
+    "semi_implicit_euler",
+    "explicit_euler",
+    "exponential_euler",
+    "layered_midpoint",
+)
+"""Integrators that it has, by their number there."""
 MAX_UNFOLDS = 1_000_000
 """More sub-steps than any frame needs; a number far beyond is a damaged setting."""
 
@@ -123,6 +133,53 @@ class SynapticCell(Cell):
     def _hold(self, inner: Any, projected: Float[Tensor, "batch projected"]) -> Membrane:
         """Return the equation that is left while the inputs are held."""
         raise NotImplementedError
+
+    def _make_program(
+        self,
+        equation: str,
+        weights: tuple[Tensor, ...],
+        neurons: tuple[Tensor, ...],
+        *,
+        seen_weights: tuple[Tensor, ...] = (),
+    ) -> Program | None:
+        """Return what the kernel needs to know of the circuit, or None if it cannot run it.
+
+        Args:
+            equation: A name in `EQUATIONS`.
+            weights: What an open synapse adds to each sum of its target.
+            neurons: Capacitance [frames], the sums without any synapse, and what else the equation
+                knows of a neuron, each of shape (neurons,).
+            seen_weights: By how much a synapse adds what it sees to a further sum.
+        """
+        # Attributes that are no parameters were found from others before a call, e.g. by pruning.
+        is_found_elsewhere = any(isinstance(value, Tensor) for value in vars(self).values())
+        if self.integrator not in KERNEL_INTEGRATORS or is_found_elsewhere:
+            return None
+        scale, offset = self._maps_by_synapse()
+        slope, shift = self.slope * scale, self.slope * (offset - self.threshold)
+        synapses = torch.stack((slope, shift, *weights, *(w * scale for w in seen_weights)), dim=1)
+        numbers = EQUATIONS.index(equation), KERNEL_INTEGRATORS.index(self.integrator), self.unfolds
+        matrices: list[tuple[Tensor, ...]] = [(synapses,), (torch.stack(neurons, dim=1),)]
+        return Program("synaptic", matrices, numbers, self._wiring_numbers())
+
+    def _maps_by_synapse(self) -> tuple[Tensor, Tensor]:
+        """Return scale and offset of what each synapse sees."""
+        ones, zeros = (
+            make(self.state_size) for make in (self.slope.new_ones, self.slope.new_zeros)
+        )
+        scale, offset = torch.cat([self.input_scale, ones]), torch.cat([self.input_offset, zeros])
+        return scale[self.source], offset[self.source]
+
+    def _wiring_numbers(self) -> Tensor:
+        """Return sources, targets and layers as the kernel wants them, int64."""
+        numbers = [self.source, self.target]
+        if self.layers:
+            layers = [
+                (x.neurons.start, x.neurons.stop, x.is_recurrent, x.synapses.start, x.synapses.stop)
+                for x in self.layers
+            ]
+            numbers.append(self.source.new_tensor(layers, dtype=torch.int64).flatten())
+        return torch.cat(numbers)
 
     def stepper(self) -> Step:
         """Return `step` with the parameters mapped and the synapses sorted out once."""

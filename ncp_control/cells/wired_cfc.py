@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from ncp_control.cells.base import Cell, Step
 from ncp_control.cells.cfc import NUM_HEADS, ClosedForm
+from ncp_control.kernels.dense_op import Program
 from ncp_control.wiring import Wiring, check_wiring
 
 
@@ -84,15 +85,26 @@ class WiredCfC(Cell):
         """Scale and shift the states of the motor neurons."""
         return state[..., -self.output_size :] * self.output_scale + self.output_offset
 
+    def program(self) -> Program | None:
+        """Return each layer's map to its heads, and what closes them."""
+        if type(self) is not WiredCfC:
+            return None
+        matrix, bias, sizes = self._matrix(), self._layered_bias(), self._sizes()
+        inputs, states = matrix.split([self.input_size, self.state_size], dim=1)
+        parts = (whole.split(sizes) for whole in (states, inputs, bias))
+        matrices: list[tuple[Tensor, ...]] = list(zip(*parts, strict=True))
+        if self.mode == "pure":
+            matrices += [(self.solution.leak_rate,), (self.solution.amplitude,)]
+        return Program("wired_cfc", matrices, (list(NUM_HEADS).index(self.mode),))
+
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
         """Return the inputs' share of all heads, layer after layer."""
-        bias = torch.cat([self.bias[:, layer].flatten() for layer in self.layers])
-        return F.linear(inputs, self._matrix()[:, : self.input_size], bias)
+        return F.linear(inputs, self._matrix()[:, : self.input_size], self._layered_bias())
 
     def stepper(self) -> Step:
         """Return `step` with the neurons' share of each layer's heads laid out once."""
         matrix = self._matrix()[:, self.input_size :]
-        sizes = [len(self.weight) * (layer.stop - layer.start) for layer in self.layers]
+        sizes = self._sizes()
         return partial(self._advance, [part.t() for part in matrix.split(sizes)], sizes)
 
     def _advance(
@@ -110,6 +122,13 @@ class WiredCfC(Cell):
             new = self.solution(torch.addmm(share, state, matrix), frames, layer)
             state = torch.cat([state[:, : layer.start], new, state[:, layer.stop :]], dim=1)
         return state
+
+    def _sizes(self) -> list[int]:
+        """Return how many heads each layer has."""
+        return [len(self.weight) * (layer.stop - layer.start) for layer in self.layers]
+
+    def _layered_bias(self) -> Float[Tensor, " projected"]:
+        return torch.cat([self.bias[:, layer].flatten() for layer in self.layers])
 
     def _matrix(self) -> Float[Tensor, "projected nodes"]:
         """Lay the weights out as one matrix over inputs and neurons, zero without a synapse."""

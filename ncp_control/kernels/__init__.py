@@ -2,18 +2,28 @@
 
 A kernel computes a whole sequence, forwards and backwards, in one call. Nothing needs to be
 configured: `dispatch` takes the kernel where it applies and leaves the rest to the plain torch
-code, which stays the reference. `NCP_CONTROL_KERNELS=reference` switches the kernels off.
+code, which stays the reference. `NCP_CONTROL_KERNELS=reference` switches the kernels off;
+`NCP_CONTROL_KERNELS=build` compiles them here, where a wheel brought others along.
 
-| file                                   | what it holds                                          |
-|----------------------------------------|--------------------------------------------------------|
-| `ltc.c`, `*.h`                         | the LTC circuit for processors; equations at its top   |
-| `head.c`                               | a conv head on one frame                               |
-| `build.py`                             | compiles both on first use and keeps the library       |
-| `native.py`                            | calls them with plain addresses                        |
-| `ltc_triton.py`                        | the LTC circuit for GPUs, where Triton is installed    |
-| `triton_synapses.py`, `triton_scan.py` | its kernels                                            |
-| `ltc_op.py`                            | makes either a torch operator with a gradient          |
-| `step.py`                              | one control step, for a robot between two frames       |
-| `head_step.py`                         | a conv head on one frame, for the same robot           |
-| `dispatch.py`                          | decides who runs what                                  |
+| file                                   | what it holds                                        |
+|----------------------------------------|------------------------------------------------------|
+| `ltc.c` and its `*.h`                  | the LTC circuit for processors; equations at its top |
+| `dense.c`, `net.h`, `dense.h`          | what all other cells share                           |
+| `cfc.h`, …                             | such a cell: its step and the adjoint                |
+| `synaptic.h`, `links.h`, …             | such cells of synapses: STC, LRC, LTC in a memory    |
+| `head.c`                               | a conv head on one frame                             |
+| `build.py`                             | compiles all on first use and keeps the library      |
+| `prebuilt.py`                          | the libraries of a wheel, one for each level         |
+| `native.py`                            | calls them with plain addresses                      |
+| `ltc_triton.py`                        | the LTC circuit for GPUs, where Triton is installed  |
+| `triton_synapses.py`, `triton_scan.py` | its kernels                                          |
+| `dense_triton.py`                      | CfC, LSTM, GRU and CT-RNN for GPUs                   |
+| `triton_dense.py`, `triton_cells.py`   | its kernels                                          |
+| `ltc_op.py`                            | makes either a torch operator with a gradient        |
+| `dense_op.py`                          | the same for all other cells                         |
+| `eager.py`                             | what both operators owe to torch's transforms        |
+| `step.py`                              | one control step, for a robot between two frames     |
+| `dense_step.py`, `spread.h`, `apply.h` | the same for all other cells                         |
+| `head_step.py`                         | a conv head on one frame, for the same robot         |
+| `dispatch.py`                          | decides who runs what                                |
 """

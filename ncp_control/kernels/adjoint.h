@@ -6,7 +6,7 @@
 #include "forward.h"
 
 static void unfold_adjoint(const struct task *task, struct block *block, struct copies blocks,
-                           int64_t first, int64_t step, int unfold, struct synapse_sums *sums) {
+                           int64_t first, int64_t step, int unfold, struct synapse_store sums) {
     const struct circuit *c = &task->circuit;
     void *record[MOST_BLOCKS];
     for (int k = 0; k < blocks.count; k++) record[k] = find_record(task, first + k, step, unfold);
@@ -65,12 +65,12 @@ static void end_step_adjoint(const struct task *task, struct block *b, struct pl
         b->neuron_sums[i].flow_bar.drive += b->held_bar[i].drive;
     }
     b->dt_s_bar[t] = b->h_s_bar / (real)c->unfolds;
-    clear_reset(task->sequence, p, t, b->potential_bar);
+    clear_reset(task->sequence->reset, p, t, b->potential_bar, c->neurons);
 }
 
 /* The sensory synapses are no part of the recursion, so several steps go together. */
 static void finish_adjoint_steps(const struct task *task, struct block *b, struct place p,
-                                 struct synapse_sums *sums) {
+                                 struct synapse_store sums) {
     const struct sequence *q = task->sequence;
     const struct circuit *c = &task->circuit;
     const struct copies steps = {p.steps, c->neurons, c->inputs};
@@ -86,7 +86,7 @@ static void adjoint_steps(const struct task *task, struct workspace *w, int64_t 
     const struct circuit *c = &task->circuit;
     struct place place[MOST_BLOCKS];
     for (int k = 0; k < blocks.count; k++) {
-        place[k] = find_place(q, first + k, step, steps, -steps);
+        place[k] = find_place(extent_of(q), first + k, step, steps, -steps);
         load_adjoint_steps(q, &w->block[k], place[k]);
     }
     for (int t = steps - 1; t >= 0; t--) {
@@ -111,11 +111,11 @@ static void adjoint_group(struct team *team, int64_t group, void *workspace) {
     const struct sequence *q = task->sequence;
     const struct circuit *c = &task->circuit;
     struct workspace *w = workspace;
-    const int64_t first = group * task->blocks_together, left = count_blocks(q) - first;
+    const int64_t first = group * task->blocks_together, left = count_blocks(extent_of(q)) - first;
     const struct copies blocks = {
         left < task->blocks_together ? (int)left : task->blocks_together,
         task->block_vectors * sizeof(vector) / sizeof(struct flow), task->block_vectors};
-    memset(w->sums.synapse, 0, w->sums.bytes);
+    memset(start_of_sums(w->sums), 0, w->sums.bytes);
     for (int k = 0; k < blocks.count; k++)
         memset(w->block[k].potential_bar, 0, c->neurons * sizeof(vector));
     for (int64_t end = q->steps; end > 0; end -= STEPS_TOGETHER) {
@@ -123,11 +123,11 @@ static void adjoint_group(struct team *team, int64_t group, void *workspace) {
         adjoint_steps(task, w, first, blocks, step, (int)(end - step));
     }
     for (int k = 0; k < blocks.count; k++) {
-        const struct place whole = find_place(q, first + k, 0, 0, 0);
+        const struct place whole = find_place(extent_of(q), first + k, 0, 0, 0);
         store_states(q->state_bar, w->block[k].potential_bar, whole, c->neurons);
     }
     begin_commit(team, group);
-    add_vectors(task->sums.synapse, w->sums.synapse, w->sums.bytes);
+    add_vectors(start_of_sums(task->sums), start_of_sums(w->sums), w->sums.bytes);
     end_commit(team);
 }
 
@@ -138,14 +138,18 @@ static void write_synapse_adjoints(const struct task *task) {
     memset(q->input_scale_bar, 0, c->inputs * sizeof(real));
     memset(q->input_offset_bar, 0, c->inputs * sizeof(real));
     for (int s = 0; s < c->synapses; s++) {
-        const struct synapse_sums *sums = &task->sums.synapse[s];
+        const struct synapse_store store = task->sums.synapse;
+        real sum[NUM_SUMS]; /* k s, b̄ s, d and d x */
+        for (int k = 0; k < NUM_SUMS; k++)
+            sum[k] = store.lanes ? sum_of_lanes(((const vector *)&store.lanes[s])[k])
+                                 : store.whole[s * NUM_SUMS + k];
         const int is_sensory = s < c->sensory_synapses, source = c->synapse[s].source;
         const real scale = is_sensory ? q->input_scale[source] : 1;
         const real offset = is_sensory ? q->input_offset[source] : 0;
         const real weight = c->synapse[s].weight, gain = weight * q->slope[s];
-        const real d = sum_of_lanes(sums->d), d_x = sum_of_lanes(sums->d_x);
-        q->raw_weight_bar[s] = sum_of_lanes(sums->k_s) * softplus_slope(q->raw_weight[s]);
-        q->raw_reversal_bar[s] = sum_of_lanes(sums->drive_bar_s) * weight * q->sign[s] *
+        const real d = sum[2], d_x = sum[3];
+        q->raw_weight_bar[s] = sum[0] * softplus_slope(q->raw_weight[s]);
+        q->raw_reversal_bar[s] = sum[1] * weight * q->sign[s] *
                                  softplus_slope(q->raw_reversal[s]);
         q->threshold_bar[s] = -gain * d;
         q->slope_bar[s] = weight * (scale * d_x + (offset - q->threshold[s]) * d);

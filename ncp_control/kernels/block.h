@@ -3,7 +3,7 @@
 #ifndef NCP_BLOCK_H
 #define NCP_BLOCK_H
 
-#include "circuit.h"
+#include "effective.h"
 #include "rows.h"
 #include "synapses.h"
 #include "threads.h"
@@ -48,10 +48,6 @@ struct euler_record {
     vector y, reciprocal_d;
 };
 
-struct relaxation {
-    vector conductance, resting, fraction; /* a, R and F */
-};
-
 struct midpoint_record {
     vector potential;
     struct relaxation half;
@@ -65,7 +61,7 @@ struct midpoint_record {
 
 /* What the adjoint adds up, lane by lane; all in one piece of memory. */
 struct sums {
-    struct synapse_sums *synapse;
+    struct synapse_store synapse;
     struct neuron_sums *neuron;
     struct output_sums *output;
     size_t bytes;
@@ -87,6 +83,10 @@ struct workspace {
     struct block block[MOST_BLOCKS];
     struct sums sums;
 };
+
+static struct extent extent_of(const struct sequence *q) {
+    return (struct extent){q->batch, q->steps};
+}
 
 static void *find_record(const struct task *task, int64_t block, int64_t step, int unfold) {
     const struct sequence *q = task->sequence;
@@ -126,24 +126,39 @@ static size_t cut_block(const struct circuit *c, struct block *b, vector *memory
     return (next - memory + 1) / 2 * 2;
 }
 
-/* Cut the sums out of memory; with NULL, only find how many bytes they are. */
-static struct sums cut_sums(const struct circuit *c, void *memory) {
-    struct sums sums = {.synapse = memory};
-    sums.neuron = (struct neuron_sums *)(sums.synapse + c->synapses);
+/* Cut the sums out of memory; with NULL, only find how many bytes they are. Lane by lane, those of
+ * many synapses come from beyond the nearer caches every time; it takes as long to sum them up over
+ * the lanes first, unless several blocks share that. */
+static struct sums cut_sums(const struct task *task, void *memory) {
+    const struct circuit *c = &task->circuit;
+    const size_t cache_bytes = 4 << 20, lanes_bytes = c->synapses * sizeof(struct synapse_sums);
+    struct sums sums = {0};
+    if (lanes_bytes >= cache_bytes && task->blocks_together > 1) {
+        const size_t reals = (c->synapses + SYNAPSES_TOGETHER - 1) * NUM_SUMS;
+        sums.synapse.whole = memory;
+        sums.neuron = (struct neuron_sums *)((vector *)memory + (reals + LANES - 1) / LANES);
+    } else {
+        sums.synapse.lanes = memory;
+        sums.neuron = (struct neuron_sums *)(sums.synapse.lanes + c->synapses);
+    }
     sums.output = (struct output_sums *)(sums.neuron + c->neurons);
-    sums.bytes = (char *)(sums.output + c->outputs) - (char *)sums.synapse;
+    sums.bytes = (char *)(sums.output + c->outputs) - (char *)memory;
     return sums;
+}
+
+static void *start_of_sums(struct sums sums) {
+    return sums.synapse.lanes ? (void *)sums.synapse.lanes : (void *)sums.synapse.whole;
 }
 
 static void *make_workspace(struct team *team) {
     const struct task *task = team->task;
     const struct circuit *c = &task->circuit;
     const size_t vectors = task->blocks_together * task->block_vectors;
-    const size_t sum_bytes = task->sums.synapse ? task->sums.bytes : 0; /* for the adjoint alone */
+    const size_t sum_bytes = task->sums.neuron ? task->sums.bytes : 0; /* for the adjoint alone */
     struct workspace *w = allocate(sizeof *w + vectors * sizeof(vector) + sum_bytes);
     if (!w) return NULL;
     vector *memory = (vector *)(w + 1);
-    w->sums = cut_sums(c, memory + vectors);
+    w->sums = cut_sums(task, memory + vectors);
     for (int k = 0; k < task->blocks_together; k++) {
         cut_block(c, &w->block[k], memory + k * task->block_vectors);
         w->block[k].neuron_sums = w->sums.neuron;

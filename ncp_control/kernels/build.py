@@ -26,11 +26,14 @@ import warnings
 from pathlib import Path
 
 SOURCE_FOLDER = Path(__file__).parent
-SOURCES = ("ltc.c", "head.c")
+SOURCES = ("ltc.c", "dense.c", "head.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
 # Nobody reads errno or traps; results stay those of IEEE arithmetic.
 MATHS_FLAGS = ("-fno-math-errno", "-fno-trapping-math")
+# MinGW-w64: nothing of the compiler's own has to lie beside the library; and its stack is aligned
+# to 16 bytes, so that a wider vector on it must not be taken for aligned.
+WINDOWS_FLAGS = ("-static", "-Wa,-muse-unaligned-vector-move")
 # For the processor at hand: x86-64 and most others, then older ARM compilers, then any.
 PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 TIMEOUT_S = 120.0
@@ -83,7 +86,7 @@ def find_compiler() -> list[str]:
         BuildError: If there is none.
     """
     try:
-        chosen = shlex.split(os.environ.get("CC", ""))
+        chosen = shlex.split(os.environ.get("CC", ""), posix=os.name != "nt")
     except ValueError:  # a quote that is never closed
         chosen = []
     for command in ([chosen] if chosen else []) + [[name] for name in COMPILERS]:
@@ -91,7 +94,8 @@ def find_compiler() -> list[str]:
             return [path, *command[1:]]
     raise BuildError(
         "no C compiler found. Install gcc or clang (Debian, Ubuntu: `apt install gcc libc6-dev`;"
-        " macOS: `xcode-select --install`) or name one in $CC"
+        " macOS: `xcode-select --install`; Windows: MinGW-w64, its gcc on the path) or name one in"
+        " $CC"
     )
 
 
@@ -212,17 +216,55 @@ def _compile(
     os.close(handle)
     temporary = Path(name)
     try:
-        for flags in choices:
-            options = [*FLAGS, *MATHS_FLAGS, *flags, f"-DREAL_BITS={real_bits}"]
-            sources = [str(SOURCE_FOLDER / source) for source in SOURCES]
-            result = _run([*compiler, *options, *sources, "-o", name, "-lm"])
-            if result.returncode == 0:
-                path = folder / f"{key}-{_digest(temporary)}.so"
-                temporary.chmod(0o755)  # mkstemp's 0o600 would keep it from a shared cache
-                os.replace(temporary, path)
-                return path
+        _call_compiler(compiler, real_bits, choices, name)
+        path = folder / f"{key}-{_digest(temporary)}.so"
+        temporary.chmod(0o755)  # mkstemp's 0o600 would keep it from a shared cache
+        os.replace(temporary, path)
+        return path
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def compile_to(
+    path: Path,
+    real_bits: int,
+    processor_flags: tuple[str, ...],
+    *,
+    compiler: list[str] | None = None,
+    system: str = sys.platform,
+) -> None:
+    """Compile the kernels into a file, for a wheel.
+
+    Args:
+        path: The library.
+        real_bits: 32 for float, 64 for double.
+        processor_flags: Compiler flags that choose the processor.
+        compiler: Command of the compiler; the one that is found here if None.
+        system: What it compiles for, as `sys.platform` names it.
+
+    Raises:
+        BuildError: If there is no compiler, or it fails.
+    """
+    command = find_compiler() if compiler is None else compiler
+    _call_compiler(command, real_bits, (processor_flags,), str(path), system)
+
+
+def _call_compiler(
+    compiler: list[str],
+    real_bits: int,
+    choices: tuple[tuple[str, ...], ...],
+    out: str,
+    system: str = sys.platform,
+) -> None:
+    """Compile with the first of some flags for processors that the compiler knows."""
+    for flags in choices:
+        options = [*FLAGS, *MATHS_FLAGS, *flags, f"-DREAL_BITS={real_bits}"]
+        if system == "win32":
+            options += WINDOWS_FLAGS
+        sources = [str(SOURCE_FOLDER / source) for source in SOURCES]
+        result = _run([*compiler, *options, *sources, "-o", out, "-lm"])
+        if result.returncode == 0:
+            return
     raise BuildError(
         f"`{shlex.join(compiler)}` could not compile them: {_first_error(result.stderr)}."
         " Install a recent gcc or clang with its C library's headers, or name another in $CC"

@@ -1,17 +1,9 @@
-/* A circuit ready to run: effective parameters in the form that the inner loops want.
- *
- *     s(x; μ, γ) = 1 / (1 + exp(−γ(x − μ))) = 1 / (1 + 2^(rate x + shift))
- *     rate = −γ α log₂e     shift = γ (μ − β) log₂e     gain = γ α w
- *
- * with the input's scale α and offset β at a sensory synapse, 1 and 0 at an inner one, so that x is
- * the raw input or the potential. C, g, w and |E| are softplus of free parameters, C times the
- * frame interval.
+/* A circuit ready to run: its wiring, checked, and room for parameters in the form that the inner
+ * loops want; see effective.h.
  */
 
 #ifndef NCP_CIRCUIT_H
 #define NCP_CIRCUIT_H
-
-#include <math.h>
 
 #include "ltc.h"
 #include "memory.h"
@@ -49,16 +41,6 @@ struct circuit {
 
 static inline vector find_sub_step(vector dt_s, int unfolds) {
     return least(LONGEST_SUB_STEP_S, dt_s / (real)unfolds); /* NaN stays NaN */
-}
-
-static real softplus(real x) {
-    if (x > 20) return x; /* torch's threshold */
-    return sizeof(real) == sizeof(float) ? (real)log1pf(expf((float)x)) : (real)log1p(exp(x));
-}
-
-static real softplus_slope(real x) {
-    if (x > 20) return 1;
-    return 1 / (1 + (sizeof(real) == sizeof(float) ? (real)expf((float)-x) : (real)exp(-x)));
 }
 
 /* Check indices and order, so that a damaged wiring cannot lead out of an array, and find where the
@@ -117,33 +99,10 @@ static int find_layers(struct circuit *c, const struct sequence *q) {
     return next == c->neurons ? OK : BAD_WIRING;
 }
 
-static void map_parameters(struct circuit *c, const struct sequence *q) {
-    const double log2_e = 1.4426950408889634;
-    for (int s = 0; s < c->synapses; s++) {
-        struct synapse *synapse = &c->synapse[s];
-        const int is_sensory = s < c->sensory_synapses;
-        const double scale = is_sensory ? q->input_scale[synapse->source] : 1;
-        const double offset = is_sensory ? q->input_offset[synapse->source] : 0;
-        synapse->rate = (real)(-log2_e * q->slope[s] * scale);
-        synapse->shift = (real)(log2_e * q->slope[s] * (q->threshold[s] - offset));
-        synapse->weight = softplus(q->raw_weight[s]);
-        synapse->reversal = q->sign[s] * softplus(q->raw_reversal[s]);
-        synapse->weighted_reversal = synapse->weight * synapse->reversal;
-        synapse->gain = (real)(synapse->weight * q->slope[s] * scale);
-    }
-    for (int i = 0; i < c->neurons; i++) {
-        struct neuron *neuron = &c->neuron[i];
-        neuron->capacitance_s = (real)q->frame_s * softplus(q->raw_capacitance[i]);
-        neuron->reciprocal_c = 1 / neuron->capacitance_s;
-        neuron->leak = softplus(q->raw_leak_conductance[i]);
-        neuron->leak_drive = neuron->leak * q->leak_potential[i];
-    }
-}
+static void free_circuit(struct circuit *c) { release(c->synapse); }
 
-static void free_circuit(struct circuit *c) { free(c->synapse); }
-
-/* Build the circuit of a sequence; `free_circuit` it if the status is OK. */
-static int make_circuit(struct circuit *c, const struct sequence *q) {
+/* Build a circuit without parameters; `free_circuit` it if the status is OK. */
+static int make_wiring(struct circuit *c, const struct sequence *q) {
     if (q->outputs < 0 || q->outputs > q->neurons) return BAD_WIRING;
     *c = (struct circuit){.inputs = (int)q->inputs, .neurons = (int)q->neurons,
                           .synapses = (int)q->synapses, .layers = (int)q->layers,
@@ -157,9 +116,7 @@ static int make_circuit(struct circuit *c, const struct sequence *q) {
     c->layer = (struct layer *)(c->neuron + c->neurons);
     int status = find_rows(c, q);
     if (status == OK && c->integrator == LAYERED_MIDPOINT) status = find_layers(c, q);
-    if (status == OK) {
-        map_parameters(c, q);
-    } else {
+    if (status != OK) {
         free_circuit(c);
         c->synapse = NULL;
     }

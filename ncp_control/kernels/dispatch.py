@@ -7,13 +7,19 @@
 | CUDA   | as on the CPU; small wirings           | as on the CPU    | `ltc_triton.py`         |
 | any    | any                                    | any              | plain torch (reference) |
 
+All other cells (those with a `Cell.program`) run on `dense.c` on a CPU, in the same types: cells
+of dense layers; STC and LRC circuits, and LTC circuits by another integrator than those above, but
+none by rk4; and a mixed memory around any of them. On CUDA, CfC, LSTM, GRU and CT-RNN of at most
+MOST_TRITON_NODES units in the state and in each layer run on `dense_triton.py`, the others on plain
+torch.
+
 The conv head of a policy that acts on one frame at a time runs on `head.c` on a CPU in float32
 (`head_step.py`), and on torch elsewhere.
 
 The reference also serves function transforms (vmap, forward-mode and higher derivatives under
-torch.func), machines without a C compiler or without Triton, and everything when
-NCP_CONTROL_KERNELS=reference. A small wiring has at most MOST_TRITON_NODES inputs and as many
-neurons, and MOST_TRITON_SYNAPSES: a GPU keeps the whole circuit in registers.
+torch.func), machines without kernels (neither in the wheel nor built here) or without Triton, and
+everything when NCP_CONTROL_KERNELS=reference. A small wiring has at most MOST_TRITON_NODES inputs
+and as many neurons, and MOST_TRITON_SYNAPSES: a GPU keeps the whole circuit in registers.
 """
 
 import functools
@@ -23,19 +29,23 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ncp_control.kernels import ltc_op
+from ncp_control.kernels import dense_op, ltc_op
 from ncp_control.kernels.native import (
+    AUTO,
+    BUILD,
     INTEGRATORS,
     PARAMETER_NAMES,
     REAL_BITS,
+    REFERENCE,
+    SWITCH,
     get_library,
     has_triton,
 )
 
 if TYPE_CHECKING:
+    from ncp_control.cells.base import Cell
     from ncp_control.cells.ltc import LTC
 
-SWITCH = "NCP_CONTROL_KERNELS"
 MOST_TRITON_NODES = 128
 MOST_TRITON_SYNAPSES = 4096
 
@@ -77,6 +87,45 @@ def run_ltc(
     return (states, outputs) if dtype == working_dtype else (states.to(dtype), outputs.to(dtype))
 
 
+def run_dense(
+    cell: "Cell", inputs: Tensor, state: Tensor, dt_s: Tensor, reset: Tensor | None
+) -> Tensor | None:
+    """Run a cell of dense layers over time on a kernel.
+
+    Arguments as `Cell.unroll`.
+
+    Returns:
+        The states after every frame; None if the reference must find them.
+    """
+    device = inputs.device.type
+    is_for_triton = device in ltc_op.TRITON_DEVICES
+    if not (device == "cpu" or is_for_triton) or _is_transformed():
+        return None
+    program = cell.program()
+    if program is None or (is_for_triton and not _suits_dense_triton(program)):
+        return None
+    pieces = [piece for matrix in program.matrices for piece in matrix]
+    tensors = [inputs, state, dt_s, *pieces]
+    if not all(tensor.device == inputs.device for tensor in tensors):
+        return None
+    dtype = functools.reduce(torch.promote_types, {tensor.dtype for tensor in tensors})
+    working_dtype = dtype if dtype in REAL_BITS else torch.float32
+    if not dtype.is_floating_point or not has_kernels(working_dtype, device):
+        return None
+    weights = torch.cat([piece.reshape(-1) for piece in pieces])
+    given = inputs, state, dt_s / cell.frame_s, weights
+    states = dense_op.unroll(
+        *(t if t.dtype == working_dtype else t.to(working_dtype) for t in given),
+        reset,
+        program.wiring,
+        dense_op.KINDS.index(program.kind),
+        program.shapes(),
+        list(program.options),
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors),
+    )
+    return states if dtype == working_dtype else states.to(dtype)
+
+
 def layer_bounds(cell: "LTC") -> list[int]:
     """Return first neuron, end, and whether it is recurrent, of every layer."""
     bounds = ((x.neurons.start, x.neurons.stop, int(x.is_recurrent)) for x in cell.layers)
@@ -89,12 +138,12 @@ def has_kernels(dtype: torch.dtype, device_type: str = "cpu") -> bool:
     Raises:
         ValueError: If the environment variable NCP_CONTROL_KERNELS has an unknown value.
     """
-    choice = os.environ.get(SWITCH, "auto")
-    if choice not in ("auto", "reference"):
+    choice = os.environ.get(SWITCH, AUTO)
+    if choice not in (AUTO, BUILD, REFERENCE):
         raise ValueError(
-            f"`{SWITCH}` must be 'auto' or 'reference', got {choice!r}. Correct the environment."
+            f"`{SWITCH}` must be {AUTO!r}, {BUILD!r} or {REFERENCE!r}, got {choice!r}."
         )
-    if choice == "reference":
+    if choice == REFERENCE:
         return False
     if device_type in ltc_op.TRITON_DEVICES:
         return has_triton()
@@ -104,6 +153,17 @@ def has_kernels(dtype: torch.dtype, device_type: str = "cpu") -> bool:
 def _suits_triton(cell: "LTC") -> bool:
     nodes = max(cell.input_size, cell.state_size)
     return nodes <= MOST_TRITON_NODES and cell.raw_weight.shape[0] <= MOST_TRITON_SYNAPSES
+
+
+def _suits_dense_triton(program: dense_op.Program) -> bool:
+    """Tell whether the kernels for GPUs have the cell, in that size: layers stay in registers."""
+    if program.kind not in dense_op.TRITON_KINDS:
+        return False
+    layers = [first for first, *_ in program.matrices if first.ndim > 1]
+    if program.kind in ("gru", "ctrnn"):
+        layers = layers[1:]  # the inputs go through torch
+    # What the state, and each hidden layer of a CfC, is wide; the latter are equally wide.
+    return all(layer.shape[1] <= MOST_TRITON_NODES for layer in layers)
 
 
 def _is_transformed() -> bool:

@@ -41,7 +41,7 @@ static void euler_unfold_adjoint(const struct circuit *c, struct block *b,
 }
 
 static void euler_synapses_adjoint(const struct circuit *c, struct block *b, struct copies blocks,
-                                   struct synapse_sums *sums) {
+                                   struct synapse_store sums) {
     add_synapse_adjoints(c, c->sensory_synapses, c->synapses, blocks, b->flow_bar, b->potential,
                          b->potential_bar, sums);
 }

@@ -6,18 +6,6 @@
 #include "euler.h"
 #include "midpoint.h"
 
-/* Clear the lanes whose sample begins anew at step t of the place. */
-static void clear_reset(const struct sequence *q, struct place p, int t, vector *potential) {
-    bit_vector keep;
-    if (!q->reset) return;
-    for (int lane = 0; lane < LANES; lane++) {
-        const int is_reset = lane < p.samples && q->reset[p.frame + t + lane * p.frames];
-        keep[lane] = is_reset ? 0 : ~(bits)0;
-    }
-    for (int64_t i = 0; i < q->neurons; i++)
-        potential[i] = (vector)(keep & (bit_vector)potential[i]);
-}
-
 static void forward_step(const struct task *task, struct block *b, int64_t block, int64_t step,
                          const vector *input) {
     const struct circuit *c = &task->circuit;
@@ -43,16 +31,16 @@ static void forward_block(struct team *team, int64_t block, void *workspace) {
     const struct sequence *q = task->sequence;
     const struct circuit *c = &task->circuit;
     struct block *b = ((struct workspace *)workspace)->block;
-    const struct place whole = find_place(q, block, 0, 0, 0);
+    const struct place whole = find_place(extent_of(q), block, 0, 0, 0);
     load_states(b->potential, q->state, whole, c->neurons);
     for (int64_t step = 0; step < q->steps; step += STEPS_TOGETHER) {
         const int64_t left = q->steps - step;
         const int steps = left < STEPS_TOGETHER ? (int)left : STEPS_TOGETHER;
-        const struct place p = find_place(q, block, step, steps, steps);
+        const struct place p = find_place(extent_of(q), block, step, steps, steps);
         load_steps(b->input, q->input, p, c->inputs);
         load_steps(b->dt_s, q->dt_s, p, 1);
         for (int t = 0; t < p.steps; t++) {
-            clear_reset(q, p, t, b->potential);
+            clear_reset(q->reset, p, t, b->potential, c->neurons);
             b->h_s = find_sub_step(b->dt_s[t], c->unfolds);
             forward_step(task, b, block, step + t, b->input + t * c->inputs);
             memcpy(b->states + t * c->neurons, b->potential, c->neurons * sizeof(vector));

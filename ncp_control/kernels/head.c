@@ -207,10 +207,10 @@ EXPORT void ncp_head_see(struct head *h, const uint8_t *frame) {
 EXPORT void ncp_head_free(struct head *h) {
     for (int k = 0; k < h->sizes.convolutions; k++) {
         struct convolution *c = &h->convolution[k];
-        free(c->input), free(c->from), free(c->known);
+        release(c->input), release(c->from), release(c->known);
     }
-    free(h->maps);
-    free(h);
+    release(h->maps);
+    release(h);
 }
 
 /* Note where each place reads and writes. The last block repeats the last place. */

@@ -14,7 +14,7 @@
  * | C      | capacitance_s            | capacitance [s]                                   |
  * | g, V   | leak, leak_drive = g V   | leak conductance and potential                    |
  * | w, E   | weight, reversal         | of a synapse                                      |
- * | s      | opening                  | share of open channels, s(x; μ, γ): see circuit.h |
+ * | s      | opening                  | share of open channels, s(x; μ, γ): see effective.h |
  * | a, b   | conductance, drive       | of a neuron                                       |
  * | h      | h_s                      | sub-step, elapsed time / unfolds [s]              |
  * | x̄      | x_bar                    | derivative of the loss with respect to x          |
@@ -50,7 +50,7 @@
  * |--------------|-----------------------------------------------------------|
  * | `ltc.h`      | what Python hands over                                    |
  * | `vector.h`   | LANES numbers side by side; 2^z and the sigmoid           |
- * | `circuit.h`  | effective parameters                                      |
+ * | `circuit.h`, `effective.h` | a wiring, and its effective parameters    |
  * | `rows.h`     | arrays of samples to vectors of samples and back          |
  * | `synapses.h` | a neuron's sums over its synapses, and their adjoint      |
  * | `block.h`    | a thread's memory, and the tape                           |
@@ -68,13 +68,13 @@
  * should have work. The choice must not depend on the threads, or else rounding would. */
 static int choose_blocks_together(const struct sequence *q) {
     const size_t cache_bytes = 1 << 20;
-    const int64_t half = count_blocks(q) / 2;
+    const int64_t half = count_blocks(extent_of(q)) / 2;
     if (q->synapses * sizeof(struct synapse_sums) < cache_bytes || half < 2) return 1;
     return half < MOST_BLOCKS ? (int)half : MOST_BLOCKS;
 }
 
 static int run_task(struct task *task, void (*work)(struct team *, int64_t, void *)) {
-    const int64_t blocks = count_blocks(task->sequence), together = task->blocks_together;
+    const int64_t blocks = count_blocks(extent_of(task->sequence)), together = task->blocks_together;
     struct block block;
     task->block_vectors = cut_block(&task->circuit, &block, NULL);
     struct team team = {.work = work, .make_workspace = make_workspace, .task = task,
@@ -97,15 +97,15 @@ EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
     struct task task = {.sequence = q, .blocks_together = choose_blocks_together(q)};
     int status = make_circuit(&task.circuit, q);
     if (status != OK) return status;
-    void *memory = allocate(cut_sums(&task.circuit, NULL).bytes);
-    task.sums = cut_sums(&task.circuit, memory);
+    void *memory = allocate(cut_sums(&task, NULL).bytes);
+    task.sums = cut_sums(&task, memory);
     status = memory ? run_task(&task, adjoint_group) : OUT_OF_MEMORY;
     if (status == OK) {
         write_synapse_adjoints(&task);
         write_neuron_adjoints(&task);
         write_output_adjoints(&task);
     }
-    free(memory);
+    release(memory);
     free_circuit(&task.circuit);
     return status;
 }

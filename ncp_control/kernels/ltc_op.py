@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch import library as operators
-from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
+from ncp_control.kernels.eager import is_plain, one_by_one
 from ncp_control.kernels.native import (
     BLOCK_SAMPLES,
     INTEGRATORS,
@@ -190,22 +190,6 @@ def _triton() -> Any:
     return ltc_triton
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """True if the tensor holds numbers at an address, and nothing records the operators.
-
-    It is then neither traced nor compiled, no subclass of a tensor, and not the batched or
-    differentiated tensor that a transform (vmap, `is_grads_batched`) hands to the code inside.
-    """
-    return (
-        not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and type(tensor) in (Tensor, torch.nn.Parameter)
-        and not torch._C._len_torch_dispatch_stack()
-        and not is_functorch_wrapped_tensor(tensor)
-        and not is_legacy_batchedtensor(tensor)
-    )
-
-
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     states, _outputs, tape = output
     ctx.save_for_backward(*inputs[: len(TENSORS)], states, tape)
@@ -222,7 +206,7 @@ def _backward(
     *tensors, states, tape = ctx.saved_tensors
     # Without plain gradients the operator must be called, for torch to apply its transforms to it.
     # A gradient of this gradient needs it too, only to be told that there is none.
-    is_direct = all(map(_is_plain, bars)) and not torch.is_grad_enabled()
+    is_direct = all(map(is_plain, bars)) and not torch.is_grad_enabled()
     adjoint = _unroll_adjoint if is_direct else torch.ops.ncp_control.ltc_unroll_adjoint
     gradients = adjoint(*tensors, *ctx.settings, states, tape, states_bar, output_bar)
     if output_bar is None:
@@ -247,38 +231,9 @@ class _EagerUnroll(torch.autograd.Function):
 def unroll(*values: Any) -> tuple[Tensor, Tensor]:
     """Return states and outputs over a sequence; arguments as those of the operator."""
     input, *_, has_tape = values
-    if not _is_plain(input):
+    if not is_plain(input):
         return torch.ops.ncp_control.ltc_unroll(*values)[:2]
     return _EagerUnroll.apply(*values) if has_tape else _unroll(*values)[:2]
-
-
-def _one_by_one(operator: Any) -> Any:
-    """Return a vmap rule that calls the operator once for each element of the mapped axis.
-
-    Each element is a whole batch, so the calls cost as much as a loop written by hand; the
-    gradients of the parameters are sums over that batch, and must stay apart for each element.
-    """
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *values: Any) -> tuple[Any, Any]:
-        # `layers` is a list, and so is its entry in `in_dims`: nothing in it is mapped.
-        mapped = [dim if isinstance(dim, int) else None for dim in in_dims]
-        results = []
-        for index in range(max(info.batch_size, 1)):  # of none, one call tells the shapes
-            pairs = zip(values, mapped, strict=True)
-            results.append(operator(*(_element(v, dim, index) for v, dim in pairs)))
-        stacked = tuple(torch.stack(x)[: info.batch_size] for x in zip(*results, strict=True))
-        return stacked, (0,) * len(stacked)
-
-    return rule
-
-
-def _element(value: Any, dim: int | None, index: int) -> Any:
-    """Return one element of a mapped axis: zeros of its shape where the axis has none."""
-    if dim is None:
-        return value
-    if value.shape[dim] == 0:
-        return value.new_zeros(value.shape[:dim] + value.shape[dim + 1 :])
-    return value.select(dim, index)
 
 
 def _no_second_gradient(ctx: Any, *_gradients: Any) -> None:
@@ -312,5 +267,5 @@ operators.register_autograd(
 )
 operators.register_autograd("ncp_control::ltc_unroll_adjoint", _no_second_gradient, lib=_OPERATORS)
 for _name in ("ltc_unroll", "ltc_unroll_adjoint"):
-    _rule = _one_by_one(getattr(torch.ops.ncp_control, _name))
+    _rule = one_by_one(getattr(torch.ops.ncp_control, _name))
     operators.register_vmap(f"ncp_control::{_name}", _rule, lib=_OPERATORS)

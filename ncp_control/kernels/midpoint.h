@@ -5,16 +5,6 @@
 
 #include "block.h"
 
-static inline struct relaxation make_relaxation(struct flow flow, vector time_per_c) {
-    const real log2_e = (real)1.4426950408889634;
-    return (struct relaxation){flow.conductance, flow.drive * reciprocal(flow.conductance),
-                               one_minus_exp2(-log2_e * time_per_c * flow.conductance)};
-}
-
-static inline vector relaxed(struct relaxation r, vector start) {
-    return start + r.fraction * (r.resting - start);
-}
-
 static inline int has_own_synapses(const struct neuron *n) { return n->recurrent < n->inner_end; }
 
 /* The relaxation over h. In a recurrent layer it stands on the tape behind the records; of a neuron
@@ -23,11 +13,6 @@ static inline int has_own_synapses(const struct neuron *n) { return n->recurrent
 static inline struct relaxation *find_whole(const struct circuit *c,
                                             const struct midpoint_record *record, int i) {
     return (struct relaxation *)(record + c->neurons) + c->neuron[i].whole;
-}
-
-static inline struct relaxation twice(struct relaxation half) {
-    half.fraction = half.fraction * (2 - half.fraction);
-    return half;
 }
 
 /* Relax to the midpoint. A neuron that only inputs drive relaxes in the same way at every sub-step
@@ -120,7 +105,7 @@ static void midpoint_whole_adjoint(const struct circuit *c, struct block *b, str
 
 /* the layer's own synapses at its midpoint, */
 static void midpoint_recurrent_adjoint(const struct circuit *c, struct block *b, struct layer layer,
-                                       struct copies blocks, struct synapse_sums *sums) {
+                                       struct copies blocks, struct synapse_store sums) {
     for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
         const struct neuron *n = &c->neuron[i];
         if (!has_own_synapses(n)) continue;
@@ -152,7 +137,7 @@ static void midpoint_half_adjoint(const struct circuit *c, struct block *b, stru
 
 /* and the synapses that led there: its own at the start, the others at earlier midpoints. */
 static void midpoint_synapses_adjoint(const struct circuit *c, struct block *b, struct layer layer,
-                                      struct copies blocks, struct synapse_sums *sums) {
+                                      struct copies blocks, struct synapse_store sums) {
     if (layer.first < layer.end && !layer.is_recurrent)
         add_synapse_adjoints(c, c->neuron[layer.first].inner, c->neuron[layer.end - 1].inner_end,
                              blocks, b->flow_bar, b->middle, b->middle_bar, sums);

@@ -1,16 +1,21 @@
-"""The C functions of `ltc.c` and `head.c`, called with plain addresses.
+"""The C functions of `ltc.c`, `dense.c` and `head.c`, called with plain addresses.
 
-`Sequence` mirrors `struct sequence` of `ltc.h` field by field; nothing here knows torch's autograd.
+`Sequence` mirrors `struct sequence` of `ltc.h` field by field, `DenseSequence` that of `net.h`;
+nothing here knows torch's autograd.
 """
 
 import ctypes
 import functools
 import importlib.util
+import os
 import warnings
 
 import torch
 
-from ncp_control.kernels import build
+from ncp_control.kernels import build, prebuilt
+
+SWITCH, AUTO, BUILD, REFERENCE = "NCP_CONTROL_KERNELS", "auto", "build", "reference"
+"""The environment variable that says which kernels run, and its values."""
 
 PARAMETER_NAMES = (
     "raw_capacitance",
@@ -71,6 +76,23 @@ _ARRAYS = (
     "dt_s_bar",
     *(f"{name}_bar" for name in PARAMETER_NAMES),
 )
+_DENSE_SIZES = ("kind", "batch", "steps", "inputs", "state_width", "matrices", "threads")
+_DENSE_ARRAYS = (
+    "shape",
+    "weights",
+    "input",
+    "state",
+    "frames",
+    "reset",
+    "wiring",
+    "states",
+    "tape",
+    "states_bar",
+    "input_bar",
+    "state_bar",
+    "frames_bar",
+    "weights_bar",
+)
 OUT_OF_MEMORY, BAD_WIRING = 1, 2
 _ERRORS = {
     OUT_OF_MEMORY: "out of memory in a kernel. Use a smaller batch, shorter sequences or smaller"
@@ -90,6 +112,28 @@ class Sequence(ctypes.Structure):
     )
 
 
+class DenseSequence(ctypes.Structure):
+    """`struct dense_sequence`: sizes, and the addresses of arrays."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _DENSE_SIZES),
+        ("option", ctypes.c_int64 * 4),
+        ("wiring_length", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _DENSE_ARRAYS),
+    )
+
+
+class DenseControl(ctypes.Structure):
+    """`struct dense_control`: a sequence of one frame, and what a control step needs beside it."""
+
+    _fields_ = (
+        ("sequence", DenseSequence),
+        ("outputs", ctypes.c_int64),
+        ("parameters", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("readout", "output", "live", "bytes", "piece")),
+    )
+
+
 class Library:
     """The functions of one compiled library.
 
@@ -102,14 +146,29 @@ class Library:
         self.adjoint = compiled.ncp_ltc_adjoint
         for function in (self.forward, self.adjoint):
             function.argtypes, function.restype = [ctypes.POINTER(Sequence)], ctypes.c_int
+        self.dense_forward = compiled.ncp_dense_forward
+        self.dense_adjoint = compiled.ncp_dense_adjoint
+        self.dense_record = compiled.ncp_dense_record
+        for function in (self.dense_forward, self.dense_adjoint, self.dense_record):
+            function.argtypes = [ctypes.POINTER(DenseSequence)]
+            function.restype = ctypes.c_int
+        self.dense_record.restype = ctypes.c_int64
         self.make_step = compiled.ncp_ltc_make_step
         handle = ctypes.POINTER(ctypes.c_void_p)
         self.make_step.argtypes = [ctypes.POINTER(Sequence), handle]
         self.make_step.restype = ctypes.c_int
         # Keeps the GIL: a step is over before another thread could make use of it. Without
         # argtypes, whose conversion would take as long as the step: give it a `c_void_p`.
-        self.step = ctypes.PyDLL(compiled._name, handle=compiled._handle).ncp_ltc_step
+        keeps_gil = ctypes.PyDLL(compiled._name, handle=compiled._handle)
+        self.step = keeps_gil.ncp_ltc_step
         self.step.restype = None
+        self.dense_step = keeps_gil.ncp_dense_step
+        self.dense_step.restype = ctypes.c_int
+        self.make_dense_step = compiled.ncp_dense_make_step
+        self.make_dense_step.argtypes = [ctypes.POINTER(DenseControl), handle]
+        self.make_dense_step.restype = ctypes.c_int
+        self.free_dense_step = compiled.ncp_dense_free_step
+        self.free_dense_step.argtypes, self.free_dense_step.restype = [ctypes.c_void_p], None
         self.sigmoids = compiled.ncp_ltc_sigmoids
         self.sigmoids.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
         self.sigmoids.restype = None
@@ -125,9 +184,14 @@ class Library:
 
 @functools.cache
 def get_library(dtype: torch.dtype) -> Library | None:
-    """Return the kernels for a type, or None, with one warning, if they cannot be built."""
+    """Return the kernels for a type, or None, with one warning, if they cannot be built.
+
+    They are those that the wheel brought along, if it did, unless NCP_CONTROL_KERNELS=build.
+    """
+    bits = REAL_BITS[dtype]
+    brought = None if os.environ.get(SWITCH) == BUILD else prebuilt.load(bits)
     try:
-        return Library(build.load_library(REAL_BITS[dtype]))
+        return Library(build.load_library(bits) if brought is None else brought)
     except build.BuildError as error:
         _warn_once(f"circuits run on plain torch, some 30 times slower than they could: {error}.")
         return None

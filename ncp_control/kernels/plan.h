@@ -144,7 +144,7 @@ static void plan_groups(struct plan *p, struct circuit *c) {
     }
 }
 
-static void free_plan(struct plan *p) { free(p->group); }
+static void free_plan(struct plan *p) { release(p->group); }
 
 static int make_plan(struct plan *p, struct circuit *c) {
     *p = (struct plan){0};

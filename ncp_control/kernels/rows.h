@@ -3,7 +3,7 @@
 #ifndef NCP_ROWS_H
 #define NCP_ROWS_H
 
-#include "ltc.h"
+#include "vector.h"
 
 /* Where the samples of a block stand. */
 struct place {
@@ -13,13 +13,30 @@ struct place {
     int steps, ahead;        /* steps together, and steps to where the walk goes next */
 };
 
-static int64_t count_blocks(const struct sequence *q) { return (q->batch + LANES - 1) / LANES; }
+/* A batch of sequences of equal length. */
+struct extent {
+    int64_t batch, steps;
+};
 
-static struct place find_place(const struct sequence *q, int64_t block, int64_t step, int steps,
+static int64_t count_blocks(struct extent e) { return (e.batch + LANES - 1) / LANES; }
+
+static struct place find_place(struct extent e, int64_t block, int64_t step, int steps,
                                int ahead) {
-    const int64_t sample = block * LANES, left = q->batch - sample;
+    const int64_t sample = block * LANES, left = e.batch - sample;
     const int64_t samples = left < LANES ? left : LANES;
-    return (struct place){sample, samples, sample * q->steps + step, q->steps, steps, ahead};
+    return (struct place){sample, samples, sample * e.steps + step, e.steps, steps, ahead};
+}
+
+/* Clear the lanes whose sample begins anew at step t of the place; `reset` may be NULL. */
+static void clear_reset(const uint8_t *reset, struct place p, int t, vector *state,
+                        int64_t width) {
+    bit_vector keep;
+    if (!reset) return;
+    for (int lane = 0; lane < LANES; lane++) {
+        const int is_reset = lane < p.samples && reset[p.frame + t + lane * p.frames];
+        keep[lane] = is_reset ? 0 : ~(bits)0;
+    }
+    for (int64_t i = 0; i < width; i++) state[i] = (vector)(keep & (bit_vector)state[i]);
 }
 
 /* Read one vector of each sample, `row` numbers apart, and fetch those `ahead`: rows are too far

@@ -167,8 +167,8 @@ static int cut_step(struct step *m) {
 EXPORT void ncp_ltc_free_step(struct step *m) {
     free_plan(&m->plan);
     free_circuit(&m->circuit);
-    free(m->memory);
-    free(m);
+    release(m->memory);
+    release(m);
 }
 
 /* Make a step that keeps the addresses in `q`; `ncp_ltc_free_step` it if the status is OK. */

@@ -7,6 +7,7 @@ import ctypes
 import itertools
 import weakref
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,14 +28,97 @@ if TYPE_CHECKING:
     from ncp_control.cells.ltc import LTC
 
 
-class FusedStep:
-    """An LTC cell with a state of its own, advanced one frame at a call.
+TRUTH_VALUES = bool, np.bool_
+"""Types that compare like numbers, but are no times."""
+
+
+class KernelStep:
+    """What control steps on a kernel share: a state, and checks of what they are given.
 
     Weights do not go stale: each call compares the values of the cell's parameters with those it
     was prepared for, and prepares anew if they differ: training and `load_state_dict` take effect
     at once. So does what exchanges all parameters (`to`, `load_state_dict(assign=True)`). After
     exchanging a single one by hand call `refresh`, or wait as many calls as there are parameters;
     after changing a setting, such as `unfolds`, call `refresh`.
+    """
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+        self._free: Callable[[], object] = lambda: None
+        self._state = np.zeros(cell.state_size, np.float32)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Hand the cell to the kernel as it is now; the state stays."""
+        raise NotImplementedError
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the cell still has the settings that the kernel was handed."""
+        cell = self.cell
+        for depth, (read, settings) in enumerate(self._settings):
+            cell = cell.cell if depth else cell
+            if read(cell) != settings:
+                return False
+        return True
+
+    def _keep_settings(self) -> None:
+        """Remember the settings of the cell, and of the one within it, as they are now."""
+        self._settings: list[tuple[Callable[[Any], Any], Any]] = []
+        cell = self.cell
+        while cell is not None:
+            names = [name for name in cell.settings() if name != "cell"]
+            # Attributes by their names: the cell's own `settings` would take as long as a step.
+            read = attrgetter(*names) if names else type
+            self._settings.append((read, read(cell)))
+            cell = cell.settings().get("cell")
+
+    @property
+    def state(self) -> np.ndarray:
+        """The state after the last call, shape (state,): the live array, to read and write."""
+        return self._state
+
+    def reset(self) -> None:
+        """Clear the state: an episode begins."""
+        self._state[:] = 0.0
+
+    def _take_type(self, dtype: torch.dtype) -> None:
+        """Keep the state, and make room for inputs and outputs, in a type."""
+        self._dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
+        self._state = self._state.astype(self._dtype, copy=False)
+        self._output = np.zeros(self.cell.output_size, self._dtype)
+        self._input: Any = np.zeros(self.cell.input_size, self._dtype).data
+        self._longest_s = torch.finfo(dtype).max
+
+    @staticmethod
+    def _wrong_time(dt_s: float) -> ValueError:
+        return ValueError(
+            f"`dt_s` must be a finite time >= 0 in seconds, got {dt_s!r}."
+            " Check the order of the time stamps."
+        )
+
+    def _convert(self, features: np.ndarray) -> np.ndarray:
+        """Return features of any type in that of the kernel, if their shape is right."""
+        features = np.asarray(features, self._dtype)
+        if features.shape != self._input.shape:
+            raise ValueError(
+                f"`features` must have shape {self._input.shape}, got {features.shape}."
+                " Give one value for each sensory input."
+            )
+        return features
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"cell": self.cell, "state": self._state}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__init__(saved["cell"])
+        self._state[:] = saved["state"]
+
+
+class FusedStep(KernelStep):
+    """An LTC cell with a state of its own, advanced one frame at a call.
+
+    Weights do not go stale: see `KernelStep`.
 
     Args:
         cell: The cell to run; see `FusedStep.supports`.
@@ -48,12 +132,9 @@ class FusedStep:
     """
 
     def __init__(self, cell: "LTC") -> None:
-        self.cell = cell
         # The live dictionary: a parameter that is exchanged appears in it at once.
         self._parameters = cell._parameters
-        self._free: Callable[[], object] = lambda: None
-        self._state = np.zeros(cell.state_size, np.float32)
-        self.refresh()
+        super().__init__(cell)
 
     @staticmethod
     def supports(cell: "Cell") -> bool:
@@ -77,20 +158,6 @@ class FusedStep:
             and has_kernels(dtype)
         )
 
-    @property
-    def state(self) -> np.ndarray:
-        """Membrane potentials, shape (neurons,): the live array, to be read and written to."""
-        return self._state
-
-    def reset(self) -> None:
-        """Clear the state: an episode begins."""
-        self._state[:] = 0.0
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the cell still has the settings that the kernel was handed."""
-        return self._settings == _settings_of(self.cell)
-
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
         """Advance the state by `dt_s` seconds with the features held.
 
@@ -108,11 +175,8 @@ class FusedStep:
         name, parameter, address = next(self._turns)
         if self._parameters[name] is not parameter or parameter.data_ptr() != address:
             self.refresh()
-        if not 0.0 <= dt_s <= self._longest_s or isinstance(dt_s, bool | np.bool_):
-            raise ValueError(
-                f"`dt_s` must be a finite time >= 0 in seconds, got {dt_s!r}."
-                " Check the order of the time stamps."
-            )
+        if not 0.0 <= dt_s <= self._longest_s or isinstance(dt_s, TRUTH_VALUES):
+            raise self._wrong_time(dt_s)
         self._dt_s.value = dt_s
         try:
             self._input[:] = features  # a memoryview takes only the right shape and type
@@ -123,16 +187,6 @@ class FusedStep:
             return self._output.copy()
         weight: Any = self._parameters["read_weight"]
         return self._output + weight.detach().numpy() @ self._state[self._reads]
-
-    def _convert(self, features: np.ndarray) -> np.ndarray:
-        """Return features of any type in that of the kernel, if their shape is right."""
-        features = np.asarray(features, self._dtype)
-        if features.shape != self._input.shape:
-            raise ValueError(
-                f"`features` must have shape {self._input.shape}, got {features.shape}."
-                " Give one value for each sensory input."
-            )
-        return features
 
     def refresh(self) -> None:
         """Hand the addresses of the cell's parameters to the kernel; the state stays."""
@@ -145,13 +199,8 @@ class FusedStep:
             )
         dtype = cell.slope.dtype
         library = require_library(dtype)
-        self._dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
-        self._state = self._state.astype(self._dtype, copy=False)
-        self._output = np.zeros(cell.output_size, self._dtype)
+        self._take_type(dtype)
         self._reads = None if cell.read_weight is None else cell.read_neurons
-        input = np.zeros(cell.input_size, self._dtype)
-        self._input: Any = input.data
-        self._longest_s = torch.finfo(dtype).max
         self._dt_s = ctypes.c_float() if dtype == torch.float32 else ctypes.c_double()
         layers = layer_bounds(cell)
         self._alive = {name: getattr(cell, name).detach() for name in PARAMETER_NAMES}
@@ -172,13 +221,13 @@ class FusedStep:
             integrator=INTEGRATORS.index(cell.integrator),
             threads=1,
             frame_s=cell.frame_s,
-            input=input.ctypes.data,
+            input=np.asarray(self._input).ctypes.data,
             state=self._state.ctypes.data,
             dt_s=ctypes.addressof(self._dt_s),
             output=self._output.ctypes.data,
             **{name: tensor.data_ptr() for name, tensor in self._alive.items()},
         )
-        self._settings = _settings_of(cell)
+        self._keep_settings()
         self._step = library.step
         handle = ctypes.c_void_p()
         check_status(library.make_step(sequence, handle))
@@ -189,14 +238,3 @@ class FusedStep:
             (name, getattr(cell, name), self._alive[name].data_ptr()) for name in PARAMETER_NAMES
         ]
         self._turns = itertools.cycle(turns)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"cell": self.cell, "state": self._state}
-
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__init__(saved["cell"])
-        self._state[:] = saved["state"]
-
-
-def _settings_of(cell: "LTC") -> tuple[str, int, float]:
-    return cell.integrator, cell.unfolds, cell.frame_s

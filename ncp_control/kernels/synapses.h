@@ -4,11 +4,7 @@
 #define NCP_SYNAPSES_H
 
 #include "circuit.h"
-
-/* The synapses' sums a and b of a neuron, or ā and b̄. */
-struct flow {
-    vector conductance, drive;
-};
+#include "relaxation.h"
 
 /* Return `flow` with the synapses first … end − 1, all of one neuron, added. */
 static inline struct flow add_synapses(const struct circuit *c, int first, int end,
@@ -34,29 +30,60 @@ struct copies {
     size_t flows, signals;
 };
 
+/* Lead one synapse back in several copies. */
+static inline __attribute__((always_inline)) struct synapse_sums add_copies(
+    const struct circuit *c, int s, struct copies copies, const struct flow *flow_bar,
+    const vector *signal, vector *signal_bar, struct synapse_sums sum) {
+    const struct synapse synapse = c->synapse[s];
+    for (int copy = 0; copy < copies.count; copy++) {
+        const struct flow bar = flow_bar[synapse.target + copy * copies.flows];
+        const size_t source = synapse.source + copy * copies.signals;
+        const vector x = signal[source];
+        const vector opening = sigmoid_of_log2(x * synapse.rate + synapse.shift);
+        const vector k_s = (bar.conductance + bar.drive * synapse.reversal) * opening;
+        const vector d = k_s - k_s * opening;
+        sum.k_s += k_s;
+        sum.drive_bar_s += bar.drive * opening;
+        sum.d += d;
+        sum.d_x += d * x;
+        signal_bar[source] += d * synapse.gain;
+    }
+    return sum;
+}
+
+#define NUM_SUMS ((int)(sizeof(struct synapse_sums) / sizeof(vector)))
+/* Synapses whose sums over the lanes fill a vector, of at least one. */
+#define SYNAPSES_TOGETHER (LANES > NUM_SUMS ? LANES / NUM_SUMS : 1)
+
+/* Where the sums stand: lane by lane, or already summed over the lanes. The former outgrow the cache
+ * where there are many synapses, for they are LANES times as large. */
+struct synapse_store {
+    struct synapse_sums *lanes; /* or NULL */
+    real *whole;                /* (synapses, NUM_SUMS), and room for SYNAPSES_TOGETHER − 1 more */
+};
+
 /* The adjoint of the synapses first … end − 1, whatever their targets, for several copies at once:
  * a sum is read and written only once for all of them. */
-static inline __attribute__((always_inline)) void add_copies(
+static inline __attribute__((always_inline)) void lead_back_by_lanes(
     const struct circuit *c, int first, int end, struct copies copies,
     const struct flow *flow_bar, const vector *signal, vector *signal_bar,
     struct synapse_sums *sums) {
-    for (int s = first; s < end; s++) {
-        const struct synapse synapse = c->synapse[s];
-        struct synapse_sums sum = sums[s];
-        for (int copy = 0; copy < copies.count; copy++) {
-            const struct flow bar = flow_bar[synapse.target + copy * copies.flows];
-            const size_t source = synapse.source + copy * copies.signals;
-            const vector x = signal[source];
-            const vector opening = sigmoid_of_log2(x * synapse.rate + synapse.shift);
-            const vector k_s = (bar.conductance + bar.drive * synapse.reversal) * opening;
-            const vector d = k_s - k_s * opening;
-            sum.k_s += k_s;
-            sum.drive_bar_s += bar.drive * opening;
-            sum.d += d;
-            sum.d_x += d * x;
-            signal_bar[source] += d * synapse.gain;
+    for (int s = first; s < end; s++)
+        sums[s] = add_copies(c, s, copies, flow_bar, signal, signal_bar, sums[s]);
+}
+
+static inline __attribute__((always_inline)) void lead_back_whole(
+    const struct circuit *c, int first, int end, struct copies copies,
+    const struct flow *flow_bar, const vector *signal, vector *signal_bar, real *sums) {
+    for (int s = first; s < end; s += SYNAPSES_TOGETHER) {
+        vector sum[SYNAPSES_TOGETHER * NUM_SUMS] = {0};
+        for (int k = 0; k < SYNAPSES_TOGETHER && s + k < end; k++)
+            ((struct synapse_sums *)sum)[k] = add_copies(
+                c, s + k, copies, flow_bar, signal, signal_bar, (struct synapse_sums){0});
+        for (int k = 0; k < SYNAPSES_TOGETHER * NUM_SUMS; k += LANES) {
+            real *to = sums + s * NUM_SUMS + k;
+            store(to, load(to) + sums_over_lanes(sum + k));
         }
-        sums[s] = sum;
     }
 }
 
@@ -64,14 +91,21 @@ static inline __attribute__((always_inline)) void add_copies(
 static void add_synapse_adjoints(const struct circuit *c, int first, int end,
                                  struct copies copies, const struct flow *flow_bar,
                                  const vector *signal, vector *signal_bar,
-                                 struct synapse_sums *sums) {
-    const struct copies one = {1, 0, 0}, four = {4, copies.flows, copies.signals};
-    if (copies.count == 1)
-        add_copies(c, first, end, one, flow_bar, signal, signal_bar, sums);
+                                 struct synapse_store sums) {
+    const struct copies one = {1, 0, 0}, two = {2, copies.flows, copies.signals};
+    const struct copies four = {4, copies.flows, copies.signals};
+    if (sums.whole && copies.count == 2)
+        lead_back_whole(c, first, end, two, flow_bar, signal, signal_bar, sums.whole);
+    else if (sums.whole && copies.count == 4)
+        lead_back_whole(c, first, end, four, flow_bar, signal, signal_bar, sums.whole);
+    else if (sums.whole)
+        lead_back_whole(c, first, end, copies, flow_bar, signal, signal_bar, sums.whole);
+    else if (copies.count == 1)
+        lead_back_by_lanes(c, first, end, one, flow_bar, signal, signal_bar, sums.lanes);
     else if (copies.count == 4)
-        add_copies(c, first, end, four, flow_bar, signal, signal_bar, sums);
+        lead_back_by_lanes(c, first, end, four, flow_bar, signal, signal_bar, sums.lanes);
     else
-        add_copies(c, first, end, copies, flow_bar, signal, signal_bar, sums);
+        lead_back_by_lanes(c, first, end, copies, flow_bar, signal, signal_bar, sums.lanes);
 }
 
 #endif

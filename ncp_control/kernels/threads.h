@@ -35,7 +35,7 @@ static void *work_through_parts(void *argument) {
         if (part >= team->parts) break;
         team->work(team, part, workspace);
     }
-    free(workspace);
+    release(workspace);
     return NULL;
 }
 

@@ -11,7 +11,7 @@
  *
  * 1 - 2^z would lose the digits of a small z, the step of a slow neuron, and all such steps in the
  * same direction: there z is split at the nearest whole number, with f in [-1/2, 1/2] and another q
- * (Remez; 1e-8 for float, 2e-17 for double).
+ * (Remez, 1e-8, for float; at Chebyshev's points, 2e-17, for double).
  */
 
 #ifndef NCP_VECTOR_H
@@ -63,6 +63,19 @@ static inline vector load(const real *from) {
     return x;
 }
 
+/* The first `count` numbers, then zeros. */
+static inline vector load_some(const real *from, int count) {
+#if VECTOR_BYTES == 64 && REAL_BITS == 64
+    return _mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), from);
+#elif VECTOR_BYTES == 64
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+    vector x = {0};
+    for (int k = 0; k < count; k++) x[k] = from[k];
+    return x;
+#endif
+}
+
 static inline void store(real *to, vector x) {
     memcpy(to, &x, sizeof x);
 }
@@ -94,9 +107,9 @@ static inline vector exp2_of_fraction(vector f) {
 /* q of 2^f = 1 + f q(f) around 0, the highest power first. */
 #if REAL_BITS == 64
 static const real exp2_coefficients_around_0[] = {
-    4.4455279563265191e-10, 7.072561968898366e-9,   1.017812136359015e-7,  1.3215442722797013e-6,
-    1.5252733701055643e-5,  1.5403530441483288e-4,  1.3333558146531797e-3, 9.6181291095076071e-3,
-    5.5504108664821236e-2,  0.24022650695910098,    0.69314718055994531};
+    4.4549605981865186e-10, 7.072585949269223e-9,   1.0178062445845774e-7, 1.321544258792169e-6,
+    1.525273382983612e-5,   1.540353044173605e-4,   1.3333558146416936e-3, 9.618129107606888e-3,
+    5.55041086648216e-2,    0.24022650695910097,    0.6931471805599453};
 #else
 static const real exp2_coefficients_around_0[] = {1.54035239e-4f, 1.33907356e-3f, 9.61823746e-3f,
                                                   5.55035743e-2f, 0.240226498f,   0.693147188f};
@@ -182,7 +195,7 @@ static inline vector exp2_below_limit(vector z) {
 static inline vector reciprocal(vector x) { return 1 / x; }
 
 static inline vector gather(const real *from, const int32_t *index) {
-    vector x;
+    vector x = {0}; /* or else GCC warns of the first lane */
     for (int lane = 0; lane < LANES; lane++) x[lane] = from[index[lane]];
     return x;
 }
@@ -229,5 +242,47 @@ static inline real sum_of_lanes(vector x) {
         for (int lane = 0; lane < half; lane++) x[lane] += x[lane + half];
     return x[0];
 }
+
+/* Return the sums over the lanes of LANES vectors, that of x[k] in lane k. Each round adds up halves
+ * and keeps those of two vectors in one: a lane and the one `size` further on. */
+#if VECTOR_BYTES == 64
+#if REAL_BITS == 64
+#define BLEND _mm512_mask_blend_pd
+#define SWAP_1(x) _mm512_permute_pd(x, 0x55)
+#define SWAP_2(x) _mm512_shuffle_f64x2(x, x, 0xB1)
+#define SWAP_4(x) _mm512_shuffle_f64x2(x, x, 0x4E)
+#else
+#define BLEND _mm512_mask_blend_ps
+#define SWAP_1(x) _mm512_permute_ps(x, 0xB1)
+#define SWAP_2(x) _mm512_permute_ps(x, 0x4E)
+#define SWAP_4(x) _mm512_shuffle_f32x4(x, x, 0xB1)
+#define SWAP_8(x) _mm512_shuffle_f32x4(x, x, 0x4E)
+#endif
+/* `upper` are the lanes whose number has the bit `size`. */
+#define ROUND(size, upper)                                                                     \
+    do {                                                                                       \
+        UNROLL for (int k = 0; k < size; k++) {                                                \
+            const vector kept = BLEND(upper, x[k], x[k + size]);                               \
+            const vector moved = BLEND(upper, x[k + size], x[k]);                              \
+            x[k] = kept + (vector)SWAP_##size(moved);                                          \
+        }                                                                                      \
+    } while (0)
+
+static inline vector sums_over_lanes(vector *x) {
+#if REAL_BITS != 64
+    ROUND(8, 0xFF00);
+#endif
+    ROUND(4, LANES == 8 ? 0xF0 : 0xF0F0);
+    ROUND(2, LANES == 8 ? 0xCC : 0xCCCC);
+    ROUND(1, LANES == 8 ? 0xAA : 0xAAAA);
+    return x[0];
+}
+#else
+static inline vector sums_over_lanes(vector *x) {
+    vector sums;
+    for (int k = 0; k < LANES; k++) sums[k] = sum_of_lanes(x[k]);
+    return sums;
+}
+#endif
 
 #endif

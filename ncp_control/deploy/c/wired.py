@@ -1,13 +1,10 @@
 """Cells over a wiring as C: LTC, STC, LRC and wired CfC."""
 
 import copy
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ncp_control.cells import STC, SynapticCell, WiredCfC
 from ncp_control.cells.cfc import NUM_HEADS
@@ -15,10 +12,16 @@ from ncp_control.cells.membrane import find_layers
 from ncp_control.cells.saturated import LARGEST_LOGIT
 from ncp_control.deploy.c.stages import CellStage, Stage
 from ncp_control.deploy.c.tables import index_type, number, struct_table, table, to_float32
+from ncp_control.deploy.synapses import (
+    CircuitNumbers,
+    circuit_numbers,
+    ltc_numbers,
+    motor_numbers,
+    scaled_nodes,
+    synapse_ends,
+    synapse_sources,
+)
 from ncp_control.wiring import Wiring
-
-_LOG2_E = math.log2(math.e)
-_SMALLEST_SCALE = 1e-20
 
 
 def synaptic_stage(cell: SynapticCell) -> CellStage:
@@ -63,63 +66,31 @@ def _n(wiring: Wiring) -> int:
 
 def _ltc_equation(cell: SynapticCell) -> Stage:
     """Return the effective parameters of an LTC: of the synapses by target, and of the neurons."""
-    exact = copy.deepcopy(cell).double()
-    p = exact.effective_parameters()
-    columns = {"weight": p.weight, "weighted_reversal": p.weight * p.reversal_potential}
-    leaks = {
-        "capacitance_s": p.capacitance_s,
-        "leak": p.leak_conductance,
-        "leak_drive": p.leak_conductance * p.leak_potential,
-    }
     return Stage(
         constants={"SUMS": "controller_flow"},
-        tables=parameter_tables(exact, columns, leaks),
+        tables=parameter_tables(cell.wiring, ltc_numbers(cell)),
         types="struct controller_flow { float conductance, drive; };\n",
         parts=("ltc_synapses",),
     )
 
 
-def scaled_nodes(exact: SynapticCell) -> tuple[Tensor, Tensor]:
-    """Return by what every node is multiplied, and what is added, before a synapse sees it."""
-    wiring = exact.wiring
-    scale, offset = torch.ones(wiring.num_nodes).double(), torch.zeros(wiring.num_nodes).double()
-    scale[: wiring.num_sensory] = exact.input_scale.detach()
-    offset[: wiring.num_sensory] = exact.input_offset.detach()
-    return scale, offset
-
-
-def parameter_tables(
-    exact: SynapticCell, columns: Mapping[str, Tensor], leaks: Mapping[str, Tensor]
-) -> str:
-    """Return the tables of the synapses, by target, and of the neurons.
-
-    Args:
-        exact: The cell in double precision.
-        columns: What a synapse has besides the input at which it opens, by the name of the field.
-        leaks: What a neuron has.
-    """
-    wiring, source = exact.wiring, exact.source
-    scale, offset = scaled_nodes(exact)
-    # A synapse half opens at `centre`. Where an input counts for nothing it lies far away.
-    scale = torch.where(scale.abs() < _SMALLEST_SCALE, _SMALLEST_SCALE, scale)
-    rate = -_LOG2_E * exact.slope * scale[source]
-    centre = (exact.threshold - offset[source]) / scale[source]
-    synapses = to_float32(torch.stack([rate, centre, *columns.values()], dim=1))
+def parameter_tables(wiring: Wiring, numbers: CircuitNumbers) -> str:
+    """Return the tables of the synapses, by target, and of the neurons."""
     names = wiring.node_names
     arrows = [f"{names[s.source]} -> {names[s.target]}" for s in wiring.synapses]
     return "\n".join(
         [
             "/* Synapses from inputs, then those between neurons; each group by target. */",
             struct_table(
-                f"struct ltc_synapse {{ float {', '.join(['rate', 'centre', *columns])}; }}",
+                f"struct ltc_synapse {{ float {', '.join(numbers.synapses)}; }}",
                 "ltc_synapses",
-                synapses,
+                np.stack(list(numbers.synapses.values()), axis=1),
                 arrows,
             ),
             struct_table(
-                f"struct ltc_neuron {{ float {', '.join(leaks)}; }}",
+                f"struct ltc_neuron {{ float {', '.join(numbers.neurons)}; }}",
                 "ltc_neurons",
-                to_float32(torch.stack(list(leaks.values()), dim=1)),
+                np.stack(list(numbers.neurons.values()), axis=1),
                 wiring.neuron_names,
             ),
         ]
@@ -128,20 +99,18 @@ def parameter_tables(
 
 def _wiring_tables(wiring: Wiring, *, has_layers: bool) -> str:
     """Return where each synapse comes from, and where those of each neuron end."""
-    is_inner = wiring.sources >= wiring.num_sensory
-    sources = wiring.sources - wiring.num_sensory * is_inner
     end_type = index_type(wiring.num_synapses)
     fields = ("sensory", "earlier", "inner") if has_layers else ("sensory", "inner")
     return "\n".join(
         [
             "/* The input or the neuron that each synapse comes from. */",
-            table("ltc_sources", sources, index_type(wiring.num_nodes)),
+            table("ltc_sources", synapse_sources(wiring), index_type(wiring.num_nodes)),
             "/* Where the synapses of each neuron end: those from inputs, and those from neurons"
             f"{' (of earlier layers; of all)' if has_layers else ''}. */",
             struct_table(
                 f"struct ltc_end {{ {end_type} {', '.join(fields)}; }}",
                 "ltc_ends",
-                [[end[name] for name in fields] for end in _ends(wiring)],
+                [[end[name] for name in fields] for end in synapse_ends(wiring)],
                 wiring.neuron_names,
             ),
         ]
@@ -178,37 +147,20 @@ def saturated_equation(cell: STC) -> Stage:
             "ELASTANCE": kind,
             "LARGEST_LOGIT": number(LARGEST_LOGIT),
         },
-        tables=parameter_tables(exact, columns, leaks),
+        tables=parameter_tables(cell.wiring, circuit_numbers(exact, columns, leaks)),
         types="struct controller_flow { float conductance, drive; };\n"
         f"struct controller_sums {{ float {fields}; }};\n",
         parts=("saturated_synapses",),
     )
 
 
-def _ends(wiring: Wiring) -> list[dict[str, int]]:
-    """Return where each neuron's synapses end: sensory, from earlier layers, and inner ones."""
-    layer_start = {n: nodes.start for nodes in wiring.layers.values() for n in nodes}
-    sensory = wiring.sources < wiring.num_sensory
-    rows = []
-    for neuron in range(wiring.num_sensory, wiring.num_nodes):
-        mine = wiring.targets <= neuron  # the end: whatever comes up to this neuron
-        earlier = mine & ~sensory & (wiring.targets < neuron)
-        earlier |= ~sensory & (wiring.targets == neuron) & (wiring.sources < layer_start[neuron])
-        first = wiring.num_sensory_synapses
-        counts = [int(np.sum(which)) for which in (mine & sensory, earlier, mine & ~sensory)]
-        ends = (counts[0], first + counts[1], first + counts[2])
-        rows.append(dict(zip(("sensory", "earlier", "inner"), ends, strict=True)))
-    return rows
-
-
 def motor_readout(cell: SynapticCell | WiredCfC) -> Stage:
     """Return the stage that scales and shifts the motor neurons."""
-    motors = torch.stack([cell.output_scale, cell.output_offset], dim=1)
     names = cell.neuron_names[-cell.output_size :]
     return Stage(
         constants={"OUTPUTS": cell.output_size},
         tables=struct_table(
-            "struct motor { float factor, offset; }", "motor_scale", to_float32(motors), names
+            "struct motor { float factor, offset; }", "motor_scale", motor_numbers(cell), names
         ),
         parts=("read_motors",),
     )

@@ -12,8 +12,9 @@ from ncp_control.cells.first_values import (
     set_first_values_,
     spread_timescales_,
 )
+from ncp_control.cells.synaptic import READS
 from ncp_control.wiring_rules import fully_connected
-from scripts.training import first_values as settings
+from scripts.training import new_circuit as settings
 from tests.ncp_control.every_cell import CELLS
 
 WITHOUT = {"cfc-pure", "cfc-no-gate", "wired-cfc-pure", "wired-cfc-random", "neural-ode", "ctgru"}
@@ -149,6 +150,7 @@ def test_nothing_changes_where_nothing_is_asked_for_and_outputs_are_centred_wher
     with pytest.raises(ValueError, match="`synapses` must be left out for 'LSTM', got 'flat'"):
         set_first_values_(LSTM(3, 8, 1), inputs, synapses="flat")
     assert tuple(SYNAPSES) == settings.SYNAPSES
+    assert settings.READS == READS
 
 
 @pytest.mark.parametrize("tau_frames", [None, (1.0, 100.0)])

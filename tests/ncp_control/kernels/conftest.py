@@ -69,7 +69,7 @@ def by_kernel(cell: LTC, **arguments: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_reference(cell: LTC, **arguments: Tensor) -> tuple[Tensor, Tensor]:
-    states = Cell.unroll(cell, **arguments)
+    states = cell._loop(**arguments)
     return states, cell.readout(states)
 
 

@@ -328,7 +328,7 @@ def test_the_switch_chooses_the_reference_and_builds_nothing(tmp_path):
 
 def test_an_unknown_choice_is_refused(monkeypatch):
     monkeypatch.setenv("NCP_CONTROL_KERNELS", "fast")
-    with pytest.raises(ValueError, match="must be 'auto' or 'reference', got 'fast'"):
+    with pytest.raises(ValueError, match="must be 'auto', 'build' or 'reference', got 'fast'"):
         LTC(NCP19).unroll(torch.zeros(1, 1, 32), torch.zeros(1, 19), torch.zeros(1, 1), None)
 
 

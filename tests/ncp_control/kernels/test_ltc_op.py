@@ -74,6 +74,26 @@ def test_a_large_circuit_agrees_where_blocks_are_treated_together(options, tools
     assert_close(found, expected, 1e-12)
 
 
+@pytest.mark.parametrize(
+    ("wiring", "options"),
+    [
+        (fully_connected(7, 130, 3), {"unfolds": 2}),
+        (ncp(9, 130, 120, 2, sensory_fanout=99, inter_fanout=99, recurrent_command=2999,
+             motor_fanin=99), LAYERED),
+    ],
+)  # fmt: skip
+def test_the_sums_of_very_many_synapses_agree(wiring, options, tools):
+    assert wiring.num_synapses > 16_384
+    cell = tools.randomised(LTC(wiring, **options)).double()
+    with torch.no_grad():
+        cell.raw_weight -= 3.0  # or else everything saturates
+    sequence = tools.random_sequence(cell, 41, 2)
+    weight = torch.randn(41, 2, cell.state_size).double()
+    expected = results_and_gradients(tools.by_reference, cell, sequence, weight)
+    found = results_and_gradients(tools.by_kernel, cell, sequence, weight)
+    assert_close(found, expected, 1e-12)
+
+
 def test_gradients_are_those_of_finite_differences(cell, tools):
     cell = cell.double()
     sequence = tools.random_sequence(cell, 2, 2)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 import envs  # noqa: F401 - registers the world
+from envs.driving.pure_pursuit import keep_lane
 from ncp_control.contract import View
 from ncp_control.worlds import find_world
 
@@ -37,8 +38,15 @@ class RoadCar:
 
     def step(self, angle, is_braking=False):
         """Drive for one frame."""
-        self.env.unwrapped.is_braking = is_braking
         action = np.array([np.clip(self.scale * angle, -1.0, 1.0)], np.float32)
+        self._take(action, is_braking)
+
+    def step_by_person(self):
+        """Drive for one frame as a person does who keeps the lane and brakes."""
+        self._take(keep_lane(self.env, self.frame, self.told), is_braking=True)
+
+    def _take(self, action, is_braking):
+        self.env.unwrapped.is_braking = is_braking
         self.frame, _, _, _, self.told = self.env.step(action)
         self.crashes += int(self.told["crashed"])
 

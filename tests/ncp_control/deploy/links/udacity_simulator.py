@@ -96,7 +96,7 @@ class Simulator:
                 self.hand_over(self.manuals < 5 if self.manual is None else self.is_persons_turn())
                 if self.car is not None:
                     time.sleep(FRAME_S)
-                    self.move(0.0, -1.0)
+                    self.move()
                 self.telemetry()
             elif message.startswith('42["steer"'):
                 self.take(json.loads(message[2:])[1])
@@ -119,8 +119,8 @@ class Simulator:
         every_s, long_s = self.manual
         return (time.monotonic() - self.begun_s) % every_s > every_s - long_s
 
-    def move(self, angle, throttle):
-        """Drive for the time that has passed."""
+    def move(self, angle=None, throttle=-1.0):
+        """Drive for the time that has passed; a person steers if no angle is given."""
         if self.car is None:
             self.speed_mph = max(self.speed_mph + throttle, 0.0)
             return
@@ -128,7 +128,10 @@ class Simulator:
         self.moved_s = max(self.moved_s, time.monotonic() - LONGEST_STEP_S)
         while time.monotonic() - self.moved_s >= self.car.period_s:
             self.moved_s += self.car.period_s
-            self.car.step(angle, is_braking=throttle <= 0.0)
+            if angle is None:
+                self.car.step_by_person()
+            else:
+                self.car.step(angle, is_braking=throttle <= 0.0)
         self.speed_mph = self.car.told["speed_mps"] / MPS_PER_MPH
 
     def close(self):
@@ -136,10 +139,11 @@ class Simulator:
         self.thread.join(5.0)
 
     def numbers(self):
-        """Return what it counted."""
+        """Return what it counted; a ping of the last second may have come too late."""
+        ended_early = self.pongs < self.pings and time.monotonic() - self.pinged_s < 1.0
         latency_ms = 1e3 * np.array(self.latencies_s or [np.nan])
         return {
-            "frames": len(self.steers), "pings": self.pings, "pongs": self.pongs,
+            "frames": len(self.steers), "pings": self.pings - ended_early, "pongs": self.pongs,
             "manual_answers": self.manuals, "handovers": self.handovers,
             "latency_ms": {name: round(float(np.quantile(latency_ms, share)), 2)
                            for name, share in (("median", 0.5), ("p99", 0.99), ("largest", 1.0))},

@@ -1,0 +1,109 @@
+"""The numbers of a circuit over a wiring, as a controller without PyTorch reads them.
+
+The export to C writes them as tables, and the inspector's page runs the same circuit from them in
+the browser. A synapse that sees x is open by 1 / (1 + 2^(rate (x − centre))), where x is an input
+as it comes, or the potential of a neuron.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncp_control.cells import SynapticCell, WiredCfC
+from ncp_control.deploy.c.tables import to_float32
+from ncp_control.wiring import Wiring
+
+_LOG2_E = math.log2(math.e)
+_SMALLEST_SCALE = 1e-20
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitNumbers:
+    """Effective parameters of a circuit in single precision, by the name of the field."""
+
+    synapses: Mapping[str, np.ndarray]
+    """`rate`, `centre`, and what the equation adds, each of shape (synapses,)."""
+    neurons: Mapping[str, np.ndarray]
+    """What a neuron has, each of shape (neurons,)."""
+
+
+def ltc_numbers(cell: SynapticCell) -> CircuitNumbers:
+    """Return the numbers of an LTC circuit.
+
+    An open synapse adds `weight` to the conductance of its target and `weighted_reversal` to its
+    drive; the leak adds `leak` and `leak_drive`; `capacitance_s` is in seconds.
+    """
+    exact = copy.deepcopy(cell).double()
+    p = exact.effective_parameters()
+    return circuit_numbers(
+        exact,
+        {"weight": p.weight, "weighted_reversal": p.weight * p.reversal_potential},
+        {
+            "capacitance_s": p.capacitance_s,
+            "leak": p.leak_conductance,
+            "leak_drive": p.leak_conductance * p.leak_potential,
+        },
+    )
+
+
+def circuit_numbers(
+    exact: SynapticCell, columns: Mapping[str, Tensor], leaks: Mapping[str, Tensor]
+) -> CircuitNumbers:
+    """Add at which input each synapse opens to what the equation knows of it.
+
+    Args:
+        exact: The cell in double precision.
+        columns: What a synapse has besides the input at which it opens, by the name of the field.
+        leaks: What a neuron has.
+    """
+    scale, offset = scaled_nodes(exact)
+    # A synapse half opens at `centre`. Where an input counts for nothing it lies far away.
+    scale = torch.where(scale.abs() < _SMALLEST_SCALE, _SMALLEST_SCALE, scale)
+    rate = -_LOG2_E * exact.slope * scale[exact.source]
+    centre = (exact.threshold - offset[exact.source]) / scale[exact.source]
+    synapses = {"rate": rate, "centre": centre, **columns}
+    return CircuitNumbers(
+        synapses={name: to_float32(values) for name, values in synapses.items()},
+        neurons={name: to_float32(values) for name, values in leaks.items()},
+    )
+
+
+def scaled_nodes(exact: SynapticCell) -> tuple[Tensor, Tensor]:
+    """Return by what every node is multiplied, and what is added, before a synapse sees it."""
+    wiring = exact.wiring
+    scale, offset = torch.ones(wiring.num_nodes).double(), torch.zeros(wiring.num_nodes).double()
+    scale[: wiring.num_sensory] = exact.input_scale.detach()
+    offset[: wiring.num_sensory] = exact.input_offset.detach()
+    return scale, offset
+
+
+def synapse_sources(wiring: Wiring) -> np.ndarray:
+    """Return the number of the input, or that of the neuron, that each synapse comes from."""
+    is_inner = wiring.sources >= wiring.num_sensory
+    return wiring.sources - wiring.num_sensory * is_inner
+
+
+def synapse_ends(wiring: Wiring) -> list[dict[str, int]]:
+    """Return where each neuron's synapses end: sensory, from earlier layers, and inner ones."""
+    layer_start = {n: nodes.start for nodes in wiring.layers.values() for n in nodes}
+    sensory = wiring.sources < wiring.num_sensory
+    rows = []
+    for neuron in range(wiring.num_sensory, wiring.num_nodes):
+        mine = wiring.targets <= neuron  # the end: whatever comes up to this neuron
+        earlier = mine & ~sensory & (wiring.targets < neuron)
+        earlier |= ~sensory & (wiring.targets == neuron) & (wiring.sources < layer_start[neuron])
+        first = wiring.num_sensory_synapses
+        counts = [int(np.sum(which)) for which in (mine & sensory, earlier, mine & ~sensory)]
+        ends = (counts[0], first + counts[1], first + counts[2])
+        rows.append(dict(zip(("sensory", "earlier", "inner"), ends, strict=True)))
+    return rows
+
+
+def motor_numbers(cell: SynapticCell | WiredCfC) -> np.ndarray:
+    """Return factor and offset of each output, float32 of shape (outputs, 2)."""
+    return to_float32(torch.stack([cell.output_scale, cell.output_offset], dim=1))
