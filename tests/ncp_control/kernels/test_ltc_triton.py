@@ -1,4 +1,4 @@
-"""The LTC kernel for GPUs: its cases under the interpreter, and its compilation without a GPU."""
+"""The kernels for GPUs: cases under the interpreter, and the LTC's compilation without a GPU."""
 
 import importlib.util
 import os
@@ -26,8 +26,9 @@ TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", to
 @pytest.mark.parametrize("interpret", ["1", pytest.param("0", marks=needs_gpu)])
 @pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_the_cases_hold(which, interpret):
-    cases = str(Path(__file__).with_name("triton_cases.py"))
-    run(["-m", "pytest", "-p", "no:cacheprovider", "-m", which, cases], interpret)
+    names = "triton_cases.py", "dense_triton_cases.py"
+    cases = [str(Path(__file__).with_name(name)) for name in names]
+    run(["-m", "pytest", "-p", "no:cacheprovider", "-m", which, *cases], interpret)
 
 
 COMPILED = """
@@ -67,22 +68,24 @@ def run(arguments: list[str], interpret: str) -> None:
     assert process.returncode == 0, process.stdout[-6000:] + process.stderr[-3000:]
 
 
+class Recorder:
+    """Stands in for a kernel, and notes its launches instead of starting them."""
+
+    def __init__(self, kernel, noted: list[tuple]):
+        self.kernel, self.noted = kernel, noted
+
+    def __getitem__(self, grid):
+        return lambda *values, **constants: self.noted.append((self.kernel, values, constants))
+
+
 @pytest.fixture
 def launches(monkeypatch) -> list[tuple]:
     """Send sequences on the CPU to Triton, and note the launches instead of starting them."""
     from ncp_control.kernels import ltc_triton
 
-    noted = []
-
-    class Recorder:
-        def __init__(self, kernel):
-            self.kernel = kernel
-
-        def __getitem__(self, grid):
-            return lambda *values, **constants: noted.append((self.kernel, values, constants))
-
+    noted: list[tuple] = []
     for name in ("sense", "scan", "scan_adjoint", "sense_adjoint"):
-        monkeypatch.setattr(ltc_triton, name, Recorder(getattr(ltc_triton, name)))
+        monkeypatch.setattr(ltc_triton, name, Recorder(getattr(ltc_triton, name), noted))
     monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
     return noted
 

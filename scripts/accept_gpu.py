@@ -1,0 +1,170 @@
+"""Check the kernels on a GPU and measure them: one command for a bare machine.
+
+    python scripts/accept_gpu.py
+
+It needs a GPU, torch, Triton, and of what ncp_control imports numpy, jaxtyping and tqdm. Each part
+runs in a process of its own, within a time limit; a part for which something is missing is skipped
+and says what. Written: acceptance.json and acceptance.md.
+
+| exit status | means                                                                  |
+|-------------|------------------------------------------------------------------------|
+| 0           | every part that could run on the GPU passed                            |
+| 1           | a part failed or did not end in time                                   |
+| 3           | there is no GPU: only Triton's interpreter was checked, nothing timed  |
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # on a bare machine nothing is installed
+
+from ncp_control import files  # noqa: E402
+from ncp_control.command_line import run_job  # noqa: E402
+from ncp_control.markdown import markdown_table  # noqa: E402
+from ncp_control.ranges import check_positive  # noqa: E402
+
+PARTS: Mapping[str, float] = {
+    "machine": 60.0,
+    "interpreter": 120.0,
+    "correctness": 180.0,
+    "sanitizer": 120.0,
+    "speed": 180.0,
+    "learning": 90.0,
+}
+"""The parts in their order, with the longest time that each may take [s]."""
+ON_GPU = ("correctness", "speed", "learning")
+"""Those of which none can pass without a GPU."""
+LEAST_S, RESERVE_S = 15.0, 5.0
+"""Time left below which no part is begun, and that is kept for writing the report [s]."""
+PASSED, FAILED, SKIPPED, STOPPED = "passed", "failed", "skipped", "stopped"
+NO_GPU = 3
+"""Exit status where there is no GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptGPU:
+    """Check the kernels on a GPU and measure them."""
+
+    minutes: float = 8.0
+    """Time after which all has ended, whatever was not measured by then."""
+    parts: tuple[str, ...] = tuple(PARTS)
+    """Parts to run: machine, interpreter, correctness, sanitizer, speed, learning."""
+    results: Path = Path("acceptance")
+    """Folder of acceptance.json and acceptance.md."""
+
+    def __post_init__(self) -> None:
+        from ncp_control.names import check_name
+
+        check_positive(self, "minutes")
+        for name in self.parts:
+            check_name("parts", name, PARTS)
+
+
+def accept_gpu(settings: AcceptGPU) -> None:
+    """Run the parts, print their table, write the report.
+
+    Raises:
+        SystemExit: With status 1 or 3, see above.
+    """
+    ends = time.monotonic() + 60.0 * settings.minutes
+    found: dict[str, dict[str, Any]] = {}
+    for name in settings.parts:
+        print(f"{name} …", flush=True)
+        found[name] = run_part(name, min(PARTS[name], ends - time.monotonic() - RESERVE_S))
+        print(f"  {found[name]['state']}: {found[name]['told']}", flush=True)
+    status = status_of(found)
+    files.write_file(
+        settings.results / "acceptance.json",
+        json.dumps({"status": status, "parts": found}, indent=1) + "\n",
+    )
+    files.write_file(settings.results / "acceptance.md", page(found))
+    print(f"results: {settings.results / 'acceptance.md'}")
+    if status == NO_GPU:
+        print("There is no GPU here: nothing was checked or measured on one.")
+    if status:
+        sys.exit(status)
+
+
+def run_part(name: str, limit_s: float) -> dict[str, Any]:
+    """Run a part in a process of its own; return its `state`, what it `told`, and its `tables`."""
+    began = time.monotonic()
+    if limit_s < LEAST_S:
+        return {"state": SKIPPED, "told": "no time was left for it", "seconds": 0.0, "tables": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part.json"
+        command = [sys.executable, "-m", "scripts.acceptance.parts", name, str(path)]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        with subprocess.Popen(
+            command,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that it can be ended with all that it started
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                said = None
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        if said is None:
+            told = f"it did not end within {limit_s:.0f} s"
+            result = {"state": STOPPED, "told": told, "tables": []}
+        elif process.returncode == 0:
+            result = json.loads(path.read_text())
+        else:
+            lines = said.strip().splitlines() or ["it said nothing"]
+            told = f"it ended with status {process.returncode}: {lines[-1]}"
+            result = {"state": FAILED, "told": told, "tables": [], "log": lines[-40:]}
+    return {**result, "seconds": round(time.monotonic() - began, 1)}
+
+
+def status_of(found: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the exit status that parts mean."""
+    states = {part["state"] for part in found.values()}
+    if {FAILED, STOPPED} & states:
+        return 1
+    on_gpu = [
+        found[name]["state"] for name in ("correctness", "speed", "learning") if name in found
+    ]
+    return 0 if PASSED in on_gpu else NO_GPU
+
+
+def page(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the report as Markdown."""
+    rows = [
+        [name, part["state"], f"{part['seconds']:.0f}", part["told"]]
+        for name, part in found.items()
+    ]
+    texts = ["# Acceptance on a GPU", markdown_table(["part", "state", "s", "told"], rows)]
+    for name, part in found.items():
+        for table in part["tables"]:
+            texts.append(f"## {name}: {table['title']}")
+            texts.append(markdown_table(table["header"], table["rows"]))
+    return "\n\n".join(texts) + "\n"
+
+
+if __name__ == "__main__":
+    if importlib.util.find_spec("tyro") is not None:
+        run_job(accept_gpu, AcceptGPU, __doc__)
+    elif sys.argv[1:]:
+        sys.exit("error: options need tyro. Run `pip install tyro`, or give none.")
+    else:
+        accept_gpu(AcceptGPU())

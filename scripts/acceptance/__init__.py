@@ -1,0 +1,1 @@
+"""What `accept_gpu.py` checks and measures on a GPU."""
