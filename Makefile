@@ -4,8 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+DOCS_STAMP := .venv/installed-docs
 
-.PHONY: drive test test-slow check clean
+.PHONY: drive test test-slow check docs clean
 
 drive: $(STAMP)
 	$(BIN)/python scripts/train.py drive
@@ -21,10 +22,19 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs build/docs
+	$(BIN)/python docs/check_site.py build/docs
+	@echo "open build/docs/index.html"
+
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[stack,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[stack,dev,scale]"
 	touch $(STAMP)
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[stack,dev,scale,docs]"
+	touch $(DOCS_STAMP)
 
 clean:
 	rm -rf .venv build dist
