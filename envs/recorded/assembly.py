@@ -9,16 +9,19 @@ with a line in a `Tally`; here the images are added, and the tally becomes one w
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from envs.recorded.images import Framing, ImageFile, find_fault
-from envs.recorded.recording import CENTER, Recording, Stretch
+from envs.recorded.quantities import STEERING, Quantity, describe_quantities
+from envs.recorded.recording import FRAMES_WITH_PROGRESS, Recording
+from envs.recorded.stretches import CENTER, Cuts, Stretch
 from envs.recorded.tally import Tally
 
 NO_NUMBER = "steering is no number"
@@ -31,15 +34,17 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggedImage:
-    """One image as the log lists it; whether it can be read is not known yet."""
+class LoggedFrame:
+    """One frame as the log lists it; whether its image can be read is not known yet."""
 
     row: int
     """Position in the log; a missing number is a missing frame."""
-    path: ImageFile
-    steering: float
-    """Fraction of the maximum steering angle, left positive."""
     time_s: float
+    numbers: Mapping[str, float]
+    """Quantities by name, e.g. `{"steering": 0.2, "speed": 4.5}`; one that is missing is left out.
+    Steering is the fraction of the maximum steering angle, left positive."""
+    path: ImageFile | None = None
+    """Its image; None in a recording of numbers alone."""
     camera: str = CENTER
     session: str = ""
     place: str = ""
@@ -56,12 +61,16 @@ class Listing:
     """Folder or file of the recording."""
     format: str
     """Name of the format."""
-    images: Sequence[LoggedImage]
+    frames: Sequence[LoggedFrame]
     """Everything that the log lists and can be used so far, each camera in the order of the log."""
     skipped: Tally
     """Lines and records that cannot be used."""
     advice: str
     """What to do if nothing of the log can be used."""
+    quantities: Sequence[Quantity] = ()
+    """What the format says of its numbers; what it does not is taken from `quantities.KNOWN`."""
+    actions: Sequence[str] = (STEERING,)
+    """What is learned if nobody chooses: those of these quantities that there are."""
 
 
 def assemble_recording(
@@ -83,47 +92,50 @@ def assemble_recording(
             camera can be used, no two of them follow each other, or the steering is on another
             scale than [-1, 1].
     """
-    if not max_gap_s > 0.0:
-        raise ValueError(f"`max_gap_s` must be positive, got {max_gap_s!r}. Use a second or so.")
-    if max_missing_frames < 0:
-        raise ValueError(
-            f"`max_missing_frames` must not be negative, got {max_missing_frames!r}."
-            " Use 0 to cut at every missing frame."
-        )
+    cuts = Cuts(max_gap_s=max_gap_s, max_missing_frames=max_missing_frames)
     folder, skipped = listing.folder, listing.skipped
     _check_scale(listing)
-    num_listed = len(listing.images) + skipped.total
-    usable = _usable_images(listing.images, skipped)
+    num_listed = len(listing.frames) + skipped.total
+    usable = _usable_frames(listing.frames, skipped)
     _check_center(listing, usable, num_listed)
     _check_repetition(folder, usable)
     changed = _count_changes(usable)
-    cameras = dict.fromkeys(image.camera for image in usable)
+    has_images = usable[0].path is not None
+    names = dict.fromkeys(name for frame in usable for name in frame.numbers)
+    quantities = describe_quantities(names, listing.quantities)
+    usable = [_within_ranges(frame, quantities, changed) for frame in usable]
+    cameras = dict.fromkeys(frame.camera for frame in usable)
     episodes = [
         episode
         for camera in cameras
         for episode in _cut_episodes(
-            [image for image in usable if image.camera == camera], max_gap_s, max_missing_frames
+            [frame for frame in usable if frame.camera == camera], list(names), cuts
         )
     ]
     intervals_s = [np.diff(e.time_s) for e in episodes if e.camera == CENTER and len(e) > 1]
+    things = "images" if has_images else "frames"
     if not intervals_s:
         raise ValueError(
             f"`max_gap_s` must let two frames follow each other, got {max_gap_s!r} and only single"
-            f" frames in '{folder}', {len(usable)} of {num_listed} images usable"
+            f" frames in '{folder}', {len(usable)} of {num_listed} {things} usable"
             f"{f' ({skipped})' if skipped.total else ''}. Raise it, or check the time stamps."
         )
-    _warn_of_losses(folder, num_listed, skipped, changed)
-    _warn_of_disorder(folder, usable)
-    return Recording(
+    _warn_of_losses(folder, f"{num_listed} {things}", skipped, changed)
+    _warn_of_disorder(folder, usable, things)
+    recording = Recording(
         folder=folder,
         format=listing.format,
         episodes=tuple(sorted(episodes, key=lambda episode: episode.rows[0])),
-        framing=framing,
+        framing=framing if has_images else None,
+        quantities=quantities,
+        actions=tuple(name for name in listing.actions if name in names),
+        cuts=cuts,
         frame_s=float(np.median(np.concatenate(intervals_s))),
         num_listed=num_listed,
         skipped=skipped.counts,
         changed=changed.counts,
     )
+    return replace(recording, inputs=recording.default_inputs(recording.actions))
 
 
 def check_folder(folder: Path) -> None:
@@ -181,7 +193,7 @@ def finite_number(value: Any) -> float | None:
 def _check_scale(listing: Listing) -> None:
     """Refuse steering in degrees and the like, of which only the small angles would be used."""
     out_of_range = listing.skipped.counts.get(OUT_OF_RANGE, 0)
-    judged = out_of_range + sum(image.camera == CENTER for image in listing.images)
+    judged = out_of_range + sum(frame.camera == CENTER for frame in listing.frames)
     if out_of_range > max(2, _LARGEST_SHARE_OUT_OF_RANGE * judged):
         raise ValueError(
             f"`steering` must be a fraction of the largest angle in [-1, 1], got {out_of_range} of"
@@ -191,42 +203,69 @@ def _check_scale(listing: Listing) -> None:
         )
 
 
-def _usable_images(images: Sequence[LoggedImage], skipped: Tally) -> list[LoggedImage]:
-    """Return the images that can be read; count the others."""
+def _usable_frames(frames: Sequence[LoggedFrame], skipped: Tally) -> list[LoggedFrame]:
+    """Return the frames whose images can be read; count the others.
+
+    A frame without an image is of use where no frame has one.
+    """
+    if all(frame.path is None for frame in frames):
+        return list(frames)
     usable = []
-    for image in images:
-        fault = find_fault(image.path)
+    hidden = True if len(frames) < FRAMES_WITH_PROGRESS else None
+    for frame in tqdm(frames, desc="checking images", disable=hidden):
+        fault = "missing" if frame.path is None else find_fault(frame.path)
         if fault is None:
-            usable.append(image)
+            usable.append(frame)
         else:
-            skipped.add(f"{image.camera} image {fault}", image.path.name)
+            place = frame.place if frame.path is None else frame.path.name
+            skipped.add(f"{frame.camera} image {fault}", place)
     return usable
 
 
-def _count_changes(images: Sequence[LoggedImage]) -> Tally:
+def _count_changes(frames: Sequence[LoggedFrame]) -> Tally:
     changed = Tally()
-    for image in images:
-        for change in image.changes:
-            changed.add(change, image.place)
+    for frame in frames:
+        for change in frame.changes:
+            changed.add(change, frame.place)
     return changed
 
 
-def _check_repetition(folder: Path, images: Sequence[LoggedImage]) -> None:
+def _within_ranges(
+    frame: LoggedFrame, quantities: Sequence[Quantity], changed: Tally
+) -> LoggedFrame:
+    """Return a frame without the numbers that are outside the ranges of their quantities."""
+    strays = [
+        one
+        for one in quantities
+        if one.name in frame.numbers and not one.range[0] <= frame.numbers[one.name] <= one.range[1]
+    ]
+    if not strays:
+        return frame
+    for one in strays:
+        low, high = one.range
+        reason = f"{one.name} outside [{low:g}, {high:g}], and left out"
+        changed.add(reason, f"{frame.numbers[one.name]:g} in {frame.place}")
+    names = {one.name for one in strays}
+    kept = {name: value for name, value in frame.numbers.items() if name not in names}
+    return replace(frame, numbers=kept)
+
+
+def _check_repetition(folder: Path, frames: Sequence[LoggedFrame]) -> None:
     """Refuse an image that is listed twice: it could be learned from and tested on."""
-    for path, count in Counter(image.path for image in images).items():
-        if count > 1:
+    for path, count in Counter(frame.path for frame in frames).items():
+        if path is not None and count > 1:
             raise ValueError(
                 f"the log must list each image once, got {path.name!r} {count} times in"
                 f" '{folder}'. Delete the repeated lines."
             )
 
 
-def _check_center(listing: Listing, usable: Sequence[LoggedImage], num_listed: int) -> None:
-    if any(image.camera == CENTER for image in usable):
+def _check_center(listing: Listing, usable: Sequence[LoggedFrame], num_listed: int) -> None:
+    if any(frame.camera == CENTER for frame in usable):
         return
     advice = listing.advice
-    if f"{CENTER} image missing" in listing.skipped.counts:
-        first = listing.images[0].path
+    first = listing.frames[0].path if listing.frames else None
+    if f"{CENTER} image missing" in listing.skipped.counts and first is not None:
         advice = f"Put the images in '{first.parent if isinstance(first, Path) else first.path}'."
     raise ValueError(
         "`folder` must hold at least one usable image of the center camera, got none among the"
@@ -234,20 +273,20 @@ def _check_center(listing: Listing, usable: Sequence[LoggedImage], num_listed: i
     )
 
 
-def _warn_of_losses(folder: Path, num_listed: int, skipped: Tally, changed: Tally) -> None:
+def _warn_of_losses(folder: Path, listed: str, skipped: Tally, changed: Tally) -> None:
     """Say once what was left out and what was changed."""
-    told = [f"Skipped {skipped.total} of the {num_listed} images listed in '{folder}': {skipped}."]
+    told = [f"Skipped {skipped.total} of the {listed} listed in '{folder}': {skipped}."]
     if not skipped.total:
-        told = [f"Used all of the {num_listed} images listed in '{folder}'."]
+        told = [f"Used all of the {listed} listed in '{folder}'."]
     if changed.total:
         told.append(f"Changed: {changed}.")
     if skipped.total or changed.total:
         warnings.warn(" ".join(told), stacklevel=4)
 
 
-def _warn_of_disorder(folder: Path, images: Sequence[LoggedImage]) -> None:
+def _warn_of_disorder(folder: Path, frames: Sequence[LoggedFrame], things: str) -> None:
     """Say where time does not go on: a clock that was set back, or lines out of order."""
-    center = [image for image in images if image.camera == CENTER]
+    center = [frame for frame in frames if frame.camera == CENTER]
     jumps = [
         this.row
         for last, this in pairwise(center)
@@ -255,7 +294,7 @@ def _warn_of_disorder(folder: Path, images: Sequence[LoggedImage]) -> None:
     ]
     if jumps:
         warnings.warn(
-            f"Time does not increase at {len(jumps)} of the {len(center)} center images in"
+            f"Time does not increase at {len(jumps)} of the {len(center)} center {things} in"
             f" '{folder}', first at row {jumps[0]}: an episode begins at each, and what is held"
             " back for a test may be older than what trains. Sort the log if it was shuffled.",
             stacklevel=4,
@@ -263,22 +302,31 @@ def _warn_of_disorder(folder: Path, images: Sequence[LoggedImage]) -> None:
 
 
 def _cut_episodes(
-    images: Sequence[LoggedImage], max_gap_s: float, max_missing_frames: int
+    frames: Sequence[LoggedFrame], names: Sequence[str], cuts: Cuts
 ) -> Iterator[Stretch]:
-    """Cut one camera's images where their time or their order jumps."""
-    begin = 0
-    for end in range(1, len(images) + 1):
-        if end < len(images):
-            last, this = images[end - 1], images[end]
-            follows = 0.0 < this.time_s - last.time_s <= max_gap_s
-            is_near = 0 < this.row - last.row <= max_missing_frames + 1
-            if follows and is_near and this.session == last.session:
-                continue
-        run, begin = images[begin:end], end
+    """Cut one camera's frames where their time or their order jumps, or a session ends."""
+    rows = np.array([frame.row for frame in frames], np.int64)
+    time_s = np.array([frame.time_s for frame in frames], np.float64)
+    is_first = cuts.begins(rows, time_s)
+    is_other = [last.session != this.session for last, this in pairwise(frames)]
+    is_first[1:] |= np.array(is_other, bool)
+    numbers = {
+        name: _as_float32([frame.numbers.get(name, math.nan) for frame in frames]) for name in names
+    }
+    for begin, end in pairwise([*np.flatnonzero(is_first).tolist(), len(frames)]):
+        run = frames[begin:end]
         yield Stretch(
             camera=run[0].camera,
-            rows=np.array([image.row for image in run], np.int64),
-            image_paths=tuple(image.path for image in run),
-            steering=np.array([image.steering for image in run], np.float32),
-            time_s=np.array([image.time_s for image in run], np.float64),
+            rows=rows[begin:end],
+            image_paths=tuple(frame.path for frame in run if frame.path is not None),
+            numbers={name: values[begin:end] for name, values in numbers.items()},
+            time_s=time_s[begin:end],
         )
+
+
+def _as_float32(values: Sequence[float]) -> np.ndarray:
+    """Return numbers as float32; those that it cannot hold are missing."""
+    with np.errstate(over="ignore"):
+        numbers = np.array(values, np.float64).astype(np.float32)
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers

@@ -19,6 +19,7 @@ NEEDED = ("center", "steering")
 
 _SPELLINGS = {"centre": "center", "steer": "steering"}
 _TITLE = re.compile(r"[a-z][\w ()\[\]/-]*|")  # a cell of a header: no number, no file name
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+")
 
 
@@ -56,6 +57,12 @@ def split_cells(line: str, separator: str) -> list[str]:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
     except csv.Error:
         return [line]
+
+
+def number_in(text: str, separator: str) -> float | str:
+    """Return the number that a cell holds, the text itself if it is none."""
+    point = text if separator == "," else text.replace(",", ".")
+    return float(point) if _NUMBER.fullmatch(point) else text
 
 
 def read_header(cells: Sequence[str], *, is_first: bool) -> Columns | None:

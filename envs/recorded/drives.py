@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from envs.recorded.assembly import Listing, LoggedImage, assemble_recording
+from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording
 from envs.recorded.images import Framing
+from envs.recorded.quantities import STEERING
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from ncp_control.contract import Contract, FramesContract
@@ -65,7 +66,7 @@ def load_drive(
         Listing(
             folder=played.path,
             format="mcap",
-            images=list(_images(played, seen, sign, skipped)),
+            frames=list(_frames(played, seen, sign, skipped)),
             skipped=skipped,
             advice="Record a drive in which the policy acts.",
         ),
@@ -140,9 +141,9 @@ def _check(played: Playback) -> tuple[FramesContract, float]:
     return seen, -1.0 if action[0].positive == "right" else 1.0
 
 
-def _images(
+def _frames(
     played: Playback, seen: FramesContract, sign: float, skipped: Tally
-) -> Iterator[LoggedImage]:
+) -> Iterator[LoggedFrame]:
     for tick in played.ticks:
         place = f"tick {tick.number}"
         if tick.frame is None:
@@ -156,10 +157,10 @@ def _images(
         elif tick.command is None:
             skipped.add(NO_COMMAND, place)
         else:
-            yield LoggedImage(
+            yield LoggedFrame(
                 row=tick.number,
                 path=tick.frame,
-                steering=sign * float(tick.command[0]),
+                numbers={STEERING: sign * float(tick.command[0])},
                 time_s=tick.taken_s,
                 place=place,
             )

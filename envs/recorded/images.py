@@ -53,6 +53,8 @@ MAX_BYTES = 2**27
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """Formats that are read. Pillow knows more, and runs other programs for some of them."""
 
+_AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png"}
+"""Formats that every tool reads, and their suffixes."""
 _JPEG_END = b"\xff\xd9"
 _BYTES_AFTER_END = 4096  # some cameras append a few bytes to the end marker
 _LOST_GREY = 128  # what libjpeg fills in for blocks without data
@@ -101,6 +103,24 @@ def read_image(path: ImageFile) -> np.ndarray | None:
         return cv2.cvtColor(_decode(_read_bytes(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     except _ImageFault:
         return None
+
+
+def as_file(path: ImageFile) -> tuple[bytes, str, np.ndarray]:
+    """Return bytes and suffix of a JPEG or PNG file of an image, and its pixels, uint8 RGB.
+
+    A file that is one of these already stays as it is.
+
+    Raises:
+        ValueError: If the image is damaged.
+    """
+    image = read_image(path)
+    if image is None:
+        raise ValueError(f"`image` must stay readable while it is converted, got '{path}'.")
+    data = _read_bytes(path)
+    opened = _open(data)
+    if opened.format in _AS_THEY_ARE and opened.mode == "RGB":
+        return data, _AS_THEY_ARE[opened.format], image
+    return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes(), ".png", image
 
 
 def find_fault(path: ImageFile) -> str | None:

@@ -1,25 +1,26 @@
 """Whether a part of a recording can judge what was learned from another part.
 
 A test error means something only where the test part is driven like the training part. Two rules
-on the person's steering, a fraction of the largest angle, say where it is not:
+on each action, steering for example, say where it is not:
 
-* A part whose steering deviates by less than 0.01 never steers. A policy that ignores its camera
-  is perfect there.
+* A part in which an action deviates by less than 0.01 never steers. A policy that ignores its
+  camera is perfect there. An action that is scaled is measured in half spans of the training part.
 * A part is unlike the training part if its deviation is more than twice the training part's or less
   than half of it, or if the means differ by more than the training part's deviation.
 """
 
 import numpy as np
 
-from envs.recorded.recording import Recording
+from envs.recorded.quantities import STEERING
+from envs.recorded.recording import Recording, fit_scales
 
 STRAIGHT = 0.01
-"""Deviation of the steering below which a part never steers."""
+"""Deviation of an action below which it stays the same throughout a part."""
 LARGEST_RATIO = 2.0
 """Ratio of two deviations above which the parts are unlike."""
 
 
-def compare_steering(train: Recording, other: Recording, name: str) -> list[str]:
+def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
     """Return a sentence for each way in which a part cannot be judged by, none if it can.
 
     Args:
@@ -27,30 +28,47 @@ def compare_steering(train: Recording, other: Recording, name: str) -> list[str]
         other: The part that judges.
         name: What the part is called, e.g. "test part".
     """
-    (mean, deviation), (train_mean, train_deviation) = _moments(other), _moments(train)
-    if deviation < STRAIGHT:
+    scales = fit_scales([train])
+    told = []
+    for action in train.actions:
+        straight = STRAIGHT * scales.get(action, (0.0, 1.0))[1]
+        told += _compare(action, _moments(train, action), _moments(other, action), straight, name)
+    return told
+
+
+def _compare(
+    action: str,
+    taught: tuple[float, float],
+    judged: tuple[float, float],
+    straight: float,
+    name: str,
+) -> list[str]:
+    """Compare mean and deviation of one action in the training part and in another."""
+    (train_mean, train_deviation), (mean, deviation) = taught, judged
+    never, bend = ("never steers", "bends") if action == STEERING else ("is uniform", "changes")
+    if deviation < straight:
         return [
-            f"The {name} never steers: its steering stays at {mean:.2f} (deviation"
-            f" {deviation:.3f}). Its error tells nothing about bends. Cut the recording elsewhere."
+            f"The {name} {never}: its {action} stays at {mean:.2f} (deviation"
+            f" {deviation:.3f}). Its error tells nothing about {bend}. Cut the recording elsewhere."
         ]
-    if train_deviation < STRAIGHT:
+    if train_deviation < straight:
         return [
-            f"The training part never steers: its steering stays at {train_mean:.2f} (deviation"
-            f" {train_deviation:.3f}). There is no bend in it to learn."
+            f"The training part {never}: its {action} stays at {train_mean:.2f} (deviation"
+            f" {train_deviation:.3f}). There is no {bend.removesuffix('s')} in it to learn."
         ]
     ratio = deviation / train_deviation
     is_alike = 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO
     if is_alike and abs(mean - train_mean) <= train_deviation:
         return []
     return [
-        f"The {name} is driven unlike the training part: its steering has mean {mean:.2f} and"
+        f"The {name} is driven unlike the training part: its {action} has mean {mean:.2f} and"
         f" deviation {deviation:.2f}, the training part's {train_mean:.2f} and"
         f" {train_deviation:.2f}. Its error tells more about this difference than about what was"
         " learned. Cut the recording elsewhere, or record more of both kinds."
     ]
 
 
-def _moments(recording: Recording) -> tuple[float, float]:
-    """Return mean and standard deviation of the center camera's steering."""
-    steering = np.concatenate([e.steering for e in recording.center_only().episodes])
-    return float(steering.mean(dtype=np.float64)), float(steering.std(dtype=np.float64))
+def _moments(recording: Recording, action: str) -> tuple[float, float]:
+    """Return mean and standard deviation of an action in the center camera's frames."""
+    values = np.concatenate([e.numbers[action] for e in recording.center_only().episodes])
+    return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))

@@ -1,20 +1,28 @@
 """The registry of readers: which formats of recordings there are, and how each is recognised."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.recorded.assembly import Listing, LoggedImage, assemble_recording, check_folder
+from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording, check_folder
 from envs.recorded.bag import is_bag
+from envs.recorded.comma import LOG_FOLDER, is_comma, load_comma
 from envs.recorded.donkeycar import MANIFEST_FILE, META_FILE, is_tub, load_donkeycar
 from envs.recorded.drives import load_drive
 from envs.recorded.images import Framing
+from envs.recorded.left_out import leave_out, marks_file, read_marks
+from envs.recorded.lerobot import is_lerobot, load_lerobot
+from envs.recorded.minari import is_minari, load_minari
+from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.ros2 import load_bag
+from envs.recorded.table import TABLE_FILE, is_table, load_table
 from envs.recorded.tally import Tally
 from envs.recorded.udacity import LOG_FILE, load_udacity
+from envs.recorded.udacity_challenge import LOG_FILE as ANGLES_FILE
+from envs.recorded.udacity_challenge import is_challenge, load_challenge
 from ncp_control.loop.playback import is_recording
 from ncp_control.registry import Registry
 
@@ -27,10 +35,16 @@ class Reader:
     """True for a path, of a file or of a folder, that holds a recording of this format."""
     load: Callable[..., Recording]
     """Loads it; takes the path and the framing settings of `load_recording`."""
+    files: tuple[str, ...] = ()
+    """Files of which each stands for the folder that holds it."""
+    sign: str = ""
+    """What a recording of this format holds, e.g. "a driving_log.csv (Udacity simulator)"."""
 
 
 _NO_OPTIONS = ("path", "folder", "max_gap_s", "max_missing_frames")
 """Settings of a loader that are no options of a job."""
+LEFT_OUT = "left_out"
+"""Option of every recording: the file of its marks, or false so that nothing is left out."""
 READERS: Registry[Reader] = Registry("reader")
 """Formats by name; the one that was registered last is asked first."""
 
@@ -39,8 +53,9 @@ def register_reader(
     name: str,
     *,
     recognises: Callable[[Path], bool],
-    read: Callable[[Path], Iterable[LoggedImage]],
+    read: Callable[[Path], Iterable[LoggedFrame]],
     crop: tuple[float, float] = (0.0, 0.0),
+    quantities: Sequence[Quantity] = (),
 ) -> None:
     """Make a format of recordings known, so that `--log` takes them.
 
@@ -51,8 +66,11 @@ def register_reader(
         name: Name of the format.
         recognises: True for the path of such a recording. It is asked about every path that a user
             gives, of a file or of a folder, whether or not it exists.
-        read: Lists the images, each with its steering, left positive, and its time.
+        read: Lists the frames, each with its numbers by name and its time. Steering is a fraction
+            of the largest angle, left positive.
         crop: Share of the height cut off at the top and at the bottom if a user asks for nothing.
+        quantities: Units, ranges and signs of numbers other than steering, throttle, brake [0, 1]
+            and speed [m/s].
 
     Raises:
         ValueError: If the name is taken.
@@ -69,7 +87,8 @@ def register_reader(
         listing = Listing(
             folder=path,
             format=name,
-            images=list(read(path)),
+            frames=list(read(path)),
+            quantities=quantities,
             skipped=Tally(),
             advice=f"Check what the reader {name!r} finds there.",
         )
@@ -96,8 +115,9 @@ def load_recording(
     """Load a recording of any known format.
 
     Args:
-        folder: Folder of the recording, or its `driving_log.csv`, `manifest.json` or `meta.json`;
-            the file of a recorded drive; for a reader of your own, what it recognises.
+        folder: Folder of the recording, or the file in it that lists the frames, such as
+            `driving_log.csv`; the file of a recorded drive; for a reader of your own, what it
+            recognises.
         side_steering_offset: See `load_udacity`; other formats have no side cameras.
         image_size: Height and width of an observation [pixels]; None for the format's own: those
             of a recorded drive, or (78, 200).
@@ -105,7 +125,8 @@ def load_recording(
         max_gap_s: A longer time between two frames begins a new episode [s].
         max_missing_frames: More missing frames in a row begin a new episode.
         options: Further settings of the format's own loader, e.g. `image_topic` of `load_bag`,
-            by name.
+            by name. `left_out` names the file of the stretches that are left out, by default the
+            one beside the recording if there is one; False leaves out nothing.
 
     Returns:
         The recording.
@@ -116,39 +137,59 @@ def load_recording(
         ValueError: If no reader recognises it, it has no such option, or nothing of it can be used.
     """
     path = Path(folder)
-    if path.name in (LOG_FILE, MANIFEST_FILE, META_FILE) and path.is_file():
+    if path.is_file() and any(path.name in reader.files for reader in READERS.values()):
         path = path.parent
-    reader = _find_reader(path)
+    reader = find_reader(path)
     if reader is None:
         check_folder(path)
-        own = sorted(READERS.keys() - {"udacity", "donkeycar", "mcap", "ros2"})
-        or_own = f" or what the reader {' or '.join(own)} recognises" if own else ""
+        signs = [reader.sign or f"what the reader {n} recognises" for n, reader in READERS.items()]
         raise ValueError(
-            f"`folder` must hold a {LOG_FILE} (Udacity simulator), a {MANIFEST_FILE} (Donkeycar tub"
-            f" v2), record_N.json (tub v1) or a ROS 2 bag{or_own}, got '{path}' with none of them."
-            f" {_advice(path)}"
+            f"`folder` must hold {', '.join(signs[:-1])} or {signs[-1]}, got '{path}' with none of"
+            f" them. {_advice(path)}"
         )
     framing: dict[str, Any] = {"image_size": image_size, "crop": crop}
     framing = {name: value for name, value in framing.items() if value is not None}
-    if reader is READERS["udacity"]:
+    own = options_of(reader)
+    if "side_steering_offset" in own:
         framing["side_steering_offset"] = side_steering_offset
     options = dict(options or {})
-    own = [name for name in inspect.signature(reader.load).parameters if name not in _NO_OPTIONS]
+    left_out = options.pop(LEFT_OUT, None)
     for name in options:
         if name not in own:
             raise ValueError(
                 f"`log_options` must be options of the reader of '{path}', got {name!r}. It takes"
-                f" {', '.join(own) or 'none'}."
+                f" {', '.join(own)}."
             )
-    return reader.load(
+    recording = reader.load(
         path,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
         **{**framing, **options},
     )
+    return without_marked(recording, path, left_out)
 
 
-def _find_reader(path: Path) -> Reader | None:
+def without_marked(recording: Recording, path: Path, left_out: Any) -> Recording:
+    """Return a recording without the stretches that are marked to be left out."""
+    beside = marks_file(path)
+    if left_out is False or (left_out is None and not beside.is_file()):
+        return recording
+    if left_out is not None and not isinstance(left_out, str | Path):
+        raise ValueError(
+            f"`left_out` must be a file of marks, or false to leave out nothing, got {left_out!r}."
+        )
+    marks = beside if left_out is None else Path(left_out)
+    return leave_out(recording, read_marks(marks), marks)
+
+
+def options_of(reader: Reader) -> list[str]:
+    """Return the names of the options that a reader takes."""
+    names = inspect.signature(reader.load).parameters
+    return [*(name for name in names if name not in _NO_OPTIONS), LEFT_OUT]
+
+
+def find_reader(path: Path) -> Reader | None:
+    """Return the reader that recognises a path; None if none does."""
     readers = reversed(list(READERS.values()))
     return next((reader for reader in readers if reader.recognises(path)), None)
 
@@ -156,7 +197,7 @@ def _find_reader(path: Path) -> Reader | None:
 def _advice(folder: Path) -> str:
     """Name a folder just below that holds a recording, if there is one."""
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if _find_reader(below) is not None:
+        if find_reader(below) is not None:
             return f"Give a folder that does, e.g. '{below}'."
     return "Give the folder that holds one of them."
 
@@ -165,7 +206,41 @@ def _has_log(path: Path) -> bool:
     return (path / LOG_FILE).is_file()
 
 
-READERS.register("donkeycar", Reader(recognises=is_tub, load=load_donkeycar))
-READERS.register("udacity", Reader(recognises=_has_log, load=load_udacity))
-READERS.register("mcap", Reader(recognises=is_recording, load=load_drive))
-READERS.register("ros2", Reader(recognises=is_bag, load=load_bag))
+for _name, _reader in {
+    "udacity": Reader(
+        recognises=_has_log,
+        load=load_udacity,
+        files=(LOG_FILE,),
+        sign=f"a {LOG_FILE} (Udacity simulator)",
+    ),
+    "donkeycar": Reader(
+        recognises=is_tub,
+        load=load_donkeycar,
+        files=(MANIFEST_FILE, META_FILE),
+        sign=f"a {MANIFEST_FILE} (Donkeycar tub v2), record_N.json (tub v1)",
+    ),
+    "mcap": Reader(recognises=is_recording, load=load_drive, sign="a drive of run.py --record"),
+    "ros2": Reader(recognises=is_bag, load=load_bag, sign="a ROS 2 bag"),
+    "table": Reader(
+        recognises=is_table,
+        load=load_table,
+        files=(TABLE_FILE,),
+        sign=f"a {TABLE_FILE} (any table)",
+    ),
+    "lerobot": Reader(
+        recognises=is_lerobot, load=load_lerobot, sign="a LeRobotDataset (meta, data)"
+    ),
+    "minari": Reader(
+        recognises=is_minari, load=load_minari, sign="a Minari data set (data/main_data.hdf5)"
+    ),
+    "comma2k19": Reader(
+        recognises=is_comma, load=load_comma, sign=f"a {LOG_FOLDER} (segment of comma2k19)"
+    ),
+    "udacity_challenge": Reader(
+        recognises=is_challenge,
+        load=load_challenge,
+        files=(ANGLES_FILE,),
+        sign=f"a {ANGLES_FILE} (Udacity challenge 2)",
+    ),
+}.items():
+    READERS.register(_name, _reader)

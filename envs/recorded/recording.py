@@ -1,59 +1,41 @@
-"""What every format of recorded driving becomes: episodes of images with steering and true time."""
+"""What every format of recording becomes: episodes of frames and named numbers with true times."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from tqdm import tqdm
 
 from envs.recorded.images import Framing, ImageFile, read_image
-from ncp_control.contract import Contract
+from envs.recorded.quantities import STEERING, Quantity, find_names, fit_scale, scaled
+from envs.recorded.stretches import CENTER, Cuts, Stretch
+from ncp_control.contract import (
+    ActionContract,
+    Contract,
+    DictContract,
+    FramesContract,
+    ObservationContract,
+    VectorContract,
+    View,
+)
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from ncp_control.steering import LARGEST_ANGLE
+from ncp_control.records import array_of, entries_of, frames_part, join
 
-CENTER = "center"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Stretch:
-    """Frames of one camera, without a gap: an episode of the demonstrations they become."""
-
-    camera: str
-    """`center`, `left` or `right`."""
-    rows: np.ndarray
-    """Positions in the log, shape (N,), int64, increasing."""
-    image_paths: tuple[ImageFile, ...]
-    """One image a frame."""
-    steering: np.ndarray
-    """Fraction of the maximum steering angle in [-1, 1], left positive, shape (N,), float32."""
-    time_s: np.ndarray
-    """Time stamps [s], shape (N,), float64, increasing."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def dt_s(self, frame_s: float) -> np.ndarray:
-        """Return the time since the previous frame [s], float32; `frame_s` for the first."""
-        return np.diff(self.time_s, prepend=self.time_s[0] - frame_s).astype(np.float32)
-
-    def select(self, is_kept: np.ndarray) -> "Stretch":
-        """Return the episode of the frames where `is_kept`, shape (N,), is True."""
-        return replace(
-            self,
-            rows=self.rows[is_kept],
-            image_paths=tuple(p for p, k in zip(self.image_paths, is_kept, strict=True) if k),
-            steering=self.steering[is_kept],
-            time_s=self.time_s[is_kept],
-        )
+FRAMES_WITH_PROGRESS = 3000
+"""From this number of frames on, the work on them shows its progress in a terminal."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """Recorded driving, ready to be written as demonstrations; images stay on disk until then."""
+    """What was seen and done, ready to be written as demonstrations; images stay on disk till then.
+
+    It holds all numbers that the format has. `actions` are those that are learned, `inputs` those
+    that are sensed; `choose` changes both.
+    """
 
     folder: Path
     """Where it was loaded from."""
@@ -61,20 +43,28 @@ class Recording:
     """Name of its reader, e.g. `udacity`."""
     episodes: tuple[Stretch, ...]
     """Episodes of every camera, in the order in which they begin."""
-    framing: Framing
-    """How an image becomes an observation."""
+    framing: Framing | None
+    """How an image becomes an observation; None for a recording of numbers alone."""
     frame_s: float
     """Nominal frame interval [s]: the median of the center camera."""
     num_listed: int
-    """Images the log lists; a line or record that cannot be read counts as one."""
+    """Frames the log lists; a line or record that cannot be read counts as one."""
+    quantities: tuple[Quantity, ...]
+    """The numbers that it has."""
+    actions: tuple[str, ...] = (STEERING,)
+    """Names of the quantities that are learned."""
+    inputs: tuple[str, ...] = ()
+    """Names of the quantities that are sensed, beside the frames or alone."""
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Offset and factor of the actions that are scaled, by name."""
+    cuts: Cuts = field(default_factory=Cuts)
+    """Where it was cut into episodes."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """How many of those could not be used, by reason."""
     changed: Mapping[str, int] = field(default_factory=dict)
     """How many were used with a change, such as a clipped steering, by the kind of change."""
     contract: Contract | None = None
     """What was seen and done, where the recording says it."""
-    steering_unit: str = LARGEST_ANGLE
-    """Unit of the steering, for a contract."""
     driver: str = "human"
     """Who drove, for reports."""
 
@@ -87,9 +77,34 @@ class Recording:
         return sum(self.skipped.values())
 
     @property
-    def observation_shape(self) -> tuple[int, int, int]:
-        """Shape of an observation: height, width, RGB."""
-        return (*self.framing.image_size, 3)
+    def observation(self) -> ObservationContract:
+        """What is seen: frames, numbers, or both."""
+        if self.contract is not None:
+            return self.contract.observation
+        known = {one.name: one for one in self.quantities}
+        numbers = VectorContract(entries=tuple(known[name].as_entry() for name in self.inputs))
+        if self.framing is None:
+            return numbers
+        top, bottom = self.framing.crop
+        view = View(crop_top=top, crop_bottom=bottom)
+        frames = FramesContract(shape=(*self.framing.image_size, 3), view=view)
+        return DictContract(parts={"frames": frames, "numbers": numbers}) if self.inputs else frames
+
+    @property
+    def action(self) -> tuple[ActionContract, ...]:
+        """What is done."""
+        if self.contract is not None:
+            return self.contract.action
+        known = {one.name: one for one in self.quantities}
+        return tuple(known[name].as_action(self.scales.get(name)) for name in self.actions)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of an observation: height, width, RGB; of a record or of numbers it is their size.
+
+        See `ncp_control.records`.
+        """
+        return array_of(self.observation)[0]
 
     @property
     def source(self) -> dict[str, Any]:
@@ -102,8 +117,10 @@ class Recording:
             "num_episodes": len(self.episodes),
             "cameras": sorted({episode.camera for episode in self.episodes}),
             "frame_s": self.frame_s,
-            "image_size": list(self.framing.image_size),
-            "crop": list(self.framing.crop),
+            "actions": list(self.actions),
+            "inputs": list(self.inputs),
+            "image_size": None if self.framing is None else list(self.framing.image_size),
+            "crop": None if self.framing is None else list(self.framing.crop),
             "num_listed": self.num_listed,
             "num_skipped": self.num_skipped,
             "skipped": dict(self.skipped),
@@ -114,6 +131,94 @@ class Recording:
         """Return the recording without its side cameras, whose steering nobody steered."""
         kept = tuple(episode for episode in self.episodes if episode.camera == CENTER)
         return replace(self, episodes=kept)
+
+    def choose(self, actions: Sequence[str] = (), inputs: Sequence[str] = ()) -> "Recording":
+        """Choose what is learned and what is sensed.
+
+        Frames without one of the chosen numbers are left out.
+
+        Args:
+            actions: Names of quantities, or their first part for all of them; what the recording
+                says by default, the steering where there is one.
+            inputs: Names as above; by default none beside frames, and all that are no actions in a
+                recording of numbers alone.
+
+        Raises:
+            ValueError: If there is no such quantity, one is chosen as both, or nothing is left.
+        """
+        names = [one.name for one in self.quantities]
+        learned = find_names("actions", actions, names) if actions else self.actions
+        if not learned:
+            raise ValueError(
+                f"`actions` must be named for '{self.folder}', which has no steering, got none. It"
+                f" has {', '.join(names) or 'no numbers'}."
+            )
+        sensed = find_names("inputs", inputs, names) if inputs else self.default_inputs(learned)
+        both = [name for name in sensed if name in learned]
+        if both or (self.framing is None and not sensed):
+            rule = "must not be actions too" if both else "must be at least one number"
+            raise ValueError(
+                f"`inputs` {rule}, got {', '.join(both) or 'none'} for '{self.folder}'. It has"
+                f" {', '.join(names)}: choose others."
+            )
+        chosen = replace(self, actions=learned, inputs=sensed)
+        if (learned, sensed) != (self.actions, self.inputs):
+            chosen = replace(chosen, contract=None)
+        return chosen._whole((*learned, *sensed))
+
+    def default_inputs(self, actions: Sequence[str]) -> tuple[str, ...]:
+        """Return what is sensed where a user names nothing."""
+        if self.contract is not None and tuple(actions) == self.actions:
+            return self.inputs
+        if self.framing is not None:
+            return ()
+        return tuple(one.name for one in self.quantities if one.name not in actions)
+
+    def _whole(self, names: Sequence[str]) -> "Recording":
+        """Return the recording without the frames in which one of some quantities is missing."""
+        skipped, episodes = dict(self.skipped), []
+        for episode in self.episodes:
+            is_kept = np.ones(len(episode), bool)
+            for name in names:
+                is_missing = is_kept & ~np.isfinite(episode.numbers[name])
+                if is_missing.any():
+                    reason = f"no {name}"
+                    skipped[reason] = skipped.get(reason, 0) + int(is_missing.sum())
+                    is_kept &= ~is_missing
+            if is_kept.all():
+                episodes.append(episode)
+            elif is_kept.any():
+                episodes += episode.select(is_kept).cut(self.cuts)
+        if not any(episode.camera == CENTER for episode in episodes):
+            raise ValueError(
+                f"`actions` and `inputs` must be numbers that some frame has all of, got"
+                f" {', '.join(names)} for '{self.folder}'. Choose others."
+            )
+        return replace(self, episodes=tuple(episodes), skipped=skipped)
+
+    def chosen_for(self, contract: Contract | None) -> "Recording":
+        """Return the recording with what a policy senses and commands, scaled as the policy does.
+
+        Args:
+            contract: The policy's; None for a policy that does not say what it commands.
+
+        Raises:
+            ValueError: If the recording has no such numbers.
+        """
+        if contract is None or self.contract is not None:
+            return self.choose()
+        if frames_part(contract.observation) is None:
+            self = replace(self, framing=None)
+        elif self.framing is None:
+            raise ValueError(
+                f"`log` must hold frames for a policy that sees, got numbers alone in"
+                f" '{self.folder}'. Choose another recording."
+            )
+        entries = [entry.name for entry in entries_of(contract.observation)]
+        wanted = [entry.name for entry in contract.action]
+        chosen = self.choose(wanted, [name.removeprefix("numbers: ") for name in entries])
+        scales = {one.name: one.scale for one in contract.action if one.scale is not None}
+        return replace(chosen, scales=scales)
 
     def split(self, fraction: float) -> tuple["Recording", "Recording"]:
         """Cut once, in time: the first part to learn from, the rest to be tested on.
@@ -144,60 +249,66 @@ class Recording:
         rest = replace(self, episodes=tuple(episode for episode in late if len(episode)))
         return first, rest.center_only()
 
-    def smoothed(self, width_s: float) -> "Recording":
-        """Return the recording with its steering averaged over time by a Gaussian.
-
-        Drivers on a keyboard tap: their steering is zero most of the time and far too much in
-        between. What they mean is the average, and that is what can be learned.
-
-        Args:
-            width_s: Standard deviation of the Gaussian [s], >= 0; taken in frames of `frame_s`.
-
-        Raises:
-            ValueError: If `width_s` is negative or not finite.
-        """
-        if not (np.isfinite(width_s) and width_s >= 0.0):
-            raise ValueError(
-                f"`width_s` must be finite and >= 0, got {width_s!r}. Use 0 for no smoothing."
-            )
-        if width_s == 0.0:
-            return self
-        width_frames = width_s / self.frame_s
-        episodes = [
-            replace(episode, steering=gaussian_filter1d(episode.steering, width_frames))
-            for episode in self.episodes
-        ]
-        return replace(self, episodes=tuple(episodes))
-
     @contextmanager
     def as_demonstrations(self) -> Iterator[Demonstrations]:
         """Yield the recording as demonstrations, which are on the disk until the block ends."""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "frames"
-            with DemonstrationWriter(
-                folder, self.observation_shape, np.uint8, 1, source=self.source
-            ) as writer:
+            with self.open_store(folder) as writer:
                 self.write(writer)
             yield Demonstrations.open(folder)
+
+    def open_store(self, folder: Path) -> DemonstrationWriter:
+        """Return the writer of a new store that takes the recording."""
+        shape, kind = array_of(self.observation)
+        return DemonstrationWriter(folder, shape, kind, len(self.actions), source=self.source)
 
     def write(self, writer: DemonstrationWriter) -> None:
         """Append every episode to a writer, reading, cropping and resizing the images.
 
         Args:
-            writer: A writer of `observation_shape`, uint8 and one action, the steering.
+            writer: A writer of `observation_shape`, with one entry for each action.
 
         Raises:
             ValueError: If an image has become unreadable since the recording was loaded.
         """
-        for episode in self.episodes:
-            writer.start_episode()
-            for path, steering, dt_s in zip(
-                episode.image_paths, episode.steering, episode.dt_s(self.frame_s), strict=True
-            ):
-                image = read_image(path)
-                if image is None:
-                    raise ValueError(
-                        f"`image` must stay readable while a recording is written, got '{path}'."
-                        " Load the recording again."
-                    )
-                writer.append(self.framing.apply(image), [steering], float(dt_s))
+        hidden = True if len(self) < FRAMES_WITH_PROGRESS else None
+        with tqdm(total=len(self), desc="reading frames", disable=hidden) as progress:
+            for episode in self.episodes:
+                writer.start_episode()
+                numbers = episode.numbers
+                actions = [scaled(numbers[name], name, self.scales) for name in self.actions]
+                inputs = [numbers[name] for name in self.inputs]
+                told = np.stack(actions, axis=1), episode.dt_s(self.frame_s)
+                if self.framing is None:
+                    writer.extend(np.stack(inputs, axis=1), *told)
+                    progress.update(len(episode))
+                    continue
+                for i, (action, dt_s) in enumerate(zip(*told, strict=True)):
+                    seen = self.framing.apply(_read(episode.image_paths[i]))
+                    if inputs:
+                        seen = join(seen, np.array([values[i] for values in inputs]))
+                    writer.append(seen, action, float(dt_s))
+                    progress.update()
+
+
+def fit_scales(parts: Sequence[Recording]) -> dict[str, tuple[float, float]]:
+    """Return offset and factor of the actions that must be scaled, from all parts that train."""
+    known = {one.name: one for one in parts[0].quantities}
+    episodes = [episode for part in parts for episode in part.episodes]
+    return {
+        name: fit_scale(np.concatenate([e.numbers[name] for e in episodes]), known[name])
+        for name in parts[0].actions
+        if known[name].is_scaled
+    }
+
+
+def _read(path: ImageFile) -> np.ndarray:
+    """Return an image that was readable when the recording was loaded."""
+    image = read_image(path)
+    if image is None:
+        raise ValueError(
+            f"`image` must stay readable while a recording is written, got '{path}'."
+            " Load the recording again."
+        )
+    return image

@@ -3,6 +3,8 @@
 `user/angle`, in some tubs `user/steering`, is the fraction of the largest steering angle. It is
 negative to the left in Donkeycar (`PWMSteering.LEFT_ANGLE = -1`) and therefore negated here.
 
+Every other number of a record comes along under its name: `user/throttle` as `throttle`.
+
 Records are selected first and judged then: what the driver deleted, or what an autopilot drove (a
 `user/mode` other than `user`), is left out whatever it says.
 """
@@ -15,14 +17,17 @@ from typing import Any
 
 from envs.recorded.assembly import (
     Listing,
-    LoggedImage,
+    LoggedFrame,
     finite_number,
     left_positive_steering,
 )
+from envs.recorded.quantities import STEERING
 from envs.recorded.tally import Tally
 
 ANGLE_FIELDS = ("user/angle", "user/steering")
 """Names of the steering; the first that a record has counts."""
+_NO_QUANTITIES = ("milliseconds", "timestamp")
+"""Fields of version 1 that tell the time."""
 IMAGE_FIELD = "cam/image_array"
 """Name of the image, where a tub does not say another."""
 
@@ -65,7 +70,7 @@ class TubRecords:
         self._image_field = image_field
         self._deleted = deleted
         self._left_out = Tally()
-        self._images: list[LoggedImage] = []
+        self._frames: list[LoggedFrame] = []
 
     def parse(self, text: str, place: str) -> dict[str, Any] | None:
         """Return a record that the user drove, None if there is none."""
@@ -116,11 +121,11 @@ class TubRecords:
         steering = left_positive_steering(angle, self.skipped, place)
         if steering is None:
             return
-        self._images.append(
-            LoggedImage(
+        self._frames.append(
+            LoggedFrame(
                 row=row,
                 path=self._images_folder / name,
-                steering=steering[0],
+                numbers={**_numbers(record), STEERING: steering[0]},
                 time_s=time_s,
                 session=session,
                 place=place,
@@ -134,7 +139,7 @@ class TubRecords:
         Raises:
             ValueError: If there was no record that the user drove and did not delete.
         """
-        if not self._images and not self.skipped.total:
+        if not self._frames and not self.skipped.total:
             found = f" ({self._left_out})" if self._left_out.total else ""
             raise ValueError(
                 "`folder` must be a tub with at least one record driven by the user, got none in"
@@ -143,7 +148,17 @@ class TubRecords:
         return Listing(
             folder=self._folder,
             format="donkeycar",
-            images=self._images,
+            frames=self._frames,
             skipped=self.skipped,
             advice="Copy the tub from the car again.",
         )
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a record besides steering and what tells its number and its time."""
+    found = {}
+    for name, value in record.items():
+        number = finite_number(value)
+        if number is not None and name not in (*ANGLE_FIELDS, *_NO_QUANTITIES):
+            found[name.removeprefix("user/")] = number
+    return {name: value for name, value in found.items() if not name.startswith("_")}

@@ -1,10 +1,10 @@
 """Logs of the Udacity driving simulator.
 
 `driving_log.csv` has one line a frame, sometimes under a header: paths of the center, left and
-right camera's image, steering, throttle, brake, speed [mph]; `columns` tells how they are found.
-The paths are those of the computer that recorded (often Windows); only their file names count,
-under `IMG/`. A frame's time is in its file name: `center_2018_07_16_17_11_43_382.jpg` is year,
-month, day, hour, minute, second, ms.
+right camera's image, steering, throttle, brake, speed [mph, here m/s]; `columns` tells how they
+are found. The paths are those of the computer that recorded (often Windows); only their file
+names count, under `IMG/`. A frame's time is in its file name: `center_2018_07_16_17_11_43_382.jpg`
+is year, month, day, hour, minute, second, ms.
 
 Steering is the fraction of the maximum angle, right positive (the image moves to the left at
 positive steering); it is negated here. The side cameras look along the road from beside the middle,
@@ -21,9 +21,10 @@ from pathlib import Path
 
 from envs.recorded.assembly import (
     Listing,
-    LoggedImage,
+    LoggedFrame,
     assemble_recording,
     check_folder,
+    finite_number,
     left_positive_steering,
 )
 from envs.recorded.columns import (
@@ -31,21 +32,24 @@ from envs.recorded.columns import (
     SIMULATOR,
     Columns,
     find_separator,
+    number_in,
     read_header,
     split_cells,
 )
 from envs.recorded.images import Framing
-from envs.recorded.recording import CENTER, Recording
+from envs.recorded.quantities import STEERING
+from envs.recorded.recording import Recording
+from envs.recorded.stretches import CENTER
 from envs.recorded.tally import Tally
 from envs.recorded.text import read_lines
 
 LOG_FILE = "driving_log.csv"
+MPS_PER_MPH = 0.44704
 # Of the simulator's 160 rows: the 60 above the far end of the road, and the 25 of the bonnet.
 CROP = (60 / 160, 25 / 160)
 _TIME_STAMP = re.compile(
     r"(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d{3})\.\w+\Z", re.ASCII | re.IGNORECASE
 )
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NUMBERS = COLUMNS[COLUMNS.index("steering") :]
 # How much further left each camera steers, in units of the offset.
 _SIDES = {CENTER: 0.0, "left": -1.0, "right": 1.0}
@@ -112,7 +116,7 @@ class _Log:
         self._folder = folder
         self._side_steering_offset = side_steering_offset
         self._skipped = Tally()
-        self._images: list[LoggedImage] = []
+        self._frames: list[LoggedFrame] = []
         self._num_lines = 0
         self._num_too_wide = 0
         self._advice = "Keep the simulator's file names and columns."
@@ -133,13 +137,13 @@ class _Log:
             if header is not None:
                 columns = header
                 continue
-            self._images += self._read(cells, columns, separator, f"line {number}")
+            self._frames += self._read(cells, columns, separator, f"line {number}")
             self._num_lines += 1
         self._check_whole()
         return Listing(
             folder=self._folder,
             format="udacity",
-            images=self._images,
+            frames=self._frames,
             skipped=self._skipped,
             advice=self._advice,
         )
@@ -152,7 +156,7 @@ class _Log:
                 f"`{LOG_FILE}` must list at least one frame, got none in '{log}'."
                 " Record a drive first."
             )
-        num_usable = len({image.row for image in self._images})
+        num_usable = len({frame.row for frame in self._frames})
         if self._num_too_wide > num_usable:
             raise ValueError(
                 f"`{LOG_FILE}` must have as many columns as names, got more in {self._num_too_wide}"
@@ -172,7 +176,7 @@ class _Log:
 
     def _read(
         self, cells: list[str], columns: Columns, separator: str, place: str
-    ) -> Iterator[LoggedImage]:
+    ) -> Iterator[LoggedFrame]:
         """Yield the images that one line lists; a side camera's cell may be empty."""
         row = self._num_lines
         while len(cells) > columns.width and not cells[-1]:
@@ -188,25 +192,31 @@ class _Log:
             self._advise_on_order(cells, columns)
             return
         text = cells[columns.places["steering"]]
-        steering = left_positive_steering(_number(text, separator), self._skipped, place)
+        steering = left_positive_steering(number_in(text, separator), self._skipped, place)
         if steering is None:
             return
+        read = {
+            name: finite_number(number_in(cells[columns.places[name]], separator))
+            for name in _NUMBERS
+            if name in columns.places
+        }
+        numbers = {name: value for name, value in read.items() if value is not None}
         if not columns.has_header:
-            numbers = {name: _number(cells[columns.places[name]], separator) for name in _NUMBERS}
-            self._negative.update(
-                name for name, v in numbers.items() if isinstance(v, float) and v < 0.0
-            )
+            self._negative.update(name for name, value in numbers.items() if value < 0.0)
+        if "speed" in numbers:
+            numbers["speed"] *= MPS_PER_MPH
         value, changes = steering
         for camera, side in _SIDES.items():
             name = (
                 ntpath.basename(cells[columns.places[camera]]) if camera in columns.places else ""
             )
             if name:
-                yield LoggedImage(
+                steered = min(max(value + side * self._side_steering_offset, -1.0), 1.0)
+                yield LoggedFrame(
                     camera=camera,
                     row=row,
                     path=self._folder / "IMG" / name,
-                    steering=min(max(value + side * self._side_steering_offset, -1.0), 1.0),
+                    numbers={**numbers, STEERING: steered},
                     time_s=time_s,
                     place=place,
                     changes=changes if camera == CENTER else (),
@@ -244,12 +254,6 @@ class _Log:
                 f"A log without a header must have the columns {', '.join(COLUMNS)}. Name the"
                 " columns, in the order in which they stand, in a first line."
             )
-
-
-def _number(text: str, separator: str) -> float | str:
-    """Return the number that a cell holds, the text itself if it is none."""
-    point = text if separator == "," else text.replace(",", ".")
-    return float(point) if _NUMBER.fullmatch(point) else text
 
 
 def _time_s(image: str) -> float | None:

@@ -28,6 +28,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -38,7 +39,7 @@ from gymnasium.wrappers import RescaleAction
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from envs.recorded import load_recording
+from envs.recorded import load_recording, write_lerobot, write_minari
 from ncp_control.contract import Contract
 from ncp_control.deploy.links import Reading
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, windows
@@ -293,20 +294,68 @@ def _make_old_tub(folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(inputs))
 
 
-def _make_bag(storage: str, compression: str | None) -> Callable[[Path], None]:
-    """Return what writes a ROS 2 bag."""
+def _make_table(folder: Path) -> None:
+    """Write a table of frames, images and numbers."""
+    lines = ["path,time_s,episode,steering,speed [m/s]"]
+    for i in range(10):
+        cv2.imwrite(str(folder / f"{i}.png"), _image(i))
+        lines.append(f"{i}.png,{0.1 * i:.1f},{i // 5},{i / 10},{3 + i}")
+    (folder / "frames.csv").write_text("\n".join(lines) + "\n")
+
+
+def _make_lerobot(version: int) -> Callable[[Path], None]:
+    """Return what writes a LeRobotDataset with videos."""
+
+    def make(folder: Path) -> None:
+        from tests.envs.recorded import lerobot_files
+
+        write = lerobot_files.write_v2 if version == 2 else lerobot_files.write_v3
+        write(folder, (6, 5))
+
+    return make
+
+
+def _make_converted(write: Callable[..., None]) -> Callable[[Path], None]:
+    """Return what writes a tub in another format: images in Parquet, pixels in HDF5."""
+
+    def make(folder: Path) -> None:
+        _make_tub(folder / "tub")
+        shutil.rmtree(folder / "set", ignore_errors=True)
+        write(load_recording(folder / "tub"), folder / "set")
+        shutil.rmtree(folder / "tub")
+
+    return make
+
+
+def _make_comma(folder: Path) -> None:
+    """Write a segment of comma2k19 without its video."""
+    from tests.envs.recorded import test_comma
+
+    test_comma.write_segment(folder)
+
+
+def _read_converted(folder: Path) -> None:
+    _read_recording(folder / "set")
+
+
+def _make_bag(storage: str, compression: str | None, what: str) -> Callable[[Path], None]:
+    """Return what writes a ROS 2 bag of a drive or of an arm."""
 
     def make(folder: Path) -> None:
         from tests.envs.recorded import bag_files
 
         shutil.rmtree(folder)
-        bag_files.write_bag(folder, bag_files.drive(8)[0], storage, compression)
+        bag_files.write_bag(folder, getattr(bag_files, what)(8)[0], storage, compression)
 
     return make
 
 
 def _read_bag(folder: Path) -> None:
     _read_recording(folder, max_steer_rad=0.4)
+
+
+def _read_arm(folder: Path) -> None:
+    _read_recording(folder, command_topic="/leader")
 
 
 def _make_drive(folder: Path) -> None:
@@ -347,22 +396,25 @@ def _read_drive(folder: Path) -> None:
 
 
 def _read_recording(folder: Path, **options: float) -> None:
-    recording = load_recording(folder, options=options)
+    recording = load_recording(folder, options=options).choose()
     assert len(recording) > 0
     for episode in recording.episodes:
-        assert np.isfinite(episode.steering).all() and (np.abs(episode.steering) <= 1).all()
+        for name in (*recording.actions, *recording.inputs):
+            assert np.isfinite(episode.numbers[name]).all()
+        if "steering" in recording.actions:
+            assert (np.abs(episode.numbers["steering"]) <= 1).all()
         assert np.isfinite(episode.time_s).all()
     with tempfile.TemporaryDirectory() as other:
         store = Path(other) / "store"
-        with DemonstrationWriter(store, recording.observation_shape) as writer:
+        with recording.open_store(store) as writer:
             recording.write(writer)
         assert len(Demonstrations.open(store)) == len(recording)
 
 
-def _make_store(folder: Path) -> None:
+def _make_store(folder: Path, frames_as: str = "raw") -> None:
     shutil.rmtree(folder)
     rng = np.random.default_rng(0)
-    with DemonstrationWriter(folder, (6, 8, 3)) as writer:
+    with DemonstrationWriter(folder, (6, 8, 3), frames_as=frames_as) as writer:
         for _ in range(2):
             writer.append_episode(
                 rng.integers(0, 255, (20, 6, 8, 3), dtype=np.uint8),
@@ -466,16 +518,30 @@ READERS = {
     "tub-v1": Reader(make=_make_old_tub, read=_read_recording),
     "drive": Reader(make=_make_drive, read=_read_drive),
     "store": Reader(make=_make_store, read=_read_store),
+    "store-png": Reader(make=partial(_make_store, frames_as="png"), read=_read_store),
     "traces": Reader(make=_make_traces, read=_read_traces),
     "results": Reader(make=_make_results, read=_read_results),
     "rollouts": Reader(make=_make_rollouts, read=_read_rollouts),
     "run": Reader(make=_make_run, read=_read_run),
     "checkpoint": Reader(make=_make_checkpoint, read=_read_checkpoint),
 }
+READERS |= {
+    "table": Reader(make=_make_table, read=_read_recording),
+    "comma": Reader(make=_make_comma, read=_read_recording),
+}
+if importlib.util.find_spec("pyarrow") is not None and importlib.util.find_spec("av") is not None:
+    READERS |= {
+        "lerobot-v2": Reader(make=_make_lerobot(2), read=_read_recording),
+        "lerobot-v3": Reader(make=_make_lerobot(3), read=_read_recording),
+        "lerobot-images": Reader(make=_make_converted(write_lerobot), read=_read_converted),
+    }
+if importlib.util.find_spec("minari") is not None:
+    READERS["minari"] = Reader(make=_make_converted(write_minari), read=_read_converted)
 if importlib.util.find_spec("rosbags") is not None:
     READERS |= {
-        "bag-mcap": Reader(make=_make_bag("mcap", "storage"), read=_read_bag),
-        "bag-sqlite3": Reader(make=_make_bag("sqlite3", None), read=_read_bag),
+        "bag-mcap": Reader(make=_make_bag("mcap", "storage", "drive"), read=_read_bag),
+        "bag-sqlite3": Reader(make=_make_bag("sqlite3", None, "drive"), read=_read_bag),
+        "bag-arm": Reader(make=_make_bag("sqlite3", None, "arm"), read=_read_arm),
     }
 
 

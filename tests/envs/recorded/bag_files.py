@@ -71,6 +71,44 @@ def stamped(message, time_ns):
     return TYPES[f"{package}/msg/{name}"](**{"header": header(time_ns), body: message})
 
 
+def joint_state(names, position=(), velocity=(), effort=(), time_ns=0):
+    numbers = [np.array(one, np.float64) for one in (position, velocity, effort)]
+    kinds = dict(zip(("position", "velocity", "effort"), numbers, strict=True))
+    return TYPES["sensor_msgs/msg/JointState"](header=header(time_ns), name=list(names), **kinds)
+
+
+def joint_trajectory(names, *points):
+    """Return a trajectory through positions, 1 s apart."""
+    made = [
+        TYPES["trajectory_msgs/msg/JointTrajectoryPoint"](
+            positions=np.array(point, np.float64), velocities=np.zeros(0),
+            accelerations=np.zeros(0), effort=np.zeros(0),
+            time_from_start=TYPES["builtin_interfaces/msg/Duration"](sec=i, nanosec=0),
+        ) for i, point in enumerate(points)
+    ]  # fmt: skip
+    return TYPES["trajectory_msgs/msg/JointTrajectory"](
+        header=header(0), joint_names=list(names), points=made
+    )
+
+
+def arm(num_frames=40, *, frame_ns=NS // 20, has_camera=False, command=joint_state):
+    """Return the messages of an arm of two joints, and what it was told, shape (frames, 2).
+
+    Each state is received 2 ms after it was stamped, 1 ms after the command.
+    """
+    messages = []
+    told = np.stack([np.sin(np.arange(num_frames) / 5), np.cos(np.arange(num_frames) / 9)], axis=1)
+    for i in range(num_frames):
+        at_ns = START_NS + i * frame_ns
+        names, now, rate = ["elbow", "wrist"], told[max(i - 1, 0)], [0.1 * i, -0.1 * i]
+        messages.append(("/leader", at_ns + 1_000_000, command(names, told[i])))
+        state = joint_state(names[::-1], now[::-1], rate, time_ns=at_ns)
+        messages.append(("/joint_states", at_ns + 2_000_000, state))
+        if has_camera:
+            messages.append(("/camera", at_ns + 3_000_000, image(picture(i), at_ns)))
+    return messages, told
+
+
 def write_bag(folder, messages, storage="mcap", compression=None):
     """Write a bag of (topic, time [ns], message or its bytes with a type).
 

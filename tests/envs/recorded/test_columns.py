@@ -32,7 +32,7 @@ def write_log(tmp_path, stamp, make_udacity):
 
 def steering_of(recording):
     assert recording.num_skipped == 0
-    return recording.center_only().episodes[0].steering
+    return recording.center_only().episodes[0].numbers["steering"]
 
 
 @pytest.mark.parametrize("columns", list(itertools.permutations(COLUMNS))[3::629])

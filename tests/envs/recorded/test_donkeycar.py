@@ -82,7 +82,7 @@ def test_a_record_that_cannot_be_used_is_skipped_and_told(tmp_path, changes, rea
     assert reason.format(place="line 2 of catalog_1.catalog") in text
     assert (len(recording), recording.num_listed, recording.num_skipped) == (9, 10, 1)
     assert recording.source["skipped"] == recording.skipped == {reason.split(":")[0]: 1}
-    np.testing.assert_array_equal(recording.episodes[0].steering, np.full(9, 0.5))
+    np.testing.assert_array_equal(recording.episodes[0].numbers["steering"], np.full(9, 0.5))
     assert 6 not in recording.episodes[0].rows
 
 
@@ -95,7 +95,7 @@ def test_small_overshoots_are_clipped_and_told(tmp_path, make_tub):
         f"Used all of the 6 images listed in '{tub}'. Changed: steering clipped to [-1, 1]: 2"
         " (first: line 2 of catalog_0.catalog)."
     ]
-    np.testing.assert_array_equal(recording.episodes[0].steering, [0, -1, 1, -1, 1, -1])
+    np.testing.assert_array_equal(recording.episodes[0].numbers["steering"], [0, -1, 1, -1, 1, -1])
     assert recording.source["changed"] == {"steering clipped to [-1, 1]": 2}
 
 
@@ -171,7 +171,7 @@ def test_the_angle_may_be_called_steering(tmp_path, make_tub):
     for path in [*tub.glob("*.catalog"), tub / "manifest.json"]:
         text = path.read_text().replace('"user/angle": 0.0, ', "")
         path.write_text(text.replace('"user/angle"', '"user/steering"'))
-    np.testing.assert_array_equal(load_donkeycar(tub).episodes[0].steering, [-0.25] * 4)
+    np.testing.assert_array_equal(load_donkeycar(tub).episodes[0].numbers["steering"], [-0.25] * 4)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_tub_of_version_1(tmp_path, time, make_old_tub, store_of):
     assert recording.format == "donkeycar"
     (episode,) = recording.episodes
     assert episode.rows.tolist() == [i for i in range(25) if i not in (3, 7)]
-    np.testing.assert_allclose(episode.steering, -angles[episode.rows], atol=1e-7)
+    np.testing.assert_allclose(episode.numbers["steering"], -angles[episode.rows], atol=1e-7)
     np.testing.assert_allclose(np.diff(episode.time_s), np.diff(episode.rows) * 0.05, atol=1e-6)
     assert len(store_of(recording, tmp_path / "store")) == 23
 

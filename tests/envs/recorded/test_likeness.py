@@ -8,7 +8,8 @@ import pytest
 
 from envs.recorded import Recording, Stretch, load_recording
 from envs.recorded.images import Framing
-from envs.recorded.likeness import compare_steering
+from envs.recorded.likeness import compare_actions
+from envs.recorded.quantities import describe_quantities
 
 
 def recording_of(steering):
@@ -18,7 +19,7 @@ def recording_of(steering):
         camera="center",
         rows=frames,
         image_paths=tuple(Path(f"{i}.jpg") for i in frames),
-        steering=np.resize(np.float32(steering), 40),
+        numbers={"steering": np.resize(np.float32(steering), 40)},
         time_s=frames / 20,
     )
     return Recording(
@@ -28,6 +29,7 @@ def recording_of(steering):
         framing=Framing(image_size=(78, 200), crop=(0.0, 0.0)),
         frame_s=0.05,
         num_listed=40,
+        quantities=describe_quantities(["steering"], []),
     )
 
 
@@ -52,7 +54,7 @@ def recording_of(steering):
     ],
 )
 def test_a_part_that_steers_less_more_or_elsewhere_is_named(train, test, said):
-    doubts = compare_steering(recording_of(train), recording_of(test), "test part")
+    doubts = compare_actions(recording_of(train), recording_of(test), "test part")
     assert len(doubts) == (said is not None)
     for doubt in doubts:
         assert re.search(f"^The .*{said}", doubt)
@@ -73,5 +75,5 @@ def test_a_part_that_steers_less_more_or_elsewhere_is_named(train, test, said):
 def test_real_recordings(recordings, name, said):
     if not (recordings / name).is_dir():
         pytest.skip(f"no {name} in {recordings}")
-    doubts = compare_steering(*load_recording(recordings / name).split(0.8), "test part")
+    doubts = compare_actions(*load_recording(recordings / name).split(0.8), "test part")
     assert [doubt[: len(said or "")] for doubt in doubts] == ([] if said is None else [said])

@@ -32,7 +32,7 @@ def test_the_format_is_recognised(tmp_path, make_udacity, make_tub):
     [
         ("drive.zip", "Unpack it, and give the folder that holds driving_log.csv"),
         ("drive.tar.gz", "Unpack it, and give the folder"),
-        ("steering.csv", "Give the folder that holds driving_log.csv, manifest.json or"),
+        ("notes.csv", "Give the folder that holds driving_log.csv, manifest.json or"),
     ],
 )
 def test_a_file_is_called_a_file(tmp_path, name, advice):
@@ -83,7 +83,7 @@ def test_the_real_udacity_log(udacity, lengths):
 def test_positive_steering_is_a_left_turn_in_the_real_log(udacity):
     """Turning left moves the far scene to the right; it is measured, not taken on trust."""
     center = udacity.center_only().episodes[0]
-    turning = np.flatnonzero(np.abs(center.steering[:-1]) > 0.3)[::4]
+    turning = np.flatnonzero(np.abs(center.numbers["steering"][:-1]) > 0.3)[::4]
     window = cv2.createHanningWindow((320, 50), cv2.CV_32F)
     shifts = []
     for i in turning:
@@ -92,7 +92,7 @@ def test_positive_steering_is_a_left_turn_in_the_real_log(udacity):
             for k in (i, i + 1)
         ]
         shifts.append(cv2.phaseCorrelate(*pair, window)[0][0])
-    signs = np.sign(center.steering[turning])
+    signs = np.sign(center.numbers["steering"][turning])
     assert np.median(signs * np.array(shifts)) > 2.0
 
 

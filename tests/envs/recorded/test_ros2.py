@@ -10,7 +10,7 @@ import pytest
 
 from envs.recorded import is_bag, load_bag, load_recording
 from envs.recorded.bag import DAMAGED_MESSAGE, DAMAGED_PART
-from envs.recorded.ros2 import BACKWARDS, NO_COMMAND, STANDING
+from envs.recorded.ros2_driving import BACKWARDS, NO_COMMAND, STANDING
 from scripts.training.recorded import contract_of
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: pip install 'ncp-control[ros]'")
@@ -53,10 +53,10 @@ def test_frames_times_and_steering_are_those_that_were_written(tmp_path, storage
         assert (recording.format, recording.num_skipped) == ("ros2", 0)
         (episode,) = recording.episodes
         np.testing.assert_allclose(episode.time_s, times_s, rtol=0.0, atol=1e-6)
-        np.testing.assert_allclose(episode.steering, turns / 0.4, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(episode.numbers["steering"], turns / 0.4, rtol=1e-6, atol=1e-7)
         np.testing.assert_array_equal(frames_of(recording), frames)
-    assert recording.steering_unit == "fraction of 0.4 rad"
-    contract = contract_of(recording)
+    assert recording.action[0].unit == "fraction of 0.4 rad"
+    contract = contract_of([recording])
     assert contract.action[0].unit == "fraction of 0.4 rad"
     assert contract.action[0].positive == "left"
 
@@ -88,11 +88,15 @@ def test_yaw_rates_are_steering_or_become_angles(tmp_path):
     messages, _, _, turns = bag_files.drive(12, command=command)
     folder = write_bag(tmp_path / "bag", messages)
     recording = load(folder, max_yaw_rate_radps=0.5)
-    np.testing.assert_allclose(recording.episodes[0].steering, turns / 0.5, rtol=1e-6, atol=1e-7)
-    assert recording.steering_unit == "fraction of 0.5 rad/s"
+    np.testing.assert_allclose(
+        recording.episodes[0].numbers["steering"], turns / 0.5, rtol=1e-6, atol=1e-7
+    )
+    assert recording.action[0].unit == "fraction of 0.5 rad/s"
     recording = load(folder, max_steer_rad=0.2, wheelbase_m=0.5)
     angles = np.arctan(0.5 * turns / 2.0)
-    np.testing.assert_allclose(recording.episodes[0].steering, angles / 0.2, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        recording.episodes[0].numbers["steering"], angles / 0.2, rtol=1e-6, atol=1e-7
+    )
 
 
 def test_each_image_gets_the_command_in_force_or_is_left_out(tmp_path):
@@ -105,7 +109,7 @@ def test_each_image_gets_the_command_in_force_or_is_left_out(tmp_path):
     with pytest.warns(UserWarning, match="Skipped"):
         recording = load(write_bag(tmp_path / "bag", messages))
     kept = np.concatenate([e.time_s for e in recording.episodes]) - START_NS / NS
-    steering = np.concatenate([e.steering for e in recording.episodes])
+    steering = np.concatenate([e.numbers["steering"] for e in recording.episodes])
     np.testing.assert_allclose(kept, [*np.arange(3, 15) / 10, *np.arange(31, 40) / 10], atol=1e-6)
     wanted = [0.25] * 1 + [0.5] * 11 + [0.75] * 9
     np.testing.assert_allclose(steering, wanted, rtol=1e-6)
@@ -163,7 +167,7 @@ def test_topics_are_named_where_there_are_several_and_listed_where_they_are_not(
         load(folder, image_topic="/other", command_topic="/no", **ANGLE)
     folder = write_bag(tmp_path / "blind", [one for one in messages if one[0] == "/cmd"])
     with pytest.raises(ValueError, match=r"`image_topic` .* with /cmd \(.* Record one"):
-        load(folder)
+        load(folder, image_topic="/camera", **ANGLE)
 
 
 def test_the_scale_of_the_steering_must_be_said_and_the_largest_is_told(tmp_path):
@@ -179,7 +183,7 @@ def test_the_scale_of_the_steering_must_be_said_and_the_largest_is_told(tmp_path
     with pytest.raises(ValueError, match="`max_yaw_rate_radps` must be"):
         load(folder, max_yaw_rate_radps=-1.0)
     with pytest.raises(ValueError, match="`log_options` must be options of the reader of .* got"
-                       " 'topic'. It takes image_topic, command_topic"):  # fmt: skip
+                       " 'topic'. It takes image_topic, state_topic, command_topic"):  # fmt: skip
         load(folder, topic="/camera")
     with pytest.raises(ValueError, match=r"`steering` must be a fraction of the largest angle"):
         load(folder, max_yaw_rate_radps=0.05)  # most of it is outside
@@ -189,7 +193,7 @@ def test_a_part_of_the_image_is_cut_off_if_asked_for(tmp_path):
     messages, frames, *_ = bag_files.drive(6)
     recording = load(write_bag(tmp_path / "bag", messages), size=(15, 40), crop=[0.5, 0.0], **ANGLE)
     np.testing.assert_array_equal(frames_of(recording), frames[:, 15:])
-    assert contract_of(recording).observation.view.crop_top == 0.5
+    assert contract_of([recording]).observation.view.crop_top == 0.5
 
 
 # --- damage ---------------------------------------------------------------------------------------
@@ -293,7 +297,9 @@ def test_mcap_ros2_support_reads_the_same_bag_and_not_our_own_recordings(tmp_pat
     recording = load(folder)
     np.testing.assert_array_equal(frames_of(recording), [pixels for _, pixels in seen])
     np.testing.assert_allclose(recording.episodes[0].time_s, [t for t, _ in seen], atol=1e-6)
-    np.testing.assert_allclose(recording.episodes[0].steering, np.array(said) / 0.4, rtol=1e-6)
+    np.testing.assert_allclose(
+        recording.episodes[0].numbers["steering"], np.array(said) / 0.4, rtol=1e-6
+    )
     with pytest.raises(Exception, match="json"):
         list(reader.read_ros2_messages(str(recorded_by_us)))
 
@@ -306,3 +312,27 @@ def test_the_database_is_not_written_to(tmp_path):
     with sqlite3.connect(folder / "bag.db3") as connection:
         assert connection.execute("SELECT count(*) FROM messages").fetchone() == (12,)
     connection.close()
+
+
+def test_a_bag_without_images_is_read_as_numbers(tmp_path):
+    said = [("/cmd", START_NS + i * NS // 10, bag_files.twist(0.1 * i, -0.2 * i)) for i in range(9)]
+    folder = write_bag(tmp_path / "bag", said)
+    with pytest.warns(UserWarning, match="has no images: the numbers of /cmd are read alone"):
+        recording = load_recording(folder)
+    chosen = recording.choose(["yaw_rate"])
+    assert (chosen.inputs, chosen.action[0].unit) == (("speed",), "rad/s")
+    np.testing.assert_allclose(chosen.episodes[0].numbers["speed"], 0.1 * np.arange(9), atol=1e-6)
+    with pytest.warns(UserWarning, match="are read alone"):
+        steered = load_recording(folder, options={"max_yaw_rate_radps": 1.6})
+    np.testing.assert_allclose(steered.choose().episodes[0].numbers["steering"],
+                               -np.arange(9) / 8, atol=1e-6)  # fmt: skip
+
+
+def test_the_real_bag_of_commands(recordings):
+    folder = recordings / "formats" / "ros2_bag_twist"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    with pytest.warns(UserWarning, match="/turtle1/cmd_vel are read alone"):
+        recording = load_recording(folder)
+    assert recording.num_listed == len(recording) == 113
+    assert [one.name for one in recording.quantities] == ["speed", "yaw_rate"]

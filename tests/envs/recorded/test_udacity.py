@@ -79,7 +79,7 @@ def test_side_cameras_steer_back_to_the_middle(tmp_path, quiet_udacity):
     recording = quiet_udacity(
         tmp_path / "log", [0, 50, 100, 150], [0.0, 0.5, -0.95, 0.95], side_steering_offset=0.1
     )
-    steering = {episode.camera: episode.steering for episode in recording.episodes}
+    steering = {episode.camera: episode.numbers["steering"] for episode in recording.episodes}
     np.testing.assert_allclose(steering["center"], [0.0, -0.5, 0.95, -0.95])
     np.testing.assert_allclose(steering["left"], [-0.1, -0.6, 0.85, -1.0])  # more to the right
     np.testing.assert_allclose(steering["right"], [0.1, -0.4, 1.0, -0.85])  # more to the left
@@ -166,22 +166,6 @@ def test_split_is_in_time_and_tests_on_the_center_camera(tmp_path, quiet_udacity
             recording.split(fraction)
 
 
-def test_smoothing_spreads_a_tap_over_time_and_keeps_its_sum(tmp_path, quiet_udacity):
-    steering = np.zeros(201)
-    steering[100] = -0.5  # to the left in our sign
-    recording = quiet_udacity(tmp_path / "log", range(0, 201 * 50, 50), steering).center_only()
-    smooth = recording.smoothed(0.4).episodes[0].steering
-    frames = np.arange(201) - 100
-    assert smooth.sum() == pytest.approx(0.5, rel=1e-4)
-    assert np.sqrt((smooth * frames**2).sum() / smooth.sum()) == pytest.approx(0.4 / 0.05, rel=0.02)
-    assert recording.episodes[0].steering.max() == pytest.approx(0.5), "the original stays"
-    np.testing.assert_array_equal(
-        recording.smoothed(0.0).episodes[0].steering, recording.episodes[0].steering
-    )
-    with pytest.raises(ValueError, match="`width_s` must be finite and >= 0, got -1"):
-        recording.smoothed(-1)
-
-
 def test_an_image_lost_after_loading_stops_the_writing(tmp_path, quiet_udacity, store_of):
     recording = quiet_udacity(tmp_path / "log", [0, 50, 100])
     recording.episodes[0].image_paths[1].unlink()
@@ -231,7 +215,9 @@ def test_a_damaged_line_is_skipped_and_told(tmp_path, line, reason, stamp, make_
     assert len(caught) == 1
     assert f"Skipped 1 of the 10 images listed in '{folder}': {reason}" in str(caught[0].message)
     assert [e.rows.tolist() for e in recording.episodes] == [[0, 2, 3]] * 3
-    np.testing.assert_array_equal(recording.center_only().episodes[0].steering, [-0.25] * 3)
+    np.testing.assert_array_equal(
+        recording.center_only().episodes[0].numbers["steering"], [-0.25] * 3
+    )
     np.testing.assert_allclose(recording.episodes[0].dt_s(0.05), [0.05, 0.1, 0.05], atol=1e-6)
 
 
@@ -239,7 +225,7 @@ def test_small_overshoots_are_clipped_and_counted_by_line(tmp_path, quiet_udacit
     with pytest.warns(UserWarning, match=r"^Used all of the 9 .* clipped to \[-1, 1\]: 2 .*line 1"):
         recording = quiet_udacity(tmp_path / "log", [0, 50, 100], [1.003, -1.1, 1.0])
     assert recording.changed == {"steering clipped to [-1, 1]": 2}
-    steering = {episode.camera: episode.steering for episode in recording.episodes}
+    steering = {episode.camera: episode.numbers["steering"] for episode in recording.episodes}
     np.testing.assert_allclose(steering["center"], [-1, 1, -1])
     np.testing.assert_allclose(steering["right"], [-0.8, 1, -0.8], atol=1e-6)
 

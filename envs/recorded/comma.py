@@ -1,0 +1,189 @@
+"""Segments of comma2k19: a minute of a real car each, its numbers as NumPy files without a suffix.
+
+| file                                 | what                                                      |
+|--------------------------------------|-----------------------------------------------------------|
+| `video.hevc`                         | the camera, 20 frames a second; may be missing            |
+| `global_pose/frame_times`            | when each frame was taken [s]                             |
+| `processed_log/CAN/NAME/t`, `/value` | `steering_angle` [deg], `speed`, `wheel_speed` [m/s]      |
+| `processed_log/IMU/NAME/t`, `/value` | `accelerometer`, `gyro`, …                                |
+
+Numbers come at other times than frames, about 90 a second, and are interpolated linearly; where a
+series has a gap of more than `_MAX_GAP_S` around a frame, the number is missing there. The steering
+angle is that of the wheel in the driver's hands, left positive; it is learned if nobody chooses.
+
+Source: https://github.com/commaai/comma2k19
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording, check_folder
+from envs.recorded.images import Framing
+from envs.recorded.quantities import SPEED_UNIT, Quantity
+from envs.recorded.recording import Recording
+from envs.recorded.tally import Tally
+from envs.recorded.video import Video, VideoFrame
+
+LOG_FOLDER, VIDEO_FILE = "processed_log", "video.hevc"
+ANGLE = "steering_angle"
+_MAX_GAP_S = 0.2
+_MOST_COLUMNS = 4
+"""Series of more columns are no numbers of the car, such as the radar's."""
+_WHEELS = ("front_left", "front_right", "rear_left", "rear_right")
+QUANTITIES = (
+    Quantity(name=ANGLE, unit="deg", positive="left"),
+    *(Quantity(name=f"wheel_speed.{wheel}", unit=SPEED_UNIT) for wheel in _WHEELS),
+)
+
+
+def load_comma(
+    folder: str | Path,
+    *,
+    image_size: tuple[int, int] = (78, 200),
+    crop: tuple[float, float] = (0.0, 0.0),
+    max_gap_s: float = 1.0,
+    max_missing_frames: int = 3,
+) -> Recording:
+    """Load a segment of comma2k19.
+
+    Args:
+        folder: Folder of the segment.
+        image_size: Height and width of an observation [pixels].
+        crop: Share of the height cut off at the top and at the bottom.
+        max_gap_s: A longer time between two frames begins a new episode [s].
+        max_missing_frames: More missing frames in a row begin a new episode.
+
+    Raises:
+        FileNotFoundError: If the folder is missing.
+        ValueError: If nothing of it can be used.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    framing, skipped = Framing(image_size=image_size, crop=crop), Tally()
+    series = dict(_series(folder, skipped))
+    time_s = _frame_times(folder, series, skipped)
+    numbers = {name: _at(time_s, *told) for name, told in series.items()}
+    video = _video(folder, skipped)
+    frames = [
+        LoggedFrame(
+            row=row,
+            time_s=float(time_s[row]),
+            numbers={n: float(v[row]) for n, v in numbers.items() if np.isfinite(v[row])},
+            path=None if video is None or row >= len(video) else VideoFrame(video.path, row, video),
+            place=f"frame {row}",
+        )
+        for row in range(len(time_s))
+        if np.isfinite(time_s[row])
+    ]
+    return assemble_recording(
+        Listing(
+            folder=folder,
+            format="comma2k19",
+            frames=frames,
+            skipped=skipped,
+            advice="Unpack the segment again.",
+            quantities=QUANTITIES,
+            actions=(ANGLE,),
+        ),
+        framing=framing,
+        max_gap_s=max_gap_s,
+        max_missing_frames=max_missing_frames,
+    )
+
+
+def is_comma(path: Path) -> bool:
+    """True for a folder of a segment."""
+    return (path / LOG_FOLDER).is_dir()
+
+
+def _series(folder: Path, skipped: Tally) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """Yield each number's name, its times and its values."""
+    for source in ("CAN", "IMU"):
+        for place in sorted((folder / LOG_FOLDER / source).glob("*/value")):
+            name = place.parent.name
+            time_s, values = _load(place.with_name("t"), skipped), _load(place, skipped)
+            if time_s is None or values is None:
+                continue
+            values = values.reshape(len(values), -1) if values.ndim and len(values) else values
+            if time_s.ndim != 1 or values.ndim != 2 or len(values) != len(time_s):
+                skipped.add("series of other times than values", f"{source}/{name}")
+                continue
+            width = values.shape[1]
+            for i in range(width if width <= _MOST_COLUMNS else 0):
+                is_whole = np.isfinite(time_s) & np.isfinite(values[:, i])
+                told = time_s[is_whole], values[is_whole, i]
+                if len(told[0]) > 1:
+                    order = np.argsort(told[0], kind="stable")
+                    yield _name(name, i, width), (told[0][order], told[1][order])
+
+
+def _name(name: str, column: int, width: int) -> str:
+    if width == 1:
+        return name
+    return f"{name}.{_WHEELS[column] if name == 'wheel_speed' and width == 4 else column}"
+
+
+def _load(path: Path, skipped: Tally) -> np.ndarray | None:
+    """Return an array of numbers as float64, None if the file is damaged; that is counted."""
+    name = "/".join(path.parts[-3:])
+    if not path.is_file():
+        skipped.add("missing file", name)
+        return None
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.dtype.kind not in "fiu" or array.size > 2**27:
+            raise ValueError("no numbers")
+        with np.errstate(all="ignore"):
+            return np.array(array, np.float64)
+    except Exception:  # NumPy's reader raises nearly anything for a damaged header
+        skipped.add("damaged file", name)
+        return None
+
+
+def _frame_times(
+    folder: Path, series: dict[str, tuple[np.ndarray, np.ndarray]], skipped: Tally
+) -> np.ndarray:
+    """Return when frames were taken [s]; the times of the steering where nobody tells.
+
+    Raises:
+        ValueError: If there is no number at all.
+    """
+    if not series:
+        raise ValueError(
+            f"`folder` must hold numbers of a car in {LOG_FOLDER}/CAN, got none that can be read in"
+            f" '{folder}' ({skipped if skipped.total else 'it is empty'}). Unpack it again."
+        )
+    path = folder / "global_pose" / "frame_times"
+    told = _load(path, skipped) if path.is_file() else None
+    if told is not None and told.ndim == 1 and len(told):
+        return told
+    return series.get(ANGLE, next(iter(series.values())))[0]
+
+
+def _at(time_s: np.ndarray, series_s: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return a series at the times of frames; NaN where it says nothing of them."""
+    found = np.full(len(time_s), np.nan)
+    is_told = np.isfinite(time_s)
+    found[is_told] = np.interp(time_s[is_told], series_s, values, left=np.nan, right=np.nan)
+    after = np.clip(np.searchsorted(series_s, time_s), 1, len(series_s) - 1)
+    found[series_s[after] - series_s[after - 1] > _MAX_GAP_S] = np.nan
+    return found
+
+
+def _video(folder: Path, skipped: Tally) -> Video | None:
+    """Return the camera; None, with a warning, if it is missing."""
+    path = folder / VIDEO_FILE
+    fault = "is missing"
+    if path.is_file():
+        try:
+            return Video(path)
+        except ValueError as error:
+            if "pip install" in str(error):
+                raise
+            skipped.add("damaged video", str(error))
+            fault = "cannot be read"
+    warnings.warn(f"{VIDEO_FILE} of '{folder}' {fault}: numbers are read alone.", stacklevel=3)
+    return None

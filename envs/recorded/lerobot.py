@@ -1,0 +1,221 @@
+"""LeRobotDataset v2.1 and v3: numbers in Parquet, cameras as videos or as images in Parquet.
+
+| version | numbers                          | videos                                          |
+|---------|----------------------------------|-------------------------------------------------|
+| 2.1     | `data/chunk-*/episode_*.parquet` | `videos/chunk-*/CAMERA/episode_*.mp4`           |
+| 3.0     | `data/chunk-*/file-*.parquet`    | `videos/CAMERA/chunk-*/file-*.mp4`, and where   |
+|         |                                  | each episode begins there, in `meta/episodes`   |
+
+A quantity is called by its column and its name there, e.g. `action.elbow` and
+`observation.state.elbow`; what `meta/info.json` does not name is numbered. All of `action` is
+learned if nobody chooses. Times are those of the column `time_s` (float64, which `write_lerobot`
+writes), or else `timestamp`, the time since the episode began.
+
+Where videos are missing, numbers alone are read, with a warning. A data set that `write_lerobot`
+wrote also tells units, ranges, signs and the crop (`meta/ncp_control.json`).
+
+Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, versions 2.1 and 3.0.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.recorded.assembly import (
+    Listing,
+    LoggedFrame,
+    assemble_recording,
+    check_folder,
+    finite_number,
+)
+from envs.recorded.images import Framing
+from envs.recorded.lerobot_cameras import Cameras, choose_camera
+from envs.recorded.own_notes import NAME, read_facts, read_notes, short
+from envs.recorded.parquet import Table, is_nested, is_number
+from envs.recorded.quantities import Quantity
+from envs.recorded.recording import Recording
+from envs.recorded.tally import Tally
+
+INFO_FILE, OWN_FILE = "meta/info.json", f"meta/{NAME}.json"
+TIME = "time_s"
+_INDEX = ("timestamp", "frame_index", "episode_index", "index", "task_index", TIME)
+_MOST_NUMBERS = 512
+"""Most numbers of one column; wider ones are no quantities, e.g. images as lists."""
+
+
+def load_lerobot(
+    folder: str | Path,
+    *,
+    camera: str | None = None,
+    image_size: tuple[int, int] = (78, 200),
+    crop: tuple[float, float] | None = None,
+    max_gap_s: float = 1.0,
+    max_missing_frames: int = 3,
+) -> Recording:
+    """Load a LeRobotDataset.
+
+    Args:
+        folder: Its folder, with `meta` and `data`.
+        camera: Which camera, e.g. `front` for `observation.images.front`; the first one if None.
+        image_size: Height and width of an observation [pixels].
+        crop: Share of the height cut off at the top and at the bottom; None for what the data set
+            says, or nothing.
+        max_gap_s: A longer time between two frames begins a new episode [s].
+        max_missing_frames: More missing frames in a row begin a new episode.
+
+    Raises:
+        FileNotFoundError: If the folder is missing.
+        ValueError: If a package is not installed, there is no such camera, or nothing can be used.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    own = read_notes(folder / OWN_FILE)
+    framing = Framing(image_size=image_size, crop=own.crop if crop is None else crop)
+    info, skipped = read_facts(folder, INFO_FILE), Tally()
+    tables = [*_tables(folder, skipped)]
+    key = choose_camera(folder, info, tables, camera)
+    cameras = None if key is None else Cameras(folder, key, skipped)
+    known: dict[str, Quantity] = {}
+    frames: list[LoggedFrame] = []
+    for table in tables:
+        frames += _frames(table, info, own.quantities, cameras, len(frames), known, skipped)
+    if cameras is not None and frames and all(frame.path is None for frame in frames):
+        warnings.warn(
+            f"No frame of {key!r} in '{folder}' can be used ({cameras.fault or 'none is there'}):"
+            " its numbers are read alone.",
+            stacklevel=3,
+        )
+    recording = assemble_recording(
+        Listing(
+            folder=folder,
+            format="lerobot",
+            frames=frames,
+            skipped=skipped,
+            advice="Download the data set again.",
+            quantities=list(known.values()),
+            actions=own.actions or [name for name in known if name.split(".")[0] == "action"],
+        ),
+        framing=framing,
+        max_gap_s=max_gap_s,
+        max_missing_frames=max_missing_frames,
+    )
+    return replace(recording, driver=own.driver)
+
+
+def is_lerobot(path: Path) -> bool:
+    """True for a folder with `meta` and Parquet files in `data`."""
+    return (path / "meta").is_dir() and any((path / "data").glob("**/*.parquet"))
+
+
+def _tables(folder: Path, skipped: Tally) -> Iterator[Table]:
+    for path in sorted((folder / "data").glob("**/*.parquet")):
+        try:
+            yield Table(path)
+        except ValueError as error:
+            if "pip install" in str(error):
+                raise
+            skipped.add("damaged table", f"{path.name}: {short(error)}")
+
+
+def _frames(
+    table: Table,
+    info: Mapping[str, Any],
+    own: Mapping[str, Quantity],
+    cameras: Cameras | None,
+    first_row: int,
+    known: dict[str, Quantity],
+    skipped: Tally,
+) -> list[LoggedFrame]:
+    """Return the frames of a table; `known` gets its quantities."""
+    columns = _numbers(table, info, skipped)
+    rows = np.arange(table.num_rows)
+    time_s, stamps_s = _times(columns, info)
+    nothing = np.full(len(rows), np.nan)
+    episodes = columns.get("episode_index", nothing[:, None])[:, 0]
+    named: dict[str, np.ndarray] = {}
+    for column, values in columns.items():
+        if column in _INDEX:
+            continue
+        for name, series in zip(_names(column, values, info), values.T, strict=True):
+            quantity = own.get(name, Quantity(name=name))
+            known.setdefault(quantity.name, quantity)
+            named[quantity.name] = series
+    nested = [one.name for one in table.schema if one.name in columns and is_nested(one.type)]
+    chunks = tuple(f"first of several {name} of a row" for name in nested)
+    frames = []
+    for i in rows.tolist():
+        place = f"row {i} of {table.path.name}"
+        if not (np.isfinite(time_s[i]) and np.isfinite(episodes[i])):
+            skipped.add("no time or no episode", place)
+            continue
+        path = None
+        if cameras is not None:
+            path = cameras.find(table, i, int(episodes[i]), float(stamps_s[i]))
+        frames.append(
+            LoggedFrame(
+                row=first_row + i,
+                time_s=float(time_s[i]),
+                numbers={n: float(v[i]) for n, v in named.items() if np.isfinite(v[i])},
+                path=path,
+                session=str(int(episodes[i])),
+                place=place,
+                changes=chunks,
+            )
+        )
+    return frames
+
+
+def _numbers(table: Table, info: Mapping[str, Any], skipped: Tally) -> dict[str, np.ndarray]:
+    """Return the columns of numbers, each float64 of shape (rows, numbers)."""
+    found = {}
+    for column in table.schema:
+        if not is_number(column.type) or column.name.endswith("_is_pad"):
+            continue
+        try:
+            values = table.numbers(column.name)
+        except ValueError as error:
+            skipped.add("damaged column", f"{column.name}: {short(error)}")
+            continue
+        if 0 < values.shape[1] <= _MOST_NUMBERS and len(values) == table.num_rows:
+            found[column.name] = values
+    return found
+
+
+def _times(
+    columns: Mapping[str, np.ndarray], info: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the time of each row [s], and that since its episode began, by which videos go."""
+    fps = finite_number(info.get("fps"))
+    stamps_s = columns.get("timestamp")
+    if stamps_s is None and "frame_index" in columns and fps is not None and fps > 0.0:
+        stamps_s = columns["frame_index"] / fps
+    time_s = columns.get(TIME, stamps_s)
+    if time_s is None:
+        raise ValueError(
+            "`folder` must hold a data set with the column timestamp, or frame_index and fps, got"
+            f" only {', '.join(columns)[:200] or 'no numbers'}. Download it again."
+        )
+    return time_s[:, 0], (time_s if stamps_s is None else stamps_s)[:, 0]
+
+
+def _names(column: str, values: np.ndarray, info: Mapping[str, Any]) -> list[str]:
+    """Return the names of a column's numbers, as the data set or their places say."""
+    width = values.shape[1]
+    features = info.get("features")
+    feature = features.get(column) if isinstance(features, dict) else None
+    names = feature.get("names") if isinstance(feature, dict) else None
+    if isinstance(names, dict):
+        names = next(iter(names.values()), None)
+    words = [name for name in names if _is_name(name)] if isinstance(names, list) else []
+    if len(words) == width == len(set(words)):
+        return [f"{column}.{name}" for name in words]
+    return [column] if width == 1 else [f"{column}.{i}" for i in range(width)]
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"[^\0\n]{1,200}", name) is not None

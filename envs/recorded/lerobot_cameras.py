@@ -1,0 +1,162 @@
+"""Cameras of a LeRobotDataset: which there are, and where the frame of a row lies."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.recorded.images import ImageFile
+from envs.recorded.parquet import Table, TableImage, is_image
+from envs.recorded.tally import Tally
+from envs.recorded.video import Video, VideoFrame, import_av
+
+_EPISODE = re.compile(r"episode_(\d{1,9})\.mp4")
+_FILE = re.compile(r"chunk-(\d{1,9})/file-(\d{1,9})\.mp4")
+
+
+def choose_camera(
+    folder: Path, info: Mapping[str, Any], tables: Sequence[Table], asked: str | None
+) -> str | None:
+    """Return the name of the camera whose frames are read; None, with a warning, if there is none.
+
+    Args:
+        folder: The data set.
+        info: Its `info.json`.
+        tables: Its numbers.
+        asked: The name that a user gave, or its last part.
+
+    Raises:
+        ValueError: If there is no such camera.
+    """
+    columns = {one.name for table in tables for one in table.schema if is_image(one.type)}
+    there = sorted(columns | set(_video_folders(folder)))
+    features = info.get("features")
+    told = features.items() if isinstance(features, dict) else ()
+    declared = sorted(
+        str(key)
+        for key, one in told
+        if isinstance(one, dict) and one.get("dtype") in ("video", "image")
+    )
+    if asked is not None:
+        matching = [key for key in there if key == asked or key.endswith(f".{asked}")]
+        if len(matching) != 1:
+            raise ValueError(
+                f"`camera` must be one of {', '.join(there) or 'no cameras'} in '{folder}', got"
+                f" {asked!r}. Name one of them."
+            )
+        return matching[0]
+    if not there and declared:
+        warnings.warn(
+            f"The frames of {', '.join(declared)[:200]} are not in '{folder}': its numbers are read"
+            " alone. Fetch its videos to see.",
+            stacklevel=4,
+        )
+    if len(there) > 1:
+        warnings.warn(
+            f"'{folder}' has the cameras {', '.join(there)[:300]}: {there[0]} is read. Choose by"
+            f" --log-options camera={there[-1]}.",
+            stacklevel=4,
+        )
+    return there[0] if there else None
+
+
+def _video_folders(folder: Path) -> list[str]:
+    """Return the names of the cameras that have a video."""
+    found = []
+    for path in (folder / "videos").glob("*/*/*.mp4"):
+        is_old = _EPISODE.fullmatch(path.name) is not None
+        found.append(path.parent.name if is_old else path.parent.parent.name)
+    return sorted(set(found))
+
+
+class Cameras:
+    """Finds the frames of one camera.
+
+    Args:
+        folder: The data set.
+        key: The camera's name.
+        skipped: Where videos that cannot be read are counted.
+    """
+
+    def __init__(self, folder: Path, key: str, skipped: Tally) -> None:
+        self._folder, self._key, self._skipped = folder, key, skipped
+        self.fault: str | None = None
+        """Why a video could not be read; None if all could."""
+        self._videos: dict[Path, Video | None] = {}
+        self._times_s: dict[Path, np.ndarray] = {}
+        self._files = self._of_episodes()
+
+    def find(self, table: Table, row: int, episode: int, stamp_s: float) -> ImageFile | None:
+        """Return where the frame of a row lies, None if there is none.
+
+        Args:
+            table: The table that has the row.
+            row: Its number there.
+            episode: Its episode.
+            stamp_s: Its time since the episode began [s].
+        """
+        if self._key in table.schema.names:
+            return TableImage(table.path, self._key, row, table)
+        path, begin_s = self._files.get(episode, (None, 0.0))
+        if path is None:
+            return None
+        if path not in self._videos:
+            self._videos[path] = self._open(path)
+        video = self._videos[path]
+        number = None if video is None else self._number(path, begin_s + stamp_s)
+        return None if video is None or number is None else VideoFrame(path, number, video)
+
+    def _open(self, path: Path) -> Video | None:
+        import_av()
+        try:
+            video = Video(path)
+            if video.time_s is None:
+                raise ValueError(f"{path.name} does not say when its frames are shown")
+        except ValueError as error:
+            self.fault = str(error)
+            self._skipped.add("damaged video", str(error))
+            return None
+        self._times_s[path] = video.time_s
+        return video
+
+    def _number(self, path: Path, time_s: float) -> int | None:
+        """Return the frame that is nearest to a time, None if it is more than half a frame away."""
+        times_s = self._times_s[path]
+        at = int(np.argmin(np.abs(times_s - time_s)))
+        half_s = float(np.median(np.diff(times_s))) / 2.0 if len(times_s) > 1 else 0.5
+        return at if abs(times_s[at] - time_s) <= 1.01 * half_s else None
+
+    def _of_episodes(self) -> dict[int, tuple[Path, float]]:
+        """Return the file of each episode, and when it begins there [s]."""
+        videos = self._folder / "videos"
+        found = {
+            int(match.group(1)): (path, 0.0)
+            for path in videos.glob(f"*/{self._key}/episode_*.mp4")
+            if (match := _EPISODE.fullmatch(path.name))
+        }
+        files = {
+            (int(match.group(1)), int(match.group(2))): path
+            for path in (videos / self._key).glob("*/*.mp4")
+            if (match := _FILE.fullmatch("/".join(path.parts[-2:])))
+        }
+        if not files:
+            return found
+        names = [f"videos/{self._key}/{end}" for end in
+                 ("chunk_index", "file_index", "from_timestamp")]  # fmt: skip
+        for path in sorted((self._folder / "meta" / "episodes").glob("**/*.parquet")):
+            try:
+                table = Table(path)
+                told = [table.numbers(name)[:, 0] for name in ("episode_index", *names)]
+            except (ValueError, IndexError) as error:
+                self.fault = str(error)
+                self._skipped.add("damaged table of episodes", str(error))
+                continue
+            for episode, chunk, file, begin_s in zip(*told, strict=True):
+                if np.isfinite([episode, chunk, file, begin_s]).all():
+                    place = files.get((int(chunk), int(file)))
+                    if place is not None:
+                        found[int(episode)] = place, float(begin_s)
+        return found

@@ -1,0 +1,116 @@
+"""What other formats have no place for: units, ranges, signs, the crop, who drove.
+
+`write_lerobot` and `write_minari` put it into a file `ncp_control.json` beside what the format
+itself tells; the readers of both take it from there.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envs.recorded.images import Framing
+from envs.recorded.quantities import Quantity
+from envs.recorded.recording import Recording
+from ncp_control.contract_parts import range_from_json, range_to_json
+from ncp_control.json_files import read_json
+
+NAME = "ncp_control"
+"""The file's name, without its suffix."""
+MAX_BYTES = 2**26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """What a file says."""
+
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    """By what the format calls them."""
+    actions: tuple[str, ...] = ()
+    crop: tuple[float, float] = (0.0, 0.0)
+    driver: str = "human"
+
+
+def read_notes(path: Path) -> Notes:
+    """Return what a file says; nothing where it is missing or, with a warning, damaged."""
+    try:
+        values = read_json(path, max_bytes=MAX_BYTES)
+        quantities = {
+            str(key): Quantity(
+                name=_word(one["name"]),
+                unit=_word(one["unit"]),
+                range=range_from_json(one["range"]),
+                positive=_word(one["positive"]),
+            )
+            for key, one in values["quantities"].items()
+        }
+        top, bottom = (float(share) for share in values["crop"])
+        Framing(image_size=(1, 1), crop=(top, bottom))
+        actions = tuple(map(_word, values["actions"]))
+        driver = _word(values["driver"])
+    except FileNotFoundError:
+        return Notes()
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        warnings.warn(f"'{path}' is not used: {short(error)}.", stacklevel=4)
+        return Notes()
+    return Notes(quantities=quantities, actions=actions, crop=(top, bottom), driver=driver)
+
+
+def read_facts(folder: Path, name: str) -> dict[str, Any]:
+    """Return what a data set's own file of facts says; nothing, with a warning, if it is damaged.
+
+    Args:
+        folder: The data set.
+        name: The file in it.
+    """
+    try:
+        facts = read_json(folder / name, max_bytes=MAX_BYTES)
+        if not isinstance(facts, dict):
+            raise ValueError("it is no JSON object")
+    except (ValueError, OSError) as error:
+        warnings.warn(
+            f"'{name}' of '{folder}' cannot be read ({short(error)}): numbers have no names, and"
+            " all else is taken from the data.",
+            stacklevel=4,
+        )
+        return {}
+    return facts
+
+
+def notes_of(recording: Recording, called: Mapping[str, Quantity]) -> dict[str, Any]:
+    """Return what a file shall say of a recording.
+
+    Args:
+        recording: The recording.
+        called: Its quantities by what the format calls them.
+    """
+    quantities = {
+        key: {
+            "name": one.name,
+            "unit": one.unit,
+            "range": range_to_json(one.range),
+            "positive": one.positive,
+        }
+        for key, one in called.items()
+    }
+    framing = recording.framing
+    return {
+        "quantities": quantities,
+        "actions": list(recording.actions),
+        "crop": [0.0, 0.0] if framing is None else list(framing.crop),
+        "driver": recording.driver,
+        "source": recording.folder.name,
+    }
+
+
+def _word(told: Any) -> str:
+    if not isinstance(told, str) or len(told) > 200 or "\n" in told or "\0" in told:
+        raise ValueError(f"a name is up to 200 letters on one line, not {str(told)[:40]!r}")
+    return told
+
+
+def short(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(told.split())[:120].rstrip(". ")

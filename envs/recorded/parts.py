@@ -1,0 +1,98 @@
+"""Parts of a recording that `data.py split` wrote down: what trains, validates and tests.
+
+They lie in a JSON file beside the recording, and no frame is moved:
+
+    {"format": 1, "by": "place", "why": "--by place --place x y",
+     "parts": {"train": [{"rows": [0, 812], "time_s": [0.0, 40.6]}], "validation": [], "test": []}}
+
+Rows are written as in `envs.recorded.marked_rows`. Frames that no part names are in none of them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from envs.recorded.marked_rows import (
+    MarkedRows,
+    check_times,
+    file_beside,
+    is_within,
+    read_marked,
+    read_rows,
+)
+from envs.recorded.recording import Recording
+from ncp_control import files
+
+FILE = "parts.json"
+PARTS = ("train", "validation", "test")
+"""The parts of a recording: what is learned from, what chooses the checkpoint, what judges."""
+TRAIN = PARTS[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Which rows each part has."""
+
+    by: str
+    """How it was split: time, session or place."""
+    why: str
+    """The words of the command."""
+    rows: Mapping[str, tuple[MarkedRows, ...]]
+    """Stretches of rows by the names in `PARTS`."""
+
+
+def parts_file(recording: Path) -> Path:
+    """Return where the parts of a recording lie."""
+    return file_beside(recording, FILE)
+
+
+def read_parts(path: Path) -> Parts:
+    """Read the parts of a recording.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not hold parts.
+    """
+    return read_marked(path, "parts", "data.py split", _parts)
+
+
+def write_parts(path: Path, parts: Parts) -> None:
+    """Write the parts of a recording."""
+    rows: Mapping[str, Sequence[Any]] = {
+        name: [one.as_json() for one in marked] for name, marked in parts.rows.items()
+    }
+    told = {"format": 1, "by": parts.by, "why": parts.why, "parts": rows}
+    files.write_file(path, json.dumps(told, indent=1) + "\n")
+
+
+def part_of(recording: Recording, parts: Parts, name: str, path: Path) -> Recording:
+    """Return one part of a recording; it may be empty.
+
+    Only what trains has the side cameras, whose steering nobody steered.
+
+    Args:
+        recording: The recording.
+        parts: Its parts.
+        name: One of `PARTS`.
+        path: Where the parts were read, for errors.
+
+    Raises:
+        ValueError: If the parts are those of another recording, or there is no such part.
+    """
+    if name not in PARTS:
+        raise ValueError(f"`part` must be one of {', '.join(PARTS)}, got {name!r}.")
+    check_times(recording, parts.rows[name], "parts", path)
+    seen = recording if name == TRAIN else recording.center_only()
+    episodes = []
+    for episode in seen.episodes:
+        is_in = is_within(episode, parts.rows[name])
+        if is_in.any():
+            episodes += episode.select(is_in).cut(recording.cuts)
+    return replace(seen, episodes=tuple(episodes))
+
+
+def _parts(told: Any) -> Parts:
+    rows = {name: tuple(read_rows(one) for one in told["parts"][name]) for name in PARTS}
+    return Parts(by=str(told["by"]), why=str(told["why"]), rows=rows)

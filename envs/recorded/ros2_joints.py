@@ -1,0 +1,141 @@
+"""Joints in a ROS 2 bag: what a robot arm sensed and what it was told, by the names of its joints.
+
+| message                        | what is read of it                                       |
+|--------------------------------|----------------------------------------------------------|
+| sensor_msgs/JointState         | position [rad], velocity [rad/s], effort [N m], by joint |
+| trajectory_msgs/JointTrajectory| the same of its first point                              |
+
+A number is called by its part, its joint and what it is, as in a LeRobotDataset:
+`observation.state.elbow.position` is sensed, `action.elbow.position` is commanded. The message does
+not say which joints slide: their numbers are in m, m/s and N.
+
+A message may have some joints only, in any order, and some of the three kinds of numbers only. Each
+number is in force until the next message that has it, but no longer than an age. NaN is a missing
+number.
+"""
+
+import bisect
+import math
+import re
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+from envs.recorded.bag import Bag, Message
+from envs.recorded.quantities import Quantity
+from envs.recorded.ros2_driving import NO_COMMAND, Told
+from envs.recorded.tally import Tally
+
+JOINT_STATE = "sensor_msgs/msg/JointState"
+JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+STATE, ACTION = "observation.state", "action"
+"""First part of the name of what is sensed and of what is commanded."""
+NO_POINT = "trajectory without a point"
+BAD_NAMES = "joints without names of their own"
+BAD_LENGTH = "joints and their numbers differ in number"
+UNITS = {"position": "rad", "velocity": "rad/s", "effort": "N m"}
+"""Kinds of numbers, each with the unit of a joint that turns."""
+_MOST_JOINTS = 512
+"""A message with more joints counts as damaged."""
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One number over time."""
+
+    times_s: array = field(default_factory=lambda: array("d"))
+    values: array = field(default_factory=lambda: array("d"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joints:
+    """The numbers of a topic of joints."""
+
+    messages: list[Message]
+    """The messages that could be used, in the order in which the bag received them."""
+    series: dict[str, _Series]
+    """Each number over time, by its name; only those that are there at some time."""
+    age_s: float
+    """Longest time for which a number is in force [s]."""
+
+    @property
+    def times_s(self) -> list[float]:
+        """When the bag received each message [s]."""
+        return [one.time_s for one in self.messages]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """Names and units of the numbers."""
+        return [Quantity(name=one, unit=UNITS[one.rpartition(".")[2]]) for one in self.series]
+
+    def numbers_at(self, time_s: float) -> dict[str, float]:
+        """Return the numbers in force at a time [s], without those that are missing."""
+        told = {}
+        for name, one in self.series.items():
+            i = bisect.bisect_right(one.times_s, time_s) - 1
+            if i >= 0 and time_s - one.times_s[i] <= self.age_s and math.isfinite(one.values[i]):
+                told[name] = one.values[i]
+        return told
+
+    def in_force(self, time_s: float, place: str, skipped: Tally) -> Told | None:
+        """Return the numbers in force at a time, and no changes; None, and count it, if none is."""
+        numbers = self.numbers_at(time_s)
+        if not numbers:
+            skipped.add(NO_COMMAND, place)
+            return None
+        return numbers, ()
+
+
+def read_joints(bag: Bag, topic: str, part: str, skipped: Tally, *, age_s: float) -> Joints:
+    """Read a topic of joints.
+
+    Args:
+        bag: The bag.
+        topic: Topic of JointState or JointTrajectory.
+        part: First part of the numbers' names, `STATE` or `ACTION`.
+        skipped: Where messages that cannot be used are counted.
+        age_s: Longest time for which a number is in force [s].
+    """
+    messages, series = [], {}
+    found = bag.messages(topic, (JOINT_STATE, JOINT_TRAJECTORY), skipped)
+    for message in sorted(found, key=lambda one: one.time_s):
+        told = _numbers(message.value)
+        if isinstance(told, str):
+            skipped.add(f"{told} on {topic}", message.place)
+            continue
+        messages.append(message)
+        for name, value in told.items():
+            one = series.setdefault(f"{part}.{name}", _Series())
+            one.times_s.append(message.time_s)
+            one.values.append(value)
+    known = {name: one for name, one in series.items() if any(map(math.isfinite, one.values))}
+    return Joints(messages=messages, series=known, age_s=age_s)
+
+
+def _numbers(value: Any) -> dict[str, float] | str:
+    """Return the numbers of a message by joint and kind, or why it cannot be used."""
+    if hasattr(value, "points"):
+        if not value.points:
+            return NO_POINT
+        names, first = value.joint_names, value.points[0]
+        listed = {
+            "position": first.positions,
+            "velocity": first.velocities,
+            "effort": first.effort,
+        }
+    else:
+        names = value.name
+        listed = {kind: getattr(value, kind) for kind in UNITS}
+    if not all(map(_is_name, names)) or len(set(names)) < len(names) or len(names) > _MOST_JOINTS:
+        return BAD_NAMES
+    if any(len(numbers) not in (0, len(names)) for numbers in listed.values()):
+        return BAD_LENGTH
+    return {
+        f"{name}.{kind}": float(number)
+        for kind, numbers in listed.items()
+        for name, number in zip(names, numbers, strict=False)
+    }
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(r"[^\0\n]{1,200}", name) is not None

@@ -1,0 +1,154 @@
+"""Several recordings at once: found in folders, and brought to the same actions and inputs."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from envs.recorded.readers import LEFT_OUT, find_reader, load_recording, options_of
+from envs.recorded.recording import Recording
+from ncp_control.contract_parts import first_misfit
+from ncp_control.records import array_of, entries_of
+
+T = TypeVar("T")
+
+
+def find_recordings(path: Path) -> list[Path]:
+    """Return the recordings that a path stands for: itself, or those in the folder, by name.
+
+    A path in which nothing is recognised stands for itself, so that `load_recording` refuses it.
+    """
+    if find_reader(path) is not None or not path.is_dir():
+        return [path]
+    below = [one for one in sorted(path.iterdir()) if find_reader(one) is not None]
+    return below or [path]
+
+
+def load_recordings(
+    paths: Sequence[Path],
+    *,
+    actions: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> list[Recording]:
+    """Load recordings of any formats with the same actions and inputs.
+
+    One that is of no use is left out with a warning, unless it is the only one.
+
+    Args:
+        paths: Recordings, or folders of recordings.
+        actions: What is learned; see `Recording.choose`. The first recording decides for all.
+        inputs: What is sensed.
+        options: Options of the readers by name; each reader gets those that it has.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        ValueError: If a path stands twice, no reader has one of the options, or no recording is of
+            any use.
+    """
+    found = [one for path in paths for one in find_recordings(path)]
+    if len({one.resolve() for one in found}) < len(found):
+        raise ValueError(
+            f"`log` must name each recording once, got {', '.join(map(str, paths))}. What is"
+            " learned from must not be tested on."
+        )
+    if len(found) > 1 and isinstance((options or {}).get(LEFT_OUT), str):
+        raise ValueError(
+            f"`left_out` must name the marks of one recording, got {len(found)} recordings. Mark"
+            " each of them with a file beside it."
+        )
+    chosen: list[Recording] = []
+
+    def load(path: Path, own: Mapping[str, Any]) -> Recording:
+        recording = load_recording(path, options=own)
+        if not chosen:
+            chosen.append(recording.choose(actions, inputs))
+            return chosen[0]
+        alike = recording.choose(chosen[0].actions, chosen[0].inputs)
+        _check_likeness(chosen[0], alike)
+        return alike
+
+    return load_each(found, options or {}, load)
+
+
+def load_each(
+    found: Sequence[Path], options: Mapping[str, Any], load: Callable[[Path, Mapping[str, Any]], T]
+) -> list[T]:
+    """Load recordings one after the other; those of no use are named in a warning.
+
+    Args:
+        found: The recordings.
+        options: Options of the readers by name.
+        load: Loads a recording with those of the options that its reader has.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        ValueError: If no reader has one of the options, or no recording is of any use.
+    """
+    readers = {one: find_reader(one) for one in found}
+    taken = {one: options_of(reader) for one, reader in readers.items() if reader is not None}
+    known = dict.fromkeys(option for names in taken.values() for option in names)
+    for name in options:
+        if taken and name not in known:
+            raise ValueError(
+                f"`log_options` must be options of the readers of these recordings, got {name!r}."
+                f" They take {', '.join(known) or 'none'}."
+            )
+
+    def load_own(path: Path) -> T:
+        own = {name: value for name, value in options.items() if name in taken.get(path, ())}
+        return load(path, own)
+
+    loaded: list[T] = []
+    for path in found:
+        if not path.exists():
+            load_recording(path)  # which tells what is missing
+        one = use_if_possible(path, load_own, is_only=len(found) == 1)
+        loaded += [] if one is None else [one]
+    if not loaded:
+        raise ValueError(
+            f"`log` must name a recording that can be used, got {len(found)} of which none can."
+            " The warnings say why."
+        )
+    return loaded
+
+
+def use_if_possible(path: Path, use: Callable[[Path], T], *, is_only: bool) -> T | None:
+    """Return what is made of a recording; None, with a warning, where nothing can be.
+
+    Args:
+        path: The recording.
+        use: Makes something of it.
+        is_only: Whether there is no other one, so that errors are raised.
+    """
+    try:
+        return use(path)
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
+        if is_only:
+            raise
+        warnings.warn(f"Nothing of '{path}' is used: {error}", stacklevel=3)
+        return None
+
+
+def _check_likeness(first: Recording, other: Recording) -> None:
+    """Raise ValueError unless one policy can learn from both; warn where they are cut unlike."""
+    shapes = [array_of(one.observation) for one in (first, other)]
+    entries = [entries_of(one.observation) for one in (first, other)]
+    if shapes[0] != shapes[1]:
+        fault = f"observations of {shapes[0][0]}, got {shapes[1][0]}"
+    else:
+        fault = first_misfit(entries[0], entries[1], ("name", "unit"))
+        fault = fault or first_misfit(first.action, other.action, ("name", "unit", "positive"))
+    if fault is not None:
+        raise ValueError(
+            f"`log` must be recordings of one kind, with '{first.folder.name}' of {fault} in"
+            f" '{other.folder.name}'. Train from them one after the other."
+        )
+    if first.framing != other.framing:
+        warnings.warn(
+            f"'{first.folder.name}' and '{other.folder.name}' are cropped differently, by"
+            f" {first.framing and first.framing.crop} and {other.framing and other.framing.crop}."
+            " The policy's contract tells the first. Crop all alike by --log-options"
+            " 'crop=[0.3,0.1]'.",
+            stacklevel=4,
+        )

@@ -1,0 +1,97 @@
+"""Stretches of a recording without a gap, and where a recording is cut into them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from envs.recorded.images import ImageFile
+
+CENTER = "center"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """Where a recording is cut into episodes."""
+
+    max_gap_s: float = 1.0
+    """A longer time between two frames begins a new episode [s]."""
+    max_missing_frames: int = 3
+    """More missing frames in a row begin a new episode."""
+
+    def __post_init__(self) -> None:
+        if not self.max_gap_s > 0.0:
+            raise ValueError(
+                f"`max_gap_s` must be positive, got {self.max_gap_s!r}. Use a second or so."
+            )
+        if self.max_missing_frames < 0:
+            raise ValueError(
+                f"`max_missing_frames` must not be negative, got {self.max_missing_frames!r}."
+                " Use 0 to cut at every missing frame."
+            )
+
+    def begins(self, rows: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+        """Return which of N frames begin an episode, shape (N,), bool; the first does."""
+        steps, steps_s = np.diff(rows), np.diff(time_s)
+        follows = (0.0 < steps_s) & (steps_s <= self.max_gap_s)
+        is_near = (0 < steps) & (steps <= self.max_missing_frames + 1)
+        return np.append(True, ~(follows & is_near))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stretch:
+    """Frames of one camera, without a gap: an episode of the demonstrations they become."""
+
+    camera: str
+    """`center`, `left` or `right`."""
+    rows: np.ndarray
+    """Positions in the log, shape (N,), int64, increasing."""
+    image_paths: tuple[ImageFile, ...]
+    """One image a frame; empty in a recording of numbers alone."""
+    numbers: Mapping[str, np.ndarray]
+    """The quantities by name, each of shape (N,), float32; NaN where one is missing."""
+    time_s: np.ndarray
+    """Time stamps [s], shape (N,), float64, increasing."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def dt_s(self, frame_s: float) -> np.ndarray:
+        """Return the time since the previous frame [s], float32; `frame_s` for the first."""
+        return np.diff(self.time_s, prepend=self.time_s[0] - frame_s).astype(np.float32)
+
+    def select(self, is_kept: np.ndarray) -> "Stretch":
+        """Return the episode of the frames where `is_kept`, shape (N,), is True."""
+        return self._take(np.flatnonzero(is_kept))
+
+    def cut(self, cuts: Cuts) -> "list[Stretch]":
+        """Return the episodes into which it falls where frames were taken out."""
+        begins = np.flatnonzero(cuts.begins(self.rows, self.time_s))
+        ends = [*begins[1:], len(self)]
+        return [self._take(np.arange(*ends)) for ends in zip(begins, ends, strict=True)]
+
+    def _take(self, kept: np.ndarray) -> "Stretch":
+        return replace(
+            self,
+            rows=self.rows[kept],
+            image_paths=tuple(self.image_paths[i] for i in kept) if self.image_paths else (),
+            numbers={name: values[kept] for name, values in self.numbers.items()},
+            time_s=self.time_s[kept],
+        )
+
+
+def drive_times_s(episodes: Sequence[Stretch], frame_s: float) -> list[np.ndarray]:
+    """Return the time of each frame since the first one, without the pauses between episodes [s].
+
+    A pause counts as one frame interval. So times increase throughout, even where a clock was set
+    back or every episode begins at zero.
+
+    Args:
+        episodes: Episodes of one camera, in the order in which they begin.
+        frame_s: Nominal frame interval [s].
+    """
+    times_s, begin_s = [], 0.0
+    for episode in episodes:
+        times_s.append(begin_s + episode.time_s - episode.time_s[0])
+        begin_s = float(times_s[-1][-1]) + frame_s
+    return times_s

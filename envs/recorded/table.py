@@ -1,0 +1,174 @@
+"""A plain table of frames, `frames.csv`, for recordings of one's own; docs/recordings.md shows one.
+
+The first line names the columns, in any order:
+
+| column        | what                                                                         |
+|---------------|------------------------------------------------------------------------------|
+| `time_s`      | time of the frame [s]                                                        |
+| `path`        | its image, relative to the table; without this column there are only numbers |
+| `episode`     | anything; another value begins a new episode. May be left out                |
+| `name`        | a number of this name                                                        |
+| `name [unit]` | a number in this unit                                                        |
+
+`steering` without a unit is a fraction of the largest angle in [-1, 1]; steering is left positive
+in any unit. Columns are separated by commas, semicolons or tabs. An empty cell is a missing number.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.recorded.assembly import (
+    Listing,
+    LoggedFrame,
+    assemble_recording,
+    check_folder,
+    finite_number,
+    left_positive_steering,
+)
+from envs.recorded.columns import find_separator, number_in, split_cells
+from envs.recorded.images import Framing
+from envs.recorded.quantities import KNOWN, STEERING, Quantity
+from envs.recorded.recording import Recording
+from envs.recorded.tally import Tally
+from envs.recorded.text import read_lines
+
+TABLE_FILE = "frames.csv"
+TIME, PATH, EPISODE = "time_s", "path", "episode"
+_TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
+_MOST_COLUMNS = 1000
+
+
+def load_table(
+    folder: str | Path,
+    *,
+    image_size: tuple[int, int] = (78, 200),
+    crop: tuple[float, float] = (0.0, 0.0),
+    max_gap_s: float = 1.0,
+    max_missing_frames: int = 3,
+) -> Recording:
+    """Load a table of frames.
+
+    Args:
+        folder: Folder with `frames.csv`.
+        image_size: Height and width of an observation [pixels].
+        crop: Share of the height cut off at the top and at the bottom.
+        max_gap_s: A longer time between two frames begins a new episode [s].
+        max_missing_frames: More missing lines in a row begin a new episode.
+
+    Raises:
+        FileNotFoundError: If the folder or its table is missing.
+        ValueError: If a column is missing or named twice, or nothing of it can be used.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    framing = Framing(image_size=image_size, crop=crop)
+    return assemble_recording(
+        _list(folder),
+        framing=framing,
+        max_gap_s=max_gap_s,
+        max_missing_frames=max_missing_frames,
+    )
+
+
+def is_table(path: Path) -> bool:
+    """True for a folder with a `frames.csv`."""
+    return (path / TABLE_FILE).is_file()
+
+
+def _list(folder: Path) -> Listing:
+    lines = read_lines(folder / TABLE_FILE)
+    separator = find_separator(lines)
+    rows = [(number, split_cells(line, separator)) for number, line in enumerate(lines, start=1)]
+    rows = [(number, cells) for number, cells in rows if any(cells)]
+    columns = _read_titles(folder, rows[0][1] if rows else [])
+    skipped, frames = Tally(), []
+    for row, (number, cells) in enumerate(rows[1:]):
+        frame = _read(folder, columns, cells, separator, skipped, row, f"line {number}")
+        if frame is not None:
+            frames.append(frame)
+    if not frames and not skipped.total:
+        raise ValueError(
+            f"`{TABLE_FILE}` must list at least one frame below the names of its columns, got none"
+            f" in '{folder}'. Write one line a frame."
+        )
+    return Listing(
+        folder=folder,
+        format="table",
+        frames=frames,
+        skipped=skipped,
+        advice="Compare the lines with docs/recordings.md.",
+        quantities=[one for one in columns if one.name not in (TIME, PATH, EPISODE)],
+    )
+
+
+def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
+    """Return name and unit of each column.
+
+    Raises:
+        ValueError: If a title is none, stands twice, or one that is needed is missing.
+    """
+    found = []
+    for title in titles[:_MOST_COLUMNS]:
+        match = _TITLE.fullmatch(title)
+        name, unit = match.groups() if match else ("", None)
+        known = KNOWN.get(name, Quantity(name=name))
+        if unit is not None and unit.strip() != known.unit:
+            known = Quantity(name=name, unit=unit.strip(), positive=known.positive)
+        found.append(known)
+    names = [one.name for one in found]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if TIME not in names or "" in names or twice or len(titles) > _MOST_COLUMNS:
+        fault = f"{twice!r} twice" if twice else f"{', '.join(titles)[:100]!r}"
+        raise ValueError(
+            f"`{TABLE_FILE}` must name its columns in the first line, {TIME} and others such as"
+            f" path, steering, speed [m/s], each once, got {fault} in '{folder}'."
+        )
+    return found
+
+
+def _read(
+    folder: Path,
+    columns: Sequence[Quantity],
+    cells: list[str],
+    separator: str,
+    skipped: Tally,
+    row: int,
+    place: str,
+) -> LoggedFrame | None:
+    """Return what a line lists, None if it cannot be used."""
+    while len(cells) > len(columns) and not cells[-1]:
+        cells.pop()
+    if len(cells) != len(columns):
+        skipped.add(f"not {len(columns)} columns", place)
+        return None
+    told = {one.name: cell for one, cell in zip(columns, cells, strict=True)}
+    time_s = finite_number(number_in(told[TIME], separator))
+    if time_s is None:
+        skipped.add("no time", f"{told[TIME][:20]!r} in {place}")
+        return None
+    numbers, changes = {}, []
+    for one in columns:
+        if one.name in (TIME, PATH, EPISODE) or not told[one.name]:
+            continue
+        value = finite_number(number_in(told[one.name], separator))
+        if value is None:
+            changes.append(f"{one.name} is no number, and left out")
+        elif one == KNOWN[STEERING]:
+            steering = left_positive_steering(-value, skipped, place)
+            if steering is None:
+                return None
+            numbers[STEERING] = steering[0]
+            changes += steering[1]
+        else:
+            numbers[one.name] = value
+    path = told.get(PATH, "").replace("\\", "/")
+    return LoggedFrame(
+        row=row,
+        time_s=time_s,
+        numbers=numbers,
+        path=folder / path if path else None,
+        session=told.get(EPISODE, ""),
+        place=place,
+        changes=tuple(changes),
+    )

@@ -1,0 +1,162 @@
+"""LeRobotDatasets of both versions: each row's frame, numbers, names and time."""
+
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="pip install ncp-control[lerobot]")
+pytest.importorskip("av", reason="pip install ncp-control[lerobot]")
+
+from envs.recorded import load_recording
+from envs.recorded.images import read_image
+from envs.recorded.video import Video
+from tests.envs.recorded.lerobot_files import FPS, picture, write_v2, write_v3, write_video
+
+FRONT, TOP = "observation.images.front", "observation.images.top"
+
+
+def check_whole(recording, lengths=(12, 9)):
+    assert [len(episode) for episode in recording.episodes] == list(lengths)
+    for number, episode in enumerate(recording.episodes):
+        np.testing.assert_allclose(episode.time_s, np.arange(len(episode)) / FPS, atol=1e-6)
+        elbow = 10 * np.arange(len(episode)) + number
+        np.testing.assert_array_equal(episode.numbers["action.elbow"], elbow)
+        np.testing.assert_array_equal(episode.numbers["observation.state.wrist"], elbow)
+        for i, path in enumerate(episode.image_paths):
+            seen = read_image(path).astype(int)
+            assert np.abs(seen - picture(number, i)).mean() < 3.0, f"{path}"
+
+
+@pytest.mark.parametrize("write", [write_v2, write_v3])
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
+def test_rows_frames_and_times_belong_together(tmp_path, write, codec):
+    recording = load_recording(write(tmp_path / "set", codec=codec))
+    check_whole(recording)
+    assert recording.actions == ("action.elbow", "action.wrist")
+    assert recording.choose().inputs == ()
+    with recording.choose(inputs=["observation"]).as_demonstrations() as store:
+        assert (len(store), store.action_size) == (21, 2)
+
+
+def test_frames_can_be_asked_for_in_any_order(tmp_path):
+    write_video(tmp_path / "film.mp4", [picture(0, i) for i in range(30)])
+    video = Video(tmp_path / "film.mp4")
+    assert len(video) == 30
+    for i in (29, 3, 4, 17, 0, 16, 29):
+        assert np.abs(video.read(i).astype(int) - picture(0, i)).mean() < 3.0, i
+
+
+def test_one_of_several_cameras_is_chosen(tmp_path):
+    folder = write_v3(tmp_path / "set", cameras=(FRONT, TOP))
+    with pytest.warns(
+        UserWarning, match=f"has the cameras {FRONT}, {TOP}: {FRONT} is read. Choose"
+    ):
+        first = load_recording(folder)
+    top = load_recording(folder, options={"camera": "top"})
+    assert "top" in str(top.episodes[0].image_paths[0].path)
+    assert "front" in str(first.episodes[0].image_paths[0].path)
+    check_whole(top)
+    with pytest.raises(
+        ValueError, match=f"`camera` must be one of {FRONT}, {TOP} in .* got 'left'"
+    ):
+        load_recording(folder, options={"camera": "left"})
+
+
+@pytest.mark.parametrize("write", [write_v2, write_v3])
+def test_without_videos_numbers_are_read_alone(tmp_path, write):
+    folder = write(tmp_path / "set")
+    shutil.rmtree(folder / "videos")
+    with pytest.warns(UserWarning, match=f"The frames of {FRONT} are not in .*alone. Fetch its"):
+        recording = load_recording(folder)
+    assert recording.framing is None and len(recording) == 21
+    assert recording.inputs == ("observation.state.elbow", "observation.state.wrist")
+
+
+def test_a_damaged_video_costs_its_episode(tmp_path):
+    folder = write_v2(tmp_path / "set")
+    (folder / "videos" / "chunk-000" / FRONT / "episode_000000.mp4").write_bytes(b"no video" * 99)
+    with pytest.warns(
+        UserWarning, match=r"center image missing: 12 .*|damaged video: 1 \(first: 'ep"
+    ):
+        recording = load_recording(folder)
+    assert [len(episode) for episode in recording.episodes] == [9]
+    assert recording.skipped == {"damaged video": 1, "center image missing": 12}
+
+
+def test_damage_within_a_video_costs_frames_and_no_more(tmp_path):
+    folder = write_v3(tmp_path / "set", lengths=(40, 40))
+    path = folder / "videos" / FRONT / "chunk-000" / "file-000.mp4"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 3 + 40] = bytes(40)
+    path.write_bytes(data)
+    with pytest.warns(UserWarning):
+        recording = load_recording(folder)
+    with recording.choose().as_demonstrations() as store:
+        assert 0 < len(store) <= 80
+
+
+def test_damaged_meta_leaves_numbered_names(tmp_path):
+    folder = write_v3(tmp_path / "set")
+    (folder / "meta" / "info.json").write_text("")
+    with pytest.warns(UserWarning, match="'meta/info.json' of .* cannot be read"):
+        recording = load_recording(folder)
+    assert recording.actions == ("action.0", "action.1")
+    assert recording.framing is not None
+
+
+def test_a_damaged_table_is_refused_in_one_sentence(tmp_path):
+    folder = write_v3(tmp_path / "set")
+    (folder / "data" / "chunk-000" / "file-000.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(ValueError, match=r"got none among the 1 listed in .*damaged table: 1"):
+        load_recording(folder)
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "av"])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
+    folder = write_v2(tmp_path / "set")
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match=r'Run `pip install "ncp-control\[lerobot\]"`'):
+        load_recording(folder)
+
+
+@pytest.fixture
+def formats(recordings):
+    if not (recordings / "formats").is_dir():
+        pytest.skip(f"no formats in {recordings}")
+    return recordings / "formats"
+
+
+def test_the_real_arm(formats):
+    with pytest.warns(UserWarning, match="numbers are read alone"):
+        recording = load_recording(formats / "lerobot_v3_meta").choose()
+    assert [len(episode) for episode in recording.episodes] == [373, 374, 372, 373]
+    assert (len(recording.actions), len(recording.inputs)) == (6, 6)
+    first = recording.episodes[0].numbers
+    assert first["action.shoulder_lift.pos"][0] == pytest.approx(-98.28291)
+    assert first["observation.state.gripper.pos"][0] == pytest.approx(4.0431266)
+
+
+def test_the_real_damaged_data_set(formats):
+    with pytest.warns(
+        UserWarning, match="'meta/info.json' of|first of several action of a row: 93"
+    ):
+        recording = load_recording(formats / "lerobot_v2_damaged")
+    assert (len(recording), len(recording.actions), recording.frame_s) == (
+        93,
+        7,
+        pytest.approx(0.1),
+    )
+    assert recording.episodes[0].numbers["action.6"][0] == pytest.approx(0.07168, abs=1e-5)
+    assert read_image(recording.episodes[0].image_paths[92]).std() > 1.0
+
+
+def test_many_episodes_leave_no_file_open(tmp_path):
+    folder = write_v2(tmp_path / "set", lengths=(3,) * 30)
+    recording = load_recording(folder)
+    is_ours = [os.path.realpath(f"/proc/self/fd/{n}").startswith(str(tmp_path))
+               for n in os.listdir("/proc/self/fd")]  # fmt: skip
+    assert len(recording.episodes) == 30 and sum(is_ours) <= 1

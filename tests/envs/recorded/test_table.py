@@ -1,0 +1,100 @@
+"""frames.csv, the plain table of frames."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from envs.recorded import load_recording
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table of some lines; images of the names a.png, b.png, ... are there."""
+    for name in "abcdef":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((40, 60, 3), 99, np.uint8))
+
+    def write(*lines):
+        (tmp_path / "frames.csv").write_text("\n".join(lines))
+        return tmp_path
+
+    return write
+
+
+def test_frames_times_and_numbers_are_those_of_the_table(table):
+    folder = table("path,time_s,steering,speed [km/h],hand", "a.png,0,0.5,36,1", "b.png,0.1,-1,72,",
+                   "sub\\c.png,0.2,0,72,", "d.png,0.3,,1,2")  # fmt: skip
+    with pytest.warns(UserWarning, match=r"center image missing: 1 \(first: c.png\)"):
+        recording = load_recording(folder / "frames.csv")
+    (episode,) = recording.episodes
+    assert [path.name for path in episode.image_paths] == ["a.png", "b.png", "d.png"]
+    np.testing.assert_allclose(episode.time_s, [0, 0.1, 0.3])
+    np.testing.assert_array_equal(episode.numbers["speed"], [36, 72, 1])
+    np.testing.assert_array_equal(episode.numbers["hand"], [1, np.nan, 2])
+    assert [(one.name, one.unit) for one in recording.quantities][1:] == [
+        ("speed", "km/h"), ("hand", ""),
+    ]  # fmt: skip
+    chosen = recording.choose()
+    assert (len(chosen), chosen.skipped["no steering"]) == (2, 1)
+    assert chosen.action[0].positive == "left"
+
+
+def test_numbers_alone_need_no_path(table):
+    folder = table("time_s;joint [deg];load", *(f"{i / 10:.1f};{i},5;1".replace(".", ",")
+                   for i in range(5)))  # fmt: skip
+    recording = load_recording(folder).choose(["joint"])
+    assert recording.framing is None and recording.inputs == ("load",)
+    np.testing.assert_allclose(recording.episodes[0].numbers["joint"], np.arange(5) + 0.5)
+    np.testing.assert_allclose(recording.episodes[0].time_s, np.arange(5) / 10)
+
+
+def test_another_value_of_episode_begins_an_episode(table):
+    folder = table("time_s,episode,steering", "0,x,0", "0.1,x,0", "0.2,y,0", "0.3,y,0")
+    assert [len(one) for one in load_recording(folder).episodes] == [2, 2]
+
+
+def test_what_is_no_number_is_left_out_and_told(table):
+    folder = table("time_s,steering,speed", "0,0,fast", "0.1,1.05,2", "soon,0,1", "0.2,0,1,9")
+    with pytest.warns(UserWarning, match="no time: 1 .*not 3 columns: 1 .*speed is no number"):
+        recording = load_recording(folder)
+    assert recording.episodes[0].numbers["steering"].tolist() == [0, 1]
+    assert recording.changed == {"speed is no number, and left out": 1,
+                                 "steering clipped to [-1, 1]": 1}  # fmt: skip
+
+
+def test_steering_in_a_unit_may_be_of_any_size(table):
+    folder = table("time_s,steering [deg]", *(f"{i / 10},{30 * i}" for i in range(4)))
+    recording = load_recording(folder)
+    assert recording.episodes[0].numbers["steering"].max() == 90
+    assert (recording.action[0].unit, recording.action[0].positive) == ("deg", "left")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([""], "must name its columns in the first line, time_s and others"),
+        (["path,steering", "a.png,0"], "must name its columns .* got 'path, steering'"),
+        (["time_s,speed,speed", "0,1,2"], "each once, got 'speed' twice"),
+        (["time_s,[m]", "0,1"], "must name its columns"),
+        (["time_s,speed"], "must list at least one frame below the names"),
+        (["time_s,steering", *(f"{i},30" for i in range(9))], "must be a fraction of the largest"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(table, lines, message):
+    with pytest.raises(ValueError, match=message):
+        load_recording(table(*lines))
+
+
+def test_the_table_of_the_page_is_read(table, tmp_path):
+    """The example of docs/recordings.md, word for word."""
+    page = (Path(__file__).parents[3] / "docs" / "recordings.md").read_text()
+    begin = page.index("    time_s,path")
+    example = [line[4:] for line in page[begin:].split("\n\n")[0].splitlines()]
+    folder = table(*example)
+    (folder / "images").mkdir()
+    for i in (1, 2, 3):
+        (folder / "images" / f"{i:04}.jpg").write_bytes((folder / "a.png").read_bytes())
+    recording = load_recording(folder)
+    assert {one.name: one.unit for one in recording.quantities}["speed"] == "m/s"
+    assert (len(recording), len(recording.choose())) == (3, 2)
