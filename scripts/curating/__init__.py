@@ -1,0 +1,1 @@
+"""What `data.py` does with recordings: one job a file."""

@@ -1,0 +1,97 @@
+"""Mark stretches of a recording that are to be left out, and take marks back."""
+
+import numpy as np
+
+from envs.recorded import Recording, Stretch
+from envs.recorded.left_out import Mark, leave_out, marks_file, read_marks, write_marks
+from envs.recorded.marked_rows import find_rows
+from envs.recorded.quantities import STEERING
+from envs.recorded.readers import LEFT_OUT, load_recording
+from envs.recorded.stretches import drive_times_s
+from ncp_control.worlds import read_options
+from scripts.data import Clean, read_times
+
+SPEED = "speed"
+
+
+def clean(settings: Clean) -> None:
+    """Add marks, or take the last back, and tell what is marked."""
+    options = read_options(settings.log_options, "log_options")
+    whole = load_recording(settings.log, options={**options, LEFT_OUT: False})
+    path = settings.marks or marks_file(whole.folder)
+    marks = read_marks(path) if path.is_file() else []
+    if settings.undo:
+        if not marks:
+            raise ValueError(f"`undo` must follow a command that marked something, got '{path}'.")
+        print(f"taken back: {marks.pop().why}")
+    added = find_marks(whole, settings)
+    marks += added
+    left = leave_out(whole, marks, path)  # which refuses marks on everything, before the writing
+    if settings.undo or added:
+        write_marks(path, marks)
+    for mark in marks:
+        print(f"{mark.why}: {len(mark.stretches)} stretches")
+    count, rest = len(whole.center_only()), len(left.center_only())
+    print(f"left out: {count - rest:,} of {count:,} frames; marks: {path if marks else 'none'}")
+    if marks and settings.marks is not None:
+        print(f"other jobs leave them out by --log-options left_out={path}")
+
+
+def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
+    """Return what the settings mark, one mark a command.
+
+    Raises:
+        ValueError: If a rule needs a number that there is not, or marks nothing.
+    """
+    episodes = recording.center_only().episodes
+    times_s = drive_times_s(episodes, recording.frame_s)
+    is_out = [np.zeros(len(episode), bool) for episode in episodes]
+    said = []
+    for words in settings.out_of:
+        begin_s, end_s = read_times(words)
+        found = [(begin_s <= time_s) & (time_s <= end_s) for time_s in times_s]
+        _check_found(found, "out_of", words, f"ends at {times_s[-1][-1]:.1f} s")
+        is_out = [a | b for a, b in zip(is_out, found, strict=True)]
+        said.append(f"--out-of {words}")
+    rules = {
+        "still": (settings.still, SPEED, settings.still_below),
+        "no_steering": (settings.no_steering, STEERING, 0.0),
+    }
+    for rule, (is_asked, name, limit) in rules.items():
+        if not is_asked:
+            continue
+        _check_number(recording, rule, name)
+        held = [_holds(one, name, limit, settings.at_least_s) for one in episodes]
+        _check_found(held, rule, True, f"has no such stretch of {settings.at_least_s:g} s")
+        is_out = [a | b for a, b in zip(is_out, held, strict=True)]
+        said.append(f"--{rule.replace('_', '-')}")
+    if not said:
+        return []
+    return [Mark(why=" ".join(said), stretches=find_rows(recording, is_out))]
+
+
+def _holds(episode: Stretch, name: str, limit: float, at_least_s: float) -> np.ndarray:
+    """Return where a number is at most `limit` away from zero for long enough."""
+    values = np.abs(episode.numbers[name])
+    holds = values < limit if limit else values == 0.0
+    edges = np.flatnonzero(np.diff(holds, prepend=False, append=False)).reshape(-1, 2)
+    for begin, end in edges:
+        if episode.time_s[end - 1] - episode.time_s[begin] < at_least_s:
+            holds[begin:end] = False
+    return holds
+
+
+def _check_number(recording: Recording, rule: str, name: str) -> None:
+    names = [one.name for one in recording.quantities]
+    if name not in names:
+        raise ValueError(
+            f"`{rule}` must be used on a recording with a {name}, got '{recording.folder}' with"
+            f" {', '.join(names) or 'no numbers'}. Name the times by --out-of."
+        )
+
+
+def _check_found(found: list[np.ndarray], setting: str, value: object, why: str) -> None:
+    if not any(flags.any() for flags in found):
+        raise ValueError(
+            f"`{setting}` must mark some frames, got {value!r}, and the recording {why}."
+        )

@@ -1,0 +1,216 @@
+"""Write down which frames of recordings train, validate and test, and tell how alike they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.recorded import Recording, load_recording
+from envs.recorded.likeness import compare_actions
+from envs.recorded.marked_rows import find_rows
+from envs.recorded.parts import PARTS, TRAIN, Parts, part_of, parts_file, write_parts
+from envs.recorded.quantities import find_names
+from envs.recorded.several import load_each
+from ncp_control.markdown import markdown_table
+from ncp_control.names import one_line
+from scripts.curating.loading import find_all, with_actions
+from scripts.data import Split
+
+NOWHERE = -1
+"""Part of a frame that is in none."""
+
+
+def split(settings: Split) -> None:
+    """Split the recordings, print a table of the parts, and write them beside each recording."""
+    loaded = load_each(
+        find_all(settings.log),
+        settings.options,
+        lambda path, own: with_actions(load_recording(path, options=own), settings.actions),
+    )
+    if settings.undo:
+        for recording in loaded:
+            path = parts_file(recording.folder)
+            path.unlink(missing_ok=True)
+            print(f"no parts any more: {path}")
+        return
+    times_s = [_times_s(recording) for recording in loaded]
+    units = UNITS[settings.by](loaded, times_s, settings)
+    labels = [
+        keep_apart(part, time_s, settings.gap_s)
+        for part, time_s in zip(assign(units, settings), times_s, strict=True)
+    ]
+    made = [
+        Parts(by=settings.by, why=settings.words(), rows=_rows(recording, label))
+        for recording, label in zip(loaded, labels, strict=True)
+    ]
+    if not any(parts.rows[TRAIN] for parts in made):
+        raise ValueError(
+            f"`gap_s` must leave some frames that train, got {settings.gap_s!r}. Lower it."
+        )
+    rows = []
+    for recording, parts in zip(loaded, made, strict=True):
+        write_parts(parts_file(recording.folder), parts)
+        rows += _table(recording, parts)
+    print(markdown_table(("recording", "part", "frames", "share", *_headings(loaded[0])), rows))
+    for recording, parts in zip(loaded, made, strict=True):
+        for doubt in _doubts(recording, parts):
+            print(f"note: {one_line(recording.folder.name)}: {doubt}")
+        print(f"parts: {parts_file(recording.folder)}")
+
+
+def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
+    """Give whole units to the parts, in their order: the first train, the last test.
+
+    Args:
+        units: For each recording the unit of every frame: whole numbers from 0 on, in the order in
+            which the units come.
+        settings: The shares.
+
+    Returns:
+        For each recording the part of every frame, an index into `PARTS`.
+
+    Raises:
+        ValueError: If there are fewer units than parts.
+    """
+    sizes = np.bincount(np.concatenate(units))
+    if len(sizes) < len(PARTS):
+        raise ValueError(
+            f"`by` must leave at least {len(PARTS)} {NAMES[settings.by]} to give to the parts, got"
+            f" {len(sizes)} by {settings.by}. {ADVICE[settings.by]}"
+        )
+    learn = settings.train_share
+    ends = np.array([learn * (1.0 - settings.validation_share), learn]) * sizes.sum()
+    begun = np.cumsum(sizes) - 0.5 * sizes  # a unit belongs where its middle lies
+    first, second = np.searchsorted(begun, ends)
+    first = min(max(int(first), 1), len(sizes) - 2)
+    second = min(max(int(second), first + 1), len(sizes) - 1)
+    part_of_unit = np.repeat(np.arange(len(PARTS)), [first, second - first, len(sizes) - second])
+    return [part_of_unit[one] for one in units]
+
+
+def keep_apart(part: np.ndarray, time_s: np.ndarray, gap_s: float) -> np.ndarray:
+    """Take frames out of the training part that lie too near to frames of another part.
+
+    Args:
+        part: Part of every frame, shape (N,).
+        time_s: Its time, shape (N,) [s].
+        gap_s: A frame that trains is at least so far from those that judge [s].
+    """
+    if gap_s <= 0.0 or not (part > 0).any():
+        return part
+    steps_s = np.diff(time_s, prepend=time_s[0])
+    # Where a clock begins again, as in data sets of episodes, nothing is near what was before.
+    time_s = np.cumsum(np.where(steps_s < 0.0, 2.0 * gap_s, steps_s))
+    judges = time_s[part > 0]
+    after = np.searchsorted(judges, time_s)
+    away_s = np.minimum(
+        np.abs(judges[np.minimum(after, len(judges) - 1)] - time_s),
+        np.abs(time_s - judges[np.maximum(after - 1, 0)]),
+    )
+    return np.where((part == 0) & (away_s < gap_s), NOWHERE, part)
+
+
+def by_time(
+    recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
+) -> list[np.ndarray]:
+    """Let every frame be a unit; of several recordings each is split on its own."""
+    if len(recordings) == 1:
+        return [np.arange(len(times_s[0]))]
+    # One thousandth of each recording at a time, so that all end together.
+    return [np.arange(len(one)) * 1000 // len(one) for one in times_s]
+
+
+def by_session(
+    recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
+) -> list[np.ndarray]:
+    """Let every recording be a unit; in a single one, what lies between long pauses."""
+    if len(recordings) > 1:
+        return [np.full(len(one), i) for i, one in enumerate(times_s)]
+    steps_s = np.diff(times_s[0])
+    is_pause = (steps_s > settings.pause_s) | (steps_s <= 0.0)
+    return [np.append(0, np.cumsum(is_pause))]
+
+
+def by_place(
+    recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
+) -> list[np.ndarray]:
+    """Let every square of the ground be a unit, in the order in which they are first driven on.
+
+    Raises:
+        ValueError: If a recording does not say where it was, or not in every frame.
+    """
+    places = []
+    for recording in recordings:
+        known = [one.name for one in recording.quantities]
+        names = find_names("place", settings.place, known)
+        where = np.stack([_numbers(recording, name) for name in names], axis=1)
+        if not np.isfinite(where).all():
+            raise ValueError(
+                f"`place` must be numbers that every frame has, got"
+                f" {int((~np.isfinite(where)).any(axis=1).sum())} frames of '{recording.folder}'"
+                f" without {' or '.join(names)}. Mark those frames by data.py clean."
+            )
+        places.append(np.floor(where / settings.cell_size).astype(np.int64))
+    together = np.concatenate(places)
+    _, first, square = np.unique(together, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))
+    ends = np.cumsum([len(one) for one in places])[:-1]
+    return np.split(order[square.reshape(-1)], ends)
+
+
+UNITS = {"time": by_time, "session": by_session, "place": by_place}
+"""What is given to a part as a whole."""
+NAMES = {"time": "frames", "session": "sessions", "place": "squares"}
+ADVICE = {
+    "time": "Record more.",
+    "session": "Name several recordings, or lower --pause-s.",
+    "place": "Lower --cell-size.",
+}
+
+
+def _times_s(recording: Recording) -> np.ndarray:
+    return np.concatenate([one.time_s for one in recording.center_only().episodes])
+
+
+def _numbers(recording: Recording, name: str) -> np.ndarray:
+    return np.concatenate([one.numbers[name] for one in recording.center_only().episodes])
+
+
+def _rows(recording: Recording, part: np.ndarray) -> dict[str, tuple]:
+    ends = np.cumsum([len(one) for one in recording.center_only().episodes])[:-1]
+    pieces = np.split(part, ends)
+    return {
+        name: find_rows(recording, [piece == i for piece in pieces]) for i, name in enumerate(PARTS)
+    }
+
+
+def _headings(recording: Recording) -> list[str]:
+    return [f"{name}: mean ± deviation" for name in recording.actions]
+
+
+def _table(recording: Recording, parts: Parts) -> list[list[str]]:
+    """Return a row for each part of a recording."""
+    path, rows = parts_file(recording.folder), []
+    total = len(recording.center_only())
+    for name in PARTS:
+        part = part_of(recording, parts, name, path).center_only()
+        told = ["–"] * len(recording.actions)
+        if len(part):
+            values = [_numbers(part, action) for action in recording.actions]
+            told = [f"{np.nanmean(one):.3f} ± {np.nanstd(one):.3f}" for one in values]
+        share = f"{100 * len(part) / total:.1f} %"
+        rows.append([one_line(recording.folder.name), name, f"{len(part):,}", share, *told])
+    return rows
+
+
+def _doubts(recording: Recording, parts: Parts) -> list[str]:
+    """Return why the parts that judge may be bad judges; see `envs.recorded.likeness`."""
+    path = parts_file(recording.folder)
+    train, *others = (part_of(recording, parts, name, path) for name in PARTS)
+    if not len(train):
+        return []
+    return [
+        doubt
+        for name, other in zip(PARTS[1:], others, strict=True)
+        if len(other)
+        for doubt in compare_actions(train, other, f"{name} part")
+    ]

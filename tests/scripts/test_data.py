@@ -1,0 +1,120 @@
+"""The jobs of `data.py`, as a person types them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from envs.recorded import load_recording
+from ncp_control.command_line import run_command
+from scripts.data import COMMANDS
+
+pytestmark = pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
+
+
+def data(settings):
+    run_command(COMMANDS, settings)
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """A recording of numbers alone, whose name and units mean something in HTML."""
+    folder = tmp_path / "a <b> & c"
+    folder.mkdir()
+    lines = [f"{0.1 * i:.1f},{0.5 * (-1) ** i if i < 80 else 0},{i}" for i in range(100)]
+    (folder / "frames.csv").write_text("\n".join(["time_s,steering,speed [<i>]", *lines]))
+    return folder
+
+
+def test_inspect_tells_the_terminal_and_a_page(type_command, udacity_log, capsys, tmp_path, read):
+    assert type_command(data, COMMANDS, "inspect", udacity_log) == 0
+    printed = capsys.readouterr().out
+    assert "udacity, driven by human" in printed
+    assert "120 usable of 360 listed" in printed
+    assert re.search(r"left out: left image missing +\| 120", printed)
+    assert re.search(r"median 100 ms, 99 % at most 100 ms", printed)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("inspect-log-")
+    page = (run / "report" / "recordings.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 12 and "left image missing" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page), "the page needs another file"
+    rows = {row["number"]: row for row in read(run / "report" / "numbers.csv")}
+    assert float(rows["steering"]["highest"]) == pytest.approx(1.0, abs=1e-3)
+    assert rows["steering"]["role"] == "action" and rows["brake"]["zero"] == "1.0"
+
+
+def test_inspect_of_numbers_alone_says_what_is_unlike(type_command, numbers, capsys, tmp_path):
+    assert type_command(data, COMMANDS, "inspect", numbers) == 0
+    printed = capsys.readouterr().out
+    assert "none, numbers alone" in printed and "note: The last fifth never steers" in printed
+    (run,) = (tmp_path / "runs").iterdir()
+    page = (run / "report" / "recordings.html").read_text()
+    assert "The last fifth never steers" in page
+    assert "a &lt;b&gt; &amp; c" in page and "<b>" not in page and "<i>" not in page
+
+
+def test_inspect_takes_a_folder_of_recordings_and_other_actions(
+    type_command, numbers, tmp_path, capsys
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "frames.csv").write_text((numbers / "frames.csv").read_text())
+    words = ("inspect", numbers, other, numbers, "--actions", "speed")
+    assert type_command(data, COMMANDS, *words) == 0
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"\| speed +\| <i> +\| action +\|", printed.replace("&lt;", "<"))) == 2
+    (run,) = (tmp_path / "runs").iterdir()
+    assert "-and-1-more-" in run.name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inspect", "nowhere"], "got 'nowhere', which does not exist"),
+        (["inspect", "NUMBERS", "--actions", "speeed"], "`actions` must be numbers of the record"),
+        (["inspect", "NUMBERS", "--log-options", "camera=top"], "`log_options` must be options"),
+        (["inspect"], "`log` must be at least one recording, got none"),
+    ],
+)
+def test_bad_input_is_one_sentence(refuse, numbers, words, message):
+    refuse(data, COMMANDS, [numbers if word == "NUMBERS" else word for word in words], message)
+
+
+def test_convert_writes_what_reads_back_alike(type_command, udacity_log, capsys):
+    first = load_recording(udacity_log)
+    assert type_command(data, COMMANDS, "convert", udacity_log, "--to", "tub", "tub") == 0
+    assert type_command(data, COMMANDS, "convert", "tub", "again", "--to", "lerobot") == 0
+    printed = capsys.readouterr().out
+    assert "tub: 120 frames in 1 episodes" in printed
+    assert "numbers: steering (action), throttle" in printed
+    again = load_recording("again")
+    (before,), (after,) = first.episodes, again.episodes
+    assert again.format == "lerobot" and again.actions == ("steering",)
+    np.testing.assert_array_equal(before.numbers["steering"], after.numbers["steering"])
+    np.testing.assert_allclose(before.time_s, after.time_s, atol=1e-6)
+    assert before.image_paths[7].read_bytes() == after.image_paths[7].read_bytes()
+
+
+def test_convert_takes_other_actions_and_keeps_frames_without_a_number(type_command, numbers):
+    with (numbers / "frames.csv").open("a") as file:
+        file.write("\n10.0,0,\n")
+    words = ("convert", numbers, "arm", "--to", "lerobot", "--actions", "speed")
+    assert type_command(data, COMMANDS, *words, "--task", "push") == 0
+    again = load_recording("arm")
+    assert again.actions == ("speed",) and len(again) == 101
+    speed = again.episodes[0].numbers["speed"]
+    np.testing.assert_array_equal(speed, [*range(100), np.nan])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["NUMBERS", "NUMBERS", "--to", "tub"], "`out` must not exist yet"),
+        (["NUMBERS", "new", "--to", "tub"], "must have frames and steering in"),
+        (["nowhere", "new", "--to", "tub"], "got 'nowhere', which does not exist"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_sentence(refuse, numbers, tmp_path, words, message):
+    words = [numbers if word == "NUMBERS" else word for word in words]
+    refuse(data, COMMANDS, ["convert", *words], message)
+    assert not (tmp_path / "new").exists()
