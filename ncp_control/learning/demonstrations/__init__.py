@@ -5,8 +5,17 @@ batches of one epoch for backpropagation through time. Nothing here knows a came
 an observation is an array of any fixed shape.
 """
 
+from ncp_control.learning.demonstrations.stacked import as_seen, stacked
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.demonstrations.windows import Batch, Windows, windows
 from ncp_control.learning.demonstrations.writer import DemonstrationWriter
 
-__all__ = ["Batch", "DemonstrationWriter", "Demonstrations", "Windows", "windows"]
+__all__ = [
+    "Batch",
+    "DemonstrationWriter",
+    "Demonstrations",
+    "Windows",
+    "as_seen",
+    "stacked",
+    "windows",
+]

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ncp_control.episode import Episode, iterate_episodes
+from ncp_control.learning.closed_loop import Pilot
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.demonstrations.writer import DemonstrationWriter
 from ncp_control.learning.experts import ExpertError
 from ncp_control.policy import Policy
-from ncp_control.records import array_of
+from ncp_control.records import array_of, record_frame
+from ncp_control.shares import Find, show_in_workers
 from ncp_control.worlds import Expert, World
 
 PARALLEL = 8
@@ -21,9 +24,15 @@ def demonstrate(
     expert: Expert | Policy,
     seeds: Sequence[int],
     *,
-    learner: Policy | None = None,
+    options: Sequence[Any] | None = None,
+    num_steps: int | None = None,
+    parallel: int = PARALLEL,
+    learner: Policy | Pilot | None = None,
     error: ExpertError | None = None,
     description: str = "expert",
+    workers: int = 1,
+    find: Find | None = None,
+    frames_as: str = "raw",
 ) -> Demonstrations:
     """Write down an episode for each seed: what was seen, and what the expert would have done.
 
@@ -32,34 +41,61 @@ def demonstrate(
         world: Where.
         expert: Who is asked.
         seeds: Seed of each episode.
+        options: Options of each reset.
+        num_steps: Steps after which an episode is over; those of the world if None.
+        parallel: Most environments side by side.
         learner: Who acts, as DAgger asks; the expert itself if None.
         error: Added to what the expert does while it acts itself.
         description: What the progress bar says.
+        workers: Processes that share the episodes; what is written is the same with any number.
+        find: Returns the world and the expert in a process of its own; needed for several.
+        frames_as: How frames are kept; see `DemonstrationWriter`.
     """
-    episodes = iterate_episodes(
-        world,
-        learner,
-        seeds=seeds,
-        parallel=PARALLEL,
-        expert=expert,
-        error=error,
-        keeps_observations=True,
-        description=description,
-    )
-    return write_demonstrations(folder, world, episodes)
+    if workers > 1 and find is not None:
+        episodes = show_in_workers(
+            workers,
+            find,
+            seeds=seeds,
+            options=options,
+            num_steps=num_steps,
+            parallel=parallel,
+            num_actions=len(world.contract.action),
+            learner=learner,
+            error=error,
+            description=description,
+        )
+    else:
+        episodes = iterate_episodes(
+            world,
+            learner,
+            seeds=seeds,
+            options=options,
+            num_steps=num_steps,
+            parallel=parallel,
+            expert=expert,
+            error=error,
+            keeps_observations=True,
+            description=description,
+        )
+    return _write(folder, world, episodes, frames_as)
 
 
-def write_demonstrations(folder: Path, world: World, episodes: Iterable[Episode]) -> Demonstrations:
-    """Write down what was seen in episodes, and what the expert would have done.
-
-    Args:
-        folder: Where the demonstrations are written; what stands there is replaced.
-        world: Where the episodes were.
-        episodes: Episodes that keep what was seen, and in which an expert was asked.
-    """
-    shape, dtype = array_of(world.contract.observation)
+def _write(
+    folder: Path, world: World, episodes: Iterable[Episode], frames_as: str
+) -> Demonstrations:
+    """Write down what was seen in episodes that keep it, and what the expert would have done."""
+    observation = world.contract.observation
+    shape, dtype = array_of(observation)
     size = len(world.contract.action)
-    with DemonstrationWriter(folder, shape, dtype, size, overwrite=True) as writer:
+    with DemonstrationWriter(
+        folder,
+        shape,
+        dtype,
+        size,
+        frames_as=frames_as,
+        frame_shape=record_frame(observation),
+        overwrite=True,
+    ) as writer:
         for episode in episodes:
             assert episode.expert_actions is not None  # it was asked
             writer.append_episode(

@@ -10,29 +10,36 @@ A store is a folder of four plain `.npy` arrays, one row a frame and episode aft
 | `dt_s.npy`           | (N,)             | float32          |
 | `episode_starts.npy` | (num_episodes,)  | int64            |
 
+Frames that are kept as image files have three other files in the place of `observations.npy`; see
+`encoded.py`.
+
 `dt_s[t]` is the time elapsed since the previous frame of the same episode, the step a circuit
 integrates before it emits action t; an episode's first frame carries the nominal frame interval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ncp_control import files
 from ncp_control.json_files import read_json, shorten
+from ncp_control.learning.demonstrations.encoded import EncodedFrames, Encoding
+from ncp_control.learning.demonstrations.npy_files import REMEDY, map_array
 from ncp_control.ranges import check_count
+from ncp_control.records import numbers_in
 
 FORMAT_VERSION = 1
+ENCODED_VERSION = 2
+"""Of stores whose frames are image files, which version 1 does not know."""
 META_FILE = "meta.json"
 MAX_META_BYTES = 2**24
 """Room for all that settings of a recording can say."""
 ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
 OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
-_REMEDY = "Record or convert the demonstrations again"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +53,8 @@ class Demonstrations:
     """
 
     observations: np.ndarray
-    """What was seen, shape (N, ...), uint8 or float32; memory-mapped when opened from disk."""
+    """What was seen, shape (N, ...), uint8 or float32; when opened from disk memory-mapped, or
+    `EncodedFrames`, which read like an array and are decoded then."""
     actions: np.ndarray
     """What the expert did, shape (N, action_size), float32."""
     dt_s: np.ndarray
@@ -59,7 +67,7 @@ class Demonstrations:
     def __post_init__(self) -> None:
         _check_kinds(self.observations, self.actions, self.dt_s, self.episode_starts)
         frames = len(self.observations)
-        if not isinstance(self.observations, np.memmap):  # what is on disk was checked on the way
+        if type(self.observations) is np.ndarray:  # what is on disk was checked on the way
             check_observations(self.observations)
         check_actions(self.actions)
         check_dt_s(self.dt_s)
@@ -68,7 +76,7 @@ class Demonstrations:
         if not (is_valid and starts[-1] < frames and (np.diff(starts) > 0).all()):
             raise ValueError(
                 f"`episode_starts` must increase from 0 and stay below {frames} (the number of"
-                f" frames), got {starts.tolist()[:8]!r}. {_REMEDY}."
+                f" frames), got {starts.tolist()[:8]!r}. {REMEDY}."
             )
 
     @classmethod
@@ -89,12 +97,13 @@ class Demonstrations:
         folder = Path(folder)
         files.restore(folder)
         meta = _read_meta(folder)
-        arrays = {name: _map_array(folder / f"{name}.npy") for name in ARRAYS}
+        arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS[1:]}
+        arrays[ARRAYS[0]] = _open_observations(folder, meta)
         expected = (meta["num_frames"], *meta["observation_shape"])
         if arrays["observations"].shape != expected:
             raise ValueError(
                 f"`observations` must have the shape {expected} that {META_FILE} names, got"
-                f" {arrays['observations'].shape} in '{folder}'. {_REMEDY}."
+                f" {arrays['observations'].shape} in '{folder}'. {REMEDY}."
             )
         _check_kinds(**arrays)
         # Only the observations can outgrow memory; the other arrays take a few bytes a frame.
@@ -173,9 +182,22 @@ class Demonstrations:
             slice(cut, None), late_starts
         )
 
+    def numbers(self, frame_shape: Sequence[int]) -> np.ndarray:
+        """Return the numbers beside the frames of all records, shape (N, numbers), float32.
+
+        Args:
+            frame_shape: Shape of the frame in a record.
+        """
+        seen: Any = self.observations
+        if isinstance(seen, EncodedFrames):
+            return seen.behind().view(np.float32)
+        return numbers_in(self.observations, frame_shape)
+
     def _part(self, frames: slice, episode_starts: np.ndarray) -> "Demonstrations":
+        seen: Any = self.observations
+        part: Any = seen.part(frames) if isinstance(seen, EncodedFrames) else seen[frames]
         return Demonstrations(
-            observations=self.observations[frames],
+            observations=part,
             actions=self.actions[frames],
             dt_s=self.dt_s[frames],
             episode_starts=episode_starts,
@@ -188,18 +210,18 @@ def _check_kinds(
 ) -> None:
     """Raise ValueError unless types and shapes are those of a store; no value is looked at."""
     if observations.ndim == 0 or len(observations) == 0:
-        raise ValueError(f"`observations` must hold at least one frame, got 0. {_REMEDY}.")
+        raise ValueError(f"`observations` must hold at least one frame, got 0. {REMEDY}.")
     frames = len(observations)
     for name, array, ndim in (("actions", actions, 2), ("dt_s", dt_s, 1)):
         if array.ndim != ndim or len(array) != frames or 0 in array.shape:
             raise ValueError(
                 f"`{name}` must have {ndim} dimension(s) and one row for each of the {frames}"
-                f" observations, got shape {array.shape}. {_REMEDY}."
+                f" observations, got shape {array.shape}. {REMEDY}."
             )
     if episode_starts.ndim != 1 or len(episode_starts) > frames:
         raise ValueError(
             f"`episode_starts` must have 1 dimension and at most one entry for each of the {frames}"
-            f" observations, got shape {episode_starts.shape}. {_REMEDY}."
+            f" observations, got shape {episode_starts.shape}. {REMEDY}."
         )
     real = (np.dtype(np.float32),)
     for name, array, dtypes in (
@@ -266,44 +288,32 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         if missing:
             raise ValueError(f"it has no {min(missing)!r}")
         version, shape = meta["format_version"], meta["observation_shape"]
-        is_known = type(version) is int and version == FORMAT_VERSION
+        newest = ENCODED_VERSION if "frames" in meta else FORMAT_VERSION
+        is_known = type(version) is int and version == newest
         if is_known:
             check_count("num_frames", meta["num_frames"])
             if not isinstance(shape, list):
                 raise ValueError(f"`observation_shape` must be a list, got {shorten(shape)}")
             for size in shape:
                 check_count("observation_shape", size, 0)
+            if "frames" in meta:
+                Encoding.from_json(meta["frames"])
     except ValueError as error:
         raise ValueError(
             f"`{META_FILE}` must describe a store of demonstrations: {str(error).rstrip('.')}, in"
-            f" '{folder}'. {_REMEDY}."
+            f" '{folder}'. {REMEDY}."
         ) from error
     if not is_known:
         raise ValueError(
-            f"`format_version` must be {FORMAT_VERSION}, got {shorten(version)} in '{folder}'."
-            f" {_REMEDY} with this version."
+            f"`format_version` must be {newest}, got {shorten(version)} in '{folder}'."
+            f" {REMEDY} with this version."
         )
     return meta
 
 
-def _map_array(path: Path) -> np.ndarray:
-    """Return what a file holds; only its header is read."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`{path.name}` must lie in a store of demonstrations, got none in '{path.parent}'."
-            f" {_REMEDY}."
-        )
-    size = path.stat().st_size
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # NumPy's reader raises nearly anything for a damaged header
-        raise ValueError(
-            f"`{path.name}` must be a complete .npy file, got {size} bytes that do not read as one"
-            f" in '{path.parent}'. {_REMEDY}."
-        ) from error
-    if size != array.offset + array.nbytes:
-        raise ValueError(
-            f"`{path.name}` must be a complete .npy file, got {size} bytes where its header stands"
-            f" for {array.offset + array.nbytes} in '{path.parent}'. {_REMEDY}."
-        )
-    return array
+def _open_observations(folder: Path, meta: Mapping[str, Any]) -> np.ndarray:
+    """Return what was seen, as an array on disk or as frames that are decoded when read."""
+    if "frames" not in meta:
+        return map_array(folder / f"{ARRAYS[0]}.npy")
+    encoding = Encoding.from_json(meta["frames"])
+    return cast(np.ndarray, EncodedFrames.open(folder, encoding, meta["num_frames"]))

@@ -6,22 +6,23 @@ store under its final name is always complete. If the process is killed before t
 recording in the same place removes the hidden folder (see `ncp_control.files`).
 """
 
-import contextlib
 import json
-import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import ArrayLike, DTypeLike
 
 from ncp_control import files
+from ncp_control.learning.demonstrations.encoded import FILES as ENCODED_FILES
+from ncp_control.learning.demonstrations.encoded import EncodedFile, encoding_for
+from ncp_control.learning.demonstrations.npy_files import NpyFile
 from ncp_control.learning.demonstrations.store import (
     ARRAYS,
+    ENCODED_VERSION,
     FORMAT_VERSION,
     META_FILE,
     OBSERVATION_DTYPES,
@@ -42,6 +43,10 @@ class DemonstrationWriter:
         observation_shape: Shape of one observation, e.g. (78, 200, 3).
         observation_dtype: uint8 or float32.
         action_size: Number of entries of an action.
+        frames_as: raw; or png or jpeg, which keep each frame as an image file. PNG keeps every
+            pixel, JPEG changes them a little; both need OpenCV.
+        frame_shape: Shape of the frame in a record that is to be kept as an image file; None if
+            the observation is a frame.
         source: Anything JSON can hold about where the frames come from; kept in `meta["source"]`.
         overwrite: Replace an existing store at `folder` when this one is finished.
 
@@ -58,6 +63,8 @@ class DemonstrationWriter:
         observation_dtype: DTypeLike = np.uint8,
         action_size: int = 1,
         *,
+        frames_as: str = "raw",
+        frame_shape: Sequence[int] | None = None,
         source: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -69,11 +76,18 @@ class DemonstrationWriter:
         # A NumPy integer, as sizes often are, could not be written to JSON in the end.
         observation_shape = tuple(map(operator.index, observation_shape))
         action_size = check_count("action_size", action_size)
+        encoding = encoding_for(frames_as, observation_shape, frame_shape)
+        if encoding is not None and np.dtype(observation_dtype) != np.uint8:
+            raise ValueError(
+                f"`frames_as` must be 'raw' for observations of {observation_dtype!r}, got"
+                f" {frames_as!r}. Image files hold uint8."
+            )
         self.folder = Path(folder)
         self.observation_shape = observation_shape
         self.observation_dtype = np.dtype(observation_dtype)
         self.action_size = action_size
         self.num_frames = 0
+        self._encoding = encoding
         self._overwrite = overwrite
         self._is_closed = False
         # Serialised now, so that a source JSON cannot hold fails before an hour of recording.
@@ -81,7 +95,7 @@ class DemonstrationWriter:
         self._check_destination()
 
         self._episode_starts: list[int] = []
-        self._arrays: list[_NpyFile] = []
+        self._arrays: list[NpyFile | EncodedFile] = []
         self._new = files.NewFolder(self.folder)
         rows = {
             "observations": (self.observation_shape, self.observation_dtype),
@@ -91,8 +105,11 @@ class DemonstrationWriter:
         try:
             with files.naming_errors(self.folder):
                 for name, (shape, dtype) in rows.items():
+                    if name == ARRAYS[0] and encoding is not None:
+                        self._arrays.append(EncodedFile(self._new.folder, encoding))
+                        continue
                     path = self._new.folder / f"{name}.npy"
-                    self._arrays.append(_NpyFile(path, shape, dtype))
+                    self._arrays.append(NpyFile(path, shape, dtype))
         except BaseException:
             self.discard()
             raise
@@ -222,7 +239,7 @@ class DemonstrationWriter:
                 f"`folder` must be a store of demonstrations to be overwritten, got"
                 f" '{self.folder}', which has no {META_FILE}. Choose another name."
             )
-        own = {META_FILE, *(f"{name}.npy" for name in ARRAYS)}
+        own = {META_FILE, *ENCODED_FILES, *(f"{name}.npy" for name in ARRAYS)}
         others = sorted({path.name for path in self.folder.iterdir()} - own)
         if others:
             raise ValueError(
@@ -248,49 +265,7 @@ class DemonstrationWriter:
             "action_size": self.action_size,
             "source": json.loads(self._source_json),
         }
+        if self._encoding is not None:
+            meta |= {"format_version": ENCODED_VERSION, "frames": self._encoding.as_json()}
         text = json.dumps(meta, indent=2) + "\n"
         (self._new.folder / META_FILE).write_text(text, encoding="utf-8")
-
-
-class _NpyFile:
-    """A `.npy` file that grows row by row.
-
-    NumPy pads a header so that it keeps its length whatever the number of rows, so the header of
-    zero rows holds the place of the last one.
-    """
-
-    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._row_shape, self._dtype = row_shape, np.dtype(dtype)
-        self._file: BinaryIO = path.open("wb")
-        self._write_header(0)
-        self._header_bytes = self._file.tell()
-
-    def write(self, first: int, rows: np.ndarray) -> None:
-        """Write rows from the given one on."""
-        start = self._place(first)
-        if self._file.tell() != start:  # a seek would empty the buffer
-            self._file.seek(start)
-        self._file.write(np.ascontiguousarray(rows).data)
-
-    def finish(self, num_rows: int) -> None:
-        """Keep the first rows, say in the header how many they are, and close."""
-        self._file.truncate(self._place(num_rows))
-        self._file.seek(0)
-        self._write_header(num_rows)
-        self._file.close()
-
-    def abandon(self) -> None:
-        # Closing flushes, which fails again when a full disk is why the file is given up.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _place(self, row: int) -> int:
-        return self._header_bytes + row * math.prod(self._row_shape) * self._dtype.itemsize
-
-    def _write_header(self, num_rows: int) -> None:
-        header = {
-            "descr": npy_format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (num_rows, *self._row_shape),
-        }
-        npy_format.write_array_header_1_0(self._file, header)

@@ -1,0 +1,298 @@
+"""Frames of a store that are kept as image files, one behind the other in one file.
+
+A frame of 78 × 200 pixels takes 47 kB as it is. As PNG the same pixels take a fraction of that; as
+JPEG they take less still and are changed a little. A frame is decoded when it is read.
+
+| file             | what                                                   | shape      | dtype |
+|------------------|--------------------------------------------------------|------------|-------|
+| `frames.bin`     | PNG or JPEG files, one behind the other                |            |       |
+| `frame_ends.npy` | where in `frames.bin` each of them ends [bytes]        | (N,)       | int64 |
+| `behind.npy`     | of records: the bytes behind each frame, its numbers   | (N, bytes) | uint8 |
+
+These files stand in the place of `observations.npy`. See `ncp_control.records` for records.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ncp_control.learning.demonstrations.npy_files import REMEDY, NpyFile, map_array
+from ncp_control.names import check_name
+from ncp_control.ranges import check_count
+
+FRAMES_AS = ("raw", "png", "jpeg")
+"""Ways to keep frames: as they are, or as image files."""
+FILES = ("frames.bin", "frame_ends.npy", "behind.npy")
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the frames of a store are kept.
+
+    Raises:
+        ValueError: If the name is unknown, or frames of this shape cannot be image files.
+    """
+
+    kind: str
+    """png or jpeg."""
+    frame_shape: tuple[int, ...]
+    """Height, width and channels, 1 or 3; of three channels the first is taken for red."""
+    behind_bytes: int = 0
+    """Bytes of a record behind its frame."""
+
+    def __post_init__(self) -> None:
+        check_name("frames_as", self.kind, FRAMES_AS[1:])
+        check_count("behind_bytes", self.behind_bytes, 0)
+        shape = self.frame_shape
+        for size in shape:
+            check_count("frame_shape", size)
+        if len(shape) != 3 or shape[2] not in _CHANNELS or max(shape) > 2**15:
+            raise ValueError(
+                f"`frames_as` must be 'raw' for observations of shape {shape}, got {self.kind!r}."
+                " Image files hold frames (height, width, channels) of 1 or 3 channels."
+            )
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation: a frame, or the bytes of a record."""
+        frame_bytes = math.prod(self.frame_shape)
+        return (frame_bytes + self.behind_bytes,) if self.behind_bytes else self.frame_shape
+
+    def encode(self, frame: np.ndarray) -> np.ndarray:
+        """Return a frame (height, width, channels) uint8 as the bytes of an image file."""
+        import cv2  # an extra; a frame that is kept as it is needs none
+
+        if self.frame_shape[2] == 3:
+            frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        if self.kind == "png":
+            return cv2.imencode(".png", frame)[1]
+        return cv2.imencode(".jpg", frame, _jpeg_settings())[1]
+
+    def decode(self, data: np.ndarray) -> np.ndarray:
+        """Return the frame of an image file.
+
+        Raises:
+            ValueError: If the bytes are no image file of a frame of this shape.
+        """
+        import cv2
+
+        is_grey = self.frame_shape[2] == 1
+        try:
+            frame = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR)
+        except cv2.error:
+            frame = None
+        if frame is None or frame.shape[:2] != self.frame_shape[:2]:
+            found = "no image" if frame is None else f"one of {frame.shape[:2]} pixels"
+            raise ValueError(
+                f"`frames.bin` must hold a {self.kind} file of {self.frame_shape[:2]} pixels for"
+                f" each frame, got {found}. {REMEDY}."
+            )
+        if is_grey:
+            return frame[:, :, None]
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `meta.json` says of it."""
+        return {"kind": self.kind, "shape": list(self.frame_shape), "behind": self.behind_bytes}
+
+    @classmethod
+    def from_json(cls, told: Any) -> "Encoding":
+        """Return what `meta.json` says; ValueError if it does not say it."""
+        if not isinstance(told, Mapping) or set(told) != {"kind", "shape", "behind"}:
+            raise ValueError("`frames` must have kind, shape and behind")
+        if not isinstance(told["shape"], list):
+            raise ValueError("`shape` of `frames` must be a list")
+        return cls(told["kind"], tuple(told["shape"]), told["behind"])
+
+
+class EncodedFrames:
+    """Observations that are decoded when they are read, like an array (N, ...) uint8.
+
+    Args:
+        encoding: How they are kept.
+        data: The image files, one behind the other, shape (bytes,) uint8, memory-mapped.
+        ends: Where each of them ends, shape (N,), int64.
+        behind: Bytes of records behind the frames, shape (N, bytes), uint8.
+        first: Number of the first observation in the store.
+
+    Raises:
+        ValueError: If the ends do not increase, or lead out of the data.
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        data: np.ndarray,
+        ends: np.ndarray,
+        behind: np.ndarray | None = None,
+        *,
+        first: int = 0,
+    ) -> None:
+        bounds = np.append(0, ends)
+        if (np.diff(bounds) <= 0).any() or bounds[-1] != len(data):
+            raise ValueError(
+                f"`frame_ends` must increase up to the {len(data)} bytes of `frames.bin`, got"
+                f" {int(bounds[-1])} at the end. {REMEDY}."
+            )
+        self.encoding = encoding
+        self._data, self._bounds, self._behind = data, bounds, behind
+        self._numbers = np.arange(len(ends))
+        self.dtype = np.dtype(np.uint8)
+
+    @classmethod
+    def open(cls, folder: Path, encoding: Encoding, count: int) -> "EncodedFrames":
+        """Open the files of a store; frames stay on disk until they are read.
+
+        Args:
+            folder: The store.
+            encoding: How frames are kept.
+            count: How many there are.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If files do not fit together.
+        """
+        data_file, ends_file, behind_file = (folder / name for name in FILES)
+        ends, size = np.array(map_array(ends_file)), encoding.behind_bytes
+        behind = np.array(map_array(behind_file)) if size else None
+        found = [(array.dtype.name, array.shape) for array in (ends, behind) if array is not None]
+        asked = [("int64", (count,)), *([("uint8", (count, size))] if size else [])]
+        if found != asked:
+            raise ValueError(
+                f"`{FILES[1]}` and `{FILES[2]}` must have one row for each of the {count} frames"
+                f" that meta.json names, got {found} in '{folder}'. {REMEDY}."
+            )
+        if not data_file.is_file() or not data_file.stat().st_size:
+            raise FileNotFoundError(
+                f"`{data_file.name}` must lie in a store of encoded frames, got none in '{folder}'."
+                f" {REMEDY}."
+            )
+        return cls(encoding, np.memmap(data_file, np.uint8, mode="r"), ends, behind)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all observations."""
+        return (len(self), *self.encoding.observation_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of all observations."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def part(self, rows: slice) -> "EncodedFrames":
+        """Return some of the observations; nothing is read."""
+        part = object.__new__(EncodedFrames)
+        part.__dict__.update(self.__dict__, _numbers=self._numbers[rows])
+        return part
+
+    def behind(self) -> np.ndarray:
+        """Return the bytes behind the frames of records, shape (N, bytes); no frame is read."""
+        if self._behind is None:
+            return np.zeros((len(self), 0), np.uint8)
+        return self._behind[self._numbers]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        numbers = self._numbers[key]
+        if numbers.ndim == 0:
+            return self._read(int(numbers))
+        read = np.empty((*numbers.shape, *self.encoding.observation_shape), np.uint8)
+        for place in np.ndindex(numbers.shape):
+            read[place] = self._read(int(numbers[place]))
+        return read
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def _read(self, number: int) -> np.ndarray:
+        data = self._data[self._bounds[number] : self._bounds[number + 1]]
+        frame = self.encoding.decode(data)
+        if self._behind is None:
+            return frame
+        return np.concatenate([frame.reshape(-1), self._behind[number]])
+
+
+class EncodedFile:
+    """The files of encoded frames while they grow, frame by frame.
+
+    Args:
+        folder: Where they are written.
+        encoding: How frames are kept.
+    """
+
+    def __init__(self, folder: Path, encoding: Encoding) -> None:
+        self._encoding, self._folder = encoding, folder
+        self._file: BinaryIO = (folder / FILES[0]).open("wb")
+        self._ends: list[int] = []
+        size = encoding.behind_bytes
+        self._behind = NpyFile(folder / FILES[2], (size,), np.uint8) if size else None
+
+    def write(self, first: int, rows: np.ndarray) -> None:
+        """Write observations from the given one on."""
+        del self._ends[first:]
+        start = self._ends[-1] if self._ends else 0
+        if self._file.tell() != start:  # a seek would empty the buffer
+            self._file.seek(start)
+        frame_bytes = math.prod(self._encoding.frame_shape)
+        for row in rows:
+            frame = row.reshape(-1)[:frame_bytes].reshape(self._encoding.frame_shape)
+            data = self._encoding.encode(frame)
+            self._file.write(data.data)
+            self._ends.append((self._ends[-1] if self._ends else 0) + data.size)
+        if self._behind is not None:
+            self._behind.write(first, rows.reshape(len(rows), -1)[:, frame_bytes:])
+
+    def finish(self, num_rows: int) -> None:
+        """Keep the first observations, and close."""
+        del self._ends[num_rows:]
+        self._file.truncate(self._ends[-1])
+        self._file.close()
+        ends = np.asarray(self._ends, np.int64)
+        np.save(self._folder / FILES[1], ends, allow_pickle=False)
+        if self._behind is not None:
+            self._behind.finish(num_rows)
+
+    def abandon(self) -> None:
+        """Close without keeping anything."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._behind is not None:
+            self._behind.abandon()
+
+
+def encoding_for(
+    frames_as: str, observation_shape: Sequence[int], frame_shape: Sequence[int] | None
+) -> Encoding | None:
+    """Return how observations are kept; None for those that are kept as they are.
+
+    Args:
+        frames_as: raw, png or jpeg.
+        observation_shape: Shape of one observation.
+        frame_shape: Shape of the frame in a record; None if the observation is a frame.
+
+    Raises:
+        ValueError: If the name is unknown, or observations of this shape cannot be image files.
+    """
+    check_name("frames_as", frames_as, FRAMES_AS)
+    if frames_as == "raw":
+        return None
+    if frame_shape is None:
+        return Encoding(frames_as, tuple(observation_shape))
+    behind = math.prod(observation_shape) - math.prod(frame_shape)
+    return Encoding(frames_as, tuple(frame_shape), behind)
+
+
+def _jpeg_settings() -> list[int]:
+    """Return the settings of JPEG files: little is lost, of colours no more than of brightness."""
+    import cv2
+
+    full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return [cv2.IMWRITE_JPEG_QUALITY, 95, *full_colour]

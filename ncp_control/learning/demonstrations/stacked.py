@@ -1,0 +1,81 @@
+"""Several frames of a recording together, as a policy sees them that looks back.
+
+A store holds each frame once. A policy whose contract has `stack` frames sees the latest ones
+together, oldest first, as channels of one; before an episode's first frame stands that frame again.
+The frames are put together when they are read, so that a store needs no more room.
+"""
+
+import dataclasses
+from typing import Any, cast
+
+import numpy as np
+
+from ncp_control.contract import Contract, FramesContract
+from ncp_control.learning.demonstrations.store import Demonstrations
+from ncp_control.ranges import check_count
+
+
+def stacked(demonstrations: Demonstrations, count: int) -> Demonstrations:
+    """Return demonstrations in which each frame stands behind those before it.
+
+    Args:
+        demonstrations: Frames (height, width, channels) uint8.
+        count: Frames together, >= 1; 1 changes nothing.
+
+    Raises:
+        ValueError: If the observations are not frames.
+    """
+    if check_count("count", count) == 1:
+        return demonstrations
+    frames = demonstrations.observations
+    if frames.dtype != np.uint8 or frames.ndim != 4:
+        raise ValueError(
+            "`demonstrations` must hold uint8 frames (height, width, channels) to be seen together,"
+            f" got {frames.dtype} of shape {frames.shape[1:]}. Choose a head that sees one frame."
+        )
+    together = StackedFrames(frames, demonstrations.episode_starts, count)
+    return dataclasses.replace(demonstrations, observations=cast(np.ndarray, together))
+
+
+def as_seen(demonstrations: Demonstrations, contract: Contract | None) -> Demonstrations:
+    """Return demonstrations with as many frames together as a policy's contract says.
+
+    Those that hold them together already, those with numbers beside the frames, and those of a
+    policy without a contract stay.
+    """
+    seen = None if contract is None else contract.observation
+    if not isinstance(seen, FramesContract) or demonstrations.observation_shape == seen.shape:
+        return demonstrations
+    return stacked(demonstrations, seen.view.stack)
+
+
+class StackedFrames:
+    """Frames that are read like an array (N, height, width, count * channels).
+
+    Args:
+        frames: Shape (N, height, width, channels).
+        episode_starts: First frame of each episode.
+        count: Frames together.
+    """
+
+    def __init__(self, frames: np.ndarray, episode_starts: np.ndarray, count: int) -> None:
+        self._frames, self._count = frames, count
+        lengths = np.diff(np.append(episode_starts, len(frames)))
+        self._first = np.repeat(episode_starts, lengths)
+        self.dtype = frames.dtype
+        self.shape = (*frames.shape[:-1], count * frames.shape[-1])
+        self.ndim = frames.ndim
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        latest = np.arange(len(self))[key]
+        first = self._first[key]
+        parts = [
+            self._frames[np.maximum(latest - back, first)] for back in reversed(range(self._count))
+        ]
+        return np.concatenate(parts, axis=-1)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
