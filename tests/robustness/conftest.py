@@ -75,6 +75,7 @@ def _kill_self_at(number):
 
 
 ROOT = Path(__file__).parents[2]
+ONE_WAY = "--mirror True --smoothing-s 0.2 --shift False --balance False --imitation.epoch-steps 2"
 IMITATION = "--imitation.epochs 2 --imitation.batch-size 1 --imitation.window 4"
 DISTILLATION = (
     "--distillation.rounds 2 --distillation.worlds 2 --distillation.steps-per-round 10"
@@ -85,7 +86,7 @@ SAC = "--steps 64 --num-envs 2 --first-steps 32 --sequence-length 4 --burn-in 2 
 JOBS = {
     "drive": "train drive --tracks 1 --dagger-tracks 1 --seconds-per-track 0.3"
     f" --evaluation-km 0.001 --imitation.dagger-epochs 1 {IMITATION}",
-    "recorded": f"train recorded --log LOG --models cnn lstm --mirror True {IMITATION}",
+    "recorded": f"train recorded --log LOG --models cnn lstm {ONE_WAY} {IMITATION}",
     "distillation": f"train distill --cell gru --neurons 4 --evaluation-episodes 1 {DISTILLATION}",
     "forecast": "forecast",
     "ppo": f"train ppo --cell lstm --neurons 4 --evaluation-episodes 1 {PPO}",

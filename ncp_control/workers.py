@@ -1,0 +1,177 @@
+"""Processes that work through tasks side by side and hand the results back in the tasks' order.
+
+Each worker is a new Python process: it shares no memory with the one that started it, ignores
+Ctrl-C, and ends with it. What a task gives must depend on the task alone; then the results are the
+same with any number of workers.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from ncp_control.imports import import_modules, imported_modules
+from ncp_control.ranges import check_count
+
+_END_S = 5.0
+"""Time in which a worker that is told to end has to end [s]."""
+
+
+class Workers:
+    """Some processes that do tasks; use them in a `with` block, which ends them.
+
+    Args:
+        count: How many.
+        begin: Called once in each worker; returns the function that does one task there. It, its
+            arguments, tasks and results are copied between processes.
+        *arguments: What `begin` is called with.
+    """
+
+    def __init__(
+        self, count: int, begin: Callable[..., Callable[[Any], Any]], *arguments: Any
+    ) -> None:
+        check_count("workers", count)
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(count):
+                self._workers.append(_Worker(begin, arguments))
+        except BaseException:
+            self.close()
+            raise
+
+    def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
+        """Yield the result of each task, in the tasks' order.
+
+        A caller that stops early leaves out the tasks that no worker has begun.
+
+        Raises:
+            ChildProcessError: If a worker dies.
+            Exception: What a task raised.
+        """
+        left, done, number, mark = enumerate(tasks), {}, 0, object()
+        num_given, are_left = 0, True
+        while are_left or number < num_given:
+            for worker in self._workers:
+                if are_left and worker.task is None:
+                    given = next(left, None)
+                    are_left = given is not None
+                    if given is not None:
+                        worker.give((mark, given[0]), given[1])
+                        num_given += 1
+            if number in done:
+                yield done.pop(number)
+                number += 1
+            elif number < num_given or are_left:
+                self._receive(mark, done)
+
+    def _receive(self, mark: object, done: dict[int, Any]) -> None:
+        """Wait for a result, and keep it if it is one of the tasks with the mark."""
+        busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
+        ready = wait(list(busy))
+        for worker in (worker for pipe, worker in busy.items() if pipe in ready):
+            task = worker.task
+            is_done, result = worker.take(len(self._workers))
+            if task is None or task[0] is not mark:
+                continue  # of a caller that stopped early
+            if not is_done:
+                raise result
+            done[task[1]] = result
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_END_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Worker:
+    """One process, the pipe to it, and the task that it does."""
+
+    def __init__(self, begin: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self.task: tuple[object, int] | None = None
+        self.process: BaseProcess = context.Process(
+            target=_work, args=(far_end, imported_modules(), begin, arguments), daemon=True
+        )
+        # A blocked signal stays blocked in a new process: Ctrl-C reaches this one alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            far_end.close()  # so that the pipe ends when the worker does
+
+    def give(self, name: tuple[object, int], task: Any) -> None:
+        """Let it do a task."""
+        self.task = name
+        with contextlib.suppress(BrokenPipeError):  # `take` says how it died
+            self.pipe.send(task)
+
+    def take(self, count: int) -> tuple[bool, Any]:
+        """Return whether its task is done, and the result, or what was raised instead.
+
+        Args:
+            count: Of all workers, for the error.
+        """
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join(_END_S)
+            code = self.process.exitcode
+            how = f"with status {code}"
+            if code is not None and code < 0:
+                how = f"by {signal.Signals(-code).name}"
+            raise ChildProcessError(
+                f"One of {count} workers was ended {how} before its work was done. Begin again,"
+                " with fewer workers if the memory was full."
+            ) from None
+        self.task = None
+        return answer
+
+
+def _work(
+    pipe: Connection,
+    imports: list[str],
+    begin: Callable[..., Callable[[Any], Any]],
+    arguments: tuple[Any, ...],
+) -> None:
+    """Do tasks until the pipe ends."""
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, left over when a worker is ended
+    do: Callable[[Any], Any] | None = None
+    with contextlib.suppress(EOFError, OSError):  # the process that asked has ended
+        while True:
+            task = pipe.recv()
+            try:
+                if do is None:
+                    import_modules(imports)
+                    do = begin(*arguments)
+                answer = True, do(task)
+            except Exception as error:
+                error.add_note(f"In a worker:\n{traceback.format_exc()}")
+                answer = False, error
+            pipe.send(answer)

@@ -1,0 +1,76 @@
+"""Tasks shared by processes: the order of results, errors, and workers that die."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ncp_control.workers import Workers
+
+
+def begin(scale):
+    """Return the work of these tests, which a task chooses by name."""
+
+    def work(task):
+        name, value = task
+        if name == "wait":
+            time.sleep(value)
+            return scale * value
+        if name == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "exit":
+            os._exit(3)
+        if name == "note":
+            Path(value).touch()
+        raise ValueError(f"`value` must be good, got {value!r}.")
+
+    return work
+
+
+def test_results_come_in_the_order_of_the_tasks_and_callers_may_stop_early():
+    with Workers(2, begin, 10.0) as workers:
+        waits = [0.3, 0.0, 0.1, 0.0, 0.05]
+        assert list(workers.map([("wait", x) for x in waits])) == [10.0 * x for x in waits]
+        asked = workers.map([("wait", x) for x in (0.0, 0.2, 0.2, 30.0)])
+        assert next(asked) == 0.0
+        asked.close()
+        assert list(workers.map([("wait", 0.02), ("wait", 0.01)])) == [0.2, 0.1]
+        with pytest.raises(ValueError, match=r"`value` must be good, got 4\.") as caught:
+            list(workers.map([("wait", 0.0), ("fail", 4)]))
+        assert "In a worker" in caught.value.__notes__[0]
+        assert list(workers.map([])) == []
+
+
+@pytest.mark.parametrize(("how", "told"), [("die", "by SIGKILL"), ("exit", "with status 3")])
+def test_a_worker_that_dies_ends_the_work_with_one_sentence(how, told):
+    with Workers(1, begin, 1.0) as workers:
+        with pytest.raises(ChildProcessError, match=f"One of 1 workers was ended {told} before"):
+            list(workers.map([("wait", 0.0), (how, 0)]))
+
+
+@pytest.mark.slow
+def test_a_stop_ends_workers_that_are_busy(tmp_path):
+    workers = Workers(2, begin, 1.0)
+    processes = [worker.process for worker in workers._workers]
+
+    def stop():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(3.0, stop)
+    # A process that was begun in the background may have been told to ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), workers:
+            timer.start()
+            list(workers.map([("wait", 60.0), ("wait", 60.0)]))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_a_count_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="`workers` must be a whole number of at least 1, got 0"):
+        Workers(0, begin, 1.0)

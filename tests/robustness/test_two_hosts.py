@@ -1,0 +1,111 @@
+"""A training on two hosts, played by network namespaces; one is killed and comes back."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.scripts.tiny_world import TINY
+
+ROOT = Path(__file__).parents[2]
+HOSTS = {"ncp-a": "10.77.0.1", "ncp-b": "10.77.0.2"}
+"""Name and address of each; the first one keeps the meeting point."""
+
+
+def ip(*words):
+    """Return whether a command of iproute2 did what it was asked for."""
+    return subprocess.run(["ip", *words], capture_output=True, check=False).returncode == 0
+
+
+def take_down():
+    for name in HOSTS:
+        ip("netns", "delete", name)
+
+
+@pytest.fixture
+def hosts():
+    """Set up two hosts with a cable between them; skip where that is not allowed."""
+    with contextlib.suppress(FileNotFoundError):
+        take_down()  # of a test that was killed
+        first, second = HOSTS
+        steps = [("netns", "add", name) for name in HOSTS]
+        cable = ("type", "veth", "peer", "name", second, "netns", second)
+        steps.append(("link", "add", first, "netns", first, *cable))
+        for name, address in HOSTS.items():
+            steps.append(("-n", name, "addr", "add", f"{address}/24", "dev", name))
+            steps += [("-n", name, "link", "set", device, "up") for device in (name, "lo")]
+        if all(ip(*step) for step in steps):
+            yield
+            take_down()
+            return
+        take_down()
+    pytest.skip("network namespaces need root and iproute2")
+
+
+def start(name, folder, port):
+    """Start torchrun on a host, with a folder of its own as its disk."""
+    disk = folder / name
+    disk.mkdir(parents=True, exist_ok=True)
+    meeting = f"--rdzv-backend c10d --rdzv-endpoint {HOSTS['ncp-a']}:{port} --rdzv-id tiny"
+    # A namespace has no name of its own by which torchrun could tell whether the point is here.
+    meeting += f" --rdzv-conf is_host={int(name == 'ncp-a')} --local-addr {HOSTS[name]}"
+    launch = f"--nnodes 2 --nproc-per-node 1 {meeting} --max-restarts 5"
+    words = f"{launch} {ROOT / 'scripts/train.py'} imitate {TINY} --imitation.epochs 200"
+    command = ["ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run"]
+    environment = {"GLOO_SOCKET_IFNAME": name, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # Without it, a host that comes back waits for an address that the other has told already.
+    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    with (disk / "log").open("a") as log:
+        return subprocess.Popen(
+            [*command, *shlex.split(words)],
+            cwd=disk,
+            env=os.environ | environment,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def end_all(name):
+    """Kill every process of a host."""
+    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, check=True)
+    for number in found.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(number), signal.SIGKILL)
+
+
+def weights_of(folder):
+    """Return the weights of the only run on either disk; the first process may be on any."""
+    (path,) = folder.glob("*/runs/*/policy/weights.safetensors")
+    return load_file(path)
+
+
+@pytest.mark.slow
+def test_a_host_is_killed_and_comes_back(hosts, tmp_path):
+    whole = tmp_path / "whole"
+    both = [start(name, whole, 29511) for name in HOSTS]
+    assert [process.wait(120) for process in both] == [0, 0]
+
+    folder = tmp_path / "killed"
+    first, second = (start(name, folder, 29512) for name in HOSTS)
+    try:
+        while not any(folder.glob("*/runs/*/checkpoints/training.safetensors")):
+            assert first.poll() is None
+            time.sleep(0.1)
+        end_all("ncp-b")  # the launcher and its process at once
+        second.wait()
+        time.sleep(2.0)
+        assert first.poll() is None, "it waits for the other host"
+        second = start("ncp-b", folder, 29512)
+        assert [first.wait(150), second.wait(30)] == [0, 0]
+    finally:
+        for name in HOSTS:
+            end_all(name)
+    undisturbed, killed = weights_of(whole), weights_of(folder)
+    assert all((undisturbed[name] == killed[name]).all() for name in undisturbed)

@@ -1,0 +1,109 @@
+"""Trainings whose batches torchrun's processes share: the numbers of one process, one writer."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ncp_control.learning.run import Run
+from scripts.train import Job, train
+from scripts.training.driving_settings import Drive
+from scripts.training.resumption import begun_with
+from tests.scripts.processes import descendants
+from tests.scripts.tiny_world import TINY
+
+TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def start(runs, *launch, folder, epochs=3):
+    words = [str(TRAIN), "imitate", *shlex.split(TINY), "--runs", runs]
+    words += ["--imitation.epochs", str(epochs)]
+    return subprocess.Popen([*launch, *words], cwd=folder)
+
+
+def policy_of(folder):
+    """Return the weights of the only run in a folder."""
+    (run,) = folder.iterdir()
+    return load_file(run / "policy" / "weights.safetensors")
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path, read):
+    assert start("alone", sys.executable, folder=tmp_path).wait() == 0
+    assert start("both", *LAUNCH, folder=tmp_path).wait() == 0
+    alone, both = (policy_of(tmp_path / name) for name in ("alone", "both"))
+    assert alone.keys() == both.keys()
+    for name, value in alone.items():
+        assert (value - both[name]).abs().max() <= 1e-3 * value.abs().max() + 1e-4, name
+    one, two = (read(next((tmp_path / name).glob("*/metrics.csv"))) for name in ("alone", "both"))
+    assert len(one) == len(two) == 3
+    assert float(two[0]["loss"]) == pytest.approx(float(one[0]["loss"]), rel=1e-3)
+    assert len(read(next((tmp_path / "both").glob("*/results.csv")))) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_distill_what_one_does(tmp_path):
+    settings = "--distillation.rounds 2 --distillation.worlds 4 --distillation.steps-per-round 60"
+    settings += (
+        " --distillation.updates-per-round 20 --distillation.batch-size 16 --evaluation-episodes 1"
+    )
+    words = [str(TRAIN), "distill", "--world", "walker2d", "--threads", "1", *settings.split()]
+    for name, launch in (("alone", [sys.executable]), ("both", LAUNCH)):
+        done = subprocess.run([*launch, *words, "--runs", name], cwd=tmp_path, check=False)
+        assert done.returncode == 0, name
+    alone, both = (policy_of(tmp_path / name) for name in ("alone", "both"))
+    for name, value in alone.items():
+        assert (value - both[name]).abs().max() <= 1e-3 * value.abs().max() + 1e-4, name
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_only_what_came_after_the_checkpoint(tmp_path):
+    assert start("whole", *LAUNCH, folder=tmp_path, epochs=60).wait() == 0
+    launch = [*LAUNCH, "--max-restarts", "2"]
+    process = start("killed", *launch, folder=tmp_path, epochs=60)
+    for victim in (1, 0):  # a helper, then perhaps the process that writes
+        while process.poll() is None and not any(
+            (tmp_path / "killed").glob("*/checkpoints/training.safetensors")
+        ):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        started = [n for n in sorted(descendants(process.pid, "train.py")) if n != process.pid]
+        if len(started) > victim and process.poll() is None:
+            os.kill(started[victim], signal.SIGKILL)
+            time.sleep(5.0)
+    assert process.wait() == 0
+    (run,) = (tmp_path / "killed").iterdir()
+    assert len(list(run.glob("events.out.*"))) >= 2  # it was opened more than once
+    whole, killed = policy_of(tmp_path / "whole"), policy_of(tmp_path / "killed")
+    assert all((whole[name] == killed[name]).all() for name in whole)
+
+
+def test_jobs_that_cannot_share_batches_are_refused(refuse, monkeypatch):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
+    refuse(train, Job, ["teacher"], "`job` must be one of drive, .* under torchrun .*'teacher'")
+
+
+def test_a_restarted_job_finds_the_run_that_it_had_begun(tmp_path, monkeypatch):
+    launch = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    asked = Drive(model="lstm", runs=tmp_path)
+    mine = Run.create("drive", "lstm", asked, root=tmp_path).folder
+    (mine / "checkpoints").mkdir()
+    (mine / "checkpoints" / "training.safetensors").touch()
+    assert begun_with(asked) is asked  # the first time
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert begun_with(asked) == Drive(model="lstm", runs=tmp_path, resume=mine)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    assert begun_with(asked) is asked and mine.is_dir()
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    (mine / "checkpoints" / "training.safetensors").unlink()
+    assert begun_with(asked) is asked and not mine.exists()  # begun anew
