@@ -1,0 +1,167 @@
+"""Which trials a sweep has: every combination of a grid, for each point of a search if any.
+
+A search asks Optuna for points and tells it the mean of the trials of each. What was asked is kept
+in the trials' folders; a sweep that goes on asks for the same points first.
+"""
+
+import contextlib
+import json
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.sweep import Sweep
+from scripts.sweeping.trials import Curve, Trial, Values, combinations, read_grid
+
+
+class Points:
+    """The trials of a sweep, in their order.
+
+    Args:
+        settings: Grid and search.
+        folder: Where the folders of the trials are.
+        curve: What a search judges trials by.
+
+    Raises:
+        ValueError: If grid or search cannot be read, or Optuna is needed and not installed.
+    """
+
+    def __init__(self, settings: Sweep, folder: Path, curve: Curve) -> None:
+        self._folder, self._curve = folder, curve
+        self._grid = combinations(read_grid(settings.grid))
+        self._search = Search(settings, curve) if settings.search else None
+        self._num_points = settings.trials if settings.search else 1
+        self._left: dict[int, dict[int, Trial]] = {}
+        """Trials of each point that have not ended, by number."""
+        self.trials: list[Trial] = []
+        """Those given out so far."""
+        self._next = self._all()
+
+    def __len__(self) -> int:
+        return self._num_points * len(self._grid)
+
+    def next(self) -> Trial | None:
+        """Return the next trial; None if there is no other."""
+        return next(self._next, None)
+
+    def ends(self) -> list[dict[str, Any]]:
+        """Return values at the ends of all ranges, by which wrong settings are found early."""
+        points = [{}] if self._search is None else self._search.ends()
+        return [{**point, **values} for point in points for values in self._grid]
+
+    def end(self, trial: Trial) -> None:
+        """Take note that a trial has ended; the last one of a point is told to the search."""
+        point = trial.number // len(self._grid)
+        self._left[point].pop(trial.number)
+        if not self._left[point] and self._search is not None:
+            first = point * len(self._grid)
+            self._search.tell(point, self.trials[first : first + len(self._grid)])
+
+    def _all(self) -> Iterator[Trial]:
+        for point in range(self._num_points):
+            first = point * len(self._grid)
+            searched = {}
+            if self._search is not None:
+                searched = self._search.ask(_known(self._path(first), self._search.names))
+            trials = [
+                Trial(number=first + i, values={**searched, **values}, folder=self._path(first + i))
+                for i, values in enumerate(self._grid)
+            ]
+            self._left[point] = {trial.number: trial for trial in trials}
+            for trial in trials:
+                self.trials.append(trial)
+                yield trial
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:04d}"
+
+
+def _known(trial: Path, names: Sequence[str]) -> Values | None:
+    """Return the values that a trial of a sweep that goes on was given; None if it is new."""
+    path = trial / "trial.json"
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())["values"]
+    return {name: values[name] for name in names}
+
+
+class Search:
+    """Optuna, which chooses points from what was best so far.
+
+    Args:
+        settings: What is searched, and the seed.
+        curve: What is best.
+    """
+
+    def __init__(self, settings: Sweep, curve: Curve) -> None:
+        try:
+            import optuna
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                "`search` needs Optuna, which is not installed. Run `pip install"
+                " ncp-control[scale]`, or give a `grid`."
+            ) from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._ranges = {
+            name: _range(name, values)
+            for name, values in read_grid(settings.search, "search").items()
+        }
+        self.names = list(self._ranges)
+        self._optuna, self._curve = optuna, curve
+        self._study = optuna.create_study(
+            direction="minimize" if curve.is_lowest else "maximize",
+            sampler=optuna.samplers.TPESampler(seed=settings.seed),
+        )
+        self._asked: list[Any] = []
+
+    def ask(self, known: Values | None) -> dict[str, Any]:
+        """Return the values of the next point: those that it was given before, if it was."""
+        if known is not None:
+            self._study.enqueue_trial(dict(known))
+        self._asked.append(self._study.ask(self._ranges))
+        return dict(self._asked[-1].params)
+
+    def tell(self, point: int, trials: Sequence[Trial]) -> None:
+        """Tell the mean of the trials of a point, if all of them came to their end."""
+        scores = [self._curve.score(trial.curve()) for trial in trials]
+        is_whole = all(trial.is_done for trial in trials) and all(map(math.isfinite, scores))
+        if is_whole:
+            self._study.tell(self._asked[point], statistics.fmean(scores))
+        else:
+            states = self._optuna.trial.TrialState
+            is_pruned = any((trial.outcome or {}).get("state") == "pruned" for trial in trials)
+            state = states.PRUNED if is_pruned else states.FAIL
+            self._study.tell(self._asked[point], state=state)
+
+    def ends(self) -> list[dict[str, Any]]:
+        """Return the points at both ends of all ranges, and every choice once."""
+        ends: dict[str, list[Any]] = {
+            name: list(getattr(one, "choices", ())) or [one.low, one.high]
+            for name, one in self._ranges.items()
+        }
+        most = max(len(values) for values in ends.values())
+        return [{name: v[min(i, len(v) - 1)] for name, v in ends.items()} for i in range(most)]
+
+
+def _range(name: str, values: Sequence[str]) -> Any:
+    """Return what Optuna calls a distribution: 16..64, 0.1..0.5, log:1e-4..1e-2 or choices.
+
+    Raises:
+        ValueError: If a range is none.
+    """
+    from optuna import distributions
+
+    text, is_log = values[0].removeprefix("log:"), values[0].startswith("log:")
+    if len(values) > 1 or ".." not in text:
+        return distributions.CategoricalDistribution(values)
+    low, _, high = text.partition("..")
+    with contextlib.suppress(ValueError):
+        return distributions.IntDistribution(int(low), int(high), log=is_log)
+    with contextlib.suppress(ValueError):
+        return distributions.FloatDistribution(float(low), float(high), log=is_log)
+    raise ValueError(
+        f"`search` must give a range such as 16..64 or log:1e-4..1e-2, or choices, got"
+        f" {values[0]!r} for {name!r}."
+    )

@@ -1,0 +1,142 @@
+"""How trials run: as processes of this machine, or of a Ray cluster.
+
+Either way a trial is a process of its own that runs `train.py`. It ends with what started it. A
+trial is locked while its process lives, so that a second one in the same folder waits.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scripts.sweep import Sweep
+from scripts.sweeping.trials import command_of
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+STOP = "stop"
+"""A file of this name in a trial's folder stops its training."""
+POLL_S = 0.2
+"""Time between two looks at a process and its folder [s]."""
+PATIENCE_S = 30.0
+"""Time that a training has to save what it can when it is stopped [s]."""
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BOUND = """
+import ctypes, os, signal, sys
+with __import__("contextlib").suppress(AttributeError, OSError):  # Linux alone has it
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command that gets SIGTERM when the thread that started it ends."""
+
+
+class Pool(NamedTuple):
+    """Where trials run."""
+
+    size: int
+    """Trials side by side."""
+    start: Callable[[Path, Sequence[str]], "Future[int]"]
+    """Starts a trial with the words of `train.py`; gives the exit status of its process."""
+
+
+@contextlib.contextmanager
+def open_pool(settings: Sweep) -> Iterator[Pool]:
+    """Yield where the trials of a sweep run.
+
+    Raises:
+        ValueError: If Ray is asked for and is not installed, or cannot be reached.
+    """
+    told = {"OMP_NUM_THREADS": str(settings.threads)}
+    if settings.address is not None:
+        with _ray(settings, settings.address, told) as pool:
+            yield pool
+        return
+    size = settings.parallel or max(len(os.sched_getaffinity(0)) // settings.threads, 1)
+    cwd = os.getcwd()
+    with ThreadPoolExecutor(size) as threads:
+        yield Pool(size, lambda trial, words: threads.submit(run_trial, trial, words, cwd, told))
+
+
+@contextlib.contextmanager
+def _ray(settings: Sweep, address: str, told: Mapping[str, str]) -> Iterator[Pool]:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "`address` needs Ray, which is not installed. Run `pip install ncp-control[scale]`, or"
+            " leave it out."
+        ) from error
+    new: dict[str, Any] = {}
+    if address == "local":
+        new = {"include_dashboard": False}
+        os.environ.setdefault("RAY_worker_niceness", "0")  # trainings are no background work
+        if settings.parallel is not None:
+            new["num_cpus"] = settings.parallel * settings.threads
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do
+    handlers = {number: signal.getsignal(number) for number in _STOPS}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **new)
+    except ConnectionError as error:
+        raise ValueError(f"`address` must be a Ray cluster, got {address!r}: {error}.") from error
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # Ray has put its own in their place
+    try:
+        found = max(int(ray.cluster_resources().get("CPU", 1.0)) // settings.threads, 1)
+        remote = ray.remote(num_cpus=settings.threads, max_retries=0)(run_trial)
+        cwd = os.getcwd()
+        yield Pool(
+            min(settings.parallel or found, found),
+            lambda trial, words: remote.remote(trial, words, cwd, told).future(),
+        )
+    finally:
+        ray.shutdown()
+
+
+def run_trial(trial: Path, words: Sequence[str], cwd: str, told: Mapping[str, str]) -> int:
+    """Run a trial to its end, or until it is stopped, and return the exit status of its process.
+
+    Args:
+        trial: Its folder.
+        words: What `train.py` is told when the trial begins.
+        cwd: Where it runs.
+        told: Environment variables, beside those of this process.
+    """
+    with (trial / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the training holds it too, whoever else dies
+        (trial / STOP).unlink(missing_ok=True)
+        command = [sys.executable, str(TRAIN), *command_of(words, trial)]
+        with (trial / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _BOUND, *command],
+                cwd=cwd,
+                env={**os.environ, **told},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+            )
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(POLL_S)
+                if (trial / STOP).exists():
+                    return _stop(process)
+        except BaseException:
+            _stop(process)
+            raise
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> int:
+    """Let a training save what it can, then end it."""
+    process.terminate()
+    try:
+        return process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -1,0 +1,199 @@
+"""The loop of a sweep: starts trials, tries again those that were killed, and keeps the best."""
+
+import math
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ncp_control import files
+from ncp_control.command_line import find, parse_words
+from ncp_control.learning.run import Run
+from scripts.sweep import Sweep
+from scripts.sweeping.points import Points
+from scripts.sweeping.running import PATIENCE_S, STOP, Pool, open_pool
+from scripts.sweeping.tables import all_rows, summary, write_results
+from scripts.sweeping.trials import (
+    DONE,
+    FAILED,
+    PRUNED,
+    Curve,
+    Trial,
+    curve_of,
+    read_metrics,
+    words_of,
+)
+from scripts.train import Job
+from scripts.training.resumption import begun_with, open_run
+
+LOOK_S = 2.0
+"""Time between two looks at the curves of the trials that run [s]."""
+FIRST_ROW, FEWEST = 3, 3
+"""Rows that a trial has before it is compared, and others that it is compared with, at least."""
+
+
+def sweep(asked: Sweep) -> None:
+    """Run the trials of a sweep, print a table, and keep the best policy."""
+    settings = begun_with(asked)
+    curve = curve_of(settings)
+    check(settings, curve)
+    with open_run(settings, "sweep", settings.job, step=0) as run:
+        if settings.resume is None:
+            print(f"If it is stopped, --resume {run.folder} goes on with it.")
+        points = Points(settings, (run.folder / "trials").absolute(), curve)
+        with open_pool(settings) as pool:
+            _Work(settings, points, run, curve).do(pool)
+        tell(points, run, curve)
+
+
+def check(settings: Sweep, curve: Curve) -> None:
+    """Refuse settings that a training would refuse, before anything is trained.
+
+    Raises:
+        ValueError: If one is wrong.
+        SystemExit: If one is unknown.
+    """
+    kind = find(Job[settings.job].settings)
+    for values in Points(settings, Path("nowhere"), curve).ends():
+        words = [word for word in words_of(settings, values)[1:]]
+        while "--import" in words:
+            at = words.index("--import")
+            del words[at : at + 2]
+        parse_words(kind, words, None, prog=settings.job)
+
+
+class _Work:
+    """The trials that run, and what came of the others."""
+
+    def __init__(self, settings: Sweep, points: Points, run: Run, curve: Curve) -> None:
+        self._settings, self._points, self._run, self._curve = settings, points, run, curve
+        self._running: dict[Future[int], Trial] = {}
+        self._again: list[Trial] = []
+        self._tries: Counter[int] = Counter()
+        self._pruned: set[int] = set()
+        self._bar: tqdm = tqdm(total=len(points), unit="trial", disable=None)
+
+    def do(self, pool: Pool) -> None:
+        """Run all trials to their ends; when this is stopped, stop those that run."""
+        try:
+            while self._fill(pool) or self._running:
+                done, _ = wait(self._running, LOOK_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._take(future, self._running.pop(future))
+                if self._settings.prune:
+                    self._prune()
+        except BaseException:
+            for trial in self._running.values():
+                (trial.folder / STOP).touch()
+            wait(self._running, PATIENCE_S)
+            raise
+        finally:
+            self._bar.close()
+
+    def _fill(self, pool: Pool) -> bool:
+        """Start trials until the pool is full; return whether one was started."""
+        has_started = False
+        while len(self._running) < pool.size:
+            trial = self._again.pop(0) if self._again else self._points.next()
+            if trial is None:
+                break
+            if trial.outcome is not None:  # of a sweep that goes on
+                self._end(trial)
+                continue
+            trial.begin()
+            self._tries[trial.number] += 1
+            words = words_of(self._settings, trial.values)
+            self._running[pool.start(trial.folder, words)] = trial
+            has_started = True
+        return has_started
+
+    def _take(self, future: "Future[int]", trial: Trial) -> None:
+        """Note how a trial ended, or let it be tried again."""
+        error = future.exception()
+        status = None if error is not None else future.result()
+        is_killed = status is None or status < 0 or status > 128
+        if status == 0:
+            trial.end(DONE)
+        elif trial.number in self._pruned:
+            trial.end(PRUNED, "it lagged behind the others")
+        elif is_killed and self._tries[trial.number] < self._settings.tries:
+            how = f"with status {status}" if error is None else f"({type(error).__name__})"
+            tqdm.write(f"  trial {trial.number} was killed {how}: it is tried again")
+            self._again.append(trial)
+            return
+        else:
+            told = str(error) if error is not None else f"status {status}: {trial.last_words()}"
+            trial.end(FAILED, told)
+        self._end(trial)
+
+    def _end(self, trial: Trial) -> None:
+        """Tell a trial that has ended, and write the table."""
+        self._points.end(trial)
+        outcome = trial.outcome or {}
+        score = self._curve.score(trial.curve())
+        told = f"{self._curve.name} {score:.5g}" if outcome["state"] == DONE else outcome["told"]
+        tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {told}")
+        write_results(self._run.results, all_rows(self._points.trials))
+        self._bar.update()
+
+    def _prune(self) -> None:
+        """Stop the trials that lag behind the others."""
+        curves = {t.number: self._curve.best_so_far(t.curve()) for t in self._points.trials}
+        for trial in self._running.values():
+            own = curves[trial.number]
+            others = [curve for number, curve in curves.items() if number != trial.number]
+            if trial.number not in self._pruned and is_behind(own, others, self._curve):
+                self._pruned.add(trial.number)
+                (trial.folder / STOP).touch()
+
+
+def is_behind(own: Sequence[float], others: Sequence[Sequence[float]], curve: Curve) -> bool:
+    """Return whether a trial is worse than the median of the others after as many rows.
+
+    Args:
+        own: Its best value after each row.
+        others: The same of the others, of which those with fewer rows do not count.
+        curve: What is better.
+    """
+    reached = [other[len(own) - 1] for other in others if len(other) >= len(own) > 0]
+    if len(own) < FIRST_ROW or len(reached) < FEWEST:
+        return False
+    return curve.is_better(statistics.median(reached), own[-1])
+
+
+def tell(points: Points, run: Run, curve: Curve) -> None:
+    """Print the table and what failed, and keep the best policy as the sweep's own."""
+    rows = all_rows(points.trials)
+    names = list(points.trials[0].values)
+    if rows:
+        table = summary(rows, names)
+        files.write_file(run.report / "table.md", table + "\n")
+        print(table)
+    for trial in points.trials:
+        outcome = trial.outcome or {}
+        if outcome.get("state") == FAILED:
+            print(f"trial {trial.number} failed with {outcome['told']}; see {trial.folder}")
+    best = best_policy(points.trials, curve)
+    if best is not None:
+        trial, policy, score = best
+        with files.new_folder(run.policy) as new:
+            shutil.copytree(policy, new, dirs_exist_ok=True)
+        told = f"{curve.name} {score:.5g}: trial {trial.number}, {trial.described()}"
+        print(f"policy: {run.policy}, of the best {told}")
+    if rows:
+        print(f"results: {run.results}")
+
+
+def best_policy(trials: Sequence[Trial], curve: Curve) -> tuple[Trial, Path, float] | None:
+    """Return the best trial with its policy and score; the first one of several as good."""
+    best, best_score = None, math.nan
+    for trial in trials:
+        for folder in trial.run_folders if trial.is_done else ():
+            score = curve.score(read_metrics(folder))
+            if (folder / "policy").is_dir() and curve.is_better(score, best_score):
+                best, best_score = (trial, folder / "policy", score), score
+    return best

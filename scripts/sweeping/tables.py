@@ -1,0 +1,77 @@
+"""The tables of a sweep, made of what its trials' folders hold, so no row is lost or doubled."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ncp_control import files
+from ncp_control.learning.results import KEY, PROVENANCE, Row
+from ncp_control.markdown import markdown_table
+from ncp_control.worlds import half_width
+from scripts.reporting import csv_text
+from scripts.sweeping.trials import Trial
+
+_INTERVALS = ("half_width", "halfwidth", "_low", "_high")
+"""Ends of the names of measures that are intervals of one training's own."""
+
+
+def all_rows(trials: Sequence[Trial]) -> list[Row]:
+    """Return the rows of all trials that are done: number, values, and what was measured."""
+    return [
+        {"trial": str(trial.number), **{k: str(v) for k, v in trial.values.items()}, **row}
+        for trial in trials
+        if trial.is_done
+        for row in trial.rows()
+    ]
+
+
+def write_results(path: Path, rows: Sequence[Row]) -> None:
+    """Write the table of all rows; nothing if there is none."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if rows:
+        table = [[row.get(name, "") for name in columns] for row in rows]
+        files.write_file(path, csv_text(columns, table))
+
+
+def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Return a table with a row for each model and combination of values, taken over the seeds.
+
+    A mean stands with half of its 95 % t interval.
+
+    Args:
+        rows: What `all_rows` returned.
+        names: Settings that distinguish trials.
+    """
+    names = [name for name in names if name != "seed"]
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], *(row.get(name, "") for name in names)), []).append(row)
+    left_out = {"trial", "seed", *KEY, *PROVENANCE, *names}
+    measures = list(dict.fromkeys(k for row in rows for k in row if k not in left_out))
+    measures = [
+        name
+        for name in measures
+        if not name.endswith(_INTERVALS) and all(_is_number(row.get(name, "")) for row in rows)
+    ]
+    told = [
+        [*key, str(len(group)), *(_mean([float(row[name]) for row in group]) for name in measures)]
+        for key, group in groups.items()
+    ]
+    return markdown_table(["model", *names, "trainings", *measures], told)
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = f"{statistics.fmean(values):.4g}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {half_width(np.array(values)):.2g}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

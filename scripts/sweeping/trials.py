@@ -1,0 +1,229 @@
+"""The trials of a sweep: one command and one folder each.
+
+    trials/0003/
+        trial.json      the values that this trial takes
+        log.txt         what the training printed
+        runs/<run>/     the training's own run folder
+        outcome.json    how it ended; written last
+
+A trial that was stopped anywhere is run again in the same folder. Its training goes on from its
+checkpoint, or begins anew if it had none.
+"""
+
+import csv
+import itertools
+import json
+import math
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncp_control import files
+from ncp_control.imports import imported_modules
+from ncp_control.json_files import read_json
+from ncp_control.learning.results import Row, read_header, read_table
+from scripts.sweep import Sweep
+
+Values = Mapping[str, Any]
+"""Values of a trial's settings, by name."""
+DONE, PRUNED, FAILED = "done", "pruned", "failed"
+OWN = ("runs", "resume", "results")
+"""Settings of a training that its sweep decides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Column of metrics.csv by which trainings are compared while they run and afterwards."""
+
+    name: str
+    """The column."""
+    is_lowest: bool = False
+    """Whether the lowest value is the best."""
+    is_last: bool = False
+    """Whether a training keeps its last weights, and not the best."""
+
+    def best_so_far(self, rows: Sequence[Row]) -> list[float]:
+        """Return the best value after each of the rows that have one."""
+        sign = 1.0 if self.is_lowest else -1.0
+        values = [sign * float(row[self.name]) for row in rows if row.get(self.name)]
+        return [sign * value for value in itertools.accumulate(values, min)]
+
+    def score(self, rows: Sequence[Row]) -> float:
+        """Return the value of what a training keeps; NaN if it has none."""
+        if self.is_last:
+            rows = [row for row in rows if row.get(self.name)][-1:]
+        return (self.best_so_far(rows) or [math.nan])[-1]
+
+    def is_better(self, one: float, other: float) -> bool:
+        """Return whether one value is better than another, which may be NaN."""
+        if math.isnan(one) or math.isnan(other):
+            return math.isnan(other) and not math.isnan(one)
+        return one < other if self.is_lowest else one > other
+
+
+CURVES = {
+    "drive": Curve(name="score", is_lowest=True),
+    "recorded": Curve(name="score", is_lowest=True),
+    "imitate": Curve(name="score", is_lowest=True),
+    "series": Curve(name="score", is_lowest=True),
+    "distill": Curve(name="student_return"),
+    "ppo": Curve(name="mean_return", is_last=True),
+    "sac": Curve(name="mean_return", is_last=True),
+    "teacher": Curve(name="mean_return"),
+}
+"""What each job of `train.py` chooses its weights by."""
+
+
+def curve_of(settings: Sweep) -> Curve:
+    """Return the column that the settings name, or that of the job."""
+    if settings.by is not None:
+        return Curve(name=settings.by, is_lowest=settings.lowest)
+    return CURVES[settings.job]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training of a sweep."""
+
+    number: int
+    values: Values
+    """What distinguishes it from the others."""
+    folder: Path
+    """Its folder, an absolute path."""
+
+    def begin(self) -> None:
+        """Make the folder and note the values."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.write_file(self.folder / "trial.json", json.dumps({"values": dict(self.values)}))
+
+    def end(self, state: str, told: str = "") -> None:
+        """Note how it ended."""
+        files.write_file(self.folder / "outcome.json", json.dumps({"state": state, "told": told}))
+
+    @property
+    def outcome(self) -> dict[str, str] | None:
+        """How it ended: `state` and what was `told`; None if it has not."""
+        path = self.folder / "outcome.json"
+        return read_json(path, max_bytes=1_000_000) if path.is_file() else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.outcome or {}).get("state") == DONE
+
+    @property
+    def run_folders(self) -> list[Path]:
+        """Run folders of the training, of which some jobs make several."""
+        return run_folders(self.folder)
+
+    def curve(self) -> list[Row]:
+        """Return the rows of metrics.csv so far; of the first run, if there are several."""
+        return read_metrics(self.run_folders[0]) if self.run_folders else []
+
+    def rows(self) -> list[Row]:
+        """Return the rows that the training wrote to its table of results."""
+        found = []
+        for run in self.run_folders:
+            path = run / "results.csv"
+            found += read_table(path, read_header(path))[0]
+        return found
+
+    def described(self) -> str:
+        """Return the values in one line."""
+        return " ".join(f"{name}={value}" for name, value in self.values.items())
+
+    def last_words(self) -> str:
+        """Return the last line that the training printed."""
+        path = self.folder / "log.txt"
+        text = path.read_bytes()[-5000:].decode(errors="replace") if path.is_file() else ""
+        lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        return lines[-1] if lines else "it printed nothing"
+
+
+def run_folders(trial: Path) -> list[Path]:
+    """Return the run folders in a trial's folder."""
+    return sorted(path.parent for path in trial.glob("runs/*/config.json"))
+
+
+def read_metrics(run: Path) -> list[Row]:
+    """Return the rows of a run's metrics.csv; none if it has none yet."""
+    path = run / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def words_of(settings: Sweep, values: Values) -> list[str]:
+    """Return what `train.py` is told for a trial, but for where its runs are.
+
+    Raises:
+        ValueError: If a setting is one that the sweep decides.
+    """
+    words = [settings.job, *shlex.split(settings.fixed)]
+    for name, value in values.items():
+        option, texts = name.replace("_", "-"), str(value).split(" ")
+        if texts in (["yes"], ["no"]):
+            group, dot, last = option.rpartition(".")
+            words.append(f"--{group}{dot}{'no-' if texts == ['no'] else ''}{last}")
+        else:
+            words += [f"--{option}", *texts]
+    for word in words:
+        name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and name in OWN:
+            raise ValueError(f"`{name}` must be left out: a sweep decides it for each training.")
+    return [*words, *(word for name in imported_modules() for word in ("--import", name))]
+
+
+def command_of(words: Sequence[str], trial: Path) -> list[str]:
+    """Return what `train.py` is told now: to begin, or to go on with the run in a trial's folder.
+
+    What a training left that was killed before its first checkpoint is removed.
+    """
+    begun = [run for run in run_folders(trial) if any(run.glob("checkpoints/training.*"))]
+    if begun:
+        return [words[0], "--resume", str(begun[0])]
+    shutil.rmtree(trial / "runs", ignore_errors=True)
+    return [*words, "--runs", str(trial / "runs")]
+
+
+def read_grid(words: Sequence[str], setting: str = "grid") -> dict[str, list[str]]:
+    """Read settings and their values: `seed=0,1,2 cell=ltc,lstm`.
+
+    A comma in brackets belongs to a value.
+
+    Raises:
+        ValueError: If a word has no equals sign, a value is empty, or something is named twice.
+    """
+    found: dict[str, list[str]] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        name = name.replace("-", "_")
+        values = _split(text)
+        if not name or not all(values) or len(set(values)) < len(values) or name in found:
+            raise ValueError(
+                f"`{setting}` must be settings with values, each once, such as seed=0,1,2, got"
+                f" {word!r}."
+            )
+        found[name] = values
+    return found
+
+
+def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of the values of a grid, the last name varying fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def _split(text: str) -> list[str]:
+    """Split a text at the commas that are in no bracket."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[({") - (character in "])}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

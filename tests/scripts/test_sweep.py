@@ -1,0 +1,295 @@
+"""Sweeps: grids, searches, killed and stopped trials, tables, and the policy that is kept."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.sweep import Sweep, sweep
+from scripts.sweeping import running, sweep_job
+from scripts.sweeping.points import Points
+from scripts.sweeping.sweep_job import is_behind
+from scripts.sweeping.tables import summary
+from scripts.sweeping.trials import CURVES, Curve, command_of, read_grid, words_of
+from scripts.train import Job
+from tests.scripts.processes import descendants
+from tests.scripts.tiny_world import TINY
+
+PRETENDED = Path(__file__).with_name("pretended_training.py")
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    monkeypatch.setattr(running, "TRAIN", PRETENDED)
+    monkeypatch.setattr(running, "POLL_S", 0.01)
+
+
+@pytest.fixture
+def type_sweep(type_command):
+    return lambda *words: type_command(sweep, Sweep, "imitate", *words, "--", "--world", "x")
+
+
+def measured(rows):
+    return [{k: row[k] for k in ("trial", "seed", "cell", "model", "mean_return")} for row in rows]
+
+
+def folder_of(tmp_path):
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder
+
+
+def test_a_grid_is_read_with_commas_in_brackets_and_several_words():
+    words = ["seed=0,1", "log_options=crop=[0.3,0.1],stack=2", "encoder=64 64,32"]
+    assert read_grid(words) == {
+        "seed": ["0", "1"],
+        "log_options": ["crop=[0.3,0.1]", "stack=2"],
+        "encoder": ["64 64", "32"],
+    }
+    for word in ("seed", "seed=", "=3", "seed=0,,1", "seed=0,0"):
+        with pytest.raises(ValueError, match="`grid` must be settings with values, each once"):
+            read_grid([word])
+
+
+def test_values_become_the_words_of_the_job():
+    settings = Sweep(job="drive", grid=("seed=0,1",), fixed="--tracks 4 --data 'my data'")
+    values = {
+        "seed": 1,
+        "imitation.batch_size": "8",
+        "encoder": "64 32",
+        "a.mirror": "no",
+        "b": "yes",
+    }
+    assert words_of(settings, values) == [
+        *("drive", "--tracks", "4", "--data", "my data", "--seed", "1"),
+        *("--imitation.batch-size", "8", "--encoder", "64", "32", "--a.no-mirror", "--b"),
+    ]  # fmt: skip
+    for fixed, name in (("--runs x", "runs"), ("--results=t.csv", "results")):
+        with pytest.raises(ValueError, match=f"`{name}` must be left out: a sweep decides it"):
+            words_of(Sweep(job="drive", grid=("seed=0",), fixed=fixed), {})
+
+
+def test_a_trial_goes_on_only_from_a_checkpoint(tmp_path):
+    words, run = ["drive", "--seed", "1"], tmp_path / "runs" / "drive-1"
+    first = [*words, "--runs", str(tmp_path / "runs")]
+    assert command_of(words, tmp_path) == first
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").touch()
+    assert command_of(words, tmp_path) == first
+    assert not run.exists()  # it would only be in the way
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").touch()
+    (run / "checkpoints" / "training.safetensors").touch()
+    assert command_of(words, tmp_path) == ["drive", "--resume", str(run)]
+
+
+def test_curves_say_what_is_best():
+    rows = [{"score": "3"}, {"score": ""}, {"score": "1"}, {"score": "2"}]
+    lowest, highest = Curve(name="score", is_lowest=True), Curve(name="score")
+    assert lowest.best_so_far(rows) == [3.0, 1.0, 1.0]
+    assert highest.best_so_far(rows) == [3.0, 3.0, 3.0]
+    assert (lowest.score(rows), Curve(name="score", is_last=True).score(rows)) == (1.0, 2.0)
+    assert np.isnan(highest.score([]))
+    assert lowest.is_better(1.0, float("nan")) and not lowest.is_better(float("nan"), 1.0)
+    assert set(CURVES) == set(Job)
+
+
+def test_a_trial_lags_when_it_is_worse_than_the_median_after_as_many_rows():
+    curve, others = Curve(name="score", is_lowest=True), [[9, 8, 7, 1], [9, 8, 5], [9, 8, 3], [9]]
+    assert is_behind([9, 8, 6], others, curve)
+    assert not is_behind([9, 8, 4], others, curve)
+    assert not is_behind([9, 9], others, curve)  # too early
+    assert not is_behind([9, 8, 6, 5], others, curve)  # only one of the others came so far
+
+
+def test_the_table_has_means_with_intervals_over_seeds():
+    rows = [
+        {"trial": str(i), "seed": str(i), "neurons": "8", "model": "ltc", "mean_return": str(x)}
+        | {"half_width": "1", "command": "c"}
+        for i, x in enumerate((1.0, 2.0, 6.0))
+    ]
+    half = 4.302653 * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
+    _, _, line = summary(rows, ["seed", "neurons"]).splitlines()
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        *("ltc", "8", "3", f"3 ± {half:.2g}"),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_trials_are_tried_again_and_the_table_is_the_serial_one(
+    pretend, type_sweep, read, tmp_path, monkeypatch
+):
+    grid = ["--grid", "seed=0,1,2,3,4,5,6,7,8,9,10,11", "cell=ltc,lstm"]
+    assert type_sweep("--parallel", 1, "--runs", "serial", *grid) == 0
+    (serial,) = (tmp_path / "serial").iterdir()
+    monkeypatch.setenv("DEATHS", "0.15")
+    assert type_sweep("--parallel", 4, "--tries", 50, *grid) == 0
+    folder = folder_of(tmp_path)
+    rows = read(folder / "results.csv")
+    assert measured(rows) == measured(read(serial / "results.csv"))
+    assert [row["trial"] for row in rows] == [str(i) for i in range(24)]
+    assert json.loads((folder / "policy" / "config.json").read_text()) == {
+        **{"seed": 11, "cell": "lstm", "neurons": 24}
+    }
+    logs = [path.parent.name for path in folder.glob("trials/*/outcome.json")]
+    assert len(logs) == 24
+
+
+def test_a_trial_that_fails_or_dies_too_often_costs_only_itself(
+    pretend, type_sweep, read, tmp_path, monkeypatch, capsys
+):
+    assert type_sweep("--parallel", 2, "--grid", "seed=0,1", "cell=ltc,cnn") == 0
+    folder = folder_of(tmp_path)
+    assert [row["cell"] for row in read(folder / "results.csv")] == ["ltc", "ltc"]
+    told = "trial 1 failed with status 2: error: `cell` must be another, got 'cnn'."
+    assert told in capsys.readouterr().out
+    monkeypatch.setenv("DEATHS", "1")
+    assert type_sweep("--tries", 2, "--grid", "seed=0", "--runs", "dead") == 0
+    (dead,) = (tmp_path / "dead").iterdir()
+    outcome = json.loads((dead / "trials" / "0000" / "outcome.json").read_text())
+    assert outcome["state"] == "failed" and "status -9" in outcome["told"]
+    assert not (dead / "results.csv").exists() and not (dead / "policy").exists()
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(
+    pretend, type_sweep, type_command, read, tmp_path, monkeypatch
+):
+    began = []
+    start = running.run_trial
+
+    def stop_at_the_third(trial, *others):
+        began.append(trial.name)
+        if len(began) == 3:
+            raise KeyboardInterrupt
+        return start(trial, *others)
+
+    monkeypatch.setattr(running, "run_trial", stop_at_the_third)
+    monkeypatch.setattr(sweep_job._Work, "_take", raising(sweep_job._Work._take))
+    words = ["--parallel", 1, "--grid", "seed=0,1,2,3"]
+    assert type_sweep(*words) == 130
+    folder = folder_of(tmp_path)
+    assert type_command(sweep, Sweep, "--resume", folder) == 0
+    assert began == ["0000", "0001", "0002", "0002", "0003"]
+    assert [row["seed"] for row in read(folder / "results.csv")] == ["0", "1", "2", "3"]
+
+
+def raising(take):
+    """Let an interrupt in a trial be one of the sweep."""
+
+    def taking(self, future, trial):
+        if isinstance(future.exception(), KeyboardInterrupt):
+            raise KeyboardInterrupt
+        take(self, future, trial)
+
+    return taking
+
+
+def test_two_processes_do_not_train_in_one_folder(pretend, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEP_S", "0.05")
+    statuses = []
+    threads = [
+        threading.Thread(
+            target=lambda: statuses.append(
+                running.run_trial(tmp_path, ["imitate"], str(tmp_path), {})
+            )
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [0, 0]
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len((run / "metrics.csv").read_text().splitlines()) == 6
+
+
+def test_wrong_settings_are_refused_before_anything_is_trained(refuse):
+    words = ["imitate", "--grid", "neurons=8,0", "--fixed=--world x"]
+    refuse(sweep, Sweep, words, "`neurons` must be a whole number of at least 1, got 0")
+    refuse(sweep, Sweep, ["imitate"], "`grid` must name a setting, got none")
+    refuse(sweep, Sweep, ["walk", "--grid", "seed=0"], "`job` must be one of")
+
+
+def test_lagging_trials_are_stopped(pretend, type_sweep, read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HANG_S", "60")
+    monkeypatch.setattr(sweep_job, "LOOK_S", 0.05)
+    assert type_sweep("--parallel", 1, "--prune", "--grid", "neurons=30,29,28,1") == 0
+    folder = folder_of(tmp_path)
+    assert [row["neurons"] for row in read(folder / "results.csv")] == ["30", "29", "28"]
+    outcome = json.loads((folder / "trials" / "0003" / "outcome.json").read_text())
+    assert outcome["state"] == "pruned"
+
+
+def test_a_search_finds_the_best_and_asks_for_the_same_points_again(
+    pretend, type_sweep, type_command, tmp_path
+):
+    pytest.importorskip("optuna", reason="Optuna is missing: pip install ncp-control[scale]")
+    words = ["--search", "neurons=8..48", "--grid", "seed=0,1", "--trials", 6, "--parallel", 2]
+    assert type_sweep(*words) == 0
+    folder = folder_of(tmp_path)
+    asked = [json.loads((t / "trial.json").read_text()) for t in sorted(folder.glob("trials/*"))]
+    assert len(asked) == 12
+    sizes = [one["values"]["neurons"] for one in asked]
+    assert sizes[::2] == sizes[1::2]
+    best = json.loads((folder / "policy" / "config.json").read_text())
+    assert abs(best["neurons"] - 30) == min(abs(size - 30) for size in sizes) and best["seed"] == 1
+    (folder / "trials" / "0005" / "outcome.json").unlink()
+    assert type_command(sweep, Sweep, "--resume", folder) == 0
+    again = [json.loads((t / "trial.json").read_text()) for t in sorted(folder.glob("trials/*"))]
+    assert again == asked
+
+
+def test_ranges_of_a_search(tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is missing: pip install ncp-control[scale]")
+
+    def points(*search):
+        settings = Sweep(job="drive", search=search, trials=5)
+        return Points(settings, tmp_path, CURVES["drive"])
+
+    values = points("neurons=8..48", "rate=log:1e-4..1e-2", "cell=ltc,lstm").next().values
+    assert isinstance(values["neurons"], int) and 1e-4 <= values["rate"] <= 1e-2
+    assert points("neurons=8..48", "cell=ltc,lstm").ends() == [
+        {"neurons": 8, "cell": "ltc"},
+        {"neurons": 48, "cell": "lstm"},
+    ]
+    with pytest.raises(ValueError, match=r"`search` must give a range .*, got 'a\.\.b' for 'x'"):
+        points("x=a..b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", [None, "local"])
+def test_trainings_killed_at_random_give_the_serial_table(address, read, tmp_path):
+    if address is not None:
+        pytest.importorskip("ray", reason="Ray is missing: pip install ncp-control[scale]")
+    script = Path(__file__).parents[2] / "scripts" / "sweep.py"
+    words = ["imitate", "--grid", "seed=0,1", "cell=ltc,lstm", f"--fixed={TINY}"]
+    command = [sys.executable, str(script), *words, "--parallel"]
+    subprocess.run([*command, "1", "--runs", "serial"], cwd=tmp_path, check=True)
+    places = [] if address is None else ["--address", address]
+    command = [*command, "2", "--tries", "20", *places]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    rng, kills = np.random.default_rng(0), 0
+    while process.poll() is None:
+        time.sleep(rng.uniform(2.0, 5.0))
+        victims = descendants(process.pid, "ray::run_trial" if address else "train.py")
+        if victims and kills < 8:
+            os.kill(int(rng.choice(victims)), signal.SIGKILL)
+            kills += 1
+    assert process.returncode == 0 and kills >= 2
+    (serial,) = (tmp_path / "serial").iterdir()
+    own = ("command", "time")
+    tables = [
+        [{k: v for k, v in row.items() if k not in own} for row in read(folder / "results.csv")]
+        for folder in (serial, folder_of(tmp_path))
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) == 4
+    assert (serial / "policy" / "weights.safetensors").read_bytes() == (
+        folder_of(tmp_path) / "policy" / "weights.safetensors"
+    ).read_bytes()
