@@ -1,12 +1,13 @@
 """The built-in worlds by name, each with its contract.
 
-| name                            | option    | what a policy senses                 |
-|---------------------------------|-----------|--------------------------------------|
-| `LaneKeeping-v0`                | `observe` | frames, or the road in numbers       |
-|                                 | others    | see `lane_keeping`                   |
-| `RoadDriving-v0`                | `observe` | frames and the own speed, or frames  |
-|                                 | others    | see `road_driving`                   |
-| `HalfCheetah-v5`, `Walker2d-v5` | `observe` | the full body, or its positions only |
+| name                             | option    | what a policy senses                 |
+|----------------------------------|-----------|--------------------------------------|
+| `LaneKeeping-v0`                 | `observe` | frames, or the road in numbers       |
+|                                  | others    | see `lane_keeping`                   |
+| `RoadDriving-v0`                 | `observe` | frames and the own speed, or frames  |
+|                                  | others    | see `road_driving`                   |
+| `HalfCheetah-v5`, `Walker2d-v5`, | `observe` | the full body, or its positions only |
+| `Hopper-v5`                      |           |                                      |
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from envs.driving.config import DrivingConfig
     from envs.driving.driving_env import DrivingEnv
     from ncp_control.episode import Episode
+    from ncp_control.tensor_worlds import TensorWorlds
 
 
 def lane_keeping(
@@ -241,6 +243,11 @@ def body(env_id: str, observe: str = "full") -> World:
         rendering = {} if render_mode is None else {"render_mode": render_mode}
         return make_locomotion(name, observe=observe, **rendering, **camera)
 
+    def make_batch(num_worlds: int, device: Any, max_steps: int = 1000) -> "TensorWorlds":
+        from envs.locomotion.warp_worlds import WarpWorlds
+
+        return WarpWorlds(env_id, num_worlds, device, observe=observe, max_steps=max_steps)
+
     probe = make()
     options = {} if observe == "full" else {"observe": observe}
     contract = contract_of(probe, name=env_id, options=options)
@@ -248,6 +255,7 @@ def body(env_id: str, observe: str = "full") -> World:
     return World(
         name=env_id,
         make=make,
+        make_batch=make_batch,
         has_camera=True,
         contract=contract,
         measures=returns_of,
@@ -261,5 +269,5 @@ def register() -> None:
     """Make the built-in worlds known by name."""
     register_world("LaneKeeping-v0", lane_keeping)
     register_world("RoadDriving-v0", road_driving)
-    for env_id in ("HalfCheetah-v5", "Walker2d-v5"):
+    for env_id in ("HalfCheetah-v5", "Walker2d-v5", "Hopper-v5"):
         register_world(env_id, partial(body, env_id))

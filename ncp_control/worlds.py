@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import gymnasium
 
     from ncp_control.episode import Episode
+    from ncp_control.tensor_worlds import TensorWorlds
 
 Measures = Callable[[Sequence["Episode"]], dict[str, float]]
 """Episodes to named numbers, e.g. the mean return."""
@@ -108,6 +109,9 @@ class World:
     make: Callable[..., "gymnasium.Env"]
     """Builds an environment; takes `render_mode`. Its `info` carries `time_s`, the time since the
     episode began, and `dt_s`, that since the last step [s]; `world_of` sees to both."""
+    make_batch: Callable[..., "TensorWorlds"] | None = None
+    """Builds many at once on a device, from `num_worlds`, `device` and `max_steps`; None if they
+    can only be built one by one."""
     has_camera: bool = False
     """Whether `make` also takes `width`, `height` and `camera_name` of what it renders."""
     contract: Contract

@@ -21,6 +21,7 @@ def make_walking_policy(
     seed: int = 0,
     sees_time: bool = False,
     wiring: str | None = None,
+    reads: str | None = None,
     choices: Sequence[int] = (),
 ) -> VectorPolicy:
     """Build an untrained policy that moves joints, with actions squashed by tanh, or chooses.
@@ -35,6 +36,7 @@ def make_walking_policy(
         seed: Seed of the wiring.
         sees_time: Whether LSTM and GRU are told how long a frame lasted.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; `motor_wiring` if None.
+        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
         choices: How many choices each entry of the action has, if it has any.
 
     Raises:
@@ -50,6 +52,7 @@ def make_walking_policy(
         seed=seed,
         sees_time=sees_time,
         wiring=wiring,
+        reads=reads,
     )
     return VectorPolicy(
         built,
@@ -69,6 +72,7 @@ def make_policy_for(
     encoder: Sequence[int] = (),
     seed: int = 0,
     wiring: str | None = None,
+    reads: str | None = None,
 ) -> FramesPolicy | VectorPolicy:
     """Build an untrained policy for what a world shows and takes.
 
@@ -80,6 +84,7 @@ def make_policy_for(
         encoder: Widths of dense layers between numbers and cell.
         seed: Seed of the wiring.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
+        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -95,6 +100,7 @@ def make_policy_for(
             frame_s=contract.frame_s,
             seed=seed,
             wiring=wiring,
+            reads=reads,
         )
         return FramesPolicy(
             built, head=head, frame_shape=frames.shape, choices=contract.choices, numbers=size
@@ -108,6 +114,7 @@ def make_policy_for(
         encoder=encoder,
         seed=seed,
         wiring=wiring,
+        reads=reads,
         choices=contract.choices,
     )
 
@@ -121,6 +128,7 @@ def make_frames_cell(
     frame_s: float,
     seed: int = 0,
     wiring: str | None = None,
+    reads: str | None = None,
 ) -> Cell:
     """Build a cell for the features of a head, and perhaps numbers behind them.
 
@@ -135,5 +143,6 @@ def make_frames_cell(
         frame_s=frame_s,
         seed=seed,
         wiring=wiring,
+        reads=reads,
     )
     return make_cell(name, sizes)

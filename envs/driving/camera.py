@@ -147,6 +147,13 @@ class Backdrop:
     Args:
         geometry: The camera it is behind.
         appearance: Colours and light.
+
+    Attributes:
+        first_row: First row that shows ground.
+        last_hazy_row: First row behind the faded ones.
+        sky: Colours of the rows above `first_row`, shape (rows, width, 3).
+        clear: Share of the ground's colour in the faded rows, shape (rows, width, 3).
+        haze: What is added to it there, of the same shape.
     """
 
     def __init__(self, geometry: CameraGeometry, appearance: Appearance) -> None:
@@ -158,23 +165,23 @@ class Backdrop:
         height = np.arctan(np.maximum(geometry.horizon_row - rows, 0.0) / geometry.focal_px)
         share = 1.0 - np.exp(-height / 0.16)
         sky = haze + share[:, None] * (zenith - haze)
-        self._sky = np.broadcast_to(
+        self.sky = np.broadcast_to(
             np.rint(sky).astype(np.uint8)[:, None], (self.first_row, geometry.width_px, 3)
         ).copy()
         beyond_m = np.maximum(geometry.depth_of_rows() - HAZE_START_M, 0.0)
         beyond_m = beyond_m[beyond_m > 0.0]  # rows further down stay as they are
         faded = 1.0 - np.exp(-beyond_m / HAZE_DISTANCE_M)
-        self._last_hazy_row = self.first_row + len(faded)
+        self.last_hazy_row = self.first_row + len(faded)
         shape = (len(faded), geometry.width_px, 3)
-        self._clear = np.broadcast_to((1.0 - faded)[:, None, None], shape).astype(np.float32).copy()
-        self._haze = np.broadcast_to(faded[:, None, None] * haze, shape).astype(np.float32).copy()
+        self.clear = np.broadcast_to((1.0 - faded)[:, None, None], shape).astype(np.float32).copy()
+        self.haze = np.broadcast_to(faded[:, None, None] * haze, shape).astype(np.float32).copy()
 
     def finish(self, frame: Image) -> None:
         """Draw the sky over a frame and fade its ground, in place."""
-        frame[: self.first_row] = self._sky
-        ground = frame[self.first_row : self._last_hazy_row]
-        hazy = cv2.multiply(ground, self._clear, dtype=cv2.CV_32F)
-        cv2.add(hazy, self._haze, dst=ground, dtype=cv2.CV_8U)
+        frame[: self.first_row] = self.sky
+        ground = frame[self.first_row : self.last_hazy_row]
+        hazy = cv2.multiply(ground, self.clear, dtype=cv2.CV_32F)
+        cv2.add(hazy, self.haze, dst=ground, dtype=cv2.CV_8U)
 
 
 class BlindCamera:
@@ -205,7 +212,7 @@ class OpenCvCamera:
     def set_ground(self, ground: Ground) -> None:
         """Show another track from now on."""
         self._ground = ground
-        self._bands = _row_bands(self.geometry, ground)
+        self._bands = row_bands(self.geometry, ground)
         self._backdrop = Backdrop(self.geometry, ground.appearance)
         self._border_rgb = scale_colour(ground.appearance.grass_rgb, ground.appearance.gain)
 
@@ -239,7 +246,7 @@ class OpenCvCamera:
         return frame
 
 
-class _Band(NamedTuple):
+class Band(NamedTuple):
     """Rows `start` to `stop` of the picture, read from one level, each as the mean of `samples`."""
 
     start: int
@@ -250,7 +257,7 @@ class _Band(NamedTuple):
     car_from_pixel: Array
 
 
-def _row_bands(geometry: CameraGeometry, ground: Ground) -> list[_Band]:
+def row_bands(geometry: CameraGeometry, ground: Ground) -> list[Band]:
     """Divide the ground rows by the level, and the samples a row, that fit their pixels."""
     depth_m = geometry.depth_of_rows()
     width_m = depth_m / geometry.focal_px  # of a pixel on the ground; its length is far greater
@@ -268,7 +275,7 @@ def _row_bands(geometry: CameraGeometry, ground: Ground) -> list[_Band]:
         first_row = start - 0.5 + 0.5 / num_samples
         from_sample = np.array([[1.0, 0.0, 0.0], [0.0, 1.0 / num_samples, first_row], [0, 0, 1.0]])
         bands.append(
-            _Band(
+            Band(
                 start=start,
                 stop=start + len(rows),
                 level=level,

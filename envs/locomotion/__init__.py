@@ -1,4 +1,4 @@
-"""HalfCheetah and Walker2d with what a robot has to live with.
+"""HalfCheetah, Walker2d and Hopper with what a robot has to live with.
 
 Position-only observation, sensor noise, dropped frames, overwritten and delayed actions, each a
 wrapper of its own around Gymnasium's MuJoCo environments; `envs.faults` says which suit a world.

@@ -35,7 +35,8 @@ class PositionsOnly(gymnasium.ObservationWrapper, RecordConstructorArgs):
         if not num_positions or not is_whole:
             raise ValueError(
                 "`env` must list its positions and velocities, and observe nothing else, in"
-                f" `observation_structure`, got {table!r}. Use HalfCheetah-v5 or Walker2d-v5."
+                f" `observation_structure`, got {table!r}. Use HalfCheetah-v5, Walker2d-v5 or"
+                " Hopper-v5."
             )
         box = cast(spaces.Box, space)
         self.num_positions = int(num_positions)

@@ -1,13 +1,14 @@
-"""HalfCheetah-v5 and Walker2d-v5 as worlds: elapsed time and checked actions.
+"""HalfCheetah-v5, Walker2d-v5 and Hopper-v5 as worlds: elapsed time and checked actions.
 
-|             | HalfCheetah            | Walker2d                              |
+|             | HalfCheetah            | Walker2d, Hopper                      |
 |-------------|------------------------|---------------------------------------|
 | frame       | 0.05 s                 | 0.008 s                               |
 | episode     | 1000 frames            | 1000 frames, or until it falls        |
-| full torque | 120, 90, 60 N·m (hind) | 100 N·m (each joint)                  |
+| full torque | 120, 90, 60 N·m (hind) | 100 N·m (each joint), Hopper 200 N·m  |
 |             | 120, 60, 30 N·m (front)|                                       |
 
 Action, shape (6,), float32: torque of each joint as a share of its full torque, in [-1, 1].
+Hopper has one leg: 3 joints, entries 2 to 4, and velocities from entry 5 on.
 
 | entry    | HalfCheetah                            | Walker2d                           | unit  |
 |----------|----------------------------------------|------------------------------------|-------|
@@ -18,8 +19,10 @@ Action, shape (6,), float32: torque of each joint as a share of its full torque,
 | 10       | pitch rate                             | the same                           | rad/s |
 | 11 to 16 | rates of joints 2 to 7                 | the same                           | rad/s |
 
-Position-only observation keeps entries 0 to 7. Reward and end of an episode are Gymnasium's.
-Source: gymnasium.farama.org, HalfCheetah-v5 and Walker2d-v5; a test holds the table to the model.
+Position-only observation keeps entries 0 to 7 (Hopper 0 to 4). Reward and end of an episode are
+Gymnasium's.
+Source: gymnasium.farama.org, HalfCheetah-v5, Walker2d-v5 and Hopper-v5; a test holds the table to
+the models.
 """
 
 # mujoco is a compiled module without stubs.
@@ -38,7 +41,7 @@ from envs.seeding import check_action, check_continuous
 from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
 
-WORLDS = {"halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+WORLDS = {"halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5", "hopper": "Hopper-v5"}
 """Gymnasium's ids by the name that jobs use."""
 
 OBSERVE = ("full", "positions")

@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from ncp_control.cells import Cell
 from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
 from ncp_control.command_line import use_threads
+from ncp_control.devices import find_device
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
 from ncp_control.learning.reinforcement.perception import (
     frame_shape,
@@ -34,6 +35,7 @@ from ncp_control.learning.reinforcement.perception import (
     observation_size,
 )
 from ncp_control.learning.reinforcement.ppo import SequencePPO
+from ncp_control.learning.reinforcement.tensor_ppo import TensorPPO
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy, VectorPolicy
@@ -42,6 +44,7 @@ from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import WalkSettings
 from scripts.training.places import describe_place
+from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import (
     Task,
     add_rows,
@@ -51,7 +54,6 @@ from scripts.training.reinforcement import (
     train_and_measure,
 )
 from scripts.training.resumption import begun_with, results_path
-from scripts.training.settings import PPO
 
 
 def train_ppo(asked: PPO) -> Policy:
@@ -85,8 +87,11 @@ def describe(settings: PPO, where: WalkSettings) -> str:
     told = {name: getattr(settings, name) for name in names} | settings.disturbances
     told["encoder"] = settings.encoder if settings.cell != "mlp" else ()
     told |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
+    if settings.num_worlds is not None:
+        told |= {"num_worlds": settings.num_worlds, "device": find_device(settings.device).type}
+        del told["num_envs"]
     # Rows that are older than these settings tell nothing of them.
-    names = ("episode_s", "wiring", "log_std", "tau_s", "synapses")
+    names = ("episode_s", "wiring", "reads", "log_std", "tau_s", "synapses")
     later = {name: getattr(settings, name) for name in names}
     if settings.head != "light":
         later["head"] = settings.head
@@ -111,7 +116,7 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         "n_epochs": settings.epochs,
         "gamma": settings.gamma,
         "seed": settings.seed,
-        "device": "cpu",
+        "device": find_device(settings.device),
     }
     seen = frame_shape(env.observation_space)
     sees_frames = seen is not None
@@ -123,7 +128,7 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         size = observation_size(env.observation_space)
     else:
         size = head_width(settings.head, seen) + num_numbers(env.observation_space)
-    model = SequencePPO(
+    model = (SequencePPO if settings.num_worlds is None else TensorPPO)(
         env,
         sequence_length=settings.sequence_length,
         critic_first_steps=settings.resolved["critic_first_steps"],
@@ -152,7 +157,8 @@ def probes(model: SequencePPO, env: VecEnv) -> torch.Tensor:
     """
     if frame_shape(env.observation_space) is None:
         shape = NUM_PROBES, PROBE_FRAMES, observation_size(env.observation_space)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return drawn.to(model.device)
     policy = cast(CircuitActorCritic, model.policy)
     seen, _ = policy.obs_to_tensor(cast(Any, env.reset()))
     return policy.perception(seen)[:, None].expand(-1, PROBE_FRAMES, -1)
@@ -179,7 +185,7 @@ def make_seeing_actor(task: Task, num_inputs: int) -> dict[str, Any]:
         len(task.world.contract.output_names),
         frame_s=task.world.frame_s,
         seed=settings.seed,
-        wiring=settings.wiring,
+        **settings.drawn,
     )
     log_std = first_log_std(settings)
     return {"cell": cell, "head": settings.head, "log_std_init": log_std}

@@ -17,9 +17,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
+from ncp_control.devices import find_device
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.perception import frame_shape, num_numbers
+from ncp_control.learning.reinforcement.tensor_env import TensorEnv, TensorNormalize
 from ncp_control.learning.reinforcement.wrappers import scaled_key
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
@@ -38,9 +40,9 @@ from scripts.evaluation.locomotion import (
 )
 from scripts.training.contracts import trained_in
 from scripts.training.places import run_name, where_to_learn
+from scripts.training.ppo_settings import PPO
 from scripts.training.resumption import add_row, learn, open_run, resume_model
 from scripts.training.sac_settings import SAC
-from scripts.training.settings import PPO
 
 MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
 """Columns of the results file that are measured, but for driving."""
@@ -95,6 +97,12 @@ class Task:
         return DRIVING_MEASURES if self.drives else MEASURES
 
     @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        assert self.settings.steps is not None, "settings fill in what was left out"
+        return self.settings.steps
+
+    @property
     def name(self) -> str:
         """What learns, in one word."""
         if isinstance(self.settings, PPO) and self.settings.policy is not None:
@@ -121,7 +129,7 @@ def train_and_measure(
     with open_run(settings, job, run_name(task.where, task.name), step=step) as run:
         policy = learn(
             model,
-            settings.steps,
+            task.steps,
             run,
             lambda model: export_policy(model, task),
             row_every=row_every,
@@ -130,7 +138,7 @@ def train_and_measure(
     if not task.drives:
         speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
         measured["steps_per_s"] = round(float(np.median(speeds))) if speeds else 0
-        measured["curve"] = learning_curve(run.rows, settings.steps)
+        measured["curve"] = learning_curve(run.rows, task.steps)
         measured["threads"] = torch.get_num_threads()
     return policy, measured, run
 
@@ -183,6 +191,32 @@ def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
     return " ".join(f"{value:.0f}" for value in values)
 
 
+def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:
+    """Build worlds at once on a device, as the circuit senses them.
+
+    Args:
+        task: What learns, and where.
+        num_worlds: How many.
+        device: Name of the device.
+
+    Raises:
+        ValueError: If the world can only be built one by one.
+    """
+    settings, world = task.settings, task.world
+    if world.make_batch is None:
+        raise ValueError(
+            f"`num_worlds` must be left out in the world {world.name!r}, got {num_worlds}. It is"
+            " for halfcheetah, walker2d and hopper, and for worlds of your own with `make_batch`."
+        )
+    max_steps = world.max_steps
+    if settings.episode_s is not None:
+        max_steps = min(max(round(settings.episode_s / world.frame_s), 1), max_steps)
+    worlds = world.make_batch(num_worlds, find_device(device), max_steps=max_steps)
+    each_kb = worlds.num_bytes / num_worlds / 1000
+    print(f"worlds: {num_worlds} on {worlds.device}, {each_kb:.0f} kB each")
+    return TensorNormalize(TensorEnv(worlds), gamma=settings.gamma)
+
+
 def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
     """Build the worlds side by side, as the circuit senses them.
 
@@ -191,6 +225,8 @@ def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
         scales_rewards: Whether rewards are divided by the deviation of returns.
     """
     settings, policy = task.settings, task.policy
+    if isinstance(settings, PPO) and settings.num_worlds is not None:
+        return make_batch(task, settings.num_worlds, settings.device)
     is_timed = settings.is_timed and settings.cell != "mlp"
     frame = record_frame(task.world.contract.observation)
 
@@ -234,7 +270,7 @@ def make_cell(task: Task, num_inputs: int) -> Cell:
         frame_s=task.world.frame_s,
         seed=settings.seed,
         sees_time=settings.is_timed,
-        wiring=settings.wiring,
+        **settings.drawn,
     )
 
 

@@ -3,8 +3,9 @@
 It holds the policy, its optimizers, the experience replayed (SAC, TQC), the running averages of
 observations and returns (of every `VecNormalize`), the number of steps, and the state of every
 random generator (torch, NumPy, Python, each environment and the wrappers around it). Environments
-in other processes (SubprocVecEnv) keep their generators to themselves: they are seeded anew when
-the training goes on. Episodes that were under way are not kept: every environment begins a new one.
+in other processes (SubprocVecEnv) or on a device keep their generators to themselves: they are
+seeded anew when the training goes on. Episodes that were under way are not kept: every environment
+begins a new one.
 
 Nothing that is not finite is written. The file is read with `weights_only=True`: nothing in it is
 executed, and all in it is compared with the training before anything is changed.
@@ -69,6 +70,8 @@ def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
             default=np.ndarray.tolist,
         ),
     }
+    if model.device.type == "cuda":
+        content["cuda_generator"] = torch.cuda.get_rng_state(model.device)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     files.write_file(path, buffer.getvalue())
@@ -331,3 +334,5 @@ def _set_generators(env: VecEnv, content: dict[str, Any], model: BaseAlgorithm) 
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     torch.set_rng_state(content["torch_generator"])
+    if model.device.type == "cuda" and "cuda_generator" in content:
+        torch.cuda.set_rng_state(content["cuda_generator"], model.device)

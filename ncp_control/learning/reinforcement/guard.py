@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -48,6 +48,20 @@ def divergence_told(model: BaseAlgorithm) -> Iterator[None]:
     except Exception:
         check_training(model)
         raise
+
+
+class TellsDivergence:
+    """Makes an algorithm of sb3 learn as it does, and tell in one sentence that it has diverged."""
+
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """Learn as sb3's algorithms do.
+
+        Raises:
+            DivergenceError: If the training reaches numbers that are not finite.
+        """
+        learner: Any = super()
+        with divergence_told(cast(BaseAlgorithm, self)):
+            return learner.learn(*args, **kwargs)
 
 
 @contextmanager

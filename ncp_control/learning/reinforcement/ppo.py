@@ -17,13 +17,13 @@ from stable_baselines3.common.preprocessing import check_for_nested_spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
-from ncp_control.learning.reinforcement.guard import divergence_told
+from ncp_control.learning.reinforcement.guard import TellsDivergence
 from ncp_control.learning.reinforcement.sequences import SequenceBuffer, SequenceDictBuffer
 from ncp_control.learning.reinforcement.wrappers import check_time_is_not_scaled
 from ncp_control.ranges import check_count
 
 
-class SequencePPO(RecurrentPPO):
+class SequencePPO(TellsDivergence, RecurrentPPO):
     """RecurrentPPO for `CircuitActorCritic`.
 
     Args:
@@ -75,24 +75,29 @@ class SequencePPO(RecurrentPPO):
         """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
         self._check_settings()
         super()._setup_model()
-        policy, buffer = cast(CircuitActorCritic, self.policy), self.rollout_buffer
+        hidden_state_shape = self.rollout_buffer.hidden_state_shape  # type: ignore[attr-defined]
+        self.rollout_buffer = self._make_buffer(hidden_state_shape)
+
+    def _make_buffer(self, hidden_state_shape: tuple[int, int, int, int]) -> Any:
+        policy = cast(CircuitActorCritic, self.policy)
         space = self.observation_space
         if policy.keeps_features:
             space = spaces.Box(-np.inf, np.inf, (policy.perception.features_dim,), np.float32)
         is_dict = isinstance(space, spaces.Dict)
-        self.rollout_buffer = (SequenceDictBuffer if is_dict else SequenceBuffer)(
+        buffer: Any = (SequenceDictBuffer if is_dict else SequenceBuffer)(
             self.n_steps,
             space,
             self.action_space,
-            buffer.hidden_state_shape,  # type: ignore[attr-defined]
+            hidden_state_shape,
             self.device,
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
             n_envs=self.n_envs,
         )
-        self.rollout_buffer.sequence_length = self.sequence_length
-        if isinstance(self.rollout_buffer, SequenceBuffer) and policy.keeps_features:
-            self.rollout_buffer.features = lambda: policy.kept_features
+        buffer.sequence_length = self.sequence_length
+        if isinstance(buffer, SequenceBuffer) and policy.keeps_features:
+            buffer.features = lambda: policy.kept_features
+        return buffer
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -117,15 +122,6 @@ class SequencePPO(RecurrentPPO):
                 f" {batch_size}, got {length!r}. Choose powers of two."
             )
         check_time_is_not_scaled(self.env)
-
-    def learn(self, *args: Any, **kwargs: Any) -> "SequencePPO":
-        """Learn as sb3's algorithms do.
-
-        Raises:
-            DivergenceError: If the training reaches numbers that are not finite.
-        """
-        with divergence_told(self):
-            return super().learn(*args, **kwargs)
 
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate(optimizers)

@@ -17,13 +17,13 @@ from sb3_contrib import TQC
 from stable_baselines3 import SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from ncp_control.learning.reinforcement.guard import divergence_told
+from ncp_control.learning.reinforcement.guard import TellsDivergence
 from ncp_control.learning.reinforcement.replay import SequenceReplay
 from ncp_control.learning.reinforcement.soft_actor import CircuitSAC, CircuitTQC, check_spaces
 from ncp_control.ranges import check_count
 
 
-class _OverSequences(OffPolicyAlgorithm):
+class _OverSequences(TellsDivergence, OffPolicyAlgorithm):
     """What is the same for SAC and TQC.
 
     Args:
@@ -145,15 +145,6 @@ class _OverSequences(OffPolicyAlgorithm):
     ) -> None:
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_starts = np.asarray(dones, dtype=bool)
-
-    def learn(self, *args: Any, **kwargs: Any) -> Any:
-        """Learn as sb3's algorithms do.
-
-        Raises:
-            DivergenceError: If the training reaches numbers that are not finite.
-        """
-        with divergence_told(self):
-            return super().learn(*args, **kwargs)
 
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate(optimizers)

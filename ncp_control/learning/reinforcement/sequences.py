@@ -6,10 +6,9 @@ the reset mask clears the state there. Nothing is padded and nothing is cut at r
 minibatch is a full block for the fused kernel, whatever the lengths of the episodes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from sb3_contrib.common.recurrent.buffers import (
     RecurrentDictRolloutBuffer,
@@ -20,6 +19,7 @@ from sb3_contrib.common.recurrent.type_aliases import (
     RecurrentRolloutBufferSamples,
     RNNStates,
 )
+from torch import Tensor
 
 
 class SequenceBuffer(RecurrentRolloutBuffer):
@@ -58,61 +58,67 @@ def _minibatches(
     length = buffer.sequence_length
     num_sequences = buffer.buffer_size * buffer.n_envs // length
     per_batch = num_sequences if batch_size is None else batch_size // length
-    order = torch.randperm(num_sequences).numpy()
-    cut = _Cut(buffer, length)
+    order = torch.randperm(num_sequences)
+    seen: Any = buffer.observations
+    names = ("actions", "values", "log_probs", "advantages", "returns", "episode_starts")
+    steps: dict[str, Any] = {name: torch.from_numpy(getattr(buffer, name)) for name in names}
+    if isinstance(seen, dict):
+        steps["observations"] = {key: torch.from_numpy(value) for key, value in seen.items()}
+    else:
+        steps["observations"] = torch.from_numpy(seen)
+    states = []
+    for of in ("pi", "vf"):
+        hidden = getattr(buffer, f"hidden_states_{of}"), getattr(buffer, f"cell_states_{of}")
+        h, c = (torch.from_numpy(values[::length]) for values in hidden)
+        states.append((h, c))
     for start in range(0, num_sequences, per_batch):
-        yield cut.samples(order[start : start + per_batch])
+        chosen = order[start : start + per_batch]
+        yield minibatch(buffer.samples, steps, states, chosen, length, buffer.device)
 
 
-class _Cut:
-    """A rollout seen as (sequences, length, …)."""
+def minibatch(
+    kind: Any,
+    steps: dict[str, Any],
+    states: Sequence[tuple[Tensor, Tensor]],
+    chosen: Tensor,
+    length: int,
+    device: torch.device,
+) -> Any:
+    """Return the chosen sequences of a rollout as a minibatch.
 
-    def __init__(self, buffer: SequenceBuffer | SequenceDictBuffer, length: int) -> None:
-        self.buffer = buffer
-        self.length = length
+    Args:
+        kind: Class of the minibatch.
+        steps: What each step holds, of shape (time, environments, …).
+        states: sb3's (h, c) of actor and critic before the first step of each sequence, each of
+            shape (time / length, 1, environments, hidden).
+        chosen: Indices of sequences: all environments at the first steps, then at the next.
+        length: Steps of a sequence.
+        device: Where the minibatch is to be.
+    """
 
-    def steps(self, values: np.ndarray, chosen: np.ndarray) -> Any:
-        """Return (time, env, …) values of the chosen sequences as (sequences · length, …)."""
+    def pick(values: Tensor) -> Tensor:
+        """Return values of the chosen sequences as (sequences · length, …)."""
         time, num_envs = values.shape[:2]
-        part, env = np.divmod(chosen, num_envs)
-        blocks = values.reshape(time // self.length, self.length, *values.shape[1:])
-        picked = blocks[part, :, env]
-        return self.buffer.to_torch(picked.reshape(-1, *values.shape[2:]))
+        blocks = values.reshape(time // length, length, *values.shape[1:])
+        picked = blocks[chosen // num_envs, :, chosen % num_envs]
+        return picked.reshape(-1, *values.shape[2:]).to(device)
 
-    def states(self, values: np.ndarray, chosen: np.ndarray) -> Any:
-        """Return the states (1, sequences, hidden) before the first step of each sequence."""
-        part, env = np.divmod(chosen, values.shape[2])
-        return self.buffer.to_torch(values[part * self.length, :, env].swapaxes(0, 1).copy())
+    def first(values: Tensor) -> Tensor:
+        """Return the states (1, sequences, hidden) before the chosen sequences."""
+        num_envs = values.shape[2]
+        picked = values[chosen // num_envs, :, chosen % num_envs]
+        return picked.swapaxes(0, 1).contiguous().to(device)
 
-    def samples(self, chosen: np.ndarray) -> Any:
-        """Return a minibatch of the chosen sequences."""
-        buffer = self.buffer
-        seen: Any = buffer.observations
-        if isinstance(seen, dict):
-            observations: Any = {key: self.steps(value, chosen) for key, value in seen.items()}
-        else:
-            observations = self.steps(seen, chosen)
-        names = ("values", "log_probs", "advantages", "returns", "episode_starts")
-        values, log_probs, advantages, returns, starts = (
-            self.steps(getattr(buffer, name), chosen) for name in names
-        )
-        return buffer.samples(
-            observations=observations,
-            actions=self.steps(buffer.actions, chosen),
-            old_values=values,
-            old_log_prob=log_probs,
-            advantages=advantages,
-            returns=returns,
-            lstm_states=RNNStates(
-                (
-                    self.states(buffer.hidden_states_pi, chosen),
-                    self.states(buffer.cell_states_pi, chosen),
-                ),
-                (
-                    self.states(buffer.hidden_states_vf, chosen),
-                    self.states(buffer.cell_states_vf, chosen),
-                ),
-            ),
-            episode_starts=starts,
-            mask=buffer.to_torch(np.ones(len(chosen) * self.length, dtype=np.float32)),
-        )
+    seen = steps["observations"]
+    is_dict = isinstance(seen, dict)
+    return kind(
+        observations={key: pick(seen[key]) for key in seen} if is_dict else pick(seen),
+        actions=pick(steps["actions"]),
+        old_values=pick(steps["values"]),
+        old_log_prob=pick(steps["log_probs"]),
+        advantages=pick(steps["advantages"]),
+        returns=pick(steps["returns"]),
+        lstm_states=RNNStates(*((first(h), first(c)) for h, c in states)),
+        episode_starts=pick(steps["episode_starts"]),
+        mask=torch.ones(len(chosen) * length, device=device),
+    )

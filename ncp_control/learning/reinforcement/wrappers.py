@@ -22,9 +22,12 @@ from stable_baselines3.common.vec_env import (
 )
 
 from ncp_control.learning.reinforcement.perception import NUMBERS, OBSERVATION
+from ncp_control.learning.reinforcement.tensor_env import TensorNormalize
 
 UNCHANGING: tuple[type[VecEnvWrapper], ...] = (VecMonitor, VecCheckNan, VecVideoRecorder)
 """Wrappers that change neither observations nor actions."""
+SCALING: tuple[type[VecEnvWrapper], ...] = (VecNormalize, TensorNormalize)
+"""Wrappers that scale observations by a running average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +79,14 @@ def observation_scale(model: BaseAlgorithm) -> ObservationScale | None:
     for wrapper in wrappers_around(env):
         if type(wrapper) in UNCHANGING or _scales_nothing(wrapper):
             continue
-        if type(wrapper) is not VecNormalize or scaling is not None:
-            again = " once more" if type(wrapper) is VecNormalize else ""
+        if type(wrapper) not in SCALING or scaling is not None:
+            again = " once more" if type(wrapper) in SCALING else ""
             raise ValueError(
                 "`model` must act in environments with at most one VecNormalize around them, got"
                 f" {type(wrapper).__name__}{again}. Do what it does inside each environment, with a"
                 " gymnasium wrapper; or take it off with set_env if it changes no observation."
             )
-        scaling = wrapper
+        scaling = cast(VecNormalize, wrapper)
     return None if scaling is None else _scale_of(scaling, model.num_timesteps)
 
 
@@ -128,7 +131,7 @@ def running_averages(env: VecEnv) -> dict[str, RunningMeanStd]:
 
 
 def _scales_nothing(wrapper: VecEnvWrapper) -> bool:
-    return type(wrapper) is VecNormalize and not wrapper.norm_obs
+    return type(wrapper) in SCALING and not cast(VecNormalize, wrapper).norm_obs
 
 
 def _scale_of(env: VecNormalize, num_steps: int) -> ObservationScale:

@@ -94,6 +94,7 @@ def test_a_memory_is_learned_from_pixels():
     env = DummyVecEnv([lambda: Monitor(Cue())] * 8)
     critic = GRU(32, 16, 16, frame_s=FRAME_S)
     model = student(Cue, env=env, num_outputs=2, critic_cell=critic, actor_lr_scale=3.0)
+    model.ent_coef = 0.02  # without it one seed of twelve chose one side for good
     model.learn(16 * 1024)
     policy = policy_from_sb3(model)
     world, points = Cue(), 0.0
