@@ -1,9 +1,11 @@
 """Driving: a car, seeded roads and the camera between them.
 
-from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+    from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 
-env = LaneKeepingEnv(LaneKeepingConfig(tracks="held_out"))
-frame, info = env.reset(seed=0)
+    env = LaneKeepingEnv(LaneKeepingConfig(tracks="held_out"))
+    frame, info = env.reset(seed=0)
+
+Lengths are in metres, angles in radians, and left is positive.
 """
 
 from envs.driving.appearance import Appearance

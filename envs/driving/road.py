@@ -26,8 +26,11 @@ from envs.driving.track_shapes import draw_control_points
 Array = NDArray[np.float64]
 
 TRAIN_TRACKS = range(0, 10_000)
+"""Seeds of the tracks that policies learn on."""
 VALIDATION_TRACKS = range(10_000, 11_000)
+"""Seeds of the tracks that choose among checkpoints."""
 HELD_OUT_TRACKS = range(20_000, 30_000)
+"""Seeds of the tracks that nothing is learned or chosen on."""
 
 MIN_RADIUS_M = 12.0
 SAMPLE_SPACING_M = 0.25

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from envs.driving.appearance import Appearance
 from envs.driving.bodies import Body, Rectangle, ahead_m, do_touch
 from envs.driving.bodies_view import BodiesView
+from envs.driving.car import CarState
 from envs.driving.car_following import limit_at, speed_limits
 from envs.driving.driving_env import DrivingEnv
 from envs.driving.road_config import RoadDrivingConfig
@@ -58,6 +59,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
     | key | meaning | unit |
     |---|---|---|
     | `collided` | this step touched another body | bool |
+    | `collided_with` | "car", "parked" or "person", in a collision alone | - |
     | `departed` | this step left the own lane | bool |
     | `crashed` | one of both | bool |
     | `stood_idle` | the car stands though nothing is in its way | bool |
@@ -72,8 +74,8 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
 
     ## Episode
     `terminated`: a collision, or |cross_track_m| > `lane_half_width_m`, with `on_crash="terminate"`.
-    With "recover" the car is put back at rest in the middle of its lane, where the way before it is
-    free. `truncated`: `episode_s` have passed. `reset(options=...)` is that of `LaneKeepingEnv`.
+    With "recover" the car is put at rest in the middle of its lane, at the nearest place behind it
+    where the way is free; past a parked car that it touched, so that each is touched once. `truncated`: `episode_s` have passed. `reset(options=...)` is that of `LaneKeepingEnv`.
 
     Args:
         config: Settings; None for the defaults.
@@ -192,17 +194,22 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         self._tell_others()
         self.traffic.step(dt_s, self.driven)
         cross_track_m = abs(self._cross_track_m)
-        self._collided = self._touches()
+        touched = self._touched()
+        self._collided = touched is not None
         self._departed = cross_track_m > config.lane_half_width_m
         crashed = self._collided or self._departed
         reward_m = progress_m - config.cross_track_cost_1ps * cross_track_m * dt_s
         reward_m -= config.collision_cost_m * self._collided + config.crash_cost_m * self._departed
         self._patience_s -= dt_s
         if crashed and config.on_crash == "recover":
-            self._put(self._free_place(), speed_mps=0.0)
+            is_passed = touched is not None and touched.kind == "parked"
+            self._put(self._free_place(is_passed=is_passed), speed_mps=0.0)
             self._patience_s = _PATIENCE_S
         terminated = crashed and config.on_crash == "terminate"
-        return self._observe(), reward_m, terminated, self._is_over, self._info(crashed=crashed)
+        info = self._info(crashed=crashed)
+        if touched is not None:
+            info["collided_with"] = touched.kind
+        return self._observe(), reward_m, terminated, self._is_over, info
 
     def _next_target_mps(self, pedal: float) -> float:
         """Return the speed that the controller holds next, changed as the pedal asks [m/s].
@@ -220,22 +227,36 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         self._target_mps = min(max(target_mps, 0.0), config.top_speed_mps)
         return self._target_mps
 
-    def _touches(self) -> bool:
-        """Whether the car touches another body."""
+    @property
+    def state(self) -> CarState:
+        """Where the car is and how it moves."""
+        return self._state
+
+    @property
+    def friction(self) -> float:
+        """Grip of the tyres in this episode."""
+        return self._friction
+
+    def _touched(self) -> Body | None:
+        """Return a body that the car touches; None if it touches none."""
         state = self._state
         own = Rectangle(state.x_m, state.y_m, state.yaw_rad, 0.5 * CAR_LENGTH_M, 0.5 * CAR_WIDTH_M)
-        return any(
-            abs(other.x_m - own.x_m) < 8.0
-            and abs(other.y_m - own.y_m) < 8.0
-            and do_touch(own, other)
-            for other in self.traffic.rectangles()
-        )
+        for body, other in zip(self.traffic.bodies, self.traffic.rectangles(), strict=True):
+            is_near = abs(other.x_m - own.x_m) < 8.0 and abs(other.y_m - own.y_m) < 8.0
+            if is_near and do_touch(own, other):
+                return body
+        return None
 
-    def _free_place(self) -> float:
-        """Return the nearest place at or behind the car where its lane is free [m]."""
+    def _free_place(self, *, is_passed: bool) -> float:
+        """Return the nearest place at or behind the car where its lane is free [m].
+
+        Args:
+            is_passed: Look ahead of the car instead.
+        """
         road, place_m = self.road, self._place.arc_length_m
-        for back_m in np.arange(0.0, road.length_m, 1.0).tolist():
-            at_m = (place_m - back_m) % road.length_m
+        forward = 1.0 if is_passed else -1.0
+        for away_m in np.arange(0.0, road.length_m, 1.0).tolist():
+            at_m = (place_m + forward * away_m) % road.length_m
             if not any(self._is_near(body, at_m) for body in self.traffic.bodies):
                 return at_m
         return place_m

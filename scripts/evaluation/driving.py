@@ -1,8 +1,9 @@
 """Driving put together: worlds, the expert that demonstrates, and closed-loop evaluation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,15 +13,18 @@ import numpy as np
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from envs.driving.config import TRACKS
 from envs.driving.pure_pursuit import PurePursuit
-from ncp_control.episode import Episode, iterate_episodes
+from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Info, Pilot
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.demonstrations.expert import write_demonstrations
+from ncp_control.learning.demonstrations.expert import demonstrate
 from ncp_control.learning.experts import SlowError
 from ncp_control.policy import Policy
-from ncp_control.worlds import World, find_world
+from ncp_control.worlds import Expert, World, find_world
+from scripts.evaluation.locomotion import place_in
 from scripts.evaluation.places import DRIVING_WORLD, Place
 
+ROAD_PARALLEL = 8
+"""Cars of `RoadDriving-v0` side by side; what they drive depends on it in the last digits alone."""
 CAMERAS = ("opencv", "mujoco")
 """What a policy on frames may see through."""
 
@@ -137,6 +141,30 @@ def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
     return DriveSettings(**(defaults | changes))
 
 
+SLOWEST_MPS = 2.0
+"""Mean speed below which a car of `RoadDriving-v0` does not reach the distance asked for."""
+
+
+def road_place(
+    world: World, told: Sequence[str], strengths: Mapping[str, float], km: float, seed: int
+) -> Place:
+    """Return a place in `RoadDriving-v0` where a car drives until it has come so far.
+
+    Args:
+        world: The world.
+        told: Its name for tables, what is observed, and its further options.
+        strengths: Strength of each disturbance by name.
+        km: Distance [km]; a car that hardly moves drives for `km` / `SLOWEST_MPS`.
+        seed: Seed of the episodes.
+    """
+    check_km("km", km)
+    episodes = math.ceil(1000.0 * km / SLOWEST_MPS / (world.frame_s * world.max_steps))
+    place = place_in(world, told, strengths, episodes, 10_000 + 100_000 * seed)
+    labels = {name: text for name, text in place.labels.items() if name != "episodes"}
+    described = place.described.replace(f"episodes={episodes}", f"km={km:g}")
+    return replace(place, least_km=km, parallel=ROAD_PARALLEL, labels=labels, described=described)
+
+
 class ExpertPilot:
     """Let pure pursuit choose the actions, and remember which it chose.
 
@@ -149,7 +177,7 @@ class ExpertPilot:
 
     def __init__(self, expert: PurePursuit, noise: float, generator: np.random.Generator) -> None:
         self.expert = expert
-        self._error = SlowError(noise, generator)
+        self.error = SlowError(noise, generator)
 
     def labels(self, infos: Sequence[Info]) -> np.ndarray:
         """Return what the expert would do, shape (worlds, 1)."""
@@ -159,7 +187,7 @@ class ExpertPilot:
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
         """Return the expert's actions with the steering error."""
-        return self._error.add(self.labels(infos), reset)
+        return self.error.add(self.labels(infos), reset)
 
 
 def make_expert(config: LaneKeepingConfig | None = None) -> PurePursuit:
@@ -176,6 +204,8 @@ def record(
     *,
     description: str,
     seed: int,
+    workers: int = 1,
+    frames_as: str = "raw",
 ) -> Demonstrations:
     """Let a pilot drive, write down what it saw and what the expert would have done.
 
@@ -186,20 +216,35 @@ def record(
         expert: Who is asked.
         description: What the progress bar says.
         seed: Seed of the worlds.
+        workers: Processes that share the tracks; what is written is the same with any number.
+        frames_as: How frames are kept; see `DemonstrationWriter`.
     """
-    place = settings.place(seed)
-    episodes = iterate_episodes(
+    place, is_expert = settings.place(seed), pilot is expert
+    return demonstrate(
+        folder,
         place.disturbed,
-        pilot,
-        seeds=place.seeds,
+        asked(expert.expert),
+        place.seeds,
         options=place.options,
         num_steps=place.num_steps,
-        parallel=place.parallel,
-        expert=lambda env, seen, info: expert.expert(info["preview_m"]),
-        keeps_observations=True,
+        parallel=settings.parallel,
+        learner=None if is_expert else pilot,
+        error=expert.error if is_expert else None,
         description=description,
+        workers=workers,
+        find=partial(find_scene, settings, seed, expert.expert),
+        frames_as=frames_as,
     )
-    return write_demonstrations(folder, place.world, episodes)
+
+
+def find_scene(settings: DriveSettings, seed: int, expert: PurePursuit) -> tuple[World, Expert]:
+    """Return where the cars of the settings drive, and what asks the expert there."""
+    return settings.place(seed).disturbed, asked(expert)
+
+
+def asked(expert: PurePursuit) -> Expert:
+    """Return what asks the expert in a world of lanes."""
+    return lambda env, seen, info: expert(info["preview_m"])
 
 
 def evaluate(

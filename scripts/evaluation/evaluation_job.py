@@ -9,10 +9,12 @@ import numpy as np
 
 from envs.conditions import CONDITIONS, read_conditions, strengths_of
 from envs.driving.road import HELD_OUT_TRACKS
+from envs.driving.safety_filter import guarded
 from envs.recorded import Recording, load_recording
+from envs.recorded.parts import part_of, parts_file, read_parts
+from envs.recorded.readers import find_reader
 from ncp_control.command_line import use_threads
-from ncp_control.deploy.backends import ControllerPilot, make_controller
-from ncp_control.learning.closed_loop import Pilot
+from ncp_control.learning.demonstrations import as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
@@ -24,33 +26,35 @@ from scripts.evaluation.driving import (
     DriveSettings,
     VectorDriveSettings,
     drive_km,
+    road_place,
     track_place,
 )
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.moments import Moments
 from scripts.evaluation.places import (
     CAR_WORLDS,
     DISTURBANCES,
     DRIVING_WORLD,
+    ROAD_WORLD,
     Place,
     check_fit,
-    check_shows,
-    threads_for,
 )
 from scripts.evaluation.report import FILM_S, write_recorded_report, write_report
+from scripts.evaluation.sharing import TORCH, acted_in, on_backend, threads_of
 from scripts.evaluation.tables import Measured, results_table
 from scripts.inspection import watch_live
 
+LANE_KM = 20.0
+"""Distance in LaneKeeping-v0 if nothing else is asked for [km]."""
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of what is watched live [s]."""
-RECORDED = ("log", "log_options", "log_share")
+RECORDED = ("log", "log_options", "log_share", "log_part")
 DRIVING = ("km", "camera")
 ACTING = (
     *("backend", "world", "world_options", *DISTURBANCES, "condition"),
-    *("episodes", "live", "seed"),
+    *("safety_filter", "episodes", "live", "seed", "workers"),
 )
 """Settings that only a recording, driving, or acting in any world has a use for."""
-TORCH, BACKEND = "torch", "back end"
-"""The back end of a policy itself, and the column of a table that tells back ends apart."""
 RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
 """Columns of the results file for a recording."""
 
@@ -58,7 +62,7 @@ RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
 def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
     policy = load(settings.policy)
-    use_threads(threads_for(policy, settings.threads))
+    use_threads(threads_of(policy, settings))
     evaluate_it, measures = _way_of(policy, settings)
     name = policy_name(settings.policy)
     # Opened before the work, so that a table of another kind is refused before it, too.
@@ -84,13 +88,21 @@ def _way_of(policy: Policy, settings: Evaluate) -> tuple[Callable[..., None], Se
         if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
             places[0].disturbed.make().close()
         return partial(evaluate_in, places), places[0].world.measure_names
-    if not isinstance(policy, FramesPolicy):
+    is_told = policy.contract is not None and find_reader(settings.log) is not None
+    if not isinstance(policy, FramesPolicy) and not is_told:
         _refuse(settings, RECORDED, "a policy that senses no frames")
-    check_shows(policy)
     _refuse(settings, (*DRIVING, *ACTING), "a recording")
-    recording = load_recording(
-        settings.log, options=read_options(settings.log_options, "log_options")
-    ).center_only()
+    options = read_options(settings.log_options, "log_options")
+    recording = load_recording(settings.log, options=options).chosen_for(policy.contract)
+    recording = recording.center_only()
+    if settings.log_part is not None:
+        path = parts_file(recording.folder)
+        recording = part_of(recording, read_parts(path), settings.log_part, path)
+        if not len(recording):
+            raise ValueError(
+                f"`log_part` must have some frames of '{settings.log}', got {settings.log_part!r}"
+                " with none. Choose another part."
+            )
     if settings.log_share < 1.0:
         _, recording = recording.split(1.0 - settings.log_share)
     return partial(evaluate_open_loop, recording), RECORDED_MEASURES
@@ -116,16 +128,26 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
     ]
     if env == DRIVING_WORLD:
-        _refuse(settings, ("log_share",), "driving without a recording")
-        _refuse(settings, ("episodes",), "a policy that drives")
+        _refuse(settings, ("log_share", "log_part"), "driving without a recording")
+        _refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
         open_world(env, words_of(observe, options))  # refuses options that it does not have
         places = [_drive(settings, observe, strengths) for strengths in grid]
     else:
-        _refuse(settings, (*RECORDED, *DRIVING), "another world than that of driving")
-        world, seed = open_world(env, words_of(observe, options)), 10_000 + 1_000 * settings.seed
-        places = [
-            place_in(world, (env, observe, *options), one, settings.episodes, seed) for one in grid
-        ]
+        others = "another world than LaneKeeping-v0"
+        _refuse(settings, (*RECORDED, "camera"), others)
+        world, told = open_world(env, words_of(observe, options)), (env, observe, *options)
+        if env != ROAD_WORLD:
+            _refuse(settings, ("safety_filter",), f"another world than {ROAD_WORLD}")
+        elif settings.safety_filter:
+            world, told = guarded(world), (*told, "safety-filter")
+        if settings.km is None:
+            seed = 10_000 + 1_000 * settings.seed
+            places = [place_in(world, told, one, settings.episodes, seed) for one in grid]
+        else:
+            if env != ROAD_WORLD:
+                _refuse(settings, ("km",), "another world than those with a car")
+            _refuse(settings, ("episodes",), "a drive with --km")
+            places = [road_place(world, told, one, settings.km, settings.seed) for one in grid]
     check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
     if settings.condition:
         places = [_under(place, "clean", {}) for place in places]
@@ -160,7 +182,8 @@ def _under(place: Place, told: str, met: Mapping[str, float]) -> Place:
 
 def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
     """Return held-out tracks with disturbances."""
-    where: DriveSettings = drive_km(settings.km, camera=settings.camera)
+    km = LANE_KM if settings.km is None else settings.km
+    where: DriveSettings = drive_km(km, camera=settings.camera)
     seen = settings.camera
     if observe == "numbers":
         _refuse(settings, ("camera",), "a policy that sees no frames")
@@ -173,22 +196,7 @@ def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> 
         where.place(settings.seed),
         strengths=strengths,
         labels={"noise variance": noise} | ({} if is_plain else others),
-        described=" ".join([seen, f"noise={noise}", *words, f"km={settings.km:g}"]),
-    )
-
-
-def make_actor(policy: Policy, backend: str) -> Policy | Pilot:
-    """Return who acts for a policy on a back end."""
-    return policy if backend == TORCH else ControllerPilot(make_controller(policy, backend))
-
-
-def on_backend(place: Place, backend: str) -> Place:
-    """Return a place in which a back end acts; controllers act in one environment at a time."""
-    return dataclasses.replace(
-        place,
-        labels={BACKEND: backend, **place.labels},
-        described=f"{place.described} backend={backend}",
-        parallel=place.parallel if backend == TORCH else 1,
+        described=" ".join([seen, f"noise={noise}", *words, f"km={km:g}"]),
     )
 
 
@@ -212,11 +220,8 @@ def evaluate_in(
         print(f"open in a browser: {page}")
         watch_live(policy, page, shown, name=name, seconds=LIVE_S)
     rows: list[Measured] = []
-    actors = {backend: make_actor(policy, backend) for backend in settings.backend}
-    for i, place in enumerate(places):
-        told = ", ".join(f"{label} {text}" for label, text in place.labels.items())
-        actor = actors[place.labels.get(BACKEND, TORCH)]
-        episodes = place.run(actor, description=told)
+    moments = Moments()
+    for i, (place, episodes) in enumerate(acted_in(find_places, places, policy, settings, moments)):
         measures = world.measure(episodes)
         rows.append(
             Measured(
@@ -239,7 +244,7 @@ def evaluate_in(
         for place, row in zip(places, rows, strict=True)
     }
     add_results(results, settings, policy, name, list(rows[0].measures), measured)
-    write_report(run, policy, rows, shown, seconds=film_s)
+    write_report(run, policy, rows, shown, seconds=film_s, worst=moments.draw())
 
 
 def evaluate_open_loop(
@@ -251,13 +256,15 @@ def evaluate_open_loop(
     results: ResultsFile,
 ) -> None:
     """Compare the policy's steering with a recording's."""
-    with recording.as_demonstrations() as store:
+    with recording.as_demonstrations() as frames:
+        store = as_seen(frames, policy.contract)
         error = imitation_error(policy, store)
         variance = float(store.actions.var())
         run.log(0, mean_squared_error=error, steering_variance=variance)
         rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
         print(markdown_table(["predictor", "MSE [action²]"], rows))
         share = f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
+        share += f" {settings.log_part} part" if settings.log_part is not None else ""
         measured = {f"recording {recording.folder.resolve().name}{share}": (error, variance)}
         add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
         write_recorded_report(run, policy, store, error)

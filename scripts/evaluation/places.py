@@ -1,7 +1,7 @@
 """Where a policy is measured, looked at or filmed: a world, what disturbs it, and how it begins."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,10 +10,11 @@ from typing import Any
 import gymnasium
 
 from ncp_control.contract import VectorContract
-from ncp_control.episode import Episode, Recorder, run_episodes
+from ncp_control.episode import Episode, Recorder, iterate_episodes, run_episodes
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.experts import AskedPilot
 from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.shares import Share, shares_of
 from ncp_control.worlds import World
 
 DRIVING_WORLD = "LaneKeeping-v0"
@@ -65,15 +66,6 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
         )
 
 
-def check_shows(policy: Policy) -> None:
-    """Raise ValueError if a recording, which has frames alone, does not show all that is sensed."""
-    if isinstance(policy, FramesPolicy) and policy.numbers:
-        raise ValueError(
-            "`log` must be left out for a policy that senses numbers beside frames: a recording of"
-            f" driving has frames alone, got a policy of {policy.numbers} numbers."
-        )
-
-
 def threads_for(policy: Policy, asked: int | None) -> int | None:
     """Return the torch threads that were asked for, or that suit: one for numbers, else all."""
     return asked or (None if isinstance(policy, FramesPolicy) else 1)
@@ -101,6 +93,8 @@ class Place:
     """This place in a heading; the world's name if empty."""
     parallel: int | None = None
     """Most environments side by side; all of them if None."""
+    least_km: float | None = None
+    """Distance after which a car begins no further episode [km]; all are driven if None."""
 
     @cached_property
     def disturbed(self) -> World:
@@ -114,14 +108,42 @@ class Place:
             policy: Who acts.
             description: What the progress bar says; there is none if None.
         """
+        return self.enough_of(
+            iterate_episodes(
+                self.disturbed,
+                policy,
+                seeds=self.seeds,
+                options=self.options,
+                num_steps=self.num_steps,
+                parallel=self.parallel,
+                description=description,
+            )
+        )
+
+    def enough_of(self, episodes: Iterable[Episode]) -> list[Episode]:
+        """Return episodes in their order: all, or those after which a car has come far enough."""
+        kept, driven_km = [], 0.0
+        for episode in episodes:
+            kept.append(episode)
+            if self.least_km is not None:
+                driven_km += float(episode.told["distance_m"][-1]) / 1000.0
+                if driven_km >= self.least_km:
+                    break
+        return kept
+
+    def shares(self, workers: int) -> list[Share]:
+        """Return what some workers can do at once, in the order of the episodes."""
+        return shares_of(len(self.seeds), self.parallel, workers)
+
+    def run_share(self, policy: Policy | Pilot, share: Share) -> list[Episode]:
+        """Let a policy act in a few episodes as `run` does, to the last bit."""
         return run_episodes(
             self.disturbed,
             policy,
-            seeds=self.seeds,
-            options=self.options,
+            seeds=self.seeds[share.chosen],
+            options=None if self.options is None else self.options[share.chosen],
             num_steps=self.num_steps,
-            parallel=self.parallel,
-            description=description,
+            rows=share.rows,
         )
 
     def make_rendered(self, **camera: Any) -> Any:

@@ -9,6 +9,7 @@ report/
     steering.png          the policy's steering against the expert's, where there is one
     activity.png          every neuron over the episode
     wiring.png            the wiring with its activity at the largest action (wired circuits only)
+    worst.png             strips of the frames before the worst crashes (road only)
     track.png             held-out tracks from above, coloured by error (driving only)
     learning_curves.png   loss and validation over the epochs, where something was learned
 """
@@ -56,7 +57,13 @@ _OF_RETURNS = "± is the 95 % t interval of the mean return over episodes."
 
 
 def write_report(
-    run: Run, policy: Policy, rows: Sequence[Measured], shown: Place, *, seconds: float
+    run: Run,
+    policy: Policy,
+    rows: Sequence[Measured],
+    shown: Place,
+    *,
+    seconds: float,
+    worst: Figure | None = None,
 ) -> Path:
     """Write the report of a policy that acted; an older report is replaced as a whole.
 
@@ -66,6 +73,7 @@ def write_report(
         rows: What it reached where.
         shown: Where it is filmed and looked into.
         seconds: Length of the film [s].
+        worst: Strips of its worst moments, if it has had some.
 
     Returns:
         The page, `report.md`.
@@ -98,6 +106,11 @@ def write_report(
             )
         else:
             report.say(f"[Film of {seconds:g} s](film.mp4)")
+        if worst is not None:
+            caption = (
+                "The fastest crashes, one of each place: the two seconds before, left to right"
+            )
+            report.figure("worst", worst, caption)
         if is_driving:
             _show(report, "track", figures.tracks(rows[0].episodes))
         if episode is not None:

@@ -89,12 +89,17 @@ class _Arrived(gymnasium.Wrapper):
         return self.env.step(action)
 
 
-def draw_crashes(crashes: Mapping[str, Mapping[str, float]], conditions: Sequence[str]) -> Figure:
+def draw_crashes(
+    crashes: Mapping[str, Mapping[str, float]],
+    conditions: Sequence[str],
+    counted: str = "crashes",
+) -> Figure:
     """Draw crashes per km: a row a model, a column a condition.
 
     Args:
         crashes: Crashes per km by row and condition; what is missing stays white.
         conditions: The columns.
+        counted: What is counted.
     """
     values = np.array([[row.get(name, np.nan) for name in conditions] for row in crashes.values()])
     figure = Figure(
@@ -109,5 +114,5 @@ def draw_crashes(crashes: Mapping[str, Mapping[str, float]], conditions: Sequenc
                       color=colour)  # fmt: skip
     axes.set_xticks(range(len(conditions)), conditions, rotation=45, ha="right")
     axes.set_yticks(range(len(crashes)), list(crashes))
-    figure.colorbar(image, label="crashes per km", extend="max")
+    figure.colorbar(image, label=f"{counted} per km", extend="max")
     return figure

@@ -10,12 +10,15 @@ drives held-out tracks, clean and under each condition that is asked for; see `e
 | ncp-fast | the same with the published first values, time constants of a tenth of a frame      |
 | others   | by the names of `train.py drive`, e.g. lstm (64 units) and cnn (no memory)          |
 
+`--trainings without-1 without-2 without-3` asks what helps against kinds that nobody has learned
+from: each leaves out every third kind of condition, and is driven in those alone.
+
 A row is one drive under one condition. Trained policies are kept in the runs' folder, so that a
 table that was stopped, or is asked for more conditions, trains nothing twice.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from envs.conditions import PICTURES, read_conditions, strengths_of
 from envs.driving.metrics import summarize
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
+from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile, Row, mean_and_deviation
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
@@ -32,6 +36,7 @@ from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
 from scripts.evaluation.driving import drive_km
+from scripts.evaluation.places import Place
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.condition_figures import draw_conditions, draw_crashes
@@ -40,8 +45,14 @@ from scripts.training.driving_settings import Drive
 
 DEFAULT_MODELS = ("ncp", "ncp-fast", "lstm", "cnn")
 MEASURES = ("driven_km", "crashes", "cross_track_m", "roughness_radps")
-TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES)}
+HELD_OUT = {f"without-{k + 1}": tuple(PICTURES)[k::3] for k in range(3)}
+"""Conditions that a training leaves out, and that it is then driven in."""
+TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES)} | {
+    training: tuple(f"{name}:1-3" for name in PICTURES if name not in left_out)
+    for training, left_out in HELD_OUT.items()
+}
 """What the camera meets in training."""
+USUAL_TRAININGS = ("clean", "conditions")
 TAU_S = (0.02, 0.5)
 """First time constants of `ncp` [s]."""
 KM, EPOCHS = 2.0, 6
@@ -50,24 +61,62 @@ KM, EPOCHS = 2.0, 6
 def reproduce_conditions(settings: Reproduce) -> None:
     """Train and drive what is missing, and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, [*CELLS, "ncp-fast"])
-    asked = [f"{name}:{severity}" for name, severity in read_conditions(settings.tasks or ("all",))]
     results = settings.results_file(MEASURES)
-    epochs = settings.epochs or EPOCHS
-    jobs = [
-        Job(model, seed, f"{training} {condition} km={KM:g} epochs={epochs}")
-        for seed in range(settings.seeds or 3)
-        for training in TRAININGS
+    jobs = drives(
+        models,
+        asked_conditions(settings.tasks or ("all",)),
+        range(settings.seeds or 3),
+        settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
+        f"km={KM:g} epochs={settings.epochs or EPOCHS}",
+    )
+    compare(settings, results, jobs, Lesson)
+
+
+def asked_conditions(words: Sequence[str]) -> list[str]:
+    """Return the conditions of a table, each with its severity."""
+    return [f"{name}:{severity}" for name, severity in read_conditions(words)]
+
+
+def drives(
+    models: Sequence[str],
+    conditions: Sequence[str],
+    seeds: Sequence[int],
+    trainings: Sequence[str],
+    told: str,
+) -> list[Job]:
+    """Return all drives of a table: of each model with each training, clean and in conditions.
+
+    Args:
+        models: Names.
+        conditions: Names with severities.
+        seeds: Of the trainings.
+        trainings: Names in `TRAININGS`.
+        told: How far is driven and how long is learned, as name=value.
+    """
+    return [
+        Job(model, seed, f"{training} {condition} {told}")
+        for seed in seeds
+        for training in trainings
         for model in models
-        for condition in ("none", *asked)
+        for condition in ("none", *conditions)
+        if training not in HELD_OUT or condition.split(":")[0] in ("none", *HELD_OUT[training])
     ]
-    folder = settings.runs / "tables" / f"conditions-{results.commit or 'unknown'}"
-    complete(results, jobs, Lesson(folder), settings)
-    print(describe(results, jobs))
+
+
+def compare(
+    settings: Reproduce, results: ResultsFile, jobs: Sequence[Job], kind: "type[Lesson]"
+) -> None:
+    """Train and drive what is missing, print the table, and draw its figures."""
+    folder = settings.runs / "tables" / f"{settings.table}-{results.commit or 'unknown'}"
+    lesson = kind(folder)
+    complete(results, jobs, lesson, settings)
+    print(describe(results, jobs, lesson))
     conditions = list(dict.fromkeys(job.settings.split()[1] for job in jobs))
-    for name, figure in (
-        ("conditions.png", draw_crashes(crashes_per_km(results, jobs), conditions)),
-        ("conditions-seen.jpg", draw_conditions()),
-    ):
+    rates = crashes_per_km(results, jobs, lesson)
+    figures = {f"{settings.table}.png": draw_crashes(rates, conditions, lesson.counted)}
+    if kind is Lesson:
+        figures["conditions-seen.jpg"] = draw_conditions()
+    for name, figure in figures.items():
         picture = results.path.parent / name
         write_picture(picture, figure)
         print(f"figure: {picture}")
@@ -80,19 +129,36 @@ class Lesson:
         folder: Where trained policies are kept.
     """
 
+    counted = "crashes"
+    """Measure of which a table tells the rate per km."""
+    smoothness = "roughness_radps"
+    """Measure that stands beside it."""
+    units = "crashes per km, and roughness [rad/s] with its deviation over seeds"
+    """What the cells of a table are."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __call__(self, job: Job, is_silent: bool) -> Measured:
         """Return the row of one drive."""
-        training, condition, _, epochs = job.settings.split()
-        policy = self.learned(job.model, job.seed, training, int(epochs.removeprefix("epochs=")))
-        place = drive_km(KM).place(0)
+        training, condition, *words = job.settings.split()
+        told = dict(word.split("=") for word in words)
+        policy = self.learned(job.model, job.seed, training, told)
+        place = self.place(float(told["km"]))
         if condition != "none":
             name, severity = condition.split(":")
             strengths = {**place.strengths, **strengths_of(name, int(severity))}
             place = replace(place, strengths=strengths)
-        metrics = summarize(place.run(policy, description=None if is_silent else job.settings))
+        episodes = place.run(policy, description=None if is_silent else job.settings)
+        return self.measured(policy, episodes)
+
+    def place(self, km: float) -> Place:
+        """Return where is driven."""
+        return drive_km(km).place(0)
+
+    def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:
+        """Return what is measured of a drive, by column."""
+        metrics = summarize(episodes)
         return {
             "driven_km": metrics.driven_km,
             "crashes": metrics.crashes,
@@ -100,16 +166,18 @@ class Lesson:
             "roughness_radps": metrics.roughness_radps,
         }
 
-    def learned(self, model: str, seed: int, training: str, epochs: int) -> Policy:
+    def learned(self, model: str, seed: int, training: str, told: Mapping[str, str]) -> Policy:
         """Return the policy of a training, trained now if it is not there."""
-        told = f"{model} {seed} {training} {epochs}"
-        digest = hashlib.sha256(f"{told} {TRAININGS[training]} {TAU_S}".encode()).hexdigest()
-        kept = self.folder / f"{told.replace(' ', '-')}-{digest[:8]}"
+        lasts = {name: value for name, value in told.items() if name != "km"}
+        name = "-".join([model, str(seed), training, *lasts.values()])
+        asked = f"{model} {seed} {lasts} {TRAININGS[training]} {TAU_S}"
+        kept = self.folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
         if not kept.is_dir():
-            self.learn(model, seed, training, epochs).save(kept)
+            counts = {name: int(value) for name, value in lasts.items()}
+            self.learn(model, seed, training, **counts).save(kept)
         return Policy.load(kept)
 
-    def learn(self, model: str, seed: int, training: str, epochs: int) -> Policy:
+    def learn(self, model: str, seed: int, training: str, *, epochs: int) -> Policy:
         """Train a policy by imitation, with DAgger before its fourth epoch."""
         cell = "ncp" if model == "ncp-fast" else model
         settings = Drive(
@@ -131,15 +199,15 @@ class Lesson:
             run.close()
 
 
-def crash_rate(rows: Sequence[Row]) -> float:
-    """Return crashes per km over some drives."""
-    crashes, driven_km = (
-        sum(float(row[name]) for row in rows) for name in ("crashes", "driven_km")
-    )
-    return crashes / driven_km
+def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> float:
+    """Return what was counted in some drives, per km."""
+    crashes, driven_km = (sum(float(row[name]) for row in rows) for name in (counted, "driven_km"))
+    return crashes / driven_km if driven_km > 0.0 else float("nan")
 
 
-def crashes_per_km(results: ResultsFile, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
+def crashes_per_km(
+    results: ResultsFile, jobs: Sequence[Job], lesson: Lesson
+) -> dict[str, dict[str, float]]:
     """Return crashes per km over all seeds, by model with its training, and by condition."""
     found: dict[str, dict[str, float]] = {}
     for job in sorted(jobs, key=lambda job: list(TRAININGS).index(job.settings.split()[0])):
@@ -147,11 +215,11 @@ def crashes_per_km(results: ResultsFile, jobs: Sequence[Job]) -> dict[str, dict[
         rows = results.trainings(job.model, job.settings)
         if rows:
             told = f"{job.model}, learned in {training}"
-            found.setdefault(told, {})[condition] = crash_rate(rows)
+            found.setdefault(told, {})[condition] = crash_rate(rows, lesson.counted)
     return found
 
 
-def describe(results: ResultsFile, jobs: Sequence[Job]) -> str:
+def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
     """Return the table of the drives: a line for each training and condition, a column a model."""
     models = list(dict.fromkeys(job.model for job in jobs))
     lines: dict[str, list[str]] = {}
@@ -159,10 +227,9 @@ def describe(results: ResultsFile, jobs: Sequence[Job]) -> str:
         rows = results.trainings(job.model, job.settings)
         text = "–"
         if rows:
-            text = f"{crash_rate(rows):.2f} ({mean_and_deviation(rows, 'roughness_radps', 3)})"
+            smooth = mean_and_deviation(rows, lesson.smoothness, 3)
+            text = f"{crash_rate(rows, lesson.counted):.2f} ({smooth})"
         line = lines.setdefault(" ".join(job.settings.split()[:2]), ["–"] * len(models))
         line[models.index(job.model)] = text
     cells = [[*told.split(), *line] for told, line in lines.items()]
-    return "crashes per km, and roughness [rad/s] with its deviation over seeds\n" + (
-        markdown_table(["learned in", "condition", *models], cells)
-    )
+    return f"{lesson.units}\n" + markdown_table(["learned in", "condition", *models], cells)

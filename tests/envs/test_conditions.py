@@ -1,5 +1,6 @@
 """Conditions: seeded, stronger with their severity, and each of them what its name says."""
 
+import dataclasses
 from itertools import pairwise
 
 import cv2
@@ -20,6 +21,7 @@ from envs.conditions.training import RandomConditions
 from envs.conditions.wrappers import Gain, Pictured, Wind
 from envs.worlds import lane_keeping
 from ncp_control.learning.demonstrations import Batch
+from ncp_control.records import frames_in, join, numbers_in
 from tests.envs.test_faults import GreyEnv
 
 FRAME_S = 1.0 / 30.0
@@ -237,6 +239,20 @@ def test_a_share_of_the_windows_is_changed_and_no_action():
         given, torch.Generator().manual_seed(0)
     )
     torch.testing.assert_close(changed.observations, again.observations, rtol=0.0, atol=0.0)
+
+
+def test_in_records_the_frames_change_as_alone_and_the_numbers_stay():
+    given = batch(20)
+    numbers = torch.rand(20, 4, 2).numpy()
+    records = torch.from_numpy(join(given.observations.numpy(), numbers))
+    conditions, record_frame = [("fog", 3), ("night", 2)], (20, 30, 3)
+    alone = RandomConditions(conditions, FRAME_S)(given, torch.Generator().manual_seed(0))
+    changed = RandomConditions(conditions, FRAME_S, record_frame=record_frame)(
+        dataclasses.replace(given, observations=records), torch.Generator().manual_seed(0)
+    )
+    frames = frames_in(changed.observations, record_frame)
+    torch.testing.assert_close(frames, alone.observations, rtol=0.0, atol=0.0)
+    np.testing.assert_array_equal(numbers_in(changed.observations, record_frame), numbers)
 
 
 def test_windows_of_numbers_have_no_conditions():

@@ -110,7 +110,7 @@ def test_who_only_steers_runs_into_the_car_ahead():
     assert num_collisions >= 3
 
 
-def test_a_collision_costs_and_the_car_is_put_back_behind_a_gap():
+def test_a_collision_costs_and_the_car_is_put_past_what_is_parked():
     env = make(on_crash="recover")
     env.reset(seed=0, options={"track": 3, "start_m": straightest_m(3)})
     one, collided = park(env, 14.0), False
@@ -118,15 +118,35 @@ def test_a_collision_costs_and_the_car_is_put_back_behind_a_gap():
         before_m = env._distance_m
         _, reward, terminated, _, info = env.step(np.array([0.0, 0.5], np.float32))
         assert not terminated
+        assert ("collided_with" in info) == info["collided"]
         if info["collided"]:
             collided = True
+            assert info["collided_with"] == "parked"
             assert reward < info["distance_m"] - before_m - 29.9
             assert info["speed_mps"] == 0.0 and info["cross_track_m"] == pytest.approx(0.0)
+            along_m = ahead_m(one.arc_length_m, info["arc_length_m"], env.road.length_m)
+            assert 4.0 <= along_m - 0.5 * (3.64 + 4.0) < 6.0
+            assert info["gap_m"] == 60.0
+            break
+    assert collided
+    for _ in range(60):  # it does not touch it again
+        *_, info = env.step(np.array([0.0, 0.5], np.float32))
+        assert not info["collided"]
+
+
+def test_after_a_collision_with_a_car_that_drives_the_car_is_put_behind_it():
+    env = make(on_crash="recover")
+    env.reset(seed=0, options={"track": 3, "start_m": straightest_m(3)})
+    one = park(env, 14.0)
+    one.kind = "car"
+    for _ in range(90):
+        *_, info = env.step(np.array([0.0, 0.5], np.float32))
+        if info["collided"]:
             along_m = ahead_m(info["arc_length_m"], one.arc_length_m, env.road.length_m)
             assert 8.0 <= along_m - 0.5 * (3.64 + 4.0) < 10.0
             assert info["gap_m"] == pytest.approx(along_m - 3.82)
-            break
-    assert collided
+            return
+    pytest.fail("nothing was touched")
 
 
 def test_leaving_the_lane_to_either_side_is_a_departure():

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from envs.conditions import PICTURES
 from policies.driving import make_driving_policy
 from scripts.reproduce import reproduce
 from scripts.reproduction import condition_figures, conditions
@@ -15,7 +16,7 @@ def trained(monkeypatch):
     """Policies that learned nothing, and which were asked for."""
     asked = []
 
-    def learn(self, model, seed, training, epochs):
+    def learn(self, model, seed, training, *, epochs):
         asked.append((model, training, seed))
         return make_driving_policy("ncp" if model == "ncp-fast" else model, seed=seed)
 
@@ -44,12 +45,29 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
     assert {path.name for path in tmp_path.iterdir()} >= {"conditions.png", "conditions-seen.jpg"}
 
 
+def test_a_third_of_the_kinds_is_held_out_and_then_driven_in(trained, tmp_path, capsys):
+    thirds = list(conditions.HELD_OUT.values())
+    assert sorted(sum(thirds, ())) == sorted(PICTURES), "each kind is held out once"
+    for training, left_out in conditions.HELD_OUT.items():
+        met = {word.split(":")[0] for word in conditions.TRAININGS[training]}
+        assert met == set(PICTURES) - set(left_out)
+    told = {"table": "conditions", "models": ("ncp",), "seeds": 1, "results": tmp_path}
+    one, other = thirds[0][0], thirds[1][0]
+    reproduce(Reproduce(**told, runs=tmp_path / "runs", tasks=(f"{one}:2", f"{other}:2"),
+                        trainings=("without-1",)))  # fmt: skip
+    assert trained == [("ncp", "without-1", 0)]
+    printed = capsys.readouterr().out
+    assert f"| without-1  | {one}:2" in printed and f"{other}:2" not in printed
+    with pytest.raises(ValueError, match="`trainings` must be one of .*without-3.*, got 'dark'"):
+        reproduce(Reproduce(**told, runs=tmp_path / "runs", trainings=("dark",)))
+
+
 def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(conditions, "imitate_expert", lambda policy, asked, run: seen.append(asked))
     lesson = conditions.Lesson(tmp_path)
-    lesson.learn("ncp", 1, "conditions", 3)
-    lesson.learn("ncp-fast", 1, "clean", 3)
+    lesson.learn("ncp", 1, "conditions", epochs=3)
+    lesson.learn("ncp-fast", 1, "clean", epochs=3)
     assert [asked.tau_s for asked in seen] == [(0.02, 0.5), None]
     assert "fog:1-3" in seen[0].conditions and seen[1].conditions == ()
     assert seen[0].imitation.epochs == 3 and seen[0].seed == 1

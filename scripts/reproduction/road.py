@@ -1,0 +1,174 @@
+"""Driving a road with bends, traffic and people: circuits against networks with and without memory.
+
+Each model learns twice from the same demonstrations in the same number of steps: in clean pictures,
+and with random conditions of severity 1 to 3 in three windows of four. In between it drives itself,
+and the expert says what it would have done. Then it drives held-out tracks in full traffic, clean
+and under each condition that is asked for; see `envs.conditions`. Nobody has learned from delay,
+wind and gain. `--trainings without-1 without-2 without-3` holds kinds out of the training.
+
+| model           | what it is                                                      | parameters  |
+|-----------------|-----------------------------------------------------------------|-------------|
+| ltc, cfc, lrc   | circuits of 24 neurons; the time constants of ltc and lrc begin | 1,400-1,700 |
+|                 | between 20 and 500 ms                                           |             |
+| lstm-8, gru-10  | about as many parameters as the circuits                        | 1,400       |
+| lstm-64, gru-64 | the usual size                                                  | 19-25,000   |
+| cnn             | two layers of 64 units, no memory                               | 6,500       |
+| cnn-stack       | the same on what the head made of the last four frames          | 13,000      |
+
+All stand behind the same conv head of 18,072 parameters and see frames and the own speed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+import policies.stacked_frames  # noqa: F401 - registers the cell
+from envs.conditions import CONDITIONS
+from envs.driving.road_metrics import summarize_road
+from ncp_control.command_line import use_threads
+from ncp_control.episode import Episode
+from ncp_control.learning.run import Run
+from ncp_control.learning.settings import ImitationConfig
+from ncp_control.policy import Policy
+from policies.locomotion import make_policy_for
+from scripts.evaluation.driving import road_place
+from scripts.evaluation.locomotion import open_world
+from scripts.evaluation.places import MEASURED_WITH, ROAD_WORLD, Place
+from scripts.reproduction.completion import Measured, Reproduce
+from scripts.reproduction.conditions import (
+    TAU_S,
+    TRAININGS,
+    USUAL_TRAININGS,
+    Lesson,
+    asked_conditions,
+    compare,
+    drives,
+)
+from scripts.training.imitate import imitate_expert
+from scripts.training.settings import Imitate
+
+MODELS: Mapping[str, tuple[str, int]] = {
+    "ltc": ("ltc", 24),
+    "cfc": ("wired_cfc", 24),
+    "lrc": ("lrc", 24),
+    "lstm-8": ("lstm", 8),
+    "gru-10": ("gru", 10),
+    "lstm-64": ("lstm", 64),
+    "gru-64": ("gru", 64),
+    "cnn": ("cnn", 64),
+    "cnn-stack": ("stacked", 64),
+}
+"""Cell and neurons or units of each model."""
+STEERING_AND_PEDAL = (8.0, 1.0)
+"""How much the error of each motor counts: a parked car is passed by 0.5 m, while the expert's
+pedal jumps. Whether it helps is not measured."""
+MEASURES = (
+    *("driven_km", "interventions", "collisions", "lane_departures", "idle_share"),
+    *("mean_speed_mps", "mean_jerk_mps3", "lateral_p95_mps2", "parameters"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much of the table is made if nothing else is asked for."""
+
+    models: tuple[str, ...]
+    conditions: tuple[str, ...]
+    seeds: int
+    km: float
+    epochs: int
+    episodes: int
+    """That the expert demonstrates; a quarter as many are driven by the learner before an epoch."""
+
+
+SMALL = Scale(
+    models=("ltc", "lstm-8", "cnn", "cnn-stack"),
+    conditions=("noise:3", "fog:3", "blackout:3", "delay:3"),
+    seeds=1,
+    km=0.5,
+    epochs=4,
+    episodes=16,
+)
+"""A part of it."""
+FULL = Scale(
+    models=tuple(MODELS), conditions=tuple(CONDITIONS), seeds=3, km=2.0, epochs=8, episodes=32
+)
+"""Days on one core."""
+
+
+def reproduce_road(settings: Reproduce) -> None:
+    """Train and drive what is missing, and print the table."""
+    scale = FULL if settings.full else SMALL
+    results = settings.results_file(MEASURES)
+    km, epochs = settings.km or scale.km, settings.epochs or scale.epochs
+    jobs = drives(
+        settings.chosen_models(scale.models, MODELS),
+        asked_conditions(settings.tasks or scale.conditions),
+        range(settings.seeds or scale.seeds),
+        settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
+        f"km={km:g} epochs={epochs} episodes={settings.episodes or scale.episodes}",
+    )
+    compare(settings, results, jobs, RoadLesson)
+
+
+class RoadLesson(Lesson):
+    """Trains a policy for `RoadDriving-v0`, if it is not there yet, and drives it."""
+
+    counted = "interventions"
+    smoothness = "mean_jerk_mps3"
+    units = "interventions per km, and jerk [m/s³] with its deviation over seeds"
+
+    def place(self, km: float) -> Place:
+        """Return held-out tracks in full traffic."""
+        words = tuple(f"{name}={value}" for name, value in MEASURED_WITH[ROAD_WORLD].items())
+        return road_place(open_world(ROAD_WORLD, words), (ROAD_WORLD, "full"), {}, km, 0)
+
+    def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:
+        """Return what is measured of a drive, by column."""
+        found = summarize_road(episodes)
+        return {
+            "interventions": sum(int(episode.told["crashed"].sum()) for episode in episodes),
+            "parameters": sum(parameter.numel() for parameter in policy.parameters()),
+            **{name: getattr(found, name) for name in MEASURES if hasattr(found, name)},
+        }
+
+    def learn(
+        self, model: str, seed: int, training: str, *, epochs: int, episodes: int = 16
+    ) -> Policy:
+        """Train a policy by imitation, with DAgger before each epoch but the first."""
+        cell, neurons = MODELS[model]
+        settings = Imitate(
+            world=ROAD_WORLD,
+            world_options=("on_crash=recover",),
+            cell=cell,
+            neurons=neurons,
+            tau_s=TAU_S if cell in ("ltc", "lrc") else None,
+            conditions=TRAININGS[training],
+            imitation=ImitationConfig(
+                epochs=epochs,
+                window=64,
+                batch_size=4,
+                turn_weight=1.0,
+                action_weights=STEERING_AND_PEDAL,
+                weight_average=0.99,
+                dagger_epochs=tuple(range(1, epochs)),
+            ),
+            episodes=episodes,
+            dagger_episodes=max(episodes // 4, 1),
+            validation_episodes=max(episodes // 4, 1),
+            data=self.folder / "data",
+            threads=1,
+            runs=self.folder / "runs",
+            seed=seed,
+        )
+        use_threads(1)
+        torch.manual_seed(seed)
+        world = open_world(ROAD_WORLD, settings.world_options)
+        policy = make_policy_for(world.contract, cell, num_neurons=neurons, seed=seed)
+        run = Run.create("road", model, settings, root=settings.runs)
+        assert world.expert is not None
+        try:
+            return imitate_expert(policy, world.expert, world, settings, run)
+        finally:
+            run.close()

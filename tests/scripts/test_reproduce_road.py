@@ -1,0 +1,92 @@
+"""The table of the road: its models, and drives under conditions."""
+
+import csv
+
+import pytest
+import torch
+
+from policies.locomotion import make_policy_for
+from scripts.evaluation.locomotion import open_world
+from scripts.reproduce import reproduce
+from scripts.reproduction import road
+from scripts.reproduction.completion import Reproduce
+
+
+def untrained(model: str):
+    cell, neurons = road.MODELS[model]
+    contract = open_world("RoadDriving-v0").contract
+    policy = make_policy_for(contract, cell, num_neurons=neurons)
+    policy.contract = contract
+    return policy
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Policies that learned nothing, and which were asked for."""
+    asked = []
+
+    def learn(self, model, seed, training, **counts):
+        asked.append((model, training, counts))
+        return untrained(model)
+
+    def short(self, km):
+        words = ("traffic=none", "episode_s=1")
+        return road.road_place(open_world("RoadDriving-v0", words), ("road", "full"), {}, km, 0)
+
+    monkeypatch.setattr(road.RoadLesson, "learn", learn)
+    monkeypatch.setattr(road.RoadLesson, "place", short)
+    return asked
+
+
+def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tmp_path, capsys):
+    told = {"table": "road", "models": ("ltc", "cnn-stack"), "km": 0.002, "results": tmp_path}
+    told["runs"] = tmp_path / "runs"
+    reproduce(Reproduce(**told, tasks=("fog:5",)))
+    reproduce(Reproduce(**told, tasks=("fog:5", "delay:2")))
+    counts = {"epochs": 4, "episodes": 16}
+    wanted = [(m, t, counts) for t in ("clean", "conditions") for m in ("ltc", "cnn-stack")]
+    assert trained == wanted, "a table that goes on trains nothing twice"
+    with (tmp_path / "road.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 and rows[0]["settings"] == "clean none km=0.002 epochs=4 episodes=16"
+    assert rows[0]["command"].endswith("--models ltc --tasks fog:5 --km 0.002")
+    assert all(float(row["driven_km"]) > 0.0 for row in rows)
+    told = capsys.readouterr().out
+    assert "interventions per km" in told and "| conditions | delay:2 " in told
+    assert (tmp_path / "road.png").is_file()
+
+
+def test_small_networks_are_as_large_as_the_circuits():
+    sizes = {model: sum(p.numel() for p in untrained(model).circuit.parameters())
+             for model in road.MODELS}  # fmt: skip
+    circuits = [sizes[model] for model in ("ltc", "cfc", "lrc")]
+    for model in ("lstm-8", "gru-10"):
+        assert 0.9 * min(circuits) < sizes[model] < 1.1 * max(circuits)
+    assert all(sizes[model] > 3 * max(circuits) for model in ("lstm-64", "gru-64", "cnn"))
+
+
+def test_stacked_frames_see_four_frames_and_no_more():
+    cell = untrained("cnn-stack").circuit.cell
+    torch.manual_seed(0)
+    inputs = torch.randn(1, 9, cell.input_size)
+    times = torch.full((1, 9), 1 / 30)
+
+    def last(shown: torch.Tensor) -> torch.Tensor:
+        return cell.sequence(shown, cell.initial_state(1), times, None)[0][0, -1]
+
+    for frame, is_seen in ((4, False), (5, True), (8, True)):
+        changed = inputs.clone()
+        changed[:, frame] += 1.0
+        assert torch.equal(last(changed), last(inputs)) != is_seen
+
+
+def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(road, "imitate_expert", lambda *given: seen.append(given))
+    road.RoadLesson(tmp_path).learn("gru-10", 2, "conditions", epochs=3, episodes=8)
+    ((policy, expert, world, asked, _),) = seen
+    assert policy.circuit.cell.hidden_size == 10 and expert is world.expert
+    assert "fog:1-3" in asked.conditions and asked.imitation.dagger_epochs == (1, 2)
+    assert (asked.episodes, asked.dagger_episodes, asked.seed) == (8, 2, 2)
+    assert asked.world_options == ("on_crash=recover",), "the table's drives are of other tracks"
+    assert road.RoadLesson(tmp_path).place(1.0).world.make().unwrapped.config.tracks == "held_out"
