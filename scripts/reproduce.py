@@ -4,15 +4,23 @@
 
     halfcheetah --data PATH       forecasts of HalfCheetah traces (LTC paper)
     halfcheetah-best --data PATH  the same test windows, all means allowed
-    walker2d                      forecasts with frames missing (CfC paper)
+    walker2d --data PATH          forecasts with frames missing (CfC paper)
+    gesture --data PATH           small sets of the UCI repository (LTC paper); so are
+    occupancy, traffic, ozone, har, person, power
+    physionet --data PATH         deaths in intensive care (CfC paper)
+    imdb --data PATH              reviews of films, good or bad (CfC paper)
     xor                           parity of bit streams (CfC paper)
-    digits                        digits as events, for want of MNIST
+    mnist --data PATH             digits as events (CfC paper)
+    digits                        the same with small digits that come along
+    smnist --data PATH            digits row by row (LTC paper)
     wiring --data PATH            NCP against random and dense wiring
     integrators --data PATH       both integrators of an NCP
     reinforcement                 walking by PPO, circuits against LSTM and MLP
     expressivity                  trajectory length, figure 3 of the LTC paper
     memory                        a bit held, velocities estimated, by first values
     conditions                    driving in noise, fog, blackouts and fifteen others
+    road                          a road with bends, traffic and people, in the same
+    newton                        sequences solved in parallel over time
 
 Each training adds a row to the table in a new run folder. A table that was stopped goes on where it
 was with --results and that folder; --results results adds to the published one. `TABLE --show`
@@ -26,28 +34,48 @@ from ncp_control.names import check_name
 from scripts.reproduction.completion import Reproduce
 
 _ROOM = "scripts.reproduction"
+UCI = ("gesture", "occupancy", "traffic", "ozone", "har", "person", "power")
 TABLES = {
     "halfcheetah": f"{_ROOM}.halfcheetah:reproduce_halfcheetah",
     "halfcheetah-best": f"{_ROOM}.halfcheetah_best:reproduce_halfcheetah_best",
     "walker2d": f"{_ROOM}.walker2d:reproduce_walker2d",
+    **dict.fromkeys(UCI, f"{_ROOM}.uci:reproduce_uci"),
+    "physionet": f"{_ROOM}.physionet:reproduce_physionet",
+    "imdb": f"{_ROOM}.imdb:reproduce_imdb",
     "xor": f"{_ROOM}.xor:reproduce_xor",
-    "digits": f"{_ROOM}.digits:reproduce_digits",
+    **dict.fromkeys(("mnist", "digits", "smnist"), f"{_ROOM}.digits:reproduce_digits"),
     "wiring": f"{_ROOM}.ablation:reproduce_wiring",
     "integrators": f"{_ROOM}.ablation:reproduce_integrators",
     "reinforcement": f"{_ROOM}.reinforcement:reproduce_reinforcement",
     "expressivity": f"{_ROOM}.expressivity:reproduce_expressivity",
     "memory": f"{_ROOM}.memory:reproduce_memory",
     "conditions": f"{_ROOM}.conditions:reproduce_conditions",
+    "road": f"{_ROOM}.road:reproduce_road",
+    "newton": f"{_ROOM}.newton:reproduce_newton",
 }
 """What makes each table."""
 
 ON_TRACES = ("halfcheetah", "halfcheetah-best", "walker2d", "wiring", "integrators")
+ON_DATA = (*ON_TRACES, *UCI, "physionet", "imdb", "mnist", "smnist")
 USES = {
-    "data": ON_TRACES,
-    "tasks": ("xor", "wiring", "integrators", "reinforcement", "memory", "conditions"),
+    "data": ON_DATA,
+    "tasks": (
+        "xor",
+        *UCI,
+        "wiring",
+        "integrators",
+        "reinforcement",
+        "memory",
+        "conditions",
+        "road",
+    ),
+    "trainings": ("conditions", "road"),
     "steps": ("reinforcement",),
-    "epochs": (*ON_TRACES, "xor", "digits", "conditions"),
-    "device": (*ON_TRACES, "xor", "digits"),
+    "epochs": (*ON_DATA, "xor", "digits", "conditions", "road"),
+    "episodes": ("road",),
+    "km": ("road",),
+    "full": ("road",),
+    "device": (*ON_DATA, "xor", "digits"),
 }
 """Tables that have a use for a setting which others would ignore."""
 

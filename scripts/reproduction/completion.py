@@ -19,7 +19,7 @@ from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least
+from ncp_control.ranges import check_at_least, check_positive
 from scripts.options import one_of
 
 Measured = Mapping[str, float | str]
@@ -31,20 +31,33 @@ class Reproduce:
     """Reproduce a table or figure of the papers, or show the published one."""
 
     table: Annotated[str, tyro.conf.Positional]
-    """halfcheetah, halfcheetah-best, walker2d, xor, digits, wiring, integrators,
-    expressivity, memory, conditions or reinforcement."""
+    """halfcheetah, halfcheetah-best, walker2d, gesture, occupancy, traffic, ozone, har, person,
+    power, physionet, imdb, mnist, smnist, xor, digits, wiring, integrators, expressivity,
+    memory, conditions, road, newton or reinforcement."""
     data: Path | None = None
-    """Folder of the HalfCheetah traces; for walker2d, where its own are or shall be made."""
+    """Folder of the data set, as it is handed out; for walker2d, of the CfC paper's rollouts, or
+    where traces of our own are or shall be made."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ()
     """Models to train; all of the table's if none is named."""
     tasks: tuple[str, ...] = ()
-    """Tasks of a table that has several, conditions of that name, e.g. fog:3: all if none is
-    named."""
+    """Tasks of a table that has several, e.g. published or corrected, the splits of a UCI set, or
+    conditions of that name, e.g. fog:3: all if none is named."""
+    trainings: tuple[str, ...] = ()
+    """What the camera meets in trainings of conditions and road: clean, nothing; conditions, all
+    kinds; without-1, without-2 or without-3, all but a third of them, in which is then driven. The
+    first two if none is named."""
     seeds: int | None = None
-    """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, xor,
-    memory and expressivity."""
+    """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, the UCI
+    sets, xor, memory and expressivity."""
     epochs: int | None = None
     """Passes over the data; the table's own number if not given."""
+    episodes: int | None = None
+    """Minutes that the expert demonstrates of the road; the table's own number if not given."""
+    km: float | None = None
+    """Kilometres of each drive of the road; the table's own number if not given."""
+    full: bool = False
+    """Take all models, all conditions, 3 seeds and long drives of the road, which takes days on one
+    core, and not a part that takes an hour."""
     steps: int | None = None
     """Steps of a training by reinforcement; 1,000,000 if not given."""
     parallel: int = 1
@@ -61,7 +74,8 @@ class Reproduce:
     """Where run folders are made."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "seeds", "epochs", "steps", "parallel")
+        check_at_least(self, 1, "seeds", "epochs", "episodes", "steps", "parallel")
+        check_positive(self, "km")
         check_device(self.device)
 
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
@@ -70,9 +84,7 @@ class Reproduce:
         Raises:
             ValueError: If one is unknown; the nearest known one is suggested.
         """
-        for model in self.models:
-            check_name("models", model, known)
-        return tuple(dict.fromkeys(self.models or default))  # one named twice is still one
+        return self._chosen("models", default, known)
 
     def chosen_tasks(self, known: Sequence[str]) -> tuple[str, ...]:
         """Return the tasks that were asked for, or all.
@@ -80,9 +92,23 @@ class Reproduce:
         Raises:
             ValueError: If one is unknown; the nearest known one is suggested.
         """
-        for task in self.tasks:
-            check_name("tasks", task, known)
-        return tuple(dict.fromkeys(self.tasks or known))
+        return self._chosen("tasks", known, known)
+
+    def chosen_trainings(self, known: Collection[str], usual: Sequence[str]) -> tuple[str, ...]:
+        """Return the trainings that were asked for, or the usual ones.
+
+        Raises:
+            ValueError: If one is unknown.
+        """
+        return self._chosen("trainings", usual, known)
+
+    def _chosen(
+        self, setting: str, default: Sequence[str], known: Collection[str]
+    ) -> tuple[str, ...]:
+        asked: tuple[str, ...] = getattr(self, setting)
+        for name in asked:
+            check_name(setting, name, known)
+        return tuple(dict.fromkeys(asked or default))  # one named twice is still one
 
     def results_file(self, measures: Sequence[str], name: str | None = None) -> ResultsFile:
         """Open the table's results file, in a new run folder if no folder was named.
@@ -107,7 +133,8 @@ class Reproduce:
         parts += ["--data PATH"] if self.data else []
         parts += [f"--models {model}"] if model else []
         parts += [f"--tasks {' '.join(self.tasks)}"] if self.tasks else []
-        for name in ("seeds", "epochs", "steps"):
+        parts += ["--full"] if self.full else []
+        for name in ("seeds", "epochs", "episodes", "km", "steps"):
             value = getattr(self, name)
             parts += [f"--{name} {value}"] if value else []
         parts += [f"--device {self.device}"] if self.device != "auto" else []

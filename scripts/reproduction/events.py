@@ -1,4 +1,4 @@
-"""Rows of bits as events: a frame whenever the bit changes, and one at the end.
+"""Rows of bits as events: a frame whenever the bit changes, and one at the end if asked for.
 
 How long the bit before lasted is told by elapsed time alone.
 """
@@ -23,7 +23,12 @@ class Events(NamedTuple):
 
 
 def encode_events(
-    bits: np.ndarray, num_bits: np.ndarray, *, bit_s: float, is_dense: bool = False
+    bits: np.ndarray,
+    num_bits: np.ndarray,
+    *,
+    bit_s: float,
+    is_dense: bool = False,
+    has_end: bool = True,
 ) -> Events:
     """Turn rows of bits into events.
 
@@ -32,12 +37,13 @@ def encode_events(
         num_bits: Bits that count in each row, >= 1, shape (samples,).
         bit_s: Duration of a bit [s].
         is_dense: Whether every bit has a frame of its own.
+        has_end: Whether there is a frame at the last bit even if it does not change.
     """
     place, last = np.arange(bits.shape[1]), num_bits[:, None] - 1
     is_frame = place <= last
     if not is_dense:
         changes = np.diff(bits, axis=1, prepend=-1) != 0
-        is_frame = (changes & is_frame) | (place == last)
+        is_frame = (changes & is_frame) | (has_end & (place == last))
     order = np.argsort(~is_frame, axis=1, kind="stable")
     num_frames = is_frame.sum(axis=1)[:, None]
     times = np.where(place < num_frames, order, last)

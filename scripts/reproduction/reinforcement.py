@@ -26,8 +26,8 @@ from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.places import where_to_learn
 from scripts.training.ppo import describe, reinforce
+from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import CURVE_POINTS, MEASURES, Task
-from scripts.training.settings import PPO
 
 TASKS = {
     f"{env}-{observe}": (env, observe)

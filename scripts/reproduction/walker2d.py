@@ -1,25 +1,34 @@
-"""Next-frame forecasts of Walker2d with frames missing: the CfC paper's protocol on new traces.
+"""Next-frame forecasts of Walker2d with frames missing: the CfC paper's protocol.
 
-The paper's traces cannot be had, so these are made anew (`walker2d_traces`): their figures give an
-order of models, not numbers to be met. Each frame is kept with probability 0.9 and comes with the
-time since the last one kept; wanted is the frame that follows at once, kept or not. Windows of 64
-frames, 16 apart, no normalisation. Of every 20 traces 3 test and 2 validate.
+With `--data PATH`, where PATH holds the paper's rollouts (`walker2d_rollouts`), the windows are the
+paper's own: 9,684 to train, 1,272 to validate, 1,937 to test. Without them traces are made anew
+(`walker2d_traces`), of every 20 traces 3 test and 2 validate, and the figures give an order of
+models, not numbers to be met. Each frame is kept with probability 0.9 and comes with the time since
+the last one kept; wanted is the frame that follows at once, kept or not. Windows of 64 frames, 16
+apart, no normalisation.
+
+All models have the same width, batch and cosine decay, and the checkpoint with the best validation
+error is tested. The models in `PUBLISHED` are trained as the paper trains them instead: settings
+that it searched for each model, a decay of 0.95 an epoch, and the last epoch tested.
 
 Source: Lechner & Hasani 2020 (arXiv 2006.04418) and Hasani et al. 2022, Nature Machine Intelligence
 4:992, with the code published with both. LSTM and GRU, blind to time, have it as one more input.
-Differs: the same width, batch and cosine decay for all models, where the paper searched for each.
+Differs in `PUBLISHED`: no dropout (there 0.1 to 0.2) and no weight decay (there at most 3e-5); the
+rate falls from epoch to epoch, there within one too.
 """
 
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ncp_control.cells import CELLS, CellSizes
-from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.cells import CELLS, Cell, CellSizes, CfC, MixedMemory
+from ncp_control.circuit import Circuit
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
-from ncp_control.learning.sequences import Sequences, load_traces
+from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
     MEASURES,
@@ -29,9 +38,15 @@ from scripts.reproduction.forecasts import (
     time_note,
     traces_note,
 )
+from scripts.reproduction.walker2d_rollouts import (
+    drop_generator,
+    find_rollouts,
+    read_rollouts,
+    split_rollouts,
+)
 from scripts.reproduction.walker2d_traces import find_or_make
 
-PAPER = {
+_PAPER = {
     "mixed_cfc": "0.617",
     "cfc": "0.643",
     "cfc_no_gate": "0.650",
@@ -40,7 +55,6 @@ PAPER = {
     "ctrnn": "1.198",
     "ode_rnn": "1.904",
 }
-"""Mean squared errors on the paper's own traces."""
 DEFAULT_MODELS = ("ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "ctrnn", "ode_rnn")
 WINDOW, STRIDE, KEPT_SHARE = 64, 16, 0.9
 UNITS, BATCH_SIZE, EPOCHS, GRADIENT_CLIP = 64, 64, 50, 10.0
@@ -49,46 +63,102 @@ TEST, VALIDATION = {0, 7, 13}, {3, 10}
 """Positions of the traces in every 20."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """How the paper trains one model: what its code calls BEST_…."""
+
+    units: int
+    batch_size: int
+    learning_rate: float
+    gradient_clip: float
+    backbone_units: int = 128
+    backbone_layers: int = 1
+    activation: str = "lecun_tanh"
+
+
+PUBLISHED = {
+    "cfc_published": Published(
+        units=64,
+        batch_size=256,
+        learning_rate=0.02,
+        gradient_clip=1.0,
+        backbone_units=256,
+        activation="silu",
+    ),
+    "mixed_cfc_published": Published(
+        units=128, batch_size=128, learning_rate=0.005, gradient_clip=10.0, backbone_layers=2
+    ),
+    "cfc_no_gate_published": Published(
+        units=256, batch_size=128, learning_rate=0.008, gradient_clip=1.0
+    ),
+    "ltc_published": Published(units=128, batch_size=128, learning_rate=0.05, gradient_clip=10.0),
+}
+PUBLISHED_DECAY = 0.95
+"""Share of the learning rate left from one epoch to the next."""
+PAPER = _PAPER | {model: _PAPER[model.removesuffix("_published")] for model in PUBLISHED}
+"""Mean squared errors on the paper's own rollouts."""
+
+
 def reproduce_walker2d(settings: Reproduce) -> None:
-    """Make the traces if need be, train what is missing and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
+    """Read the rollouts or make traces, train what is missing and print the table."""
+    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, *PUBLISHED))
     if settings.results is not None:
         settings.results_file(MEASURES)  # refused before the traces are made, if so
-    folder = find_or_make(settings.data or Path("data") / "walker2d-traces")
-    data = load(folder)
-    window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g} {traces_note(folder)}"
+    source = settings.data or Path("data") / "walker2d-traces"
+    source = find_rollouts(source) or find_or_make(source)
+    data = load(source)
+    window = f"window={WINDOW} stride={STRIDE} kept={KEPT_SHARE:g} {source_note(source)}"
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
-    run = partial(train_model, folder, epochs, settings.device)
+    run = partial(train_model, source, epochs, settings.device)
     forecast_table(settings, data, window, described, run, num_seeds=3, paper=PAPER)
 
 
+def source_note(source: Path) -> str:
+    """Say in a training's settings which frames it saw: rows of others are not its own."""
+    if source.is_dir():
+        return traces_note(source)
+    return f"rollouts={fingerprint(list(read_rollouts(source).values()))}"
+
+
 @cache
-def load(folder: Path) -> Parts:
-    """Read the traces, drop frames and cut each part into windows."""
-    traces = load_traces(folder)
+def load(source: Path) -> Parts:
+    """Read the paper's file of rollouts or a folder of traces, drop frames and cut into windows."""
+    if source.is_dir():
+        traces, generator = split_traces(load_traces(source)), np.random.default_rng(0)
+    else:
+        rollouts = read_rollouts(source)
+        split = split_rollouts(list(rollouts))
+        traces = [(part, rollouts[name]) for part, names in split.items() for name in names]
+        generator = drop_generator()
+    dropped = [(part, drop_frames(trace, generator)) for part, trace in traces]
+
+    def part(name: str) -> Sequences:
+        return cut([frames for of_part, frames in dropped if of_part == name])
+
+    return Parts(training=part("training"), validation=part("validation"), test=part("test"))
+
+
+def split_traces(traces: list[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """Return each trace with the name of its part.
+
+    Raises:
+        ValueError: If there are too few for all parts.
+    """
     place = [i % 20 for i in range(len(traces))]
     if not TEST & set(place) or not VALIDATION & set(place):
         raise ValueError(
             f"`data` must hold at least 4 traces, got {len(traces)}. Remove the folder to have"
             " them made anew."
         )
-    generator = np.random.default_rng(0)
-    dropped = [drop_frames(trace, generator) for trace in traces]
-
-    def part(positions: set[int]) -> Sequences:
-        chosen = [trace for trace, at in zip(dropped, place, strict=True) if at in positions]
-        return cut(chosen)
-
-    return Parts(
-        training=part(set(range(20)) - TEST - VALIDATION),
-        validation=part(VALIDATION),
-        test=part(TEST),
-    )
+    parts = [
+        "test" if at in TEST else "validation" if at in VALIDATION else "training" for at in place
+    ]
+    return list(zip(parts, traces, strict=True))
 
 
 def drop_frames(
-    trace: np.ndarray, generator: np.random.Generator
+    trace: np.ndarray, generator: np.random.Generator | np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Drop frames at random.
 
@@ -134,16 +204,36 @@ def learning_rate(model: str) -> float:
 
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
-    trained = f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}"
-    return f"{trained}{time_note(model)} epochs={epochs}"
+    published = PUBLISHED.get(model)
+    if published is None:
+        trained = f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}"
+        return f"{trained}{time_note(model)} epochs={epochs}"
+    return (
+        f"units={published.units} batch={published.batch_size} lr={published.learning_rate:g}"
+        f" decay={PUBLISHED_DECAY:g} last-epoch epochs={epochs}"
+    )
 
 
-def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
+def train_model(source: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
-    data = load(folder)
+    data = load(source)
     width = data.test.inputs.shape[2]
     torch.manual_seed(job.seed)
+    published = PUBLISHED.get(job.model)
+    if published is not None:
+        model = make_published(job.model, published, width)
+        config = TrainingConfig(
+            device=device,
+            epochs=epochs,
+            batch_size=published.batch_size,
+            learning_rate=published.learning_rate,
+            epoch_decay=PUBLISHED_DECAY,
+            gradient_clip=published.gradient_clip,
+            keeps="last",
+            seed=job.seed,
+        )
+        return fit(model, data, config, job, is_silent)
     sizes = CellSizes(
         num_inputs=width,
         num_units=UNITS,
@@ -162,3 +252,23 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
         seed=job.seed,
     )
     return fit(make_forecaster(job.model, sizes), data, config, job, is_silent)
+
+
+def make_published(model: str, published: Published, width: int) -> Forecaster:
+    """Build a model of `PUBLISHED` for frames of `width` numbers."""
+    if model == "ltc_published":
+        sizes = CellSizes(
+            num_inputs=width, num_units=published.units, num_outputs=width, frame_s=FRAME_S
+        )
+        return make_forecaster("ltc", sizes)
+    cell: Cell = CfC(
+        width,
+        published.units,
+        width,
+        mode="no_gate" if "no_gate" in model else "default",
+        backbone_units=published.backbone_units,
+        backbone_layers=published.backbone_layers,
+        activation=published.activation,
+        frame_s=FRAME_S,
+    )
+    return Forecaster(Circuit(MixedMemory(cell) if "mixed" in model else cell))

@@ -35,7 +35,7 @@ from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import ACCURACIES, fit_classifier, time_note
+from scripts.reproduction.forecasts import ACCURACIES, fit_measured, time_note
 
 PAPER = {
     ("event-based", "cfc"): "99.42",
@@ -158,7 +158,7 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         objective="classify",
         seed=job.seed,
     )
-    return fit_classifier(
+    return fit_measured(
         model,
         short_first(known[NUM_VALIDATION:], recipe.length, epochs, job.seed),
         known[:NUM_VALIDATION],

@@ -9,8 +9,8 @@ from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import reinforcement
 from scripts.reproduction.completion import Reproduce
+from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import CURVE_POINTS, MEASURES, learning_curve
-from scripts.training.settings import PPO
 
 
 def test_the_table_goes_on_and_ends_in_a_figure(tmp_path, monkeypatch, capsys):

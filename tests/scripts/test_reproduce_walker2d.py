@@ -2,13 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ncp_control.learning import reinforcement_skills
 from scripts.reproduce import reproduce
-from scripts.reproduction import forecasts, walker2d, walker2d_traces
+from scripts.reproduction import forecasts, walker2d, walker2d_rollouts, walker2d_traces
 from scripts.reproduction.completion import Reproduce
 from scripts.reproduction.walker2d import FRAME_S, cut, drop_frames
 
@@ -73,3 +74,71 @@ def test_walker2d_makes_its_traces_once(tmp_path, monkeypatch, capsys):
         assert len(run("gru", "ctrnn")) == len(rows) + 1
     printed = capsys.readouterr().out
     assert "made before" in printed and "1.198" in printed
+
+
+def write_rollouts(folder, num_rollouts=40, num_frames=120):
+    """Write rollouts whose every value is their number, and return the file."""
+    path = folder / walker2d_rollouts.FILE
+    frames = {
+        f"rollout_{i:03}": np.full((num_frames, 17), i, np.float32) for i in range(num_rollouts)
+    }
+    np.savez(path, **frames)
+    return path
+
+
+def test_the_papers_windows_are_reproduced(recordings):
+    path = walker2d_rollouts.find_rollouts(recordings / "walker2d")
+    assert path is not None
+    data = walker2d.load(path)
+    assert [len(part) for part in vars(data).values()] == [9684, 1272, 1937]
+    frames = data.test.dt_s / FRAME_S
+    assert frames.round().unique().tolist()[:3] == [1.0, 2.0, 3.0]
+    assert 1.10 < frames.mean().item() < 1.12, "one frame of ten is dropped"
+
+
+def test_rollouts_are_split_as_in_the_paper(tmp_path):
+    path = write_rollouts(tmp_path)
+    data = walker2d.load(path)
+    parts = [set(part.inputs.flatten().tolist()) for part in vars(data).values()]
+    assert [len(part) for part in parts] == [30, 4, 6]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert walker2d_rollouts.find_rollouts(tmp_path) == path
+    assert walker2d_rollouts.find_rollouts(tmp_path / "traces") is None
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((100, 3), np.float32), r"shape \(frames, 17\), got float32 of shape \(100, 3\)"),
+        (
+            np.full((100, 17), np.nan, np.float32),
+            "finite numbers, got NaN or infinity in rollout_0",
+        ),
+        (np.array(["a"]), r"shape \(frames, 17\), got <U1"),
+    ],
+)
+def test_other_rollouts_are_refused(tmp_path, frames, message):
+    path = tmp_path / walker2d_rollouts.FILE
+    np.savez(path, rollout_0=frames)
+    with pytest.raises(ValueError, match=message):
+        walker2d_rollouts.read_rollouts(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="got a damaged one"):
+        walker2d_rollouts.read_rollouts(path)
+
+
+@pytest.mark.parametrize("model", walker2d.PUBLISHED)
+def test_a_model_is_trained_as_published(tmp_path, monkeypatch, capsys, model):
+    monkeypatch.setattr(walker2d, "WINDOW", 9)
+    small = walker2d.PUBLISHED[model]
+    monkeypatch.setitem(walker2d.PUBLISHED, model, replace(small, units=4, backbone_units=5))
+    write_rollouts(tmp_path, num_rollouts=20, num_frames=40)
+    settings = Reproduce(
+        table="walker2d", data=tmp_path, models=(model,), seeds=1, epochs=2, results=tmp_path
+    )
+    reproduce(settings)
+    with (tmp_path / "walker2d.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    assert row["model"] == model and row["best_epoch"] == "2"
+    assert "rollouts=" in row["settings"] and "decay=0.95 last-epoch" in row["settings"]
+    assert walker2d.PAPER[model] in capsys.readouterr().out

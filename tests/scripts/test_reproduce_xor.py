@@ -92,7 +92,7 @@ def test_xor_is_tested_on_streams_of_its_own(monkeypatch):
     monkeypatch.setattr(xor, "NUM_VALIDATION", 100)
     monkeypatch.setattr(xor, "NUM_TEST", 100)
     monkeypatch.setattr(xor, "streams", spy)
-    monkeypatch.setattr(xor, "fit_classifier", fit)
+    monkeypatch.setattr(xor, "fit_measured", fit)
     xor.train_model(1, "cpu", Job("lstm", 0, "event-based"), True)
     (known_seed, known), (test_seed, test) = drawn
     assert known_seed != test_seed and served["test"] is test
