@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +202,7 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
         SystemExit: After `--help`, or if the words make no settings.
     """
     if not isinstance(settings, Mapping):
-        return _parse_words(settings, words, description)
+        return parse_words(settings, words, description)
     word, *words = words or [""]
     if word in ("", "--help", "-h"):
         said = f"{(description or '').strip()}\n{_IMPORT_HELP}"
@@ -209,15 +210,23 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
         sys.exit(0 if word else 2)
     check_name("job", word, settings)
     chosen = find(settings[word].settings)
-    return _parse_words(chosen, words, None, prog=f"{Path(sys.argv[0]).name} {word}")
+    return parse_words(chosen, words, None, prog=f"{Path(sys.argv[0]).name} {word}")
 
 
-def _parse_words(
+def parse_words(
     settings: Any, words: Sequence[str], description: str | None, *, prog: str | None = None
 ) -> Any:
-    """Make settings of words, with tyro's messages replaced by the settings' own sentence."""
+    """Make settings of words, with tyro's messages replaced by the settings' own sentence.
+
+    Where the settings name a field in `words_behind`, it gets what stands behind ` -- `, as one
+    text.
+    """
     import tyro
 
+    rest = getattr(settings, "words_behind", None)
+    if rest is not None and "--" in words:
+        at = list(words).index("--")
+        words = [*words[:at], f"--{rest}={shlex.join(words[at + 1 :])}"]
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -39,8 +39,8 @@ class Audit:
     """Options of the recording's reader as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     world: str | None = None
-    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, gymnasium:<id>, or
-    <module>:<function>; that of the policy's contract if None."""
+    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, hopper,
+    gymnasium:<id>, or <module>:<function>; that of the policy's contract if None."""
     world_options: tuple[str, ...] = ()
     """Options of that world, e.g. observe=positions."""
     seconds: float = 30.0
@@ -54,6 +54,9 @@ class Audit:
     wipe_episodes: int = 4
     """Episodes in which the policy acts with its memory, and again with it wiped, none longer than
     `seconds`; 0 leaves this out."""
+    excerpt: bool = False
+    """Keep what was seen in the policy's folder, where `ncp demo` finds it; a few seconds are
+    enough."""
     threads: int | None = None
     """Torch threads; if None, all cores for a policy that sees frames, else one."""
     results: Path | None = None

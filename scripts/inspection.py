@@ -1,20 +1,16 @@
-"""The inspector's page: of one recorded episode, of two side by side, or of one still going on."""
+"""The inspector's page of an episode that is still going on, and its map of the track."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from envs.driving import LaneKeepingConfig
 from envs.driving.road import make_road
-from ncp_control.audit.activity import visible_part
-from ncp_control.audit.bounds import Certificate, drawn_tau_s
-from ncp_control.audit.inspector import Panel, TrackMap, write_inspector
-from ncp_control.audit.timescales import timescales_of
+from ncp_control.audit.inspection import inspected
+from ncp_control.audit.inspector import TrackMap, write_inspector
 from ncp_control.episode import Episode, Recorder, looked_into
 from ncp_control.policy import Policy
-from scripts.auditing.maps import Saliency
 from scripts.evaluation.places import Place
 
 _EDGE_POINTS = 400
@@ -49,7 +45,8 @@ def watch_live(
     def write(recorder: Recorder, reload_s: float | None) -> Path:
         episode = looked_into(policy, recorder.episode())
         title = f"{name}: {episode.where}"
-        return write_inspector(path, [inspected(policy, episode)], title=title, reload_s=reload_s)
+        panel = inspected(policy, episode, track=track_map(episode))
+        return write_inspector(path, [panel], title=title, reload_s=reload_s)
 
     with place.open(policy, seconds=seconds, name=name) as (_, steps, recorder):
         written_s = time.monotonic()
@@ -63,46 +60,10 @@ def watch_live(
         return write(recorder, None)
 
 
-def inspected(
-    policy: Policy,
-    episode: Episode,
-    maps: Saliency | None = None,
-    certificate: Certificate | None = None,
-) -> Panel:
-    """Gather what the page shows of an episode that was looked into.
-
-    Args:
-        policy: Who acted.
-        episode: The episode.
-        maps: Its saliency maps.
-        certificate: Certified bounds of the circuit.
-    """
-    visible = visible_part(policy.circuit.cell, episode.thought)
-    wiring = getattr(policy.circuit.cell, "wiring", None)
-    facts = {
-        "neurons": str(len(visible.neuron_names)),
-        "circuit parameters": f"{sum(p.numel() for p in policy.circuit.parameters()):,}",
-    }
-    if "crashed" in episode.told:
-        facts["crashes"] = str(int(episode.told["crashed"].sum()))
-    sensor_names = None if wiring is None else episode.sensor_names
-    tau_bounds_s = None
-    if certificate is not None and episode.thought.timescales_s is not None:
-        limits = drawn_tau_s(certificate, timescales_of(episode.thought))
-        tau_bounds_s = np.stack(limits, axis=1)
-    return Panel(
-        episode=replace(episode, activity=visible, sensor_names=sensor_names),
-        wiring=wiring,
-        state_bounds=None if certificate is None else np.stack(certificate.state, axis=1),
-        timescale_bounds_s=tau_bounds_s,
-        maps=maps.over_time if maps is not None and episode.has_frames else {},
-        track=track_map(episode) if "track" in episode.told else None,
-        facts=facts,
-    )
-
-
-def track_map(episode: Episode) -> TrackMap:
-    """Return the lane's borders and the way driven."""
+def track_map(episode: Episode) -> TrackMap | None:
+    """Return the lane's borders and the way driven; None if the world told of no track."""
+    if "track" not in episode.told:
+        return None
     road = make_road(int(episode.told["track"][0]))
     half_width_m = LaneKeepingConfig().lane_half_width_m
     along_m = np.linspace(0.0, road.length_m, _EDGE_POINTS, endpoint=False)

@@ -1,8 +1,9 @@
 """The inspector: an episode as one HTML page that needs no server and no network.
 
 The page shows the camera with saliency, the wiring lit by its activity (or a heat map of units for
-a cell without wiring), traces with certified bounds, signals and a map of the track. Its sources
-are the files in `page/`; writing puts them and the data into one file.
+a cell without wiring), traces with certified bounds, signals and a map of the track. Where it has
+the circuit's numbers, it runs the circuit anew without the neurons that the reader silences. Its
+sources are the files in `page/`; writing puts them and the data into one file.
 """
 
 import html
@@ -27,8 +28,8 @@ MAX_BYTES = 15_000_000
 
 # In the order in which they build upon each other; the last one starts the page.
 _SCRIPTS = (
-    *("data", "drawing", "plot", "camera", "wiring", "heatmap", "track", "neuron", "panel"),
-    "player",
+    *("data", "circuit", "drawing", "tip", "axis", "plot", "camera", "wiring", "heatmap", "track"),
+    *("neuron", "silencing", "about", "panel", "picture", "link", "player"),
 )
 
 
@@ -74,6 +75,11 @@ class Panel:
     """The track, if there is one."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Short facts for the heading, e.g. `{"neurons": "19"}`."""
+    rerun: Mapping[str, Any] | None = None
+    """What the page needs to run the circuit anew, see `ncp_control.audit.rerun`; neurons cannot be
+    silenced without it."""
+    why_no_rerun: str = ""
+    """A sentence that the page shows where there is a wiring and no `rerun`."""
 
     @property
     def neuron_names(self) -> Sequence[str]:
@@ -252,6 +258,9 @@ def _panel_data(panel: Panel, detail: Detail) -> dict[str, Any]:
         "timescale_bounds_s": _numbers(panel.timescale_bounds_s),
         "traces": {name: pack_table(signal[:, None]) for name, signal in panel.signals.items()},
         "wiring": wiring and wiring.to_dict(),
+        "rerun": panel.rerun and dict(panel.rerun),
+        "why_no_rerun": panel.why_no_rerun,
+        "sees_pictures": episode.has_frames,
         "track": track and {name: _numbers(values) for name, values in vars(track).items()},
         "frames": pack_images(episode.pictures, detail.frame_height_px, detail.frame_quality, 1),
         "maps": {

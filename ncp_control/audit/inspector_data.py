@@ -1,7 +1,8 @@
 """How the inspector's page stores numbers and pictures.
 
-Numbers become 16-bit steps between the lowest and the highest value of their column, so the error
-is at most 1/131070 of the column's range. Pictures become sheets: WebP images that hold a block of
+Numbers that are shown become 16-bit steps between the lowest and the highest value of their column,
+so the error is at most 1/131070 of the column's range; those that the page computes with are stored
+in single precision. Pictures become sheets: WebP images that hold a block of
 consecutive frames row by row, which spares a header per frame and is decoded in one piece.
 """
 
@@ -57,6 +58,12 @@ def pack_table(values: np.ndarray | None) -> dict[str, Any] | None:
         "step": step.tolist(),
         "levels": base64.b64encode(levels.tobytes()).decode(),
     }
+
+
+def pack_floats(values: np.ndarray) -> dict[str, Any]:
+    """Return a vector or a table as it is, in single precision and base 64, row by row."""
+    values = np.ascontiguousarray(values, "<f4")
+    return {"shape": list(values.shape), "floats": base64.b64encode(values.tobytes()).decode()}
 
 
 def pack_images(

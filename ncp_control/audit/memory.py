@@ -218,3 +218,43 @@ def reach_of(
         squares += gradient.detach().cpu().double().square().sum(dim=2)
     norm = check_finite("gradients", squares.sqrt().mean(dim=0).flip(0).numpy())
     return Reach(norm=norm, frame_s=float(dt_s.double().median()))
+
+
+def describe_wipe(effect: WipeEffect) -> str:
+    """Say in plain words whether memory is used, from what wiping before every frame does."""
+    if effect.rms == 0.0:
+        return (
+            "**Memory is not used here**: wiping the state before every frame changes no action at"
+            " all."
+        )
+    changed = change_by_wiping(effect)
+    if effect.share < UNUSED_SHARE:
+        rule = f"below {UNUSED_SHARE:g} counts as not used"
+        return f"**Memory is not used here**: {changed}; {rule}."
+    return f"**Memory shapes the actions**: {changed}. Only a world can tell whether it matters."
+
+
+def change_by_wiping(effect: WipeEffect) -> str:
+    """Say how much wiping before every frame changes the actions."""
+    changed = f"changes the actions by {effect.share:.2g} of their own deviation"
+    if math.isinf(effect.share):
+        changed = "changes the actions, which stand still otherwise"
+    return f"wiping the state before every frame {changed} (r = {effect.correlation:.3f})"
+
+
+def describe_reach(reach: Reach) -> str:
+    """Say how fast the reach falls off."""
+    half, tenth = reach.half_life_frames, reach.lag_of(0.1)
+    if math.isnan(half):
+        return "It is 0 throughout: nothing that is seen moves the actions."
+    return (
+        f"It falls to half {_lag(half, reach)} and to a tenth {_lag(tenth, reach)}"
+        f" (frame interval {1e3 * reach.frame_s:.3g} ms)."
+    )
+
+
+def _lag(frames: float, reach: Reach) -> str:
+    if math.isinf(frames):
+        most = len(reach.norm) - 1
+        return f"later than {most} frames ({most * reach.frame_s:.3g} s)"
+    return f"after {1e3 * frames * reach.frame_s:.3g} ms ({frames:.2g} frames)"

@@ -21,7 +21,11 @@ def info(settings: Info) -> None:
     """Print the contract, the cell, the neurons, the parameters, the bounds and the hash."""
     from ncp_control.policy import load
 
-    policy = load(settings.policy)
+    print_description(load(settings.policy))
+
+
+def print_description(policy: "Policy") -> None:
+    """Print what a policy is."""
     if policy.contract is None:
         print("warning: this policy has no contract: nobody has said what its numbers mean.")
     else:

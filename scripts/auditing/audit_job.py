@@ -8,23 +8,26 @@ from pathlib import Path
 from ncp_control import files
 from ncp_control.audit.ablation import ablate
 from ncp_control.audit.bounds import Certificate, certify
+from ncp_control.audit.excerpt import write_excerpt
+from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import plain
-from ncp_control.policy import FramesPolicy, Policy, load
+from ncp_control.policy import FramesPolicy, Policy, load, policy_folder
+from ncp_control.policy.folder import EXCERPT_FILE
 from ncp_control.worlds import read_options
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.recording import act, is_drive, is_store, watch
+from scripts.auditing.recording import act, is_drive, is_known, is_store, watch
 from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
-from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, check_shows, threads_for
-from scripts.inspection import inspected
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
+from scripts.inspection import track_map
 from scripts.reporting import Part, Report, Table
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]
@@ -51,6 +54,9 @@ def audit(settings: Audit) -> None:
         _check_fits(policy, path, settings)
     _check_worlds(loaded, settings)
     subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
+    if settings.excerpt:
+        audited = subjects[0].audited
+        write_excerpt(policy_folder(settings.policy) / EXCERPT_FILE, audited, track_map(audited))
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
     contract = subjects[0].policy.contract
@@ -91,14 +97,13 @@ def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
             if value:
                 raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
         is_of_any = is_store(settings.log) or is_drive(settings.log)
+        is_of_any = is_of_any or (policy.contract is not None and is_known(settings.log))
         if not isinstance(policy, FramesPolicy) and not is_of_any:
             raise ValueError(
                 "`log` must be a folder of demonstrations for a policy that takes no frames, or a"
                 f" drive that run.py recorded, got {str(settings.log)!r}. Give one that a training"
-                " wrote, e.g. runs/RUN/demonstrations/test; other recordings are of driving."
+                " wrote, e.g. runs/RUN/demonstrations/test."
             )
-        if not is_of_any:
-            check_shows(policy)
         return
     is_told = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
     is_driving = is_told and _env(policy, settings) == DRIVING_WORLD
@@ -273,7 +278,16 @@ def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
     shown = subjects[:2]
     for subject in shown:
         _prepare(report, subject)
-    panels = [inspected(s.policy, s.audited, s.maps, s.certificate) for s in shown]
+    panels = [
+        inspected(
+            subject.policy,
+            subject.audited,
+            maps=None if subject.maps is None else subject.maps.over_time,
+            certificate=subject.certificate,
+            track=track_map(subject.audited),
+        )
+        for subject in shown
+    ]
     names = " and ".join(s.audited.name for s in shown)
     title = f"{names}: {shown[0].audited.where}"
     write_inspector(folder / "inspector.html", panels, title=title)

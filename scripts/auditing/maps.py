@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 
-from ncp_control.audit.saliency import METHODS, saliency
+from ncp_control.audit.inspection import maps_of_frames, maps_over_time
+from ncp_control.audit.saliency import METHODS
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 
@@ -36,24 +36,6 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
         ValueError: If not one map of a single frame can be had.
     """
     shown = _telling_frames(audited)
-    state, dt_s = audited.state_before(), audited.thought.dt_s[0]
-
-    def maps(frames: np.ndarray, method: str, neuron: str | None = None) -> np.ndarray:
-        index = torch.from_numpy(frames)
-        return saliency(
-            policy,
-            audited.seen[frames],
-            method,
-            neuron=neuron,
-            state=state[index],
-            dt_s=dt_s[index],
-        ).numpy()
-
-    def every(stride: int, method: str, neuron: str | None = None) -> np.ndarray:
-        frames = np.arange(0, len(audited.time_s), stride)
-        levels = np.rint(255.0 * maps(frames, method, neuron)).astype(np.uint8)
-        return levels.repeat(stride, axis=0)[: len(audited.time_s)]
-
     refused: dict[str, ValueError] = {}
 
     def gather(makers: dict[str, Callable[[], np.ndarray]]) -> dict[str, np.ndarray]:
@@ -65,7 +47,9 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
                 refused[name] = error
         return made
 
-    by_method = gather({method: partial(maps, shown, method) for method in METHODS})
+    by_method = gather(
+        {method: partial(maps_of_frames, policy, audited, shown, method) for method in METHODS}
+    )
     if not by_method:
         raise next(iter(refused.values()))
     quick = {
@@ -73,9 +57,10 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
         "gradient": "input_gradient",
         "Grad-CAM": "grad_cam",
     }
+    every = partial(maps_over_time, policy, audited)
     over_time = gather(
         {
-            name: partial(every, ACTION_STRIDE, method)
+            name: partial(every, method, stride=ACTION_STRIDE)
             for name, method in quick.items()
             if method in by_method
         }
@@ -83,7 +68,9 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
     if "input_gradient" in by_method:
         over_time |= gather(
             {
-                f"gradient: {neuron}": partial(every, NEURON_STRIDE, "input_gradient", neuron)
+                f"gradient: {neuron}": partial(
+                    every, "input_gradient", stride=NEURON_STRIDE, neuron=neuron
+                )
                 for neuron in neurons
             }
         )

@@ -8,9 +8,10 @@ import gymnasium
 import numpy as np
 
 from envs.recorded import drive_as_demonstrations, is_bag, load_recording
+from envs.recorded.readers import find_reader
 from ncp_control import files
 from ncp_control.episode import Episode, looked_into, replay
-from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.demonstrations.store import ARRAYS
 from ncp_control.loop.playback import is_recording
 from ncp_control.policy import Policy
@@ -75,14 +76,16 @@ def watch(
     """
     told: dict[str, Any] = {"name": name, "where": f"recording {log.resolve().name}"}
     if is_store(log):
-        store = Demonstrations.open(log)
+        store = as_seen(Demonstrations.open(log), policy.contract)
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
     if is_drive(log):
-        with drive_as_demonstrations(log) as store:
+        with drive_as_demonstrations(log) as frames:
+            store = as_seen(frames, policy.contract)
             told["actor"] = "recorded"
             return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-    recording = load_recording(log, options=options).center_only()
-    with recording.as_demonstrations() as store:
+    recording = load_recording(log, options=options).chosen_for(policy.contract).center_only()
+    with recording.as_demonstrations() as frames:
+        store = as_seen(frames, policy.contract)
         told["actor"] = recording.driver
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
 
@@ -91,6 +94,11 @@ def is_store(log: Path) -> bool:
     """Whether a folder is a store of demonstrations, and not a log of driving."""
     files.restore(log)
     return any((log / f"{name}.npy").is_file() for name in ARRAYS)
+
+
+def is_known(log: Path) -> bool:
+    """Whether some reader recognises a recording there."""
+    return find_reader(log) is not None
 
 
 def is_drive(log: Path) -> bool:

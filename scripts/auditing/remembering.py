@@ -13,6 +13,9 @@ from ncp_control.audit.memory import (
     Reach,
     WipeEffect,
     WipingPilot,
+    change_by_wiping,
+    describe_reach,
+    describe_wipe,
     reach_of,
     wipe_effects,
 )
@@ -76,7 +79,8 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
         text=[
             verdict(effects[0], cost),
             *(() if cost is None else (_in_the_world(cost),)),
-            f"Reach: the norm of ∂action(t)/∂features(t − k), averaged over t. {_half_life(reach)}",
+            "Reach: the norm of ∂action(t)/∂features(t − k), averaged over t."
+            f" {describe_reach(reach)}",
         ],
         tables={
             "memory": Table(header=header, rows=rows),
@@ -141,23 +145,10 @@ def how_often(every: int) -> str:
 
 def verdict(effect: WipeEffect, cost: Cost | None) -> str:
     """Say in plain words whether memory is used, from what wiping before every frame does."""
-    if effect.rms == 0.0:
-        return (
-            "**Memory is not used here**: wiping the state before every frame changes no action at"
-            " all."
-        )
-    changed = f"changes the actions by {effect.share:.2g} of their own deviation"
-    if math.isinf(effect.share):
-        changed = "changes the actions, which stand still otherwise"
-    changed = f"wiping the state before every frame {changed} (r = {effect.correlation:.3f})"
-    is_inert = effect.share < UNUSED_SHARE
+    if cost is None or effect.rms == 0.0:
+        return describe_wipe(effect)
+    changed, is_inert = change_by_wiping(effect), effect.share < UNUSED_SHARE
     rule = f"below {UNUSED_SHARE:g} counts as not used"
-    if cost is None:
-        if is_inert:
-            return f"**Memory is not used here**: {changed}; {rule}."
-        return (
-            f"**Memory shapes the actions**: {changed}. Only a world can tell whether it matters."
-        )
     whole, change, half = cost.change(1)
     half = 0.0 if math.isnan(half) else half
     interval = f" ± {_percent(half, whole).removeprefix('+')}" if half else ""
@@ -198,24 +189,6 @@ def _in_the_world(cost: Cost) -> str:
 
 def _percent(change: float, whole: float) -> str:
     return f"{change / abs(whole):+.1%}" if whole else f"{change:+.3g}"
-
-
-def _half_life(reach: Reach) -> str:
-    """Say how fast the reach falls off."""
-    half, tenth = reach.half_life_frames, reach.lag_of(0.1)
-    if math.isnan(half):
-        return "It is 0 throughout: nothing that is seen moves the actions."
-    return (
-        f"It falls to half {_lag(half, reach)} and to a tenth {_lag(tenth, reach)}"
-        f" (frame interval {1e3 * reach.frame_s:.3g} ms)."
-    )
-
-
-def _lag(frames: float, reach: Reach) -> str:
-    if math.isinf(frames):
-        most = len(reach.norm) - 1
-        return f"later than {most} frames ({most * reach.frame_s:.3g} s)"
-    return f"after {1e3 * frames * reach.frame_s:.3g} ms ({frames:.2g} frames)"
 
 
 def draw_reach(name: str, reach: Reach) -> Figure:

@@ -9,7 +9,7 @@ import torch
 
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import LTC, auto_ncp
-from ncp_control.audit.memory import Reach, WipeEffect
+from ncp_control.audit.memory import Reach, WipeEffect, describe_reach
 from ncp_control.cells import Feedforward
 from ncp_control.episode import Episode
 from ncp_control.policy import VectorPolicy
@@ -120,9 +120,9 @@ def test_a_drive_is_repeated_on_the_tracks_that_follow():
 def test_a_policy_that_nothing_moves_has_no_reach():
     reach = Reach(norm=np.zeros(3), frame_s=0.1)
     draw_reach("$dead$", reach).draw_without_rendering()
-    assert "nothing that is seen moves the actions" in remembering._half_life(reach)
+    assert "nothing that is seen moves the actions" in describe_reach(reach)
     slow = Reach(norm=np.array([1.0, 0.9, 0.8]), frame_s=0.1)
-    assert "to half later than 2 frames (0.2 s)" in remembering._half_life(slow)
+    assert "to half later than 2 frames (0.2 s)" in describe_reach(slow)
 
 
 def test_time_constants_are_told_in_frames(walking):

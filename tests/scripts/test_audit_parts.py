@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control import LTC, Wiring, auto_ncp
 from ncp_control.audit.bounds import certify
+from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.episode import Episode, look_inside
 from ncp_control.policy import VectorPolicy
@@ -35,7 +36,6 @@ from scripts.auditing.recording import act
 from scripts.auditing.seeing import overview_part, robustness_part, stability_part
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import WalkSettings
-from scripts.inspection import inspected
 from scripts.reporting import Part
 
 
@@ -170,7 +170,8 @@ def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, fr
     made = [title for title in makers if f"## {title}" in report.text]
     needs_two = {"What the neurons do", "Faults", "Steps", "Comparison"}
     assert set(makers) - set(made) == (needs_two if frames == 1 else set())
-    write_inspector(tmp_path / "page.html", [inspected(policy, audited, maps, certificate)])
+    panel = inspected(policy, audited, maps=maps.over_time, certificate=certificate)
+    write_inspector(tmp_path / "page.html", [panel])
 
 
 def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_path):
@@ -219,7 +220,7 @@ def test_a_circuit_of_one_neuron_is_audited():
     ):
         for figure in make().figures.values():
             figure.draw_without_rendering()
-    assert inspected(policy, audited, None, certificate).wiring == wiring
+    assert inspected(policy, audited, certificate=certificate).wiring == wiring
 
 
 def test_bounds_that_say_nothing_are_called_vacuous(walking):

@@ -1,5 +1,6 @@
 """`run.py --record` and `--replay` as a person types them."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ncp_control.commands.audit import AuditPolicy, audit_policy
+from ncp_control.commands.replay import Replay
+from ncp_control.commands.replay import replay as replay_drive
 from ncp_control.commands.run import RunPolicy, run_policy
 from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import SimulatedClock
@@ -175,3 +179,36 @@ def test_run_records_into_its_folder_or_where_it_is_told(type_command, capsys, n
     if words:  # not written over
         assert type_command(run_policy, RunPolicy, NAME, "--record", *words) == 2
         assert "`record` must name a new file" in capsys.readouterr().err
+
+
+def test_ncp_replay_finds_what_run_replay_finds(type_command, replay, recording, tmp_path):
+    _, expected = replay(NAME)
+    status = type_command(replay_drive, Replay, NAME, recording, "--tolerance", "0")
+    assert status == 0
+    reports = sorted(tmp_path.glob("runs/replay-*/report/replay.json"))
+    assert len(reports) == 2
+    found = json.loads(reports[-1].read_text())
+    for report in (expected, found):
+        del report["model_ms"]
+    assert found == expected
+    assert type_command(replay_drive, Replay, NAME, recording, "--tolerance", "-1") == 2
+
+
+def test_ncp_audit_follows_a_recorded_drive(type_command, recording, policy, capsys):
+    assert type_command(audit_policy, AuditPolicy, NAME, "--drive", recording) == 0
+    said = capsys.readouterr().out
+    asked = list(read_recording(recording).asked())
+    begins = [i for i, (_, _, one) in enumerate(asked) if i and one.is_reset]
+    ends = [0, *begins, len(asked)]
+    longest = max((asked[a:b] for a, b in itertools.pairwise(ends)), key=len)
+    assert f"shown     {len(longest)} frames" in said
+    assert f"of {recording.name}" in said
+    policy.reset()
+    states = []
+    for _, observation, one in longest:
+        policy.act(observation, one.elapsed_s)
+        states.append(policy.state.copy())
+    names, motor = policy.circuit.cell.neuron_names, np.array(states)[:, -1]
+    (row,) = [line for line in said.splitlines() if line.startswith(f"| {names[-1]} ")]
+    assert f"{motor.min():.2f} to {motor.max():.2f}" in row
+    assert "bounds: never violated" in said and "memory: Memory shapes the actions" in said

@@ -17,7 +17,7 @@ class Camera {
     this.fillChoices();
     this.choice.addEventListener("change", () => this.draw());
     this.strength.addEventListener("input", () => this.draw());
-    figure.querySelector("figcaption").hidden = !this.choice.length;
+    figure.querySelector(".options").classList.toggle("none", !this.choice.length);
   }
 
   // Maps of one neuron each are offered together, as those of the followed neuron.

@@ -4,10 +4,20 @@ function decodeBase64(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-// A table (rows, columns) that was stored as 16-bit steps.
+// Numbers that were stored in single precision.
+function readFloats({ floats }) {
+  const view = new DataView(decodeBase64(floats).buffer);
+  return Float32Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}
+
+// A table (rows, columns) that was stored in single precision, or as 16-bit steps.
 class Table {
-  constructor({ shape, low, step, levels }) {
+  constructor({ shape, low, step, levels, floats }) {
     [this.rows, this.columns] = shape;
+    if (floats) {
+      this.values = readFloats({ floats });
+      return;
+    }
     const view = new DataView(decodeBase64(levels).buffer);
     this.values = new Float32Array(this.rows * this.columns);
     for (let i = 0; i < this.values.length; i += 1) {
@@ -16,12 +26,17 @@ class Table {
     }
   }
 
+  static of(rows, values) {
+    const table = Object.create(Table.prototype);
+    return Object.assign(table, { rows, columns: values.length / rows, values });
+  }
+
   at(row, column) {
     return this.values[row * this.columns + column];
   }
 
   column(index) {
-    return Float32Array.from({ length: this.rows }, (_, row) => this.at(row, index));
+    return Float64Array.from({ length: this.rows }, (_, row) => this.at(row, index));
   }
 
   // The size that all but one in two hundred values stay below.
@@ -73,6 +88,30 @@ class Episode {
     this.maps = mapValues(stored.maps, (sheets) => new Sheets(sheets, whenReady));
     this.signals = this.listSignals(stored.traces, new Map(Object.entries(stored.overlays)));
     this.wiring = stored.wiring && new Wiring(stored.wiring, this.neuron_names, this);
+    this.rerun = stored.rerun && new Rerun(stored.rerun, this.actions);
+    this.silent = [];
+    this.ablated = null;
+  }
+
+  get canSilence() {
+    return Boolean(this.rerun?.isFaithful);
+  }
+
+  // Run the circuit anew with these neurons held at their means.
+  silence(neurons) {
+    this.silent = neurons;
+    this.ablated = neurons.length ? this.rerun.without(neurons) : null;
+  }
+
+  // What is silenced, in a few words.
+  get silentLabel() {
+    const [first, ...others] = this.silent;
+    return `without ${others.length ? `${this.silent.length} neurons` : this.neuron_names[first]}`;
+  }
+
+  // A table as the circuit is now: without the silenced neurons, or as it was recorded.
+  now(name) {
+    return this.ablated?.[name] ?? this[name];
   }
 
   get numFrames() {
@@ -96,16 +135,8 @@ class Episode {
       overlays: others.filter(({ title }) => hosts.get(title) === signal.title) }));
   }
 
-  // The frame nearest to a time.
   frameAt(time_s) {
-    let low = 0;
-    let high = this.numFrames - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.time_s[middle] <= time_s) low = middle; else high = middle - 1;
-    }
-    const next = Math.min(low + 1, this.numFrames - 1);
-    return this.time_s[next] - time_s < time_s - this.time_s[low] ? next : low;
+    return nearestFrame(this.time_s, time_s);
   }
 
   // Number of the neuron that varies most among those nearest to the output.
@@ -146,6 +177,18 @@ class Wiring {
     }).filter((layer) => layer.nodes.length);
     this.layerOf = this.layers.flatMap((layer, i) => layer.nodes.map(() => i));
   }
+}
+
+// The number of the frame nearest to a time.
+function nearestFrame(times_s, time_s) {
+  let low = 0;
+  let high = times_s.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (times_s[middle] <= time_s) low = middle; else high = middle - 1;
+  }
+  const next = Math.min(low + 1, times_s.length - 1);
+  return times_s[next] - time_s < time_s - times_s[low] ? next : low;
 }
 
 function mapValues(object, change) {

@@ -5,7 +5,7 @@ const colours = {};
 function readColours() {
   const style = getComputedStyle(document.documentElement);
   const names = ["card", "ink", "muted", "line", "accent", "band", "peer", "overlay", "exciting",
-    "inhibiting", "low", "middle", "high", "road"];
+    "inhibiting", "low", "middle", "high", "road", "without", "kept1", "kept2", "kept3", "kept4"];
   for (const name of names) colours[name] = style.getPropertyValue(`--${name}`).trim();
 }
 
@@ -77,6 +77,11 @@ function formatSeconds(seconds) {
 
 function trim(value) {
   return String(Number(value.toPrecision(3)));
+}
+
+// A time on an axis [s], fine enough for the shortest part that can be shown.
+function timeText(time_s) {
+  return String(Number(time_s.toFixed(3)));
 }
 
 // Two to six round numbers within a range.

@@ -1,19 +1,22 @@
 // Units over time as rows of colour, for a circuit that has no wiring to draw.
 
 class HeatMap {
-  constructor(stage, episode, follow, { range, seek }) {
-    Object.assign(this, { episode, range });
+  constructor(stage, episode, follow, axis) {
+    Object.assign(this, { episode, axis });
     this.scale = episode.states.largest();
     this.image = this.makeImage();
     const canvas = stage.querySelector("canvas");
     canvas.setAttribute("aria-label", `Heat map of ${episode.neuron_names.length} units over time`);
     this.surface = new Surface(canvas, (...args) => this.paint(...args));
     canvas.addEventListener("click", (event) => {
-      const row = ((event.offsetY - MARGIN.top) / this.innerHeight) * episode.neuron_names.length;
-      if (row >= 0 && row < episode.neuron_names.length) follow(Math.floor(row));
-      const share = (event.offsetX - MARGIN.left) / this.innerWidth;
-      seek(range[0] + Math.min(Math.max(share, 0), 1) * (range[1] - range[0]));
+      const unit = this.unitAt(event);
+      if (unit !== null) follow(unit, event);
+      axis.seek(this.timeAt(event));
     });
+    canvas.addEventListener("pointermove", (event) => this.hover(event));
+    canvas.addEventListener("pointerleave", () => tip.hide());
+    axis.onChange(() => this.surface.repaint());
+    axis.listen(canvas, (event) => this.timeAt(event));
     this.frame = 0;
     this.followed = null;
   }
@@ -21,6 +24,28 @@ class HeatMap {
   get innerWidth() { return this.surface.width - MARGIN.left - MARGIN.right; }
 
   get innerHeight() { return this.surface.height - MARGIN.top - MARGIN.bottom; }
+
+  unitAt(event) {
+    const units = this.episode.neuron_names.length;
+    const row = Math.floor(((event.offsetY - MARGIN.top) / this.innerHeight) * units);
+    return row >= 0 && row < units ? row : null;
+  }
+
+  timeAt(event) {
+    const [from_s, to_s] = this.axis.range;
+    const share = (event.offsetX - MARGIN.left) / this.innerWidth;
+    return from_s + Math.min(Math.max(share, 0), 1) * (to_s - from_s);
+  }
+
+  hover(event) {
+    const { episode } = this;
+    const unit = this.unitAt(event);
+    if (unit === null || event.pointerType === "touch") return;
+    const time_s = this.timeAt(event);
+    const activity = episode.states.at(episode.frameAt(time_s), unit);
+    tip.show(event.clientX, event.clientY, episode.neuron_names[unit],
+      [["at", `${time_s.toFixed(2)} s`], ["activity", formatNumber(activity)]]);
+  }
 
   // One pixel a unit and frame.
   makeImage() {
@@ -49,7 +74,8 @@ class HeatMap {
   }
 
   x(time_s) {
-    return MARGIN.left + (this.innerWidth * (time_s - this.range[0])) / (this.range[1] - this.range[0] || 1);
+    const [from_s, to_s] = this.axis.range;
+    return MARGIN.left + (this.innerWidth * (time_s - from_s)) / (to_s - from_s || 1);
   }
 
   paint(context, width, height) {
@@ -58,13 +84,18 @@ class HeatMap {
     const { time_s } = this.episode;
     const right = this.x(time_s[time_s.length - 1]);
     const left = this.x(time_s[0]);
+    context.save();
+    context.beginPath();
+    context.rect(MARGIN.left - 1, 0, this.innerWidth + 2, height);
+    context.clip();
     context.drawImage(this.image, left, MARGIN.top, Math.max(right - left, 1), this.innerHeight);
-    this.drawAxes(context, height);
     const x = this.x(time_s[this.frame]);
     context.strokeStyle = colours.accent;
     context.lineWidth = 1.5;
     strokePath(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]]);
     if (this.followed !== null) this.markRow(context, left, right);
+    context.restore();
+    this.drawAxes(context, height);
   }
 
   drawAxes(context, height) {
@@ -78,10 +109,10 @@ class HeatMap {
       context.fillText(unit, MARGIN.left - 5, y);
     }
     context.textAlign = "center";
-    const ticks = timeTicks(...this.range);
+    const ticks = timeTicks(...this.axis.range);
     ticks.forEach((time_s, i) => {
       const x = Math.min(this.x(time_s), this.surface.width - MARGIN.right - 8);
-      context.fillText(`${trim(time_s)}${i === ticks.length - 1 ? " s" : ""}`, x, height - 7);
+      context.fillText(`${timeText(time_s)}${i === ticks.length - 1 ? " s" : ""}`, x, height - 7);
     });
   }
 

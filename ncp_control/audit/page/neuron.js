@@ -1,8 +1,14 @@
-// The neuron that is followed: its potential, its time constant, its synapses.
+// The neuron that is followed: its potential, its time constant, its synapses; and beside its lines
+// those of neurons that the reader keeps.
+
+const KEPT_COLOURS = ["kept1", "kept2", "kept3", "kept4"];
 
 class NeuronView {
-  constructor(card, episode, peer, follow, axis) {
-    Object.assign(this, { card, episode, peer, follow });
+  // actions: follow(neuron), keep(neuron) and silence(neuron), which take a neuron and change what
+  // is shown of it.
+  constructor(card, episode, peer, actions, axis) {
+    const { follow } = actions;
+    Object.assign(this, { card, episode, peer, follow, kept: [] });
     this.choice = card.querySelector(".follow");
     this.lists = card.querySelector(".synapses");
     this.choice.append(element("option", { value: "" }, "none"),
@@ -10,11 +16,18 @@ class NeuronView {
     this.choice.addEventListener("change", () => {
       follow(this.choice.value === "" ? null : Number(this.choice.value));
     });
+    this.keepButton = card.querySelector(".keep");
+    this.silenceButton = card.querySelector(".silence");
+    this.keepButton.addEventListener("click", () => actions.keep(this.neuron));
+    this.silenceButton.addEventListener("click", () => actions.silence(this.neuron));
+    this.silenceButton.hidden = !episode.canSilence;
+    this.chips = card.querySelector(".kept");
+    this.unkeep = actions.keep;
     const parent = card.querySelector(".neuron-plots");
     const what = episode.wiring ? "potential v" : "activity";
     const bounds = ", band: certified bounds";
-    this.state = new Plot(parent, { ...axis, title: what + (episode.state_bounds ? bounds : "") });
-    this.timescale = episode.timescales_s && new Plot(parent, { ...axis, isLog: true,
+    this.state = new Plot(parent, { axis, title: what + (episode.state_bounds ? bounds : "") });
+    this.timescale = episode.timescales_s && new Plot(parent, { axis, isLog: true,
       format: formatSeconds, title: this.timescaleTitle() });
     this.lists.hidden = !episode.synaptic_currents;
     this.rows = [];
@@ -24,12 +37,42 @@ class NeuronView {
     this.neuron = neuron;
     this.card.classList.toggle("idle", neuron === null);
     this.choice.value = neuron === null ? "" : String(neuron);
+    this.keepButton.textContent = this.isKept(neuron) ? "Let go" : "Keep";
+    this.silenceButton.textContent = this.episode.silent.includes(neuron) ? "Restore" : "Silence";
+    this.showKept();
     this.showPlot(this.state, "states", "state_bounds");
     if (this.timescale) {
       this.showPlot(this.timescale, "timescales_s", "timescale_bounds_s");
       this.timescale.title.textContent = this.timescaleTitle();
     }
     if (this.episode.synaptic_currents) this.listSynapses();
+  }
+
+  isKept(neuron) {
+    return this.kept.some((one) => one.neuron === neuron);
+  }
+
+  // Keep a neuron's lines, or let them go; the oldest goes where there are too many.
+  toggleKept(neuron) {
+    if (this.isKept(neuron)) {
+      this.kept = this.kept.filter((one) => one.neuron !== neuron);
+      return;
+    }
+    if (this.kept.length === KEPT_COLOURS.length) this.kept.shift();
+    const colour = KEPT_COLOURS.find((name) => !this.kept.some((one) => one.colour === name));
+    this.kept.push({ neuron, colour });
+  }
+
+  showKept() {
+    const { neuron_names: names } = this.episode;
+    this.chips.replaceChildren(...this.kept.map(({ neuron, colour }) => {
+      const mark = element("i", { style: `background: ${colours[colour]}` });
+      const chip = element("button", { type: "button", "aria-label": `Let go of ${names[neuron]}` },
+        mark, `${names[neuron]} `, element("span", { "aria-hidden": "true" }, "×"));
+      chip.addEventListener("click", () => this.unkeep(neuron));
+      return chip;
+    }));
+    this.chips.hidden = !this.kept.length;
   }
 
   // With the mean τ of the neuron that is followed, in frames: how long it remembers.
@@ -45,11 +88,20 @@ class NeuronView {
   // The other policy's neuron of the same name is drawn behind.
   showPlot(plot, table, bounds) {
     const { episode, peer, neuron } = this;
+    const { time_s, neuron_names: names } = episode;
+    const others = this.kept.filter((one) => one.neuron !== neuron).map((one) => ({ time_s,
+      values: episode.now(table).column(one.neuron), name: names[one.neuron], colour: one.colour }));
     if (neuron === null) {
-      plot.show([], null);
+      plot.show(others, null);
       return;
     }
-    const lines = [{ time_s: episode.time_s, values: episode[table].column(neuron) }];
+    const lines = [{ time_s, values: episode[table].column(neuron), name: names[neuron] }];
+    const isHeld = table === "timescales_s" && episode.silent.includes(neuron);
+    if (episode.ablated && !isHeld) {
+      lines.push({ time_s, values: episode.ablated[table].column(neuron), title: "without",
+        colour: "without", isDashed: true });
+    }
+    lines.push(...others);
     const twin = peer?.wiring && episode.wiring
       ? peer.neuron_names.indexOf(episode.neuron_names[neuron]) : -1;
     if (twin >= 0 && peer[table]) {
@@ -59,7 +111,8 @@ class NeuronView {
   }
 
   listSynapses() {
-    const { wiring, synaptic_currents } = this.episode;
+    const { wiring } = this.episode;
+    const synaptic_currents = this.episode.now("synaptic_currents");
     const node = this.neuron === null ? -1 : this.neuron + wiring.numSensory;
     const strength = (i) => synaptic_currents.column(i).reduce((sum, v) => sum + Math.abs(v), 0);
     const all = wiring.synapses.map((synapse, i) => ({ ...synapse, i }));
@@ -99,7 +152,7 @@ class NeuronView {
     this.state.moveTo(time_s, frame);
     this.timescale?.moveTo(time_s, frame);
     for (const { i, bar, value } of this.neuron === null ? [] : this.rows) {
-      const current = this.episode.synaptic_currents.at(frame, i);
+      const current = this.episode.now("synaptic_currents").at(frame, i);
       bar.style.background = current < 0 ? colours.inhibiting : colours.exciting;
       bar.style.transform = `scaleX(${Math.min(Math.abs(current) / this.scale, 1)})`;
       value.textContent = formatNumber(current);

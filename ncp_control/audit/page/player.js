@@ -1,4 +1,4 @@
-// Time: playing, scrubbing, keys; and which policies are shown.
+// Time: playing, scrubbing, zooming, keys; which policies are shown; links and pictures.
 
 class Player {
   constructor(data) {
@@ -10,11 +10,14 @@ class Player {
     this.clock = this.episodes.reduce((a, b) => (b.time_s.at(-1) > a.time_s.at(-1) ? b : a));
     this.frame = this.reload_s ? this.clock.numFrames - 1 : 0;
     this.isPlaying = false;
+    this.title = data.title;
+    this.view = null;
     this.makePanels();
     this.makeViews();
     this.listen();
     this.keepLive();
     this.seekFrame(this.frame);
+    this.goTo(readLink(location.hash, this.episodes));
   }
 
   get time_s() {
@@ -24,10 +27,15 @@ class Player {
   makePanels() {
     const starts = this.episodes.map((episode) => episode.time_s[0]);
     const range = [Math.min(...starts), this.clock.time_s.at(-1)];
-    const axis = { range, seek: (time_s) => this.seekFrame(this.clock.frameAt(time_s)) };
-    const follow = (panel, neuron) => this.follow(panel, neuron);
-    this.panels = this.episodes.map((episode, i) =>
-      new Panel(episode, this.episodes[1 - i] ?? null, axis, follow));
+    this.axis = new TimeAxis(range, (time_s) => this.seekFrame(this.clock.frameAt(time_s)));
+    this.axis.onChange(() => this.onZoom());
+    this.panels = this.episodes.map((episode, number) =>
+      new Panel(episode, this.episodes[1 - number] ?? null, this.axis, {
+        follow: (panel, neuron) => this.follow(panel, neuron),
+        changed: () => this.linkSoon(),
+        seekFrame: (frame) => this.seekFrame(this.clock.frameAt(episode.time_s[frame])),
+        number,
+      }));
     document.getElementById("panels").append(...this.panels.map((panel) => panel.root));
     for (const panel of this.panels) {
       panel.time_s = this.time_s;
@@ -45,11 +53,16 @@ class Player {
     const labels = [...this.episodes.map((episode) => episode.name), "Both"];
     const buttons = labels.map((label) => element("button", { type: "button" }, label));
     const choose = (i) => {
+      this.view = i;
       buttons.forEach((button, k) => button.setAttribute("aria-pressed", k === i));
       for (const panel of this.panels) panel.root.hidden = !shown[i].includes(panel);
       document.body.classList.toggle("compare", shown[i].length > 1);
     };
-    buttons.forEach((button, i) => button.addEventListener("click", () => choose(i)));
+    this.chooseView = choose;
+    buttons.forEach((button, i) => button.addEventListener("click", () => {
+      choose(i);
+      this.linkSoon();
+    }));
     views.append(...buttons);
     choose(matchMedia("(max-width: 979px)").matches ? 0 : 2);  // both are long to scroll through
   }
@@ -62,6 +75,7 @@ class Player {
       const twin = other.episode.neuron_names.indexOf(panel.episode.neuron_names[neuron]);
       other.follow(twin < 0 ? null : twin);
     }
+    this.linkSoon();
   }
 
   seekFrame(frame) {
@@ -74,14 +88,80 @@ class Player {
     scrub.setAttribute("aria-valuetext", `${this.time_s.toFixed(2)} s, frame ${this.frame} of ${last}`);
     document.getElementById("clock").replaceChildren(`${this.time_s.toFixed(2)} s `,
       element("span", {}, `frame ${this.frame} of ${last}`));
+    this.axis.keepInView(this.time_s);
     for (const panel of this.panels) panel.show(this.time_s);
+    this.linkSoon();
+  }
+
+  onZoom() {
+    document.getElementById("zoom-all").disabled = this.axis.isWhole;
+    document.getElementById("zoom-out").disabled = this.axis.isWhole;
+    this.linkSoon();
+  }
+
+  zoom(factor) {
+    this.axis.zoom(factor, this.time_s);
+  }
+
+  // Show what a link tells; what it does not tell stays as it is.
+  goTo({ isSet, time_s, view, zoom, panels }) {
+    if (!isSet || this.reload_s) return;
+    this.axis.set(...zoom ?? this.axis.whole);
+    if (this.chooseView && view !== undefined && view >= 0 && view < 3) this.chooseView(view);
+    panels.forEach(({ neuron, kept, silent }, i) => {
+      const panel = this.panels[i];
+      const differing = [...new Set([...panel.kept, ...kept])].filter(
+        (one) => panel.kept.includes(one) !== kept.includes(one));
+      differing.forEach((one) => panel.toggleKept(one));
+      if (panel.episode.canSilence) panel.silence(silent);
+      panel.follow(neuron ?? null);
+    });
+    if (time_s !== undefined) this.seekFrame(this.clock.frameAt(time_s));
+  }
+
+  // Not at every frame of a drag: browsers refuse to change the address that often.
+  linkSoon() {
+    if (this.isPlaying || this.reload_s || !this.panels) return;
+    clearTimeout(this.linkTimer);
+    this.linkTimer = setTimeout(() => this.link(), 200);
+  }
+
+  // Write what is shown into the page's address.
+  link() {
+    const { time_s, view, axis, panels } = this;
+    clearTimeout(this.linkTimer);
+    this.hash = writeLink({ time_s, view, panels, zoom: axis.isWhole ? null : axis.range });
+    history.replaceState(null, "", this.hash);
+  }
+
+  async copyLink() {
+    this.link();
+    const note = document.getElementById("said");
+    try {
+      await navigator.clipboard.writeText(location.href);
+      note.textContent = "Link copied: it leads to this moment.";
+    } catch {
+      note.textContent = "The address of this page leads to this moment.";
+    }
+    clearTimeout(this.noteTimer);
+    this.noteTimer = setTimeout(() => { note.textContent = ""; }, 4000);
+  }
+
+  savePicture() {
+    const shown = this.panels.filter((panel) => !panel.root.hidden).map((panel) => panel.root);
+    const moment = `${this.title}, ${this.time_s.toFixed(2)} s`;
+    const name = moment.replace(/[^\w.-]+/g, "-").replace(/^-|-$/g, "").slice(0, 80);
+    savePicture(drawPicture(shown, moment), `${name}.png`);
   }
 
   setPlaying(isPlaying) {
     this.isPlaying = isPlaying;
     document.body.classList.toggle("playing", isPlaying);
     document.getElementById("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play");
-    if (!isPlaying) return;
+    if (!isPlaying) {
+      this.linkSoon();
+      return;
+    }
     if (this.frame === this.clock.numFrames - 1) this.seekFrame(0);
     this.tick_ms = performance.now();
     requestAnimationFrame((now_ms) => this.tick(now_ms));
@@ -104,6 +184,14 @@ class Player {
     get("play").addEventListener("click", () => this.setPlaying(!this.isPlaying));
     get("scrub").addEventListener("input", (event) => this.seekFrame(Number(event.target.value)));
     get("help-button").addEventListener("click", () => get("help").showModal());
+    get("link").addEventListener("click", () => this.copyLink());
+    get("picture").addEventListener("click", () => this.savePicture());
+    get("zoom-in").addEventListener("click", () => this.zoom(0.5));
+    get("zoom-out").addEventListener("click", () => this.zoom(2));
+    get("zoom-all").addEventListener("click", () => this.axis.showAll());
+    window.addEventListener("hashchange", () => {
+      if (location.hash !== this.hash) this.goTo(readLink(location.hash, this.episodes));
+    });
     document.addEventListener("keydown", (event) => this.onKey(event));
     // A button is pressed when the key goes up.
     document.addEventListener("keyup", (event) => {
@@ -117,6 +205,7 @@ class Player {
 
   onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("help").open) return;
+    if (event.key === "Escape" && document.querySelector(".about-text:popover-open")) return;
     const action = this.keyAction(event);
     if (!action || isOwnKey(event)) return;
     event.preventDefault();
@@ -134,8 +223,16 @@ class Player {
       End: () => this.seekFrame(this.clock.numFrames - 1),
       ArrowUp: () => this.followNext(-1),
       ArrowDown: () => this.followNext(1),
-      Escape: () => this.panels.forEach((panel) => panel.follow(null)),
+      Escape: () => this.followNone(),
       s: () => this.panels.forEach((panel) => panel.camera?.nextChoice()),
+      x: () => this.firstShown.toggleSilent(this.pointedAt(event)),
+      k: () => this.firstShown.toggleKept(this.pointedAt(event)),
+      l: () => this.copyLink(),
+      p: () => this.savePicture(),
+      "+": () => this.zoom(0.5),
+      "=": () => this.zoom(0.5),
+      "-": () => this.zoom(2),
+      0: () => this.axis.showAll(),
       "?": () => document.getElementById("help").showModal(),
     };
     if (/^[1-9]$/.test(event.key)) return () => this.followMain(Number(event.key) - 1);
@@ -144,6 +241,19 @@ class Player {
 
   get firstShown() {
     return this.panels.find((panel) => !panel.root.hidden);
+  }
+
+  followNone() {
+    this.panels.forEach((panel) => panel.follow(null));
+    this.linkSoon();
+  }
+
+  // The neuron whose button has the focus, else the one that is followed.
+  pointedAt({ target }) {
+    const panel = this.firstShown;
+    const { neuron } = target.dataset ?? {};
+    const isHere = neuron !== undefined && panel.root.contains(target);
+    return isHere ? panel.episode.neuron_names.indexOf(neuron) : panel.neuron;
   }
 
   followMain(index) {
@@ -178,8 +288,8 @@ class Player {
 function isOwnKey(event) {
   const { target, key } = event;
   if (target.matches?.("select")) return key !== "Escape" && key !== "?";
-  if (target.matches?.(".strength")) return /^(Arrow|Home|End)/.test(key);
+  if (target.matches?.(".strength, [type=radio]")) return /^(Arrow|Home|End| $)/.test(key);
   return key === " " && target.matches?.("button") && !target.matches(".node");
 }
 
-new Player(JSON.parse(document.getElementById("data").textContent));
+const player = new Player(JSON.parse(document.getElementById("data").textContent));

@@ -3,9 +3,9 @@
 const MARGIN = { left: 46, right: 8, top: 5, bottom: 16 };
 
 class Plot {
-  // range: time axis [s]; seek(time_s) is called when the reader points into the plot.
-  constructor(parent, { title, range, seek, isLog = false, format = formatNumber }) {
-    Object.assign(this, { range, isLog, format });
+  // axis: the times that are shown; its `seek` is called when the reader points into the plot.
+  constructor(parent, { title, axis, isLog = false, format = formatNumber }) {
+    Object.assign(this, { axis, isLog, format });
     this.value = element("b");
     this.overlays = element("span", { class: "overlays" });
     this.title = element("span", {}, title);
@@ -18,16 +18,14 @@ class Plot {
     this.background = document.createElement("canvas");
     this.surface = new Surface(this.canvas, (context) => this.paint(context));
     this.surface.onResize = () => this.drawBackground();
-    this.now_s = range[0];
-    this.listen(seek);
+    this.now_s = axis.range[0];
+    this.hover_s = null;
+    axis.onChange(() => this.redraw());
+    this.listen();
   }
 
-  listen(seek) {
-    const go = (event) => {
-      const inner = this.surface.width - MARGIN.left - MARGIN.right;
-      const share = Math.min(Math.max((event.offsetX - MARGIN.left) / inner, 0), 1);
-      seek(this.range[0] + share * (this.range[1] - this.range[0]));
-    };
+  listen() {
+    const go = (event) => this.axis.seek(this.timeAt(event));
     // A finger may be about to scroll the page: it seeks by a tap or by moving sideways.
     this.canvas.addEventListener("pointerdown", (event) => {
       if (event.pointerType === "touch") return;
@@ -35,17 +33,51 @@ class Plot {
       go(event);
     });
     this.canvas.addEventListener("click", go);
-    this.canvas.addEventListener("pointermove", (event) => { if (event.buttons) go(event); });
+    this.canvas.addEventListener("pointermove", (event) => {
+      if (event.buttons) go(event);
+      if (event.pointerType !== "touch") this.hover(event);
+    });
+    this.canvas.addEventListener("pointerleave", () => this.leave());
+    this.axis.listen(this.canvas, (event) => this.timeAt(event));
   }
 
-  // lines: [{time_s, values, isPeer, title}]; the first is read out at the right. One with a title
-  // is another signal of the same episode. band: [low, high] or null.
+  timeAt(event) {
+    const [from_s, to_s] = this.axis.range;
+    const inner = this.surface.width - MARGIN.left - MARGIN.right;
+    const share = Math.min(Math.max((event.offsetX - MARGIN.left) / inner, 0), 1);
+    return from_s + share * (to_s - from_s);
+  }
+
+  // The values of all lines at the time under the pointer.
+  hover(event) {
+    if (!this.lines.length) return;
+    this.hover_s = this.timeAt(event);
+    const rows = this.lines.map((line) => {
+      const label = line.title ?? (line.isPeer ? "the other policy" : line.name ?? "");
+      return [label, this.format(line.values[nearestFrame(line.time_s, this.hover_s)]), this.colourOf(line)];
+    });
+    tip.show(event.clientX, event.clientY, `${this.hover_s.toFixed(2)} s`, rows);
+    this.surface.repaint();
+  }
+
+  leave() {
+    this.hover_s = null;
+    tip.hide();
+    this.surface.repaint();
+  }
+
+  redraw() {
+    this.drawBackground();
+    this.surface.repaint();
+  }
+
+  // lines: [{time_s, values, name, isPeer, title, colour, isDashed}]; the first is read out at the
+  // right. One with a title is read out before it. band: [low, high] or null.
   show(lines, band) {
     this.lines = lines;
     this.band = band;
     this.limits = this.findLimits();
-    this.drawBackground();
-    this.surface.repaint();
+    this.redraw();
   }
 
   findLimits() {
@@ -62,8 +94,9 @@ class Plot {
   }
 
   x(time_s) {
+    const [from_s, to_s] = this.axis.range;
     const inner = this.surface.width - MARGIN.left - MARGIN.right;
-    return MARGIN.left + inner * (time_s - this.range[0]) / (this.range[1] - this.range[0] || 1);
+    return MARGIN.left + inner * (time_s - from_s) / (to_s - from_s || 1);
   }
 
   y(value) {
@@ -83,6 +116,7 @@ class Plot {
     context.setTransform(this.surface.context.getTransform());
     this.drawBand(context);
     this.drawAxes(context);
+    this.clip(context);
     for (const line of [...this.lines].reverse()) this.drawLine(context, line);
   }
 
@@ -111,11 +145,11 @@ class Plot {
       context.fillText(text, MARGIN.left - 5, y);
     }
     context.textAlign = "center";
-    const ticks = timeTicks(...this.range);
+    const ticks = timeTicks(...this.axis.range);
     ticks.forEach((time_s, i) => {
       const unit = i === ticks.length - 1 ? " s" : "";
       const x = Math.min(this.x(time_s), this.surface.width - MARGIN.right - 8);
-      context.fillText(`${trim(time_s)}${unit}`, x, baseline + 9);
+      context.fillText(`${timeText(time_s)}${unit}`, x, baseline + 9);
     });
   }
 
@@ -134,11 +168,24 @@ class Plot {
     return placed;
   }
 
-  drawLine(context, { time_s, values, isPeer, title }) {
-    context.strokeStyle = isPeer ? colours.peer : title ? colours.overlay : colours.ink;
-    context.lineWidth = isPeer ? 1 : 1.5;
+  // What is outside of the times that are shown is cut off.
+  clip(context) {
+    context.beginPath();
+    context.rect(MARGIN.left - 1, 0, this.surface.width - MARGIN.left - MARGIN.right + 2, this.surface.height);
+    context.clip();
+  }
+
+  colourOf({ isPeer, title, colour }) {
+    return isPeer ? colours.peer : colours[colour] ?? (title ? colours.overlay : colours.ink);
+  }
+
+  drawLine(context, line) {
+    context.strokeStyle = this.colourOf(line);
+    context.lineWidth = line.isPeer ? 1 : 1.5;
     context.lineJoin = "round";
-    strokePath(context, time_s.map((t, i) => [this.x(t), this.y(values[i])]));
+    context.setLineDash(line.isDashed ? [5, 3] : []);
+    strokePath(context, line.time_s.map((t, i) => [this.x(t), this.y(line.values[i])]));
+    context.setLineDash([]);
   }
 
   moveTo(time_s, frame) {
@@ -146,8 +193,9 @@ class Plot {
     const own = this.lines.find((line) => !line.isPeer);
     this.current = own ? own.values[frame] : null;
     this.value.textContent = own ? this.format(this.current) : "";
-    this.overlays.replaceChildren(...this.lines.filter(({ title }) => title).map(
-      ({ title, values }) => element("span", {}, `${title} `, element("b", {}, this.format(values[frame])))));
+    this.overlays.replaceChildren(...this.lines.filter(({ title }) => title).map((line) =>
+      element("span", { style: `color: ${this.colourOf(line)}` }, `${line.title} `,
+        element("b", {}, this.format(line.values[frame])))));
     this.surface.repaint();
   }
 
@@ -156,9 +204,14 @@ class Plot {
     context.clearRect(0, 0, width, height);
     if (!this.lines.length) return;
     context.drawImage(this.background, 0, 0, width, height);
-    const x = this.x(this.now_s);
-    context.strokeStyle = colours.accent;
     context.lineWidth = 1;
+    if (this.hover_s !== null) {
+      context.strokeStyle = colours.peer;
+      strokePath(context, [[this.x(this.hover_s), MARGIN.top], [this.x(this.hover_s), height - MARGIN.bottom]]);
+    }
+    const x = this.x(this.now_s);
+    if (x < MARGIN.left - 1 || x > width - MARGIN.right + 1) return;
+    context.strokeStyle = colours.accent;
     strokePath(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]]);
     if (this.current === null || this.current === undefined) return;
     context.fillStyle = colours.accent;

@@ -1,14 +1,18 @@
 // The wiring in its layers: neurons lit by their potential, synapses by their current.
 
 class WiringView {
-  constructor(stage, episode, follow) {
-    Object.assign(this, { episode, wiring: episode.wiring, follow });
+  // choose(neuron, event) is called when the reader clicks a neuron.
+  constructor(stage, episode, choose) {
+    Object.assign(this, { episode, wiring: episode.wiring, choose, kept: [] });
     this.potentialScale = episode.states.largest();
     this.featureScale = episode.features?.largest() ?? 1;
     this.currentScale = episode.synaptic_currents?.largest() ?? 1;
     this.surface = new Surface(stage.querySelector("canvas"), (...args) => this.paint(...args));
     this.surface.onResize = () => this.place();
-    stage.querySelector("canvas").setAttribute("aria-label", this.describe());
+    const canvas = stage.querySelector("canvas");
+    canvas.setAttribute("aria-label", this.describe());
+    canvas.addEventListener("pointermove", (event) => this.hoverSensory(event));
+    canvas.addEventListener("pointerleave", () => tip.hide());
     this.buttons = this.makeButtons(stage.querySelector(".nodes"));
     this.frame = 0;
     this.followed = null;
@@ -26,13 +30,50 @@ class WiringView {
       const motors = this.wiring.motors ?? [];
       const what = motors[neuron - this.episode.neuron_names.length + motors.length];
       const title = what ? `${name}: ${what}` : name;
-      const label = `Follow ${title}`;
-      const button = element("button", { type: "button", class: "node", title,
-        "aria-label": label, "aria-pressed": "false", "data-neuron": name });
-      button.addEventListener("click", () => this.follow(neuron));
+      const button = element("button", { type: "button", class: "node",
+        "aria-label": `Follow ${title}`, "aria-pressed": "false", "data-neuron": name });
+      button.addEventListener("click", (event) => this.choose(neuron, event));
+      const point = () => this.showTip(button, title, neuron);
+      button.addEventListener("pointerenter", (event) => event.pointerType === "touch" || point());
+      button.addEventListener("focus", () => button.matches(":focus-visible") && point());
+      for (const leave of ["pointerleave", "blur"]) button.addEventListener(leave, () => tip.hide());
       parent.append(button);
       return button;
     });
+  }
+
+  // What a click does is said to whoever cannot see it.
+  setMode(isSilencing) {
+    const { neuron_names: names, silent } = this.episode;
+    this.buttons.forEach((button, neuron) => {
+      const does = !isSilencing ? "Follow" : silent.includes(neuron) ? "Restore" : "Silence";
+      button.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^\w+/, does));
+      button.classList.toggle("silent", silent.includes(neuron));
+      if (silent.includes(neuron)) button.setAttribute("data-silent", names[neuron]);
+      else button.removeAttribute("data-silent");
+    });
+  }
+
+  showTip(button, title, neuron) {
+    const { episode, frame } = this;
+    const { right, top, height } = button.getBoundingClientRect();
+    const rows = [["potential", formatNumber(episode.now("states").at(frame, neuron))]];
+    if (episode.silent.includes(neuron)) rows.push(["silent, held at", formatNumber(episode.rerun.means[neuron])]);
+    else if (episode.timescales_s) rows.push(["τ", formatSeconds(episode.now("timescales_s").at(frame, neuron))]);
+    tip.show(right - 12, top + height / 2, title, rows);
+  }
+
+  hoverSensory(event) {
+    const { wiring, episode } = this;
+    const distance = (node) => Math.hypot(
+      this.places[node].x - event.offsetX, this.places[node].y - event.offsetY);
+    const nodes = Array.from({ length: wiring.numSensory }, (_, i) => i);
+    const nearest = nodes.reduce((a, b) => (distance(a) <= distance(b) ? a : b), 0);
+    const isNear = nodes.length && episode.features && event.pointerType !== "touch"
+      && distance(nearest) < Math.max(this.places[nearest].radius + 3, 7);
+    if (!isNear) return tip.hide();
+    const value = formatNumber(episode.features.at(this.frame, nearest));
+    return tip.show(event.clientX, event.clientY, wiring.names[nearest], [["input", value]]);
   }
 
   // Columns from left to right; circles as large as the gaps allow.
@@ -109,7 +150,7 @@ class WiringView {
 
   // Width and opacity grow with the current; without currents all synapses are alike.
   drawSynapse(context, { source, target, sign, i, isNear }) {
-    const currents = this.episode.synaptic_currents;
+    const currents = this.episode.now("synaptic_currents");
     const current = currents ? Math.abs(currents.at(this.frame, i)) : 0.3 * this.currentScale;
     const share = Math.min(current / this.currentScale, 1);
     const isFollowing = this.followed !== null;
@@ -150,6 +191,10 @@ class WiringView {
     context.strokeStyle = isFollowed ? colours.accent : colours.muted;
     context.lineWidth = isFollowed ? 3 : 1;
     context.stroke();
+    const neuron = node - numSensory;
+    const kept = this.kept.find((one) => one.neuron === neuron);
+    if (kept) this.drawRing(context, x, y, radius + 4, colours[kept.colour]);
+    if (this.episode.silent.includes(neuron)) this.crossOut(context, x, y, radius);
     const size = isSensory ? Math.min(2.2 * radius, 11) : Math.min(0.95 * radius, 12);
     if (size < 7) return;
     context.font = `${isFollowed ? 700 : 500} ${size}px ${getComputedStyle(document.body).fontFamily}`;
@@ -160,6 +205,24 @@ class WiringView {
     const room = isSensory ? this.places[node].x - radius - 7 : 2 * radius;
     context.fillText(text, isSensory ? x - radius - 5 : x, y + 0.5, room);
     this.drawMotorLabel(context, node);
+  }
+
+  drawRing(context, x, y, radius, colour) {
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.strokeStyle = colour;
+    context.lineWidth = 2.5;
+    context.stroke();
+  }
+
+  crossOut(context, x, y, radius) {
+    const reach = 0.95 * radius + 3;
+    for (const [colour, width] of [[colours.card, 6], [colours.without, 3]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      strokePath(context, [[x - reach, y - reach], [x + reach, y + reach]]);
+      strokePath(context, [[x - reach, y + reach], [x + reach, y - reach]]);
+    }
   }
 
   // The number of a node within its layer.
@@ -181,7 +244,7 @@ class WiringView {
   // A share from -1 to 1: of the largest potential, or of the largest feature.
   activity(node) {
     const { episode, frame, wiring: { numSensory } } = this;
-    if (node >= numSensory) return episode.states.at(frame, node - numSensory) / this.potentialScale;
+    if (node >= numSensory) return episode.now("states").at(frame, node - numSensory) / this.potentialScale;
     return episode.features ? episode.features.at(frame, node) / this.featureScale : 0;
   }
 

@@ -8,6 +8,7 @@ from ncp_control import LTC, NCP19, Circuit, Policy, auto_ncp
 from ncp_control.audit.inspector import Panel, TrackMap
 from ncp_control.circuit import Activity
 from ncp_control.episode import Episode
+from tests.ncp_control.audit.browsing import start_browser
 
 NUM_BITS = 8
 
@@ -146,3 +147,25 @@ def _make_episode():
 def dense_episode():
     """The small episode of a policy without wiring."""
     return make_dense_episode()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One headless Chromium for all tests of the page."""
+    browser = start_browser(tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def device(browser):
+    """Give the window the size of a device, and fingers; afterwards it is as before."""
+
+    def resize(width, height, *, has_touch=True):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": has_touch}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": has_touch})
+
+    yield resize
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})

@@ -201,8 +201,9 @@ def test_colours_can_be_told_from_what_lies_behind_them(scheme):
     style = (Path(inspector.__file__).parent / "page" / "inspector.css").read_text()
     colours = dict(re.findall(r"--(\w+): (#\w{6})", style.split(":root")[1 + scheme].split("}")[0]))
     for behind in ("card", "page"):
-        for text in ("ink", "muted", "overlay"):
+        for text in ("ink", "muted", "overlay", "without"):
             assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
-        for line in ("edge", "peer", "exciting", "inhibiting", "focus", "accent"):
+        lines = ("edge", "peer", "exciting", "inhibiting", "focus", "accent")
+        for line in (*lines, *(name for name in colours if name.startswith("kept"))):
             assert contrast(colours[line], colours[behind]) >= 3.0, (line, behind)
     assert contrast(colours["ink"], colours["band"]) >= 4.5

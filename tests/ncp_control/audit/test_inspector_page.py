@@ -1,30 +1,25 @@
 """The page in a browser: it loads, plays, scrubs, follows neurons, compares, and obeys the keys."""
 
-import shutil
-
 import numpy as np
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from ncp_control.audit.inspector import write_inspector
-
-NUM_BITS = 8  # as the pictures of the small episodes are numbered
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,940",
+from tests.ncp_control.audit.browsing import (
+    find,
+    followed,
+    frame,
+    open_page,
+    overflow,
+    press,
+    scrub,
+    tap,
+    wait_for,
 )
 
-
+NUM_BITS = 8  # as the pictures of the small episodes are numbered
 NASTY = "a</script><script>alert(1)</script><!-- `${x}` '\"\\ {{ data }} &amp; \u2028 : __proto__"
 
 
@@ -44,22 +39,6 @@ def nasty_episode(make_panel):
         pictures=np.zeros((30, 8, 12, 3), np.uint8),
         maps={f"gradient: {NASTY}": np.zeros((30, 8, 12))},
     )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """One headless Chromium for all tests of this file."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no chromium and chromedriver on the PATH: install them to test the page")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")
@@ -106,33 +85,8 @@ def pages(tmp_path_factory, make_panel, make_episode, dense_episode):
 def page(browser, pages):
     """Open one of the pages; afterwards its console must be empty."""
 
-    def open_page(name):
-        browser.get_log("browser")
-        browser.get((pages / f"{name}.html").as_uri())
-        return browser
-
-    yield open_page
+    yield lambda name: open_page(browser, pages / f"{name}.html")
     assert browser.get_log("browser") == []
-
-
-def find(browser, selector):
-    return browser.find_element(By.CSS_SELECTOR, selector)
-
-
-def frame(browser):
-    return int(find(browser, "#scrub").get_property("value"))
-
-
-def press(browser, *keys):
-    find(browser, "body").send_keys(*keys)
-
-
-def scrub(browser, number):
-    browser.execute_script(
-        "const scrub = document.getElementById('scrub'); scrub.value = arguments[0];"
-        "scrub.dispatchEvent(new Event('input'));",
-        number,
-    )
 
 
 def number_in_picture(browser, panel=0):
@@ -146,15 +100,6 @@ def number_in_picture(browser, panel=0):
         NUM_BITS,
     )
     return sum((level > 127) << bit for bit, level in enumerate(levels))
-
-
-def wait_for(browser, condition):
-    WebDriverWait(browser, 10, poll_frequency=0.02).until(lambda _: condition())
-
-
-def followed(browser, panel=0):
-    select = browser.find_elements(By.CSS_SELECTOR, ".follow")[panel]
-    return browser.execute_script("return arguments[0].selectedOptions[0].text", select)
 
 
 def synapses(browser, side):
@@ -328,30 +273,9 @@ def test_a_live_page_shows_the_newest_frame_until_touched(page):
     assert find(browser, "#live").text.startswith("live view held")
 
 
-def overflow(browser):
-    return browser.execute_script(
-        "const d = document.documentElement;"
-        "return [d.scrollWidth - innerWidth, d.scrollHeight - innerHeight];"
-    )
-
-
 def test_nothing_overflows_the_window(page):
     for name in ("one", "two", "bare", "lone", "overlaid", "nasty"):
         assert max(overflow(page(name))) <= 0, name
-
-
-@pytest.fixture
-def device(browser):
-    """Give the window the size of a device, and fingers; afterwards it is as before."""
-
-    def resize(width, height, *, has_touch=True):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": has_touch}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": has_touch})
-
-    yield resize
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
 
 def box(browser, selector):
@@ -360,20 +284,6 @@ def box(browser, selector):
         "return {x: b.x, y: b.y, right: b.right, width: b.width, height: b.height};",
         selector,
     )
-
-
-def tap(browser, element, x_share=0.5):
-    """Touch an element with a finger, at a share of its width."""
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    at = browser.execute_script(
-        "const b = arguments[0].getBoundingClientRect();"
-        "return [b.x + arguments[1] * b.width, b.y + b.height / 2]",
-        element,
-        x_share,
-    )
-    touch = {"touchPoints": [{"x": at[0], "y": at[1]}]}
-    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", **touch})
-    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 979, 1024])

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ncp_control import LTC, NCP19, VectorPolicy, load
+from ncp_control.audit.bounds import certify
 from ncp_control.commands.ncp import main
 from ncp_control.deploy.links import world
 from ncp_control.deploy.links.world import open_world
@@ -51,6 +52,34 @@ def test_info_says_what_is_not_known(ncp, capsys, tmp_path):
     said = capsys.readouterr().out
     assert "warning: this policy has no contract" in said
     assert "bounds    none: " in said
+
+
+def test_audit_says_what_each_neuron_does(ncp, capsys):
+    assert ncp("audit", "drive-ncp") == 0
+    said = capsys.readouterr().out
+    certificate = certify(load("drive-ncp").circuit.cell)
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+        for cells in (line.split("|") for line in said.splitlines() if line.startswith("| "))
+    }
+    assert len(rows) == 19 + 2  # the header and the line below it
+    for k, name in enumerate(certificate.neuron_names):
+        seen, certified, taus, in_frames, change = rows[name]
+        low, high = (float(end) for end in seen.split(" to "))
+        assert certificate.state.low[k] - 0.01 <= low <= high <= certificate.state.high[k] + 0.01
+        assert certified == f"{certificate.state.low[k]:.2f} to {certificate.state.high[k]:.2f}"
+        least, mean, most = (float(one) for one in taus.split(","))
+        assert 1e3 * certificate.tau_s.low[k] <= 1.01 * least <= 1.02 * mean <= 1.03 * most
+        assert float(in_frames) == pytest.approx(mean / 33.333, rel=0.06)
+        assert float(change) >= 0.0
+    assert "memory: Memory is not used here: wiping the state" in said
+
+
+def test_audit_of_a_policy_that_saw_nothing_asks_for_a_drive(ncp, capsys, tmp_path):
+    VectorPolicy(LTC(NCP19), observation_size=32).save(tmp_path / "policy")
+    for command in ("audit", "demo"):
+        assert ncp(command, "policy") == 2
+        assert "drive" in capsys.readouterr().err
 
 
 def test_export_writes_what_the_script_writes(ncp, capsys, tmp_path):

@@ -1,0 +1,175 @@
+"""A few seconds of an episode, small enough to be shipped beside a policy.
+
+An excerpt holds what was seen and when, but not what was done: a policy that is shown it acts
+anew. It is one safetensors file. Camera frames, and pictures of a robot, are WebP images in it, so
+they are close to what was seen, but not equal to it.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ncp_control import files
+from ncp_control.audit.inspector import TrackMap
+from ncp_control.episode import Episode, actions_of, looked_into, sensor_names
+from ncp_control.policy import Policy
+
+_QUALITY, _PICTURE_HEIGHT_PX = 90, 160
+_SIGNAL = "signal: "
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Excerpt:
+    """What was seen in a part of an episode, one row a frame."""
+
+    dt_s: np.ndarray
+    """Time since the previous observation [s], shape (time,)."""
+    observations: np.ndarray
+    """Colour frames (time, height, width, 3), or numbers (time, numbers)."""
+    where: str = ""
+    """In which world, for headings."""
+    signals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What the world told, by name and unit, each of shape (time,)."""
+    pictures: np.ndarray | None = None
+    """Pictures of what happened where numbers are seen, (time, height, width, 3)."""
+    track: TrackMap | None = None
+    """The track, if there is one."""
+
+
+def write_excerpt(path: Path | str, episode: Episode, track: TrackMap | None = None) -> Path:
+    """Write what was seen in an episode.
+
+    Args:
+        path: The file; replaced as a whole.
+        episode: The episode, with its observations: colour frames or numbers.
+        track: The track, if there is one.
+
+    Raises:
+        ValueError: If it has no observations, or records of a frame and numbers.
+    """
+    if episode.record_frame is not None:
+        raise ValueError("`episode` must have seen frames or numbers, got records of both.")
+    tensors = {"dt_s": np.asarray(episode.dt_s, np.float64)}
+    if episode.has_frames:
+        tensors |= _as_images("frames", episode.frames, height_px=episode.frames.shape[1])
+    else:
+        tensors["numbers"] = episode.numbers
+        if episode.pictures is not None:
+            tensors |= _as_images("pictures", episode.pictures, height_px=_PICTURE_HEIGHT_PX)
+    for name, values in episode.signals.items():
+        if name not in episode.action_names:
+            tensors[_SIGNAL + name] = np.asarray(values, np.float64)
+    if track is not None:
+        tensors |= {f"track.{name}": np.asarray(of) for name, of in vars(track).items()}
+    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    files.write_file(path, save(tensors, metadata={"where": episode.where}))
+    return Path(path)
+
+
+def read_excerpt(path: Path | str) -> Excerpt:
+    """Read what `write_excerpt` wrote.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is damaged.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"`path` must be an excerpt, got {str(path)!r}: no such file.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            where = (file.metadata() or {}).get("where", "")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        seen = tensors["numbers"] if "numbers" in tensors else _from_images("frames", tensors)
+        shown = _from_images("pictures", tensors) if "pictures.ends" in tensors else None
+        edges = {name[6:]: of for name, of in tensors.items() if name.startswith("track.")}
+        signals = {
+            name.removeprefix(_SIGNAL): values
+            for name, values in tensors.items()
+            if name.startswith(_SIGNAL)
+        }
+        excerpt = Excerpt(
+            dt_s=tensors["dt_s"],
+            observations=seen,
+            where=where,
+            signals=signals,
+            pictures=shown,
+            track=TrackMap(**edges) if edges else None,
+        )
+    except (SafetensorError, KeyError, IndexError, TypeError, OSError, ValueError) as error:
+        raise ValueError(
+            f"`path` must be an excerpt, got {str(path)!r}, which is damaged: {error}."
+        ) from error
+    if not len(excerpt.dt_s) == len(seen) > 0:
+        raise ValueError(
+            f"`path` must be an excerpt, got {str(path)!r}, of {len(seen)} observations and"
+            f" {len(excerpt.dt_s)} times."
+        )
+    return excerpt
+
+
+def act_on(policy: Policy, excerpt: Excerpt, *, name: str = "") -> Episode:
+    """Let a policy act on what an excerpt shows, and look into it; nothing answers its actions.
+
+    Args:
+        policy: Who acts.
+        excerpt: What it sees.
+        name: Its name, for headings.
+
+    Raises:
+        ValueError: If the policy does not take such observations.
+    """
+    contract, frames = policy.contract, len(excerpt.dt_s)
+    size = policy.circuit.cell.output_size
+    episode = Episode(
+        name=name,
+        where=excerpt.where,
+        time_s=np.cumsum(excerpt.dt_s) - excerpt.dt_s[0],
+        dt_s=excerpt.dt_s,
+        observations=excerpt.observations,
+        sensor_names=None if contract is None else sensor_names(contract.observation),
+        actions=np.zeros((frames, size)),
+        rewards=np.zeros(frames),
+        pictures=excerpt.pictures,
+    )
+    episode = looked_into(policy, episode)
+    actions = actions_of(policy, episode)
+    entries = () if contract is None else contract.action
+    names = [one.name for one in entries] or [f"action {i}" for i in range(actions.shape[1])]
+    done = dict(zip(names, actions.T, strict=True))
+    return replace(
+        episode, actions=actions, action_names=names, signals={**excerpt.signals, **done}
+    )
+
+
+def _as_images(name: str, images: np.ndarray, *, height_px: int) -> dict[str, np.ndarray]:
+    """Return pictures as WebP, one behind the other; equal ones in a row are stored once."""
+    is_new = np.ones(len(images), bool)
+    is_new[1:] = [bool((after != before).any()) for before, after in pairwise(images)]
+    contents = [_encode(image, height_px) for image in images[is_new]]
+    joined = np.frombuffer(b"".join(contents), np.uint8)
+    ends = np.cumsum([len(content) for content in contents])
+    return {name: joined, f"{name}.ends": ends, f"{name}.which": np.cumsum(is_new) - 1}
+
+
+def _encode(pixels: np.ndarray, height_px: int) -> bytes:
+    image = Image.fromarray(pixels)
+    if image.height > height_px:
+        width = round(image.width * height_px / image.height)
+        image = image.resize((width, height_px), Image.Resampling.BOX)
+    content = io.BytesIO()
+    image.save(content, "WEBP", quality=_QUALITY, method=4)
+    return content.getvalue()
+
+
+def _from_images(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    ends = tensors[f"{name}.ends"]
+    parts = np.split(tensors[name], ends[:-1])
+    decoded = [np.asarray(Image.open(io.BytesIO(part.tobytes())).convert("RGB")) for part in parts]
+    return np.stack(decoded)[tensors[f"{name}.which"]]

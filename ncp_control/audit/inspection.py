@@ -1,0 +1,118 @@
+"""What the inspector's page shows of an episode, gathered from the policy that acted."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ncp_control.audit.activity import visible_part
+from ncp_control.audit.bounds import Certificate, drawn_tau_s
+from ncp_control.audit.inspector import Panel, TrackMap
+from ncp_control.audit.rerun import rerun_data
+from ncp_control.audit.saliency import saliency
+from ncp_control.audit.timescales import timescales_of
+from ncp_control.episode import Episode
+from ncp_control.policy import Policy
+
+
+def maps_over_time(
+    policy: Policy, episode: Episode, method: str, *, stride: int, neuron: str | None = None
+) -> np.ndarray:
+    """Return a saliency map for every frame of an episode, as the page takes them.
+
+    Args:
+        policy: Who acted.
+        episode: The episode, looked into.
+        method: A name in `ncp_control.audit.saliency.METHODS`.
+        stride: Every how many frames a map is computed; those between show the one before.
+        neuron: The neuron that is asked about; the action if None.
+
+    Returns:
+        Maps of shape (time, height, width), uint8.
+
+    Raises:
+        ValueError: If the policy has no such maps.
+    """
+    frames = np.arange(0, len(episode), stride)
+    levels = np.rint(255.0 * maps_of_frames(policy, episode, frames, method, neuron=neuron))
+    return levels.astype(np.uint8).repeat(stride, axis=0)[: len(episode)]
+
+
+def maps_of_frames(
+    policy: Policy,
+    episode: Episode,
+    frames: np.ndarray,
+    method: str,
+    *,
+    neuron: str | None = None,
+) -> np.ndarray:
+    """Return the saliency maps of some frames, in [0, 1], each from the state before its frame.
+
+    Args:
+        policy: Who acted.
+        episode: The episode, looked into.
+        frames: Numbers of the frames.
+        method: A name in `ncp_control.audit.saliency.METHODS`.
+        neuron: The neuron that is asked about; the action if None.
+
+    Raises:
+        ValueError: If the policy has no such maps.
+    """
+    index = torch.from_numpy(frames)
+    return saliency(
+        policy,
+        episode.seen[frames],
+        method,
+        neuron=neuron,
+        state=episode.state_before()[index],
+        dt_s=episode.thought.dt_s[0][index],
+    ).numpy()
+
+
+def inspected(
+    policy: Policy,
+    episode: Episode,
+    *,
+    maps: Mapping[str, np.ndarray] | None = None,
+    certificate: Certificate | None = None,
+    track: TrackMap | None = None,
+) -> Panel:
+    """Gather what the page shows of an episode that was looked into.
+
+    Args:
+        policy: Who acted.
+        episode: The episode.
+        maps: Saliency maps of every frame, by method, as `Panel` takes them.
+        certificate: Certified bounds of the circuit.
+        track: The track, if there is one.
+    """
+    visible = visible_part(policy.circuit.cell, episode.thought)
+    wiring = getattr(policy.circuit.cell, "wiring", None)
+    facts = {
+        "neurons": str(len(visible.neuron_names)),
+        "circuit parameters": f"{sum(p.numel() for p in policy.circuit.parameters()):,}",
+    }
+    if "crashed" in episode.told:
+        facts["crashes"] = str(int(episode.told["crashed"].sum()))
+    sensor_names = None if wiring is None else episode.sensor_names
+    tau_bounds_s = None
+    if certificate is not None and episode.thought.timescales_s is not None:
+        limits = drawn_tau_s(certificate, timescales_of(episode.thought))
+        tau_bounds_s = np.stack(limits, axis=1)
+    rerun, why_no_rerun = None, ""
+    try:
+        rerun = rerun_data(policy, episode)
+    except ValueError as error:
+        why_no_rerun = str(error)
+    return Panel(
+        rerun=rerun,
+        why_no_rerun=why_no_rerun,
+        episode=replace(episode, activity=visible, sensor_names=sensor_names),
+        wiring=wiring,
+        state_bounds=None if certificate is None else np.stack(certificate.state, axis=1),
+        timescale_bounds_s=tau_bounds_s,
+        maps=(maps or {}) if episode.has_frames else {},
+        track=track,
+        facts=facts,
+    )

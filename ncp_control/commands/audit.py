@@ -1,0 +1,118 @@
+"""`ncp audit`: what a policy is certain to respect, and what each neuron does, as a table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from ncp_control.audit.bounds import Certificate
+    from ncp_control.episode import Episode
+    from ncp_control.policy import Policy
+
+NEURONS = (
+    "neuron",
+    "potential",
+    "certified",
+    "τ [ms]: least, mean, most",
+    "mean τ [frames]",
+    "action changes without it (RMS)",
+)
+"""Columns of the table of neurons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPolicy:
+    """Look into a policy without a world: its bounds, its neurons and its memory.
+
+    It acts anew on what it once saw: on the excerpt beside it, which shipped policies have, or on a
+    recorded drive. `scripts/audit.py` of a clone looks into a policy in its world, with figures.
+    """
+
+    policy: tyro.conf.Positional[str]
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
+    drive: Path | None = None
+    """Recording of ncp run --record to act along; the excerpt beside the policy if None."""
+
+
+def audit_policy(settings: AuditPolicy) -> None:
+    """Print what is certified, and what neurons and memory do along what was seen."""
+    from ncp_control.audit.bounds import certify, describe_violations, find_violations
+    from ncp_control.audit.memory import describe_reach, describe_wipe, reach_of, wipe_effects
+    from ncp_control.cells import Feedforward
+    from ncp_control.command_line import use_threads
+    from ncp_control.commands.info import print_description
+    from ncp_control.commands.watching import watch, with_excerpts
+    from ncp_control.learning.run import policy_name
+    from ncp_control.markdown import markdown_table
+    from ncp_control.policy import load, policy_folder
+
+    use_threads(1)
+    folder = policy_folder(settings.policy)
+    policy = load(folder)
+    print_description(policy)
+    watched = watch(policy, folder, settings.drive, name=policy_name(folder))
+    if watched is None:
+        raise ValueError(
+            f"`drive` must be given for a policy without an excerpt, got none for"
+            f" {settings.policy!r}. Record one by ncp run --record; with an excerpt are"
+            f" {', '.join(with_excerpts())}."
+        )
+    episode, _ = watched
+    try:
+        certificate = certify(policy.circuit.cell)
+    except ValueError:  # a cell that has no certified bounds
+        certificate = None
+    print(f"shown     {len(episode):,} frames, {episode.time_s[-1]:.1f} s, of {episode.where}\n")
+    print(markdown_table(NEURONS, neuron_rows(policy, episode, certificate)), end="\n\n")
+    if certificate is not None:
+        found = find_violations(certificate, episode.thought)
+        print(f"bounds: {describe_violations(found)} in {len(episode):,} frames")
+    features, dt_s = _tensors(episode)
+    if not isinstance(policy.circuit.cell, Feedforward):  # which remembers nothing
+        (effect,) = wipe_effects(policy, features, dt_s)
+        print(f"memory: {describe_wipe(effect).replace('*', '')}")
+        reach = reach_of(policy, features, dt_s, episode.state_before())
+        print(f"what was seen k frames before moves the action ever less. {describe_reach(reach)}")
+
+
+def neuron_rows(
+    policy: "Policy", episode: "Episode", certificate: "Certificate | None"
+) -> list[list[str]]:
+    """Return the table of neurons: what each did, may do, and is worth to the action."""
+    import numpy as np
+
+    from ncp_control.audit.ablation import ablation_effects
+    from ncp_control.audit.activity import unit_activity
+    from ncp_control.audit.timescales import frame_interval_s, timescales_of
+
+    cell, thought = policy.circuit.cell, episode.thought
+    names, states = unit_activity(cell, thought)
+    features, dt_s = _tensors(episode)
+    held = dict(zip(names, states.mean(axis=0).tolist(), strict=True))
+    effects = ablation_effects(policy, features, dt_s, neurons=held)
+    taus_s = None if thought.timescales_s is None else timescales_of(thought)
+    frame_s, rows = frame_interval_s(thought), []
+    for i, (name, effect) in enumerate(zip(names, effects, strict=True)):
+        low, high = states[:, i].min(), states[:, i].max()
+        certified = "–"
+        if certificate is not None and name in certificate.neuron_names:
+            k = certificate.neuron_names.index(name)
+            certified = f"{certificate.state.low[k]:.2f} to {certificate.state.high[k]:.2f}"
+        tau, in_frames = "–", "–"
+        if taus_s is not None and name in thought.neuron_names:
+            of = 1e3 * taus_s[:, thought.neuron_names.index(name)]
+            if not np.isnan(of).any():
+                tau = f"{of.min():.3g}, {of.mean():.3g}, {of.max():.3g}"
+                in_frames = f"{of.mean() / 1e3 / frame_s:.2g}"
+        rows.append(
+            [name, f"{low:.2f} to {high:.2f}", certified, tau, in_frames, f"{effect.rms:.3g}"]
+        )
+    return rows
+
+
+def _tensors(episode: "Episode"):
+    import torch
+
+    return torch.from_numpy(episode.given), episode.thought.dt_s[0]

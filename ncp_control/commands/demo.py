@@ -1,0 +1,65 @@
+"""`ncp demo`: look inside a shipped policy, on one page, without a world or a compiler."""
+
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Show what each neuron of a shipped policy does, on a page in the browser.
+
+    The policy acts anew on a few seconds of what it once saw. The page shows the camera with what
+    the policy looks at, the wiring, every neuron with its certified bounds, and the road.
+    """
+
+    policy: tyro.conf.Positional[str] = "drive-ncp"
+    """Name of a shipped policy, or folder of a policy."""
+    drive: Path | None = None
+    """Recording of ncp run --record to act along; the excerpt beside the policy if None."""
+    page: Path | None = None
+    """HTML file; demo-NAME.html here by default."""
+    open: bool = True
+    """Open the page in the browser."""
+
+
+def demo(settings: Demo) -> None:
+    """Let the policy act, write the page and open it.
+
+    Raises:
+        ValueError: If the policy has no excerpt.
+    """
+    from ncp_control.audit.bounds import certify
+    from ncp_control.audit.inspection import inspected, maps_over_time
+    from ncp_control.audit.inspector import write_inspector
+    from ncp_control.command_line import use_threads
+    from ncp_control.commands.watching import watch, with_excerpts
+    from ncp_control.learning.run import policy_name
+    from ncp_control.policy import load, policy_folder
+
+    use_threads(1)
+    folder = policy_folder(settings.policy)
+    policy, name = load(folder), policy_name(folder)
+    watched = watch(policy, folder, settings.drive, name=name)
+    if watched is None:
+        raise ValueError(
+            f"`policy` must have an excerpt of what it saw, got {settings.policy!r}. Those with one"
+            f" are {', '.join(with_excerpts())}; --drive takes a recorded drive, and"
+            " scripts/audit.py looks into any policy in its world."
+        )
+    episode, track = watched
+    maps = {}
+    if episode.has_frames:
+        maps["VisualBackProp"] = maps_over_time(policy, episode, "visual_backprop", stride=2)
+    try:
+        certificate = certify(policy.circuit.cell)
+    except ValueError:  # a cell that has no certified bounds
+        certificate = None
+    panel = inspected(policy, episode, maps=maps, certificate=certificate, track=track)
+    page = settings.page or Path(f"demo-{name}.html")
+    write_inspector(page, [panel], title=f"{name}: {episode.where}")
+    print(f"page: {page}")
+    if settings.open and not webbrowser.open(page.resolve().as_uri()):
+        print("no browser was found: open the page by hand")

@@ -1,0 +1,41 @@
+"""`ncp replay`: a policy acts along a recorded drive, and its actions are compared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from ncp_control.command_line import find
+from ncp_control.commands.run import RunPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Let a policy act along a recorded drive, and compare its actions with those of the drive."""
+
+    policy: tyro.conf.Positional[str]
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
+    drive: tyro.conf.Positional[Path]
+    """Recording of ncp run --record."""
+    backend: str = "torch"
+    """What computes: torch, c (compiled now), c:int8, onnx, onnx:FILE, or program:COMMAND."""
+    baseline: str | None = None
+    """Policy to compare with, as `policy`; the actions of the recording if None."""
+    tolerance: float | None = None
+    """Largest difference of an action that passes; beyond it the status is 1."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+
+    @property
+    def as_run(self) -> RunPolicy:
+        """The same as settings of `ncp run --replay`."""
+        told = dict(vars(self))
+        return RunPolicy(replay=told.pop("drive"), **told)
+
+    def __post_init__(self) -> None:
+        self.as_run  # noqa: B018 - which checks the values
+
+
+def replay(settings: Replay) -> None:
+    """Act along the recording, print and write the comparison."""
+    find("ncp_control.commands.replaying:replay_recording")(settings.as_run)

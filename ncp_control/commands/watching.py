@@ -1,0 +1,70 @@
+"""What `ncp demo` and `ncp audit` look at: a policy that acts anew on what was once seen."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ncp_control.audit.excerpt import Excerpt, act_on, read_excerpt
+from ncp_control.audit.inspector import TrackMap
+from ncp_control.episode import Episode
+from ncp_control.loop.pilot import contract_of
+from ncp_control.loop.playback import read_recording
+from ncp_control.policy import Policy, shipped_policies
+from ncp_control.policy.folder import EXCERPT_FILE
+
+MOST_FRAMES = 900
+"""Frames of a recorded drive that are looked at: 30 s at 30 frames a second."""
+
+
+def watch(
+    policy: Policy, folder: Path, drive: Path | None, *, name: str
+) -> tuple[Episode, TrackMap | None] | None:
+    """Let a policy act on its excerpt, or on a recorded drive, and look into it.
+
+    Args:
+        policy: The policy.
+        folder: Its folder, which may have an excerpt.
+        drive: A recording of `ncp run --record`; the excerpt if None.
+        name: The policy's name, for headings.
+
+    Returns:
+        The episode, and the track where it is known; None if there is neither.
+
+    Raises:
+        ValueError: If the policy does not fit the recording, or nothing was seen in it.
+    """
+    if drive is not None:
+        return act_on(policy, excerpt_of_drive(policy, drive), name=name), None
+    path = folder / EXCERPT_FILE
+    if not path.is_file():
+        return None
+    excerpt = read_excerpt(path)
+    return act_on(policy, excerpt, name=name), excerpt.track
+
+
+def excerpt_of_drive(policy: Policy, drive: Path) -> Excerpt:
+    """Return the longest part of a recorded drive in which the policy's memory was not cleared.
+
+    Raises:
+        ValueError: If the policy does not fit the recording, or nothing was seen in it.
+    """
+    played = read_recording(drive)
+    contract_of(policy).check_offer(played.contract, f"the recording '{played.path}'")
+    parts: list[list[tuple[np.ndarray, float]]] = [[]]
+    for _, observation, asked in played.asked():
+        if parts[-1] and (asked.is_reset or len(parts[-1]) == MOST_FRAMES):
+            parts.append([])
+        parts[-1].append((observation, asked.elapsed_s))
+    longest = max(parts, key=len)
+    if len(longest) < 2:
+        raise ValueError(
+            f"`drive` must hold two ticks in which the policy was asked, got {len(longest)} in"
+            f" '{played.path}'. Record a drive."
+        )
+    seen, elapsed_s = zip(*longest, strict=True)
+    return Excerpt(dt_s=np.array(elapsed_s), observations=np.stack(seen), where=drive.name)
+
+
+def with_excerpts() -> list[str]:
+    """Return the names of the shipped policies that have an excerpt."""
+    return [name for name, of in shipped_policies().items() if (of / EXCERPT_FILE).is_file()]
