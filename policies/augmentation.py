@@ -1,7 +1,11 @@
-"""Changes of light and side that a policy on camera frames should not mind.
+"""Changes of light, side and place that a policy on camera frames should follow.
 
-Source: Lechner et al. 2020, methods (shadow augmentation). The mirror is ours: a left turn seen in
-a mirror is a right turn.
+Light changes nothing that is to be done. A left turn seen in a mirror is a right turn. A picture
+that is moved to the right is what a car sees that stands too far left or looks too far left, so the
+right answer is to steer more to the right.
+
+Source: Lechner et al. 2020, methods (shadow augmentation); Bojarski et al. 2016 (arXiv 1604.07316)
+for shifts. The mirror is ours.
 """
 
 import dataclasses
@@ -18,16 +22,23 @@ from ncp_control.records import frames_in, with_frames
 MIRRORED_SHARE = 0.5
 LIGHT_RANGE = (0.5, 1.3)
 """Brightness inside a shadow or a gleam, as a factor."""
+STEERING_PER_WIDTH = 0.8
+"""Steering that brings back a picture moved by its whole width: a side camera, which sees it moved
+by about a quarter, is usually answered with a steering of 0.2."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameAugmentation:
-    """Mirror half of the windows, and cast a shadow or a gleam over part of each."""
+    """Mirror half of the windows, move them, and cast a shadow or a gleam over part of each."""
 
     mirrored: Sequence[int] = ()
     """Entries of the action that a mirror turns round; none leaves all windows as they are."""
     is_relit: bool = False
     """Whether light changes."""
+    steered: Sequence[int] = ()
+    """Entries of the action that steer to the left; a window that is moved changes them."""
+    largest_move: float = 0.0
+    """Largest move of a window to either side, as a share of the width; 0 moves none."""
     record_frame: tuple[int, int, int] | None = None
     """Shape of the frame in each record; None if the observations are frames."""
 
@@ -62,10 +73,22 @@ class FrameAugmentation:
                 low, high = LIGHT_RANGE
                 factor = low + (high - low) * light
                 window[:, :, first:last] = _relight(window[:, :, first:last], factor)
+        if self.largest_move and self.steered:
+            self._move(frames, actions, generator)
         changed = torch.from_numpy(frames)
         if self.record_frame is not None:
             changed = with_frames(batch.observations, changed)
         return dataclasses.replace(batch, observations=changed, actions=actions)
+
+    def _move(self, frames: np.ndarray, actions: torch.Tensor, generator: torch.Generator) -> None:
+        """Move each window by its own share of the width; its edge column fills what is bare."""
+        width = frames.shape[3]
+        draws = torch.rand(len(frames), generator=generator).numpy()
+        for window, action, draw in zip(frames, actions, draws, strict=True):
+            pixels = round(float((2.0 * draw - 1.0) * self.largest_move) * width)
+            columns = np.clip(np.arange(width) - pixels, 0, width - 1)
+            window[:] = window[:, :, columns]
+            action[:, list(self.steered)] -= STEERING_PER_WIDTH * pixels / width
 
 
 def mirrored_entries(action: Sequence[ActionContract]) -> tuple[int, ...]:

@@ -3,17 +3,19 @@
     persistence         ŷ_t = u_t
     training mean       ŷ_t = mean of the training targets
     linear AR(k)        ŷ_t = b + Σ_{j<k} A_j u_{t−j},  by least squares
+    ridge               ŷ = b + W u,  by least squares with small W
 
 In a window's first frames fewer than k inputs have been seen, and a fit with as many lags stands
 in: an AR(k) knows no more than a recurrent network that starts with the window.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ncp_control.learning.sequences import Sequences
-from ncp_control.ranges import check_count
+from ncp_control.ranges import check_count, check_not_negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,33 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         for t in range(known - 1, known if known < lags else seen.shape[1]):
             predicted[:, t] = _lagged(seen, t, known) @ coefficients
     return LinearForecast(predicted=predicted, num_parameters=coefficients.size)
+
+
+def ridge(
+    features: np.ndarray, answers: np.ndarray, strength: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit an affine map with small weights and return it: min Σ |ŷ − y|² + strength · |W|².
+
+    Features are brought to mean 0 and deviation 1 first; the constant is not held small.
+
+    Args:
+        features: Shape (samples, features).
+        answers: Shape (samples, outputs).
+        strength: Weight of the squared weights, >= 0.
+
+    Returns:
+        The map of features (samples, features) to answers (samples, outputs).
+
+    Raises:
+        ValueError: If `strength` is negative.
+    """
+    check_not_negative("strength", strength)
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(deviation > 0.0, deviation, 1.0)
+    scaled, constant = (features - mean) / scale, answers.mean(axis=0)
+    normal = scaled.T @ scaled + strength * np.eye(scaled.shape[1])
+    weights = np.linalg.lstsq(normal, scaled.T @ (answers - constant), rcond=None)[0]
+    return lambda asked: (asked - mean) / scale @ weights + constant
 
 
 def _check_training(train: Sequences) -> None:

@@ -5,11 +5,13 @@
 
 from ncp_control.policy.base import Policy, to_numpy
 from ncp_control.policy.frames import FramesPolicy
+from ncp_control.policy.motion import MotionHead
 from ncp_control.policy.shipped import load, policy_folder, shipped_policies
 from ncp_control.policy.vectors import VectorPolicy
 
 __all__ = [
     "FramesPolicy",
+    "MotionHead",
     "Policy",
     "VectorPolicy",
     "load",

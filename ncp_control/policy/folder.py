@@ -27,8 +27,9 @@ from ncp_control.tensor_budget import TensorBudget, TensorBudgetError
 
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
-MONITOR_FILE = "monitor.json"
-"""What the calibration of a monitor writes beside a policy; it goes when the policy is replaced."""
+MONITOR_FILE, EXCERPT_FILE = "monitor.json", "excerpt.safetensors"
+"""What the calibration of a monitor and an audit write beside a policy; they go when the policy is
+replaced."""
 MAX_CONFIG_BYTES = 128 * 2**20
 """Room for two million synapses."""
 MAX_STATE_SIZE = 10_000_000
@@ -61,7 +62,7 @@ def check_destination(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"`folder` must not be a file, got {str(folder)!r}. Name a new folder.")
     names = {path.name for path in folder.iterdir()}
-    others = sorted(names - {CONFIG_FILE, WEIGHTS_FILE, MONITOR_FILE})
+    others = sorted(names - {CONFIG_FILE, WEIGHTS_FILE, MONITOR_FILE, EXCERPT_FILE})
     if CONFIG_FILE in names and not _is_a_policys(folder / CONFIG_FILE):
         others = [CONFIG_FILE, *others]
     if others:

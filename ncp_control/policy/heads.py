@@ -37,6 +37,8 @@ class Head(nn.Module):
 
     num_features = NUM_FEATURES
     """Width of the features; a subclass may give more or fewer."""
+    num_frames = 1
+    """How many frames it sees together, the latest last, as channels of one."""
     name = ""
     """Name in `HEADS`, for files."""
     frame_shape: FrameShape
@@ -84,11 +86,7 @@ class ConvHead(Head):
         Raises:
             ValueError: If the frames are of another shape.
         """
-        if frames.shape[1:] != self.frame_shape:
-            raise ValueError(
-                f"`observation` must hold frames of shape {self.frame_shape}, got"
-                f" {tuple(frames.shape[1:])}. Resize the camera's frames."
-            )
+        check_frames(frames, self.frame_shape)
         pixels = standardize(frames.to(self.weight.dtype))
         # (frames, height, width, channels) seen as (frames, channels, height, width): this is
         # channels_last already.
@@ -127,6 +125,15 @@ def square_convolutions(head: nn.Module) -> list[nn.Conv2d]:
             f" it, got {type(head).__name__!r}. Choose 'light' or 'paper'."
         )
     return found
+
+
+def check_frames(frames: Tensor, frame_shape: FrameShape, *, what: str = "frames") -> None:
+    """Raise ValueError unless frames (frames, height, width, channels) have the head's shape."""
+    if frames.shape[1:] != frame_shape:
+        raise ValueError(
+            f"`observation` must hold {what} of shape {frame_shape}, got"
+            f" {tuple(frames.shape[1:])}. Resize the camera's frames."
+        )
 
 
 def standardize(images: Float[Tensor, "frames height width channels"]) -> Tensor:
@@ -212,6 +219,18 @@ def head_width(name: str, frame_shape: Sequence[int]) -> int:
     """
     with torch.random.fork_rng(devices=[]):
         return make_head(name, frame_shape).num_features
+
+
+def frames_together(name: str) -> int:
+    """Return how many frames a head sees together.
+
+    Args:
+        name: A name in `HEADS`.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    return getattr(HEADS.find(name), "num_frames", 1)  # a function that builds one sees one
 
 
 register_head("paper", paper_head)

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
+from scripts.auditing.recording import watch
+from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 
 WORDS = [
@@ -17,12 +19,26 @@ WORDS = [
     "cnn",
     "--mirror",
     "False",
+    "--smoothing-s",
+    "0",
+    "--shift",
+    "False",
+    "--balance",
+    "False",
     "--imitation.epochs",
     "1",
+    "--imitation.epoch-steps",
+    "4",
     "--imitation.window",
     "16",
 ]
-CONSTANTS = ["training mean", "always straight", "best constant in hindsight"]
+SIMPLE = [
+    "training mean",
+    "always straight",
+    "best constant in hindsight",
+    "persistence of the person's own steering",
+    "linear on shrunken grey frames",
+]
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped:UserWarning")
 
 
@@ -47,7 +63,7 @@ def untrained(monkeypatch, capsys):
     """Train nothing and draw nothing; tell what stderr had before, and the report's doubts."""
     seen = []
 
-    def make(*_, mirror):
+    def make(*_, way):
         seen.append(capsys.readouterr().err)
         return make_driving_policy("cnn", head="light")
 
@@ -62,8 +78,8 @@ def untrained(monkeypatch, capsys):
     ("name", "message"),
     [
         ("drive.zip", "got the file 'drive.zip'. Unpack it"),
-        ("steering.csv", "got the file 'steering.csv'. Give the folder that holds driving_log.csv"),
-        ("steering.csv/x", "got 'steering.csv/x', which does not exist"),
+        ("notes.csv", "got the file 'notes.csv'. Give the folder that holds driving_log.csv"),
+        ("notes.csv/x", "got 'notes.csv/x', which does not exist"),
     ],
 )
 def test_a_log_that_is_another_file_is_refused_by_what_it_is(refuse, tmp_path, name, message):
@@ -114,15 +130,15 @@ def test_the_published_table_is_added_to_only_when_asked(type_command, steer, re
     assert type_command(train, Job, *WORDS, "--log", log) == 0
     (run,) = (tmp_path / "runs").iterdir()
     own = read(run / "results.csv")
-    assert [row["model"] for row in own] == [*CONSTANTS, "cnn"]
+    assert [row["model"] for row in own] == [*SIMPLE, "cnn"]
     assert not (tmp_path / "results").exists()
     shared = ["--results", "results/recorded.csv"]
     for settings in ([], [], ["--seed", "1", "--imitation.batch-size", "2"]):
         assert type_command(train, Job, *WORDS, "--log", log, *shared, *settings) == 0
     rows = read(tmp_path / "results" / "recorded.csv")
-    assert [row["model"] for row in rows] == [*CONSTANTS, "cnn", "cnn", "cnn"]
-    assert [row["seed"] for row in rows[3:]] == ["0", "0", "1"]
-    assert [row["test_mse"] for row in own[:3]] == [row["test_mse"] for row in rows[:3]]
+    assert [row["model"] for row in rows] == [*SIMPLE, "cnn", "cnn", "cnn"]
+    assert [row["seed"] for row in rows[5:]] == ["0", "0", "1"]
+    assert [row["test_mse"] for row in own[:5]] == [row["test_mse"] for row in rows[:5]]
 
 
 @pytest.mark.usefixtures("untrained")
@@ -133,29 +149,49 @@ def test_another_recording_of_the_same_name_has_constants_of_its_own(
         log = steer(lambda i, s=straightness: s * 0.9 * (-1) ** i)
         assert type_command(train, Job, *WORDS, "--log", log, "--results", "recorded.csv") == 0
     rows = read(tmp_path / "recorded.csv")
-    assert [row["model"] for row in rows] == [*CONSTANTS, "cnn"] * 2
+    assert [row["model"] for row in rows] == [*SIMPLE, "cnn"] * 2
 
 
-def test_a_model_is_trained_with_a_mirror_and_without_and_validation_chooses(
+def test_the_first_model_is_trained_in_every_way_and_validation_chooses_for_all(
     type_command, steer, read, tmp_path, capsys
 ):
     log = steer(lambda i: 0.5 + 0.4 * np.sin(i))  # to one side only: a mirror misleads
-    words = ["recorded", "--models", "cnn", "--imitation.epochs", "2", "--imitation.window", "4"]
-    assert type_command(train, Job, *words, "--log", log) == 0
+    words = ["recorded", "--models", "cnn", "lstm", "--smoothing-s", "0", "--shift", "False"]
+    words += ["--balance", "False", "--imitation.epochs", "2", "--imitation.epoch-steps", "8"]
+    assert type_command(train, Job, *words, "--imitation.window", "4", "--log", log) == 0
     printed = capsys.readouterr().out
-    plain, mirrored = sorted((tmp_path / "runs").iterdir())
+    plain, mirrored, other = sorted((tmp_path / "runs").iterdir())
     store = Demonstrations.open(plain / "demonstrations" / "validation")
-    errors = [imitation_error(Policy.load(run / "policy"), store) for run in (plain, mirrored)]
+    policies = [Policy.load(run / "policy") for run in (plain, mirrored)]
+    errors = [imitation_error(one, as_seen(store, one.contract)) for one in policies]
     assert errors[0] < errors[1]
-    told = f"validation part {errors[0]:.5f} without, {errors[1]:.5f} with mirrored windows"
-    assert "cnn: not mirrored; " in printed and told in printed
-    row = read(plain / "results.csv")[-1]
-    settings = json.loads(row["settings"].split(" ", 1)[1])
-    assert settings["mirror"] == "False, chosen on validation"
+    told = f"validation part {errors[0]:.5f} as it is, {errors[1]:.5f} mirrored windows"
+    assert "cnn: kept as it is; " in printed and told in printed
+    rows = read(plain / "results.csv")[-2:]
+    for row in rows:
+        settings = json.loads(row["settings"].split(" ", 1)[1])
+        assert settings["mirror"] == "False, chosen on validation"
+        assert settings["shift"] is False
     test = Demonstrations.open(plain / "demonstrations" / "test")
-    error = imitation_error(Policy.load(plain / "policy"), test)
-    assert float(row["test_mse"]) == pytest.approx(error)
-    assert f"policies: {plain.relative_to(tmp_path) / 'policy'}\n" in printed
+    error = imitation_error(policies[0], as_seen(test, policies[0].contract))
+    assert float(rows[0]["test_mse"]) == pytest.approx(error)
+    kept = [str(run.relative_to(tmp_path) / "policy") for run in (plain, other)]
+    assert f"policies: {' '.join(kept)}\n" in printed
+
+
+def test_a_policy_that_looks_back_can_be_judged_and_audited_on_a_log(
+    type_command, udacity_log, tmp_path, read
+):
+    words = [*WORDS, "--head", "motion", "--log", udacity_log, "--results", "r.csv"]
+    assert type_command(train, Job, *words) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    words = [run / "policy", "--log", udacity_log, "--log-share", "0.2", "--results", "e.csv"]
+    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    trained, judged = read(tmp_path / "r.csv")[-1], read(tmp_path / "e.csv")[-1]
+    # The first frame of the cut-off part follows no other in either job.
+    assert float(judged["mean_squared_error"]) == pytest.approx(float(trained["test_mse"]))
+    watched = watch(Policy.load(run / "policy"), "driver", udacity_log, seconds=2.0)
+    assert watched.seen.shape[1:] == (78, 200, 6)
 
 
 def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(

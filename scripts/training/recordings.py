@@ -1,0 +1,227 @@
+"""From recordings to stores: loaded, split in time each on its own, mixed, and what they say."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.recorded import Recording, load_recordings
+from envs.recorded.left_out import REASON
+from envs.recorded.likeness import compare_actions
+from envs.recorded.parts import PARTS, part_of, parts_file, read_parts
+from envs.recorded.recording import fit_scales
+from envs.recorded.several import use_if_possible
+from ncp_control.contract import Contract, FramesContract
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, as_seen
+from ncp_control.records import array_of, frames_part, record_frame
+from ncp_control.worlds import read_options
+from scripts.training.contracts import with_origin
+from scripts.training.driving_settings import Recorded
+
+Parts = dict[str, Recording]
+"""The parts of a recording, by the names in `PARTS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The three parts of all recordings as stores."""
+
+    train: Demonstrations
+    validation: Demonstrations
+    test: Demonstrations
+    frame_s: float
+
+    def seen_by(self, contract: Contract) -> "Split":
+        """Return the parts as a policy sees them, with as many frames together as it sees."""
+        parts = {name: as_seen(getattr(self, name), contract) for name in PARTS}
+        return dataclasses.replace(self, **parts)
+
+
+def load(settings: Recorded) -> tuple[list[Recording], list[Parts], list[str]]:
+    """Load the recordings of a job and cut each.
+
+    Returns:
+        The recordings that are of use; the parts of each; and why the parts that judge may be bad
+        judges of what the training parts teach. Actions are scaled alike in all of them.
+    """
+    loaded = load_recordings(
+        settings.log,
+        actions=settings.actions,
+        inputs=settings.inputs,
+        options=read_options(settings.log_options, "log_options"),
+    )
+    is_only = len(loaded) == 1
+    recordings, parts, doubts = [], [], []
+    for recording in loaded:
+        made = use_if_possible(
+            recording.folder,
+            lambda _, one=recording: (cut(one, settings), find_doubts(one, settings)),
+            is_only=is_only,
+        )
+        if made is not None:
+            recordings.append(recording)
+            parts.append(made[0])
+            doubts += [one if is_only else f"{name_of([recording])}: {one}" for one in made[1]]
+    if not recordings:
+        raise ValueError(
+            f"`log` must name a recording that is long enough to be split, got {len(loaded)} of"
+            " which none is."
+        )
+    for name in PARTS:
+        if not any(len(one[name]) for one in parts):
+            raise ValueError(
+                f"`log` must have frames in the {name} part, got none in {name_of(recordings)}."
+                " Split them together by data.py split, or give --no-use-parts."
+            )
+    scales = fit_scales([one["train"] for one in parts])
+    recordings = [dataclasses.replace(one, scales=scales) for one in recordings]
+    parts = [
+        {name: dataclasses.replace(part, scales=scales) for name, part in one.items()}
+        for one in parts
+    ]
+    return recordings, parts, doubts
+
+
+def name_of(recordings: Sequence[Recording]) -> str:
+    """Return the names of recordings as one text."""
+    return "+".join(one.folder.resolve().name for one in recordings)
+
+
+def contract_of(recordings: Sequence[Recording]) -> Contract:
+    """Return the contract of a policy that learns from recordings: what it sees and what it does.
+
+    A recorded drive says its own.
+    """
+    first, data = recordings[0], name_of(recordings)
+    if first.contract is not None:
+        return with_origin(first.contract, data=data)
+    contract = Contract(
+        observation=first.observation, action=first.action, frame_s=frame_interval(recordings)
+    )
+    return with_origin(contract, data=data)
+
+
+def seeing_together(contract: Contract, stack: int) -> Contract:
+    """Return the contract of a policy that sees several frames together.
+
+    One that sees no frames, or several already, stays.
+
+    Args:
+        contract: What a policy sees and does.
+        stack: How many frames its head sees together.
+
+    Raises:
+        ValueError: If numbers are sensed beside the frames that are to be seen together.
+    """
+    frames = frames_part(contract.observation)
+    if stack == 1 or frames is None or frames.view.stack != 1:
+        return contract
+    if not isinstance(contract.observation, FramesContract):
+        raise ValueError(
+            f"`head` must see one frame where numbers are sensed beside it, got one that sees"
+            f" {stack} together. Choose light or paper."
+        )
+    height, width, channels = frames.shape
+    seen = dataclasses.replace(
+        frames,
+        shape=(height, width, channels * stack),
+        view=dataclasses.replace(frames.view, stack=stack),
+    )
+    options = {**contract.world_options, "stack": stack} if contract.world else {}
+    return dataclasses.replace(contract, observation=seen, world_options=options)
+
+
+def frame_interval(recordings: Sequence[Recording]) -> float:
+    """Return the nominal frame interval [s]: the median over the frames of all recordings."""
+    return float(np.median(np.concatenate([np.full(len(one), one.frame_s) for one in recordings])))
+
+
+def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
+    """Return why the parts that judge may be bad judges of what the training part teaches."""
+    train, validation, test = split(recording, settings)
+    named = {"validation part, which chooses the checkpoint,": validation, "test part": test}
+    doubts = [
+        doubt
+        for name, part in named.items()
+        if len(train) and len(part)
+        for doubt in compare_actions(train, part, name)
+    ]
+    return list(dict.fromkeys(doubts))
+
+
+def split(recording: Recording, settings: Recorded) -> tuple[Recording, Recording, Recording]:
+    """Return what trains, what chooses the checkpoint and what tests, as the person drove it.
+
+    These are the parts that `data.py split` wrote, any of which may be empty, or a cut in time.
+    """
+    path = parts_file(recording.folder)
+    if settings.use_parts and path.is_file():
+        parts = read_parts(path)
+        train, validation, test = (part_of(recording, parts, name, path) for name in PARTS)
+        return train, validation, test
+    learn, test = recording.split(settings.train_share)
+    train, validation = learn.split(1.0 - settings.validation_share)
+    return train, validation, test
+
+
+def words_of_split(recordings: Sequence[Recording], settings: Recorded) -> str:
+    """Return the words of data.py split that made the parts; "" where all are cut in time."""
+    if not settings.use_parts:
+        return ""
+    paths = [parts_file(one.folder) for one in recordings]
+    return "; ".join(dict.fromkeys(read_parts(path).why for path in paths if path.is_file()))
+
+
+def cut(recording: Recording, settings: Recorded) -> Parts:
+    """Return the parts of a recording by name."""
+    return dict(zip(PARTS, split(recording, settings), strict=True))
+
+
+def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> Split:
+    """Write the parts of all recordings as stores, those that are not there already."""
+    stores = {}
+    for name in parts[0]:
+        if Demonstrations.find(folder / name) is None:
+            alike = [one[name] for one in parts]
+            shape, kind = array_of(alike[0].observation)
+            source, num_actions = _source(alike), len(alike[0].actions)
+            with DemonstrationWriter(
+                folder / name,
+                shape,
+                kind,
+                num_actions,
+                frames_as=frames_as,
+                frame_shape=record_frame(alike[0].observation),
+                source=source,
+            ) as writer:
+                for part in alike:
+                    part.write(writer)
+        stores[name] = Demonstrations.open(folder / name)
+    return Split(**stores, frame_s=frame_interval([one["train"] for one in parts]))
+
+
+def _source(parts: Sequence[Recording]) -> dict[str, Any]:
+    """Return where the frames of a store come from."""
+    if len(parts) == 1:
+        return parts[0].source
+    drivers = sorted({part.driver for part in parts})
+    return {"driver": " or ".join(drivers), "recordings": [part.source for part in parts]}
+
+
+def tell(recordings: Sequence[Recording], doubts: Sequence[str], settings: Recorded) -> None:
+    """Print what is learned from, where that is more than one recording's steering, and doubts."""
+    first = recordings[0]
+    if len(recordings) > 1 or first.actions != ("steering",) or first.inputs:
+        told = f"learned: {', '.join(first.actions)}"
+        sensed = ["frames"] * (first.framing is not None) + [*first.inputs]
+        print(f"recordings: {name_of(recordings)}; {told}; sensed: {', '.join(sensed)}")
+    if num_marked := sum(one.skipped.get(REASON, 0) for one in recordings):
+        print(f"left out, as marked by data.py clean: {num_marked:,} frames")
+    if words := words_of_split(recordings, settings):
+        print(f"parts: as data.py split wrote them ({words})")
+    for doubt in doubts:
+        print(f"warning: {doubt}", file=sys.stderr)
