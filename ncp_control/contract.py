@@ -173,7 +173,8 @@ class Contract:
         done = [describe_action(entry) for entry in self.action]
         lines = [f"senses    {seen[0]}", *(f"          {line}" for line in seen[1:])]
         lines += [f"commands  {done[0]}", *(f"          {line}" for line in done[1:])]
-        lines += [f"rate      a frame every {1000 * self.frame_s:.4g} ms"]
+        every = f"{1000 * self.frame_s:.4g} ms" if self.frame_s < 1.0 else f"{self.frame_s:.4g} s"
+        lines += [f"rate      a frame every {every}"]
         if self.world:
             options = "".join(f" {name}={value}" for name, value in self.world_options.items())
             lines += [f"world     {self.world}{options}"]

@@ -173,6 +173,7 @@ class DictContract:
 
 
 ObservationContract = FramesContract | VectorContract | DictContract
+"""What is sensed: frames, numbers, or several of them by name."""
 _KINDS: dict[str, type[Any]] = {
     cls.kind: cls for cls in (FramesContract, VectorContract, DictContract)
 }

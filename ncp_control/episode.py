@@ -15,7 +15,15 @@ from tqdm import tqdm
 from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
 from ncp_control.contract import ObservationContract
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Step, closed_loop
+from ncp_control.learning.closed_loop import (
+    Info,
+    Pilot,
+    PolicyPilot,
+    Rows,
+    RowsPilot,
+    Step,
+    closed_loop,
+)
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.experts import AskedPilot, ExpertError
 from ncp_control.policy import Policy, to_numpy
@@ -224,7 +232,7 @@ class Recorder:
             told=told,
             is_terminated=self._is_terminated,
             action_names=names,
-            sensor_names=_sensor_names(contract.observation),
+            sensor_names=sensor_names(contract.observation),
             record_frame=record_frame(contract.observation),
             signals={**self._world.signals(told), **done},
             expert_name="" if self._expert is None else self._world.expert_name,
@@ -251,6 +259,7 @@ def iterate_episodes(
     expert: Expert | Policy | None = None,
     error: ExpertError | None = None,
     keeps_observations: bool = False,
+    rows: Rows | None = None,
     description: str | None = None,
 ) -> Iterator[Episode]:
     """Let a policy act in environments side by side, group after group, and yield each episode.
@@ -266,6 +275,7 @@ def iterate_episodes(
         expert: Who is asked at every step what it would do.
         error: Added to what the expert does while it acts itself.
         keeps_observations: Whether the episodes keep what was seen.
+        rows: Which of the episodes that are side by side these are, if others run elsewhere.
         description: What a progress bar says; there is none if None.
     """
     num_steps = world.max_steps if num_steps is None else num_steps
@@ -277,7 +287,9 @@ def iterate_episodes(
             pilot = PolicyPilot(policy) if isinstance(policy, Policy) else policy
             asked = None
             if expert is not None:
-                pilot = asked = AskedPilot(expert, beside, learner=pilot, error=error)
+                pilot = asked = AskedPilot(expert, beside, learner=pilot, error=error, rows=rows)
+            elif pilot is not None and rows is not None:
+                pilot = RowsPilot(pilot, rows)
             assert pilot is not None  # somebody acts
             recorders = [
                 Recorder(world, i, expert=asked, keeps_observations=keeps_observations)
@@ -341,14 +353,14 @@ def replay(
         dt_s=dt_s,
         observations=np.array(recording.observations[frames]),  # a copy: the store is read-only
         record_frame=None if contract is None else record_frame(contract.observation),
-        sensor_names=None if contract is None else _sensor_names(contract.observation),
+        sensor_names=None if contract is None else sensor_names(contract.observation),
         actions=done,
         rewards=np.zeros(len(done)),
         expert_actions=done,
         expert_name=actor,
     )
     episode = looked_into(policy, episode)
-    actions = policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
+    actions = actions_of(policy, episode)
     if actions.shape != done.shape:
         raise ValueError(
             f"`recording` must hold {actions.shape[1]} actions a frame, as the policy gives, got"
@@ -367,6 +379,11 @@ def replay(
         signals={**dict(zip(names, actions.T, strict=True)), **shown},
         overlays=dict(zip(shown, names, strict=True)),
     )
+
+
+def actions_of(policy: Policy, episode: Episode) -> np.ndarray:
+    """Return what a policy does in an episode that was looked into, shape (time, action)."""
+    return policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
 
 
 def looked_into(policy: Policy, episode: Episode) -> Episode:
@@ -412,7 +429,7 @@ def _kept(name: str, values: _T | None) -> _T:
     return values
 
 
-def _sensor_names(sensed: ObservationContract) -> list[str] | None:
+def sensor_names(sensed: ObservationContract) -> list[str] | None:
     """Return name and unit of each number that is sensed; None if there are none."""
     named = [f"{one.name} [{one.unit}]" if one.unit else one.name for one in entries_of(sensed)]
     return named or None

@@ -8,9 +8,9 @@ the raw maps; ours shares the head's features, so that the only difference is me
 """
 
 from ncp_control.cells import LTC, Build, CellSizes, make_cell
-from ncp_control.cells.known import SATURATED, make_ltc
+from ncp_control.cells.known import SATURATED, make_ltc, make_saturated
 from ncp_control.policy import FramesPolicy
-from ncp_control.policy.heads import DRIVING_FRAME, head_width
+from ncp_control.policy.heads import DRIVING_FRAME, frames_together, head_width
 from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import NCP19, auto_ncp
 
@@ -26,7 +26,10 @@ def make_driving_policy(
     head: str = "paper",
     frame_s: float = 1 / 30,
     num_units: int | None = None,
+    num_actions: int = 1,
+    numbers: int = 0,
     wiring: str | None = None,
+    reads: str | None = None,
     seed: int = 0,
 ) -> FramesPolicy:
     """Build an untrained driving policy.
@@ -37,21 +40,28 @@ def make_driving_policy(
         frame_s: Nominal frame interval [s].
         num_units: Neurons of a wired circuit, units of any other cell; `NEURONS` and `UNITS` if
             None.
+        num_actions: Entries of an action.
+        numbers: Numbers that are sensed beside a frame.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
+        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
         seed: Seed of the wiring; `NCP19`, which suits `ncp`, was drawn once and for all.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
     """
+    height, width, channels = DRIVING_FRAME
+    frame_shape = (height, width, channels * frames_together(head))
     sizes = CellSizes(
-        num_inputs=head_width(head, DRIVING_FRAME),
+        num_inputs=head_width(head, frame_shape) + numbers,
         num_units=NEURONS.get(model, UNITS) if num_units is None else num_units,
-        num_outputs=1,
+        num_outputs=num_actions,
         frame_s=frame_s,
         seed=seed,
         wiring=wiring,
+        reads=reads,
     )
-    return FramesPolicy(make_cell(model, sizes, RECIPES), head=head)
+    cell = make_cell(model, sizes, RECIPES)
+    return FramesPolicy(cell, head=head, frame_shape=frame_shape, numbers=numbers)
 
 
 def _ncp(sizes: CellSizes) -> LTC:
@@ -61,7 +71,7 @@ def _ncp(sizes: CellSizes) -> LTC:
 
 def _saturated(name: str) -> Build:
     """Return what builds an LTC's saturated kin over the paper's wiring."""
-    return lambda sizes: SATURATED[name](sizes.draw_wiring(_papers_wiring), frame_s=sizes.frame_s)
+    return lambda sizes: make_saturated(name, sizes, _papers_wiring)
 
 
 def _papers_wiring(num_inputs: int, num_neurons: int, num_motor: int, *, seed: int = 0) -> Wiring:

@@ -9,10 +9,17 @@ down slows all of them; the table gives medians, their spread, and ratios within
 rounds: no exact method that keeps no sigmoid can be faster than that.
 
 Then: the error of each integrator and its cost, what autograd keeps, what the first use costs, and
-how the cost grows with every size. The part reinforcement is PPO in Walker2d-v5, where the circuit
-is the actor, against sb3-contrib's RecurrentPPO. The part export is policies as C: size and
-instructions on a Cortex-M4 (it needs cross compiler and QEMU), time here, and how they drive.
+how the cost grows with every size. The part cells is a training step of every other cell beside
+torch's LSTM and GRU of the same size, and a control step of each. The part reinforcement is PPO in
+Walker2d-v5, where the circuit is the actor, against sb3-contrib's RecurrentPPO. The part export is
+policies as C: size and instructions on a Cortex-M4 (it needs cross compiler and QEMU), time here,
+and how they drive.
 The part act is one call of a driver, from frame to steering, on torch, kernels, C and ONNX.
+The part chunks is the memory of long sequences, led back as a whole and in chunks of time.
+The part worlds is HalfCheetah in mujoco-warp, many at once, beside MuJoCo's C; it needs the extra
+gpu.
+The part stores is training from frames on disk that are kept raw, as PNG or as JPEG.
+The part sharing is a step that torchrun's processes share, and a model of many processes.
 """
 
 import dataclasses
@@ -28,11 +35,24 @@ from ncp_control.ranges import check_at_least, check_given, check_positive
 
 PARTS = {
     "circuits": "scripts.benchmarking.parts:benchmark_circuits",
+    "cells": "scripts.benchmarking.parts:benchmark_cells",
     "reinforcement": "scripts.benchmarking.parts:benchmark_reinforcement",
     "export": "scripts.benchmarking.parts:benchmark_export",
     "act": "scripts.benchmarking.parts:benchmark_act",
+    "chunks": "scripts.benchmarking.parts:benchmark_chunks",
+    "worlds": "scripts.benchmarking.parts:benchmark_worlds",
+    "stores": "scripts.benchmarking.parts:benchmark_stores",
+    "sharing": "scripts.benchmarking.parts:benchmark_sharing",
 }
 """What measures each part."""
+USED_BY = {
+    "km": ("export",),
+    "calls": ("act",),
+    "threads": ("circuits", "cells"),
+    "shapes": ("circuits", "cells"),
+    "device": ("circuits", "cells", "worlds"),
+}
+"""Parts without which a setting is of no use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +72,8 @@ class Benchmark:
     calls: int = 20_000
     """Frames that drive-ncp acts on in the part act; a tenth of them for the paper's head."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there."""
+    """cpu, cuda, or auto: cuda where there is one. The training steps of `shapes` run there, and
+    the worlds of the part worlds."""
     results: Path | None = None
     """Folder of the tables (.md, .json) and of scaling.png, e.g. results/benchmark to replace the
     published ones; a new run folder by default."""
@@ -68,13 +89,11 @@ class Benchmark:
         check_positive(self, "km")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            part = {"km": "export", "calls": "act"} | dict.fromkeys(
-                ("threads", "shapes", "device"), "circuits"
-            )
-            needed = part.get(field.name)
-            if needed and needed not in self.parts and value != field.default:
+            needed = USED_BY.get(field.name)
+            if needed and not {*needed} & {*self.parts} and value != field.default:
                 raise ValueError(
-                    f"`{field.name}` must be left out without the part {needed}, got {value!r}."
+                    f"`{field.name}` must be left out without the part {' or '.join(needed)}, got"
+                    f" {value!r}."
                     " Nothing would come of it."
                 )
         for name, numbers in (("threads", self.threads), ("shapes", sum(self.shapes, ()))):

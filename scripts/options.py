@@ -22,7 +22,7 @@ BUILT_IN = {
         " wired_cfc"
     ).split(),
     "wiring": ["auto_ncp", "fully_connected", "random"],
-    "head": ["light", "paper"],
+    "head": ["light", "motion", "paper"],
 }
 """Names of our own parts."""
 

@@ -8,6 +8,7 @@
     python scripts/train.py sac --world W                  the same in fewer steps, from experience
     python scripts/train.py teacher --world W              the same, as a large network for distill
     python scripts/train.py series --data CSV --target C   from time series of your own
+    torchrun --nproc-per-node 4 scripts/train.py drive     with batches shared by four processes
 
 `--help` behind the name of a job lists its settings.
 """
@@ -15,6 +16,7 @@
 from typing import Any
 
 from ncp_control.command_line import Command, run_command, run_job
+from ncp_control.learning.launched import is_launched, rank
 
 _ROOM = "scripts.training"
 Job = {
@@ -23,16 +25,39 @@ Job = {
     "imitate": Command(f"{_ROOM}.settings:Imitate", f"{_ROOM}.imitate:train_imitate"),
     "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
     "series": Command(f"{_ROOM}.series_settings:Series", f"{_ROOM}.series:train_series"),
-    "ppo": Command(f"{_ROOM}.settings:PPO", f"{_ROOM}.ppo:train_ppo"),
+    "ppo": Command(f"{_ROOM}.ppo_settings:PPO", f"{_ROOM}.ppo:train_ppo"),
     "sac": Command(f"{_ROOM}.sac_settings:SAC", f"{_ROOM}.sac:train_sac"),
     "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),
 }
 """Where the settings of each job are, and what runs it; either is imported when it is needed."""
 
 
+SHARED = ("drive", "recorded", "imitate", "distill", "series")
+"""Jobs whose batches several processes can share."""
+
+
 def train(settings: Any) -> None:
-    """Run the job that the settings belong to."""
-    run_command(Job, settings)
+    """Run the job that the settings belong to, or help the process of torchrun that does.
+
+    Raises:
+        ValueError: If torchrun started several processes for a job that cannot use them.
+    """
+    if not is_launched():
+        run_command(Job, settings)
+        return
+    kinds = {command.settings.partition(":")[2]: name for name, command in Job.items()}
+    if (job := kinds[type(settings).__name__]) not in SHARED:
+        raise ValueError(
+            f"`job` must be one of {', '.join(SHARED)} under torchrun with several processes, got"
+            f" {job!r}. Run it in one process."
+        )
+    from ncp_control.learning.team import help_learning, leading
+
+    if rank():
+        help_learning()
+        return
+    with leading():
+        run_command(Job, settings)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,51 @@ class PolicyPilot:
         return self.policy.command(to_numpy(actions[:, 0]))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A few rows of a batch that are treated as if all of it were there.
+
+    The arithmetic of a batch rounds by its size and by a row's place in it. So that the rows come
+    out as they do in the whole batch, to the last bit, the other rows are filled with copies.
+    """
+
+    first: int
+    """Place of the first row in the batch; the others follow it."""
+    size: int
+    """Rows of the whole batch."""
+
+    def fill(self, values: np.ndarray) -> np.ndarray:
+        """Return as many rows as the batch has, those that are there in their places."""
+        if len(values) == self.size:
+            return values
+        return values[(np.arange(self.size) - self.first) % len(values)]
+
+    def take(self, values: np.ndarray, count: int) -> np.ndarray:
+        """Return the rows that are there, of what was made of the batch."""
+        return values[self.first : self.first + count]
+
+
+class RowsPilot:
+    """Lets a pilot see a few rows of a batch as if all of it were there.
+
+    Args:
+        pilot: Treats each row by itself.
+        rows: Which rows there are.
+    """
+
+    def __init__(self, pilot: Pilot, rows: Rows) -> None:
+        self._pilot, self._rows = pilot, rows
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return the actions of the rows that are there."""
+        rows, count = self._rows, len(observations)
+        known = [infos[i] for i in rows.fill(np.arange(count)).tolist()]
+        whole = rows.fill(observations), known, rows.fill(dt_s), rows.fill(reset)
+        return rows.take(self._pilot(*whole), count)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One control step of all worlds: what was seen, what was done, what came of it."""

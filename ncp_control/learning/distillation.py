@@ -16,6 +16,7 @@ Sources: Ross, Gordon & Bagnell 2011 (arXiv 1011.0686), DAgger; burn-in: Kapturo
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.settings import DistillationConfig
 from ncp_control.learning.stored import difference
+from ncp_control.learning.team import shares
 from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.policy import Policy
 
@@ -92,6 +94,34 @@ def distill(
     return Policy.load(run.checkpoints / "best")
 
 
+@dataclass(frozen=True)
+class DistillationLoss:
+    """What is minimised over a batch of windows."""
+
+    burn_in: int
+    """Steps that do not count unless an episode has begun in the window."""
+
+    def loss(self, model: Policy, batch: Rollouts) -> Tensor:
+        """Return the mean squared error over the steps at which the memory is the student's own."""
+        actions, _ = model(batch.observations, dt_s=batch.dt_s, reset=batch.reset)
+        error = (actions - batch.actions.clamp(-1.0, 1.0)).square().mean(dim=2)
+        counts = self._counts(batch)
+        return (error * counts).sum() / counts.sum()
+
+    def weight(self, model: Policy, batch: Rollouts) -> Tensor:
+        """Return the number of steps that count."""
+        return self._counts(batch).sum()
+
+    def split(self, batch: Rollouts, count: int) -> list[Rollouts | None]:
+        """Return shares of a batch, of whole windows each; None where there are too few."""
+        return [None if share is None else Rollouts(**share) for share in shares(batch, count)]
+
+    def _counts(self, batch: Rollouts) -> Tensor:
+        counts = torch.cumsum(batch.reset, dim=1) > 0
+        counts[:, self.burn_in :] = True
+        return counts
+
+
 class _Lessons(Lessons[Rollouts]):
     """Windows of what student and teacher met in all rounds so far.
 
@@ -111,6 +141,7 @@ class _Lessons(Lessons[Rollouts]):
         self.run, self.frame_s, self.fit_scale = run, frame_s, fit_scale
         self.folder = run.folder / "rollouts"
         self.parts: list[Rollouts] = []
+        self.shared = DistillationLoss(config.burn_in)
 
     def begin_epoch(
         self, epoch: int, kept: Policy, generator: torch.Generator
@@ -128,8 +159,7 @@ class _Lessons(Lessons[Rollouts]):
         return (data.windows(*size) for _ in range(num_updates)), num_updates
 
     def loss(self, model: Policy, batch: Rollouts) -> Tensor:
-        actions, _ = model(batch.observations, dt_s=batch.dt_s, reset=batch.reset)
-        return distillation_loss(actions, batch, self.config.burn_in)
+        return DistillationLoss(self.config.burn_in).loss(model, batch)
 
     def judge(self, kept: Policy, epoch: int) -> tuple[float, dict[str, float]]:
         alone = self._act(kept, epoch + 1)[: self.config.worlds // 2]
@@ -178,17 +208,3 @@ class _Lessons(Lessons[Rollouts]):
 
     def _file(self, i: int) -> Path:
         return self.folder / f"round-{i:03d}.safetensors"
-
-
-def distillation_loss(actions: Tensor, batch: Rollouts, burn_in: int) -> Tensor:
-    """Return the mean squared error over the steps at which the student's memory is its own.
-
-    Args:
-        actions: The student's actions, shape (windows, time, action).
-        batch: The windows.
-        burn_in: Steps that do not count unless an episode has begun in the window.
-    """
-    counts = torch.cumsum(batch.reset, dim=1) > 0
-    counts[:, burn_in:] = True
-    error = (actions - batch.actions.clamp(-1.0, 1.0)).square().mean(dim=2)
-    return (error * counts).sum() / counts.sum()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot
+from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Rows, RowsPilot
 from ncp_control.policy import Policy
 from ncp_control.worlds import Expert
 
@@ -78,6 +78,7 @@ class AskedPilot:
         worlds: The environments, in the order of the observations.
         learner: Who acts; the expert itself if None.
         error: Added to what the expert does while it acts itself.
+        rows: Which rows of a batch the environments are; they are the whole batch if None.
     """
 
     def __init__(
@@ -87,10 +88,14 @@ class AskedPilot:
         *,
         learner: Policy | Pilot | None = None,
         error: ExpertError | None = None,
+        rows: Rows | None = None,
     ) -> None:
-        self._worlds = worlds
-        self._expert = PolicyPilot(expert) if isinstance(expert, Policy) else expert
-        self._learner = PolicyPilot(learner) if isinstance(learner, Policy) else learner
+        rows = Rows(0, len(worlds)) if rows is None else rows
+        self._worlds, self._rows = worlds, rows
+        policy = PolicyPilot(expert) if isinstance(expert, Policy) else None
+        self._expert = RowsPilot(policy, rows) if policy is not None else expert
+        learner = PolicyPilot(learner) if isinstance(learner, Policy) else learner
+        self._learner = None if learner is None else RowsPilot(learner, rows)
         self._error = error
         self.labels = np.empty(0)
         """What the expert would have done at the last step, shape (worlds, action)."""
@@ -99,7 +104,7 @@ class AskedPilot:
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
         """Return the actions of whoever acts."""
-        if isinstance(self._expert, PolicyPilot):
+        if isinstance(self._expert, RowsPilot):
             full = np.stack([info["full_observation"] for info in infos])
             self.labels = self._expert(full, infos, dt_s, reset)
         else:
@@ -107,4 +112,7 @@ class AskedPilot:
             self.labels = np.stack([np.atleast_1d(self._expert(*one)) for one in seen])
         if self._learner is not None:
             return self._learner(observations, infos, dt_s, reset)
-        return self.labels if self._error is None else self._error.add(self.labels, reset)
+        if self._error is None:
+            return self.labels
+        done = self._error.add(self._rows.fill(self.labels), self._rows.fill(reset))
+        return self._rows.take(done, len(reset))

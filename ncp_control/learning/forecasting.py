@@ -1,6 +1,6 @@
 """Sequence models on recorded or generated sequences: forecasting and classification.
 
-Adam on shuffled windows; the weights with the best validation error are kept.
+Adam on shuffled windows; the weights with the best validation error are kept, or the last ones.
 """
 
 import math
@@ -49,6 +49,10 @@ OBJECTIVES = {
 each output; `categories`, cross-entropy of all outputs as one distribution, targets one-hot."""
 
 
+Score = Callable[[Tensor, Sequences], float]
+"""An error of the outputs for all sequences, lower is better, that is no mean over frames."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Settings of a training."""
@@ -61,8 +65,12 @@ class TrainingConfig:
     """Adam's learning rate."""
     final_learning_rate: float = 1.0
     """Share of the learning rate left at the end of half a cosine; 1 keeps it constant."""
+    epoch_decay: float = 1.0
+    """Factor of the learning rate from one epoch to the next, on top of the cosine."""
     gradient_clip: float | None = None
     """Largest norm of a step's gradient; not clipped if None."""
+    keeps: str = "best"
+    """Which weights are kept: best, those with the best validation error, or last."""
     objective: str = "forecast"
     """A name in `OBJECTIVES`."""
     device: str = "auto"
@@ -72,12 +80,13 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "batch_size")
-        check_positive(self, "learning_rate", "final_learning_rate", "gradient_clip")
+        check_positive(self, "learning_rate", "final_learning_rate", "epoch_decay", "gradient_clip")
+        check_name("keeps", self.keeps, ("best", "last"))
         check_name("objective", self.objective, OBJECTIVES)
 
     def rate_share(self, epoch: int, step: int = 0) -> float:
         """Return the share of the learning rate that is left in an epoch, counted from 0."""
-        return half_cosine(epoch, self.epochs, self.final_learning_rate)
+        return half_cosine(epoch, self.epochs, self.final_learning_rate) * self.epoch_decay**epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +96,9 @@ class Training:
     epochs: int
     """Epochs trained: fewer than asked for if no error was left."""
     best_epoch: int
-    """Epoch of the checkpoint kept, counted from 1."""
+    """Epoch of the weights kept, counted from 1."""
     validation_error: float
-    """Its error on the validation sequences."""
+    """Their error on the validation sequences."""
     seconds_per_epoch: float
     """Wall time of an epoch with its validation [s]."""
 
@@ -103,11 +112,13 @@ def train(
     description: str = "",
     is_silent: bool = False,
     checkpoint: Path | None = None,
+    score: Score | None = None,
 ) -> Training:
     """Train a model in place and leave it as it was at its best on the validation sequences.
 
-    It stops early once no error is left there, or once it diverges: then the best state before is
-    kept. The model ends on the CPU, wherever it was trained.
+    With `config.keeps` "last" it is left as the last epoch left it. Either way it stops early once
+    no error is left there, or once it diverges: then the best state before is kept. The model ends
+    on the CPU, wherever it was trained.
 
     Args:
         model: The model.
@@ -119,6 +130,7 @@ def train(
         is_silent: Whether to leave the progress bar out.
         checkpoint: File from which a training that was stopped goes on, to the same weights; it is
             written during the training and stays. None writes none.
+        score: Validation error by which the weights are judged; the objective's if None.
 
     Raises:
         ValueError: If there are no data, they are not finite or do not fit the model, the
@@ -145,16 +157,22 @@ def train(
         is_silent=is_silent,
     )
     state = trainer.state
+    keeps_last = False
     try:
-        trainer.learn(_Lessons(training, validation, config, first=state.epoch))
+        trainer.learn(_Lessons(training, validation, config, score, first=state.epoch))
+        keeps_last = config.keeps == "last" and state.epoch == config.epochs
     finally:
-        model.load_state_dict(state.best)
+        if not keeps_last:
+            model.load_state_dict(state.best)
         model.cpu()
     epochs = state.epoch + (state.step > 0)  # the one in which it diverged counts
+    error = state.best_score
+    if keeps_last:
+        error = _score(model, validation.to(torch.device("cpu")), config, score)
     return Training(
         epochs=epochs,
-        best_epoch=state.best_epoch,
-        validation_error=state.best_score,
+        best_epoch=epochs if keeps_last else state.best_epoch,
+        validation_error=error,
         seconds_per_epoch=state.seconds / epochs,
     )
 
@@ -167,10 +185,12 @@ class _Lessons(Lessons[Sequences]):
         training: Sequences | Callable[[int], Sequences],
         validation: Sequences,
         config: TrainingConfig,
+        score: Score | None,
         *,
         first: int,
     ) -> None:
-        self.training, self.validation, self.config = training, validation, config
+        self.training, self.validation = training, validation
+        self.config, self.score = config, score
         if not isinstance(training, Sequences):
             for epoch in range(first):
                 training(epoch)  # which may draw all of them from one generator
@@ -191,7 +211,16 @@ class _Lessons(Lessons[Sequences]):
         return _mean(OBJECTIVES[self.config.objective].loss, model(batch.inputs, batch.dt_s), batch)
 
     def judge(self, kept: Forecaster, epoch: int) -> tuple[float, dict[str, float]]:
-        return mean_error(kept, self.validation, self.config.objective), {}
+        return _score(kept, self.validation, self.config, self.score), {}
+
+
+def _score(
+    model: Forecaster, validation: Sequences, config: TrainingConfig, score: Score | None
+) -> float:
+    """Return the error by which weights are judged."""
+    if score is None:
+        return mean_error(model, validation, config.objective)
+    return score(predict(model, validation), validation)
 
 
 def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
@@ -224,7 +253,12 @@ def mean_error(model: Forecaster, sequences: Sequences, objective: str = "foreca
     It is NaN if one of these outputs is not finite, which an error rate would not show.
     """
     check_name("objective", objective, OBJECTIVES)
-    outputs = predict(model, sequences).double()
+    return error_of(predict(model, sequences), sequences, objective)
+
+
+def error_of(outputs: Tensor, sequences: Sequences, objective: str) -> float:
+    """Return what `mean_error` does, of outputs that are there already."""
+    outputs = outputs.double()
     error = _mean(OBJECTIVES[objective].error, outputs, sequences).item()
     counted = outputs if sequences.mask is None else outputs[sequences.mask]
     return error if bool(torch.isfinite(counted).all()) else math.nan

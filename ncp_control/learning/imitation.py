@@ -8,6 +8,7 @@ Sources: weighting and truncated windows: Lechner et al. 2020, methods; DAgger: 
 Bagnell 2011 (arXiv 1011.0686).
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,9 +19,11 @@ from torch import Tensor
 
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
 from ncp_control.learning.losses import choice_cross_entropy
+from ncp_control.learning.read_ahead import read_ahead
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.learning.settings import ImitationConfig
+from ncp_control.learning.team import shares
 from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.policy import Policy
 
@@ -86,6 +89,7 @@ def imitate(
             rate_share=lambda epoch, _: half_cosine(epoch, config.epochs, final=0.05),
             gradient_clip=config.gradient_clip,
             weight_average=config.weight_average,
+            patience=config.patience,
             seed=config.seed,
         ),
         groups=(rest, circuit),
@@ -95,6 +99,37 @@ def imitate(
     lessons.recall_until(trainer.state.epoch, is_within=trainer.state.step > 0)
     trainer.learn(lessons)
     return Policy.load(run.checkpoints / "best")
+
+
+@dataclass(frozen=True)
+class ImitationLoss:
+    """What is minimised over a batch of windows."""
+
+    config: ImitationConfig
+
+    def loss(self, model: Policy, batch: Batch) -> Tensor:
+        """Return the mean that is minimised, see `weighted_squared_error`."""
+        predicted = predict(model, batch, self.config.precision)
+        wanted, mask = (values.to(predicted.device) for values in (batch.actions, batch.mask))
+        if model.choices:
+            losses = choice_cross_entropy(predicted, wanted, model.choices)
+            return (losses * mask).sum() / mask.sum().clamp_min(1)
+        config = self.config
+        return weighted_squared_error(
+            predicted, wanted, mask, config.turn_weight, config.action_weights
+        )
+
+    def weight(self, model: Policy, batch: Batch) -> Tensor:
+        """Return the sum of the weights of a batch, which its loss is divided by."""
+        if model.choices:
+            return batch.mask.sum()
+        config = self.config
+        weights = _weights(batch.actions, batch.mask, config.turn_weight, config.action_weights)
+        return weights.sum()
+
+    def split(self, batch: Batch, count: int) -> list[Batch | None]:
+        """Return shares of a batch, of whole windows each; None where there are too few."""
+        return [None if share is None else Batch(**share) for share in shares(batch, count)]
 
 
 @dataclass
@@ -108,6 +143,9 @@ class _Lessons(Lessons[Batch]):
     aggregate: Aggregate | None
     recall: Recall | None
     _asked: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.shared = ImitationLoss(self.config)
 
     def recall_until(self, epoch: int, *, is_within: bool) -> None:
         """Add what was demonstrated before a training was stopped.
@@ -133,17 +171,31 @@ class _Lessons(Lessons[Batch]):
             known = None if self.recall is None else self.recall(epoch)
             self._add(epoch, self.aggregate(kept, epoch) if known is None else known)
         config, augment = self.config, self.augment
-        batches = windows(self.stores, config.window, config.batch_size, config.seed, epoch)
-        changed = batches if augment is None else (augment(batch, generator) for batch in batches)
-        return iter(changed), len(batches)
+        if config.epoch_steps is None:
+            batches = windows(self.stores, config.window, config.batch_size, config.seed, epoch)
+            count = len(batches)
+        else:
+            batches, count = self._steps(config.epoch_steps, epoch), config.epoch_steps
+        read = read_ahead(batches)
+        changed = read if augment is None else (augment(batch, generator) for batch in read)
+        return iter(changed), count
+
+    def _steps(self, count: int, epoch: int) -> Iterator[Batch]:
+        """Yield as many batches, from one pass over the demonstrations after the other.
+
+        An epoch begins with a pass of its own, shuffled anew.
+        """
+        config, left = self.config, count
+        for i in itertools.count():
+            number = epoch * count + i  # of the pass; an epoch has at most `count`
+            passed = windows(self.stores, config.window, config.batch_size, config.seed, number)
+            yield from itertools.islice(passed, left)
+            left -= len(passed)
+            if left <= 0:
+                return
 
     def loss(self, model: Policy, batch: Batch) -> Tensor:
-        predicted = predict(model, batch, self.config.precision)
-        wanted, mask = (values.to(predicted.device) for values in (batch.actions, batch.mask))
-        if model.choices:
-            losses = choice_cross_entropy(predicted, wanted, model.choices)
-            return (losses * mask).sum() / mask.sum().clamp_min(1)
-        return weighted_squared_error(predicted, wanted, mask, self.config.turn_weight)
+        return ImitationLoss(self.config).loss(model, batch)
 
     def judge(self, kept: Policy, epoch: int) -> tuple[float, dict[str, float]]:
         measured = self.validate(kept)
@@ -165,15 +217,41 @@ def weighted_squared_error(
     wanted: Float[Tensor, "batch time action"],
     mask: Bool[Tensor, "batch time"],
     turn_weight: float,
+    action_weights: Sequence[float] = (),
 ) -> Tensor:
-    """Return Σ m exp(α |y|) (ŷ − y)² / Σ m exp(α |y|) over the frames that count.
+    """Return Σ w (ŷ − y)² / Σ w with w = m c exp(α |y|) over the frames that count.
+
+    Args:
+        predicted: ŷ.
+        wanted: y.
+        mask: m, the frames that count.
+        turn_weight: α.
+        action_weights: c, one for each entry of the action; 1 if none is given.
 
     Raises:
-        ValueError: If more or fewer actions are predicted than wanted.
+        ValueError: If more or fewer actions are predicted than wanted, or weights given.
     """
     _check_width(predicted.shape[-1], wanted.shape[-1])
-    weight = torch.exp(turn_weight * wanted.abs()) * mask[..., None]
+    weight = _weights(wanted, mask, turn_weight, action_weights)
     return (weight * (predicted - wanted) ** 2).sum() / weight.sum().clamp_min(1e-12)
+
+
+def _weights(
+    wanted: Float[Tensor, "batch time action"],
+    mask: Bool[Tensor, "batch time"],
+    turn_weight: float,
+    action_weights: Sequence[float],
+) -> Float[Tensor, "batch time action"]:
+    """Return w = m c exp(α |y|); arguments as `weighted_squared_error`."""
+    weight = torch.exp(turn_weight * wanted.abs()) * mask[..., None]
+    if action_weights:
+        if len(action_weights) != wanted.shape[-1]:
+            raise ValueError(
+                f"`action_weights` must be one for each of the {wanted.shape[-1]} entries of the"
+                f" action, got {tuple(action_weights)!r}."
+            )
+        weight = weight * weight.new_tensor(action_weights)
+    return weight
 
 
 def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:

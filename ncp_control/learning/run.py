@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncp_control import files
 from ncp_control.imports import imported_modules
+from ncp_control.learning.launched import launch_name
 from ncp_control.names import one_line
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Run:
             "model": model,
             "command": typed_command(),
             "imports": imported_modules(),
+            "launch": launch_name(),
             "settings": dataclasses.asdict(settings),
             "environment": describe_environment(),
         }
@@ -262,11 +264,15 @@ def _read_rows(metrics_csv: Path) -> list[dict[str, Any]]:
 def _append_events(path: Path, step: int, metrics: Mapping[str, float]) -> None:
     """Append scalars to TensorBoard's events, at once: its own writer fails in a thread of its own.
 
+    Where TensorBoard is not installed there are no events; metrics.csv has the same numbers.
+
     Format: https://github.com/tensorflow/tensorboard, `summary/writer/record_writer.py`.
     """
-    # TensorBoard takes a moment to import, and not every user of this package trains.
-    from tensorboard.compat.proto import event_pb2, summary_pb2
-    from tensorboard.summary.writer.record_writer import RecordWriter
+    try:  # it takes a moment to import, and not every user of this package trains
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+    except ModuleNotFoundError:
+        return
 
     # These two are made at run time, unseen by a type checker.
     event_type, summary_type = vars(event_pb2)["Event"], vars(summary_pb2)["Summary"]

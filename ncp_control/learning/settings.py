@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ncp_control.devices import check_device, find_device
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.ranges import (
+    check_above_zero,
     check_at_least,
     check_not_negative,
     check_positive,
@@ -22,7 +23,13 @@ class ImitationConfig:
     """Settings of an imitation run."""
 
     epochs: int = 12
-    """Passes over the demonstrations."""
+    """Times that the policy learns and is validated: passes over the demonstrations, or as many
+    steps as `epoch_steps` says."""
+    epoch_steps: int | None = None
+    """Optimizer steps of an epoch, so that a short recording teaches as long as a long one; a pass
+    over the demonstrations if None."""
+    patience: int | None = None
+    """Epochs without a better score after which the training ends early; never if None."""
     window: int = 32
     """Frames of backpropagation through time."""
     batch_size: int = 16
@@ -33,6 +40,9 @@ class ImitationConfig:
     """Adam's learning rate for the circuit, whose few parameters bear larger steps."""
     turn_weight: float = 2.0
     """α: frames count exp(α |action|) times."""
+    action_weights: tuple[float, ...] = ()
+    """How much the error in each entry of the action counts, e.g. 10 1 where the first is to be
+    done more exactly than the second; all alike if empty."""
     gradient_clip: float = 1.0
     """Largest norm of a step's gradient."""
     weight_average: float = 0.0
@@ -49,10 +59,12 @@ class ImitationConfig:
     """Seed of initial weights, windows and augmentation."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "epochs", "window", "batch_size")
+        check_at_least(self, 1, "epochs", "epoch_steps", "patience", "window", "batch_size")
         check_learning_rates(self, "head_learning_rate", "circuit_learning_rate")
         check_positive(self, "gradient_clip")
         check_not_negative("turn_weight", self.turn_weight)
+        for weight in self.action_weights:
+            check_above_zero("action_weights", weight)
         check_seed(self)
         if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
             raise ValueError(

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ncp_control.learning.divergence import DivergenceError, first_not_finite, has_diverged
 from ncp_control.learning.run import Run
+from ncp_control.learning.team import Shared, team
 from ncp_control.learning.training_state import CHECKPOINT, TrainingState
 
 Batch = TypeVar("Batch")
@@ -31,6 +32,9 @@ CHECKPOINT_S = 30.0
 
 class Lessons(Generic[Batch]):
     """What a training learns from, and how it is judged."""
+
+    shared: Shared | None = None
+    """What processes that share a batch have to know; None if none can."""
 
     def begin_epoch(
         self, epoch: int, kept: Any, generator: torch.Generator
@@ -76,6 +80,8 @@ class TrainerConfig:
     weights as the last step left them."""
     ends_at: float = -math.inf
     """Score at which the training ends, since no later epoch can be better."""
+    patience: int | None = None
+    """Epochs without a better score after which the training ends; never if None."""
     seed: int = 0
     """Seed of the generator that lessons are given."""
     unit: str = "epoch"
@@ -140,7 +146,7 @@ class Trainer:
         state, config = self.state, self.config
         self._saved_s = time.monotonic()
         try:
-            while state.epoch < config.epochs and state.best_score > config.ends_at:
+            while state.epoch < config.epochs and not self._has_nothing_to_gain():
                 loss = self._learn_epoch(lessons)
                 if not math.isfinite(loss):
                     self._end_diverged(loss)
@@ -198,19 +204,36 @@ class Trainer:
         share = config.rate_share(state.epoch, state.step)
         for group, rate in zip(state.optimizer.param_groups, config.learning_rates, strict=True):
             group["lr"] = rate * share
-        loss = lessons.loss(state.model, batch)
-        value = loss.item()
+        value = self._take_gradient(lessons, batch)
         state.step += 1
         if not math.isfinite(value):
             return value
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         if config.gradient_clip is not None:
             clip_grad_norm_(state.model.parameters(), config.gradient_clip)
         state.optimizer.step()
         if state.averaged is not None:
             state.averaged.update_parameters(state.model)
         state.loss += value
+        return value
+
+    def _take_gradient(self, lessons: Lessons[Any], batch: Any) -> float:
+        """Return the loss of a batch; if it is finite, its gradient is where the optimizer looks.
+
+        Under torchrun, other processes take their shares of the batch.
+        """
+        leader = team()
+        if leader is not None:
+            if lessons.shared is None:
+                raise ValueError(
+                    "`lessons` must say how a batch is shared under torchrun, got lessons that do"
+                    " not. Train in one process."
+                )
+            return leader.take_gradient(lessons.shared, self.state.model, batch)
+        loss = lessons.loss(self.state.model, batch)
+        value = loss.item()
+        if math.isfinite(value):
+            self.state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
         return value
 
     def _judge(self, lessons: Lessons[Any], loss: float) -> None:
@@ -247,6 +270,13 @@ class Trainer:
             f" best before it, of {unit} {state.best_epoch}, is kept. Lower the learning rate or"
             " clip the gradient."
         )
+
+    def _has_nothing_to_gain(self) -> bool:
+        """Return whether the score is as good as it can be, or has not become better for long."""
+        state, config = self.state, self.config
+        waited = state.epoch - state.best_epoch
+        is_late = config.patience is not None and waited >= config.patience
+        return is_late or state.best_score <= config.ends_at
 
     def _has_diverged(self) -> bool:
         """Return whether a weight, its average or a moment of the optimizer is not finite."""

@@ -1,6 +1,7 @@
-"""The parts of the benchmark: circuits on their own, as PPO's actors, as C, and one act."""
+"""The parts of the benchmark: circuits, cells, PPO's actors, policies as C, one act, worlds."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from ncp_control.learning.run import describe_environment, typed_command
 from ncp_control.markdown import json_block
 from scripts.benchmark import Benchmark
 from scripts.benchmarking.acting import acting_table, measure_acting
+from scripts.benchmarking.cells import INPUTS, ON_TORCH, STEP_UNITS, cells, control_steps_of_cells
+from scripts.benchmarking.chunks import chunks_table, measure_chunks
 from scripts.benchmarking.costs import (
     accuracy_table,
     first_use_seconds,
@@ -33,8 +36,19 @@ from scripts.benchmarking.exported import (
 )
 from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
-from scripts.benchmarking.steps import control_steps, driving_steps, models, training_steps
+from scripts.benchmarking.sharing import measure_sharing, sharing_table
+from scripts.benchmarking.steps import (
+    control_steps,
+    driving_steps,
+    first,
+    models,
+    on_reference,
+    training_step,
+    training_steps,
+)
+from scripts.benchmarking.stores import measure_stores, stores_table
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
+from scripts.benchmarking.worlds import measure_worlds, worlds_table
 from scripts.evaluation.driving import check_km
 from scripts.pictures import write_picture
 
@@ -70,6 +84,29 @@ def benchmark_circuits(settings: Benchmark, folder: Path) -> None:
     write_picture(folder / "scaling.png", draw_scaling(scaling))
 
 
+def benchmark_cells(settings: Benchmark, folder: Path) -> None:
+    """Time every cell: training beside torch's gates of the same size, and control."""
+    rows: list[Row] = []
+    device = find_device(settings.device).type
+    for threads in settings.threads:
+        with torch_threads(threads):
+            for batch, length in settings.shapes:
+                inputs = torch.rand(batch, length, INPUTS, device=device)
+                actions = {
+                    name: training_step(cell.to(device), first, inputs)
+                    for name, cell in cells().items()
+                }
+                for name in ON_TORCH:
+                    plain = on_reference(functools.partial(actions.__getitem__, name))
+                    actions[f"{name}, plain torch"] = plain
+                table = f"training step of each cell on {device}, batch {batch} x {length} frames"
+                rows += measure(table, actions, settings.rounds, threads)
+    with torch_threads(1):
+        table = f"control step from Python, each cell of {STEP_UNITS} units"
+        rows += measure(table, control_steps_of_cells(), settings.rounds, 1)
+    _write(folder, "cells", [timing_tables(rows)], {"rows": to_values(rows)})
+
+
 def benchmark_reinforcement(settings: Benchmark, folder: Path) -> None:
     """Time PPO with circuits and with networks as the actor."""
     with torch_threads(1):
@@ -96,6 +133,36 @@ def benchmark_act(settings: Benchmark, folder: Path) -> None:
     with torch_threads(1):
         rows = measure_acting(settings.calls)
     _write(folder, "act", [acting_table(rows)], {"rows": to_values(rows)})
+
+
+def benchmark_chunks(settings: Benchmark, folder: Path) -> None:
+    """Measure memory and time of long sequences as a whole and in chunks."""
+    with torch_threads(1):
+        found = measure_chunks(settings.rounds)
+    _write(folder, "chunks", [chunks_table(found)], {"rows": to_values(found)})
+
+
+def benchmark_worlds(settings: Benchmark, folder: Path) -> None:
+    """Measure bodies in mujoco-warp, and one in MuJoCo's C."""
+    device = find_device(settings.device)
+    with torch_threads(1):
+        found = measure_worlds(device, settings.rounds)
+    table = worlds_table(found, device.type)
+    _write(folder, "worlds", [table], {"rows": to_values(found)})
+
+
+def benchmark_stores(settings: Benchmark, folder: Path) -> None:
+    """Measure training from frames on disk."""
+    with torch_threads(1):
+        found = measure_stores(settings.rounds)
+    _write(folder, "stores", [stores_table(found)], {"rows": to_values(found)})
+
+
+def benchmark_sharing(settings: Benchmark, folder: Path) -> None:
+    """Measure a step that several processes share."""
+    with torch_threads(1):
+        found = measure_sharing(settings.rounds)
+    _write(folder, "sharing", [sharing_table(found)], {"rows": to_values(found)})
 
 
 def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:

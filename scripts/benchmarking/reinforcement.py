@@ -9,8 +9,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.timing import Action, Row
 from scripts.training.ppo import make_model
+from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
-from scripts.training.settings import PPO
 
 NUM_ENVS, ROLLOUT_STEPS = 8, 128
 STEPS = NUM_ENVS * ROLLOUT_STEPS

@@ -41,7 +41,7 @@ def training_steps(batch: int, length: int, device: str) -> dict[str, Action]:
         name: training_step(model.to(device), first, inputs) for name, model in models().items()
     }
     circuit = our_circuits()["ours, semi-implicit 6"].to(device)
-    actions["ours, plain torch"] = _on_reference(lambda: training_step(circuit, first, inputs))
+    actions["ours, plain torch"] = on_reference(lambda: training_step(circuit, first, inputs))
     if device == "cpu" and torch.get_num_threads() == 1:
         actions |= floors(batch, length)
     return actions
@@ -157,7 +157,8 @@ def reference_kernels() -> Iterator[None]:
         os.environ["NCP_CONTROL_KERNELS"] = before
 
 
-def _on_reference(make: Callable[[], Action]) -> Action:
+def on_reference(make: Callable[[], Action]) -> Action:
+    """Make an action and take it with the kernels switched off."""
     with reference_kernels():
         action = make()
 

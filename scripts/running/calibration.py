@@ -65,7 +65,8 @@ def recorded(
     Raises:
         ValueError: If its frames are not those of the contract.
     """
-    with load_recording(log, options=options).center_only().as_demonstrations() as store:
+    recording = load_recording(log, options=options).chosen_for(contract)
+    with recording.center_only().as_demonstrations() as store:
         if store.observations.shape[1:] != _shape_of(contract):
             raise ValueError(
                 f"`log` must hold frames of {_shape_of(contract)}, got"

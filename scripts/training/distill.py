@@ -92,7 +92,7 @@ def make_student(settings: Distill, where: WalkSettings, world: gymnasium.Env) -
         encoder=settings.encoder,
         seed=settings.seed,
         sees_time=settings.is_timed,
-        wiring=settings.wiring,
+        **settings.drawn,
     )
 
 
@@ -132,7 +132,6 @@ def describe(settings: Distill, where: WalkSettings) -> str:
     rest |= dataclasses.asdict(settings.distillation)
     rest["teacher"] = policy_name(teacher_folder(settings))
     rest.pop("seed")  # has a column of its own
-    if settings.wiring is not None:
-        rest["wiring"] = settings.wiring
+    rest |= {name: value for name, value in settings.drawn.items() if value is not None}
     rest |= settings.first_values
     return f"{describe_place(where)} {json.dumps(rest, sort_keys=True)}"

@@ -2,18 +2,18 @@
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from envs.conditions import PICTURES, read_conditions
-from envs.conditions.training import RandomConditions
-from envs.driving.metrics import summarize
+from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import files
 from ncp_control.command_line import use_threads
 from ncp_control.learning.closed_loop import PolicyPilot
-from ncp_control.learning.demonstrations import Batch, Demonstrations
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
@@ -33,9 +33,12 @@ from scripts.evaluation.report import metrics_table, write_driving_report
 from scripts.training.costs import foretell
 from scripts.training.driving_settings import Drive
 from scripts.training.from_expert import learn_from_expert
-from scripts.training.resumption import begun_with, open_run
+from scripts.training.met_conditions import one_after_another
+from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
+MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
+"""Columns of the results file that are measured on the held-out tracks."""
 
 
 def train_drive(asked: Drive) -> Policy:
@@ -47,9 +50,10 @@ def train_drive(asked: Drive) -> Policy:
         settings.model,
         head=settings.head,
         num_units=settings.neurons,
-        wiring=settings.wiring,
+        **settings.drawn,
         seed=settings.seed,
     )
+    results = ResultsFile(None, ("parameters", *MEASURES))
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "drive", settings.model, step=step) as run:
         if settings.resume is None:
@@ -59,8 +63,14 @@ def train_drive(asked: Drive) -> Policy:
         print(f"policy: {run.policy}")
         traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
         write_driving_report(run, policy, traces)
-    print(metrics_table([(settings.model, 0.0, summarize(traces))]))
-    print(f"report: {run.report}")
+        metrics = summarize(traces)
+        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        row = {"parameters": parameters, **dataclasses.asdict(metrics)}
+        described = json.dumps(settings_told(settings, "model"), sort_keys=True, default=str)
+        results.place(run.results)
+        add_row(results, settings, settings.model, described, row)
+    print(metrics_table([(settings.model, 0.0, metrics)]))
+    print(f"report: {run.report}\nresults: {results.path}")
     return policy
 
 
@@ -80,16 +90,18 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         first_track = settings.tracks + epoch * settings.dagger_tracks
         where = _training_tracks(settings, settings.dagger_tracks, first_track)
         pilot = PolicyPilot(learner)
-        return record(folder, where, pilot, expert, description="learner", seed=settings.seed)
+        return record(
+            folder,
+            where,
+            pilot,
+            expert,
+            description="learner",
+            seed=settings.seed,
+            workers=settings.workers,
+            frames_as=settings.frames_as,
+        )
 
     world = find_world(DRIVING_WORLD)
-    met = read_conditions(settings.conditions, PICTURES)
-    conditions = RandomConditions(met, world.frame_s, settings.condition_share) if met else None
-
-    def augment(batch: Batch, generator: torch.Generator) -> Batch:
-        batch = augment_driving(batch, generator)
-        return batch if conditions is None else conditions(batch, generator)
-
     return learn_from_expert(
         policy,
         world,
@@ -98,7 +110,7 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         run,
         ask=ask,
         validate=validate,
-        augment=augment,
+        augment=one_after_another(augment_driving, settings.conditions_in(world)),
     )
 
 
@@ -124,7 +136,9 @@ def validate(policy: Policy) -> dict[str, float]:
 def demonstrations_folder(settings: Drive) -> Path:
     """Return where the demonstrations that these settings ask for are kept."""
     asked = f"{_training_tracks(settings, settings.tracks, 0)} {settings.expert_noise}"
-    digest = hashlib.sha256(f"{asked} {settings.seed}".encode()).hexdigest()
+    digest = hashlib.sha256(
+        f"{asked} {settings.seed}{settings.words_of_frames}".encode()
+    ).hexdigest()
     return settings.data / f"lane-keeping-{digest[:10]}"
 
 
@@ -137,7 +151,16 @@ def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
         print(f"demonstrations: {folder}, recorded before")
         return found
     print(f"demonstrations: {folder}")
-    return record(folder, where, expert, expert, description="expert", seed=settings.seed)
+    return record(
+        folder,
+        where,
+        expert,
+        expert,
+        description="expert",
+        seed=settings.seed,
+        workers=settings.workers,
+        frames_as=settings.frames_as,
+    )
 
 
 def _training_tracks(settings: Drive, num_tracks: int, first_track: int) -> DriveSettings:

@@ -13,32 +13,26 @@ from ncp_control.ranges import (
     check_positive,
 )
 from scripts.options import one_of
-from scripts.training.first_values import FirstValues
+from scripts.training.kept_frames import KeptFrames
+from scripts.training.met_conditions import MetConditions
+from scripts.training.new_circuit import NewCircuit
 from scripts.training.settings import check_circuit, check_head
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drive(FirstValues):
+class Drive(MetConditions, KeptFrames, NewCircuit):
     """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
 
     model: Annotated[str, one_of("cell")] = "ncp"
     """Circuit, e.g. ncp, the paper's 19 neurons, or what it is measured against: lstm, cnn."""
     neurons: int | None = None
     """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; that of the paper by default."""
     head: Annotated[str, one_of("head")] = "light"
     """Conv head: light has 18,072 parameters, paper 79,420."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
     )
     """Settings of the training; its seed is replaced by the one below."""
-    conditions: tuple[str, ...] = ()
-    """What the camera meets in training: fog for all severities of fog, fog:1-3, all:1-3, …; see
-    `envs.conditions`. Delay, wind and gain cannot be learned from. None leaves the pictures
-    clean."""
-    condition_share: float = 0.75
-    """Share of the windows that have one of them."""
     tracks: int = 64
     """Training tracks on which the expert demonstrates."""
     dagger_tracks: int = 16
@@ -50,7 +44,10 @@ class Drive(FirstValues):
     evaluation_km: float = 2.0
     """Kilometres driven on held-out tracks at the end."""
     data: Path = Path("data")
-    """Where demonstrations are kept and found again by later runs (47 kB a frame)."""
+    """Where demonstrations are kept and found again by later runs."""
+    workers: int = 1
+    """Processes that share the tracks of expert and learner; what is learned is the same with any
+    number of them."""
     threads: int | None = None
     """Torch threads; if None, all cores, which convolutions use."""
     runs: Path = Path("runs")
@@ -62,23 +59,14 @@ class Drive(FirstValues):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from envs.conditions import PICTURES, read_conditions
         from envs.driving.config import TRACKS, LaneKeepingConfig
         from scripts.evaluation.driving import check_km
 
         check_circuit(self.model, self.wiring, setting="model")
         check_head(self.head)
-        read_conditions(self.conditions, PICTURES, setting="conditions")
-        if not 0.0 < self.condition_share <= 1.0:
-            raise ValueError(
-                f"`condition_share` must be above 0 and at most 1, got {self.condition_share!r}."
-            )
-        if not self.conditions and self.condition_share != Drive.condition_share:
-            raise ValueError(
-                f"`condition_share` must be left out without --conditions, got"
-                f" {self.condition_share!r}."
-            )
-        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads")
+        self.check_conditions()
+        self.check_frames()
+        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads", "workers")
         check_positive(self, "seconds_per_track")
         check_not_negative("expert_noise", self.expert_noise)
         check_km("evaluation_km", self.evaluation_km)
@@ -100,32 +88,40 @@ class Drive(FirstValues):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded(FirstValues):
-    """Learn from recorded driving: an Udacity log, a Donkeycar tub or a ROS 2 bag.
+class Recorded(KeptFrames, NewCircuit):
+    """Learn from recordings of a person: driving logs, robots' data sets or tables of your own.
 
-    The first part of the recording trains, the last part tests; nothing is shuffled across.
+    The first part of each recording trains, the last part tests; nothing is shuffled across.
+    docs/recordings.md lists the formats.
     """
 
-    log: Path | None = None
-    """Folder of the recording: the one with driving_log.csv, manifest.json, record_N.json or a
-    ROS 2 bag's metadata.yaml; a file that run.py --record wrote; or what a reader of your own
-    recognises."""
+    log: tuple[Path, ...] = ()
+    """Recordings, or folders of recordings. Each is split on its own, and all are learned from
+    together."""
+    actions: tuple[str, ...] = ()
+    """Numbers that are learned, e.g. steering throttle; by default steering, or all actions of a
+    recording that has none. Numbers beyond [-1, 1] are scaled."""
+    inputs: tuple[str, ...] = ()
+    """Numbers that are sensed beside the frames, e.g. speed; none by default. Where there are no
+    frames: all numbers that are no actions."""
     log_options: tuple[str, ...] = ()
-    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    """Options of the recordings' readers as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
-    models: Annotated[tuple[str, ...], one_of("cell")] = ("ncp", "cnn", "lstm")
-    """Circuits to train, one after the other."""
+    models: Annotated[tuple[str, ...], one_of("cell")] = ("lstm", "cfc", "ncp")
+    """Circuits to train, one after the other. Where something below is left to validation, the
+    first is trained in every way, and the others in the way that was best for it."""
     neurons: int | None = None
     """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; that of the paper by default."""
     head: Annotated[str, one_of("head")] = "light"
-    """Conv head: light has 18,072 parameters, paper 79,420."""
+    """Conv head: light has 18,072 parameters, paper 79,420. Motion sees two frames and how far the
+    picture moved between them; it cannot be exported yet."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
-            epochs=24,
-            batch_size=4,
-            head_learning_rate=7e-4,
+            epochs=20,
+            epoch_steps=20,
+            patience=6,
+            window=16,
+            batch_size=8,
             turn_weight=0.0,
             weight_average=0.985,
         )
@@ -135,13 +131,19 @@ class Recorded(FirstValues):
     """Share of the recording that trains; the rest tests."""
     validation_share: float = 0.15
     """Share of the training part, at its end, that chooses the checkpoint."""
-    smoothing_s: float = 0.35
-    """Width of the Gaussian that averages the steering that trains [s]; 0 for a steady hand.
-    The steering that tests is never touched."""
+    use_parts: bool = True
+    """Whether parts that data.py split wrote beside a recording take the place of the shares."""
+    smoothing_s: float | None = None
+    """Width of the Gaussian that averages the steering that trains [s], for a person who taps keys.
+    The steering that validates and tests is never touched. None: validation decides whether 0.2."""
     mirror: bool | None = None
-    """Whether half of the windows are mirrored. It helps on roads that bend to both sides and harms
-    where all bends are alike; if None, each model is trained both ways, and the one with the
-    smaller error in the validation part is kept."""
+    """Whether half of the windows are mirrored: helps on roads that bend to both sides, harms where
+    all bends are alike. None: validation decides."""
+    shift: bool | None = None
+    """Whether windows are moved sideways and steered back. None: validation decides."""
+    balance: bool | None = None
+    """Whether bends count more than straights, in place of the `turn_weight` above. None:
+    validation decides."""
     results: Path | None = None
     """CSV file to which the test errors are added, e.g. results/recorded.csv; a new one in the
     first run folder by default."""
@@ -154,23 +156,25 @@ class Recorded(FirstValues):
     seed: int = 0
     """Seed of weights and windows."""
 
-    @property
-    def mirrors(self) -> tuple[bool, ...]:
-        """The ways in which each model is trained: without mirrored windows, with them, or both."""
-        return (False, True) if self.mirror is None else (self.mirror,)
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.log is None and self.resume is None:
-            raise ValueError("`log` must be the folder of a recording, got None. Give --log PATH.")
+        if not self.log and self.resume is None:
+            raise ValueError("`log` must be the folder of a recording, got none. Give --log PATH.")
         check_given(self, "models")
+        self.check_frames()
         for model in self.models:
             check_circuit(model, self.wiring, setting="models")
         check_head(self.head)
         check_at_least(self, 1, "neurons", "threads")
         check_part("train_share", self.train_share)
         check_part("validation_share", self.validation_share)
-        check_not_negative("smoothing_s", self.smoothing_s)
+        if self.smoothing_s is not None:
+            check_not_negative("smoothing_s", self.smoothing_s)
+        if self.balance and self.imitation.turn_weight:
+            raise ValueError(
+                f"`turn_weight` must be 0 with --balance, got {self.imitation.turn_weight!r}. Both"
+                " say how much bends count."
+            )
         check_at_least(self, 0, "seed")
         if self.imitation.dagger_epochs:
             raise ValueError(

@@ -1,14 +1,18 @@
 """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
+from ncp_control import files
+from ncp_control.cells import cell_to_config
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode, run_episodes
 from ncp_control.imports import import_function
@@ -18,14 +22,15 @@ from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
-from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
-from ncp_control.records import numbers_in, record_frame
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
+from ncp_control.records import record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
-from scripts.evaluation.locomotion import open_world
+from scripts.evaluation.locomotion import open_world, plain_stem
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import learn_from_expert
+from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import Imitate
 
@@ -37,30 +42,45 @@ def train_imitate(asked: Imitate) -> Policy:
     """Let the expert demonstrate, imitate it, measure both, and save the policy."""
     settings = begun_with(asked)
     use_threads(settings.threads)
-    world = open_world(cast(str, settings.world), settings.world_options)
+    world, expert = find_scene(settings)
     results = ResultsFile(settings.results, ("parameters", *world.measure_names))
-    expert = load_expert(settings.expert, world)
     torch.manual_seed(settings.seed)
-    policy = make_policy_for(
-        world.contract,
-        settings.cell,
-        num_neurons=settings.neurons,
-        head=settings.head,
-        encoder=settings.encoder,
-        seed=settings.seed,
-        wiring=settings.wiring,
-    )
+    policy = begin_policy(settings, world)
+    cell = settings.cell
+    if settings.policy is not None:
+        cell = cell_to_config(policy.circuit.cell)["name"]
     step = -1 if settings.resume is None else epochs_done(settings.resume)
-    with open_run(settings, "imitate", settings.cell, step=step) as run:
+    with open_run(settings, "imitate", cell, step=step) as run:
         policy = imitate_expert(policy, expert, world, settings, run)
         episodes = act(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
-        measured = measured_in(world, settings.cell, episodes)
+        measured = measured_in(world, cell, episodes)
         results.place(run.results)
         parameters = sum(parameter.numel() for parameter in policy.parameters())
         row = {"parameters": parameters, **measured.measures}
-        add_row(results, settings, settings.cell, describe(settings), row)
+        add_row(results, settings, cell, describe(settings), row)
     print(f"policy: {run.policy}\nresults: {results.path}")
     print(results_table([measured]))
+    return policy
+
+
+def begin_policy(settings: Imitate, world: World) -> Policy:
+    """Return the policy that goes on learning, or a new one.
+
+    Raises:
+        ValueError: If the one that goes on does not fit the world.
+    """
+    if settings.policy is None:
+        return make_policy_for(
+            world.contract,
+            settings.cell,
+            num_neurons=settings.neurons,
+            head=settings.head,
+            encoder=settings.encoder,
+            seed=settings.seed,
+            **settings.drawn,
+        )
+    policy = load(settings.policy)
+    world.check_policy(policy.contract)
     return policy
 
 
@@ -71,26 +91,31 @@ def imitate_expert(
 
     In a run that was stopped, what was demonstrated in it is found again.
     """
+    augment = one_after_another(augmentation(settings, world), settings.conditions_in(world))
     first_seed = TRAINING_SEED * (1 + settings.seed)
-    error = expert_error(settings, world)
-    folder = run.folder / "demonstrations"
-    shown = Demonstrations.find(folder) or demonstrate(
-        folder,
-        world,
-        expert,
-        range(first_seed, first_seed + settings.episodes),
-        error=error,
-    )
-    if isinstance(policy, VectorPolicy):
+    shown = find_or_demonstrate(expert, world, settings, run)
+    if settings.policy is not None:
+        pass  # it has learned what the numbers that it sees are scaled by
+    elif isinstance(policy, VectorPolicy):
         policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
     elif isinstance(policy, FramesPolicy) and policy.numbers:
-        policy.fit_scale(torch.from_numpy(numbers_in(shown.observations, policy.frame_shape)))
+        policy.fit_scale(torch.from_numpy(shown.numbers(policy.frame_shape)))
     settings.begin_from(policy, shown, settings.imitation.window, settings.seed)
 
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first = first_seed + settings.episodes + epoch * settings.dagger_episodes
         seeds = range(first, first + settings.dagger_episodes)
-        return demonstrate(folder, world, expert, seeds, learner=learner, description="learner")
+        return demonstrate(
+            folder,
+            world,
+            expert,
+            seeds,
+            learner=learner,
+            description="learner",
+            workers=settings.workers,
+            frames_as=settings.frames_as,
+            find=partial(find_scene, settings),
+        )
 
     def validate(policy: Policy) -> dict[str, float]:
         episodes = act(policy, world, settings.validation_episodes, VALIDATION_SEED)
@@ -105,14 +130,50 @@ def imitate_expert(
         run,
         ask=ask,
         validate=validate,
-        augment=augmentation(settings, world),
+        augment=augment,
     )
+
+
+def find_or_demonstrate(
+    expert: Expert | Policy, world: World, settings: Imitate, run: Run
+) -> Demonstrations:
+    """Open the demonstrations that these settings ask for, made now if they are not there."""
+    folder = run.folder / "demonstrations"
+    if settings.data is not None:
+        words = (world.name, sorted(settings.world_options), settings.expert, settings.episodes)
+        told = f"{words} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        folder = settings.data / f"{plain_stem(world.name)}-{digest[:10]}"
+        files.remove_leftovers(settings.data)  # gigabytes, if a recording was killed
+    found = Demonstrations.find(folder)
+    if found is not None:
+        print(f"demonstrations: {folder}, recorded before")
+        return found
+    print(f"demonstrations: {folder}")
+    first = TRAINING_SEED * (1 + settings.seed)
+    seeds = range(first, first + settings.episodes)
+    return demonstrate(
+        folder,
+        world,
+        expert,
+        seeds,
+        error=expert_error(settings, world),
+        workers=settings.workers,
+        frames_as=settings.frames_as,
+        find=partial(find_scene, settings),
+    )
+
+
+def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
+    """Return the world of the settings and who is asked there."""
+    world = open_world(cast(str, settings.world), settings.world_options)
+    return world, load_expert(settings.expert, world)
 
 
 def describe(settings: Imitate) -> str:
     """Return the world and all settings but cell and seed as one cell of a results file."""
     told = settings_told(settings, "world", "cell")
-    return f"{settings.world} {json.dumps(told, sort_keys=True)}"
+    return f"{settings.world} {json.dumps(told, sort_keys=True, default=str)}"
 
 
 def expert_error(settings: Imitate, world: World) -> ExpertError:

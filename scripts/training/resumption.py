@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ncp_control.learning.divergence import DivergenceError
+from ncp_control.learning.launched import is_restarted, launch_name
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
 from ncp_control.learning.reinforcement.guard import divergence_told
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
@@ -18,6 +20,7 @@ from ncp_control.learning.run import Run, typed_command
 from ncp_control.policy import Policy
 from scripts.pictures import write_picture
 from scripts.training.curves import draw_curves
+from scripts.training.new_circuit import NewCircuit
 
 Settings = TypeVar("Settings")
 
@@ -35,6 +38,8 @@ def begun_with(asked: Settings) -> Settings:
     """
     kind: Any = type(asked)
     folder: Path | None = cast(Any, asked).resume
+    if is_restarted() and (begun := _begun_before(cast(Any, asked).runs)) is not None:
+        asked, folder = kind(resume=begun), begun
     if folder is None:
         return asked
     unset = kind(resume=folder)
@@ -70,6 +75,21 @@ def begun_with(asked: Settings) -> Settings:
         raise ValueError(
             f"{path} must hold settings of this job, got {error}. Start the training anew."
         ) from error
+
+
+def _begun_before(runs: Path) -> Path | None:
+    """Return the run that this torchrun began before it started its processes again.
+
+    One without a checkpoint is removed, and begun anew.
+    """
+    for path in sorted(runs.glob("*/config.json")):
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            if json.loads(path.read_text()).get("launch") != launch_name():
+                continue
+            if any(path.parent.glob("checkpoints/training.*")):
+                return path.parent
+            shutil.rmtree(path.parent)
+    return None
 
 
 def _from_json(kind: Any, value: Any) -> Any:
@@ -114,14 +134,22 @@ def add_row(
 def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
     """Return the settings of an imitation that shape its result, for a cell of a results file.
 
+    Those of the circuit are not told where nothing was asked for.
+
     Args:
         settings: A job's settings with `imitation`.
         *left_out: Names of those that other cells tell.
     """
-    left_out = (*left_out, "results", "threads", "runs", "resume", "seed")
+    left_out = (*left_out, "data", "results", "threads", "workers", "runs", "resume", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
     told["imitation"].pop("seed")  # has a column of its own
-    return told
+    for name in ("epoch_steps", "patience"):  # not told where nothing was asked for
+        if told["imitation"][name] is None:
+            told["imitation"].pop(name)
+    if told.get("frames_as") == "raw":
+        told.pop("frames_as")
+    of_the_circuit = {field.name for field in dataclasses.fields(NewCircuit)} | {"neurons"}
+    return {k: v for k, v in told.items() if not (v is None and k in of_the_circuit)}
 
 
 def results_path(settings: Any, table: str) -> Path | None:

@@ -57,7 +57,7 @@ def describe(settings: SAC, where: WalkSettings) -> str:
     if settings.cell != "mlp":
         names = ("burn_in", "encoder", "neurons", "sequence_length")
         told |= {name: getattr(settings, name) for name in names} | settings.resolved
-    names = ("episode_s", "wiring", "tau_s", "synapses")
+    names = ("episode_s", "wiring", "reads", "tau_s", "synapses")
     asked = {name: getattr(settings, name) for name in names}
     told |= {name: value for name, value in asked.items() if value is not None}
     return f"{describe_place(where)} {json.dumps(told, sort_keys=True)}"

@@ -6,7 +6,7 @@ from typing import Any
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
 from ncp_control.worlds import read_options
-from scripts.training.settings import Reinforcement
+from scripts.training.settings import Reinforcement, refuse_changed
 
 ALGORITHMS = ("sac", "tqc")
 
@@ -59,8 +59,8 @@ class SAC(Reinforcement):
             )
         if self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "burn_in")
-            of_a_circuit += ("actor_lr_scale", "critic_frames", "tau_s", "synapses")
-            self.refuse(of_a_circuit, "--cell mlp")
+            of_a_circuit += ("actor_lr_scale", "critic_frames", "reads", "tau_s", "synapses")
+            refuse_changed(self, of_a_circuit, "--cell mlp")
         if self.resume is None and self.steps <= self.first_steps:
             raise ValueError(
                 f"`steps` must be more than the {self.first_steps} with random actions, got"

@@ -152,11 +152,12 @@ def learn(
         num_neurons=settings.neurons,
         encoder=settings.encoder,
         seed=settings.seed,
-        wiring=settings.wiring,
+        **settings.drawn,
     )
     assert isinstance(policy, VectorPolicy)
     policy.fit_scale(torch.from_numpy(np.array(stores["train"].observations)))
     policy.contract = contract
+    settings.begin_from(policy, stores["train"], settings.imitation.window, settings.seed)
     policy = imitate(
         policy,
         [stores["train"]],

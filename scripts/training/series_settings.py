@@ -8,6 +8,7 @@ from ncp_control.learning.settings import ImitationConfig
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_given, check_part
 from scripts.options import one_of
+from scripts.training.new_circuit import NewCircuit
 from scripts.training.settings import check_circuit
 
 TASKS = ("forecast", "classify")
@@ -15,7 +16,7 @@ SPLITS = ("time", "series")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class Series(NewCircuit):
     """Learn from time series of your own: CSV files, at any times, with missing values.
 
     The policy that comes out is saved, exported and audited like any other: it senses the columns,
@@ -47,8 +48,6 @@ class Series:
     """Circuit, or what it is measured against."""
     neurons: int = 32
     """Neurons of a wired circuit, motor neurons included; units of the other cells."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; what suits the cell by default."""
     encoder: tuple[int, ...] = ()
     """Widths of dense layers between the columns and the cell."""
     imitation: ImitationConfig = field(
@@ -69,6 +68,7 @@ class Series:
     """Seed of weights and windows."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.resume is None:
             check_given(self, "data", "target")
         for name in ("target", "inputs"):

@@ -1,13 +1,13 @@
-"""What `train.py imitate`, `distill`, `ppo` and `teacher` can be told, without heavy imports."""
+"""What `train.py imitate`, `distill` and `teacher` can be told, without heavy imports."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.learning.settings import DistillationConfig, ImitationConfig
-from ncp_control.names import check_name
 from ncp_control.ranges import (
     check_at_least,
     check_not_negative,
@@ -17,18 +17,20 @@ from ncp_control.ranges import (
 )
 from ncp_control.worlds import read_options
 from scripts.options import one_of
-from scripts.training.first_values import FirstValues
+from scripts.training.kept_frames import KeptFrames
+from scripts.training.met_conditions import MetConditions
+from scripts.training.new_circuit import NewCircuit
 
 DISTURBANCES = ("sensor_noise_std", "drop_probability", "overwrite_probability", "delay_steps")
 """Fields of `Learner` that say what is put between a policy and its world."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learner(FirstValues):
+class Learner(NewCircuit):
     """Settings that every training in a world by name shares."""
 
     world: str | None = None
-    """halfcheetah, walker2d, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
+    """halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
     <module>:<function> of your own that returns a Gymnasium environment. If None, the world of the
     policy that is given, or else halfcheetah."""
     world_options: tuple[str, ...] = ()
@@ -89,8 +91,6 @@ class Distill(Learner):
     neurons: int = 32
     """Neurons of a wired circuit, motor neurons included; units of the other cells, and of each of
     the two layers of an mlp."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; what suits the cell by default."""
     encoder: tuple[int, ...] = ()
     """Widths of dense layers between observation and cell."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
@@ -112,8 +112,6 @@ class Reinforcement(Learner):
     stable-baselines3."""
     neurons: int = 32
     """Neurons of a new wired circuit, motor neurons included; units of the other cells."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a new wired circuit; what suits the cell by default."""
     encoder: tuple[int, ...] = (64,)
     """Widths of dense layers between the observation and a new circuit. Without one, an LTC
     circuit earned a third less in HalfCheetah."""
@@ -144,82 +142,6 @@ class Reinforcement(Learner):
         check_widths(self.encoder)
         if not 0.0 <= self.gamma <= 1.0:
             raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")
-
-    def refuse(self, names: tuple[str, ...], where: str) -> None:
-        """Refuse settings that would be ignored.
-
-        Args:
-            names: Those settings.
-            where: The option that makes them useless.
-        """
-        for known in dataclasses.fields(self):
-            value = getattr(self, known.name)
-            if known.name in names and value != known.default:
-                raise ValueError(
-                    f"`{known.name}` must be left out with {where}, got {value!r}. It is a setting"
-                    " of a new circuit."
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPO(Reinforcement):
-    """Learn by reinforcement in any world: a new circuit, or one that has learned already."""
-
-    policy: Path | None = None
-    """Saved policy whose circuit goes on learning, with everything before it as it is, e.g.
-    policies/pretrained/drive-ncp; a new circuit if None."""
-    head: Annotated[str, one_of("head")] = "light"
-    """Conv head of a new circuit in a world of frames; it learns with the circuit."""
-    critic: str | None = None
-    """mlp: two layers of 256; gru: 64 units before them, for observations that hide something. If
-    None, gru for positions only and for the circuit of a policy, else mlp."""
-    critic_first_steps: int | None = None
-    """Steps in which the circuit is left alone while the critic gets to know it. If None, 16,384
-    for the circuit of a policy, else 0."""
-    rollout_steps: int = 256
-    """Steps of each world between two updates."""
-    epochs: int = 10
-    """Passes over each rollout."""
-    log_std: float | None = None
-    """Logarithm of the first deviation of actions that are numbers. If None, -1 for a new circuit
-    and -2 for that of a policy."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_head(self.head)
-        if self.critic is not None:
-            check_name("critic", self.critic, ("mlp", "gru"))
-        check_at_least(self, 1, "rollout_steps", "epochs")
-        check_at_least(self, 0, "critic_first_steps")
-        if self.policy is not None:
-            of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "drop_probability")
-            self.refuse((*of_a_new_circuit, "tau_s", "synapses"), "--policy")
-        elif self.cell == "mlp":
-            of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
-            of_a_circuit += ("tau_s", "synapses", "critic", "critic_first_steps")
-            self.refuse(of_a_circuit, "--cell mlp")
-        alone = self.resolved["critic_first_steps"]
-        if self.resume is None and self.steps <= alone:
-            raise ValueError(
-                f"`steps` must be more than the {alone} in which the critic learns alone, got"
-                f" {self.steps}. Raise it, or lower `critic_first_steps`."
-            )
-
-    @property
-    def resolved(self) -> dict[str, Any]:
-        """What was set, or else what suits the circuit, for settings that are None by default."""
-        hides = read_options(self.world_options).get("observe") == "positions"
-        suits: dict[str, Any] = {
-            "critic": "gru" if hides and self.cell != "mlp" else "mlp",
-            "critic_first_steps": 0,
-            # At 10 times, which suits an LTC circuit without an encoder, one behind an encoder
-            # earned less in all four walking tasks, on the mean of two seeds.
-            "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
-        }
-        if self.policy is not None:
-            suits = {"critic": "gru", "critic_first_steps": 16_384, "actor_lr_scale": 1.0}
-        told = {name: getattr(self, name) for name in suits}
-        return suits | {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,23 +179,24 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imitate(FirstValues):
+class Imitate(MetConditions, KeptFrames, NewCircuit):
     """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
 
     world: str | None = None
-    """halfcheetah, walker2d, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
+    """halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
     <module>:<function> of your own."""
     world_options: tuple[str, ...] = ()
     """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
     expert: str | None = None
     """Who is asked: <module>:<function>, called with environment, observation and info, or the
     folder of a policy that sees the world without disturbances; the world's own if None."""
+    policy: Path | None = None
+    """Saved policy of this world that goes on learning, with the numbers that it sees scaled as
+    before; a new one if None."""
     cell: Annotated[str, one_of("cell")] = "ltc"
     """Circuit, or what it is measured against."""
     neurons: int = 24
     """Neurons of a wired circuit, motor neurons included; units of the other cells."""
-    wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; what suits the cell by default."""
     head: Annotated[str, one_of("head")] = "light"
     """Head for frames."""
     encoder: tuple[int, ...] = ()
@@ -305,8 +228,14 @@ class Imitate(FirstValues):
     """Episodes in which each epoch's policy is measured, to choose the best."""
     evaluation_episodes: int = 20
     """Episodes in worlds of other seeds at the end."""
+    data: Path | None = None
+    """Folder where what the expert demonstrates is kept and found again by later runs with the same
+    world, expert, errors, episodes and seed; in the run folder if None."""
     results: Path | None = None
     """CSV file to which the result is added; a new one in the run folder by default."""
+    workers: int = 1
+    """Processes that share the episodes of expert and learner; what is learned is the same with any
+    number of them."""
     threads: int | None = None
     """Torch threads; if None, all cores, which convolutions use."""
     runs: Path = Path("runs")
@@ -318,16 +247,39 @@ class Imitate(FirstValues):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_conditions()
+        self.check_frames()
         if self.world is None and self.resume is None:
             raise ValueError("`world` must be given, got None. Name one with --world.")
         check_circuit(self.cell, self.wiring)
         check_head(self.head)
         read_options(self.world_options)
-        check_at_least(self, 1, "neurons", "episodes", "dagger_episodes", "threads")
+        check_at_least(self, 1, "neurons", "episodes", "dagger_episodes", "threads", "workers")
         check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
         check_at_least(self, 0, "seed")
+        if self.policy is not None:
+            of_a_new_one = ("cell", "neurons", "wiring", "head", "encoder")
+            of_a_new_one += ("reads", "tau_s", "synapses")
+            refuse_changed(self, of_a_new_one, "--policy")
         for std in self.expert_noise:
             check_not_negative("expert_noise", std)
+
+
+def refuse_changed(settings: Any, names: Sequence[str], where: str) -> None:
+    """Refuse settings of a new circuit that would be ignored.
+
+    Args:
+        settings: A job's settings.
+        names: Which of them.
+        where: The option that makes them useless.
+    """
+    for known in dataclasses.fields(settings):
+        value = getattr(settings, known.name)
+        if known.name in names and value != known.default:
+            raise ValueError(
+                f"`{known.name}` must be left out with {where}, got {value!r}. It is a setting of"
+                " a new circuit."
+            )
 
 
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:

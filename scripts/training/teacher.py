@@ -1,5 +1,7 @@
 """Train a teacher: a large network that walks with all it can see, for circuits to learn from."""
 
+import dataclasses
+import json
 import math
 import time
 from dataclasses import replace
@@ -10,6 +12,7 @@ from ncp_control.command_line import use_threads
 from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.reinforcement.checkpoint import steps_done
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from ncp_control.worlds import read_options
@@ -17,6 +20,7 @@ from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import (
     WalkSettings,
     check_continuous,
+    mean_and_std,
     plain_stem,
     returns_table,
     walk,
@@ -24,7 +28,7 @@ from scripts.evaluation.locomotion import (
 )
 from scripts.training.contracts import trained_in
 from scripts.training.places import place
-from scripts.training.resumption import begun_with, open_run
+from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Teacher
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
@@ -52,6 +56,7 @@ def train_teacher(asked: Teacher) -> Policy:
     examined = replace(where, episodes=settings.examination_episodes, seed=1000)
     make_one = cast(Any, examined.make_world)
     make_one().close()  # a world that does not suit is refused before there is a run
+    results = ResultsFile(None, ("mean_return", "std_return"))
     step = 0 if settings.resume is None else steps_done(settings.resume / CHECKPOINT_IN_RUN)
     name = f"{plain_stem(settings.world)}-{config.algorithm}"
     with open_run(settings, "teacher", name, step=step) as run:
@@ -61,11 +66,21 @@ def train_teacher(asked: Teacher) -> Policy:
         policy = Policy.load(run.checkpoints / "best")
         policy.save(run.policy)
         rows = [("teacher", where, walk(policy, where))]
+        results.place(run.results)
+        measured = mean_and_std(rows[0][2])
+        add_row(results, settings, config.algorithm, describe(settings), measured)
         write_returns(run.report / "returns.csv", rows)
         checkpoint.unlink()  # with SAC's experience it is large, and nothing is left to go on with
     print(returns_table(rows))
-    print(f"policy: {run.policy}")
+    print(f"policy: {run.policy}\nresults: {results.path}")
     return policy
+
+
+def describe(settings: Teacher) -> str:
+    """Return the world and all settings but the seed as one cell of a results file."""
+    left_out = ("world", "threads", "runs", "resume", "seed")
+    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    return f"{settings.world} {json.dumps(told, sort_keys=True)}"
 
 
 class _Examiner:

@@ -166,4 +166,5 @@ def test_describe_names_units_and_signs():
     text = DRIVER.describe()
     for words in ("78 x 200 x 3", "RGB", "steering in [-1, 1]", "positive is left", "33.33 ms"):
         assert words in text
+    assert "a frame every 3600 s" in dataclasses.replace(DRIVER, frame_s=3600.0).describe()
     assert "cart position [m]" in POLE.describe() and "one of left, right" in POLE.describe()

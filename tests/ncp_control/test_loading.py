@@ -42,7 +42,7 @@ def test_a_fresh_process_loads_by_name_and_acts():
 def test_every_shipped_policy_carries_its_contract(name):
     contract = ncp_control.load(name).contract
     assert contract is not None and contract.provenance["weights_sha256"]
-    expected = {"drive": "LaneKeeping-v0", "walker2d": "Walker2d-v5"}
+    expected = {"drive": "LaneKeeping-v0", "road": "RoadDriving-v0", "walker2d": "Walker2d-v5"}
     assert contract.world == expected.get(name.split("-")[0], "HalfCheetah-v5")
     assert contract.world_options == ({"observe": "positions"} if "positions" in name else {})
 

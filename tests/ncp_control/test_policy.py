@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LSTM, LTC, NCP19, CfC, Circuit, Policy, VectorPolicy, WiredCfC
+from ncp_control import LSTM, LTC, NCP19, STC, CfC, Circuit, Policy, VectorPolicy, WiredCfC
 
 
 @pytest.fixture
@@ -309,6 +309,8 @@ def test_only_cells_with_a_kernel_have_a_control_step():
         pass
 
     assert LTC(NCP19).control_step() is not None
-    assert LTC(NCP19, integrator="exponential_euler").control_step() is None
+    assert LTC(NCP19, integrator="rk4").control_step() is None
     assert Mine(NCP19).control_step() is None
-    assert CfC(32, 5, 1).control_step() is None
+    assert CfC(32, 5, 1).control_step() is not None
+    assert CfC(32, 5, 1).half().control_step() is None
+    assert STC(NCP19, integrator="rk4").control_step() is None

@@ -2,13 +2,16 @@ import numpy as np
 import pytest
 import torch
 
+import envs  # noqa: F401 - registers the worlds
 from envs.driving.pure_pursuit import PurePursuit
 from ncp_control import CELLS, LTC, Policy, auto_ncp
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.policy import FramesPolicy
 from ncp_control.policy.heads import HEADS, paper_head, standardize
+from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
+from policies.locomotion import make_policy_for
 
 
 def frames(*batch):
@@ -32,7 +35,7 @@ def test_driving_policy_parameters_are_the_papers():
     assert count(policy.circuit) == 1_065 + 2 * 32 + 2  # circuit, affine maps in and out
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ["paper", "light"])
 def test_each_feature_hears_one_map(name):
     head = HEADS[name]()
     maps = torch.rand(1, 8, 10, 25, requires_grad=True)
@@ -45,7 +48,7 @@ def test_each_feature_hears_one_map(name):
     assert heard.nonzero().flatten().tolist() == [alive // 4]
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ["paper", "light"])
 def test_heads_ignore_overall_light_and_contrast(name):
     head = HEADS[name]().double()
     image = torch.randint(0, 100, (1, 78, 200, 3), dtype=torch.uint8)
@@ -181,3 +184,19 @@ def test_bad_arguments_are_refused():
         paper_head()(torch.zeros(1, 66, 200, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="`lookahead_m` must be positive, got 0"):
         PurePursuit(wheelbase_m=2.5, max_steer_rad=0.4, lookahead_m=0.0)
+
+
+@pytest.mark.parametrize("name", ["ltc", "ncp", "stc", "lrcu"])
+def test_every_recipe_reads_what_it_is_asked_to(name):
+    contract = find_world("Walker2d-v5").contract
+    for policy in (
+        make_driving_policy(name, head="light", reads="command"),
+        make_policy_for(contract, name, num_neurons=16, reads="command"),
+    ):
+        assert policy.circuit.cell.reads == "command"
+        assert policy.circuit.cell.read_weight.shape[1] > 0
+
+
+def test_a_cell_that_reads_all_of_its_state_anyway_is_told_so():
+    with pytest.raises(ValueError, match="`reads` must be left out for the cell 'lstm'"):
+        make_driving_policy("lstm", head="light", reads="all")

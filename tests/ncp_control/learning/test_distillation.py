@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 
 from ncp_control import Circuit
 from ncp_control.cells import GRU, Feedforward
-from ncp_control.learning import distillation
 from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
-from ncp_control.learning.distillation import DistillationConfig, distill, distillation_loss
+from ncp_control.learning.distillation import DistillationConfig, DistillationLoss, distill
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect, first_returns
 from ncp_control.learning.run import Run
@@ -187,14 +186,14 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(
     tmp_path, teacher, make_student, monkeypatch
 ):
     """One batch without a finite loss costs neither the weights nor the checkpoint."""
-    batches, losses = 0, distillation.distillation_loss
+    batches, losses = 0, DistillationLoss.loss
 
     def loss(*args):
         nonlocal batches
         batches += 1
         return losses(*args) * (torch.inf if batches == 45 else 1.0)  # in the third round
 
-    monkeypatch.setattr(distillation, "distillation_loss", loss)
+    monkeypatch.setattr(DistillationLoss, "loss", loss)
     student = make_student()
     best = run_distillation(tmp_path, student, teacher)
     assert batches == 45
@@ -221,14 +220,21 @@ def test_the_teacher_labels_what_the_student_sees(teacher, make_student):
 
 
 def test_only_steps_with_a_memory_of_their_own_count():
-    zeros = torch.zeros(2, 5, 1)
+    actions = torch.tensor([[9.0, 9.0, 9.0, 1.0, 1.0], [9.0, 2.0, 2.0, 2.0, 2.0]])[..., None]
     reset = torch.zeros(2, 5, dtype=torch.bool)
     reset[1, 1] = True
-    batch = Rollouts(observations=zeros, actions=zeros, dt_s=zeros[..., 0], reset=reset)
-    actions = torch.tensor([[9.0, 9.0, 9.0, 1.0, 1.0], [9.0, 2.0, 2.0, 2.0, 2.0]])[..., None]
+    wanted = torch.zeros_like(actions)
+    batch = Rollouts(observations=actions, actions=wanted, dt_s=wanted[..., 0], reset=reset)
+
+    def student(observations, **_):
+        return observations, None
+
     # Window 0 counts its last two steps, window 1 everything from the reset on.
-    expected = (2 * 1.0 + 4 * 4.0) / 6
-    assert distillation_loss(actions, batch, 3).item() == pytest.approx(expected)
+    shared, expected = DistillationLoss(burn_in=3), (2 * 1.0 + 4 * 4.0) / 6
+    assert shared.loss(student, batch).item() == pytest.approx(expected)
+    weights = [shared.weight(student, part).item() for part in shared.split(batch, 2)]
+    losses = [shared.loss(student, part).item() for part in shared.split(batch, 2)]
+    assert (weights, losses) == ([2, 4], [1.0, 4.0]), "shares add up to the whole"
 
 
 def test_windows_are_pieces_of_one_world():

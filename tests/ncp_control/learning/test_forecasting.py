@@ -53,6 +53,21 @@ def test_the_best_checkpoint_is_kept():
     assert 1 <= report.best_epoch <= 6
 
 
+def test_the_last_weights_are_kept_where_asked_for():
+    trained = {}
+    for keeps, epochs in (("last", 6), ("best", 6), ("last", 5)):
+        torch.manual_seed(0)
+        forecaster = make_forecaster("gru", SIZES)
+        config = TrainingConfig(epochs=epochs, learning_rate=0.3, keeps=keeps)
+        report = train(forecaster, sines(1), sines(2), config, is_silent=True)
+        assert mean_error(forecaster, sines(2)) == pytest.approx(report.validation_error)
+        trained[keeps, epochs] = report
+    assert trained["last", 6].best_epoch == 6
+    assert trained["last", 5].best_epoch == 5
+    errors = {report.validation_error for report in trained.values()}
+    assert len(errors) >= 2 and trained["best", 6].validation_error == min(errors)
+
+
 def test_each_epoch_may_bring_its_own_sequences():
     asked = []
     forecaster = make_forecaster("gru", SIZES)
@@ -187,6 +202,8 @@ def test_learning_rate_falls_along_half_a_cosine():
     config = TrainingConfig(epochs=11, learning_rate=1.0, final_learning_rate=0.2)
     rates = [config.rate_share(epoch) for epoch in (0, 5, 10)]
     assert rates == pytest.approx([1.0, 0.6, 0.2])
+    config = TrainingConfig(epochs=11, learning_rate=1.0, epoch_decay=0.9)
+    assert [config.rate_share(epoch) for epoch in (0, 1, 3)] == pytest.approx([1.0, 0.9, 0.729])
 
 
 def test_mistakes_are_refused():
@@ -197,6 +214,8 @@ def test_mistakes_are_refused():
             TrainingConfig(epochs=epochs)
     with pytest.raises(ValueError, match="`objective` must be one of .*, got 'forcast'"):
         TrainingConfig(objective="forcast")
+    with pytest.raises(ValueError, match="`keeps` must be one of .*, got 'lsat'"):
+        TrainingConfig(keeps="lsat")
     config = TrainingConfig(epochs=1)
     broken = sines(1)
     broken.targets.fill_(torch.nan)

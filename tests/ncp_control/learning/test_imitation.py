@@ -23,7 +23,7 @@ from ncp_control.learning.imitation import (
     weighted_squared_error,
 )
 from ncp_control.learning.run import Run
-from ncp_control.learning.training_state import epochs_done
+from ncp_control.learning.training_state import TrainingState, epochs_done
 from ncp_control.policy import VectorPolicy
 
 
@@ -75,6 +75,17 @@ def test_loss_is_the_weighted_mean_of_the_frames_that_count():
     predicted = torch.tensor([[[1.0], [1.0], [9.0]]])
     loss = weighted_squared_error(predicted, wanted, mask, turn_weight=2.0)
     assert loss.item() == pytest.approx(1.0 / (1.0 + np.exp(2.0)))
+
+
+def test_entries_of_the_action_count_as_they_are_told():
+    predicted, wanted = torch.tensor([[[1.0, 2.0]]]), torch.zeros(1, 1, 2)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    for weights, loss in (((), 2.5), ((1.0, 1.0), 2.5), ((3.0, 1.0), (3.0 + 4.0) / 4.0)):
+        assert weighted_squared_error(predicted, wanted, mask, 0.0, weights).item() == loss
+    with pytest.raises(ValueError, match="`action_weights` must be one for each of the 2 entries"):
+        weighted_squared_error(predicted, wanted, mask, 0.0, (1.0,))
+    with pytest.raises(ValueError, match="`action_weights` must be"):
+        ImitationConfig(action_weights=(0.0, 1.0))
 
 
 def test_what_is_learned_is_what_the_policy_does():
@@ -448,3 +459,72 @@ def test_impossible_settings_are_refused():
 def test_the_expert_is_asked_by_default_if_the_training_lasts():
     asked = [ImitationConfig(epochs=n, dagger_epochs=None).asked_epochs for n in (2, 3, 4, 6)]
     assert asked == [(), (), (3,), (3,)]
+
+
+def test_an_epoch_of_steps_goes_over_the_demonstrations_as_often_as_it_takes(
+    tiny_policy, delayed_store, tmp_path, monkeypatch
+):
+    whole = len(windows(delayed_store, 20, 8, 0))
+    seen = []
+
+    def spy(policy, batch, precision):
+        seen.append(batch.observations[0, 0, 0].item())
+        return predict(policy, batch, precision)
+
+    monkeypatch.setattr("ncp_control.learning.imitation.predict", spy)
+    steps = 2 * whole + 1
+    train(tiny_policy, delayed_store, tmp_path, epochs=2, epoch_steps=steps)
+    judged = 1  # the last batch of an epoch is looked at once more
+    assert len(seen) == 2 * (steps + judged)
+    first, second = seen[:steps], seen[steps + judged : -judged]
+    assert first != second, "each epoch is shuffled anew"
+    assert first[:whole] != first[whole : 2 * whole], "and so is each pass"
+
+
+def test_a_training_ends_when_its_patience_does(tiny_policy, delayed_store, tmp_path):
+    scores = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    config = ImitationConfig(epochs=9, window=20, batch_size=8, patience=2)
+    run = Run.create("test", "tiny", config, root=tmp_path)
+    imitate(tiny_policy, [delayed_store], config, run, validate=lambda _: {"score": next(scores)})
+    run.close()
+    assert [float(row["score"]) for row in rows(run)] == [3.0, 2.0, 2.5, 2.0]
+
+
+def test_a_training_that_was_stopped_within_an_epoch_of_steps_takes_the_same_ones(
+    delayed_store, tiny_policy, tmp_path, monkeypatch
+):
+    start = {k: v.clone() for k, v in tiny_policy.state_dict().items()}
+    whole, _ = train(tiny_policy, delayed_store, tmp_path / "whole", epochs=2, epoch_steps=5)
+    tiny_policy.load_state_dict(start)
+    config = ImitationConfig(window=20, batch_size=8, epochs=2, epoch_steps=5)
+    run = Run.create("test", "tiny", config, root=tmp_path / "stopped")
+    saves = []
+
+    def save_or_stop(state, path, save=TrainingState.save):
+        save(state, path)
+        saves.append(state.step)
+        if len(saves) == 7:
+            raise KeyboardInterrupt
+
+    def learn(run):
+        return imitate(
+            tiny_policy,
+            [delayed_store],
+            config,
+            run,
+            validate=lambda p: {"score": imitation_error(p, delayed_store)},
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ncp_control.learning.trainer.CHECKPOINT_S", 0.0)
+        patch.setattr(TrainingState, "save", save_or_stop)
+        with pytest.raises(KeyboardInterrupt):
+            learn(run)
+    run.close()
+    assert saves[-1] == 1, "within the second epoch"
+    tiny_policy.load_state_dict(start)
+    again = Run.reopen(run.folder, step=epochs_done(run.folder))
+    resumed = learn(again)
+    again.close()
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)

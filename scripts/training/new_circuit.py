@@ -1,10 +1,11 @@
-"""The first values of a circuit that a training can be told, without heavy imports."""
+"""What a training can be told of the circuit that it builds, without heavy imports."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from ncp_control.names import check_name
 from ncp_control.ranges import check_time_range
+from scripts.options import one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,12 +16,26 @@ if TYPE_CHECKING:
 
 SYNAPSES = ("published", "graded", "flat")
 """Names in `ncp_control.cells.first_values.SYNAPSES`; a test holds the two to each other."""
+READS = ("motor", "command", "all")
+"""Names in `ncp_control.cells.synaptic.READS`; held to them by the same test."""
+
+
+class Drawn(TypedDict):
+    """How a circuit is drawn, as the recipes of `policies` take it."""
+
+    wiring: str | None
+    reads: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstValues:
-    """Settings of a training that builds a new circuit."""
+class NewCircuit:
+    """Settings of a training that builds a new circuit: how it is wired, and how it begins."""
 
+    wiring: Annotated[str | None, one_of("wiring")] = None
+    """Wiring of a wired circuit; what suits the cell and the job if None."""
+    reads: str | None = None
+    """Neurons that an output of an LTC, STC or LRC circuit is read from: motor, its motor neuron
+    alone; command, the command neurons as well; all, all other neurons as well. motor if None."""
     tau_s: tuple[float, float] | None = None
     """Shortest and longest time constant [s] with which the neurons begin, e.g. 0.02 0.5; if None,
     what the cell's recipe gives, for an LTC about a tenth of a frame."""
@@ -33,6 +48,13 @@ class FirstValues:
             check_time_range("tau_s", self.tau_s)
         if self.synapses is not None:
             check_name("synapses", self.synapses, SYNAPSES)
+        if self.reads is not None:
+            check_name("reads", self.reads, READS)
+
+    @property
+    def drawn(self) -> Drawn:
+        """How the circuit is drawn, for the recipes of `policies`."""
+        return {"wiring": self.wiring, "reads": self.reads}
 
     @property
     def first_values(self) -> dict[str, Any]:
