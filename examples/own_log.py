@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from envs.recorded import LoggedImage, register_reader
+from envs.recorded import LoggedFrame, register_reader
 
 TABLE = "angles.csv"
 MAX_ANGLE_DEG = 25.0
@@ -29,10 +29,11 @@ def read(folder):
     """Yield what each line of the table lists: time [ms], angle [degrees, right positive], file."""
     with (folder / TABLE).open(newline="") as file:
         for row, line in enumerate(csv.DictReader(file)):
-            yield LoggedImage(
+            yield LoggedFrame(
                 row=row,
                 path=folder / line["file"],
-                steering=-float(line["angle_deg"]) / MAX_ANGLE_DEG,  # left is positive here
+                # left is positive here
+                numbers={"steering": -float(line["angle_deg"]) / MAX_ANGLE_DEG},
                 time_s=float(line["time_ms"]) / 1000.0,
             )
 

@@ -15,6 +15,7 @@ from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
 from scripts.benchmarking.steps import BLOCK
 from scripts.benchmarking.timing import Row
+from scripts.benchmarking.worlds import Speed, measure_worlds, worlds_table
 
 
 def test_what_autograd_keeps_of_a_square_is_its_argument_once():
@@ -70,6 +71,23 @@ def test_the_plot_and_the_table_show_every_point():
 def test_speeds_of_reinforcement_are_steps_a_second():
     row = Row(table="PPO", name="stock", threads=1, median_us=2e6, spread=0.1, ratio=1.0)
     assert f"| {STEPS / 2:,.0f} ± 10% | 1.00 " in reinforcement_table([row])
+
+
+def test_speeds_of_worlds_are_told_with_their_memory():
+    shared = {"num_worlds": 64, "steps_per_s": 1234.4, "spread": 0.05}
+    rows = [Speed(name="a", world_kb=None, **shared), Speed(name="b", world_kb=22.25, **shared)]
+    table = worlds_table(rows, "cpu")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert lines[-2:] == [["a", "1,234 ± 5%", ""], ["b", "1,234 ± 5%", "22.2"]]
+
+
+@pytest.mark.slow
+def test_worlds_are_measured_beside_mujocos_c():
+    pytest.importorskip("mujoco_warp")
+    rows = measure_worlds(torch.device("cpu"), 1)
+    assert [row.num_worlds for row in rows] == [1, 16, 64, 256]
+    assert all(row.steps_per_s > 0 for row in rows)
+    assert all(row.world_kb > 1 for row in rows[1:])
 
 
 @pytest.mark.slow

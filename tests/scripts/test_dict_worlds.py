@@ -146,9 +146,9 @@ def test_a_policy_of_frame_and_number_is_imitated_evaluated_and_audited(
     assert (folder / "saliency.png").exists() and (folder / "inspector.html").exists()
 
     assert type_command(evaluate_policy, Evaluate, str(run / "policy"), "--log", "x") == 2
-    assert "`log` must be left out for a policy that senses numbers" in capsys.readouterr().err
+    assert "`folder` must be the folder of a recording, got 'x'" in capsys.readouterr().err
     assert type_command(audit, Audit, str(run / "policy"), "--log", "x") == 2
-    assert "`log` must be left out for a policy that senses numbers" in capsys.readouterr().err
+    assert "`folder` must be the folder of a recording, got 'x'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -235,3 +235,17 @@ def test_light_changes_in_the_frame_alone_and_a_mirror_is_refused(tmp_path):
     assert not torch.equal(frames_in(changed, SHAPE), frames_in(batch.observations, SHAPE))
     with pytest.raises(ValueError, match="`mirror` must be left out in"):
         augmentation(quick(tmp_path, "Trolley", mirror=True), world)
+
+
+def test_frames_that_are_kept_as_png_teach_the_same_and_are_found_again(tmp_path, capsys):
+    raw, png = (
+        train_imitate(quick(tmp_path, "Trolley", data=tmp_path / "shown", frames_as=kind))
+        for kind in ("raw", "png")
+    )
+    for name, value in raw.state_dict().items():
+        assert torch.equal(value, png.state_dict()[name]), name
+    kept = {one.name: (one / "frames.bin").is_file() for one in (tmp_path / "shown").iterdir()}
+    assert sorted(kept.values()) == [False, True]
+    capsys.readouterr()
+    train_imitate(quick(tmp_path, "Trolley", data=tmp_path / "shown", frames_as="png"))
+    assert "recorded before" in capsys.readouterr().out

@@ -93,7 +93,10 @@ def test_the_own_world_follows_its_physics(copy):
 def test_an_own_log_is_learned_from(copy, type_command, tmp_path):
     copy("own_log").write_one(tmp_path / "drive", num_frames=60)
     words = ["--log", "drive", "--models", "lstm", "--import", "own_log"]
-    short = "--imitation.epochs 1 --imitation.window 8 --neurons 4 --mirror False".split()
+    short = (
+        "--imitation.epochs 1 --imitation.epoch-steps 4 --imitation.window 8 --neurons 4".split()
+    )
+    short += "--mirror False --smoothing-s 0 --shift False --balance False".split()
     assert type_command(train, Job, "recorded", *words, *short) == 0
     words = [policy_of(tmp_path), "--log", "drive", "--log-share", "0.2", "--import", "own_log"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
@@ -108,7 +111,7 @@ def test_an_own_logs_steering_is_turned_to_the_left(copy, tmp_path):
         recording = load_recording(tmp_path / "drive")
     assert recording.format == "angles" and recording.frame_s == pytest.approx(0.05)
     (episode,) = recording.episodes
-    np.testing.assert_allclose(episode.steering, -np.sin(episode.rows / 8), atol=1e-3)
+    np.testing.assert_allclose(episode.numbers["steering"], -np.sin(episode.rows / 8), atol=1e-3)
 
 
 def test_the_robot_loop_keeps_its_rate(tmp_path):

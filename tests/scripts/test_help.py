@@ -16,7 +16,7 @@ from scripts.train import Job
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2")
-SCRIPTS = ("train", "evaluate", "audit", "export", "run", "reproduce", "benchmark")
+SCRIPTS = ("train", "evaluate", "audit", "export", "run", "reproduce", "benchmark", "data")
 LIGHT = [
     *([f"scripts/{script}.py"] for script in SCRIPTS),
     *(["scripts/train.py", job] for job in Job),

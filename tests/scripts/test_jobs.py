@@ -12,7 +12,9 @@ from envs.recorded import load_recording
 from ncp_control import Policy
 from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
+from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
+from policies.locomotion import make_policy_for
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.evaluation import evaluation_job
 from scripts.train import Job, train
@@ -20,10 +22,19 @@ from scripts.training import recorded
 from scripts.training.costs import foretell, frame_counts
 from scripts.training.drive import VALIDATION, find_or_record, make_pilot
 from scripts.training.driving_settings import Drive, Recorded
-from scripts.training.recorded import cut, train_model
+from scripts.training.recorded import train_model
+from scripts.training.recordings import PARTS, cut
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
-PLAIN = [*QUICK, "--mirror", "False"]
+ONE_WAY = "--mirror False --smoothing-s 0 --shift False --balance False".split()
+PLAIN = [*QUICK, "--imitation.epoch-steps", "4", *ONE_WAY]
+SIMPLE = [
+    "training mean",
+    "always straight",
+    "best constant in hindsight",
+    "persistence of the person's own steering",
+    "linear on shrunken grey frames",
+]
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
@@ -32,7 +43,7 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
     assert type_command(train, Job, *words) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folders: ")
-    names = ["training mean", "always straight", "best constant in hindsight", "ncp", "cnn"]
+    names = [*SIMPLE, "ncp", "cnn"]
     (run,) = (tmp_path / "runs").glob("recorded-ncp-*")
     with (run / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -47,18 +58,18 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
-def test_the_steering_that_tests_is_the_persons_and_nobody_learns_it(udacity_log, monkeypatch):
-    settings = Recorded(log=udacity_log)
+def test_the_parts_follow_each_other_and_keep_the_persons_steering(udacity_log):
     recording = load_recording(udacity_log)
-    parts = cut(recording, settings)
-    rows = [set(episode.rows) for part in parts.values() for episode in part.episodes]
-    assert len(set().union(*rows)) == sum(map(len, rows)) == 120
-    (whole,), (tested,) = recording.episodes, parts["test"].episodes
-    np.testing.assert_array_equal(tested.steering, whole.steering[tested.rows])
-    for name in ("train", "validation"):
-        (learned,) = parts[name].episodes
-        assert np.abs(learned.steering - whole.steering[learned.rows]).max() > 1e-3
-        assert learned.time_s[-1] < tested.time_s[0]
+    parts = cut(recording, Recorded(log=(udacity_log,)))
+    assert tuple(parts) == PARTS
+    episodes = [episode for part in parts.values() for episode in part.episodes]
+    assert len(episodes) == len(PARTS)
+    rows = np.concatenate([episode.rows for episode in episodes])
+    np.testing.assert_array_equal(rows, np.arange(120))
+    (whole,) = recording.episodes
+    for episode in episodes:
+        steered = whole.numbers["steering"][episode.rows]
+        np.testing.assert_array_equal(episode.numbers["steering"], steered)
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
@@ -95,7 +106,7 @@ def test_a_policy_can_be_judged_by_the_part_that_was_held_back(type_command, uda
         whole, last = csv.DictReader(file)
     assert (whole["settings"], last["settings"]) == ("recording log", "recording log last 0.2")
     _, test = load_recording(udacity_log).split(0.8)
-    variance = test.episodes[0].steering.var()
+    variance = test.episodes[0].numbers["steering"].var()
     assert float(last["steering_variance"]) == pytest.approx(variance, rel=1e-5)
     assert float(whole["steering_variance"]) != pytest.approx(variance, rel=0.01)
 
@@ -114,7 +125,7 @@ def test_a_stopped_job_keeps_the_models_that_are_done(
     assert type_command(train, Job, *words, "--results", "new/recorded.csv") == 130
     with (tmp_path / "new" / "recorded.csv").open(newline="") as file:
         models = [row["model"] for row in csv.DictReader(file)]
-    assert models == ["training mean", "always straight", "best constant in hindsight", "ncp"]
+    assert models == [*SIMPLE, "ncp"]
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
@@ -128,7 +139,7 @@ def test_a_test_part_driven_straight_has_no_error_to_compare_with(
     log.write_text("\n".join(map(",".join, lines)))
     words = ["recorded", "--log", udacity_log, "--models", "cnn", *PLAIN]
     assert type_command(train, Job, *words, "--results", "recorded.csv") == 0
-    assert re.search(r"best constant in hindsight \| 0.00000 .*\| – ", capsys.readouterr().out)
+    assert re.search(r"best constant in hindsight +\| 0.00000 .*\| – ", capsys.readouterr().out)
     with (tmp_path / "recorded.csv").open(newline="") as file:
         assert list(csv.DictReader(file))[-1]["correlation"] == "0.0"
 
@@ -176,6 +187,26 @@ def test_a_driver_is_measured_under_conditions(type_command, capsys, tmp_path):
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["settings"].split()[-1] for row in rows][1:] == ["blackout:5", "gain:4", "gain:5"]
+
+
+def test_a_driver_of_the_road_drives_so_far_with_and_without_a_filter(
+    type_command, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("scripts.evaluation.report.film", lambda *_, **__: (None, "No film."))
+    contract = find_world("RoadDriving-v0").contract
+    policy = make_policy_for(contract, "ltc", num_neurons=12)
+    policy.contract = contract
+    policy.save(tmp_path / "policy")
+    words = ["policy", "--km", 0.01, "--world-options", "episode_s=2", "traffic=none"]
+    for name, more in (("plain", ()), ("kept", ("--safety-filter",))):
+        results = tmp_path / f"{name}.csv"
+        assert type_command(evaluate_policy, Evaluate, *words, *more, "--results", results) == 0
+        with results.open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert row["settings"].endswith("km=0.01") and ("filtered_share" in row) == bool(more)
+        assert ("safety-filter" in row["settings"]) == bool(more)
+        assert 0.0 <= float(row["driven_km"]) < 0.02
+    assert "RoadDriving-v0" in capsys.readouterr().out
 
 
 def test_a_world_without_frames_names_the_conditions_that_it_has(refuse):
@@ -255,6 +286,12 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
             ["driver", "--km", "-1"],
             "`km` must be from 0.001 to 4000, got",
         ),
+        (
+            evaluate_policy,
+            Evaluate,
+            ["walker2d-ltc", "--safety-filter"],
+            "`safety_filter` must be left out for another world than RoadDriving-v0, got True",
+        ),
         (evaluate_policy, Evaluate, ["driver", "--km", "inf"], "`km` must be from 0.001 to 4000"),
         (evaluate_policy, Evaluate, ["d", "--noise", "--km", "1"], "`noise` must be at least one"),
         (evaluate_policy, Evaluate, ["driver", "--drop"], "`drop` must be at least one value"),
@@ -264,7 +301,7 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
             evaluate_policy,
             Evaluate,
             ["driver", "--episodes", "3"],
-            "`episodes` must be left out for a policy that drives, got 3",
+            "`episodes` must be left out for a policy that drives in LaneKeeping-v0, got 3",
         ),
         (
             evaluate_policy,

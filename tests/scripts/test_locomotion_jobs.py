@@ -90,10 +90,15 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
         torch.testing.assert_close(value, policy.state_dict()[name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("env", BODIES)
+@pytest.mark.parametrize("env", ["halfcheetah", "walker2d"])
 def test_the_shipped_teacher_teaches_by_default(env):
     policy = load_teacher(Distill(world=env))
     assert policy.circuit.frame_s == pytest.approx(open_world(env).frame_s)
+
+
+def test_a_body_without_a_shipped_teacher_says_how_to_train_one():
+    with pytest.raises(FileNotFoundError, match=r"train.py teacher --world hopper\."):
+        load_teacher(Distill(world="hopper"))
 
 
 def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
@@ -269,14 +274,14 @@ def test_a_policy_knows_its_home():
             ["ppo", "--resume", "nowhere"],
             "`resume` must be a run folder",
         ),
-        (train, Job, ["ppo", "--world", "hopper"], "`world` must be one of .*, got 'hopper'"),
+        (train, Job, ["ppo", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),
         (
             train,
             Job,
             ["ppo", "--steps", "0"],
             "`steps` must be a whole number of at least 1, got 0",
         ),
-        (train, Job, ["teacher", "--world", "hopper"], "`world` must be one of .*, got 'hopper'"),
+        (train, Job, ["teacher", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),
         (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
         (
             evaluate_policy,

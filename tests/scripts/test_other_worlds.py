@@ -132,7 +132,9 @@ def test_a_users_own_world_of_frames_is_evaluated_filmed_watched_and_audited(
     assert "lamps:make_lamp, 0.5 s, 10 frames" in report and "saliency.png" in report
 
     assert type_command(evaluate_policy, Evaluate, "keeper", "--km", "1") == 2
-    assert "`km` must be left out for another world than that of driving" in capsys.readouterr().err
+    assert (
+        "`km` must be left out for another world than those with a car" in capsys.readouterr().err
+    )
 
 
 def test_a_policy_that_chooses_is_evaluated_and_audited(type_command, tmp_path, monkeypatch):
@@ -167,7 +169,7 @@ def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsy
         ("teacher", "gymnasium:CartPole-v1", "`world` must show numbers and take continuous"),
         ("ppo", "gymnasium:Nowhere-v0", "`world` must be one that Gymnasium can make"),
         ("ppo", "swings:make_swings", "`world` must name a function as module:function"),
-        ("ppo", "hopper", "`world` must be one of"),
+        ("ppo", "hoper", "`world` must be one of"),
     ],
 )
 def test_worlds_that_cannot_be_learned_in_are_one_sentence(

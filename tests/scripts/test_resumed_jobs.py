@@ -7,7 +7,9 @@ from ncp_control.learning.training_state import TrainingState
 from scripts.train import Job, train
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
-RECORDED = ["recorded", "--models", "cnn", "lstm", "--mirror", "True", *QUICK]
+ONE_WAY = "--mirror True --smoothing-s 0.2 --shift True --balance True".split()
+STEPS = ["--imitation.epoch-steps", "4"]
+RECORDED = ["recorded", "--models", "cnn", "lstm", *ONE_WAY, *QUICK, *STEPS]
 pytestmark = pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 
 
@@ -78,4 +80,4 @@ def test_a_job_that_was_stopped_before_all_its_runs_were_there_cannot_go_on(
 
 
 def test_a_recording_must_be_named(refuse):
-    refuse(train, Job, ["recorded"], "`log` must be the folder of a recording, got None")
+    refuse(train, Job, ["recorded"], "`log` must be the folder of a recording, got none")

@@ -1,6 +1,7 @@
 """Imitation in any world: numbers, frames, several motors, an expert of one's own or a policy."""
 
 import csv
+import dataclasses
 import json
 from typing import ClassVar
 
@@ -12,8 +13,11 @@ from gymnasium import spaces
 
 from ncp_control import load
 from ncp_control.learning import trainer
+from ncp_control.learning.demonstrations import Demonstrations, windows
 from ncp_control.learning.imitation import ImitationConfig
+from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import TrainingState
+from ncp_control.records import frames_in, numbers_in
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
@@ -131,6 +135,32 @@ def test_a_world_brings_its_own_expert_or_one_has_to_be_named(tmp_path):
         load_expert(None, find_world("Walker2d-v5"))
 
 
+def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch):
+    """In a record of frame and speed, the frames of most windows are black for a while."""
+    seen = []
+    monkeypatch.setattr(
+        imitate, "learn_from_expert", lambda policy, *_, augment, **__: seen.append(augment)
+    )
+    road = {"world_options": ("episode_s=0.2",), "expert": None, "conditions": ("blackout:5",)}
+    road["condition_share"] = 1.0
+    asked = quick(tmp_path, "RoadDriving-v0", **road, data=tmp_path / "data", episodes=1)
+    world = imitate.open_world("RoadDriving-v0", asked.world_options)
+    policy = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
+    for _ in range(2):
+        run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
+        imitate.imitate_expert(policy, world.expert, world, asked, run)
+        run.close()
+    (store,) = (tmp_path / "data").iterdir()  # made once, and found again
+    shown = Demonstrations.open(store)
+    (batch,) = windows(shown, 6, 4, seed=0)
+    changed = seen[-1](batch, torch.Generator().manual_seed(1)).observations
+    assert numbers_in(changed, (78, 200, 3)).equal(numbers_in(batch.observations, (78, 200, 3)))
+    assert not frames_in(changed, (78, 200, 3)).any(dim=(-1, -2, -3)).all()
+    blind = quick(tmp_path, "Reach", conditions=("fog:2",))
+    with pytest.raises(ValueError, match="`conditions` must be left out in .*it shows no frames"):
+        train_imitate(blind)
+
+
 @pytest.mark.parametrize("world", ["Reach", "Look"])
 def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
     train_imitate(quick(tmp_path, world))
@@ -178,6 +208,23 @@ def test_a_policy_can_be_the_expert(tmp_path):
     again = quick(tmp_path, "Reach", expert=str(run / "policy"), cell="gru")
     student = train_imitate(again)
     assert type(student.circuit.cell).__name__ == "GRU"
+
+
+def test_a_saved_policy_goes_on_learning(tmp_path):
+    config = ImitationConfig(epochs=1, window=10, batch_size=8)
+    train_imitate(quick(tmp_path, "Reach", cell="gru", imitation=config))
+    (first,) = (tmp_path / "runs").iterdir()
+    told = {"policy": first / "policy", "neurons": Imitate.neurons}
+    tiny = dataclasses.replace(config, head_learning_rate=1e-9, circuit_learning_rate=1e-9)
+    again = train_imitate(quick(tmp_path, "Reach", **told, imitation=tiny, seed=3))
+    seen = np.ones((1, 2), np.float32)
+    policy = load(first / "policy")
+    assert again.act(seen[0]) == pytest.approx(policy.act(seen[0]), abs=1e-5)
+    assert len(list((tmp_path / "runs").glob("imitate-gru-*"))) == 2
+    with pytest.raises(ValueError, match="`neurons` must be left out with --policy, got 7"):
+        quick(tmp_path, "Reach", policy=first / "policy", neurons=7)
+    with pytest.raises(ValueError, match="does not fit"):
+        train_imitate(quick(tmp_path, "Look", **told))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from scripts.train import Job, train
 from scripts.training.distill import train_distill
 from scripts.training.places import where_to_learn
 from scripts.training.ppo import describe, make_model, train_ppo
+from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
 from scripts.training.resumption import open_run
-from scripts.training.settings import PPO, Distill
+from scripts.training.settings import Distill
 
 
 def settings(tmp_path, *, observe="positions", **changes) -> PPO:

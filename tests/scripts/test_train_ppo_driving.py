@@ -16,8 +16,8 @@ from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.training.ppo import make_model, train_ppo
+from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task, export_policy
-from scripts.training.settings import PPO
 
 
 @pytest.fixture(autouse=True)

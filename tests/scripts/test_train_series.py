@@ -122,3 +122,18 @@ def test_what_cannot_be_done_is_refused_before_a_run_begins(refuse, waves, tmp_p
 def test_whole_series_are_set_apart_only_where_there_are_enough(refuse, waves):
     words = ["series", "--data", waves, "--target", "height", "--split", "series"]
     refuse(train, Job, words, "must be 'time' for fewer than 3 series, got 1")
+
+
+def test_a_series_is_learned_by_a_circuit_that_begins_and_is_read_as_asked_for(
+    type_command, waves, tmp_path
+):
+    words = ["--target", "height", "--imitation.epochs", "2", "--reads", "all"]
+    words += ["--wiring", "auto_ncp", "--tau-s", "0.2", "2.0"]
+    assert type_command(train, Job, *job(waves, *words)) == 0
+    run, row = results_in(tmp_path / "runs")
+    cell = load(run / "policy").circuit.cell
+    assert cell.reads == "all"
+    assert cell.read_weight.abs().max() > 0.0  # learned: it begins at zero
+    assert '"reads": "all"' in row["settings"]
+    assert '"tau_s": [0.2, 2.0]' in row["settings"]
+    assert "synapses" not in row["settings"]  # nothing was asked for
