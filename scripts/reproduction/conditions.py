@@ -4,11 +4,12 @@ Each model learns to keep the lane twice, from the same demonstrations in the sa
 in clean pictures, and with random conditions of severity 1 to 3 in three windows of four. Then it
 drives held-out tracks, clean and under each condition that is asked for; see `envs.conditions`.
 
-| model    | what it is                                                                          |
-|----------|-------------------------------------------------------------------------------------|
-| ncp      | the paper's 19 liquid neurons, which begin with time constants of 20 to 500 ms      |
-| ncp-fast | the same with the published first values, time constants of a tenth of a frame      |
-| others   | by the names of `train.py drive`, e.g. lstm (64 units) and cnn (no memory)          |
+| model     | what it is                                                                         |
+|-----------|------------------------------------------------------------------------------------|
+| ncp       | the paper's 19 liquid neurons, which begin with time constants of 20 to 500 ms     |
+| ncp-fast  | the same with the published first values, time constants of a tenth of a frame     |
+| cnn-stack | no memory, on what the conv head made of the last four frames                      |
+| others    | by the names of `train.py drive`, e.g. lstm (64 units) and cnn (no memory)         |
 
 `--trainings without-1 without-2 without-3` asks what helps against kinds that nobody has learned
 from: each leaves out every third kind of condition, and is driven in those alone.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+import policies.stacked_frames  # noqa: F401 - registers the cell
 from envs.conditions import PICTURES, read_conditions, strengths_of
 from envs.driving.metrics import summarize
 from ncp_control.cells import CELLS
@@ -55,12 +57,14 @@ TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES
 USUAL_TRAININGS = ("clean", "conditions")
 TAU_S = (0.02, 0.5)
 """First time constants of `ncp` [s]."""
+CELL_OF = {"ncp-fast": "ncp", "cnn-stack": "stacked"}
+"""Cell of a model that is not called by it."""
 KM, EPOCHS = 2.0, 6
 
 
 def reproduce_conditions(settings: Reproduce) -> None:
     """Train and drive what is missing, and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, [*CELLS, "ncp-fast"])
+    models = settings.chosen_models(DEFAULT_MODELS, [*CELLS, *CELL_OF])
     results = settings.results_file(MEASURES)
     jobs = drives(
         models,
@@ -179,7 +183,7 @@ class Lesson:
 
     def learn(self, model: str, seed: int, training: str, *, epochs: int) -> Policy:
         """Train a policy by imitation, with DAgger before its fourth epoch."""
-        cell = "ncp" if model == "ncp-fast" else model
+        cell = CELL_OF.get(model, model)
         settings = Drive(
             model=cell,
             tau_s=TAU_S if model == "ncp" else None,

@@ -18,7 +18,7 @@ def trained(monkeypatch):
 
     def learn(self, model, seed, training, *, epochs):
         asked.append((model, training, seed))
-        return make_driving_policy("ncp" if model == "ncp-fast" else model, seed=seed)
+        return make_driving_policy(conditions.CELL_OF.get(model, model), seed=seed)
 
     monkeypatch.setattr(conditions.Lesson, "learn", learn)
     monkeypatch.setattr(conditions, "KM", 0.02)
@@ -27,10 +27,12 @@ def trained(monkeypatch):
 
 
 def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tmp_path, capsys):
-    told = {"table": "conditions", "models": ("ncp", "cnn"), "seeds": 1, "results": tmp_path,
+    told = {"table": "conditions", "models": ("ncp", "cnn-stack"), "seeds": 1, "results": tmp_path,
             "runs": tmp_path / "runs"}  # fmt: skip
     reproduce(Reproduce(**told, tasks=("fog:5",)))
-    assert sorted(trained) == [(m, t, 0) for m in ("cnn", "ncp") for t in ("clean", "conditions")]
+    assert sorted(trained) == [
+        (m, t, 0) for m in ("cnn-stack", "ncp") for t in ("clean", "conditions")
+    ]
     reproduce(Reproduce(**told, tasks=("fog:5", "blackout:1")))
     assert len(trained) == 4, "a table that goes on trains nothing twice"
     with (tmp_path / "conditions.csv").open(newline="") as file:
@@ -68,7 +70,9 @@ def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
     lesson = conditions.Lesson(tmp_path)
     lesson.learn("ncp", 1, "conditions", epochs=3)
     lesson.learn("ncp-fast", 1, "clean", epochs=3)
-    assert [asked.tau_s for asked in seen] == [(0.02, 0.5), None]
+    lesson.learn("cnn-stack", 1, "clean", epochs=3)
+    assert [asked.tau_s for asked in seen] == [(0.02, 0.5), None, None]
+    assert [asked.model for asked in seen] == ["ncp", "ncp", "stacked"]
     assert "fog:1-3" in seen[0].conditions and seen[1].conditions == ()
     assert seen[0].imitation.epochs == 3 and seen[0].seed == 1
 
