@@ -140,8 +140,8 @@ class Recording:
         Args:
             actions: Names of quantities, or their first part for all of them; what the recording
                 says by default, the steering where there is one.
-            inputs: Names as above; by default none beside frames, and all that are no actions in a
-                recording of numbers alone.
+            inputs: Names as above; by default none beside frames, and in a recording of numbers
+                alone all but the chosen actions and what else the recording calls actions.
 
         Raises:
             ValueError: If there is no such quantity, one is chosen as both, or nothing is left.
@@ -172,7 +172,9 @@ class Recording:
             return self.inputs
         if self.framing is not None:
             return ()
-        return tuple(one.name for one in self.quantities if one.name not in actions)
+        # What was commanded to the other motors at that moment is not known beforehand.
+        commands = {*actions, *self.actions}
+        return tuple(one.name for one in self.quantities if one.name not in commands)
 
     def _whole(self, names: Sequence[str]) -> "Recording":
         """Return the recording without the frames in which one of some quantities is missing."""

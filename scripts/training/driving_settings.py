@@ -103,7 +103,7 @@ class Recorded(KeptFrames, NewCircuit):
     recording that has none. Numbers beyond [-1, 1] are scaled."""
     inputs: tuple[str, ...] = ()
     """Numbers that are sensed beside the frames, e.g. speed; none by default. Where there are no
-    frames: all numbers that are no actions."""
+    frames: all numbers but the recording's actions."""
     log_options: tuple[str, ...] = ()
     """Options of the recordings' readers as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""

@@ -45,6 +45,7 @@ def test_each_state_has_the_command_in_force_by_the_names_of_the_joints(tmp_path
     assert {one.name: one.unit for one in recording.quantities} == dict(
         zip([*SENSED, *TOLD], ["rad", "rad", "rad/s", "rad/s", "rad", "rad"], strict=True)
     )
+    assert recording.choose(TOLD[:1]).inputs == tuple(SENSED), "no command of the other joint"
     (episode,) = recording.choose(["action"], ["observation.state.elbow"]).episodes
     for name, wanted in zip(TOLD, told.T, strict=True):
         np.testing.assert_allclose(episode.numbers[name], wanted, atol=1e-7)
