@@ -17,8 +17,11 @@ OPTIONS = ["-std=gnu11", "-DREAL_BITS=32", f"-I{build.SOURCE_FOLDER}"]
 
 def run(command, folder):
     environment = os.environ | {"WINEPREFIX": str(folder / "wine"), "WINEDEBUG": "-all"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    lines = (line.split() for line in done.stdout.splitlines())
+    # Into files: Wine's services outlive the program, and would keep a pipe open.
+    printed = folder / "printed"
+    with printed.open("wb") as out, (folder / "complaints").open("wb") as err:
+        subprocess.run(command, stdout=out, stderr=err, check=True, env=environment, timeout=300)
+    lines = (line.split() for line in printed.read_text().splitlines())
     return {(i, words[0]): [float.fromhex(w) for w in words[1:]] for i, words in enumerate(lines)}
 
 
