@@ -92,7 +92,8 @@ def motor_contributions(
     Returns:
         A name for each term, e.g. "command_2 → motor_0", "leak → motor_0" or "offset → motor_0",
         and its value at each frame, shape (time, terms). The terms of a motor neuron sum to
-        output_scale · v∞ + output_offset, with what the output reads from other neurons now.
+        output_scale · v∞ + output_offset, with what the output reads from other neurons now:
+        "inter_3 (read) → motor_0".
 
     Raises:
         ValueError: If the cell is not an LTC.
@@ -118,7 +119,7 @@ def motor_contributions(
         terms += [scale * leak, cell.output_offset[m].expand(len(states))]
         if cell.read_weight is not None:
             read = cell.neuron_names[cell.read_neurons]
-            names += [f"{neuron} read by {motor}" for neuron in read]
+            names += [f"{neuron} (read) → {motor}" for neuron in read]
             terms += (states[:, cell.read_neurons] * cell.read_weight[m]).unbind(1)
     return names, torch.stack(terms, dim=1).cpu().double().numpy()
 

@@ -185,7 +185,8 @@ def synapses_part(policy: Policy, audited: Episode) -> Part:
     return Part(
         text=[
             "Each synapse pulls its motor neuron towards its reversal potential; the shares add"
-            " up to the command that the neuron is heading for."
+            " up to the command that the neuron is heading for. *Read* is what the command takes"
+            " from another neuron directly."
         ],
         tables={
             "motor_contributions": Table(header=("term", "mean share", "deviation"), rows=shares),

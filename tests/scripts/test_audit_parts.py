@@ -122,6 +122,17 @@ def test_a_sensor_stands_beside_its_synapses(walking):
     )
 
 
+def test_what_an_output_reads_directly_is_told_with_its_motor_neuron():
+    policy = make_driving_policy("ncp", head="light", reads="all")
+    audited = act(policy, "untrained", track_place(HELD_OUT_TRACKS[0], 0.1, 0), seconds=0.1)
+    part = synapses_part(policy, audited)
+    terms = [row[0] for row in part.tables["motor_contributions"].rows]
+    assert all(term.endswith(" → motor_0") for term in terms)
+    assert sum("(read)" in term for term in terms) == 18
+    (panel,) = [axes for axes in part.figures["motor_contributions"].axes if axes.lines]
+    assert panel.get_title(loc="left") == "share of the command of motor_0: steering"
+
+
 def shortened(audited, frames):
     """The first frames of an episode."""
     activity = audited.activity
