@@ -25,12 +25,16 @@ _END_S = 5.0
 """Time in which a worker that is told to end has to end [s]."""
 
 
+_Answers = dict[int, tuple[bool, Any]]
+"""By number of the task: whether it was done, and the result, or what was raised instead."""
+
+
 class Workers:
     """Some processes that do tasks; use them in a `with` block, which ends them.
 
     Args:
         count: How many.
-        begin: Called once in each worker; returns the function that does one task there. It, its
+        begin: Called at once in each worker; returns the function that does one task there. It, its
             arguments, tasks and results are copied between processes.
         *arguments: What `begin` is called with.
     """
@@ -56,7 +60,7 @@ class Workers:
             ChildProcessError: If a worker dies.
             Exception: What a task raised.
         """
-        left, done, number, mark = enumerate(tasks), {}, 0, object()
+        left, answers, number = enumerate(tasks), _Answers(), 0
         num_given, are_left = 0, True
         while are_left or number < num_given:
             for worker in self._workers:
@@ -64,26 +68,50 @@ class Workers:
                     given = next(left, None)
                     are_left = given is not None
                     if given is not None:
-                        worker.give((mark, given[0]), given[1])
+                        worker.give((answers, given[0]), given[1])
                         num_given += 1
-            if number in done:
-                yield done.pop(number)
+            if number in answers:
+                yield answers.pop(number)[1]
                 number += 1
             elif number < num_given or are_left:
-                self._receive(mark, done)
+                self._receive()
+                for is_done, result in answers.values():
+                    if not is_done:
+                        raise result
 
-    def _receive(self, mark: object, done: dict[int, Any]) -> None:
-        """Wait for a result, and keep it if it is one of the tasks with the mark."""
+    def begin(self, task: Any) -> Callable[[], Any]:
+        """Let the next worker that is free do a task, beside those of `map`.
+
+        Returns:
+            What waits for the result, and raises as `map` does.
+
+        Raises:
+            ChildProcessError: If a worker dies.
+        """
+        while all(worker.task is not None for worker in self._workers):
+            self._receive()
+        answers = _Answers()
+        next(worker for worker in self._workers if worker.task is None).give((answers, 0), task)
+
+        def take() -> Any:
+            while 0 not in answers:
+                self._receive()
+            is_done, result = answers[0]
+            if not is_done:
+                raise result
+            return result
+
+        return take
+
+    def _receive(self) -> None:
+        """Wait until a worker has done its task, and keep the answer where it is waited for."""
         busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
         ready = wait(list(busy))
         for worker in (worker for pipe, worker in busy.items() if pipe in ready):
             task = worker.task
-            is_done, result = worker.take(len(self._workers))
-            if task is None or task[0] is not mark:
-                continue  # of a caller that stopped early
-            if not is_done:
-                raise result
-            done[task[1]] = result
+            assert task is not None
+            answers, number = task
+            answers[number] = worker.take(len(self._workers))
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
@@ -114,7 +142,7 @@ class _Worker:
     def __init__(self, begin: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
-        self.task: tuple[object, int] | None = None
+        self.task: tuple[_Answers, int] | None = None
         self.process: BaseProcess = context.Process(
             target=_work, args=(far_end, imported_modules(), begin, arguments), daemon=True
         )
@@ -126,9 +154,9 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             far_end.close()  # so that the pipe ends when the worker does
 
-    def give(self, name: tuple[object, int], task: Any) -> None:
-        """Let it do a task."""
-        self.task = name
+    def give(self, place: tuple[_Answers, int], task: Any) -> None:
+        """Let it do a task, whose answer is kept in a place."""
+        self.task = place
         with contextlib.suppress(BrokenPipeError):  # `take` says how it died
             self.pipe.send(task)
 
@@ -163,15 +191,23 @@ def _work(
     """Do tasks until the pipe ends."""
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, left over when a worker is ended
     do: Callable[[Any], Any] | None = None
+    failed: Exception | None = None
+    try:
+        import_modules(imports)
+        do = begin(*arguments)
+    except Exception as error:
+        failed = _noted(error)
     with contextlib.suppress(EOFError, OSError):  # the process that asked has ended
         while True:
             task = pipe.recv()
             try:
-                if do is None:
-                    import_modules(imports)
-                    do = begin(*arguments)
-                answer = True, do(task)
+                answer = (False, failed) if do is None else (True, do(task))
             except Exception as error:
-                error.add_note(f"In a worker:\n{traceback.format_exc()}")
-                answer = False, error
+                answer = False, _noted(error)
             pipe.send(answer)
+
+
+def _noted(error: Exception) -> Exception:
+    """Return an error with the place in the worker where it was raised."""
+    error.add_note(f"In a worker:\n{traceback.format_exc()}")
+    return error

@@ -11,9 +11,11 @@
 A policy is a folder: what `train.py` printed, or one of policies/pretrained.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -119,7 +121,21 @@ class Evaluate:
 
 def evaluate_policy(settings: Evaluate) -> None:
     """Evaluate, print a table, and write a report."""
-    find("scripts.evaluation.evaluation_job:evaluate_policy")(settings)
+    job = "scripts.evaluation.evaluation_job:evaluate_policy"
+    if settings.workers == 1:
+        find(job)(settings)
+        return
+    from ncp_control.workers import Workers
+
+    # They import what they need while this process does.
+    fields = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
+    with Workers(settings.workers, _begin_worker, fields) as workers:
+        find(job)(settings, workers)
+
+
+def _begin_worker(fields: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return what a worker does; it alone imports what that takes."""
+    return find("scripts.evaluation.sharing:begin_worker")(fields)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ report/
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ from scripts.reporting import Report
 
 __all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
 
+MakeFilm = Callable[[Path], tuple[Episode, str | None]]
+"""Writes the film to a file; returns the episode, and a sentence if nothing can be rendered."""
 FILM_S = 8.0
 """Length of the film of a world that is not driven in [s]."""
 _OF_DRIVES = (
@@ -63,6 +66,7 @@ def write_report(
     shown: Place,
     *,
     seconds: float,
+    make_film: MakeFilm | None = None,
     worst: Figure | None = None,
 ) -> Path:
     """Write the report of a policy that acted; an older report is replaced as a whole.
@@ -73,6 +77,7 @@ def write_report(
         rows: What it reached where.
         shown: Where it is filmed and looked into.
         seconds: Length of the film [s].
+        make_film: Makes the film; here and now if None.
         worst: Strips of its worst moments, if it has had some.
 
     Returns:
@@ -94,7 +99,9 @@ def write_report(
         if "mean_return" in rows[0].measures and len(strengths) > 1:
             caption = "Return against what disturbs it"
             report.figure("robustness", robustness(rows, shown.world.disturbances), caption)
-        episode, skipped = film(folder / "film.mp4", policy, shown, seconds=seconds)
+        if make_film is None:
+            make_film = partial(film, policy=policy, place=shown, seconds=seconds)
+        episode, skipped = make_film(folder / "film.mp4")
         if skipped is not None:
             report.say(plain(skipped))
         elif is_driving:

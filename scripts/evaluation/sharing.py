@@ -2,12 +2,16 @@
 
 A worker finds policy and places anew, from the settings. It gets a share of the episodes at a time
 and treats them as the one process would, so the numbers do not depend on how many workers there
-are, nor on which is first.
+are, nor on which is first. One of them makes the film meanwhile.
 """
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -20,12 +24,20 @@ from ncp_control.policy import Policy, load
 from ncp_control.shares import Share
 from ncp_control.workers import Workers
 from scripts.evaluate import Evaluate
+from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
+from scripts.evaluation.film import film
 from scripts.evaluation.moments import Moment, Moments
 from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
+from scripts.evaluation.report import MakeFilm
 
-TORCH, BACKEND = "torch", "back end"
-"""The back end of a policy itself, and the column of a table that tells back ends apart."""
-FindPlaces = Callable[[Policy, Evaluate], list[Place]]
+
+@dataclass(frozen=True, kw_only=True)
+class _Film:
+    """What a worker is told of a film."""
+
+    path: Path
+    seconds: float
+    longest_s: float
 
 
 def threads_of(policy: Policy, settings: Evaluate) -> int | None:
@@ -33,55 +45,70 @@ def threads_of(policy: Policy, settings: Evaluate) -> int | None:
     return threads_for(policy, settings.threads or (1 if settings.workers > 1 else None))
 
 
-def on_backend(place: Place, backend: str) -> Place:
-    """Return a place in which a back end acts; controllers act in one environment at a time."""
-    return dataclasses.replace(
-        place,
-        labels={BACKEND: backend, **place.labels},
-        described=f"{place.described} backend={backend}",
-        parallel=place.parallel if backend == TORCH else 1,
-    )
-
-
-def acted_in(
-    find_places: FindPlaces,
-    places: Sequence[Place],
-    policy: Policy,
-    settings: Evaluate,
-    moments: Moments,
-) -> Iterator[tuple[Place, list[Episode]]]:
-    """Let the policy act in each place, and yield the place with what happened there.
+class Actors:
+    """Those who act for a policy: this process, or workers.
 
     Args:
-        find_places: A function of a module, which workers call.
-        places: What it found.
         policy: Who acts.
-        settings: Back ends and workers.
-        moments: Gathers the crashes on the road.
+        settings: Back ends and number of workers.
+        workers: The workers, begun by `begin_worker` with the same settings; this process if None.
     """
-    told = [", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places]
-    if settings.workers == 1:
-        actors = _make_actors(policy, settings)
-        for place, description in zip(places, told, strict=True):
-            actor, watched = actors[_backend_of(place)], _watched(place, moments)
-            yield place, watched.run(actor, description=description)
-        return
-    fields = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
-    with Workers(settings.workers, begin_worker, find_places, fields) as workers:
+
+    def __init__(self, policy: Policy, settings: Evaluate, workers: Workers | None) -> None:
+        self._policy, self._settings, self._workers = policy, settings, workers
+
+    def act_in(
+        self, places: Sequence[Place], moments: Moments
+    ) -> Iterator[tuple[Place, list[Episode]]]:
+        """Let the policy act in each place, and yield the place with what happened there.
+
+        Args:
+            places: What `find_places` found.
+            moments: Gathers the crashes on the road.
+        """
+        told = [", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places]
+        if self._workers is None:
+            actors = _make_actors(self._policy, self._settings)
+            for place, description in zip(places, told, strict=True):
+                actor, watched = actors[_backend_of(place)], _watched(place, moments)
+                yield place, watched.run(actor, description=description)
+            return
         for i, (place, description) in enumerate(zip(places, told, strict=True)):
-            tasks = ((i, share) for share in place.shares(settings.workers))
+            tasks = ((i, share) for share in place.shares(self._settings.workers))
             bar = tqdm(desc=description, total=len(place.seeds), unit="episode", leave=False)
             with contextlib.closing(bar):
-                yield place, place.enough_of(_gathered(workers.map(tasks), moments, bar))
+                finished = self._workers.map(tasks)
+                yield place, place.enough_of(_gathered(finished, moments, bar))
+
+    def film(self, shown: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
+        """Let a worker film the policy meanwhile, or this process when the film is asked for.
+
+        Args:
+            shown: What `shown_in` returned.
+            seconds: Length of the film [s].
+            longest_s: What `shown_in` was called with [s].
+            draft: File that the worker writes.
+
+        Returns:
+            What waits for the film, and puts it in its place.
+        """
+        if self._workers is None:
+            return partial(film, policy=self._policy, place=shown, seconds=seconds)
+        wait = self._workers.begin(_Film(path=draft, seconds=seconds, longest_s=longest_s))
+
+        def make(path: Path) -> tuple[Episode, str | None]:
+            made = wait()
+            if draft.exists():
+                shutil.move(draft, path)
+            return made
+
+        return make
 
 
-def begin_worker(
-    find_places: FindPlaces, fields: Mapping[str, Any]
-) -> Callable[[tuple[int, Share]], tuple[list[Episode], list[Moment]]]:
-    """Return what a worker does: a share of the place of a number.
+def begin_worker(fields: Mapping[str, Any]) -> Callable[[tuple[int, Share] | _Film], Any]:
+    """Return what a worker does: a share of the place of a number, or the film.
 
     Args:
-        find_places: Finds the places.
         fields: The settings by name.
     """
     settings = Evaluate(**fields)
@@ -89,7 +116,10 @@ def begin_worker(
     use_threads(threads_of(policy, settings))
     places, actors = find_places(policy, settings), _make_actors(policy, settings)
 
-    def work(task: tuple[int, Share]) -> tuple[list[Episode], list[Moment]]:
+    def work(task: tuple[int, Share] | _Film) -> Any:
+        if isinstance(task, _Film):
+            shown = shown_in(places, settings, task.longest_s)
+            return film(task.path, policy, shown, seconds=task.seconds)
         number, share = task
         moments, place = Moments(), places[number]
         episodes = _watched(place, moments).run_share(actors[_backend_of(place)], share)

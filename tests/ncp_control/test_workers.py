@@ -44,6 +44,29 @@ def test_results_come_in_the_order_of_the_tasks_and_callers_may_stop_early():
         assert list(workers.map([])) == []
 
 
+def test_a_task_is_done_beside_others():
+    with Workers(2, begin, 10.0) as workers:
+        late, early = workers.begin(("wait", 0.4)), workers.begin(("wait", 0.1))
+        third = workers.begin(("wait", 0.2))  # waits for a worker
+        assert list(workers.map([("wait", x) for x in (0.1, 0.0)])) == [1.0, 0.0]
+        assert [take() for take in (third, late, early, late)] == [2.0, 4.0, 1.0, 4.0]
+        failing = workers.begin(("fail", 4))
+        assert list(workers.map([("wait", 0.0)])) == [0.0]
+        with pytest.raises(ValueError, match=r"`value` must be good, got 4\."):
+            failing()
+
+
+def begin_badly(scale):
+    raise ValueError(f"`scale` must be good, got {scale}.")
+
+
+def test_what_a_worker_cannot_begin_with_is_told_by_its_first_task():
+    with Workers(1, begin_badly, 1.0) as workers:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"`scale` must be good, got 1\.0\."):
+                list(workers.map([("wait", 0.0)]))
+
+
 @pytest.mark.parametrize(("how", "told"), [("die", "by SIGKILL"), ("exit", "with status 3")])
 def test_a_worker_that_dies_ends_the_work_with_one_sentence(how, told):
     with Workers(1, begin, 1.0) as workers:

@@ -104,8 +104,12 @@ def test_workers_write_the_tables_of_one_process(words, type_command, read, tmp_
         {k: v for k, v in row.items() if k not in own} for row in rows[1]
     ]
     one, two = sorted((tmp_path / "runs").iterdir())
-    for table in one.glob("report/*.csv"):
-        assert table.read_bytes() == (two / "report" / table.name).read_bytes()
+    assert not (two / "film.mp4").exists()  # a worker's draft
+    made = [sorted(path.name for path in run.glob("report/*")) for run in (one, two)]
+    assert made[0] == made[1]
+    for name in made[0]:
+        if name != "report.md":  # which names its run
+            assert (one / "report" / name).read_bytes() == (two / "report" / name).read_bytes()
     assert json.loads((two / "config.json").read_text())["settings"]["workers"] == 2
 
 

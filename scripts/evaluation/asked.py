@@ -1,0 +1,155 @@
+"""Where `evaluate.py` was asked to let a policy act, and what of it is shown."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+from envs.conditions import CONDITIONS, read_conditions, strengths_of
+from envs.driving.road import HELD_OUT_TRACKS
+from envs.driving.safety_filter import guarded
+from ncp_control.policy import Policy
+from scripts.evaluate import Evaluate
+from scripts.evaluation.driving import (
+    DriveSettings,
+    VectorDriveSettings,
+    drive_km,
+    road_place,
+    track_place,
+)
+from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.places import (
+    DISTURBANCES,
+    DRIVING_WORLD,
+    ROAD_WORLD,
+    Place,
+    check_fit,
+)
+
+TORCH, BACKEND = "torch", "back end"
+"""The back end of a policy itself, and the column of a table that tells back ends apart."""
+LANE_KM = 20.0
+"""Distance in LaneKeeping-v0 if nothing else is asked for [km]."""
+RECORDED = ("log", "log_options", "log_share", "log_part")
+DRIVING = ("km", "camera")
+ACTING = (
+    *("backend", "world", "world_options", *DISTURBANCES, "condition"),
+    *("safety_filter", "episodes", "live", "seed", "workers"),
+)
+"""Settings that only a recording, driving, or acting in any world has a use for."""
+
+
+def refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
+    """Refuse settings that would be silently ignored."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in names and value != field.default:
+            raise ValueError(f"`{field.name}` must be left out for {what}, got {value}. Drop it.")
+
+
+def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
+    """Return the policy's world under every combination of disturbances, for every back end.
+
+    Raises:
+        ValueError: If the policy does not fit the world, or a setting or disturbance is of no use.
+    """
+    env, observe, options = where_to_act(policy, settings.world, settings.world_options)
+    asked_for = (getattr(settings, name) for name in DISTURBANCES)
+    grid: list[dict[str, float]] = [
+        dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
+    ]
+    if env == DRIVING_WORLD:
+        refuse(settings, ("log_share", "log_part"), "driving without a recording")
+        refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
+        open_world(env, words_of(observe, options))  # refuses options that it does not have
+        places = [_drive(settings, observe, strengths) for strengths in grid]
+    else:
+        others = "another world than LaneKeeping-v0"
+        refuse(settings, (*RECORDED, "camera"), others)
+        world, told = open_world(env, words_of(observe, options)), (env, observe, *options)
+        if env != ROAD_WORLD:
+            refuse(settings, ("safety_filter",), f"another world than {ROAD_WORLD}")
+        elif settings.safety_filter:
+            world, told = guarded(world), (*told, "safety-filter")
+        if settings.km is None:
+            seed = 10_000 + 1_000 * settings.seed
+            places = [place_in(world, told, one, settings.episodes, seed) for one in grid]
+        else:
+            if env != ROAD_WORLD:
+                refuse(settings, ("km",), "another world than those with a car")
+            refuse(settings, ("episodes",), "a drive with --km")
+            places = [road_place(world, told, one, settings.km, settings.seed) for one in grid]
+    check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
+    if settings.condition:
+        places = [_under(place, "clean", {}) for place in places]
+        for name, severity in read_conditions(settings.condition, _conditions_of(places[0])):
+            met = strengths_of(name, severity)
+            places.append(_under(places[0], f"{name}:{severity}", met))
+    places = list({place.described: place for place in places}.values())  # each once
+    for place in places:
+        place.world.disturbed(place.strengths)  # refuses what the world does not have
+    if settings.backend == (TORCH,):
+        return places
+    backends = dict.fromkeys(settings.backend)
+    return [on_backend(place, backend) for backend in backends for place in places]
+
+
+def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> Place:
+    """Return the place in which a policy is filmed: the first one, or a drive of a single track.
+
+    Args:
+        places: Where it is measured.
+        settings: What was asked for.
+        longest_s: Longest time for which it is looked at [s].
+    """
+    world = places[0].world
+    if world.name != DRIVING_WORLD:
+        return places[0]
+    observe = world.contract.world_options.get("observe", "full")
+    return track_place(HELD_OUT_TRACKS[0], longest_s, settings.seed, observe)
+
+
+def on_backend(place: Place, backend: str) -> Place:
+    """Return a place in which a back end acts; controllers act in one environment at a time."""
+    return dataclasses.replace(
+        place,
+        labels={BACKEND: backend, **place.labels},
+        described=f"{place.described} backend={backend}",
+        parallel=place.parallel if backend == TORCH else 1,
+    )
+
+
+def _conditions_of(place: Place) -> list[str]:
+    """Return the conditions that a place's world can have."""
+    known = {one.name for one in place.world.disturbances}
+    return [name for name in CONDITIONS if known.issuperset(strengths_of(name, 1))]
+
+
+def _under(place: Place, told: str, met: Mapping[str, float]) -> Place:
+    """Return a place under a condition, which its labels tell."""
+    described = " ".join([place.described, told] if met else [place.described])
+    return dataclasses.replace(
+        place,
+        strengths={**place.strengths, **met},
+        labels={**place.labels, "condition": told},
+        described=described,
+    )
+
+
+def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
+    """Return held-out tracks with disturbances."""
+    km = LANE_KM if settings.km is None else settings.km
+    where: DriveSettings = drive_km(km, camera=settings.camera)
+    seen = settings.camera
+    if observe == "numbers":
+        refuse(settings, ("camera",), "a policy that sees no frames")
+        where, seen = VectorDriveSettings(**dataclasses.asdict(where)), "numbers"
+    others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}
+    is_plain = all(getattr(settings, name) == (0,) for name in others)
+    words = [] if is_plain else [f"{name}={text}" for name, text in others.items()]
+    noise = f"{strengths['noise']:g}"
+    return dataclasses.replace(
+        where.place(settings.seed),
+        strengths=strengths,
+        labels={"noise variance": noise} | ({} if is_plain else others),
+        described=" ".join([seen, f"noise={noise}", *words, f"km={km:g}"]),
+    )
