@@ -32,7 +32,7 @@ Job = {
 """Where the settings of each job are, and what runs it; either is imported when it is needed."""
 
 
-SHARED = ("drive", "recorded", "imitate", "distill", "series")
+SHARED = ("drive", "recorded", "imitate", "distill", "series", "ppo")
 """Jobs whose batches several processes can share."""
 
 

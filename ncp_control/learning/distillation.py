@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -100,6 +101,7 @@ class DistillationLoss:
 
     burn_in: int
     """Steps that do not count unless an episode has begun in the window."""
+    told: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, model: Policy, batch: Rollouts) -> Tensor:
         """Return the mean squared error over the steps at which the memory is the student's own."""

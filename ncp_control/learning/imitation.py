@@ -11,6 +11,7 @@ Bagnell 2011 (arXiv 1011.0686).
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -106,6 +107,7 @@ class ImitationLoss:
     """What is minimised over a batch of windows."""
 
     config: ImitationConfig
+    told: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, model: Policy, batch: Batch) -> Tensor:
         """Return the mean that is minimised, see `weighted_squared_error`."""

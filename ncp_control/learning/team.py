@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -38,12 +38,15 @@ _MODEL, _SHARE, _END = "model", "share", "end"
 class Shared(Protocol):
     """What a training learns from a batch, as far as helpers have to know it; it can be pickled."""
 
+    told: ClassVar[tuple[str, ...]]
+    """What is told beside the loss, by name."""
+
     def loss(self, model: Any, batch: Any) -> Tensor:
-        """Return the mean that is minimised, a single number."""
+        """Return the mean that is minimised: a number, or a vector of it and what is told."""
         ...
 
     def weight(self, model: Any, batch: Any) -> Tensor:
-        """Return what that mean divides by: by it, shares of a batch count."""
+        """Return what these means divide by: by it, shares of a batch count."""
         ...
 
     def split(self, batch: Any, count: int) -> list[Any]:
@@ -77,8 +80,13 @@ class Team:
         self.size = distributed.get_world_size()
         self._model: nn.Module | None = None
 
-    def take_gradient(self, shared: Shared, model: nn.Module, batch: Any) -> float:
-        """Put the gradient of a batch where the optimizer finds it, and return the loss.
+    def take_gradient(
+        self, shared: Shared, model: nn.Module, batch: Any
+    ) -> tuple[float, dict[str, float]]:
+        """Put the gradient of a batch where the optimizer finds it.
+
+        Returns:
+            The loss, and what is told beside it.
 
         Raises:
             ValueError: If the model is not on the CPU.
@@ -86,8 +94,8 @@ class Team:
         """
         if any(p.device.type != "cpu" for p in model.parameters()):
             raise ValueError(
-                "`device` must be cpu under torchrun, got another. Give --imitation.device cpu, or"
-                " train in one process."
+                "`device` must be cpu under torchrun, got another. Choose cpu, or train in one"
+                " process."
             )
         with _told():
             if model is not self._model:
@@ -99,13 +107,7 @@ class Team:
             distributed.broadcast(weights, 0)
             sums = _share_of_gradient(shared, model, own[1])
             distributed.reduce(sums, 0)
-        total, weighted_loss = sums[-1], sums[-2]
-        gradient, first = sums[:-2] / total, 0
-        for parameter in model.parameters():
-            part = gradient[first : first + parameter.numel()]
-            parameter.grad = part.view_as(parameter).to(parameter.dtype)
-            first += parameter.numel()
-        return float(weighted_loss / total)
+        return _put_gradient(shared, model, sums)
 
     def end(self) -> None:
         """Let the helpers end."""
@@ -212,20 +214,38 @@ def _scatter(messages: list[tuple[str, Any]] | None) -> tuple[str, Any]:
 
 
 def _share_of_gradient(shared: Shared, model: nn.Module, batch: Any) -> Tensor:
-    """Return w ∇L, w L and w of a share in one vector; zeros for no share."""
+    """Return w ∇L, w L, w times what is told, and w of a share in one vector; zeros for none."""
     parameters = list(model.parameters())
-    sums = torch.zeros(sum(p.numel() for p in parameters) + 2, dtype=torch.float64)
+    size = sum(p.numel() for p in parameters)
+    sums = torch.zeros(size + len(shared.told) + 2, dtype=torch.float64)
     if batch is None:
         return sums
-    loss = shared.loss(model, batch)
+    means = shared.loss(model, batch).reshape(-1)
     weight = shared.weight(model, batch).to(torch.float64)
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    gradients = torch.autograd.grad(means[0], parameters, allow_unused=True)
     flat = [
         torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)
     ]
-    sums[:-2] = weight * torch.cat([one.flatten().double() for one in flat])
-    sums[-2], sums[-1] = weight * loss.detach().double(), weight
+    sums[:size] = weight * torch.cat([one.flatten().double() for one in flat])
+    sums[size:-1], sums[-1] = weight * means.detach().double(), weight
     return sums
+
+
+def _put_gradient(shared: Shared, model: nn.Module, sums: Tensor) -> tuple[float, dict[str, float]]:
+    """Put the gradient where the optimizer finds it; return the loss and what is told beside it.
+
+    Args:
+        shared: What is learned.
+        model: Who learns.
+        sums: Of all shares, see `_share_of_gradient`.
+    """
+    means, first = sums[:-1] / sums[-1], 0
+    for parameter in model.parameters():
+        part = means[first : first + parameter.numel()]
+        parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        first += parameter.numel()
+    loss, *told = means[first:].tolist()
+    return loss, dict(zip(shared.told, told, strict=True))
 
 
 @contextlib.contextmanager

@@ -228,7 +228,7 @@ class Trainer:
                     "`lessons` must say how a batch is shared under torchrun, got lessons that do"
                     " not. Train in one process."
                 )
-            return leader.take_gradient(lessons.shared, self.state.model, batch)
+            return leader.take_gradient(lessons.shared, self.state.model, batch)[0]
         loss = lessons.loss(self.state.model, batch)
         value = loss.item()
         if math.isfinite(value):

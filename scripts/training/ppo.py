@@ -28,6 +28,7 @@ from ncp_control.cells import Cell
 from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
 from ncp_control.command_line import use_threads
 from ncp_control.devices import find_device
+from ncp_control.learning.launched import is_launched
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
 from ncp_control.learning.reinforcement.perception import (
     frame_shape,
@@ -121,6 +122,11 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
     seen = frame_shape(env.observation_space)
     sees_frames = seen is not None
     if task.policy is None and settings.cell == "mlp" and not sees_frames:
+        if is_launched():
+            raise ValueError(
+                "`cell` must have a memory under torchrun with several processes, got 'mlp'. Train"
+                " it in one process."
+            )
         layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU}
         layers |= {"log_std_init": first_log_std(settings)}
         return StockPPO("MlpPolicy", env, policy_kwargs=layers, **shared)

@@ -19,7 +19,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
 from ncp_control.learning.reinforcement.guard import TellsDivergence
 from ncp_control.learning.reinforcement.sequences import SequenceBuffer, SequenceDictBuffer
+from ncp_control.learning.reinforcement.shared_update import update
 from ncp_control.learning.reinforcement.wrappers import check_time_is_not_scaled
+from ncp_control.learning.team import team
 from ncp_control.ranges import check_count
 
 
@@ -110,6 +112,14 @@ class SequencePPO(TellsDivergence, RecurrentPPO):
             env = DummyVecEnv([lambda: one])
         check_for_nested_spaces(env.observation_space)
         return env
+
+    def train(self) -> None:
+        """Learn from the rollout; under torchrun, other processes share the minibatches."""
+        leader = team()
+        if leader is None:
+            super().train()
+        else:
+            update(self, leader, self.sequence_length)
 
     def _check_settings(self) -> None:
         length = check_count("sequence_length", self.sequence_length)

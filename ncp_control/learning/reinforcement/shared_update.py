@@ -1,0 +1,169 @@
+"""An update of `SequencePPO` whose minibatches torchrun's processes share.
+
+Each process takes whole sequences of a minibatch; see `ncp_control.learning.team`. With
+r = π(a|s) / π_old(a|s), normalised advantages A, clip range c, values V and returns R, the loss is
+that of sb3-contrib's `RecurrentPPO.train`,
+
+    L = −mean min(A r, A clip(r, 1 − c, 1 + c)) + k_V mean (R − V)² − k_H mean H
+
+Advantages are normalised over the whole minibatch before it is shared, so every term is a mean
+over steps. What one process learns is sb3-contrib's own; a test holds the two together.
+"""
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.utils import explained_variance
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from ncp_control.learning.team import Team
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Some sequences of a minibatch, one after the other, of `length` steps each."""
+
+    length: int
+    steps: dict[str, Any]
+    """Tensors of shape (sequences · length, …); of observations, perhaps several by name."""
+    states: list[Tensor]
+    """h and c of actor and critic before the sequences, each of shape (1, sequences, hidden)."""
+    clip_range: float
+    """c."""
+    value_clip_range: float | None
+    """Farthest that a value moves in an update; any distance if None."""
+
+    def part(self, first: int, end: int) -> "Sequences":
+        """Return the sequences from `first` to before `end`, as copies."""
+        rows = slice(first * self.length, end * self.length)
+        picked = {
+            name: {key: one[rows].clone() for key, one in values.items()}
+            if isinstance(values, dict)
+            else values[rows].clone()
+            for name, values in self.steps.items()
+        }
+        states = [state[:, first:end].clone() for state in self.states]
+        return replace(self, steps=picked, states=states)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClippedLoss:
+    """What is minimised over sequences."""
+
+    value_weight: float
+    """k_V."""
+    entropy_weight: float
+    """k_H."""
+    told: ClassVar[tuple[str, ...]] = (
+        *("policy_gradient_loss", "value_loss", "entropy_loss"),
+        *("clip_fraction", "approx_kl"),
+    )
+
+    def loss(self, model: Any, batch: Sequences) -> Tensor:
+        """Return the loss, and its parts and the distance from the old policy, as in sb3."""
+        steps, clip = batch.steps, batch.clip_range
+        actions = steps["actions"]
+        if isinstance(model.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        states = RNNStates((batch.states[0], batch.states[1]), (batch.states[2], batch.states[3]))
+        values, log_prob, entropy = model.evaluate_actions(
+            steps["observations"], actions, states, steps["episode_starts"]
+        )
+        values = values.flatten()
+        log_ratio = log_prob - steps["old_log_prob"]
+        ratio = log_ratio.exp()
+        gain = steps["advantages"] * ratio
+        policy_loss = -torch.min(gain, steps["advantages"] * ratio.clamp(1 - clip, 1 + clip)).mean()
+        if (limit := batch.value_clip_range) is not None:
+            values = steps["old_values"] + (values - steps["old_values"]).clamp(-limit, limit)
+        value_loss = (steps["returns"] - values).square().mean()
+        entropy_loss = log_prob.mean() if entropy is None else -entropy.mean()
+        loss = policy_loss + self.entropy_weight * entropy_loss + self.value_weight * value_loss
+        clipped = ((ratio - 1).abs() > clip).float().mean()
+        distance = (ratio - 1 - log_ratio).mean()
+        return torch.stack([loss, policy_loss, value_loss, entropy_loss, clipped, distance])
+
+    def weight(self, model: Any, batch: Sequences) -> Tensor:
+        """Return the number of steps."""
+        return torch.tensor(len(batch.steps["actions"]))
+
+    def split(self, batch: Sequences, count: int) -> list[Sequences | None]:
+        """Return shares of whole sequences, in order; None for those for which none is left."""
+        num_sequences = batch.states[0].shape[1]
+        bounds = [round(i * num_sequences / count) for i in range(count + 1)]
+        return [
+            batch.part(first, end) if first < end else None
+            for first, end in itertools.pairwise(bounds)
+        ]
+
+
+def update(model: RecurrentPPO, leader: Team, length: int) -> None:
+    """Learn from the rollout that the model has, as sb3-contrib's `RecurrentPPO.train` does.
+
+    Args:
+        model: The algorithm.
+        leader: The processes that share the minibatches.
+        length: Steps of a sequence.
+    """
+    policy, remaining = cast(Any, model.policy), model._current_progress_remaining
+    policy.set_training_mode(True)
+    model._update_learning_rate(policy.optimizer)
+    clip_range = cast(Any, model.clip_range)(remaining)
+    value_clip = cast(Any, model.clip_range_vf)
+    value_clip = None if value_clip is None else value_clip(remaining)
+    loss = ClippedLoss(value_weight=model.vf_coef, entropy_weight=model.ent_coef)
+    told: dict[str, list[float]] = defaultdict(list)
+    value, goes_on = 0.0, True
+    for _ in range(model.n_epochs):
+        told["approx_kl"] = []  # sb3 tells that of the last pass
+        for rollout in cast(Any, model.rollout_buffer).get(model.batch_size):
+            batch = _sequences(rollout, length, clip_range, value_clip)
+            if model.normalize_advantage:
+                advantages = batch.steps["advantages"]
+                scaled = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+                batch.steps["advantages"] = scaled
+            value, means = leader.take_gradient(loss, policy, batch)
+            for name, mean in means.items():
+                told[name].append(mean)
+            if model.target_kl is not None and means["approx_kl"] > 1.5 * model.target_kl:
+                goes_on = False
+                break
+            clip_grad_norm_(policy.parameters(), model.max_grad_norm)
+            policy.optimizer.step()
+        model._n_updates += 1
+        if not goes_on:
+            break
+    policy.optimizer.zero_grad()
+    _tell(model, {name: float(np.mean(values)) for name, values in told.items()}, value)
+
+
+def _sequences(
+    rollout: Any, length: int, clip_range: float, value_clip_range: float | None
+) -> Sequences:
+    """Return a minibatch of sb3's, in which no step is padding."""
+    names = ("observations", "actions", "old_values", "old_log_prob")
+    names += ("advantages", "returns", "episode_starts")
+    return Sequences(
+        length=length,
+        steps={name: getattr(rollout, name) for name in names},
+        states=[*rollout.lstm_states.pi, *rollout.lstm_states.vf],
+        clip_range=clip_range,
+        value_clip_range=value_clip_range,
+    )
+
+
+def _tell(model: RecurrentPPO, means: dict[str, float], loss: float) -> None:
+    """Log what sb3 logs."""
+    buffer = model.rollout_buffer
+    explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+    for name, mean in {**means, "loss": loss, "explained_variance": float(explained)}.items():
+        model.logger.record(f"train/{name}", mean)
+    model.logger.record("train/n_updates", model._n_updates, exclude="tensorboard")
