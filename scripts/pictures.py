@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 from matplotlib.figure import Figure
@@ -32,15 +33,15 @@ class FilmFile:
 
     Args:
         path: The file. It is whole once the block has succeeded: write it into a `new_folder`.
-        width_px: Width of the pictures.
-        height_px: Height of the pictures.
+        width_px: Width of the pictures, an even number.
+        height_px: Height of the pictures, an even number.
         rate_hz: Pictures a second.
     """
 
     def __init__(self, path: Path, width_px: int, height_px: int, rate_hz: float) -> None:
         self._path = path
-        taken = f"-f rawvideo -pix_fmt rgb24 -s {width_px}x{height_px} -r {rate_hz} -i -"
-        made = "-an -c:v libx264 -pix_fmt yuv420p -crf 24 -preset veryfast -movflags +faststart"
+        taken = f"-f rawvideo -pix_fmt yuv420p -s {width_px}x{height_px} -r {rate_hz} -i -"
+        made = "-an -c:v libx264 -pix_fmt yuv420p -crf 24 -preset superfast -movflags +faststart"
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error"]
         self._encoder = subprocess.Popen(
             [*ffmpeg, *taken.split(), *made.split(), str(path)],
@@ -57,8 +58,9 @@ class FilmFile:
             OSError: If the encoder cannot write the file.
         """
         assert self._encoder.stdin is not None
+        halved = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)  # half as much to hand over
         try:
-            self._encoder.stdin.write(np.ascontiguousarray(picture).data)
+            self._encoder.stdin.write(np.ascontiguousarray(halved).data)
         except BrokenPipeError:
             self.close()
 

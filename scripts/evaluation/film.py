@@ -188,7 +188,7 @@ class DriveLayout:
     def compose(self, shot: Shot) -> np.ndarray:
         """Return the whole picture, shape (720, 1280, 3)."""
         size = (WIDTH_PX, HEIGHT_PX)
-        picture = cv2.resize(shot.picture, size, interpolation=cv2.INTER_CUBIC)
+        picture = cv2.resize(shot.picture, size, interpolation=cv2.INTER_LINEAR)
         self._crash_note_left = (
             _CRASH_NOTE_FRAMES if shot.crashed else max(self._crash_note_left - 1, 0)
         )
