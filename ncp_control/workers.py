@@ -10,7 +10,8 @@ import multiprocessing
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -92,16 +93,32 @@ class Workers:
             self._receive()
         answers = _Answers()
         next(worker for worker in self._workers if worker.task is None).give((answers, 0), task)
+        return partial(self._take, answers, 0)
 
-        def take() -> Any:
-            while 0 not in answers:
-                self._receive()
-            is_done, result = answers[0]
-            if not is_done:
-                raise result
-            return result
+    def each(self, tasks: Sequence[Any]) -> Callable[[], list[Any]]:
+        """Let every worker do a task of its own, the first one the first.
 
-        return take
+        Returns:
+            What waits for the results, in the tasks' order, and raises as `map` does.
+
+        Raises:
+            ChildProcessError: If a worker dies.
+        """
+        while any(worker.task is not None for worker in self._workers):
+            self._receive()
+        answers = _Answers()
+        for number, (worker, task) in enumerate(zip(self._workers, tasks, strict=True)):
+            worker.give((answers, number), task)
+        return lambda: [self._take(answers, number) for number in range(len(tasks))]
+
+    def _take(self, answers: _Answers, number: int) -> Any:
+        """Wait for an answer, and return the result or raise what was raised."""
+        while number not in answers:
+            self._receive()
+        is_done, result = answers[number]
+        if not is_done:
+            raise result
+        return result
 
     def _receive(self) -> None:
         """Wait until a worker has done its task, and keep the answer where it is waited for."""

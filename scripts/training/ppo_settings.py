@@ -91,7 +91,7 @@ class PPO(Reinforcement):
         """Refuse what goes only with worlds that are simulated one by one."""
         if self.num_worlds is None:
             return
-        refused = ("policy", "num_envs", *DISTURBANCES)
+        refused = ("policy", "num_envs", "workers", *DISTURBANCES)
         for known in dataclasses.fields(self):
             value = getattr(self, known.name)
             if known.name in refused and value != known.default:

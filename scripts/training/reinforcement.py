@@ -1,9 +1,11 @@
 """What trainings by reinforcement have in common: task, worlds, measures, and rows of results."""
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import gymnasium
@@ -21,8 +23,9 @@ from ncp_control.devices import find_device
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.perception import frame_shape, num_numbers
+from ncp_control.learning.reinforcement.shared_worlds import SharedWorlds
 from ncp_control.learning.reinforcement.tensor_env import TensorEnv, TensorNormalize
-from ncp_control.learning.reinforcement.wrappers import scaled_key
+from ncp_control.learning.reinforcement.wrappers import environments, scaled_key
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.markdown import markdown_table
@@ -127,13 +130,14 @@ def train_and_measure(
     settings = task.settings
     step = resume_model(model, settings)
     with open_run(settings, job, run_name(task.where, task.name), step=step) as run:
-        policy = learn(
-            model,
-            task.steps,
-            run,
-            lambda model: export_policy(model, task),
-            row_every=row_every,
-        )
+        with contextlib.closing(environments(model)):
+            policy = learn(
+                model,
+                task.steps,
+                run,
+                lambda model: export_policy(model, task),
+                row_every=row_every,
+            )
         measured = measure(task, policy)
     if not task.drives:
         speeds = [row["steps_per_s"] for row in run.rows if "steps_per_s" in row]
@@ -227,18 +231,10 @@ def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
     settings, policy = task.settings, task.policy
     if isinstance(settings, PPO) and settings.num_worlds is not None:
         return make_batch(task, settings.num_worlds, settings.device)
-    is_timed = settings.is_timed and settings.cell != "mlp"
-    frame = record_frame(task.world.contract.observation)
-
-    def make_one() -> gymnasium.Env:
-        env = task.world.disturbed(task.where.strengths).make()
-        if settings.episode_s is not None:
-            env = TimeLimit(env, max(round(settings.episode_s / task.world.frame_s), 1))
-        if frame is not None and policy is None:
-            env = ObserveParts(env, frame)
-        return Monitor(ObserveElapsed(env) if is_timed else env)
-
-    venv: VecEnv = DummyVecEnv([make_one] * settings.num_envs)
+    if settings.workers == 1:
+        venv: VecEnv = DummyVecEnv([lambda: make_world(task)] * settings.num_envs)
+    else:
+        venv = SharedWorlds(settings.workers, settings.num_envs, partial(build_worlds, settings))
     if policy is not None:
         venv = PerceivedEnv(venv, policy)
     # A policy scales what it senses by itself, and so does a conv head.
@@ -252,6 +248,24 @@ def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
         norm_reward=scales_rewards,
         norm_obs_keys=keys,
     )
+
+
+def make_world(task: Task) -> gymnasium.Env:
+    """Build one world, as the circuit senses it."""
+    settings, frame = task.settings, record_frame(task.world.contract.observation)
+    env = task.world.disturbed(task.where.strengths).make()
+    if settings.episode_s is not None:
+        env = TimeLimit(env, max(round(settings.episode_s / task.world.frame_s), 1))
+    if frame is not None and task.policy is None:
+        env = ObserveParts(env, frame)
+    is_timed = settings.is_timed and settings.cell != "mlp"
+    return Monitor(ObserveElapsed(env) if is_timed else env)
+
+
+def build_worlds(settings: PPO | SAC, count: int) -> list[gymnasium.Env]:
+    """Build some of the worlds in a process that shares them."""
+    task = Task.of(settings)
+    return [make_world(task) for _ in range(count)]
 
 
 def make_cell(task: Task, num_inputs: int) -> Cell:

@@ -119,6 +119,9 @@ class Reinforcement(Learner):
     """Steps of all worlds together."""
     num_envs: int = 16
     """Worlds side by side."""
+    workers: int = 1
+    """Processes that step the worlds, each a share of them. What is learned is the same with any
+    number of them."""
     episode_s: float | None = None
     """Longest episode [s]; the world's own if None."""
     sequence_length: int = 32
@@ -135,8 +138,13 @@ class Reinforcement(Learner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_circuit(self.cell, self.wiring)
-        check_at_least(self, 1, "steps", "num_envs", "sequence_length", "neurons")
+        check_at_least(self, 1, "steps", "num_envs", "workers", "sequence_length", "neurons")
         check_at_least(self, 2, "batch_size")
+        if self.workers > self.num_envs:
+            raise ValueError(
+                f"`workers` must be at most the {self.num_envs} worlds of `num_envs`, got"
+                f" {self.workers}. Take fewer."
+            )
         check_positive(self, "episode_s")
         check_learning_rates(self, "learning_rate", "actor_lr_scale")
         check_widths(self.encoder)

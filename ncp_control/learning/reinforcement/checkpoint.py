@@ -3,7 +3,7 @@
 It holds the policy, its optimizers, the experience replayed (SAC, TQC), the running averages of
 observations and returns (of every `VecNormalize`), the number of steps, and the state of every
 random generator (torch, NumPy, Python, each environment and the wrappers around it). Environments
-in other processes (SubprocVecEnv) or on a device keep their generators to themselves: they are
+in the processes of a SubprocVecEnv or on a device keep their generators to themselves: they are
 seeded anew when the training goes on. Episodes that were under way are not kept: every environment
 begins a new one.
 
@@ -31,6 +31,7 @@ from torch import Tensor
 from ncp_control import files
 from ncp_control.learning.divergence import DivergenceError, first_not_finite
 from ncp_control.learning.reinforcement.replay import EXPERIENCE
+from ncp_control.learning.reinforcement.shared_worlds import SharedWorlds, generators
 from ncp_control.learning.reinforcement.wrappers import environments, running_averages
 from ncp_control.learning.stored import difference, optimizer_difference
 
@@ -53,7 +54,6 @@ def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
     learned = learned_state(model)
     experience = _experience_to_dict(model)
     _check_finite({**learned, "experience": experience}, model.num_timesteps)
-    worlds = _generators(env)
     content = {
         "format_version": FORMAT_VERSION,
         **learned,
@@ -65,7 +65,7 @@ def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
             {
                 "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - sb3 draws from it
                 "python": random.getstate(),
-                "environments": worlds and [world.bit_generator.state for world in worlds],
+                "environments": _generator_states(env),
             },
             default=np.ndarray.tolist,
         ),
@@ -297,37 +297,29 @@ def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None
     buffer.pos, buffer.full = pos, full
 
 
-def _generators(env: VecEnv) -> list[np.random.Generator] | None:
-    """Return the generators of all worlds and of the wrappers around them, outermost first.
-
-    None if the worlds are in other processes.
-    """
-    worlds: list[Any] | None = getattr(env.unwrapped, "envs", None)
-    if worlds is None:
+def _generator_states(env: VecEnv) -> list[Any] | None:
+    """Return the states of the generators of all worlds; None if they are out of reach."""
+    worlds: Any = env.unwrapped
+    if isinstance(worlds, SharedWorlds):
+        return worlds.generator_states()
+    if not hasattr(worlds, "envs"):
         return None
-    found: list[np.random.Generator] = []
-    for world in worlds:
-        layer: Any = world
-        while True:
-            held = vars(layer).values()
-            found += [value for value in held if isinstance(value, np.random.Generator)]
-            if layer is world.unwrapped:
-                break
-            layer = layer.env
-    return found
+    return [one.bit_generator.state for one in generators(worlds.envs)]
 
 
 def _set_generators(env: VecEnv, content: dict[str, Any], model: BaseAlgorithm) -> None:
     """Put every random generator where it was; seed the worlds of other processes anew."""
     states = json.loads(content["generators"])
-    generators = _generators(env)
-    if generators is None or states["environments"] is None:
+    worlds: Any = env.unwrapped
+    if states["environments"] is None or _generator_states(env) is None:
         # Applied by the next reset. Never the seeds that the training began with.
         entropy = [model.seed or 0, content["num_timesteps"]]
         env.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]) // 2)
+    elif isinstance(worlds, SharedWorlds):
+        worlds.set_generator_states(states["environments"])
     else:
-        for generator, state in zip(generators, states["environments"], strict=True):
-            generator.bit_generator.state = state
+        for one, state in zip(generators(worlds.envs), states["environments"], strict=True):
+            one.bit_generator.state = state
     key = np.array(states["numpy"]["state"]["key"], dtype=np.uint32)
     states["numpy"]["state"]["key"] = key
     np.random.set_state(states["numpy"])  # noqa: NPY002

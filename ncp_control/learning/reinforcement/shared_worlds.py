@@ -1,0 +1,174 @@
+"""Worlds of a training by reinforcement in several processes, each of which steps a share of them.
+
+stable-baselines3's own `SubprocVecEnv` has a process for each world, and so an interpreter for each
+of sixteen. What is seen, earned and told does not depend on the number of processes: each world
+has the seed and the actions that it has in a `DummyVecEnv`, which is what steps a share.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from ncp_control.workers import Workers
+
+MakeWorlds = Callable[[int], Sequence[gymnasium.Env]]
+"""Builds so many worlds."""
+
+
+class SharedWorlds(VecEnv):
+    """Worlds side by side, in processes.
+
+    Args:
+        workers: How many processes; at most as many as worlds.
+        num_worlds: How many worlds.
+        make: Builds worlds in each process; a function of a module, perhaps with arguments.
+
+    Raises:
+        ValueError: If there are more processes than worlds.
+    """
+
+    def __init__(self, workers: int, num_worlds: int, make: MakeWorlds) -> None:
+        if workers > num_worlds:
+            raise ValueError(
+                f"`workers` must be at most the {num_worlds} worlds side by side, got {workers}."
+                " Take fewer, or more worlds."
+            )
+        bounds = [round(i * num_worlds / workers) for i in range(workers + 1)]
+        self._shares = [slice(first, end) for first, end in itertools.pairwise(bounds)]
+        self._workers = Workers(workers, _begin, make)
+        try:
+            seen, done = self._all([("make", share.stop - share.start) for share in self._shares])[
+                0
+            ]
+            super().__init__(num_worlds, seen, done)
+        except BaseException:
+            self._workers.close()
+            raise
+
+    def reset(self) -> Any:
+        """Begin an episode in every world, with the seeds and options that were set."""
+        shares = self._all(
+            [("reset", self._seeds[share], self._options[share]) for share in self._shares]
+        )
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = [info for _, infos in shares for info in infos]
+        return _joined([seen for seen, _ in shares])
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Let every process step its share."""
+        self._stepped = self._workers.each([("step", actions[share]) for share in self._shares])
+
+    def step_wait(self) -> Any:
+        """Return observations, rewards, ends and infos of all worlds."""
+        seen, rewards, dones, infos, begun = zip(*self._stepped(), strict=True)
+        told, self.reset_infos = (list(itertools.chain.from_iterable(x)) for x in (infos, begun))
+        return _joined(seen), np.concatenate(rewards), np.concatenate(dones), told
+
+    def close(self) -> None:
+        """End the processes."""
+        self._workers.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return an attribute of each world."""
+        return self._call("get_attr", indices, attr_name)
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of each world."""
+        self._call("set_attr", indices, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of each world."""
+        return self._call("env_method", indices, method_name, *method_args, **method_kwargs)
+
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: Any = None) -> Any:
+        """Return whether each world has a wrapper."""
+        return self._call("env_is_wrapped", indices, wrapper_class)
+
+    def generator_states(self) -> list[Any]:
+        """Return the states of all random generators of the worlds; see `generators`."""
+        states = self._all([("generator_states",)] * len(self._shares))
+        return list(itertools.chain.from_iterable(states))
+
+    def set_generator_states(self, states: Sequence[Any]) -> None:
+        """Set the random generators of the worlds.
+
+        Raises:
+            ValueError: If there are not as many.
+        """
+        counts = [len(one) for one in self._all([("generator_states",)] * len(self._shares))]
+        if sum(counts) != len(states):
+            raise ValueError(f"`states` must be {sum(counts)} states, got {len(states)}.")
+        rest = iter(states)
+        parts = [list(itertools.islice(rest, count)) for count in counts]
+        self._all([("set_generator_states", part) for part in parts])
+
+    def _all(self, tasks: Sequence[Any]) -> list[Any]:
+        return self._workers.each(tasks)()
+
+    def _call(self, name: str, indices: Any, *words: Any, **options: Any) -> list[Any]:
+        """Call what a `DummyVecEnv` has, and return what it says of the worlds with the indices."""
+        chosen = set(self._get_indices(indices))
+        places = [
+            [i - share.start for i in range(share.start, share.stop) if i in chosen]
+            for share in self._shares
+        ]
+        told = self._all([("call", name, place, words, options) for place in places])
+        return list(itertools.chain.from_iterable(one or [] for one in told))
+
+
+def generators(worlds: Iterable[gymnasium.Env]) -> list[np.random.Generator]:
+    """Return the generators of worlds and of the wrappers around them, outermost first."""
+    found: list[np.random.Generator] = []
+    for world in worlds:
+        layer: Any = world
+        while True:
+            held = vars(layer).values()
+            found += [value for value in held if isinstance(value, np.random.Generator)]
+            if layer is world.unwrapped:
+                break
+            layer = layer.env
+    return found
+
+
+def _begin(make: MakeWorlds) -> Callable[[tuple[Any, ...]], Any]:
+    """Return what a process does."""
+    torch.set_num_threads(1)
+    venv: Any = None
+
+    def work(task: tuple[Any, ...]) -> Any:
+        nonlocal venv
+        kind, *told = task
+        if kind == "make":
+            worlds = make(*told)
+            venv = DummyVecEnv([lambda world=world: world for world in worlds])
+            return venv.observation_space, venv.action_space
+        if kind == "reset":
+            venv._seeds, venv._options = told
+            return venv.reset(), venv.reset_infos
+        if kind == "step":
+            return *venv.step(*told), venv.reset_infos
+        if kind == "generator_states":
+            return [one.bit_generator.state for one in generators(venv.envs)]
+        if kind == "set_generator_states":
+            for one, state in zip(generators(venv.envs), *told, strict=True):
+                one.bit_generator.state = state
+            return None
+        name, places, words, options = told
+        return getattr(venv, name)(*words, indices=places, **options)
+
+    return work
+
+
+def _joined(shares: Sequence[Any]) -> Any:
+    """Return the observations of all worlds, arrays or arrays by name."""
+    if isinstance(shares[0], dict):
+        return {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
+    return np.concatenate(shares)
