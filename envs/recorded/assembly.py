@@ -89,8 +89,8 @@ def assemble_recording(
 
     Raises:
         ValueError: If a setting is out of range, an image is listed twice, no image of the center
-            camera can be used, no two of them follow each other, or the steering is on another
-            scale than [-1, 1].
+            camera can be used, no two of them follow each other, or a number is on another
+            scale than its quantity's.
     """
     cuts = Cuts(max_gap_s=max_gap_s, max_missing_frames=max_missing_frames)
     folder, skipped = listing.folder, listing.skipped
@@ -103,6 +103,7 @@ def assemble_recording(
     has_images = usable[0].path is not None
     names = dict.fromkeys(name for frame in usable for name in frame.numbers)
     quantities = describe_quantities(names, listing.quantities)
+    _check_ranges(folder, usable, quantities)
     usable = [_within_ranges(frame, quantities, changed) for frame in usable]
     cameras = dict.fromkeys(frame.camera for frame in usable)
     episodes = [
@@ -230,6 +231,23 @@ def _count_changes(frames: Sequence[LoggedFrame]) -> Tally:
     return changed
 
 
+def _check_ranges(
+    folder: Path, frames: Sequence[LoggedFrame], quantities: Sequence[Quantity]
+) -> None:
+    """Refuse a number that is in another unit, of which only the small ones would be used."""
+    for one in quantities:
+        values = [frame.numbers[one.name] for frame in frames if one.name in frame.numbers]
+        low, high = one.range
+        strays = [value for value in values if not low <= value <= high]
+        if len(strays) > max(2, _LARGEST_SHARE_OUT_OF_RANGE * len(values)):
+            raise ValueError(
+                f"`{one.name}` must be a {one.unit or 'number'} in [{low:g}, {high:g}], got"
+                f" {len(strays)} of {len(values)} frames outside in '{folder}' (first:"
+                f" {strays[0]:g}). Divide it in the reader, or tell its unit: `quantities` of"
+                f" `register_reader`, or a column named '{one.name} [unit]' in frames.csv."
+            )
+
+
 def _within_ranges(
     frame: LoggedFrame, quantities: Sequence[Quantity], changed: Tally
 ) -> LoggedFrame:
@@ -244,7 +262,8 @@ def _within_ranges(
     for one in strays:
         low, high = one.range
         reason = f"{one.name} outside [{low:g}, {high:g}], and left out"
-        changed.add(reason, f"{frame.numbers[one.name]:g} in {frame.place}")
+        place = frame.place or f"row {frame.row}"
+        changed.add(reason, f"{frame.numbers[one.name]:g} in {place}")
     names = {one.name for one in strays}
     kept = {name: value for name, value in frame.numbers.items() if name not in names}
     return replace(frame, numbers=kept)
@@ -279,7 +298,7 @@ def _warn_of_losses(folder: Path, listed: str, skipped: Tally, changed: Tally) -
     if not skipped.total:
         told = [f"Used all of the {listed} listed in '{folder}'."]
     if changed.total:
-        told.append(f"Changed: {changed}.")
+        told.append(f"Numbers changed: {changed}.")
     if skipped.total or changed.total:
         warnings.warn(" ".join(told), stacklevel=4)
 

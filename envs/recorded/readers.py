@@ -145,7 +145,8 @@ def load_recording(
         signs = [reader.sign or f"what the reader {n} recognises" for n, reader in READERS.items()]
         raise ValueError(
             f"`folder` must hold {', '.join(signs[:-1])} or {signs[-1]}, got '{path}' with none of"
-            f" them. {_advice(path)}"
+            f" them. {_advice(path)} A log of another kind is read by a reader of your own, named"
+            " with --import: examples/own_log.py."
         )
     framing: dict[str, Any] = {"image_size": image_size, "crop": crop}
     framing = {name: value for name, value in framing.items() if value is not None}

@@ -151,7 +151,7 @@ class Recording:
         if not learned:
             raise ValueError(
                 f"`actions` must be named for '{self.folder}', which has no steering, got none. It"
-                f" has {', '.join(names) or 'no numbers'}."
+                f" has {', '.join(names) or 'no numbers'}. Choose with --actions."
             )
         sensed = find_names("inputs", inputs, names) if inputs else self.default_inputs(learned)
         both = [name for name in sensed if name in learned]

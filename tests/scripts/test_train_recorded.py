@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
@@ -207,3 +208,15 @@ def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(
     words[1:3] = ["--models", "cnn", "ncp"]
     assert type_command(train, Job, *words) == 0
     assert begun == {"LTC": {"tau_s": (0.1, 2.0), "seed": 0}}, "a network without memory has none"
+
+
+def test_a_recording_in_another_unit_is_not_compared(refuse, tmp_path):
+    folder = tmp_path / "degrees"
+    (folder / "images").mkdir(parents=True)
+    lines = ["time_s,path,steering [deg]"]
+    for i in range(6):
+        Image.fromarray(np.full((60, 80, 3), 40 * i, np.uint8)).save(folder / f"images/{i}.png")
+        lines.append(f"{i / 30},images/{i}.png,{3.0 * i}")
+    (folder / "frames.csv").write_text("\n".join(lines))
+    told = "`log` must hold steering in the unit of the policy, fraction of 0.4 rad, got deg in"
+    refuse(evaluate_policy, Evaluate, ["drive-ncp", "--log", folder], told)

@@ -92,8 +92,8 @@ def test_small_overshoots_are_clipped_and_told(tmp_path, make_tub):
     with pytest.warns(UserWarning) as caught:
         recording = load_donkeycar(tub)
     assert [str(w.message) for w in caught] == [
-        f"Used all of the 6 images listed in '{tub}'. Changed: steering clipped to [-1, 1]: 2"
-        " (first: line 2 of catalog_0.catalog)."
+        f"Used all of the 6 images listed in '{tub}'. Numbers changed: steering clipped to"
+        " [-1, 1]: 2 (first: line 2 of catalog_0.catalog)."
     ]
     np.testing.assert_array_equal(recording.episodes[0].numbers["steering"], [0, -1, 1, -1, 1, -1])
     assert recording.source["changed"] == {"steering clipped to [-1, 1]": 2}

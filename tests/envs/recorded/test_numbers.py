@@ -182,3 +182,10 @@ def test_the_numbers_of_a_tub_come_along(tmp_path, make_tub):
     recording = load_recording(tmp_path / "tub")
     assert {one.name for one in recording.quantities} == {"steering", "throttle", "car/speed"}
     np.testing.assert_allclose(recording.episodes[0].numbers["car/speed"], range(6))
+
+
+def test_numbers_in_another_unit_are_refused_with_what_to_do(tmp_path, make_tub):
+    make_tub(tmp_path / "tub", [{"user/throttle": 10.0 * i} for i in range(8)])
+    told = r"`throttle` must be a fraction of full throttle in \[-1, 1\], got 7 of 8 frames outside"
+    with pytest.raises(ValueError, match=told + r".*first: 10.*'throttle \[unit\]'"):
+        load_recording(tmp_path / "tub")
