@@ -167,8 +167,8 @@ def frame_interval_s(env: gymnasium.Env) -> float:
     if rate_hz:
         return 1.0 / float(rate_hz)
     raise ValueError(
-        f"`frame_s` must be given for {env!r}, which does not say it. Give the time between two"
-        " steps in seconds, e.g. frame_s=0.02."
+        f"`frame_s` must be given for {env!r}, which does not say it. Give the seconds between two"
+        " steps: --world-options frame_s=0.02, or an attribute `dt` of the environment."
     )
 
 

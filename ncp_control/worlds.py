@@ -231,15 +231,19 @@ def find_world(name: str, **options: Any) -> World:
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
     factory = import_function("world", name)
-    view = (
-        {} if _takes_any(factory) else _view_of(options, but=inspect.signature(factory).parameters)
-    )
-    own = {key: value for key, value in options.items() if key not in view}
+    taken = inspect.signature(factory).parameters
+    view = {} if _takes_any(factory) else _view_of(options, but=taken)
+    ours = view if _takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
+    own = {key: value for key, value in options.items() if key not in ours}
     built = _call(name, factory, own)
     if isinstance(built, World):
+        for option in options.keys() - own.keys():  # it says itself how it is seen, and how often
+            check_name(f"option of {name}", option, [*taken])
         return built
     built.close()
-    return world_of(partial(factory, **own), name=name, options=options, view=view)
+    frame_s = options.get("frame_s") if "frame_s" in ours else None
+    make = partial(factory, **own)
+    return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
 
 
 def world_of(

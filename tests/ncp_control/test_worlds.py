@@ -47,6 +47,20 @@ class Room(gymnasium.Env):
 def make_room(brightness=0):
     return Room(brightness)
 
+
+class Timeless(Room):
+    metadata = {}
+
+    def __init__(self):
+        super().__init__()
+
+
+def make_world():
+    from ncp_control.worlds import world_of
+
+    return world_of(Room, name="room")
+
+
 number = 3
 """
 
@@ -196,9 +210,25 @@ def test_a_world_of_ones_own_module_with_options(own_module):
     assert env.unwrapped.last.tolist() == [1, 2] and env.unwrapped.last.dtype == np.int64
 
 
+def test_a_class_that_tells_no_time_is_told_it(own_module):
+    with pytest.raises(ValueError, match="--world-options frame_s=0.02, or an attribute `dt`"):
+        find_world("own_worlds:Timeless")
+    world = find_world("own_worlds:Timeless", frame_s=0.1)
+    assert world.frame_s == 0.1
+    again = find_world("own_worlds:Timeless", **world.contract.world_options)
+    assert again.contract == world.contract
+    with pytest.raises(ValueError, match="`option of own_worlds:Timeless` must be left out"):
+        find_world("own_worlds:Timeless", speed=3)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        (
+            "own_worlds:make_world",
+            {"frame_s": 0.1},
+            "`option of .*make_world` must be left",
+        ),
         ("own_worlds:make_room", {"brighness": 3}, "Did you mean 'brightness'"),
         ("own_worlds:make_rom", {}, "`world` must name a function as module:function"),
         ("own_worlds:number", {}, "must name a function, got 'own_worlds:number'"),
