@@ -163,7 +163,9 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
     if contract is None or not contract.world:
         raise ValueError(
             "`world` must be given for a policy whose config.json has no contract with a world, got"
-            " None. Name the world that it was trained in, e.g. --world walker2d."
+            " None. Name the world that it was trained in, e.g. --world walker2d. A policy that"
+            " learned from a recording takes --log; one of a time series acts nowhere, and its"
+            " training has measured it."
         )
     short = {name: body for body, name in BODIES.items()}
     options = dict(contract.world_options)

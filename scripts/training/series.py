@@ -58,6 +58,12 @@ def train_series(asked: Series) -> Policy:
         has_classes=is_class,
     )
     rows = {name: [coder.rows(one) for one in part] for name, part in parts.items()}
+    unseen = unseen_columns(parts["train"][0], coder, settings)
+    if unseen:
+        print(
+            f"warning: not seen, since they hold no numbers: {', '.join(unseen)}. Name a column of"
+            " times with --time; write words as numbers to have them seen"
+        )
     unknown = coder.unknown_classes(parts["validation"] + parts["test"])
     if unknown:
         told = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
@@ -112,6 +118,12 @@ def cut(series: Sequence[OneSeries], settings: Series) -> Parts:
         for name, (begin, end) in zip(PARTS, pairwise(bounds), strict=True):
             parts[name].append(one[begin:end])
     return parts
+
+
+def unseen_columns(one: OneSeries, coder: RowCoder, settings: Series) -> list[str]:
+    """Return the columns that are left out though nobody asked for that."""
+    used = {*coder.inputs, *coder.targets}
+    return [] if settings.inputs else [name for name in one.columns if name not in used]
 
 
 def check_rows(rows: dict[str, list[Rows]]) -> None:

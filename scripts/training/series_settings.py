@@ -19,8 +19,8 @@ SPLITS = ("time", "series")
 class Series(NewCircuit):
     """Learn from time series of your own: CSV files, at any times, with missing values.
 
-    The policy that comes out is saved, exported and audited like any other: it senses the columns,
-    and its action is the forecast, scaled to [-1, 1], or the class.
+    The policy that comes out is saved and exported like any other: it senses the columns, and its
+    action is the forecast, scaled to [-1, 1], or the class.
     """
 
     data: tuple[Path, ...] = ()
