@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from ncp_control import load
+from ncp_control.commands.driving import run_policy
+from ncp_control.commands.run import RunPolicy
+from ncp_control.loop.clocks import SimulatedClock
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 
@@ -132,3 +136,20 @@ def test_the_road_expert_tells_its_measures(copy, capsys):
     measures = copy("road_expert").main(["--km", "0.02", "--traffic", "light"])
     assert measures["driven_km"] > 0.1 and measures["collisions"] == 0
     assert "interventions_per_km" in capsys.readouterr().out
+
+
+def test_an_own_link_is_driven_and_refuses_numbers(copy, type_command, capsys):
+    module = copy("own_link")
+    words = ["drive-ncp", "--link", "toy", "--import", "own_link", "--no-monitored"]
+    assert type_command(run_policy, RunPolicy, *words, "--loop.seconds", "0.5") == 0
+    told = capsys.readouterr().out
+    assert "its time is over" in told and " drive" in told
+    clock = SimulatedClock()
+    robot = module.ToyRobot(load("drive-ncp").contract, "", clock=clock)
+    assert robot.read(0.002).observation.shape == (78, 200, 3)
+    assert robot.read(0.002) is None and clock.now_s() == pytest.approx(0.002)
+    robot.send(np.array([0.4]))
+    robot.close()
+    assert robot.motors == [(0.4, 0.3), (0.0, 0.0)]
+    with pytest.raises(ValueError, match="`policy` must see frames for a toy"):
+        module.ToyRobot(load("walker2d-ltc").contract, "", clock=clock)
