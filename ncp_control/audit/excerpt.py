@@ -20,8 +20,9 @@ from ncp_control import files
 from ncp_control.audit.inspector import TrackMap
 from ncp_control.episode import Episode, actions_of, looked_into, sensor_names
 from ncp_control.policy import Policy
+from ncp_control.records import join, record_frame
 
-_QUALITY, _PICTURE_HEIGHT_PX = 90, 160
+_QUALITY, _PICTURE_HEIGHT_PX = 85, 160
 _SIGNAL = "signal: "
 
 
@@ -32,7 +33,8 @@ class Excerpt:
     dt_s: np.ndarray
     """Time since the previous observation [s], shape (time,)."""
     observations: np.ndarray
-    """Colour frames (time, height, width, 3), or numbers (time, numbers)."""
+    """Colour frames (time, height, width, 3), numbers (time, numbers), or records of both
+    (time, bytes), see `ncp_control.records`."""
     where: str = ""
     """In which world, for headings."""
     signals: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -48,21 +50,19 @@ def write_excerpt(path: Path | str, episode: Episode, track: TrackMap | None = N
 
     Args:
         path: The file; replaced as a whole.
-        episode: The episode, with its observations: colour frames or numbers.
+        episode: The episode, with its observations: colour frames, numbers, or records of both.
         track: The track, if there is one.
 
     Raises:
-        ValueError: If it has no observations, or records of a frame and numbers.
+        ValueError: If it has no observations.
     """
-    if episode.record_frame is not None:
-        raise ValueError("`episode` must have seen frames or numbers, got records of both.")
     tensors = {"dt_s": np.asarray(episode.dt_s, np.float64)}
     if episode.has_frames:
         tensors |= _as_images("frames", episode.frames, height_px=episode.frames.shape[1])
-    else:
+    elif episode.pictures is not None:
+        tensors |= _as_images("pictures", episode.pictures, height_px=_PICTURE_HEIGHT_PX)
+    if not episode.has_frames or episode.record_frame is not None:
         tensors["numbers"] = episode.numbers
-        if episode.pictures is not None:
-            tensors |= _as_images("pictures", episode.pictures, height_px=_PICTURE_HEIGHT_PX)
     for name, values in episode.signals.items():
         if name not in episode.action_names:
             tensors[_SIGNAL + name] = np.asarray(values, np.float64)
@@ -86,7 +86,12 @@ def read_excerpt(path: Path | str) -> Excerpt:
         with safe_open(path, framework="numpy") as file:
             where = (file.metadata() or {}).get("where", "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        seen = tensors["numbers"] if "numbers" in tensors else _from_images("frames", tensors)
+        numbers = tensors.get("numbers")
+        if numbers is None or "frames.ends" in tensors:
+            frames = _from_images("frames", tensors)
+            seen = frames if numbers is None else join(frames, numbers)
+        else:
+            seen = numbers
         shown = _from_images("pictures", tensors) if "pictures.ends" in tensors else None
         edges = {name[6:]: of for name, of in tensors.items() if name.startswith("track.")}
         signals = {
@@ -134,6 +139,7 @@ def act_on(policy: Policy, excerpt: Excerpt, *, name: str = "") -> Episode:
         dt_s=excerpt.dt_s,
         observations=excerpt.observations,
         sensor_names=None if contract is None else sensor_names(contract.observation),
+        record_frame=None if contract is None else record_frame(contract.observation),
         actions=np.zeros((frames, size)),
         rewards=np.zeros(frames),
         pictures=excerpt.pictures,
@@ -164,7 +170,7 @@ def _encode(pixels: np.ndarray, height_px: int) -> bytes:
         width = round(image.width * height_px / image.height)
         image = image.resize((width, height_px), Image.Resampling.BOX)
     content = io.BytesIO()
-    image.save(content, "WEBP", quality=_QUALITY, method=4)
+    image.save(content, "WEBP", quality=_QUALITY, method=6)
     return content.getvalue()
 
 

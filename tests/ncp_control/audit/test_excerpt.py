@@ -11,6 +11,7 @@ from ncp_control.commands.demo import Demo, demo
 from ncp_control.episode import Episode
 from ncp_control.policy import policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
+from ncp_control.records import frames_in, join, numbers_in
 
 
 def seen(observations, **rest):
@@ -48,8 +49,20 @@ def test_frames_come_back_nearly_as_they_were_and_equal_ones_are_stored_once(tmp
     assert path.stat().st_size - once.stat().st_size < 100
 
 
-def test_a_policy_acts_on_an_excerpt_as_step_by_step():
-    folder = policy_folder("drive-ncp")
+def test_records_keep_their_numbers_and_nearly_their_frames(tmp_path):
+    rows = np.linspace(0.0, 255.0, 200)[None, :, None] * np.ones((78, 1, 3))
+    frames = np.stack([rows, rows[:, ::-1]]).astype(np.uint8)
+    numbers = np.float32([[3.25, -1.0], [4.5, np.pi]])
+    episode = seen(join(frames, numbers), record_frame=(78, 200, 3))
+    excerpt = read_excerpt(write_excerpt(tmp_path / "it", episode))
+    np.testing.assert_array_equal(numbers_in(excerpt.observations, (78, 200, 3)), numbers)
+    came = frames_in(excerpt.observations, (78, 200, 3))
+    assert np.abs(came.astype(int) - frames).max() <= 12
+
+
+@pytest.mark.parametrize("name", ["drive-ncp", "road-ltc"])
+def test_a_policy_acts_on_an_excerpt_as_step_by_step(name):
+    folder = policy_folder(name)
     policy, excerpt = load(folder), read_excerpt(folder / EXCERPT_FILE)
     episode = act_on(policy, excerpt)
     policy.reset()
@@ -57,7 +70,8 @@ def test_a_policy_acts_on_an_excerpt_as_step_by_step():
         policy.act(frame, dt_s)
         for frame, dt_s in zip(episode.seen[:30], episode.dt_s, strict=False)
     ]
-    np.testing.assert_allclose(episode.actions[:30], np.stack(steps).reshape(30, 1), atol=1e-5)
+    np.testing.assert_allclose(episode.actions[:30], np.stack(steps).reshape(30, -1), atol=1e-5)
+    assert np.ptp(episode.actions, axis=0).min() > 0.05 and episode.has_frames
 
 
 def test_damage_is_one_sentence(tmp_path):
