@@ -1,7 +1,7 @@
 """Check the built site: links lead somewhere, nothing comes from elsewhere, nothing is missing.
 
 Each public name of the three packages must have an entry in the reference, and each tutorial a
-notebook.
+notebook. Each page must be fit to be read aloud (`check_reading`).
 
 Run it as `python docs/check_site.py build/docs`.
 """
@@ -13,9 +13,11 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from sphinx.util.inventory import InventoryFile
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent / "_ext")]
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS), str(DOCS / "_ext")]
 
-from reference_pages import public_modules, public_names  # noqa: E402 - after the path is set
+from check_reading import Reading  # noqa: E402 - after the path is set
+from reference_pages import public_modules, public_names  # noqa: E402
 
 import ncp_control  # noqa: E402
 
@@ -71,6 +73,16 @@ def faults_of(folder: Path) -> list[str]:
     return faults
 
 
+def faults_of_reading(folder: Path) -> list[str]:
+    """Return a sentence for each fault of a page that is read aloud."""
+    return [
+        f"{path.relative_to(folder)} {fault}."
+        for path in sorted(folder.rglob("*.html"))
+        if path.name != "search.html"  # a script writes what is on it
+        for fault in Reading(path.read_text()).faults
+    ]
+
+
 def missing_names(folder: Path) -> list[str]:
     """Return a sentence for each public name without an entry in the site's inventory."""
     inventory = InventoryFile.loads((folder / "objects.inv").read_bytes(), uri="")
@@ -96,7 +108,8 @@ def missing_notebooks(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     site = Path(sys.argv[1]).resolve()
-    found = faults_of(site) + missing_names(site) + missing_notebooks(site)
+    found = faults_of(site) + faults_of_reading(site)
+    found += missing_names(site) + missing_notebooks(site)
     print(
         "\n".join(found)
         or "every link leads somewhere, nothing is loaded from elsewhere, nothing is missing"

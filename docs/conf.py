@@ -45,4 +45,4 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"
-pygments_style = "friendly"
+pygments_style = "a11y-high-contrast-light"  # others have letters too pale to be read

@@ -19,7 +19,7 @@ def tool():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(DOCS), str(DOCS / "_ext"), *sys.path])
         yield importlib.import_module
-        for name in ("check_site", "docstrings", "reference_pages"):
+        for name in ("check_reading", "check_site", "docstrings", "reference_pages"):
             sys.modules.pop(name, None)
 
 
@@ -127,3 +127,30 @@ def test_faults_of_a_site_are_found(tool, tmp_path, body, fault):
     (tmp_path / "a.html").write_text(f"<html><body>{body}</body></html>")
     faults = tool("check_site").faults_of(tmp_path)
     assert [fault in found for found in faults] == [True] if fault else faults == []
+
+
+HEAD = '<html lang="en"><head><meta name="viewport" content="x"><title>t</title></head><h1>a</h1>'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (HEAD + '<h2 id="a">b</h2><img src="b" alt=""><a href="x"><img src="c" alt="c"></a>', None),
+        (HEAD.replace(' lang="en"', ""), "has not a language"),
+        (HEAD.replace("<title>t</title>", "<title></title>"), "has not a title"),
+        (HEAD.replace("meta", "link"), "has not a viewport"),
+        (HEAD + "<h3>b</h3>", "goes from a heading of level 1 to one of 3"),
+        (HEAD + "<h1>b</h1>", "has 2 headings of the first level, not one"),
+        (HEAD + '<img src="b.png">', "shows b.png without a text"),
+        (HEAD + '<a href="x"><img src="b.png" alt=""></a>', "has a link without a name"),
+        (HEAD + '<button><svg><path d=""/></svg></button>', "has a button without a name"),
+        (HEAD + '<p id="a"></p><p id="a"></p>', "has two places of the name a"),
+    ],
+)
+def test_faults_for_those_who_do_not_see_a_page_are_found(tool, text, fault):
+    assert tool("check_reading").Reading(text).faults == ([fault] if fault else [])
+
+
+def test_the_inspectors_page_is_fit_to_be_read_aloud(tool):
+    page = DOCS.parent / "ncp_control/audit/page/inspector.html"
+    assert tool("check_reading").Reading(page.read_text()).faults == []

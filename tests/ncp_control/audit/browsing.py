@@ -1,6 +1,7 @@
 """A headless Chromium for tests of the inspector's page, and what they do with it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -91,3 +92,16 @@ def tap(browser, element, x_share=0.5):
     touch = {"touchPoints": [{"x": at[0], "y": at[1]}]}
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", **touch})
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def prefer(browser, scheme):
+    """Let the browser ask for light or dark pages; for its own choice if empty."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def pale_texts(browser):
+    """Return a line for each text of the page that is too pale to be read, by WCAG's AA."""
+    found = browser.execute_script(Path(__file__).with_name("contrast.js").read_text())
+    assert found["seen"] > 10
+    return found["faults"]

@@ -13,6 +13,8 @@ from tests.ncp_control.audit.browsing import (
     frame,
     open_page,
     overflow,
+    pale_texts,
+    prefer,
     press,
     scrub,
     tap,
@@ -366,3 +368,14 @@ def test_no_name_breaks_the_page(page):
     assert titles == [NASTY, f"trace {NASTY}", "toString"]
     assert "__proto__" in find(browser, ".signals .overlays").text
     assert len(browser.find_elements(By.TAG_NAME, "script")) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_letter_can_be_told_from_its_ground(browser, pages, scheme):
+    prefer(browser, scheme)
+    open_page(browser, pages / "maps.html")
+    press(browser, "1")
+    assert pale_texts(browser) == []
+    find(browser, "#help-button").click()
+    assert pale_texts(browser) == []
+    prefer(browser, "")
