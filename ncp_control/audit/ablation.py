@@ -5,9 +5,11 @@ The result is an ordinary policy, so it drives, is recorded and is evaluated lik
 
 An LTC neuron is held by its own parameters: nothing drives it, its leak pulls it to the value and
 its capacitance is so small that it is always there. So the others see the value in every sub-step,
-on every kernel. Units of an unwired cell are overwritten after each frame.
+on every kernel. So is a neuron of a wired CfC, whose heads are made constant. Units of an unwired
+cell are overwritten after each frame.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from ncp_control.audit.activity import synapse_names
 from ncp_control.audit.checks import check_finite
-from ncp_control.cells import LTC, Cell
+from ncp_control.cells import LTC, Cell, WiredCfC
 from ncp_control.cells.base import Step
 from ncp_control.cells.dense import DenseCell
 from ncp_control.circuit import Circuit
@@ -29,6 +31,8 @@ _CLOSED = -80.0
 """Raw conductance whose softplus is 2e-35: no current in single precision."""
 _OPEN = 30.0
 """Raw leak conductance of a held neuron."""
+_FULL = 1.0 - 1e-7
+"""Largest value that a tanh is held at."""
 _TINY = -20.0
 """Raw capacitance of a held neuron: 2e-9 of a frame."""
 
@@ -60,11 +64,11 @@ def ablate(
         check_name("neurons", name, cell.neuron_names)
     for name in synapses:
         check_name("synapses", name, synapse_names(cell))
-    if type(cell) is not LTC and (synapses or not isinstance(cell, DenseCell)):
+    if type(cell) is not LTC and (synapses or not isinstance(cell, DenseCell | WiredCfC)):
+        kinds = "" if synapses else ", a WiredCfC or an unwired one"
         raise ValueError(
-            f"`policy` must have an LTC cell{'' if synapses else ' or an unwired one'}, got"
-            f" {type(cell).__name__!r}. Its {'synapses' if synapses else 'neurons'} cannot be"
-            " ablated one by one."
+            f"`policy` must have an LTC cell{kinds}, got {type(cell).__name__!r}. Its"
+            f" {'synapses' if synapses else 'neurons'} cannot be ablated one by one."
         )
     ablated = type(policy).from_config(policy.to_config()).to(next(policy.parameters()))
     ablated.load_state_dict(policy.state_dict())
@@ -73,6 +77,8 @@ def ablate(
     if isinstance(ablated.circuit.cell, LTC):
         cut = [synapse_names(cell).index(name) for name in synapses]
         _ablate_ltc(ablated.circuit.cell, held, cut)
+    elif isinstance(ablated.circuit.cell, WiredCfC):
+        _hold_closed_form(ablated.circuit.cell, held)
     else:
         ablated.circuit = Circuit(_Held(ablated.circuit.cell, held))
     return ablated
@@ -88,6 +94,24 @@ def _ablate_ltc(cell: LTC, held: Mapping[int, float], cut: Iterable[int]) -> Non
         cell.raw_leak_conductance[neuron] = _OPEN
         cell.raw_capacitance[neuron] = _TINY
         cell.leak_potential[neuron] = value
+
+
+@torch.no_grad()
+def _hold_closed_form(cell: WiredCfC, held: Mapping[int, float]) -> None:
+    """Hold neurons of a wired CfC by its parameters, in place: all their heads see nothing.
+
+    In pure mode v = A where f = 0. In the others both tanh f and tanh g are the value, or half of
+    it each where they are added; a gate that is open is as wide as its number allows.
+    """
+    for neuron, value in held.items():
+        cell.weight[:, cell.target == neuron] = 0.0
+        cell.bias[:, neuron] = 0.0
+        if cell.mode == "pure":
+            cell.solution.amplitude[neuron] = value
+            continue
+        share = value / 2.0 if cell.mode == "no_gate" else value
+        cell.bias[:2, neuron] = math.atanh(min(max(share, -_FULL), _FULL))
+        cell.bias[3, neuron] = _OPEN
 
 
 class _Held(Cell):

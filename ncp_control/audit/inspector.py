@@ -28,8 +28,8 @@ MAX_BYTES = 15_000_000
 
 # In the order in which they build upon each other; the last one starts the page.
 _SCRIPTS = (
-    *("data", "circuit", "drawing", "tip", "axis", "plot", "camera", "wiring", "heatmap", "track"),
-    *("neuron", "silencing", "about", "panel", "picture", "link", "player"),
+    *("data", "circuit", "liquid", "program", "drawing", "tip", "axis", "plot", "camera", "wiring"),
+    *("heatmap", "track", "neuron", "silencing", "about", "panel", "picture", "link", "player"),
 )
 
 
@@ -79,7 +79,7 @@ class Panel:
     """What the page needs to run the circuit anew, see `ncp_control.audit.rerun`; neurons cannot be
     silenced without it."""
     why_no_rerun: str = ""
-    """A sentence that the page shows where there is a wiring and no `rerun`."""
+    """A sentence that the page shows where there is no `rerun`."""
 
     @property
     def neuron_names(self) -> Sequence[str]:

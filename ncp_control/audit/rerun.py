@@ -1,20 +1,28 @@
 """What the inspector's page needs to run a circuit anew, with some of its neurons silenced.
 
-The page has the features that the circuit was given and the circuit's numbers, the same that the
-export to C writes. It runs them frame by frame, in open loop: nothing that was seen changes. A
-silenced neuron is held at its mean over the episode, as the audit's ablation holds it
-(`ncp_control.audit.ablation`).
+The page has the features that the circuit was given and the circuit's numbers: of an LTC the same
+that the export to C writes, of other cells the matrices of their kernel. It runs them frame by
+frame, in open loop: nothing that was seen changes. A silenced neuron is held at its mean over the
+episode, as the audit's ablation holds it (`ncp_control.audit.ablation`).
 """
 
 from typing import Any
 
+import torch
+
 from ncp_control.audit.inspector_data import pack_floats
-from ncp_control.cells import LTC
+from ncp_control.cells import LTC, Cell
+from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.membrane import find_layers
 from ncp_control.deploy.c.tables import to_float32
 from ncp_control.deploy.synapses import ltc_numbers, motor_numbers, synapse_ends, synapse_sources
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy, VectorPolicy
+
+PROGRAMS = "cfc", "wired_cfc", "ctrnn", "lstm", "gru"
+"""Kernels of cells that the page has beside the LTC's."""
+MOST_WEIGHTS = 100_000
+"""Weights of a circuit on the page; so many take half a megabyte."""
 
 
 def rerun_data(policy: Policy, episode: Episode) -> dict[str, Any]:
@@ -28,26 +36,31 @@ def rerun_data(policy: Policy, episode: Episode) -> dict[str, Any]:
         ValueError: If the page cannot run this circuit; the text says why, for the page.
     """
     cell = policy.circuit.cell
-    if type(cell) is not LTC:
-        raise ValueError(
-            f"Neurons cannot be silenced on this page: it runs LTC circuits only, and this policy"
-            f" has a cell of type {type(cell).__name__}."
-        )
-    if cell.integrator == "rk4":
-        raise ValueError(
-            "Neurons cannot be silenced on this page: the circuit is integrated by rk4, for which a"
-            " silenced neuron is too quick."
-        )
     own, known = type(policy), (Policy.respond, VectorPolicy.respond)
     if own.respond not in known or own.command is not Policy.command:
-        raise ValueError(
-            "Neurons cannot be silenced on this page: this policy turns the circuit's outputs into"
-            " commands in a way of its own."
-        )
+        raise _refusal("this policy turns the circuit's outputs into commands in a way of its own")
+    circuit = _liquid(cell) if type(cell) is LTC else _program(cell)
+    return circuit | {
+        "squash": getattr(policy, "squash_name", "clip"),
+        "choices": list(policy.choices),
+        "features": pack_floats(to_float32(episode.given)),
+        "dt_s": pack_floats(to_float32(episode.thought.dt_s[0])),
+    }
+
+
+def _refusal(reason: str) -> ValueError:
+    return ValueError(f"Neurons cannot be silenced on this page: {reason}.")
+
+
+def _liquid(cell: LTC) -> dict[str, Any]:
+    """Return an LTC circuit."""
+    if cell.integrator == "rk4":
+        raise _refusal("the circuit is integrated by rk4, for which a silenced neuron is too quick")
     numbers, wiring = ltc_numbers(cell), cell.wiring
     layers = find_layers(wiring) if cell.integrator == "layered_midpoint" else ()
     read = cell.read_weight
     return {
+        "kind": "ltc",
         "integrator": cell.integrator,
         "unfolds": cell.unfolds,
         "synapses": {name: pack_floats(values) for name, values in numbers.synapses.items()},
@@ -58,8 +71,43 @@ def rerun_data(policy: Policy, episode: Episode) -> dict[str, Any]:
         "motors": motor_numbers(cell).tolist(),
         "read_first": cell.read_neurons.start,
         "read_weights": None if read is None else to_float32(read).tolist(),
-        "squash": getattr(policy, "squash_name", "clip"),
-        "choices": list(policy.choices),
-        "features": pack_floats(to_float32(episode.given)),
-        "dt_s": pack_floats(to_float32(episode.thought.dt_s[0])),
+    }
+
+
+def _program(cell: Cell) -> dict[str, Any]:
+    """Return a circuit of another cell, as the matrices of its kernel."""
+    program = cell.program()
+    if program is None or program.kind not in PROGRAMS:
+        raise _refusal(
+            f"it runs circuits of LTC, CfC, WiredCfC, CTRNN, LSTM and GRU, and this policy has a"
+            f" cell of type {type(cell).__name__}"
+        )
+    with torch.no_grad():
+        matrices = [
+            torch.cat([one if one.ndim == 2 else one[:, None] for one in pieces], dim=1)
+            for pieces in program.matrices
+        ]
+    num_weights = sum(matrix.numel() for matrix in matrices)
+    if num_weights > MOST_WEIGHTS:
+        raise _refusal(
+            f"a circuit of {num_weights:,} weights would make it too large, more than"
+            f" {MOST_WEIGHTS:,}"
+        )
+    activation = getattr(cell, "activation", None)
+    if activation == "gelu":
+        raise _refusal("it has no gelu, through which this circuit passes its features")
+    readout = None
+    if isinstance(cell, DenseCell):
+        readout = torch.cat([cell.output.weight, cell.output.bias[:, None]], dim=1)
+    return {
+        "kind": program.kind,
+        "mode": getattr(cell, "mode", None),
+        "activation": activation,
+        "unfolds": getattr(cell, "unfolds", 1),
+        "sees_time": getattr(cell, "sees_time", False),
+        "frame_s": cell.frame_s,
+        "num_units": cell.num_visible,
+        "matrices": [pack_floats(to_float32(matrix)) for matrix in matrices],
+        "readout": readout if readout is None else pack_floats(to_float32(readout)),
+        "motors": [] if readout is not None else motor_numbers(cell).tolist(),
     }

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from envs.driving.road import HELD_OUT_TRACKS
-from ncp_control import CTRNN, LTC, NCP19, WiredCfC, auto_ncp
+from ncp_control import CTRNN, LTC, NCP19, STC, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.timescales import correlate
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
@@ -222,7 +222,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     fast.save(tmp_path / "walker2d")
     driver = make_driving_policy("ncp", head="light")
     driver.save(tmp_path / "driver")
-    for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("wired-cfc", WiredCfC(NCP19))):
+    for name, cell in (("rk4", LTC(NCP19, integrator="rk4")), ("stc", STC(NCP19))):
         FramesPolicy(cell, head="light").save(tmp_path / name)
     demonstrations(tmp_path / "series", np.zeros((8, 3), np.float32), np.zeros((8, 6)))
     monkeypatch.setattr("scripts.auditing.audit_job.act", nobody_acts)
@@ -256,8 +256,8 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
         (["driver", "--log", "nowhere"], "must be the folder of a recording, got 'nowhere'"),
         (["rk4", "--ablation-km", "1"], "must not be integrated by 'rk4' to hold neurons"),
         (
-            ["driver", "--compare", "wired-cfc", "--ablation-km", "1"],
-            "`policy` must have an LTC cell or an unwired one, got 'WiredCfC'",
+            ["driver", "--compare", "stc", "--ablation-km", "1"],
+            "`policy` must have an LTC cell, a WiredCfC or an unwired one, got 'STC'",
         ),
         (["walker", "--results", "x.csv"], "`results` must come with --compare or --ablation-km"),
         (

@@ -21,7 +21,8 @@ function aboutTexts(episode) {
       + " A grey dot is the car of the other policy."],
     circuit: episode.wiring ? circuitText(episode) : [
       "Every row is one unit of the network, from the first frame on the left to the last on the"
-      + " right; its colour is its activity.", "Click a row to follow that unit, at that time."],
+      + " right; its colour is its activity.", "Click a row to follow that unit, at that time.",
+      ...silencingText(episode)],
     neuron: neuronText(episode),
     signals: ["What the policy commanded, and what the world told meanwhile. The vertical line is now.",
       "Point into a plot to read its values at that time; click to go there. Zoom with + and −, or with"
@@ -31,22 +32,25 @@ function aboutTexts(episode) {
 }
 
 function circuitText(episode) {
-  const { rerun, canSilence } = episode;
-  const texts = [
+  return [
     "Every circle is a neuron, coloured by its potential; every line is a synapse, blue if it excites,"
     + " orange if it inhibits, and the wider the more current flows through it now. Signals run from the"
     + " inputs on the left to the motor neurons on the right, whose potentials become the command.",
     "Click a neuron to follow it; with Shift, its line is kept beside that of others.",
+    ...silencingText(episode),
   ];
-  if (canSilence) {
-    texts.push("Choose “silence” and click neurons to take them away: each is held at its mean over this"
-      + " episode, so it tells the others nothing new, and the circuit is run anew on this page.",
+}
+
+function silencingText({ rerun, canSilence, wiring }) {
+  if (!canSilence) return [];
+  return [
+    `Choose “silence” and click ${wiring ? "neurons" : "rows"} to take them away: each is held at its mean`
+    + " over this episode, so it tells the others nothing new, and the circuit is run anew on this page.",
     "What it is given stays as recorded. So you see what the command would have been in each frame,"
     + " not where the robot would have gone.",
     "With all neurons, the circuit run on this page is at most"
-    + ` ${rerun.gap < 1e-6 ? "0.000001" : Number(rerun.gap.toPrecision(2)).toFixed(6)} away from the recorded command.`);
-  }
-  return texts;
+    + ` ${rerun.gap < 1e-6 ? "0.000001" : Number(rerun.gap.toPrecision(2)).toFixed(6)} away from the recorded command.`,
+  ];
 }
 
 function neuronText({ wiring, timescales_s, state_bounds, synaptic_currents }) {

@@ -42,14 +42,15 @@ class HeatMap {
     const unit = this.unitAt(event);
     if (unit === null || event.pointerType === "touch") return;
     const time_s = this.timeAt(event);
-    const activity = episode.states.at(episode.frameAt(time_s), unit);
+    const activity = episode.now("states").at(episode.frameAt(time_s), unit);
     tip.show(event.clientX, event.clientY, episode.neuron_names[unit],
-      [["at", `${time_s.toFixed(2)} s`], ["activity", formatNumber(activity)]]);
+      [["at", `${time_s.toFixed(2)} s`], ["activity", formatNumber(activity)],
+        ...(episode.silent.includes(unit) ? [["silent, held at", formatNumber(episode.rerun.means[unit])]] : [])]);
   }
 
   // One pixel a unit and frame.
   makeImage() {
-    const { states } = this.episode;
+    const states = this.episode.now("states");
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [states.rows, states.columns];
     const context = canvas.getContext("2d");
@@ -73,6 +74,12 @@ class HeatMap {
     this.image = this.makeImage();
   }
 
+  // After units were silenced, or restored.
+  setMode() {
+    this.image = this.makeImage();
+    this.surface.repaint();
+  }
+
   x(time_s) {
     const [from_s, to_s] = this.axis.range;
     return MARGIN.left + (this.innerWidth * (time_s - from_s)) / (to_s - from_s || 1);
@@ -93,6 +100,7 @@ class HeatMap {
     context.strokeStyle = colours.accent;
     context.lineWidth = 1.5;
     strokePath(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]]);
+    for (const unit of this.episode.silent) this.crossOut(context, unit, left, right);
     if (this.followed !== null) this.markRow(context, left, right);
     context.restore();
     this.drawAxes(context, height);
@@ -122,6 +130,13 @@ class HeatMap {
     context.strokeStyle = colours.accent;
     context.lineWidth = 1.5;
     context.strokeRect(left, y - 1, right - left, rowHeight + 2);
+  }
+
+  crossOut(context, unit, left, right) {
+    const y = MARGIN.top + (unit + 0.5) * (this.innerHeight / this.episode.neuron_names.length);
+    context.strokeStyle = colours.without;
+    context.lineWidth = 2;
+    strokePath(context, [[left, y], [right, y]]);
   }
 
   legend() {

@@ -10,6 +10,7 @@ from ncp_control import (
     LSTM,
     LTC,
     NCP19,
+    STC,
     CfC,
     Circuit,
     MixedMemory,
@@ -152,6 +153,19 @@ def test_units_of_a_dense_cell_are_held(cell, flat_policy):
     assert (actions - policy(inputs)[0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("mode", ["default", "no_gate", "pure"])
+def test_neurons_of_a_wired_closed_form_cell_are_held(mode, flat_policy):
+    torch.manual_seed(0)
+    policy, inputs = flat_policy(Circuit(WiredCfC(NCP19, mode=mode))), torch.randn(1, 9, 32)
+    held = ablate(policy, neurons={"inter_3": 0.5, "command_1": -0.25})
+    activity = held.circuit.record(inputs, dt_s=torch.rand(1, 9))
+    names = activity.neuron_names
+    for name, value in (("inter_3", 0.5), ("command_1", -0.25)):
+        at = activity.states[..., names.index(name)]
+        torch.testing.assert_close(at, torch.full_like(at, value))
+    assert (held(inputs)[0] - policy(inputs)[0]).abs().max() > 1e-3
+
+
 def test_effects_are_the_change_of_the_action(recorded, flat_policy):
     circuit, inputs, activity = recorded
     policy, dt_s = flat_policy(circuit), activity.dt_s[0]
@@ -191,9 +205,9 @@ def test_what_cannot_be_ablated_is_named(recorded, flat_policy):
     policy = flat_policy(recorded[0])
     with pytest.raises(ValueError, match=r"`neurons` must be one of .*'motor_0'"):
         ablate(policy, neurons={"motor0": 0.0})
-    with pytest.raises(ValueError, match=r"`policy` must have an LTC .*got 'WiredCfC'"):
-        ablate(flat_policy(Circuit(WiredCfC(NCP19))), neurons={"motor_0": 0.0})
-    with pytest.raises(ValueError, match="`synapses` must be one of"):
+    with pytest.raises(ValueError, match=r"`policy` must have an LTC .*got 'STC'"):
+        ablate(flat_policy(Circuit(STC(NCP19))), neurons={"motor_0": 0.0})
+    with pytest.raises(ValueError, match="`synapses` must be left out"):
         ablate(flat_policy(Circuit(LSTM(3, 2, 1))), synapses=["a → b"])
 
 

@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, CfC, Circuit, Policy, VectorPolicy, auto_ncp
+from ncp_control import (
+    CTGRU,
+    CTRNN,
+    GRU,
+    LSTM,
+    LTC,
+    NCP19,
+    CfC,
+    Circuit,
+    Policy,
+    VectorPolicy,
+    WiredCfC,
+    auto_ncp,
+)
 from ncp_control.audit.ablation import ablate, ablation_effects
 from ncp_control.audit.excerpt import Excerpt, act_on
 from ncp_control.audit.inspection import inspected
@@ -116,6 +129,62 @@ def test_the_page_computes_what_python_computes(show, name):
     assert np.abs(without - wanted).max() < 1e-5
 
 
+WIRING = auto_ncp(5, 14, 2, seed=0)
+CELLS = {
+    "cfc": lambda: CfC(5, 9, 2, backbone_units=7, backbone_layers=2),
+    "cfc-no-gate": lambda: CfC(5, 9, 2, mode="no_gate", backbone_units=7, activation="silu"),
+    "cfc-pure": lambda: CfC(5, 9, 2, mode="pure", backbone_layers=0),
+    "wired": lambda: WiredCfC(WIRING),
+    "wired-no-gate": lambda: WiredCfC(WIRING, mode="no_gate"),
+    "wired-pure": lambda: WiredCfC(WIRING, mode="pure"),
+    "ct-rnn": lambda: CTRNN(5, 9, 2, unfolds=3),
+    "lstm": lambda: LSTM(5, 9, 2),
+    "lstm-with-time": lambda: LSTM(5, 9, 2, sees_time=True),
+    "gru": lambda: GRU(5, 9, 2),
+    "gru-with-time": lambda: GRU(5, 9, 2, sees_time=True),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_page_computes_other_cells_as_python_does(show, name):
+    torch.manual_seed(3)
+    cell = CELLS[name]()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    policy = VectorPolicy(cell, observation_size=5, squash="tanh").eval()
+    episode = episode_of(policy)
+    browser = show(policy, episode)
+    activity, size = episode.thought, cell.num_visible
+    states = read(browser, READ["states"], size)
+    assert np.abs(states - activity.states[0, :, :size].numpy()).max() < 1e-5
+    if activity.timescales_s is not None:
+        taus_s = read(browser, READ["timescales_s"], size)
+        assert np.allclose(taus_s, activity.timescales_s[0].numpy(), rtol=1e-4)
+    actions = read(browser, READ["actions"], 2)
+    assert np.ptp(episode.actions) > 0.1
+    assert np.abs(actions - episode.actions).max() < 1e-5
+    held = means_of(policy, episode, *(cell.neuron_names[i] for i in (2, size - 1)))
+    wanted = actions_without(policy, episode, held)
+    assert np.abs(wanted - episode.actions).max() > 0.01
+    without = np.reshape(silence(browser, list(held)), wanted.shape)
+    assert np.abs(without - wanted).max() < 1e-5
+    assert find(browser, ".mode").is_displayed()
+
+
+def test_a_row_of_a_unit_is_clicked_to_silence_it(show):
+    policy = VectorPolicy(LSTM(5, 9, 2), observation_size=5).eval()
+    browser = show(policy, episode_of(policy))
+    find(browser, ".mode input[value=silence]").click()
+    find(browser, ".stage canvas").click()  # the middle: hidden_4
+    told = find(browser, ".silenced").text
+    assert told.startswith("Without hidden_4") and "(RMS), most at" in told
+    assert browser.execute_script("return player.episodes[0].silent") == [4]
+    assert "click rows to take them away" in find(browser, ".circuit .about-text").get_attribute(
+        "textContent"
+    )
+
+
 def test_the_effect_is_the_one_of_the_audit(show):
     policy = make_policy()
     episode = episode_of(policy)
@@ -203,7 +272,9 @@ class Halved(Policy):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: VectorPolicy(CfC(3, 4, 1), observation_size=3), "a cell of type CfC"),
+        (lambda: VectorPolicy(CTGRU(3, 4, 1), observation_size=3), "a cell of type CTGRU"),
+        (lambda: VectorPolicy(LSTM(3, 200, 1), observation_size=3), "a circuit of 163,200 weights"),
+        (lambda: VectorPolicy(CfC(3, 4, 1, activation="gelu"), observation_size=3), "no gelu"),
         (lambda: make_policy(integrator="rk4"), "integrated by rk4"),
         (Halved, "commands in a way of its own"),
     ],
