@@ -83,6 +83,7 @@ class SynapticCell(Cell):
         self.layers = find_layers(wiring) if integrator == "layered_midpoint" else ()
         # The wiring finds it at the first use, which torch.compile could not follow.
         self._num_sensory_synapses = wiring.num_sensory_synapses
+        self._known_wiring: tuple[Any, ...] = (None, None, None, None)
         self.register_buffer("source", torch.tensor(wiring.sources))
         self.register_buffer("target", torch.tensor(wiring.targets - wiring.num_sensory))
         signs = torch.tensor(wiring.signs, dtype=torch.get_default_dtype())
@@ -171,7 +172,19 @@ class SynapticCell(Cell):
         return scale[self.source], offset[self.source]
 
     def _wiring_numbers(self) -> Tensor:
-        """Return sources, targets and layers as the kernel wants them, int64."""
+        """Return sources, targets and layers as the kernel wants them, int64.
+
+        The same tensor as long as the wiring is the same: kernels for GPUs know a wiring by it.
+        """
+        if torch.compiler.is_compiling() or self.source.is_inference():
+            return self._join_numbers()
+        source, target, *known = self._known_wiring
+        versions = (self.source._version, self.target._version)
+        if source is not self.source or target is not self.target or known[0] != versions:
+            self._known_wiring = self.source, self.target, versions, self._join_numbers()
+        return self._known_wiring[3]
+
+    def _join_numbers(self) -> Tensor:
         numbers = [self.source, self.target]
         if self.layers:
             layers = [

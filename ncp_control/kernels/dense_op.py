@@ -7,6 +7,7 @@ no gradient of the gradient: take the reference for that.
 
 import ctypes
 import functools
+import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,9 +37,6 @@ KINDS = (
     "synaptic",
 )
 """Cells that the kernel has, by their number there."""
-
-TRITON_KINDS = "cfc", "ctrnn", "lstm", "gru"
-"""Those that the kernels for GPUs have, too."""
 
 MOST_PIECES, MOST_OPTIONS = 4, 4
 
@@ -132,21 +130,21 @@ class Arguments(NamedTuple):
 
     @property
     def is_for_triton(self) -> bool:
-        """Whether `dense_triton.py` computes this, instead of `dense.c`."""
+        """Whether Triton computes this, instead of `dense.c`."""
         return self.input.device.type in ltc_op.TRITON_DEVICES
 
     def layout(self) -> Any:
-        """Return the `Layout` that the kernels for GPUs take."""
-        return _triton().lay_out(
-            KINDS[self.kind], self.shapes, int(self.state.shape[1]), self.options
-        )
+        """Return the layout that the kernels for GPUs take."""
+        from ncp_control.kernels.dense_layout import lay_out
+
+        return lay_out(KINDS[self.kind], self.shapes, int(self.state.shape[1]), self.options)
 
     def tape_length(self) -> int:
         """Return how many numbers the adjoint needs of the forward pass."""
         (batch, steps, inputs), width = self.input.shape, self.state.shape[1]
         if self.is_for_triton:
             layout = self.layout()
-            return batch * steps * (layout.tape_width + layout.state_width)
+            return batch * steps * layout.record_width
         settings = tuple(self.shapes), tuple(self.options)
         record = _record_length(self.kind, int(inputs), int(width), *settings, self.input.dtype)
         samples = (batch + BLOCK_SAMPLES - 1) // BLOCK_SAMPLES * BLOCK_SAMPLES
@@ -219,7 +217,8 @@ def _unroll(*values: Any) -> tuple[Tensor, Tensor]:
     arguments = Arguments(*values[:-1])
     arguments.check()
     if arguments.is_for_triton:
-        return _triton().unroll(arguments, arguments.layout(), values[-1])
+        layout = arguments.layout()
+        return _triton(layout).unroll(arguments, layout, values[-1])
     arguments.tape_length()  # checks the shapes
     states, tape = _empty_results(*values)
     sequence, _alive = arguments.sequence()
@@ -248,7 +247,7 @@ def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
         )
     if arguments.is_for_triton:
         layout = arguments.layout()
-        return _triton().adjoint(arguments, layout, tape, states_bar, has_input_bar)
+        return _triton(layout).adjoint(arguments, layout, tape, states_bar, has_input_bar)
     sequence, _alive = arguments.sequence()
     states_bar = states_bar.contiguous()
     gradients = _empty_gradients(*values)
@@ -262,10 +261,13 @@ def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
     return gradients
 
 
-def _triton() -> Any:
-    from ncp_control.kernels import dense_triton  # which needs Triton, an optional package
+def _triton(layout: Any) -> Any:
+    """Return the module that runs a cell; it needs Triton, an optional package."""
+    from ncp_control.kernels.dense_layout import SynapticLayout
 
-    return dense_triton
+    is_synaptic = isinstance(layout, SynapticLayout)
+    name = "synaptic_triton" if is_synaptic else "dense_triton"
+    return importlib.import_module(f"ncp_control.kernels.{name}")
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -9,9 +9,9 @@
 
 All other cells (those with a `Cell.program`) run on `dense.c` on a CPU, in the same types: cells
 of dense layers; STC and LRC circuits, and LTC circuits by another integrator than those above, but
-none by rk4; and a mixed memory around any of them. On CUDA, CfC, LSTM, GRU and CT-RNN of at most
-MOST_TRITON_NODES units in the state and in each layer run on `dense_triton.py`, the others on plain
-torch.
+none by rk4; and a mixed memory around any of them. On CUDA the same cells run on `dense_triton.py`
+and `synaptic_triton.py`, unless they are too large (`dense_layout.suits`), but for a CT-GRU whose
+scales are no power of two, and a mixed memory around an LSTM or a CT-GRU.
 
 The conv head of a policy that acts on one frame at a time runs on `head.c` on a CPU in float32
 (`head_step.py`), and on torch elsewhere.
@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from ncp_control.kernels import dense_op, ltc_op
+from ncp_control.kernels.dense_layout import MOST_TRITON_NODES, MOST_TRITON_SYNAPSES, suits
 from ncp_control.kernels.native import (
     AUTO,
     BUILD,
@@ -45,9 +46,6 @@ from ncp_control.kernels.native import (
 if TYPE_CHECKING:
     from ncp_control.cells.base import Cell
     from ncp_control.cells.ltc import LTC
-
-MOST_TRITON_NODES = 128
-MOST_TRITON_SYNAPSES = 4096
 
 
 def run_ltc(
@@ -102,7 +100,12 @@ def run_dense(
     if not (device == "cpu" or is_for_triton) or _is_transformed():
         return None
     program = cell.program()
-    if program is None or (is_for_triton and not _suits_dense_triton(program)):
+    if program is None or (
+        is_for_triton
+        and not suits(
+            program.kind, program.shapes(), cell.state_size, program.options, cell.input_size
+        )
+    ):
         return None
     pieces = [piece for matrix in program.matrices for piece in matrix]
     tensors = [inputs, state, dt_s, *pieces]
@@ -153,17 +156,6 @@ def has_kernels(dtype: torch.dtype, device_type: str = "cpu") -> bool:
 def _suits_triton(cell: "LTC") -> bool:
     nodes = max(cell.input_size, cell.state_size)
     return nodes <= MOST_TRITON_NODES and cell.raw_weight.shape[0] <= MOST_TRITON_SYNAPSES
-
-
-def _suits_dense_triton(program: dense_op.Program) -> bool:
-    """Tell whether the kernels for GPUs have the cell, in that size: layers stay in registers."""
-    if program.kind not in dense_op.TRITON_KINDS:
-        return False
-    layers = [first for first, *_ in program.matrices if first.ndim > 1]
-    if program.kind in ("gru", "ctrnn"):
-        layers = layers[1:]  # the inputs go through torch
-    # What the state, and each hidden layer of a CfC, is wide; the latter are equally wide.
-    return all(layer.shape[1] <= MOST_TRITON_NODES for layer in layers)
 
 
 def _is_transformed() -> bool:

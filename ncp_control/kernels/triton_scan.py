@@ -1,244 +1,285 @@
-"""The LTC circuit in Triton: the recursion.
+"""Circuits of synapses in Triton: the recursion.
 
 One program walks one sample through time, with the whole circuit in its registers. Symbols as in
-`triton_synapses.py`, and h sub-step [s], C capacitance [s]; the equations are those of
+`triton_synapses.py` and `triton_equations.py`; the integrators are those of
 `ncp_control.integrators`. LAYERS lists first neuron, end, is recurrent, is driven by neurons of
-every layer, for layered midpoint; without layers the integrator is semi-implicit Euler.
+every layer, for layered midpoint; without layers INTEGRATOR is one of Euler's. m is what a mixed
+memory around the circuit holds, with gates as in mixed_memory.h.
+
+| argument  | holds                                                                             |
+|-----------|-----------------------------------------------------------------------------------|
+| held      | of each frame f, u and y without the synapses between neurons                     |
+| own       | e, h and E of every neuron, as far as its equation knows them                     |
+| gates     | of each frame what inputs and bias give to i, g, f and o                          |
+| recurrent | what v gives to them, (4 neurons, neurons)                                        |
+| tape      | of each sub-step v and f, u, y; layered midpoint adds those over half of it before |
+| beside    | of each frame i, g, f and o, and v and m before it                                |
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
+# pyright: reportAssignmentType=false
 
 import triton
 import triton.language as tl
 
+from ncp_control.kernels.triton_equations import (
+    advance,
+    advance_adjoint,
+    close,
+    close_adjoint,
+    load_own,
+    relax,
+    relax_adjoint,
+    sub_step,
+)
+from ncp_control.kernels.triton_memory import remember, remember_adjoint
 from ncp_control.kernels.triton_synapses import (
     flow,
     flow_adjoint,
     load_parameters,
     load_slots,
+    load_triple,
     store_sums,
+    store_triple,
     sum_rows,
 )
 
-LONGEST_S = tl.constexpr(1e15)
-"""As in `ncp_control.integrators`."""
+
+@triton.jit
+def _add(x, y):
+    return x[0] + y[0], x[1] + y[1], x[2] + y[2]
 
 
 @triton.jit
-def _sub_step(dt_s, unfolds):
-    """Return h, at most LONGEST_S; NaN stays NaN."""
-    h = dt_s / unfolds
-    return tl.where(h > LONGEST_S, LONGEST_S, h)
-
-
-@triton.jit
-def _approach(x):
-    """Return 1 - exp(-x) for x >= 0, exact for small x too: Taylor's series below 1/2."""
-    series = tl.zeros_like(x)
-    for i in tl.static_range(15):
-        series = 1.0 - x * series / (16.0 - i)
-    return tl.where(x < 0.5, x * series, 1.0 - tl.exp(-x))
-
-
-@triton.jit
-def _relax(v, a, b, time_per_c):
-    return v + (b / a - v) * _approach(time_per_c * a)
-
-
-@triton.jit
-def _relax_adjoint(v, a, b, time_per_c, end_bar):
-    """Return the gradients of v, a, b and time_per_c."""
-    resting, approach = b / a, _approach(time_per_c * a)
-    decay = 1.0 - approach
-    resting_bar = end_bar * approach
-    exponent_bar = end_bar * (resting - v) * decay
-    a_bar = exponent_bar * time_per_c - resting_bar * resting / a
-    return end_bar * decay, a_bar, resting_bar / a, exponent_bar * a
+def _where(condition, x, y):
+    first = tl.where(condition, x[0], y[0])
+    return first, tl.where(condition, x[1], y[1]), tl.where(condition, x[2], y[2])
 
 
 @triton.jit
 def _inner_flow_adjoint(
-    v, a_bar, b_bar, source, target, p, slots, sums, ROWS: tl.constexpr, SLOTS: tl.constexpr
-):
+    v, bars, source, target, p, slots, grown,
+    SUMS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
+):  # fmt: skip
     """Return v_bar and the grown sums of the flow between neurons."""
-    x = tl.gather(v, source, 0)
-    a_bar, b_bar = tl.gather(a_bar, target, 0), tl.gather(b_bar, target, 0)
-    x_bar, sums = flow_adjoint(x, a_bar, b_bar, p, sums)
-    return sum_rows(x_bar, slots, ROWS, SLOTS), sums
+    x_bar, grown = flow_adjoint(tl.gather(v, source, 0), bars, target, p, grown, SUMS)
+    return sum_rows(x_bar, slots, ROWS, SLOTS), grown
 
 
 @triton.jit
 def _midpoint(
-    v, h, c, held_a, held_b, source, p, slots,
-    LAYERS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
+    v, h, c, held, own, source, p, slots,
+    EQUATION: tl.constexpr, LAYERS: tl.constexpr, SUMS: tl.constexpr,
+    ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Return v after a sub-step, and a, b over half of it and over the whole."""
+    """Return v after a sub-step, and the sums over half of it and over the whole."""
     n = tl.arange(0, v.shape[0])
-    half_a, half_b, a, b, middle = held_a, held_b, held_a, held_b, v
+    half, whole, middle = held, held, v
     for k in tl.static_range(0, len(LAYERS), 4):
         is_here = (n >= LAYERS[k]) & (n < LAYERS[k + 1])
         if LAYERS[k + 3]:
-            flow_a, flow_b = flow(tl.gather(middle, source, 0), p, slots, ROWS, SLOTS)
-            half_a = tl.where(is_here, held_a + flow_a, half_a)
-            half_b = tl.where(is_here, held_b + flow_b, half_b)
-        middle = tl.where(is_here, _relax(v, half_a, half_b, 0.5 * h / c), middle)
+            added = flow(tl.gather(middle, source, 0), p, slots, SUMS, ROWS, SLOTS)
+            half = _where(is_here, _add(held, added), half)
+        a, b = close(half, own, EQUATION)
+        middle = tl.where(is_here, relax(v, a, b, 0.5 * h / c), middle)
         if LAYERS[k + 2]:
-            flow_a, flow_b = flow(tl.gather(middle, source, 0), p, slots, ROWS, SLOTS)
-            a = tl.where(is_here, held_a + flow_a, a)
-            b = tl.where(is_here, held_b + flow_b, b)
+            added = flow(tl.gather(middle, source, 0), p, slots, SUMS, ROWS, SLOTS)
+            whole = _where(is_here, _add(held, added), whole)
         else:
-            a, b = tl.where(is_here, half_a, a), tl.where(is_here, half_b, b)
-    return _relax(v, a, b, h / c), half_a, half_b, a, b
+            whole = _where(is_here, half, whole)
+    a, b = close(whole, own, EQUATION)
+    return relax(v, a, b, h / c), half, whole
 
 
 @triton.jit
 def _midpoint_adjoint(
-    v, h, c, half_a, half_b, a, b, end_bar, source, target, p, slots, sums,
-    LAYERS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
+    v, h, c, half, whole, own, end_bar, own_bar, source, target, p, slots, grown,
+    EQUATION: tl.constexpr, LAYERS: tl.constexpr, SUMS: tl.constexpr,
+    ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Return the gradients of v, held a, held b, h (for each neuron) and C, and the grown sums."""
+    """Return the gradients of v, held sums, h (for each neuron) and C, and what has grown."""
     n = tl.arange(0, v.shape[0])
-    middle = _relax(v, half_a, half_b, 0.5 * h / c)
-    v_bar, whole_a_bar, whole_b_bar, per_c_bar = _relax_adjoint(v, a, b, h / c, end_bar)
+    half_a, half_b = close(half, own, EQUATION)
+    middle = relax(v, half_a, half_b, 0.5 * h / c)
+    a, b = close(whole, own, EQUATION)
+    v_bar, a_bar, b_bar, per_c_bar = relax_adjoint(v, a, b, h / c, end_bar)
+    whole_bar, own_bar = close_adjoint(whole, a_bar, b_bar, own, own_bar, EQUATION)
     middle_bar = tl.zeros_like(v)
-    held_a_bar, held_b_bar = middle_bar, middle_bar
+    none = (middle_bar, middle_bar, middle_bar)
+    held_bar = none
     for k_back in tl.static_range(4, len(LAYERS) + 1, 4):
         first, end = LAYERS[len(LAYERS) - k_back], LAYERS[len(LAYERS) - k_back + 1]
         is_here, is_before = (n >= first) & (n < end), n < first
-        a_bar = tl.where(is_here, whole_a_bar, 0.0)
-        b_bar = tl.where(is_here, whole_b_bar, 0.0)
-        held_a_bar += a_bar
-        held_b_bar += b_bar
+        bars = _where(is_here, whole_bar, none)
+        held_bar = _add(held_bar, bars)
         if LAYERS[len(LAYERS) - k_back + 2]:
-            seen_bar, sums = _inner_flow_adjoint(
-                middle, a_bar, b_bar, source, target, p, slots, sums, ROWS, SLOTS
+            seen_bar, grown = _inner_flow_adjoint(
+                middle, bars, source, target, p, slots, grown, SUMS, ROWS, SLOTS
             )
             middle_bar += seen_bar
-            a_bar, b_bar = tl.zeros_like(v), tl.zeros_like(v)
-        start_bar, half_a_bar, half_b_bar, half_per_c_bar = _relax_adjoint(
+            bars = none
+        start_bar, a_bar, b_bar, half_per_c_bar = relax_adjoint(
             v, half_a, half_b, 0.5 * h / c, tl.where(is_here, middle_bar, 0.0)
         )
+        half_bar, own_bar = close_adjoint(half, a_bar, b_bar, own, own_bar, EQUATION)
         v_bar += start_bar
         per_c_bar += 0.5 * half_per_c_bar
-        held_a_bar += half_a_bar
-        held_b_bar += half_b_bar
+        held_bar = _add(held_bar, half_bar)
         if LAYERS[len(LAYERS) - k_back + 3]:
-            seen_bar, sums = _inner_flow_adjoint(
-                tl.where(is_before, middle, v), a_bar + half_a_bar, b_bar + half_b_bar,
-                source, target, p, slots, sums, ROWS, SLOTS,
+            seen_bar, grown = _inner_flow_adjoint(
+                tl.where(is_before, middle, v), _add(bars, half_bar),
+                source, target, p, slots, grown, SUMS, ROWS, SLOTS,
             )  # fmt: skip
             middle_bar += tl.where(is_before, seen_bar, 0.0)
             v_bar += tl.where(is_before, 0.0, seen_bar)
-    return v_bar, held_a_bar, held_b_bar, per_c_bar / c, -per_c_bar * h / (c * c), sums
+    return v_bar, held_bar, per_c_bar / c, -per_c_bar * h / (c * c), own_bar, grown
 
 
 @triton.jit
 def scan(
-    held, table, sources, slots, rows, capacitance, state, dt_s, reset, states, tape,
-    num_steps, num_neurons, num_synapses, stride, unfolds,
+    held, table, sources, slots, rows, capacitance, own, gates, recurrent, state, time, reset,
+    states, tape, beside, num_steps, num_neurons, num_synapses, stride, unfolds,
     NODES: tl.constexpr, SYNAPSES: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
-    LAYERS: tl.constexpr, HAS_RESET: tl.constexpr, HAS_TAPE: tl.constexpr,
+    SUMS: tl.constexpr, OWN: tl.constexpr, EQUATION: tl.constexpr, INTEGRATOR: tl.constexpr,
+    LAYERS: tl.constexpr, HAS_MEMORY: tl.constexpr, HAS_RESET: tl.constexpr,
+    HAS_TAPE: tl.constexpr,
 ):  # fmt: skip
-    """Walk forwards.
-
-    The tape holds v, a, b of every sub-step; layered midpoint adds a, b over half of it, before
-    those over the whole.
-    """
+    """Walk forwards; OWN is 0, 1 or 3: how many of e, h and E there are."""
     n, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
     is_neuron, is_synapse = n < num_neurons, position < num_synapses
     source = tl.load(sources + position, mask=is_synapse, other=0)
-    p = load_parameters(table, stride, position, is_synapse)
+    p = load_parameters(table, stride, position, is_synapse, SUMS)
     into = load_slots(slots, rows, ROWS, SLOTS, NODES)
     c = tl.load(capacitance + n, mask=is_neuron, other=1.0)
+    e = load_own(own, num_neurons, n, is_neuron, OWN)
     sample = tl.program_id(0).to(tl.int64)
-    v = tl.load(state + sample * num_neurons + n, mask=is_neuron, other=0.0)
-    record = tape + sample * num_steps * unfolds * (5 if len(LAYERS) > 0 else 3) * num_neurons + n
+    EVALUATIONS: tl.constexpr = 2 if len(LAYERS) > 0 else 1
+    WIDTH: tl.constexpr = 2 if HAS_MEMORY else 1
+    first = state + WIDTH * sample * num_neurons + n
+    v = tl.load(first, mask=is_neuron, other=0.0)
+    m = v
+    if HAS_MEMORY:
+        m = tl.load(first + num_neurons, mask=is_neuron, other=0.0)
+    record_size = (1 + EVALUATIONS * SUMS) * num_neurons
+    record = tape + sample * num_steps * unfolds * record_size + n
     for frame in range(sample * num_steps, (sample + 1) * num_steps):
         if HAS_RESET:
-            v = tl.where(tl.load(reset + frame) != 0, 0.0, v)
-        h = _sub_step(tl.load(dt_s + frame), unfolds)
-        held_a = tl.load(held + 2 * frame * num_neurons + n, mask=is_neuron, other=1.0)
-        held_b = tl.load(held + (2 * frame + 1) * num_neurons + n, mask=is_neuron, other=0.0)
+            is_reset = tl.load(reset + frame) != 0
+            v, m = tl.where(is_reset, 0.0, v), tl.where(is_reset, 0.0, m)
+        if HAS_MEMORY:
+            v, m = remember(
+                v, m, gates + 4 * frame * num_neurons, recurrent,
+                beside + 6 * frame * num_neurons, num_neurons, is_neuron, n, HAS_TAPE,
+            )  # fmt: skip
+        h = sub_step(tl.load(time + frame), unfolds)
+        sums = load_triple(held + SUMS * frame * num_neurons, num_neurons, n, is_neuron, SUMS)
         for _ in range(unfolds):
             if HAS_TAPE:
                 tl.store(record, v, mask=is_neuron)
                 record += num_neurons
             if len(LAYERS) > 0:
-                v, half_a, half_b, a, b = _midpoint(
-                    v, h, c, held_a, held_b, source, p, into, LAYERS, ROWS, SLOTS
+                v, half, whole = _midpoint(
+                    v, h, c, sums, e, source, p, into, EQUATION, LAYERS, SUMS, ROWS, SLOTS
                 )
                 if HAS_TAPE:
-                    tl.store(record, half_a, mask=is_neuron)
-                    tl.store(record + num_neurons, half_b, mask=is_neuron)
-                    record += 2 * num_neurons
+                    store_triple(record, num_neurons, 0, is_neuron, half, SUMS)
+                    record += SUMS * num_neurons
             else:
-                flow_a, flow_b = flow(tl.gather(v, source, 0), p, into, ROWS, SLOTS)
-                a, b = held_a + flow_a, held_b + flow_b
-                v += h * (b - a * v) / (c + h * a)
+                added = flow(tl.gather(v, source, 0), p, into, SUMS, ROWS, SLOTS)
+                whole = _add(sums, added)
+                a, b = close(whole, e, EQUATION)
+                v = advance(v, a, b, h, c, INTEGRATOR)
             if HAS_TAPE:
-                tl.store(record, a, mask=is_neuron)
-                tl.store(record + num_neurons, b, mask=is_neuron)
-                record += 2 * num_neurons
-        tl.store(states + frame * num_neurons + n, v, mask=is_neuron)
+                store_triple(record, num_neurons, 0, is_neuron, whole, SUMS)
+                record += SUMS * num_neurons
+        tl.store(states + WIDTH * frame * num_neurons + n, v, mask=is_neuron)
+        if HAS_MEMORY:
+            tl.store(states + (2 * frame + 1) * num_neurons + n, m, mask=is_neuron)
 
 
 @triton.jit
 def scan_adjoint(
-    table, sources, targets, slots, rows, capacitance, dt_s, reset, tape, states_bar,
-    held_bar, state_bar, dt_s_bar, synapse_sums, capacitance_bar,
+    table, sources, targets, slots, rows, capacitance, own, recurrent, time, reset, tape, beside,
+    states_bar, held_bar, gates_bar, state_bar, time_bar, synapse_sums, neurons_bar,
     num_steps, num_neurons, num_synapses, stride, unfolds,
     NODES: tl.constexpr, SYNAPSES: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
-    LAYERS: tl.constexpr, HAS_RESET: tl.constexpr,
+    SUMS: tl.constexpr, OWN: tl.constexpr, EQUATION: tl.constexpr, INTEGRATOR: tl.constexpr,
+    LAYERS: tl.constexpr, HAS_MEMORY: tl.constexpr, HAS_RESET: tl.constexpr,
 ):  # fmt: skip
-    """Walk backwards, from the tape of `scan`; sums are those of the sample."""
+    """Walk backwards, from the tape of `scan`.
+
+    Sums are those of the sample: `neurons_bar` are the gradients of C, and of e, h and E.
+    """
     n, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
     is_neuron, is_synapse = n < num_neurons, position < num_synapses
     source = tl.load(sources + position, mask=is_synapse, other=0)
     target = tl.load(targets + position, mask=is_synapse, other=0)
-    p = load_parameters(table, stride, position, is_synapse)
+    p = load_parameters(table, stride, position, is_synapse, SUMS)
     out_of = load_slots(slots, rows, ROWS, SLOTS, NODES)
     c = tl.load(capacitance + n, mask=is_neuron, other=1.0)
+    e = load_own(own, num_neurons, n, is_neuron, OWN)
     sample = tl.program_id(0).to(tl.int64)
+    EVALUATIONS: tl.constexpr = 2 if len(LAYERS) > 0 else 1
+    WIDTH: tl.constexpr = 2 if HAS_MEMORY else 1
     none, v_bar = tl.zeros_like(p[0]), tl.zeros_like(c)
-    sums, c_bar = (none, none, none, none), v_bar
-    record_size = (5 if len(LAYERS) > 0 else 3) * num_neurons
+    grown, c_bar, m_bar = (none, none, none, none, none), v_bar, v_bar
+    own_bar = (v_bar, v_bar, v_bar)
+    record_size = (1 + EVALUATIONS * SUMS) * num_neurons
     record = tape + (sample + 1) * num_steps * unfolds * record_size + n
     for steps_before in range(num_steps):
         frame = (sample + 1) * num_steps - 1 - steps_before
-        v_bar += tl.load(states_bar + frame * num_neurons + n, mask=is_neuron, other=0.0)
-        h, h_bar = _sub_step(tl.load(dt_s + frame), unfolds), tl.zeros_like(c)
-        held_a_bar, held_b_bar = h_bar, h_bar
+        bar = states_bar + WIDTH * frame * num_neurons + n
+        v_bar += tl.load(bar, mask=is_neuron, other=0.0)
+        if HAS_MEMORY:
+            m_bar += tl.load(bar + num_neurons, mask=is_neuron, other=0.0)
+        h, h_bar = sub_step(tl.load(time + frame), unfolds), tl.zeros_like(c)
+        sums_bar = (h_bar, h_bar, h_bar)
         for _ in range(unfolds):
             record -= record_size
             v = tl.load(record, mask=is_neuron, other=0.0)
-            a = tl.load(record + record_size - 2 * num_neurons, mask=is_neuron, other=1.0)
-            b = tl.load(record + record_size - num_neurons, mask=is_neuron, other=0.0)
+            last = record + record_size - SUMS * num_neurons
+            whole = load_triple(last, num_neurons, 0, is_neuron, SUMS)
             if len(LAYERS) > 0:
-                half_a = tl.load(record + num_neurons, mask=is_neuron, other=1.0)
-                half_b = tl.load(record + 2 * num_neurons, mask=is_neuron, other=0.0)
-                v_bar, a_bar, b_bar, h_term, c_term, sums = _midpoint_adjoint(
-                    v, h, c, half_a, half_b, a, b, v_bar, source, target, p, out_of, sums,
-                    LAYERS, ROWS, SLOTS,
+                half = load_triple(record + num_neurons, num_neurons, 0, is_neuron, SUMS)
+                v_bar, bars, h_term, c_term, own_bar, grown = _midpoint_adjoint(
+                    v, h, c, half, whole, e, v_bar, own_bar, source, target, p, out_of, grown,
+                    EQUATION, LAYERS, SUMS, ROWS, SLOTS,
                 )  # fmt: skip
             else:
-                end = v + h * (b - a * v) / (c + h * a)
-                change_bar = v_bar / (c + h * a)
-                a_bar, b_bar = -h * end * change_bar, h * change_bar
-                h_term, c_term = (b - a * end) * change_bar, (v - end) * change_bar
-                seen_bar, sums = _inner_flow_adjoint(
-                    v, a_bar, b_bar, source, target, p, out_of, sums, ROWS, SLOTS
+                a, b = close(whole, e, EQUATION)
+                v_bar, a_bar, b_bar, h_term, c_term = advance_adjoint(
+                    v, a, b, h, c, v_bar, INTEGRATOR
                 )
-                v_bar = c * change_bar + seen_bar
-            held_a_bar += a_bar
-            held_b_bar += b_bar
+                bars, own_bar = close_adjoint(whole, a_bar, b_bar, e, own_bar, EQUATION)
+                seen_bar, grown = _inner_flow_adjoint(
+                    v, bars, source, target, p, out_of, grown, SUMS, ROWS, SLOTS
+                )
+                v_bar += seen_bar
+            sums_bar = _add(sums_bar, bars)
             h_bar += h_term
             c_bar += c_term
-        tl.store(held_bar + 2 * frame * num_neurons + n, held_a_bar, mask=is_neuron)
-        tl.store(held_bar + (2 * frame + 1) * num_neurons + n, held_b_bar, mask=is_neuron)
-        tl.store(dt_s_bar + frame, tl.sum(tl.where(is_neuron, h_bar, 0.0), 0) / unfolds)
+        store_triple(
+            held_bar + SUMS * frame * num_neurons, num_neurons, n, is_neuron, sums_bar, SUMS
+        )
+        tl.store(time_bar + frame, tl.sum(tl.where(is_neuron, h_bar, 0.0), 0) / unfolds)
+        if HAS_MEMORY:
+            v_bar, m_bar = remember_adjoint(
+                v_bar, m_bar, recurrent, beside + 6 * frame * num_neurons,
+                gates_bar + 4 * frame * num_neurons, num_neurons, is_neuron, n,
+            )  # fmt: skip
         if HAS_RESET:
-            v_bar = tl.where(tl.load(reset + frame) != 0, 0.0, v_bar)
-    tl.store(state_bar + sample * num_neurons + n, v_bar, mask=is_neuron)
-    tl.store(capacitance_bar + sample * num_neurons + n, c_bar, mask=is_neuron)
-    out = synapse_sums + sample * 4 * num_synapses
-    store_sums(out, num_synapses, position, is_synapse, sums)
+            is_reset = tl.load(reset + frame) != 0
+            v_bar, m_bar = tl.where(is_reset, 0.0, v_bar), tl.where(is_reset, 0.0, m_bar)
+    first = state_bar + WIDTH * sample * num_neurons + n
+    tl.store(first, v_bar, mask=is_neuron)
+    if HAS_MEMORY:
+        tl.store(first + num_neurons, m_bar, mask=is_neuron)
+    to = neurons_bar + sample * (1 + OWN) * num_neurons + n
+    tl.store(to, c_bar, mask=is_neuron)
+    if OWN > 0:
+        tl.store(to + num_neurons, own_bar[0], mask=is_neuron)
+    if OWN == 3:
+        tl.store(to + 2 * num_neurons, own_bar[1], mask=is_neuron)
+        tl.store(to + 3 * num_neurons, own_bar[2], mask=is_neuron)
+    out = synapse_sums + sample * (2 + SUMS) * num_synapses
+    store_sums(out, num_synapses, position, is_synapse, grown, SUMS)

@@ -1,34 +1,38 @@
-"""The LTC circuit in Triton: synapses, and the sensory part of a sequence.
+"""Circuits of synapses in Triton: sums over synapses, and the sensory part of a sequence.
+
+Equations and symbols are those of links.h: a synapse opens by s = σ(γ x + c) and adds w s, k s and
+o x to the sums f, u and y of its target. SUMS is 2 where there is no y; then o and y are zeros.
 
 Synapses stay in the order of the wiring. Sums over the synapses of a neuron are gathers: a row of a
 slot table lists their positions, −1 where there is none, and `rows` names the row of each neuron,
 −1 for a neuron without synapses. Nothing is added atomically, so every run rounds alike.
 
-| symbol | meaning                                      |
-|--------|----------------------------------------------|
-| v      | potential                                    |
-| a, b   | total conductance, drive                     |
-| s      | opening 1 / (1 + exp(−γ(x − μ)))             |
-| x      | presynaptic signal: αu + β of an input u, or v |
-| p      | w, E (signed), γ, μ of every synapse         |
-| _bar   | gradient of the loss                         |
+| symbol | meaning                        |
+|--------|--------------------------------|
+| x      | presynaptic signal: an input, or a potential |
+| p      | γ, c, w, k, o of every synapse |
+| _bar   | gradient of the loss           |
 
 Sizes in capitals are powers of two.
 """
-# pyright: reportMissingImports=false
+# Kernels are Triton, not Python; and Triton is optional.
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
 
 import triton
 import triton.language as tl
 
 
 @triton.jit
-def load_parameters(table, stride, position, is_there):
-    """Read w, E, γ, μ of every synapse."""
-    w = tl.load(table + position, mask=is_there, other=0.0)
-    e = tl.load(table + stride + position, mask=is_there, other=0.0)
-    g = tl.load(table + 2 * stride + position, mask=is_there, other=0.0)
-    m = tl.load(table + 3 * stride + position, mask=is_there, other=0.0)
-    return w, e, g, m
+def load_parameters(table, stride, position, is_there, SUMS: tl.constexpr):
+    """Read γ, c, w, k, o of every synapse."""
+    g = tl.load(table + position, mask=is_there, other=0.0)
+    c = tl.load(table + stride + position, mask=is_there, other=0.0)
+    w = tl.load(table + 2 * stride + position, mask=is_there, other=0.0)
+    k = tl.load(table + 3 * stride + position, mask=is_there, other=0.0)
+    o = tl.zeros_like(k)
+    if SUMS == 3:
+        o = tl.load(table + 4 * stride + position, mask=is_there, other=0.0)
+    return g, c, w, k, o
 
 
 @triton.jit
@@ -48,94 +52,112 @@ def sum_rows(values, slots, ROWS: tl.constexpr, SLOTS: tl.constexpr):
 
 
 @triton.jit
-def flow(x, p, slots, ROWS: tl.constexpr, SLOTS: tl.constexpr):
-    """Return conductance Σ w s and drive Σ w s E of each neuron."""
-    w, e, g, m = p
+def flow(x, p, slots, SUMS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr):
+    """Return the sums Σ w s, Σ k s and Σ o x of each neuron."""
+    g, c, w, k, o = p
     # exp may overflow to infinity, whose reciprocal is the 0 that is meant.
-    opened = w / (1.0 + tl.exp(-g * (x - m)))
-    return sum_rows(opened, slots, ROWS, SLOTS), sum_rows(opened * e, slots, ROWS, SLOTS)
+    s = 1.0 / (1.0 + tl.exp(-(g * x + c)))
+    f, u = sum_rows(w * s, slots, ROWS, SLOTS), sum_rows(k * s, slots, ROWS, SLOTS)
+    y = tl.zeros_like(f)
+    if SUMS == 3:
+        y = sum_rows(o * x, slots, ROWS, SLOTS)
+    return f, u, y
 
 
 @triton.jit
-def flow_adjoint(x, a_bar, b_bar, p, sums):
-    """Return x_bar of every synapse, and the sums for w, E/w, γ and −μ/γ grown by one term."""
-    w, e, g, m = p
-    sum_w, sum_e, sum_g, sum_m = sums
-    s = 1.0 / (1.0 + tl.exp(-g * (x - m)))
-    opened_bar = a_bar + b_bar * e
-    z_bar = opened_bar * w * s * (1.0 - s)
-    grown = (sum_w + opened_bar * s, sum_e + b_bar * s, sum_g + z_bar * (x - m), sum_m + z_bar)
-    return z_bar * g, grown
+def flow_adjoint(x, bars, target, p, grown, SUMS: tl.constexpr):
+    """Return x_bar of every synapse, and the gradients of its parameters grown by one term.
+
+    `bars` are f_bar, u_bar and y_bar of each neuron.
+    """
+    g, c, w, k, o = p
+    sum_g, sum_c, sum_w, sum_k, sum_o = grown
+    f_bar, u_bar = tl.gather(bars[0], target, 0), tl.gather(bars[1], target, 0)
+    s = 1.0 / (1.0 + tl.exp(-(g * x + c)))
+    d = (f_bar * w + u_bar * k) * s * (1.0 - s)
+    x_bar = d * g
+    if SUMS == 3:
+        y_bar = tl.gather(bars[2], target, 0)
+        x_bar += y_bar * o
+        sum_o += y_bar * x
+    return x_bar, (sum_g + d * x, sum_c + d, sum_w + f_bar * s, sum_k + u_bar * s, sum_o)
 
 
 @triton.jit
-def store_sums(out, stride, position, is_there, sums):
-    """Write the four sums of every synapse."""
-    sum_w, sum_e, sum_g, sum_m = sums
-    tl.store(out + position, sum_w, mask=is_there)
-    tl.store(out + stride + position, sum_e, mask=is_there)
-    tl.store(out + 2 * stride + position, sum_g, mask=is_there)
-    tl.store(out + 3 * stride + position, sum_m, mask=is_there)
+def store_sums(out, stride, position, is_there, sums, SUMS: tl.constexpr):
+    """Write what `flow_adjoint` has grown for every synapse."""
+    tl.store(out + position, sums[0], mask=is_there)
+    tl.store(out + stride + position, sums[1], mask=is_there)
+    tl.store(out + 2 * stride + position, sums[2], mask=is_there)
+    tl.store(out + 3 * stride + position, sums[3], mask=is_there)
+    if SUMS == 3:
+        tl.store(out + 4 * stride + position, sums[4], mask=is_there)
+
+
+@triton.jit
+def load_triple(base, stride, position, is_there, SUMS: tl.constexpr):
+    """Read f, u and y, or their gradients, each `stride` behind the one before."""
+    f = tl.load(base + position, mask=is_there, other=1.0)  # by which others divide
+    u = tl.load(base + stride + position, mask=is_there, other=0.0)
+    y = tl.zeros_like(f)
+    if SUMS == 3:
+        y = tl.load(base + 2 * stride + position, mask=is_there, other=0.0)
+    return f, u, y
+
+
+@triton.jit
+def store_triple(base, stride, position, is_there, values, SUMS: tl.constexpr):
+    """Write what `load_triple` reads."""
+    tl.store(base + position, values[0], mask=is_there)
+    tl.store(base + stride + position, values[1], mask=is_there)
+    if SUMS == 3:
+        tl.store(base + 2 * stride + position, values[2], mask=is_there)
 
 
 @triton.jit
 def sense(
-    inputs, table, sources, slots, rows, scale, offset, leak, leak_drive, held,
+    inputs, table, sources, slots, rows, leak, held,
     num_frames, num_inputs, num_neurons, num_synapses, stride,
-    FRAMES: tl.constexpr, NODES: tl.constexpr, SYNAPSES: tl.constexpr,
+    FRAMES: tl.constexpr, SUMS: tl.constexpr, NODES: tl.constexpr, SYNAPSES: tl.constexpr,
     ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Find the conductance and drive that leak and sensory synapses hold during each frame."""
+    """Find the sums that leak and sensory synapses hold during each frame."""
     n, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
     is_neuron, is_synapse = n < num_neurons, position < num_synapses
     source = tl.load(sources + position, mask=is_synapse, other=0)
-    p = load_parameters(table, stride, position, is_synapse)
+    p = load_parameters(table, stride, position, is_synapse, SUMS)
     into = load_slots(slots, rows, ROWS, SLOTS, NODES)
-    alpha = tl.load(scale + source, mask=is_synapse, other=0.0)
-    beta = tl.load(offset + source, mask=is_synapse, other=0.0)
-    leak_a = tl.load(leak + n, mask=is_neuron, other=0.0)
-    leak_b = tl.load(leak_drive + n, mask=is_neuron, other=0.0)
+    leak_f, leak_u, leak_y = load_triple(leak, num_neurons, n, is_neuron, SUMS)
     first = tl.program_id(0).to(tl.int64) * FRAMES
     for frame in range(first, tl.minimum(first + FRAMES, num_frames)):
-        u = tl.load(inputs + frame * num_inputs + source, mask=is_synapse, other=0.0)
-        a, b = flow(u * alpha + beta, p, into, ROWS, SLOTS)
-        tl.store(held + 2 * frame * num_neurons + n, leak_a + a, mask=is_neuron)
-        tl.store(held + (2 * frame + 1) * num_neurons + n, leak_b + b, mask=is_neuron)
+        x = tl.load(inputs + frame * num_inputs + source, mask=is_synapse, other=0.0)
+        f, u, y = flow(x, p, into, SUMS, ROWS, SLOTS)
+        sums = (leak_f + f, leak_u + u, leak_y + y)
+        store_triple(held + SUMS * frame * num_neurons, num_neurons, n, is_neuron, sums, SUMS)
 
 
 @triton.jit
 def sense_adjoint(
-    inputs, table, sources, targets, slots, rows, scale, offset, held_bar,
-    inputs_bar, synapse_sums, input_sums,
+    inputs, table, sources, targets, slots, rows, held_bar, inputs_bar, synapse_sums,
     num_frames, num_inputs, num_neurons, num_synapses, stride,
-    FRAMES: tl.constexpr, NODES: tl.constexpr, SYNAPSES: tl.constexpr,
-    ROWS: tl.constexpr, SLOTS: tl.constexpr,
+    FRAMES: tl.constexpr, SUMS: tl.constexpr, NODES: tl.constexpr, NEURONS: tl.constexpr,
+    SYNAPSES: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
     """Take the gradient through `sense`, with sums over the FRAMES frames of each program."""
-    i, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
-    is_input, is_synapse = i < num_inputs, position < num_synapses
+    i, position, n = tl.arange(0, NODES), tl.arange(0, SYNAPSES), tl.arange(0, NEURONS)
+    is_input, is_synapse, is_neuron = i < num_inputs, position < num_synapses, n < num_neurons
     source = tl.load(sources + position, mask=is_synapse, other=0)
     target = tl.load(targets + position, mask=is_synapse, other=0)
-    p = load_parameters(table, stride, position, is_synapse)
+    p = load_parameters(table, stride, position, is_synapse, SUMS)
     out_of = load_slots(slots, rows, ROWS, SLOTS, NODES)
-    alpha = tl.load(scale + source, mask=is_synapse, other=0.0)
-    beta = tl.load(offset + source, mask=is_synapse, other=0.0)
-    input_scale = tl.load(scale + i, mask=is_input, other=0.0)
-    none, scale_bar = tl.zeros_like(alpha), tl.zeros_like(input_scale)
-    sums, offset_bar = (none, none, none, none), scale_bar
+    none = tl.zeros_like(p[0])
+    sums = (none, none, none, none, none)
     program = tl.program_id(0).to(tl.int64)
     for frame in range(program * FRAMES, tl.minimum((program + 1) * FRAMES, num_frames)):
-        own = inputs + frame * num_inputs
-        x = tl.load(own + source, mask=is_synapse, other=0.0) * alpha + beta
-        bars = held_bar + 2 * frame * num_neurons
-        a_bar = tl.load(bars + target, mask=is_synapse, other=0.0)
-        b_bar = tl.load(bars + num_neurons + target, mask=is_synapse, other=0.0)
-        x_bar, sums = flow_adjoint(x, a_bar, b_bar, p, sums)
+        x = tl.load(inputs + frame * num_inputs + source, mask=is_synapse, other=0.0)
+        bars = load_triple(held_bar + SUMS * frame * num_neurons, num_neurons, n, is_neuron, SUMS)
+        x_bar, sums = flow_adjoint(x, bars, target, p, sums, SUMS)
         x_bar = sum_rows(x_bar, out_of, ROWS, SLOTS)
-        tl.store(inputs_bar + frame * num_inputs + i, x_bar * input_scale, mask=is_input)
-        scale_bar += x_bar * tl.load(own + i, mask=is_input, other=0.0)
-        offset_bar += x_bar
-    out = synapse_sums + program * 4 * num_synapses
-    store_sums(out, num_synapses, position, is_synapse, sums)
-    tl.store(input_sums + 2 * program * num_inputs + i, scale_bar, mask=is_input)
-    tl.store(input_sums + (2 * program + 1) * num_inputs + i, offset_bar, mask=is_input)
+        tl.store(inputs_bar + frame * num_inputs + i, x_bar, mask=is_input)
+    out = synapse_sums + program * (2 + SUMS) * num_synapses
+    store_sums(out, num_synapses, position, is_synapse, sums, SUMS)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scripts.acceptance.cells import compared_cells, timed_models
+
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 TOLERANCES = {"float32": 5e-5, "float64": 1e-10}
 """Largest error that passes, as a share of the largest value, of at least 1."""
@@ -122,7 +124,7 @@ def compare(device: str, *, small: bool) -> Result:
 
     rows, worst, is_good = [], "", True
     batch, steps = (2, 2) if small else (33, 24)
-    for name, make in cases(small).items():
+    for name, make in compared_cells(small).items():
         torch.manual_seed(0)
         cell = make().to(device)
         with torch.no_grad():
@@ -150,49 +152,6 @@ def compare(device: str, *, small: bool) -> Result:
     return {"state": PASSED if is_good else FAILED, "told": told, "tables": [table]}
 
 
-def cases(small: bool) -> dict[str, Callable[[], Any]]:
-    """Return cells by name; small ones for the interpreter."""
-    from ncp_control import (
-        CTRNN,
-        GRU,
-        LSTM,
-        LTC,
-        NCP19,
-        CfC,
-        auto_ncp,
-        fully_connected,
-        ncp,
-        random_wiring,
-    )
-
-    midpoint = "layered_midpoint"
-    if small:
-        tiny = ncp(3, 2, 2, 1, sensory_fanout=1, inter_fanout=2, recurrent_command=2, motor_fanin=2)
-        return {
-            "fully connected 3-4": lambda: LTC(fully_connected(3, 3, 1), unfolds=1),
-            "NCP of 5 neurons, midpoint": lambda: LTC(tiny, unfolds=1, integrator=midpoint),
-            "CfC of 3 units": lambda: CfC(2, 3, 1, backbone_units=4),
-            "LSTM of 3 units that sees time": lambda: LSTM(2, 3, 1, sees_time=True),
-        }
-    scattered = random_wiring(6, 20, 3, num_sensory_synapses=9, num_inner_synapses=70, seed=3)
-    return {
-        "NCP of 19 neurons": lambda: LTC(NCP19),
-        "NCP of 19 neurons, midpoint": lambda: LTC(NCP19, unfolds=2, integrator=midpoint),
-        "fully connected 5-9": lambda: LTC(fully_connected(5, 7, 2), unfolds=3),
-        "random, some neurons alone": lambda: LTC(scattered, unfolds=2),
-        "auto NCP of 64 neurons": lambda: LTC(auto_ncp(32, 64, 4, seed=0)),
-        "CfC of 19 units": lambda: CfC(32, 19, 1),
-        "CfC of 9 units, no gate": lambda: CfC(
-            8, 9, 1, mode="no_gate", backbone_units=12, backbone_layers=2, activation="gelu"
-        ),
-        "CfC of 19 units, pure": lambda: CfC(32, 19, 1, mode="pure", backbone_layers=0),
-        "CT-RNN of 19 units": lambda: CTRNN(32, 19, 1),
-        "LSTM of 19 units that sees time": lambda: LSTM(32, 19, 1, sees_time=True),
-        "LSTM of 128 units": lambda: LSTM(32, 128, 1),
-        "GRU of 19 units that sees time": lambda: GRU(32, 19, 1, sees_time=True),
-    }
-
-
 def speed() -> Result:
     """Time training and forward steps beside plain torch and cuDNN's LSTM and GRU."""
     lack = missing()
@@ -202,25 +161,8 @@ def speed() -> Result:
 def time_models(device: str) -> Result:
     """Return a table for each of SHAPES."""
     import torch
-    from torch import nn
 
-    from ncp_control import CTRNN, GRU, LSTM, LTC, NCP19, CfC, Circuit
-
-    size = (32, 19, 1)
-    models: dict[str, Any] = {
-        "LTC, 19 neurons, Triton": Circuit(LTC(NCP19)),
-        "LTC, midpoint 1, Triton": Circuit(LTC(NCP19, integrator="layered_midpoint", unfolds=1)),
-        "nn.LSTM(32, 19), cuDNN": nn.LSTM(32, 19, batch_first=True),
-        "nn.LSTM(32, 64), cuDNN": nn.LSTM(32, 64, batch_first=True),
-        "nn.GRU(32, 19), cuDNN": nn.GRU(32, 19, batch_first=True),
-        "LTC, 19 neurons, plain torch": Circuit(LTC(NCP19)),
-        "CfC of 19 units, Triton": Circuit(CfC(*size)),
-        "CfC of 19 units, no backbone, Triton": Circuit(CfC(*size, backbone_layers=0)),
-        "CT-RNN of 19 units, Triton": Circuit(CTRNN(*size)),
-        "LSTM of 19 units that sees time, Triton": Circuit(LSTM(*size, sees_time=True)),
-        "GRU of 19 units that sees time, Triton": Circuit(GRU(*size, sees_time=True)),
-        "CfC of 19 units, plain torch": Circuit(CfC(*size)),
-    }
+    models = timed_models()
     tables = []
     for batch, length in SHAPES:
         inputs = torch.rand(batch, length, 32, device=device)

@@ -47,7 +47,7 @@ def test_without_a_gpu_the_interpreter_is_checked_and_nothing_is_timed(tmp_path)
         "learning": "skipped",
     }
     (table,) = report["parts"]["interpreter"]["tables"]
-    assert len(table["rows"]) == 8 and all(row[-1] == "yes" for row in table["rows"])
+    assert len(table["rows"]) == 20 and all(row[-1] == "yes" for row in table["rows"])
     page = (tmp_path / "acceptance" / "acceptance.md").read_text()
     assert "| speed" in page and "torch sees no GPU" in page
 
@@ -60,7 +60,7 @@ def test_what_runs_on_a_gpu_runs_on_the_processor(monkeypatch):
     monkeypatch.setattr(parts, "ROUNDS", 1)
     compared = parts.compare("cpu", small=False)
     assert compared["state"] == "passed", compared["told"]
-    assert len(compared["tables"][0]["rows"]) == 24
+    assert len(compared["tables"][0]["rows"]) == 42
     timed, learned = parts.time_models("cpu"), parts.learn_twice("cpu")
     assert learned["state"] == "passed", learned["tables"]
     kernel, plain = learned["tables"][0]["rows"]

@@ -32,6 +32,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "cfc, two layers": lambda: CfC(
         9, 4, 2, backbone_units=6, backbone_layers=2, mode="no_gate", activation="silu"
     ),
+    "cfc, wide backbone": lambda: CfC(2, 3, 1, backbone_units=33),
     "cfc, relu": lambda: CfC(2, 3, 1, backbone_units=5, activation="relu"),
     "cfc, tanh": lambda: CfC(2, 3, 1, backbone_units=5, activation="tanh"),
     "cfc, gelu": lambda: CfC(2, 3, 1, backbone_units=5, activation="gelu"),
@@ -40,6 +41,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "ct-rnn": lambda: CTRNN(5, 7, 2),
     "ct-rnn, one sub-step": lambda: CTRNN(40, 17, 2, unfolds=1),
     "neural ode": lambda: NeuralODE(5, 7, 2, unfolds=2),
+    "neural ode, one sub-step": lambda: NeuralODE(5, 3, 2, unfolds=1),
     "ode-rnn": lambda: ODERNN(5, 7, 2, unfolds=2),
     "ct-gru": lambda: CTGRU(5, 7, 2),
     "ct-gru, one scale": lambda: CTGRU(20, 9, 2, num_scales=1),
@@ -68,6 +70,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "lrc, layered": lambda: LRC(fully_connected(3, 4, 4), integrator="layered_midpoint", unfolds=2),
     "lrcu": lambda: LRC(auto_ncp(4, 9, 2), integrator="explicit_euler", unfolds=1),
     "ltc, exponential": lambda: LTC(SCATTERED, integrator="exponential_euler", unfolds=2),
+    "memory and small ltc": lambda: MixedMemory(LTC(fully_connected(2, 3, 1), unfolds=1)),
     "memory and ltc": lambda: MixedMemory(LTC(auto_ncp(4, 9, 2))),
     "memory and layered ltc": lambda: MixedMemory(
         LTC(NCP19, integrator="layered_midpoint", unfolds=2)

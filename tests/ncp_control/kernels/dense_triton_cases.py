@@ -9,17 +9,30 @@ import os
 import pytest
 import torch
 
-from ncp_control import GRU, LSTM, CfC, MixedMemory
+from ncp_control import CTGRU, GRU, LSTM, CfC, MixedMemory
 from ncp_control.kernels import dense_triton, ltc_op
-from ncp_control.kernels.dense_op import TRITON_KINDS
 from ncp_control.kernels.dispatch import run_dense
 from tests.ncp_control.kernels.dense_cells import CELLS, randomised
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-FAST = "cfc, two layers", "cfc, pure", "ct-rnn", "lstm", "gru that sees time"
+FAST = (
+    "cfc, two layers",
+    "cfc, pure",
+    "ct-rnn",
+    "lstm",
+    "gru that sees time",
+    "wired cfc, no gate",
+    "neural ode, one sub-step",
+    "ct-gru",
+    "memory and gru that sees time",
+    "stc, explicit",
+    "lrc, asymmetric",
+    "memory and small ltc",
+)
 SLOW = (
     "cfc",
     "cfc, no backbone",
+    "cfc, wide backbone",
     "cfc, relu",
     "cfc, tanh",
     "cfc, gelu",
@@ -27,6 +40,26 @@ SLOW = (
     "ct-rnn, one sub-step",
     "lstm that sees time",
     "gru",
+    "wired cfc",
+    "wired cfc, pure",
+    "neural ode",
+    "ode-rnn",
+    "ct-gru, one scale",
+    "memory and cfc",
+    "memory and pure cfc",
+    "memory and ct-rnn",
+    "memory and wired cfc",
+    "memory and ode-rnn",
+    "stc",
+    "stc, layered",
+    "lrc",
+    "lrc, semi-implicit",
+    "lrc, layered",
+    "lrcu",
+    "ltc, exponential",
+    "memory and ltc",
+    "memory and layered ltc",
+    "memory and lrc",
 )
 slow = pytest.mark.slow
 
@@ -135,8 +168,8 @@ def test_nothing_in_nothing_out(batch, steps, make):
 
 
 def test_large_cells_and_other_kinds_take_the_reference():
-    assert set(TRITON_KINDS) == set(dense_triton.KINDS)
-    large = LSTM(3, 129, 1), CfC(3, 4, 1, backbone_units=129), GRU(3, 200, 1)
-    for cell in (*large, MixedMemory(GRU(3, 4, 1))):
+    large = LSTM(3, 129, 1), CfC(3, 4, 1, backbone_units=129), GRU(3, 200, 1), CTGRU(3, 65, 1)
+    unlike = CTGRU(3, 4, 1, num_scales=3), MixedMemory(LSTM(3, 4, 1)), MixedMemory(CTGRU(3, 4, 1))
+    for cell in (*large, *unlike):
         cell = cell.to(DEVICE).double()
         assert run_dense(cell, *sequence(cell, 1, 1)) is None

@@ -81,11 +81,11 @@ class Recorder:
 @pytest.fixture
 def launches(monkeypatch) -> list[tuple]:
     """Send sequences on the CPU to Triton, and note the launches instead of starting them."""
-    from ncp_control.kernels import ltc_triton
+    from ncp_control.kernels import triton_circuit
 
     noted: list[tuple] = []
     for name in ("sense", "scan", "scan_adjoint", "sense_adjoint"):
-        monkeypatch.setattr(ltc_triton, name, Recorder(getattr(ltc_triton, name), noted))
+        monkeypatch.setattr(triton_circuit, name, Recorder(getattr(triton_circuit, name), noted))
     monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
     return noted
 
@@ -130,7 +130,8 @@ def compile_ahead(kernel, values, constants, capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    options = {name: constants.pop(name) for name in ("num_warps", "enable_fp_fusion")}
+    names = {"num_warps", "num_stages", "enable_fp_fusion"} & set(constants)
+    options = {name: constants.pop(name) for name in names}
     signature = {}
     for name, value in zip(kernel.arg_names, values, strict=False):
         signature[name] = TYPES[value.dtype] if isinstance(value, torch.Tensor) else "i32"

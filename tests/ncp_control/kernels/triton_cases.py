@@ -13,7 +13,7 @@ from torch import library as operators
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncp_control import LTC, NCP19, fully_connected, ncp, random_wiring
-from ncp_control.kernels import dispatch, ltc_op, ltc_triton
+from ncp_control.kernels import dispatch, ltc_op, ltc_triton, triton_circuit, triton_plan
 from ncp_control.kernels.native import PARAMETER_NAMES
 from tests.ncp_control.kernels.test_ltc_op import assert_close, results_and_gradients
 from tests.ncp_control.kernels.test_ltc_op_in_torch import damage_order, damage_range
@@ -83,7 +83,7 @@ def test_results_and_every_gradient_are_those_of_the_reference(name, dtype, tole
 @pytest.mark.slow
 def test_many_frames_are_summed_over_programs(tools):
     cell = tools.randomised(TINY["euler"]()).to(DEVICE).double()
-    sequence = tools.random_sequence(cell, 2, ltc_triton.FRAMES + 3)
+    sequence = tools.random_sequence(cell, 2, triton_circuit.FRAMES + 3)
     weight = torch.randn(*sequence["dt_s"].shape, cell.state_size).double()
     expected = results_and_gradients(tools.by_reference, cell, sequence, weight)
     found = results_and_gradients(tools.by_kernel, cell, sequence, weight)
@@ -201,8 +201,9 @@ class NoReading(TorchDispatchMode):
 def test_after_the_first_use_the_host_reads_nothing(tools, monkeypatch):
     cell = tools.randomised(TINY["layered"]().to(DEVICE))
     tools.by_kernel(cell, **tools.random_sequence(cell, 1, 1, torch.float32))
-    monkeypatch.setattr(ltc_triton, "_make_plan", lambda *_: pytest.fail("read a wiring again"))
-    monkeypatch.setattr(ltc_triton, "_launch", lambda *_, **__: None)  # an interpreter does read
+    monkeypatch.setattr(triton_plan, "_make_plan", lambda *_: pytest.fail("read a wiring again"))
+    circuit = triton_circuit.SynapticCircuit
+    monkeypatch.setattr(circuit, "_launch", lambda *_, **__: None)  # an interpreter does read
     plain, settings = operands(cell, tools)
     with NoReading():
         arguments = ltc_op.Arguments(*plain, *settings)
@@ -248,12 +249,12 @@ def assert_same(cell, sequence, tools):
 
 
 def test_plans_do_not_pile_up(tools, monkeypatch):
-    monkeypatch.setattr(ltc_triton, "_PLANS", {})
-    monkeypatch.setattr(ltc_triton, "_MOST_PLANS", 2)
+    monkeypatch.setattr(triton_plan, "_PLANS", {})
+    monkeypatch.setattr(triton_plan, "_MOST_PLANS", 2)
     cells = [TINY["euler"]().to(DEVICE) for _ in range(4)]
     for cell in cells:
         tools.by_kernel(cell, **tools.random_sequence(cell, 1, 1, torch.float32))
-    assert len(ltc_triton._PLANS) == 2
+    assert len(triton_plan._PLANS) == 2
 
 
 @pytest.mark.parametrize("damage", [damage_order, damage_range])

@@ -1,0 +1,178 @@
+"""From what a sequence of a dense cell left on a GPU, the gradients of its weights.
+
+Backwards each frame leaves the derivatives of what layers give (`bars`), and forwards what they saw
+(the record): the gradient of a layer is the product of both over all frames. A cell says which
+parts of them belong to which of its matrices. x̄ is the derivative with respect to x.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ncp_control.kernels.dense_layout import MEMORY_GATES
+
+if TYPE_CHECKING:
+    from ncp_control.kernels.dense_triton import DenseSequence
+
+Layers = list[tuple[Tensor, list[Tensor | None]]]
+"""Of each matrix the derivatives of what it gives, and what each of its pieces sees; None is 1."""
+
+
+class Left(NamedTuple):
+    """What a sequence left, a row a frame; see `triton_dense.py`."""
+
+    record: Tensor
+    bars: Tensor
+    others: Tensor
+    frames: Tensor
+    """Elapsed time, a column."""
+    seen: list[Tensor | None]
+    """What a matrix sees beside the state: inputs, perhaps elapsed time, 1."""
+
+
+class Gradients(NamedTuple):
+    """Gradients of inputs and elapsed time, a row a frame, and of all weights."""
+
+    input_bar: Tensor | None
+    frames_bar: Tensor
+    """But for what the kernel found."""
+    weights_bar: Tensor
+
+
+def find_gradients(
+    cell: "DenseSequence", record: Tensor, bars: Tensor, others: Tensor, has_input_bar: bool
+) -> Gradients:
+    """Return the gradients that follow from records, bars and `other_bars` of all frames."""
+    layout, inputs = cell.layout, cell.q.input.flatten(0, 1)
+    frames = cell.frames.view(-1, 1)
+    has_time = cell.seeing()[0][1] is not None
+    left = Left(
+        record, bars, others, frames, [inputs, frames, None] if has_time else [inputs, None]
+    )
+    layers, frames_bar = _MAPS[layout.kind](cell, left)
+    held_bars = [layers[k][0] for k in layout.seeing]
+    if layout.has_memory:
+        first = layout.record_width - layout.state_width
+        state = record[:, first : first + layout.width]
+        gates = bars[:, layout.bars_width :]
+        assert gates.shape[1] == MEMORY_GATES * layout.width
+        layers = [(gates, [state, inputs, None]), *layers]
+        held_bars.append(gates)
+    for bar, (_, time, _) in zip(held_bars, cell.seeing(), strict=True):
+        if time is not None:
+            frames_bar = frames_bar + bar @ time[:, 0]
+    input_bar = None
+    if has_input_bar:
+        weight = torch.cat([weight for weight, *_ in cell.seeing()])
+        input_bar = torch.cat(held_bars, dim=1) @ weight
+    pieces = [
+        bar.sum(0) if x is None else (bar.t() @ x).flatten() for bar, xs in layers for x in xs
+    ]
+    return Gradients(input_bar, frames_bar, torch.cat(pieces))
+
+
+def _lstm(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    units, kept = cell.layout.units, cell.layout.tape_width
+    state = left.record[:, kept : kept + units]
+    return [(left.bars[:, : 4 * units], [state, *left.seen])], _no_time(left)
+
+
+def _gru(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    units, bars = cell.layout.units, left.bars
+    state = left.record[:, 4 * units : 5 * units]
+    of_state = torch.cat([bars[:, : 2 * units], bars[:, 3 * units : 4 * units]], dim=1)
+    layers: Layers = [(bars[:, : 3 * units], left.seen), (of_state, [state, None])]
+    return layers, _no_time(left)
+
+
+def _ctrnn(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    n, units, time = cell.layout.unfolds, cell.layout.units, cell.own[2][0][:, 0]
+    states, bars = _box(left.record, n, 2, units)[:, :, 0], _box(left.bars, n, 1, units)[:, :, 0]
+    share_bar = left.others * torch.exp(-left.frames / n / time) / (n * time)
+    layers: Layers = [
+        (bars.sum(1), left.seen),
+        (bars.flatten(0, 1), [states.flatten(0, 1)]),
+        (-share_bar * left.frames / time, [None]),
+    ]
+    return layers, share_bar.sum(1)
+
+
+def _neural_ode(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    stages, units = 4 * cell.layout.unfolds, cell.layout.units
+    states = _box(left.record, stages, 2, units)[:, :, 0].flatten(0, 1)
+    bars = _box(left.bars, stages, 1, units)[:, :, 0]
+    return [(bars.sum(1), left.seen), (bars.flatten(0, 1), [states])], _no_time(left)
+
+
+def _ode_rnn(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    stages, units = 4 * cell.layout.unfolds, cell.layout.units
+    seen = _box(left.record[:, 5 * units :], stages, 3, units).flatten(0, 1)
+    bars = _box(left.bars[:, 4 * units :], stages, 2, units).flatten(0, 1)
+    layers, frames_bar = _gru(cell, left)
+    return [*((bars[:, k], [seen[:, k], None]) for k in range(2)), *layers], frames_bar
+
+
+def _ctgru(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    units = cell.layout.units
+    scale_bars, event_bar = left.bars[:, : 3 * units].split([2 * units, units], dim=1)
+    h, retrieved = left.record[:, 3 * units : 5 * units].split(units, dim=1)
+    layers: Layers = [(scale_bars, [h, *left.seen]), (event_bar, [retrieved, *left.seen])]
+    return layers, _no_time(left)
+
+
+def _cfc(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    layout, record = cell.layout, left.record
+    hidden, n = layout.hidden, layout.layers
+    bounds = [*itertools.accumulate([hidden] * n, initial=0), layout.bars_width]
+    state = record[:, layout.tape_width : layout.tape_width + layout.units]
+    layers: Layers = []
+    for k, (first, end) in enumerate(itertools.pairwise(bounds)):
+        x = record[:, (2 * k - 1) * hidden : 2 * k * hidden]
+        layers.append((left.bars[:, first:end], [x, None] if k else [state, *left.seen]))
+    f = record[:, 2 * n * hidden : 2 * n * hidden + layout.units]
+    return [*layers, *_closing(cell, left, f)], _no_time(left)
+
+
+def _wired_cfc(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
+    layout, units, heads = cell.layout, cell.layout.units, cell.layout.heads
+    new, old = left.record[:, heads * units : (heads + 2) * units].split(units, dim=1)
+    bars = left.bars[:, : heads * units].unflatten(1, (heads, units))
+    layers: Layers = []
+    for first, end in itertools.pairwise(layout.ends):
+        state = torch.cat([new[:, :first], old[:, first:]], dim=1)
+        layers.append((bars[:, :, first:end].flatten(1), [state, *left.seen]))
+    return [*layers, *_closing(cell, left, left.record[:, :units])], _no_time(left)
+
+
+def _closing(cell: "DenseSequence", left: Left, f: Tensor) -> Layers:
+    """Return what w and A of a closed form in pure mode get, from v̄ after each frame."""
+    if not cell.layout.is_pure:
+        return []
+    leak, most = (matrix[0][:, 0] for matrix in cell.own[-2:])
+    decayed = f * torch.exp(-(leak.abs() + f.abs()) * left.frames)
+    leak_bar = left.others * most * decayed * left.frames * leak.sign()
+    return [(leak_bar, [None]), (left.others * (1.0 - decayed), [None])]
+
+
+def _box(values: Tensor, uses: int, kinds: int, units: int) -> Tensor:
+    """Return the first numbers of each frame by use, what they are, and unit."""
+    return values[:, : uses * kinds * units].reshape(-1, uses, kinds, units)
+
+
+def _no_time(left: Left) -> Tensor:
+    return torch.zeros_like(left.frames[:, 0])
+
+
+_MAPS: dict[str, Callable[["DenseSequence", Left], tuple[Layers, Tensor]]] = {
+    "cfc": _cfc,
+    "wired_cfc": _wired_cfc,
+    "lstm": _lstm,
+    "gru": _gru,
+    "ctrnn": _ctrnn,
+    "neural_ode": _neural_ode,
+    "ode_rnn": _ode_rnn,
+    "ctgru": _ctgru,
+}
