@@ -18,9 +18,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^```(?!`)(\S*)[^\n]*\n(.*?)^```\n", re.M | re.S)
@@ -171,7 +172,7 @@ def write_notebooks(docs: Path) -> list[Path]:
     return written
 
 
-def add_link(app: Sphinx, page: str, source: list[str]) -> None:
+def add_link(app: "Sphinx", page: str, source: list[str]) -> None:
     """Put a link to the notebook below the title of a tutorial."""
     name = page.removeprefix("tutorials/")
     if (Path(app.srcdir) / "tutorials" / f"{name}.ipynb").is_file() and name != page:
@@ -179,7 +180,7 @@ def add_link(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"\A(# .*\n)", rf"\1\n{link}\n", source[0])
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Write the notebooks before Sphinx looks for sources."""
     app.connect("builder-inited", lambda app: write_notebooks(Path(app.srcdir)))
     app.connect("source-read", add_link)

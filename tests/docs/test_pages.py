@@ -17,7 +17,7 @@ IN_TEXT = re.compile(r"`((?:scripts/)?\w+\.py [^-`][^`]*?--[^`]*)`")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)")
 PLACEHOLDERS = {"MODEL": "ncp", "CELL": "ltc", "SEED": "0", "TABLE": "xor"}
 PAGES = [page for page in ALL_PAGES if page.parent.name not in ("tutorials", "commands")]
-"""Tutorials are run (test_tutorials.py); pages of commands are made from the jobs themselves."""
+"""Tutorials are run (test_notebooks.py); pages of commands are made from the jobs themselves."""
 
 
 def commands():

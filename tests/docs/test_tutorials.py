@@ -1,7 +1,4 @@
-"""The tutorials do what they say: the code of each page is run in order, in a folder of its own.
-
-Of other pages the blocks of Python are run.
-"""
+"""The code of the pages: tutorials are run as notebooks (test_notebooks.py), others here."""
 
 import os
 import re
@@ -11,24 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from ncp_control.kernels.build import BuildError, find_compiler
-
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "docs/tutorials").glob("*.md") if path.stem != "index")
 OTHERS = [ROOT / "docs" / name for name in ("index.md", "conditions.md", "how-to/extend.md")]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.M | re.S)
 
 
-def script_of(page, languages=("bash", "python")):
-    """Return the blocks of a page as one shell script; each block of Python is a program."""
-    lines = ["set -euo pipefail"]
-    for language, code in BLOCK.findall(page.read_text()):
-        if language not in languages:
-            continue
-        if language == "python":
-            code = f".venv/bin/python -W error - <<'PYTHON'\n{code}PYTHON\n"
-        lines.append(code)
-    return "\n".join(lines)
+def script_of(page):
+    """Return the blocks of Python of a page as one shell script; each is a program."""
+    programs = [code for language, code in BLOCK.findall(page.read_text()) if language == "python"]
+    assert programs
+    lines = [f".venv/bin/python -W error - <<'PYTHON'\n{code}PYTHON\n" for code in programs]
+    return "\n".join(["set -euo pipefail", *lines])
 
 
 @pytest.fixture
@@ -49,34 +40,27 @@ def test_each_tutorial_has_code():
     assert all(BLOCK.search(page.read_text()) for page in PAGES)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_tutorial_runs(page, clone):
-    if page.stem == "to-the-robot":
-        try:
-            find_compiler()
-        except BuildError as error:
-            pytest.skip(str(error))
-    run(script_of(page), clone)
+def test_each_block_of_python_in_a_tutorial_stands_by_itself(page):
+    """It may be pasted into a shell of its own, so it brings every name that it uses."""
+    for language, code in BLOCK.findall(page.read_text()):
+        if language == "python":
+            words = ["ruff", "check", "--isolated", "--select", "E9,F821", "--no-cache", "-"]
+            done = subprocess.run(
+                [sys.executable, "-m", *words], input=code, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs(page, clone):
-    script = script_of(page, languages=("python",))
-    assert "PYTHON" in script
-    run(script, clone)
-
-
-def run(script, clone):
-    """Run a script in a folder, in which `printed.txt` then holds what it printed."""
     done = subprocess.run(
-        ["bash", "-c", script],
+        ["bash", "-c", script_of(page)],
         cwd=clone,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    (clone / "printed.txt").write_text(done.stdout)
     assert done.returncode == 0, done.stderr
