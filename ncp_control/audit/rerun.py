@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ncp_control.audit.inspector_data import pack_floats
-from ncp_control.cells import LTC, Cell
+from ncp_control.cells import LTC, Cell, WiredCfC
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.membrane import find_layers
 from ncp_control.deploy.c.tables import to_float32
@@ -96,9 +96,12 @@ def _program(cell: Cell) -> dict[str, Any]:
     activation = getattr(cell, "activation", None)
     if activation == "gelu":
         raise _refusal("it has no gelu, through which this circuit passes its features")
-    readout = None
+    readout, motors = None, []
     if isinstance(cell, DenseCell):
-        readout = torch.cat([cell.output.weight, cell.output.bias[:, None]], dim=1)
+        linear = torch.cat([cell.output.weight, cell.output.bias[:, None]], dim=1)
+        readout = pack_floats(to_float32(linear))
+    elif isinstance(cell, WiredCfC):
+        motors = motor_numbers(cell).tolist()
     return {
         "kind": program.kind,
         "mode": getattr(cell, "mode", None),
@@ -108,6 +111,6 @@ def _program(cell: Cell) -> dict[str, Any]:
         "frame_s": cell.frame_s,
         "num_units": cell.num_visible,
         "matrices": [pack_floats(to_float32(matrix)) for matrix in matrices],
-        "readout": readout if readout is None else pack_floats(to_float32(readout)),
-        "motors": [] if readout is not None else motor_numbers(cell).tolist(),
+        "readout": readout,
+        "motors": motors,
     }
