@@ -43,9 +43,10 @@ PARTS: Mapping[str, float] = {
     "sanitizer": 120.0,
     "speed": 180.0,
     "learning": 90.0,
+    "worlds": 120.0,
 }
 """The parts in their order, with the longest time that each may take [s]."""
-ON_GPU = ("correctness", "speed", "learning")
+ON_GPU = ("correctness", "speed", "learning", "worlds")
 """Those of which none can pass without a GPU."""
 LEAST_S, RESERVE_S = 15.0, 5.0
 """Time left below which no part is begun, and that is kept for writing the report [s]."""
@@ -61,7 +62,7 @@ class AcceptGPU:
     minutes: float = 8.0
     """Time after which all has ended, whatever was not measured by then."""
     parts: tuple[str, ...] = tuple(PARTS)
-    """Parts to run: machine, interpreter, correctness, sanitizer, speed, learning."""
+    """Parts to run: machine, interpreter, correctness, sanitizer, speed, learning, worlds."""
     results: Path = Path("acceptance")
     """Folder of acceptance.json and acceptance.md."""
 
@@ -141,9 +142,7 @@ def status_of(found: Mapping[str, Mapping[str, Any]]) -> int:
     states = {part["state"] for part in found.values()}
     if {FAILED, STOPPED} & states:
         return 1
-    on_gpu = [
-        found[name]["state"] for name in ("correctness", "speed", "learning") if name in found
-    ]
+    on_gpu = [found[name]["state"] for name in ON_GPU if name in found]
     return 0 if PASSED in on_gpu else NO_GPU
 
 

@@ -240,6 +240,23 @@ def _learn(steps: int, device: str) -> tuple[list[float], float]:
     return losses, time.monotonic() - began
 
 
+def worlds() -> Result:
+    """Simulate bodies in mujoco-warp on the GPU, beside MuJoCo's C."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return skipped("torch sees no GPU")
+    lack = [n for n in ("gymnasium", "mujoco", "mujoco_warp") if not importlib.util.find_spec(n)]
+    if lack:
+        return skipped(f"{lack[0]} is not installed: pip install -e .[gpu]")
+    from scripts.acceptance.bodies import simulate
+
+    try:
+        return simulate("cuda", ("HalfCheetah-v5", "Walker2d-v5", "Hopper-v5"), (64, 1024, 4096))
+    except ModuleNotFoundError as error:
+        return skipped(str(error))
+
+
 def _sequence(cell: Any, batch: int, steps: int, device: str) -> dict[str, Any]:
     """Return the arguments of `Cell.unroll`: irregular times, some of them 0, and resets."""
     import torch
@@ -327,7 +344,7 @@ def _commit() -> str:
 
 if __name__ == "__main__":
     name, target = sys.argv[1:]
-    parts = (machine, interpreter, correctness, sanitizer, small, speed, learning)
+    parts = (machine, interpreter, correctness, sanitizer, small, speed, learning, worlds)
     text = json.dumps({part.__name__: part for part in parts}[name]())
     if target != os.devnull:
         Path(target).write_text(text)

@@ -14,7 +14,7 @@ from ncp_control import LTC, NCP19
 from ncp_control.cells import Cell
 from scripts import accept_gpu
 from scripts.accept_gpu import AcceptGPU
-from scripts.acceptance import parts
+from scripts.acceptance import bodies, parts
 
 BARE = """
 import sys
@@ -45,6 +45,7 @@ def test_without_a_gpu_the_interpreter_is_checked_and_nothing_is_timed(tmp_path)
         "sanitizer": "skipped",
         "speed": "skipped",
         "learning": "skipped",
+        "worlds": "skipped",
     }
     (table,) = report["parts"]["interpreter"]["tables"]
     assert len(table["rows"]) == 20 and all(row[-1] == "yes" for row in table["rows"])
@@ -67,6 +68,19 @@ def test_what_runs_on_a_gpu_runs_on_the_processor(monkeypatch):
     assert float(kernel[3]) == pytest.approx(float(plain[3]), rel=1e-3)  # after 30 steps
     for table in (*timed["tables"], *learned["tables"]):
         assert all(len(row) == len(table["header"]) for row in table["rows"])
+
+
+@pytest.mark.slow
+def test_bodies_on_a_device_are_compared_with_mujocos_c(monkeypatch):
+    pytest.importorskip("mujoco_warp", reason="mujoco-warp is missing: pip install -e .[gpu]")
+    monkeypatch.setattr(bodies, "TIMED_S", 0.1)
+    result = bodies.simulate("cpu", ["HalfCheetah-v5"], [2, 4])
+    assert result["state"] == "passed", result["tables"]
+    assert [row[1] for row in result["tables"][1]["rows"]] == ["2", "4"]
+    for table in result["tables"]:
+        assert all(len(row) == len(table["header"]) for row in table["rows"])
+    monkeypatch.setitem(bodies.ERRORS, "median", 1e-9)
+    assert bodies.compare_with_c("HalfCheetah-v5", "cpu")[1] is False
 
 
 def test_errors_are_seen():
