@@ -3,12 +3,13 @@
 import contextlib
 import hashlib
 import multiprocessing
-import signal
+import os
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 from tqdm import tqdm
@@ -20,10 +21,14 @@ from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_positive
+from ncp_control.workers import Workers
 from scripts.options import one_of
+from scripts.sweeping.running import open_places
 
 Measured = Mapping[str, float | str]
 """What one training yields, by column."""
+TRIES = 3
+"""Times that a training which is killed is begun or gone on with, beside others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +65,12 @@ class Reproduce:
     core, and not a part that takes an hour."""
     steps: int | None = None
     """Steps of a training by reinforcement; 1,000,000 if not given."""
-    parallel: int = 1
-    """Trainings side by side, one thread each."""
+    parallel: int | None = None
+    """Trainings side by side, one thread each, in processes of their own; one that is killed is
+    tried again. If None, one after the other, or as many as the cluster has cores."""
+    address: str | None = None
+    """Ray cluster that trains, e.g. auto or 10.0.0.1:6379; `local` starts Ray on this machine. All
+    its machines must see this folder, the data and the run folder. If None, this machine alone."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
     show: bool = False
@@ -189,7 +198,8 @@ def complete(
         else:
             missing.append(job)
     print(f"results: {results.path}, {len(jobs) - len(missing)} of {len(jobs)} trainings are there")
-    if settings.parallel == 1 or len(missing) < 2:
+    is_serial = settings.address is None and (settings.parallel or 1) == 1
+    if is_serial or len(missing) < 2:
         for job in missing:
             if results.has(*job.key):
                 continue  # another process was quicker
@@ -227,33 +237,72 @@ def _run_side_by_side(
     settings: Reproduce,
 ) -> None:
     """Run trainings in processes of their own; one that fails does not stop the others."""
-    # Forked children inherit locks that OpenMP's threads hold; fresh ones start clean.
-    context = multiprocessing.get_context("spawn")
-    failed: list[BaseException] = []
-    with ProcessPoolExecutor(
-        settings.parallel, context, initializer=_begin, initargs=(imported_modules(),)
-    ) as pool:
-        running = {pool.submit(run, job, True): job for job in missing}
+    told_all = run, imported_modules(), os.getcwd()
+    left, tries, running = deque(missing), Counter[Job](), dict[Future[Any], Job]()
+    failed: list[Exception] = []
+    bar = tqdm(total=len(missing), unit="training")
+    where = open_places(run_alone, settings.parallel, 1, settings.address)
+    with where as pool, contextlib.closing(bar):
         try:
-            for done in tqdm(as_completed(running), total=len(running), unit="training"):
-                job, error = running[done], done.exception()
-                if error is not None:  # the others' hours are not lost with this one's
-                    failed.append(error)
-                    tqdm.write(f"{job.model} with seed {job.seed} failed: {error}")
-                    continue
-                results.append(*job.key, done.result(), settings.command(job.model))
-                _remove_checkpoints(job)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)  # what waits is not begun
-            for worker in multiprocessing.active_children():
-                worker.terminate()
+            while left or running:
+                while left and len(running) < pool.size:
+                    job = left.popleft()
+                    tries[job] += 1
+                    running[pool.start(*told_all, job)] = job
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for job, lost, result in ((running.pop(x), x.exception(), x) for x in done):
+                    if lost is not None and tries[job] < TRIES:
+                        tqdm.write(f"{job.model} with seed {job.seed} is tried again: {lost}")
+                        left.append(job)
+                        continue
+                    is_done, told = (False, lost) if lost is not None else result.result()
+                    bar.update()
+                    if not is_done:  # the others' hours are not lost with this one's
+                        failed.append(told)
+                        tqdm.write(f"{job.model} with seed {job.seed} failed: {told}")
+                        continue
+                    results.append(*job.key, told, settings.command(job.model))
+                    _remove_checkpoints(job)
+        except BaseException:
+            # Threads of this machine end with their processes; Ray ends its own.
+            while settings.address is None and wait(running, 0.1).not_done:
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
             raise
     if failed:
         raise failed[0]
 
 
-def _begin(modules: list[str]) -> None:
-    """Make a worker use one thread, know the user's own parts, and die of Ctrl-C."""
+def run_alone(
+    run: Callable[[Job, bool], Measured], modules: list[str], folder: str, job: Job
+) -> tuple[bool, Any]:
+    """Run a training in a process of its own.
+
+    Args:
+        run: Runs it.
+        modules: The user's own, which it imports first.
+        folder: Where it runs.
+        job: Which one.
+
+    Returns:
+        Whether it came to its end, and what it measured, or else what it raised.
+
+    Raises:
+        ChildProcessError: If it was killed.
+    """
+    if folder != os.getcwd():
+        os.chdir(folder)
     import_modules(modules)
+    with Workers(1, _begin, run) as workers:
+        try:
+            return True, next(workers.map([job]))
+        except ChildProcessError:
+            raise
+        except Exception as error:
+            return False, error
+
+
+def _begin(run: Callable[[Job, bool], Measured]) -> Callable[[Job], Measured]:
+    """Return what a process does, with one thread."""
     use_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return lambda job: run(job, True)

@@ -37,34 +37,55 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Pool(NamedTuple):
-    """Where trials run."""
+    """Where tasks run."""
 
     size: int
-    """Trials side by side."""
-    start: Callable[[Path, Sequence[str]], "Future[int]"]
-    """Starts a trial with the words of `train.py`; gives the exit status of its process."""
+    """Tasks side by side."""
+    start: Callable[..., "Future[Any]"]
+    """Starts a task with these arguments, and gives what comes of it."""
 
 
 @contextlib.contextmanager
 def open_pool(settings: Sweep) -> Iterator[Pool]:
-    """Yield where the trials of a sweep run.
+    """Yield where the trials of a sweep run; its `start` takes a folder and words of `train.py`.
 
     Raises:
         ValueError: If Ray is asked for and is not installed, or cannot be reached.
     """
-    told = {"OMP_NUM_THREADS": str(settings.threads)}
-    if settings.address is not None:
-        with _ray(settings, settings.address, told) as pool:
-            yield pool
-        return
-    size = settings.parallel or max(len(os.sched_getaffinity(0)) // settings.threads, 1)
-    cwd = os.getcwd()
-    with ThreadPoolExecutor(size) as threads:
-        yield Pool(size, lambda trial, words: threads.submit(run_trial, trial, words, cwd, told))
+    cwd, told = os.getcwd(), {"OMP_NUM_THREADS": str(settings.threads)}
+    where = open_places(run_trial, settings.parallel, settings.threads, settings.address)
+    with where as (size, start):
+        yield Pool(size, lambda trial, words: start(trial, words, cwd, told))
 
 
 @contextlib.contextmanager
-def _ray(settings: Sweep, address: str, told: Mapping[str, str]) -> Iterator[Pool]:
+def open_places(
+    work: Callable[..., Any], parallel: int | None, threads: int, address: str | None
+) -> Iterator[Pool]:
+    """Yield where tasks run: on this machine, each in a thread, or on a Ray cluster.
+
+    Args:
+        work: Does one task, in a process of its own; a function of a module.
+        parallel: Tasks side by side; as many as there are cores for if None.
+        threads: Cores that each takes.
+        address: The cluster; this machine without Ray if None.
+
+    Raises:
+        ValueError: If Ray is asked for and is not installed, or cannot be reached.
+    """
+    if address is not None:
+        with _ray(work, parallel, threads, address) as pool:
+            yield pool
+        return
+    size = parallel or max(len(os.sched_getaffinity(0)) // threads, 1)
+    with ThreadPoolExecutor(size) as pool:
+        yield Pool(size, lambda *task: pool.submit(work, *task))
+
+
+@contextlib.contextmanager
+def _ray(
+    work: Callable[..., Any], parallel: int | None, threads: int, address: str
+) -> Iterator[Pool]:
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -76,8 +97,8 @@ def _ray(settings: Sweep, address: str, told: Mapping[str, str]) -> Iterator[Poo
     if address == "local":
         new = {"include_dashboard": False}
         os.environ.setdefault("RAY_worker_niceness", "0")  # trainings are no background work
-        if settings.parallel is not None:
-            new["num_cpus"] = settings.parallel * settings.threads
+        if parallel is not None:
+            new["num_cpus"] = parallel * threads
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do
     handlers = {number: signal.getsignal(number) for number in _STOPS}
     try:
@@ -87,13 +108,9 @@ def _ray(settings: Sweep, address: str, told: Mapping[str, str]) -> Iterator[Poo
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray has put its own in their place
     try:
-        found = max(int(ray.cluster_resources().get("CPU", 1.0)) // settings.threads, 1)
-        remote = ray.remote(num_cpus=settings.threads, max_retries=0)(run_trial)
-        cwd = os.getcwd()
-        yield Pool(
-            min(settings.parallel or found, found),
-            lambda trial, words: remote.remote(trial, words, cwd, told).future(),
-        )
+        found = max(int(ray.cluster_resources().get("CPU", 1.0)) // threads, 1)
+        remote = ray.remote(num_cpus=threads, max_retries=0)(work)
+        yield Pool(min(parallel or found, found), lambda *task: remote.remote(*task).future())
     finally:
         ray.shutdown()
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,28 @@ def test_a_training_that_fails_costs_no_other_its_row(tmp_path, capsys):
     with pytest.raises(RuntimeError, match="out of luck"):
         complete(results, jobs, trained, settings)
     assert sorted(row["seed"] for row in results.rows()) == ["1", "2"]
+
+
+def killed_once(folder, job, is_silent):
+    """Stand for a training that is killed the first time, but for the last seed's."""
+    mark = folder / f"begun_{job.seed}"
+    if not mark.exists() and job.seed < 2:
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"error": job.seed}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", [None, "local"])
+def test_trainings_that_are_killed_are_tried_again_here_and_on_ray(address, tmp_path, read):
+    if address is not None:
+        pytest.importorskip("ray", reason="Ray is missing: pip install ncp-control[scale]")
+    results = ResultsFile(tmp_path / "table.csv", ["error"])
+    jobs = [Job("ltc", seed, "none") for seed in range(3)]
+    settings = Reproduce(table="table", parallel=2, address=address, runs=tmp_path)
+    complete(results, jobs, partial(killed_once, tmp_path), settings)
+    rows = sorted((row["seed"], row["error"]) for row in read(results.path))
+    assert rows == [("0", "0"), ("1", "1"), ("2", "2")]
 
 
 @pytest.mark.parametrize("models", [("gru",), ("ensemble",)])
