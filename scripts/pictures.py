@@ -6,20 +6,22 @@ import os
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import cv2
 import imageio_ffmpeg
 import numpy as np
-from matplotlib.figure import Figure
 
 from ncp_control import files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the encoder says in words when it cannot write."""
 
 
-def write_picture(path: Path, figure: Figure) -> None:
+def write_picture(path: Path, figure: "Figure") -> None:
     """Write a figure, whole or not at all, in the format that the end of the name tells."""
     picture = io.BytesIO()  # into a file, Pillow would hide why it could not write
     figure.savefig(picture, format=path.suffix[1:], dpi=150)
@@ -41,7 +43,7 @@ class FilmFile:
     def __init__(self, path: Path, width_px: int, height_px: int, rate_hz: float) -> None:
         self._path = path
         taken = f"-f rawvideo -pix_fmt yuv420p -s {width_px}x{height_px} -r {rate_hz} -i -"
-        made = "-an -c:v libx264 -pix_fmt yuv420p -crf 24 -preset superfast -movflags +faststart"
+        made = "-an -c:v libx264 -pix_fmt yuv420p -crf 25 -preset ultrafast -movflags +faststart"
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error"]
         self._encoder = subprocess.Popen(
             [*ffmpeg, *taken.split(), *made.split(), str(path)],

@@ -13,14 +13,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, TypeVar
 
 from ncp_control import files
 from ncp_control.learning.run import Run
 from ncp_control.markdown import json_block, markdown_table, plain, plain_sentence
 from scripts.pictures import write_picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Made = TypeVar("Made")
 
@@ -47,7 +48,7 @@ class Part:
     """Paragraphs."""
     tables: dict[str, Table] = field(default_factory=dict)
     """Tables by file name."""
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: "dict[str, Figure]" = field(default_factory=dict)
     """Figures by file name."""
 
 
@@ -106,7 +107,7 @@ class Report:
                 f"[{file}]({file}){some if len(listed) < len(table.rows) else ''}",
             )
 
-    def figure(self, name: str, figure: Figure, caption: str) -> None:
+    def figure(self, name: str, figure: "Figure", caption: str) -> None:
         """Write a figure as PNG and show it with its caption."""
         write_picture(self.folder / f"{name}.png", figure)
         self.say(f"![{caption}]({name}.png)\n\n{caption}")

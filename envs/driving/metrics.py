@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from ncp_control.worlds import half_width
 
@@ -97,5 +96,7 @@ def _mean(values: np.ndarray) -> float:
 def poisson_interval(count: int) -> tuple[float, float]:
     """Return the exact interval of a Poisson mean given one count."""
     tail = (1.0 - CONFIDENCE) / 2.0
+    from scipy import stats  # slow to import, and workers do without
+
     low = float(stats.chi2.ppf(tail, 2 * count)) / 2.0 if count else 0.0
     return low, float(stats.chi2.ppf(1.0 - tail, 2 * count + 2)) / 2.0

@@ -18,6 +18,8 @@ from scripts.evaluation.opengl import headless_opengl
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
 
+MakeFilm = Callable[[Path], tuple[Episode, str | None]]
+"""Writes the film to a file; returns the episode, and a sentence if nothing can be rendered."""
 WIDTH_PX, HEIGHT_PX = 1280, 720
 """Size of the film of a drive."""
 BODY_WIDTH_PX, BODY_HEIGHT_PX = 768, 432

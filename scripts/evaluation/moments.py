@@ -2,14 +2,16 @@
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-from matplotlib.figure import Figure
 
 from ncp_control.records import frames_in, record_frame
 from ncp_control.worlds import World
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STRIP_FRAMES, STRIP_S = 6, 2.0
 """Frames of a strip, and the time from its first to the crash [s]."""
@@ -69,11 +71,13 @@ class Moments:
         """Return the fastest crashes."""
         return sorted(self.found.values(), key=lambda moment: moment.rank)[:MOST]
 
-    def draw(self) -> Figure | None:
+    def draw(self) -> "Figure | None":
         """Draw the worst, a row each; None if there is none."""
         moments = self.worst()
         if not moments:
             return None
+        from matplotlib.figure import Figure  # slow to import, and workers do without
+
         figure = Figure(
             figsize=(2.0 * STRIP_FRAMES, 1.05 * len(moments) + 0.2), layout="constrained"
         )

@@ -15,7 +15,7 @@ report/
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.worlds import Disturbance
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
-from scripts.evaluation.film import film
+from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.places import DISTURBANCES, Place
 from scripts.evaluation.tables import (
     Measured,
@@ -45,8 +45,6 @@ from scripts.reporting import Report
 
 __all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
 
-MakeFilm = Callable[[Path], tuple[Episode, str | None]]
-"""Writes the film to a file; returns the episode, and a sentence if nothing can be rendered."""
 FILM_S = 8.0
 """Length of the film of a world that is not driven in [s]."""
 _OF_DRIVES = (

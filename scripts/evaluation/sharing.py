@@ -25,10 +25,9 @@ from ncp_control.shares import Share
 from ncp_control.workers import Workers
 from scripts.evaluate import Evaluate
 from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
-from scripts.evaluation.film import film
+from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.moments import Moment, Moments
 from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
-from scripts.evaluation.report import MakeFilm
 
 
 @dataclass(frozen=True, kw_only=True)
