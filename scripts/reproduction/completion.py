@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import tyro
 from tqdm import tqdm
@@ -239,7 +239,7 @@ def _run_side_by_side(
     """Run trainings in processes of their own; one that fails does not stop the others."""
     told_all = run, imported_modules(), os.getcwd()
     left, tries, running = deque(missing), Counter[Job](), dict[Future[Any], Job]()
-    failed: list[Exception] = []
+    failed: list[BaseException] = []
     bar = tqdm(total=len(missing), unit="training")
     where = open_places(run_alone, settings.parallel, 1, settings.address)
     with where as pool, contextlib.closing(bar):
@@ -258,10 +258,10 @@ def _run_side_by_side(
                     is_done, told = (False, lost) if lost is not None else result.result()
                     bar.update()
                     if not is_done:  # the others' hours are not lost with this one's
-                        failed.append(told)
+                        failed.append(cast(BaseException, told))
                         tqdm.write(f"{job.model} with seed {job.seed} failed: {told}")
                         continue
-                    results.append(*job.key, told, settings.command(job.model))
+                    results.append(*job.key, cast(Measured, told), settings.command(job.model))
                     _remove_checkpoints(job)
         except BaseException:
             # Threads of this machine end with their processes; Ray ends its own.
