@@ -26,7 +26,7 @@ import warnings
 from pathlib import Path
 
 SOURCE_FOLDER = Path(__file__).parent
-SOURCES = ("ltc.c", "dense.c", "head.c")
+SOURCES = ("ltc.c", "ltc_narrow.c", "dense.c", "head.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
 # Nobody reads errno or traps; results stay those of IEEE arithmetic.

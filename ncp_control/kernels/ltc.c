@@ -58,11 +58,23 @@
  * | `forward.h`, `adjoint.h` | a sequence                                    |
  * | `threads.h`  | parts of the batch shared out among threads               |
  * | `plan.h`, `step.h` | one control step                                    |
+ * | `ltc_narrow.c` | all this once more, by vectors half as wide             |
  */
 
 #include "adjoint.h"
 #include "forward.h"
+#ifndef NARROW
 #include "step.h"
+#endif
+
+/* A batch that fills half a vector at most is run by vectors half as wide, where there are such. */
+int ncp_ltc_narrow_forward(const struct sequence *q);
+int ncp_ltc_narrow_adjoint(const struct sequence *q);
+#if HAS_AVX512 && defined(__AVX512VL__)
+#define IS_NARROW(q) ((q)->batch <= LANES / 2)
+#else
+#define IS_NARROW(q) 0
+#endif
 
 /* Treat blocks together where their sums outgrow the cache, but never all of them: a second thread
  * should have work. The choice must not depend on the threads, or else rounding would. */
@@ -82,8 +94,7 @@ static int run_task(struct task *task, void (*work)(struct team *, int64_t, void
     return run_team(&team, task->sequence->threads) ? OK : OUT_OF_MEMORY;
 }
 
-/* Fill `states` and `output`, and `tape` if there is one. */
-EXPORT int ncp_ltc_forward(const struct sequence *q) {
+static int run_forward(const struct sequence *q) {
     struct task task = {.sequence = q, .blocks_together = 1};
     int status = make_circuit(&task.circuit, q);
     if (status != OK) return status;
@@ -92,8 +103,7 @@ EXPORT int ncp_ltc_forward(const struct sequence *q) {
     return status;
 }
 
-/* From `states_bar`, `output_bar`, `states` and the tape fill every other array whose name ends in `_bar`. */
-EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
+static int run_adjoint(const struct sequence *q) {
     struct task task = {.sequence = q, .blocks_together = choose_blocks_together(q)};
     int status = make_circuit(&task.circuit, q);
     if (status != OK) return status;
@@ -110,6 +120,25 @@ EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
     return status;
 }
 
+#ifdef NARROW
+
+int ncp_ltc_narrow_forward(const struct sequence *q) { return run_forward(q); }
+int ncp_ltc_narrow_adjoint(const struct sequence *q) { return run_adjoint(q); }
+
+#else
+
+/* Fill `states` and `output`, and `tape` if there is one. */
+EXPORT int ncp_ltc_forward(const struct sequence *q) {
+    if (IS_NARROW(q)) return ncp_ltc_narrow_forward(q);
+    return run_forward(q);
+}
+
+/* From `states_bar`, `output_bar`, `states` and the tape fill every other array whose name ends in `_bar`. */
+EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
+    if (IS_NARROW(q)) return ncp_ltc_narrow_adjoint(q);
+    return run_adjoint(q);
+}
+
 /* The sigmoids alone, of `count` numbers in place, `times` over: what the time of a sequence is
  * measured against. */
 EXPORT void ncp_ltc_sigmoids(real *values, int64_t count, int64_t times) {
@@ -117,3 +146,5 @@ EXPORT void ncp_ltc_sigmoids(real *values, int64_t count, int64_t times) {
         for (int64_t k = 0; k + LANES <= count; k += LANES)
             store(values + k, sigmoid_of_log2(load(values + k)));
 }
+
+#endif

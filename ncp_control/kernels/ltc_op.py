@@ -139,8 +139,11 @@ def _empty_results(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
     return states, outputs, new_empty(arguments.tape_length() if has_tape else 0)
 
 
-def _unroll(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the kernel forwards; the last argument tells whether to keep a tape."""
+def _unroll(*values: Any, is_direct: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the kernel forwards; the last argument tells whether to keep a tape.
+
+    A tape of a direct call is seen by nobody but the kernel.
+    """
     arguments = Arguments(*values[:-1])
     if arguments.is_for_triton:
         arguments.check()
@@ -149,6 +152,8 @@ def _unroll(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
     arguments.check()
     sequence, _alive = arguments.sequence()
     states, outputs, tape = _empty_results(*values)
+    if not is_direct and states.shape[0] % BLOCK_SAMPLES:
+        tape.zero_()  # the kernel writes nothing where there are no samples
     sequence.states, sequence.output = states.data_ptr(), outputs.data_ptr()
     sequence.tape = tape.data_ptr() if values[-1] else None
     check_status(library.forward(sequence))
@@ -219,7 +224,7 @@ class _EagerUnroll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *values: Any) -> tuple[Tensor, Tensor]:
-        states, outputs, tape = _unroll(*values)
+        states, outputs, tape = _unroll(*values, is_direct=True)
         _remember(ctx, values, (states, outputs, tape))
         return states, outputs
 

@@ -22,7 +22,16 @@
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
+#define HAS_AVX512 1
+#ifdef NARROW /* half as wide, by the same instructions: see ltc_narrow.c */
+#define VECTOR_BYTES 32
+#define OF_WIDTH(name) _mm256_##name
+#define INTEGERS __m256i
+#else
 #define VECTOR_BYTES 64
+#define OF_WIDTH(name) _mm512_##name
+#define INTEGERS __m512i
+#endif
 #elif defined(__AVX__)
 #define VECTOR_BYTES 32
 #else
@@ -96,7 +105,7 @@ static const real exp2_coefficients[] = {1.8671302119512633e-3f, 9.0170299625296
 
 static inline vector polynomial(const real *coefficients, int count, vector f) {
     vector q = broadcast(coefficients[0]);
-    for (int i = 1; i < count; i++) q = q * f + coefficients[i];
+    UNROLL for (int i = 1; i < count; i++) q = q * f + coefficients[i];
     return q;
 }
 
@@ -133,53 +142,35 @@ static inline vector one_minus_exp2(vector z) {
     return (1 - scale) - scale * (q * f);
 }
 
-#if VECTOR_BYTES == 64 && REAL_BITS == 64
+#if HAS_AVX512 && REAL_BITS == 64
 
-static inline vector least(real x, vector y) { return _mm512_min_pd(broadcast(x), y); }
+static inline vector least(real x, vector y) { return OF_WIDTH(min_pd)(broadcast(x), y); }
 
 static inline vector exp2_below_limit(vector z) {
-    return _mm512_scalef_pd(exp2_of_fraction(_mm512_reduce_pd(z, 9)), z);
+    return OF_WIDTH(scalef_pd)(exp2_of_fraction(OF_WIDTH(reduce_pd)(z, 9)), z);
 }
 
 static inline vector reciprocal(vector x) { return 1 / x; }
 
-#define PERMUTE(x, lanes, y) _mm512_permutex2var_pd(x, (__m512i)(lanes), y)
+#define PERMUTE(x, lanes, y) OF_WIDTH(permutex2var_pd)(x, (INTEGERS)(lanes), y)
 
-/* What stands at LANES indices below 2 LANES. */
-static inline vector pick(const real *table, const int32_t *index) {
-    const __m512i lanes = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)index));
-    return _mm512_permutex2var_pd(load(table), lanes, load(table + LANES));
-}
-
-static inline vector gather(const real *from, const int32_t *index) {
-    return _mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)index), from, 8);
-}
-
-#elif VECTOR_BYTES == 64
+#elif HAS_AVX512
 
 /* y where it is NaN: the instruction returns its second operand then. */
-static inline vector least(real x, vector y) { return _mm512_min_ps(broadcast(x), y); }
+static inline vector least(real x, vector y) { return OF_WIDTH(min_ps)(broadcast(x), y); }
 
 /* 9: the distance to the floor, no exceptions. The scaling takes the floor of z by itself. */
 static inline vector exp2_below_limit(vector z) {
-    return _mm512_scalef_ps(exp2_of_fraction(_mm512_reduce_ps(z, 9)), z);
+    return OF_WIDTH(scalef_ps)(exp2_of_fraction(OF_WIDTH(reduce_ps)(z, 9)), z);
 }
 
 /* An estimate good to 14 bits and one Newton step; the estimate of infinity would give NaN. */
 static inline vector reciprocal(vector x) {
-    vector estimate = _mm512_rcp14_ps(x);
+    vector estimate = OF_WIDTH(rcp14_ps)(x);
     return estimate + estimate * (1 - x * estimate);
 }
 
-#define PERMUTE(x, lanes, y) _mm512_permutex2var_ps(x, (__m512i)(lanes), y)
-
-static inline vector pick(const real *table, const int32_t *index) {
-    return _mm512_permutex2var_ps(load(table), _mm512_loadu_si512(index), load(table + LANES));
-}
-
-static inline vector gather(const real *from, const int32_t *index) {
-    return _mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4);
-}
+#define PERMUTE(x, lanes, y) OF_WIDTH(permutex2var_ps)(x, (INTEGERS)(lanes), y)
 
 #else
 
@@ -193,6 +184,32 @@ static inline vector exp2_below_limit(vector z) {
 }
 
 static inline vector reciprocal(vector x) { return 1 / x; }
+
+#endif
+
+#if VECTOR_BYTES == 64 && REAL_BITS == 64
+
+/* What stands at LANES indices below 2 LANES. */
+static inline vector pick(const real *table, const int32_t *index) {
+    const __m512i lanes = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)index));
+    return _mm512_permutex2var_pd(load(table), lanes, load(table + LANES));
+}
+
+static inline vector gather(const real *from, const int32_t *index) {
+    return _mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)index), from, 8);
+}
+
+#elif VECTOR_BYTES == 64
+
+static inline vector pick(const real *table, const int32_t *index) {
+    return _mm512_permutex2var_ps(load(table), _mm512_loadu_si512(index), load(table + LANES));
+}
+
+static inline vector gather(const real *from, const int32_t *index) {
+    return _mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4);
+}
+
+#else
 
 static inline vector gather(const real *from, const int32_t *index) {
     vector x = {0}; /* or else GCC warns of the first lane */
@@ -212,7 +229,7 @@ static inline vector sigmoid_of_log2(vector z) {
 /* Exchange rows and columns of a LANES × LANES square: in each round, pairs of rows swap blocks
  * that are twice as large as before. */
 static inline void transpose(vector *row) {
-#if VECTOR_BYTES == 64
+#if HAS_AVX512
     UNROLL for (int size = 1; size < LANES; size *= 2) {
         bit_vector upper, lower;
         UNROLL for (int lane = 0; lane < LANES; lane++) {

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ncp_control import LSTM
 from ncp_control.kernels import ltc_op
 from ncp_control.kernels.dispatch import run_dense
 from tests.ncp_control.kernels.dense_cells import CELLS
@@ -42,6 +43,26 @@ SYNAPTIC = (
 )
 
 
+DENSE_KERNELS = ["dense_scan", "dense_scan_adjoint"]
+SYNAPTIC_KERNELS = ["sense", "scan", "scan_adjoint", "sense_adjoint"]
+
+
+def record_launches(cell, tools, monkeypatch, cache) -> list[tuple]:
+    """Return the launches of a sequence forwards and backwards, none of which is started."""
+    from ncp_control.kernels import dense_triton, triton_circuit
+
+    launches: list[tuple] = []
+    for module, kernels in ((dense_triton, DENSE_KERNELS), (triton_circuit, SYNAPTIC_KERNELS)):
+        for kernel in kernels:
+            monkeypatch.setattr(module, kernel, Recorder(getattr(module, kernel), launches))
+    monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(cache))
+    states = run_dense(cell, **tools.random_sequence(cell, 2, 3, next(cell.parameters()).dtype))
+    assert states is not None
+    states.sum().backward()
+    return launches
+
+
 @needs_triton
 @pytest.mark.parametrize(
     ("name", "dtype", "capability"),
@@ -56,23 +77,21 @@ SYNAPTIC = (
 def test_kernels_compile_for_a_gpu_that_is_not_there(
     name, dtype, capability, tools, tmp_path, monkeypatch
 ):
-    from ncp_control.kernels import dense_triton, triton_circuit
-
-    launches: list[tuple] = []
-    dense, synaptic = ["dense_scan", "dense_scan_adjoint"], ["sense", "scan", "scan_adjoint"]
-    for module, kernels in ((dense_triton, dense), (triton_circuit, [*synaptic, "sense_adjoint"])):
-        for kernel in kernels:
-            monkeypatch.setattr(module, kernel, Recorder(getattr(module, kernel), launches))
-    monkeypatch.setattr(ltc_op, "TRITON_DEVICES", {"cpu"})
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    cell = CELLS[name]().to(dtype)
-    states = run_dense(cell, **tools.random_sequence(cell, 2, 3, dtype))
-    states.sum().backward()
+    launches = record_launches(CELLS[name]().to(dtype), tools, monkeypatch, tmp_path)
     is_dense = len(launches) == 2
     assert [kernel.fn.__name__ for kernel, *_ in launches] == (
-        dense if is_dense else [*synaptic, "sense_adjoint"]
+        DENSE_KERNELS if is_dense else SYNAPTIC_KERNELS
     )
     for kernel, values, constants in launches:
         code = compile_ahead(kernel, values, constants, capability).asm
         assert f".target sm_{capability}" in code["ptx"]
         assert code["cubin"].startswith(b"\x7fELF")
+
+
+@needs_triton
+@pytest.mark.slow
+def test_wide_layers_fit_in_the_shared_memory_of_a_gpu(tools, tmp_path, monkeypatch):
+    """Which is 99 KiB on a graphics card of that kind; the weights of this cell are 64 KiB."""
+    launches = record_launches(LSTM(3, 64, 1), tools, monkeypatch, tmp_path)
+    for kernel, values, constants in launches:
+        assert compile_ahead(kernel, values, constants, 80).metadata.shared <= 99 * 1024

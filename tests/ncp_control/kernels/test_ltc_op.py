@@ -143,6 +143,25 @@ def test_a_sequence_in_two_parts_is_the_whole(cell, tools):
     assert torch.equal(torch.cat(parts, 1), whole)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "batches"), [(torch.float32, (1, 5, 8)), (torch.float64, (3, 4))]
+)
+def test_a_small_batch_finds_the_bits_of_a_larger_one(cell, dtype, batches, tools):
+    """It is run by narrower vectors, where there are such; the loss knows nothing of the rest."""
+    cell = cell.to(dtype)
+    whole = tools.random_sequence(cell, 16, 5, dtype)
+    for batch in batches:
+        weight = torch.randn(16, 5, cell.state_size, dtype=dtype)
+        weight[batch:] = 0.0
+        expected = results_and_gradients(tools.by_kernel, cell, whole, weight)
+        small = {name: value[:batch] for name, value in whole.items()}
+        found = results_and_gradients(tools.by_kernel, cell, small, weight[:batch])
+        for name, value in found.items():
+            of_samples = name in ("states", "outputs", *small)
+            wanted = expected[name][:batch] if of_samples else expected[name]
+            assert torch.equal(value, wanted), (name, batch)
+
+
 @pytest.mark.parametrize("wiring", [NCP19, fully_connected(60, 60, 1)])
 def test_the_number_of_threads_changes_no_bit(wiring, tools):
     cell = LTC(wiring)
