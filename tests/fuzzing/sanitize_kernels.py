@@ -8,7 +8,8 @@
 are compiled for it into a temporary folder, and a second Python runs them, for a sanitizer must be
 loaded before anything else. A shape is a random cell, batch, length, type, number of threads and
 choice of gradients; it goes forwards and backwards, and through a few control steps. Every tenth is
-compared with the plain torch code. A sanitizer that finds a fault ends the run and tells where.
+compared with the plain torch code. Of wide circuits (ltc_wide) a tenth as many are tried.
+A sanitizer that finds a fault ends the run and tells where.
 """
 
 import argparse
@@ -62,6 +63,8 @@ OPTIONS = {
 }
 COMPARED = 10
 """One shape in so many is compared with plain torch."""
+WIDE_ONE_IN = 10
+"""Of the wide circuits only one in so many is tried, and every other one of these is compared."""
 
 
 def draw_wiring(random: Generator, *, is_layered: bool) -> Wiring:
@@ -128,6 +131,16 @@ def draw_memory(random: Generator) -> Cell:
     return MixedMemory(CELLS[str(random.choice(names))](random))
 
 
+def draw_wide_ltc(random: Generator) -> Cell:
+    """Draw an LTC of more than 16,384 synapses."""
+    neurons, inputs = int(random.integers(128, 150)), int(random.integers(1, 20))
+    inner = int(random.integers(16_385 - neurons, neurons**2 + 1))
+    wiring = random_wiring(
+        inputs, neurons, 2, num_sensory_synapses=neurons, num_inner_synapses=inner
+    )
+    return LTC(wiring, unfolds=int(random.integers(1, 3)))
+
+
 _OF_LTC = ("semi_implicit_euler", "layered_midpoint")
 _ANY = (*_OF_LTC, "explicit_euler", "exponential_euler")
 CELLS: dict[str, Callable[[Generator], Cell]] = {
@@ -145,18 +158,22 @@ CELLS: dict[str, Callable[[Generator], Cell]] = {
     "gru": lambda random: GRU(*draw_sizes(random), sees_time=bool(random.integers(2))),
     "mixed_memory": draw_memory,
 }
+WIDE = "ltc_wide"
+"""An LTC whose backward sums are too many for the cache, and are kept in another way."""
 HEADS = ("conv_head",)
 
 
 def try_cell(name: str, random: Generator, *, is_compared: bool) -> None:
     """Run a random cell on a random sequence forwards and backwards, then as control steps."""
-    cell = CELLS[name](random)
+    cell = draw_wide_ltc(random) if name == WIDE else CELLS[name](random)
     dtype = torch.float64 if is_compared or random.integers(2) else torch.float32
     cell = cell.to(dtype)
     threads = int(random.integers(1, 5))
     torch.get_num_threads = lambda: threads  # for the kernels alone: torch's own are not watched
     batch = int(random.choice([0, 1, 7, 16, 17, int(random.integers(1, 80))]))
     steps = int(random.choice([0, 1, 4, 5, 16, 17, int(random.integers(1, 40))]))
+    if name == WIDE:  # whose blocks go together only if there are four of them
+        batch, steps = int(random.integers(64, 81)), int(random.integers(1, 4))
     inputs = torch.randn(batch, steps, cell.input_size, dtype=dtype)
     state = 0.4 * torch.randn(batch, cell.state_size, dtype=dtype)
     inputs.requires_grad_(bool(random.integers(2)))
@@ -214,19 +231,21 @@ def campaign(sanitizer: str, names: list[str], first: int, count: int, folder: P
     assert all(prebuilt.load(bits) is not None for bits in prebuilt.REAL_BITS)
     for name in names:
         begin = time.process_time()
-        for index in range(first, first + count):
+        shapes = range(first, first + count, WIDE_ONE_IN if name == WIDE else 1)
+        for index in shapes:
             print(
                 f"{name} --first {index}", file=sys.stderr, flush=True
             )  # for whoever finds a fault
             torch.manual_seed(index)
             random = np.random.default_rng(index)
-            is_compared = index % COMPARED == 0
+            is_compared = index % (COMPARED if name != WIDE else 2 * WIDE_ONE_IN) == 0
             if name in HEADS:
                 try_head(random, is_compared=is_compared)
             else:
                 try_cell(name, random, is_compared=is_compared)
         spent_s = time.process_time() - begin
-        print(f"{sanitizer:8} {name:22} {count:5} shapes, no fault, {spent_s:.0f} s", flush=True)
+        told = f"{len(shapes):5} shapes, no fault, {spent_s:.0f} s"
+        print(f"{sanitizer:8} {name:22} {told}", flush=True)
 
 
 def find_runtime(sanitizer: str) -> str | None:
@@ -262,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    kernels = [*CELLS, *HEADS]
+    kernels = [*CELLS, WIDE, *HEADS]
     parser.add_argument("--sanitizer", choices=list(SANITIZERS), required=True)
     parser.add_argument("--kernels", nargs="*", choices=kernels, default=kernels)
     parser.add_argument("--first", type=int, default=0, help="number of the first shape")
