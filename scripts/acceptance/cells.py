@@ -84,7 +84,7 @@ def _dense_cells() -> dict[str, Make]:
         "ODE-RNN of 19 units": lambda: ODERNN(32, 19, 1, unfolds=2),
         "CT-GRU of 19 units": lambda: CTGRU(32, 19, 1),
         "LSTM of 19 units that sees time": lambda: LSTM(32, 19, 1, sees_time=True),
-        "LSTM of 128 units": lambda: LSTM(32, 128, 1),
+        "LSTM of 64 units": lambda: LSTM(32, 64, 1),
         "GRU of 19 units that sees time": lambda: GRU(32, 19, 1, sees_time=True),
     }
 
