@@ -21,6 +21,7 @@ from ncp_control.cells.base import Cell, Step
 from ncp_control.cells.membrane import find_layers
 from ncp_control.integrators import INTEGRATORS, Membrane
 from ncp_control.kernels.dense_op import Program
+from ncp_control.kernels.eager import is_plain
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 from ncp_control.wiring import Wiring, check_wiring
@@ -179,10 +180,13 @@ class SynapticCell(Cell):
         if torch.compiler.is_compiling() or self.source.is_inference():
             return self._join_numbers()
         source, target, *known = self._known_wiring
-        versions = (self.source._version, self.target._version)
-        if source is not self.source or target is not self.target or known[0] != versions:
-            self._known_wiring = self.source, self.target, versions, self._join_numbers()
-        return self._known_wiring[3]
+        versions = self.source._version, self.target._version
+        if source is self.source and target is self.target and known[0] == versions:
+            return known[1]
+        numbers = self._join_numbers()
+        if is_plain(numbers):
+            self._known_wiring = self.source, self.target, versions, numbers
+        return numbers
 
     def _join_numbers(self) -> Tensor:
         numbers = [self.source, self.target]

@@ -1,5 +1,7 @@
 """The kernel of synaptic circuits where it has limits: clamps, rest, wirings that are damaged."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn.utils import prune
@@ -124,3 +126,18 @@ def test_the_reference_can_be_asked_for(tools, monkeypatch):
     monkeypatch.setenv("NCP_CONTROL_KERNELS", "reference")
     cell = LRC(WIRING)
     assert run_dense(cell, **tools.random_sequence(cell, 2, 3, torch.float32)) is None
+
+
+def test_a_wiring_is_the_same_tensor_until_it_changes():
+    """By which a kernel for GPUs knows that it has read it."""
+    cell = LRC(NCP19)
+    first = cell.program().wiring
+    assert cell.program().wiring is first
+    assert torch.equal(first, torch.cat([cell.source, cell.target]))
+    cell.source[0] += 1
+    changed = cell.program().wiring
+    assert changed[0] == first[0] + 1
+    again = copy.deepcopy(cell)
+    again.target[-1] -= 1
+    assert again.program().wiring[-1] == changed[-1] - 1
+    assert torch.equal(cell.program().wiring, changed)
