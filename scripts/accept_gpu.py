@@ -39,7 +39,7 @@ from ncp_control.ranges import check_positive  # noqa: E402
 PARTS: Mapping[str, float] = {
     "machine": 60.0,
     "interpreter": 120.0,
-    "correctness": 180.0,
+    "correctness": 240.0,
     "sanitizer": 120.0,
     "speed": 180.0,
     "learning": 90.0,
