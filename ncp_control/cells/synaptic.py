@@ -183,7 +183,8 @@ class SynapticCell(Cell):
         versions = self.source._version, self.target._version
         if source is self.source and target is self.target and known[0] == versions:
             return known[1]
-        numbers = self._join_numbers()
+        with torch.inference_mode(False):  # kept for trainings, too
+            numbers = self._join_numbers()
         if is_plain(numbers):
             self._known_wiring = self.source, self.target, versions, numbers
         return numbers

@@ -31,9 +31,9 @@ def test_without_gradients_no_tape_is_kept(tools, monkeypatch):
 
 def spy(function, note):
     @functools.wraps(function)
-    def spied(*values):
+    def spied(*values, **options):
         note(*values)
-        return function(*values)
+        return function(*values, **options)
 
     return spied
 

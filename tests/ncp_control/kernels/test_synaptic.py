@@ -141,3 +141,14 @@ def test_a_wiring_is_the_same_tensor_until_it_changes():
     again.target[-1] -= 1
     assert again.program().wiring[-1] == changed[-1] - 1
     assert torch.equal(cell.program().wiring, changed)
+
+
+def test_a_cell_that_has_acted_without_gradients_learns(tools):
+    cell = LRC(NCP19)
+    sequence = tools.random_sequence(cell, 2, 3, torch.float32)
+    with torch.inference_mode():
+        run_dense(cell, **sequence)
+    states = run_dense(cell, **sequence)
+    assert states is not None
+    states.sum().backward()
+    assert cell.slope.grad is not None and cell.slope.grad.abs().sum() > 0
