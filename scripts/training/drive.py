@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from envs.driving.metrics import LaneMetrics, summarize
-from ncp_control import files
 from ncp_control.command_line import use_threads
 from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
@@ -32,7 +31,7 @@ from scripts.evaluation.driving import (
 from scripts.evaluation.report import metrics_table, write_driving_report
 from scripts.training.costs import foretell
 from scripts.training.driving_settings import Drive
-from scripts.training.from_expert import learn_from_expert
+from scripts.training.from_expert import find_shown, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 
@@ -145,12 +144,9 @@ def demonstrations_folder(settings: Drive) -> Path:
 def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
     """Open the demonstrations that these settings ask for, recorded now if they are not there."""
     where, folder = _training_tracks(settings, settings.tracks, 0), demonstrations_folder(settings)
-    files.remove_leftovers(settings.data)  # gigabytes, if a recording was killed
-    found = Demonstrations.find(folder)
+    found = find_shown(folder)
     if found is not None:
-        print(f"demonstrations: {folder}, recorded before")
         return found
-    print(f"demonstrations: {folder}")
     return record(
         folder,
         where,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from ncp_control import files
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import Augment, imitate
 from ncp_control.learning.run import Run
@@ -14,6 +15,14 @@ from scripts.training.contracts import trained_in
 Ask = Callable[[Path, Policy, int], Demonstrations]
 """Lets a policy act, asks the expert what it would have done, and writes both down: called with the
 folder, the policy and the epoch."""
+
+
+def find_shown(folder: Path) -> Demonstrations | None:
+    """Open the demonstrations in a folder, None if there are none, and print the folder."""
+    files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
+    found = Demonstrations.find(folder)
+    print(f"demonstrations: {folder}{'' if found is None else ', recorded before'}")
+    return found
 
 
 def learn_from_expert(

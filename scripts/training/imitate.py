@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 import torch
 
-from ncp_control import files
 from ncp_control.cells import cell_to_config
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode, run_episodes
@@ -29,7 +28,7 @@ from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
 from scripts.evaluation.locomotion import open_world, plain_stem
 from scripts.evaluation.tables import Measured, results_table
-from scripts.training.from_expert import learn_from_expert
+from scripts.training.from_expert import find_shown, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import Imitate
@@ -144,12 +143,9 @@ def find_or_demonstrate(
         told = f"{words} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
         digest = hashlib.sha256(told.encode()).hexdigest()
         folder = settings.data / f"{plain_stem(world.name)}-{digest[:10]}"
-        files.remove_leftovers(settings.data)  # gigabytes, if a recording was killed
-    found = Demonstrations.find(folder)
+    found = find_shown(folder)
     if found is not None:
-        print(f"demonstrations: {folder}, recorded before")
         return found
-    print(f"demonstrations: {folder}")
     first = TRAINING_SEED * (1 + settings.seed)
     seeds = range(first, first + settings.episodes)
     return demonstrate(
