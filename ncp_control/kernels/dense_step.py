@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from ncp_control.kernels.dense_op import KINDS, MOST_PIECES, Arguments, Program
-from ncp_control.kernels.dispatch import has_kernels
-from ncp_control.kernels.native import REAL_BITS, DenseControl, check_status, require_library
-from ncp_control.kernels.step import TRUTH_VALUES, KernelStep
+from ncp_control.kernels.native import DenseControl, check_status, require_library
+from ncp_control.kernels.step import TRUTH_VALUES, KernelStep, reads
 
 if TYPE_CHECKING:
     from ncp_control.cells.base import Cell
@@ -38,13 +37,7 @@ class DenseStep(KernelStep):
     def supports(cell: "Cell") -> bool:
         """Tell whether a kernel can run this cell here; the first call may compile it."""
         parameters = [] if cell.program() is None else list(cell.parameters())
-        dtype = parameters[0].dtype if parameters else None
-        return (
-            dtype in REAL_BITS
-            and all(p.dtype == dtype and p.device.type == "cpu" for p in parameters)
-            and all(p.is_contiguous() for p in parameters)
-            and has_kernels(dtype)
-        )
+        return bool(parameters) and reads(parameters)
 
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
         """Advance the state by `dt_s` seconds with the features held.

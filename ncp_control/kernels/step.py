@@ -6,12 +6,13 @@ The equations are those of `ncp_control.cells.ltc`; the C side is `step.h`.
 import ctypes
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ncp_control.kernels.dispatch import has_kernels, layer_bounds
 from ncp_control.kernels.native import (
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
 
 TRUTH_VALUES = bool, np.bool_
 """Types that compare like numbers, but are no times."""
+
+
+def reads(parameters: Collection[Tensor]) -> bool:
+    """Tell whether kernels can be had that read these parameters where they lie."""
+    dtype = next(iter(parameters)).dtype
+    return (
+        dtype in REAL_BITS
+        and all(p.dtype == dtype and p.device.type == "cpu" for p in parameters)
+        and all(p.is_contiguous() for p in parameters)
+        and has_kernels(dtype)
+    )
 
 
 class KernelStep:
@@ -149,14 +161,7 @@ class FusedStep(KernelStep):
             return False  # the same
         parameters = [getattr(cell, name) for name in PARAMETER_NAMES]
         parameters += [] if cell.read_weight is None else [cell.read_weight]
-        dtype = parameters[0].dtype
-        return (
-            cell.integrator in INTEGRATORS
-            and dtype in REAL_BITS
-            and all(p.dtype == dtype and p.device.type == "cpu" for p in parameters)
-            and all(p.is_contiguous() for p in parameters)
-            and has_kernels(dtype)
-        )
+        return cell.integrator in INTEGRATORS and reads(parameters)
 
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
         """Advance the state by `dt_s` seconds with the features held.
