@@ -1,6 +1,5 @@
 """What `train.py ppo` can be told, without heavy imports."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,13 +91,8 @@ class PPO(Reinforcement):
         if self.num_worlds is None:
             return
         refused = ("policy", "num_envs", "workers", *DISTURBANCES)
-        for known in dataclasses.fields(self):
-            value = getattr(self, known.name)
-            if known.name in refused and value != known.default:
-                raise ValueError(
-                    f"`{known.name}` must be left out with --num-worlds, got {value}. It is for"
-                    " worlds that are simulated one by one."
-                )
+        why = "It is for worlds that are simulated one by one."
+        refuse_changed(self, refused, "--num-worlds", why)
         if self.cell == "mlp":
             raise ValueError(
                 "`cell` must have a memory with --num-worlds, got 'mlp'. Name a circuit, e.g. ltc."

@@ -273,21 +273,25 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
             check_not_negative("expert_noise", std)
 
 
-def refuse_changed(settings: Any, names: Sequence[str], where: str) -> None:
-    """Refuse settings of a new circuit that would be ignored.
+def refuse_changed(
+    settings: Any,
+    names: Sequence[str],
+    where: str,
+    why: str = "It is a setting of a new circuit.",
+) -> None:
+    """Refuse settings that would be ignored.
 
     Args:
         settings: A job's settings.
         names: Which of them.
         where: The option that makes them useless.
+        why: What the sentence adds.
     """
     for known in dataclasses.fields(settings):
         value = getattr(settings, known.name)
         if known.name in names and value != known.default:
-            raise ValueError(
-                f"`{known.name}` must be left out with {where}, got {value!r}. It is a setting of"
-                " a new circuit."
-            )
+            told = value if isinstance(value, Path) else repr(value)
+            raise ValueError(f"`{known.name}` must be left out with {where}, got {told}. {why}")
 
 
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:
