@@ -13,6 +13,7 @@ run that it had begun.
 """
 
 import contextlib
+import importlib
 import itertools
 import os
 import signal
@@ -174,6 +175,10 @@ def help_learning() -> None:
 
 def _join() -> None:
     """Meet the other processes, and import the same modules of the user's as the first."""
+    # An optimizer imports this module, whose functions have the group of that moment as a default.
+    # Then the group and its threads outlive `destroy_process_group`, and a thread that is busy
+    # while Python ends aborts the process. Imported now, there is no group yet.
+    importlib.import_module("torch.distributed.nn.functional")
     store, number, size = next(rendezvous("env://", timeout=_LONGEST))
     place = distributed.PrefixStore(_meet(store, number, size), store)
     distributed.init_process_group(

@@ -1,5 +1,9 @@
 """Batches shared by several processes: the gradient is that of the whole batch."""
 
+import os
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,6 +60,43 @@ def test_processes_that_were_started_again_do_not_meet_those_that_have_ended():
             names = list(threads.map(lambda i, size=size: _meet(store, i, size), range(size)[::-1]))
         assert len(set(names)) == 1
         assert store.add(f"rounds/{names[0]}", 1) == 1  # a name of its own
+
+
+LED = """
+from pathlib import Path
+import torch
+from ncp_control.learning.launched import rank
+from ncp_control.learning.team import help_learning, leading
+
+if rank():
+    help_learning()
+else:
+    with leading():
+        weights = torch.ones(1, requires_grad=True)
+        weights.sum().backward()
+        torch.optim.Adam([weights]).step()  # imports what can hold the group
+print(*(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists threads by Linux's /proc")
+def test_no_thread_of_the_group_is_left_when_the_job_has_ended():
+    # A thread of gloo that is busy while Python ends aborts the process.
+    with socket.create_server(("localhost", 0)) as server:
+        port = str(server.getsockname()[1])
+    launch = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LED],
+            env=launch | {"RANK": number, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in "01"
+    ]
+    told = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert not any("gloo" in threads for threads in told)
 
 
 def test_a_process_alone_is_the_first_and_not_launched(monkeypatch):
