@@ -7,6 +7,7 @@ same with any number of workers.
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 import traceback
@@ -22,6 +23,8 @@ from tqdm import tqdm
 from ncp_control.imports import import_modules, imported_modules
 from ncp_control.ranges import check_count
 
+WORKERS_PER_CORE = 8
+"""More processes than that are taken for a slip: each needs some hundred MB."""
 _END_S = 5.0
 """Time in which a worker that is told to end has to end [s]."""
 
@@ -43,7 +46,12 @@ class Workers:
     def __init__(
         self, count: int, begin: Callable[..., Callable[[Any], Any]], *arguments: Any
     ) -> None:
-        check_count("workers", count)
+        most = WORKERS_PER_CORE * (os.cpu_count() or 1)
+        if check_count("workers", count) > most:
+            raise ValueError(
+                f"`workers` must be at most {most}, {WORKERS_PER_CORE} for each core, got {count}."
+                " More would only wait for each other."
+            )
         self._workers: list[_Worker] = []
         try:
             for _ in range(count):

@@ -139,14 +139,19 @@ def assemble_recording(
     return replace(recording, inputs=recording.default_inputs(recording.actions))
 
 
-def check_folder(folder: Path) -> None:
-    """Raise FileNotFoundError or NotADirectoryError unless `folder` is a folder."""
+def check_folder(folder: Path, holds: str = "the recording") -> None:
+    """Raise FileNotFoundError or NotADirectoryError unless `folder` is a folder.
+
+    Args:
+        folder: What was given.
+        holds: What the right folder holds, for the error.
+    """
     if folder.is_file():
         is_archive = folder.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z")
         advice = "Unpack it, and give the folder" if is_archive else "Give the folder"
         raise NotADirectoryError(
             f"`folder` must be the folder of a recording, got the file '{folder}'."
-            f" {advice} that holds driving_log.csv, manifest.json or the records of a tub."
+            f" {advice} that holds {holds}."
         )
     if not folder.is_dir():
         raise FileNotFoundError(

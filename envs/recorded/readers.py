@@ -141,10 +141,11 @@ def load_recording(
         path = path.parent
     reader = find_reader(path)
     if reader is None:
-        check_folder(path)
         signs = [reader.sign or f"what the reader {n} recognises" for n, reader in READERS.items()]
+        holds = f"{', '.join(signs[:-1])} or {signs[-1]}"
+        check_folder(path, holds)
         raise ValueError(
-            f"`folder` must hold {', '.join(signs[:-1])} or {signs[-1]}, got '{path}' with none of"
+            f"`folder` must hold {holds}, got '{path}' with none of"
             f" them. {_advice(path)} A log of another kind is read by a reader of your own, named"
             " with --import: examples/own_log.py."
         )

@@ -116,8 +116,8 @@ def print_drive(done: Drive) -> None:
     ]
     print(markdown_table(["", "median", "p99", "largest"], rows))
     levels = done.to_json()["ticks_at_level"]
+    missed = f"{t['deadlines_missed']:.0f} deadline{'s' * (t['deadlines_missed'] != 1)} missed"
     print(
-        f"{t['ticks']:.0f} ticks, {t['deadlines_missed']:.0f} deadlines missed"
-        f" ({t['share_missed']:.2%}); "
+        f"{t['ticks']:.0f} ticks, {missed} ({t['share_missed']:.2%}); "
         + ", ".join(f"{number} {level}" for level, number in levels.items() if number)
     )

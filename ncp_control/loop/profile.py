@@ -37,6 +37,7 @@ from ncp_control.policy.folder import MONITOR_FILE
 
 _FORMAT, _MAX_BYTES = 1, 2**24
 _ROWS, _COLUMNS = 4, 6
+_KEYS = {"mean", "covariance", "limit", "least_sharpness", "told"}
 _LEAST_VARIANCE = 1e-6
 _SHARPNESS = -2
 """Place of the log of sharpness among the numbers of a frame."""
@@ -194,6 +195,8 @@ class InputProfile:
             return None
         try:
             values = read_json(path, max_bytes=_MAX_BYTES)
+            if not isinstance(values, dict) or not _KEYS <= values.keys():
+                raise ValueError(f"no JSON object with {', '.join(sorted(_KEYS))}")
             mean = np.array(values["mean"], np.float64)
             covariance = np.zeros((len(mean), len(mean)))
             for i, row in enumerate(values["covariance"]):

@@ -96,7 +96,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = read_json(path, max_bytes=MAX_CONFIG_BYTES)
     except ValueError as error:
         raise ValueError(f"{path} must be JSON: {error}. Save the policy again.") from error
-    version = config.get("format_version") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"{path} must hold one JSON object, got {shorten(config)}. Save the policy again."
+        )
+    version = config.get("format_version")
     is_known = type(version) is int and version == FORMAT_VERSION
     if not is_known or not {"policy", "settings"} <= config.keys():
         raise ValueError(

@@ -59,6 +59,9 @@ def test_missing_and_damaged_files_are_named(policy, tmp_path):
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="must be JSON"):
         Policy.load(folder)
+    (folder / "config.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"config\.json must hold one JSON object, got \[1\]"):
+        Policy.load(folder)
 
 
 @pytest.mark.parametrize(

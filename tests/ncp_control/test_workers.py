@@ -97,3 +97,5 @@ def test_a_stop_ends_workers_that_are_busy(tmp_path):
 def test_a_count_that_is_none_is_refused():
     with pytest.raises(ValueError, match="`workers` must be a whole number of at least 1, got 0"):
         Workers(0, begin, 1.0)
+    with pytest.raises(ValueError, match=r"`workers` must be at most \d+, 8 for each core, got"):
+        Workers(100_000, begin, 1.0)

@@ -30,9 +30,9 @@ def test_the_format_is_recognised(tmp_path, make_udacity, make_tub):
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("drive.zip", "Unpack it, and give the folder that holds driving_log.csv"),
+        ("drive.zip", "Unpack it, and give the folder that holds a driving_log.csv"),
         ("drive.tar.gz", "Unpack it, and give the folder"),
-        ("notes.csv", "Give the folder that holds driving_log.csv, manifest.json or"),
+        ("notes.csv", "Give the folder that holds a driving_log.csv .*manifest.json .*LeRobot"),
     ],
 )
 def test_a_file_is_called_a_file(tmp_path, name, advice):

@@ -172,6 +172,9 @@ def test_a_damaged_profile_is_one_sentence(damage, profile, tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=r"monitor\.json must be what the calibration"):
         InputProfile.load(tmp_path)
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match="got no JSON object with covariance, least_sharpness,"):
+        InputProfile.load(tmp_path)
 
 
 def test_a_profile_of_other_observations_is_refused(profile):
