@@ -19,6 +19,9 @@ from ncp_control.imports import import_modules
 from ncp_control.learning.run import Run, watch_runs
 from ncp_control.names import check_name
 
+SPIN_COUNT = "10000"
+"""How long torch's idle threads spin [turns of GNU OpenMP's loop] before they sleep. Its default,
+300,000, is longer than the kernel of a circuit takes: they held the cores that our threads need."""
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
 _IMPORT_HELP = """
 Every job also takes, once or more:
@@ -96,6 +99,8 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         settings: A dataclass, or commands by name, of which the first word chooses one.
         description: What `--help` says first.
     """
+    if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is imported, which is later
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a user's own modules lie, e.g. for --world
     stop: KeyboardInterrupt | None = None
