@@ -1,6 +1,7 @@
 """What all jobs share on the command line: how they read their settings and how they end."""
 
 import contextlib
+import ctypes
 import importlib
 import io
 import json
@@ -22,6 +23,8 @@ from ncp_control.names import check_name
 SPIN_COUNT = "10000"
 """How long torch's idle threads spin [turns of GNU OpenMP's loop] before they sleep. Its default,
 300,000, is longer than the kernel of a circuit takes: they held the cores that our threads need."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
 _IMPORT_HELP = """
 Every job also takes, once or more:
@@ -84,6 +87,18 @@ def use_threads(number: int | None) -> None:
     torch.set_num_threads(number or all_cores)
 
 
+def _keep_memory() -> None:
+    """Let glibc keep the memory that a training step frees for the next one.
+
+    By itself it hands all above 32 MiB back to the system; the next step then pays a page fault for
+    every 4 KiB, which takes as long as the kernels of a circuit.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, num_bytes in ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, 2**31 - 1)):
+            mallopt(parameter, num_bytes)
+
+
 def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
@@ -101,6 +116,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     """
     if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is imported, which is later
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    _keep_memory()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a user's own modules lie, e.g. for --world
     stop: KeyboardInterrupt | None = None

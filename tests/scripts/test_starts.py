@@ -1,5 +1,6 @@
 """How jobs start: before torch, so that they can say how its threads wait."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,32 @@ def test_idle_threads_sleep_soon_unless_the_user_says_otherwise(asked, told, mon
         [sys.executable, "-c", ASKED], check=False, capture_output=True, text=True
     )
     assert done.stdout.split()[-1] == told, done.stderr
+
+
+FREED = """
+import ctypes, mmap, resource, sys
+from ncp_control.command_line import run_job
+sys.argv = ["job", "--help"]
+try:
+    run_job(print, {}, "")
+except SystemExit:
+    pass
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def faults():
+    before, size = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, 2**26
+    memory = libc.malloc(size)
+    ctypes.memset(memory, 1, size)
+    libc.free(memory)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults() * mmap.PAGESIZE / 2**26)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is a matter of glibc")
+def test_large_memory_is_kept_for_the_next_step():
+    command = [sys.executable, "-c", FREED]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert float(done.stdout.split()[-1]) < 0.1, done.stderr  # about 1 without being kept
