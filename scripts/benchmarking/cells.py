@@ -34,7 +34,16 @@ INPUTS, UNITS = 32, 19
 STEP_UNITS = 32
 """Units of the cells whose control steps are timed."""
 
-ON_TORCH = ("ours, STC", "ours, LRC", "ours, LRC unit", "ours, MixedMemory(LTC)")
+ON_TORCH = (
+    "ours, STC",
+    "ours, LRC",
+    "ours, LRC unit",
+    "ours, WiredCfC",
+    "ours, MixedMemory(LTC)",
+    "ours, Neural ODE",
+    "ours, ODE-RNN",
+    "ours, CT-GRU",
+)
 """Cells that are measured on plain torch, too."""
 
 

@@ -79,7 +79,7 @@ def untrained(monkeypatch, capsys):
     ("name", "message"),
     [
         ("drive.zip", "got the file 'drive.zip'. Unpack it"),
-        ("notes.csv", "got the file 'notes.csv'. Give the folder that holds driving_log.csv"),
+        ("notes.csv", "got the file 'notes.csv'. Give the folder that holds a driving_log.csv"),
         ("notes.csv/x", "got 'notes.csv/x', which does not exist"),
     ],
 )
