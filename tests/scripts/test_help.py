@@ -16,7 +16,8 @@ from scripts.train import Job
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2")
-SCRIPTS = ("train", "evaluate", "audit", "export", "run", "reproduce", "benchmark", "data")
+SCRIPTS = sorted(p.stem for p in ROOT.glob("scripts/*.py") if "run_job(" in p.read_text())
+"""All jobs; before they import torch, they say how its threads wait."""
 LIGHT = [
     *([f"scripts/{script}.py"] for script in SCRIPTS),
     *(["scripts/train.py", job] for job in Job),
