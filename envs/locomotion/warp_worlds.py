@@ -15,8 +15,6 @@ Gymnasium's own environment, so that the task is the same one. It differs in thr
 Source: github.com/google-deepmind/mujoco_warp.
 """
 
-import dataclasses
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from envs.warp_simulation import WarpSimulation
 from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
@@ -80,44 +79,36 @@ class WarpWorlds(TensorWorlds):
         check_name("observe", observe, ("full", "positions"))
         self.num_worlds = check_count("num_worlds", num_worlds)
         self.max_steps = check_count("max_steps", max_steps)
-        self.device = _numbered(torch.device(device))
-        self._warp, self._mujoco_warp = _warp_modules()
         with silent_deprecations():
             env: Any = gymnasium.make(env_id, disable_env_checker=True).unwrapped
+        self._simulation = WarpSimulation(
+            env.model, self.num_worlds, device, steps=int(env.frame_skip)
+        )
+        self.device = self._simulation.device
         self._task = _Task.of(env, KINDS[env_id], self.device)
-        self._frame_skip = int(env.frame_skip)
         num_seen = int(env.model.nq) - 1 + (int(env.model.nv) if observe == "full" else 0)
         self.observation_space = spaces.Box(-np.inf, np.inf, (num_seen,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (int(env.model.nu),), np.float32)
         self._sees_velocities = observe == "full"
-        self._on_device = str(self._warp.device_from_torch(self.device))
-        with self._warp.ScopedDevice(self._on_device):
-            self._model = self._mujoco_warp.put_model(env.model)
-            self._data = self._mujoco_warp.make_data(env.model, nworld=self.num_worlds)
-            self._warp.synchronize()  # torch works on another stream
         env.close()
-        # These share their memory with the simulation.
-        names = ("qpos", "qvel", "ctrl", "qacc_warmstart", "time")
-        self._state = {name: self._warp.to_torch(getattr(self._data, name)) for name in names}
         self._num_steps = torch.zeros(self.num_worlds, dtype=torch.int32, device=self.device)
         self._generator = torch.Generator(self.device)
-        self._launch: Any = None
         self.reset()
 
     @property
     def positions(self) -> Tensor:
         """Coordinates of all joints, shape (worlds, positions); a view, which may be written to."""
-        return self._state["qpos"]
+        return self._simulation.positions
 
     @property
     def velocities(self) -> Tensor:
         """Their rates, shape (worlds, velocities); a view, which may be written to."""
-        return self._state["qvel"]
+        return self._simulation.velocities
 
     @property
     def num_bytes(self) -> int:
         """Memory that the state of all worlds takes on the device [bytes]."""
-        return sum(array.capacity for array in _arrays(self._data, self._warp.array))
+        return self._simulation.num_bytes
 
     def seed(self, seed: int) -> None:
         """Seed all first states that are drawn from now on."""
@@ -136,9 +127,9 @@ class WarpWorlds(TensorWorlds):
             actions: Share of each joint's full torque, float32, shape (worlds, joints), in [-1, 1].
         """
         before_m = self.positions[:, 0].clone()
-        self._state["ctrl"].copy_(actions)
-        self._advance()
-        is_finite = self.positions.isfinite().all(1) & self.velocities.isfinite().all(1)
+        self._simulation.controls.copy_(actions)
+        self._simulation.advance()
+        is_finite = self._simulation.is_finite()
         is_healthy = self._task.is_healthy(self.positions, self.velocities)
         reward = self._task.reward(self.positions[:, 0] - before_m, actions, is_healthy)
         self._num_steps += 1
@@ -155,34 +146,6 @@ class WarpWorlds(TensorWorlds):
             last,
         )
 
-    def _advance(self) -> None:
-        """Simulate one frame; on a GPU as one graph that was recorded once."""
-        if self.device.type != "cuda":
-            self._simulate()
-            return
-        if self._launch is None:
-            self._launch = self._record()
-        self._launch()
-
-    def _simulate(self) -> None:
-        with self._warp.ScopedDevice(self._on_device):
-            for _ in range(self._frame_skip):
-                self._mujoco_warp.step(self._model, self._data)
-
-    def _record(self) -> Any:
-        """Return what simulates one frame on the stream that torch works on."""
-        wp = self._warp
-        kept = {name: value.clone() for name, value in self._state.items()}
-        torch.cuda.synchronize(self.device)
-        self._simulate()  # compiles the kernels, which a recording cannot
-        wp.synchronize_device(self._on_device)
-        with wp.ScopedDevice(self._on_device), wp.ScopedCapture() as capture:
-            self._simulate()
-        for name, value in kept.items():
-            self._state[name].copy_(value)
-        stream = wp.stream_from_torch(self.device)
-        return lambda: wp.capture_launch(capture.graph, stream=stream)
-
     def _observe(self) -> Tensor:
         seen = [self.positions[:, 1:]]
         if self._sees_velocities:
@@ -192,18 +155,12 @@ class WarpWorlds(TensorWorlds):
 
     def _leave(self, which: Tensor) -> None:
         """Put worlds whose state is not finite back to where the model stands."""
-        self._put(which, *self._task.stand)
+        self._simulation.put(which, *self._task.stand)
 
     def _begin(self, which: Tensor) -> None:
         """Draw a first state in some worlds. Numbers are drawn for all, so none has to wait."""
-        self._put(which, *self._task.draw(self.num_worlds, self._generator))
+        self._simulation.put(which, *self._task.draw(self.num_worlds, self._generator))
         self._num_steps *= ~which
-
-    def _put(self, which: Tensor, positions: Tensor, velocities: Tensor) -> None:
-        new = {"qpos": positions, "qvel": velocities}
-        for name, value in self._state.items():
-            mask = which[:, None] if value.ndim > 1 else which
-            value.copy_(torch.where(mask, new.get(name, torch.zeros_like(value)), value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,42 +228,5 @@ class _Task:
         return forward + self.healthy_reward * is_healthy - cost
 
 
-def _numbered(device: torch.device) -> torch.device:
-    """Return a device with its number, which warp asks for: `cuda` is the current one."""
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
 def _inside(values: Tensor, limits: tuple[float, float]) -> Tensor:
     return (values > limits[0]) & (values < limits[1])
-
-
-def _arrays(holder: Any, kind: type) -> list[Any]:
-    """Return the arrays in the fields of a dataclass and of the dataclasses in it."""
-    found = []
-    for field in dataclasses.fields(holder):
-        value = getattr(holder, field.name)
-        if dataclasses.is_dataclass(value):
-            found += _arrays(value, kind)
-        elif isinstance(value, kind):
-            found.append(value)
-    return found
-
-
-def _warp_modules() -> tuple[Any, Any]:
-    """Import warp and mujoco_warp.
-
-    Raises:
-        ValueError: If they are not installed.
-    """
-    try:
-        warp = importlib.import_module("warp")
-        warp.config.log_level = warp.LOG_ERROR  # else it prints a line for each kernel
-        warp.init()
-        return warp, importlib.import_module("mujoco_warp")
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"`num_worlds` needs mujoco-warp, but there is no {error.name!r}, which the extra `gpu`"
-            ' installs. Run `pip install -e ".[gpu]"` in the clone.'
-        ) from error

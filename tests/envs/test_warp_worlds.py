@@ -3,12 +3,14 @@
 The first test of a fresh machine compiles mujoco-warp's kernels, which takes half a minute.
 """
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from envs.locomotion import warp_worlds
+from envs import warp_simulation
 from envs.locomotion.warp_worlds import KINDS, WarpWorlds
 from ncp_control.worlds import find_world
 from tests.no_waiting import NoWaiting
@@ -188,7 +190,7 @@ def test_positions_only_hide_velocities():
 
 def test_tensors_share_the_memory_of_the_simulation_and_are_counted():
     batch = worlds("HalfCheetah-v5", 2)
-    assert batch.positions.data_ptr() == batch._data.qpos.ptr
+    assert batch.positions.data_ptr() == batch._simulation._data.qpos.ptr
     assert batch.num_bytes > 2 * 4 * (9 + 9)
     assert worlds("HalfCheetah-v5", 64).num_bytes > 20 * batch.num_bytes
 
@@ -205,17 +207,14 @@ def test_no_step_and_no_reset_waits_for_the_device():
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(warp_worlds.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
     with pytest.raises(ValueError, match=r"needs mujoco-warp.*`pip install -e \"\.\[gpu\]\"`"):
         WarpWorlds("HalfCheetah-v5", 2)
 
 
 def test_a_gpu_without_a_number_is_the_current_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
-    devices = [warp_worlds._numbered(torch.device(name)) for name in ("cuda", "cuda:1", "cpu")]
+    devices = [warp_simulation._numbered(torch.device(name)) for name in ("cuda", "cuda:1", "cpu")]
     assert [str(device) for device in devices] == ["cuda:3", "cuda:1", "cpu"]
 
 
