@@ -96,9 +96,15 @@ def lane_keeping(
         env = LaneKeepingEnv(config, render_mode)
         return env if observe == "frames" else VectorObservation(env)
 
+    def make_batch(num_worlds: int, device: Any, max_steps: int = 1_000_000) -> "TensorWorlds":
+        from envs.driving.tensor_lane_keeping import LaneKeepingWorlds
+
+        return LaneKeepingWorlds(config, num_worlds, device, observe=observe, max_steps=max_steps)
+
     return World(
         name="LaneKeeping-v0",
         make=make,
+        make_batch=make_batch,
         brake=_brake,
         contract=contract,
         measures=lane_measures,

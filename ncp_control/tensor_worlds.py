@@ -18,7 +18,7 @@ class TensorStep(NamedTuple):
     """What a step of all worlds gives: tensors on the device of the worlds."""
 
     observation: "Tensor"
-    """What is seen now, shape (worlds, observation): in a world that ended, the first observation
+    """What is seen now, shape (worlds, …): in a world that ended, the first observation
     of its next episode."""
     reward: "Tensor"
     """Reward of the step, float32, shape (worlds,)."""
@@ -27,7 +27,7 @@ class TensorStep(NamedTuple):
     truncated: "Tensor"
     """Worlds whose time is over, bool, shape (worlds,)."""
     last_observation: "Tensor"
-    """What was seen before worlds that ended began anew, shape (worlds, observation)."""
+    """What was seen before worlds that ended began anew, shape (worlds, …)."""
 
 
 class TensorWorlds(ABC):
@@ -39,7 +39,7 @@ class TensorWorlds(ABC):
     num_worlds: int
     """How many."""
     observation_space: "spaces.Box"
-    """What one world shows: numbers."""
+    """What one world shows: numbers, or frames (height, width, channels) of uint8."""
     action_space: "spaces.Box"
     """What one world takes: numbers in [-1, 1]."""
     device: "torch.device"
@@ -51,7 +51,7 @@ class TensorWorlds(ABC):
 
     @abstractmethod
     def reset(self) -> "Tensor":
-        """Begin an episode in every world; return what is seen, shape (worlds, observation)."""
+        """Begin an episode in every world; return what is seen, shape (worlds, …)."""
 
     @abstractmethod
     def step(self, actions: "Tensor") -> TensorStep:

@@ -61,6 +61,10 @@ class Car:
         wheelbase_m: Distance between the axles [m].
         track_width_m: Distance between the wheels of an axle [m].
         num_substeps: Physics steps in a control period.
+        wheel_radius_m: Radius of the tyres [m].
+        rest_height_m: Height of the car's origin as it stands on its tyres [m].
+        steer_qpos: Places of the left and the right front wheel's angle in MuJoCo's positions.
+        wheel_qvel: Places of the rates of the four wheels in its velocities.
     """
 
     def __init__(
@@ -81,12 +85,12 @@ class Car:
         front, rear = self.model.body("front_left").pos, self.model.body("rear_left").pos
         self.wheelbase_m = float(front[0] - rear[0])
         self.track_width_m = float(2.0 * front[1])
-        self._wheel_radius_m = float(self.model.geom_size[self._tyre_geom()][0])
+        self.wheel_radius_m = float(self.model.geom_size[self._tyre_geom()][0])
         joints = ("steer_left", "steer_right")
-        self._steer_qpos = [int(self.model.joint(name).qposadr[0]) for name in joints]
+        self.steer_qpos = [int(self.model.joint(name).qposadr[0]) for name in joints]
         wheels = ("front_left", "front_right", "rear_left", "rear_right")
-        self._wheel_qvel = [int(self.model.joint(f"roll_{name}").dofadr[0]) for name in wheels]
-        self._rest_height_m = self._settle()
+        self.wheel_qvel = [int(self.model.joint(f"roll_{name}").dofadr[0]) for name in wheels]
+        self.rest_height_m = self._settle()
 
     def _tyre_geom(self) -> int:
         return int(self.model.body("rear_left").geomadr[0])
@@ -128,16 +132,16 @@ class Car:
         # it, also moves sideways as the car turns.
         sideways_mps = 0.5 * self.wheelbase_m * yaw_rate_radps
         cosine, sine = math.cos(yaw_rad), math.sin(yaw_rad)
-        data.qpos[:3] = x_m, y_m, self._rest_height_m
+        data.qpos[:3] = x_m, y_m, self.rest_height_m
         data.qpos[3:7] = math.cos(0.5 * yaw_rad), 0.0, 0.0, math.sin(0.5 * yaw_rad)
         data.qvel[0] = speed_mps * cosine - sideways_mps * sine
         data.qvel[1] = speed_mps * sine + sideways_mps * cosine
         data.qvel[5] = yaw_rate_radps
         angles = self._ackermann(steer_rad)
-        data.qpos[self._steer_qpos] = angles
-        data.qvel[self._wheel_qvel] = speed_mps / self._wheel_radius_m
+        data.qpos[self.steer_qpos] = angles
+        data.qvel[self.wheel_qvel] = speed_mps / self.wheel_radius_m
         data.ctrl[:2] = angles
-        data.ctrl[2] = speed_mps / self._wheel_radius_m
+        data.ctrl[2] = speed_mps / self.wheel_radius_m
 
     def step(self, steer_rad: float, speed_mps: float) -> None:
         """Drive for one control period.
@@ -150,7 +154,7 @@ class Car:
         model, data = self.model, self.data
         target_rad = min(max(steer_rad, -self.max_steer_rad), self.max_steer_rad)
         largest_rad = self._steer_step_rad
-        data.ctrl[2] = speed_mps / self._wheel_radius_m
+        data.ctrl[2] = speed_mps / self.wheel_radius_m
         for _ in range(self.num_substeps):
             change_rad = target_rad - self._commanded_steer_rad
             self._commanded_steer_rad += min(max(change_rad, -largest_rad), largest_rad)
@@ -162,7 +166,7 @@ class Car:
         x_m, y_m, _, w, x, y, z = self.data.qpos[:7].tolist()
         vx, vy = self.data.qvel[:2].tolist()
         yaw_rad = math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-        left, right = self.data.qpos[self._steer_qpos].tolist()
+        left, right = self.data.qpos[self.steer_qpos].tolist()
         return CarState(
             x_m=x_m,
             y_m=y_m,

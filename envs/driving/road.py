@@ -34,7 +34,7 @@ HELD_OUT_TRACKS = range(20_000, 30_000)
 
 MIN_RADIUS_M = 12.0
 SAMPLE_SPACING_M = 0.25
-_STRAIGHT_1PM = 1e-6  # below this curvature the circle is a line to rounding
+STRAIGHT_1PM = 1e-6  # below this curvature the circle is a line to rounding
 
 
 class RoadPoint(NamedTuple):
@@ -138,7 +138,7 @@ class Road:
         dx, dy = x_m - self._x_list[index], y_m - self._y_list[index]
         cosine, sine = math.cos(heading), math.sin(heading)
         along_m, left_m = cosine * dx + sine * dy, cosine * dy - sine * dx
-        if abs(curvature) > _STRAIGHT_1PM:
+        if abs(curvature) > STRAIGHT_1PM:
             forward, inward = curvature * along_m, 1.0 - curvature * left_m
             step_m = math.atan2(forward, inward) / curvature
             # (1 - r²) / (1 + r) = 1 - r, without the cancellation of nearly equal numbers.

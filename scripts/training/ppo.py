@@ -166,7 +166,9 @@ def probes(model: SequencePPO, env: VecEnv) -> torch.Tensor:
         drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return drawn.to(model.device)
     policy = cast(CircuitActorCritic, model.policy)
-    seen, _ = policy.obs_to_tensor(cast(Any, env.reset()))
+    seen = env.reset()
+    if not isinstance(seen, torch.Tensor):
+        seen, _ = policy.obs_to_tensor(cast(Any, seen))
     return policy.perception(seen)[:, None].expand(-1, PROBE_FRAMES, -1)
 
 

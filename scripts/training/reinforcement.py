@@ -210,7 +210,8 @@ def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:
     if world.make_batch is None:
         raise ValueError(
             f"`num_worlds` must be left out in the world {world.name!r}, got {num_worlds}. It is"
-            " for halfcheetah, walker2d and hopper, and for worlds of your own with `make_batch`."
+            " for halfcheetah, walker2d, hopper and LaneKeeping-v0, and for worlds of your own with"
+            " `make_batch`."
         )
     max_steps = world.max_steps
     if settings.episode_s is not None:

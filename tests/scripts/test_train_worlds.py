@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncp_control import Policy
 from ncp_control.learning.reinforcement import progress
 from ncp_control.learning.reinforcement.checkpoint import save_checkpoint
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from scripts.evaluation.locomotion import WalkSettings, walk
 from scripts.train import Job, train
 from scripts.training.ppo_settings import PPO
@@ -101,6 +101,25 @@ def test_a_body_in_mujoco_warp_learns_and_walks_in_gymnasiums_world(
     assert float(row["mean_return"]) == pytest.approx(returns[0], abs=0.06)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("observe", ["numbers", "full"])
+def test_cars_on_a_device_learn_and_drive_in_gymnasiums_world(
+    type_command, tmp_path, observe, read
+):
+    pytest.importorskip("mujoco_warp")
+    words = "ppo --world LaneKeeping-v0 --num-worlds 4 --steps 256 --rollout-steps 32 --epochs 1"
+    words += f" --neurons 12 --world-options observe={observe} randomize_appearance=false"
+    if observe == "full":
+        words = words.replace("observe=full ", "")
+    assert type_command(train, Job, *words.split(), "--evaluation-episodes", "1") == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    policy = Policy.load(run / "policy")
+    assert isinstance(policy, VectorPolicy if observe == "numbers" else FramesPolicy)
+    (row,) = read(run / "results.csv")
+    assert float(row["driven_km"]) > 0.0
+    assert '"num_worlds": 4' in row["settings"]
+
+
 @pytest.mark.parametrize(
     ("worlds", "rollout_steps", "batch_size", "epochs", "steps"),
     [
@@ -130,8 +149,11 @@ def test_the_number_of_worlds_says_what_suits_it(worlds, rollout_steps, batch_si
         (["--cell", "mlp"], "`cell` must have a memory with --num-worlds, got 'mlp'"),
         (["--num-worlds", "0"], "`num_worlds` must be a whole number of at least 1, got 0"),
         (["--device", "gpu"], "`device` must be auto, cpu or a device of this machine, got 'gpu'"),
-        (["--world", "LaneKeeping-v0"], "`num_worlds` must be left out in the world 'LaneKe"),
-        (["--world", "gymnasium:Hopper-v5"], "It is for halfcheetah, walker2d and hopper, and"),
+        (["--world", "RoadDriving-v0"], "`num_worlds` must be left out in the world 'RoadDr"),
+        (
+            ["--world", "gymnasium:Hopper-v5"],
+            "It is for halfcheetah, walker2d, hopper and LaneKeep",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(refuse, words, message):

@@ -13,6 +13,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
+from ncp_control.learning.reinforcement.perception import frame_shape
 from ncp_control.tensor_worlds import TensorStep, TensorWorlds
 
 
@@ -150,17 +151,21 @@ class TensorAverage(RunningMeanStd):
 class TensorNormalize(VecNormalize):
     """sb3's `VecNormalize` around worlds on a device: the same averages, as tensors.
 
+    Frames stay as they are, since heads take pixels.
+
     Args:
         env: The worlds.
         gamma: Discount of the returns by whose deviation rewards are divided.
     """
 
     def __init__(self, env: TensorEnv, *, gamma: float) -> None:
-        super().__init__(env, gamma=gamma)
+        is_numbers = frame_shape(env.observation_space) is None
+        super().__init__(env, gamma=gamma, norm_obs=is_numbers)
         self._worlds = env
         device = env.worlds.device
-        shape = cast(spaces.Box, env.observation_space).shape
-        self.obs_rms: Any = TensorAverage(shape, device)
+        if is_numbers:
+            shape = cast(spaces.Box, env.observation_space).shape
+            self.obs_rms: Any = TensorAverage(shape, device)
         self.ret_rms: Any = TensorAverage((), device)
         self.returns: Any = torch.zeros(env.num_envs, dtype=torch.float64, device=device)
 
@@ -169,7 +174,7 @@ class TensorNormalize(VecNormalize):
         seen: Any = self._worlds.reset()
         self.old_obs = seen
         self.returns = torch.zeros_like(self.returns)
-        if self.training:
+        if self.training and self.norm_obs:
             self.obs_rms.update(seen)
         return self.normalize_obs(seen)
 
@@ -177,8 +182,9 @@ class TensorNormalize(VecNormalize):
         """Act for one frame; return what comes of it, observations and rewards scaled."""
         step = self._worlds.step_tensors(actions)
         self.old_obs: Any = step.observation
-        if self.training:
+        if self.training and self.norm_obs:
             self.obs_rms.update(step.observation)
+        if self.training:
             self.returns = self.returns * self.gamma + step.reward
             self.ret_rms.update(self.returns)
         self.returns = self.returns * ~(step.terminated | step.truncated)
@@ -193,7 +199,9 @@ class TensorNormalize(VecNormalize):
         return self._worlds.take_episodes()
 
     def normalize_obs(self, obs: Any) -> Any:
-        """Return observations as the model sees them, float32."""
+        """Return observations as the model sees them: numbers in float32, frames unchanged."""
+        if not self.norm_obs:
+            return obs
         return self.obs_rms.scale(obs, self.epsilon, self.clip_obs, centre=True)
 
     def normalize_reward(self, reward: Any) -> Any:

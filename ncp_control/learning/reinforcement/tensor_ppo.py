@@ -44,7 +44,7 @@ class TensorRollout:
     Args:
         num_steps: T, a multiple of `length`.
         num_worlds: N.
-        observation_size: Numbers in an observation.
+        observation_space: Space of one world's observations; frames are kept in their 8 bits.
         action_size: Numbers in an action.
         length: Steps of a sequence.
         gamma: Discount a step.
@@ -57,7 +57,7 @@ class TensorRollout:
         *,
         num_steps: int,
         num_worlds: int,
-        observation_size: int,
+        observation_space: spaces.Box,
         action_size: int,
         length: int,
         gamma: float,
@@ -66,11 +66,17 @@ class TensorRollout:
     ) -> None:
         self.buffer_size, self.n_envs, self.length = num_steps, num_worlds, length
         self.gamma, self.gae_lambda, self.device = gamma, gae_lambda, device
-        sizes = {"observations": (observation_size,), "actions": (action_size,)}
         names = ("rewards", "values", "log_probs", "episode_starts", "advantages", "returns")
+        shapes = {"observations": observation_space.shape, "actions": (action_size,)}
+        shapes |= dict.fromkeys(names, ())
+        is_frame = observation_space.dtype == np.uint8
         self.steps = {
-            name: torch.zeros((num_steps, num_worlds, *sizes.get(name, ())), device=device)
-            for name in (*sizes, *names)
+            name: torch.zeros(
+                (num_steps, num_worlds, *shape),
+                dtype=torch.uint8 if is_frame and name == "observations" else torch.float32,
+                device=device,
+            )
+            for name, shape in shapes.items()
         }
         self._states: list[RNNStates] = []
         self._pos = 0
@@ -160,6 +166,7 @@ class TensorPPO(SequencePPO):
 
     Raises:
         TypeError: If `env` is another one.
+        ValueError: If a head is not to learn: a rollout keeps frames, not its features.
     """
 
     def __init__(self, env: VecEnv, **kwargs: Any) -> None:
@@ -171,11 +178,16 @@ class TensorPPO(SequencePPO):
         super().__init__(env, **kwargs)
 
     def _make_buffer(self, hidden_state_shape: tuple[int, int, int, int]) -> Any:
+        if cast(CircuitActorCritic, self.policy).keeps_features:
+            raise ValueError(
+                "`head_learns` must be True for worlds on a device, got False. Use SequencePPO to"
+                " leave a head as it is."
+            )
         seen, done = (cast(spaces.Box, s) for s in (self.observation_space, self.action_space))
         return TensorRollout(
             num_steps=self.n_steps,
             num_worlds=self.n_envs,
-            observation_size=seen.shape[0],
+            observation_space=seen,
             action_size=done.shape[0],
             length=self.sequence_length,
             gamma=self.gamma,

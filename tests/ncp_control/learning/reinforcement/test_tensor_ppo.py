@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from ncp_control.cells import GRU
 from ncp_control.learning.reinforcement import tensor_ppo
@@ -24,8 +26,11 @@ from ncp_control.learning.reinforcement.tensor_ppo import (
     _without_waiting,
 )
 from ncp_control.learning.reinforcement.wrappers import observation_scale
+from ncp_control.policy import FramesPolicy
 from ncp_control.tensor_worlds import TensorStep, TensorWorlds
 from policies.from_sb3 import policy_from_sb3
+from policies.motor_circuits import make_motor_cell
+from tests.ncp_control.learning.reinforcement.test_pixels import Film
 from tests.no_waiting import NoWaiting
 
 NUM_WORLDS = 4
@@ -126,6 +131,37 @@ def test_it_learns_what_sequence_ppo_learns_in_the_same_worlds(on_host, on_devic
     np.testing.assert_allclose(scales[1].std, scales[0].std, rtol=1e-6)
 
 
+def seeing(make_model, env, **policy_kwargs):
+    """A model that learns from the frames of `Film` with a conv head."""
+    torch.manual_seed(0)
+    cell = make_motor_cell("ltc", 32, 10, 3, frame_s=0.1)
+    kwargs = {"cell": cell, "head": "light", "critic_widths": (16,), **policy_kwargs}
+    return make_model(env, gamma=0.95, policy_kwargs=kwargs, **SETTINGS)
+
+
+def test_it_learns_from_frames_what_sequence_ppo_learns_from_them():
+    envs = DummyVecEnv([lambda: Monitor(Film())] * NUM_WORLDS)
+    host = seeing(SequencePPO, VecNormalize(envs, gamma=0.95, norm_obs=False))
+    first = weights(host).clone()
+    host.learn(60 * NUM_WORLDS)
+    worlds = TensorEnv(Copies(Film, NUM_WORLDS))
+    device = seeing(TensorPPO, TensorNormalize(worlds, gamma=0.95))  # draws from the seed again
+    device.learn(60 * NUM_WORLDS)
+    frames = device.rollout_buffer.steps["observations"]
+    assert frames.dtype == torch.uint8
+    assert np.array_equal(frames.numpy(), host.rollout_buffer.observations.reshape(frames.shape))
+    assert (weights(host) - first).abs().max() > 1e-3, "something was learned"
+    torch.testing.assert_close(weights(device), weights(host), atol=2e-5, rtol=0)
+    assert observation_scale(device) is None
+    assert isinstance(policy_from_sb3(device), FramesPolicy)
+
+
+def test_a_head_that_does_not_learn_is_refused():
+    env = TensorNormalize(TensorEnv(Copies(Film, NUM_WORLDS)), gamma=0.95)
+    with pytest.raises(ValueError, match="`head_learns` must be True for worlds on a device"):
+        seeing(TensorPPO, env, head_learns=False)
+
+
 def test_one_update_on_the_same_rollout_gives_the_same_weights(on_host, on_device):
     host, device = on_host(), on_device()
     host.learn(60 * NUM_WORLDS)
@@ -155,7 +191,7 @@ def test_advantages_are_those_of_the_buffer_on_the_host(Cart, gamma):
     device = TensorRollout(
         num_steps=12,
         num_worlds=3,
-        observation_size=1,
+        observation_space=Cart.observation_space,
         action_size=1,
         length=length,
         device=torch.device("cpu"),

@@ -1,0 +1,218 @@
+"""`LaneKeeping-v0` for many cars at once, as tensors on any device.
+
+Car, road, reward, end of an episode and camera are those of `LaneKeepingEnv`, with its settings. It
+differs in four things:
+
+- The car is simulated in float32 (`tensor_car`), frames are those of `tensor_camera`.
+- Tracks and looks are drawn once for all cars, with the seed: `NUM_TRACKS` of them, of which each
+  episode takes one. A painted track takes 17 MB.
+- All cars draw from one generator, so the seed of a single environment gives other starts.
+- A car whose state is no longer finite has crashed, and is put back before it is looked at.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from envs.driving.appearance import Appearance
+from envs.driving.camera import CameraGeometry
+from envs.driving.config import LaneKeepingConfig
+from envs.driving.road import make_road
+from envs.driving.tensor_camera import TensorCamera
+from envs.driving.tensor_car import TensorCars
+from envs.driving.tensor_roads import TensorRoads
+from envs.driving.texture import paint_ground
+from envs.driving.vector_observation import observation_size
+from ncp_control.names import check_name
+from ncp_control.ranges import check_count
+from ncp_control.tensor_worlds import TensorStep, TensorWorlds
+
+NUM_TRACKS: Mapping[str, int] = MappingProxyType({"frames": 32, "numbers": 128})
+"""Tracks that all cars together drive on, by what is observed."""
+
+
+class LaneKeepingWorlds(TensorWorlds):
+    """Cars that keep their lanes, simulated side by side.
+
+    The observation is what `LaneKeepingEnv` shows, (height, width, 3) of uint8, or what
+    `VectorObservation` does.
+
+    Args:
+        config: Settings; `render_view` is of no use here.
+        num_worlds: How many, >= 1.
+        device: Where; cpu or a CUDA device.
+        observe: frames or numbers.
+        max_steps: Frames after which an episode is truncated, >= 1, if `episode_s` is not shorter.
+        num_tracks: Tracks that all cars together drive on, >= 1; those of `NUM_TRACKS` if None.
+
+    Raises:
+        ValueError: If a setting is unknown or impossible, the config has a second action or a
+            rendered camera, or mujoco-warp is not installed.
+    """
+
+    def __init__(
+        self,
+        config: LaneKeepingConfig,
+        num_worlds: int,
+        device: torch.device | str = "cpu",
+        *,
+        observe: str = "frames",
+        max_steps: int = 1_000_000,
+        num_tracks: int | None = None,
+    ) -> None:
+        check_name("observe", observe, tuple(NUM_TRACKS))
+        if config.drive_speed or config.camera == "mujoco":
+            name = "drive_speed" if config.drive_speed else "camera"
+            raise ValueError(
+                f"`{name}` must be left out for cars on a device, got {getattr(config, name)!r}."
+                " They hold their speed, and see the painted ground."
+            )
+        self.config = config
+        self.num_worlds = check_count("num_worlds", num_worlds)
+        own_steps = round(config.episode_s * config.control_rate_hz)
+        self.max_steps = min(check_count("max_steps", max_steps), own_steps)
+        asked = NUM_TRACKS[observe] if num_tracks is None else num_tracks
+        self._num_tracks = check_count("num_tracks", asked)
+        if asked > len(config.track_range):
+            raise ValueError(
+                f"`num_tracks` must be at most {len(config.track_range)}, got {asked}. There are no"
+                f" more in {config.tracks!r}."
+            )
+        self._cars = TensorCars(config, self.num_worlds, device)
+        self.device = self._cars.device
+        self._sees_frames = observe == "frames"
+        size, geometry = (observation_size(config),), CameraGeometry()
+        self.observation_space = spaces.Box(-np.inf, np.inf, size, np.float32)
+        if self._sees_frames:
+            shape = (geometry.height_px, geometry.width_px, 3)
+            self.observation_space = spaces.Box(0, 255, shape, np.uint8)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        ahead_m = config.preview_distances_m
+        self._ahead_m = torch.tensor(ahead_m, dtype=torch.float64, device=self.device)
+        self._num_steps = torch.zeros(self.num_worlds, dtype=torch.int32, device=self.device)
+        self._track = torch.zeros(self.num_worlds, dtype=torch.int64, device=self.device)
+        self._arc_m = torch.zeros(self.num_worlds, dtype=torch.float64, device=self.device)
+        self._lateral_m = torch.zeros_like(self._arc_m)
+        self._generator = torch.Generator(self.device)
+        self._roads: TensorRoads | None = None
+        self.seed(0)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the state of all worlds takes on the device [bytes], tracks not counted."""
+        return self._cars.simulation.num_bytes
+
+    def seed(self, seed: int) -> None:
+        """Seed the tracks, which `reset` draws, and all starts that are drawn from now on."""
+        self._generator.manual_seed(seed)
+        self._seed, self._roads = seed, None
+
+    def reset(self) -> Tensor:
+        """Begin an episode in every world; return what is seen, shape (worlds, …)."""
+        if self._roads is None:
+            self._roads = self._draw_tracks()
+        self._begin(torch.ones(self.num_worlds, dtype=torch.bool, device=self.device))
+        return self._observe()
+
+    @torch.no_grad()
+    def step(self, actions: Tensor) -> TensorStep:
+        """Drive for one control period, and let the worlds that ended begin anew.
+
+        Args:
+            actions: Front wheel angle as a fraction of `max_steer_rad`, positive to the left,
+                float32, shape (worlds, 1), in [-1, 1].
+
+        Raises:
+            RuntimeError: Before the first `reset`.
+        """
+        config, roads = self.config, self._known_roads
+        self._cars.step(actions[:, 0].double() * config.max_steer_rad, config.cruise_speed_mps)
+        self._num_steps += 1
+        is_finite = self._cars.simulation.is_finite()
+        before_m, state = self._arc_m, self._cars.state()
+        arc_m, lateral_m = roads.project(self._track, state.x_m, state.y_m, before_m)
+        self._arc_m = torch.where(is_finite, arc_m, before_m)
+        self._lateral_m = lateral_m.nan_to_num(nan=torch.inf).where(is_finite, torch.inf)
+        half_lap_m = 0.5 * roads.length_m[self._track]
+        progress_m = (self._arc_m - before_m + half_lap_m) % (2.0 * half_lap_m) - half_lap_m
+        offset_m = self._lateral_m.abs()
+        is_crash = offset_m > config.lane_half_width_m
+        cost_m = config.cross_track_cost_1ps * config.control_period_s
+        reward_m = progress_m - cost_m * offset_m.where(is_finite, 0.0)
+        reward_m = reward_m - config.crash_cost_m * is_crash
+        ends = config.on_crash == "terminate"
+        self._put_back(~is_finite if ends else is_crash)
+        terminated = is_crash if ends else torch.zeros_like(is_crash)
+        truncated = self._num_steps >= self.max_steps
+        last = self._observe()
+        self._begin(terminated | truncated)
+        return TensorStep(self._observe(), reward_m.float(), terminated, truncated, last)
+
+    @property
+    def _known_roads(self) -> TensorRoads:
+        if self._roads is None:
+            raise RuntimeError("`reset` must be called before `step`. Call `reset`.")
+        return self._roads
+
+    def _draw_tracks(self) -> TensorRoads:
+        """Draw the tracks of the seed and, if they are looked at, paint them."""
+        config, generator = self.config, np.random.default_rng(self._seed)
+        numbers = generator.choice(config.track_range, self._num_tracks, replace=False)
+        roads = [make_road(int(number)) for number in numbers]
+        if self._sees_frames:
+            looks = [
+                Appearance.random(generator) if config.randomize_appearance else Appearance()
+                for _ in roads
+            ]
+            grounds = [
+                paint_ground(road, config.lane_half_width_m, look)
+                for road, look in zip(roads, looks, strict=True)
+            ]
+            self._camera = TensorCamera(CameraGeometry(), grounds, self.device)
+        return TensorRoads(roads, self.device)
+
+    def _begin(self, which: Tensor) -> None:
+        """Draw a start in some worlds. Numbers are drawn for all, so none has to wait."""
+        drawn = {"generator": self._generator, "device": self.device}
+        track = torch.randint(self._num_tracks, (self.num_worlds,), **drawn)
+        share = torch.rand(self.num_worlds, dtype=torch.float64, **drawn)
+        self._start(which, track, share * self._known_roads.length_m[track])
+
+    def _start(self, which: Tensor, track: Tensor, start_m: Tensor) -> None:
+        """Begin an episode in some worlds, at arc lengths of tracks, each of shape (worlds,)."""
+        self._track = torch.where(which, track, self._track)
+        self._arc_m = torch.where(which, start_m, self._arc_m)
+        self._num_steps *= ~which
+        self._put_back(which)
+
+    def _put_back(self, which: Tensor) -> None:
+        """Put some cars on the centre line beside them, their wheels turned as the road turns."""
+        x_m, y_m, heading_rad = self._known_roads.places_at(self._track, self._arc_m)
+        curvature_1pm = self._known_roads.curvature_at(self._track, self._arc_m)
+        steer_rad = torch.atan(self._cars.wheelbase_m * curvature_1pm)
+        self._lateral_m = torch.where(which, 0.0, self._lateral_m)
+        speed_mps = self.config.cruise_speed_mps
+        self._cars.place(which, x_m, y_m, heading_rad, speed_mps, steer_rad)
+
+    def _observe(self) -> Tensor:
+        state = self._cars.state()
+        if self._sees_frames:
+            poses = torch.stack([state.x_m, state.y_m, state.yaw_rad], dim=1)
+            return self._camera.render(poses, self._track)
+        roads, arc_m = self._known_roads, self._arc_m
+        error_rad = state.yaw_rad - roads.places_at(self._track, arc_m).heading_rad
+        error_rad = (error_rad + torch.pi) % (2.0 * torch.pi) - torch.pi
+        ahead = roads.places_at(self._track, arc_m[:, None] + self._ahead_m)
+        dx, dy = ahead.x_m - state.x_m[:, None], ahead.y_m - state.y_m[:, None]
+        cosine, sine = state.yaw_rad.cos()[:, None], state.yaw_rad.sin()[:, None]
+        own = [
+            self._lateral_m,
+            error_rad,
+            roads.curvature_at(self._track, arc_m),
+            state.speed_mps,
+        ]
+        return torch.cat([torch.stack(own, dim=1), cosine * dy - sine * dx], dim=1).float()
