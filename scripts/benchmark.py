@@ -16,8 +16,8 @@ policies as C: size and instructions on a Cortex-M4 (it needs cross compiler and
 and how they drive.
 The part act is one call of a driver, from frame to steering, on torch, kernels, C and ONNX.
 The part chunks is the memory of long sequences, led back as a whole and in chunks of time.
-The part worlds is HalfCheetah in mujoco-warp, many at once, beside MuJoCo's C; it needs the extra
-gpu.
+The part worlds is HalfCheetah and driving in mujoco-warp, many at once, beside MuJoCo's C; it needs
+the extra gpu.
 The part stores is training from frames on disk that are kept raw, as PNG or as JPEG.
 The part sharing is a step that torchrun's processes share, and a model of many processes.
 """

@@ -23,7 +23,7 @@ from envs.driving.camera import CameraGeometry
 from envs.driving.config import LaneKeepingConfig
 from envs.driving.road import make_road
 from envs.driving.tensor_camera import TensorCamera
-from envs.driving.tensor_car import TensorCars
+from envs.driving.tensor_car import TensorCars, TensorCarState
 from envs.driving.tensor_roads import TensorRoads
 from envs.driving.texture import paint_ground
 from envs.driving.vector_observation import observation_size
@@ -106,6 +106,26 @@ class LaneKeepingWorlds(TensorWorlds):
         """Memory that the state of all worlds takes on the device [bytes], tracks not counted."""
         return self._cars.simulation.num_bytes
 
+    @property
+    def tracks(self) -> Tensor:
+        """Number of the track that each drives on, int64, shape (worlds,)."""
+        return self._known_tracks[self._track]
+
+    @property
+    def arc_length_m(self) -> Tensor:
+        """Place on it [m], float64, shape (worlds,)."""
+        return self._arc_m
+
+    @property
+    def cross_track_m(self) -> Tensor:
+        """Offset from its centre line, positive to the left [m], float64, shape (worlds,)."""
+        return self._lateral_m
+
+    @property
+    def car_state(self) -> TensorCarState:
+        """Poses, speeds and steering angles."""
+        return self._cars.state()
+
     def seed(self, seed: int) -> None:
         """Seed the tracks, which `reset` draws, and all starts that are drawn from now on."""
         self._generator.manual_seed(seed)
@@ -162,6 +182,7 @@ class LaneKeepingWorlds(TensorWorlds):
         """Draw the tracks of the seed and, if they are looked at, paint them."""
         config, generator = self.config, np.random.default_rng(self._seed)
         numbers = generator.choice(config.track_range, self._num_tracks, replace=False)
+        self._known_tracks = torch.tensor(numbers, device=self.device)
         roads = [make_road(int(number)) for number in numbers]
         if self._sees_frames:
             looks = [

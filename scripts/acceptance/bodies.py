@@ -1,9 +1,14 @@
-"""Bodies in mujoco-warp on a device: beside MuJoCo's C, and how many frames a second."""
+"""Worlds in mujoco-warp on a device: bodies beside MuJoCo's C, and how many frames a second."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from scripts.acceptance.cars import COMPARED as CARS
+from scripts.acceptance.cars import FRAMES as CAR_FRAMES
+from scripts.acceptance.cars import compare_cars
+
+DRIVING = "LaneKeeping-v0"
 ERRORS = {"median": 2e-5, "largest": 1e-3}
 """Errors of an observation after one frame that pass; float32 beside float64."""
 COMPARED, FRAMES = 8, 20
@@ -40,13 +45,17 @@ def compare_with_c(env_id: str, device: str) -> tuple[list[str], bool]:
     return [env_id, *(f"{x:.1e}" for x in found.values()), "yes" if passes else "NO"], passes
 
 
-def frames_per_s(env_id: str, num_worlds: int, device: str) -> list[str]:
+def frames_per_s(name: str, num_worlds: int, device: str) -> list[str]:
     """Step worlds with random actions; return a row with frames of all of them a second."""
     import torch
 
-    from envs.locomotion.warp_worlds import WarpWorlds
+    from ncp_control.worlds import find_world
 
-    batch = WarpWorlds(env_id, num_worlds, device)
+    make_batch = find_world(name).make_batch
+    assert make_batch is not None, "worlds that are timed can be built at once"
+    batch = make_batch(num_worlds, torch.device(device))
+    batch.seed(0)
+    batch.reset()
     generator = torch.Generator(device).manual_seed(0)
     shape = (num_worlds, *batch.action_space.shape)
 
@@ -68,23 +77,27 @@ def frames_per_s(env_id: str, num_worlds: int, device: str) -> list[str]:
             wait()
     seconds = wait() - began
     each_kb = batch.num_bytes / num_worlds / 1000
-    return [env_id, str(num_worlds), f"{steps * num_worlds / seconds:.0f}", f"{each_kb:.0f}"]
+    return [name, str(num_worlds), f"{steps * num_worlds / seconds:.0f}", f"{each_kb:.0f}"]
 
 
 def simulate(device: str, bodies: Sequence[str], counts: Sequence[int]) -> dict[str, Any]:
-    """Return the result of the part: every body beside the C, and speeds of the first one."""
+    """Return the result of the part: all beside the C, speeds of the first body and of cars."""
     compared = [compare_with_c(env_id, device) for env_id in bodies]
-    timed = [frames_per_s(bodies[0], count, device) for count in counts]
-    is_good = all(passes for _, passes in compared)
+    driven, is_driven = compare_cars(device)
+    timed = [frames_per_s(name, n, device) for name in (bodies[0], DRIVING) for n in counts]
+    is_good = is_driven and all(passes for _, passes in compared)
     fastest = max(float(row[2]) for row in timed)
     title = f"one frame of {COMPARED} worlds beside MuJoCo's C, {FRAMES} times"
     header = ["body", "median error", "largest", "passes"]
-    speeds = ["body", "worlds", "frames/s of all", "kB a world"]
+    cars = f"{CARS} cars beside MuJoCo's C and OpenCV, {CAR_FRAMES} frames"
+    of_cars = ["largest error of a number", "mean error of a pixel", "passes"]
+    speeds = ["world", "worlds", "frames/s of all", "kB a world"]
     return {
         "state": "passed" if is_good else "failed",
-        "told": f"{len(compared)} bodies compared; up to {fastest:.0f} frames a second",
+        "told": f"{len(compared)} bodies and a car compared; up to {fastest:.0f} frames a second",
         "tables": [
             {"title": title, "header": header, "rows": [row for row, _ in compared]},
+            {"title": cars, "header": of_cars, "rows": [driven]},
             {"title": "speed with random actions", "header": speeds, "rows": timed},
         ],
     }

@@ -143,7 +143,7 @@ def benchmark_chunks(settings: Benchmark, folder: Path) -> None:
 
 
 def benchmark_worlds(settings: Benchmark, folder: Path) -> None:
-    """Measure bodies in mujoco-warp, and one in MuJoCo's C."""
+    """Measure worlds in mujoco-warp, and one of each in MuJoCo's C."""
     device = find_device(settings.device)
     with torch_threads(1):
         found = measure_worlds(device, settings.rounds)

@@ -1,16 +1,30 @@
-"""What a step of many bodies at once costs in mujoco-warp, and how much memory they take."""
+"""What a step of many worlds at once costs in mujoco-warp, and how much memory they take."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
-import gymnasium
 import torch
 
-from envs.locomotion.warp_worlds import WarpWorlds
 from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.markdown import markdown_table
+from ncp_control.tensor_worlds import TensorWorlds
+from ncp_control.worlds import World, find_world
 from scripts.benchmarking.timing import Action, measure
 
-BODY = "HalfCheetah-v5"
+PLACES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "HalfCheetah-v5": ("HalfCheetah-v5", {}),
+        "LaneKeeping-v0 in numbers": (
+            "LaneKeeping-v0",
+            {"observe": "numbers", "on_crash": "recover"},
+        ),
+        "LaneKeeping-v0 in frames": ("LaneKeeping-v0", {"on_crash": "recover"}),
+    }
+)
+"""What is simulated: the world, and its options. A car that crashes is put back, since a reset in
+MuJoCo's C paints a track."""
 COUNTS = {"cpu": (16, 64, 256), "cuda": (64, 1024, 4096)}
 """Worlds side by side, by device."""
 ACTIONS = 16
@@ -21,8 +35,10 @@ ACTIONS = 16
 class Speed:
     """How fast worlds are stepped."""
 
+    place: str
+    """What is simulated."""
     name: str
-    """Who steps them."""
+    """Who steps it."""
     num_worlds: int
     """How many at once."""
     steps_per_s: float
@@ -34,48 +50,61 @@ class Speed:
 
 
 def measure_worlds(device: torch.device, rounds: int) -> list[Speed]:
-    """Step a body in MuJoCo's C, and many in mujoco-warp, in turn.
+    """Step each world of `PLACES` in MuJoCo's C, and many in mujoco-warp, in turn.
 
     Args:
         device: Where mujoco-warp's are.
         rounds: Times that each is measured.
     """
-    batches = {n: WarpWorlds(BODY, n, device) for n in COUNTS[device.type]}
-    actions: dict[str, Action] = {"MuJoCo's C": _one()}
-    names = {n: f"mujoco-warp, {n} worlds" for n in batches}
-    actions |= {names[n]: _many(batch) for n, batch in batches.items()}
-    rows = {row.name: row for row in measure(BODY, actions, rounds, 1)}
-    told: dict[str, tuple[int, float | None]] = {"MuJoCo's C": (1, None)}
-    told |= {names[n]: (n, batch.num_bytes / n / 1000) for n, batch in batches.items()}
-    return [
-        Speed(
-            name=name,
+    found = []
+    for place, (name, options) in PLACES.items():
+        found += _measure_place(place, find_world(name, **options), device, rounds)
+    return found
+
+
+def _measure_place(place: str, world: World, device: torch.device, rounds: int) -> list[Speed]:
+    make = world.make_batch
+    assert make is not None, "a world of PLACES has it"
+    batches = {f"mujoco-warp, {n} worlds": make(n, device) for n in COUNTS[device.type]}
+    actions: dict[str, Action] = {"MuJoCo's C": _one(world)}
+    actions |= {name: _many(batch) for name, batch in batches.items()}
+    speeds = []
+    for row in measure(place, actions, rounds, 1):
+        batch = batches.get(row.name)
+        count = 1 if batch is None else batch.num_worlds
+        speed = Speed(
+            place=place,
+            name=row.name,
             num_worlds=count,
-            steps_per_s=count * 1e6 / rows[name].median_us,
-            spread=rows[name].spread,
-            world_kb=world_kb,
+            steps_per_s=count * 1e6 / row.median_us,
+            spread=row.spread,
+            world_kb=None if batch is None else batch.num_bytes / count / 1000,
         )
-        for name, (count, world_kb) in told.items()
-    ]
+        speeds.append(speed)
+    return speeds
 
 
 def worlds_table(rows: list[Speed], device: str) -> str:
-    """Return frames a second and memory a world as a table."""
-    lines = [
-        [
-            row.name,
-            f"{row.steps_per_s:,.0f} ± {row.spread:.0%}",
-            "" if row.world_kb is None else f"{row.world_kb:.1f}",
-        ]
-        for row in rows
-    ]
+    """Return frames a second and memory a world, a table a place."""
     header = ["simulator", "frames/s, all worlds together", "kB a world"]
-    return f"### {BODY} on {device}, 1 thread\n\n{markdown_table(header, lines)}"
+    tables = []
+    for place in dict.fromkeys(row.place for row in rows):
+        lines = [
+            [
+                row.name,
+                f"{row.steps_per_s:,.0f} ± {row.spread:.0%}",
+                "" if row.world_kb is None else f"{row.world_kb:.1f}",
+            ]
+            for row in rows
+            if row.place == place
+        ]
+        tables.append(f"### {place} on {device}, 1 thread\n\n{markdown_table(header, lines)}")
+    return "\n".join(tables)
 
 
-def _one() -> Action:
+def _one(world: World) -> Action:
     with silent_deprecations():
-        env = gymnasium.make(BODY, disable_env_checker=True).unwrapped
+        env = world.make()
     env.reset(seed=0)
     env.action_space.seed(0)
     drawn = [env.action_space.sample() for _ in range(ACTIONS)]
@@ -87,7 +116,7 @@ def _one() -> Action:
     return step
 
 
-def _many(worlds: WarpWorlds) -> Action:
+def _many(worlds: TensorWorlds) -> Action:
     worlds.seed(0)
     worlds.reset()
     generator = torch.Generator(worlds.device).manual_seed(0)

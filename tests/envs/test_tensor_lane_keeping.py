@@ -9,7 +9,6 @@ import torch
 
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv, VectorObservation
 from envs.driving.pure_pursuit import keep_lane
-from envs.driving.road import make_road
 from envs.driving.tensor_lane_keeping import LaneKeepingWorlds
 from tests.no_waiting import NoWaiting
 
@@ -29,12 +28,10 @@ def worlds(num_worlds=4, config=BLIND, seed=0, **options) -> LaneKeepingWorlds:
 
 def in_c(batch, config, wrapper=lambda env: env):
     """Return an environment for each world, at the same place of the same road."""
-    numbers = np.random.default_rng(batch._seed).choice(config.track_range, 3, replace=False)
     envs = []
-    for track, arc_m in zip(batch._track.tolist(), batch._arc_m.tolist(), strict=True):
+    for track, arc_m in zip(batch.tracks.tolist(), batch.arc_length_m.tolist(), strict=True):
         env = wrapper(LaneKeepingEnv(config))
-        env.reset(seed=0, options={"track": int(numbers[track]), "start_m": arc_m})
-        assert make_road(int(numbers[track])).length_m == float(batch._roads.length_m[track])
+        env.reset(seed=0, options={"track": track, "start_m": arc_m})
         envs.append(env)
     return envs
 

@@ -14,7 +14,7 @@ from ncp_control import LTC, NCP19
 from ncp_control.cells import Cell
 from scripts import accept_gpu
 from scripts.accept_gpu import AcceptGPU
-from scripts.acceptance import bodies, parts
+from scripts.acceptance import bodies, cars, parts
 
 BARE = """
 import sys
@@ -76,11 +76,13 @@ def test_bodies_on_a_device_are_compared_with_mujocos_c(monkeypatch):
     monkeypatch.setattr(bodies, "TIMED_S", 0.1)
     result = bodies.simulate("cpu", ["HalfCheetah-v5"], [2, 4])
     assert result["state"] == "passed", result["tables"]
-    assert [row[1] for row in result["tables"][1]["rows"]] == ["2", "4"]
+    assert [row[1] for row in result["tables"][2]["rows"]] == ["2", "4", "2", "4"]
     for table in result["tables"]:
         assert all(len(row) == len(table["header"]) for row in table["rows"])
     monkeypatch.setitem(bodies.ERRORS, "median", 1e-9)
     assert bodies.compare_with_c("HalfCheetah-v5", "cpu")[1] is False
+    monkeypatch.setitem(cars.ERRORS, "numbers", 1e-9)
+    assert cars.compare_cars("cpu")[1] is False
 
 
 def test_errors_are_seen():

@@ -15,7 +15,7 @@ from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
 from scripts.benchmarking.steps import BLOCK
 from scripts.benchmarking.timing import Row
-from scripts.benchmarking.worlds import Speed, measure_worlds, worlds_table
+from scripts.benchmarking.worlds import PLACES, Speed, measure_worlds, worlds_table
 
 
 def test_what_autograd_keeps_of_a_square_is_its_argument_once():
@@ -74,7 +74,7 @@ def test_speeds_of_reinforcement_are_steps_a_second():
 
 
 def test_speeds_of_worlds_are_told_with_their_memory():
-    shared = {"num_worlds": 64, "steps_per_s": 1234.4, "spread": 0.05}
+    shared = {"place": "p", "num_worlds": 64, "steps_per_s": 1234.4, "spread": 0.05}
     rows = [Speed(name="a", world_kb=None, **shared), Speed(name="b", world_kb=22.25, **shared)]
     table = worlds_table(rows, "cpu")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
@@ -85,9 +85,10 @@ def test_speeds_of_worlds_are_told_with_their_memory():
 def test_worlds_are_measured_beside_mujocos_c():
     pytest.importorskip("mujoco_warp")
     rows = measure_worlds(torch.device("cpu"), 1)
-    assert [row.num_worlds for row in rows] == [1, 16, 64, 256]
+    assert [row.num_worlds for row in rows] == [1, 16, 64, 256] * len(PLACES)
+    assert [row.place for row in rows[::4]] == [*PLACES]
     assert all(row.steps_per_s > 0 for row in rows)
-    assert all(row.world_kb > 1 for row in rows[1:])
+    assert all(row.world_kb > 1 for row in rows if row.num_worlds > 1)
 
 
 @pytest.mark.slow
