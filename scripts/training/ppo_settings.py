@@ -39,7 +39,8 @@ class PPO(Reinforcement):
     16,384 steps."""
     num_worlds: int | None = None
     """Worlds that are simulated at once by mujoco-warp on `device`, instead of `num_envs` by MuJoCo
-    on the CPU: halfcheetah, walker2d or hopper, e.g. 4096 on a GPU. It needs the extra gpu."""
+    on the CPU, e.g. 4096 on a GPU: halfcheetah, walker2d, hopper or LaneKeeping-v0. It needs the
+    extra gpu."""
     device: str = "cpu"
     """Where the circuit learns, and where the worlds of --num-worlds are: cpu, cuda, or auto for
     cuda where there is one."""
