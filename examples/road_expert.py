@@ -9,7 +9,7 @@ An own driver goes in the place of `world.expert`.
 import argparse
 
 import envs  # noqa: F401 - registers the world
-from ncp_control.episode import iterate_episodes
+from ncp_control.recorder import iterate_episodes
 from ncp_control.worlds import find_world
 
 

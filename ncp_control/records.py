@@ -59,6 +59,14 @@ def entries_of(observation: ObservationContract) -> tuple[Entry, ...]:
     )
 
 
+def sensor_names(observation: ObservationContract) -> list[str] | None:
+    """Return name and unit of each number that is sensed; None if there are none."""
+    named = [
+        f"{one.name} [{one.unit}]" if one.unit else one.name for one in entries_of(observation)
+    ]
+    return named or None
+
+
 def array_of(observation: ObservationContract) -> tuple[tuple[int, ...], type[np.generic]]:
     """Return shape and type of the array that holds an observation."""
     frames, size = frames_part(observation), len(entries_of(observation))

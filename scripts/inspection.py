@@ -9,8 +9,10 @@ from envs.driving import LaneKeepingConfig
 from envs.driving.road import make_road
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import TrackMap, write_inspector
-from ncp_control.episode import Episode, Recorder, looked_into
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
+from ncp_control.recorder import Recorder
+from ncp_control.replay import looked_into
 from scripts.evaluation.places import Place
 
 _EDGE_POINTS = 400

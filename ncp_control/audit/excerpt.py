@@ -18,9 +18,10 @@ from safetensors.numpy import save
 
 from ncp_control import files
 from ncp_control.audit.inspector import TrackMap
-from ncp_control.episode import Episode, actions_of, looked_into, sensor_names
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from ncp_control.records import join, record_frame
+from ncp_control.records import join, record_frame, sensor_names
+from ncp_control.replay import actions_of, looked_into
 
 _QUALITY, _PICTURE_HEIGHT_PX = 85, 160
 _SIGNAL = "signal: "

@@ -10,12 +10,13 @@ import numpy as np
 from envs.recorded import drive_as_demonstrations, is_bag, load_recording
 from envs.recorded.readers import find_reader
 from ncp_control import files
-from ncp_control.episode import Episode, looked_into, replay
+from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.demonstrations.store import ARRAYS
 from ncp_control.loop.playback import is_recording
 from ncp_control.policy import Policy
 from ncp_control.records import frames_part
+from ncp_control.replay import looked_into, replay
 from scripts.evaluation.opengl import headless_opengl
 from scripts.evaluation.places import Place
 

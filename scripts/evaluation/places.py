@@ -10,10 +10,11 @@ from typing import Any
 import gymnasium
 
 from ncp_control.contract import VectorContract
-from ncp_control.episode import Episode, Recorder, iterate_episodes, run_episodes
+from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.experts import AskedPilot
 from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.recorder import Recorder, iterate_episodes, run_episodes
 from ncp_control.shares import Share, shares_of
 from ncp_control.worlds import World
 

@@ -24,11 +24,12 @@ from matplotlib.figure import Figure
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import files
-from ncp_control.episode import Episode, looked_into, replay
+from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table, plain
 from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.replay import looked_into, replay
 from ncp_control.worlds import Disturbance
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place

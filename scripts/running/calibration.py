@@ -9,10 +9,10 @@ import numpy as np
 from envs.recorded import load_recording
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract, FramesContract
-from ncp_control.episode import iterate_episodes
 from ncp_control.loop.pilot import contract_of
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
+from ncp_control.recorder import iterate_episodes
 from ncp_control.worlds import World, find_world, read_options
 from scripts.evaluation.places import DRIVING_WORLD, threads_for
 from scripts.monitor import Calibrate

@@ -13,7 +13,7 @@ import torch
 
 from ncp_control.cells import cell_to_config
 from ncp_control.command_line import use_threads
-from ncp_control.episode import Episode, run_episodes
+from ncp_control.episode import Episode
 from ncp_control.imports import import_function
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate
@@ -22,6 +22,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
+from ncp_control.recorder import run_episodes
 from ncp_control.records import record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries

@@ -12,8 +12,8 @@ import torch
 from gymnasium import spaces
 
 from ncp_control import shares
-from ncp_control.episode import iterate_episodes
 from ncp_control.learning.experts import RandomChoices, SlowError
+from ncp_control.recorder import iterate_episodes
 from ncp_control.shares import shares_of, show_in_workers
 from ncp_control.worlds import world_of
 from policies.locomotion import make_policy_for

@@ -13,8 +13,9 @@ from ncp_control import LTC, Wiring, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
-from ncp_control.episode import Episode, look_inside
+from ncp_control.episode import Episode
 from ncp_control.policy import VectorPolicy
+from ncp_control.replay import look_inside
 from policies.driving import make_driving_policy
 from scripts import reporting
 from scripts.auditing import models

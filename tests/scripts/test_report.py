@@ -11,10 +11,11 @@ from matplotlib.colors import to_hex
 from envs.driving import LaneKeepingEnv
 from envs.driving.metrics import LaneMetrics, mean_cross_track_m, summarize
 from envs.driving.road import HELD_OUT_TRACKS, make_road
-from ncp_control.episode import Episode, looked_into, replay
+from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
+from ncp_control.replay import looked_into, replay
 from policies.driving import make_driving_policy
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import make_expert, track_place

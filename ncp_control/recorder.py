@@ -1,0 +1,194 @@
+"""How episodes of a world are recorded: a policy acts, and each step is written down."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ncp_control.episode import Episode
+from ncp_control.learning.closed_loop import (
+    Info,
+    Pilot,
+    PolicyPilot,
+    Rows,
+    RowsPilot,
+    Step,
+    closed_loop,
+)
+from ncp_control.learning.experts import AskedPilot, ExpertError
+from ncp_control.policy import Policy
+from ncp_control.records import record_frame, sensor_names
+from ncp_control.worlds import Expert, World
+
+_MOST_TOLD = 64
+"""Numbers in an entry of `info` that an episode keeps; a longer one is an observation."""
+
+
+class Recorder:
+    """Writes down the first episode of one of the environments of a loop.
+
+    Args:
+        world: The world of the environments.
+        index: Which of them.
+        name: Who acts.
+        where: Where, for headings; the world's name if empty.
+        expert: The pilot that asks the world's expert.
+        keeps_observations: Whether the episode keeps what was seen.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        index: int = 0,
+        *,
+        name: str = "",
+        where: str = "",
+        expert: AskedPilot | None = None,
+        keeps_observations: bool = True,
+    ) -> None:
+        self.is_over = False
+        self._world, self._index, self._expert = world, index, expert
+        self._named: dict[str, Any] = {"name": name, "where": where or world.name}
+        self._keeps_observations = keeps_observations
+        self._is_terminated = False
+        self._told: list[Info] = []
+        self._rows: dict[str, list[Any]] = {
+            name: []
+            for name in (
+                "time_s", "dt_s", "actions", "rewards", "observations", "expert_actions"
+            )
+        }  # fmt: skip
+
+    @property
+    def asked(self) -> np.ndarray | None:
+        """What the expert would have done at the last step; None if it is not asked."""
+        return None if self._expert is None else self._expert.labels[self._index]
+
+    def add(self, step: Step) -> None:
+        """Write down a step, unless the episode is over."""
+        if self.is_over:
+            return
+        i, rows = self._index, self._rows
+        elapsed_s = rows["time_s"][-1] + float(step.dt_s[i]) if rows["time_s"] else 0.0
+        rows["time_s"].append(step.infos[i].get("time_s", elapsed_s))
+        rows["dt_s"].append(step.dt_s[i])
+        rows["actions"].append(np.atleast_1d(step.actions[i]))
+        rows["rewards"].append(step.rewards[i])
+        if self._keeps_observations:
+            rows["observations"].append(step.observations[i])
+        if self._expert is not None:
+            rows["expert_actions"].append(self.asked)
+        self._told.append({k: v for k, v in step.outcomes[i].items() if np.size(v) <= _MOST_TOLD})
+        self._is_terminated = bool(step.terminated[i])
+        self.is_over = bool(step.terminated[i] or step.truncated[i])
+
+    def episode(self) -> Episode:
+        """Return the episode up to now."""
+        rows: dict[str, Any] = {k: np.array(values) for k, values in self._rows.items() if values}
+        if "observations" in rows and rows["observations"].dtype == np.float64:
+            rows["observations"] = rows["observations"].astype(np.float32)  # as policies take them
+        told, contract = _columns(self._told), self._world.contract
+        names = [entry.name for entry in contract.action]
+        done = dict(zip(names, rows["actions"].T, strict=True))
+        return Episode(
+            told=told,
+            is_terminated=self._is_terminated,
+            action_names=names,
+            sensor_names=sensor_names(contract.observation),
+            record_frame=record_frame(contract.observation),
+            signals={**self._world.signals(told), **done},
+            expert_name="" if self._expert is None else self._world.expert_name,
+            **self._named,
+            **rows,
+        )
+
+
+def run_episodes(
+    world: World, policy: Policy | Pilot, *, seeds: Sequence[int], **settings: Any
+) -> list[Episode]:
+    """Let a policy act in many environments side by side; arguments as `iterate_episodes`."""
+    return list(iterate_episodes(world, policy, seeds=seeds, **settings))
+
+
+def iterate_episodes(
+    world: World,
+    policy: Policy | Pilot | None,
+    *,
+    seeds: Sequence[int],
+    options: Sequence[Any] | None = None,
+    num_steps: int | None = None,
+    parallel: int | None = None,
+    expert: Expert | Policy | None = None,
+    error: ExpertError | None = None,
+    keeps_observations: bool = False,
+    rows: Rows | None = None,
+    description: str | None = None,
+) -> Iterator[Episode]:
+    """Let a policy act in environments side by side, group after group, and yield each episode.
+
+    Args:
+        world: The world.
+        policy: Who acts; the expert if None.
+        seeds: Seed of each episode.
+        options: Options of each reset.
+        num_steps: Steps after which an episode is over; those of the world if None.
+        parallel: Most environments side by side; all of them if None. In another number, the
+            arithmetic of a batch may round otherwise.
+        expert: Who is asked at every step what it would do.
+        error: Added to what the expert does while it acts itself.
+        keeps_observations: Whether the episodes keep what was seen.
+        rows: Which of the episodes that are side by side these are, if others run elsewhere.
+        description: What a progress bar says; there is none if None.
+    """
+    num_steps = world.max_steps if num_steps is None else num_steps
+    envs = [world.make() for _ in range(min(parallel or len(seeds), len(seeds)))]
+    try:
+        for first in range(0, len(seeds), len(envs)):
+            part = slice(first, first + len(envs))
+            beside = envs[: len(seeds[part])]
+            pilot = PolicyPilot(policy) if isinstance(policy, Policy) else policy
+            asked = None
+            if expert is not None:
+                pilot = asked = AskedPilot(expert, beside, learner=pilot, error=error, rows=rows)
+            elif pilot is not None and rows is not None:
+                pilot = RowsPilot(pilot, rows)
+            assert pilot is not None  # somebody acts
+            recorders = [
+                Recorder(world, i, expert=asked, keeps_observations=keeps_observations)
+                for i in range(len(beside))
+            ]
+            steps = closed_loop(
+                beside,
+                pilot,
+                num_steps=num_steps,
+                frame_s=world.frame_s,
+                seeds=seeds[part],
+                options=None if options is None else options[part],
+            )
+            is_silent = description is None
+            bar = tqdm(steps, description, num_steps, unit="frame", leave=False, disable=is_silent)
+            for step in bar:
+                for recorder in recorders:
+                    recorder.add(step)
+                if all(recorder.is_over for recorder in recorders):
+                    break
+            bar.close()
+            yield from (recorder.episode() for recorder in recorders)
+    finally:
+        for env in envs:
+            env.close()
+
+
+def _columns(infos: Sequence[Info]) -> dict[str, np.ndarray]:
+    """Return what every info tells as numbers of one shape, by name."""
+    columns = {}
+    for name in infos[0]:
+        if all(name in info for info in infos):
+            try:
+                values = np.array([info[name] for info in infos])
+            except ValueError:  # of several shapes
+                continue
+            if values.dtype.kind in "biuf":
+                columns[name] = values
+    return columns

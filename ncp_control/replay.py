@@ -1,0 +1,119 @@
+"""What a policy makes of what was recorded: a recording is shown to it, and its circuit watched."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ncp_control.circuit import Activity
+from ncp_control.episode import Episode
+from ncp_control.learning.demonstrations.store import Demonstrations
+from ncp_control.policy import Policy, to_numpy
+from ncp_control.records import record_frame, sensor_names
+
+_CHUNK_FRAMES = 64
+
+
+def replay(
+    policy: Policy,
+    recording: Demonstrations,
+    *,
+    max_frames: int = 1800,
+    name: str = "",
+    where: str = "",
+    actor: str = "shown",
+) -> Episode:
+    """Show a policy the longest episode of a recording, and look into it.
+
+    Args:
+        policy: Who watches.
+        recording: The recording; its actions are those of the expert.
+        max_frames: Frames shown, from the episode's first on.
+        name: The policy's name.
+        where: What the recording is, for headings.
+        actor: What the recording's actions are called, e.g. human: "human steering".
+
+    Raises:
+        ValueError: If the policy does not take such observations, or gives another number of
+            actions than were recorded.
+    """
+    lengths = recording.episode_stops - recording.episode_starts
+    frames = recording.episode(int(np.argmax(lengths)))
+    frames = slice(frames.start, min(frames.stop, frames.start + max_frames))
+    dt_s = np.array(recording.dt_s[frames])
+    done = np.array(recording.actions[frames])
+    contract = policy.contract
+    episode = Episode(
+        name=name,
+        where=where,
+        time_s=np.cumsum(dt_s) - dt_s[0],
+        dt_s=dt_s,
+        observations=np.array(recording.observations[frames]),  # a copy: the store is read-only
+        record_frame=None if contract is None else record_frame(contract.observation),
+        sensor_names=None if contract is None else sensor_names(contract.observation),
+        actions=done,
+        rewards=np.zeros(len(done)),
+        expert_actions=done,
+        expert_name=actor,
+    )
+    episode = looked_into(policy, episode)
+    actions = actions_of(policy, episode)
+    if actions.shape != done.shape:
+        raise ValueError(
+            f"`recording` must hold {actions.shape[1]} actions a frame, as the policy gives, got"
+            f" {done.shape[1]}. Choose the policy that learned from such a recording."
+        )
+    names = [f"action {i}" for i in range(done.shape[1])]
+    if episode.has_frames and len(names) == 1:
+        names = ["steering"]
+    if contract is not None:
+        names = [entry.name for entry in contract.action]
+    shown = {f"{actor} {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
+    return replace(
+        episode,
+        actions=actions,
+        action_names=names,
+        signals={**dict(zip(names, actions.T, strict=True)), **shown},
+        overlays=dict(zip(shown, names, strict=True)),
+    )
+
+
+def actions_of(policy: Policy, episode: Episode) -> np.ndarray:
+    """Return what a policy does in an episode that was looked into, shape (time, action)."""
+    return policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
+
+
+def looked_into(policy: Policy, episode: Episode) -> Episode:
+    """Return an episode with the features of what was seen and what the circuit made of them.
+
+    Numbers that pass an encoder lose the names of their sensors; features of a head stand before
+    them. Colour frames that were seen are the pictures of what happened, unless there are others.
+    """
+    features, activity = look_inside(policy, episode.seen, episode.dt_s)
+    named = None if getattr(policy, "encoder_widths", ()) else episode.sensor_names
+    if named is not None:  # a head's features come before the numbers
+        num_features = features.shape[1] - len(named)
+        named = [*(f"feature {i}" for i in range(num_features)), *named]
+    is_colour = episode.has_frames and episode.frames.shape[3] == 3
+    return replace(
+        episode,
+        features=features,
+        activity=activity,
+        sensor_names=named,
+        pictures=episode.frames if episode.pictures is None and is_colour else episode.pictures,
+    )
+
+
+@torch.no_grad()
+def look_inside(
+    policy: Policy, observations: np.ndarray, dt_s: np.ndarray
+) -> tuple[np.ndarray, Activity]:
+    """Return the features of consecutive observations and what the circuit makes of them."""
+    device = next(policy.eval().parameters()).device
+    chunks = [
+        policy.perceive(policy.read_observations(observations[i : i + _CHUNK_FRAMES]))
+        for i in range(0, len(observations), _CHUNK_FRAMES)
+    ]
+    features = torch.cat(chunks)
+    elapsed_s = torch.as_tensor(dt_s, dtype=torch.float32)[None].to(device)
+    return features.cpu().numpy(), policy.circuit.record(features[None], dt_s=elapsed_s)
