@@ -42,14 +42,8 @@ from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.digit_pictures import NUM_CLASSES, Pictures, read_mnist, read_small
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import (
-    ACCURACIES,
-    ACCURACY,
-    Parts,
-    fit_measured,
-    measured_table,
-    time_note,
-)
+from scripts.reproduction.forecasts import Parts, time_note
+from scripts.reproduction.measures import ACCURACIES, ACCURACY, fit_measured, measured_table
 
 DEFAULT_MODELS = ("ltc", "mixed_ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
 PIXEL_S, SPLIT = 1.0, "split=0"

@@ -30,7 +30,8 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.data_files import find_files
-from scripts.reproduction.forecasts import ACCURACY, Parts, fit_measured, measured_table
+from scripts.reproduction.forecasts import Parts
+from scripts.reproduction.measures import ACCURACY, fit_measured, measured_table
 
 PAPER = {
     "cfc": "85.9",

@@ -33,7 +33,8 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.data_files import find_files, moments, read_columns, to_numbers
-from scripts.reproduction.forecasts import AUC, Parts, fit_measured, measured_table, time_note
+from scripts.reproduction.forecasts import Parts, time_note
+from scripts.reproduction.measures import AUC, fit_measured, measured_table
 
 PAPER = {
     "cfc": "0.839",

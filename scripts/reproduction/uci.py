@@ -17,7 +17,8 @@ from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
-from scripts.reproduction.forecasts import F1, Parts, fit_measured, measured_table
+from scripts.reproduction.forecasts import Parts
+from scripts.reproduction.measures import F1, fit_measured, measured_table
 from scripts.reproduction.uci_data import READERS, Table
 from scripts.reproduction.uci_sets import PROTOCOLS, Protocol
 from scripts.reproduction.uci_splits import Prepared

@@ -40,7 +40,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from scripts.reproduction.forecasts import ACCURACY, F1, MSE, Measure
+from scripts.reproduction.measures import ACCURACY, F1, MSE, Measure
 from scripts.reproduction.uci_data import Table
 from scripts.reproduction.uci_splits import (
     Prepared,

@@ -35,7 +35,8 @@ from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import ACCURACIES, fit_measured, time_note
+from scripts.reproduction.forecasts import time_note
+from scripts.reproduction.measures import ACCURACIES, fit_measured
 
 PAPER = {
     ("event-based", "cfc"): "99.42",

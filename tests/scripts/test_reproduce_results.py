@@ -19,7 +19,7 @@ from scripts.reproduction import (
     xor,
 )
 from scripts.reproduction.completion import Reproduce
-from scripts.reproduction.forecasts import ACCURACIES
+from scripts.reproduction.measures import ACCURACIES
 
 QUICK = ["expressivity", "--models", "ltc", "ctrnn", "--seeds", "2"]
 

@@ -17,7 +17,7 @@ from scripts.reproduce import reproduce
 from scripts.reproduction import uci
 from scripts.reproduction.completion import Reproduce
 from scripts.reproduction.data_files import find_files
-from scripts.reproduction.forecasts import auc_error, f1_error
+from scripts.reproduction.measures import auc_error, f1_error
 from scripts.reproduction.uci_data import (
     ACTIVITIES,
     GESTURE_FILES,
