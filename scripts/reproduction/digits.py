@@ -39,11 +39,11 @@ from ncp_control.learning.forecasters import make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
-from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.digit_pictures import NUM_CLASSES, Pictures, read_mnist, read_small
 from scripts.reproduction.events import encode_events
 from scripts.reproduction.forecasts import Parts, time_note
-from scripts.reproduction.measures import ACCURACIES, ACCURACY, fit_measured, measured_table
+from scripts.reproduction.measures import ACCURACY, classifier_table, fit_measured
 
 DEFAULT_MODELS = ("ltc", "mixed_ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
 PIXEL_S, SPLIT = 1.0, "split=0"
@@ -92,17 +92,12 @@ def reproduce_digits(settings: Reproduce) -> None:
     protocol = PROTOCOLS[table]
     models = settings.chosen_models(protocol.models, CELLS)
     load(table, data)  # refused before a run folder is made, if so
-    results = settings.results_file(ACCURACIES)
-    add_linear_rows(results, settings)
     epochs = settings.epochs or protocol.epochs
-    jobs = [
-        Job(model, seed, f"{SPLIT} {training_settings(model, epochs, table)}")
-        for model in models
-        for seed in range(settings.seeds or 3)
-    ]
+    described = {model: f"{SPLIT} {training_settings(model, epochs, table)}" for model in models}
     run = partial(train_model, table, data, epochs, settings.device)
-    complete(results, jobs, run, settings)
-    print(measured_table(results, jobs, ACCURACY, protocol.paper, SPLIT))
+    classifier_table(
+        settings, ACCURACY, add_linear_rows, described, run, paper=protocol.paper, rules=SPLIT
+    )
 
 
 def num_units(model: str, table: str) -> int:

@@ -28,10 +28,10 @@ from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
-from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.data_files import find_files
 from scripts.reproduction.forecasts import Parts
-from scripts.reproduction.measures import ACCURACY, fit_measured, measured_table
+from scripts.reproduction.measures import ACCURACY, classifier_table, fit_measured
 
 PAPER = {
     "cfc": "85.9",
@@ -89,17 +89,10 @@ def reproduce_imdb(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     load(settings.data)  # refused before a run folder is made, if so
-    results = settings.results_file(ACCURACY.columns)
-    add_rule(results, settings)
     epochs = settings.epochs or EPOCHS
-    jobs = [
-        Job(model, seed, training_settings(model, epochs))
-        for model in models
-        for seed in range(settings.seeds or 3)
-    ]
+    described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, settings.data, epochs, settings.device)
-    complete(results, jobs, run, settings)
-    print(measured_table(results, jobs, ACCURACY, PAPER, _SETTINGS))
+    classifier_table(settings, ACCURACY, add_rule, described, run, paper=PAPER, rules=_SETTINGS)
 
 
 def training_settings(model: str, epochs: int) -> str:

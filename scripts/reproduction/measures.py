@@ -10,7 +10,7 @@ from ncp_control.learning.forecasting import Score, TrainingConfig, error_of, pr
 from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
-from scripts.reproduction.completion import Job, Measured
+from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,38 @@ ACCURACY = Measure(name="accuracy", told=lambda error: 100.0 * (1.0 - error))
 """In percent."""
 F1 = Measure(name="f1", told=lambda error: 1.0 - error, error=f1_error)
 AUC = Measure(name="auc", told=lambda error: 1.0 - error, error=auc_error)
-ACCURACIES = ACCURACY.columns
-"""What a table of classifiers measures."""
+
+
+def classifier_table(
+    settings: Reproduce,
+    measure: Measure,
+    add_rules: Callable[[ResultsFile, Reproduce], None],
+    described: Mapping[str, str],
+    run: Callable[[Job, bool], Measured],
+    *,
+    paper: Mapping[str, str],
+    rules: str,
+) -> None:
+    """Train what is missing of a table of classifiers and print it with the simple rules.
+
+    Args:
+        settings: The command line.
+        measure: What is told.
+        add_rules: Appends the rows of the simple rules that the results file lacks.
+        described: Settings of each model's training, by model.
+        run: Runs one training; see `complete`.
+        paper: The paper's figures by model.
+        rules: Settings of the rows of rules.
+    """
+    results = settings.results_file(measure.columns)
+    add_rules(results, settings)
+    jobs = [
+        Job(model, seed, description)
+        for model, description in described.items()
+        for seed in range(settings.seeds or 3)
+    ]
+    complete(results, jobs, run, settings)
+    print(measured_table(results, jobs, measure, paper, rules))
 
 
 def fit_measured(

@@ -31,10 +31,10 @@ from ncp_control.learning.forecasters import make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
-from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.data_files import find_files, moments, read_columns, to_numbers
 from scripts.reproduction.forecasts import Parts, time_note
-from scripts.reproduction.measures import AUC, fit_measured, measured_table
+from scripts.reproduction.measures import AUC, classifier_table, fit_measured
 
 PAPER = {
     "cfc": "0.839",
@@ -77,17 +77,10 @@ def reproduce_physionet(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     load(settings.data)  # refused before a run folder is made, if so
-    results = settings.results_file(AUC.columns)
-    add_rules(results, settings)
     epochs = settings.epochs or EPOCHS
-    jobs = [
-        Job(model, seed, training_settings(model, epochs))
-        for model in models
-        for seed in range(settings.seeds or 3)
-    ]
+    described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, settings.data, epochs, settings.device)
-    complete(results, jobs, run, settings)
-    print(measured_table(results, jobs, AUC, PAPER, "set-a"))
+    classifier_table(settings, AUC, add_rules, described, run, paper=PAPER, rules="set-a")
 
 
 def training_settings(model: str, epochs: int) -> str:

@@ -36,7 +36,7 @@ from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
 from scripts.reproduction.forecasts import time_note
-from scripts.reproduction.measures import ACCURACIES, fit_measured
+from scripts.reproduction.measures import ACCURACY, fit_measured
 
 PAPER = {
     ("event-based", "cfc"): "99.42",
@@ -90,7 +90,7 @@ def reproduce_xor(settings: Reproduce) -> None:
     """Train what is missing on each encoding and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     encodings = settings.chosen_tasks(ENCODINGS)
-    results = settings.results_file(ACCURACIES)
+    results = settings.results_file(ACCURACY.columns)
     epochs = settings.epochs or EPOCHS
     jobs = [
         Job(model, seed, training_settings(encoding, model, epochs))

@@ -19,7 +19,7 @@ from scripts.reproduction import (
     xor,
 )
 from scripts.reproduction.completion import Reproduce
-from scripts.reproduction.measures import ACCURACIES
+from scripts.reproduction.measures import ACCURACY
 
 QUICK = ["expressivity", "--models", "ltc", "ctrnn", "--seeds", "2"]
 
@@ -191,14 +191,14 @@ def append_twice(path, measures, model, settings):
 
 def test_each_table_of_classifiers_counts_a_seed_once(tmp_path, capsys):
     settings = xor.training_settings("dense", "lstm", 3)
-    append_twice(tmp_path / "xor.csv", ACCURACIES, "lstm", settings)
+    append_twice(tmp_path / "xor.csv", ACCURACY.columns, "lstm", settings)
     told = {"models": ("lstm",), "seeds": 2, "epochs": 3, "results": tmp_path}
     reproduce(Reproduce(table="xor", tasks=("dense",), **told))
     assert re.search(r"\| dense +\| lstm +\| 2 +\| 1.50 ± 0.71 ", capsys.readouterr().out)
     settings = f"split=0 {digits.training_settings('lstm', 3)}"
-    append_twice(tmp_path / "digits.csv", ACCURACIES, "lstm", settings)
+    append_twice(tmp_path / "digits.csv", ACCURACY.columns, "lstm", settings)
     for name in digits.linear_names("digits"):
-        append_twice(tmp_path / "digits.csv", ACCURACIES, name, "split=0")
+        append_twice(tmp_path / "digits.csv", ACCURACY.columns, name, "split=0")
     reproduce(Reproduce(table="digits", **told))
     printed = capsys.readouterr().out
     assert re.search(r"\| lstm +\| 2 +\| 1.50 ± 0.71 ", printed)
