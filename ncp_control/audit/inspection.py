@@ -12,6 +12,9 @@ from ncp_control.audit.inspector import Panel, TrackMap
 from ncp_control.audit.rerun import rerun_data
 from ncp_control.audit.saliency import saliency
 from ncp_control.audit.timescales import timescales_of
+from ncp_control.cells import Cell
+from ncp_control.cells.synaptic import SynapticCell
+from ncp_control.deploy.c.tables import to_float32
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 
@@ -110,9 +113,21 @@ def inspected(
         why_no_rerun=why_no_rerun,
         episode=replace(episode, activity=visible, sensor_names=sensor_names),
         wiring=wiring,
+        read_weights=_read_weights(policy.circuit.cell),
         state_bounds=None if certificate is None else np.stack(certificate.state, axis=1),
         timescale_bounds_s=tau_bounds_s,
         maps=(maps or {}) if episode.has_frames else {},
         track=track,
         facts=facts,
     )
+
+
+@torch.no_grad()
+def _read_weights(cell: Cell) -> np.ndarray | None:
+    """Return by how much each output reads each neuron, or None if each reads one alone."""
+    if not isinstance(cell, SynapticCell) or cell.read_weight is None:
+        return None
+    weights = cell.read_weight.new_zeros(cell.output_size, cell.state_size)
+    weights[:, cell.read_neurons] = cell.read_weight
+    weights[:, -cell.output_size :] = torch.diag(cell.output_scale)
+    return to_float32(weights)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ncp_control import files
-from ncp_control.audit.inspector_data import DETAILS, Detail, pack_images, pack_table
+from ncp_control.audit.inspector_data import DETAILS, Detail, pack_floats, pack_images, pack_table
 from ncp_control.episode import Episode
 from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
@@ -28,8 +28,9 @@ MAX_BYTES = 15_000_000
 
 # In the order in which they build upon each other; the last one starts the page.
 _SCRIPTS = (
-    *("data", "circuit", "liquid", "program", "drawing", "tip", "axis", "plot", "camera", "wiring"),
-    *("heatmap", "track", "neuron", "silencing", "about", "panel", "picture", "link", "player"),
+    *("data", "circuit", "liquid", "program", "drawing", "tip", "axis", "plot", "camera"),
+    *("readout", "wiring", "heatmap", "track", "neuron", "silencing", "about", "panel", "picture"),
+    *("link", "player"),
 )
 
 
@@ -64,6 +65,9 @@ class Panel:
     """The episode, with its activity; its times must increase."""
     wiring: Wiring | None = None
     """Who is connected to whom; None for a dense cell, whose units become a heat map."""
+    read_weights: np.ndarray | None = None
+    """By how much each output reads the potential of each neuron, shape (outputs, neurons); None if
+    each reads its motor neuron alone."""
     state_bounds: np.ndarray | None = None
     """Certified lowest and highest value of each state, shape (neurons, 2)."""
     timescale_bounds_s: np.ndarray | None = None
@@ -163,6 +167,7 @@ class Panel:
                 " Pass wiring.neuron_names."
             )
         _check("synaptic_currents", self.synaptic_currents, (time, wiring.num_synapses))
+        _check("read_weights", self.read_weights, (wiring.num_motor, wiring.num_neurons))
         _check("features", self.episode.features, (time, wiring.num_sensory))
 
     def _check_pictures(self, time: int) -> None:
@@ -258,6 +263,7 @@ def _panel_data(panel: Panel, detail: Detail) -> dict[str, Any]:
         "timescale_bounds_s": _numbers(panel.timescale_bounds_s),
         "traces": {name: pack_table(signal[:, None]) for name, signal in panel.signals.items()},
         "wiring": wiring and wiring.to_dict(),
+        "read_weights": None if panel.read_weights is None else pack_floats(panel.read_weights),
         "rerun": panel.rerun and dict(panel.rerun),
         "why_no_rerun": panel.why_no_rerun,
         "sees_pictures": episode.has_frames,

@@ -58,7 +58,6 @@ def _liquid(cell: LTC) -> dict[str, Any]:
         raise _refusal("the circuit is integrated by rk4, for which a silenced neuron is too quick")
     numbers, wiring = ltc_numbers(cell), cell.wiring
     layers = find_layers(wiring) if cell.integrator == "layered_midpoint" else ()
-    read = cell.read_weight
     return {
         "kind": "ltc",
         "integrator": cell.integrator,
@@ -69,8 +68,6 @@ def _liquid(cell: LTC) -> dict[str, Any]:
         "ends": [[end["sensory"], end["earlier"], end["inner"]] for end in synapse_ends(wiring)],
         "layers": [[layer.neurons.start, layer.neurons.stop] for layer in layers],
         "motors": motor_numbers(cell).tolist(),
-        "read_first": cell.read_neurons.start,
-        "read_weights": None if read is None else to_float32(read).tolist(),
     }
 
 

@@ -36,6 +36,9 @@ function circuitText(episode) {
     "Every circle is a neuron, coloured by its potential; every line is a synapse, blue if it excites,"
     + " orange if it inhibits, and the wider the more current flows through it now. Signals run from the"
     + " inputs on the left to the motor neurons on the right, whose potentials become the command.",
+    ...(episode.read_weights ? ["The command is read from other neurons, too: a dashed line adds the potential of its"
+      + " neuron, times a weight, to the square that it ends in. Blue: a higher potential raises the command;"
+      + " the wider, the more is added now."] : []),
     "Click a neuron to follow it; with Shift, its line is kept beside that of others.",
     ...silencingText(episode),
   ];

@@ -82,13 +82,14 @@ class Sheets {
 class Episode {
   constructor(stored, whenReady) {
     Object.assign(this, stored);
-    const names = ["states", "actions", "timescales_s", "synaptic_currents", "features"];
+    const names = ["states", "actions", "timescales_s", "synaptic_currents", "features", "read_weights"];
     for (const name of names) this[name] = stored[name] && new Table(stored[name]);
     this.frames = stored.frames && new Sheets(stored.frames, whenReady);
     this.maps = mapValues(stored.maps, (sheets) => new Sheets(sheets, whenReady));
     this.signals = this.listSignals(stored.traces, new Map(Object.entries(stored.overlays)));
     this.wiring = stored.wiring && new Wiring(stored.wiring, this.neuron_names, this);
-    this.rerun = stored.rerun && new Rerun(stored.rerun, this.actions);
+    const { read_weights } = this;
+    this.rerun = stored.rerun && new Rerun({ ...stored.rerun, read_weights }, this.actions);
     this.silent = [];
     this.ablated = null;
   }

@@ -12,8 +12,7 @@ class LiquidCircuit extends PageCircuit {
     Object.assign(this, { unfolds, integrator, sources, ends, layers, motors });
     this.synapses = mapValues(stored.synapses, readFloats);
     this.neurons = mapValues(stored.neurons, readFloats);
-    this.readFirst = stored.read_first;
-    this.readWeights = stored.read_weights ?? [];
+    this.readWeights = stored.read_weights;
     this.numNeurons = this.stateSize = ends.length;
     this.numSensory = ends[ends.length - 1][0];
     this.given = this.sumSensory();
@@ -117,8 +116,9 @@ class LiquidCircuit extends PageCircuit {
   outputs(state) {
     const first = this.numNeurons - this.motors.length;
     return this.motors.map(([factor, offset], k) => {
-      const read = (this.readWeights[k] ?? []).map((weight, j) => weight * state[this.readFirst + j]);
-      return read.reduce((sum, term) => sum + term, factor * state[first + k] + offset);
+      let output = factor * state[first + k] + offset;
+      for (let j = 0; this.readWeights && j < first; j += 1) output += this.readWeights.at(k, j) * state[j];
+      return output;
     });
   }
 

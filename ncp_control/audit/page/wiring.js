@@ -7,6 +7,8 @@ class WiringView {
     this.potentialScale = episode.states.largest();
     this.featureScale = episode.features?.largest() ?? 1;
     this.currentScale = episode.synaptic_currents?.largest() ?? 1;
+    this.readout = episode.read_weights && new Readout(episode);
+    this.columns = [...this.wiring.layers, ...(this.readout ? [this.readout.column] : [])];
     this.surface = new Surface(stage.querySelector("canvas"), (...args) => this.paint(...args));
     this.surface.onResize = () => this.place();
     const canvas = stage.querySelector("canvas");
@@ -20,7 +22,8 @@ class WiringView {
 
   describe() {
     const sizes = this.wiring.layers.map((layer) => `${layer.nodes.length} ${layer.name}`);
-    return `Wiring: ${sizes.join(", ")}; ${this.wiring.synapses.length} synapses`;
+    const read = this.readout ? `; the output reads ${this.readout.numOthers} other neurons, too` : "";
+    return `Wiring: ${sizes.join(", ")}; ${this.wiring.synapses.length} synapses${read}`;
   }
 
   // A real button over every neuron: for the pointer, the keyboard and screen readers alike.
@@ -60,7 +63,7 @@ class WiringView {
     const rows = [["potential", formatNumber(episode.now("states").at(frame, neuron))]];
     if (episode.silent.includes(neuron)) rows.push(["silent, held at", formatNumber(episode.rerun.means[neuron])]);
     else if (episode.timescales_s) rows.push(["τ", formatSeconds(episode.now("timescales_s").at(frame, neuron))]);
-    tip.show(right - 12, top + height / 2, title, rows);
+    tip.show(right - 12, top + height / 2, title, [...rows, ...(this.readout?.tipRows(frame, neuron) ?? [])]);
   }
 
   hoverSensory(event) {
@@ -79,18 +82,17 @@ class WiringView {
   // Columns from left to right; circles as large as the gaps allow.
   place() {
     const { width, height } = this.surface;
-    const { layers, numSensory } = this.wiring;
-    const { sensors, motors } = this.wiring;
+    const { sensors, motors, numSensory } = this.wiring;
     // What the sensors and motors are called is written beside them where there is room.
     this.isLabelled = width >= 480;
     const left = 24 + Math.max(this.labelWidth(sensors), 20);
     const right = width - 28 - Math.max(this.labelWidth(motors), 24);
     const top = 34;
     this.places = [];
-    layers.forEach(({ name, nodes }, column) => {
-      const x = left + ((right - left) * column) / Math.max(layers.length - 1, 1);
+    this.columns.forEach(({ name, nodes }, column) => {
+      const x = left + ((right - left) * column) / Math.max(this.columns.length - 1, 1);
       const gap = (height - top - 8) / nodes.length;
-      const radius = Math.min(0.4 * gap, name === "sensory" ? 5.5 : 17);
+      const radius = Math.min(0.4 * gap, { sensory: 5.5, output: 8 }[name] ?? 17);
       nodes.forEach((node, i) => {
         this.places[node] = { x, y: top + gap * (i + 0.5), radius, gap };
       });
@@ -128,17 +130,20 @@ class WiringView {
     const node = this.followed === null ? null : this.followed + this.wiring.numSensory;
     const isNear = ({ source, target }) => node === null || source === node || target === node;
     const order = this.wiring.synapses.map((synapse, i) => ({ ...synapse, i, isNear: isNear(synapse) }));
-    for (const synapse of order) if (!synapse.isNear) this.drawSynapse(context, synapse);
-    for (const synapse of order) if (synapse.isNear) this.drawSynapse(context, synapse);
+    for (const isInFront of [false, true]) {
+      for (const synapse of order) if (synapse.isNear === isInFront) this.drawSynapse(context, synapse);
+      this.drawReadout(context, isInFront);
+    }
     context.globalAlpha = 1;
-    this.places.forEach((_, i) => this.drawNode(context, i, i === node));
+    this.places.forEach((_, i) => (
+      i < this.wiring.names.length ? this.drawNode(context, i, i === node) : this.drawOutput(context, i)));
   }
 
   drawHeadings(context) {
     const family = getComputedStyle(document.body).fontFamily;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    for (const { name, nodes } of this.wiring.layers) {
+    for (const { name, nodes } of this.columns) {
       context.font = `600 12px ${family}`;
       context.fillStyle = colours.ink;
       context.fillText(name, this.places[nodes[0]].x, 12);
@@ -152,15 +157,34 @@ class WiringView {
   drawSynapse(context, { source, target, sign, i, isNear }) {
     const currents = this.episode.now("synaptic_currents");
     const current = currents ? Math.abs(currents.at(this.frame, i)) : 0.3 * this.currentScale;
-    const share = Math.min(current / this.currentScale, 1);
+    this.styleLine(context, Math.min(current / this.currentScale, 1), sign, isNear);
+    this.traceSynapse(context, this.places[source], this.places[target],
+      this.wiring.layerOf[target] - this.wiring.layerOf[source]);
+    context.stroke();
+  }
+
+  // Dashed, for these are no synapses: width and opacity grow with what is added to the output.
+  drawReadout(context, isInFront) {
+    const { readout, followed, frame, places, wiring } = this;
+    context.setLineDash([6, 4]);
+    for (const line of readout?.lines ?? []) {
+      const isNear = followed === null || followed === line.neuron;
+      if (isNear !== isInFront) continue;
+      const share = Math.min(Math.abs(readout.term(frame, line)) / readout.scale, 1);
+      this.styleLine(context, share, line.weight, isNear);
+      this.traceSynapse(context, places[wiring.numSensory + line.neuron],
+        places[readout.column.nodes[line.output]], 1);
+      context.stroke();
+    }
+    context.setLineDash([]);
+  }
+
+  styleLine(context, share, sign, isNear) {
     const isFollowing = this.followed !== null;
     const opacity = isNear ? (isFollowing ? 0.35 : 0.1) + 0.6 * share : 0.02 + 0.13 * share;
     context.globalAlpha = Math.min(opacity, 1);
     context.strokeStyle = sign > 0 ? colours.exciting : colours.inhibiting;
     context.lineWidth = 0.6 + 3.4 * share + (isFollowing && isNear ? 0.4 : 0);
-    this.traceSynapse(context, this.places[source], this.places[target],
-      this.wiring.layerOf[target] - this.wiring.layerOf[source]);
-    context.stroke();
   }
 
   // Onwards as a level curve; within a layer as an arc, downwards on the right; back to itself
@@ -207,6 +231,19 @@ class WiringView {
     this.drawMotorLabel(context, node);
   }
 
+  // A square, coloured by the command from −1 to 1 where there is one for each output.
+  drawOutput(context, node) {
+    const { episode, frame, wiring: { motors } } = this;
+    const { x, y, radius } = this.places[node];
+    const k = node - this.readout.column.nodes[0];
+    context.fillStyle = motors ? diverging(episode.now("actions").at(frame, k)) : colours.card;
+    context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+    context.strokeStyle = colours.muted;
+    context.lineWidth = 1;
+    context.strokeRect(x - radius, y - radius, 2 * radius, 2 * radius);
+    this.drawMotorLabel(context, node);
+  }
+
   drawRing(context, x, y, radius, colour) {
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
@@ -232,13 +269,14 @@ class WiringView {
   }
 
   drawMotorLabel(context, node) {
-    const { layers, layerOf, motors } = this.wiring;
-    if (!this.isLabelled || !motors || layers[layerOf[node]].name !== "motor") return;
+    const { motors } = this.wiring;
+    const k = node - this.columns.at(-1).nodes[0];
+    if (!this.isLabelled || !motors || k < 0) return;
     const { x, y, radius } = this.places[node];
     context.font = `500 11px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = "left";
     context.fillStyle = colours.muted;
-    context.fillText(withoutUnit(motors[this.number(node)]), x + radius + 6, y, this.labelWidth(motors));
+    context.fillText(withoutUnit(motors[k]), x + radius + 6, y, this.labelWidth(motors));
   }
 
   // A share from -1 to 1: of the largest potential, or of the largest feature.
@@ -258,6 +296,7 @@ class WiringView {
       element("span", {}, rule("exciting"), "excitatory"),
       element("span", {}, rule("inhibiting"), "inhibitory"),
       ...(this.episode.synaptic_currents ? [current] : []),
+      ...(this.readout ? [element("span", {}, element("i", { class: "dashes" }), "read by the output")] : []),
       ramp,
     ];
   }

@@ -1,3 +1,4 @@
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,7 +55,7 @@ def make_panel(
     *, states, neuron_names, timescales_s=None, synaptic_currents=None, signals=None, **parts
 ):
     """A panel from its parts: those of an activity, of an episode, and its own."""
-    of_panel = {"wiring", "state_bounds", "timescale_bounds_s", "maps", "track", "facts"}
+    of_panel = {field.name for field in fields(Panel)}
     own = {name: parts.pop(name) for name in of_panel & set(parts)}
     tensors = {"states": states, "timescales_s": timescales_s}
     tensors |= {"synaptic_currents": synaptic_currents}

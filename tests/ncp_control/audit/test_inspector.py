@@ -133,6 +133,7 @@ def nan_at(array, *where):
         (lambda e: {"signals": {"x": e.time_s[:3]}}, r"`signals\['x'\]` must have shape \(120\)"),
         (lambda e: {"neuron_names": list("abcdefgh")}, "`neuron_names` must be those of the wir"),
         (lambda e: {"synaptic_currents": e.states}, "`synaptic_currents` must have shape"),
+        (lambda e: {"read_weights": e.states[:2]}, r"`read_weights` must have shape \(1, 8\)"),
         (lambda e: {"wiring": None}, "`synaptic_currents` must come with a wiring"),
         (lambda e: {"features": e.states}, r"`features` must have shape \(120, 4\)"),
         (lambda e: {"pictures": e.pictures / 255.0}, "`pictures` must be uint8 .* got float64"),
