@@ -296,6 +296,8 @@ def test_a_narrow_window_is_scrolled_down_and_never_sideways(page, device, width
         assert overflow(browser)[0] <= 0, name
         stage = box(browser, ".panel:not([hidden]) .stage canvas")
         assert stage["width"] >= 280 and stage["height"] >= 240, name
+        neuron = box(browser, ".panel:not([hidden]) .neuron")
+        assert neuron["width"] >= 280, name
 
 
 def test_a_phone_shows_the_wiring_and_follows_the_neuron_under_a_finger(page, device, make_episode):
