@@ -19,6 +19,7 @@ The part chunks is the memory of long sequences, led back as a whole and in chun
 The part worlds is HalfCheetah and driving in mujoco-warp, many at once, beside MuJoCo's C; it needs
 the extra gpu.
 The part stores is training from frames on disk that are kept raw, as PNG or as JPEG.
+The part limited is training from 11 GB of frames in a process that may take 1 GiB; it needs root.
 The part sharing is a step that torchrun's processes share, and a model of many processes.
 """
 
@@ -42,6 +43,7 @@ PARTS = {
     "chunks": "scripts.benchmarking.parts:benchmark_chunks",
     "worlds": "scripts.benchmarking.parts:benchmark_worlds",
     "stores": "scripts.benchmarking.parts:benchmark_stores",
+    "limited": "scripts.benchmarking.parts:benchmark_limited",
     "sharing": "scripts.benchmarking.parts:benchmark_sharing",
 }
 """What measures each part."""

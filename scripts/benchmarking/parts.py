@@ -34,6 +34,7 @@ from scripts.benchmarking.exported import (
     measure_drives,
     to_values,
 )
+from scripts.benchmarking.limited import limited_table, measure_limited
 from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
 from scripts.benchmarking.sharing import measure_sharing, sharing_table
@@ -156,6 +157,12 @@ def benchmark_stores(settings: Benchmark, folder: Path) -> None:
     with torch_threads(1):
         found = measure_stores(settings.rounds)
     _write(folder, "stores", [stores_table(found)], {"rows": to_values(found)})
+
+
+def benchmark_limited(settings: Benchmark, folder: Path) -> None:
+    """Measure training from a store of ten times the memory that the process may take."""
+    found = measure_limited()
+    _write(folder, "limited", [limited_table(found)], {"rows": to_values(found)})
 
 
 def benchmark_sharing(settings: Benchmark, folder: Path) -> None:

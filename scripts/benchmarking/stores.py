@@ -48,14 +48,14 @@ def measure_stores(rounds: int) -> list[Store]:
     """Measure training from each kind of store: time in turn, memory in fresh processes."""
     found = []
     with tempfile.TemporaryDirectory() as temporary:
-        shown = _demonstrate(Path(temporary) / "shown")
+        shown = demonstrate(Path(temporary) / "shown")
         folders = {}
         for kind in FRAMES_AS:
             for length in LENGTHS:
                 folders[kind, length] = Path(temporary) / f"{kind}-{length}"
-                _repeat(shown, folders[kind, length], kind, length)
+                repeat(shown, folders[kind, length], kind, length)
         stores = {kind: Demonstrations.open(folders[kind, LENGTHS[0]]) for kind in FRAMES_AS}
-        actions = {kind: functools.partial(_learn, store) for kind, store in stores.items()}
+        actions = {kind: functools.partial(learn, store) for kind, store in stores.items()}
         rows = {row.name: row for row in measure("stores", actions, rounds, 1)}
         for kind in FRAMES_AS:
             room = sum(path.stat().st_size for path in folders[kind, LENGTHS[0]].iterdir())
@@ -88,13 +88,15 @@ def stores_table(found: list[Store]) -> str:
     return f"{title}\n\n{markdown_table(header, rows)}"
 
 
-def _demonstrate(folder: Path) -> Demonstrations:
+def demonstrate(folder: Path) -> Demonstrations:
+    """Return `DISTINCT` frames of an expert's driving."""
     where = DriveSettings(tracks="train", num_tracks=8, seconds_per_track=DISTINCT / 8 / 30.0)
     expert = make_pilot(Drive())
     return record(folder, where, expert, expert, description="expert", seed=0)
 
 
-def _repeat(shown: Demonstrations, folder: Path, frames_as: str, length: int) -> None:
+def repeat(shown: Demonstrations, folder: Path, frames_as: str, length: int) -> None:
+    """Write a store of a length, of what is shown over and over."""
     frames = np.array(shown.observations)
     with DemonstrationWriter(folder, frames.shape[1:], frames_as=frames_as) as writer:
         while writer.num_frames < length:
@@ -102,13 +104,10 @@ def _repeat(shown: Demonstrations, folder: Path, frames_as: str, length: int) ->
             writer.append_episode(frames[:count], shown.actions[:count], shown.dt_s[:count])
 
 
-def _learn(store: Demonstrations) -> None:
-    _imitate(store, CONFIG)
-
-
-def _imitate(
-    store: Demonstrations, config: ImitationConfig, augment: Augment | None = None
+def learn(
+    store: Demonstrations, config: ImitationConfig = CONFIG, augment: Augment | None = None
 ) -> None:
+    """Train a new driver from a store."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create("benchmark", "stores", config, root=Path(folder))
         policy = make_driving_policy("ncp", head="light")
@@ -132,7 +131,7 @@ def _print_memory(folder: str) -> None:
         peak = max(peak, memory_mb("RssAnon"))
         return batch
 
-    _imitate(store, config, watch)
+    learn(store, config, watch)
     print(peak)
 
 

@@ -1,5 +1,10 @@
 """What the benchmark says besides times: errors, memory and sizes that can be known otherwise."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +15,7 @@ from ncp_control.kernels.native import require_library
 from scripts.benchmark import Benchmark, benchmark
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
+from scripts.benchmarking.limited import Limited, limited_table
 from scripts.benchmarking.parts import _write
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
@@ -149,3 +155,26 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(refuse, monkey
     (tmp_path / "file").touch()
     words = ["--parts", "circuits", "--results", "file"]
     refuse(benchmark, Benchmark, words, "Not a folder: .*file")
+
+
+@pytest.mark.slow
+def test_a_limit_of_memory_is_a_limit():
+    """A process in a group of 200 MB may map a file of that size, and is killed for more memory."""
+    code = "import sys; from scripts.benchmarking.limited import enter_group\n"
+    code += "leave = enter_group(200_000_000); taken = bytearray(int(sys.argv[1])); leave()"
+    ends = []
+    for size in (10_000_000, 600_000_000):
+        words = [sys.executable, "-c", code, str(size)]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            _, told = process.communicate()
+        for left in Path("/sys/fs/cgroup").rglob(f"ncp-control-{process.pid}"):
+            left.rmdir()
+        if "Run it as root" in told:
+            pytest.skip("control groups of memory cannot be made here")
+        ends.append(process.returncode)
+    assert ends == [0, -signal.SIGKILL]
+
+
+def test_trainings_under_a_limit_are_told_with_their_size():
+    rows = [Limited(name="a", store_gb=10.744, step_ms=123.4)]
+    assert "| a             | 10.74        | 123 " in limited_table(rows)

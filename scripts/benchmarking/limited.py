@@ -1,0 +1,139 @@
+"""Training from frames on disk that are ten times the memory that the process may take; on Linux.
+
+The limit is the kernel's own: a control group with `memory.max` (or version 1's
+`memory.limit_in_bytes`), as a container has. It counts the process's pages of the disk's cache,
+too, and kills what goes beyond. Making one takes root's rights.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ncp_control.learning.demonstrations import Batch, Demonstrations
+from ncp_control.markdown import markdown_table
+from scripts.benchmarking.fresh import measure_afresh
+from scripts.benchmarking.stores import CONFIG, demonstrate, learn, repeat
+
+LIMIT_BYTES = 1024**3
+FRAME_BYTES = 46_800
+SMALL, TIMES = 10_000, 10
+"""Frames of the store that is compared, and how many times the limit the large one takes."""
+WARM_UP, STEPS = 6, 60
+"""Steps before those that are timed, and the timed ones."""
+_ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limited:
+    """A training and its steps."""
+
+    name: str
+    store_gb: float
+    """Size of the frames [GB]."""
+    step_ms: float
+    """Median time of a step [ms]."""
+
+
+def measure_limited() -> list[Limited]:
+    """Train from a small store, from the large one, and from it under the limit.
+
+    Raises:
+        ValueError: If this machine does not let the process make a control group.
+    """
+    leave = enter_group(None)
+    leave()  # refused before the work
+    large = TIMES * LIMIT_BYTES // FRAME_BYTES
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        shown = demonstrate(Path(temporary) / "shown")
+        for name, length, limit in (
+            ("small store", SMALL, None),
+            ("large store", large, None),
+            ("large store, 1 GiB of memory", large, LIMIT_BYTES),
+        ):
+            folder = Path(temporary) / str(length)
+            if not folder.exists():
+                repeat(shown, folder, "raw", length)
+            size = sum(_leave_cache(path) for path in folder.iterdir())
+            step_ms = measure_afresh("scripts.benchmarking.limited", [str(folder), limit])
+            found.append(Limited(name=name, store_gb=size / 1e9, step_ms=step_ms))
+    return found
+
+
+def limited_table(found: list[Limited]) -> str:
+    """Return the table of all trainings."""
+    header = ["training from", "GB of frames", "median step [ms]"]
+    rows = [[row.name, f"{row.store_gb:.2f}", f"{row.step_ms:.0f}"] for row in found]
+    title = "### Training under a limit of memory, raw frames, light head, 1 thread of torch"
+    return f"{title}\n\n{markdown_table(header, rows)}"
+
+
+def _leave_cache(path: Path) -> int:
+    """Let Linux forget what it keeps of a file; return the file's size [bytes]."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.fstat(file.fileno()).st_size
+
+
+def enter_group(limit: int | None) -> "functools.partial[None]":
+    """Make a control group and move this process into it; return what undoes both.
+
+    Args:
+        limit: The most memory that its processes may take [bytes]; None for no limit.
+
+    Raises:
+        ValueError: If that is not allowed.
+    """
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    paths = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+    is_old = "memory" in paths
+    parent = _ROOT / "memory" / paths["memory"][1:] if is_old else _ROOT / paths[""][1:]
+    group = parent / f"ncp-control-{os.getpid()}"
+    try:
+        group.mkdir()
+        if limit is not None:
+            limits = "memory.limit_in_bytes" if is_old else "memory.max"
+            (group / limits).write_text(str(limit))
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError as error:
+        if group.exists():
+            group.rmdir()
+        raise ValueError(
+            "The part limited must be run where control groups may be made, got"
+            f" {error.strerror!r} for {group}. Run it as root."
+        ) from error
+    return functools.partial(_leave_group, group, parent)
+
+
+def _leave_group(group: Path, parent: Path) -> None:
+    (parent / "cgroup.procs").write_text(str(os.getpid()))
+    group.rmdir()
+
+
+def _print_step_ms(folder: str, limit: int | None) -> None:
+    torch.set_num_threads(1)
+    leave = enter_group(limit)
+    times: list[float] = []
+
+    def watch(batch: Batch, generator: torch.Generator) -> Batch:
+        times.append(time.perf_counter())
+        return batch
+
+    config = dataclasses.replace(CONFIG, epoch_steps=WARM_UP + STEPS)
+    learn(Demonstrations.open(folder), config, watch)
+    leave()
+    print(1e3 * float(np.median(np.diff(times)[WARM_UP:])))
+
+
+if __name__ == "__main__":
+    _print_step_ms(*json.loads(sys.argv[1]))
