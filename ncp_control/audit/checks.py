@@ -39,3 +39,29 @@ def check_frames(name: str, values: np.ndarray, least: int) -> None:
             f"`{name}` must have at least {least} frames, got {len(values)}."
             " Record a longer episode."
         )
+
+
+def check_shape(name: str, values: np.ndarray | None, shape: tuple[int | str, ...]) -> None:
+    """Refuse an array of another shape, where a word stands for any length, or with NaN.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if values is None:
+        return
+    is_fitting = values.ndim == len(shape) and all(
+        isinstance(want, str) or have == want
+        for have, want in zip(values.shape, shape, strict=True)
+    )
+    if not is_fitting:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(
+            f"`{name}` must have shape ({wanted}), got {values.shape}."
+            " Check the axes and the lengths."
+        )
+    if values.dtype != np.uint8 and not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(
+            f"`{name}` must be finite, got {float(values[where])!r} at {where}."
+            " Check the recorded values."
+        )

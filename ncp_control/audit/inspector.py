@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ncp_control import files
+from ncp_control.audit.checks import check_shape
 from ncp_control.audit.inspector_data import DETAILS, Detail, pack_floats, pack_images, pack_table
 from ncp_control.episode import Episode
 from ncp_control.names import check_name
@@ -47,7 +48,7 @@ class TrackMap:
 
     def __post_init__(self) -> None:
         for name in ("left_edge_m", "right_edge_m", "driven_m"):
-            _check(name, getattr(self, name), ("points", 2))
+            check_shape(name, getattr(self, name), ("points", 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,24 +118,24 @@ class Panel:
     def __post_init__(self) -> None:
         episode, taus_s = self.episode, self.timescales_s
         time, neurons = len(episode.time_s), len(self.neuron_names)
-        _check("time_s", episode.time_s, ("time",))
+        check_shape("time_s", episode.time_s, ("time",))
         if time < 1 or (np.diff(episode.time_s) <= 0).any():
             raise ValueError(
                 f"`time_s` must be one or more increasing times, got {episode.time_s.tolist()[:8]}."
                 " Check the order of the frames."
             )
-        _check("states", self.states, (time, neurons))
-        _check("actions", episode.actions, (time, len(episode.action_names)))
-        _check("timescales_s", taus_s, (time, neurons))
+        check_shape("states", self.states, (time, neurons))
+        check_shape("actions", episode.actions, (time, len(episode.action_names)))
+        check_shape("timescales_s", taus_s, (time, neurons))
         for name in ("state_bounds", "timescale_bounds_s"):
-            _check(name, getattr(self, name), (neurons, 2))
+            check_shape(name, getattr(self, name), (neurons, 2))
         if taus_s is not None and taus_s.min(initial=1.0) <= 0:
             raise ValueError(
                 f"`timescales_s` must be > 0, got {float(taus_s.min())}."
                 " Time constants are in seconds."
             )
         for name, signal in self.signals.items():
-            _check(f"signals[{name!r}]", signal, (time,))
+            check_shape(f"signals[{name!r}]", signal, (time,))
         self._check_overlays()
         self._check_wiring(time)
         self._check_pictures(time)
@@ -166,14 +167,14 @@ class Panel:
                 f"`neuron_names` must be those of the wiring, got {list(self.neuron_names)[:3]}…"
                 " Pass wiring.neuron_names."
             )
-        _check("synaptic_currents", self.synaptic_currents, (time, wiring.num_synapses))
-        _check("read_weights", self.read_weights, (wiring.num_motor, wiring.num_neurons))
-        _check("features", self.episode.features, (time, wiring.num_sensory))
+        check_shape("synaptic_currents", self.synaptic_currents, (time, wiring.num_synapses))
+        check_shape("read_weights", self.read_weights, (wiring.num_motor, wiring.num_neurons))
+        check_shape("features", self.episode.features, (time, wiring.num_sensory))
 
     def _check_pictures(self, time: int) -> None:
         pictures = self.episode.pictures
         if pictures is not None:
-            _check("pictures", pictures, (time, "height", "width", 3))
+            check_shape("pictures", pictures, (time, "height", "width", 3))
             if pictures.dtype != np.uint8:
                 raise ValueError(
                     f"`pictures` must be uint8 from 0 to 255, got {pictures.dtype}."
@@ -184,7 +185,7 @@ class Panel:
                 f"`maps` must come with pictures, got {sorted(self.maps)} alone. Pass them too."
             )
         for name, values in self.maps.items():
-            _check(f"maps[{name!r}]", values, (time, "height", "width"))
+            check_shape(f"maps[{name!r}]", values, (time, "height", "width"))
             is_share = values.dtype == np.uint8 or 0.0 <= values.min() <= values.max() <= 1.0
             if not is_share:
                 raise ValueError(
@@ -192,7 +193,7 @@ class Panel:
                     f" {float(values.max())}. Scale the map."
                 )
         if self.track is not None:
-            _check("track.driven_m", self.track.driven_m, (time, 2))
+            check_shape("track.driven_m", self.track.driven_m, (time, 2))
 
 
 def write_inspector(
@@ -300,25 +301,3 @@ def _page(title: str, data: dict[str, Any]) -> str:
         lambda place: parts[place[1]],
         (folder / "inspector.html").read_text(),
     )
-
-
-def _check(name: str, values: np.ndarray | None, shape: tuple[int | str, ...]) -> None:
-    """Refuse an array of another shape, where a word stands for any length, or with NaN."""
-    if values is None:
-        return
-    is_fitting = values.ndim == len(shape) and all(
-        isinstance(want, str) or have == want
-        for have, want in zip(values.shape, shape, strict=True)
-    )
-    if not is_fitting:
-        wanted = ", ".join(map(str, shape))
-        raise ValueError(
-            f"`{name}` must have shape ({wanted}), got {values.shape}."
-            " Check the axes and the lengths."
-        )
-    if values.dtype != np.uint8 and not np.isfinite(values).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(
-            f"`{name}` must be finite, got {float(values[where])!r} at {where}."
-            " Check the recorded values."
-        )
