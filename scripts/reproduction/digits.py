@@ -35,7 +35,7 @@ import torch
 
 from ncp_control.cells import CELLS, CellSizes
 from ncp_control.cells.known import SATURATED
-from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
@@ -133,10 +133,19 @@ def train_model(
 ) -> Measured:
     """Train one model with one seed and measure it on the test digits."""
     torch.set_flush_denormal(True)
-    protocol, parts = PROTOCOLS[table], load(table, data)
+    parts = load(table, data)
+    model, config = set_up(table, parts.training, epochs, device, job)
+    return fit_measured(model, parts.training, parts.validation, parts.test, config, job, is_silent)
+
+
+def set_up(
+    table: str, data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
+    protocol = PROTOCOLS[table]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
-        num_inputs=parts.training.inputs.shape[2],
+        num_inputs=data.inputs.shape[2],
         num_units=num_units(job.model, table),
         num_outputs=NUM_CLASSES,
         frame_s=frame_pixels(job.model, table) * PIXEL_S,
@@ -144,7 +153,6 @@ def train_model(
         activation=protocol.activation,
         sees_time=not protocol.has_rows,
     )
-    model = make_forecaster(job.model, sizes)
     config = TrainingConfig(
         device=device,
         epochs=epochs,
@@ -155,7 +163,7 @@ def train_model(
         objective="categories",
         seed=job.seed,
     )
-    return fit_measured(model, parts.training, parts.validation, parts.test, config, job, is_silent)
+    return make_forecaster(job.model, sizes), config
 
 
 @cache

@@ -22,7 +22,7 @@ from ncp_control.cells import CELLS, LTC, CellSizes
 from ncp_control.cells.ltc import inverse_softplus
 from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
-from ncp_control.learning.sequences import forecasting_windows, load_traces
+from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
     Parts,
@@ -106,14 +106,21 @@ def training_settings(model: str, epochs: int) -> str:
 def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test windows."""
     data = load(folder)
+    model, config = set_up(data.training, epochs, device, job)
+    data = with_times(data) if job.model == PUBLISHED else data
+    return fit(model, data, config, job, is_silent)
+
+
+def set_up(
+    data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
+    width = data.inputs.shape[2]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
-        num_inputs=17, num_units=UNITS, num_outputs=17, frame_s=FRAME_S, seed=job.seed
+        num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=job.seed
     )
-    if job.model == PUBLISHED:
-        model, data = published_ltc(sizes), with_times(data)
-    else:
-        model = make_forecaster(job.model, sizes)
+    make = published_ltc if job.model == PUBLISHED else partial(make_forecaster, job.model)
     config = TrainingConfig(
         device=device,
         epochs=epochs,
@@ -121,7 +128,7 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
         learning_rate=learning_rate(job.model),
         seed=job.seed,
     )
-    return fit(model, data, config, job, is_silent)
+    return make(sizes), config
 
 
 def published_ltc(sizes: CellSizes) -> Forecaster:

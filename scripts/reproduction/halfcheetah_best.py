@@ -183,24 +183,10 @@ def train_member(
     job: Job, epochs: int, is_silent: bool, left: Parts, device: str
 ) -> tuple[Forecaster, Training]:
     """Train one network on what the linear forecast leaves over."""
-    width, seed = left.test.inputs.shape[2], job.seed
-    torch.manual_seed(seed)
-    sizes = CellSizes(
-        num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=seed
-    )
-    model = make_forecaster(job.model, sizes)
-    config = TrainingConfig(
-        device=device,
-        epochs=epochs,
-        batch_size=BATCH_SIZE,
-        learning_rate=learning_rate(job.model),
-        final_learning_rate=0.02,
-        gradient_clip=GRADIENT_CLIP,
-        seed=seed,
-    )
+    model, config = set_up(left.training, epochs, device, job)
     training = train(
         model,
-        with_noise(left.training, seed),
+        with_noise(left.training, job.seed),
         left.validation,
         config,
         description=job.name,
@@ -208,6 +194,27 @@ def train_member(
         checkpoint=job.checkpoint,
     )
     return model, training
+
+
+def set_up(
+    data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
+    width = data.inputs.shape[2]
+    torch.manual_seed(job.seed)
+    sizes = CellSizes(
+        num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=job.seed
+    )
+    config = TrainingConfig(
+        device=device,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        learning_rate=learning_rate(job.model),
+        final_learning_rate=0.02,
+        gradient_clip=GRADIENT_CLIP,
+        seed=job.seed,
+    )
+    return make_forecaster(job.model, sizes), config
 
 
 def noise_floor_mse(

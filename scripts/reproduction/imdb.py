@@ -175,11 +175,19 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
     """Train one model with one seed and measure it on the test reviews."""
     torch.set_flush_denormal(True)
     parts = load(data)
+    model, config = set_up(parts.training, epochs, device, job)
+    return fit_measured(model, parts.training, parts.validation, parts.test, config, job, is_silent)
+
+
+def set_up(
+    data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
     torch.manual_seed(job.seed)
     sizes = CellSizes(
         num_inputs=WIDTH,
         num_units=UNITS,
-        num_outputs=2,
+        num_outputs=data.targets.shape[2],
         frame_s=1.0,
         seed=job.seed,
         activation="silu",
@@ -194,15 +202,7 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
         objective="categories",
         seed=job.seed,
     )
-    return fit_measured(
-        Reader(make_forecaster(job.model, sizes), NUM_WORDS, DROPOUT),
-        parts.training,
-        parts.validation,
-        parts.test,
-        config,
-        job,
-        is_silent,
-    )
+    return Reader(make_forecaster(job.model, sizes), NUM_WORDS, DROPOUT), config
 
 
 def add_rule(results: ResultsFile, settings: Reproduce) -> None:

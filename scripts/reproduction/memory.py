@@ -165,17 +165,13 @@ def train_model(job: Job, is_silent: bool) -> Measured:
     for step in trange(1, task.steps + 1, desc=job.name, leave=False, disable=is_silent):
         share = half_cosine(step, task.steps, final=0.02)
         inputs, wanted = draw(BATCH_SIZE, generator)
-        outputs, _ = circuit(inputs)
         if gauss_newton is not None:
+            outputs, _ = circuit(inputs)
             gauss_newton.step(judged(outputs, is_bit), judged(wanted, is_bit), rate=share)
             continue
         if not is_bit and start == "spread":
             optimizer.param_groups[0]["lr"] = rate * share
-        loss = (judged(outputs, is_bit) - judged(wanted, is_bit)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(circuit.parameters(), 1.0)
-        optimizer.step()
+        take_step(circuit, optimizer, inputs, wanted, is_bit)
         if is_bit and step % CHECK_EVERY == 0:
             if share_right(circuit, *checked) < 1.0:
                 first_right = None
@@ -191,6 +187,22 @@ def train_model(job: Job, is_silent: bool) -> Measured:
     if is_bit:
         return {**measured, "accuracy": 100.0 * share_right(circuit, *tested), "error": ""}
     return {**measured, "accuracy": "", "error": relative_error(circuit, *tested)}
+
+
+def take_step(
+    circuit: Circuit,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    wanted: Tensor,
+    is_bit: bool,
+) -> None:
+    """Take a step of gradient descent on the squared error of the frames that count."""
+    outputs, _ = circuit(inputs)
+    loss = (judged(outputs, is_bit) - judged(wanted, is_bit)).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(circuit.parameters(), 1.0)
+    optimizer.step()
 
 
 def make_cell(model: str, task: Task, start: str, draw: Draw, seed: int) -> Cell:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from ncp_control.cells import CELLS, CellSizes
-from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
@@ -208,11 +208,21 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
     """Train one model with one seed and measure it on the test patients."""
     torch.set_flush_denormal(True)
     parts = load(data)
+    model, config = set_up(parts.training, epochs, device, job)
+    return fit_measured(
+        model, parts.training, parts.validation, parts.test, config, job, is_silent, AUC
+    )
+
+
+def set_up(
+    data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
     torch.manual_seed(job.seed)
     sizes = CellSizes(
-        num_inputs=2 * len(VARIABLES),
+        num_inputs=data.inputs.shape[2],
         num_units=UNITS,
-        num_outputs=2,
+        num_outputs=data.targets.shape[2],
         frame_s=FRAME_HOURS,
         seed=job.seed,
         activation="silu",
@@ -228,16 +238,7 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
         objective="categories",
         seed=job.seed,
     )
-    return fit_measured(
-        make_forecaster(job.model, sizes),
-        parts.training,
-        parts.validation,
-        parts.test,
-        config,
-        job,
-        is_silent,
-        AUC,
-    )
+    return make_forecaster(job.model, sizes), config
 
 
 def add_rules(results: ResultsFile, settings: Reproduce) -> None:

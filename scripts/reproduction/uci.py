@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ncp_control.cells import CELLS, CellSizes
-from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
@@ -111,14 +111,31 @@ def train_model(
 ) -> Measured:
     """Train one model with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
-    protocol = PROTOCOLS[name]
     split = job.settings.split()[0].removeprefix("split=")
     parts = load(name, data, split)
+    model, config = set_up(name, parts.training, epochs, device, job)
+    return fit_measured(
+        model,
+        parts.training,
+        parts.validation,
+        parts.test,
+        config,
+        job,
+        is_silent,
+        PROTOCOLS[name].measure,
+    )
+
+
+def set_up(
+    name: str, data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
+    protocol = PROTOCOLS[name]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
-        num_inputs=parts.test.inputs.shape[2],
+        num_inputs=data.inputs.shape[2],
         num_units=UNITS,
-        num_outputs=parts.test.targets.shape[2],
+        num_outputs=data.targets.shape[2],
         frame_s=1.0,
         seed=job.seed,
     )
@@ -130,16 +147,7 @@ def train_model(
         objective=protocol.objective,
         seed=job.seed,
     )
-    return fit_measured(
-        make_forecaster(job.model, sizes),
-        parts.training,
-        parts.validation,
-        parts.test,
-        config,
-        job,
-        is_silent,
-        protocol.measure,
-    )
+    return make_forecaster(job.model, sizes), config
 
 
 def add_rules(results: ResultsFile, name: str, data: Path | None, split: str, command: str) -> None:

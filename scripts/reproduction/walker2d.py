@@ -218,7 +218,15 @@ def train_model(source: Path, epochs: int, device: str, job: Job, is_silent: boo
     """Train one model with one seed and measure it on the test windows."""
     torch.set_flush_denormal(True)
     data = load(source)
-    width = data.test.inputs.shape[2]
+    model, config = set_up(data.training, epochs, device, job)
+    return fit(model, data, config, job, is_silent)
+
+
+def set_up(
+    data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
+    width = data.inputs.shape[2]
     torch.manual_seed(job.seed)
     published = PUBLISHED.get(job.model)
     if published is not None:
@@ -233,7 +241,7 @@ def train_model(source: Path, epochs: int, device: str, job: Job, is_silent: boo
             keeps="last",
             seed=job.seed,
         )
-        return fit(model, data, config, job, is_silent)
+        return model, config
     sizes = CellSizes(
         num_inputs=width,
         num_units=UNITS,
@@ -251,7 +259,7 @@ def train_model(source: Path, epochs: int, device: str, job: Job, is_silent: boo
         gradient_clip=GRADIENT_CLIP,
         seed=job.seed,
     )
-    return fit(make_forecaster(job.model, sizes), data, config, job, is_silent)
+    return make_forecaster(job.model, sizes), config
 
 
 def make_published(model: str, published: Published, width: int) -> Forecaster:

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from ncp_control.cells import CELLS, CellSizes, CfC, MixedMemory
-from ncp_control.learning.forecasters import make_forecaster
+from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import mean_and_deviation
 from ncp_control.learning.sequences import Sequences
@@ -134,11 +134,28 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
     torch.set_flush_denormal(True)
     encoding, recipe = job.settings.split()[0], RECIPES.get(job.model, OTHERS)
     known, test = streams(encoding, NUM_TRAINING, 0), streams(encoding, NUM_TEST, 1)
+    model, config = set_up(known, epochs, device, job)
+    return fit_measured(
+        model,
+        short_first(known[NUM_VALIDATION:], recipe.length, epochs, job.seed),
+        known[:NUM_VALIDATION],
+        test,
+        config,
+        job,
+        is_silent,
+    )
+
+
+def set_up(
+    data: Sequences, epochs: int, device: str, job: Job
+) -> tuple[Forecaster, TrainingConfig]:
+    """Return an untrained model for the sequences, and how it is trained."""
+    recipe = RECIPES.get(job.model, OTHERS)
     torch.manual_seed(job.seed)
     sizes = CellSizes(
-        num_inputs=1,
+        num_inputs=data.inputs.shape[2],
         num_units=recipe.units,
-        num_outputs=1,
+        num_outputs=data.targets.shape[2],
         frame_s=recipe.frame_bits * BIT_S,
         seed=job.seed,
         activation="silu",
@@ -159,15 +176,7 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
         objective="classify",
         seed=job.seed,
     )
-    return fit_measured(
-        model,
-        short_first(known[NUM_VALIDATION:], recipe.length, epochs, job.seed),
-        known[:NUM_VALIDATION],
-        test,
-        config,
-        job,
-        is_silent,
-    )
+    return model, config
 
 
 def short_first(
