@@ -1,5 +1,7 @@
 """How the cost of a training step grows: one size grows, the others stay."""
 
+import functools
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,14 @@ from matplotlib.figure import Figure
 from ncp_control import LTC, NCP19, Circuit, Wiring, random_wiring
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.steps import first, training_step
-from scripts.benchmarking.timing import measure
+from scripts.benchmarking.timing import Action, measure, torch_threads
+
+
+def _up_to_all_cores() -> tuple[int, ...]:
+    """Return 1, 2, 4, … and the number of cores."""
+    cores = len(os.sched_getaffinity(0))
+    return (*(2**k for k in range(cores.bit_length()) if 2**k < cores), cores)
+
 
 SWEEPS: dict[str, tuple[int, ...]] = {
     "neurons": (19, 64, 256, 1024),
@@ -18,8 +27,10 @@ SWEEPS: dict[str, tuple[int, ...]] = {
     "batch": (1, 8, 9, 16, 64, 256),
     "frames": (1, 16, 64, 256),
     "unfolds": (1, 3, 6, 12),
+    "threads": _up_to_all_cores(),
 }
-"""What grows, and to which sizes; all else as in NCP19 with 6 unfolds, batch 64 x 32 frames.
+"""What grows, and to which sizes; all else as in NCP19 with 6 unfolds, batch 64 x 32 frames, and 1
+thread.
 
 A batch of 8 is the largest that the kernels take by vectors half as wide, where there is AVX-512.
 """
@@ -50,7 +61,10 @@ def scale(name: str, rounds: int) -> list[Point]:
         circuits[size] = circuit = Circuit(LTC(wiring, unfolds=unfolds))
         counts[size] = batch * frames * (wiring.num_sensory_synapses + unfolds * inner)
         inputs = torch.rand(batch, frames, wiring.num_sensory)
-        actions[str(size)] = training_step(circuit, first, inputs)
+        step = training_step(circuit, first, inputs)
+        actions[str(size)] = (
+            functools.partial(_with_threads, size, step) if name == "threads" else step
+        )
     rows = measure(name, actions, min(rounds, MOST_ROUNDS), 1)
     return [
         Point(
@@ -62,6 +76,11 @@ def scale(name: str, rounds: int) -> list[Point]:
         )
         for (size, circuit), row in zip(circuits.items(), rows, strict=True)
     ]
+
+
+def _with_threads(number: int, step: Action) -> None:
+    with torch_threads(number):
+        step()
 
 
 def _wiring(name: str, size: int) -> Wiring:
@@ -102,24 +121,35 @@ def scaling_table(scaling: dict[str, list[Point]]) -> str:
     ]
     header = ["what grows", "size", "neurons", "synapses", "training step [ms]"]
     header += ["per evaluation of a synapse [ps]"]
-    title = "### Growing one size (else NCP19, 6 unfolds, batch 64 x 32 frames), 1 thread"
+    title = "### Growing one size (else NCP19, 6 unfolds, batch 64 x 32 frames, 1 thread)"
     return f"{title}\n\n{markdown_table(header, rows)}"
 
 
 def draw_scaling(scaling: dict[str, list[Point]]) -> Figure:
-    """Draw time against each size, both logarithmic, beside proportional growth."""
-    figure = Figure(figsize=(13, 6.4), layout="constrained")
-    panels = figure.subplots(2, (len(scaling) + 1) // 2, sharey=True).flatten()
+    """Draw time against each size, both logarithmic, beside time in proportion to it.
+
+    Beside threads stands the time of one, shared by all of them.
+    """
+    columns = (len(scaling) + 1) // 2
+    figure = Figure(figsize=(4.3 * columns, 6.4), layout="constrained")
+    panels = figure.subplots(2, columns, sharey=True).flatten()
     for axes, (name, points) in zip(panels, scaling.items(), strict=False):
         sizes = np.array([point.size for point in points])
         times_ms = np.array([point.median_us / 1e3 for point in points])
-        proportional = times_ms[-1] * sizes / sizes[-1]
+        is_shared = name == "threads"
+        proportional = times_ms[0] / sizes if is_shared else times_ms[-1] * sizes / sizes[-1]
         axes.loglog(sizes, proportional, ":", color="#555555", label="proportional")
         axes.loglog(sizes, times_ms, "o-", color="#0072B2", label="measured")
+        if is_shared:  # few, and next to one another: each is named
+            axes.set_xticks(sizes, [str(size) for size in sizes])
+            axes.set_xticks([], minor=True)
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
-    for axes in panels[:: len(panels) // 2]:
+    for axes in panels[len(scaling) :]:
+        axes.remove()
+    for axes in panels[::columns]:
         axes.set_ylabel("training step [ms]")
     panels[0].legend(frameon=False)
-    figure.suptitle("Training step of the LTC circuit, 1 thread: one size grows, the others stay")
+    title = "Training step of the LTC circuit: one size grows, the others stay; else 1 thread"
+    figure.suptitle(title)
     return figure

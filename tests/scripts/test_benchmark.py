@@ -1,5 +1,6 @@
 """What the benchmark says besides times: errors, memory and sizes that can be known otherwise."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from torch import nn
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
 from scripts.benchmark import Benchmark, benchmark
+from scripts.benchmarking import scaling
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.limited import Limited, limited_table
@@ -72,6 +74,18 @@ def test_the_plot_and_the_table_show_every_point():
     figure = draw_scaling(scaling)
     assert [axes.get_xlabel() for axes in figure.axes] == list(SWEEPS)
     np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1, 8])
+    (threads,) = (axes for axes in figure.axes if axes.get_xlabel() == "threads")
+    np.testing.assert_allclose(threads.lines[0].get_ydata(), [1, 1 / 8])
+
+
+def test_a_circuit_is_timed_with_every_number_of_threads(monkeypatch):
+    seen = []
+    monkeypatch.setattr(scaling, "training_step", lambda *_: lambda: seen.append(threads()))
+    threads, before = torch.get_num_threads, torch.get_num_threads()
+    points = scaling.scale("threads", 1)
+    assert tuple(point.size for point in points) == SWEEPS["threads"] and threads() == before
+    assert {*seen} == {*SWEEPS["threads"]} and SWEEPS["threads"][0] == 1
+    assert SWEEPS["threads"][-1] == len(os.sched_getaffinity(0))
 
 
 def test_speeds_of_reinforcement_are_steps_a_second():
