@@ -21,6 +21,8 @@ the extra gpu.
 The part stores is training from frames on disk that are kept raw, as PNG or as JPEG.
 The part limited is training from 11 GB of frames in a process that may take 1 GiB; it needs root.
 The part sharing is a step that torchrun's processes share, and a model of many processes.
+The part tables is one seed of the tables of reproduce.py, on plain torch and on the kernels; it
+takes half an hour, and is extrapolated from some tens of steps of each training.
 """
 
 import dataclasses
@@ -45,6 +47,7 @@ PARTS = {
     "stores": "scripts.benchmarking.parts:benchmark_stores",
     "limited": "scripts.benchmarking.parts:benchmark_limited",
     "sharing": "scripts.benchmarking.parts:benchmark_sharing",
+    "tables": "scripts.benchmarking.parts:benchmark_tables",
 }
 """What measures each part."""
 USED_BY = {

@@ -1,4 +1,4 @@
-"""The parts of the benchmark: circuits, cells, PPO's actors, policies as C, one act, worlds."""
+"""The parts of the benchmark: each measures, prints its tables and writes them."""
 
 import dataclasses
 import functools
@@ -48,6 +48,7 @@ from scripts.benchmarking.steps import (
     training_steps,
 )
 from scripts.benchmarking.stores import measure_stores, stores_table
+from scripts.benchmarking.tables import measure_tables, tables_table
 from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
 from scripts.benchmarking.worlds import measure_worlds, worlds_table
 from scripts.evaluation.driving import check_km
@@ -170,6 +171,13 @@ def benchmark_sharing(settings: Benchmark, folder: Path) -> None:
     with torch_threads(1):
         found = measure_sharing(settings.rounds)
     _write(folder, "sharing", [sharing_table(found)], {"rows": to_values(found)})
+
+
+def benchmark_tables(settings: Benchmark, folder: Path) -> None:
+    """Measure a part of the trainings of reproduce.py's tables, before the kernels and after."""
+    with torch_threads(1):
+        found = measure_tables(settings.rounds)
+    _write(folder, "tables", [tables_table(found)], {"rows": to_values(found)})
 
 
 def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:

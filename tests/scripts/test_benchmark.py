@@ -1,5 +1,6 @@
 """What the benchmark says besides times: errors, memory and sizes that can be known otherwise."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from torch import nn
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
 from scripts.benchmark import Benchmark, benchmark
-from scripts.benchmarking import scaling
+from scripts.benchmarking import scaling, tables
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.limited import Limited, limited_table
@@ -22,8 +23,13 @@ from scripts.benchmarking.parts import _write
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
 from scripts.benchmarking.steps import BLOCK
+from scripts.benchmarking.table_trainings import TABLES
+from scripts.benchmarking.tables import TableTime, tables_table, time_training
 from scripts.benchmarking.timing import Row
 from scripts.benchmarking.worlds import PLACES, Speed, measure_worlds, worlds_table
+from scripts.reproduction.completion import Job
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def test_what_autograd_keeps_of_a_square_is_its_argument_once():
@@ -86,6 +92,61 @@ def test_a_circuit_is_timed_with_every_number_of_threads(monkeypatch):
     assert tuple(point.size for point in points) == SWEEPS["threads"] and threads() == before
     assert {*seen} == {*SWEEPS["threads"]} and SWEEPS["threads"][0] == 1
     assert SWEEPS["threads"][-1] == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_trainings_are_timed_that_the_published_tables_had(name):
+    path = RESULTS / f"{name}.csv"
+    if not path.is_file():
+        pytest.skip("it is not published")
+    with path.open(newline="") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    table, compared = TABLES[name], 0
+    for model in table.models:
+        network, config = table.set_up(table.draw(1), table.epochs, "cpu", Job(model, 0, ""))
+        if model in rows:
+            compared += 1
+            numbers = sum(parameter.numel() for parameter in network.parameters())
+            assert numbers == int(rows[model]["parameters"]), model
+            assert f" batch={config.batch_size} " in rows[model]["settings"], model
+    assert compared or name == "imdb"
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "num_steps"), [("gesture", 16, 5600), ("digits", 32, 3120)]
+)
+def test_a_part_of_a_training_is_timed_on_both_kernels(monkeypatch, name, batch, num_steps):
+    seen = []
+
+    def train(model, training, validation, config, **options):
+        seen.append((os.environ.get("NCP_CONTROL_KERNELS", "auto"), len(training), config.epochs))
+
+    monkeypatch.setattr(tables, "train", train)
+    row = time_training(name, "cfc", 1)
+    assert {*seen} == {(kind, tables.STEPS * batch, 1) for kind in ("reference", "auto")}
+    assert seen[0][0] == "reference", "which is the time before"
+    assert (row.batch, row.num_steps) == (batch, num_steps)
+
+
+def test_the_memory_table_is_timed_too():
+    row = time_training("memory", "cfc", 1)
+    assert (row.batch, row.frames, row.num_steps) == (64, 32, 800)
+    assert row.ratio == pytest.approx(row.before_s / row.after_s)
+
+
+def test_hours_of_a_seed_are_its_steps_times_a_step():
+    shared = {"table": "xor", "batch": 64, "frames": 10.6, "before_spread": 0.01}
+    shared |= {"after_spread": 0.02, "num_steps": 36_000}
+    rows = [
+        TableTime(model="ltc", before_s=0.3, after_s=0.01, ratio=30.0, **shared),
+        TableTime(model="cfc", before_s=0.1, after_s=0.03, ratio=3.3, **shared),
+    ]
+    text = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in tables_table(rows).splitlines()
+    ]
+    assert ["xor", "2", "4.00", "0.40", "10.0"] in text
+    told = ["36,000", "300.0 ± 1%", "10.0 ± 2%", "30.0", "3.000", "0.100"]
+    assert ["xor", "ltc", "64 x 11", *told] in text
 
 
 def test_speeds_of_reinforcement_are_steps_a_second():
