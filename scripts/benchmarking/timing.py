@@ -34,18 +34,33 @@ class Row:
     reference."""
 
 
-def measure(table: str, actions: dict[str, Action], rounds: int, threads: int) -> list[Row]:
-    """Time all actions in turn, round after round, to the end of what they start on a GPU."""
+def measure(
+    table: str,
+    actions: dict[str, Action],
+    rounds: int,
+    threads: int,
+    clock: Callable[[], float] | None = None,
+) -> list[Row]:
+    """Time all actions in turn, round after round, to the end of what they start on a GPU.
+
+    Args:
+        table: What is done.
+        actions: What is timed, by name; the first is what the others are compared with.
+        rounds: Times that each is timed.
+        threads: Torch threads that are in use.
+        clock: Tells the time [s]; that of the wall if None.
+    """
+    clock = clock or time.perf_counter
     repeats = {name: _calibrate(action) for name, action in actions.items()}
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
             _wait_for_gpu()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats[name]):
                 action()
             _wait_for_gpu()
-            times[name].append((time.perf_counter() - start) / repeats[name] * 1e6)
+            times[name].append((clock() - start) / repeats[name] * 1e6)
     reference = times[next(iter(actions))]
     rows = []
     for name, own in times.items():

@@ -23,6 +23,16 @@ def test_ratios_are_against_the_first_in_the_same_round(monkeypatch):
     assert "times as fast as slow" in table and "| fast" in table
 
 
+def test_another_clock_can_tell_the_time():
+    now = [0.0]
+
+    def work():
+        now[0] += 0.25
+
+    (row,) = measure("work", {"work": work}, rounds=1, threads=1, clock=lambda: now[0])
+    assert row.median_us == pytest.approx(250_000)
+
+
 def test_what_runs_on_a_gpu_is_waited_for(monkeypatch):
     """On a clock of our own and a GPU that works off a queue when it is waited for."""
     clock, queue = {"now": 0.0}, []
