@@ -19,7 +19,7 @@ from ncp_control.learning.settings import ImitationConfig
 from ncp_control.markdown import markdown_table
 from policies.driving import make_driving_policy
 from scripts.benchmarking.fresh import measure_afresh, memory_mb
-from scripts.benchmarking.timing import measure
+from scripts.benchmarking.timing import Action, measure
 from scripts.evaluation.driving import DriveSettings, record
 from scripts.training.drive import make_pilot
 from scripts.training.driving_settings import Drive
@@ -55,7 +55,9 @@ def measure_stores(rounds: int) -> list[Store]:
                 folders[kind, length] = Path(temporary) / f"{kind}-{length}"
                 repeat(shown, folders[kind, length], kind, length)
         stores = {kind: Demonstrations.open(folders[kind, LENGTHS[0]]) for kind in FRAMES_AS}
-        actions = {kind: functools.partial(learn, store) for kind, store in stores.items()}
+        actions: dict[str, Action] = {
+            kind: functools.partial(learn, store) for kind, store in stores.items()
+        }
         rows = {row.name: row for row in measure("stores", actions, rounds, 1)}
         for kind in FRAMES_AS:
             room = sum(path.stat().st_size for path in folders[kind, LENGTHS[0]].iterdir())
