@@ -9,11 +9,13 @@ down slows all of them; the table gives medians, their spread, and ratios within
 rounds: no exact method that keeps no sigmoid can be faster than that.
 
 Then: the error of each integrator and its cost, what autograd keeps, what the first use costs, and
-how the cost grows with every size. The part cells is a training step of every other cell beside
-torch's LSTM and GRU of the same size, and a control step of each. The part reinforcement is PPO in
-Walker2d-v5, where the circuit is the actor, against sb3-contrib's RecurrentPPO. The part export is
-policies as C: size and instructions on a Cortex-M4 (it needs cross compiler and QEMU), time here,
-and how they drive.
+how the cost grows with every size and falls with threads.
+The part cells is a training step of every other cell beside torch's LSTM and GRU of the same size,
+and a control step of each.
+The part reinforcement is PPO in Walker2d-v5, where the circuit is the actor, against sb3-contrib's
+RecurrentPPO.
+The part export is policies as C: size and instructions on a Cortex-M4 (it needs cross compiler and
+QEMU), time here, and how they drive.
 The part act is one call of a driver, from frame to steering, on torch, kernels, C and ONNX.
 The part chunks is the memory of long sequences, led back as a whole and in chunks of time.
 The part worlds is HalfCheetah and driving in mujoco-warp, many at once, beside MuJoCo's C; it needs
@@ -22,7 +24,7 @@ The part stores is training from frames on disk that are kept raw, as PNG or as 
 The part limited is training from 11 GB of frames in a process that may take 1 GiB; it needs root.
 The part sharing is a step that torchrun's processes share, and a model of many processes.
 The part tables is one seed of the tables of reproduce.py, on plain torch and on the kernels; it
-takes half an hour, and is extrapolated from some tens of steps of each training.
+takes a quarter of an hour, and is extrapolated from some tens of steps of each training.
 """
 
 import dataclasses

@@ -128,7 +128,7 @@ TABLES = {
         Shape(walker2d.WINDOW, 17, 17, frame_s=walker2d.FRAME_S).draw,
         walker2d.set_up,
     ),
-    # Without the LTC: on plain torch a step of its 9,344 synapses takes half a minute and 8 GB.
+    # Without the LTC: on plain torch a step of its 9,344 synapses takes 16 s and 8 GB.
     "physionet": Trainings(
         tuple(model for model in physionet.DEFAULT_MODELS if model != "ltc"),
         physionet.EPOCHS,
