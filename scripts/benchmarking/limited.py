@@ -29,7 +29,7 @@ SMALL, TIMES = 10_000, 10
 """Frames of the store that is compared, and how many times the limit the large one takes."""
 WARM_UP, STEPS = 6, 60
 """Steps before those that are timed, and the timed ones."""
-_ROOT = Path("/sys/fs/cgroup")
+_ROOT, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def measure_limited() -> list[Limited]:
     Raises:
         ValueError: If this machine does not let the process make a control group.
     """
-    leave = enter_group(None)
+    leave = enter_group(LIMIT_BYTES)
     leave()  # refused before the work
     large = TIMES * LIMIT_BYTES // FRAME_BYTES
     found = []
@@ -92,17 +92,13 @@ def enter_group(limit: int | None) -> "functools.partial[None]":
         limit: The most memory that its processes may take [bytes]; None for no limit.
 
     Raises:
-        ValueError: If that is not allowed.
+        ValueError: If that is not allowed, or no group can limit memory here.
     """
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    paths = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
-    is_old = "memory" in paths
-    parent = _ROOT / "memory" / paths["memory"][1:] if is_old else _ROOT / paths[""][1:]
+    own, parent, limits = _place()
     group = parent / f"ncp-control-{os.getpid()}"
     try:
         group.mkdir()
         if limit is not None:
-            limits = "memory.limit_in_bytes" if is_old else "memory.max"
             (group / limits).write_text(str(limit))
         (group / "cgroup.procs").write_text(str(os.getpid()))
     except OSError as error:
@@ -112,11 +108,37 @@ def enter_group(limit: int | None) -> "functools.partial[None]":
             "The part limited must be run where control groups may be made, got"
             f" {error.strerror!r} for {group}. Run it as root."
         ) from error
-    return functools.partial(_leave_group, group, parent)
+    return functools.partial(_leave_group, group, own)
 
 
-def _leave_group(group: Path, parent: Path) -> None:
-    (parent / "cgroup.procs").write_text(str(os.getpid()))
+def _place() -> tuple[Path, Path, str]:
+    """Return this process's group, where to make one with a limit, and the limit's file.
+
+    Version 2 limits memory only in groups of which the one above hands it on, which a process's own
+    mostly does not.
+
+    Raises:
+        ValueError: If there is no such place.
+    """
+    lines = _OWN.read_text().splitlines() if _OWN.exists() else []
+    paths = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+    if "memory" in paths:
+        own = _ROOT / "memory" / paths["memory"][1:]
+        return own, own, "memory.limit_in_bytes"
+    own = _ROOT / paths.get("", "/")[1:]
+    for parent in (own, *own.parents):
+        handed_on = parent / "cgroup.subtree_control"
+        if parent.is_relative_to(_ROOT) and handed_on.exists():
+            if "memory" in handed_on.read_text().split():
+                return own, parent, "memory.max"
+    raise ValueError(
+        f"The part limited must be run where control groups limit memory, got none in {_ROOT}."
+        " Run it on Linux, outside of a container."
+    )
+
+
+def _leave_group(group: Path, own: Path) -> None:
+    (own / "cgroup.procs").write_text(str(os.getpid()))
     group.rmdir()
 
 

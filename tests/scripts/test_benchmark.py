@@ -15,7 +15,7 @@ from torch import nn
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
 from scripts.benchmark import Benchmark, benchmark
-from scripts.benchmarking import scaling, tables
+from scripts.benchmarking import limited, scaling, tables
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.limited import Limited, limited_table
@@ -244,10 +244,49 @@ def test_a_limit_of_memory_is_a_limit():
             _, told = process.communicate()
         for left in Path("/sys/fs/cgroup").rglob(f"ncp-control-{process.pid}"):
             left.rmdir()
-        if "Run it as root" in told:
+        if "The part limited must be run" in told:
             pytest.skip("control groups of memory cannot be made here")
         ends.append(process.returncode)
     assert ends == [0, -signal.SIGKILL]
+
+
+@pytest.fixture
+def control_groups(tmp_path, monkeypatch):
+    """A tree of groups as version 2 shows it to a process in a session of systemd."""
+    monkeypatch.setattr(limited, "_ROOT", tmp_path)
+    monkeypatch.setattr(limited, "_OWN", tmp_path / "own")
+    (tmp_path / "own").write_text("0::/user.slice/session.scope\n")
+    (tmp_path / "user.slice" / "session.scope").mkdir(parents=True)
+    for folder, handed_on in (
+        (tmp_path, "cpu memory"),
+        (tmp_path / "user.slice", "cpu memory pids"),
+        (tmp_path / "user.slice" / "session.scope", ""),
+    ):
+        (folder / "cgroup.subtree_control").write_text(handed_on)
+    return tmp_path
+
+
+def test_a_group_is_made_where_memory_can_be_limited(control_groups):
+    leave = limited.enter_group(1000)
+    group = control_groups / "user.slice" / f"ncp-control-{os.getpid()}"
+    assert (group / "memory.max").read_text() == "1000"
+    assert (group / "cgroup.procs").read_text() == str(os.getpid())
+    for file in group.iterdir():  # the kernel's own files go with their folder
+        file.unlink()
+    leave()
+    own = control_groups / "user.slice" / "session.scope" / "cgroup.procs"
+    assert own.read_text() == str(os.getpid()) and not group.exists()
+
+
+def test_the_part_limited_is_refused_where_no_group_limits_memory(control_groups, monkeypatch):
+    monkeypatch.setattr(limited, "demonstrate", lambda *_: pytest.fail("measured"))
+    for folder in (control_groups, control_groups / "user.slice"):
+        (folder / "cgroup.subtree_control").write_text("cpu")
+    with pytest.raises(ValueError, match="must be run where control groups limit memory, got none"):
+        limited.measure_limited()
+    (control_groups / "own").unlink()  # as without Linux
+    with pytest.raises(ValueError, match="must be run where control groups limit memory, got none"):
+        limited.measure_limited()
 
 
 def test_trainings_under_a_limit_are_told_with_their_size():
