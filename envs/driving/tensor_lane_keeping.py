@@ -50,8 +50,8 @@ class LaneKeepingWorlds(TensorWorlds):
         num_tracks: Tracks that all cars together drive on, >= 1; those of `NUM_TRACKS` if None.
 
     Raises:
-        ValueError: If a setting is unknown or impossible, the config has a second action or a
-            rendered camera, or mujoco-warp is not installed.
+        ValueError: If a setting is unknown or impossible, the config has a second action or
+            another camera, or mujoco-warp is not installed.
     """
 
     def __init__(
@@ -65,7 +65,8 @@ class LaneKeepingWorlds(TensorWorlds):
         num_tracks: int | None = None,
     ) -> None:
         check_name("observe", observe, tuple(NUM_TRACKS))
-        if config.drive_speed or config.camera == "mujoco":
+        sees_other = config.camera != "opencv" if observe == "frames" else config.camera == "mujoco"
+        if config.drive_speed or sees_other:
             name = "drive_speed" if config.drive_speed else "camera"
             raise ValueError(
                 f"`{name}` must be left out for cars on a device, got {getattr(config, name)!r}."

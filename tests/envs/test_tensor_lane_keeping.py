@@ -175,8 +175,9 @@ def test_a_step_before_the_first_reset_is_refused():
         ({"num_tracks": 10_001}, "`num_tracks` must be at most 10000, got 10001"),
         ({"config": LaneKeepingConfig(drive_speed=True)}, "`drive_speed` must be left out"),
         ({"config": LaneKeepingConfig(camera="mujoco")}, "`camera` must be left out"),
+        ({"config": BLIND}, "`camera` must be left out for cars on a device, got 'none'"),
     ],
 )
 def test_impossible_worlds_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        LaneKeepingWorlds(**({"config": BLIND, "num_worlds": 2} | changes))
+        LaneKeepingWorlds(**({"config": LOOKS_ALIKE, "num_worlds": 2} | changes))
