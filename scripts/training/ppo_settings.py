@@ -60,7 +60,7 @@ class PPO(Reinforcement):
         self._check_num_worlds()
         check_at_least(self, 0, "critic_first_steps")
         if self.policy is not None:
-            of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "drop_probability")
+            of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "head", "drop_probability")
             refuse_changed(self, (*of_a_new_circuit, "reads", "tau_s", "synapses"), "--policy")
         elif self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")

@@ -123,6 +123,13 @@ def test_bad_settings_are_refused(tmp_path):
         (name,) = ignored
         with pytest.raises(ValueError, match=f"`{name}` must be left out with --cell mlp"):
             settings(tmp_path, cell="mlp", **ignored)
+    with pytest.raises(ValueError, match="`head` must be left out with --policy, got 'paper'"):
+        PPO(policy=tmp_path, head="paper")
+    with pytest.raises(ValueError, match="`head` must be left out with a world of numbers"):
+        train_ppo(settings(tmp_path, head="paper"))
+    frames = {"world": "LaneKeeping-v0", "world_options": ("camera=none",)}
+    with pytest.raises(ValueError, match="`encoder` must be left out with a world of frames"):
+        train_ppo(settings(tmp_path, encoder=(8,), **frames))
     with pytest.raises(FileNotFoundError, match="`resume` must be a run folder"):
         train_ppo(PPO(resume=tmp_path))
     with pytest.raises(ValueError, match="`seed` must be left out with --resume, got 3"):
