@@ -42,14 +42,12 @@ def begun_with(asked: Settings) -> Settings:
         asked, folder = kind(resume=begun), begun
     if folder is None:
         return asked
-    unset = kind(resume=folder)
-    for field in dataclasses.fields(kind):
-        value = getattr(asked, field.name)
-        if field.name != "resume" and value != getattr(unset, field.name):
-            raise ValueError(
-                f"`{field.name}` must be left out with --resume, got {value}. A run goes on with"
-                " its own settings."
-            )
+    if changed := _changed(asked):
+        name = max(changed, key=lambda name: _num_following(asked, name))
+        raise ValueError(
+            f"`{name}` must be left out with --resume, got {getattr(asked, name)}. A run goes on"
+            " with its own settings."
+        )
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -75,6 +73,22 @@ def begun_with(asked: Settings) -> Settings:
         raise ValueError(
             f"{path} must hold settings of this job, got {error}. Start the training anew."
         ) from error
+
+
+def _changed(settings: Any) -> list[str]:
+    """Return the settings beside `resume` that are not as they are by default."""
+    unset = type(settings)(resume=settings.resume)
+    fields = dataclasses.fields(settings)
+    return [f.name for f in fields if getattr(settings, f.name) != getattr(unset, f.name)]
+
+
+def _num_following(settings: Any, name: str) -> int:
+    """Return how many settings a value changes that is set alone: those that follow from it."""
+    told = {"resume": settings.resume, name: getattr(settings, name)}
+    try:
+        return len(_changed(type(settings)(**told)))
+    except ValueError:  # not without another one
+        return 0
 
 
 def _begun_before(runs: Path) -> Path | None:

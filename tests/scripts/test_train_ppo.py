@@ -134,6 +134,8 @@ def test_bad_settings_are_refused(tmp_path):
         train_ppo(PPO(resume=tmp_path))
     with pytest.raises(ValueError, match="`seed` must be left out with --resume, got 3"):
         train_ppo(PPO(resume=tmp_path, seed=3))
+    with pytest.raises(ValueError, match="`num_worlds` must be left out with --resume, got 8"):
+        train_ppo(PPO(resume=tmp_path, num_worlds=8))  # from which steps and others follow
 
 
 @pytest.mark.parametrize(("drop_probability", "is_told"), [(0.0, False), (0.3, True)])
