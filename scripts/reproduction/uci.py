@@ -67,8 +67,9 @@ def training_settings(name: str, split: str, model: str, epochs: int) -> str:
 
 
 def learning_rate(name: str, model: str) -> float:
-    """Return the paper's learning rate: higher for an LTC."""
-    return PROTOCOLS[name].ltc_rate if "ltc" in model else 1e-3
+    """Return the paper's learning rate: higher for an LTC, and for its younger relatives."""
+    is_liquid = "ltc" in model or model in ("stc", "lrc", "lrcu")
+    return PROTOCOLS[name].ltc_rate if is_liquid else 1e-3
 
 
 @cache
