@@ -22,7 +22,7 @@ class WiringView {
 
   describe() {
     const sizes = this.wiring.layers.map((layer) => `${layer.nodes.length} ${layer.name}`);
-    const read = this.readout ? `; the output reads ${this.readout.numOthers} other neurons, too` : "";
+    const read = this.readout ? `; the command reads ${this.readout.numOthers} other neurons, too` : "";
     return `Wiring: ${sizes.join(", ")}; ${this.wiring.synapses.length} synapses${read}`;
   }
 

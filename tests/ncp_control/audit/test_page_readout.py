@@ -101,7 +101,7 @@ def test_a_line_is_blue_where_the_neuron_raises_the_command(show):  # noqa: F811
     assert blueness(browser, "command_1") < -60
     find(browser, '.node[data-neuron="command_2"]').click()
     assert abs(blueness(browser, "command_2")) < 40  # what is not read has no line
-    assert "the output reads 2 other neurons, too" in find(browser, ".stage canvas").get_attribute(
+    assert "the command reads 2 other neurons, too" in find(browser, ".stage canvas").get_attribute(
         "aria-label"
     )
 
