@@ -132,8 +132,12 @@ def _noise(material: str, num_texels: int) -> Image:
 
 def _tint(pattern: Image, colour: Colour, contrast: float, gain: float) -> Image:
     relative = 1.0 + contrast * (np.arange(256.0)[:, None] / 255.0 - 0.5)
-    table = np.clip(gain * relative * np.array(colour), 0.0, 255.0).astype(np.uint8)
-    return np.asarray(cv2.LUT(cv2.merge([pattern] * 3), table[None]), np.uint8)
+    # One look-up of four bytes a texel takes a third of the time of three look-ups of one byte.
+    table = np.zeros((256, 4), np.uint8)
+    table[:, :3] = np.clip(gain * relative * np.array(colour), 0.0, 255.0)
+    texels = cv2.LUT(pattern, table.view(np.int32).reshape(1, 256))
+    rgba = texels.view(np.uint8).reshape(*pattern.shape, 4)
+    return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
 class _Brush:
@@ -165,12 +169,11 @@ class _Brush:
         # The period is stretched to divide the lap, so that the pattern has no seam.
         num_dashes = max(1, round(road.length_m / (length_m + appearance.dash_gap_m)))
         half_m = 0.5 * appearance.centre_width_m
-        outlines = []
-        for start_m in np.arange(num_dashes) * (road.length_m / num_dashes):
-            along_m = start_m + np.linspace(0.0, length_m, 6)
-            left, right = road.point_at(along_m, half_m), road.point_at(along_m[::-1], -half_m)
-            outlines.append(np.concatenate([self.outline(*left), self.outline(*right)]))
-        return outlines
+        start_m = np.arange(num_dashes) * (road.length_m / num_dashes)
+        along_m = start_m[:, None] + np.linspace(0.0, length_m, 6)
+        left = self.outline(*road.point_at(along_m, half_m))
+        right = self.outline(*road.point_at(along_m[:, ::-1], -half_m))
+        return list(np.concatenate([left, right], axis=1))
 
     def shadows(self, appearance: Appearance) -> Image:
         """Return the light on the ground, 255 in the sun: soft slanted blots, all from one sun."""

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.driving import Appearance, CameraGeometry, OpenCvCamera, Pose, make_road
+from envs.driving import Appearance, CameraGeometry, OpenCvCamera, Pose, make_road, texture
 from envs.driving.texture import (
     DRIVING_TEXELS,
+    EXTENT_M,
     NUM_LEVELS,
     Ground,
     paint_ground,
@@ -141,3 +142,28 @@ def test_shadows_darken_the_ground():
 def test_render_without_a_ground_is_refused():
     with pytest.raises(RuntimeError, match="`set_ground` must be called before `render`"):
         OpenCvCamera(GEOMETRY).render(Pose(0.0, 0.0, 0.0))
+
+
+def test_ground_is_coloured_as_by_a_table_for_each_channel():
+    appearance, rng = Appearance(), np.random.default_rng(0)
+    picture = paint_ground(make_road(0), 2.0, appearance).levels[0]
+    rows, columns = rng.integers(0, DRIVING_TEXELS, (2, 2000))
+    grey = texture._noise("grass", DRIVING_TEXELS)[rows, columns].astype(float)
+    contrast = texture._GRASS_CONTRAST
+    wanted = (1.0 + contrast * (grey[:, None] / 255.0 - 0.5)) * np.array(appearance.grass_rgb)
+    is_grass = (picture[rows, columns] == wanted.astype(np.uint8)).all(axis=1)
+    assert 0.9 < is_grass.mean() < 1.0  # the others are road
+
+
+def test_dashes_are_outlined_as_one_by_one():
+    road, appearance = make_road(2), Appearance()
+    dashes = texture._Brush(road, DRIVING_TEXELS).dashes(appearance)
+    period_m, half_m = road.length_m / len(dashes), 0.5 * appearance.centre_width_m
+    assert period_m == pytest.approx(appearance.dash_length_m + appearance.dash_gap_m, rel=0.1)
+    size_m = EXTENT_M / DRIVING_TEXELS
+    for number, dash in enumerate(dashes):
+        along_m = number * period_m + np.linspace(0.0, appearance.dash_length_m, 6)
+        left, right = road.point_at(along_m, half_m), road.point_at(along_m[::-1], -half_m)
+        x_m, y_m = np.concatenate([left, right], axis=1)
+        column, row = x_m / size_m + 1023.5, 1023.5 - y_m / size_m
+        assert dash == pytest.approx(16.0 * np.stack([column, row], axis=1), abs=0.51)
