@@ -22,6 +22,7 @@ The part worlds is HalfCheetah and driving in mujoco-warp, many at once, beside 
 the extra gpu.
 The part stores is training from frames on disk that are kept raw, as PNG or as JPEG.
 The part limited is training from 11 GB of frames in a process that may take 1 GiB; it needs root.
+The part demonstrations is how fast an expert's driving is recorded on one core, and what it takes.
 The part sharing is a step that torchrun's processes share, and a model of many processes.
 The part tables is one seed of the tables of reproduce.py, on plain torch and on the kernels; it
 takes a quarter of an hour, and is extrapolated from some tens of steps of each training.
@@ -48,6 +49,7 @@ PARTS = {
     "worlds": "scripts.benchmarking.parts:benchmark_worlds",
     "stores": "scripts.benchmarking.parts:benchmark_stores",
     "limited": "scripts.benchmarking.parts:benchmark_limited",
+    "demonstrations": "scripts.benchmarking.parts:benchmark_demonstrations",
     "sharing": "scripts.benchmarking.parts:benchmark_sharing",
     "tables": "scripts.benchmarking.parts:benchmark_tables",
 }

@@ -24,6 +24,7 @@ from scripts.benchmarking.costs import (
     memory_table,
     saved_bytes,
 )
+from scripts.benchmarking.demonstrations import demonstrations_table, measure_demonstrations
 from scripts.benchmarking.exported import (
     costs_table,
     drift_table,
@@ -164,6 +165,13 @@ def benchmark_limited(settings: Benchmark, folder: Path) -> None:
     """Measure training from a store of ten times the memory that the process may take."""
     found = measure_limited()
     _write(folder, "limited", [limited_table(found)], {"rows": to_values(found)})
+
+
+def benchmark_demonstrations(settings: Benchmark, folder: Path) -> None:
+    """Measure how fast an expert's driving is recorded."""
+    with torch_threads(1):
+        found = measure_demonstrations(settings.rounds)
+    _write(folder, "demonstrations", [demonstrations_table(found)], {"rows": to_values(found)})
 
 
 def benchmark_sharing(settings: Benchmark, folder: Path) -> None:

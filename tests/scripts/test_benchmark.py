@@ -18,6 +18,13 @@ from scripts.benchmark import Benchmark, benchmark
 from scripts.benchmarking import limited, scaling, tables
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
+from scripts.benchmarking.demonstrations import (
+    PARTS,
+    REST,
+    Recording,
+    demonstrations_table,
+    measure_demonstrations,
+)
 from scripts.benchmarking.limited import Limited, limited_table
 from scripts.benchmarking.parts import _write
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
@@ -292,3 +299,22 @@ def test_the_part_limited_is_refused_where_no_group_limits_memory(control_groups
 def test_trainings_under_a_limit_are_told_with_their_size():
     rows = [Limited(name="a", store_gb=10.744, step_ms=123.4)]
     assert "| a             | 10.74        | 123 " in limited_table(rows)
+
+
+def test_frames_a_second_are_of_the_median_recording():
+    found = [
+        Recording(num_frames=4080, frame_us=us, part_us={"physics": us / 4, REST: 0.75 * us})
+        for us in (400.0, 500.0, 625.0)
+    ]
+    table = demonstrations_table(found)
+    assert "2,000 ± 225 frames/s of one core, 4,080 frames in each of 3 rounds" in table
+    assert "| physics | 125 ± 14 | 25% |" in " ".join(table.split())
+
+
+@pytest.mark.slow
+def test_parts_of_a_recording_are_all_timed_and_add_up():
+    (found,) = measure_demonstrations(1, tracks=1)
+    assert found.num_frames == 510
+    assert list(found.part_us) == [*PARTS, REST]
+    assert min(found.part_us.values()) > 0.0
+    assert sum(found.part_us.values()) == pytest.approx(found.frame_us)
