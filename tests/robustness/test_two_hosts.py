@@ -1,6 +1,7 @@
 """A training and a sweep on two hosts, played by network namespaces; one is killed and returns."""
 
 import contextlib
+import fcntl
 import os
 import shlex
 import shutil
@@ -33,7 +34,15 @@ def take_down():
 
 
 @pytest.fixture
-def hosts():
+def alone(tmp_path_factory):
+    """Let one process at a time use the hosts, whose names all processes of the tests share."""
+    with (tmp_path_factory.getbasetemp().parent / "two-hosts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def hosts(alone):
     """Set up two hosts with a cable between them; skip where that is not allowed."""
     with contextlib.suppress(FileNotFoundError):
         take_down()  # of a test that was killed
