@@ -114,7 +114,7 @@ def lane_keeping(
         expert_name="pure pursuit",
         # A lost frame would hide the crash in it.
         disturbances=tuple(d for d in disturbances_of(contract) if d.name != "drop"),
-        max_steps=round(config.episode_s * config.control_rate_hz),
+        max_steps=config.max_steps,
     )
 
 
@@ -211,7 +211,7 @@ def road_driving(
         expert_name="driver who sees everything",
         # A lost frame would hide the crash in it.
         disturbances=tuple(d for d in disturbances_of(contract) if d.name != "drop"),
-        max_steps=round(config.episode_s * config.control_rate_hz),
+        max_steps=config.max_steps,
     )
 
 

@@ -79,6 +79,11 @@ class DrivingConfig:
         return 1.0 / self.control_rate_hz
 
     @property
+    def max_steps(self) -> int:
+        """Frames after which an episode is truncated."""
+        return round(self.episode_s * self.control_rate_hz)
+
+    @property
     def track_range(self) -> range:
         """Numbers of the tracks that `reset` draws from."""
         return TRACKS[self.tracks]

@@ -208,7 +208,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
     @property
     def _is_over(self) -> bool:
         """Whether the time of the episode has passed."""
-        return self._num_steps >= round(self.config.episode_s * self.config.control_rate_hz)
+        return self._num_steps >= self.config.max_steps
 
     def _pose(self) -> Pose:
         return Pose(self._state.x_m, self._state.y_m, self._state.yaw_rad)

@@ -121,7 +121,7 @@ class TensorCars:
     def _ackermann(self, steer_rad: Tensor) -> tuple[Tensor, Tensor]:
         """Return the angles [rad] of the left and the right wheel; see `car.py`."""
         tangent, wheelbase_m = steer_rad.tan(), self.wheelbase_m
-        half_width_m, forward_m = 0.5 * self._car.track_width_m, wheelbase_m * steer_rad.tan()
+        half_width_m, forward_m = 0.5 * self._car.track_width_m, wheelbase_m * tangent
         return (
             torch.atan(forward_m / (wheelbase_m - half_width_m * tangent)),
             torch.atan(forward_m / (wheelbase_m + half_width_m * tangent)),

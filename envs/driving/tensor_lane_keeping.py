@@ -21,6 +21,7 @@ from torch import Tensor
 from envs.driving.appearance import Appearance
 from envs.driving.camera import CameraGeometry
 from envs.driving.config import LaneKeepingConfig
+from envs.driving.lane_keeping import LaneKeepingEnv
 from envs.driving.road import make_road
 from envs.driving.tensor_camera import TensorCamera
 from envs.driving.tensor_car import TensorCars, TensorCarState
@@ -74,8 +75,7 @@ class LaneKeepingWorlds(TensorWorlds):
             )
         self.config = config
         self.num_worlds = check_count("num_worlds", num_worlds)
-        own_steps = round(config.episode_s * config.control_rate_hz)
-        self.max_steps = min(check_count("max_steps", max_steps), own_steps)
+        self.max_steps = min(check_count("max_steps", max_steps), config.max_steps)
         asked = NUM_TRACKS[observe] if num_tracks is None else num_tracks
         self._num_tracks = check_count("num_tracks", asked)
         if asked > len(config.track_range):
@@ -86,11 +86,11 @@ class LaneKeepingWorlds(TensorWorlds):
         self._cars = TensorCars(config, self.num_worlds, device)
         self.device = self._cars.device
         self._sees_frames = observe == "frames"
-        size, geometry = (observation_size(config),), CameraGeometry()
-        self.observation_space = spaces.Box(-np.inf, np.inf, size, np.float32)
         if self._sees_frames:
-            shape = (geometry.height_px, geometry.width_px, 3)
-            self.observation_space = spaces.Box(0, 255, shape, np.uint8)
+            self.observation_space = spaces.Box(0, 255, LaneKeepingEnv.frame_shape, np.uint8)
+        else:
+            size = (observation_size(config),)
+            self.observation_space = spaces.Box(-np.inf, np.inf, size, np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         ahead_m = config.preview_distances_m
         self._ahead_m = torch.tensor(ahead_m, dtype=torch.float64, device=self.device)

@@ -13,8 +13,7 @@ ROADS = [make_road(number) for number in range(5)]
 
 
 class Straight:
-    """Two sides of a square kilometre, of which the cars see one: no road that is drawn is straight
-    to rounding."""
+    """A kilometre without a bend: no road that is drawn is straight to rounding."""
 
     x_m = np.arange(0.0, 1000.0, 0.25)
     y_m = np.zeros_like(x_m)

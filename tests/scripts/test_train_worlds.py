@@ -102,19 +102,19 @@ def test_a_body_in_mujoco_warp_learns_and_walks_in_gymnasiums_world(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("observe", ["numbers", "full"])
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [("observe=numbers", VectorPolicy), ("randomize_appearance=false", FramesPolicy)],
+)
 def test_cars_on_a_device_learn_and_drive_in_gymnasiums_world(
-    type_command, tmp_path, observe, read
+    type_command, tmp_path, option, kind, read
 ):
     pytest.importorskip("mujoco_warp")
     words = "ppo --world LaneKeeping-v0 --num-worlds 4 --steps 256 --rollout-steps 32 --epochs 1"
-    words += f" --neurons 12 --world-options observe={observe} randomize_appearance=false"
-    if observe == "full":
-        words = words.replace("observe=full ", "")
+    words += f" --neurons 12 --world-options {option}"
     assert type_command(train, Job, *words.split(), "--evaluation-episodes", "1") == 0
     (run,) = (tmp_path / "runs").iterdir()
-    policy = Policy.load(run / "policy")
-    assert isinstance(policy, VectorPolicy if observe == "numbers" else FramesPolicy)
+    assert isinstance(Policy.load(run / "policy"), kind)
     (row,) = read(run / "results.csv")
     assert float(row["driven_km"]) > 0.0
     assert '"num_worlds": 4' in row["settings"]
