@@ -27,6 +27,7 @@ import policies.stacked_frames  # noqa: F401 - registers the cell
 from envs.conditions import CONDITIONS
 from envs.driving.road_metrics import summarize_road
 from ncp_control.command_line import use_threads
+from ncp_control.contract import Contract
 from ncp_control.episode import Episode
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
@@ -60,9 +61,11 @@ MODELS: Mapping[str, tuple[str, int]] = {
     "cnn-stack": ("stacked", 64),
 }
 """Cell and neurons or units of each model."""
-STEERING_AND_PEDAL = (8.0, 1.0)
+LIQUID = ("ltc", "lrc")
+"""Cells whose outputs read all neurons, and whose time constants begin spread."""
+STEERING_AND_PEDAL = (4.0, 1.0)
 """How much the error of each motor counts: a parked car is passed by 0.5 m, while the expert's
-pedal jumps. Whether it helps is not measured."""
+pedal jumps."""
 MEASURES = (
     *("driven_km", "interventions", "collisions", "lane_departures", "idle_share"),
     *("mean_speed_mps", "mean_jerk_mps3", "lateral_p95_mps2", "parameters"),
@@ -78,8 +81,10 @@ class Scale:
     seeds: int
     km: float
     epochs: int
+    steps: int
+    """Of the optimizer, in an epoch."""
     episodes: int
-    """That the expert demonstrates; a quarter as many are driven by the learner before an epoch."""
+    """That the expert demonstrates; a sixth as many are driven by the learner before an epoch."""
 
 
 SMALL = Scale(
@@ -87,12 +92,19 @@ SMALL = Scale(
     conditions=("noise:3", "fog:3", "blackout:3", "delay:3"),
     seeds=1,
     km=0.5,
-    epochs=4,
-    episodes=16,
+    epochs=8,
+    steps=500,
+    episodes=32,
 )
 """A part of it."""
 FULL = Scale(
-    models=tuple(MODELS), conditions=tuple(CONDITIONS), seeds=3, km=2.0, epochs=8, episodes=32
+    models=tuple(MODELS),
+    conditions=tuple(CONDITIONS),
+    seeds=3,
+    km=2.0,
+    epochs=12,
+    steps=2000,
+    episodes=64,
 )
 """Days on one core."""
 
@@ -107,9 +119,21 @@ def reproduce_road(settings: Reproduce) -> None:
         asked_conditions(settings.tasks or scale.conditions),
         range(settings.seeds or scale.seeds),
         settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
-        f"km={km:g} epochs={epochs} episodes={settings.episodes or scale.episodes}",
+        f"km={km:g} epochs={epochs} steps={scale.steps}"
+        f" episodes={settings.episodes or scale.episodes}",
     )
     compare(settings, results, jobs, RoadLesson)
+
+
+def untrained(model: str, contract: Contract, seed: int) -> Policy:
+    """Return a model that has learned nothing.
+
+    The motor neurons of a liquid circuit cannot command full braking within their bounds, so its
+    outputs read all neurons, as those of an LSTM or a GRU read all units.
+    """
+    cell, neurons = MODELS[model]
+    reads = "all" if cell in LIQUID else None
+    return make_policy_for(contract, cell, num_neurons=neurons, seed=seed, reads=reads)
 
 
 class RoadLesson(Lesson):
@@ -134,7 +158,7 @@ class RoadLesson(Lesson):
         }
 
     def learn(
-        self, model: str, seed: int, training: str, *, epochs: int, episodes: int = 16
+        self, model: str, seed: int, training: str, *, epochs: int, steps: int, episodes: int
     ) -> Policy:
         """Train a policy by imitation, with DAgger before each epoch but the first."""
         cell, neurons = MODELS[model]
@@ -143,20 +167,22 @@ class RoadLesson(Lesson):
             world_options=("on_crash=recover",),
             cell=cell,
             neurons=neurons,
-            tau_s=TAU_S if cell in ("ltc", "lrc") else None,
+            tau_s=TAU_S if cell in LIQUID else None,
+            reads="all" if cell in LIQUID else None,
             conditions=TRAININGS[training],
             imitation=ImitationConfig(
                 epochs=epochs,
+                epoch_steps=steps,
                 window=64,
                 batch_size=4,
-                turn_weight=1.0,
+                turn_weight=0.5,
                 action_weights=STEERING_AND_PEDAL,
-                weight_average=0.99,
+                weight_average=0.998,
                 dagger_epochs=tuple(range(1, epochs)),
             ),
             episodes=episodes,
-            dagger_episodes=max(episodes // 4, 1),
-            validation_episodes=max(episodes // 4, 1),
+            dagger_episodes=max(episodes // 6, 1),
+            validation_episodes=max(episodes // 6, 1),
             data=self.folder / "data",
             threads=1,
             runs=self.folder / "runs",
@@ -165,7 +191,7 @@ class RoadLesson(Lesson):
         use_threads(1)
         torch.manual_seed(seed)
         world = open_world(ROAD_WORLD, settings.world_options)
-        policy = make_policy_for(world.contract, cell, num_neurons=neurons, seed=seed)
+        policy = untrained(model, world.contract, seed)
         run = Run.create("road", model, settings, root=settings.runs)
         assert world.expert is not None
         try:

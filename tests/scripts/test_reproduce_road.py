@@ -5,7 +5,6 @@ import csv
 import pytest
 import torch
 
-from policies.locomotion import make_policy_for
 from scripts.evaluation.locomotion import open_world
 from scripts.reproduce import reproduce
 from scripts.reproduction import road
@@ -13,9 +12,8 @@ from scripts.reproduction.completion import Reproduce
 
 
 def untrained(model: str):
-    cell, neurons = road.MODELS[model]
     contract = open_world("RoadDriving-v0").contract
-    policy = make_policy_for(contract, cell, num_neurons=neurons)
+    policy = road.untrained(model, contract, seed=0)
     policy.contract = contract
     return policy
 
@@ -43,12 +41,13 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
     told["runs"] = tmp_path / "runs"
     reproduce(Reproduce(**told, tasks=("fog:5",)))
     reproduce(Reproduce(**told, tasks=("fog:5", "delay:2")))
-    counts = {"epochs": 4, "episodes": 16}
+    counts = {"epochs": 8, "steps": 500, "episodes": 32}
     wanted = [(m, t, counts) for t in ("clean", "conditions") for m in ("ltc", "cnn-stack")]
     assert trained == wanted, "a table that goes on trains nothing twice"
     with (tmp_path / "road.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 12 and rows[0]["settings"] == "clean none km=0.002 epochs=4 episodes=16"
+    assert len(rows) == 12
+    assert rows[0]["settings"] == "clean none km=0.002 epochs=8 steps=500 episodes=32"
     assert rows[0]["command"].endswith("--models ltc --tasks fog:5 --km 0.002")
     assert all(float(row["driven_km"]) > 0.0 for row in rows)
     told = capsys.readouterr().out
@@ -83,10 +82,11 @@ def test_stacked_frames_see_four_frames_and_no_more():
 def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(road, "imitate_expert", lambda *given: seen.append(given))
-    road.RoadLesson(tmp_path).learn("gru-10", 2, "conditions", epochs=3, episodes=8)
+    road.RoadLesson(tmp_path).learn("gru-10", 2, "conditions", epochs=3, steps=9, episodes=12)
     ((policy, expert, world, asked, _),) = seen
     assert policy.circuit.cell.hidden_size == 10 and expert is world.expert
     assert "fog:1-3" in asked.conditions and asked.imitation.dagger_epochs == (1, 2)
-    assert (asked.episodes, asked.dagger_episodes, asked.seed) == (8, 2, 2)
+    assert (asked.episodes, asked.dagger_episodes, asked.seed) == (12, 2, 2)
+    assert asked.imitation.epoch_steps == 9
     assert asked.world_options == ("on_crash=recover",), "the table's drives are of other tracks"
     assert road.RoadLesson(tmp_path).place(1.0).world.make().unwrapped.config.tracks == "held_out"
