@@ -41,6 +41,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.policy.heads import head_width
+from ncp_control.records import frames_part
 from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import WalkSettings
@@ -73,7 +74,9 @@ def train_ppo(asked: PPO) -> Policy:
     if task.policy is not None:
         before = dict.fromkeys(task.measures, "") | measure(task, task.policy)
         rows = {f"{task.name} before": before, f"{task.name} after": measured}
-    add_rows(results, task, describe(settings, task.where), rows, run)
+    sees_frames = frames_part(task.world.contract.observation) is not None
+    described = describe(settings, task.where, sees_frames=sees_frames)
+    add_rows(results, task, described, rows, run)
     return policy
 
 
@@ -82,12 +85,18 @@ def reinforce(task: Task) -> tuple[Policy, dict[str, float | str], Run]:
     return train_and_measure(task, "ppo", make_model(task))
 
 
-def describe(settings: PPO, where: WalkSettings) -> str:
-    """Return all but cell and seed as one cell of the results file: world, observation, rest."""
+def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -> str:
+    """Return all but cell and seed as one cell of the results file: world, observation, rest.
+
+    Args:
+        settings: What was asked for.
+        where: The world's name, options and disturbances.
+        sees_frames: Whether a head takes the place of the encoder.
+    """
     names = ("batch_size", "epochs", "evaluation_episodes", "gamma", "learning_rate")
     names += ("neurons", "num_envs", "rollout_steps", "sequence_length", "steps")
     told = {name: getattr(settings, name) for name in names} | settings.disturbances
-    told["encoder"] = settings.encoder if settings.cell != "mlp" else ()
+    told["encoder"] = () if sees_frames or settings.cell == "mlp" else settings.encoder
     told |= {name: settings.resolved[name] for name in ("critic", "circuit_lr_scale")}
     if settings.num_worlds is not None:
         told |= {"num_worlds": settings.num_worlds, "device": find_device(settings.device).type}

@@ -166,9 +166,11 @@ def test_the_number_is_learned(tmp_path):
 
 
 def test_a_policy_of_frame_and_number_learns_by_reinforcement(type_command, tmp_path):
-    words = ["ppo", "--world", f"{OWN}:Trolley", *QUICK_PPO.split(), "--drop-probability", "0.2"]
+    quick_ppo = QUICK_PPO.replace("--encoder ", "")
+    words = ["ppo", "--world", f"{OWN}:Trolley", *quick_ppo.split(), "--drop-probability", "0.2"]
     assert type_command(train, Job, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
+    assert '""encoder"": []' in (run / "results.csv").read_text(), "the head takes its place"
     policy = load(run / "policy")
     assert policy.numbers == 1 and policy.observation_std.item() > 3.0
 
