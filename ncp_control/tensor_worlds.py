@@ -64,4 +64,14 @@ class TensorWorlds(ABC):
     @property
     @abstractmethod
     def num_bytes(self) -> int:
-        """Memory that the state of all worlds takes on the device [bytes]."""
+        """Memory that all worlds take on the device together [bytes], with what they share."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """Part of `num_bytes` that is there once, however many worlds there are [bytes]."""
+        return 0
+
+    @property
+    def bytes_each(self) -> float:
+        """Memory that each further world takes on the device [bytes]."""
+        return (self.num_bytes - self.shared_bytes) / self.num_worlds

@@ -58,6 +58,12 @@ class TensorCamera:
         self._clear = self._to_device(backdrops[0].clear)
         self._haze = self._to_device(np.stack([one.haze[:, :1] for one in backdrops]))
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the painted tracks take on the device [bytes], with the pictures' rows."""
+        own = (*self._levels, self._sky, self._clear, self._haze)
+        return sum(part.nbytes for part in own) + sum(rows.num_bytes for rows in self._bands)
+
     def render(self, poses: Tensor, which: Tensor) -> Tensor:
         """Return what the cameras see.
 
@@ -106,6 +112,8 @@ class _Rows:
         v, u = torch.meshgrid(rows, columns, indexing="ij")
         pixels = torch.stack([u, v, torch.ones_like(u)]).reshape(3, -1)
         self._pixels = pixels.float()
+        own = (self._texel_from_world, self._car_from_pixel, self._pixels)
+        self.num_bytes = sum(values.nbytes for values in own)
 
     def read(self, level: Tensor, world_from_car: Tensor, which: Tensor) -> Tensor:
         """Return whole numbers as float32, shape (cars, rows, width, 3)."""

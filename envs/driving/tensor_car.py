@@ -48,6 +48,11 @@ class TensorCars:
         self._max_steer_rad = config.max_steer_rad
         self._commanded_rad = torch.zeros(num_cars, dtype=torch.float64, device=self.device)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the state of all cars takes on the device [bytes]."""
+        return self.simulation.num_bytes + self._commanded_rad.nbytes
+
     def place(
         self,
         which: Tensor,

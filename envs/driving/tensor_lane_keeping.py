@@ -100,12 +100,22 @@ class LaneKeepingWorlds(TensorWorlds):
         self._lateral_m = torch.zeros_like(self._arc_m)
         self._generator = torch.Generator(self.device)
         self._roads: TensorRoads | None = None
+        self._seed: int | None = None
         self.seed(0)
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the state of all worlds takes on the device [bytes], tracks not counted."""
-        return self._cars.simulation.num_bytes
+        """Memory that all worlds take on the device together [bytes], with their tracks."""
+        own = (self._num_steps, self._track, self._arc_m, self._lateral_m)
+        return self._cars.num_bytes + sum(values.nbytes for values in own) + self.shared_bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        """Memory that the tracks take [bytes]; they are drawn now if no `reset` has drawn them."""
+        roads = self._drawn_roads()
+        painted_bytes = self._camera.num_bytes if self._sees_frames else 0
+        own = (self._known_tracks, self._ahead_m)
+        return roads.num_bytes + painted_bytes + sum(values.nbytes for values in own)
 
     @property
     def tracks(self) -> Tensor:
@@ -130,12 +140,12 @@ class LaneKeepingWorlds(TensorWorlds):
     def seed(self, seed: int) -> None:
         """Seed the tracks, which `reset` draws, and all starts that are drawn from now on."""
         self._generator.manual_seed(seed)
-        self._seed, self._roads = seed, None
+        if seed != self._seed:
+            self._seed, self._roads = seed, None
 
     def reset(self) -> Tensor:
         """Begin an episode in every world; return what is seen, shape (worlds, …)."""
-        if self._roads is None:
-            self._roads = self._draw_tracks()
+        self._drawn_roads()
         self._begin(torch.ones(self.num_worlds, dtype=torch.bool, device=self.device))
         return self._observe()
 
@@ -177,6 +187,11 @@ class LaneKeepingWorlds(TensorWorlds):
     def _known_roads(self) -> TensorRoads:
         if self._roads is None:
             raise RuntimeError("`reset` must be called before `step`. Call `reset`.")
+        return self._roads
+
+    def _drawn_roads(self) -> TensorRoads:
+        if self._roads is None:
+            self._roads = self._draw_tracks()
         return self._roads
 
     def _draw_tracks(self) -> TensorRoads:

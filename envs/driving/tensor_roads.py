@@ -47,6 +47,12 @@ class TensorRoads:
         }
         self._reach = torch.arange(-_REACH, _REACH + 1, device=device)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the roads take on the device [bytes]."""
+        own = (self.length_m, self._spacing_m, self._counts, self._firsts, self._reach)
+        return sum(values.nbytes for values in (*own, *self._samples.values()))
+
     def project(
         self, which: Tensor, x_m: Tensor, y_m: Tensor, near_m: Tensor
     ) -> tuple[Tensor, Tensor]:

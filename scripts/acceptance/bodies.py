@@ -76,7 +76,7 @@ def frames_per_s(name: str, num_worlds: int, device: str) -> list[str]:
         if steps % 20 == 0:
             wait()
     seconds = wait() - began
-    each_kb = batch.num_bytes / num_worlds / 1000
+    each_kb = batch.bytes_each / 1000
     return [name, str(num_worlds), f"{steps * num_worlds / seconds:.0f}", f"{each_kb:.0f}"]
 
 

@@ -78,7 +78,7 @@ def _measure_place(place: str, world: World, device: torch.device, rounds: int) 
             num_worlds=count,
             steps_per_s=count * 1e6 / row.median_us,
             spread=row.spread,
-            world_kb=None if batch is None else batch.num_bytes / count / 1000,
+            world_kb=None if batch is None else batch.bytes_each / 1000,
         )
         speeds.append(speed)
     return speeds

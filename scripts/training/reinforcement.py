@@ -217,8 +217,10 @@ def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:
     if settings.episode_s is not None:
         max_steps = min(max(round(settings.episode_s / world.frame_s), 1), max_steps)
     worlds = world.make_batch(num_worlds, find_device(device), max_steps=max_steps)
-    each_kb = worlds.num_bytes / num_worlds / 1000
-    print(f"worlds: {num_worlds} on {worlds.device}, {each_kb:.0f} kB each")
+    worlds.seed(settings.seed)  # what they share is drawn with it
+    shared_mb = worlds.shared_bytes / 1e6
+    also = f", and {shared_mb:.0f} MB that all share" if shared_mb else ""
+    print(f"worlds: {num_worlds} on {worlds.device}, {worlds.bytes_each / 1e3:.0f} kB each{also}")
     return TensorNormalize(TensorEnv(worlds), gamma=settings.gamma)
 
 

@@ -163,7 +163,50 @@ def test_a_step_before_the_first_reset_is_refused():
     batch = LaneKeepingWorlds(BLIND, 2, observe="numbers")
     with pytest.raises(RuntimeError, match="`reset` must be called before `step`"):
         batch.step(torch.zeros(2, 1))
-    assert batch.num_bytes > 2 * 4 * (13 + 12)
+
+
+def held_tensors(holder):
+    """Return the tensors that an object of ours holds, by where their memory is."""
+    if isinstance(holder, torch.Tensor):
+        return {holder.untyped_storage().data_ptr(): holder.untyped_storage().nbytes()}
+    if isinstance(holder, (list, tuple)):
+        parts = holder
+    elif isinstance(holder, dict):
+        parts = holder.values()
+    else:
+        is_ours = type(holder).__module__.startswith("envs.driving.tensor_")
+        parts = vars(holder).values() if is_ours else ()
+    return {at: size for part in parts for at, size in held_tensors(part).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("observe", ["numbers", "frames"])
+def test_memory_is_that_of_all_tensors_that_are_held(observe):
+    batch = LaneKeepingWorlds(LOOKS_ALIKE, 5, observe=observe, num_tracks=3)
+    before = batch.num_bytes
+    batch.reset()
+    batch.step(torch.zeros(5, 1))
+    assert batch.num_bytes == before, "tracks count before they are looked at"
+    simulated = batch._cars.simulation.num_bytes
+    assert simulated > 5 * 4 * (13 + 12), "positions and velocities"
+    assert batch.num_bytes == simulated + sum(held_tensors(batch).values())
+    painted_bytes = 3 * 3 * (2050**2 + 1026**2 + 514**2) if observe == "frames" else 0
+    assert painted_bytes < batch.shared_bytes < painted_bytes + 2e6
+    double = LaneKeepingWorlds(LOOKS_ALIKE, 10, observe=observe, num_tracks=3)
+    assert double.shared_bytes == batch.shared_bytes
+    assert double.bytes_each == pytest.approx(batch.bytes_each, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_same_seed_keeps_the_tracks_and_another_draws_them_anew():
+    batch = worlds(observe="frames", config=LOOKS_ALIKE)
+    camera, known = batch._camera, batch._known_tracks
+    batch.seed(0)
+    batch.reset()
+    assert batch._camera is camera
+    batch.seed(1)
+    batch.reset()
+    assert batch._camera is not camera and not torch.equal(batch._known_tracks, known)
 
 
 @pytest.mark.parametrize(

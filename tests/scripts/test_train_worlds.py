@@ -103,16 +103,18 @@ def test_a_body_in_mujoco_warp_learns_and_walks_in_gymnasiums_world(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("option", "kind"),
-    [("observe=numbers", VectorPolicy), ("randomize_appearance=false", FramesPolicy)],
+    ("option", "kind", "shared_mb"),
+    [("observe=numbers", VectorPolicy, 7), ("randomize_appearance=false", FramesPolicy, 532)],
 )
 def test_cars_on_a_device_learn_and_drive_in_gymnasiums_world(
-    type_command, tmp_path, option, kind, read
+    type_command, tmp_path, option, kind, shared_mb, read, capsys
 ):
     pytest.importorskip("mujoco_warp")
     words = "ppo --world LaneKeeping-v0 --num-worlds 4 --steps 256 --rollout-steps 32 --epochs 1"
     words += f" --neurons 12 --world-options {option}"
     assert type_command(train, Job, *words.split(), "--evaluation-episodes", "1") == 0
+    told = f"worlds: 4 on cpu, 23 kB each, and {shared_mb} MB that all share"
+    assert told in capsys.readouterr().out
     (run,) = (tmp_path / "runs").iterdir()
     assert isinstance(Policy.load(run / "policy"), kind)
     (row,) = read(run / "results.csv")
