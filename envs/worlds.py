@@ -276,4 +276,5 @@ def register() -> None:
     register_world("LaneKeeping-v0", lane_keeping)
     register_world("RoadDriving-v0", road_driving)
     for env_id in ("HalfCheetah-v5", "Walker2d-v5", "Hopper-v5"):
-        register_world(env_id, partial(body, env_id))
+        short_name = env_id.removesuffix("-v5").lower()
+        register_world(env_id, partial(body, env_id), short_name=short_name)

@@ -3,6 +3,7 @@
 | name                  | world                                                             |
 |-----------------------|-------------------------------------------------------------------|
 | `LaneKeeping-v0`, …   | registered with `register_world`, by `envs` or by your own module  |
+| `walker2d`, …         | the short name that one of these has beside its own                |
 | `gymnasium:Hopper-v5` | any environment that Gymnasium knows                               |
 | `my_module:make_car`  | what your function returns: a `World`, or a Gymnasium environment  |
 
@@ -195,38 +196,62 @@ class World:
 
 WORLDS: Registry[Callable[..., World]] = Registry("world")
 """What builds each world that is known by a plain name."""
+SHORT_NAMES: dict[str, str] = {}
+"""Names of registered worlds by the short one that a user may type instead."""
 
 
-def register_world(name: str, factory: Callable[..., World]) -> None:
+def register_world(
+    name: str, factory: Callable[..., World], *, short_name: str | None = None
+) -> None:
     """Make a world known by a name.
 
     Args:
         name: Its name, without a colon.
         factory: Builds it; its keyword arguments are the world's options.
+        short_name: A name that a user may type instead.
 
     Raises:
-        ValueError: If the name has a colon, or another factory has it.
+        ValueError: If the name has a colon, another factory has it, or another world the short one.
     """
+    if short_name is not None and SHORT_NAMES.get(short_name, name) != name:
+        raise ValueError(
+            f"`short_name` of a world must be free, got {short_name!r}, which is that of"
+            f" {SHORT_NAMES[short_name]!r}. Choose another one."
+        )
     WORLDS.register(name, factory)
+    if short_name is not None:
+        SHORT_NAMES[short_name] = name
 
 
-def world_names() -> list[str]:
-    """Return the names of the registered worlds."""
-    return sorted(WORLDS)
+def full_name(name: str) -> str:
+    """Return the registered name of a world by its short one; any other name as it is."""
+    return SHORT_NAMES.get(name, name)
+
+
+def option_names(name: str) -> list[str] | None:
+    """Return the options of a registered world; None if it takes any, or is not registered."""
+    factory = WORLDS.get(full_name(name))
+    if factory is None or _takes_any(factory):
+        return None
+    return [*inspect.signature(factory).parameters]
 
 
 def find_world(name: str, **options: Any) -> World:
     """Build the world of a name.
 
     Args:
-        name: A registered name, `gymnasium:<id>`, or `<module>:<function>`.
+        name: A registered name or its short one, `gymnasium:<id>`, or `<module>:<function>`.
         options: Options of the world, e.g. observe="positions".
 
     Raises:
         ValueError: If the name is unknown, or an option is not one of the world.
     """
     if ":" not in name:
-        return _call(name, WORLDS.find(name), options)
+        known = full_name(name)
+        if known not in WORLDS:
+            others = "gymnasium:<id>", "<module>:<function>"
+            check_name("world", name, [*SHORT_NAMES, *WORLDS, *others])
+        return _call(name, WORLDS[known], options)
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)

@@ -12,12 +12,10 @@ import gymnasium
 import numpy as np
 
 from envs.faults import disturbances_of
-from envs.locomotion import WORLDS as BODIES
 from ncp_control import files
 from ncp_control.contract import VectorContract
-from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.worlds import World, find_world, read_options, world_names
+from ncp_control.worlds import SHORT_NAMES, World, find_world, read_options
 from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH, Place, check_fit
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
@@ -80,9 +78,9 @@ class WalkSettings:
 
         Args:
             render_mode: How it is drawn, e.g. "rgb_array".
-            **rendering: Settings of the camera of halfcheetah and walker2d; of no use elsewhere.
+            **rendering: Settings of the camera, in worlds that have one; of no use elsewhere.
         """
-        settings = rendering if self.env in BODIES else {}
+        settings = rendering if self.world.has_camera else {}
         return self.place.disturbed.make(render_mode=render_mode, **settings)
 
     def describe(self) -> str:
@@ -120,19 +118,16 @@ Row = tuple[str, WalkSettings, np.ndarray]
 
 @functools.cache
 def open_world(name: str, options: tuple[str, ...] = ()) -> World:
-    """Return a world by its name or short name, with the disturbances that suit it.
+    """Return a world with the disturbances that suit it.
 
     Args:
-        name: halfcheetah, walker2d, or a name that `find_world` knows.
+        name: A name that `find_world` knows.
         options: Options of the world as name=value.
 
     Raises:
         ValueError: If the name or an option is unknown.
     """
-    if ":" not in name:
-        known = [*BODIES, *world_names()]
-        check_name("world", name, [*known, "gymnasium:<id>", "<module>:<function>"])
-    world = find_world(BODIES.get(name, name), **read_options(options))
+    world = find_world(name, **read_options(options))
     return replace(world, disturbances=world.disturbances or disturbances_of(world.contract))
 
 
@@ -167,7 +162,7 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
             " learned from a recording takes --log; one of a time series acts nowhere, and its"
             " training has measured it."
         )
-    short = {name: body for body, name in BODIES.items()}
+    short = {name: short_name for short_name, name in SHORT_NAMES.items()}
     options = dict(contract.world_options)
     observe = str(options.pop("observe", "full"))
     return short.get(contract.world, contract.world), observe, words_of("full", options)

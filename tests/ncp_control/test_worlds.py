@@ -12,12 +12,14 @@ from ncp_control.contract import DictContract, Entry, FramesContract, VectorCont
 from ncp_control.episode import Episode
 from ncp_control.gymnasium_contracts import Adapted, contract_of, observation_of
 from ncp_control.worlds import (
+    WORLDS,
     World,
     find_world,
+    full_name,
+    option_names,
     read_options,
     register_world,
     return_and_length,
-    world_names,
     world_of,
 )
 
@@ -250,8 +252,15 @@ def test_registered_worlds_are_found_by_name():
 
     register_world("Pole-v0", make_pole)
     register_world("Pole-v0", make_pole)  # an import that runs twice does no harm
-    assert "Pole-v0" in world_names()
+    assert "Pole-v0" in WORLDS
+    register_world("Pole-v0", make_pole, short_name="pole")
     assert isinstance(find_world("Pole-v0", long=True), World)
+    assert find_world("pole", long=True).name == "Pole-v0" == full_name("pole")
+    assert option_names("pole") == option_names("Pole-v0") == ["long"]
+    assert option_names("gymnasium:CartPole-v1") is None
+    with pytest.raises(ValueError, match="`short_name` of a world must be free, got 'pole'"):
+        register_world("Other-v0", make_pole, short_name="pole")
+    assert "Other-v0" not in WORLDS
     with pytest.raises(ValueError, match="Did you mean 'long'"):
         find_world("Pole-v0", lang=True)
     with pytest.raises(ValueError, match="`name` of a world must be free, got 'Pole-v0'"):

@@ -4,7 +4,15 @@ import re
 
 import pytest
 
+import envs  # noqa: F401 - registers the worlds
+from ncp_control.deploy.links.base import open_here
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.policy import load
 from scripts.run import RunPolicy, run_policy
+
+
+def run_with_worlds(settings):
+    run_policy(settings, ["envs"])
 
 
 @pytest.mark.parametrize(
@@ -13,13 +21,27 @@ from scripts.run import RunPolicy, run_policy
         (["--link", "foo"], "error: `link` must be one of .*, got 'foo'"),
         (["--link", "video:none.mp4"], "error: `link` must name a video .*, got 'none.mp4'"),
         (["--link-options", "nope"], "error: `link_options` must be words .*, got 'nope'"),
+        (["--link-options", "sed=3"], "error: `link_options` .* got 'sed'. Did you mean 'seed'"),
+        (["--link", "video:0", "--link-options", "crop=0"], "error: .* Did you mean 'crop_top'"),
+        (["--link", "world:walker2"], "error: `world` .* Did you mean 'walker2d'"),
+        (["--link", "world:walker2d"], "error: `policy` does not fit the world 'Walker2d-v5'"),
     ],
 )
 def test_a_link_that_is_refused_leaves_no_run_and_tells_of_none(
     words, told, type_command, tmp_path, capfd
 ):
-    assert type_command(run_policy, RunPolicy, "drive-ncp", *words) == 2
+    assert type_command(run_with_worlds, RunPolicy, "drive-ncp", *words) == 2
     printed, errors = capfd.readouterr()
     assert re.search(f"(?m)^{told}", errors)
     assert "run folder" not in printed
     assert list(tmp_path.glob("runs/*")) == []
+
+
+@pytest.mark.parametrize("link", ["world:walker2d", "world:Walker2d-v5", "world"])
+def test_a_world_has_its_short_name_as_a_link_and_keeps_the_options_of_the_policy(link):
+    contract = load("walker2d-positions-ltc").contract
+    name, _, target = link.partition(":")
+    opened = open_here(name, contract, target, {"seed": 3}, SimulatedClock())
+    assert opened.contract.world == "Walker2d-v5"
+    assert opened.contract.world_options == {"observe": "positions"}
+    opened.close()

@@ -7,6 +7,7 @@ colours, signs, units. It refuses a policy whose contract it cannot serve, befor
 A link of your own is a function registered with `register_link`; see `LinkKind`.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.loop.clocks import Clock
+from ncp_control.names import check_name
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
 
@@ -115,15 +117,12 @@ def open_here(
         LinkLost: If the counterpart does not come.
     """
     kind = LINKS.find(name)
-    try:
-        return kind.open(contract, target, clock=clock, **options)
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        option = str(error).rsplit("'", 2)[-2]
-        raise ValueError(
-            f"`link_options` must be options of the link {name!r}, got {option!r}. See its module."
-        ) from error
+    _contract, _target, *others = inspect.signature(kind.open).parameters.values()
+    if not any(one.kind is one.VAR_KEYWORD for one in others):
+        known = [one.name for one in others if one.name != "clock"]
+        for option in options:
+            check_name("link_options", option, known)
+    return kind.open(contract, target, clock=clock, **options)
 
 
 def check_steering(contract: Contract, where: str) -> tuple[float, float | None]:

@@ -150,15 +150,23 @@ class CameraLink(VideoLink):
             self._changed.notify_all()
 
 
-def open_video(contract: Contract, target: str, *, clock: Clock, **options: Any) -> VideoLink:
-    """Open a video file, or a camera by its number.
+def open_video(
+    contract: Contract,
+    target: str,
+    *,
+    clock: Clock,
+    crop_top: float | None = None,
+    crop_bottom: float | None = None,
+) -> VideoLink:
+    """Open a video file, or a camera by its number; arguments as `VideoLink`.
 
     Raises:
         ValueError: If neither is there, or the policy sees no frames.
     """
+    crop = {"crop_top": crop_top, "crop_bottom": crop_bottom}
     if target.isdecimal():
-        return CameraLink(contract, int(target), clock=clock, **options)
-    return VideoLink(contract, target, clock=clock, **options)
+        return CameraLink(contract, int(target), clock=clock, **crop)
+    return VideoLink(contract, target, clock=clock, **crop)
 
 
 def _open(source: str | int) -> Any:

@@ -13,7 +13,8 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import Clock
-from ncp_control.worlds import WORLDS, World, find_world
+from ncp_control.names import check_name
+from ncp_control.worlds import WORLDS, World, find_world, full_name, option_names
 
 _SLACK_S = 1e-9
 
@@ -100,7 +101,8 @@ def open_world(
 
     Args:
         contract: The policy's.
-        target: The world's name; that of the policy's contract, with its options, if empty.
+        target: The world's name or short name; that of the policy's contract, with its options, if
+            empty.
         clock: The loop's.
         seed: Seed of the episode.
         options: Further options of the world.
@@ -120,7 +122,11 @@ def open_world(
             f" {name!r}. The worlds of ncp-control come with a clone, not with the wheel: run"
             " scripts/run.py there, or name one as world:gymnasium:ID or world:MODULE:FUNCTION."
         )
-    own = contract.world_options if name == contract.world else {}
+    own = contract.world_options if full_name(name) == contract.world else {}
+    known = option_names(name)
+    if known is not None:
+        for option in options:
+            check_name("link_options", option, ["seed", *known])
     world = find_world(name, **{**own, **options})
     world.check_policy(contract)
     return WorldLink(world, clock, seed=seed)
