@@ -52,6 +52,8 @@ class Faults:
     """Drives for each kind of fault."""
     clean_km: float = 10.0
     """Kilometres of driving without a fault, for false alarms."""
+    world_options: tuple[str, ...] = ()
+    """Options of the policy's world as name=value, e.g. traffic=none."""
     backend: str = "torch"
     """What computes, as --backend of run.py: torch, c, onnx or program:COMMAND."""
     loop: LoopSettings = field(default_factory=LoopSettings)

@@ -1,5 +1,7 @@
 """Faults of sensors and memory, put between a link and the loop to try the monitor.
 
+Of a frame with numbers beside it, the frame alone is spoiled.
+
 | fault      | what happens while it lasts                                    |
 |------------|----------------------------------------------------------------|
 | missing    | no frames come                                                 |
@@ -25,6 +27,7 @@ from ncp_control.audit.faults import occlude
 from ncp_control.deploy.links.base import Link, Reading
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.pilot import Controller
+from ncp_control.records import frames_in, join, numbers_in, record_frame
 
 LATE_S = 0.5
 """Age of late frames [s]."""
@@ -98,6 +101,7 @@ class FaultyLink:
         self.contract = link.contract
         self.send, self.stop, self.close = link.send, link.stop, link.close
         self._link, self._fault, self._seed = link, fault, seed
+        self._record_frame = record_frame(link.contract.observation)
         self._begin_s, self._end_s = begin_s, end_s
         self._clock, self._controller = clock, controller
         self._delayed: deque[Reading] = deque()
@@ -119,13 +123,23 @@ class FaultyLink:
             self._delayed.append(reading)
             is_due = now_s - self._delayed[0].time_s >= LATE_S - 1e-9
             return self._delayed.popleft() if is_due else None
-        seen = reading.observation
+        seen, rng = reading.observation, np.random.default_rng(self._seed)
         if self._fault == "frozen":
-            seen = seen if self._last is None else self._last.observation
+            if self._last is not None and self._last.observation is not None:
+                seen = self._with_frame(seen, self._frame_of(self._last.observation))
         elif self._fault == "state":
             state = getattr(self._controller, "state", None)
             if state is not None:
                 state[:] = _LARGE
         else:
-            seen = SPOILED[self._fault](seen, np.random.default_rng(self._seed))
+            seen = self._with_frame(seen, SPOILED[self._fault](self._frame_of(seen), rng))
         return Reading(observation=seen, time_s=reading.time_s, told=reading.told)
+
+    def _frame_of(self, observation: np.ndarray) -> np.ndarray:
+        shape = self._record_frame
+        return observation if shape is None else frames_in(observation, shape)
+
+    def _with_frame(self, observation: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """Return an observation with another frame, perhaps of another size or type."""
+        shape = self._record_frame
+        return frame if shape is None else join(frame, numbers_in(observation, shape))

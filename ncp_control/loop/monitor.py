@@ -41,11 +41,20 @@ import numpy as np
 
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.interval_circuit import Interval
-from ncp_control.contract import Contract, FramesContract, VectorContract
+from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.policy import Policy
+from ncp_control.records import (
+    array_of,
+    change_frame,
+    entries_of,
+    frames_in,
+    frames_part,
+    numbers_in,
+    record_frame,
+)
 
 _ROUNDING = 1e-3
 """Allowance of single precision and of int8 heads beyond certified bounds, as a share of them."""
@@ -124,7 +133,11 @@ class Monitor:
         self.level = Level.DRIVE
         self.events: list[Event] = []
         self._seen, self._profile, self._bounds = contract.observation, profile, bounds
-        if profile is not None and not profile.fits(_example(self._seen)):
+        self._shape, self._dtype = array_of(self._seen)
+        self._record_frame = record_frame(self._seen)
+        self._has_frame = frames_part(self._seen) is not None
+        example = statistics_of(np.zeros(self._shape, self._dtype), self._record_frame)
+        if profile is not None and len(profile.mean) != len(example):
             raise ValueError(
                 f"`profile` must be of the policy's observations, got {len(profile.mean)} numbers."
                 " Calibrate the monitor of this policy."
@@ -176,32 +189,39 @@ class Monitor:
         if (age_s := now_s - reading.time_s) > s.late_s:
             faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
         found = self._check_values(reading.observation)
-        if found is None:
-            found = self._check_change(reading.observation, now_s)
-        if found is None and isinstance(self._seen, FramesContract):
-            found = self._check_light(reading.observation)
+        if found is None:  # a camera may freeze while other numbers go on
+            found = self._check_change(self._frame_of(reading.observation), now_s)
+        if found is None and self._has_frame:
+            found = self._check_light(self._frame_of(reading.observation))
         if found is None:
             found = self._check_likeness(reading.observation)
         return [*faults, found] if found is not None else faults
 
     def _check_values(self, observation: np.ndarray) -> Fault | None:
-        """Check type, size, and that all numbers are finite."""
-        seen = self._seen
+        """Check type, size, and that all numbers are finite and in their ranges."""
         kind = observation.dtype.kind
         if kind == "f" and not np.isfinite(observation).all():
             return Fault("not finite", "NaN or infinity")
-        shape = observation.shape
-        if isinstance(seen, FramesContract):
-            if shape != seen.shape or observation.dtype != np.dtype(seen.dtype):
-                return Fault("shape", f"{observation.dtype} of shape {shape}, not {seen.shape}")
-        elif isinstance(seen, VectorContract):
-            if shape != (seen.size,) or kind not in "iuf":
-                return Fault("shape", f"{observation.dtype} of shape {shape}, not {(seen.size,)}")
-            for entry, value in zip(seen.entries, observation.tolist(), strict=True):
-                if not entry.range[0] <= value <= entry.range[1]:
-                    told = f"{entry.name} {value:.4g}, not in {list(entry.range)}"
-                    return Fault("range", told, is_unusable=False)
+        is_of_type = observation.dtype == self._dtype if self._has_frame else kind in "iuf"
+        if observation.shape != self._shape or not is_of_type:
+            told = f"{observation.dtype} of shape {observation.shape}, not {self._shape}"
+            return Fault("shape", told)
+        numbers = observation
+        if self._has_frame:
+            shape = self._record_frame
+            numbers = np.empty(0) if shape is None else numbers_in(observation, shape)
+        if not np.isfinite(numbers).all():
+            return Fault("not finite", "NaN or infinity")
+        for entry, value in zip(entries_of(self._seen), numbers.tolist(), strict=True):
+            if not entry.range[0] <= value <= entry.range[1]:
+                told = f"{entry.name} {value:.4g}, not in {list(entry.range)}"
+                return Fault("range", told, is_unusable=False)
         return None
+
+    def _frame_of(self, observation: np.ndarray) -> np.ndarray:
+        """Return the frame of an observation; numbers as they are."""
+        shape = self._record_frame
+        return observation if shape is None else frames_in(observation, shape)
 
     def _check_change(self, observation: np.ndarray, now_s: float) -> Fault | None:
         """Tell a reading that has stayed the same.
@@ -236,7 +256,7 @@ class Monitor:
         profile = self._profile
         if profile is None:
             return None
-        numbers = statistics_of(observation)
+        numbers = statistics_of(observation, self._record_frame)
         sharpness = profile.least_sharpness
         if sharpness is not None and numbers[-2] < sharpness:
             told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
@@ -244,9 +264,10 @@ class Monitor:
         if (distance := profile.distance(numbers)) <= profile.limit:
             return None
         told = f"distance {distance:.2f}, limit {profile.limit:.2f}"
-        if observation.ndim == 3 and observation.shape[2] == 3:
-            swapped = profile.distance(statistics_of(observation[:, :, ::-1]))
-            if swapped <= profile.limit:
+        if self._has_frame and self._frame_of(observation).shape[2] == 3:
+            shape = self._record_frame
+            swapped = change_frame(observation, lambda frame: frame[:, :, ::-1], shape)
+            if profile.distance(statistics_of(swapped, shape)) <= profile.limit:
                 return Fault("colours", f"red and blue are swapped: {told}", is_unusable=False)
         return Fault("far", told, is_unusable=False)
 
@@ -309,10 +330,3 @@ class Monitor:
         if any(fault.is_unusable for fault in faults):
             return False
         return not faults or self.level < Level.HOLD
-
-
-def _example(seen: object) -> np.ndarray:
-    """Return an observation of a contract, all zeros."""
-    if isinstance(seen, FramesContract):
-        return np.zeros(seen.shape, np.uint8)
-    return np.zeros(seen.size if isinstance(seen, VectorContract) else 0)

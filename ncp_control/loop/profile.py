@@ -6,7 +6,8 @@ and a covariance S, and the distance of an observation is that of Mahalanobis,
     d = sqrt( (x − m)ᵀ S⁻¹ (x − m) / n ),        about 1 for what is usual,
 
 with n numbers. The limit is the largest distance in driving on other roads, which the fit has not
-seen, times a margin. Of numbers, x is the observation itself. Of a frame:
+seen, times a margin. Of numbers, x is the observation itself; of a frame and numbers, the numbers
+and then those of the frame. Of a frame:
 
 | numbers                                                                | how many |
 |------------------------------------------------------------------------|----------|
@@ -34,6 +35,7 @@ import numpy as np
 from ncp_control import files
 from ncp_control.json_files import read_json
 from ncp_control.policy.folder import MONITOR_FILE
+from ncp_control.records import frames_in, numbers_in
 
 _FORMAT, _MAX_BYTES = 1, 2**24
 _ROWS, _COLUMNS = 4, 6
@@ -82,8 +84,18 @@ def _block_means(size: int, blocks: int) -> np.ndarray:
 _MEANS: dict[tuple[int, int], np.ndarray] = {}
 
 
-def statistics_of(observation: np.ndarray) -> np.ndarray:
-    """Return the numbers of an observation: of a frame those of the module, else itself."""
+def statistics_of(
+    observation: np.ndarray, frame_shape: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    """Return the numbers of an observation; see the module.
+
+    Args:
+        observation: A frame, numbers, or a record.
+        frame_shape: Shape of the frame in a record; None if the observation is none.
+    """
+    if frame_shape is not None:
+        numbers = numbers_in(observation, frame_shape).astype(np.float64)
+        return np.concatenate([numbers, frame_statistics(frames_in(observation, frame_shape))])
     if observation.ndim == 3:
         return frame_statistics(observation)
     return np.atleast_1d(observation).astype(np.float64)
@@ -123,10 +135,6 @@ class InputProfile:
     def _whitening(self) -> np.ndarray:
         return np.linalg.inv(np.linalg.cholesky(self.covariance)) / np.sqrt(len(self.mean))
 
-    def fits(self, observation: np.ndarray) -> bool:
-        """True if the profile is of such observations."""
-        return len(statistics_of(observation)) == len(self.mean)
-
     def distance(self, statistics: np.ndarray) -> float:
         """Return how far an observation's numbers are from those of good driving."""
         return float(np.linalg.norm(self._whitening @ (statistics - self.mean)))
@@ -146,7 +154,7 @@ class InputProfile:
         Args:
             fitted: Numbers of observations, shape (observations, n).
             held_out: Those of driving elsewhere, of which the farthest sets the limit.
-            is_frames: Whether they are of frames.
+            is_frames: Whether they are of frames, perhaps behind other numbers.
             margin: How much farther than that is still usual, as a factor.
             told: How the driving was made.
         """

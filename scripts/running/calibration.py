@@ -8,13 +8,14 @@ import numpy as np
 
 from envs.recorded import load_recording
 from ncp_control.command_line import use_threads
-from ncp_control.contract import Contract, FramesContract
+from ncp_control.contract import Contract
 from ncp_control.loop.pilot import contract_of
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.recorder import iterate_episodes
+from ncp_control.records import array_of, frames_part, record_frame
 from ncp_control.worlds import World, find_world, read_options
-from scripts.evaluation.places import DRIVING_WORLD, threads_for
+from scripts.evaluation.places import CAR_WORLDS, threads_for
 from scripts.monitor import Calibrate
 
 PARALLEL = 8
@@ -41,7 +42,7 @@ def calibrate(settings: Calibrate) -> None:
     profile = InputProfile.fit(
         fitted,
         others,
-        is_frames=isinstance(contract.observation, FramesContract),
+        is_frames=frames_part(contract.observation) is not None,
         margin=settings.margin,
         told={"world": contract.world, **described(settings), "policy": folder.name},
     )
@@ -63,23 +64,20 @@ def recorded(
     """Return the numbers of the first two thirds of a recording, and of the rest.
 
     Raises:
-        ValueError: If its frames are not those of the contract.
+        ValueError: If its observations are not those of the contract.
     """
     recording = load_recording(log, options=options).chosen_for(contract)
     with recording.center_only().as_demonstrations() as store:
-        if store.observations.shape[1:] != _shape_of(contract):
+        shape = array_of(contract.observation)[0]
+        if store.observations.shape[1:] != shape:
             raise ValueError(
-                f"`log` must hold frames of {_shape_of(contract)}, got"
-                f" {store.observations.shape[1:]}. Name the recording that the policy learned from."
+                f"`log` must hold observations of {shape}, got {store.observations.shape[1:]}. Name"
+                " the recording that the policy learned from."
             )
-        numbers = np.stack([statistics_of(np.asarray(one)) for one in store.observations])
+        frame = record_frame(contract.observation)
+        numbers = np.stack([statistics_of(np.asarray(one), frame) for one in store.observations])
     cut = round(len(numbers) * 2 / 3)
     return numbers[:cut], numbers[cut:]
-
-
-def _shape_of(contract: Contract) -> tuple[int, ...] | None:
-    seen = contract.observation
-    return seen.shape if isinstance(seen, FramesContract) else None
 
 
 def seen_in(
@@ -88,7 +86,7 @@ def seen_in(
     """Return the numbers of every observation of some episodes, shape (observations, n)."""
     world, options, seeds = _episodes(contract, settings, part, episodes)
     numbers = [
-        statistics_of(seen)
+        statistics_of(seen, record_frame(contract.observation))
         for episode in iterate_episodes(
             world,
             policy,
@@ -106,16 +104,16 @@ def seen_in(
 def _episodes(
     contract: Contract, settings: Calibrate, part: str, episodes: int
 ) -> tuple[World, list[Any] | None, list[int]]:
-    """Return a world, and how each of its episodes begins: on tracks of their own for each part."""
+    """Return a world, and how each of its episodes begins: a car on tracks of each part's own."""
     first = settings.seed * 1_000_000 + (500_000 if part == "validation" else 0)
     seeds = list(range(first, first + episodes))
     options = dict(contract.world_options)
-    if contract.world != DRIVING_WORLD:
+    if contract.world not in CAR_WORLDS:
         return find_world(contract.world, **options), None, seeds
     rng = np.random.default_rng([settings.seed, len(part)])
     starts = rng.uniform(-1.0, 1.0, (episodes, 2)) * (STRAY_M, STRAY_RAD)
     begun = [{"lateral_m": x, "heading_error_rad": angle} for x, angle in starts.tolist()]
-    return find_world(DRIVING_WORLD, **options, tracks=part), begun, seeds
+    return find_world(contract.world, **{**options, "tracks": part}), begun, seeds
 
 
 def median(profile: InputProfile, numbers: np.ndarray) -> float:

@@ -28,8 +28,8 @@ from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
-from ncp_control.worlds import World, find_world
-from scripts.evaluation.places import DRIVING_WORLD
+from ncp_control.worlds import World, find_world, read_options
+from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD
 from scripts.monitor import Faults
 from scripts.pictures import write_picture
 
@@ -37,8 +37,8 @@ BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
 """When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""
 CLEAN_S = 50.0
 """Length of a drive without a fault [s]: 400 m."""
-MOVING_MPS = 6.0
-"""A car that ends faster than this has recovered."""
+MOVING_MPS = {DRIVING_WORLD: 6.0, ROAD_WORLD: 1.0}
+"""A car that ends faster than this has recovered [m/s]; on the road it may have to be slow."""
 COLUMNS = (
     "fault", "drives", "crashes_without", "crashes_with", "noticed", "stopped",
     "seconds_to_stop", "slowest_to_stop", "recovered",
@@ -50,7 +50,7 @@ class Trial:
     """What can be said of one drive."""
 
     is_crash: bool
-    """Whether the car left its lane."""
+    """Whether the car left its lane or hit something."""
     noticed_s: float | None
     """From the fault's beginning to the monitor's first event [s]."""
     stop_s: float | None
@@ -81,8 +81,12 @@ class Driver:
 
     @cached_property
     def world(self) -> World:
-        """The world, with crashes that end a drive."""
-        return find_world(DRIVING_WORLD, tracks="held_out", episode_s=2.0 * CLEAN_S)
+        """The car world of the policy, or `DRIVING_WORLD`; crashes end a drive there."""
+        name, options = DRIVING_WORLD, {}
+        if self.contract.world in CAR_WORLDS:
+            name, options = self.contract.world, self.contract.world_options
+        options = {**options, "tracks": "held_out", "episode_s": 2.0 * CLEAN_S}
+        return find_world(name, **options | read_options(self.settings.world_options))
 
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool
@@ -115,12 +119,12 @@ class Driver:
         done = self.run(track, fault, begin_s, DRIVE_S, is_monitored=is_monitored)
         after = [event for event in done.events if event.time_s >= begin_s - 1e-9]
         stops = [event.time_s for event in after if event.level == Level.STOP]
-        is_crash = "crashed" in done.ended
+        is_crash, moving_mps = "crashed" in done.ended, MOVING_MPS[self.world.name]
         return Trial(
             is_crash=is_crash,
             noticed_s=after[0].time_s - begin_s if after else None,
             stop_s=stops[0] - begin_s if stops else None,
-            is_driving=not is_crash and float(done.episode.told["speed_mps"][-1]) > MOVING_MPS,
+            is_driving=not is_crash and float(done.episode.told["speed_mps"][-1]) > moving_mps,
         )
 
     def clean(self, distance_km: float) -> tuple[float, int, int]:
@@ -211,7 +215,7 @@ def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
         shares = [100.0 * row[key] / row["drives"] for row in rows]
         left.barh(place + offset, shares, 0.38, color=colour, label=label)
     left.set_yticks(place, [row["fault"] for row in rows])
-    left.set_xlabel("drives that leave the lane [%]")
+    left.set_xlabel("drives that leave the lane or hit something [%]")
     left.set_xlim(0.0, 100.0)
     left.invert_yaxis()
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)

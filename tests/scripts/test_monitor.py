@@ -27,6 +27,16 @@ def test_the_monitor_stops_a_car_that_would_leave_its_lane_and_lets_it_go_on(fau
     assert watched.stop_s is not None and watched.stop_s < 0.5
 
 
+@pytest.mark.parametrize("fault", ["black", "frozen"])
+def test_a_car_with_a_pedal_is_stopped_and_drives_on(fault, tmp_path):
+    settings = Faults(policy="road-ltc", world_options=("traffic=none",), runs=tmp_path)
+    road = Driver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
+    assert road.world.name == "RoadDriving-v0"
+    watched = road.trial(fault, 0, is_monitored=True)
+    assert not watched.is_crash and watched.is_driving
+    assert watched.stop_s is not None and watched.stop_s < 0.6
+
+
 def test_a_clean_drive_has_no_event_and_twice_the_same_numbers(driver):
     one, other = (driver.run(driver_track, "", 0.0, 3.0, is_monitored=True)
                   for driver_track in (1000, 1000))  # fmt: skip
@@ -53,7 +63,7 @@ def test_a_campaign_needs_a_calibrated_monitor(tmp_path):
         campaign(Faults(policy=str(policy), runs=tmp_path / "runs"))
 
 
-@pytest.mark.parametrize("name", ["drive-ncp", "walker2d-ltc"])
+@pytest.mark.parametrize("name", ["drive-ncp", "walker2d-ltc", "road-ltc"])
 def test_a_calibration_lies_beside_its_policy_and_goes_when_that_is_replaced(name, tmp_path):
     policy = tmp_path / name
     shutil.copytree(shipped_policies()[name], policy)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, LATE_S, FaultyLink
@@ -9,7 +10,11 @@ SHAPE = (20, 30, 3)
 
 
 class Camera:
-    contract = None
+    contract = Contract(
+        observation=FramesContract(shape=SHAPE),
+        action=(ActionContract(name="steering"),),
+        frame_s=0.1,
+    )
 
     def __init__(self, clock):
         self.clock, self.rng = clock, np.random.default_rng(0)

@@ -1,0 +1,143 @@
+"""The monitor of a policy that sees a frame and numbers at once."""
+
+import numpy as np
+import pytest
+
+from ncp_control.contract import (
+    ActionContract,
+    Contract,
+    DictContract,
+    Entry,
+    FramesContract,
+    VectorContract,
+)
+from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.faults import SPOILED, FaultyLink
+from ncp_control.loop.monitor import Monitor
+from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
+from ncp_control.loop.settings import MonitorSettings
+from ncp_control.records import change_frame, frames_in, join, numbers_in
+from tests.ncp_control.loop.test_monitor import FRAME_S, SHAPE, scene
+
+SPEED = Entry(name="speed", unit="m/s", range=(-10.0, 50.0))
+CONTRACT = Contract(
+    observation=DictContract(
+        parts={"frame": FramesContract(shape=SHAPE), "speed": VectorContract(entries=(SPEED,))}
+    ),
+    action=(ActionContract(name="steering"),),
+    frame_s=FRAME_S,
+)
+
+
+def record(rng, speed_mps=None):
+    """Return a frame with the speed at which it was taken, 8 ± 0.5 m/s if none is told."""
+    speed_mps = rng.normal(8.0, 0.5) if speed_mps is None else speed_mps
+    return join(scene(rng), np.array([speed_mps], np.float32))
+
+
+@pytest.fixture(scope="module")
+def profile():
+    rng = np.random.default_rng(0)
+    fitted, others = (
+        np.stack([statistics_of(record(rng), SHAPE) for _ in range(n)]) for n in (400, 200)
+    )
+    return InputProfile.fit(fitted, others, is_frames=True)
+
+
+def kinds(monitor, observations, start_s=0.0):
+    """Return the kinds of fault that the last of some observations has."""
+    found = []
+    for i, observation in enumerate(observations):
+        now_s = start_s + FRAME_S * (i + 1)
+        found = monitor.check(Reading(observation=observation, time_s=now_s), now_s)
+        monitor.judge(found, now_s)
+    return [fault.kind for fault in found]
+
+
+def spoiled(name):
+    def spoil(seen):
+        frame = SPOILED[name](frames_in(seen, SHAPE), np.random.default_rng(0))
+        return join(frame, numbers_in(seen, SHAPE))
+
+    return spoil
+
+
+def at_speed(speed_mps):
+    return lambda seen: join(frames_in(seen, SHAPE), np.array([speed_mps], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("fault", "spoil"),
+    [
+        ("black", spoiled("black")),
+        ("white", spoiled("white")),
+        ("blurred", spoiled("blurred")),
+        ("colours", spoiled("colours")),
+        ("shape", spoiled("size")),
+        ("shape", spoiled("type")),
+        ("not finite", spoiled("not finite")),
+        ("not finite", at_speed(np.nan)),
+        ("range", at_speed(60.0)),
+        ("far", at_speed(40.0)),
+        ("far", lambda seen: change_frame(seen, lambda frame: frame[::-1], SHAPE)),
+        ("shape", lambda seen: frames_in(seen, SHAPE)),
+    ],
+)
+def test_a_fault_of_the_frame_or_of_a_number_is_named(fault, spoil, profile):
+    monitor, seen = Monitor(CONTRACT, profile=profile), record(np.random.default_rng(7))
+    assert kinds(monitor, [seen]) == []
+    assert kinds(monitor, [spoil(seen)], start_s=FRAME_S) == [fault]
+
+
+def test_usual_records_have_no_fault(profile):
+    monitor, rng = Monitor(CONTRACT, profile=profile), np.random.default_rng(5)
+    assert kinds(monitor, [record(rng) for _ in range(200)]) == []
+    assert monitor.events == []
+
+
+def test_a_camera_that_is_frozen_is_noticed_while_the_speed_goes_on():
+    monitor, rng = Monitor(CONTRACT, MonitorSettings(frozen_s=0.12)), np.random.default_rng(0)
+    seen = record(rng)
+    moving = [at_speed(8.0 + 0.1 * i)(seen) for i in range(5)]
+    assert kinds(monitor, moving) == ["frozen"]
+
+
+def test_numbers_of_a_record_are_its_own_and_those_of_its_frame():
+    seen = record(np.random.default_rng(0), speed_mps=7.5)
+    numbers = statistics_of(seen, SHAPE)
+    assert numbers[0] == 7.5
+    np.testing.assert_array_equal(numbers[1:], frame_statistics(frames_in(seen, SHAPE)))
+
+
+def test_a_profile_of_frames_alone_is_refused():
+    rng = np.random.default_rng(0)
+    fitted = np.stack([frame_statistics(scene(rng)) for _ in range(60)])
+    profile = InputProfile.fit(fitted, fitted, is_frames=True)
+    with pytest.raises(ValueError, match="`profile` must be of the policy's observations"):
+        Monitor(CONTRACT, profile=profile)
+
+
+@pytest.mark.parametrize("fault", ["frozen", "black", "hidden"])
+def test_a_faulty_camera_leaves_the_numbers_alone(fault):
+    class Car:
+        contract = CONTRACT
+
+        def __init__(self):
+            self.rng, self.given = np.random.default_rng(0), []
+            self.send = self.stop = self.close = lambda *words: None
+
+        def read(self, timeout_s):
+            self.given.append(record(self.rng))
+            return Reading(observation=self.given[-1], time_s=clock.now_s())
+
+    clock, car = SimulatedClock(), Car()
+    link = FaultyLink(car, fault, begin_s=0.5, end_s=9.0, clock=clock, controller=None)
+    before = link.read(0.0)
+    clock.sleep_until(1.0)
+    seen = link.read(0.0).observation
+    assert numbers_in(seen, SHAPE) == numbers_in(car.given[-1], SHAPE)
+    frame = frames_in(seen, SHAPE)
+    assert not np.array_equal(frame, frames_in(car.given[-1], SHAPE))
+    if fault == "frozen":
+        np.testing.assert_array_equal(frame, frames_in(before.observation, SHAPE))
