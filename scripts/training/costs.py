@@ -6,10 +6,11 @@ from envs.driving import CameraGeometry, LaneKeepingConfig
 from scripts.evaluation.driving import DriveSettings, drive_km
 from scripts.training.driving_settings import Drive
 
-RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 1.2, 0.9, 1.5, 16.0
+RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.9, 1.5, 16.0
 """Times [ms] of a frame that the expert demonstrates, that is learned once, and in which a policy
-drives; and of the film and figures [s]. Measured with the light head on one busy core of an AMD
-EPYC (Zen 4); two cores that are free take about half as long to learn."""
+drives; and of the film and figures [s]. Measured on an AMD EPYC: the first as processor time
+(`results/benchmark/demonstrations.md`), the others with the light head on one busy core (Zen 4);
+two cores that are free take about half as long to learn."""
 
 
 def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -> str:

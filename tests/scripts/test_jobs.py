@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.evaluation import evaluation_job
 from scripts.train import Job, train
 from scripts.training import recorded
-from scripts.training.costs import foretell, frame_counts
+from scripts.training.costs import RECORD_MS, foretell, frame_counts
 from scripts.training.drive import VALIDATION, find_or_record, make_pilot
 from scripts.training.driving_settings import Drive, Recorded
 from scripts.training.recorded import train_model
@@ -401,3 +402,9 @@ def test_what_a_training_will_take_is_told_before(tmp_path, capsys):
     assert "0.4 GB" in foretell(Drive(), VALIDATION, is_recorded=True), "those of DAgger are new"
     minutes = int(told.split("about ")[1].split(" min")[0])
     assert 3 <= minutes <= 10
+
+
+def test_what_a_recorded_frame_takes_is_told_as_it_was_measured():
+    path = Path(__file__).parents[2] / "results" / "benchmark" / "demonstrations.json"
+    measured_us = [row["frame_us"] for row in json.loads(path.read_text())["rows"]]
+    assert 1000.0 * RECORD_MS == pytest.approx(np.median(measured_us), rel=0.2)
