@@ -36,7 +36,6 @@ from ncp_control.cells import CELLS, LTC, Cell, SynapticCell
 from ncp_control.cells.first_values import LEAST_LRC_FRAMES, draw_synapses_, set_first_values_
 from ncp_control.cells.known import SATURATED
 from ncp_control.circuit import Circuit
-from ncp_control.learning.gauss_newton import GaussNewton
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.markdown import markdown_table
@@ -44,6 +43,7 @@ from ncp_control.names import check_name
 from ncp_control.wiring_rules import fully_connected
 from policies.motor_circuits import make_motor_cell
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.gauss_newton import GaussNewton
 
 DEFAULT_MODELS = ("ltc", "ncp", "stc", "lrc", "lrcu", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
 LIQUID = ("ltc", "ncp", "mixed_ltc", *SATURATED)

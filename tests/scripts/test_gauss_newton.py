@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ncp_control import LTC, NCP19, Circuit
-from ncp_control.learning.gauss_newton import GaussNewton
+from scripts.reproduction.gauss_newton import GaussNewton
 
 
 def test_a_badly_conditioned_linear_fit_is_solved():
@@ -42,3 +42,13 @@ def test_no_step_is_longer_than_allowed_and_unused_parameters_stay():
     for name, value in (("damping", 0.0), ("probes", 0), ("decay", 1.0), ("longest", -1.0)):
         with pytest.raises(ValueError, match=f"`{name}` must be"):
             GaussNewton(circuit.parameters(), **{name: value})
+
+
+def test_too_little_damping_is_refused():
+    torch.manual_seed(0)
+    weight = torch.zeros(400, requires_grad=True)
+    optimizer = GaussNewton([weight], damping=1e-12, probes=2)
+    inputs = 1e3 * torch.randn(8, 400)
+    with pytest.raises(ValueError, match="`damping` must exceed the rounding"):
+        for _ in range(3):
+            optimizer.step(inputs @ weight, torch.ones(8), rate=1.0)
