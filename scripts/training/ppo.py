@@ -97,7 +97,7 @@ def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -
     names += ("neurons", "num_envs", "rollout_steps", "sequence_length", "steps")
     told = {name: getattr(settings, name) for name in names} | settings.disturbances
     told["encoder"] = () if sees_frames or settings.cell == "mlp" else settings.encoder
-    told |= {name: settings.resolved[name] for name in ("critic", "circuit_lr_scale")}
+    told |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
     if settings.num_worlds is not None:
         told |= {"num_worlds": settings.num_worlds, "device": find_device(settings.device).type}
         del told["num_envs"]
@@ -155,7 +155,7 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         policy_kwargs={
             **(make_seeing_actor if sees_frames else make_actor)(task, size),
             "critic_cell": _critic_cell(task, size),
-            "circuit_lr_scale": settings.resolved["circuit_lr_scale"],
+            "actor_lr_scale": settings.resolved["actor_lr_scale"],
         },
         **shared,
     )

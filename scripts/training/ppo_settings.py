@@ -63,7 +63,7 @@ class PPO(Reinforcement):
             of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "head", "drop_probability")
             refuse_changed(self, (*of_a_new_circuit, "reads", "tau_s", "synapses"), "--policy")
         elif self.cell == "mlp":
-            of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "circuit_lr_scale")
+            of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
             of_a_circuit += ("reads", "tau_s", "synapses", "critic", "critic_first_steps")
             refuse_changed(self, of_a_circuit, "--cell mlp")
         alone = self.resolved["critic_first_steps"]
@@ -106,9 +106,11 @@ class PPO(Reinforcement):
         suits: dict[str, Any] = {
             "critic": "gru" if hides and self.cell != "mlp" else "mlp",
             "critic_first_steps": 0,
-            "circuit_lr_scale": 10.0 if self.cell == "ltc" else 1.0,
+            # At 10 times, which suits an LTC circuit without an encoder, one behind an encoder
+            # earned less in all four walking tasks, on the mean of two seeds.
+            "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
         }
         if self.policy is not None:
-            suits = {"critic": "gru", "critic_first_steps": 16_384, "circuit_lr_scale": 1.0}
+            suits = {"critic": "gru", "critic_first_steps": 16_384, "actor_lr_scale": 1.0}
         told = {name: getattr(self, name) for name in suits}
         return suits | {name: value for name, value in told.items() if value is not None}

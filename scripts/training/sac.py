@@ -93,7 +93,7 @@ def make_model(task: Task) -> OffPolicyAlgorithm:
         policy_kwargs={
             "cell": make_cell(task, size),
             "encoder": settings.encoder,
-            "circuit_lr_scale": settings.resolved["circuit_lr_scale"],
+            "actor_lr_scale": settings.resolved["actor_lr_scale"],
         },
         **shared,
     )

@@ -59,7 +59,7 @@ class SAC(Reinforcement):
             )
         if self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "burn_in")
-            of_a_circuit += ("circuit_lr_scale", "critic_frames", "reads", "tau_s", "synapses")
+            of_a_circuit += ("actor_lr_scale", "critic_frames", "reads", "tau_s", "synapses")
             refuse_changed(self, of_a_circuit, "--cell mlp")
         if self.resume is None and self.steps <= self.first_steps:
             raise ValueError(
@@ -81,7 +81,7 @@ class SAC(Reinforcement):
         hides = read_options(self.world_options).get("observe") == "positions"
         suits = {
             "critic_frames": 4 if hides and self.cell != "mlp" else 1,
-            "circuit_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
+            "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
         }
         told = {name: getattr(self, name) for name in suits}
         return suits | {name: value for name, value in told.items() if value is not None}

@@ -130,9 +130,8 @@ class Reinforcement(Learner):
     """Steps of a minibatch."""
     learning_rate: float = 3e-4
     """Of the critic, and of everything in mlp; falls linearly to a tenth."""
-    circuit_lr_scale: float | None = None
-    """Learning rate of the circuit over that of all else. If None, 10 for a new ltc circuit, whose
-    parameters need longer steps than weights do, else 1."""
+    actor_lr_scale: float | None = None
+    """Learning rate of the actor over the critic's. If None, 3 for a new ltc circuit, else 1."""
     gamma: float = 0.99
     """Discount a step."""
 
@@ -147,7 +146,7 @@ class Reinforcement(Learner):
                 f" {self.workers}. Take fewer."
             )
         check_positive(self, "episode_s")
-        check_learning_rates(self, "learning_rate", "circuit_lr_scale")
+        check_learning_rates(self, "learning_rate", "actor_lr_scale")
         check_widths(self.encoder)
         if not 0.0 <= self.gamma <= 1.0:
             raise ValueError(f"`gamma` must be from 0 to 1, got {self.gamma!r}.")

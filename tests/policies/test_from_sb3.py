@@ -133,7 +133,7 @@ def test_an_exported_policy_acts_as_sb3_over_episodes(tmp_path, name, timed, enc
         norm_obs_keys=["observation"] if timed else None,
     )
     cell = make_motor_cell(name, (*encoder, 3)[0], 8, 2, frame_s=0.1)
-    kwargs = {"cell": cell, "encoder": encoder, "circuit_lr_scale": 10.0}
+    kwargs = {"cell": cell, "encoder": encoder, "actor_lr_scale": 10.0}
     model = SequencePPO(env, n_steps=32, batch_size=64, policy_kwargs=kwargs, seed=0).learn(64)
     policy_from_sb3(model).save(tmp_path / "policy")
     _acts_alike(model, env, Policy.load(tmp_path / "policy"), timed)
@@ -176,7 +176,7 @@ def test_a_policy_of_choices_chooses_as_the_model(algorithm, kinds, tmp_path):
     settings = {"n_steps": 64, "batch_size": 64, "n_epochs": 8, "seed": 0, "learning_rate": 0.03}
     if algorithm is SequencePPO:
         cell = make_motor_cell("cfc", 3, 12, sum(kinds), frame_s=0.1)
-        model = SequencePPO(env, policy_kwargs={"cell": cell, "circuit_lr_scale": 3.0}, **settings)
+        model = SequencePPO(env, policy_kwargs={"cell": cell, "actor_lr_scale": 3.0}, **settings)
     else:
         layers = {"net_arch": [16, 16], "activation_fn": torch.nn.ReLU}
         model = PPO("MlpPolicy", env, policy_kwargs=layers, **settings)
@@ -252,7 +252,7 @@ def test_the_librarys_own_lstm_is_refused():
 def circuit_in(env, *, num_inputs=3):
     """A SequencePPO after one update, in environments of two actions."""
     cell = make_motor_cell("ltc", num_inputs, 8, 2, frame_s=0.1)
-    kwargs = {"cell": cell, "circuit_lr_scale": 10.0}
+    kwargs = {"cell": cell, "actor_lr_scale": 10.0}
     settings = {"n_steps": 64, "batch_size": 64, "n_epochs": 2, "seed": 0}
     return SequencePPO(env, policy_kwargs=kwargs, **settings).learn(64)
 

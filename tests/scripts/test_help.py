@@ -61,7 +61,7 @@ def test_the_script_lists_its_jobs_and_each_lists_its_settings():
     _, printed, _ = spy("scripts/train.py", "--help")
     assert all(f"scripts/train.py {name} " in printed for name in Job)
     _, printed, _ = spy("scripts/train.py", "ppo", "--help")
-    assert "usage: train.py ppo" in printed and "--circuit-lr-scale" in printed
+    assert "usage: train.py ppo" in printed and "--actor-lr-scale" in printed
     assert "Saved policy whose circuit goes on learning" in printed
 
 

@@ -73,7 +73,7 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     [
         ("mlp", "positions", [], "mlp", 1.0),
         ("cfc", "positions", [64], "gru", 1.0),
-        ("ltc", "full", [64], "mlp", 10.0),
+        ("ltc", "full", [64], "mlp", 3.0),
     ],
 )
 def test_each_actor_gets_what_suits_it_and_the_row_tells(
@@ -83,7 +83,7 @@ def test_each_actor_gets_what_suits_it_and_the_row_tells(
     assert policy.act(np.zeros(8 if observe == "positions" else 17)).shape == (6,)
     assert policy.to_config()["encoder"] == encoder
     told = json.loads(rows(tmp_path)[0]["settings"].split(" ", 2)[2])
-    assert (told["encoder"], told["critic"], told["circuit_lr_scale"]) == (encoder, critic, scale)
+    assert (told["encoder"], told["critic"], told["actor_lr_scale"]) == (encoder, critic, scale)
 
 
 def test_a_new_circuit_begins_with_the_time_constants_that_were_asked_for(tmp_path):
@@ -156,10 +156,10 @@ def test_cells_that_know_no_time_are_told_where_frames_are_lost(
         ("batch_size", 1),
         ("gamma", 2.0),
         ("gamma", float("nan")),
-        ("circuit_lr_scale", float("nan")),
+        ("actor_lr_scale", float("nan")),
         ("learning_rate", 0.0),
         ("learning_rate", 1e30),
-        ("circuit_lr_scale", 1e30),
+        ("actor_lr_scale", 1e30),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(name, value):

@@ -99,7 +99,7 @@ def test_settings_of_no_use_and_other_policies_are_refused(tmp_path):
         PPO(policy=tmp_path, cell="cfc")
     with pytest.raises(ValueError, match="`steps` must be more than the 16384 in which the critic"):
         PPO(policy=tmp_path, steps=16_384)
-    for name in ("learning_rate", "circuit_lr_scale"):
+    for name in ("learning_rate", "actor_lr_scale"):
         with pytest.raises(ValueError, match=f"`{name}` must be positive and at most 1000"):
             PPO(**{name: 1e30})
     stranger = VectorPolicy(Feedforward(14, 8, 1), observation_size=14)

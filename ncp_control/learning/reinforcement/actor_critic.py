@@ -119,8 +119,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         critic_cell: Neuron model in front of the critic's dense layers, copied as well; none by
             default.
         critic_widths: Widths of the critic's dense layers.
-        circuit_lr_scale: Learning rate of the actor's circuit over that of the rest. An LTC
-            circuit learns best ten times as fast as dense layers.
+        actor_lr_scale: Learning rate of the actor over that of the critic and the head.
         log_std_init: Logarithm of the initial deviation of the actions, where they are numbers.
         use_sde: What `RecurrentPPO` hands to its policy; a circuit explores without it.
         optimizer_class: Optimizer over the groups of actor, head, deviation and critic.
@@ -143,7 +142,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         encoder: Sequence[int] = (),
         critic_cell: Cell | None = None,
         critic_widths: Sequence[int] = (256, 256),
-        circuit_lr_scale: float = 1.0,
+        actor_lr_scale: float = 1.0,
         log_std_init: float = -1.0,
         use_sde: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
@@ -154,7 +153,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
                 "`use_sde` must be False, got True. A circuit explores by `log_std_init`."
             )
         check_learning_rate("learning_rate", lr_schedule(1.0))
-        check_learning_rate("circuit_lr_scale", circuit_lr_scale)
+        check_learning_rate("actor_lr_scale", actor_lr_scale)
         # One set of arguments may serve many trainings.
         cell, critic_cell, head = copy.deepcopy((cell, critic_cell, head))
         built = build_head(head, observation_space)
@@ -199,7 +198,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         self.value_net = nn.Linear(sizes[-1], 1)
         # sb3 built its optimizer over the parts that were replaced.
         make_optimizer: Any = self.optimizer_class
-        groups = self._parameter_groups(circuit_lr_scale)
+        groups = self._parameter_groups(actor_lr_scale)
         self.optimizer = make_optimizer(groups, lr=lr_schedule(1), **self.optimizer_kwargs)
 
     @property
@@ -214,11 +213,10 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         assert isinstance(extractor, Perception)
         return extractor
 
-    def _parameter_groups(self, circuit_lr_scale: float) -> list[dict[str, Any]]:
-        """Tell circuit, encoder, head, noise and critic apart; `SequencePPO` sets their rates."""
+    def _parameter_groups(self, actor_lr_scale: float) -> list[dict[str, Any]]:
+        """Tell actor, head, noise and critic apart; `SequencePPO` gives each its learning rate."""
         parts = {
-            "circuit": list(self.actor.circuit.parameters()),
-            "encoder": list(self.actor.encoder.parameters()),
+            "actor": list(self.lstm_actor.parameters()),
             "head": [] if self.keeps_features else list(self.perception.parameters()),
             "noise": [self.log_std] if isinstance(self.action_space, spaces.Box) else [],
         }
@@ -228,7 +226,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         return [
             {
                 "params": parameters,
-                "lr_scale": circuit_lr_scale if name == "circuit" else 1.0,
+                "lr_scale": actor_lr_scale if name == "actor" else 1.0,
                 "is_critic": name == "critic",
             }
             for name, parameters in parts.items()

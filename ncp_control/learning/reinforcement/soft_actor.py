@@ -125,7 +125,7 @@ class _CircuitPolicy(BasePolicy):
         encoder: Widths of dense tanh layers between the observation and the cell.
         critic_widths: Widths of the dense layers of each critic.
         critic_frames: Observations that a critic sees at once, with the actions between them.
-        circuit_lr_scale: Learning rate of the circuit over that of the rest.
+        actor_lr_scale: Learning rate of encoder and circuit over that of the rest.
         **kwargs: Further arguments of sb3's policy.
 
     Raises:
@@ -149,12 +149,12 @@ class _CircuitPolicy(BasePolicy):
         encoder: Sequence[int] = (),
         critic_widths: Sequence[int] = (256, 256),
         critic_frames: int = 1,
-        circuit_lr_scale: float = 1.0,
+        actor_lr_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
         check_spaces(observation_space, action_space)
         check_learning_rate("learning_rate", lr_schedule(1.0))
-        check_learning_rate("circuit_lr_scale", circuit_lr_scale)
+        check_learning_rate("actor_lr_scale", actor_lr_scale)
         num_actions = action_space.shape[0]
         if cell.output_size != num_actions:
             raise ValueError(
@@ -167,7 +167,7 @@ class _CircuitPolicy(BasePolicy):
         self.settings = {
             "cell": cell,
             "critic_features": critic_frames * size + (critic_frames - 1) * num_actions,
-            "circuit_lr_scale": circuit_lr_scale,
+            "actor_lr_scale": actor_lr_scale,
         }
         super().__init__(
             observation_space,  # type: ignore[call-arg]
@@ -179,11 +179,10 @@ class _CircuitPolicy(BasePolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)  # type: ignore[misc]
-        circuit = list(self.actor.core.circuit.parameters())
-        rest = [*self.actor.core.encoder.parameters(), *self.actor.log_std.parameters()]
+        core = list(self.actor.core.parameters())
         groups = [
-            {"params": circuit, "lr_scale": self.settings["circuit_lr_scale"]},
-            {"params": rest, "lr_scale": 1.0},
+            {"params": core, "lr_scale": self.settings["actor_lr_scale"]},
+            {"params": list(self.actor.log_std.parameters()), "lr_scale": 1.0},
         ]
         options = self.optimizer_kwargs
         self.actor.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **options)

@@ -82,7 +82,7 @@ def test_elapsed_time_reaches_the_circuit(liquid):
 
 @pytest.mark.parametrize("critic", [None, lambda: GRU(1, 4, 4)])
 def test_every_parameter_is_in_the_optimizer_once_and_moves(critic, liquid, learner):
-    model = learner(liquid(3), encoder=(3,), critic_cell=critic and critic(), circuit_lr_scale=5.0)
+    model = learner(liquid(3), encoder=(3,), critic_cell=critic and critic(), actor_lr_scale=5.0)
     policy = model.policy
     optimized = [p for group in policy.optimizer.param_groups for p in group["params"]]
     assert sorted(map(id, optimized)) == sorted(map(id, policy.parameters()))
@@ -91,8 +91,8 @@ def test_every_parameter_is_in_the_optimizer_once_and_moves(critic, liquid, lear
     model.learn(240)
     still = [name for name, p in policy.named_parameters() if torch.equal(p, before[name])]
     assert still == []
-    circuit, encoder, noise, rest = (group["lr"] for group in policy.optimizer.param_groups)
-    assert circuit == pytest.approx(5.0 * rest) and encoder == noise == rest
+    actor, noise, rest = (group["lr"] for group in policy.optimizer.param_groups)
+    assert actor == pytest.approx(5.0 * rest) and noise == rest
 
 
 def test_at_first_the_critic_learns_alone(liquid, learner):

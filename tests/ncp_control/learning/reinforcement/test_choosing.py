@@ -56,7 +56,7 @@ def student(kinds, *, learning_rate=3e-3):
         n_epochs=4,
         gamma=0.0,
         learning_rate=learning_rate,
-        policy_kwargs={"cell": cell, "critic_widths": (16,), "circuit_lr_scale": 3.0},
+        policy_kwargs={"cell": cell, "critic_widths": (16,), "actor_lr_scale": 3.0},
         seed=0,
     )
 

@@ -21,7 +21,7 @@ def hold(carts, cell: Cell, *, num_steps: int) -> float:
             "cell": cell,
             "critic_cell": GRU(1, 16, 16),
             "critic_widths": (32,),
-            "circuit_lr_scale": 5.0 if isinstance(cell, LTC) else 1.0,
+            "actor_lr_scale": 5.0 if isinstance(cell, LTC) else 1.0,
         },
         seed=0,
     ).learn(num_steps)
@@ -60,7 +60,7 @@ def test_replayed_sequences_teach_a_circuit_the_same_in_a_fifth_of_the_steps(Car
             policy_kwargs={
                 "cell": cell,
                 "critic_widths": (32, 32),
-                "circuit_lr_scale": 2.0 if isinstance(cell, LTC) else 1.0,
+                "actor_lr_scale": 2.0 if isinstance(cell, LTC) else 1.0,
             },
             seed=0,
             device="cpu",

@@ -93,7 +93,7 @@ def moved(module, before):
 def test_a_memory_is_learned_from_pixels():
     env = DummyVecEnv([lambda: Monitor(Cue())] * 8)
     critic = GRU(32, 16, 16, frame_s=FRAME_S)
-    model = student(Cue, env=env, num_outputs=2, critic_cell=critic, circuit_lr_scale=3.0)
+    model = student(Cue, env=env, num_outputs=2, critic_cell=critic, actor_lr_scale=3.0)
     model.ent_coef = 0.02  # without it one seed of twelve chose one side for good
     model.learn(16 * 1024)
     policy = policy_from_sb3(model)
@@ -145,7 +145,7 @@ def test_minibatches_give_the_values_and_probabilities_of_the_rollout(learns, ti
 
 
 def test_a_head_learns_with_its_circuit_at_the_critics_rate():
-    model = student(Film, num_outputs=3, circuit_lr_scale=5.0)
+    model = student(Film, num_outputs=3, actor_lr_scale=5.0)
     policy = model.policy
     optimized = [p for group in policy.optimizer.param_groups for p in group["params"]]
     assert sorted(map(id, optimized)) == sorted(map(id, policy.parameters()))
@@ -228,7 +228,7 @@ def test_an_exported_policy_acts_as_the_model(tmp_path, make, num_outputs, timed
         return ObserveElapsed(make(shape)) if timed else make(shape)
 
     env = VecNormalize(DummyVecEnv([world]), norm_obs=False)
-    model = student(world, env=env, num_outputs=num_outputs, circuit_lr_scale=10.0).learn(64)
+    model = student(world, env=env, num_outputs=num_outputs, actor_lr_scale=10.0).learn(64)
     policy_from_sb3(model).save(tmp_path / "policy")
     policy = FramesPolicy.load(tmp_path / "policy")
     assert isinstance(policy, FramesPolicy) and policy.frame_shape == shape

@@ -37,5 +37,5 @@ def test_settings_that_do_not_fit_are_refused_when_built_and_when_loaded(
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1e30, float("nan")])
 def test_an_impossible_scale_of_the_actors_rate_is_refused(liquid, learner, scale):
-    with pytest.raises(ValueError, match="`circuit_lr_scale` must be positive and at most 1000"):
-        learner(liquid(), circuit_lr_scale=scale)
+    with pytest.raises(ValueError, match="`actor_lr_scale` must be positive and at most 1000"):
+        learner(liquid(), actor_lr_scale=scale)

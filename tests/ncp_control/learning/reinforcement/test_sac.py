@@ -18,14 +18,14 @@ from policies.from_sb3 import policy_from_sb3
 @pytest.fixture(name="circuit_learner")
 def _circuit_learner(carts, liquid):
     def make(
-        kind: Any = SequenceSAC, *, cell: Any = None, encoder=(), circuit_lr_scale=1.0, **changes
+        kind: Any = SequenceSAC, *, cell: Any = None, encoder=(), actor_lr_scale=1.0, **changes
     ) -> Any:
         env = carts(2)
         env.norm_reward = False
         settings: dict[str, Any] = {"sequence_length": 4, "burn_in": 3, "batch_size": 32}
         settings |= {"learning_starts": 40, "buffer_size": 400, "seed": 0, "device": "cpu"}
         kwargs = {"cell": cell or liquid(), "encoder": encoder, "critic_widths": (16, 16)}
-        kwargs["circuit_lr_scale"] = circuit_lr_scale
+        kwargs["actor_lr_scale"] = actor_lr_scale
         return kind(env, policy_kwargs=kwargs, **(settings | changes))
 
     return make
@@ -174,7 +174,7 @@ def test_a_stopped_training_goes_on_with_its_experience(circuit_learner, tmp_pat
 
 
 def test_the_actor_may_learn_faster_than_the_rest(circuit_learner):
-    model = circuit_learner(learning_rate=1e-3, circuit_lr_scale=3.0)
+    model = circuit_learner(learning_rate=1e-3, actor_lr_scale=3.0)
     model._setup_learn(0, None, True)
     model._update_learning_rate([model.actor.optimizer, model.critic.optimizer])
     rates = [group["lr"] for group in model.actor.optimizer.param_groups]
