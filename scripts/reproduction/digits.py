@@ -13,7 +13,7 @@ pixels at once.
 In `mnist` and `digits` a picture is black or white and read row by row; a frame comes whenever the
 colour changes, with the number of pixels passed as elapsed time. LSTM and GRU, blind to time, have
 it as one more input. Figures of `digits` do not compare with the papers'. In `smnist` a row takes
-one unit of time.
+one unit of time. `ltc_spread` begins with slow neurons, see `spread`.
 
 Source: event-based sequential MNIST: Lechner & Hasani 2020 (arXiv 2006.04418), section 5; `mnist`:
 the code published with Hasani et al. 2022, Nature Machine Intelligence 4:992. Differs: the first
@@ -35,7 +35,7 @@ import torch
 
 from ncp_control.cells import CELLS, CellSizes
 from ncp_control.cells.known import SATURATED
-from ncp_control.learning.forecasters import Forecaster, make_forecaster
+from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
@@ -44,10 +44,13 @@ from scripts.reproduction.digit_pictures import NUM_CLASSES, Pictures, read_mnis
 from scripts.reproduction.events import encode_events
 from scripts.reproduction.forecasts import Parts, time_note
 from scripts.reproduction.measures import ACCURACY, classifier_table, fit_measured
+from scripts.reproduction.spread import SPREAD, make_model, spread_note
 
-DEFAULT_MODELS = ("ltc", "mixed_ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn")
+DEFAULT_MODELS = (
+    "ltc", SPREAD, "mixed_ltc", "lrcu", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ode_rnn",
+)  # fmt: skip
 PIXEL_S, SPLIT = 1.0, "split=0"
-UNITS = dict.fromkeys(("ltc", "mixed_ltc", *SATURATED), 32)
+UNITS = dict.fromkeys(("ltc", SPREAD, "mixed_ltc", *SATURATED), 32)
 """Neurons, 64 where not listed: a fully connected LTC or LRC has 4 or 5 parameters a synapse."""
 _CHUNK = 5_000
 """Pictures that are turned into events at a time."""
@@ -90,7 +93,7 @@ def reproduce_digits(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
     table, data = settings.table, settings.data
     protocol = PROTOCOLS[table]
-    models = settings.chosen_models(protocol.models, CELLS)
+    models = settings.chosen_models(protocol.models, (*CELLS, SPREAD))
     load(table, data)  # refused before a run folder is made, if so
     epochs = settings.epochs or protocol.epochs
     described = {model: f"{SPLIT} {training_settings(model, epochs, table)}" for model in models}
@@ -115,7 +118,8 @@ def learning_rate(model: str, table: str) -> float:
 def frame_pixels(model: str, table: str) -> float:
     """Return the nominal frame [pixels]."""
     protocol = PROTOCOLS[table]
-    return protocol.ltc_frame_pixels if "ltc" in model else protocol.frame_pixels
+    is_quick = "ltc" in model and model != SPREAD
+    return protocol.ltc_frame_pixels if is_quick else protocol.frame_pixels
 
 
 def training_settings(model: str, epochs: int, table: str = "digits") -> str:
@@ -124,7 +128,7 @@ def training_settings(model: str, epochs: int, table: str = "digits") -> str:
     return (
         f"units={num_units(model, table)} frame={frame_pixels(model, table):g}"
         f" batch={PROTOCOLS[table].batch_size} lr={learning_rate(model, table):g}"
-        f"{note} epochs={epochs}"
+        f"{note}{spread_note(model)} epochs={epochs}"
     )
 
 
@@ -163,7 +167,7 @@ def set_up(
         objective="categories",
         seed=job.seed,
     )
-    return make_forecaster(job.model, sizes), config
+    return make_model(job.model, sizes, data.inputs), config
 
 
 @cache

@@ -8,6 +8,7 @@ none.
 Our LTC counts a frame as one unit of time. In the published code each of the six sub-steps is one,
 so that a frame lasts six and hardly anything is left of the last one; C begins at 0.5 and g at 1.
 `ltc_published` does it that way. CT-RNN and Neural ODE take 0.6 units a frame there, 1 here.
+`ltc_spread` begins with slow neurons, see `spread`.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), table 4, and the code published with it.
 """
@@ -30,6 +31,7 @@ from scripts.reproduction.forecasts import (
     forecast_table,
     traces_note,
 )
+from scripts.reproduction.spread import SPREAD, make_model, spread_note
 from scripts.reproduction.walker2d_traces import DESCRIPTION
 
 PUBLISHED = "ltc_published"
@@ -42,7 +44,7 @@ PAPER = {
     "neural_ode": "3.805 ± 0.313",
 }
 """Mean squared errors of table 4, five seeds each."""
-DEFAULT_MODELS = ("ltc", PUBLISHED, "cfc", "lstm", "ctrnn", "ctgru", "neural_ode")
+DEFAULT_MODELS = ("ltc", PUBLISHED, SPREAD, "cfc", "lstm", "ctrnn", "ctgru", "neural_ode")
 WINDOW, STRIDE, UNITS, BATCH_SIZE, EPOCHS = 32, 10, 32, 16, 200
 SUB_STEPS = 6
 FRAME_S = 0.05  # HalfCheetah: five physics steps of 10 ms a frame
@@ -51,7 +53,7 @@ SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 
 
 def reproduce_halfcheetah(settings: Reproduce) -> None:
     """Train what is missing and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, PUBLISHED))
+    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, PUBLISHED, SPREAD))
     folder = traces_folder(settings)
     data = load(folder)
     window = f"window={WINDOW} stride={STRIDE} {traces_note(folder)}"
@@ -100,7 +102,8 @@ def learning_rate(model: str) -> float:
 
 def training_settings(model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
-    return f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g} epochs={epochs}"
+    trained = f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}"
+    return f"{trained}{spread_note(model)} epochs={epochs}"
 
 
 def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
@@ -120,7 +123,6 @@ def set_up(
     sizes = CellSizes(
         num_inputs=width, num_units=UNITS, num_outputs=width, frame_s=FRAME_S, seed=job.seed
     )
-    make = published_ltc if job.model == PUBLISHED else partial(make_forecaster, job.model)
     config = TrainingConfig(
         device=device,
         epochs=epochs,
@@ -128,7 +130,9 @@ def set_up(
         learning_rate=learning_rate(job.model),
         seed=job.seed,
     )
-    return make(sizes), config
+    if job.model == PUBLISHED:
+        return published_ltc(sizes), config
+    return make_model(job.model, sizes, data.inputs), config
 
 
 def published_ltc(sizes: CellSizes) -> Forecaster:

@@ -44,6 +44,7 @@ from ncp_control.wiring_rules import fully_connected
 from policies.motor_circuits import make_motor_cell
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.gauss_newton import GaussNewton
+from scripts.reproduction.spread import tau_note
 
 DEFAULT_MODELS = ("ltc", "ncp", "stc", "lrc", "lrcu", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
 LIQUID = ("ltc", "ncp", "mixed_ltc", *SATURATED)
@@ -126,7 +127,7 @@ def training_settings(task: str, model: str, start: str) -> str:
     asked = TASKS[task]
     told = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
     if start != "published":
-        told += " tau={:g}-{:g}".format(*tau_frames(asked, model))
+        told += tau_note(tau_frames(asked, model))
     if start == "gauss-newton":
         return f"{told} rate=1"
     return f"{told} lr={learning_rate(task, model, start):g}"

@@ -2,7 +2,8 @@
 
 gesture, occupancy, traffic, ozone, har, person and power. Each set stands in the table in two ways
 (`--tasks`): `published` is the paper's own split, with its defects, and `corrected` is one without.
-Beside the models stand rules that anybody would try first.
+Beside the models stand rules that anybody would try first. `ltc_spread` begins with slow neurons,
+see `spread`.
 """
 
 from functools import cache, partial
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 
 from ncp_control.cells import CELLS, CellSizes
-from ncp_control.learning.forecasters import Forecaster, make_forecaster
+from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.forecasts import Parts
 from scripts.reproduction.measures import F1, fit_measured, measured_table
+from scripts.reproduction.spread import SPREAD, make_model, spread_note
 from scripts.reproduction.uci_data import READERS, Table
 from scripts.reproduction.uci_sets import PROTOCOLS, Protocol
 from scripts.reproduction.uci_splits import Prepared
@@ -26,7 +28,7 @@ from scripts.reproduction.uci_splits import Prepared
 SPLITS = ("published", "corrected")
 UNITS, EPOCHS = 32, 200
 DEFAULT_MODELS = (
-    "ltc", "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ctgru", "neural_ode", "ode_rnn",
+    "ltc", SPREAD, "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ctgru", "neural_ode", "ode_rnn",
 )  # fmt: skip
 LIGHT = 365.0
 """Light [lux] above which the simple rule says that a room is occupied."""
@@ -36,7 +38,7 @@ def reproduce_uci(settings: Reproduce) -> None:
     """Train what is missing on each split of a set and print the table."""
     name = settings.table
     protocol = PROTOCOLS[name]
-    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
+    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, SPREAD))
     splits = settings.chosen_tasks(SPLITS)
     data = settings.data
     for split in splits:
@@ -63,7 +65,8 @@ def reproduce_uci(settings: Reproduce) -> None:
 def training_settings(name: str, split: str, model: str, epochs: int) -> str:
     """Return the settings of a model's training as one cell of the results file."""
     rate, batch_size = learning_rate(name, model), PROTOCOLS[name].batch_size
-    return f"split={split} units={UNITS} batch={batch_size} lr={rate:g} epochs={epochs}"
+    trained = f"units={UNITS} batch={batch_size} lr={rate:g}{spread_note(model)}"
+    return f"split={split} {trained} epochs={epochs}"
 
 
 def learning_rate(name: str, model: str) -> float:
@@ -148,7 +151,7 @@ def set_up(
         objective=protocol.objective,
         seed=job.seed,
     )
-    return make_forecaster(job.model, sizes), config
+    return make_model(job.model, sizes, data.inputs), config
 
 
 def add_rules(results: ResultsFile, name: str, data: Path | None, split: str, command: str) -> None:
