@@ -43,7 +43,8 @@ class Reproduce:
     """Folder of the data set, as it is handed out; for walker2d, of the CfC paper's rollouts, or
     where traces of our own are or shall be made."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ()
-    """Models to train; all of the table's if none is named."""
+    """Models to train; all of the table's if none is named. halfcheetah, the UCI sets and tables
+    of digits also know ltc_spread, the LTC with slow neurons."""
     tasks: tuple[str, ...] = ()
     """Tasks of a table that has several, e.g. published or corrected, the splits of a UCI set, or
     conditions of that name, e.g. fog:3: all if none is named."""
