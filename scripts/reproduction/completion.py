@@ -142,7 +142,9 @@ class Reproduce:
         parts += [f"--import {module}" for module in imported_modules()]
         parts += ["--data PATH"] if self.data else []
         parts += [f"--models {model}"] if model else []
-        parts += [f"--tasks {' '.join(self.tasks)}"] if self.tasks else []
+        for name in ("tasks", "trainings"):
+            values = getattr(self, name)
+            parts += [f"--{name} {' '.join(values)}"] if values else []
         parts += ["--full"] if self.full else []
         for name in ("seeds", "epochs", "episodes", "km", "steps"):
             value = getattr(self, name)

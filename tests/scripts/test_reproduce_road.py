@@ -39,7 +39,7 @@ def trained(monkeypatch):
 def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tmp_path, capsys):
     told = {"table": "road", "models": ("ltc", "cnn-stack"), "km": 0.002, "results": tmp_path}
     told["runs"] = tmp_path / "runs"
-    reproduce(Reproduce(**told, tasks=("fog:5",)))
+    reproduce(Reproduce(**told, tasks=("fog:5",), trainings=("clean", "conditions")))
     reproduce(Reproduce(**told, tasks=("fog:5", "delay:2")))
     counts = {"epochs": 8, "steps": 500, "episodes": 32}
     wanted = [(m, t, counts) for t in ("clean", "conditions") for m in ("ltc", "cnn-stack")]
@@ -48,7 +48,9 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     assert rows[0]["settings"] == "clean none km=0.002 epochs=8 steps=500 episodes=32"
-    assert rows[0]["command"].endswith("--models ltc --tasks fog:5 --km 0.002")
+    assert rows[0]["command"].endswith(
+        "--models ltc --tasks fog:5 --trainings clean conditions --km 0.002"
+    )
     assert all(float(row["driven_km"]) > 0.0 for row in rows)
     told = capsys.readouterr().out
     assert "interventions per km" in told and "| conditions | delay:2 " in told
