@@ -63,7 +63,7 @@ class Reproduce:
     """Kilometres of each drive of the road; the table's own number if not given."""
     full: bool = False
     """Take all models, all conditions, 3 seeds and long drives of the road, which takes days on one
-    core, and not a part that takes an hour."""
+    core, and not a part that takes some hours."""
     steps: int | None = None
     """Steps of a training by reinforcement; 1,000,000 if not given."""
     parallel: int | None = None
