@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ncp_control.json_files import shorten
 from ncp_control.names import check_name
-from ncp_control.ranges import check_count
+from ncp_control.ranges import check_count, is_number
 
 Range = tuple[float, float]
 """Lowest and highest value; an end is infinite where there is no limit."""
@@ -92,7 +92,7 @@ class View:
 
     def __post_init__(self) -> None:
         crops = (self.crop_top, self.crop_bottom)
-        if min(crops) < 0.0 or not sum(crops) < 1.0:
+        if not (all(map(is_number, crops)) and min(crops) >= 0.0 and sum(crops) < 1.0):
             raise ValueError(
                 "`crop_top` and `crop_bottom` must be shares from 0 that leave something of the"
                 f" image, got {crops[0]!r} and {crops[1]!r}."

@@ -102,6 +102,7 @@ def test_grey_frames_say_so():
     [
         ({"crop_top": 0.6, "crop_bottom": 0.4}, "leave something of the image"),
         ({"crop_top": -0.1}, "`crop_top`"),
+        ({"crop_top": "x"}, "`crop_top` .* got 'x' and 0.0"),
         ({"resize": "nearest"}, "resize"),
         ({"stack": 0}, "stack"),
         ({"hight": 10}, "height"),
