@@ -231,7 +231,7 @@ def full_name(name: str) -> str:
 def option_names(name: str) -> list[str] | None:
     """Return the options of a registered world; None if it takes any, or is not registered."""
     factory = WORLDS.get(full_name(name))
-    if factory is None or _takes_any(factory):
+    if factory is None or takes_any(factory):
         return None
     return [*inspect.signature(factory).parameters]
 
@@ -257,8 +257,8 @@ def find_world(name: str, **options: Any) -> World:
         return _gymnasium_world(name, attribute, options)
     factory = import_function("world", name)
     taken = inspect.signature(factory).parameters
-    view = {} if _takes_any(factory) else _view_of(options, but=taken)
-    ours = view if _takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
+    view = {} if takes_any(factory) else _view_of(options, but=taken)
+    ours = view if takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
     own = {key: value for key, value in options.items() if key not in ours}
     built = _call(name, factory, own)
     if isinstance(built, World):
@@ -299,7 +299,7 @@ def world_of(
     from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
     from ncp_control.views import Viewed
 
-    can_render = "render_mode" in inspect.signature(make).parameters or _takes_any(make)
+    can_render = "render_mode" in inspect.signature(make).parameters or takes_any(make)
 
     def make_viewed(**rendering: str) -> "gymnasium.Env":
         env = make(**rendering)
@@ -388,13 +388,13 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
 def _call(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     known = inspect.signature(factory).parameters
     for option in options:
-        if not _takes_any(factory) and option not in known:
+        if not takes_any(factory) and option not in known:
             check_name(f"option of {name}", option, [*known])
     return factory(**options)
 
 
-def _takes_any(function: Callable[..., Any]) -> bool:
-    """Whether a function takes keyword arguments of any name."""
+def takes_any(function: Callable[..., Any]) -> bool:
+    """True if a function takes keyword arguments of any name."""
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 

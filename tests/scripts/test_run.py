@@ -23,6 +23,11 @@ def run_with_worlds(settings):
         (["--link-options", "nope"], "error: `link_options` must be words .*, got 'nope'"),
         (["--link-options", "sed=3"], "error: `link_options` .* got 'sed'. Did you mean 'seed'"),
         (["--link", "video:0", "--link-options", "crop=0"], "error: .* Did you mean 'crop_top'"),
+        (["--link-options", "clock=3"], "error: `link_options` must be one of .*, got 'clock'"),
+        (
+            ["--link-options", "seed=x"],
+            "error: `seed` must be a whole number of at least 0, got 'x'",
+        ),
         (["--link", "world:walker2"], "error: `world` .* Did you mean 'walker2d'"),
         (["--link", "world:walker2d"], "error: `policy` does not fit the world 'Walker2d-v5'"),
     ],

@@ -19,6 +19,7 @@ from ncp_control.loop.clocks import Clock
 from ncp_control.names import check_name
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
+from ncp_control.worlds import takes_any
 
 
 class LinkLost(ConnectionError):
@@ -117,10 +118,13 @@ def open_here(
         LinkLost: If the counterpart does not come.
     """
     kind = LINKS.find(name)
-    _contract, _target, *others = inspect.signature(kind.open).parameters.values()
-    if not any(one.kind is one.VAR_KEYWORD for one in others):
-        known = [one.name for one in others if one.name != "clock"]
-        for option in options:
+    signature = inspect.signature(kind.open)
+    given = signature.bind_partial(contract, target, clock=clock).arguments
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    asked = [one.name for one in signature.parameters.values() if one.kind in named]
+    known = [name for name in asked if name not in given]
+    for option in options:
+        if not takes_any(kind.open) or option in (*given, "clock"):
             check_name("link_options", option, known)
     return kind.open(contract, target, clock=clock, **options)
 

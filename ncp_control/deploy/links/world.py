@@ -14,6 +14,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import Clock
 from ncp_control.names import check_name
+from ncp_control.ranges import check_count
 from ncp_control.worlds import WORLDS, World, find_world, full_name, option_names
 
 _SLACK_S = 1e-9
@@ -110,6 +111,7 @@ def open_world(
     Raises:
         ValueError: If there is no such world or option, or the policy does not fit it.
     """
+    check_count("seed", seed, least=0)
     name = target or contract.world
     if not name:
         raise ValueError(
