@@ -211,13 +211,21 @@ def register_world(
         short_name: A name that a user may type instead.
 
     Raises:
-        ValueError: If the name has a colon, another factory has it, or another world the short one.
+        ValueError: If the name has a colon, another factory has it, or another world has one of
+            the two, be it as its name or as its short name.
     """
-    if short_name is not None and SHORT_NAMES.get(short_name, name) != name:
+    if (owner := full_name(name)) != name:
         raise ValueError(
-            f"`short_name` of a world must be free, got {short_name!r}, which is that of"
-            f" {SHORT_NAMES[short_name]!r}. Choose another one."
+            f"`name` of a world must be free, got {name!r}, which is short for {owner!r}. Choose"
+            " another name."
         )
+    if short_name is not None:
+        owner = short_name if short_name in WORLDS else SHORT_NAMES.get(short_name, name)
+        if owner != name:
+            raise ValueError(
+                f"`short_name` of a world must be free, got {short_name!r}, which is that of"
+                f" {owner!r}. Choose another one."
+            )
     WORLDS.register(name, factory)
     if short_name is not None:
         SHORT_NAMES[short_name] = name

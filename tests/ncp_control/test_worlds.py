@@ -261,6 +261,11 @@ def test_registered_worlds_are_found_by_name():
     with pytest.raises(ValueError, match="`short_name` of a world must be free, got 'pole'"):
         register_world("Other-v0", make_pole, short_name="pole")
     assert "Other-v0" not in WORLDS
+    with pytest.raises(ValueError, match="`name` of a world must be free, got 'pole', .* short"):
+        register_world("pole", make_pole)
+    register_world("Another-v0", make_pole)
+    with pytest.raises(ValueError, match="`short_name` .* got 'Another-v0', which is that of"):
+        register_world("Pole-v0", make_pole, short_name="Another-v0")
     with pytest.raises(ValueError, match="Did you mean 'long'"):
         find_world("Pole-v0", lang=True)
     with pytest.raises(ValueError, match="`name` of a world must be free, got 'Pole-v0'"):
