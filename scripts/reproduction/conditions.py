@@ -64,16 +64,14 @@ KM, EPOCHS = 2.0, 6
 
 def reproduce_conditions(settings: Reproduce) -> None:
     """Train and drive what is missing, and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, [*CELLS, *CELL_OF])
-    results = settings.results_file(MEASURES)
     jobs = drives(
-        models,
+        settings.chosen_models(DEFAULT_MODELS, [*CELLS, *CELL_OF]),
         asked_conditions(settings.tasks or ("all",)),
         range(settings.seeds or 3),
         settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
         f"km={KM:g} epochs={settings.epochs or EPOCHS}",
     )
-    compare(settings, results, jobs, Lesson)
+    compare(settings, settings.results_file(MEASURES), jobs, Lesson)
 
 
 def asked_conditions(words: Sequence[str]) -> list[str]:

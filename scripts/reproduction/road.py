@@ -112,7 +112,6 @@ FULL = Scale(
 def reproduce_road(settings: Reproduce) -> None:
     """Train and drive what is missing, and print the table."""
     scale = FULL if settings.full else SMALL
-    results = settings.results_file(MEASURES)
     km, epochs = settings.km or scale.km, settings.epochs or scale.epochs
     jobs = drives(
         settings.chosen_models(scale.models, MODELS),
@@ -122,7 +121,7 @@ def reproduce_road(settings: Reproduce) -> None:
         f"km={km:g} epochs={epochs} steps={scale.steps}"
         f" episodes={settings.episodes or scale.episodes}",
     )
-    compare(settings, results, jobs, RoadLesson)
+    compare(settings, settings.results_file(MEASURES), jobs, RoadLesson)
 
 
 def untrained(model: str, contract: Contract, seed: int) -> Policy:

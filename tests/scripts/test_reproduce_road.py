@@ -57,6 +57,14 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
     assert (tmp_path / "road.png").is_file()
 
 
+@pytest.mark.parametrize("table", ["road", "conditions"])
+@pytest.mark.parametrize("setting", ["models", "tasks", "trainings"])
+def test_an_unknown_name_is_refused_before_a_run_folder_is_made(table, setting, tmp_path):
+    with pytest.raises(ValueError, match="got 'nope'"):
+        reproduce(Reproduce(table=table, **{setting: ("nope",)}, runs=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_small_networks_are_as_large_as_the_circuits():
     sizes = {model: sum(p.numel() for p in untrained(model).circuit.parameters())
              for model in road.MODELS}  # fmt: skip
