@@ -349,7 +349,9 @@ def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
 
 
 def read_options(words: Sequence[str], setting: str = "world_options") -> dict[str, Any]:
-    """Read options as a command line gives them: `observe=positions limit=3`.
+    """Read options as a command line gives them: `observe=positions limit=3 is_dark=true`.
+
+    A value is JSON, True or False as Python writes them, or else a text.
 
     Args:
         words: The options.
@@ -367,7 +369,8 @@ def read_options(words: Sequence[str], setting: str = "world_options") -> dict[s
                 " option's name, an equals sign and its value."
             )
         try:
-            options[name] = json.loads(value)
+            is_pythons = value in ("True", "False")
+            options[name] = json.loads(value.lower() if is_pythons else value)
         except ValueError:
             options[name] = value  # a text needs no quotation marks
     return options

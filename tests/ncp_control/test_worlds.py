@@ -309,8 +309,8 @@ def test_other_spaces_are_refused_with_a_remedy():
 
 
 def test_options_are_read_as_json_or_text():
-    assert read_options(["a=1", "b=positions", "c=[1, 2]", "d=true", "e="]) == {
-        "a": 1, "b": "positions", "c": [1, 2], "d": True, "e": "",
+    assert read_options(["a=1", "b=positions", "c=[1, 2]", "d=true", "e=", "f=False"]) == {
+        "a": 1, "b": "positions", "c": [1, 2], "d": True, "e": "", "f": False,
     }  # fmt: skip
     with pytest.raises(ValueError, match="words such as name=value, got 'observe'"):
         read_options(["observe"])
