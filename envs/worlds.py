@@ -71,7 +71,7 @@ def lane_keeping(
         tracks=tracks,
         on_crash=on_crash,
         episode_s=episode_s,
-        randomize_appearance=randomize_appearance and sees,
+        randomize_appearance=sees and randomize_appearance,
     )
     observation: ObservationContract = FramesContract(shape=LaneKeepingEnv.frame_shape)
     if observe == "numbers":

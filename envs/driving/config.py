@@ -55,6 +55,11 @@ class DrivingConfig:
         check_choice("on_crash", self.on_crash, ("terminate", "recover"))
         check_choice("camera", self.camera, self.cameras)
         check_choice("render_view", self.render_view, ("chase", "camera"))
+        if not isinstance(self.randomize_appearance, bool):
+            raise ValueError(
+                "`randomize_appearance` must be true or false, got"
+                f" {self.randomize_appearance!r}. Choose one of these."
+            )
         for name, use in self.positive.items():
             value = getattr(self, name)
             if not (is_number(value) and value > 0.0):

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import envs  # noqa: F401 - registers the worlds
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from ncp_control.worlds import find_world
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,7 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
         ({"on_crash": "stop"}, "`on_crash` must be 'terminate' or 'recover', got 'stop'"),
         ({"camera": "unity"}, "`camera` must be 'opencv' or 'mujoco' or 'none', got 'unity'"),
         ({"render_view": "top"}, "`render_view` must be 'chase' or 'camera', got 'top'"),
+        ({"randomize_appearance": "no"}, "`randomize_appearance` must be true or false, got 'no'"),
         ({"episode_s": 0.0}, "`episode_s` must be finite and > 0, got 0.0"),
         ({"cruise_speed_mps": -8.0}, "`cruise_speed_mps` must be finite and > 0, got -8.0"),
         ({"control_rate_hz": float("nan")}, "`control_rate_hz` must be finite and > 0, got nan"),
@@ -26,6 +29,11 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 def test_wrong_settings(settings: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         LaneKeepingConfig(**settings)
+
+
+def test_a_world_that_shows_frames_refuses_an_appearance_that_is_neither_true_nor_false():
+    with pytest.raises(ValueError, match="`randomize_appearance` must be true or false"):
+        find_world("LaneKeeping-v0", randomize_appearance="no")
 
 
 @pytest.mark.parametrize(
