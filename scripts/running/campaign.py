@@ -85,8 +85,14 @@ class Driver:
         name, options = DRIVING_WORLD, {}
         if self.contract.world in CAR_WORLDS:
             name, options = self.contract.world, self.contract.world_options
-        options = {**options, "tracks": "held_out", "episode_s": 2.0 * CLEAN_S}
-        return find_world(name, **options | read_options(self.settings.world_options))
+        asked = read_options(self.settings.world_options)
+        if asked.get("on_crash", "terminate") != "terminate":
+            raise ValueError(
+                f"`world_options` must let a crash end a drive, got on_crash={asked['on_crash']}."
+                " Leave it out: crashes are counted by the drives that they end."
+            )
+        options = {**options, "tracks": "held_out", "episode_s": 2.0 * CLEAN_S, **asked}
+        return find_world(name, **options)
 
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool

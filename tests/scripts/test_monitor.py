@@ -55,6 +55,13 @@ def test_a_campaign_is_a_table_and_a_picture(tmp_path, capsys):
     assert "0 false alarms" in capsys.readouterr().out
 
 
+def test_a_campaign_refuses_a_world_in_which_it_would_see_no_crash(tmp_path):
+    asked = Faults(policy="drive-ncp", world_options=("on_crash=recover",), runs=tmp_path)
+    with pytest.raises(ValueError, match="`world_options` must let a crash end a drive, got on_cr"):
+        campaign(asked)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_campaign_needs_a_calibrated_monitor(tmp_path):
     policy = tmp_path / "driver"
     shutil.copytree(shipped_policies()["drive-ncp"], policy)
