@@ -204,8 +204,9 @@ class Monitor:
             return Fault("not finite", "NaN or infinity")
         is_of_type = observation.dtype == self._dtype if self._has_frame else kind in "iuf"
         if observation.shape != self._shape or not is_of_type:
-            told = f"{observation.dtype} of shape {observation.shape}, not {self._shape}"
-            return Fault("shape", told)
+            wanted = np.dtype(self._dtype).name if self._has_frame else "real numbers"
+            told = f"{observation.dtype} of shape {observation.shape}"
+            return Fault("shape", f"{told}, not {wanted} of {self._shape}")
         numbers = observation
         if self._has_frame:
             shape = self._record_frame

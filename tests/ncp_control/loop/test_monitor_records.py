@@ -90,6 +90,13 @@ def test_a_fault_of_the_frame_or_of_a_number_is_named(fault, spoil, profile):
     assert kinds(monitor, [spoil(seen)], start_s=FRAME_S) == [fault]
 
 
+def test_a_wrong_type_is_told_beside_the_one_that_is_wanted():
+    monitor, seen = Monitor(CONTRACT), record(np.random.default_rng(0)).astype(np.float32)
+    (fault,) = monitor.check(Reading(observation=seen, time_s=0.1), 0.1)
+    size = seen.size
+    assert fault.reason == f"float32 of shape ({size},), not uint8 of ({size},)"
+
+
 def test_usual_records_have_no_fault(profile):
     monitor, rng = Monitor(CONTRACT, profile=profile), np.random.default_rng(5)
     assert kinds(monitor, [record(rng) for _ in range(200)]) == []
