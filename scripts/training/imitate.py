@@ -23,7 +23,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
 from ncp_control.recorder import run_episodes
-from ncp_control.records import record_frame
+from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
@@ -32,7 +32,7 @@ from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import find_shown, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
-from scripts.training.settings import Imitate
+from scripts.training.settings import Imitate, refuse_changed
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
 """First seeds of the worlds that teach, choose the checkpoint, and test."""
@@ -67,9 +67,14 @@ def begin_policy(settings: Imitate, world: World) -> Policy:
     """Return the policy that goes on learning, or a new one.
 
     Raises:
-        ValueError: If the one that goes on does not fit the world.
+        ValueError: If the one that goes on does not fit the world, or a setting is of no use there.
     """
     if settings.policy is None:
+        if frames_part(world.contract.observation) is None:
+            refuse_changed(settings, ("head",), "a world of numbers", "It takes frames.")
+        else:
+            why = "The head takes its place."
+            refuse_changed(settings, ("encoder",), "a world of frames", why)
         return make_policy_for(
             world.contract,
             settings.cell,

@@ -161,6 +161,16 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
         train_imitate(blind)
 
 
+@pytest.mark.parametrize(
+    ("world", "useless"), [("Reach", {"head": "paper"}), ("Look", {"encoder": (8,)})]
+)
+def test_what_a_world_has_no_use_for_is_refused(tmp_path, world, useless):
+    (name,) = useless
+    with pytest.raises(ValueError, match=f"`{name}` must be left out with a world of"):
+        train_imitate(quick(tmp_path, world, **useless))
+    assert list(tmp_path.glob("runs/*")) == []
+
+
 @pytest.mark.parametrize("world", ["Reach", "Look"])
 def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
     train_imitate(quick(tmp_path, world))
