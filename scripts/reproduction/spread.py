@@ -2,7 +2,9 @@
 
 As published, an LTC's time constants begin at a tenth of a frame. Those of `ltc_spread` begin at
 0.5 to 30 frames, on the training windows: from less than a frame to the length of the tables'
-windows, 16 to 32 frames. Its outputs are centred on zero; else it begins and trains as `ltc` does.
+windows, 16 to 32 frames. Its outputs are centred on zero; else it begins and trains as `ltc` does,
+but in `digits` and `mnist`, where `ltc` has a nominal frame of its own and `ltc_spread` that of the
+other models.
 """
 
 import torch
