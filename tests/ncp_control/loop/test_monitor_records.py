@@ -1,5 +1,7 @@
 """The monitor of a policy that sees a frame and numbers at once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,21 @@ def test_a_wrong_type_is_told_beside_the_one_that_is_wanted():
     (fault,) = monitor.check(Reading(observation=seen, time_s=0.1), 0.1)
     size = seen.size
     assert fault.reason == f"float32 of shape ({size},), not uint8 of ({size},)"
+
+
+@pytest.mark.parametrize("limit", [0.4, 0.7, 1e300])
+def test_a_number_at_the_limit_of_its_range_is_within_it(limit):
+    """Single precision has no 0.4 or 0.7: it holds one above the first and below the second."""
+    angle = VectorContract(entries=(Entry(name="angle", unit="rad", range=(-limit, limit)),))
+    parts = {"frame": CONTRACT.observation.parts["frame"], "angle": angle}
+    for observation in (angle, DictContract(parts=parts)):
+        monitor, found = Monitor(replace(CONTRACT, observation=observation)), []
+        for i, value in enumerate((-0.4, 0.4, -0.7, 0.7)):
+            seen = record(np.random.default_rng(i), value)
+            seen = np.float32([value]) if observation is angle else seen
+            faults = monitor.check(Reading(observation=seen, time_s=i + 1.0), i + 1.0)
+            found.append([fault.kind for fault in faults])
+        assert found == [["range"] * (value > limit) for value in (0.4, 0.4, 0.7, 0.7)]
 
 
 def test_usual_records_have_no_fault(profile):
