@@ -7,7 +7,7 @@ is estimated without J, from P probes z of independent numbers of unit variance,
 
 averaged over steps, and a step is −rate (G + δ I)⁻¹ m with m the running mean of the gradient and
 δ a share of G's mean diagonal. A circuit of a thousand parameters makes that a matrix of a thousand
-rows. A step pulls P probes back through time: with 24 of them it took 11 to 17 times as long as one
+rows. A step pulls P probes back through time: with 24 of them it took 11 to 18 times as long as one
 of Adam's for 1,200 to 1,400 parameters, and 75 times for 2,500, since the matrix is factorised.
 
 It stands beside the table that uses it. On two other tasks it was much better than Adam in equal
