@@ -21,6 +21,9 @@ from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
 from ncp_control.worlds import takes_any
 
+LAST_PORT = 65_535
+"""Highest port of a computer."""
+
 
 class LinkLost(ConnectionError):
     """The counterpart is gone without a word."""
@@ -127,6 +130,28 @@ def open_here(
         if not takes_any(kind.open) or option in (*given, "clock"):
             check_name("link_options", option, known)
     return kind.open(contract, target, clock=clock, **options)
+
+
+def check_address(host: str, port: int, *, least_port: int = 1) -> None:
+    """Refuse an address at which no computer can be.
+
+    Args:
+        host: Name or number of the computer.
+        port: Its port.
+        least_port: Lowest port; at 0, the system chooses one.
+
+    Raises:
+        ValueError: If one of them is not valid.
+    """
+    if not isinstance(host, str) or not host:
+        raise ValueError(
+            f"`host` must be a computer's name or number, got {host!r}. Give e.g. 127.0.0.1."
+        )
+    if not (isinstance(port, int) and least_port <= port <= LAST_PORT):
+        raise ValueError(
+            f"`port` must be a whole number from {least_port} to {LAST_PORT}, got {port!r}."
+            " Choose one of these."
+        )
 
 
 def check_steering(contract: Contract, where: str) -> tuple[float, float | None]:

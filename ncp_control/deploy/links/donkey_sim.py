@@ -37,12 +37,12 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract, FramesContract
-from ncp_control.deploy.links.base import LinkLost, Reading, check_steering
+from ncp_control.deploy.links.base import LinkLost, Reading, check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framing_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.names import check_name
-from ncp_control.ranges import check_above_zero, check_count, check_part, is_number
+from ncp_control.ranges import check_above_zero, check_part, is_number
 
 SCENE = "generated_track"
 """The scene that is loaded if none is named."""
@@ -94,7 +94,7 @@ class DonkeySimLink:
         crop_bottom: float | None = None,
         connect_s: float = 110.0,
     ) -> None:
-        check_count("port", port)
+        check_address(host, port)
         check_above_zero("speed_mps", speed_mps)
         check_above_zero("max_steer_deg", max_steer_deg)
         check_part("throttle", throttle)

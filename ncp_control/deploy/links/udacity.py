@@ -35,11 +35,11 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import LinkLost, Reading, check_steering
+from ncp_control.deploy.links.base import LinkLost, Reading, check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framing_for
 from ncp_control.loop.clocks import Clock
-from ncp_control.ranges import check_above_zero, check_count
+from ncp_control.ranges import check_above_zero
 
 MAX_STEER_RAD = math.radians(25.0)
 """Angle of the steering 1."""
@@ -85,7 +85,7 @@ class UdacityLink:
         crop_bottom: float | None = None,
         connect_s: float = 110.0,
     ) -> None:
-        check_count("port", port, 0)
+        check_address(host, port, least_port=0)
         check_above_zero("speed_mph", speed_mph)
         where = "the Udacity simulator"
         sign, unit_rad = check_steering(contract, where)

@@ -165,7 +165,9 @@ def test_numbers_may_have_decimal_commas(line, message):
         ("moon", {}, r"`scene` must be one of \['generated_road', .*\], got 'moon'"),
         ("", {"throttle": 30}, "`throttle` must be above 0 and below 1, got 30"),
         ("", {"speed_mps": -1.0}, "`speed_mps` must be positive"),
-        ("", {"port": 0}, "`port` must be a whole number of at least 1"),
+        ("", {"port": 0}, "`port` must be a whole number from 1 to 65535, got 0"),
+        ("", {"port": 65_536}, "`port` must be a whole number from 1 to 65535, got 65536"),
+        ("", {"host": 3}, "`host` must be a computer's name or number, got 3"),
     ],
 )
 def test_a_scene_or_setting_that_is_of_no_use_is_refused(target, options, told, contract):
