@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import gymnasium
 import numpy as np
 
+from envs.bodies import BODIES
 from ncp_control.contract import (
     ActionContract,
     Contract,
@@ -237,13 +238,13 @@ def _brake(env: gymnasium.Env, is_braking: bool) -> None:
     cast("DrivingEnv[Any]", env.unwrapped).is_braking = is_braking
 
 
-def body(env_id: str, observe: str = "full") -> World:
+def body(name: str, observe: str = "full") -> World:
     """Return a world to walk in, whose body is seen whole or by its positions alone."""
     from envs.faults import disturbances_of
-    from envs.locomotion import WORLDS, make_locomotion
+    from envs.locomotion import make_locomotion
     from ncp_control.gymnasium_contracts import contract_of
 
-    name = next(name for name, known in WORLDS.items() if known == env_id)
+    env_id = BODIES[name]
 
     def make(render_mode: str | None = None, **camera: Any) -> gymnasium.Env:
         rendering = {} if render_mode is None else {"render_mode": render_mode}
@@ -275,6 +276,5 @@ def register() -> None:
     """Make the built-in worlds known by name."""
     register_world("LaneKeeping-v0", lane_keeping)
     register_world("RoadDriving-v0", road_driving)
-    for env_id in ("HalfCheetah-v5", "Walker2d-v5", "Hopper-v5"):
-        short_name = env_id.removesuffix("-v5").lower()
-        register_world(env_id, partial(body, env_id), short_name=short_name)
+    for short_name, env_id in BODIES.items():
+        register_world(env_id, partial(body, short_name), short_name=short_name)

@@ -6,11 +6,10 @@ wrapper of its own around Gymnasium's MuJoCo environments; `envs.faults` says wh
 
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions
 from envs.locomotion.sensors import PositionsOnly, SensorNoise
-from envs.locomotion.worlds import OBSERVE, WORLDS, Timed, make_locomotion
+from envs.locomotion.worlds import OBSERVE, Timed, make_locomotion
 
 __all__ = [
     "OBSERVE",
-    "WORLDS",
     "DelayedActions",
     "DroppedFrames",
     "OverwrittenActions",

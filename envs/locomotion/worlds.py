@@ -36,13 +36,11 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from envs.bodies import BODIES
 from envs.locomotion.sensors import PositionsOnly
 from envs.seeding import check_action, check_continuous
 from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
-
-WORLDS = {"halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5", "hopper": "Hopper-v5"}
-"""Gymnasium's ids by the name that jobs use."""
 
 OBSERVE = ("full", "positions")
 """What of the body is observed."""
@@ -58,17 +56,17 @@ def make_locomotion(
     frame interval [s].
 
     Args:
-        env: A name in `WORLDS`.
+        env: A name in `envs.bodies.BODIES`.
         observe: A name in `OBSERVE`.
         rendering: `render_mode`, `width`, `height` and the like, passed to Gymnasium.
 
     Raises:
         ValueError: If a name is unknown.
     """
-    check_name("env", env, WORLDS)
+    check_name("env", env, BODIES)
     check_name("observe", observe, OBSERVE)
     with silent_deprecations():
-        body = gymnasium.make(WORLDS[env], disable_env_checker=True, **rendering)
+        body = gymnasium.make(BODIES[env], disable_env_checker=True, **rendering)
     world = Timed(body)
     return PositionsOnly(world) if observe == "positions" else world
 

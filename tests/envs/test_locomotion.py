@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from envs.bodies import BODIES
 from envs.locomotion import (
-    WORLDS,
     DelayedActions,
     DroppedFrames,
     OverwrittenActions,
@@ -22,7 +22,7 @@ DISTURBED = {"noise": 0.1, "drop": 0.3, "overwrite": 0.2, "delay": 2}
 
 def disturbed(env, observe="full", **strengths):
     """A body as evaluation disturbs it."""
-    world = find_world(WORLDS[env], **({} if observe == "full" else {"observe": observe}))
+    world = find_world(BODIES[env], **({} if observe == "full" else {"observe": observe}))
     return world.disturbed(strengths).make()
 
 
@@ -49,7 +49,7 @@ def random_actions(count, seed=0):
 @pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
 @pytest.mark.filterwarnings("ignore:.*Box observation space (min|max)imum value is")
 @pytest.mark.filterwarnings("ignore:.*not.*render")
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", BODIES)
 @pytest.mark.parametrize(
     "changes", [{}, {"observe": "positions"}, {"observe": "positions"} | DISTURBED]
 )
@@ -57,7 +57,7 @@ def test_gymnasium_finds_no_fault(env, changes):
     check_env(disturbed(env, **changes), skip_render_check=True)
 
 
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", BODIES)
 def test_the_units_table_is_the_models(env):
     world = make_locomotion(env)
     world.reset(seed=0)
@@ -77,7 +77,7 @@ def test_the_units_table_is_the_models(env):
     assert simulation.dt == pytest.approx({"halfcheetah": 0.05}.get(env, 0.008))
 
 
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", BODIES)
 def test_positions_only_hides_every_velocity(env):
     world = make_locomotion(env, observe="positions")
     world.reset(seed=0)
