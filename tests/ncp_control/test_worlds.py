@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from ncp_control import worlds
 from ncp_control.contract import DictContract, Entry, FramesContract, VectorContract
 from ncp_control.episode import Episode
 from ncp_control.gymnasium_contracts import Adapted, contract_of, observation_of
@@ -246,7 +247,11 @@ def test_unknown_names_and_options_are_one_sentence(own_module, name, options, m
     assert "\n" not in str(error.value)
 
 
-def test_registered_worlds_are_found_by_name():
+def test_registered_worlds_are_found_by_name(monkeypatch):
+    for name in ("_things", "_sources"):  # without what is registered here, after the test
+        monkeypatch.setattr(WORLDS, name, dict(getattr(WORLDS, name)))
+    monkeypatch.setattr(worlds, "SHORT_NAMES", dict(worlds.SHORT_NAMES))
+
     def make_pole(long=False):
         return world_of(lambda: gymnasium.make("CartPole-v1"), name="Pole-v0")
 

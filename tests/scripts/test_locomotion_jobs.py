@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from envs.bodies import BODIES
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
-from ncp_control.worlds import SHORT_NAMES, half_width
+from ncp_control.worlds import half_width
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
 from scripts.evaluation.locomotion import (
@@ -241,7 +242,7 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
 
 
 def test_a_policy_knows_its_home():
-    for env, observe in itertools.product(SHORT_NAMES, ("full", "positions")):
+    for env, observe in itertools.product(BODIES, ("full", "positions")):
         size = 17 if observe == "full" else 8
         cell = Feedforward(size, 8, 6, frame_s=open_world(env).frame_s)
         policy = VectorPolicy(cell, observation_size=size)
