@@ -61,8 +61,8 @@ MODELS: Mapping[str, tuple[str, int]] = {
     "cnn-stack": ("stacked", 64),
 }
 """Cell and neurons or units of each model."""
-LIQUID = ("ltc", "lrc")
-"""Cells whose outputs read all neurons, and whose time constants begin spread."""
+READS: Mapping[str, str] = {"ltc": "all", "lrc": "all"}
+"""What the outputs of liquid cells are read from; their time constants begin spread."""
 STEERING_AND_PEDAL = (4.0, 1.0)
 """How much the error of each motor counts: a parked car is passed by 0.5 m, while the expert's
 pedal jumps."""
@@ -131,7 +131,7 @@ def untrained(model: str, contract: Contract, seed: int) -> Policy:
     outputs read all neurons, as those of an LSTM or a GRU read all units.
     """
     cell, neurons = MODELS[model]
-    reads = "all" if cell in LIQUID else None
+    reads = READS.get(cell)
     return make_policy_for(contract, cell, num_neurons=neurons, seed=seed, reads=reads)
 
 
@@ -166,8 +166,8 @@ class RoadLesson(Lesson):
             world_options=("on_crash=recover",),
             cell=cell,
             neurons=neurons,
-            tau_s=TAU_S if cell in LIQUID else None,
-            reads="all" if cell in LIQUID else None,
+            tau_s=TAU_S if cell in READS else None,
+            reads=READS.get(cell),
             conditions=TRAININGS[training],
             imitation=ImitationConfig(
                 epochs=epochs,

@@ -32,7 +32,7 @@ from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import find_shown, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
-from scripts.training.settings import Imitate, refuse_changed
+from scripts.training.settings import Imitate, refuse_unused
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
 """First seeds of the worlds that teach, choose the checkpoint, and test."""
@@ -70,11 +70,8 @@ def begin_policy(settings: Imitate, world: World) -> Policy:
         ValueError: If the one that goes on does not fit the world, or a setting is of no use there.
     """
     if settings.policy is None:
-        if frames_part(world.contract.observation) is None:
-            refuse_changed(settings, ("head",), "a world of numbers", "It takes frames.")
-        else:
-            why = "The head takes its place."
-            refuse_changed(settings, ("encoder",), "a world of frames", why)
+        sees_frames = frames_part(world.contract.observation) is not None
+        refuse_unused(settings, sees_frames=sees_frames)
         return make_policy_for(
             world.contract,
             settings.cell,

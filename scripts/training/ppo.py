@@ -56,7 +56,7 @@ from scripts.training.reinforcement import (
     train_and_measure,
 )
 from scripts.training.resumption import begun_with, results_path
-from scripts.training.settings import refuse_changed
+from scripts.training.settings import refuse_unused
 
 
 def train_ppo(asked: PPO) -> Policy:
@@ -131,10 +131,7 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
     }
     seen = frame_shape(env.observation_space)
     sees_frames = seen is not None
-    if not sees_frames:
-        refuse_changed(settings, ("head",), "a world of numbers", "It takes frames.")
-    elif settings.encoder:
-        refuse_changed(settings, ("encoder",), "a world of frames", "The head takes its place.")
+    refuse_unused(settings, sees_frames=sees_frames)
     if task.policy is None and settings.cell == "mlp" and not sees_frames:
         if is_launched():
             raise ValueError(

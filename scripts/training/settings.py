@@ -294,6 +294,19 @@ def refuse_changed(
             raise ValueError(f"`{known.name}` must be left out with {where}, got {told}. {why}")
 
 
+def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
+    """Refuse the head of a new circuit that sees numbers, and the encoder of one that sees frames.
+
+    Args:
+        settings: A job's settings with `head` and `encoder`; an empty encoder is no encoder.
+        sees_frames: Whether the world shows frames.
+    """
+    if not sees_frames:
+        refuse_changed(settings, ("head",), "a world of numbers", "It takes frames.")
+    elif settings.encoder:
+        refuse_changed(settings, ("encoder",), "a world of frames", "The head takes its place.")
+
+
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:
     """Refuse cells and wirings that nobody has registered; `setting` is what a cell is called."""
     from ncp_control.cells import CELLS
