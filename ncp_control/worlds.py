@@ -14,8 +14,6 @@ Everything that trains, evaluates or audits takes one of these names. It compare
 the world with that of the policy, and never guesses one from a size.
 """
 
-import inspect
-import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,11 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncp_control.contract import (
-    Contract,
-    check_contract,
-)
+from ncp_control.contract import Contract, check_contract
 from ncp_control.imports import import_function
+from ncp_control.keyword_options import check_options, named_arguments, takes_any
 from ncp_control.names import check_name
 from ncp_control.records import sizes_of
 from ncp_control.registry import Registry
@@ -236,14 +232,6 @@ def full_name(name: str) -> str:
     return SHORT_NAMES.get(name, name)
 
 
-def option_names(name: str) -> list[str] | None:
-    """Return the options of a registered world; None if it takes any, or is not registered."""
-    factory = WORLDS.get(full_name(name))
-    if factory is None or takes_any(factory):
-        return None
-    return [*inspect.signature(factory).parameters]
-
-
 def find_world(name: str, **options: Any) -> World:
     """Build the world of a name.
 
@@ -259,19 +247,21 @@ def find_world(name: str, **options: Any) -> World:
         if known not in WORLDS:
             others = "gymnasium:<id>", "<module>:<function>"
             check_name("world", name, [*SHORT_NAMES, *WORLDS, *others])
-        return _call(name, WORLDS[known], options)
+        factory = WORLDS[known]
+        check_options(f"option of {name}", options, factory)
+        return factory(**options)
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
     factory = import_function("world", name)
-    taken = inspect.signature(factory).parameters
+    taken = named_arguments(factory)
     view = {} if takes_any(factory) else _view_of(options, but=taken)
     ours = view if takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
     own = {key: value for key, value in options.items() if key not in ours}
-    built = _call(name, factory, own)
-    if isinstance(built, World):
-        for option in options.keys() - own.keys():  # it says itself how it is seen, and how often
-            check_name(f"option of {name}", option, [*taken])
+    check_options(f"option of {name}", own, factory)
+    built = factory(**own)
+    if isinstance(built, World):  # it says itself how it is seen, and how often
+        check_options(f"option of {name}", options, factory)
         return built
     built.close()
     frame_s = options.get("frame_s") if "frame_s" in ours else None
@@ -307,7 +297,7 @@ def world_of(
     from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
     from ncp_control.views import Viewed
 
-    can_render = "render_mode" in inspect.signature(make).parameters or takes_any(make)
+    can_render = "render_mode" in named_arguments(make) or takes_any(make)
 
     def make_viewed(**rendering: str) -> "gymnasium.Env":
         env = make(**rendering)
@@ -348,34 +338,6 @@ def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
     return stated
 
 
-def read_options(words: Sequence[str], setting: str = "world_options") -> dict[str, Any]:
-    """Read options as a command line gives them: `observe=positions limit=3 is_dark=true`.
-
-    A value is JSON, True or False as Python writes them, or else a text.
-
-    Args:
-        words: The options.
-        setting: What they are called, for the error.
-
-    Raises:
-        ValueError: If a word has no equals sign.
-    """
-    options = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name.isidentifier():
-            raise ValueError(
-                f"`{setting}` must be words such as name=value, got {word!r}. Write the"
-                " option's name, an equals sign and its value."
-            )
-        try:
-            is_pythons = value in ("True", "False")
-            options[name] = json.loads(value.lower() if is_pythons else value)
-        except ValueError:
-            options[name] = value  # a text needs no quotation marks
-    return options
-
-
 def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
     try:
         import gymnasium
@@ -394,19 +356,6 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
         raise ValueError(
             f"`world` must be one that Gymnasium can make, got {name!r}: {reason}."
         ) from error
-
-
-def _call(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    known = inspect.signature(factory).parameters
-    for option in options:
-        if not takes_any(factory) and option not in known:
-            check_name(f"option of {name}", option, [*known])
-    return factory(**options)
-
-
-def takes_any(function: Callable[..., Any]) -> bool:
-    """True if a function takes keyword arguments of any name."""
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
 def _view_of(options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:

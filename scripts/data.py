@@ -16,8 +16,8 @@ from typing import Any, Literal
 import tyro
 
 from ncp_control.command_line import Command, run_command, run_job
+from ncp_control.keyword_options import read_options
 from ncp_control.ranges import check_not_negative, check_part, check_positive
-from ncp_control.worlds import read_options
 
 
 @dataclass(frozen=True, kw_only=True)

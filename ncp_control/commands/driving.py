@@ -11,6 +11,7 @@ from ncp_control.commands.run import RunPolicy
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links import LinkLost, open_link
 from ncp_control.imports import imported_modules
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.pilot import contract_of, make_monitor
@@ -18,7 +19,6 @@ from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import load, policy_folder
-from ncp_control.worlds import read_options
 
 SHOWN_EVENTS = 20
 RECORDING = "recording.mcap"

@@ -13,12 +13,12 @@ from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import plain
 from ncp_control.policy import FramesPolicy, Policy, load, policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
-from ncp_control.worlds import read_options
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency

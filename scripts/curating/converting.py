@@ -1,7 +1,7 @@
 """Write a recording in another format."""
 
 from envs.recorded import load_recording, write_lerobot, write_minari, write_tub
-from ncp_control.worlds import read_options
+from ncp_control.keyword_options import read_options
 from scripts.curating.loading import with_actions
 from scripts.data import Convert
 

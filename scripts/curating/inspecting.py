@@ -3,10 +3,10 @@
 from envs.recorded.overview import look_over
 from envs.recorded.several import load_each
 from ncp_control import files
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
 from ncp_control.names import one_line
-from ncp_control.worlds import read_options
 from scripts.curating.loading import find_all, load_one
 from scripts.curating.page import write_page
 from scripts.curating.tables import (

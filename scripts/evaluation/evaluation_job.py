@@ -9,6 +9,7 @@ from envs.recorded import Recording, load_recording
 from envs.recorded.parts import part_of, parts_file, read_parts
 from envs.recorded.readers import find_reader
 from ncp_control.command_line import use_threads
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.demonstrations import as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
@@ -16,7 +17,6 @@ from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
-from ncp_control.worlds import read_options
 from scripts.evaluate import Evaluate
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
 from scripts.evaluation.moments import Moments

@@ -14,8 +14,9 @@ import numpy as np
 from envs.faults import disturbances_of
 from ncp_control import files
 from ncp_control.contract import VectorContract
+from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.worlds import SHORT_NAMES, World, find_world, read_options
+from ncp_control.worlds import SHORT_NAMES, World, find_world
 from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH, Place, check_fit
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text

@@ -18,6 +18,7 @@ from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links.world import WorldLink
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, FaultyLink
@@ -28,7 +29,7 @@ from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
-from ncp_control.worlds import World, find_world, read_options
+from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD
 from scripts.monitor import Faults
 from scripts.pictures import write_picture

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
-from ncp_control.worlds import read_options
 from scripts.evaluation.locomotion import WalkSettings, home_of, plain_stem
 from scripts.training.settings import Learner
 

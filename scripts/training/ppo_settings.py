@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from ncp_control.keyword_options import read_options
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
-from ncp_control.worlds import read_options
 from scripts.options import one_of
 from scripts.training.settings import DISTURBANCES, Reinforcement, check_head, refuse_changed
 

@@ -16,9 +16,9 @@ from envs.recorded.parts import PARTS, part_of, parts_file, read_parts
 from envs.recorded.recording import fit_scales
 from envs.recorded.several import use_if_possible
 from ncp_control.contract import Contract, FramesContract
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, as_seen
 from ncp_control.records import array_of, frames_part, record_frame
-from ncp_control.worlds import read_options
 from scripts.training.contracts import with_origin
 from scripts.training.driving_settings import Recorded
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ncp_control.keyword_options import read_options
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
-from ncp_control.worlds import read_options
 from scripts.training.settings import Reinforcement, refuse_changed
 
 ALGORITHMS = ("sac", "tqc")

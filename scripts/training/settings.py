@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.learning.settings import DistillationConfig, ImitationConfig
 from ncp_control.ranges import (
@@ -15,7 +16,6 @@ from ncp_control.ranges import (
     check_seed,
     check_share,
 )
-from ncp_control.worlds import read_options
 from scripts.options import one_of
 from scripts.training.kept_frames import KeptFrames
 from scripts.training.met_conditions import MetConditions

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from ncp_control.command_line import use_threads
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.reinforcement.checkpoint import steps_done
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
-from ncp_control.worlds import read_options
 from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import (
     WalkSettings,

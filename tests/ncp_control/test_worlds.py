@@ -17,8 +17,6 @@ from ncp_control.worlds import (
     World,
     find_world,
     full_name,
-    option_names,
-    read_options,
     register_world,
     return_and_length,
     world_of,
@@ -261,8 +259,6 @@ def test_registered_worlds_are_found_by_name(monkeypatch):
     register_world("Pole-v0", make_pole, short_name="pole")
     assert isinstance(find_world("Pole-v0", long=True), World)
     assert find_world("pole", long=True).name == "Pole-v0" == full_name("pole")
-    assert option_names("pole") == option_names("Pole-v0") == ["long"]
-    assert option_names("gymnasium:CartPole-v1") is None
     with pytest.raises(ValueError, match="`short_name` of a world must be free, got 'pole'"):
         register_world("Other-v0", make_pole, short_name="pole")
     assert "Other-v0" not in WORLDS
@@ -311,14 +307,6 @@ def test_spaces_become_contracts(space, kind):
 def test_other_spaces_are_refused_with_a_remedy():
     with pytest.raises(ValueError, match="FlattenObservation"):
         observation_of(spaces.Text(5))
-
-
-def test_options_are_read_as_json_or_text():
-    assert read_options(["a=1", "b=positions", "c=[1, 2]", "d=true", "e=", "f=False"]) == {
-        "a": 1, "b": "positions", "c": [1, 2], "d": True, "e": "", "f": False,
-    }  # fmt: skip
-    with pytest.raises(ValueError, match="words such as name=value, got 'observe'"):
-        read_options(["observe"])
 
 
 def test_return_and_length():

@@ -15,11 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ncp_control.contract import Contract
+from ncp_control.keyword_options import check_options
 from ncp_control.loop.clocks import Clock
-from ncp_control.names import check_name
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
-from ncp_control.worlds import takes_any
 
 LAST_PORT = 65_535
 """Highest port of a computer."""
@@ -121,14 +120,8 @@ def open_here(
         LinkLost: If the counterpart does not come.
     """
     kind = LINKS.find(name)
-    signature = inspect.signature(kind.open)
-    given = signature.bind_partial(contract, target, clock=clock).arguments
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    asked = [one.name for one in signature.parameters.values() if one.kind in named]
-    known = [name for name in asked if name not in given]
-    for option in options:
-        if not takes_any(kind.open) or option in (*given, "clock"):
-            check_name("link_options", option, known)
+    given = inspect.signature(kind.open).bind_partial(contract, target, clock=clock).arguments
+    check_options("link_options", options, kind.open, given=[*given, "clock"])
     return kind.open(contract, target, clock=clock, **options)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkEnded, Reading
+from ncp_control.keyword_options import check_options
 from ncp_control.loop.clocks import Clock
-from ncp_control.names import check_name
 from ncp_control.ranges import check_count
-from ncp_control.worlds import WORLDS, World, find_world, full_name, option_names
+from ncp_control.worlds import WORLDS, World, find_world, full_name
 
 _SLACK_S = 1e-9
 
@@ -125,10 +125,9 @@ def open_world(
             " scripts/run.py there, or name one as world:gymnasium:ID or world:MODULE:FUNCTION."
         )
     own = contract.world_options if full_name(name) == contract.world else {}
-    known = option_names(name)
-    if known is not None:
-        for option in options:
-            check_name("link_options", option, ["seed", *known])
+    factory = WORLDS.get(full_name(name))
+    if factory is not None:  # as the user knows them; `find_world` checks those of the policy, too
+        check_options("link_options", options, factory, besides=["seed"])
     world = find_world(name, **{**own, **options})
     world.check_policy(contract)
     return WorldLink(world, clock, seed=seed)
