@@ -29,7 +29,8 @@ from ncp_control.contract import (
     VectorContract,
 )
 from ncp_control.names import check_name
-from ncp_control.worlds import RETURNS, Told, World, register_world, returns_of
+from ncp_control.returns import RETURNS, returns_of
+from ncp_control.worlds import Told, World, register_world
 
 if TYPE_CHECKING:
     from envs.driving.config import DrivingConfig

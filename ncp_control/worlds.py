@@ -14,7 +14,6 @@ Everything that trains, evaluates or audits takes one of these names. It compare
 the world with that of the policy, and never guesses one from a size.
 """
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from ncp_control.keyword_options import check_options, named_arguments, takes_an
 from ncp_control.names import check_name
 from ncp_control.records import sizes_of
 from ncp_control.registry import Registry
+from ncp_control.returns import RETURNS, return_and_length
 
 if TYPE_CHECKING:
     import gymnasium
@@ -44,36 +44,6 @@ The observation is one array; one of frames and numbers is a record, of which `n
 finds `frames_in` and `numbers_in`."""
 Told = Mapping[str, np.ndarray]
 """What a world told after each action of an episode, by name."""
-
-
-RETURNS = ("mean_return", "half_width", "lowest_return")
-"""What `returns_of` measures."""
-
-
-def returns_of(episodes: Sequence["Episode"]) -> dict[str, float]:
-    """Return the mean return, half the width of its 95 % interval, and the lowest return.
-
-    The interval is that of the t distribution over episodes; NaN for one episode.
-    """
-    returns = np.array([episode.total_reward for episode in episodes])
-    values = float(returns.mean()), half_width(returns), float(returns.min())
-    return dict(zip(RETURNS, values, strict=True))
-
-
-def return_and_length(episodes: Sequence["Episode"]) -> dict[str, float]:
-    """Return what `returns_of` does, and the mean length in frames."""
-    lengths = [len(episode) for episode in episodes]
-    return returns_of(episodes) | {"mean_length": sum(lengths) / len(lengths)}
-
-
-def half_width(values: np.ndarray) -> float:
-    """Return half the width of the 95 % t interval of a mean; NaN for one value."""
-    if len(values) < 2:
-        return math.nan
-    from scipy import stats
-
-    quantile = float(stats.t.ppf(0.975, len(values) - 1))
-    return quantile * float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def speed_of(told: Told) -> dict[str, np.ndarray]:

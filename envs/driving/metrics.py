@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ncp_control.worlds import half_width
+from ncp_control.returns import half_width
 
 if TYPE_CHECKING:
     from ncp_control.episode import Episode

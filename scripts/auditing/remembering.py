@@ -21,7 +21,8 @@ from ncp_control.audit.memory import (
 )
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from ncp_control.worlds import World, half_width
+from ncp_control.returns import half_width
+from ncp_control.worlds import World
 from scripts.evaluation.episode_figures import BLUE, GREY
 from scripts.evaluation.places import Place
 from scripts.reporting import Part, Table

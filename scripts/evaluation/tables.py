@@ -9,7 +9,7 @@ import numpy as np
 from envs.driving.metrics import LaneMetrics
 from ncp_control.episode import Episode
 from ncp_control.markdown import markdown_table
-from ncp_control.worlds import half_width
+from ncp_control.returns import half_width
 
 UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m",
          "mps2": "m/s²", "mps3": "m/s³"}  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from ncp_control import files
 from ncp_control.learning.results import KEY, PROVENANCE, Row
 from ncp_control.markdown import markdown_table
-from ncp_control.worlds import half_width
+from ncp_control.returns import half_width
 from scripts.reporting import csv_text
 from scripts.sweeping.trials import Trial
 

@@ -10,7 +10,6 @@ from gymnasium import spaces
 
 from ncp_control import worlds
 from ncp_control.contract import DictContract, Entry, FramesContract, VectorContract
-from ncp_control.episode import Episode
 from ncp_control.gymnasium_contracts import Adapted, contract_of, observation_of
 from ncp_control.worlds import (
     WORLDS,
@@ -18,7 +17,6 @@ from ncp_control.worlds import (
     find_world,
     full_name,
     register_world,
-    return_and_length,
     world_of,
 )
 
@@ -307,21 +305,6 @@ def test_spaces_become_contracts(space, kind):
 def test_other_spaces_are_refused_with_a_remedy():
     with pytest.raises(ValueError, match="FlattenObservation"):
         observation_of(spaces.Text(5))
-
-
-def test_return_and_length():
-    def episode(rewards):
-        n = len(rewards)
-        zeros = np.zeros(n)
-        return Episode(
-            actions=zeros[:, None], dt_s=zeros, time_s=zeros, rewards=np.array(rewards, float),
-        )  # fmt: skip
-
-    # Of two values 3 and 5 the deviation is √2, and t(0.975, 1) = 12.706.
-    assert return_and_length([episode([1, 2]), episode([5])]) == {
-        "mean_return": 4.0, "half_width": pytest.approx(12.706, rel=1e-4), "lowest_return": 3.0,
-        "mean_length": 1.5,
-    }  # fmt: skip
 
 
 def test_making_a_halfcheetah_says_nothing_of_its_deprecated_attribute():

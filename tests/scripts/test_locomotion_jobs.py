@@ -13,7 +13,6 @@ from envs.bodies import BODIES
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
-from ncp_control.worlds import half_width
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
 from scripts.evaluation.locomotion import (
@@ -155,13 +154,6 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
     page = (run / "report" / "report.md").read_text()
     assert "No film in this test." in page and "| 0.2   | 0.3  | 0.1       | 2" in page
     assert len(read_rows(run / "report" / "returns.csv")) == 8
-
-
-def test_intervals_are_those_of_student():
-    # Student 1908: four values 1, 2, 3, 4; t(0.975, 3) = 3.182.
-    assert half_width(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(
-        3.182 * np.sqrt(5.0 / 3.0) / 2.0, rel=1e-3
-    )
 
 
 def test_each_disturbance_is_drawn_with_the_other_at_rest():
