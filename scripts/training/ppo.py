@@ -30,18 +30,13 @@ from ncp_control.command_line import use_threads
 from ncp_control.devices import find_device
 from ncp_control.learning.launched import is_launched
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic, check_action_space
-from ncp_control.learning.reinforcement.perception import (
-    frame_shape,
-    num_numbers,
-    observation_size,
-)
+from ncp_control.learning.reinforcement.perception import num_numbers, observation_size
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.reinforcement.tensor_ppo import TensorPPO
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.policy.heads import head_width
-from ncp_control.records import frames_part
 from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.locomotion import WalkSettings
@@ -74,8 +69,7 @@ def train_ppo(asked: PPO) -> Policy:
     if task.policy is not None:
         before = dict.fromkeys(task.measures, "") | measure(task, task.policy)
         rows = {f"{task.name} before": before, f"{task.name} after": measured}
-    sees_frames = frames_part(task.world.contract.observation) is not None
-    described = describe(settings, task.where, sees_frames=sees_frames)
+    described = describe(settings, task.where, sees_frames=task.frames is not None)
     add_rows(results, task, described, rows, run)
     return policy
 
@@ -91,7 +85,7 @@ def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -
     Args:
         settings: What was asked for.
         where: The world's name, options and disturbances.
-        sees_frames: Whether a head takes the place of the encoder.
+        sees_frames: Whether a head takes the place of the encoder of a new circuit.
     """
     names = ("batch_size", "epochs", "evaluation_episodes", "gamma", "learning_rate")
     names += ("neurons", "num_envs", "rollout_steps", "sequence_length", "steps")
@@ -116,7 +110,8 @@ def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -
 
 def make_model(task: Task) -> OnPolicyAlgorithm:
     """Build worlds and algorithm, untrained."""
-    settings = _settings(task)
+    settings, frames = _settings(task), task.frames
+    refuse_unused(settings, sees_frames=frames is not None)
     env = make_worlds(task, scales_rewards=True)
     check_action_space(env.action_space)
     rate = settings.learning_rate
@@ -129,10 +124,7 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         "seed": settings.seed,
         "device": find_device(settings.device),
     }
-    seen = frame_shape(env.observation_space)
-    sees_frames = seen is not None
-    refuse_unused(settings, sees_frames=sees_frames)
-    if task.policy is None and settings.cell == "mlp" and not sees_frames:
+    if task.policy is None and settings.cell == "mlp" and frames is None:
         if is_launched():
             raise ValueError(
                 "`cell` must have a memory under torchrun with several processes, got 'mlp'. Train"
@@ -141,16 +133,16 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU}
         layers |= {"log_std_init": first_log_std(settings)}
         return StockPPO("MlpPolicy", env, policy_kwargs=layers, **shared)
-    if seen is None:
+    if frames is None:
         size = observation_size(env.observation_space)
     else:
-        size = head_width(settings.head, seen) + num_numbers(env.observation_space)
+        size = head_width(settings.head, frames.shape) + num_numbers(env.observation_space)
     model = (SequencePPO if settings.num_worlds is None else TensorPPO)(
         env,
         sequence_length=settings.sequence_length,
         critic_first_steps=settings.resolved["critic_first_steps"],
         policy_kwargs={
-            **(make_seeing_actor if sees_frames else make_actor)(task, size),
+            **(make_actor if frames is None else make_seeing_actor)(task, size),
             "critic_cell": _critic_cell(task, size),
             "actor_lr_scale": settings.resolved["actor_lr_scale"],
         },
@@ -159,20 +151,20 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
     if settings.first_values:
         core = cast(CircuitActorCritic, model.policy).actor
         with torch.no_grad():
-            settings.begin(core.circuit.cell, core.encoder(probes(model, env)), settings.seed)
+            settings.begin(core.circuit.cell, core.encoder(probes(task, model, env)), settings.seed)
     if isinstance(task.policy, VectorPolicy):  # the mean of the actions is what it commands
         model.policy.action_net = copy.deepcopy(task.policy.squash)
     return model
 
 
 @torch.no_grad()
-def probes(model: SequencePPO, env: VecEnv) -> torch.Tensor:
+def probes(task: Task, model: SequencePPO, env: VecEnv) -> torch.Tensor:
     """Return features that the encoder of a new circuit may meet: (batch, time, feature).
 
     Those of the first frames of the worlds, each held for a while, or normalised numbers that are
     otherwise random.
     """
-    if frame_shape(env.observation_space) is None:
+    if task.frames is None:
         shape = NUM_PROBES, PROBE_FRAMES, observation_size(env.observation_space)
         drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return drawn.to(model.device)

@@ -19,10 +19,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
+from ncp_control.contract import FramesContract
 from ncp_control.devices import find_device
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
-from ncp_control.learning.reinforcement.perception import frame_shape, num_numbers
+from ncp_control.learning.reinforcement.perception import num_numbers
 from ncp_control.learning.reinforcement.shared_worlds import SharedWorlds
 from ncp_control.learning.reinforcement.tensor_env import TensorEnv, TensorNormalize
 from ncp_control.learning.reinforcement.wrappers import environments, scaled_key
@@ -30,7 +31,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, VectorPolicy
-from ncp_control.records import record_frame
+from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import make_motor_cell
@@ -88,6 +89,14 @@ class Task:
                 f" {settings.sensor_noise_std!r}. It is noise on numbers."
             )
         return cls(settings=settings, where=where, world=world, policy=policy)
+
+    @property
+    def frames(self) -> FramesContract | None:
+        """Frames for which a head learns with a new circuit; None if it senses only numbers.
+
+        None for the circuit of a policy as well: it senses what its own head has made of frames.
+        """
+        return None if self.policy is not None else frames_part(self.world.contract.observation)
 
     @property
     def drives(self) -> bool:
@@ -242,7 +251,7 @@ def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
         venv = PerceivedEnv(venv, policy)
     # A policy scales what it senses by itself, and so does a conv head.
     space = venv.observation_space
-    is_scaled = policy is None and (frame_shape(space) is None or num_numbers(space) > 0)
+    is_scaled = policy is None and (task.frames is None or num_numbers(space) > 0)
     keys = [scaled_key(space)] if isinstance(space, spaces.Dict) and is_scaled else None
     return VecNormalize(
         venv,
