@@ -47,7 +47,7 @@ class TensorWorlds(ABC):
 
     @abstractmethod
     def seed(self, seed: int) -> None:
-        """Seed all that is drawn from now on."""
+        """Seed all that is drawn from now on; what the worlds share is drawn here."""
 
     @abstractmethod
     def reset(self) -> "Tensor":

@@ -4,7 +4,7 @@ Car, road, reward, end of an episode and camera are those of `LaneKeepingEnv`, w
 differs in four things:
 
 - The car is simulated in float32 (`tensor_car`), frames are those of `tensor_camera`.
-- Tracks and looks are drawn once for all cars, with the seed: `NUM_TRACKS` of them, of which each
+- Tracks and looks are drawn once for all cars, by `seed`: `NUM_TRACKS` of them, of which each
   episode takes one. A painted track takes 17 MB.
 - All cars draw from one generator, so the seed of a single environment gives other starts.
 - A car whose state is no longer finite has crashed, and is put back before it is looked at.
@@ -101,7 +101,7 @@ class LaneKeepingWorlds(TensorWorlds):
         self._generator = torch.Generator(self.device)
         self._roads: TensorRoads | None = None
         self._seed: int | None = None
-        self.seed(0)
+        self._are_on_tracks = False
 
     @property
     def num_bytes(self) -> int:
@@ -111,11 +111,12 @@ class LaneKeepingWorlds(TensorWorlds):
 
     @property
     def shared_bytes(self) -> int:
-        """Memory that the tracks take [bytes]; they are drawn now if no `reset` has drawn them."""
-        roads = self._drawn_roads()
-        painted_bytes = self._camera.num_bytes if self._sees_frames else 0
-        own = (self._known_tracks, self._ahead_m)
-        return roads.num_bytes + painted_bytes + sum(values.nbytes for values in own)
+        """Memory that is there once, nearly all of it for the tracks that `seed` draws [bytes]."""
+        shared = self._ahead_m.nbytes
+        if self._roads is not None:
+            shared += self._roads.num_bytes + self._known_tracks.nbytes
+            shared += self._camera.num_bytes if self._sees_frames else 0
+        return shared
 
     @property
     def tracks(self) -> Tensor:
@@ -138,14 +139,25 @@ class LaneKeepingWorlds(TensorWorlds):
         return self._cars.state()
 
     def seed(self, seed: int) -> None:
-        """Seed the tracks, which `reset` draws, and all starts that are drawn from now on."""
+        """Seed all starts that are drawn from now on, and draw the tracks.
+
+        If frames are observed, the tracks are painted, too, which takes some seconds. Tracks of the
+        same seed are kept.
+        """
         self._generator.manual_seed(seed)
-        if seed != self._seed:
-            self._seed, self._roads = seed, None
+        if self._roads is None or seed != self._seed:
+            self._are_on_tracks = False
+            self._roads = self._draw_tracks(seed)
+            self._seed = seed
 
     def reset(self) -> Tensor:
-        """Begin an episode in every world; return what is seen, shape (worlds, …)."""
-        self._drawn_roads()
+        """Begin an episode in every world; return what is seen, shape (worlds, …).
+
+        Calls `seed` with 0 if nobody has called it.
+        """
+        if self._roads is None:
+            self.seed(0)
+        self._are_on_tracks = True
         self._begin(torch.ones(self.num_worlds, dtype=torch.bool, device=self.device))
         return self._observe()
 
@@ -158,7 +170,7 @@ class LaneKeepingWorlds(TensorWorlds):
                 float32, shape (worlds, 1), in [-1, 1].
 
         Raises:
-            RuntimeError: Before the first `reset`.
+            RuntimeError: Before the first `reset` on these tracks.
         """
         config, roads = self.config, self._known_roads
         self._cars.step(actions[:, 0].double() * config.max_steer_rad, config.cruise_speed_mps)
@@ -185,18 +197,13 @@ class LaneKeepingWorlds(TensorWorlds):
 
     @property
     def _known_roads(self) -> TensorRoads:
-        if self._roads is None:
+        if self._roads is None or not self._are_on_tracks:
             raise RuntimeError("`reset` must be called before `step`. Call `reset`.")
         return self._roads
 
-    def _drawn_roads(self) -> TensorRoads:
-        if self._roads is None:
-            self._roads = self._draw_tracks()
-        return self._roads
-
-    def _draw_tracks(self) -> TensorRoads:
-        """Draw the tracks of the seed and, if they are looked at, paint them."""
-        config, generator = self.config, np.random.default_rng(self._seed)
+    def _draw_tracks(self, seed: int) -> TensorRoads:
+        """Draw the tracks of a seed and, if they are looked at, paint them."""
+        config, generator = self.config, np.random.default_rng(seed)
         numbers = generator.choice(config.track_range, self._num_tracks, replace=False)
         self._known_tracks = torch.tensor(numbers, device=self.device)
         roads = [make_road(int(number)) for number in numbers]

@@ -159,9 +159,18 @@ def test_no_step_and_no_reset_waits_for_the_device(observe):
 
 
 @pytest.mark.slow
-def test_a_step_before_the_first_reset_is_refused():
+def test_a_step_before_the_first_reset_on_these_tracks_is_refused():
     batch = LaneKeepingWorlds(BLIND, 2, observe="numbers")
-    with pytest.raises(RuntimeError, match="`reset` must be called before `step`"):
+    refused = pytest.raises(RuntimeError, match="`reset` must be called before `step`")
+    with refused:
+        batch.step(torch.zeros(2, 1))
+    batch.seed(3)
+    with refused:
+        batch.step(torch.zeros(2, 1))
+    batch.reset()
+    batch.step(torch.zeros(2, 1))
+    batch.seed(4)  # draws other tracks, on which no car stands yet
+    with refused:
         batch.step(torch.zeros(2, 1))
 
 
@@ -183,16 +192,18 @@ def held_tensors(holder):
 @pytest.mark.parametrize("observe", ["numbers", "frames"])
 def test_memory_is_that_of_all_tensors_that_are_held(observe):
     batch = LaneKeepingWorlds(LOOKS_ALIKE, 5, observe=observe, num_tracks=3)
+    assert batch.shared_bytes < 1000, "nothing is drawn by a question"
+    batch.seed(0)
     before = batch.num_bytes
     batch.reset()
     batch.step(torch.zeros(5, 1))
-    assert batch.num_bytes == before, "tracks count before they are looked at"
+    assert batch.num_bytes == before, "all tracks are drawn by `seed`"
     simulated = batch._cars.simulation.num_bytes
     assert simulated > 5 * 4 * (13 + 12), "positions and velocities"
     assert batch.num_bytes == simulated + sum(held_tensors(batch).values())
     painted_bytes = 3 * 3 * (2050**2 + 1026**2 + 514**2) if observe == "frames" else 0
     assert painted_bytes < batch.shared_bytes < painted_bytes + 2e6
-    double = LaneKeepingWorlds(LOOKS_ALIKE, 10, observe=observe, num_tracks=3)
+    double = worlds(10, LOOKS_ALIKE, observe=observe)
     assert double.shared_bytes == batch.shared_bytes
     assert double.bytes_each == pytest.approx(batch.bytes_each, rel=0.05)
 
@@ -202,11 +213,17 @@ def test_the_same_seed_keeps_the_tracks_and_another_draws_them_anew():
     batch = worlds(observe="frames", config=LOOKS_ALIKE)
     camera, known = batch._camera, batch._known_tracks
     batch.seed(0)
-    batch.reset()
     assert batch._camera is camera
     batch.seed(1)
-    batch.reset()
     assert batch._camera is not camera and not torch.equal(batch._known_tracks, known)
+
+
+@pytest.mark.slow
+def test_worlds_that_nobody_has_seeded_are_those_of_seed_0():
+    unseeded = LaneKeepingWorlds(BLIND, 4, observe="numbers", num_tracks=3)
+    seeded = LaneKeepingWorlds(BLIND, 4, observe="numbers", num_tracks=3)
+    seeded.seed(0)
+    assert torch.equal(unseeded.reset(), seeded.reset())
 
 
 @pytest.mark.parametrize(
