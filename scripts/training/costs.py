@@ -6,11 +6,15 @@ from envs.driving import CameraGeometry, LaneKeepingConfig
 from scripts.evaluation.driving import DriveSettings, drive_km
 from scripts.training.driving_settings import Drive
 
-RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.9, 1.5, 16.0
-"""Times [ms] of a frame that the expert demonstrates, that is learned once, and in which a policy
-drives; and of the film and figures [s]. Measured on an AMD EPYC: the first as processor time
-(`results/benchmark/demonstrations.md`), the others with the light head on one busy core (Zen 4);
-two cores that are free take about half as long to learn."""
+RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.4, 0.7, 16.0
+"""Processor times of one thread of an AMD EPYC, of a frame that the expert demonstrates, that is
+learned once, and in which a policy drives [ms]; and of the film and figures [s].
+
+The first is that of `results/benchmark/demonstrations.md`; learning and driving, with `drive-ncp`
+and its light head, were measured in turn with it. Learning takes 0.67 times as long. Driving takes
+1.1 times as long in validation, 1.25 times where the expert is asked, and 1.4 times with the few
+cars at the end: 1.2 times in a training as it is set by default. Two cores that are free take about
+half as long to learn."""
 
 
 def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -> str:
