@@ -27,7 +27,7 @@ class RoadDrivingConfig(DrivingConfig):
     collision_cost_m: float = 30.0
     """Progress that a collision costs."""
     traffic: str = "full"
-    """Who else is on the road: "none", "light" or "full"."""
+    """Who else is on the road: "none", "light", "full", or "crowded", with many more people."""
     friction: float | tuple[float, float] = 1.0
     """Grip of the tyres, 1 on dry asphalt; a lowest and a highest value to draw from at each
     reset."""

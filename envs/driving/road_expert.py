@@ -1,9 +1,9 @@
 """An expert that sees the whole road and all that is on it, and drives `RoadDrivingEnv`.
 
 It follows the middle of its lane by pure pursuit, on a line that swings out past parked cars. Its
-speed is the least that any of these allows: bends ahead, slow passing, the intelligent driver model
-behind what is in its way, stopping for people who cross, and stopping in front of a parked car
-while somebody comes towards it and both would meet there.
+speed is the least that any of these allows: bends ahead, slow passing, people who stand beside the
+road, the intelligent driver model behind what is in its way, stopping for people who cross, and
+stopping in front of a parked car while somebody comes towards it and both would meet there.
 
 It has no memory: what it does follows from the world as it is.
 """
@@ -21,17 +21,19 @@ from envs.driving.pure_pursuit import PurePursuit
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person
 
-CRUISE_MPS, PASSING_MPS = 14.0, 5.5
-"""Speed on a free straight, and beside a parked car."""
+CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 5.5, 4.5
+"""Speed on a free straight, beside a parked car, and where people stand beside the road: who steps
+out in front of a slow car is near and large in the picture."""
 LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
 """Lateral acceleration in bends, and deceleration in front of them, on dry asphalt."""
 CLEARANCE_M = 0.5
 """Air beside a parked car."""
 
-_DRIVER = Driver(acceleration_mps2=2.0, braking_mps2=2.5, time_gap_s=1.5, standing_gap_m=3.0)
+_DRIVER = Driver(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
 _AIR_M = 0.35  # beside what is passed without slowing down
 _PREVIEW_M = np.arange(2.0, 22.0, 1.0)
 _SIGHT_M = 90.0
+_BEFORE_PEOPLE_M = 12.0  # it is slow from here on
 _REACTION_S = 0.3  # the speed asked for is that of the place where the car is after this time
 _MEETING_M = 0.0  # farther to the left than this, the car waits for oncoming traffic
 
@@ -72,7 +74,9 @@ def _pedal(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
         world.road, OWN_LANE_M, LATERAL_MPS2 * grip, BRAKING_MPS2 * grip, CRUISE_MPS
     )
     limit_mps = limit_at(limits, world.road, place_m + _REACTION_S * speed_mps)
-    limit_mps = min(limit_mps, _passing_limit_mps(world, place_m))
+    limit_mps = min(
+        limit_mps, _passing_limit_mps(world, place_m), _people_limit_mps(world, place_m)
+    )
     wanted = (limit_mps - speed_mps) / _REACTION_S
     wanted = min(wanted, 2.0 * grip)
     for gap_m, ahead_mps in _obstacles(world, place_m, speed_mps):
@@ -98,9 +102,24 @@ def _passing_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
         if shift_past_m(one, OWN_LANE_M, 0.5 * driven.width_m, CLEARANCE_M) < 0.05:
             continue
         if -reach_m - RAMP_M < along_m < _SIGHT_M:
-            way_m = max(0.0, along_m - reach_m - RAMP_M)
-            limit_mps = min(limit_mps, math.sqrt(PASSING_MPS**2 + 2.0 * BRAKING_MPS2 * way_m))
+            way_m = along_m - reach_m - RAMP_M
+            limit_mps = min(limit_mps, _slowing_mps(PASSING_MPS, way_m))
     return limit_mps
+
+
+def _people_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
+    """Return the speed from which it can slow down for the people ahead [m/s]."""
+    limit_mps = math.inf
+    for person in world.traffic.people:
+        along_m = ahead_m(place_m, person.arc_length_m, world.road.length_m)
+        if 0.0 < along_m < _SIGHT_M:
+            limit_mps = min(limit_mps, _slowing_mps(PEOPLE_MPS, along_m - _BEFORE_PEOPLE_M))
+    return limit_mps
+
+
+def _slowing_mps(speed_mps: float, way_m: float) -> float:
+    """Return the speed from which it slows down to another within some way [m/s]."""
+    return math.sqrt(speed_mps**2 + 2.0 * BRAKING_MPS2 * max(0.0, way_m))
 
 
 def _obstacles(
@@ -125,7 +144,7 @@ def _obstacles(
     for one in traffic.parked:
         gap_m = ahead_m(place_m, one.arc_length_m, lap_m) - 0.5 * driven.length_m - one.reach_m
         if 0.0 < gap_m < _SIGHT_M and _must_wait(world, one, gap_m, speed_mps):
-            found.append((max(gap_m - RAMP_M + 3.0, 0.5), 0.0))
+            found.append((max(gap_m - RAMP_M + _DRIVER.standing_gap_m, 0.5), 0.0))
     return found
 
 

@@ -249,6 +249,25 @@ def test_the_expert_drives_kilometres_without_a_fault(friction):
     assert measured["driven_km"] > 2.5
 
 
+def test_the_expert_is_slow_beside_people_and_nowhere_else_on_a_straight():
+    env = make(traffic="full", on_crash="recover")
+    for stands in (True, False):
+        _, info = env.reset(seed=0, options={"track": 3, "start_m": straightest_m(3)})
+        person = env.traffic.people[0]
+        person.likelihood = 0.0
+        person.arc_length_m = (info["arc_length_m"] + 30.0) % env.road.length_m
+        env.traffic.cars, env.traffic.parked, env.traffic.people = [], [], [person] * stands
+        env.traffic.bodies = [*env.traffic.people]
+        beside_mps = []
+        for _ in range(400):
+            *_, info = env.step(drive_road(env, None, info))
+            along_m = ahead_m(info["arc_length_m"], person.arc_length_m, env.road.length_m)
+            if 0.0 < along_m < 10.0:
+                beside_mps.append(info["speed_mps"])
+        assert len(beside_mps) > 10
+        assert (max(beside_mps) < 5.0) == stands
+
+
 def test_the_expert_waits_before_a_parked_car_while_somebody_comes():
     env = make(traffic="full", on_crash="recover")
     start_m = straightest_m(3)
@@ -263,7 +282,7 @@ def test_the_expert_waits_before_a_parked_car_while_somebody_comes():
             car.arc_length_m = (one.arc_length_m + 45.0) % env.road.length_m
             car.wishes_mps, car.wish_mps, car.speed_mps = (3.0, 3.0), 3.0, 3.0
         speeds, offsets = [], []
-        for _ in range(420):
+        for _ in range(540):
             *_, info = env.step(drive_road(env, None, info))
             assert not info["crashed"]
             speeds.append(info["speed_mps"])
@@ -276,7 +295,7 @@ def test_the_expert_waits_before_a_parked_car_while_somebody_comes():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"traffic": "heavy"}, "`traffic` must be 'none' or 'light' or 'full', got 'heavy'"),
+        ({"traffic": "heavy"}, "'full' or 'crowded', got 'heavy'"),
         ({"observe": "smell"}, "`observe` must be 'full' or 'frames', got 'smell'"),
         ({"camera": "mujoco"}, "`camera` must be 'opencv' or 'none', got 'mujoco'"),
         ({"friction": 0.1}, "`friction` must be a number from 0.2 to 1.5"),
