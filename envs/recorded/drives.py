@@ -20,7 +20,7 @@ from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from ncp_control.loop.monitor import Level
+from ncp_control.loop.levels import Level
 from ncp_control.loop.playback import Playback, read_recording
 from ncp_control.records import array_of
 

@@ -4,7 +4,8 @@
 |-------------|---------------------------------------------------------------------|
 | `realtime`  | the loop: read, decide, command, at a fixed rate                    |
 | `pilot`     | what is decided in a tick: check, act, limit                        |
-| `monitor`   | what is wrong with an input or a state, and what the body does then |
+| `monitor`   | what is wrong with an input or a state                              |
+| `levels`    | what the body does about it: drive, degrade, hold, stop             |
 | `profile`   | what inputs looked like in good driving, to tell those far from it  |
 | `clocks`    | time of this machine, or simulated time                             |
 | `ticks`     | what the loop has done, tick by tick, as an `Episode`               |

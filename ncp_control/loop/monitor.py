@@ -1,4 +1,4 @@
-"""What is wrong with an input or a state, and what the body does about it.
+"""What is wrong with an input or a state.
 
 Every tick of the loop the monitor names the faults of the newest reading and of the policy's state:
 
@@ -19,23 +19,11 @@ Every tick of the loop the monitor names the faults of the newest reading and of
 | far          | far from what the calibration saw (`profile`)                  | doubtful       |
 | range        | a number outside the range of its entry in the contract        | doubtful       |
 
-and what follows:
-
-| level   | what the body does                     | begins when the input is                |
-|---------|----------------------------------------|-----------------------------------------|
-| drive   | what the policy says                   | good for a while                        |
-| degrade | what the policy says, at a lower rate  | doubtful                                |
-| hold    | the last good command                  | unusable, or doubtful `hold_after_s`    |
-| stop    | a safe stop                            | bad for `stop_after_s`                  |
-
-A level only rises while the input is bad. It falls back to drive when the input was good without a
-break for `resume_s`, or after a stop for `recover_s`. An unusable reading is never shown to the
-policy; a good one always is, so that its memory is warm when it drives again.
+What follows from that stands in `levels`. An unusable reading is never shown to the policy; a good
+one always is, so that its memory is warm when it drives again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
@@ -43,6 +31,7 @@ from ncp_control.audit.bounds import certify
 from ncp_control.audit.interval_circuit import Interval
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.levels import Event, Fault, Level, Levels
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.policy import Policy
@@ -58,44 +47,6 @@ from ncp_control.records import (
 
 _ROUNDING = 1e-3
 """Allowance of single precision and of int8 heads beyond certified bounds, as a share of them."""
-
-
-class Level(IntEnum):
-    """What the body does."""
-
-    DRIVE = 0
-    DEGRADE = 1
-    HOLD = 2
-    STOP = 3
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong with a reading or with the policy's state."""
-
-    kind: str
-    """See the module."""
-    reason: str
-    """What was found, in a few words with numbers."""
-    is_unusable: bool = True
-    """Whether the policy must not see the reading; otherwise it is doubtful."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """A change of the level, or a new kind of fault."""
-
-    time_s: float
-    """When, on the clock of the loop; since it began in a `Drive` [s]."""
-    level: Level
-    """The level from then on."""
-    kind: str
-    """The kind of the fault, or "recovered"."""
-    reason: str
-    """Why."""
-
-    def __str__(self) -> str:
-        return f"{self.time_s:8.3f} s  {self.level.name.lower():8s} {self.kind}: {self.reason}"
 
 
 def certified_state(policy: Policy) -> Interval | None:
@@ -130,8 +81,7 @@ class Monitor:
         bounds: Interval | None = None,
     ) -> None:
         self.settings = MonitorSettings() if settings is None else settings
-        self.level = Level.DRIVE
-        self.events: list[Event] = []
+        self._levels = Levels(self.settings)
         self._seen, self._profile, self._bounds = contract.observation, profile, bounds
         self._shape, self._dtype = array_of(self._seen)
         self._record_frame = record_frame(self._seen)
@@ -148,15 +98,22 @@ class Monitor:
 
     def restart(self, now_s: float) -> None:
         """Forget the readings up to now, as after a person has driven."""
-        self.level = Level.DRIVE
+        self._levels.restart()
         self._read_s = now_s  # when the newest reading came
         self._taken_s: float | None = None  # when it was taken
         self._changed_s = now_s
         self._last: np.ndarray | None = None
         self._is_frozen = False
-        self._bad_since_s: float | None = None
-        self._good_since_s: float | None = None
-        self._kinds: set[str] = set()
+
+    @property
+    def level(self) -> Level:
+        """What the body does."""
+        return self._levels.level
+
+    @property
+    def events(self) -> list[Event]:
+        """All changes of the level up to now."""
+        return self._levels.events
 
     @property
     def blind_spots(self) -> list[str]:
@@ -305,33 +262,11 @@ class Monitor:
             now_s: The time [s].
             is_new: Whether there is a new reading: without one, no time counts as good.
         """
-        s, before = self.settings, self.level
-        if faults:
-            self._good_since_s = None
-            self._bad_since_s = now_s if self._bad_since_s is None else self._bad_since_s
-            bad_s = now_s - self._bad_since_s + 1e-9
-            wanted = Level.DEGRADE
-            if any(fault.is_unusable for fault in faults) or bad_s >= s.hold_after_s:
-                wanted = Level.HOLD
-            if bad_s >= s.stop_after_s:
-                wanted = Level.STOP
-            self.level = max(self.level, wanted)
-            for fault in faults:
-                if self.level != before or fault.kind not in self._kinds:
-                    self.events.append(Event(now_s, self.level, fault.kind, fault.reason))
-                self._kinds.add(fault.kind)
-        elif is_new:
-            self._good_since_s = now_s if self._good_since_s is None else self._good_since_s
-            good_s = now_s - self._good_since_s + 1e-9
-            needed_s = s.recover_s if self.level == Level.STOP else s.resume_s
-            if good_s >= needed_s:
-                if self.level != Level.DRIVE:
-                    told = f"good for {good_s:.2f} s"
-                    self.events.append(Event(now_s, Level.DRIVE, "recovered", told))
-                    self._changed_s = now_s
-                self.level, self._bad_since_s = Level.DRIVE, None
-                self._kinds.clear()
-        return self.level
+        before = self.level
+        level = self._levels.judge(faults, now_s, is_new=is_new)
+        if level == Level.DRIVE != before:
+            self._changed_s = now_s
+        return level
 
     def shows(self, faults: Sequence[Fault]) -> bool:
         """True if the policy may see a reading with these faults."""

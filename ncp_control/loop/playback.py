@@ -16,8 +16,8 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
 from ncp_control.loop.chunks import StoredFrame, read_chunk, short_reason
+from ncp_control.loop.levels import Level
 from ncp_control.loop.lossless import decode_frame
-from ncp_control.loop.monitor import Level
 from ncp_control.loop.recording import (
     ACTION,
     CAMERA,

@@ -18,7 +18,8 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Link, LinkEnded, LinkLost, Reading
 from ncp_control.episode import Episode
 from ncp_control.loop.clocks import Clock
-from ncp_control.loop.monitor import Event, Level, Monitor
+from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import Controller, ControllerLost, Pilot
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.loop.ticks import TickLog

@@ -43,8 +43,8 @@ import torch
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
+from ncp_control.loop.levels import Event
 from ncp_control.loop.lossless import encode_frame
-from ncp_control.loop.monitor import Event
 from ncp_control.loop.pilot import Controller
 from ncp_control.policy import Policy
 from ncp_control.records import (

@@ -8,7 +8,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
 from ncp_control.episode import Episode
-from ncp_control.loop.monitor import Level
+from ncp_control.loop.levels import Level
 
 
 def is_usable(reading: Reading | None) -> bool:

@@ -22,7 +22,8 @@ from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, FaultyLink
-from ncp_control.loop.monitor import Level, Monitor, certified_state
+from ncp_control.loop.levels import Level
+from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.realtime import Drive, drive

@@ -37,7 +37,8 @@ from ncp_control.deploy.links.base import Reading, check_steering
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import framing_for
 from ncp_control.loop.clocks import Clock, RealClock
-from ncp_control.loop.monitor import Event, Level, Monitor
+from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import Pilot, contract_of, make_monitor
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, policy_folder

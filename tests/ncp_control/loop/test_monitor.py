@@ -6,7 +6,8 @@ import pytest
 from ncp_control import LTC, NCP19, VectorPolicy
 from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.links.base import Reading
-from ncp_control.loop.monitor import Level, Monitor, certified_state
+from ncp_control.loop.levels import Level
+from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.policy import load

@@ -6,7 +6,8 @@ import pytest
 
 from ncp_control.contract import ActionContract
 from ncp_control.deploy.links.base import LinkLost
-from ncp_control.loop.monitor import Level, Monitor
+from ncp_control.loop.levels import Level
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import CommandLimits
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

@@ -22,8 +22,9 @@ from ncp_control.contract import (
     FramesContract,
     VectorContract,
 )
+from ncp_control.loop.levels import Level
 from ncp_control.loop.lossless import decode_frame, encode_frame
-from ncp_control.loop.monitor import Level, Monitor
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.playback import BAD_CHUNK, CUT_OFF, read_recording
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.recording import DriveRecorder, labels

@@ -14,7 +14,7 @@ import pytest
 from ncp_control.contract import View
 from ncp_control.deploy.links.donkeycar import NCPPilot
 from ncp_control.loop.clocks import SimulatedClock
-from ncp_control.loop.monitor import Level
+from ncp_control.loop.levels import Level
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load
 from tests.ncp_control.deploy.links.road_car import RoadCar

@@ -20,7 +20,8 @@ from ncp_control.deploy.links import open_link
 from ncp_control.deploy.links.base import LinkLost
 from ncp_control.deploy.links.ros2 import Ros2Link
 from ncp_control.loop.clocks import RealClock, SimulatedClock
-from ncp_control.loop.monitor import Level, Monitor
+from ncp_control.loop.levels import Level
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load

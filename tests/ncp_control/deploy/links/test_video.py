@@ -11,7 +11,8 @@ from ncp_control.deploy.links.base import LinkEnded, LinkLost
 from ncp_control.deploy.links.video import open_video
 from ncp_control.framing import framing_for
 from ncp_control.loop.clocks import RealClock, SimulatedClock
-from ncp_control.loop.monitor import Level, Monitor
+from ncp_control.loop.levels import Level
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load
