@@ -19,10 +19,11 @@ from envs.recorded.quantities import STEERING
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from ncp_control.contract import Contract, FramesContract
+from ncp_control.contract_parts import observation_misfit
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.levels import Level
 from ncp_control.loop.playback import Playback, read_recording
-from ncp_control.records import array_of
+from ncp_control.records import array_of, entries_of
 
 RECORDED = "recorded"
 """What reports call what the recorded policy did."""
@@ -82,7 +83,9 @@ def load_drive(
 
 
 @contextmanager
-def drive_as_demonstrations(path: str | Path) -> Iterator[Demonstrations]:
+def drive_as_demonstrations(
+    path: str | Path, contract: Contract | None = None
+) -> Iterator[Demonstrations]:
     """Yield what a recorded policy was asked and what was commanded, whatever it senses.
 
     Unlike `load_drive`, this takes numbers, any colours and any actions, and keeps the elapsed
@@ -90,12 +93,16 @@ def drive_as_demonstrations(path: str | Path) -> Iterator[Demonstrations]:
 
     Args:
         path: The file.
+        contract: That of a policy which shall sense it, if there is one.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no recorded drive, or nothing of it can be used.
+        ValueError: If it is no recorded drive, nothing of it can be used, or the policy senses
+            frames, numbers or a record where it has another of these, or other numbers.
     """
     played = read_recording(path)
+    if contract is not None:
+        _check_sensed(contract, played)
     shape, kind = array_of(played.contract.observation)
     with tempfile.TemporaryDirectory() as temporary:
         folder, num_actions = Path(temporary) / "drive", len(played.contract.action)
@@ -120,6 +127,17 @@ def drive_as_demonstrations(path: str | Path) -> Iterator[Demonstrations]:
         if skipped.total:
             warnings.warn(f"Left out of '{played.path}': {skipped}.", stacklevel=3)
         yield Demonstrations.open(folder)
+
+
+def _check_sensed(contract: Contract, played: Playback) -> None:
+    """Compare the kind of what was sensed, and numbers; frames may differ in size and stack."""
+    wanted, seen = contract.observation, played.contract.observation
+    found = observation_misfit(wanted, seen)
+    if found is not None and (wanted.kind != seen.kind or entries_of(wanted)):
+        raise ValueError(
+            f"`log` must hold what the policy senses, an observation of {found} in"
+            f" '{played.path}'. Record a drive of a policy that senses the same."
+        )
 
 
 def _check(played: Playback) -> tuple[FramesContract, float]:

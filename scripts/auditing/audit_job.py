@@ -22,12 +22,13 @@ from ncp_control.policy.folder import EXCERPT_FILE
 from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.recording import act, is_drive, is_known, is_store, watch
+from scripts.auditing.recording import act, watch
 from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
 from scripts.inspection import track_map
+from scripts.recordings import is_drive, is_known, is_store
 from scripts.reporting import Part, Report, Table
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]

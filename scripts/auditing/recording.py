@@ -7,18 +7,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.recorded import drive_as_demonstrations, is_bag, load_recording
-from envs.recorded.readers import find_reader
-from ncp_control import files
 from ncp_control.episode import Episode
-from ncp_control.learning.demonstrations import Demonstrations, as_seen
-from ncp_control.learning.demonstrations.store import ARRAYS
-from ncp_control.loop.playback import is_recording
+from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import Policy
 from ncp_control.records import frames_part
 from ncp_control.replay import looked_into, replay
 from scripts.evaluation.opengl import headless_opengl
 from scripts.evaluation.places import Place
+from scripts.recordings import opened
 
 _PICTURE_SIZE_PX = {"width": 240, "height": 160}
 _MAX_PICTURES = 150
@@ -75,36 +71,11 @@ def watch(
         seconds: How much of it is shown [s].
         options: Options of the recording's reader.
     """
-    told: dict[str, Any] = {"name": name, "where": f"recording {log.resolve().name}"}
-    if is_store(log):
-        store = as_seen(Demonstrations.open(log), policy.contract)
+    with opened(log, policy.contract, options) as (store, driver):
+        told = {"name": name, "where": f"recording {log.resolve().name}"}
+        if driver:
+            told["actor"] = driver
         return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-    if is_drive(log):
-        with drive_as_demonstrations(log) as frames:
-            store = as_seen(frames, policy.contract)
-            told["actor"] = "recorded"
-            return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-    recording = load_recording(log, options=options).chosen_for(policy.contract).center_only()
-    with recording.as_demonstrations() as frames:
-        store = as_seen(frames, policy.contract)
-        told["actor"] = recording.driver
-        return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
-
-
-def is_store(log: Path) -> bool:
-    """Whether a folder is a store of demonstrations, and not a log of driving."""
-    files.restore(log)
-    return any((log / f"{name}.npy").is_file() for name in ARRAYS)
-
-
-def is_known(log: Path) -> bool:
-    """Whether some reader recognises a recording there."""
-    return find_reader(log) is not None
-
-
-def is_drive(log: Path) -> bool:
-    """Whether a file is a drive that `run.py --record` recorded."""
-    return is_recording(log) and not is_bag(log)
 
 
 def _frames_in(store: Demonstrations, seconds: float) -> int:
