@@ -22,7 +22,7 @@ from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, FaultyLink
-from ncp_control.loop.levels import Level
+from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.profile import InputProfile
@@ -135,23 +135,37 @@ class Driver:
             is_driving=not is_crash and float(done.episode.told["speed_mps"][-1]) > moving_mps,
         )
 
-    def clean(self, distance_km: float) -> tuple[float, int, int]:
-        """Drive without a fault; return kilometres, false alarms and crashes.
+    def clean(self, distance_km: float) -> tuple[float, int, int, int]:
+        """Drive without a fault; return kilometres, false alarms, how many held the car, crashes.
 
         Tracks are those behind the ones of the trials.
         """
-        driven_m, alarms, crashes, number = 0.0, 0, 0, self.settings.drives
+        driven_m, alarms, held, crashes, number = 0.0, 0, 0, 0, self.settings.drives
         with tqdm(desc="without a fault", unit="track", leave=False) as bar:
             while driven_m < 1000.0 * distance_km:
                 done = self.run(HELD_OUT_TRACKS[number], "", 0.0, CLEAN_S, is_monitored=True)
                 told_m = float(done.episode.told["distance_m"][-1])
                 driven_m, number = driven_m + told_m, number + 1
-                alarms += sum(event.kind != "recovered" for event in done.events)
+                found = count_alarms(done.events)
+                alarms, held = alarms + found[0], held + found[1]
                 crashes += "crashed" in done.ended
                 for event in done.events:
                     tqdm.write(f"track {HELD_OUT_TRACKS[number - 1]}: {event}")
                 bar.update()
-        return driven_m / 1000.0, alarms, crashes
+        return driven_m / 1000.0, alarms, held, crashes
+
+
+def count_alarms(events: Sequence[Event]) -> tuple[int, int]:
+    """Return how many alarms there were, and how many held or stopped the body.
+
+    An alarm lasts from the first fault until the body drives again.
+    """
+    alarms, held, level = 0, 0, Level.DRIVE
+    for event in events:
+        alarms += level == Level.DRIVE != event.level
+        held += level < Level.HOLD <= event.level
+        level = event.level
+    return alarms, held
 
 
 def campaign(settings: Faults) -> None:
@@ -178,14 +192,15 @@ def campaign(settings: Faults) -> None:
         rows.append(row)
         run.log(len(rows), **{k: v for k, v in row.items() if not isinstance(v, str)})
     trials_s = time.monotonic() - begun_s
-    km, alarms, crashes = driver.clean(settings.clean_km)
+    km, alarms, held, crashes = driver.clean(settings.clean_km)
     table = settings.results or run.results
     files.write_file(table, _csv(rows))
     picture = run.report / "faults.png"
     run.report.mkdir(exist_ok=True)
     write_picture(picture, draw(rows, delays))
     print(markdown_table(COLUMNS, [[_cell(row[name]) for name in COLUMNS] for row in rows]))
-    print(f"{km:.1f} km without a fault: {alarms} false alarms, {crashes} crashes")
+    print(f"{km:.1f} km without a fault: {alarms} false alarms, {held} of which held or stopped the"
+          f" car, and {crashes} crashes")  # fmt: skip
     per_drive_s = trials_s / (2 * len(FAULTS) * settings.drives)
     print(f"{per_drive_s:.2f} s a drive of {DRIVE_S:g} s; 100 drives of each kind would take"
           f" {200 * len(FAULTS) * per_drive_s / 60:.0f} minutes")  # fmt: skip
