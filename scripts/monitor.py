@@ -13,7 +13,7 @@ import tyro
 
 from ncp_control.command_line import Command, run_command, run_job
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
-from ncp_control.ranges import check_at_least, check_positive, check_seed
+from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +28,22 @@ class Calibrate:
     """Options of the recording's reader as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     episodes: int = 400
-    """Episodes; two thirds are fitted, the others set the limit."""
+    """Episodes; two thirds are fitted, the others set the limit. Of no use to a recording, which is
+    cut in the same shares."""
     seconds: float = 6.0
-    """Length of each [s]; of no use to a recording, as `episodes`."""
+    """Length of each [s], and of the drives into which a recording is cut."""
+    held_share: float = 0.01
+    """Share of the others that the loop would hold or stop if `margin` were 1; 0 lets the farthest
+    of them set the limit. With the margin, ordinary drives of that length are held more rarely."""
     margin: float = 1.25
-    """How much farther than the farthest input of the others is still usual, as a factor."""
+    """How much farther than the other drives is still usual, as a factor."""
     seed: int = 0
     """Seed of the episodes."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 6, "episodes")
         check_positive(self, "seconds", "margin")
+        check_share("held_share", self.held_share)
         check_seed(self)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
 from ncp_control.loop.settings import MonitorSettings
 
 
@@ -113,3 +115,40 @@ class Levels:
                 self.level, self._bad_since_s = Level.DRIVE, None
                 self._kinds.clear()
         return self.level
+
+
+def tolerated(
+    values: np.ndarray, time_s: np.ndarray, settings: MonitorSettings | None = None
+) -> float:
+    """Return the lowest limit on a number with which a drive would never be held or stopped.
+
+    Above the limit an input is doubtful. Inputs that are above it for less than `hold_after_s`
+    slow the commands and no more, so the limit may lie below the largest number of the drive.
+
+    Args:
+        values: The number of each input, shape (time,).
+        time_s: When each was read [s], shape (time,), increasing.
+        settings: How long the body goes on with a bad input.
+
+    Returns:
+        The limit, one of the values.
+    """
+    settings = MonitorSettings() if settings is None else settings
+    doubtful = [Fault("far", "", is_unusable=False)]
+
+    def is_held(limit: float) -> bool:
+        levels = Levels(settings)
+        return any(
+            levels.judge(doubtful if value > limit else [], now_s) >= Level.HOLD
+            for value, now_s in zip(values.tolist(), time_s.tolist(), strict=True)
+        )
+
+    candidates = np.unique(values)  # no input is above the last
+    lowest, highest = 0, len(candidates) - 1
+    while lowest < highest:  # a higher limit never holds where a lower one does not
+        middle = (lowest + highest) // 2
+        if is_held(candidates[middle]):
+            lowest = middle + 1
+        else:
+            highest = middle
+    return float(candidates[lowest])

@@ -5,9 +5,11 @@ and a covariance S, and the distance of an observation is that of Mahalanobis,
 
     d = sqrt( (x − m)ᵀ S⁻¹ (x − m) / n ),        about 1 for what is usual,
 
-with n numbers. The limit is the largest distance in driving on other roads, which the fit has not
-seen, times a margin. Of numbers, x is the observation itself; of a frame and numbers, the numbers
-and then those of the frame. Of a frame:
+with n numbers. The limit is set by drives on other roads, which the fit has not seen. Each has a
+lowest limit with which the loop would never hold or stop it (`levels.tolerated`): what is far for a
+moment slows the commands and no more. The limit that a share of these drives would need to be
+higher (`held_share`, 1 %), times a margin, is that of the profile. Of numbers, x is the observation
+itself; of a frame and numbers, the numbers and then those of the frame. Of a frame:
 
 | numbers                                                                | how many |
 |------------------------------------------------------------------------|----------|
@@ -16,6 +18,7 @@ and then those of the frame. Of a frame:
 | log of mean, of deviation, of sharpness, of sharpness per deviation    | 4        |
 
 Sharpness is the mean difference between neighbouring pixels: low in blurred frames, high in noise.
+The least is set by all drives in the same way, and is half of what they would need.
 Grey frames have no colours.
 
 Source: Lee et al. 2018 (arXiv 1807.03888) for the distance as a test of what is out of place, there
@@ -24,16 +27,17 @@ on features of a network.
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ncp_control import files
 from ncp_control.json_files import read_json
+from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
 from ncp_control.records import frames_in, numbers_in
 
@@ -101,6 +105,15 @@ def statistics_of(
     return np.atleast_1d(observation).astype(np.float64)
 
 
+class SeenDrive(NamedTuple):
+    """What was seen in a drive, or in a stretch of one."""
+
+    numbers: np.ndarray
+    """Numbers of each observation, shape (time, n); see `statistics_of`."""
+    time_s: np.ndarray
+    """When each was taken [s], shape (time,), increasing."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InputProfile:
     """What inputs looked like in good driving.
@@ -118,7 +131,7 @@ class InputProfile:
     least_sharpness: float | None = None
     """Log of sharpness below which a frame is blurred; None for numbers."""
     told: dict[str, Any] = field(default_factory=dict)
-    """How it was made: driving, frames, largest distance on other roads, margin."""
+    """How it was made: driving, frames, distances on other roads, margin."""
 
     def __post_init__(self) -> None:
         size = len(self.mean)
@@ -137,43 +150,60 @@ class InputProfile:
 
     def distance(self, statistics: np.ndarray) -> float:
         """Return how far an observation's numbers are from those of good driving."""
-        return float(np.linalg.norm(self._whitening @ (statistics - self.mean)))
+        return float(self.distances(statistics[None])[0])
+
+    def distances(self, statistics: np.ndarray) -> np.ndarray:
+        """Return the distances of many, shape (time,), of numbers of shape (time, n)."""
+        return np.linalg.norm((statistics - self.mean) @ self._whitening.T, axis=1)
 
     @classmethod
     def fit(
         cls,
-        fitted: np.ndarray,
-        held_out: np.ndarray,
+        fitted: Sequence[SeenDrive],
+        held_out: Sequence[SeenDrive],
         *,
         is_frames: bool,
         margin: float = 1.25,
+        held_share: float = 0.01,
         told: dict[str, Any] | None = None,
     ) -> "InputProfile":
         """Fit a profile.
 
         Args:
-            fitted: Numbers of observations, shape (observations, n).
-            held_out: Those of driving elsewhere, of which the farthest sets the limit.
-            is_frames: Whether they are of frames, perhaps behind other numbers.
-            margin: How much farther than that is still usual, as a factor.
+            fitted: Drives whose mean and covariance are taken.
+            held_out: Drives elsewhere, which set the limit.
+            is_frames: Whether the numbers are of frames, perhaps behind other numbers.
+            margin: How much farther than they are is still usual, as a factor.
+            held_share: Share of the drives elsewhere that the limit would let the loop hold if
+                the margin were 1, from 0 to below 1; between two drives it is interpolated.
             told: How the driving was made.
         """
-        covariance = np.cov(fitted, rowvar=False).reshape(fitted.shape[1], -1)
+        numbers = np.concatenate([drive.numbers for drive in fitted])
+        covariance = np.cov(numbers, rowvar=False).reshape(numbers.shape[1], -1)
         covariance += np.diag(np.maximum(_LEAST_VARIANCE, 1e-4 * np.diag(covariance)))
-        profile = cls(mean=fitted.mean(axis=0), covariance=covariance, limit=np.inf)
-        largest = max(profile.distance(one) for one in held_out)
+        profile = cls(mean=numbers.mean(axis=0), covariance=covariance, limit=np.inf)
+        distances = [profile.distances(drive.numbers) for drive in held_out]
+        limits = [
+            tolerated(one, drive.time_s) for one, drive in zip(distances, held_out, strict=True)
+        ]
+        usual = float(np.quantile(limits, 1.0 - held_share))
         sharpness = None
-        if is_frames:  # half as sharp as the least sharp frame
-            sharpness = float(min(fitted[:, _SHARPNESS].min(), held_out[:, _SHARPNESS].min()))
-            sharpness -= float(np.log(2.0))
-        numbers = {"largest_distance": round(largest, 4), "margin": margin,
-                   "observations": len(fitted) + len(held_out)}  # fmt: skip
+        if is_frames:  # half as sharp as the least sharp frames
+            lows = [
+                -tolerated(-drive.numbers[:, _SHARPNESS], drive.time_s)
+                for drive in (*fitted, *held_out)
+            ]
+            sharpness = float(np.quantile(lows, held_share) - np.log(2.0))
+        largest = max(float(one.max()) for one in distances)
+        found = {"usual_distance": round(usual, 4), "largest_distance": round(largest, 4),
+                 "margin": margin, "held_share": held_share,
+                 "observations": len(numbers) + sum(map(len, distances))}  # fmt: skip
         return cls(
             mean=profile.mean,
             covariance=covariance,
-            limit=margin * largest,
+            limit=margin * usual,
             least_sharpness=sharpness,
-            told={**(told or {}), **numbers},
+            told={**(told or {}), **found},
         )
 
     def save(self, folder: Path | str) -> Path:

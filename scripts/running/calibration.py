@@ -6,20 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from envs.recorded import load_recording
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.loop.pilot import contract_of
-from ncp_control.loop.profile import InputProfile, statistics_of
+from ncp_control.loop.profile import InputProfile, SeenDrive, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.recorder import iterate_episodes
 from ncp_control.records import array_of, frames_part, record_frame
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, threads_for
 from scripts.monitor import Calibrate
+from scripts.recordings import opened
 
 PARALLEL = 8
+LEAST_OBSERVATIONS = 6
+AFTER_S = 1.0
+"""An episode that ends so soon after its length ended in bad driving before [s]."""
 STRAY_M, STRAY_RAD = 1.0, 0.1
 """How far from the lane's middle and direction cars begin, so that such views are usual."""
 
@@ -31,7 +34,7 @@ def calibrate(settings: Calibrate) -> None:
     contract = contract_of(policy)
     if settings.log is not None:
         options = read_options(settings.log_options, "log_options")
-        fitted, others = recorded(settings.log, contract, options)
+        fitted, others = recorded(settings.log, contract, options, settings.seconds)
     elif contract.world:
         num_fitted = round(settings.episodes * 2 / 3)
         fitted = seen_in(policy, contract, settings, "train", num_fitted)
@@ -45,61 +48,89 @@ def calibrate(settings: Calibrate) -> None:
         others,
         is_frames=frames_part(contract.observation) is not None,
         margin=settings.margin,
+        held_share=settings.held_share,
         told={"world": contract.world, **described(settings), "policy": folder.name},
     )
     path = profile.save(folder)
     print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
+    largest = profile.told["largest_distance"]
+    print(f"set by {len(others)} drives; their farthest input was at {largest:.3g}")
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
 
 
 def described(settings: Calibrate) -> dict[str, Any]:
     """Return the settings that say how inputs were collected, as JSON values."""
     values = dataclasses.asdict(settings)
-    names = ("log",) if settings.log is not None else ("episodes", "seconds", "seed")
+    names = ("log", "seconds") if settings.log is not None else ("episodes", "seconds", "seed")
     return {name: str(values[name]) if name == "log" else values[name] for name in names}
 
 
 def recorded(
-    log: Path, contract: Contract, options: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the first two thirds of a recording, and of the rest.
+    log: Path, contract: Contract, options: dict[str, Any], seconds: float
+) -> tuple[list[SeenDrive], list[SeenDrive]]:
+    """Return the first two thirds of a recording, and the rest, as drives of a length [s].
 
     Raises:
-        ValueError: If its observations are not those of the contract.
+        ValueError: If its observations are not those of the contract, or too few.
     """
-    recording = load_recording(log, options=options).chosen_for(contract)
-    with recording.center_only().as_demonstrations() as store:
+    with opened(log, contract, options) as (store, _):
         shape = array_of(contract.observation)[0]
         if store.observations.shape[1:] != shape:
             raise ValueError(
                 f"`log` must hold observations of {shape}, got {store.observations.shape[1:]}. Name"
                 " the recording that the policy learned from."
             )
+        if len(store) < LEAST_OBSERVATIONS:
+            raise ValueError(
+                f"`log` must hold at least {LEAST_OBSERVATIONS} observations, got {len(store)}."
+                " Name a longer recording."
+            )
         frame = record_frame(contract.observation)
         numbers = np.stack([statistics_of(np.asarray(one), frame) for one in store.observations])
+        time_s, starts = np.cumsum(store.dt_s, dtype=np.float64), store.episode_starts
     cut = round(len(numbers) * 2 / 3)
-    return numbers[:cut], numbers[cut:]
+    parts: tuple[list[SeenDrive], list[SeenDrive]] = [], []
+    for rows in np.split(np.arange(len(numbers)), np.union1d(starts[1:], cut)):
+        lasts_s = time_s[rows[-1]] - time_s[rows[0]]
+        for piece in np.array_split(rows, min(max(round(lasts_s / seconds), 1), len(rows))):
+            parts[int(rows[0] >= cut)].append(SeenDrive(numbers[piece], time_s[piece]))
+    return parts
 
 
 def seen_in(
     policy: Policy, contract: Contract, settings: Calibrate, part: str, episodes: int
-) -> np.ndarray:
-    """Return the numbers of every observation of some episodes, shape (observations, n)."""
+) -> list[SeenDrive]:
+    """Return what was seen in some episodes, without those of bad driving.
+
+    What is seen just before a crash or a fall is not usual, and would make all usual that is no
+    farther: an episode that the world ends until `AFTER_S` after its length is left out, unless
+    half of them are.
+    """
     world, options, seeds = _episodes(contract, settings, part, episodes)
-    numbers = [
-        statistics_of(seen, record_frame(contract.observation))
-        for episode in iterate_episodes(
-            world,
-            policy,
-            seeds=seeds,
-            options=options,
-            num_steps=max(round(settings.seconds / world.frame_s), 2),
-            parallel=PARALLEL,
-            keeps_observations=True,
-        )
-        for seen in episode.seen
-    ]
-    return np.stack(numbers)
+    frame, num_steps = record_frame(contract.observation), _steps(settings.seconds, world)
+    driven = iterate_episodes(
+        world,
+        policy,
+        seeds=seeds,
+        options=options,
+        num_steps=num_steps + _steps(AFTER_S, world),
+        parallel=PARALLEL,
+        keeps_observations=True,
+    )
+    drives, good = [], []
+    for one in driven:
+        seen = np.stack([statistics_of(each, frame) for each in one.seen[:num_steps]])
+        drives.append(SeenDrive(seen, one.time_s[:num_steps]))
+        good += [] if one.is_terminated else drives[-1:]
+    if len(good) <= len(drives) / 2:  # a world in which good episodes end, e.g. at a goal
+        return drives
+    if len(good) < len(drives):
+        print(f"left out: {len(drives) - len(good)} of {len(drives)} drives, which the world ended")
+    return good
+
+
+def _steps(seconds: float, world: World) -> int:
+    return max(round(seconds / world.frame_s), 2)
 
 
 def _episodes(
@@ -114,9 +145,10 @@ def _episodes(
     rng = np.random.default_rng([settings.seed, len(part)])
     starts = rng.uniform(-1.0, 1.0, (episodes, 2)) * (STRAY_M, STRAY_RAD)
     begun = [{"lateral_m": x, "heading_error_rad": angle} for x, angle in starts.tolist()]
-    return find_world(contract.world, **{**options, "tracks": part}), begun, seeds
+    options = {**options, "tracks": part, "on_crash": "terminate"}
+    return find_world(contract.world, **options), begun, seeds
 
 
-def median(profile: InputProfile, numbers: np.ndarray) -> float:
+def median(profile: InputProfile, drives: list[SeenDrive]) -> float:
     """Return the median distance of observations."""
-    return float(np.median([profile.distance(one) for one in numbers]))
+    return float(np.median(np.concatenate([profile.distances(one.numbers) for one in drives])))

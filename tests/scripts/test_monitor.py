@@ -1,16 +1,28 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
+from typing import ClassVar
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
+from ncp_control import LTC, VectorPolicy
 from ncp_control.commands.driving import run_policy
 from ncp_control.commands.run import RunPolicy
+from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import load, shipped_policies
+from ncp_control.records import record_frame
+from ncp_control.wiring_rules import fully_connected
+from ncp_control.worlds import find_world
 from scripts.monitor import Calibrate, Faults
 from scripts.running.calibration import calibrate
-from scripts.running.campaign import Driver, campaign
+from scripts.running.campaign import Driver, campaign, count_alarms
+from tests.scripts.recorded_drives import record_drive
 
 
 @pytest.fixture
@@ -92,10 +104,7 @@ def test_a_policy_runs_in_its_world_in_real_time(tmp_path, capsys):
 
 
 def test_a_policy_of_no_world_is_calibrated_on_a_recording(tmp_path):
-    import dataclasses
-
     import cv2
-    import numpy as np
 
     log = tmp_path / "log"
     (log / "IMG").mkdir(parents=True)
@@ -110,10 +119,99 @@ def test_a_policy_of_no_world_is_calibrated_on_a_recording(tmp_path):
     (log / "driving_log.csv").write_text("\n".join(lines))
     policy, folder = load("drive-ncp"), tmp_path / "policy"
     assert policy.contract is not None
-    policy.contract = dataclasses.replace(policy.contract, world="")
+    policy.contract = replace(policy.contract, world="")
     policy.save(folder)
     with pytest.raises(ValueError, match="`log` must name a recording"):
         calibrate(Calibrate(policy=str(folder)))
     calibrate(Calibrate(policy=str(folder), log=log))
     told = json.loads((folder / "monitor.json").read_text())["told"]
     assert (told["observations"], told["log"]) == (30, str(log))
+
+
+class Cliff(gymnasium.Env):
+    """Noise, that on some seeds runs away and ends."""
+
+    metadata: ClassVar = {"render_fps": 10}
+    observation_space = spaces.Box(-100.0, 100.0, (1,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def __init__(self, one_in=4):
+        self.one_in = one_in
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.falls = 0, seed is not None and seed % self.one_in == 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self._seen(), 0.0, self.falls and self.steps == 35, False, {}
+
+    def _seen(self):
+        is_away = self.falls and self.steps >= 25
+        return (self.np_random.normal(0.0, 1.0, 1) + 50.0 * is_away).astype(np.float32)
+
+
+def test_drives_that_the_world_ends_are_no_good_driving_unless_it_ends_most(tmp_path, capsys):
+    told = {}
+    for one_in in (4, 1):
+        world = find_world("tests.scripts.test_monitor:Cliff", one_in=one_in)
+        policy = VectorPolicy(LTC(fully_connected(1, 4, 1)), observation_size=1)
+        policy.contract = world.contract
+        folder = tmp_path / str(one_in)
+        policy.save(folder)
+        calibrate(Calibrate(policy=str(folder), episodes=24, seconds=3.0))
+        told[one_in] = json.loads((folder / "monitor.json").read_text())["told"]
+        is_told = "left out: 4 of 16 drives, which the world ended" in capsys.readouterr().out
+        assert is_told == (one_in == 4)
+    assert told[4]["observations"] == 18 * 30 and told[4]["largest_distance"] < 6.0
+    assert told[1]["observations"] == 24 * 30
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("walker2d-ltc", 1.0), ("road-ltc", 2.0)])
+def test_a_recorded_drive_of_numbers_or_of_both_calibrates_a_policy(name, seconds, tmp_path):
+    folder, log = tmp_path / "policy", tmp_path / "drive.mcap"
+    policy, seen = record_drive(name, log, seconds)
+    policy.save(folder)
+    calibrate(Calibrate(policy=str(folder), log=log, seconds=0.2))
+    profile = InputProfile.load(folder)
+    assert profile is not None and profile.told["observations"] == len(seen)
+    frame = record_frame(policy.contract.observation)
+    numbers = np.stack([statistics_of(np.float32(one) if frame is None else one, frame)
+                        for one in seen])  # fmt: skip
+    cut = round(len(seen) * 2 / 3)
+    np.testing.assert_allclose(profile.mean, numbers[:cut].mean(axis=0), rtol=1e-5, atol=1e-6)
+    largest = max(profile.distance(one) for one in numbers[cut:])
+    assert profile.told["largest_distance"] == pytest.approx(largest, rel=1e-2)
+    assert 0.0 < profile.limit <= 1.25 * largest * 1.01
+
+
+def test_a_recorded_drive_of_what_the_policy_does_not_sense_is_one_sentence(tmp_path):
+    walk, drove = tmp_path / "walk.mcap", tmp_path / "drive.mcap"
+    for name, log in (("walker2d-ltc", walk), ("drive-ncp", drove)):
+        record_drive(name, log, 0.3)
+    for name, log, found in (
+        ("drive-ncp", walk, "kind 'frames', got 'vector'"),
+        ("walker2d-ltc", drove, "kind 'vector', got 'frames'"),
+        ("road-ltc", drove, "kind 'dict', got 'frames'"),
+        ("halfcheetah-positions-ltc", walk, "8 numbers, got 17"),
+    ):
+        folder = tmp_path / name
+        load(name).save(folder)
+        with pytest.raises(ValueError, match=f"`log` must hold what the policy senses, .*{found}"):
+            calibrate(Calibrate(policy=str(folder), log=log))
+        assert not (folder / "monitor.json").exists()
+
+
+def test_a_recording_of_too_few_observations_is_refused(tmp_path):
+    policy, _ = record_drive("walker2d-ltc", tmp_path / "walk.mcap", 0.03)
+    policy.save(tmp_path / "policy")
+    with pytest.raises(ValueError, match="`log` must hold at least 6 observations, got 4"):
+        calibrate(Calibrate(policy=str(tmp_path / "policy"), log=tmp_path / "walk.mcap"))
+
+
+def test_an_alarm_lasts_until_the_body_drives_again():
+    levels = (Level.DEGRADE, Level.DRIVE, Level.DEGRADE, Level.DEGRADE, Level.HOLD, Level.STOP,
+              Level.DRIVE, Level.STOP)  # fmt: skip
+    events = [Event(float(i), level, "far", "") for i, level in enumerate(levels)]
+    assert count_alarms(events) == (3, 2) and count_alarms([]) == (0, 0)

@@ -6,9 +6,9 @@ import pytest
 from ncp_control import LTC, NCP19, VectorPolicy
 from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.links.base import Reading
-from ncp_control.loop.levels import Level
+from ncp_control.loop.levels import Level, tolerated
 from ncp_control.loop.monitor import Monitor, certified_state
-from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
+from ncp_control.loop.profile import InputProfile, SeenDrive, frame_statistics, statistics_of
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.policy import load
 
@@ -26,11 +26,17 @@ def scene(rng, blue_sky=True):
     return np.clip(frame + rng.normal(0.0, 4.0, SHAPE), 0, 255).astype(np.uint8)
 
 
+def drive_of(numbers):
+    """Return numbers of observations as a drive."""
+    rows = np.stack(list(numbers))
+    return SeenDrive(rows, FRAME_S * np.arange(len(rows)))
+
+
 @pytest.fixture(scope="module")
 def profile():
     rng = np.random.default_rng(0)
-    fitted, others = (np.stack([frame_statistics(scene(rng)) for _ in range(n)])
-                      for n in (400, 200))  # fmt: skip
+    fitted, others = ([drive_of(frame_statistics(scene(rng)) for _ in range(20)) for _ in range(n)]
+                      for n in (20, 10))  # fmt: skip
     return InputProfile.fit(fitted, others, is_frames=True, told={"driving": "test"})
 
 
@@ -144,17 +150,49 @@ def test_a_profile_of_numbers_is_their_mahalanobis_distance(tmp_path):
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(3, 3))
     fitted, others = (rng.normal(size=(n, 3)) @ mixing for n in (2000, 500))
-    profile = InputProfile.fit(fitted, others, is_frames=False, margin=1.5)
+    profile = InputProfile.fit([drive_of(fitted)], [drive_of(others)], is_frames=False, margin=1.5)
     one = np.array([1.0, -2.0, 0.5])
     away = one - fitted.mean(0)
     expected = np.sqrt(away @ np.linalg.solve(np.cov(fitted.T), away) / 3)
     assert profile.distance(one) == pytest.approx(expected, rel=1e-3)
-    largest = max(profile.distance(x) for x in others)
-    assert profile.limit == pytest.approx(1.5 * largest)
+    distances = np.array([profile.distance(x) for x in others])
+    assert profile.limit == 1.5 * tolerated(distances, FRAME_S * np.arange(500))
+    assert profile.told["largest_distance"] == pytest.approx(distances.max(), abs=1e-4)
     profile.save(tmp_path)
     loaded = InputProfile.load(tmp_path)
     assert loaded is not None and loaded.distance(one) == pytest.approx(expected, rel=1e-3)
     assert loaded.told["observations"] == 2500 and loaded.least_sharpness is None
+
+
+def test_a_share_of_the_drives_does_not_set_the_limit():
+    rng = np.random.default_rng(0)
+    fitted = [drive_of(rng.normal(size=(500, 1)))]
+    # Drive k is k standard deviations away all the time: its limit is about k.
+    others = [drive_of(np.full((10, 1), float(k))) for k in rng.permutation(101)]
+    found = {
+        share: InputProfile.fit(fitted, others, is_frames=False, margin=2.0, held_share=share)
+        for share in (0.0, 0.01, 0.1)
+    }
+    unit = found[0.0].told["largest_distance"] / 100.0
+    for share, profile in found.items():
+        assert profile.limit == pytest.approx(2.0 * unit * 100.0 * (1.0 - share), rel=2e-3)
+
+
+def test_a_few_blurred_frames_of_a_drive_do_not_set_the_least_sharpness():
+    rng = np.random.default_rng(0)
+
+    def drive(blurred):
+        frames = [scene(rng) for _ in range(20)]
+        frames[:blurred] = [blur(frame) for frame in frames[:blurred]]
+        return drive_of(map(frame_statistics, frames))
+
+    clean, others = [drive(0) for _ in range(10)], [drive(0) for _ in range(5)]
+    sharp, with_two, with_many = (
+        InputProfile.fit([*clean, drive(n)], others, is_frames=True, held_share=0.0)
+        for n in (0, 2, 8)
+    )
+    assert with_two.least_sharpness == pytest.approx(sharp.least_sharpness, abs=0.1)
+    assert with_many.least_sharpness < sharp.least_sharpness - 0.5
 
 
 @pytest.mark.parametrize(

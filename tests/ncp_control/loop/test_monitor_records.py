@@ -20,7 +20,7 @@ from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.records import change_frame, frames_in, join, numbers_in
-from tests.ncp_control.loop.test_monitor import FRAME_S, SHAPE, scene
+from tests.ncp_control.loop.test_monitor import FRAME_S, SHAPE, drive_of, scene
 
 SPEED = Entry(name="speed", unit="m/s", range=(-10.0, 50.0))
 CONTRACT = Contract(
@@ -42,7 +42,8 @@ def record(rng, speed_mps=None):
 def profile():
     rng = np.random.default_rng(0)
     fitted, others = (
-        np.stack([statistics_of(record(rng), SHAPE) for _ in range(n)]) for n in (400, 200)
+        [drive_of(statistics_of(record(rng), SHAPE) for _ in range(20)) for _ in range(n)]
+        for n in (20, 10)
     )
     return InputProfile.fit(fitted, others, is_frames=True)
 
@@ -136,7 +137,7 @@ def test_numbers_of_a_record_are_its_own_and_those_of_its_frame():
 
 def test_a_profile_of_frames_alone_is_refused():
     rng = np.random.default_rng(0)
-    fitted = np.stack([frame_statistics(scene(rng)) for _ in range(60)])
+    fitted = [drive_of(frame_statistics(scene(rng)) for _ in range(60))]
     profile = InputProfile.fit(fitted, fitted, is_frames=True)
     with pytest.raises(ValueError, match="`profile` must be of the policy's observations"):
         Monitor(CONTRACT, profile=profile)
