@@ -15,7 +15,7 @@ Every tick of the loop the monitor names the faults of the newest reading and of
 |              | refuses the observation                                        |                |
 | late         | older than `late_s`                                            | doubtful       |
 | blurred      | less sharp than half of what the calibration saw at least      | doubtful       |
-| colours      | far from what was seen, and not far with red and blue swapped  | doubtful       |
+| colours      | nearer to what was seen with red and blue swapped              | doubtful       |
 | far          | far from what the calibration saw (`profile`)                  | doubtful       |
 | range        | a number outside the range of its entry in the contract        | doubtful       |
 
@@ -32,12 +32,11 @@ from ncp_control.audit.interval_circuit import Interval
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Event, Fault, Level, Levels
-from ncp_control.loop.profile import InputProfile, statistics_of
+from ncp_control.loop.profile import InputProfile, has_colours, statistics_of, swap_colours
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.policy import Policy
 from ncp_control.records import (
     array_of,
-    change_frame,
     entries_of,
     frames_in,
     frames_part,
@@ -86,6 +85,7 @@ class Monitor:
         self._shape, self._dtype = array_of(self._seen)
         self._record_frame = record_frame(self._seen)
         self._has_frame = frames_part(self._seen) is not None
+        self._has_colours = has_colours(self._seen)
         ranges = [entry.range for entry in entries_of(self._seen)]
         self._ranges = np.array(ranges, np.float64).reshape(-1, 2)
         example = statistics_of(np.zeros(self._shape, self._dtype), self._record_frame)
@@ -226,15 +226,15 @@ class Monitor:
         if sharpness is not None and numbers[-2] < sharpness:
             told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
             return Fault("blurred", told, is_unusable=False)
-        if (distance := profile.distance(numbers)) <= profile.limit:
-            return None
+        distance = profile.distance(numbers)
         told = f"distance {distance:.2f}, limit {profile.limit:.2f}"
-        if self._has_frame and self._frame_of(observation).shape[2] == 3:
-            shape = self._record_frame
-            swapped = change_frame(observation, lambda frame: frame[:, :, ::-1], shape)
-            if profile.distance(statistics_of(swapped, shape)) <= profile.limit:
-                return Fault("colours", f"red and blue are swapped: {told}", is_unusable=False)
-        return Fault("far", told, is_unusable=False)
+        if self._has_colours:
+            swapped, ratio = profile.distance(swap_colours(numbers)), profile.swap_ratio
+            is_nearer = ratio is not None and distance > ratio * swapped
+            if is_nearer or swapped <= profile.limit < distance:
+                told += f", {swapped:.2f} with red and blue swapped"
+                return Fault("colours", told, is_unusable=False)
+        return Fault("far", told, is_unusable=False) if distance > profile.limit else None
 
     def check_state(self, state: np.ndarray | None) -> Fault | None:
         """Compare what the policy remembers with its certified bounds."""

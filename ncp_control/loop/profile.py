@@ -18,7 +18,9 @@ itself; of a frame and numbers, the numbers and then those of the frame. Of a fr
 | log of mean, of deviation, of sharpness, of sharpness per deviation    | 4        |
 
 Sharpness is the mean difference between neighbouring pixels: low in blurred frames, high in noise.
-The least is set by all drives in the same way, and is half of what they would need.
+The least is set by all drives in the same way, and is half of what they would need. Colour frames
+are told from frames with red and blue swapped by how much farther they are than these: swapped
+colours are nearer to good driving once they are swapped back, even within the limit.
 Grey frames have no colours.
 
 Source: Lee et al. 2018 (arXiv 1807.03888) for the distance as a test of what is out of place, there
@@ -36,10 +38,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ncp_control import files
+from ncp_control.contract import ObservationContract
 from ncp_control.json_files import read_json
 from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
-from ncp_control.records import frames_in, numbers_in
+from ncp_control.records import frames_in, frames_part, numbers_in
 
 _FORMAT, _MAX_BYTES = 1, 2**24
 _ROWS, _COLUMNS = 4, 6
@@ -71,6 +74,20 @@ def frame_statistics(frame: np.ndarray) -> np.ndarray:
     parts.append(np.array([*logs, logs[2] - logs[1]]))
     # The last number but one is the log of sharpness.
     return np.concatenate(parts).astype(np.float64)
+
+
+def has_colours(observation: ObservationContract) -> bool:
+    """True for an observation with frames in colour, or several of them together."""
+    frames = frames_part(observation)
+    return frames is not None and frames.shape[2] % 3 == 0 and frames.colour != "grey"
+
+
+def swap_colours(statistics: np.ndarray) -> np.ndarray:
+    """Return the numbers that colour frames would have with red and blue swapped, shape (…, n)."""
+    swapped, logs = statistics.copy(), statistics.shape[-1] - 4
+    red, blue = slice(logs - 2 * _ROWS, logs - _ROWS), slice(logs - _ROWS, logs)
+    swapped[..., red], swapped[..., blue] = statistics[..., blue], statistics[..., red]
+    return swapped
 
 
 def _block_means(size: int, blocks: int) -> np.ndarray:
@@ -130,6 +147,9 @@ class InputProfile:
     """Distance beyond which an input is far from what was seen."""
     least_sharpness: float | None = None
     """Log of sharpness below which a frame is blurred; None for numbers."""
+    swap_ratio: float | None = None
+    """How much farther than with red and blue swapped a frame may be, as a factor, at least 1; None
+    if that was not calibrated, or nothing has colours."""
     told: dict[str, Any] = field(default_factory=dict)
     """How it was made: driving, frames, distances on other roads, margin."""
 
@@ -163,6 +183,7 @@ class InputProfile:
         held_out: Sequence[SeenDrive],
         *,
         is_frames: bool,
+        is_coloured: bool = False,
         margin: float = 1.25,
         held_share: float = 0.01,
         told: dict[str, Any] | None = None,
@@ -173,6 +194,7 @@ class InputProfile:
             fitted: Drives whose mean and covariance are taken.
             held_out: Drives elsewhere, which set the limit.
             is_frames: Whether the numbers are of frames, perhaps behind other numbers.
+            is_coloured: Whether these frames have colours.
             margin: How much farther than they are is still usual, as a factor.
             held_share: Share of the drives elsewhere that the limit would let the loop hold if
                 the margin were 1, from 0 to below 1; between two drives it is interpolated.
@@ -183,17 +205,16 @@ class InputProfile:
         covariance += np.diag(np.maximum(_LEAST_VARIANCE, 1e-4 * np.diag(covariance)))
         profile = cls(mean=numbers.mean(axis=0), covariance=covariance, limit=np.inf)
         distances = [profile.distances(drive.numbers) for drive in held_out]
-        limits = [
-            tolerated(one, drive.time_s) for one, drive in zip(distances, held_out, strict=True)
-        ]
-        usual = float(np.quantile(limits, 1.0 - held_share))
-        sharpness = None
+        usual = _usual(distances, held_out, held_share)
+        sharpness = ratio = None
         if is_frames:  # half as sharp as the least sharp frames
-            lows = [
-                -tolerated(-drive.numbers[:, _SHARPNESS], drive.time_s)
-                for drive in (*fitted, *held_out)
-            ]
-            sharpness = float(np.quantile(lows, held_share) - np.log(2.0))
+            drives = [*fitted, *held_out]
+            blurs = [-drive.numbers[:, _SHARPNESS] for drive in drives]
+            sharpness = -_usual(blurs, drives, held_share) - float(np.log(2.0))
+        if is_coloured:
+            swapped = [profile.distances(swap_colours(drive.numbers)) for drive in held_out]
+            ratios = [one / (other + 1e-9) for one, other in zip(distances, swapped, strict=True)]
+            ratio = max(margin * _usual(ratios, held_out, held_share), 1.0)
         largest = max(float(one.max()) for one in distances)
         found = {"usual_distance": round(usual, 4), "largest_distance": round(largest, 4),
                  "margin": margin, "held_share": held_share,
@@ -203,6 +224,7 @@ class InputProfile:
             covariance=covariance,
             limit=margin * usual,
             least_sharpness=sharpness,
+            swap_ratio=ratio,
             told={**(told or {}), **found},
         )
 
@@ -213,6 +235,7 @@ class InputProfile:
             "format_version": _FORMAT,
             "limit": self.limit,
             "least_sharpness": self.least_sharpness,
+            "swap_ratio": self.swap_ratio,
             "told": self.told,
             "mean": _rounded(self.mean),
             "covariance": [_rounded(row) for row in lower],
@@ -244,6 +267,7 @@ class InputProfile:
                 covariance=covariance,
                 limit=float(values["limit"]),
                 least_sharpness=values["least_sharpness"],
+                swap_ratio=values.get("swap_ratio"),
                 told=dict(values["told"]),
             )
             profile.distance(mean)  # which needs the covariance to be positive
@@ -253,6 +277,12 @@ class InputProfile:
                 f"{path} must be what the calibration of a monitor writes, got"
                 f" {str(error)[:200]}. Calibrate again: python scripts/monitor.py calibrate."
             ) from error
+
+
+def _usual(values: Sequence[np.ndarray], drives: Sequence[SeenDrive], held_share: float) -> float:
+    """Return the limit on a number that a share of the drives would need to be higher."""
+    limits = [tolerated(one, drive.time_s) for one, drive in zip(values, drives, strict=True)]
+    return float(np.quantile(limits, 1.0 - held_share))
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -10,7 +10,7 @@ from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.loop.pilot import contract_of
-from ncp_control.loop.profile import InputProfile, SeenDrive, statistics_of
+from ncp_control.loop.profile import InputProfile, SeenDrive, has_colours, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.recorder import iterate_episodes
 from ncp_control.records import array_of, frames_part, record_frame
@@ -47,6 +47,7 @@ def calibrate(settings: Calibrate) -> None:
         fitted,
         others,
         is_frames=frames_part(contract.observation) is not None,
+        is_coloured=has_colours(contract.observation),
         margin=settings.margin,
         held_share=settings.held_share,
         told={"world": contract.world, **described(settings), "policy": folder.name},
@@ -91,7 +92,7 @@ def recorded(
     cut = round(len(numbers) * 2 / 3)
     parts: tuple[list[SeenDrive], list[SeenDrive]] = [], []
     for rows in np.split(np.arange(len(numbers)), np.union1d(starts[1:], cut)):
-        lasts_s = time_s[rows[-1]] - time_s[rows[0]]
+        lasts_s = float(time_s[rows[-1]] - time_s[rows[0]])
         for piece in np.array_split(rows, min(max(round(lasts_s / seconds), 1), len(rows))):
             parts[int(rows[0] >= cut)].append(SeenDrive(numbers[piece], time_s[piece]))
     return parts

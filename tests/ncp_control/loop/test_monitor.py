@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,13 @@ from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Level, tolerated
 from ncp_control.loop.monitor import Monitor, certified_state
-from ncp_control.loop.profile import InputProfile, SeenDrive, frame_statistics, statistics_of
+from ncp_control.loop.profile import (
+    InputProfile,
+    SeenDrive,
+    frame_statistics,
+    statistics_of,
+    swap_colours,
+)
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.policy import load
 
@@ -88,6 +95,49 @@ def test_clean_frames_have_no_fault(frames_contract, profile):
     monitor, rng = Monitor(frames_contract, profile=profile), np.random.default_rng(5)
     assert all(kinds(monitor, scene(rng), start_s=i) == [] for i in range(300))
     assert monitor.events == [] and monitor.level == Level.DRIVE
+
+
+def test_swapped_colours_are_told_within_the_limit_by_the_nearer_of_the_two(frames_contract):
+    rng = np.random.default_rng(0)
+    fitted, others = ([drive_of(frame_statistics(scene(rng)) for _ in range(20)) for _ in range(n)]
+                      for n in (20, 10))  # fmt: skip
+    fits = [InputProfile.fit(fitted, others, is_frames=True, is_coloured=is_coloured,
+                             margin=1000.0) for is_coloured in (True, False)]  # fmt: skip
+    frame = scene(np.random.default_rng(7))[:, :, ::-1]
+    assert fits[0].distance(frame_statistics(frame)) < fits[0].limit
+    # The margin is that of the ratio, too: take one that is as narrow as the colours are.
+    assert fits[1].swap_ratio is None
+    for profile, found in ((replace(fits[0], swap_ratio=1.0), ["colours"]), (fits[1], [])):
+        assert kinds(Monitor(frames_contract, profile=profile), frame) == found
+        clean = Monitor(frames_contract, profile=profile)
+        assert all(kinds(clean, scene(rng), start_s=i) == [] for i in range(100))
+
+
+def test_numbers_of_a_frame_with_swapped_colours_are_swapped_numbers():
+    frame = scene(np.random.default_rng(0))
+    np.testing.assert_allclose(
+        swap_colours(frame_statistics(frame)), frame_statistics(frame[:, :, ::-1]), atol=1e-6
+    )
+
+
+def test_the_ratio_of_swapped_colours_is_calibrated_and_kept(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def drives(num, is_grey):
+        frames = [scene(rng) for _ in range(20 * num)]
+        if is_grey:  # nearly grey: red and blue differ by noise alone
+            grey = [frame[:, :, 1:2].astype(float) for frame in frames]
+            frames = [np.clip(g + rng.normal(0.0, 4.0, SHAPE), 0, 255).astype(np.uint8)
+                      for g in grey]  # fmt: skip
+        return [drive_of(map(frame_statistics, frames[i::num])) for i in range(num)]
+
+    for is_grey, low, high in ((False, 1.0, 1.0), (True, 1.05, 1.5)):
+        fitted, others = drives(20, is_grey), drives(10, is_grey)
+        profile = InputProfile.fit(fitted, others, is_frames=True, is_coloured=True)
+        assert low <= profile.swap_ratio <= high
+        profile.save(tmp_path)
+        loaded = InputProfile.load(tmp_path)
+        assert loaded is not None and loaded.swap_ratio == profile.swap_ratio
 
 
 def test_late_and_out_of_order_readings_are_told_by_their_times(frames_contract):
