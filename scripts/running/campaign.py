@@ -86,15 +86,15 @@ class Driver:
         """The car world of the policy, or `DRIVING_WORLD`; crashes end a drive there."""
         name, options = DRIVING_WORLD, {}
         if self.contract.world in CAR_WORLDS:
-            name, options = self.contract.world, self.contract.world_options
+            name, options = self.contract.world, {**self.contract.world_options}
         asked = read_options(self.settings.world_options)
         if asked.get("on_crash", "terminate") != "terminate":
             raise ValueError(
                 f"`world_options` must let a crash end a drive, got on_crash={asked['on_crash']}."
                 " Leave it out: crashes are counted by the drives that they end."
             )
-        options = {**options, "tracks": "held_out", "episode_s": 2.0 * CLEAN_S, **asked}
-        return find_world(name, **options)
+        options |= {"tracks": "held_out", "episode_s": 2.0 * CLEAN_S, "on_crash": "terminate"}
+        return find_world(name, **{**options, **asked})
 
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool

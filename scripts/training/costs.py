@@ -11,10 +11,10 @@ RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.4, 0.7, 16.0
 learned once, and in which a policy drives [ms]; and of the film and figures [s].
 
 The first is that of `results/benchmark/demonstrations.md`; the learning of a new NCP with the light
-head, and the driving of `drive-ncp`, were measured in turn with it. Learning takes 0.67 times as long. Driving takes
-1.1 times as long in validation, 1.25 times where the expert is asked, and 1.4 times with the few
-cars at the end: 1.2 times in a training as it is set by default. Two cores that are free take about
-half as long to learn."""
+head, and the driving of `drive-ncp`, were measured in turn with it. Learning takes 0.67 times as
+long. Driving takes 1.1 times as long in validation, 1.25 times where the expert is asked, and 1.4
+times with the few cars at the end: 1.2 times in a training as it is set by default. Two cores that
+are free take about half as long to learn."""
 
 
 def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -> str:
