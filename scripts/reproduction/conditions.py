@@ -146,7 +146,7 @@ class Lesson:
         training, condition, *words = job.settings.split()
         told = dict(word.split("=") for word in words)
         policy = self.learned(job.model, job.seed, training, told)
-        place = self.place(float(told["km"]))
+        place = self.place(float(told["km"]), condition)
         if condition != "none":
             name, severity = condition.split(":")
             strengths = {**place.strengths, **strengths_of(name, int(severity))}
@@ -154,8 +154,8 @@ class Lesson:
         episodes = place.run(policy, description=None if is_silent else job.settings)
         return self.measured(policy, episodes)
 
-    def place(self, km: float) -> Place:
-        """Return where is driven."""
+    def place(self, km: float, condition: str) -> Place:
+        """Return where is driven: on the same tracks under every condition."""
         return drive_km(km).place(0)
 
     def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:

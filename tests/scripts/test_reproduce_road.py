@@ -27,7 +27,7 @@ def trained(monkeypatch):
         asked.append((model, training, counts))
         return untrained(model)
 
-    def short(self, km):
+    def short(self, km, condition):
         words = ("traffic=none", "episode_s=1")
         return road.road_place(open_world("RoadDriving-v0", words), ("road", "full"), {}, km, 0)
 
@@ -41,13 +41,13 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
     told["runs"] = tmp_path / "runs"
     reproduce(Reproduce(**told, tasks=("fog:5",), trainings=("clean", "conditions")))
     reproduce(Reproduce(**told, tasks=("fog:5", "delay:2")))
-    counts = {"epochs": 8, "steps": 500, "episodes": 32}
+    counts = {"epochs": 8, "steps": 1000, "episodes": 24}
     wanted = [(m, t, counts) for t in ("clean", "conditions") for m in ("ltc", "cnn-stack")]
     assert trained == wanted, "a table that goes on trains nothing twice"
     with (tmp_path / "road.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
-    assert rows[0]["settings"] == "clean none km=0.002 epochs=8 steps=500 episodes=32"
+    assert rows[0]["settings"] == "clean none km=0.002 epochs=8 steps=1000 episodes=24"
     assert rows[0]["command"].endswith(
         "--models ltc --tasks fog:5 --trainings clean conditions --km 0.002"
     )
@@ -96,7 +96,16 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     ((policy, expert, world, asked, _),) = seen
     assert policy.circuit.cell.hidden_size == 10 and expert is world.expert
     assert "fog:1-3" in asked.conditions and asked.imitation.dagger_epochs == (1, 2)
-    assert (asked.episodes, asked.dagger_episodes, asked.seed) == (12, 2, 2)
+    assert (asked.episodes, asked.dagger_episodes, asked.seed) == (12, 6, 2)
     assert asked.imitation.epoch_steps == 9
-    assert asked.world_options == ("on_crash=recover",), "the table's drives are of other tracks"
-    assert road.RoadLesson(tmp_path).place(1.0).world.make().unwrapped.config.tracks == "held_out"
+    assert asked.world_options == ("on_crash=recover", "traffic=crowded")
+
+
+def test_each_condition_is_driven_on_held_out_tracks_of_its_own(tmp_path):
+    lesson, asked = road.RoadLesson(tmp_path), ("none", "noise:1", "noise:5", "gain:5")
+    places = [lesson.place(1.0, condition) for condition in asked]
+    assert len({seed for place in places for seed in place.seeds}) == sum(
+        len(place.seeds) for place in places
+    )
+    config = places[0].world.make().unwrapped.config
+    assert (config.tracks, config.traffic) == ("held_out", "full")
