@@ -3,6 +3,7 @@
 The line swings out by a smoothstep, is straight beside the parked car, and swings back.
 """
 
+import math
 from collections.abc import Iterable
 
 from envs.driving.bodies import Body, ahead_m
@@ -29,7 +30,13 @@ def swing_m(shift_m: float, along_m: float, reach_m: float) -> float:
     return shift_m * (1.0 - beyond * beyond * (3.0 - 2.0 * beyond))
 
 
-def shift_past_m(parked: Body, lane_m: float, half_width_m: float, clearance_m: float) -> float:
+def shift_past_m(
+    parked: Body,
+    lane_m: float,
+    half_width_m: float,
+    clearance_m: float,
+    most_m: float = math.inf,
+) -> float:
     """Return how far to the left of its lane's middle a car must be to get past [m], >= 0.
 
     Args:
@@ -37,9 +44,10 @@ def shift_past_m(parked: Body, lane_m: float, half_width_m: float, clearance_m: 
         lane_m: Middle of the lane, to the left of the centre line [m].
         half_width_m: Half the width of the car [m].
         clearance_m: Air between both [m].
+        most_m: The farthest that it may be [m]; where that is not enough, there is less air.
     """
     left_m = parked.lateral_m + parked.half_width_m
-    return max(0.0, left_m + clearance_m + half_width_m - lane_m)
+    return min(max(0.0, left_m + clearance_m + half_width_m - lane_m), most_m)
 
 
 def line_m(
@@ -49,6 +57,7 @@ def line_m(
     clearance_m: float,
     parked: Iterable[Body],
     lap_m: float,
+    most_m: float = math.inf,
 ) -> float:
     """Return where the line past all that is parked runs, to the left of the centre line [m].
 
@@ -59,12 +68,13 @@ def line_m(
         clearance_m: Air beside what is parked [m].
         parked: What stands at the right side of the lane.
         lap_m: Length of the road [m].
+        most_m: The farthest that it swings out [m].
     """
     out_m = 0.0
     for one in parked:
         along_m = ahead_m(arc_length_m, one.arc_length_m, lap_m)
         reach_m = 0.5 * car.length_m + one.reach_m
         if abs(along_m) < reach_m + _STRAIGHT_M + RAMP_M:
-            shift_m = shift_past_m(one, lane_m, 0.5 * car.width_m, clearance_m)
+            shift_m = shift_past_m(one, lane_m, 0.5 * car.width_m, clearance_m, most_m)
             out_m = max(out_m, swing_m(shift_m, along_m, reach_m))
     return lane_m + out_m

@@ -26,8 +26,9 @@ CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 5.5, 4.5
 out in front of a slow car is near and large in the picture."""
 LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
 """Lateral acceleration in bends, and deceleration in front of them, on dry asphalt."""
-CLEARANCE_M = 0.5
-"""Air beside a parked car."""
+CLEARANCE_M, FARTHEST_OUT_M = 0.8, 1.55
+"""Air beside a parked car, and how far beside its lane's middle the car is at most for that: it
+leaves its lane at 1.75 m, so the widest are passed by 0.5 m."""
 
 _DRIVER = Driver(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
 _AIR_M = 0.35  # beside what is passed without slowing down
@@ -35,7 +36,7 @@ _PREVIEW_M = np.arange(2.0, 22.0, 1.0)
 _SIGHT_M = 90.0
 _BEFORE_PEOPLE_M = 12.0  # it is slow from here on
 _REACTION_S = 0.3  # the speed asked for is that of the place where the car is after this time
-_MEETING_M = 0.0  # farther to the left than this, the car waits for oncoming traffic
+_MEETING_M = 0.2  # farther to the left than this, the car waits for oncoming traffic
 
 
 def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.ndarray:
@@ -53,16 +54,27 @@ def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np
 
 def _steering(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
     """Return what pure pursuit of the line steers, looking farther ahead at a higher speed."""
-    place_m, lap_m = info["arc_length_m"], world.road.length_m
+    place_m = info["arc_length_m"]
     ahead_of_car_m = [place_m + distance_m for distance_m in _PREVIEW_M.tolist()]
-    parked, driven = world.traffic.parked, world.driven
-    line = [line_m(at_m, OWN_LANE_M, driven, CLEARANCE_M, parked, lap_m) for at_m in ahead_of_car_m]
+    line = [_line_m(world, at_m) for at_m in ahead_of_car_m]
     pursuit = PurePursuit(
         wheelbase_m=world.car.wheelbase_m,
         max_steer_rad=world.config.max_steer_rad,
         lookahead_m=4.5 + 0.35 * max(info["speed_mps"], 0.0),
     )
     return float(pursuit(world.preview(_PREVIEW_M, np.array(line)))[0])
+
+
+def _line_m(world: RoadDrivingEnv, at_m: float) -> float:
+    """Return where the car drives at a place, to the left of the centre line [m]."""
+    parked, lap_m = world.traffic.parked, world.road.length_m
+    return line_m(at_m, OWN_LANE_M, world.driven, CLEARANCE_M, parked, lap_m, most_m=FARTHEST_OUT_M)
+
+
+def _shift_m(driven: Body, parked: Body) -> float:
+    """Return how far beside its lane's middle the car is when it passes a parked car [m]."""
+    half_width_m = 0.5 * driven.width_m
+    return shift_past_m(parked, OWN_LANE_M, half_width_m, CLEARANCE_M, most_m=FARTHEST_OUT_M)
 
 
 def _pedal(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
@@ -99,7 +111,7 @@ def _passing_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
     for one in world.traffic.parked:
         along_m = ahead_m(place_m, one.arc_length_m, world.road.length_m)
         reach_m = 0.5 * driven.length_m + one.reach_m
-        if shift_past_m(one, OWN_LANE_M, 0.5 * driven.width_m, CLEARANCE_M) < 0.05:
+        if _shift_m(driven, one) < 0.05:
             continue
         if -reach_m - RAMP_M < along_m < _SIGHT_M:
             way_m = along_m - reach_m - RAMP_M
@@ -138,7 +150,7 @@ def _obstacles(
             if body.way_crosses(-ROAD_HALF_WIDTH_M, 0.3):
                 found.append((gap_m, 0.0))
             continue
-        middle_m = line_m(body.arc_length_m, OWN_LANE_M, driven, CLEARANCE_M, traffic.parked, lap_m)
+        middle_m = _line_m(world, body.arc_length_m)
         if abs(body.lateral_m - middle_m) < half_m + body.half_width_m and body.direction > 0:
             found.append((gap_m, body.speed_mps))
     for one in traffic.parked:
@@ -151,8 +163,7 @@ def _obstacles(
 def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: float) -> bool:
     """Whether somebody would be met beside a parked car, and the car can still stop before it."""
     driven, lap_m = world.driven, world.road.length_m
-    shift_m = shift_past_m(parked, OWN_LANE_M, 0.5 * driven.width_m, CLEARANCE_M)
-    if OWN_LANE_M + shift_m + 0.5 * driven.width_m < _MEETING_M:
+    if OWN_LANE_M + _shift_m(driven, parked) + 0.5 * driven.width_m < _MEETING_M:
         return False
     before_m = gap_m - RAMP_M  # to where it begins to swing out
     if before_m < speed_mps**2 / (2.0 * 3.5):

@@ -43,7 +43,7 @@ LEVELS = {
     "none": Level(own=(0, 0), oncoming=(0, 0), parked=(0, 0), people=(0, 0)),
     "light": Level(own=(1, 1), oncoming=(0, 2), parked=(0, 2), people=(0, 2)),
     "full": Level(own=(1, 3), oncoming=(2, 4), parked=(2, 4), people=(2, 4)),
-    "crowded": Level(own=(1, 3), oncoming=(2, 4), parked=(2, 5), people=(5, 9)),
+    "crowded": Level(own=(1, 3), oncoming=(2, 4), parked=(3, 6), people=(5, 9)),
 }
 """What the option `traffic` of the world names."""
 
