@@ -19,6 +19,8 @@ import numpy as np
 
 from ncp_control.loop.settings import MonitorSettings
 
+_ROUNDING_S = 1e-9  # sums of frames' intervals that are a time but for their rounding
+
 
 class Level(IntEnum):
     """What the body does."""
@@ -93,7 +95,7 @@ class Levels:
         if faults:
             self._good_since_s = None
             self._bad_since_s = now_s if self._bad_since_s is None else self._bad_since_s
-            bad_s = now_s - self._bad_since_s + 1e-9
+            bad_s = now_s - self._bad_since_s + _ROUNDING_S
             wanted = Level.DEGRADE
             if any(fault.is_unusable for fault in faults) or bad_s >= s.hold_after_s:
                 wanted = Level.HOLD
@@ -106,7 +108,7 @@ class Levels:
                 self._kinds.add(fault.kind)
         elif is_new:
             self._good_since_s = now_s if self._good_since_s is None else self._good_since_s
-            good_s = now_s - self._good_since_s + 1e-9
+            good_s = now_s - self._good_since_s + _ROUNDING_S
             needed_s = s.recover_s if self.level == Level.STOP else s.resume_s
             if good_s >= needed_s:
                 if self.level != Level.DRIVE:
@@ -123,7 +125,8 @@ def tolerated(
     """Return the lowest limit on a number with which a drive would never be held or stopped.
 
     Above the limit an input is doubtful. Inputs that are above it for less than `hold_after_s`
-    slow the commands and no more, so the limit may lie below the largest number of the drive.
+    slow the commands and no more, so the limit may lie below the largest number of the drive. Of a
+    drive that is over before `hold_after_s` it is the largest: nothing could have been held.
 
     Args:
         values: The number of each input, shape (time,).
@@ -144,6 +147,8 @@ def tolerated(
         )
 
     candidates = np.unique(values)  # no input is above the last
+    if time_s[-1] - time_s[0] + _ROUNDING_S < settings.hold_after_s:
+        return float(candidates[-1])
     lowest, highest = 0, len(candidates) - 1
     while lowest < highest:  # a higher limit never holds where a lower one does not
         middle = (lowest + highest) // 2

@@ -54,8 +54,9 @@ def calibrate(settings: Calibrate) -> None:
     )
     path = profile.save(folder)
     print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
-    largest = profile.told["largest_distance"]
-    print(f"set by {len(others)} drives; their farthest input was at {largest:.3g}")
+    largest, many = profile.told["largest_distance"], len(others) > 1
+    print(f"set by {len(others)} {'drives; their' if many else 'drive; its'} farthest input was at"
+          f" {largest:.3g}")  # fmt: skip
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
 
 

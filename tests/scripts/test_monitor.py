@@ -187,6 +187,18 @@ def test_a_recorded_drive_of_numbers_or_of_both_calibrates_a_policy(name, second
     assert 0.0 < profile.limit <= 1.25 * largest * 1.01
 
 
+def test_a_recording_too_short_for_the_loop_to_hold_is_not_farther_than_usual(tmp_path, capsys):
+    folder, log = tmp_path / "policy", tmp_path / "walk.mcap"
+    policy, seen = record_drive("walker2d-ltc", log, 0.05)
+    policy.save(folder)
+    calibrate(Calibrate(policy=str(folder), log=log))
+    profile = InputProfile.load(folder)
+    assert profile is not None
+    distances = [profile.distance(one) for one in seen[round(len(seen) * 2 / 3) :]]
+    assert profile.limit == pytest.approx(1.25 * max(distances), rel=1e-2)
+    assert "set by 1 drive; its farthest input was at" in capsys.readouterr().out
+
+
 def test_a_recorded_drive_of_what_the_policy_does_not_sense_is_one_sentence(tmp_path):
     walk, drove = tmp_path / "walk.mcap", tmp_path / "drive.mcap"
     for name, log in (("walker2d-ltc", walk), ("drive-ncp", drove)):

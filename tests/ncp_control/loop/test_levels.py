@@ -27,6 +27,8 @@ def times_s(values):
         ([9, 1, 1, 1, 8, 1], 1),  # good for 0.1 s: two bad stretches
         ([4, 4, 4, 4, 4, 4], 4),
         ([3], 3),
+        ([9, 1], 9),  # too short for the body to hold, so it tells nothing of what it may ignore
+        ([9, 1, 1], 1),  # just long enough
     ],
 )
 def test_what_is_exceeded_for_a_moment_does_not_set_the_limit(values, limit):
