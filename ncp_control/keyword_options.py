@@ -1,7 +1,8 @@
 """Options of a world, a link or a reader of recordings: read as words, passed on as keywords.
 
 A command line gives `name=value`; `read_options` reads that. What is named takes its options as
-keyword arguments of a function; `check_options` refuses what this function does not take.
+keyword arguments of a function; `check_options` refuses what this function does not take, and
+`check_needed` that what it cannot do without is missing.
 """
 
 import inspect
@@ -66,6 +67,32 @@ def check_options(
     for option in options:
         if option in given or not takes_any(function):
             check_name(setting, option, known)
+
+
+def check_needed(
+    setting: str,
+    options: Collection[str],
+    function: Callable[..., Any],
+    *,
+    given: Collection[str] = (),
+) -> None:
+    """Refuse options without those that a function cannot do without.
+
+    Args:
+        setting: What the options are called, for the error.
+        options: Names of the options.
+        function: What takes them as keyword arguments.
+        given: Arguments that the function gets anyway.
+
+    Raises:
+        ValueError: If an argument without a default is among neither.
+    """
+    arguments = inspect.signature(function).parameters
+    for name in named_arguments(function):
+        if arguments[name].default is inspect.Parameter.empty and name not in {*options, *given}:
+            raise ValueError(
+                f"`{setting}` must include {name!r}, got {sorted(options)}. Add {name}=VALUE."
+            )
 
 
 def named_arguments(function: Callable[..., Any]) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from ncp_control.contract import Contract, check_contract
 from ncp_control.imports import import_function
-from ncp_control.keyword_options import check_options, named_arguments, takes_any
+from ncp_control.keyword_options import check_needed, check_options, named_arguments, takes_any
 from ncp_control.names import check_name
 from ncp_control.records import sizes_of
 from ncp_control.registry import Registry
@@ -210,7 +210,8 @@ def find_world(name: str, **options: Any) -> World:
         options: Options of the world, e.g. observe="positions".
 
     Raises:
-        ValueError: If the name is unknown, or an option is not one of the world.
+        ValueError: If the name is unknown, an option is not one of the world, one that it needs is
+            missing, or a function returns neither a `World` nor an environment.
     """
     if ":" not in name:
         known = full_name(name)
@@ -219,6 +220,7 @@ def find_world(name: str, **options: Any) -> World:
             check_name("world", name, [*SHORT_NAMES, *WORLDS, *others])
         factory = WORLDS[known]
         check_options(f"option of {name}", options, factory)
+        check_needed(f"options of {name}", options, factory)
         return factory(**options)
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
@@ -229,14 +231,26 @@ def find_world(name: str, **options: Any) -> World:
     ours = view if takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
     own = {key: value for key, value in options.items() if key not in ours}
     check_options(f"option of {name}", own, factory)
+    check_needed(f"options of {name}", own, factory)
     built = factory(**own)
     if isinstance(built, World):  # it says itself how it is seen, and how often
         check_options(f"option of {name}", options, factory)
         return built
+    _check_environment(name, built)
     built.close()
     frame_s = options.get("frame_s") if "frame_s" in ours else None
     make = partial(factory, **own)
     return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
+
+
+def _check_environment(name: str, built: object) -> None:
+    import gymnasium
+
+    if not isinstance(built, gymnasium.Env):
+        raise ValueError(
+            "`world` must name a function that returns a gymnasium.Env or a World, got"
+            f" {name!r}, which returned {type(built).__name__!r}. Return what it built."
+        )
 
 
 def world_of(

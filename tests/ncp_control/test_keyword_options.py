@@ -5,7 +5,13 @@ import re
 
 import pytest
 
-from ncp_control.keyword_options import check_options, named_arguments, read_options, takes_any
+from ncp_control.keyword_options import (
+    check_needed,
+    check_options,
+    named_arguments,
+    read_options,
+    takes_any,
+)
 
 
 def make(road, /, speed, *rest, seed=0):
@@ -57,3 +63,12 @@ def test_an_option_that_a_function_does_not_take_is_refused(option, function, to
 
 def test_a_function_of_any_keyword_is_passed_all_that_it_does_not_get_anyway():
     check_options("option of x", ["colour", "seed"], make_any, given=["speed"])
+
+
+def test_what_a_function_cannot_do_without_must_be_among_the_options():
+    told = "`options of x` must include 'speed', got ['seed']. Add speed=VALUE."
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_needed("options of x", ["seed"], make)
+    check_needed("options of x", ["speed"], make)
+    check_needed("options of x", [], make, given=["speed"])
+    check_needed("options of x", [], make_any)

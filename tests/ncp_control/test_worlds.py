@@ -60,6 +60,14 @@ def make_world():
     return world_of(Room, name="room")
 
 
+def make_size(size):
+    return Room(size)
+
+
+def make_nothing(size=1):
+    Room(size)
+
+
 number = 3
 """
 
@@ -231,6 +239,8 @@ def test_a_class_that_tells_no_time_is_told_it(own_module):
         ("own_worlds:make_room", {"brighness": 3}, "Did you mean 'brightness'"),
         ("own_worlds:make_rom", {}, "`world` must name a function as module:function"),
         ("own_worlds:number", {}, "must name a function, got 'own_worlds:number'"),
+        ("own_worlds:make_size", {}, r"`options of own_.*size` must include 'size', got \[\]"),
+        ("own_worlds:make_nothing", {}, "returns a gymnasium.Env or a World, got .*'NoneType'"),
         ("no_such_module:make", {}, "No module named 'no_such_module'"),
         ("gymnasium:Hoper-v5", {}, "`world` must be one that Gymnasium can make"),
         ("gymnasium:Hopper-v5", {"nonsense": 1}, "`world` must be one that Gymnasium can make"),

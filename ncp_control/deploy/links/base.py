@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.keyword_options import check_options
+from ncp_control.keyword_options import check_needed, check_options
 from ncp_control.loop.clocks import Clock
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
@@ -116,12 +116,15 @@ def open_here(
     """Open a link in this process.
 
     Raises:
-        ValueError: If there is no such link or option, or the contract does not fit.
+        ValueError: If there is no such link or option, one that the link needs is missing, or the
+            contract does not fit.
         LinkLost: If the counterpart does not come.
     """
     kind = LINKS.find(name)
-    given = inspect.signature(kind.open).bind_partial(contract, target, clock=clock).arguments
-    check_options("link_options", options, kind.open, given=[*given, "clock"])
+    bound = inspect.signature(kind.open).bind_partial(contract, target, clock=clock)
+    given = [*bound.arguments, "clock"]
+    check_options("link_options", options, kind.open, given=given)
+    check_needed("link_options", options, kind.open, given=given)
     return kind.open(contract, target, clock=clock, **options)
 
 

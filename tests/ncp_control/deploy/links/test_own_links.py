@@ -39,3 +39,12 @@ def test_an_option_reaches_the_function_that_opens_a_link(kind, monkeypatch):
 def test_what_is_no_option_of_a_link_is_refused(kind, option, monkeypatch):
     with pytest.raises(ValueError, match=f"`link_options` must be .*, got '{option}'"):
         open_with(monkeypatch, kind, **{option: 7})
+
+
+def test_a_link_that_needs_an_option_says_so(monkeypatch):
+    def needy(contract, target, *, clock, baud):
+        return baud
+
+    with pytest.raises(ValueError, match=r"`link_options` must include 'baud', got \[\]"):
+        open_with(monkeypatch, needy)
+    assert open_with(monkeypatch, needy, baud=9) == 9
