@@ -266,8 +266,8 @@ class InputProfile:
                 mean=mean,
                 covariance=covariance,
                 limit=float(values["limit"]),
-                least_sharpness=values["least_sharpness"],
-                swap_ratio=values.get("swap_ratio"),
+                least_sharpness=_number(values["least_sharpness"]),
+                swap_ratio=_number(values.get("swap_ratio")),
                 told=dict(values["told"]),
             )
             profile.distance(mean)  # which needs the covariance to be positive
@@ -283,6 +283,10 @@ def _usual(values: Sequence[np.ndarray], drives: Sequence[SeenDrive], held_share
     """Return the limit on a number that a share of the drives would need to be higher."""
     limits = [tolerated(one, drive.time_s) for one, drive in zip(values, drives, strict=True)]
     return float(np.quantile(limits, 1.0 - held_share))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

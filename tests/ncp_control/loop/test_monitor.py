@@ -250,6 +250,8 @@ def test_a_few_blurred_frames_of_a_drive_do_not_set_the_least_sharpness():
     [
         lambda values: values.pop("mean"),
         lambda values: values.update(limit="far"),
+        lambda values: values.update(least_sharpness="low"),
+        lambda values: values.update(swap_ratio=[1.0]),
         lambda values: values.update(mean=[0.0]),
         lambda values: values.update(covariance=[[-1.0], [0.0, -1.0]], mean=[0.0, 0.0]),
     ],
