@@ -91,6 +91,10 @@ class Audit:
             raise ValueError(
                 f"`track` must be left out with --log, got {self.track}. A recording has its own."
             )
+        if self.log_options and self.log is None:
+            raise ValueError(
+                f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
+            )
         check_at_least(self, 1, "threads")
         if self.results is not None and not self.compare and not self.ablation_km:
             raise ValueError(

@@ -45,6 +45,10 @@ class Calibrate:
         check_positive(self, "seconds", "margin")
         check_share("held_share", self.held_share)
         check_seed(self)
+        if self.log_options and self.log is None:
+            raise ValueError(
+                f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

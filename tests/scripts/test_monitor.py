@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import gymnasium
@@ -19,6 +20,7 @@ from ncp_control.policy import load, shipped_policies
 from ncp_control.records import record_frame
 from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world
+from scripts.audit import Audit
 from scripts.monitor import Calibrate, Faults
 from scripts.running.calibration import calibrate
 from scripts.running.campaign import Driver, campaign, count_alarms
@@ -221,6 +223,13 @@ def test_a_recording_of_too_few_observations_is_refused(tmp_path):
     policy.save(tmp_path / "policy")
     with pytest.raises(ValueError, match="`log` must hold at least 6 observations, got 4"):
         calibrate(Calibrate(policy=str(tmp_path / "policy"), log=tmp_path / "walk.mcap"))
+
+
+@pytest.mark.parametrize("settings", [Calibrate, Audit])
+def test_options_of_a_recording_need_a_recording(settings):
+    settings(policy="drive-ncp", log=Path("drive.mcap"), log_options=("crop=[0.3,0.1]",))
+    with pytest.raises(ValueError, match="`log_options` must be left out without --log, got"):
+        settings(policy="drive-ncp", log_options=("crop=[0.3,0.1]",))
 
 
 def test_an_alarm_lasts_until_the_body_drives_again():
