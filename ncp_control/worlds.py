@@ -218,10 +218,7 @@ def find_world(name: str, **options: Any) -> World:
         if known not in WORLDS:
             others = "gymnasium:<id>", "<module>:<function>"
             check_name("world", name, [*SHORT_NAMES, *WORLDS, *others])
-        factory = WORLDS[known]
-        check_options(f"option of {name}", options, factory)
-        check_needed(f"options of {name}", options, factory)
-        return factory(**options)
+        return _built(name, WORLDS[known], options)
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
@@ -230,9 +227,7 @@ def find_world(name: str, **options: Any) -> World:
     view = {} if takes_any(factory) else _view_of(options, but=taken)
     ours = view if takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
     own = {key: value for key, value in options.items() if key not in ours}
-    check_options(f"option of {name}", own, factory)
-    check_needed(f"options of {name}", own, factory)
-    built = factory(**own)
+    built = _built(name, factory, own)
     if isinstance(built, World):  # it says itself how it is seen, and how often
         check_options(f"option of {name}", options, factory)
         return built
@@ -241,6 +236,13 @@ def find_world(name: str, **options: Any) -> World:
     frame_s = options.get("frame_s") if "frame_s" in ours else None
     make = partial(factory, **own)
     return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
+
+
+def _built(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return what a function builds, once its options are known to be those that it takes."""
+    check_options(f"option of {name}", options, factory)
+    check_needed(f"options of {name}", options, factory)
+    return factory(**options)
 
 
 def _check_environment(name: str, built: object) -> None:
