@@ -1,6 +1,7 @@
-"""Random conditions in the windows that a policy learns from."""
+"""Random conditions in training: in the windows that a policy learns from, and while it acts."""
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,8 +9,11 @@ import torch
 
 from envs.conditions import PICTURES
 from envs.conditions.draws import Scene
+from envs.conditions.pictures import Effect
+from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot
 from ncp_control.learning.demonstrations import Batch
-from ncp_control.records import frames_in, with_frames
+from ncp_control.policy import Policy
+from ncp_control.records import change_frame, frames_in, with_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +60,62 @@ class RandomConditions:
         seeds = torch.randint(2**62, (len(frames),), generator=generator).tolist()
         for window, (whether, which), seed in zip(frames, draws, seeds, strict=True):
             if whether < self.share:
-                name, severity = self.conditions[int(which * len(self.conditions))]
-                height, width = window.shape[1:3]
-                rng = np.random.default_rng(seed)
-                scene = Scene(height, width, self.frame_s, rng, frames=len(window))
-                effect = PICTURES[name](severity, scene)
+                effect = self._effect(which, seed, window.shape[1:3], len(window))
                 for i, frame in enumerate(window):
                     window[i] = effect(frame)
         changed = torch.from_numpy(frames)
         if self.record_frame is not None:
             changed = with_frames(batch.observations, changed)
         return dataclasses.replace(batch, observations=changed)
+
+    def seen_by(self, policy: Policy) -> Pilot:
+        """Return a pilot that lets a policy see its episodes under the conditions.
+
+        A share of the episodes has one from beginning to end. What is recorded of them is what the
+        world shows, without it.
+        """
+        return _PilotInConditions(PolicyPilot(policy), self)
+
+    def draw(self, first: np.ndarray) -> Effect:
+        """Return what happens to the frames of an episode.
+
+        It depends on the first observation alone, so the episode has the same condition in
+        whichever process, and beside whichever others, it runs.
+        """
+        rng = np.random.default_rng(zlib.crc32(first.tobytes()))
+        whether, which = rng.random(2).tolist()
+        if whether >= self.share:
+            return lambda frame: frame
+        shape = first.shape if self.record_frame is None else self.record_frame
+        return self._effect(which, int(rng.integers(2**62)), shape)
+
+    def _effect(
+        self, which: float, seed: int, shape: Sequence[int], frames: int | None = None
+    ) -> Effect:
+        height, width = shape[:2]
+        name, severity = self.conditions[int(which * len(self.conditions))]
+        rng = np.random.default_rng(seed)
+        return PICTURES[name](severity, Scene(height, width, self.frame_s, rng, frames))
+
+
+class _PilotInConditions:
+    """Changes what a pilot sees, with one condition for each world until its episode is over."""
+
+    def __init__(self, pilot: Pilot, conditions: RandomConditions) -> None:
+        self._pilot, self._conditions = pilot, conditions
+        self._effects: list[Effect] = []
+
+    def __call__(
+        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
+    ) -> np.ndarray:
+        """Return the pilot's actions for the changed observations."""
+        met = self._conditions
+        self._effects = [
+            met.draw(seen) if is_first else self._effects[i]
+            for i, (seen, is_first) in enumerate(zip(observations, reset, strict=True))
+        ]
+        changed = [
+            change_frame(seen, effect, met.record_frame)
+            for seen, effect in zip(observations, self._effects, strict=True)
+        ]
+        return self._pilot(np.stack(changed), infos, dt_s, reset)

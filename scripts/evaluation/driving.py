@@ -199,7 +199,7 @@ def make_expert(config: LaneKeepingConfig | None = None) -> PurePursuit:
 def record(
     folder: Path,
     settings: DriveSettings,
-    pilot: Pilot,
+    pilot: Policy | Pilot,
     expert: ExpertPilot,
     *,
     description: str,

@@ -10,7 +10,6 @@ import torch
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.command_line import use_threads
-from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
@@ -84,15 +83,15 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
     expert = make_pilot(settings)
     demonstrations = find_or_record(settings, expert)
     settings.begin_from(policy, demonstrations, settings.imitation.window, settings.seed)
+    world = find_world(DRIVING_WORLD)
 
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         first_track = settings.tracks + epoch * settings.dagger_tracks
         where = _training_tracks(settings, settings.dagger_tracks, first_track)
-        pilot = PolicyPilot(learner)
         return record(
             folder,
             where,
-            pilot,
+            settings.learner_in(world, learner),
             expert,
             description="learner",
             seed=settings.seed,
@@ -100,7 +99,6 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
             frames_as=settings.frames_as,
         )
 
-    world = find_world(DRIVING_WORLD)
     return learn_from_expert(
         policy,
         world,

@@ -112,7 +112,7 @@ def imitate_expert(
             world,
             expert,
             seeds,
-            learner=learner,
+            learner=settings.learner_in(world, learner),
             description="learner",
             workers=settings.workers,
             frames_as=settings.frames_as,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from envs.conditions.training import RandomConditions
+    from ncp_control.learning.closed_loop import Pilot
     from ncp_control.learning.imitation import Augment
+    from ncp_control.policy import Policy
     from ncp_control.worlds import World
 
 
@@ -20,6 +22,9 @@ class MetConditions:
     clean."""
     condition_share: float = 0.75
     """Share of the windows that have one of them."""
+    dagger_conditions: bool = False
+    """Whether the learner meets them, too, while it acts before `dagger_epochs`: in the same share
+    of its episodes. What is recorded of these is clean."""
 
     def check_conditions(self) -> None:
         """Refuse conditions that are unknown or cannot be learned from, and shares of none."""
@@ -36,6 +41,13 @@ class MetConditions:
                 f"`condition_share` must be left out without --conditions, got"
                 f" {self.condition_share!r}."
             )
+        if self.dagger_conditions and not self.conditions:
+            raise ValueError("`dagger_conditions` must be left out without --conditions, got True.")
+
+    def learner_in(self, world: "World", learner: "Policy") -> "Policy | Pilot":
+        """Return the learner as it acts while the expert is asked."""
+        met = self.conditions_in(world) if self.dagger_conditions else None
+        return learner if met is None else met.seen_by(learner)
 
     def conditions_in(self, world: "World") -> "RandomConditions | None":
         """Return what puts the conditions into windows of a world; None if there are none.

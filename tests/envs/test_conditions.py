@@ -15,13 +15,17 @@ from envs.conditions import (
     SEVERITIES,
     read_conditions,
     strengths_of,
+    training,
 )
 from envs.conditions.draws import Scene
 from envs.conditions.training import RandomConditions
 from envs.conditions.wrappers import Gain, Pictured, Wind
 from envs.worlds import lane_keeping
 from ncp_control.learning.demonstrations import Batch
+from ncp_control.learning.demonstrations.expert import demonstrate
+from ncp_control.policy import load
 from ncp_control.records import frames_in, join, numbers_in
+from ncp_control.worlds import find_world
 from tests.envs.test_faults import GreyEnv
 
 FRAME_S = 1.0 / 30.0
@@ -286,3 +290,52 @@ def test_worlds_of_few_frames_a_second_have_blackouts():
     effect = PICTURES["blackout"](1, slow)
     seen = [bool(effect(np.full((20, 30, 3), 9, np.uint8)).any()) for _ in range(10)]
     assert True in seen and False in seen
+
+
+class Seeing:
+    """A policy whose action is the mean of the frame that it sees."""
+
+    def __call__(self, observations, infos, dt_s, reset):
+        frames = observations if observations.ndim == 4 else frames_in(observations, (20, 30, 3))
+        return frames.mean((1, 2, 3))[:, None]
+
+
+def test_a_learner_meets_a_condition_until_its_episode_is_over(monkeypatch):
+    monkeypatch.setattr(training, "PolicyPilot", lambda policy: policy)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(100, 255, (40, 20, 30, 3)).astype(np.uint8)
+    met = RandomConditions([("blackout", 5), ("night", 5)], FRAME_S, 0.5)
+    clean, around = frames.mean((1, 2, 3))[:, None], met.seen_by(Seeing())
+
+    def act(around, seen, first):
+        reset = np.full(len(seen), first)
+        return around(seen, [{}] * len(seen), np.full(len(seen), FRAME_S, np.float32), reset)
+
+    begun = act(around, frames, True)
+    unchanged = (begun == clean).all(1)
+    later = np.stack([act(around, frames, False) for _ in range(150)])
+    is_met = (later != clean).any((0, 2))
+    assert 10 <= is_met.sum() <= 30 and (begun[~is_met] == clean[~is_met]).all()
+    spells = (later == 0.0).mean((0, 2))  # 2 s in 5 s, or none
+    assert set(np.round(spells, 1)) == {0.0, 0.4}
+    assert unchanged.sum() > (~is_met).sum(), "a blackout begins later"
+
+    # Beside others it is the same, and in records, whose numbers the learner sees as they are.
+    alone = act(met.seen_by(Seeing()), frames[5:8], True)
+    np.testing.assert_array_equal(alone, begun[5:8])
+    again = act(around, frames[::-1], True)
+    np.testing.assert_array_equal(again, begun[::-1])
+
+
+def test_what_a_learner_did_under_conditions_is_recorded_clean(tmp_path):
+    world = find_world("LaneKeeping-v0", tracks="train")
+    policy = load("drive-ncp")
+    met = RandomConditions([("night", 5)], world.frame_s, 1.0)
+    shown = [
+        demonstrate(tmp_path / name, world, world.expert, [3, 4], num_steps=20, learner=learner)
+        for name, learner in (("clean", policy), ("met", met.seen_by(policy)))
+    ]
+    first, last = (np.array(one.observations).reshape(2, 20, 78, 200, 3) for one in shown)
+    np.testing.assert_array_equal(first[:, 0], last[:, 0])  # not darkened
+    assert (first[:, -1] != last[:, -1]).any()  # it drove otherwise
+    assert abs(float(first.mean()) - float(last.mean())) < 5.0

@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from ncp_control import load
 from ncp_control.learning import trainer
+from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations, windows
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.run import Run
@@ -159,6 +160,38 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
     blind = quick(tmp_path, "Reach", conditions=("fog:2",))
     with pytest.raises(ValueError, match="`conditions` must be left out in .*it shows no frames"):
         train_imitate(blind)
+
+
+@pytest.mark.parametrize("is_met", [False, True])
+def test_the_learner_acts_under_conditions_if_that_is_asked_for(tmp_path, monkeypatch, is_met):
+    road = {"world_options": ("episode_s=2.0",), "expert": None, "conditions": ("sun:5",)}
+    asked = quick(tmp_path, "RoadDriving-v0", **road, dagger_conditions=is_met, condition_share=1.0,
+                  episodes=1, dagger_episodes=1)  # fmt: skip
+    world = imitate.open_world("RoadDriving-v0", asked.world_options)
+    policy = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
+    acts = []
+
+    class Watched(PolicyPilot):
+        def __call__(self, observations, *others):
+            acts.append(frames_in(observations, (78, 200, 3))[0].mean())
+            return super().__call__(observations, *others)
+
+    monkeypatch.setattr("envs.conditions.training.PolicyPilot", Watched)
+    monkeypatch.setattr("ncp_control.recorder.PolicyPilot", Watched)
+    monkeypatch.setattr(
+        imitate, "learn_from_expert", lambda *_, ask, **__: ask(tmp_path / "asked", policy, 0)
+    )
+    run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
+    shown = imitate.imitate_expert(policy, world.expert, world, asked, run)
+    run.close()
+    recorded = frames_in(np.array(shown.observations), (78, 200, 3)).mean((1, 2, 3))
+    differences = np.array(acts) - recorded
+    assert (differences > 1.0).all() if is_met else not differences.any()
+
+
+def test_no_learner_meets_conditions_that_nobody_named(tmp_path):
+    with pytest.raises(ValueError, match="`dagger_conditions` must be left out without"):
+        quick(tmp_path, "RoadDriving-v0", dagger_conditions=True)
 
 
 @pytest.mark.parametrize(
