@@ -9,8 +9,8 @@ delay, wind and gain. `--trainings without-1 without-2 without-3` holds kinds ou
 
 | model           | what it is                                                      | parameters  |
 |-----------------|-----------------------------------------------------------------|-------------|
-| ltc, cfc, lrc   | circuits of 24 neurons; the time constants of ltc and lrc begin | 1,400-1,700 |
-|                 | between 20 and 500 ms                                           |             |
+| ltc, cfc, lrc   | circuits of 24 neurons; the time constants of ltc begin between | 1,400-1,700 |
+|                 | 20 and 500 ms, those of lrc, which has no quicker ones, at 70   |             |
 | lstm-8, gru-10  | about as many parameters as the circuits                        | 1,400       |
 | lstm-64, gru-64 | the usual size                                                  | 19-25,000   |
 | cnn             | two layers of 64 units, no memory                               | 6,500       |
@@ -63,7 +63,9 @@ MODELS: Mapping[str, tuple[str, int]] = {
 }
 """Cell and neurons or units of each model."""
 READS: Mapping[str, str] = {"ltc": "all", "lrc": "all"}
-"""What the outputs of liquid cells are read from; their time constants begin spread."""
+"""What the outputs of liquid cells are read from."""
+FIRST_TAU_S: Mapping[str, tuple[float, float]] = {"ltc": TAU_S, "lrc": (0.07, TAU_S[1])}
+"""Between which time constants liquid cells begin [s]; those of an LRC at two frames or later."""
 STEERING_AND_PEDAL = (6.0, 2.0)
 """How much the error of each motor counts: a parked car is passed by 0.5 m, while the expert's
 pedal jumps."""
@@ -174,7 +176,7 @@ class RoadLesson(Lesson):
             world_options=("on_crash=recover", "traffic=crowded"),
             cell=cell,
             neurons=neurons,
-            tau_s=TAU_S if cell in READS else None,
+            tau_s=FIRST_TAU_S.get(cell),
             reads=READS.get(cell),
             conditions=TRAININGS[training],
             imitation=ImitationConfig(

@@ -101,6 +101,24 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     assert asked.world_options == ("on_crash=recover", "traffic=crowded")
 
 
+@pytest.mark.parametrize("model", road.MODELS)
+def test_every_model_can_begin_as_its_training_asks(monkeypatch, tmp_path, model):
+    seen = []
+    monkeypatch.setattr(road, "imitate_expert", lambda *given: seen.append(given))
+    road.RoadLesson(tmp_path).learn(model, 0, "clean", epochs=1, steps=1, episodes=1)
+    ((policy, _, _, asked, _),) = seen
+    cell = policy.circuit.cell
+    inputs = torch.randn(4, 8, cell.input_size)
+    before = {name: value.clone() for name, value in cell.named_parameters()}
+    asked.begin(cell, inputs, seed=0)
+    has_moved = any(not torch.equal(value, before[name]) for name, value in cell.named_parameters())
+    assert has_moved == (model in ("ltc", "lrc"))
+    if has_moved:
+        low, high = asked.tau_s
+        tau_s = policy.circuit.record(inputs).timescales_s.mean(dim=(0, 1))
+        assert low * 0.8 < tau_s.min() < tau_s.max() < high * 1.25
+
+
 def test_each_condition_is_driven_on_held_out_tracks_of_its_own(tmp_path):
     lesson, asked = road.RoadLesson(tmp_path), ("none", "noise:1", "noise:5", "gain:5")
     places = [lesson.place(1.0, condition) for condition in asked]
