@@ -76,16 +76,23 @@ def correlation_of(said: np.ndarray, wanted: np.ndarray) -> float:
 def comparison(measured: dict[str, tuple[float, float]], action: Sequence[ActionContract]) -> str:
     """Return the test errors and correlations as a table.
 
+    The root of the error is in the unit of the recording where one number is predicted, e.g. in rad
+    of the steering wheel. Over several numbers it is that of their actions, scaled as they are.
+
     Args:
         measured: Mean squared error and correlation, by predictor.
         action: What is predicted.
     """
     best_constant, _ = measured[BEST_CONSTANT]
+    rmse, factor = "RMSE", 1.0
+    if len(action) == 1 and action[0].unit:
+        rmse = f"RMSE [{action[0].unit}]"
+        factor = abs(action[0].scale[1]) if action[0].scale is not None else 1.0
     rows = [
         [
             name,
             f"{error:.5f}",
-            f"{error**0.5:.4f}",
+            f"{error**0.5 * factor:.4f}",
             f"{error / best_constant - 1:+.0%}" if best_constant else "–",
             f"{r:.2f}",
         ]
@@ -94,7 +101,7 @@ def comparison(measured: dict[str, tuple[float, float]], action: Sequence[Action
     header = [
         "predictor",
         "test MSE",
-        "root of it",
+        rmse,
         "MSE against the best constant",
         "correlation",
     ]

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
+from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.linear import ridge
-from scripts.training.simple_predictors import LINEAR, PERSISTENCE, simple_predictions
+from scripts.training.simple_predictors import (
+    BEST_CONSTANT,
+    LINEAR,
+    PERSISTENCE,
+    comparison,
+    simple_predictions,
+)
 
 
 def test_ridge_finds_an_affine_map_and_shrinks_it_as_the_closed_form_says():
@@ -63,3 +70,26 @@ def test_the_linear_predictor_sees_what_is_linear_in_the_frame(parts):
     assert errors[LINEAR] < 0.3 * errors["best constant in hindsight"]
     assert errors["best constant in hindsight"] <= errors["training mean"]
     assert errors["always straight"] == pytest.approx(float(np.mean(wanted**2)))
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "header", "root"),
+    [
+        ("rad", None, "RMSE [rad]", "0.3000"),
+        ("rad", (0.1, -2.0), "RMSE [rad]", "0.6000"),  # a command x stands for 0.1 - 2 x rad
+        ("", None, "RMSE ", "0.3000"),
+    ],
+)
+def test_the_root_of_an_error_is_in_the_unit_of_what_is_predicted(unit, scale, header, root):
+    steering = ActionContract(name="steering", unit=unit, scale=scale)
+    told = comparison({BEST_CONSTANT: (0.25, 0.0), "cnn": (0.09, 0.5)}, [steering])
+    columns = [cell.strip() for cell in told.splitlines()[0].split("|")]
+    at = columns.index(header.strip())
+    (line,) = [line for line in told.splitlines() if "cnn" in line]
+    assert line.split("|")[at].strip() == root and "| 0.09000 " in line
+
+
+def test_the_root_over_several_numbers_has_no_unit():
+    action = [ActionContract(name=name, unit="rad", scale=(0.0, 5.0)) for name in ("a", "b")]
+    told = comparison({BEST_CONSTANT: (0.09, 0.0)}, action)
+    assert "| RMSE " in told and "| 0.3000 " in told
