@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ncp_control import GRU, LRC
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
+from policies.stacked_frames import StackedFrames
 from scripts.auditing.recording import watch
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
@@ -193,6 +195,27 @@ def test_a_policy_that_looks_back_can_be_judged_and_audited_on_a_log(
     assert float(judged["mean_squared_error"]) == pytest.approx(float(trained["test_mse"]))
     watched = watch(Policy.load(run / "policy"), "driver", udacity_log, seconds=2.0)
     assert watched.seen.shape[1:] == (78, 200, 6)
+
+
+def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
+    type_command, udacity_log, tmp_path, read, capsys
+):
+    models = ["lrc", "gru", "stacked"]
+    words = [*WORDS, "--head", "motion", "--log", udacity_log, "--results", "r.csv"]
+    words[1:3] = ["--models", *models]
+    assert type_command(train, Job, *words, "--import", "policies.stacked_frames") == 0
+    rows = read(tmp_path / "r.csv")
+    assert [row["model"] for row in rows] == [*SIMPLE, *models]
+    cells = {name: Policy.load(run / "policy").circuit.cell for name in models
+             for run in (tmp_path / "runs").glob(f"recorded-{name}-*")}  # fmt: skip
+    assert isinstance(cells["lrc"], LRC) and cells["lrc"].wiring.num_neurons == 19
+    assert isinstance(cells["gru"], GRU) and cells["gru"].hidden_size == 64
+    stacked = cells["stacked"]
+    assert isinstance(stacked, StackedFrames) and stacked.hidden_size == 64
+    assert stacked.input_size == cells["gru"].input_size, "the head that the others have"
+    error = float(rows[-1]["test_mse"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "| stacked " in line]
+    assert f"| {error**0.5:.4f} " in line
 
 
 def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(
