@@ -5,6 +5,7 @@
 | `realtime`  | the loop: read, decide, command, at a fixed rate                    |
 | `pilot`     | what is decided in a tick: check, act, limit                        |
 | `monitor`   | what is wrong with an input or a state                              |
+| `standing`  | that the body stands, so that it may see the same all the time      |
 | `levels`    | what the body does about it: drive, degrade, hold, stop             |
 | `profile`   | what inputs looked like in good driving, to tell those far from it  |
 | `clocks`    | time of this machine, or simulated time                             |

@@ -9,7 +9,8 @@ Every tick of the loop the monitor names the faults of the newest reading and of
 | out of order | its time is not after that of the one before                   | unusable       |
 | shape        | of another size or type than the contract says                 | unusable       |
 | not finite   | NaN or infinity among the numbers                              | unusable       |
-| frozen       | the same bit by bit for `frozen_s`                             | unusable       |
+| frozen       | the same bit by bit for `frozen_s`, in which the body did not  | unusable       |
+|              | stand by its own speed and command (`standing`)                |                |
 | black, white | nearly every pixel is dark, or bright                          | unusable       |
 | state        | the policy's state is outside its certified bounds, or it      | unusable       |
 |              | refuses the observation                                        |                |
@@ -34,6 +35,7 @@ from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Event, Fault, Level, Levels
 from ncp_control.loop.profile import InputProfile, has_colours, statistics_of, swap_colours
 from ncp_control.loop.settings import MonitorSettings
+from ncp_control.loop.standing import find_standing
 from ncp_control.policy import Policy
 from ncp_control.records import (
     array_of,
@@ -82,6 +84,7 @@ class Monitor:
         self.settings = MonitorSettings() if settings is None else settings
         self._levels = Levels(self.settings)
         self._seen, self._profile, self._bounds = contract.observation, profile, bounds
+        self._standing = find_standing(contract)
         self._shape, self._dtype = array_of(self._seen)
         self._record_frame = record_frame(self._seen)
         self._has_frame = frames_part(self._seen) is not None
@@ -101,7 +104,8 @@ class Monitor:
         self._levels.restart()
         self._read_s = now_s  # when the newest reading came
         self._taken_s: float | None = None  # when it was taken
-        self._changed_s = now_s
+        self._compared_s = self._changed_s = now_s
+        self._stood_s = 0.0  # how long the body has stood since then
         self._last: np.ndarray | None = None
         self._is_frozen = False
 
@@ -132,8 +136,17 @@ class Monitor:
 
     # --- what is wrong ----------------------------------------------------------------------------
 
-    def check(self, reading: Reading | None, now_s: float) -> list[Fault]:
-        """Return what is wrong with a reading; with None, nothing has come since the last call."""
+    def check(
+        self, reading: Reading | None, now_s: float, command: np.ndarray | None = None
+    ) -> list[Fault]:
+        """Return what is wrong with a reading.
+
+        Args:
+            reading: The reading; None if nothing has come since the last call.
+            now_s: The time [s].
+            command: What the body was told last, shape (actions,); None if nobody knows, and then
+                it counts as moving.
+        """
         s = self.settings
         if reading is None:
             silent_s = now_s - self._read_s
@@ -148,8 +161,8 @@ class Monitor:
         if (age_s := now_s - reading.time_s) > s.late_s:
             faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
         found = self._check_values(reading.observation)
-        if found is None:  # a camera may freeze while other numbers go on
-            found = self._check_change(self._frame_of(reading.observation), now_s)
+        if found is None:
+            found = self._check_change(reading.observation, now_s, command)
         if found is None and self._has_frame:
             found = self._check_light(self._frame_of(reading.observation))
         if found is None:
@@ -166,10 +179,7 @@ class Monitor:
             wanted = np.dtype(self._dtype).name if self._has_frame else "real numbers"
             told = f"{observation.dtype} of shape {observation.shape}"
             return Fault("shape", f"{told}, not {wanted} of {self._shape}")
-        numbers = observation
-        if self._has_frame:
-            shape = self._record_frame
-            numbers = np.empty(0) if shape is None else numbers_in(observation, shape)
+        numbers = self._numbers_of(observation)
         if not np.isfinite(numbers).all():
             return Fault("not finite", "NaN or infinity")
         # Limits as these numbers hold them: single precision's 0.4 is within a limit of 0.4.
@@ -188,22 +198,40 @@ class Monitor:
         shape = self._record_frame
         return observation if shape is None else frames_in(observation, shape)
 
-    def _check_change(self, observation: np.ndarray, now_s: float) -> Fault | None:
+    def _numbers_of(self, observation: np.ndarray) -> np.ndarray:
+        """Return the numbers of an observation; none of a frame."""
+        shape = self._record_frame
+        if shape is not None:
+            return numbers_in(observation, shape)
+        return np.empty(0) if self._has_frame else observation
+
+    def _check_change(
+        self, observation: np.ndarray, now_s: float, command: np.ndarray | None
+    ) -> Fault | None:
         """Tell a reading that has stayed the same.
 
-        While the body stands still by our own command, it may see the same all the time; after a
+        While the body stands, it may see the same all the time: this time does not count. After a
         freeze one change shows that the sensor lives.
         """
-        if self._last is None or not np.array_equal(self._last, observation):
-            self._changed_s, self._is_frozen = now_s, False
-            self._last = observation.copy()
-        elif self.level == Level.STOP and not self._is_frozen:
-            self._changed_s = now_s
-        elif now_s - self._changed_s >= self.settings.frozen_s:
-            self._is_frozen = True
+        standing = self._standing
+        frame = self._frame_of(observation)  # a camera may freeze while other numbers go on
+        before_s, self._compared_s = self._compared_s, now_s
+        if self._last is None or not np.array_equal(self._last, frame):
+            self._changed_s, self._stood_s, self._is_frozen = now_s, 0.0, False
+            self._last = frame.copy()
+        elif not self._is_frozen:
+            if self.level == Level.STOP:
+                self._changed_s, self._stood_s = now_s, 0.0
+            elif standing is not None and command is not None:
+                numbers = self._numbers_of(observation)
+                if standing.is_at_rest(numbers, command, self.settings.standing_mps):
+                    self._stood_s += now_s - before_s
+            counted_s = now_s - self._changed_s - self._stood_s
+            self._is_frozen = counted_s >= self.settings.frozen_s
         if not self._is_frozen:
             return None
-        return Fault("frozen", f"the same for {now_s - self._changed_s:.2f} s")
+        stood = f", of which it stood {self._stood_s:.2f} s" if self._stood_s else ""
+        return Fault("frozen", f"the same for {now_s - self._changed_s:.2f} s{stood}")
 
     def _check_light(self, frame: np.ndarray) -> Fault | None:
         """Tell a frame that is all dark or all bright."""
@@ -265,7 +293,7 @@ class Monitor:
         before = self.level
         level = self._levels.judge(faults, now_s, is_new=is_new)
         if level == Level.DRIVE != before:
-            self._changed_s = now_s
+            self._changed_s, self._stood_s = now_s, 0.0
         return level
 
     def shows(self, faults: Sequence[Fault]) -> bool:

@@ -149,7 +149,7 @@ class Pilot:
         faults: list[Fault] = []
         level, action, elapsed_s, is_reset = Level.DRIVE, None, None, False
         if monitor is not None:
-            faults = monitor.check(reading, now_s)
+            faults = monitor.check(reading, now_s, limits.command)
             level = monitor.judge(faults, now_s, is_new=reading is not None)
         if is_usable(reading) and (monitor is None or monitor.shows(faults)):
             assert reading is not None and reading.observation is not None

@@ -38,6 +38,9 @@ class MonitorSettings:
     """Age of a reading beyond which it is late [s]."""
     frozen_s: float = 0.12
     """Time over which readings that stay the same bit by bit are frozen [s]."""
+    standing_mps: float = 0.1
+    """Own speed below which a body stands, and may see the same until it is told to go faster
+    [m/s]; 0 if it never may. Without effect unless the contract tells both; see `standing`."""
     black_below: float = 12.0
     """A frame is black if 99 % of its pixels are at most this, on the scale of the contract."""
     white_above: float = 243.0
@@ -53,7 +56,8 @@ class MonitorSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, "missing_s", "late_s", "frozen_s", "stop_after_s")
-        for name in ("hold_after_s", "resume_s", "recover_s", "black_below", "white_above"):
+        for name in ("standing_mps", "hold_after_s", "resume_s", "recover_s", "black_below",
+                     "white_above"):  # fmt: skip
             check_not_negative(name, getattr(self, name))
         if self.hold_after_s > self.stop_after_s:
             raise ValueError(

@@ -15,7 +15,7 @@ from ncp_control.commands.driving import run_policy
 from ncp_control.commands.run import RunPolicy
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.profile import InputProfile, statistics_of
-from ncp_control.loop.settings import LoopSettings
+from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, shipped_policies
 from ncp_control.records import record_frame
 from ncp_control.wiring_rules import fully_connected
@@ -49,6 +49,27 @@ def test_a_car_with_a_pedal_is_stopped_and_drives_on(fault, tmp_path):
     watched = road.trial(fault, 0, is_monitored=True)
     assert not watched.is_crash and watched.is_driving
     assert watched.stop_s is not None and watched.stop_s < 0.6
+
+
+class Brakes:
+    """Holds the brake, whatever it sees."""
+
+    def act(self, observation, dt_s=None):
+        return np.array([0.0, -1.0], np.float32)
+
+    def reset(self):
+        pass
+
+
+@pytest.mark.parametrize(("standing_mps", "is_frozen"), [(0.1, False), (0.0, True)])
+def test_a_car_that_stands_on_an_empty_road_is_not_frozen(standing_mps, is_frozen, tmp_path):
+    settings = Faults(policy="road-ltc", world_options=("traffic=none",), runs=tmp_path,
+                      monitor=MonitorSettings(standing_mps=standing_mps))  # fmt: skip
+    road = Driver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
+    road.controller = Brakes()
+    done = road.run(1000, "", 0.0, 4.0, is_monitored=True)
+    assert done.episode.told["speed_mps"][-60:].max() < 0.01  # for 2 s
+    assert [event.kind for event in done.events] == ["frozen", "frozen"] * is_frozen
 
 
 def test_a_clean_drive_has_no_event_and_twice_the_same_numbers(driver):

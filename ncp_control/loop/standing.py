@@ -1,0 +1,64 @@
+"""Where a contract tells that the body stands, and that it is told to move.
+
+A body that stands may see the same all the time, and a camera that is frozen then does no harm.
+
+| what            | how the contract names it                                                  |
+|-----------------|----------------------------------------------------------------------------|
+| the own speed   | the only number sensed that is called `speed` and has the unit `m/s`; in a |
+|                 | part of an observation, whatever that is called                            |
+| what asks for   | each number commanded whose `positive` is `faster`: above 0 it speeds up,  |
+| speed           | at 0 or below it does not                                                  |
+
+Both are needed. A link that gives the same record again and again may hold a speed of 0 while the
+body begins to move, and only the commands tell that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncp_control.contract import Contract
+from ncp_control.records import entries_of
+
+SPEED, SPEED_UNIT = "speed", "m/s"
+"""Name and unit of the own speed."""
+FASTER = "faster"
+"""Where a positive command leads that asks for speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Tells a body that stands by its own speed and its last command."""
+
+    speed: int
+    """Place of the own speed among the numbers that are sensed."""
+    pedals: tuple[int, ...]
+    """Places of what asks for speed in the command, at least one."""
+
+    def is_at_rest(self, numbers: np.ndarray, command: np.ndarray, standing_mps: float) -> bool:
+        """True if the body stands, and was not told to speed up.
+
+        Args:
+            numbers: What is sensed beside the frame, shape (numbers,).
+            command: What was commanded last, shape (actions,).
+            standing_mps: Speed below which it stands [m/s].
+        """
+        is_told_to_move = (command[list(self.pedals)] > 0.0).any()
+        return bool(abs(numbers[self.speed]) < standing_mps and not is_told_to_move)
+
+
+def find_standing(contract: Contract) -> Standing | None:
+    """Return what tells a body that stands; None if the contract does not name it."""
+    speeds = [
+        i
+        for i, entry in enumerate(entries_of(contract.observation))
+        if entry.name.rpartition(": ")[2] == SPEED and entry.unit == SPEED_UNIT
+    ]
+    pedals = [
+        i
+        for i, entry in enumerate(contract.action)
+        if entry.positive == FASTER and not entry.choices
+    ]
+    if len(speeds) != 1 or not pedals:
+        return None
+    return Standing(speed=speeds[0], pedals=tuple(pedals))
