@@ -34,7 +34,8 @@ class SAC(Reinforcement):
     """Steps with random actions before the first update."""
     updates: int = 1
     """Updates after each step of all worlds: with 8 worlds and 1 update, each step is seen in about
-    batch_size / 8 updates."""
+    batch_size / 8 updates. More take longer and learn more from each step: in HalfCheetah 4 earned
+    half as much again as 1."""
     sequence_length: int = 8
     """Steps through which a circuit's gradients flow."""
     burn_in: int = 8
