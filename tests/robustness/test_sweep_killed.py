@@ -16,8 +16,10 @@ from tests.scripts.processes import descendants, started
 
 SWEEP = Path(__file__).parents[2] / "scripts" / "sweep.py"
 GRID = ("seed=0,1,2,3,4,5,6,7,8,9,10,11", "cell=ltc,cfc")
+# One rollout: a training that goes on between two rollouts begins new episodes, so its row is
+# not that of the serial training.
 FIXED = (
-    "--world tests.scripts.tiny_world:Reach --neurons 8 --steps 256 --num-envs 2"
+    "--world tests.scripts.tiny_world:Reach --neurons 8 --steps 64 --num-envs 2"
     " --rollout-steps 32 --batch-size 32 --epochs 1 --evaluation-episodes 1"
 )
 KILLS = 12
