@@ -197,7 +197,8 @@ if __name__ == "__main__":
         stdout=subprocess.DEVNULL,
     )
     until = time.monotonic() + 120.0
-    while not ((tmp_path / "begun_2").exists() and (tmp_path / "table.csv").exists()):
+    awaited = [tmp_path / name for name in ("begun_1", "begun_2", "table.csv")]
+    while not all(path.exists() for path in awaited):
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.1)
     (os.killpg if whom == "all" else os.kill)(process.pid, signal.SIGINT)
