@@ -3,9 +3,10 @@
 Each model learns twice from the same demonstrations in the same number of steps: in clean pictures,
 and with random conditions of severity 1 to 3 in three windows of four. The road is crowded with
 people, and the expert's pedal errs, so that braking is met often. In between the model drives
-itself, and the expert says what it would have done. Then it drives held-out tracks in full traffic,
-clean and under each condition that is asked for; see `envs.conditions`. Nobody has learned from
-delay, wind and gain. `--trainings without-1 without-2 without-3` holds kinds out of the training.
+itself, in the second training under conditions, too, and the expert says what it would have done.
+Then it drives held-out tracks in full traffic, clean and under each condition that is asked for;
+see `envs.conditions`. Nobody has learned from delay, wind and gain.
+`--trainings without-1 without-2 without-3` holds kinds out of the training.
 
 | model           | what it is                                                      | parameters  |
 |-----------------|-----------------------------------------------------------------|-------------|
@@ -179,6 +180,7 @@ class RoadLesson(Lesson):
             tau_s=FIRST_TAU_S.get(cell),
             reads=READS.get(cell),
             conditions=TRAININGS[training],
+            dagger_conditions=bool(TRAININGS[training]),
             imitation=ImitationConfig(
                 epochs=epochs,
                 epoch_steps=steps,

@@ -99,6 +99,9 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     assert (asked.episodes, asked.dagger_episodes, asked.seed) == (12, 6, 2)
     assert asked.imitation.epoch_steps == 9
     assert asked.world_options == ("on_crash=recover", "traffic=crowded")
+    assert asked.dagger_conditions
+    road.RoadLesson(tmp_path).learn("gru-10", 2, "clean", epochs=3, steps=9, episodes=12)
+    assert not seen[1][3].conditions and not seen[1][3].dagger_conditions
 
 
 @pytest.mark.parametrize("model", road.MODELS)
