@@ -3,6 +3,7 @@
     python scripts/audit.py policies/pretrained/drive-ncp               in its world: drives a track
     python scripts/audit.py policies/pretrained/walker2d-ltc            the same: moves a robot
     python scripts/audit.py POLICY --world gymnasium:Hopper-v5          in another world
+    python scripts/audit.py policies/pretrained/road-ltc --condition fog:3    where the camera fails
     python scripts/audit.py policies/pretrained/drive-ncp --log PATH    watches a recording
     python scripts/audit.py POLICY --log RUN/demonstrations/test        the same, of any policy
 
@@ -43,6 +44,9 @@ class Audit:
     gymnasium:<id>, or <module>:<function>; that of the policy's contract if None."""
     world_options: tuple[str, ...] = ()
     """Options of that world, e.g. observe=positions."""
+    condition: str | None = None
+    """What the camera or the car suffers from all the time, with its severity from 1 to 5, e.g.
+    fog:3; see `envs.conditions`."""
     seconds: float = 30.0
     """Length of the episode [s]."""
     track: int = FIRST_HELD_OUT
@@ -91,6 +95,8 @@ class Audit:
             raise ValueError(
                 f"`track` must be left out with --log, got {self.track}. A recording has its own."
             )
+        if self.condition is not None:
+            self._check_condition()
         if self.log_options and self.log is None:
             raise ValueError(
                 f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
@@ -101,6 +107,30 @@ class Audit:
                 "`results` must come with --compare or --ablation-km, got"
                 f" {str(self.results)!r} alone. There would be nothing to add to it."
             )
+
+    @property
+    def met(self) -> tuple[str, int] | None:
+        """Name and severity of the condition."""
+        if self.condition is None:
+            return None
+        name, _, severity = self.condition.partition(":")
+        return name, int(severity)
+
+    def _check_condition(self) -> None:
+        """Refuse a condition that is not one of one severity, and what it would not reach."""
+        from envs.conditions import read_conditions
+
+        given = self.condition or ""
+        if len(read_conditions((given,))) > 1:
+            raise ValueError(
+                f"`condition` must be one, with one severity, e.g. fog:3, got {given!r}. Audit the"
+                " others one after the other."
+            )
+        for name, value in (("log", self.log), ("ablation_km", self.ablation_km)):
+            if value:
+                raise ValueError(
+                    f"`{name}` must be left out with --condition, got {str(value)!r}. Drop it."
+                )
 
 
 def audit(settings: Audit) -> None:

@@ -17,6 +17,7 @@ from ncp_control.keyword_options import read_options
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import plain
+from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, load, policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
 from scripts.audit import FIRST_HELD_OUT, Audit
@@ -162,9 +163,15 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
     """Return where a policy acts: where was asked for, or where it is at home."""
     env, observe, options = where_to_act(policy, settings.world, settings.world_options)
     if env == DRIVING_WORLD:
-        return track_place(settings.track, settings.seconds, settings.seed, observe)
-    world = open_world(env, words_of(observe, options))
-    return place_in(world, (env, observe, *options), {}, 1, settings.seed)
+        place = track_place(settings.track, settings.seconds, settings.seed, observe)
+    else:
+        world = open_world(env, words_of(observe, options))
+        place = place_in(world, (env, observe, *options), {}, 1, settings.seed)
+    if settings.met is None:
+        return place
+    name, severity = settings.met
+    check_name("condition", name, place.conditions)
+    return place.under(name, severity)
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
@@ -268,7 +275,8 @@ def _add_results(
     """Add the comparison, with what its numbers depend on."""
     place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}
     measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
-    told = json.dumps(place | measured_by, sort_keys=True)
+    met = {} if settings.condition is None else {"condition": settings.condition}
+    told = json.dumps(place | measured_by | met, sort_keys=True)
     for row in rows:
         measured = dict(zip(MEASURES, row.cells()[1:], strict=True))
         results.append(row.policy, settings.seed, told, measured, typed_command())

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from envs.conditions import CONDITIONS, read_conditions, strengths_of
+from envs.conditions import read_conditions
 from envs.driving.road import HELD_OUT_TRACKS
 from envs.driving.safety_filter import guarded
 from ncp_control.policy import Policy
@@ -80,10 +80,13 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
             places = [road_place(world, told, one, settings.km, settings.seed) for one in grid]
     check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
     if settings.condition:
-        places = [_under(place, "clean", {}) for place in places]
-        for name, severity in read_conditions(settings.condition, _conditions_of(places[0])):
-            met = strengths_of(name, severity)
-            places.append(_under(places[0], f"{name}:{severity}", met))
+        clean = places[0]
+        places = [
+            dataclasses.replace(place, labels={**place.labels, "condition": "clean"})
+            for place in places
+        ]
+        met = read_conditions(settings.condition, clean.conditions)
+        places += [clean.under(name, severity) for name, severity in met]
     places = list({place.described: place for place in places}.values())  # each once
     for place in places:
         place.world.disturbed(place.strengths)  # refuses what the world does not have
@@ -115,23 +118,6 @@ def on_backend(place: Place, backend: str) -> Place:
         labels={BACKEND: backend, **place.labels},
         described=f"{place.described} backend={backend}",
         parallel=place.parallel if backend == TORCH else 1,
-    )
-
-
-def _conditions_of(place: Place) -> list[str]:
-    """Return the conditions that a place's world can have."""
-    known = {one.name for one in place.world.disturbances}
-    return [name for name in CONDITIONS if known.issuperset(strengths_of(name, 1))]
-
-
-def _under(place: Place, told: str, met: Mapping[str, float]) -> Place:
-    """Return a place under a condition, which its labels tell."""
-    described = " ".join([place.described, told] if met else [place.described])
-    return dataclasses.replace(
-        place,
-        strengths={**place.strengths, **met},
-        labels={**place.labels, "condition": told},
-        described=described,
     )
 
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import gymnasium
 
+from envs.conditions import CONDITIONS, strengths_of
 from ncp_control.contract import VectorContract
 from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
@@ -101,6 +102,26 @@ class Place:
     def disturbed(self) -> World:
         """The world with its disturbances."""
         return self.world.disturbed(self.strengths)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the conditions that this world can have."""
+        known = {one.name for one in self.world.disturbances}
+        return [name for name in CONDITIONS if known.issuperset(strengths_of(name, 1))]
+
+    def under(self, name: str, severity: int) -> "Place":
+        """Return this place under a condition of `envs.conditions`, which labels and heading tell.
+
+        What disturbs it already stays, unless the condition is the same disturbance.
+        """
+        told = f"{name}:{severity}"
+        return replace(
+            self,
+            strengths={**self.strengths, **strengths_of(name, severity)},
+            labels={**self.labels, "condition": told},
+            described=f"{self.described} {told}".lstrip(),
+            where=f"{self.where or self.world.name} in {told}",
+        )
 
     def run(self, policy: Policy | Pilot, *, description: str | None = None) -> list[Episode]:
         """Let a policy act, and return what it did in each episode.

@@ -20,13 +20,12 @@ table that was stopped, or is asked for more conditions, trains nothing twice.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 import policies.stacked_frames  # noqa: F401 - registers the cell
-from envs.conditions import PICTURES, read_conditions, strengths_of
+from envs.conditions import PICTURES, read_conditions
 from envs.driving.metrics import summarize
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
@@ -149,8 +148,7 @@ class Lesson:
         place = self.place(float(told["km"]), condition)
         if condition != "none":
             name, severity = condition.split(":")
-            strengths = {**place.strengths, **strengths_of(name, int(severity))}
-            place = replace(place, strengths=strengths)
+            place = place.under(name, int(severity))
         episodes = place.run(policy, description=None if is_silent else job.settings)
         return self.measured(policy, episodes)
 

@@ -118,6 +118,19 @@ def test_maps_between_computed_frames_show_the_one_before(driving):
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
+def test_an_episode_is_audited_where_the_camera_fails(type_command, driving, tmp_path):
+    policy, clean = driving
+    policy.save(tmp_path / "driver")
+    words = ["driver", "--seconds", 1, "--wipe-episodes", 1, "--condition", "night:5"]
+    assert type_command(audit, Audit, *words) == 0
+    _, text = report_of(tmp_path)
+    assert f"track {HELD_OUT_TRACKS[0]} in night:5, 1.0 s" in text
+    place = track_place(HELD_OUT_TRACKS[0], 1.0, 0).under("night", 5)
+    dark = act(policy, "untrained", place, seconds=1.0)
+    assert dark.where == f"track {HELD_OUT_TRACKS[0]} in night:5"
+    assert dark.observations.mean() < 0.5 * clean.observations.mean()
+
+
 def test_a_log_of_one_frame_by_a_cell_without_tau_leaves_sentences(
     type_command, udacity_log, tmp_path
 ):
@@ -240,6 +253,11 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
         (["walker", "--ablation-km", "1"], "`ablation_km` must be left out for a locomotion"),
         (["walker", "--track", "3"], "`track` must be left out for a locomotion policy, got 3"),
         (["x", "--log", "y", "--track", "3"], "`track` must be left out with --log, got 3"),
+        (["x", "--condition", "fog"], "`condition` must be one, with one severity, e.g. fog:3"),
+        (["x", "--condition", "frog:3"], "got 'frog'. Did you mean 'fog'?"),
+        (["x", "--log", "y", "--condition", "fog:3"], "`log` must be left out with --condition"),
+        (["driver", "--condition", "fog:3", "--ablation-km", "1"], "`ablation_km` must be left"),
+        (["cheetah", "--condition", "fog:3"], "`condition` must be one of ['delay', 'noise']"),
         (["x", "--ablation-km", "-1"], "`ablation_km` must be from 0.001 to"),
         (["driver", "--seconds", "0.1"], "`seconds` must be at least 0.2 to drive, got 0.1"),
         (["x", "--log", "y", "--ablation-km", "1"], "`ablation_km` must be left out with --log"),
