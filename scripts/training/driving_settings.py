@@ -64,7 +64,7 @@ class Drive(MetConditions, KeptFrames, NewCircuit):
 
         check_circuit(self.model, self.wiring, setting="model")
         check_head(self.head)
-        self.check_conditions()
+        self.check_conditions(self.imitation.asked_epochs)
         self.check_frames()
         check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads", "workers")
         check_positive(self, "seconds_per_track")

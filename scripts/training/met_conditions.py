@@ -1,6 +1,6 @@
 """The conditions that a training can be told to meet, without heavy imports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,12 @@ class MetConditions:
     """Whether the learner meets them, too, while it acts before `dagger_epochs`: in the same share
     of its episodes. What is recorded of these is clean."""
 
-    def check_conditions(self) -> None:
-        """Refuse conditions that are unknown or cannot be learned from, and shares of none."""
+    def check_conditions(self, asked_epochs: Sequence[int]) -> None:
+        """Refuse conditions that are unknown or cannot be learned from, and shares of none.
+
+        Args:
+            asked_epochs: Epochs before which the learner acts.
+        """
         from envs.conditions import PICTURES, read_conditions
 
         read_conditions(self.conditions, PICTURES, setting="conditions")
@@ -43,6 +47,11 @@ class MetConditions:
             )
         if self.dagger_conditions and not self.conditions:
             raise ValueError("`dagger_conditions` must be left out without --conditions, got True.")
+        if self.dagger_conditions and not asked_epochs:
+            raise ValueError(
+                "`dagger_conditions` must be left out where the learner never acts, got True. Say"
+                " before which epochs it does, e.g. with --imitation.dagger-epochs 1 2."
+            )
 
     def learner_in(self, world: "World", learner: "Policy") -> "Policy | Pilot":
         """Return the learner as it acts while the expert is asked."""

@@ -255,7 +255,7 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_conditions()
+        self.check_conditions(self.imitation.asked_epochs)
         self.check_frames()
         if self.world is None and self.resume is None:
             raise ValueError("`world` must be given, got None. Name one with --world.")

@@ -194,6 +194,14 @@ def test_no_learner_meets_conditions_that_nobody_named(tmp_path):
         quick(tmp_path, "RoadDriving-v0", dagger_conditions=True)
 
 
+def test_no_learner_meets_conditions_where_it_never_acts(tmp_path):
+    asked = {"conditions": ("fog",), "dagger_conditions": True}
+    settings = quick(tmp_path, "RoadDriving-v0", **asked)
+    never = dataclasses.replace(settings.imitation, dagger_epochs=())
+    with pytest.raises(ValueError, match="must be left out where the learner never acts"):
+        dataclasses.replace(settings, imitation=never)
+
+
 @pytest.mark.parametrize(
     ("world", "useless"), [("Reach", {"head": "paper"}), ("Look", {"encoder": (8,)})]
 )
