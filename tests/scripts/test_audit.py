@@ -117,7 +117,6 @@ def test_maps_between_computed_frames_show_the_one_before(driving):
     assert np.abs(shared).max() <= 1
 
 
-@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 def test_an_episode_is_audited_where_the_camera_fails(type_command, driving, tmp_path):
     policy, clean = driving
     policy.save(tmp_path / "driver")
@@ -131,6 +130,7 @@ def test_an_episode_is_audited_where_the_camera_fails(type_command, driving, tmp
     assert dark.observations.mean() < 0.5 * clean.observations.mean()
 
 
+@pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 def test_a_log_of_one_frame_by_a_cell_without_tau_leaves_sentences(
     type_command, udacity_log, tmp_path
 ):
