@@ -111,10 +111,9 @@ class Audit:
     @property
     def met(self) -> tuple[str, int] | None:
         """Name and severity of the condition."""
-        if self.condition is None:
-            return None
-        name, _, severity = self.condition.partition(":")
-        return name, int(severity)
+        from envs.conditions import read_conditions
+
+        return None if self.condition is None else read_conditions((self.condition,))[0]
 
     def _check_condition(self) -> None:
         """Refuse a condition that is not one of one severity, and what it would not reach."""

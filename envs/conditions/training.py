@@ -68,21 +68,26 @@ class RandomConditions:
             changed = with_frames(batch.observations, changed)
         return dataclasses.replace(batch, observations=changed)
 
-    def seen_by(self, policy: Policy) -> Pilot:
+    def seen_by(self, policy: Policy, seed: int) -> Pilot:
         """Return a pilot that lets a policy see its episodes under the conditions.
 
         A share of the episodes has one from beginning to end. What is recorded of them is what the
         world shows, without it.
-        """
-        return _PilotInConditions(PolicyPilot(policy), self)
 
-    def draw(self, first: np.ndarray) -> Effect:
+        Args:
+            policy: Who acts.
+            seed: Seed of the conditions, >= 0; another one for each time that it acts.
+        """
+        return _PilotInConditions(PolicyPilot(policy), self, seed)
+
+    def draw(self, first: np.ndarray, seed: int) -> Effect:
         """Return what happens to the frames of an episode.
 
-        It depends on the first observation alone, so the episode has the same condition in
-        whichever process, and beside whichever others, it runs.
+        It depends on the first observation and the seed alone, so the episode has the same
+        condition in whichever process, and beside whichever others, it runs. Episodes of one seed
+        that begin with the same observation have the same condition.
         """
-        rng = np.random.default_rng(zlib.crc32(first.tobytes()))
+        rng = np.random.default_rng([seed, zlib.crc32(first.tobytes())])
         whether, which = rng.random(2).tolist()
         if whether >= self.share:
             return lambda frame: frame
@@ -101,8 +106,8 @@ class RandomConditions:
 class _PilotInConditions:
     """Changes what a pilot sees, with one condition for each world until its episode is over."""
 
-    def __init__(self, pilot: Pilot, conditions: RandomConditions) -> None:
-        self._pilot, self._conditions = pilot, conditions
+    def __init__(self, pilot: Pilot, conditions: RandomConditions, seed: int) -> None:
+        self._pilot, self._conditions, self._seed = pilot, conditions, seed
         self._effects: list[Effect] = []
 
     def __call__(
@@ -111,7 +116,7 @@ class _PilotInConditions:
         """Return the pilot's actions for the changed observations."""
         met = self._conditions
         self._effects = [
-            met.draw(seen) if is_first else self._effects[i]
+            met.draw(seen, self._seed) if is_first else self._effects[i]
             for i, (seen, is_first) in enumerate(zip(observations, reset, strict=True))
         ]
         changed = [

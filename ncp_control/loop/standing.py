@@ -7,10 +7,11 @@ A body that stands may see the same all the time, and a camera that is frozen th
 | the own speed   | the only number sensed that is called `speed` and has the unit `m/s`; in a |
 |                 | part of an observation, whatever that is called                            |
 | what asks for   | each number commanded whose `positive` is `faster`: above 0 it speeds up,  |
-| speed           | at 0 or below it does not                                                  |
+| speed           | at 0 or below it never sets the body moving                                |
 
-Both are needed. A link that gives the same record again and again may hold a speed of 0 while the
-body begins to move, and only the commands tell that.
+Both are needed. A throttle that also drives backwards must not be called `faster`. A link that
+gives the same record again and again may hold a speed of 0 while the body begins to move, and only
+the commands tell that.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ SPEED, SPEED_UNIT = "speed", "m/s"
 """Name and unit of the own speed."""
 FASTER = "faster"
 """Where a positive command leads that asks for speed."""
+LEAST_COMMAND = 0.01
+"""A command up to this does not set a body moving: it may be the noise of a policy that brakes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Standing:
             command: What was commanded last, shape (actions,).
             standing_mps: Speed below which it stands [m/s].
         """
-        is_told_to_move = (command[list(self.pedals)] > 0.0).any()
+        is_told_to_move = (command[list(self.pedals)] > LEAST_COMMAND).any()
         return bool(abs(numbers[self.speed]) < standing_mps and not is_told_to_move)
 
 

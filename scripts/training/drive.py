@@ -91,7 +91,7 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         return record(
             folder,
             where,
-            settings.learner_in(world, learner),
+            settings.learner_in(world, learner, first_track + settings.seed),
             expert,
             description="learner",
             seed=settings.seed,

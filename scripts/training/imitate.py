@@ -112,7 +112,7 @@ def imitate_expert(
             world,
             expert,
             seeds,
-            learner=settings.learner_in(world, learner),
+            learner=settings.learner_in(world, learner, first),
             description="learner",
             workers=settings.workers,
             frames_as=settings.frames_as,

@@ -53,10 +53,16 @@ class MetConditions:
                 " before which epochs it does, e.g. with --imitation.dagger-epochs 1 2."
             )
 
-    def learner_in(self, world: "World", learner: "Policy") -> "Policy | Pilot":
-        """Return the learner as it acts while the expert is asked."""
+    def learner_in(self, world: "World", learner: "Policy", seed: int) -> "Policy | Pilot":
+        """Return the learner as it acts while the expert is asked.
+
+        Args:
+            world: Where it acts.
+            learner: Who acts.
+            seed: Seed of the conditions, another one for each time.
+        """
         met = self.conditions_in(world) if self.dagger_conditions else None
-        return learner if met is None else met.seen_by(learner)
+        return learner if met is None else met.seen_by(learner, seed)
 
     def conditions_in(self, world: "World") -> "RandomConditions | None":
         """Return what puts the conditions into windows of a world; None if there are none.

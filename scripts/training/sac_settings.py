@@ -35,7 +35,7 @@ class SAC(Reinforcement):
     updates: int = 1
     """Updates after each step of all worlds: with 8 worlds and 1 update, each step is seen in about
     batch_size / 8 updates. More take longer and learn more from each step: in HalfCheetah 4 earned
-    half as much again as 1."""
+    half as much again as 1, in fewer steps."""
     sequence_length: int = 8
     """Steps through which a circuit's gradients flow."""
     burn_in: int = 8

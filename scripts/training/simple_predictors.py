@@ -85,8 +85,8 @@ def comparison(measured: dict[str, tuple[float, float]], action: Sequence[Action
     """
     best_constant, _ = measured[BEST_CONSTANT]
     rmse, factor = "RMSE", 1.0
-    if len(action) == 1 and action[0].unit:
-        rmse = f"RMSE [{action[0].unit}]"
+    if len(action) == 1:
+        rmse = f"RMSE [{action[0].unit}]" if action[0].unit else rmse
         factor = abs(action[0].scale[1]) if action[0].scale is not None else 1.0
     rows = [
         [

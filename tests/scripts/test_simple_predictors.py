@@ -78,6 +78,7 @@ def test_the_linear_predictor_sees_what_is_linear_in_the_frame(parts):
         ("rad", None, "RMSE [rad]", "0.3000"),
         ("rad", (0.1, -2.0), "RMSE [rad]", "0.6000"),  # a command x stands for 0.1 - 2 x rad
         ("", None, "RMSE ", "0.3000"),
+        ("", (1.0, 5.0), "RMSE ", "1.5000"),
     ],
 )
 def test_the_root_of_an_error_is_in_the_unit_of_what_is_predicted(unit, scale, header, root):

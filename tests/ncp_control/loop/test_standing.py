@@ -26,7 +26,9 @@ PEDAL = ActionContract(name="acceleration", positive="faster")
 SPEED = Entry(name="speed", unit="m/s")
 FRAMES = FramesContract(shape=SHAPE)
 SCENE = scene(np.random.default_rng(0))
-BRAKES, COASTS, DRIVES = (np.array([0.3, pedal], np.float32) for pedal in (-1.0, 0.0, 0.01))
+BRAKES, COASTS, BARELY, DRIVES = (
+    np.array([0.3, pedal], np.float32) for pedal in (-1.0, 0.0, 0.005, 0.02)
+)
 
 
 def contract_of(*entries, part="speed", action=(STEERING, PEDAL)):
@@ -59,7 +61,7 @@ class Watched:
         return first
 
 
-@pytest.mark.parametrize("command", [BRAKES, COASTS])
+@pytest.mark.parametrize("command", [BRAKES, COASTS, BARELY])
 @pytest.mark.parametrize("speed_mps", [0.0, 0.09, -0.09])
 def test_a_body_that_stands_may_see_the_same_all_the_time(speed_mps, command):
     watched = Watched()
