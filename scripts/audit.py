@@ -95,8 +95,7 @@ class Audit:
             raise ValueError(
                 f"`track` must be left out with --log, got {self.track}. A recording has its own."
             )
-        if self.condition is not None:
-            self._check_condition()
+        self._check_condition()
         if self.log_options and self.log is None:
             raise ValueError(
                 f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
@@ -109,24 +108,21 @@ class Audit:
             )
 
     @property
-    def met(self) -> tuple[str, int] | None:
-        """Name and severity of the condition."""
+    def met(self) -> list[tuple[str, int]]:
+        """Name and severity of the condition; none if there is none."""
         from envs.conditions import read_conditions
 
-        return None if self.condition is None else read_conditions((self.condition,))[0]
+        return [] if self.condition is None else read_conditions((self.condition,))
 
     def _check_condition(self) -> None:
         """Refuse a condition that is not one of one severity, and what it would not reach."""
-        from envs.conditions import read_conditions
-
-        given = self.condition or ""
-        if len(read_conditions((given,))) > 1:
+        if len(self.met) > 1:
             raise ValueError(
-                f"`condition` must be one, with one severity, e.g. fog:3, got {given!r}. Audit the"
-                " others one after the other."
+                "`condition` must be one, with one severity, e.g. fog:3, got"
+                f" {self.condition!r}. Audit the others one after the other."
             )
         for name, value in (("log", self.log), ("ablation_km", self.ablation_km)):
-            if value:
+            if value and self.met:
                 raise ValueError(
                     f"`{name}` must be left out with --condition, got {str(value)!r}. Drop it."
                 )

@@ -167,11 +167,10 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
     else:
         world = open_world(env, words_of(observe, options))
         place = place_in(world, (env, observe, *options), {}, 1, settings.seed)
-    if settings.met is None:
-        return place
-    name, severity = settings.met
-    check_name("condition", name, place.conditions)
-    return place.under(name, severity)
+    for name, severity in settings.met:
+        check_name("condition", name, place.conditions)
+        place = place.under(name, severity)
+    return place
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Episode:

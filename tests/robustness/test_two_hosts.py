@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -125,15 +126,18 @@ def test_a_host_is_killed_and_comes_back(hosts, tmp_path):
 
 
 RAY_PORT = 6391
+RAY_FOLDER = Path(tempfile.gettempdir()) / "ray"
+"""Where Ray keeps what belongs to a host."""
 SWEEP_S, READY_S = 600.0, 120.0
 """Times after which a sweep and a start of Ray are taken for stuck [s]."""
 
 
 def on_host(name, folder, command, **options):
-    """Start a command on a host with a /tmp/ray of its own; everything else is a shared disk."""
+    """Start a command on a host with a folder of its own for Ray; all else is a shared disk."""
     disk = folder / name
     disk.mkdir(exist_ok=True)
-    mounted = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /tmp/ray && exec "$@"', str(disk)]
+    mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    mounted = ["unshare", "-m", "sh", "-c", mount, str(disk), str(RAY_FOLDER)]
     environment = {
         **{"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         **{"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"},
@@ -182,7 +186,7 @@ def test_a_sweep_outlives_a_host_that_is_killed_and_uses_it_when_it_is_back(host
     pytest.importorskip("ray", reason="Ray is missing: pip install ncp-control[scale]")
     if shutil.which("unshare") is None:
         pytest.skip("a disk of its own for each host needs unshare of util-linux")
-    Path("/tmp/ray").mkdir(exist_ok=True)  # where each host's disk is mounted
+    RAY_FOLDER.mkdir(exist_ok=True)  # where each host's disk is mounted
     for name in HOSTS:
         start_ray(name, tmp_path)
     grid = ("seed=0,1,2,3,4", "cell=ltc,cfc")
