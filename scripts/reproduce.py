@@ -73,7 +73,7 @@ USES = {
     "steps": ("reinforcement",),
     "epochs": (*ON_DATA, "xor", "digits", "conditions", "road"),
     "episodes": ("road",),
-    "km": ("road",),
+    "km": ("conditions", "road"),
     "full": ("road",),
     "device": (*ON_DATA, "xor", "digits"),
 }

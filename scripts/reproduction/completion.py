@@ -60,7 +60,7 @@ class Reproduce:
     episodes: int | None = None
     """Minutes that the expert demonstrates of the road; the table's own number if not given."""
     km: float | None = None
-    """Kilometres of each drive of the road; the table's own number if not given."""
+    """Kilometres of each drive of conditions and road; the table's own number if not given."""
     full: bool = False
     """Take all models, all conditions, 3 seeds and long drives of the road, which takes days on one
     core, and not a part that takes some hours."""

@@ -68,7 +68,7 @@ def reproduce_conditions(settings: Reproduce) -> None:
         asked_conditions(settings.tasks or ("all",)),
         range(settings.seeds or 3),
         settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
-        f"km={KM:g} epochs={settings.epochs or EPOCHS}",
+        f"km={settings.km or KM:g} epochs={settings.epochs or EPOCHS}",
     )
     compare(settings, settings.results_file(MEASURES), jobs, Lesson)
 

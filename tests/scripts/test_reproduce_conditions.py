@@ -21,14 +21,13 @@ def trained(monkeypatch):
         return make_driving_policy(conditions.CELL_OF.get(model, model), seed=seed)
 
     monkeypatch.setattr(conditions.Lesson, "learn", learn)
-    monkeypatch.setattr(conditions, "KM", 0.02)
     monkeypatch.setattr(conditions, "draw_conditions", lambda: condition_figures.Figure())
     return asked
 
 
 def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tmp_path, capsys):
-    told = {"table": "conditions", "models": ("ncp", "cnn-stack"), "seeds": 1, "results": tmp_path,
-            "runs": tmp_path / "runs"}  # fmt: skip
+    told = {"table": "conditions", "models": ("ncp", "cnn-stack"), "seeds": 1, "km": 0.02,
+            "results": tmp_path, "runs": tmp_path / "runs"}  # fmt: skip
     reproduce(Reproduce(**told, tasks=("fog:5",)))
     assert sorted(trained) == [
         (m, t, 0) for m in ("cnn-stack", "ncp") for t in ("clean", "conditions")
@@ -53,7 +52,7 @@ def test_a_third_of_the_kinds_is_held_out_and_then_driven_in(trained, tmp_path, 
     for training, left_out in conditions.HELD_OUT.items():
         met = {word.split(":")[0] for word in conditions.TRAININGS[training]}
         assert met == set(PICTURES) - set(left_out)
-    told = {"table": "conditions", "models": ("ncp",), "seeds": 1, "results": tmp_path}
+    told = {"table": "conditions", "models": ("ncp",), "seeds": 1, "km": 0.02, "results": tmp_path}
     one, other = thirds[0][0], thirds[1][0]
     reproduce(Reproduce(**told, runs=tmp_path / "runs", tasks=(f"{one}:2", f"{other}:2"),
                         trainings=("without-1",)))  # fmt: skip
