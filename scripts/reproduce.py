@@ -74,6 +74,7 @@ USES = {
     "epochs": (*ON_DATA, "xor", "digits", "conditions", "road"),
     "episodes": ("road",),
     "km": ("conditions", "road"),
+    "wipe_every": ("conditions", "road"),
     "full": ("road",),
     "device": (*ON_DATA, "xor", "digits"),
 }

@@ -143,6 +143,13 @@ class WipingPilot:
         return self._pilot(observations, infos, dt_s, self._frame % self._every == 0)
 
 
+def how_often(every: int) -> str:
+    """Return how often a `WipingPilot` wipes, e.g. "before every 4th frame"; 0 for never."""
+    if every <= 1:
+        return "before every frame" if every else "never"
+    return f"before every {every}th frame"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """How strongly an action depends on what was seen some frames before."""

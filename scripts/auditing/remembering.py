@@ -16,6 +16,7 @@ from ncp_control.audit.memory import (
     change_by_wiping,
     describe_reach,
     describe_wipe,
+    how_often,
     reach_of,
     wipe_effects,
 )
@@ -135,13 +136,6 @@ def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
         options=options,
         num_steps=min(steps, place.world.max_steps),
     )
-
-
-def how_often(every: int) -> str:
-    """Return e.g. "before every 4th frame"."""
-    if every <= 1:
-        return "before every frame" if every else "never"
-    return f"before every {every}th frame"
 
 
 def verdict(effect: WipeEffect, cost: Cost | None) -> str:

@@ -20,7 +20,7 @@ from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least, check_positive
+from ncp_control.ranges import check_at_least, check_count, check_positive
 from ncp_control.workers import Workers
 from scripts.options import one_of
 from scripts.sweeping.running import open_places
@@ -61,6 +61,9 @@ class Reproduce:
     """Minutes that the expert demonstrates of the road; the table's own number if not given."""
     km: float | None = None
     """Kilometres of each drive of conditions and road; the table's own number if not given."""
+    wipe_every: tuple[int, ...] = ()
+    """Repeat each drive of conditions and road with the memory wiped before every so many-th frame,
+    e.g. 1 4 16: what the memory is worth."""
     full: bool = False
     """Take all models, all conditions, 3 seeds and long drives of the road, which takes days on one
     core, and not a part that takes some hours."""
@@ -86,6 +89,8 @@ class Reproduce:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "seeds", "epochs", "episodes", "steps", "parallel")
         check_positive(self, "km")
+        for every in self.wipe_every:
+            check_count("wipe_every", every)
         check_device(self.device)
 
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
@@ -142,9 +147,10 @@ class Reproduce:
         parts += [f"--import {module}" for module in imported_modules()]
         parts += ["--data PATH"] if self.data else []
         parts += [f"--models {model}"] if model else []
-        for name in ("tasks", "trainings"):
+        for name in ("tasks", "trainings", "wipe_every"):
             values = getattr(self, name)
-            parts += [f"--{name} {' '.join(values)}"] if values else []
+            option = name.replace("_", "-")
+            parts += [f"--{option} {' '.join(map(str, values))}"] if values else []
         parts += ["--full"] if self.full else []
         for name in ("seeds", "epochs", "episodes", "km", "steps"):
             value = getattr(self, name)

@@ -102,9 +102,9 @@ def draw_crashes(
         counted: What is counted.
     """
     values = np.array([[row.get(name, np.nan) for name in conditions] for row in crashes.values()])
-    figure = Figure(
-        figsize=(2.2 + 0.62 * len(conditions), 0.8 + 0.42 * len(crashes)), layout="constrained"
-    )
+    names_in = 0.08 * max(map(len, crashes), default=0)
+    size = (names_in + 1.2 + 0.62 * len(conditions), 0.8 + 0.42 * len(crashes))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="Reds", norm=PowerNorm(0.4, 0.0, 15.0), aspect="auto")
     for i, j in np.ndindex(*values.shape):

@@ -14,12 +14,15 @@ drives held-out tracks, clean and under each condition that is asked for; see `e
 `--trainings without-1 without-2 without-3` asks what helps against kinds that nobody has learned
 from: each leaves out every third kind of condition, and is driven in those alone.
 
-A row is one drive under one condition. Trained policies are kept in the runs' folder, so that a
-table that was stopped, or is asked for more conditions, trains nothing twice.
+A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
+before every frame, and before every fourth: what it is worth. Trained policies are kept in the
+runs' folder, so that a table that was stopped, or is asked for more conditions, trains nothing
+twice.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,6 +30,7 @@ import torch
 import policies.stacked_frames  # noqa: F401 - registers the cell
 from envs.conditions import PICTURES, read_conditions
 from envs.driving.metrics import summarize
+from ncp_control.audit.memory import WipingPilot, how_often
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
@@ -58,6 +62,8 @@ TAU_S = (0.02, 0.5)
 """First time constants of `ncp` [s]."""
 CELL_OF = {"ncp-fast": "ncp", "cnn-stack": "stacked"}
 """Cell of a model that is not called by it."""
+NO_MEMORY = ("cnn",)
+"""Models that have nothing to wipe."""
 KM, EPOCHS = 2.0, 6
 
 
@@ -69,6 +75,7 @@ def reproduce_conditions(settings: Reproduce) -> None:
         range(settings.seeds or 3),
         settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
         f"km={settings.km or KM:g} epochs={settings.epochs or EPOCHS}",
+        settings.wipe_every,
     )
     compare(settings, settings.results_file(MEASURES), jobs, Lesson)
 
@@ -84,6 +91,7 @@ def drives(
     seeds: Sequence[int],
     trainings: Sequence[str],
     told: str,
+    wipe_every: Sequence[int],
 ) -> list[Job]:
     """Return all drives of a table: of each model with each training, clean and in conditions.
 
@@ -93,15 +101,48 @@ def drives(
         seeds: Of the trainings.
         trainings: Names in `TRAININGS`.
         told: How far is driven and how long is learned, as name=value.
+        wipe_every: Before every so many-th frame the memory is wiped in further drives.
     """
+    wiped = ["", *(f" wiped={every}" for every in dict.fromkeys(wipe_every))]
     return [
-        Job(model, seed, f"{training} {condition} {told}")
+        Job(model, seed, f"{training} {condition} {told}{wiping}")
         for seed in seeds
         for training in trainings
         for model in models
         for condition in ("none", *conditions)
+        for wiping in (wiped[:1] if model in NO_MEMORY else wiped)
         if training not in HELD_OUT or condition.split(":")[0] in ("none", *HELD_OUT[training])
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the settings of a row ask for."""
+
+    training: str
+    """Name in `TRAININGS`."""
+    condition: str
+    """Name and severity, e.g. fog:3, or none."""
+    km: float
+    """How far is driven."""
+    wiped: int
+    """Before every so many-th frame the memory is wiped; 0 for never."""
+    lasts: Mapping[str, int]
+    """How long is learned, by name."""
+
+    @classmethod
+    def read(cls, settings: str) -> "Asked":
+        """Read the settings of a row of this table or of the road's."""
+        training, condition, *words = settings.split()
+        told = dict(word.split("=") for word in words)
+        km, wiped = float(told.pop("km")), int(told.pop("wiped", 0))
+        lasts = {name: int(value) for name, value in told.items()}
+        return cls(training=training, condition=condition, km=km, wiped=wiped, lasts=lasts)
+
+    @property
+    def memory(self) -> str:
+        """What becomes of the memory, e.g. "" or ", wiped before every 4th frame"."""
+        return f", wiped {how_often(self.wiped)}" if self.wiped else ""
 
 
 def compare(
@@ -112,7 +153,7 @@ def compare(
     lesson = kind(folder)
     complete(results, jobs, lesson, settings)
     print(describe(results, jobs, lesson))
-    conditions = list(dict.fromkeys(job.settings.split()[1] for job in jobs))
+    conditions = list(dict.fromkeys(Asked.read(job.settings).condition for job in jobs))
     rates = crashes_per_km(results, jobs, lesson)
     figures = {f"{settings.table}.png": draw_crashes(rates, conditions, lesson.counted)}
     if kind is Lesson:
@@ -142,14 +183,14 @@ class Lesson:
 
     def __call__(self, job: Job, is_silent: bool) -> Measured:
         """Return the row of one drive."""
-        training, condition, *words = job.settings.split()
-        told = dict(word.split("=") for word in words)
-        policy = self.learned(job.model, job.seed, training, told)
-        place = self.place(float(told["km"]), condition)
-        if condition != "none":
-            name, severity = condition.split(":")
+        asked = Asked.read(job.settings)
+        policy = self.learned(job.model, job.seed, asked)
+        place = self.place(asked.km, asked.condition)
+        if asked.condition != "none":
+            name, severity = asked.condition.split(":")
             place = place.under(name, int(severity))
-        episodes = place.run(policy, description=None if is_silent else job.settings)
+        pilot = WipingPilot(policy, asked.wiped) if asked.wiped else policy
+        episodes = place.run(pilot, description=None if is_silent else job.settings)
         return self.measured(policy, episodes)
 
     def place(self, km: float, condition: str) -> Place:
@@ -166,15 +207,14 @@ class Lesson:
             "roughness_radps": metrics.roughness_radps,
         }
 
-    def learned(self, model: str, seed: int, training: str, told: Mapping[str, str]) -> Policy:
+    def learned(self, model: str, seed: int, asked: Asked) -> Policy:
         """Return the policy of a training, trained now if it is not there."""
-        lasts = {name: value for name, value in told.items() if name != "km"}
-        name = "-".join([model, str(seed), training, *lasts.values()])
-        asked = f"{model} {seed} {lasts} {TRAININGS[training]} {TAU_S}"
-        kept = self.folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
+        training, lasts = asked.training, asked.lasts
+        name = "-".join([model, str(seed), training, *map(str, lasts.values())])
+        told = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
+        kept = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         if not kept.is_dir():
-            counts = {name: int(value) for name, value in lasts.items()}
-            self.learn(model, seed, training, **counts).save(kept)
+            self.learn(model, seed, training, **lasts).save(kept)
         return Policy.load(kept)
 
     def learn(self, model: str, seed: int, training: str, *, epochs: int) -> Policy:
@@ -210,26 +250,28 @@ def crashes_per_km(
 ) -> dict[str, dict[str, float]]:
     """Return crashes per km over all seeds, by model with its training, and by condition."""
     found: dict[str, dict[str, float]] = {}
-    for job in sorted(jobs, key=lambda job: list(TRAININGS).index(job.settings.split()[0])):
-        training, condition = job.settings.split()[:2]
+    drives = [(job, Asked.read(job.settings)) for job in jobs]
+    for job, asked in sorted(drives, key=lambda drive: list(TRAININGS).index(drive[1].training)):
         rows = results.trainings(job.model, job.settings)
         if rows:
-            told = f"{job.model}, learned in {training}"
-            found.setdefault(told, {})[condition] = crash_rate(rows, lesson.counted)
+            told = f"{job.model}, learned in {asked.training}{asked.memory}"
+            found.setdefault(told, {})[asked.condition] = crash_rate(rows, lesson.counted)
     return found
 
 
 def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
     """Return the table of the drives: a line for each training and condition, a column a model."""
     models = list(dict.fromkeys(job.model for job in jobs))
-    lines: dict[str, list[str]] = {}
+    lines: dict[tuple[str, str], list[str]] = {}
     for job in jobs:
         rows = results.trainings(job.model, job.settings)
         text = "–"
         if rows:
             smooth = mean_and_deviation(rows, lesson.smoothness, 3)
             text = f"{crash_rate(rows, lesson.counted):.2f} ({smooth})"
-        line = lines.setdefault(" ".join(job.settings.split()[:2]), ["–"] * len(models))
+        asked = Asked.read(job.settings)
+        told = asked.training, asked.condition + asked.memory
+        line = lines.setdefault(told, ["–"] * len(models))
         line[models.index(job.model)] = text
-    cells = [[*told.split(), *line] for told, line in lines.items()]
+    cells = [[*told, *line] for told, line in lines.items()]
     return f"{lesson.units}\n" + markdown_table(["learned in", "condition", *models], cells)

@@ -127,6 +127,7 @@ def reproduce_road(settings: Reproduce) -> None:
         settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
         f"km={km:g} epochs={epochs} steps={scale.steps}"
         f" episodes={settings.episodes or scale.episodes}",
+        settings.wipe_every,
     )
     compare(settings, settings.results_file(MEASURES), jobs, RoadLesson)
 

@@ -63,6 +63,30 @@ def test_a_third_of_the_kinds_is_held_out_and_then_driven_in(trained, tmp_path, 
         reproduce(Reproduce(**told, runs=tmp_path / "runs", trainings=("dark",)))
 
 
+def test_drives_are_repeated_with_the_memory_wiped(trained, tmp_path, capsys):
+    told = {"table": "conditions", "models": ("ncp", "cnn"), "seeds": 1, "km": 0.02,
+            "trainings": ("clean",), "tasks": ("night:5",), "runs": tmp_path / "runs"}  # fmt: skip
+    reproduce(Reproduce(**told, results=tmp_path, wipe_every=(1, 10_000)))
+    assert len(trained) == 2, "a policy is trained once, whatever becomes of its memory"
+    with (tmp_path / "conditions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["command"].endswith("--wipe-every 1 10000 --seeds 1 --km 0.02") for row in rows)
+    drives = {
+        (row["model"], row["settings"].partition("wiped=")[2]): float(row["roughness_radps"])
+        for row in rows
+        if row["settings"].startswith("clean night:5 km=0.02 epochs=6")
+    }
+    assert set(drives) == {("ncp", ""), ("ncp", "1"), ("ncp", "10000"), ("cnn", "")}
+    assert drives["ncp", "10000"] == drives["ncp", ""], "wiped where it is clear anyway"
+    assert drives["ncp", "1"] != drives["ncp", ""]
+    assert "| night:5, wiped before every frame " in capsys.readouterr().out
+
+
+def test_a_memory_is_not_wiped_before_every_zeroth_frame():
+    with pytest.raises(ValueError, match="`wipe_every` must be a whole number of at least 1"):
+        Reproduce(table="conditions", wipe_every=(4, 0))
+
+
 def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(conditions, "imitate_expert", lambda policy, asked, run: seen.append(asked))
