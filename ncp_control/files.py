@@ -77,6 +77,25 @@ def append_to_file(path: Path | str, content: str) -> None:
             raise
 
 
+@contextmanager
+def locked(path: Path | str) -> Iterator[None]:
+    """Run a block while no other process runs one under the same lock; they wait for their turn.
+
+    The lock ends with its process. Its file stays: if it were removed, a process that waits for it
+    and one that comes later would hold two locks.
+
+    Raises:
+        OSError: If the file cannot be made; the error names `path`.
+    """
+    path = Path(path)
+    with naming_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        _lock(file.fileno())
+        yield
+
+
 class NewFolder:
     """A folder being filled under a hidden name beside `path`, which it takes when it is complete.
 

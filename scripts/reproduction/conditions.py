@@ -17,53 +17,53 @@ from: each leaves out every third kind of condition, and is driven in those alon
 A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
 before every frame, and before every fourth: what it is worth. Trained policies are kept in the
 runs' folder, so that a table that was stopped, or is asked for more conditions, trains nothing
-twice.
+twice. A training that was stopped goes on after its last epoch.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 import policies.stacked_frames  # noqa: F401 - registers the cell
-from envs.conditions import PICTURES, read_conditions
 from envs.driving.metrics import summarize
-from ncp_control.audit.memory import WipingPilot, how_often
+from ncp_control import files
+from ncp_control.audit.memory import WipingPilot
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.learning.results import ResultsFile, Row, mean_and_deviation
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
+from ncp_control.learning.training_state import epochs_done
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
 from scripts.evaluation.driving import drive_km
 from scripts.evaluation.places import Place
 from scripts.pictures import write_picture
+from scripts.reproduction.asked_drives import (
+    TRAININGS,
+    USUAL_TRAININGS,
+    Asked,
+    asked_conditions,
+    drives,
+)
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.condition_figures import draw_conditions, draw_crashes
 from scripts.training.drive import imitate_expert
 from scripts.training.driving_settings import Drive
+from scripts.training.settings import Imitate
 
 DEFAULT_MODELS = ("ncp", "ncp-fast", "lstm", "cnn")
 MEASURES = ("driven_km", "crashes", "cross_track_m", "roughness_radps")
-HELD_OUT = {f"without-{k + 1}": tuple(PICTURES)[k::3] for k in range(3)}
-"""Conditions that a training leaves out, and that it is then driven in."""
-TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES)} | {
-    training: tuple(f"{name}:1-3" for name in PICTURES if name not in left_out)
-    for training, left_out in HELD_OUT.items()
-}
-"""What the camera meets in training."""
-USUAL_TRAININGS = ("clean", "conditions")
 TAU_S = (0.02, 0.5)
 """First time constants of `ncp` [s]."""
 CELL_OF = {"ncp-fast": "ncp", "cnn-stack": "stacked"}
 """Cell of a model that is not called by it."""
-NO_MEMORY = ("cnn",)
-"""Models that have nothing to wipe."""
 KM, EPOCHS = 2.0, 6
 
 
@@ -78,71 +78,6 @@ def reproduce_conditions(settings: Reproduce) -> None:
         settings.wipe_every,
     )
     compare(settings, settings.results_file(MEASURES), jobs, Lesson)
-
-
-def asked_conditions(words: Sequence[str]) -> list[str]:
-    """Return the conditions of a table, each with its severity."""
-    return [f"{name}:{severity}" for name, severity in read_conditions(words)]
-
-
-def drives(
-    models: Sequence[str],
-    conditions: Sequence[str],
-    seeds: Sequence[int],
-    trainings: Sequence[str],
-    told: str,
-    wipe_every: Sequence[int],
-) -> list[Job]:
-    """Return all drives of a table: of each model with each training, clean and in conditions.
-
-    Args:
-        models: Names.
-        conditions: Names with severities.
-        seeds: Of the trainings.
-        trainings: Names in `TRAININGS`.
-        told: How far is driven and how long is learned, as name=value.
-        wipe_every: Before every so many-th frame the memory is wiped in further drives.
-    """
-    wiped = ["", *(f" wiped={every}" for every in dict.fromkeys(wipe_every))]
-    return [
-        Job(model, seed, f"{training} {condition} {told}{wiping}")
-        for seed in seeds
-        for training in trainings
-        for model in models
-        for condition in ("none", *conditions)
-        for wiping in (wiped[:1] if model in NO_MEMORY else wiped)
-        if training not in HELD_OUT or condition.split(":")[0] in ("none", *HELD_OUT[training])
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What the settings of a row ask for."""
-
-    training: str
-    """Name in `TRAININGS`."""
-    condition: str
-    """Name and severity, e.g. fog:3, or none."""
-    km: float
-    """How far is driven."""
-    wiped: int
-    """Before every so many-th frame the memory is wiped; 0 for never."""
-    lasts: Mapping[str, int]
-    """How long is learned, by name."""
-
-    @classmethod
-    def read(cls, settings: str) -> "Asked":
-        """Read the settings of a row of this table or of the road's."""
-        training, condition, *words = settings.split()
-        told = dict(word.split("=") for word in words)
-        km, wiped = float(told.pop("km")), int(told.pop("wiped", 0))
-        lasts = {name: int(value) for name, value in told.items()}
-        return cls(training=training, condition=condition, km=km, wiped=wiped, lasts=lasts)
-
-    @property
-    def memory(self) -> str:
-        """What becomes of the memory, e.g. "" or ", wiped before every 4th frame"."""
-        return f", wiped {how_often(self.wiped)}" if self.wiped else ""
 
 
 def compare(
@@ -213,12 +148,24 @@ class Lesson:
         name = "-".join([model, str(seed), training, *map(str, lasts.values())])
         told = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
         kept = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
-        if not kept.is_dir():
-            self.learn(model, seed, training, **lasts).save(kept)
+        runs = self.folder / "runs" / kept.name
+        with files.locked(runs / "lock"):
+            if not kept.is_dir():
+                self.learn(model, seed, training, runs, **lasts).save(kept)
+                for recorded in runs.glob("*/dagger"):
+                    shutil.rmtree(recorded)  # gigabytes
         return Policy.load(kept)
 
-    def learn(self, model: str, seed: int, training: str, *, epochs: int) -> Policy:
-        """Train a policy by imitation, with DAgger before its fourth epoch."""
+    def learn(self, model: str, seed: int, training: str, runs: Path, *, epochs: int) -> Policy:
+        """Train a policy by imitation, with DAgger before its fourth epoch.
+
+        Args:
+            model: Name.
+            seed: Of weights and data.
+            training: Name in `TRAININGS`.
+            runs: Where its run is, if it was stopped, or will be.
+            epochs: Of the training.
+        """
         cell = CELL_OF.get(model, model)
         settings = Drive(
             model=cell,
@@ -226,17 +173,27 @@ class Lesson:
             conditions=TRAININGS[training],
             imitation=ImitationConfig(epochs=epochs, dagger_epochs=None),
             threads=1,
-            runs=self.folder / "runs",
+            runs=runs,
             seed=seed,
         )
         use_threads(1)
         torch.manual_seed(seed)
         policy = make_driving_policy(cell, head=settings.head, seed=seed)
-        run = Run.create("drive", cell, settings, root=settings.runs)
-        try:
+        with contextlib.closing(begun_run("drive", cell, settings)) as run:
             return imitate_expert(policy, settings, run)
-        finally:
-            run.close()
+
+
+def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
+    """Return the run of a training that was stopped, or a new one.
+
+    Args:
+        task: Task of a new one.
+        model: Model of a new one.
+        settings: What it is told; its runs' folder is this training's alone.
+    """
+    for config in settings.runs.glob("*/config.json"):
+        return Run.reopen(config.parent, step=epochs_done(config.parent))
+    return Run.create(task, model, settings, root=settings.runs)
 
 
 def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> float:
@@ -273,5 +230,6 @@ def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
         told = asked.training, asked.condition + asked.memory
         line = lines.setdefault(told, ["–"] * len(models))
         line[models.index(job.model)] = text
-    cells = [[*told, *line] for told, line in lines.items()]
+    in_order = sorted(lines, key=lambda told: list(TRAININGS).index(told[0]))
+    cells = [[*told, *lines[told]] for told in in_order]
     return f"{lesson.units}\n" + markdown_table(["learned in", "condition", *models], cells)

@@ -20,8 +20,10 @@ see `envs.conditions`. Nobody has learned from delay, wind and gain.
 All stand behind the same conv head of 18,072 parameters and see frames and the own speed.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -31,23 +33,15 @@ from envs.driving.road_metrics import summarize_road
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.episode import Episode
-from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.driving import road_place
 from scripts.evaluation.locomotion import open_world
 from scripts.evaluation.places import MEASURED_WITH, ROAD_WORLD, Place
+from scripts.reproduction.asked_drives import TRAININGS, USUAL_TRAININGS, asked_conditions, drives
 from scripts.reproduction.completion import Measured, Reproduce
-from scripts.reproduction.conditions import (
-    TAU_S,
-    TRAININGS,
-    USUAL_TRAININGS,
-    Lesson,
-    asked_conditions,
-    compare,
-    drives,
-)
+from scripts.reproduction.conditions import TAU_S, Lesson, begun_run, compare
 from scripts.training.imitate import imitate_expert
 from scripts.training.settings import Imitate
 
@@ -169,8 +163,9 @@ class RoadLesson(Lesson):
         }
 
     def learn(
-        self, model: str, seed: int, training: str, *, epochs: int, steps: int, episodes: int
-    ) -> Policy:
+        self, model: str, seed: int, training: str, runs: Path, *,
+        epochs: int, steps: int, episodes: int,
+    ) -> Policy:  # fmt: skip
         """Train a policy by imitation, with DAgger before each epoch but the first."""
         cell, neurons = MODELS[model]
         settings = Imitate(
@@ -198,16 +193,13 @@ class RoadLesson(Lesson):
             validation_episodes=max(episodes // 6, 1),
             data=self.folder / "data",
             threads=1,
-            runs=self.folder / "runs",
+            runs=runs,
             seed=seed,
         )
         use_threads(1)
         torch.manual_seed(seed)
         world = open_world(ROAD_WORLD, settings.world_options)
         policy = untrained(model, world.contract, seed)
-        run = Run.create("road", model, settings, root=settings.runs)
         assert world.expert is not None
-        try:
+        with contextlib.closing(begun_run("road", model, settings)) as run:
             return imitate_expert(policy, world.expert, world, settings, run)
-        finally:
-            run.close()

@@ -3,6 +3,9 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -188,3 +191,34 @@ def test_what_does_not_fit_at_the_end_of_a_file_is_not_added(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", fsync)
     files.append_to_file(tmp_path / "table.csv", "third\n")
     assert (tmp_path / "table.csv").read_text() == "first\nthird\n"
+
+
+def test_one_process_at_a_time_holds_a_lock(tmp_path):
+    order = []
+
+    def wait_for_it():
+        with files.locked(tmp_path / "new" / "lock"):
+            order.append("other")
+
+    with files.locked(tmp_path / "new" / "lock"):
+        other = threading.Thread(target=wait_for_it)
+        other.start()
+        other.join(0.2)
+        order.append("one")
+    other.join()
+    assert order == ["one", "other"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    hold = (
+        "import sys, time; from ncp_control import files\n"
+        "with files.locked(sys.argv[1]): print('held', flush=True); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", hold, str(tmp_path / "lock")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        process.kill()
+    with files.locked(tmp_path / "lock"):
+        pass
+    with pytest.raises(OSError, match="no-folder"), files.locked("/dev/null/no-folder/lock"):
+        pass

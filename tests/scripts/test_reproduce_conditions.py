@@ -8,6 +8,7 @@ from envs.conditions import PICTURES
 from policies.driving import make_driving_policy
 from scripts.reproduce import reproduce
 from scripts.reproduction import condition_figures, conditions
+from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, Asked
 from scripts.reproduction.completion import Reproduce
 
 
@@ -16,7 +17,7 @@ def trained(monkeypatch):
     """Policies that learned nothing, and which were asked for."""
     asked = []
 
-    def learn(self, model, seed, training, *, epochs):
+    def learn(self, model, seed, training, runs, *, epochs):
         asked.append((model, training, seed))
         return make_driving_policy(conditions.CELL_OF.get(model, model), seed=seed)
 
@@ -47,10 +48,10 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
 
 
 def test_a_third_of_the_kinds_is_held_out_and_then_driven_in(trained, tmp_path, capsys):
-    thirds = list(conditions.HELD_OUT.values())
+    thirds = list(HELD_OUT.values())
     assert sorted(sum(thirds, ())) == sorted(PICTURES), "each kind is held out once"
-    for training, left_out in conditions.HELD_OUT.items():
-        met = {word.split(":")[0] for word in conditions.TRAININGS[training]}
+    for training, left_out in HELD_OUT.items():
+        met = {word.split(":")[0] for word in TRAININGS[training]}
         assert met == set(PICTURES) - set(left_out)
     told = {"table": "conditions", "models": ("ncp",), "seeds": 1, "km": 0.02, "results": tmp_path}
     one, other = thirds[0][0], thirds[1][0]
@@ -91,13 +92,37 @@ def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(conditions, "imitate_expert", lambda policy, asked, run: seen.append(asked))
     lesson = conditions.Lesson(tmp_path)
-    lesson.learn("ncp", 1, "conditions", epochs=3)
-    lesson.learn("ncp-fast", 1, "clean", epochs=3)
-    lesson.learn("cnn-stack", 1, "clean", epochs=3)
+    lesson.learn("ncp", 1, "conditions", tmp_path / "a", epochs=3)
+    lesson.learn("ncp-fast", 1, "clean", tmp_path / "b", epochs=3)
+    lesson.learn("cnn-stack", 1, "clean", tmp_path / "c", epochs=3)
     assert [asked.tau_s for asked in seen] == [(0.02, 0.5), None, None]
     assert [asked.model for asked in seen] == ["ncp", "ncp", "stacked"]
     assert "fog:1-3" in seen[0].conditions and seen[1].conditions == ()
     assert seen[0].imitation.epochs == 3 and seen[0].seed == 1
+
+
+def test_a_training_that_was_stopped_goes_on_in_its_run(monkeypatch, tmp_path):
+    runs = []
+
+    def imitate(policy, asked, run):
+        runs.append(run.folder)
+        recorded = run.folder / "dagger" / "epoch-3"
+        recorded.mkdir(parents=True, exist_ok=True)
+        if len(runs) == 1:
+            raise KeyboardInterrupt
+        return policy
+
+    monkeypatch.setattr(conditions, "imitate_expert", imitate)
+    lesson, asked = conditions.Lesson(tmp_path), Asked.read("clean none km=2 epochs=4")
+    with pytest.raises(KeyboardInterrupt):
+        lesson.learned("ncp", 0, asked)
+    assert (runs[0] / "dagger" / "epoch-3").is_dir(), "what was recorded is needed again"
+    for _ in range(2):
+        lesson.learned("ncp", 0, asked)
+    assert len(runs) == 2 and runs[0] == runs[1]
+    assert not (runs[0] / "dagger").exists()
+    lesson.learned("ncp", 1, asked)
+    assert runs[2] != runs[0]
 
 
 def test_the_picture_of_conditions_shows_what_becomes_of_actions():

@@ -23,7 +23,7 @@ def trained(monkeypatch):
     """Policies that learned nothing, and which were asked for."""
     asked = []
 
-    def learn(self, model, seed, training, **counts):
+    def learn(self, model, seed, training, runs, **counts):
         asked.append((model, training, counts))
         return untrained(model)
 
@@ -92,7 +92,9 @@ def test_stacked_frames_see_four_frames_and_no_more():
 def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(road, "imitate_expert", lambda *given: seen.append(given))
-    road.RoadLesson(tmp_path).learn("gru-10", 2, "conditions", epochs=3, steps=9, episodes=12)
+    road.RoadLesson(tmp_path).learn(
+        "gru-10", 2, "conditions", tmp_path / "one", epochs=3, steps=9, episodes=12
+    )
     ((policy, expert, world, asked, _),) = seen
     assert policy.circuit.cell.hidden_size == 10 and expert is world.expert
     assert "fog:1-3" in asked.conditions and asked.imitation.dagger_epochs == (1, 2)
@@ -100,7 +102,9 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     assert asked.imitation.epoch_steps == 9
     assert asked.world_options == ("on_crash=recover", "traffic=crowded")
     assert asked.dagger_conditions
-    road.RoadLesson(tmp_path).learn("gru-10", 2, "clean", epochs=3, steps=9, episodes=12)
+    road.RoadLesson(tmp_path).learn(
+        "gru-10", 2, "clean", tmp_path / "other", epochs=3, steps=9, episodes=12
+    )
     assert not seen[1][3].conditions and not seen[1][3].dagger_conditions
 
 
@@ -108,7 +112,7 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
 def test_every_model_can_begin_as_its_training_asks(monkeypatch, tmp_path, model):
     seen = []
     monkeypatch.setattr(road, "imitate_expert", lambda *given: seen.append(given))
-    road.RoadLesson(tmp_path).learn(model, 0, "clean", epochs=1, steps=1, episodes=1)
+    road.RoadLesson(tmp_path).learn(model, 0, "clean", tmp_path, epochs=1, steps=1, episodes=1)
     ((policy, _, _, asked, _),) = seen
     cell = policy.circuit.cell
     inputs = torch.randn(4, 8, cell.input_size)

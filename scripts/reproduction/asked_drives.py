@@ -1,0 +1,85 @@
+"""Which drives a table of conditions asks for, and what the settings of its rows say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from envs.conditions import PICTURES, read_conditions
+from ncp_control.audit.memory import how_often
+from scripts.reproduction.completion import Job
+
+HELD_OUT = {f"without-{k + 1}": tuple(PICTURES)[k::3] for k in range(3)}
+"""Conditions that a training leaves out, and that it is then driven in."""
+TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES)} | {
+    training: tuple(f"{name}:1-3" for name in PICTURES if name not in left_out)
+    for training, left_out in HELD_OUT.items()
+}
+"""What the camera meets in training."""
+USUAL_TRAININGS = ("clean", "conditions")
+NO_MEMORY = ("cnn",)
+"""Models that have nothing to wipe."""
+
+
+def asked_conditions(words: Sequence[str]) -> list[str]:
+    """Return the conditions of a table, each with its severity."""
+    return [f"{name}:{severity}" for name, severity in read_conditions(words)]
+
+
+def drives(
+    models: Sequence[str],
+    conditions: Sequence[str],
+    seeds: Sequence[int],
+    trainings: Sequence[str],
+    told: str,
+    wipe_every: Sequence[int],
+) -> list[Job]:
+    """Return all drives of a table: of each model with each training, clean and in conditions.
+
+    Args:
+        models: Names.
+        conditions: Names with severities.
+        seeds: Of the trainings.
+        trainings: Names in `TRAININGS`.
+        told: How far is driven and how long is learned, as name=value.
+        wipe_every: Before every so many-th frame the memory is wiped in further drives.
+    """
+    wiped = ["", *(f" wiped={every}" for every in dict.fromkeys(wipe_every))]
+    return [
+        Job(model, seed, f"{training} {condition} {told}{wiping}")
+        for condition in ("none", *conditions)  # so those side by side are of different trainings
+        for wiping in wiped
+        for seed in seeds
+        for training in trainings
+        for model in models
+        if not (wiping and model in NO_MEMORY)
+        if training not in HELD_OUT or condition.split(":")[0] in ("none", *HELD_OUT[training])
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the settings of a row ask for."""
+
+    training: str
+    """Name in `TRAININGS`."""
+    condition: str
+    """Name and severity, e.g. fog:3, or none."""
+    km: float
+    """How far is driven."""
+    wiped: int
+    """Before every so many-th frame the memory is wiped; 0 for never."""
+    lasts: Mapping[str, int]
+    """How long is learned, by name."""
+
+    @classmethod
+    def read(cls, settings: str) -> "Asked":
+        """Read the settings of a row of this table or of the road's."""
+        training, condition, *words = settings.split()
+        told = dict(word.split("=") for word in words)
+        km, wiped = float(told.pop("km")), int(told.pop("wiped", 0))
+        lasts = {name: int(value) for name, value in told.items()}
+        return cls(training=training, condition=condition, km=km, wiped=wiped, lasts=lasts)
+
+    @property
+    def memory(self) -> str:
+        """What becomes of the memory, e.g. "" or ", wiped before every 4th frame"."""
+        return f", wiped {how_often(self.wiped)}" if self.wiped else ""
