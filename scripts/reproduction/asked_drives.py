@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from envs.conditions import PICTURES, read_conditions
 from ncp_control.audit.memory import how_often
@@ -9,9 +10,23 @@ from scripts.reproduction.completion import Job
 
 HELD_OUT = {f"without-{k + 1}": tuple(PICTURES)[k::3] for k in range(3)}
 """Conditions that a training leaves out, and that it is then driven in."""
-TRAININGS = {"clean": (), "conditions": tuple(f"{name}:1-3" for name in PICTURES)} | {
-    training: tuple(f"{name}:1-3" for name in PICTURES if name not in left_out)
-    for training, left_out in HELD_OUT.items()
+_ALL = tuple(f"{name}:1-3" for name in PICTURES)
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "averaged": {"weight_average": 0.995},
+    "long-windows": {"window": 256, "batch_size": 2},
+    "short-windows": {"window": 8, "batch_size": 64},
+    "own-drives": {},
+}
+"""Trainings under all conditions by another recipe, with the settings of `ImitationConfig` that it
+changes. In own-drives the learner meets the conditions where it drives itself, too."""
+TRAININGS = {
+    "clean": (),
+    "conditions": _ALL,
+    **{
+        training: tuple(word for word in _ALL if word.split(":")[0] not in left_out)
+        for training, left_out in HELD_OUT.items()
+    },
+    **dict.fromkeys(RECIPES, _ALL),
 }
 """What the camera meets in training."""
 USUAL_TRAININGS = ("clean", "conditions")

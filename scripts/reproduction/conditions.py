@@ -12,7 +12,15 @@ drives held-out tracks, clean and under each condition that is asked for; see `e
 | others    | by the names of `train.py drive`, e.g. lstm (64 units) and cnn (no memory)         |
 
 `--trainings without-1 without-2 without-3` asks what helps against kinds that nobody has learned
-from: each leaves out every third kind of condition, and is driven in those alone.
+from: each leaves out every third kind of condition, and is driven in those alone. Others ask how
+best to learn from all of them:
+
+| training      | what it does otherwise                                                           |
+|---------------|----------------------------------------------------------------------------------|
+| averaged      | keeps a running average of the weights                                           |
+| long-windows  | learns from 2 windows of 256 frames a step instead of 16 of 32                   |
+| short-windows | learns from 64 windows of 8 frames a step                                        |
+| own-drives    | meets conditions where it drives itself, too, before the fourth epoch            |
 
 A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
 before every frame, and before every fourth: what it is worth. Trained policies are kept in the
@@ -46,6 +54,7 @@ from scripts.evaluation.driving import drive_km
 from scripts.evaluation.places import Place
 from scripts.pictures import write_picture
 from scripts.reproduction.asked_drives import (
+    RECIPES,
     TRAININGS,
     USUAL_TRAININGS,
     Asked,
@@ -171,7 +180,10 @@ class Lesson:
             model=cell,
             tau_s=TAU_S if model == "ncp" else None,
             conditions=TRAININGS[training],
-            imitation=ImitationConfig(epochs=epochs, dagger_epochs=None),
+            dagger_conditions=training == "own-drives",
+            imitation=ImitationConfig(
+                epochs=epochs, dagger_epochs=None, **RECIPES.get(training, {})
+            ),
             threads=1,
             runs=runs,
             seed=seed,

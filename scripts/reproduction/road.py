@@ -39,7 +39,13 @@ from policies.locomotion import make_policy_for
 from scripts.evaluation.driving import road_place
 from scripts.evaluation.locomotion import open_world
 from scripts.evaluation.places import MEASURED_WITH, ROAD_WORLD, Place
-from scripts.reproduction.asked_drives import TRAININGS, USUAL_TRAININGS, asked_conditions, drives
+from scripts.reproduction.asked_drives import (
+    RECIPES,
+    TRAININGS,
+    USUAL_TRAININGS,
+    asked_conditions,
+    drives,
+)
 from scripts.reproduction.completion import Measured, Reproduce
 from scripts.reproduction.conditions import TAU_S, Lesson, begun_run, compare
 from scripts.training.imitate import imitate_expert
@@ -118,7 +124,9 @@ def reproduce_road(settings: Reproduce) -> None:
         settings.chosen_models(scale.models, MODELS),
         asked_conditions(settings.tasks or scale.conditions),
         range(settings.seeds or scale.seeds),
-        settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
+        settings.chosen_trainings(
+            [name for name in TRAININGS if name not in RECIPES], USUAL_TRAININGS
+        ),
         f"km={km:g} epochs={epochs} steps={scale.steps}"
         f" episodes={settings.episodes or scale.episodes}",
         settings.wipe_every,

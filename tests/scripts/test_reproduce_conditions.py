@@ -99,6 +99,17 @@ def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
     assert [asked.model for asked in seen] == ["ncp", "ncp", "stacked"]
     assert "fog:1-3" in seen[0].conditions and seen[1].conditions == ()
     assert seen[0].imitation.epochs == 3 and seen[0].seed == 1
+    assert seen[0].imitation.weight_average == 0.0 and not seen[0].dagger_conditions
+    for training, name, value in (
+        ("averaged", "weight_average", 0.995),
+        ("long-windows", "window", 256),
+        ("short-windows", "batch_size", 64),
+    ):
+        lesson.learn("ncp", 1, training, tmp_path / training, epochs=3)
+        assert getattr(seen[-1].imitation, name) == value
+        assert seen[-1].conditions == seen[0].conditions
+    lesson.learn("ncp", 1, "own-drives", tmp_path / "own", epochs=4)
+    assert seen[-1].dagger_conditions and seen[-1].imitation.weight_average == 0.0
 
 
 def test_a_training_that_was_stopped_goes_on_in_its_run(monkeypatch, tmp_path):

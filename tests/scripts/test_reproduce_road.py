@@ -65,6 +65,11 @@ def test_an_unknown_name_is_refused_before_a_run_folder_is_made(table, setting, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_road_has_one_recipe(tmp_path):
+    with pytest.raises(ValueError, match="`trainings` must be one of .*, got 'averaged'"):
+        reproduce(Reproduce(table="road", trainings=("averaged",), runs=tmp_path))
+
+
 def test_small_networks_are_as_large_as_the_circuits():
     sizes = {model: sum(p.numel() for p in untrained(model).circuit.parameters())
              for model in road.MODELS}  # fmt: skip
