@@ -31,19 +31,20 @@ twice. A training that was stopped goes on after its last epoch.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 import torch
 
 import policies.stacked_frames  # noqa: F401 - registers the cell
-from envs.driving.metrics import summarize
+from envs.driving.metrics import poisson_interval, summarize
 from ncp_control import files
 from ncp_control.audit.memory import WipingPilot
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
-from ncp_control.learning.results import ResultsFile, Row, mean_and_deviation
+from ncp_control.learning.results import ResultsFile, Row
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.learning.training_state import epochs_done
@@ -117,10 +118,11 @@ class Lesson:
 
     counted = "crashes"
     """Measure of which a table tells the rate per km."""
-    smoothness = "roughness_radps"
-    """Measure that stands beside it."""
-    units = "crashes per km, and roughness [rad/s] with its deviation over seeds"
-    """What the cells of a table are."""
+    beside: Mapping[str, tuple[str, str]] = {
+        "cross_track_m": ("offset", "m"),
+        "roughness_radps": ("roughness", "rad/s"),
+    }
+    """Measures that stand beside it, each with its name and unit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -208,10 +210,16 @@ def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
     return Run.create(task, model, settings, root=settings.runs)
 
 
-def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> float:
-    """Return what was counted in some drives, per km."""
-    crashes, driven_km = (sum(float(row[name]) for row in rows) for name in (counted, "driven_km"))
-    return crashes / driven_km if driven_km > 0.0 else float("nan")
+def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> tuple[float, float, float]:
+    """Return what was counted in some drives, per km, and its 95 % interval.
+
+    The interval counts crashes, as if all were of one training.
+    """
+    driven_km = sum(float(row["driven_km"]) for row in rows)
+    crashes = sum(int(row[counted]) for row in rows)
+    per_km = 1.0 / driven_km if driven_km > 0.0 else float("nan")
+    low, high = poisson_interval(crashes)
+    return crashes * per_km, low * per_km, high * per_km
 
 
 def crashes_per_km(
@@ -224,7 +232,8 @@ def crashes_per_km(
         rows = results.trainings(job.model, job.settings)
         if rows:
             told = f"{job.model}, learned in {asked.training}{asked.memory}"
-            found.setdefault(told, {})[asked.condition] = crash_rate(rows, lesson.counted)
+            rate, _, _ = crash_rate(rows, lesson.counted)
+            found.setdefault(told, {})[asked.condition] = rate
     return found
 
 
@@ -236,12 +245,17 @@ def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
         rows = results.trainings(job.model, job.settings)
         text = "–"
         if rows:
-            smooth = mean_and_deviation(rows, lesson.smoothness, 3)
-            text = f"{crash_rate(rows, lesson.counted):.2f} ({smooth})"
+            rows = sorted(rows, key=lambda row: int(row["seed"]))
+            counts = ", ".join(row[lesson.counted] for row in rows)
+            rate, low, high = crash_rate(rows, lesson.counted)
+            means = [f"{mean(float(row[name]) for row in rows):.3f}" for name in lesson.beside]
+            text = "; ".join([f"{counts}: {rate:.2f} [{low:.2f}, {high:.2f}]", *means])
         asked = Asked.read(job.settings)
         told = asked.training, asked.condition + asked.memory
         line = lines.setdefault(told, ["–"] * len(models))
         line[models.index(job.model)] = text
     in_order = sorted(lines, key=lambda told: list(TRAININGS).index(told[0]))
     cells = [[*told, *lines[told]] for told in in_order]
-    return f"{lesson.units}\n" + markdown_table(["learned in", "condition", *models], cells)
+    beside = "; mean ".join(f"{what} [{unit}]" for what, unit in lesson.beside.values())
+    told = f"{lesson.counted} of each seed: their rate per km with its 95 % interval; mean {beside}"
+    return f"{told}\n" + markdown_table(["learned in", "condition", *models], cells)

@@ -149,8 +149,7 @@ class RoadLesson(Lesson):
     """Trains a policy for `RoadDriving-v0`, if it is not there yet, and drives it."""
 
     counted = "interventions"
-    smoothness = "mean_jerk_mps3"
-    units = "interventions per km, and jerk [m/s³] with its deviation over seeds"
+    beside: Mapping[str, tuple[str, str]] = {"mean_jerk_mps3": ("jerk", "m/s³")}
 
     def place(self, km: float, condition: str) -> Place:
         """Return held-out tracks in full traffic, others under each condition."""

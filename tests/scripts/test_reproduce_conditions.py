@@ -8,7 +8,7 @@ from envs.conditions import PICTURES
 from policies.driving import make_driving_policy
 from scripts.reproduce import reproduce
 from scripts.reproduction import condition_figures, conditions
-from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, Asked
+from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, Asked, drives
 from scripts.reproduction.completion import Reproduce
 
 
@@ -39,10 +39,10 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     for training in ("clean", "conditions"):
-        drives = {row["settings"].split()[1]: row for row in rows
+        driven = {row["settings"].split()[1]: row for row in rows
                   if row["model"] == "ncp" and row["settings"].startswith(training)}  # fmt: skip
-        assert set(drives) == {"none", "fog:5", "blackout:1"}
-        assert float(drives["none"]["driven_km"]) == pytest.approx(0.02, rel=0.2)
+        assert set(driven) == {"none", "fog:5", "blackout:1"}
+        assert float(driven["none"]["driven_km"]) == pytest.approx(0.02, rel=0.2)
     assert "| clean      | blackout:1 " in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} >= {"conditions.png", "conditions-seen.jpg"}
 
@@ -72,15 +72,30 @@ def test_drives_are_repeated_with_the_memory_wiped(trained, tmp_path, capsys):
     with (tmp_path / "conditions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(row["command"].endswith("--wipe-every 1 10000 --seeds 1 --km 0.02") for row in rows)
-    drives = {
+    rough = {
         (row["model"], row["settings"].partition("wiped=")[2]): float(row["roughness_radps"])
         for row in rows
         if row["settings"].startswith("clean night:5 km=0.02 epochs=6")
     }
-    assert set(drives) == {("ncp", ""), ("ncp", "1"), ("ncp", "10000"), ("cnn", "")}
-    assert drives["ncp", "10000"] == drives["ncp", ""], "wiped where it is clear anyway"
-    assert drives["ncp", "1"] != drives["ncp", ""]
+    assert set(rough) == {("ncp", ""), ("ncp", "1"), ("ncp", "10000"), ("cnn", "")}
+    assert rough["ncp", "10000"] == rough["ncp", ""], "wiped where it is clear anyway"
+    assert rough["ncp", "1"] != rough["ncp", ""]
     assert "| night:5, wiped before every frame " in capsys.readouterr().out
+
+
+def test_a_table_tells_each_seed_and_the_interval_of_their_sum(tmp_path):
+    results = conditions.ResultsFile(tmp_path / "conditions.csv", conditions.MEASURES)
+    jobs = drives(["lstm"], ["fog:5"], [0, 1], ["clean"], "km=2 epochs=6", ())
+    for seed, crashes in ((1, 3), (0, 0)):
+        measured = {"driven_km": 2.0, "crashes": crashes, "cross_track_m": 0.05 + 0.01 * crashes}
+        for job in jobs[-2:]:
+            if job.seed == seed:
+                row = measured | {"roughness_radps": 0.1}
+                results.append(*job.key, row, "")
+    # Half the quantiles of chi-squared at 6 and 8 degrees of freedom are 0.619 and 8.767.
+    told = conditions.describe(results, jobs, conditions.Lesson(tmp_path))
+    assert "| clean      | fog:5     | 0, 3: 0.75 [0.15, 2.19]; 0.065; 0.100 |" in told
+    assert "| clean      | none      | – " in told
 
 
 def test_a_memory_is_not_wiped_before_every_zeroth_frame():

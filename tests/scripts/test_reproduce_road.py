@@ -53,7 +53,7 @@ def test_each_policy_is_trained_once_and_driven_under_each_condition(trained, tm
     )
     assert all(float(row["driven_km"]) > 0.0 for row in rows)
     told = capsys.readouterr().out
-    assert "interventions per km" in told and "| conditions | delay:2 " in told
+    assert "interventions of each seed" in told and "| conditions | delay:2 " in told
     assert (tmp_path / "road.png").is_file()
 
 
