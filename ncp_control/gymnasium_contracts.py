@@ -6,6 +6,7 @@ vector. Entries that `gymnasium_names` knows have names and units. Actions of a 
 in [-1, 1]; Discrete and MultiDiscrete actions become choices.
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,8 +69,11 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
         entries: Names, units and ranges of its numbers, where they are known and as many.
 
     Raises:
-        ValueError: If it is no Box of numbers or frames, nor a Dict of them.
+        ValueError: If it is no Box of numbers or frames, nor a Dict of them, or it is a Box of
+            nothing, or of pictures in another form.
     """
+    if isinstance(space, spaces.Box):
+        _check_box(space)
     if isinstance(space, spaces.Dict):
         found = _parts_of(space)
         parts = list(found.parts.values())
@@ -92,6 +96,21 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
         f"`observation_space` must be a Box of numbers or uint8 frames, or a Dict of them, got"
         f" {space!r}. Wrap the environment, e.g. with gymnasium.wrappers.FlattenObservation."
     )
+
+
+def _check_box(space: spaces.Box) -> None:
+    """Refuse a Box that has no entry, or pictures with channels first or of real numbers."""
+    told = f"`observation_space` must {{}}, got {space.dtype} of shape {space.shape}. {{}}"
+    if 0 in space.shape:
+        raise ValueError(told.format("have entries", "Show at least one number."))
+    if len(space.shape) != 3:
+        return
+    if space.dtype != np.uint8:
+        remedy = "Show pictures as uint8 from 0 to 255, and numbers in one axis."
+        raise ValueError(told.format("have one axis, or be a picture of uint8", remedy))
+    if space.shape[2] > space.shape[0]:
+        remedy = "Move the channels behind the width, e.g. with TransformObservation."
+        raise ValueError(told.format("be height, width and channels", remedy))
 
 
 def _parts_of(space: spaces.Dict) -> DictContract:
@@ -133,6 +152,11 @@ def actions_of(
     Raises:
         ValueError: If it is no bounded Box of one axis, Discrete or MultiDiscrete.
     """
+    if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
+        raise ValueError(
+            f"`action_space` must be a Box of real numbers, got {space!r}. Round them in the"
+            " environment, or take choices as Discrete or MultiDiscrete."
+        )
     if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
         if len(known) == space.shape[0]:
             return known
@@ -231,9 +255,29 @@ class Adapted(gymnasium.Wrapper):
         return observation, float(reward), terminated, truncated, self._told(observation, info)
 
     def _shaped(self, observation: Any) -> Any:
+        """Return an observation as one array.
+
+        Raises:
+            ValueError: If it is not what the contract says, or has numbers that are not finite.
+        """
         if self._parts is not None:
-            return pack(observation, self._parts)
-        return np.reshape(observation, self._shape)
+            shaped = pack(observation, self._parts)
+        else:
+            shaped = np.asarray(observation)
+            if shaped.size != math.prod(self._shape):
+                raise ValueError(
+                    f"`observation` of {self.contract.world!r} must be of shape {self._shape}, as"
+                    f" its observation_space says, got {shaped.shape}. Mend one of them."
+                )
+            shaped = shaped.reshape(self._shape)
+        if shaped.dtype.kind == "f" and not np.isfinite(shaped).all():
+            first = int(np.isfinite(shaped).argmin())
+            entry = entries_of(self.contract.observation)[first]
+            raise ValueError(
+                f"`observation` of {self.contract.world!r} must be of finite numbers, got"
+                f" {shaped[first]} as {entry.name!r} in step {self._steps}. Mend the environment."
+            )
+        return shaped
 
     def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         """Return an info with the times and the observation, unless the environment tells them."""

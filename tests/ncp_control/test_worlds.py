@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from ncp_control import worlds
 from ncp_control.contract import DictContract, Entry, FramesContract, VectorContract
-from ncp_control.gymnasium_contracts import Adapted, contract_of, observation_of
+from ncp_control.gymnasium_contracts import Adapted, actions_of, contract_of, observation_of
 from ncp_control.worlds import (
     WORLDS,
     World,
@@ -312,9 +312,55 @@ def test_spaces_become_contracts(space, kind):
     assert isinstance(observation_of(space), kind)
 
 
-def test_other_spaces_are_refused_with_a_remedy():
-    with pytest.raises(ValueError, match="FlattenObservation"):
-        observation_of(spaces.Text(5))
+@pytest.mark.parametrize(
+    ("space", "remedy"),
+    [
+        (spaces.Text(5), "FlattenObservation"),
+        (spaces.Box(-1, 1, (0,)), "Show at least one number"),
+        (spaces.Box(0, 255, (4, 40, 50), np.uint8), r"\(4, 40, 50\)\. Move the channels"),
+        (spaces.Box(0, 1, (40, 50, 3)), "got float32 .* Show pictures as uint8"),
+        (spaces.Dict(a=spaces.Box(0, 255, (3, 8, 9), np.uint8)), "Move the channels"),
+    ],
+)
+def test_other_spaces_are_refused_with_a_remedy(space, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        observation_of(space)
+
+
+def test_actions_of_whole_numbers_are_refused_with_a_remedy():
+    with pytest.raises(ValueError, match="must be a Box of real numbers, .* Discrete"):
+        actions_of(spaces.Box(-10, 10, (2,), np.int32))
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (np.zeros(5), r"be of shape \(3,\), .* got \(5,\)"),
+        (np.array([1.0, 1e200, np.nan]), "got nan as 'entry 2' in step 2"),
+        (np.array([-np.inf, 0.0, 0.0]), "got -inf as 'entry 0' in step 2"),
+        (np.array([1e200, 0.0, 0.0]), None),
+    ],
+)
+def test_what_a_world_shows_is_as_it_says_and_finite(shown, told):
+    class Faulty(gymnasium.Env):
+        observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        action_space = spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            self.shows = iter([np.zeros(3), shown])
+            return np.zeros(3), {}
+
+        def step(self, action):
+            return next(self.shows), 0.0, False, False, {}
+
+    env = world_of(Faulty, name="faulty", frame_s=0.1).make()
+    env.reset()
+    env.step(np.zeros(1))
+    if told is None:
+        np.testing.assert_array_equal(env.step(np.zeros(1))[0], shown)
+        return
+    with pytest.raises(ValueError, match=f"`observation` of 'faulty' must .*{told}"):
+        env.step(np.zeros(1))
 
 
 def test_making_a_halfcheetah_says_nothing_of_its_deprecated_attribute():
