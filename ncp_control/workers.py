@@ -213,7 +213,8 @@ def _work(
     begin: Callable[..., Callable[[Any], Any]],
     arguments: tuple[Any, ...],
 ) -> None:
-    """Do tasks until the pipe ends."""
+    """Do tasks until the pipe ends, or the process that asked."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, left over when a worker is ended
     do: Callable[[Any], Any] | None = None
     failed: Exception | None = None
@@ -230,6 +231,14 @@ def _work(
             except Exception as error:
                 answer = False, _noted(error)
             pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, whatever it is doing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _noted(error: Exception) -> Exception:

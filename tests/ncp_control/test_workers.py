@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -92,6 +94,36 @@ def test_a_stop_ends_workers_that_are_busy(tmp_path):
     finally:
         signal.signal(signal.SIGINT, before)
     assert not any(process.is_alive() for process in processes)
+
+
+def is_running(number):
+    """Say whether a process does something; one that has ended and nobody asked for does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_worker_that_is_busy_ends_with_its_parent():
+    begun = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_workers as here\n"
+        "if __name__ == '__main__':\n"
+        "    with here.Workers(1, here.begin, 1.0) as workers:\n"
+        "        done = workers.begin(('wait', 600.0))\n"
+        "        print(workers._workers[0].process.pid, flush=True)\n"
+        "        done()"
+    )
+    words = [sys.executable, "-c", begun, str(Path(__file__).parent)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        time.sleep(2.0)
+        assert Path(f"/proc/{worker}").is_dir()
+        parent.kill()
+    for _ in range(200):
+        if not is_running(worker):
+            return
+        time.sleep(0.1)
+    pytest.fail("it goes on without its parent")
 
 
 def test_a_count_that_is_none_is_refused():
