@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import importlib
 import io
+import itertools
 import json
 import os
 import shlex
@@ -234,6 +236,26 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
     return parse_words(chosen, words, None, prog=f"{Path(sys.argv[0]).name} {word}")
 
 
+def _refuse_bare_lists(settings: Any, words: Sequence[str]) -> None:
+    """Refuse an option that needs values and has none, where that would change nothing.
+
+    Raises:
+        ValueError: If a list of values that is empty by default was asked for without a value.
+    """
+    for word, following in itertools.pairwise([*words, "--"]):
+        if not word.startswith("--") or "=" in word or not following.startswith("--"):
+            continue
+        *groups, name = word.removeprefix("--").replace("-", "_").split(".")
+        holder = settings
+        for group in groups:
+            holder = getattr(holder, group, None)
+        fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
+        if any(field.name == name and field.default == () for field in fields):
+            raise ValueError(
+                f"`{name}` must be at least one value, got none. Name some, or leave {word} out."
+            )
+
+
 def parse_words(
     settings: Any, words: Sequence[str], description: str | None, *, prog: str | None = None
 ) -> Any:
@@ -251,7 +273,9 @@ def parse_words(
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(settings, description=description, args=words, prog=prog)
+            parsed = tyro.cli(settings, description=description, args=words, prog=prog)
+        _refuse_bare_lists(parsed, words)
+        return parsed
     except SystemExit as stop:
         if not stop.code and {"-h", "--help"} & set(words):
             print(_IMPORT_HELP)

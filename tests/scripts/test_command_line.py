@@ -179,3 +179,20 @@ def test_threads_are_those_asked_for_or_all_cores(monkeypatch):
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Settings that are lists."""
+
+    named: tuple[str, ...] = ()
+    widths: tuple[int, ...] = (64,)
+
+
+def test_a_list_without_a_value_is_refused_where_it_would_change_nothing(type_command, capsys):
+    seen = []
+    assert type_command(seen.append, Lists, "--widths") == 0
+    assert seen == [Lists(widths=())], "an empty list is a value of its own here"
+    assert type_command(seen.append, Lists, "--named", "--widths", "1") == 2
+    assert "`named` must be at least one value, got none." in capsys.readouterr().err
+    assert type_command(seen.append, Lists, "--named", "a") == 0
