@@ -289,8 +289,11 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
             timeout=TIMEOUT_S,
             check=False,
         )
+    except subprocess.TimeoutExpired:
+        why = f"error: it was not done after {TIMEOUT_S:g} s"
     except (OSError, subprocess.SubprocessError) as error:
-        return subprocess.CompletedProcess(command, 1, "", f"error: {error}")
+        why = f"error: {error}"
+    return subprocess.CompletedProcess(command, 1, "", why)
 
 
 def _first_error(stderr: str) -> str:

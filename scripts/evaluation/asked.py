@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from envs.conditions import read_conditions
 from envs.driving.road import HELD_OUT_TRACKS
 from envs.driving.safety_filter import guarded
+from ncp_control.deploy.backends import BACKENDS
 from ncp_control.policy import Policy
 from scripts.evaluate import Evaluate
 from scripts.evaluation.driving import (
@@ -93,6 +94,8 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     if settings.backend == (TORCH,):
         return places
     backends = dict.fromkeys(settings.backend)
+    for backend in backends:
+        BACKENDS.find(backend.partition(":")[0])  # refused before the work, if so
     return [on_backend(place, backend) for backend in backends for place in places]
 
 
