@@ -78,11 +78,15 @@ def append_to_file(path: Path | str, content: str) -> None:
 
 
 @contextmanager
-def locked(path: Path | str) -> Iterator[None]:
+def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iterator[None]:
     """Run a block while no other process runs one under the same lock; they wait for their turn.
 
     The lock ends with its process. Its file stays: if it were removed, a process that waits for it
     and one that comes later would hold two locks.
+
+    Args:
+        path: The lock's file.
+        waits: Called once if another process has the lock, e.g. to say so.
 
     Raises:
         OSError: If the file cannot be made; the error names `path`.
@@ -92,7 +96,14 @@ def locked(path: Path | str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     with file:
-        _lock(file.fileno())
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waits is not None:
+                waits()
+            _lock(file.fileno())
+        except OSError:  # no locks there; see above
+            pass
         yield
 
 

@@ -147,7 +147,8 @@ def how_often(every: int) -> str:
     """Return how often a `WipingPilot` wipes, e.g. "before every 4th frame"; 0 for never."""
     if every <= 1:
         return "before every frame" if every else "never"
-    return f"before every {every}th frame"
+    endings = {1: "st", 2: "nd", 3: "rd"} if every % 100 not in (11, 12, 13) else {}
+    return f"before every {every}{endings.get(every % 10, 'th')} frame"
 
 
 @dataclass(frozen=True, kw_only=True)

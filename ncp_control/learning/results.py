@@ -113,6 +113,17 @@ class ResultsFile:
         """
         key = dict(zip(KEY, (model, seed, settings), strict=True))
         row = key | provenance(command) | {"commit": self.commit} | dict(measured)
+        self._add(
+            {name: one_line(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        )
+
+    def begin(self) -> None:
+        """Write the file without a row, if it is not there."""
+        if not self.path.exists():
+            self._add(None)
+
+    def _add(self, row: Mapping[str, Any] | None) -> None:
+        """Add a line to the file, after the names of its columns if it is new."""
         line = io.StringIO()
         writer = csv.DictWriter(line, self.columns, lineterminator="\n")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +131,8 @@ class ResultsFile:
             writer.writeheader()
         elif not _ends_with_line_break(self.path):
             line.write("\n")
-        writer.writerow(
-            {name: one_line(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
-        )
+        if row is not None:
+            writer.writerow(row)
         files.append_to_file(self.path, line.getvalue())
 
 

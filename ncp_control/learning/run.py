@@ -180,6 +180,8 @@ class Run:
         """Return which parts of the run are on the disk, as the end of a sentence."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
         saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
+        tables = sorted(path.name for path in self.folder.glob("*.csv"))
+        saved += [name for name in tables if name != "metrics.csv"]
         if self._rows:
             saved.append(f"metrics.csv up to step {self._rows[-1]['step']}")
         return f"{self.folder} holds {', '.join(saved) or 'config.json'}"
@@ -236,7 +238,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name not in _WITHOUT_LEARNING and not path.name.startswith("events.")
+    return path.name not in _WITHOUT_LEARNING and not path.name.startswith(("events.", "."))
 
 
 def _remove_leftovers(run_folder: Path) -> None:

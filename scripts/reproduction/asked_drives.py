@@ -56,7 +56,23 @@ def drives(
         trainings: Names in `TRAININGS`.
         told: How far is driven and how long is learned, as name=value.
         wipe_every: Before every so many-th frame the memory is wiped in further drives.
+
+    Raises:
+        ValueError: If no model has a memory to wipe, or none of the conditions was left out of a
+            training that is driven in what it left out.
     """
+    if wipe_every and set(models) <= set(NO_MEMORY):
+        raise ValueError(
+            f"`wipe_every` must be left out with {', '.join(models)}, got {tuple(wipe_every)!r}."
+            " There is no memory to wipe."
+        )
+    named = {condition.split(":")[0] for condition in conditions}
+    for training in trainings:
+        if training in HELD_OUT and not named & set(HELD_OUT[training]):
+            raise ValueError(
+                f"`tasks` must have a condition that the training {training} leaves out, got"
+                f" {', '.join(conditions)}. It leaves out {', '.join(HELD_OUT[training])}."
+            )
     wiped = ["", *(f" wiped={every}" for every in dict.fromkeys(wipe_every))]
     return [
         Job(model, seed, f"{training} {condition} {told}{wiping}")

@@ -20,7 +20,7 @@ from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.results import ResultsFile, Row, newest
 from ncp_control.learning.run import Run
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least, check_count, check_positive
+from ncp_control.ranges import check_at_least, check_count
 from ncp_control.workers import Workers
 from scripts.options import one_of
 from scripts.sweeping.running import open_places
@@ -89,7 +89,10 @@ class Reproduce:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "seeds", "epochs", "episodes", "steps", "parallel")
-        check_positive(self, "km")
+        if self.km is not None:
+            from scripts.evaluation.driving import check_km
+
+            check_km("km", self.km)
         for every in self.wipe_every:
             check_count("wipe_every", every)
         check_device(self.device)
@@ -209,14 +212,18 @@ def complete(
             missing.append(job)
     print(f"results: {results.path}, {len(jobs) - len(missing)} of {len(jobs)} trainings are there")
     is_serial = settings.address is None and (settings.parallel or 1) == 1
-    if is_serial or len(missing) < 2:
-        for job in missing:
-            if results.has(*job.key):
-                continue  # another process was quicker
-            results.append(*job.key, run(job, False), settings.command(job.model))
-            _remove_checkpoints(job)
-    else:
-        _run_side_by_side(results, missing, run, settings)
+    try:
+        if is_serial or len(missing) < 2:
+            for job in missing:
+                if results.has(*job.key):
+                    continue  # another process was quicker
+                results.append(*job.key, run(job, False), settings.command(job.model))
+                _remove_checkpoints(job)
+        else:
+            _run_side_by_side(results, missing, run, settings)
+    except KeyboardInterrupt:
+        results.begin()  # the folder with which it goes on stays, with a row or without
+        raise
     print_left_out(results.rows(), results.num_damaged)
 
 
@@ -257,6 +264,9 @@ def _run_side_by_side(
             while left or running:
                 while left and len(running) < pool.size:
                     job = left.popleft()
+                    if results.has(*job.key):
+                        bar.update()  # another process was quicker
+                        continue
                     tries[job] += 1
                     running[pool.start(*told_all, job)] = job
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -25,7 +25,7 @@ best to learn from all of them:
 A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
 before every frame, and before every fourth: what it is worth. Trained policies are kept in the
 runs' folder, so that a table that was stopped, or is asked for more conditions, trains nothing
-twice. A training that was stopped goes on after its last epoch.
+twice. A training that was stopped goes on where it was, with the same commit of the code.
 """
 
 import contextlib
@@ -160,11 +160,11 @@ class Lesson:
         told = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
         kept = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         runs = self.folder / "runs" / kept.name
-        with files.locked(runs / "lock"):
+        with files.locked(runs / "lock", waits=lambda: print(f"another process learns {kept}")):
             if not kept.is_dir():
                 self.learn(model, seed, training, runs, **lasts).save(kept)
-                for recorded in runs.glob("*/dagger"):
-                    shutil.rmtree(recorded)  # gigabytes
+            for recorded in runs.glob("*/dagger"):
+                shutil.rmtree(recorded)  # gigabytes
         return Policy.load(kept)
 
     def learn(self, model: str, seed: int, training: str, runs: Path, *, epochs: int) -> Policy:
@@ -205,7 +205,7 @@ def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
         model: Model of a new one.
         settings: What it is told; its runs' folder is this training's alone.
     """
-    for config in settings.runs.glob("*/config.json"):
+    for config in settings.runs.glob("[!.]*/config.json"):
         return Run.reopen(config.parent, step=epochs_done(config.parent))
     return Run.create(task, model, settings, root=settings.runs)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from scripts.evaluation.driving import (
 from scripts.evaluation.report import metrics_table, write_driving_report
 from scripts.training.costs import foretell
 from scripts.training.driving_settings import Drive
-from scripts.training.from_expert import find_shown, learn_from_expert
+from scripts.training.from_expert import find_or_show, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 
@@ -142,10 +143,8 @@ def demonstrations_folder(settings: Drive) -> Path:
 def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
     """Open the demonstrations that these settings ask for, recorded now if they are not there."""
     where, folder = _training_tracks(settings, settings.tracks, 0), demonstrations_folder(settings)
-    found = find_shown(folder)
-    if found is not None:
-        return found
-    return record(
+    show = partial(
+        record,
         folder,
         where,
         expert,
@@ -155,6 +154,7 @@ def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
         workers=settings.workers,
         frames_as=settings.frames_as,
     )
+    return find_or_show(folder, show)
 
 
 def _training_tracks(settings: Drive, num_tracks: int, first_track: int) -> DriveSettings:

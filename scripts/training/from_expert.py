@@ -17,12 +17,21 @@ Ask = Callable[[Path, Policy, int], Demonstrations]
 folder, the policy and the epoch."""
 
 
-def find_shown(folder: Path) -> Demonstrations | None:
-    """Open the demonstrations in a folder, None if there are none, and print the folder."""
-    files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
-    found = Demonstrations.find(folder)
-    print(f"demonstrations: {folder}{'' if found is None else ', recorded before'}")
-    return found
+def find_or_show(folder: Path, show: Callable[[], Demonstrations]) -> Demonstrations:
+    """Open the demonstrations in a folder, made now if there are none, and print the folder.
+
+    A process that asks while another one makes them waits for them.
+
+    Args:
+        folder: Where they are.
+        show: Makes them there.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    with files.locked(lock, waits=lambda: print(f"another process demonstrates: {folder}")):
+        files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
+        found = Demonstrations.find(folder)
+        print(f"demonstrations: {folder}{'' if found is None else ', recorded before'}")
+        return show() if found is None else found
 
 
 def learn_from_expert(

@@ -29,7 +29,7 @@ from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
 from scripts.evaluation.locomotion import open_world, plain_stem
 from scripts.evaluation.tables import Measured, results_table
-from scripts.training.from_expert import find_shown, learn_from_expert
+from scripts.training.from_expert import find_or_show, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import Imitate, refuse_unused
@@ -146,12 +146,10 @@ def find_or_demonstrate(
         told = f"{words} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
         digest = hashlib.sha256(told.encode()).hexdigest()
         folder = settings.data / f"{plain_stem(world.name)}-{digest[:10]}"
-    found = find_shown(folder)
-    if found is not None:
-        return found
     first = TRAINING_SEED * (1 + settings.seed)
     seeds = range(first, first + settings.episodes)
-    return demonstrate(
+    show = partial(
+        demonstrate,
         folder,
         world,
         expert,
@@ -161,6 +159,7 @@ def find_or_demonstrate(
         frames_as=settings.frames_as,
         find=partial(find_scene, settings),
     )
+    return find_or_show(folder, show)
 
 
 def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:

@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from envs.conditions import PICTURES
+from ncp_control.learning.run import watch_runs
 from policies.driving import make_driving_policy
 from scripts.reproduce import reproduce
 from scripts.reproduction import condition_figures, conditions
@@ -101,6 +102,33 @@ def test_a_table_tells_each_seed_and_the_interval_of_their_sum(tmp_path):
 def test_a_memory_is_not_wiped_before_every_zeroth_frame():
     with pytest.raises(ValueError, match="`wipe_every` must be a whole number of at least 1"):
         Reproduce(table="conditions", wipe_every=(4, 0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"km": 5000.0}, "`km` must be from 0.001 to 4000, got 5000.0"),
+        ({"models": ("cnn",), "wipe_every": (1,)}, "`wipe_every` must be left out with cnn"),
+        ({"trainings": ("without-2",), "tasks": ("noise:3",)}, "leaves out, got noise:3"),
+    ],
+)
+def test_what_nobody_could_do_is_refused_before_a_training(asked, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        reproduce(Reproduce(table="conditions", **asked, runs=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_table_that_was_stopped_stays(monkeypatch, tmp_path):
+    def stop(self, model, seed, training, runs, *, epochs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conditions.Lesson, "learn", stop)
+    told = {"table": "conditions", "models": ("ncp",), "tasks": ("fog:5",), "runs": tmp_path}
+    with watch_runs() as runs, pytest.raises(KeyboardInterrupt):
+        reproduce(Reproduce(**told))
+    assert not runs[0].remove_if_unused()
+    assert "conditions.csv" in runs[0].kept()
+    assert (runs[0].folder / "conditions.csv").read_text().startswith("model,seed,")
 
 
 def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from ncp_control.audit.memory import (
     Reach,
     WipingPilot,
     compare_actions,
+    how_often,
     reach_of,
     wipe_effects,
 )
@@ -177,3 +178,12 @@ def test_what_cannot_be_measured_is_named():
     two = torch.full((2, 1), math.nan, dtype=torch.float64)
     with pytest.raises(ValueError, match="`actions` must be finite, got nan in frame 0"):
         wipe_effects(policy, two, dt_s.expand(2))
+
+
+@pytest.mark.parametrize(
+    ("every", "told"),
+    [(0, "never"), (1, "before every frame"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"),
+     (21, "21st"), (112, "112th")],
+)  # fmt: skip
+def test_how_often_a_memory_is_wiped_is_told_in_english(every, told):
+    assert told in how_often(every)
