@@ -28,6 +28,8 @@ SPIN_COUNT = "10000"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
+_MAY_BE_EMPTY = ("encoder",)
+"""Lists that say something without a value: no encoder."""
 _IMPORT_HELP = """
 Every job also takes, once or more:
   --import MODULE    import a module of your own first, from this folder or the Python path, so that
@@ -250,7 +252,8 @@ def _refuse_bare_lists(settings: Any, words: Sequence[str]) -> None:
         for group in groups:
             holder = getattr(holder, group, None)
         fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
-        if any(field.name == name and field.default == () for field in fields):
+        lists = [field.name for field in fields if field.default == ()]
+        if name in lists and name not in _MAY_BE_EMPTY:
             raise ValueError(
                 f"`{name}` must be at least one value, got none. Name some, or leave {word} out."
             )

@@ -187,6 +187,7 @@ class Lists:
 
     named: tuple[str, ...] = ()
     widths: tuple[int, ...] = (64,)
+    encoder: tuple[int, ...] = ()
 
 
 def test_a_list_without_a_value_is_refused_where_it_would_change_nothing(type_command, capsys):
@@ -195,4 +196,5 @@ def test_a_list_without_a_value_is_refused_where_it_would_change_nothing(type_co
     assert seen == [Lists(widths=())], "an empty list is a value of its own here"
     assert type_command(seen.append, Lists, "--named", "--widths", "1") == 2
     assert "`named` must be at least one value, got none." in capsys.readouterr().err
-    assert type_command(seen.append, Lists, "--named", "a") == 0
+    assert type_command(seen.append, Lists, "--encoder", "--named", "a") == 0
+    assert seen[-1] == Lists(named=("a",))
