@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import importlib
 import io
 import itertools
@@ -239,24 +240,32 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
 
 
 def _refuse_bare_lists(settings: Any, words: Sequence[str]) -> None:
-    """Refuse an option that needs values and has none, where that would change nothing.
+    """Refuse an option that needs values and has none, where that changes nothing.
 
     Raises:
-        ValueError: If a list of values that is empty by default was asked for without a value.
+        ValueError: If a list that is empty by default was asked for without a value.
     """
     for word, following in itertools.pairwise([*words, "--"]):
         if not word.startswith("--") or "=" in word or not following.startswith("--"):
             continue
-        *groups, name = word.removeprefix("--").replace("-", "_").split(".")
-        holder = settings
-        for group in groups:
-            holder = getattr(holder, group, None)
-        fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
-        lists = [field.name for field in fields if field.default == ()]
-        if name in lists and name not in _MAY_BE_EMPTY:
+        name = word.removeprefix("--").replace("-", "_")
+        if name not in _MAY_BE_EMPTY and _default(settings, *name.split(".")) == ():
             raise ValueError(
                 f"`{name}` must be at least one value, got none. Name some, or leave {word} out."
             )
+
+
+def _default(settings: Any, name: str, *within: str) -> Any:
+    """Return the default of a setting, or of one within it; MISSING if there is none."""
+    fields = dataclasses.fields(settings) if dataclasses.is_dataclass(settings) else ()
+    for field in fields:
+        if field.name == name:
+            made = field.default_factory
+            value = field.default if made is dataclasses.MISSING else made()
+            return functools.reduce(
+                lambda one, part: getattr(one, part, dataclasses.MISSING), within, value
+            )
+    return dataclasses.MISSING
 
 
 def parse_words(

@@ -82,7 +82,7 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
     """Run a block while no other process runs one under the same lock; they wait for their turn.
 
     The lock ends with its process. Its file stays: if it were removed, a process that waits for it
-    and one that comes later would hold two locks.
+    and one that comes later would hold two locks. Where locks do not work, nobody waits.
 
     Args:
         path: The lock's file.

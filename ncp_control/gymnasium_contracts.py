@@ -28,9 +28,11 @@ from ncp_control.contract import (
     VectorContract,
 )
 from ncp_control.gymnasium_names import known_actions, known_entries
-from ncp_control.records import array_of, entries_of, pack
+from ncp_control.records import array_of, entries_of, numbers_in, pack, record_frame
 
 _COLOURS = {1: "grey", 3: "RGB"}
+_MOST_COLOURS = 4
+"""Channels that a picture may have however few rows it has, as one of a line camera."""
 
 
 def contract_of(
@@ -108,7 +110,7 @@ def _check_box(space: spaces.Box) -> None:
     if space.dtype != np.uint8:
         remedy = "Show pictures as uint8 from 0 to 255, and numbers in one axis."
         raise ValueError(told.format("have one axis, or be a picture of uint8", remedy))
-    if space.shape[2] > space.shape[0]:
+    if space.shape[2] > max(space.shape[0], _MOST_COLOURS):
         remedy = "Move the channels behind the width, e.g. with TransformObservation."
         raise ValueError(told.format("be height, width and channels", remedy))
 
@@ -223,6 +225,7 @@ class Adapted(gymnasium.Wrapper):
         if np.any(self._first):
             self.action_space = _from_zero(env.action_space)
         self._shape, dtype = array_of(contract.observation)
+        self._frame = record_frame(contract.observation)
         self._parts: DictContract | None = None
         if isinstance(env.observation_space, spaces.Dict):
             seen = contract.observation
@@ -264,20 +267,30 @@ class Adapted(gymnasium.Wrapper):
             shaped = pack(observation, self._parts)
         else:
             shaped = np.asarray(observation)
-            if shaped.size != math.prod(self._shape):
-                raise ValueError(
-                    f"`observation` of {self.contract.world!r} must be of shape {self._shape}, as"
-                    f" its observation_space says, got {shaped.shape}. Mend one of them."
-                )
+            self._check_shape(shaped)
             shaped = shaped.reshape(self._shape)
-        if shaped.dtype.kind == "f" and not np.isfinite(shaped).all():
-            first = int(np.isfinite(shaped).argmin())
+        numbers = shaped if self._frame is None else numbers_in(shaped, self._frame)
+        if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            first = int(np.isfinite(numbers).argmin())
             entry = entries_of(self.contract.observation)[first]
             raise ValueError(
                 f"`observation` of {self.contract.world!r} must be of finite numbers, got"
-                f" {shaped[first]} as {entry.name!r} in step {self._steps}. Mend the environment."
+                f" {numbers[first]} as {entry.name!r} in step {self._steps}. Mend the environment."
             )
         return shaped
+
+    def _check_shape(self, shown: np.ndarray) -> None:
+        """Refuse frames of another shape or type, and another count of numbers."""
+        space = cast(spaces.Box, self.env.observation_space)
+        is_same = shown.size == math.prod(self._shape)
+        if isinstance(self.contract.observation, FramesContract):
+            is_same = (shown.shape, shown.dtype) == (space.shape, space.dtype)
+        if not is_same:
+            raise ValueError(
+                f"`observation` of {self.contract.world!r} must be {space.dtype} of shape"
+                f" {space.shape}, as its observation_space says, got {shown.dtype} of shape"
+                f" {shown.shape}. Mend one of them."
+            )
 
     def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         """Return an info with the times and the observation, unless the environment tells them."""

@@ -1,11 +1,13 @@
 """Which drives a table of conditions asks for, and what the settings of its rows say."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from envs.conditions import PICTURES, read_conditions
 from ncp_control.audit.memory import how_often
+from ncp_control.cells import CELLS, Feedforward
 from scripts.reproduction.completion import Job
 
 HELD_OUT = {f"without-{k + 1}": tuple(PICTURES)[k::3] for k in range(3)}
@@ -30,7 +32,7 @@ TRAININGS = {
 }
 """What the camera meets in training."""
 USUAL_TRAININGS = ("clean", "conditions")
-NO_MEMORY = ("cnn",)
+NO_MEMORY = tuple(name for name, known in CELLS.items() if known.cls is Feedforward)
 """Models that have nothing to wipe."""
 
 
@@ -76,14 +78,25 @@ def drives(
     wiped = ["", *(f" wiped={every}" for every in dict.fromkeys(wipe_every))]
     return [
         Job(model, seed, f"{training} {condition} {told}{wiping}")
-        for condition in ("none", *conditions)  # so those side by side are of different trainings
-        for wiping in wiped
         for seed in seeds
         for training in trainings
         for model in models
+        for condition in ("none", *conditions)
+        for wiping in wiped
         if not (wiping and model in NO_MEMORY)
         if training not in HELD_OUT or condition.split(":")[0] in ("none", *HELD_OUT[training])
     ]
+
+
+def spread(jobs: Sequence[Job]) -> list[Job]:
+    """Return drives in an order in which those side by side are of different trainings."""
+    place: dict[Job, int] = {}
+    before: Counter[tuple[str, int, str]] = Counter()
+    for job in jobs:
+        training = job.model, job.seed, Asked.read(job.settings).training
+        place[job] = before[training]
+        before[training] += 1
+    return sorted(jobs, key=place.__getitem__)
 
 
 @dataclass(frozen=True, kw_only=True)

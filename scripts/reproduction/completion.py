@@ -97,6 +97,11 @@ class Reproduce:
             check_count("wipe_every", every)
         check_device(self.device)
 
+    @property
+    def is_serial(self) -> bool:
+        """Whether one training comes after the other, in this process."""
+        return self.address is None and (self.parallel or 1) == 1
+
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
         """Return the models that were asked for, or the table's own.
 
@@ -211,9 +216,8 @@ def complete(
         else:
             missing.append(job)
     print(f"results: {results.path}, {len(jobs) - len(missing)} of {len(jobs)} trainings are there")
-    is_serial = settings.address is None and (settings.parallel or 1) == 1
     try:
-        if is_serial or len(missing) < 2:
+        if settings.is_serial or len(missing) < 2:
             for job in missing:
                 if results.has(*job.key):
                     continue  # another process was quicker

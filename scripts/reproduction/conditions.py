@@ -61,6 +61,7 @@ from scripts.reproduction.asked_drives import (
     Asked,
     asked_conditions,
     drives,
+    spread,
 )
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.condition_figures import draw_conditions, draw_crashes
@@ -75,16 +76,25 @@ TAU_S = (0.02, 0.5)
 CELL_OF = {"ncp-fast": "ncp", "cnn-stack": "stacked"}
 """Cell of a model that is not called by it."""
 KM, EPOCHS = 2.0, 6
+ASKED_BEFORE = 3
+"""Epoch, counted from 0, before which a model drives itself."""
 
 
 def reproduce_conditions(settings: Reproduce) -> None:
     """Train and drive what is missing, and print the table."""
+    trainings = settings.chosen_trainings(TRAININGS, USUAL_TRAININGS)
+    epochs = settings.epochs or EPOCHS
+    if "own-drives" in trainings and epochs <= ASKED_BEFORE:
+        raise ValueError(
+            f"`epochs` must be more than {ASKED_BEFORE} for own-drives, got {epochs}: before"
+            " the fourth epoch the model drives itself."
+        )
     jobs = drives(
         settings.chosen_models(DEFAULT_MODELS, [*CELLS, *CELL_OF]),
         asked_conditions(settings.tasks or ("all",)),
         range(settings.seeds or 3),
-        settings.chosen_trainings(TRAININGS, USUAL_TRAININGS),
-        f"km={settings.km or KM:g} epochs={settings.epochs or EPOCHS}",
+        trainings,
+        f"km={settings.km or KM:g} epochs={epochs}",
         settings.wipe_every,
     )
     compare(settings, settings.results_file(MEASURES), jobs, Lesson)
@@ -96,7 +106,7 @@ def compare(
     """Train and drive what is missing, print the table, and draw its figures."""
     folder = settings.runs / "tables" / f"{settings.table}-{results.commit or 'unknown'}"
     lesson = kind(folder)
-    complete(results, jobs, lesson, settings)
+    complete(results, jobs if settings.is_serial else spread(jobs), lesson, settings)
     print(describe(results, jobs, lesson))
     conditions = list(dict.fromkeys(Asked.read(job.settings).condition for job in jobs))
     rates = crashes_per_km(results, jobs, lesson)
@@ -158,6 +168,7 @@ class Lesson:
         training, lasts = asked.training, asked.lasts
         name = "-".join([model, str(seed), training, *map(str, lasts.values())])
         told = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
+        told += f" {RECIPES[training]}" if training in RECIPES else ""
         kept = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         runs = self.folder / "runs" / kept.name
         with files.locked(runs / "lock", waits=lambda: print(f"another process learns {kept}")):
@@ -184,7 +195,9 @@ class Lesson:
             conditions=TRAININGS[training],
             dagger_conditions=training == "own-drives",
             imitation=ImitationConfig(
-                epochs=epochs, dagger_epochs=None, **RECIPES.get(training, {})
+                epochs=epochs,
+                dagger_epochs=(ASKED_BEFORE,) if epochs > ASKED_BEFORE else (),
+                **RECIPES.get(training, {}),
             ),
             threads=1,
             runs=runs,
@@ -254,8 +267,7 @@ def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
         told = asked.training, asked.condition + asked.memory
         line = lines.setdefault(told, ["–"] * len(models))
         line[models.index(job.model)] = text
-    in_order = sorted(lines, key=lambda told: list(TRAININGS).index(told[0]))
-    cells = [[*told, *lines[told]] for told in in_order]
+    cells = [[*told, *line] for told, line in lines.items()]
     beside = "; mean ".join(f"{what} [{unit}]" for what, unit in lesson.beside.values())
     told = f"{lesson.counted} of each seed: their rate per km with its 95 % interval; mean {beside}"
     return f"{told}\n" + markdown_table(["learned in", "condition", *models], cells)

@@ -20,18 +20,24 @@ folder, the policy and the epoch."""
 def find_or_show(folder: Path, show: Callable[[], Demonstrations]) -> Demonstrations:
     """Open the demonstrations in a folder, made now if there are none, and print the folder.
 
-    A process that asks while another one makes them waits for them.
+    A process that asks while another one makes them waits for them. Those that are there may lie
+    where nothing can be written.
 
     Args:
         folder: Where they are.
         show: Makes them there.
     """
-    lock = folder.with_name(f".{folder.name}.lock")
-    with files.locked(lock, waits=lambda: print(f"another process demonstrates: {folder}")):
-        files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
-        found = Demonstrations.find(folder)
-        print(f"demonstrations: {folder}{'' if found is None else ', recorded before'}")
-        return show() if found is None else found
+    found = Demonstrations.find(folder)
+    if found is None:
+        lock = folder.with_name(f".{folder.name}.lock")
+        with files.locked(lock, waits=lambda: print(f"another process demonstrates: {folder}")):
+            files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
+            found = Demonstrations.find(folder)
+            if found is None:
+                print(f"demonstrations: {folder}")
+                return show()
+    print(f"demonstrations: {folder}, recorded before")
+    return found
 
 
 def learn_from_expert(

@@ -335,7 +335,7 @@ def test_actions_of_whole_numbers_are_refused_with_a_remedy():
 @pytest.mark.parametrize(
     ("shown", "told"),
     [
-        (np.zeros(5), r"be of shape \(3,\), .* got \(5,\)"),
+        (np.zeros(5), r"of shape \(3,\), .* got float64 of shape \(5,\)"),
         (np.array([1.0, 1e200, np.nan]), "got nan as 'entry 2' in step 2"),
         (np.array([-np.inf, 0.0, 0.0]), "got -inf as 'entry 0' in step 2"),
         (np.array([1e200, 0.0, 0.0]), None),

@@ -9,7 +9,7 @@ from ncp_control.learning.run import watch_runs
 from policies.driving import make_driving_policy
 from scripts.reproduce import reproduce
 from scripts.reproduction import condition_figures, conditions
-from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, Asked, drives
+from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, Asked, drives, spread
 from scripts.reproduction.completion import Reproduce
 
 
@@ -84,13 +84,20 @@ def test_drives_are_repeated_with_the_memory_wiped(trained, tmp_path, capsys):
     assert "| night:5, wiped before every frame " in capsys.readouterr().out
 
 
+def test_drives_side_by_side_are_of_different_trainings():
+    jobs = drives(["ncp", "lstm"], ["fog:5"], [0], ["clean"], "km=2 epochs=6", ())
+    assert [job.model for job in jobs] == ["ncp", "ncp", "lstm", "lstm"]
+    assert [job.model for job in spread(jobs)] == ["ncp", "lstm", "ncp", "lstm"]
+    assert sorted(spread(jobs)) == sorted(jobs)
+
+
 def test_a_table_tells_each_seed_and_the_interval_of_their_sum(tmp_path):
     results = conditions.ResultsFile(tmp_path / "conditions.csv", conditions.MEASURES)
     jobs = drives(["lstm"], ["fog:5"], [0, 1], ["clean"], "km=2 epochs=6", ())
     for seed, crashes in ((1, 3), (0, 0)):
         measured = {"driven_km": 2.0, "crashes": crashes, "cross_track_m": 0.05 + 0.01 * crashes}
-        for job in jobs[-2:]:
-            if job.seed == seed:
+        for job in jobs:
+            if job.seed == seed and "fog:5" in job.settings:
                 row = measured | {"roughness_radps": 0.1}
                 results.append(*job.key, row, "")
     # Half the quantiles of chi-squared at 6 and 8 degrees of freedom are 0.619 and 8.767.
@@ -110,6 +117,10 @@ def test_a_memory_is_not_wiped_before_every_zeroth_frame():
         ({"km": 5000.0}, "`km` must be from 0.001 to 4000, got 5000.0"),
         ({"models": ("cnn",), "wipe_every": (1,)}, "`wipe_every` must be left out with cnn"),
         ({"trainings": ("without-2",), "tasks": ("noise:3",)}, "leaves out, got noise:3"),
+        (
+            {"trainings": ("own-drives",), "epochs": 3},
+            "`epochs` must be more than 3 for own-drives",
+        ),
     ],
 )
 def test_what_nobody_could_do_is_refused_before_a_training(asked, message, tmp_path):
