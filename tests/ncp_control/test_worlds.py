@@ -363,6 +363,41 @@ def test_what_a_world_shows_is_as_it_says_and_finite(shown, told):
         env.step(np.zeros(1))
 
 
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (np.zeros((3, 8, 9), np.uint8), r"got uint8 of shape \(3, 8, 9\)"),
+        (np.full((8, 9, 3), np.nan), "got float64 of shape"),
+    ],
+)
+def test_frames_have_the_shape_and_the_type_of_their_space(shown, told):
+    class Turned(gymnasium.Env):
+        observation_space = spaces.Box(0, 255, (8, 9, 3), np.uint8)
+        action_space = spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return shown, {}
+
+    env = world_of(Turned, name="turned", frame_s=0.1).make()
+    with pytest.raises(ValueError, match=told):
+        env.reset()
+
+
+def test_a_number_beside_a_frame_that_is_none_is_named():
+    class Car(gymnasium.Env):
+        observation_space = spaces.Dict(
+            camera=spaces.Box(0, 255, (8, 9, 3), np.uint8), speed=spaces.Box(0, 9, (1,))
+        )
+        action_space = spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return {"camera": np.zeros((8, 9, 3), np.uint8), "speed": np.array([np.nan])}, {}
+
+    env = world_of(Car, name="car", frame_s=0.1).make()
+    with pytest.raises(ValueError, match="got nan as 'speed' in step 0"):
+        env.reset()
+
+
 def test_making_a_halfcheetah_says_nothing_of_its_deprecated_attribute():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -15,6 +15,7 @@ import torch
 from ncp_control.command_line import use_threads
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.learning.run import Run
+from scripts.training.driving_settings import Drive
 
 
 @dataclass(frozen=True)
@@ -198,3 +199,11 @@ def test_a_list_without_a_value_is_refused_where_it_would_change_nothing(type_co
     assert "`named` must be at least one value, got none." in capsys.readouterr().err
     assert type_command(seen.append, Lists, "--encoder", "--named", "a") == 0
     assert seen[-1] == Lists(named=("a",))
+
+
+def test_no_epoch_before_which_the_learner_drives_is_a_choice(type_command):
+    """The settings of its group are empty by default, those of this job are not."""
+    seen = []
+    assert type_command(seen.append, Drive, "--imitation.dagger-epochs", "--seed", "1") == 0
+    assert seen[0].imitation.dagger_epochs == ()
+    assert type_command(seen.append, Drive, "--conditions", "--seed", "1") == 2
