@@ -11,8 +11,8 @@ in the same place, or `restore`, gives it its name back.
 
 A process locks (flock) each hidden file and folder while it writes it. A lock ends with its
 process, so a hidden name that nobody has locked was left behind by a process that was killed, and
-the next write in the same place removes it. Where locks do not work (some network file systems)
-leftovers stay.
+the next write in the same place removes it, and so is a lock that `locked` left,
+`.<name>.ncp-00000000.lock`. Where locks do not work (some network file systems) leftovers stay.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_HIDDEN = re.compile(r"\.(?P<name>[^/]+)\.ncp-[0-9a-f]{8}\.(?P<role>new|old)")
+_HIDDEN = re.compile(r"\.(?P<name>[^/]+)\.ncp-[0-9a-f]{8}\.(?P<role>new|old|lock)")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 """What a file system answers that has no fsync for folders."""
@@ -79,32 +79,41 @@ def append_to_file(path: Path | str, content: str) -> None:
 
 @contextmanager
 def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iterator[None]:
-    """Run a block while no other process runs one under the same lock; they wait for their turn.
+    """Run a block while no other process runs one for the same path; they wait for their turn.
 
-    The lock ends with its process. Its file stays: if it were removed, a process that waits for it
-    and one that comes later would hold two locks. Where locks do not work, nobody waits.
+    The lock is a hidden file beside `path`. It ends with its process, and the file with the block.
+    Where locks do not work, nobody waits.
 
     Args:
-        path: The lock's file.
+        path: A file or folder, which need not exist.
         waits: Called once if another process has the lock, e.g. to say so.
 
     Raises:
-        OSError: If the file cannot be made; the error names `path`.
+        OSError: If the lock cannot be made; the error names `path`.
     """
     path = Path(path)
-    with naming_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waits is not None:
-                waits()
-            _lock(file.fileno())
-        except OSError:  # no locks there; see above
-            pass
-        yield
+    hidden = path.with_name(f".{path.name}.ncp-{0:08x}.lock")
+    while True:
+        with naming_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = hidden.open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waits is not None:
+                    waits()
+                _lock(file.fileno())
+            except OSError:  # no locks there; see above
+                pass
+            if not _has_name(file.fileno(), hidden):
+                waits = None  # who had it before has removed its file
+                continue
+            try:
+                yield
+            finally:
+                hidden.unlink(missing_ok=True)
+            return
 
 
 class NewFolder:
@@ -264,6 +273,14 @@ def _create_folder(path: Path) -> int:
 
 def _hidden_name(final: Path, role: str) -> Path:
     return final.with_name(f".{final.name}.ncp-{secrets.token_hex(4)}.{role}")
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: int) -> None:

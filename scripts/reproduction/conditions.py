@@ -171,7 +171,7 @@ class Lesson:
         told += f" {RECIPES[training]}" if training in RECIPES else ""
         kept = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         runs = self.folder / "runs" / kept.name
-        with files.locked(runs / "lock", waits=lambda: print(f"another process learns {kept}")):
+        with files.locked(runs, waits=lambda: print(f"another process learns {kept}")):
             if not kept.is_dir():
                 self.learn(model, seed, training, runs, **lasts).save(kept)
             for recorded in runs.glob("*/dagger"):

@@ -29,8 +29,7 @@ def find_or_show(folder: Path, show: Callable[[], Demonstrations]) -> Demonstrat
     """
     found = Demonstrations.find(folder)
     if found is None:
-        lock = folder.with_name(f".{folder.name}.lock")
-        with files.locked(lock, waits=lambda: print(f"another process demonstrates: {folder}")):
+        with files.locked(folder, waits=lambda: print(f"another process demonstrates: {folder}")):
             files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
             found = Demonstrations.find(folder)
             if found is None:

@@ -207,6 +207,7 @@ def test_one_process_at_a_time_holds_a_lock(tmp_path):
         order.append("one")
     other.join()
     assert order == ["one", "other"]
+    assert list((tmp_path / "new").iterdir()) == [], "its file ends with the block"
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
@@ -218,7 +219,11 @@ def test_a_lock_ends_with_its_process(tmp_path):
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         process.kill()
+    (left,) = tmp_path.iterdir()
+    files.remove_leftovers(tmp_path)
+    assert not left.exists()
     with files.locked(tmp_path / "lock"):
-        pass
+        files.remove_leftovers(tmp_path)
+        assert left.exists(), "it is held"
     with pytest.raises(OSError, match="no-folder"), files.locked("/dev/null/no-folder/lock"):
         pass
