@@ -151,7 +151,7 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
         run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
         imitate.imitate_expert(policy, world.expert, world, asked, run)
         run.close()
-    (store,) = (tmp_path / "data").glob("[!.]*")  # made once, and found again
+    (store,) = (tmp_path / "data").iterdir()  # made once, and found again
     shown = Demonstrations.open(store)
     (batch,) = windows(shown, 6, 4, seed=0)
     changed = seen[-1](batch, torch.Generator().manual_seed(1)).observations
