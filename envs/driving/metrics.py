@@ -56,19 +56,17 @@ def summarize(episodes: "Sequence[Episode]") -> LaneMetrics:
     told = [episode.told for episode in episodes]
     driven_km = sum(float(t["distance_m"][-1]) for t in told) / 1000.0
     crashes = sum(int(t["crashed"].sum()) for t in told)
-    low, high = poisson_interval(crashes)
+    rate, low, high = rate_per_km(crashes, driven_km)
     offsets = [offsets_m(episode) for episode in episodes]
     rates = np.concatenate(
         [np.abs(np.diff(t["steer_rad"]) / np.diff(t["time_s"]))[~t["crashed"][1:]] for t in told]
     )
-    # A car that never gets anywhere has no rate per kilometre.
-    per_km = 1.0 / driven_km if driven_km > 0 else math.nan
     return LaneMetrics(
         driven_km=driven_km,
         crashes=crashes,
-        crashes_per_km=crashes * per_km,
-        crashes_per_km_low=low * per_km,
-        crashes_per_km_high=high * per_km,
+        crashes_per_km=rate,
+        crashes_per_km_low=low,
+        crashes_per_km_high=high,
         mean_cross_track_m=_mean(np.concatenate(offsets)),
         mean_cross_track_m_halfwidth=half_width(np.array([_mean(o) for o in offsets if o.size])),
         roughness_radps=_mean(rates),
@@ -91,6 +89,13 @@ def mean_cross_track_m(episode: "Episode") -> float:
 def _mean(values: np.ndarray) -> float:
     """Return the mean; NaN of nothing."""
     return float(values.mean()) if values.size else math.nan
+
+
+def rate_per_km(count: int, driven_km: float) -> tuple[float, float, float]:
+    """Return a count per kilometre and its interval; NaN if the car never got anywhere."""
+    per_km = 1.0 / driven_km if driven_km > 0 else math.nan
+    low, high = poisson_interval(count)
+    return count * per_km, low * per_km, high * per_km
 
 
 def poisson_interval(count: int) -> tuple[float, float]:

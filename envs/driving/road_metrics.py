@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envs.driving.metrics import poisson_interval
+from envs.driving.metrics import rate_per_km
 
 if TYPE_CHECKING:
     from ncp_control.episode import Episode
@@ -52,16 +52,14 @@ def summarize_road(episodes: "Sequence[Episode]") -> RoadMetrics:
         raise ValueError("`episodes` must be at least one, got none. Drive longer.")
     told = [episode.told for episode in episodes]
     driven_km = sum(float(t["distance_m"][-1]) for t in told) / 1000.0
-    low, high = poisson_interval(sum(int(t["crashed"].sum()) for t in told))
-    # A car that never gets anywhere has no rate per kilometre.
-    per_km = 1.0 / driven_km if driven_km > 0 else math.nan
+    rate, low, high = rate_per_km(sum(int(t["crashed"].sum()) for t in told), driven_km)
     return RoadMetrics(
         driven_km=driven_km,
         collisions=sum(int(t["collided"].sum()) for t in told),
         lane_departures=sum(int(t["departed"].sum()) for t in told),
-        interventions_per_km=sum(int(t["crashed"].sum()) for t in told) * per_km,
-        interventions_per_km_low=low * per_km,
-        interventions_per_km_high=high * per_km,
+        interventions_per_km=rate,
+        interventions_per_km_low=low,
+        interventions_per_km_high=high,
         idle_share=_mean(np.concatenate([t["stood_idle"] for t in told])),
         mean_speed_mps=_mean(np.concatenate([t["speed_mps"] for t in told])),
         mean_jerk_mps3=_mean(np.concatenate([jerks_mps3(episode) for episode in episodes])),

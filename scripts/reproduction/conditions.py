@@ -34,11 +34,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import torch
 
 import policies.stacked_frames  # noqa: F401 - registers the cell
-from envs.driving.metrics import poisson_interval, summarize
+from envs.driving.metrics import rate_per_km, summarize
 from ncp_control import files
 from ncp_control.audit.memory import WipingPilot
 from ncp_control.cells import CELLS
@@ -76,18 +77,16 @@ TAU_S = (0.02, 0.5)
 CELL_OF = {"ncp-fast": "ncp", "cnn-stack": "stacked"}
 """Cell of a model that is not called by it."""
 KM, EPOCHS = 2.0, 6
-ASKED_BEFORE = 3
-"""Epoch, counted from 0, before which a model drives itself."""
 
 
 def reproduce_conditions(settings: Reproduce) -> None:
     """Train and drive what is missing, and print the table."""
     trainings = settings.chosen_trainings(TRAININGS, USUAL_TRAININGS)
     epochs = settings.epochs or EPOCHS
-    if "own-drives" in trainings and epochs <= ASKED_BEFORE:
+    if "own-drives" in trainings and not taught(epochs).asked_epochs:
         raise ValueError(
-            f"`epochs` must be more than {ASKED_BEFORE} for own-drives, got {epochs}: before"
-            " the fourth epoch the model drives itself."
+            f"`epochs` must be more than 3 for own-drives, got {epochs}: before the fourth epoch"
+            " the model drives itself."
         )
     jobs = drives(
         settings.chosen_models(DEFAULT_MODELS, [*CELLS, *CELL_OF]),
@@ -194,11 +193,7 @@ class Lesson:
             tau_s=TAU_S if model == "ncp" else None,
             conditions=TRAININGS[training],
             dagger_conditions=training == "own-drives",
-            imitation=ImitationConfig(
-                epochs=epochs,
-                dagger_epochs=(ASKED_BEFORE,) if epochs > ASKED_BEFORE else (),
-                **RECIPES.get(training, {}),
-            ),
+            imitation=taught(epochs, **RECIPES.get(training, {})),
             threads=1,
             runs=runs,
             seed=seed,
@@ -208,6 +203,11 @@ class Lesson:
         policy = make_driving_policy(cell, head=settings.head, seed=seed)
         with contextlib.closing(begun_run("drive", cell, settings)) as run:
             return imitate_expert(policy, settings, run)
+
+
+def taught(epochs: int, **changes: Any) -> ImitationConfig:
+    """Return how a model of this table is trained: with DAgger before the fourth epoch."""
+    return ImitationConfig(epochs=epochs, dagger_epochs=None, **changes)
 
 
 def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
@@ -228,11 +228,8 @@ def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> tuple[float, fl
 
     The interval counts crashes, as if all were of one training.
     """
-    driven_km = sum(float(row["driven_km"]) for row in rows)
     crashes = sum(int(row[counted]) for row in rows)
-    per_km = 1.0 / driven_km if driven_km > 0.0 else float("nan")
-    low, high = poisson_interval(crashes)
-    return crashes * per_km, low * per_km, high * per_km
+    return rate_per_km(crashes, sum(float(row["driven_km"]) for row in rows))
 
 
 def crashes_per_km(
