@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from envs.conditions.draws import Scene, Wander, at
-from ncp_control.audit.faults import add_pixel_noise
+from ncp_control.audit.faults import add_pixel_noise, to_pixels
 
 Frame = np.ndarray
 """A picture, uint8 of shape (height, width, channels)."""
@@ -48,8 +48,9 @@ def fog(severity: int, scene: Scene) -> Effect:
     near = at(severity, 0.06, 0.12, 0.2, 0.35, 0.6)
     y, _ = scene.grid()
     below = np.maximum(y - HORIZON, 1e-3)
-    seen = np.where(y > HORIZON, np.exp(-near / below), np.exp(-near / 0.02))[..., None]
-    return lambda frame: to_pixels(frame * seen + FOG_GREY * (1.0 - seen))
+    seen = np.where(y > HORIZON, np.exp(-near / below), np.float32(math.exp(-near / 0.02)))
+    hidden = 1.0 - seen
+    return lambda frame: blend(frame, hidden, FOG_GREY)
 
 
 def rain(severity: int, scene: Scene) -> Effect:
@@ -64,13 +65,12 @@ def rain(severity: int, scene: Scene) -> Effect:
         lengths = scene.random.uniform(0.08, 0.25, count) * scene.height
         tops = scene.random.uniform(-0.1, 1.0, count) * scene.height
         lefts = scene.random.uniform(0.0, 1.0, count) * scene.width
-        for length, top, left in zip(lengths, tops, lefts, strict=True):
-            begin = (round(left), round(top))
-            end = (round(left + slant * length), round(top + length))
-            cv2.line(veil, begin, end, 0.55, 1)
+        ends = np.array([[lefts, tops], [lefts + slant * lengths, tops + lengths]])
+        streaks = np.rint(ends).astype(np.int32).transpose(2, 0, 1)  # streak, end, left and top
+        cv2.polylines(veil, list(streaks), False, 0.55)
         grey = float(frame.mean())
-        flat = grey + contrast * (frame - grey)
-        return to_pixels(flat + veil[..., None] * (225.0 - flat))
+        flat = grey + contrast * (frame.astype(np.float32) - grey)
+        return blend(flat, veil, 225.0)
 
     return effect
 
@@ -84,15 +84,17 @@ def sun(severity: int, scene: Scene) -> Effect:
     drift = Wander(scene, 0.15, 3.0)
     y, x = scene.grid()
 
+    def squares(left: float, top: float) -> np.ndarray:
+        """Return the squared distance of each pixel from a place."""
+        return ((x - left) / 2.0) ** 2 + (y - top) ** 2
+
     def effect(frame: Frame) -> Frame:
         left = place + float(drift.step())
-        glare = strength * np.exp(-np.hypot((x - left) / 2.0, y - HORIZON) / radius)
+        glare = strength * np.exp(-np.sqrt(squares(left, HORIZON)) / radius)
         for at_share, size in ((0.5, 0.05), (1.1, 0.08), (1.5, 0.04)):  # on the line to the middle
             middle = left * (1.0 - at_share), HORIZON + at_share * (0.6 - HORIZON)
-            distance = np.hypot((x - middle[0]) / 2.0, y - middle[1])
-            glare = glare + 0.2 * strength * (distance < size)
-        share = np.clip(glare + veil, 0.0, 1.0)[..., None]
-        return to_pixels(frame + share * (GLARE - frame))
+            glare += 0.2 * strength * (squares(*middle) < size**2)
+        return blend(frame, np.clip(glare + veil, 0.0, 1.0), GLARE)
 
     return effect
 
@@ -119,7 +121,7 @@ def worn(severity: int, scene: Scene) -> Effect:
 
     def effect(frame: Frame) -> Frame:
         bare = cv2.morphologyEx(frame, cv2.MORPH_OPEN, across).reshape(frame.shape)
-        return to_pixels(frame + share * mask.step()[..., None] * (bare.astype(np.float32) - frame))
+        return blend(frame, share * mask.step(), bare)
 
     return effect
 
@@ -132,12 +134,12 @@ def wet(severity: int, scene: Scene) -> Effect:
     rows = np.clip(rows, 0, scene.height - 1)
     puddles = scene.patches(0.6)
     is_ground = np.arange(scene.height) >= horizon
+    light = np.where(is_ground, 1.0 - 0.4 * mirrored, 1.0).astype(np.float32)[:, None, None]
 
     def effect(frame: Frame) -> Frame:
         mirror = cv2.blur(frame[rows], (1, max(scene.height // 8, 1))).reshape(frame.shape)
         share = mirrored * (0.4 + 0.6 * puddles.step()) * is_ground[:, None]
-        dark = frame * np.where(is_ground, 1.0 - 0.4 * mirrored, 1.0)[:, None, None]
-        return to_pixels(dark + share[..., None] * (mirror - dark))
+        return blend(frame * light, share, mirror)
 
     return effect
 
@@ -163,8 +165,8 @@ def blur(severity: int, scene: Scene) -> Effect:
 def dirt(severity: int, scene: Scene) -> Effect:
     """Dirt on the lens: blots that stay where they are."""
     covered = at(severity, 0.06, 0.12, 0.2, 0.3, 0.42)
-    mask = scene.blots(covered)[..., None]
-    return lambda frame: to_pixels(frame + 0.9 * mask * (MUD - frame))
+    mask = scene.blots(covered)
+    return lambda frame: blend(frame, 0.9 * mask, MUD)
 
 
 def shake(severity: int, scene: Scene) -> Effect:
@@ -196,7 +198,7 @@ def exposure(severity: int, scene: Scene) -> Effect:
         off *= decay
         if scene.random.random() < scene.frame_s:
             off = scene.random.uniform(-largest, largest)
-        return to_pixels(frame * math.exp(off))
+        return to_pixels(frame * np.float32(math.exp(off)))
 
     return effect
 
@@ -235,6 +237,13 @@ def lost(severity: int, scene: Scene) -> Effect:
     return effect
 
 
-def to_pixels(values: np.ndarray) -> Frame:
-    """Return values rounded and clipped to uint8."""
-    return np.clip(np.rint(values), 0.0, 255.0).astype(np.uint8)
+def blend(frame: np.ndarray, share: np.ndarray, colour: np.ndarray | float) -> Frame:
+    """Return a frame of which a share in each pixel is another colour.
+
+    Args:
+        frame: Shape (height, width, channels).
+        share: Of the other colour, from 0 to 1, shape (height, width).
+        colour: One value for all pixels and channels, or a picture.
+    """
+    seen = np.asarray(frame, np.float32)
+    return to_pixels(seen + np.float32(share)[..., None] * (colour - seen))

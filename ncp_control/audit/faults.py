@@ -19,7 +19,8 @@ def add_pixel_noise(frames: np.ndarray, variance: float, rng: np.random.Generato
         )
     noise = rng.standard_normal(frames.shape, dtype=np.float32)
     noise *= np.float32(_FULL_SCALE * math.sqrt(variance))
-    return _to_pixels(noise + frames)
+    noise += frames
+    return to_pixels(noise)
 
 
 def change_brightness(frames: np.ndarray, factor: float) -> np.ndarray:
@@ -30,7 +31,7 @@ def change_brightness(frames: np.ndarray, factor: float) -> np.ndarray:
     """
     if not (math.isfinite(factor) and factor >= 0.0):
         raise ValueError(f"`factor` must be finite and >= 0, got {factor!r}. Use 1 for no change.")
-    return _to_pixels(np.float32(factor) * frames)
+    return to_pixels(np.float32(factor) * frames)
 
 
 def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -49,5 +50,7 @@ def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
     return hidden
 
 
-def _to_pixels(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0.0, _FULL_SCALE).astype(np.uint8)
+def to_pixels(values: np.ndarray) -> np.ndarray:
+    """Return values rounded and clipped to uint8, and change them in place."""
+    np.rint(values, out=values)
+    return np.clip(values, 0.0, _FULL_SCALE, out=values).astype(np.uint8)
