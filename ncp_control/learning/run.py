@@ -228,7 +228,7 @@ def describe_environment() -> dict[str, Any]:
     packages = ("ncp-control", "torch", "numpy", "mujoco", "gymnasium")
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit_of(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
         "processor": _processor(),
@@ -295,9 +295,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
-    """Return the commit of the clone this module lies in, if it is one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+def commit_of(folder: Path = Path(__file__).parent) -> str | None:
+    """Return the commit of the clone that a folder lies in, this module's own by default.
+
+    Behind it stands `-dirty` if tracked files were changed since. None if it is no clone.
+    """
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    command += ["--exclude", "*"]  # the commit, even where it has a tag
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

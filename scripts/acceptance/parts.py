@@ -48,6 +48,8 @@ def machine() -> Result:
     """Say what is here."""
     import torch
 
+    from ncp_control.learning.run import commit_of
+
     rows = [
         ["Python", platform.python_version()],
         ["torch", torch.__version__],
@@ -55,7 +57,7 @@ def machine() -> Result:
         ["cuDNN", str(torch.backends.cudnn.version())],
         ["Triton", _version("triton")],
         ["processor", platform.machine()],
-        ["commit", _commit()],
+        ["commit", commit_of() or "unknown"],
     ]
     told = "torch sees no GPU"
     if torch.cuda.is_available():
@@ -332,14 +334,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -76,13 +76,19 @@ def _source(number: int, settings: str, rows: Sequence[Row]) -> str:
     """Say where the rows with some settings come from."""
     days = sorted({row["time"][:10] for row in rows if row["time"]})
     told = {
-        "commit": ", ".join(commit[:9] for commit in _distinct(rows, "commit")),
+        "commit": ", ".join(_shortened(commit) for commit in _distinct(rows, "commit")),
         "measured": " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
         "processor": ", ".join(_distinct(rows, "processor")),
         "versions": "; ".join(_distinct(rows, "versions")),
     }
     lines = [f"{name}: {value or 'not recorded'}" for name, value in told.items()]
     return "\n    ".join([f"[{number}] {settings}", *_distinct(rows, "command"), *lines])
+
+
+def _shortened(commit: str) -> str:
+    """Return the first digits of a commit, and whether files were changed since."""
+    digits, *changed = commit.split("-")
+    return "-".join([digits[:9], *changed])
 
 
 def _distinct(rows: Sequence[Row], column: str) -> list[str]:

@@ -1,5 +1,6 @@
 import csv
 import json
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ncp_control.learning.run import Run
+from ncp_control.learning.run import Run, commit_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,21 @@ def test_run_folder_says_what_was_done(tmp_path):
     assert config["settings"] == {"seed": 3, "log": "somewhere"}
     assert {"versions", "commit", "processor", "time"} <= config["environment"].keys()
     run.close()
+
+
+def test_a_commit_tells_whether_files_were_changed_since(tmp_path):
+    assert commit_of(tmp_path) is None
+    file = tmp_path / "a.py"
+    file.write_text("1\n")
+    told = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "a.py"], ["commit", "-qm", "a"], ["tag", "v1"]):
+        subprocess.run([*told, *words], check=True)
+    head = subprocess.run([*told, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    assert commit_of(tmp_path) == head.stdout.strip()
+    (tmp_path / "b.csv").write_text("what a job wrote")
+    assert commit_of(tmp_path) == head.stdout.strip()
+    file.write_text("2\n")
+    assert commit_of(tmp_path) == head.stdout.strip() + "-dirty"
 
 
 def test_runs_never_share_a_folder(tmp_path):
