@@ -75,6 +75,11 @@ class Episode:
         return float(self.rewards.sum())
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the world told of a crash, or ended the episode itself."""
+        return self.is_terminated or bool(np.any(self.told.get("crashed", False)))
+
+    @property
     def has_frames(self) -> bool:
         """Whether camera frames were seen, and kept."""
         is_seen = self.observations is not None

@@ -39,6 +39,11 @@ def find_or_show(folder: Path, show: Callable[[], Demonstrations]) -> Demonstrat
     return found
 
 
+def folder_of_epoch(epoch: int) -> str:
+    """Return the name of the folder of what the expert was asked before an epoch."""
+    return f"epoch-{epoch}"
+
+
 def learn_from_expert(
     policy: Policy,
     world: World,
@@ -69,7 +74,7 @@ def learn_from_expert(
     """
 
     def folder_of(epoch: int) -> Path:
-        return run.folder / "dagger" / f"epoch-{epoch}"
+        return run.folder / "dagger" / folder_of_epoch(epoch)
 
     policy.contract = trained_in(world)
     policy = imitate(

@@ -16,7 +16,7 @@ from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.imports import import_function
 from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.demonstrations.expert import demonstrate
+from ncp_control.learning.demonstrations.expert import demonstrate, failed_before
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
@@ -29,7 +29,7 @@ from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
 from scripts.evaluation.locomotion import open_world, plain_stem
 from scripts.evaluation.tables import Measured, results_table
-from scripts.training.from_expert import find_or_show, learn_from_expert
+from scripts.training.from_expert import find_or_show, folder_of_epoch, learn_from_expert
 from scripts.training.met_conditions import one_after_another
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import Imitate, refuse_unused
@@ -105,14 +105,23 @@ def imitate_expert(
     settings.begin_from(policy, shown, settings.imitation.window, settings.seed)
 
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
-        first = first_seed + settings.episodes + epoch * settings.dagger_episodes
-        seeds = range(first, first + settings.dagger_episodes)
+        count = settings.dagger_episodes
+        first = first_seed + settings.episodes + epoch * count
+        failed = failed_before(
+            Demonstrations.open(folder.parent / folder_of_epoch(before))
+            for before in sorted(settings.imitation.asked_epochs)
+            if before < epoch
+        )
+        again = failed[: int(settings.dagger_repeat * count)]
+        seeds = [*again, *range(first, first + count - len(again))]
+        # An episode that is repeated meets the same condition.
+        conditions_seed = first_seed if settings.dagger_repeat else first
         return demonstrate(
             folder,
             world,
             expert,
             seeds,
-            learner=settings.learner_in(world, learner, first),
+            learner=settings.learner_in(world, learner, conditions_seed),
             description="learner",
             workers=settings.workers,
             frames_as=settings.frames_as,

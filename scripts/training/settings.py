@@ -224,6 +224,9 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
     """Episodes that the expert demonstrates."""
     dagger_episodes: int = 6
     """Further episodes that the learner acts in before each DAgger epoch."""
+    dagger_repeat: float = 0.0
+    """Largest share of them that repeat episodes in which the learner crashed, or which the world
+    ended, before earlier DAgger epochs; until it no longer fails there."""
     expert_noise: tuple[float, ...] = (0.2,)
     """Deviation of the slow error on what the expert does, or the share of its choices that are
     random instead: one number, or one for each entry of the action."""
@@ -264,6 +267,13 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
         read_options(self.world_options)
         check_at_least(self, 1, "neurons", "episodes", "dagger_episodes", "threads", "workers")
         check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
+        check_share("dagger_repeat", self.dagger_repeat)
+        if self.dagger_repeat and len(self.imitation.asked_epochs) < 2:
+            raise ValueError(
+                "`dagger_repeat` must be left out where the learner acts before fewer than two"
+                f" epochs, got {self.dagger_repeat!r}. Name more, e.g. with"
+                " --imitation.dagger-epochs 1 2."
+            )
         check_at_least(self, 0, "seed")
         if self.policy is not None:
             of_a_new_one = ("cell", "neurons", "wiring", "head", "encoder")

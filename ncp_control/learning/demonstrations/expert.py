@@ -78,13 +78,31 @@ def demonstrate(
             keeps_observations=True,
             description=description,
         )
-    return _write(folder, world, episodes, frames_as)
+    return _write(folder, world, seeds, episodes, frames_as)
+
+
+def failed_before(stores: Iterable[Demonstrations]) -> list[int]:
+    """Return the seeds of episodes that failed, the latest first, and have not gone well since.
+
+    Args:
+        stores: What `demonstrate` returned, in the order of time.
+    """
+    failed: dict[int, None] = {}
+    for store in stores:
+        told = store.meta["source"]
+        for seed in told["seeds"]:
+            failed.pop(seed, None)
+        failed |= dict.fromkeys(told["failed"])
+    return list(failed)[::-1]
 
 
 def _write(
-    folder: Path, world: World, episodes: Iterable[Episode], frames_as: str
+    folder: Path, world: World, seeds: Sequence[int], episodes: Iterable[Episode], frames_as: str
 ) -> Demonstrations:
-    """Write down what was seen in episodes that keep it, and what the expert would have done."""
+    """Write down what was seen in episodes that keep it, and what the expert would have done.
+
+    With it stand the seeds, and which of them failed; see `Episode.has_failed`.
+    """
     observation = world.contract.observation
     shape, dtype = array_of(observation)
     size = len(world.contract.action)
@@ -97,9 +115,12 @@ def _write(
         frame_shape=record_frame(observation),
         overwrite=True,
     ) as writer:
-        for episode in episodes:
+        failed = []
+        for seed, episode in zip(seeds, episodes, strict=True):
             assert episode.expert_actions is not None  # it was asked
             writer.append_episode(
                 episode.seen.astype(dtype, copy=False), episode.expert_actions, episode.dt_s
             )
+            failed += [int(seed)] if episode.has_failed else []
+        writer.describe(seeds=[int(seed) for seed in seeds], failed=failed)
     return Demonstrations.open(folder)

@@ -114,6 +114,11 @@ class DemonstrationWriter:
             self.discard()
             raise
 
+    def describe(self, **about: Any) -> None:
+        """Add to what `meta["source"]` says, by name; anything JSON can hold."""
+        about = {**json.loads(self._source_json), **about}
+        self._source_json = json.dumps(about, allow_nan=False)
+
     def start_episode(self) -> None:
         """Let the next frame begin an episode; an episode without a frame leaves no trace."""
         if not self._episode_starts or self._episode_starts[-1] < self.num_frames:
