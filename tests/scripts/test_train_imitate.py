@@ -64,6 +64,19 @@ class Look(Reach):
         return frame
 
 
+class Stumble(Reach):
+    """The same, but who begins on the right of the first line is out after three steps."""
+
+    def reset(self, *, seed=None, options=None):
+        seen, info = super().reset(seed=seed)
+        self.is_right = seen[0] > 0.0
+        return seen, info
+
+    def step(self, action):
+        seen, reward, _, is_over, info = super().step(action)
+        return seen, reward, self.is_right and self.steps == 3, is_over, info
+
+
 def bring_home(env, observation, info):
     """Return the step towards zero."""
     return np.clip(-3.0 * env.unwrapped.place, -1.0, 1.0)
@@ -200,6 +213,32 @@ def test_no_learner_meets_conditions_where_it_never_acts(tmp_path):
     never = dataclasses.replace(settings.imitation, dagger_epochs=())
     with pytest.raises(ValueError, match="must be left out where the learner never acts"):
         dataclasses.replace(settings, imitation=never)
+
+
+def test_a_learner_is_asked_again_where_it_failed(tmp_path):
+    imitation = ImitationConfig(epochs=4, window=10, batch_size=8, dagger_epochs=(1, 2, 3))
+    asked = {"imitation": imitation, "episodes": 4, "dagger_episodes": 6, "dagger_repeat": 0.5}
+    train_imitate(quick(tmp_path, "Stumble", **asked))
+    (run,) = (tmp_path / "runs").iterdir()
+    rounds = [Demonstrations.open(run / "dagger" / f"epoch-{epoch}") for epoch in (1, 2, 3)]
+    seeds = [one.meta["source"]["seeds"] for one in rounds]
+    begins_at = {}
+    for one, driven in zip(rounds, seeds, strict=True):
+        starts = one.observations[one.episode_starts]
+        failed = [seed for seed, place in zip(driven, starts, strict=True) if place[0] > 0.0]
+        assert one.meta["source"]["failed"] == failed
+        for seed, place in zip(driven, starts, strict=True):
+            assert begins_at.setdefault(seed, place.tolist()) == place.tolist()
+    first, second = (one.meta["source"]["failed"][::-1] for one in rounds[:2])
+    assert len(first) > 0 and seeds[1][: len(first[:3])] == first[:3]
+    assert seeds[2][:3] == [*second, *(seed for seed in first if seed not in second)][:3]
+    fresh = [seed for driven in seeds for seed in driven]
+    assert len(set(fresh)) == 18 - len(first[:3]) - 3 and all(len(one) == 6 for one in seeds)
+
+
+def test_nothing_is_repeated_where_the_learner_acts_once(tmp_path):
+    with pytest.raises(ValueError, match="`dagger_repeat` must be left out where the learner acts"):
+        quick(tmp_path, "Reach", dagger_repeat=0.5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from gymnasium import spaces
 
 from ncp_control.cells import LTC
-from ncp_control.learning.demonstrations.expert import demonstrate
+from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.demonstrations.expert import demonstrate, failed_before
 from ncp_control.learning.experts import SlowError
 from ncp_control.policy import VectorPolicy
 from ncp_control.wiring_rules import fully_connected
@@ -120,3 +121,34 @@ def make_policy():
     return VectorPolicy(
         LTC(fully_connected(2, 4, 2, seed=0), frame_s=0.1), observation_size=2, squash="tanh"
     )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_is_written_down_which_episodes_failed(tmp_path, workers):
+    """An episode fails if the world ends it; here that needs more than three steps."""
+    store = tmp_path / "store"
+    shown = demonstrate(
+        store, LINE, homing, [3, 4, 5, 6], num_steps=3, workers=workers, find=line_and_expert
+    )
+    assert shown.meta["source"] == {"seeds": [3, 4, 5, 6], "failed": [5, 6]}
+
+
+def test_what_goes_well_later_has_not_failed_before():
+    def told(seeds, failed):
+        return Demonstrations(
+            observations=np.zeros((1, 2), np.float32),
+            actions=np.zeros((1, 1), np.float32),
+            dt_s=np.zeros(1, np.float32),
+            episode_starts=np.zeros(1, np.int64),
+            meta={"source": {"seeds": seeds, "failed": failed}},
+        )
+
+    rounds = [told([1, 2, 3], [1, 3]), told([3, 1, 4], [1, 4]), told([4, 5], [5])]
+    assert failed_before([]) == []
+    assert failed_before(rounds[:1]) == [3, 1]
+    assert failed_before(rounds[:2]) == [4, 1]
+    assert failed_before(rounds) == [5, 1]
+
+
+def line_and_expert():
+    return LINE, homing
