@@ -31,11 +31,11 @@ from torch.nn import grad as convolution_gradients
 from ncp_control.circuit import Activity
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
+from ncp_control.policy.frames import BLOCK_FRAMES
 
 Decision = Callable[[Tensor], Tensor]
 """Observations (batch, …) to the number explained for each, shape (batch,)."""
 
-_CHUNK_FRAMES = 32
 _BLUR_SHARE = 0.1
 
 
@@ -82,7 +82,7 @@ def saliency(
             " Its map does not depend on the circuit; choose 'input_gradient'."
         )
     maps = []
-    for part in torch.arange(len(frames)).split(_CHUNK_FRAMES):
+    for part in torch.arange(len(frames)).split(BLOCK_FRAMES):
         decide = decision(
             policy,
             neuron=neuron,
@@ -201,8 +201,10 @@ def grad_cam(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad(), _recorded_convolutions(policy) as layers:
         inputs = seen.to(next(policy.parameters()), copy=True).requires_grad_()
         score = decide(inputs).abs().sum()
-    maps = _check_layers(layers)[-1].maps
-    weights = torch.autograd.grad(score, maps)[0].mean((2, 3), keepdim=True)
+    last = _check_layers(layers)[-1].layer
+    blocks = [one.maps for one in layers if one.layer is last]  # a policy sees frames in blocks
+    weights = torch.cat(torch.autograd.grad(score, blocks)).mean((2, 3), keepdim=True)
+    maps = torch.cat(blocks)
     coarse = (weights * maps).sum(1, keepdim=True).relu().detach()
     size = policy.frames_of(seen).shape[1:3]
     return F.interpolate(coarse, size, mode="bilinear")[:, 0]

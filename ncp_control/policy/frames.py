@@ -28,7 +28,7 @@ from ncp_control.ranges import check_count
 from ncp_control.records import frames_in, numbers_in, record_size, with_frames
 
 BLOCK_FRAMES = 32
-"""Frames that the head sees at once while a policy learns on the CPU."""
+"""Frames that the head sees at once on the CPU."""
 
 
 class FramesPolicy(Policy):
@@ -172,12 +172,12 @@ class FramesPolicy(Policy):
     def features(self, observation: Tensor) -> Tensor:
         """Apply `perceive` to frames (batch, time, …): features (batch, time, input).
 
-        Where gradients are recorded on the CPU, the head sees `BLOCK_FRAMES` at a time: what
-        it then allocates is small enough to be used again for the next block, while larger memory
-        comes from the system page by page, which takes longer than the arithmetic. The features
-        stay the same; gradients of the head are summed in another order.
+        On the CPU the head sees `BLOCK_FRAMES` at a time: what it then allocates is small enough to
+        be used again for the next block, while larger memory comes from the system page by page,
+        which takes longer than the arithmetic. The features stay the same; gradients of the head
+        are summed in another order.
         """
-        if observation.device.type != "cpu" or not torch.is_grad_enabled():
+        if observation.device.type != "cpu":
             return super().features(observation)
         blocks = observation.flatten(0, 1).split(BLOCK_FRAMES)
         features = torch.cat([self.perceive(block) for block in blocks])

@@ -25,9 +25,6 @@ DRIVING_FRAME: FrameShape = (78, 200, 3)
 """Frames of the NCP paper and of our driving world."""
 NUM_FEATURES = 32
 NUM_MAPS = 8
-FRAMES_AT_ONCE = 32
-"""Frames that a processor takes through the convolutions together: what they need stays in its
-cache. A step of training on 256 frames of 78 x 200 then takes half of the time."""
 
 
 class Head(nn.Module):
@@ -90,14 +87,6 @@ class ConvHead(Head):
             ValueError: If the frames are of another shape.
         """
         check_frames(frames, self.frame_shape)
-        if frames.device.type != "cpu" or frames.shape[0] <= FRAMES_AT_ONCE:
-            return self._features(frames)
-        return torch.cat([self._features(some) for some in frames.split(FRAMES_AT_ONCE)])
-
-    def _features(
-        self, frames: UInt8[Tensor, "frames height width channels"]
-    ) -> Float[Tensor, "frames features"]:
-        """Return the features of frames that are seen together."""
         pixels = standardize(frames.to(self.weight.dtype))
         # (frames, height, width, channels) seen as (frames, channels, height, width): this is
         # channels_last already.

@@ -42,8 +42,11 @@ def test_a_policy_learns_the_same_from_frames_in_blocks(seen, head):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
 
 
-def test_a_policy_that_does_not_learn_sees_all_frames_at_once(seen):
+def test_a_policy_that_does_not_learn_sees_frames_in_blocks_too(seen):
     policy = FramesPolicy(LTC(ncp19(seed=0)), head="light")
+    frames = torch.randint(0, 256, (2, 20, 78, 200, 3), dtype=torch.uint8)
     with torch.no_grad():
-        policy(torch.zeros(2, 20, 78, 200, 3, dtype=torch.uint8))
-    assert seen == [40]
+        found, _ = policy(frames)
+        wanted = policy.circuit(policy.perceive(frames.flatten(0, 1)).unflatten(0, (2, 20)))[0]
+    assert seen == [BLOCK_FRAMES, 40 - BLOCK_FRAMES, 40]
+    torch.testing.assert_close(found, wanted)

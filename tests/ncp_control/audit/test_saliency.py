@@ -8,6 +8,7 @@ from ncp_control import LSTM, LTC, NCP19, Circuit
 from ncp_control.audit import saliency as audit
 from ncp_control.audit.saliency import METHODS, decision, previous_states, saliency
 from ncp_control.cells import Feedforward
+from ncp_control.policy.frames import BLOCK_FRAMES
 from policies.driving import make_driving_policy
 
 
@@ -169,8 +170,19 @@ def test_map_of_a_frame_rests_on_the_history(driving):
 def test_frames_are_cut_into_chunks_that_do_not_matter(driving, monkeypatch):
     policy, frames, state = driving
     whole = saliency(policy, frames, "input_gradient", state=state)
-    monkeypatch.setattr(audit, "_CHUNK_FRAMES", 2)
+    monkeypatch.setattr(audit, "BLOCK_FRAMES", 2)
     torch.testing.assert_close(saliency(policy, frames, "input_gradient", state=state), whole)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_more_frames_than_a_policy_sees_at_once_have_the_maps_of_each(method):
+    policy = make_driving_policy("ncp")
+    frames = torch.randint(0, 256, (BLOCK_FRAMES + 8, 78, 200, 3), dtype=torch.uint8)
+    explain = METHODS[method]
+    together = explain(policy, frames, decision(policy))
+    alone = explain(policy, frames[-1:], decision(policy))
+    assert together.shape == frames.shape[:3]
+    torch.testing.assert_close(together[-1:], alone, rtol=1e-3, atol=1e-3 * alone.max().item())
 
 
 @pytest.mark.parametrize("method", ["visual_backprop", "grad_cam"])
