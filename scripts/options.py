@@ -18,8 +18,8 @@ REGISTRIES = {
 BUILT_IN = {
     "cell": (
         "cfc cfc_no_gate cfc_pure cnn ctgru ctrnn feedforward gru lrc lrc_asymmetric lrcu"
-        " lrcu_asymmetric lstm ltc mixed_cfc mixed_ltc mixed_memory mlp ncp neural_ode ode_rnn stc"
-        " wired_cfc"
+        " lrcu_asymmetric lstm ltc mixed_cfc mixed_ltc mixed_memory mlp ncp neural_ode ode_rnn"
+        " stacked stc wired_cfc"
     ).split(),
     "wiring": ["auto_ncp", "fully_connected", "random"],
     "head": ["light", "motion", "paper"],

@@ -19,6 +19,7 @@ from ncp_control.cells.known import (
 from ncp_control.cells.lrc import LRC
 from ncp_control.cells.ltc import LTC, LTCParameters
 from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.stacked_frames import StackedFrames
 from ncp_control.cells.stc import STC
 from ncp_control.cells.synaptic import SynapticCell
 from ncp_control.cells.wired_cfc import WiredCfC
@@ -42,6 +43,7 @@ __all__ = [
     "LTCParameters",
     "MixedMemory",
     "NeuralODE",
+    "StackedFrames",
     "SynapticCell",
     "WiredCfC",
     "cell_from_config",

@@ -34,6 +34,7 @@ from ncp_control.cells.gated import GRU, LSTM
 from ncp_control.cells.lrc import LRC
 from ncp_control.cells.ltc import LTC
 from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.stacked_frames import StackedFrames
 from ncp_control.cells.stc import STC
 from ncp_control.cells.wired_cfc import WiredCfC
 from ncp_control.json_files import shorten
@@ -305,6 +306,7 @@ register_cell("ode_rnn", ODERNN)
 register_cell("ctgru", CTGRU)
 register_cell("lstm", LSTM, build=_gated(LSTM))
 register_cell("gru", GRU, build=_gated(GRU))
+register_cell("stacked", StackedFrames)
 register_cell("feedforward", Feedforward)
 register_cell("cnn", Feedforward)
 register_cell("mlp", Feedforward)

@@ -38,7 +38,6 @@ from typing import Any
 
 import torch
 
-import policies.stacked_frames  # noqa: F401 - registers the cell
 from envs.driving.metrics import rate_per_km, summarize
 from ncp_control import files
 from ncp_control.audit.memory import WipingPilot

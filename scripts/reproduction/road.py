@@ -27,7 +27,6 @@ from pathlib import Path
 
 import torch
 
-import policies.stacked_frames  # noqa: F401 - registers the cell
 from envs.conditions import CONDITIONS
 from envs.driving.road_metrics import summarize_road
 from ncp_control.command_line import use_threads

@@ -17,6 +17,7 @@ from ncp_control import (
     Feedforward,
     MixedMemory,
     NeuralODE,
+    StackedFrames,
     WiredCfC,
     auto_ncp,
     fully_connected,
@@ -67,6 +68,7 @@ CELLS = {
     "mixed-cfc": lambda: MixedMemory(CfC(32, 16, 2)),
     "mixed-wired-cfc": lambda: MixedMemory(WiredCfC(NCP19, mode="pure")),
     "feedforward": lambda: Feedforward(32, 16, 2),
+    "stacked": lambda: StackedFrames(32, 16, 2),
 }
 
 

@@ -12,7 +12,7 @@ from ncp_control.cells import cell_from_config, cell_to_config
 from ncp_control.wiring_rules import ncp19
 from tests.ncp_control.every_cell import CELLS
 
-BLIND_TO_TIME = {"gru", "lstm", "feedforward"}
+BLIND_TO_TIME = {"gru", "lstm", "feedforward", "stacked"}
 
 
 @pytest.fixture(params=CELLS, ids=list(CELLS))

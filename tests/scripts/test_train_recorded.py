@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncp_control import GRU, LRC
+from ncp_control import GRU, LRC, StackedFrames
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.policy import Policy
 from policies.driving import make_driving_policy
-from policies.stacked_frames import StackedFrames
 from scripts.auditing.recording import watch
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
@@ -203,7 +202,7 @@ def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
     models = ["lrc", "gru", "stacked"]
     words = [*WORDS, "--head", "motion", "--log", udacity_log, "--results", "r.csv"]
     words[1:3] = ["--models", *models]
-    assert type_command(train, Job, *words, "--import", "policies.stacked_frames") == 0
+    assert type_command(train, Job, *words) == 0
     rows = read(tmp_path / "r.csv")
     assert [row["model"] for row in rows] == [*SIMPLE, *models]
     cells = {name: Policy.load(run / "policy").circuit.cell for name in models

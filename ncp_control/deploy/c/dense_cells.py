@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ncp_control.cells import (
     CTGRU,
@@ -17,6 +17,7 @@ from ncp_control.cells import (
     Feedforward,
     MixedMemory,
     NeuralODE,
+    StackedFrames,
 )
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.gated import FusedCell
@@ -84,14 +85,27 @@ def _stage(
 
 def feedforward_stage(cell: Feedforward) -> CellStage:
     """Return the stage of two dense layers without memory."""
-    first, second = cell.hidden[0], cell.hidden[2]
-    tables = {
-        "feedforward_first_map": first.weight,
-        "feedforward_first_bias": first.bias,
-        "feedforward_second_map": second.weight,
-        "feedforward_second_bias": second.bias,
-    }
+    tables = _two_layers("feedforward", cell.hidden)
     return _stage(cell, "feedforward", tables, {"hidden": cell.hidden_size})
+
+
+def stacked_frames_stage(cell: StackedFrames) -> CellStage:
+    """Return the stage of two dense layers that see the last frames; they are read, not stepped."""
+    tables = _two_layers("stacked", cell.hidden)
+    stage = _stage(cell, "stacked_frames", tables, {}, constants={"STACKED": cell.state_size})
+    parts = tuple(part for part in stage.parts if part != "read_linear")
+    return replace(stage, parts=parts, read="read_stacked")
+
+
+def _two_layers(name: str, layers: nn.Sequential) -> dict[str, Any]:
+    """Return the weights of two dense layers by the names of their tables."""
+    first, second = layers[0], layers[2]
+    return {
+        f"{name}_first_map": first.weight,
+        f"{name}_first_bias": first.bias,
+        f"{name}_second_map": second.weight,
+        f"{name}_second_bias": second.bias,
+    }
 
 
 def ctrnn_stage(cell: CTRNN) -> CellStage:

@@ -31,6 +31,7 @@ from ncp_control.cells import (
     Feedforward,
     MixedMemory,
     NeuralODE,
+    StackedFrames,
     WiredCfC,
 )
 from ncp_control.deploy.c import dense_cells, wired
@@ -57,6 +58,7 @@ CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
     LSTM: dense_cells.lstm_stage,
     GRU: dense_cells.gru_stage,
     Feedforward: dense_cells.feedforward_stage,
+    StackedFrames: dense_cells.stacked_frames_stage,
 }
 """How cells become C, by their class; that of a cell of your own can be added."""
 

@@ -15,6 +15,7 @@ from ncp_control.cells import (
     CfC,
     Feedforward,
     NeuralODE,
+    StackedFrames,
 )
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.gated import FusedCell
@@ -45,8 +46,24 @@ def feedforward_step(
     graph: Graph, cell: Feedforward, features: Value, state: Value, dt_s: Value
 ) -> Value:
     """Return the activity of two dense layers."""
-    first, second = _linears(cell.hidden)
-    return graph.relu(linear(graph, second, graph.relu(linear(graph, first, features))))
+    return _two_layers(graph, cell.hidden, features)
+
+
+def stacked_frames_step(
+    graph: Graph, cell: StackedFrames, features: Value, state: Value, dt_s: Value
+) -> Value:
+    """Forget the oldest frame and remember this one."""
+    return graph.join([graph.cut(state, cell.input_size, cell.state_size), features])
+
+
+def read_stacked_frames(graph: Graph, cell: StackedFrames, state: Value) -> Value:
+    """Map the remembered frames to the outputs."""
+    return linear(graph, cell.output, _two_layers(graph, cell.hidden, state))
+
+
+def _two_layers(graph: Graph, layers: nn.Sequential, x: Value) -> Value:
+    first, second = _linears(layers)
+    return graph.relu(linear(graph, second, graph.relu(linear(graph, first, x))))
 
 
 def _linears(layers: nn.Sequential) -> list[nn.Linear]:

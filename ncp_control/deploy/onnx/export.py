@@ -35,6 +35,7 @@ from ncp_control.cells import (
     Feedforward,
     MixedMemory,
     NeuralODE,
+    StackedFrames,
     WiredCfC,
 )
 from ncp_control.deploy.naming import check_prefix
@@ -61,6 +62,7 @@ CELL_GRAPHS: dict[type[Cell], tuple[Step, Readout]] = {
     LSTM: (dense_cells.lstm_step, dense_cells.read_linear),
     GRU: (dense_cells.gru_step, dense_cells.read_linear),
     Feedforward: (dense_cells.feedforward_step, dense_cells.read_linear),
+    StackedFrames: (dense_cells.stacked_frames_step, dense_cells.read_stacked_frames),
 }
 """How cells become graphs, by their class; that of a cell of your own can be added."""
 

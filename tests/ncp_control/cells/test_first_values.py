@@ -18,7 +18,7 @@ from scripts.training import new_circuit as settings
 from tests.ncp_control.every_cell import CELLS
 
 WITHOUT = {"cfc-pure", "cfc-no-gate", "wired-cfc-pure", "wired-cfc-random", "neural-ode", "ctgru"}
-WITHOUT |= {"feedforward"}
+WITHOUT |= {"feedforward", "stacked"}
 
 
 LIQUID = ["ltc", "ltc-midpoint", "ltc-auto", "ltc-random", "ltc-full", "stc"]

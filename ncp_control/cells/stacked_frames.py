@@ -1,14 +1,13 @@
 """A network without memory that sees the last frames at once: the usual answer to hidden speeds.
 
-It is a cell, `stacked`, whose state is what the head made of the last four frames. So each frame
-passes the head once, and a frame that fails is one of four.
+Its state is what the head made of the last four frames. So each frame passes the head once, and a
+frame that fails is one of four.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncp_control.cells import register_cell
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.feedforward import two_layers
 
@@ -45,6 +44,3 @@ class StackedFrames(DenseCell):
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
         """Map the remembered frames to the outputs."""
         return self.output(self.hidden(state))
-
-
-register_cell("stacked", StackedFrames)
