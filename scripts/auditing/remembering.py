@@ -145,17 +145,20 @@ def verdict(effect: WipeEffect, cost: Cost | None) -> str:
     changed, is_inert = change_by_wiping(effect), effect.share < UNUSED_SHARE
     rule = f"below {UNUSED_SHARE:g} counts as not used"
     whole, change, half = cost.change(1)
-    half = 0.0 if math.isnan(half) else half
-    interval = f" ± {_percent(half, whole).removeprefix('+')}" if half else ""
+    if math.isnan(half):  # one episode has no interval
+        half = math.inf if change else 0.0
+    has_interval = 0.0 < half < math.inf
+    interval = f" ± {_percent(half, whole).removeprefix('+')}" if has_interval else ""
     told = f"{changed}, and the return in the world by {_percent(change, whole)}{interval}"
     most = UNUSED_COST * abs(whole)
     is_cheap = change == half == 0.0 or abs(change) + half < most
     is_certain = is_cheap or abs(change) > half
     if not is_certain:
         what = "may not be used here" if is_inert else "shapes the actions"
+        count = len(cost.by_every[0])
         return (
-            f"**Memory {what}; what it is worth in the world is not certain** after"
-            f" {len(cost.by_every[0])} episodes: {told}. Ask for more --wipe-episodes."
+            f"**Memory {what}; what it is worth in the world is not certain** after {count}"
+            f" episode{'s' if count > 1 else ''}: {told}. Ask for more --wipe-episodes."
         )
     if not is_cheap:
         return f"**Memory is used**: {told}."

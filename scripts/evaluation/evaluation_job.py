@@ -167,7 +167,7 @@ def evaluate_open_loop(
     with recording.as_demonstrations() as frames:
         store = as_seen(frames, policy.contract)
         error = imitation_error(policy, store)
-        variance = float(store.actions.var())
+        variance = float(store.actions.var(axis=0, dtype=np.float64).mean())
         run.log(0, mean_squared_error=error, steering_variance=variance)
         rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
         print(markdown_table(["predictor", "MSE [action²]"], rows))

@@ -51,16 +51,16 @@ def cost(whole, wiped):
         (0.06, None, "**Memory is not used here**: wiping the state before every frame changes"),
         (0.0, None, "**Memory is not used here**: wiping the state before every frame changes no"),
         (0.3, None, "**Memory shapes the actions**"),
-        (0.06, cost([100.0], [99.0]), "**Memory is not used here**"),
-        (0.06, cost([100.0], [80.0]), "**Memory is used**"),
-        (0.3, cost([100.0], [99.0]), "**Memory shapes the actions, but the world hardly"),
-        (0.3, cost([-100.0], [-300.0]), "**Memory is used**"),
-        (0.3, cost([0.0], [0.0]), "**Memory shapes the actions, but the world hardly"),
+        (0.06, cost([100.0] * 2, [99.0] * 2), "**Memory is not used here**"),
+        (0.06, cost([100.0] * 2, [80.0] * 2), "**Memory is used**"),
+        (0.3, cost([100.0] * 2, [99.0] * 2), "**Memory shapes the actions, but the world hardly"),
+        (0.3, cost([-100.0] * 2, [-300.0] * 2), "**Memory is used**"),
+        (0.3, cost([0.0] * 2, [0.0] * 2), "**Memory shapes the actions, but the world hardly"),
         (0.3, cost([100.0, 100.0], [90.0, 102.0]), "**Memory shapes the actions; what it is worth"),
         (0.06, cost([100.0, 100.0], [90.0, 102.0]), "**Memory may not be used here; what it"),
         (0.06, cost([100.0, 100.0], [80.0, 81.0]), "**Memory is used**"),
         (0.06, cost([100.0, 100.0], [99.0, 99.1]), "**Memory is not used here**"),
-        (math.inf, cost([0.0], [-4.0]), "**Memory is used**"),
+        (math.inf, cost([0.0] * 2, [-4.0] * 2), "**Memory is used**"),
     ],
 )
 def test_plain_words_follow_from_both_tests(share, found, begins):
@@ -71,7 +71,9 @@ def test_a_change_of_the_return_is_that_of_pairs():
     whole, change, half = cost([100.0, 300.0], [90.0, 280.0]).change(1)
     assert (whole, change) == (200.0, -15.0)
     assert half == pytest.approx(12.706 * math.sqrt(50.0) / math.sqrt(2.0), rel=1e-3)
-    assert "the return in the world by -7.5%" in verdict(effect(1.0), cost([200.0], [185.0]))
+    told = verdict(effect(1.0), cost([200.0], [185.0]))
+    assert "the return in the world by -7.5%" in told and "not certain** after 1 episode:" in told
+    assert "hardly notices" in verdict(effect(1.0), cost([200.0], [200.0]))
 
 
 def test_memory_is_wiped_in_the_world_and_along_the_episode(walking):

@@ -1,10 +1,14 @@
 """Jobs that were stopped go on with --resume to the weights of a job that was not."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from ncp_control.learning import trainer
+from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.training_state import TrainingState
 from scripts.train import Job, train
+from scripts.training.resumption import add_row
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 ONE_WAY = "--mirror True --smoothing-s 0.2 --shift True --balance True".split()
@@ -81,3 +85,14 @@ def test_a_job_that_was_stopped_before_all_its_runs_were_there_cannot_go_on(
 
 def test_a_recording_must_be_named(refuse):
     refuse(train, Job, ["recorded"], "`log` must be the folder of a recording, got none")
+
+
+def test_a_row_of_another_run_does_not_stand_for_that_of_a_resumed_one(tmp_path):
+    (tmp_path / "config.json").write_text('{"command": "python mine.py"}')
+    results = ResultsFile(tmp_path / "r.csv", ("error",))
+    results.append("ltc", 0, "lr=1", {"error": 1.0}, "python other.py")
+    resumed = SimpleNamespace(seed=0, resume=tmp_path)
+    for _ in range(2):  # it may be resumed once more after it has ended
+        add_row(results, resumed, "ltc", "lr=1", {"error": 0.25})
+    told = [(row["error"], row["command"]) for row in results.rows()]
+    assert told == [("1.0", "python other.py"), ("0.25", "python mine.py")]
