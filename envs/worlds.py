@@ -151,7 +151,7 @@ def road_driving(
 
     Args:
         observe: full for frames and the own speed, or frames alone.
-        traffic: none, light or full.
+        traffic: none, light, full or crowded.
         friction: See `RoadDrivingConfig`, as all that follow.
         camera: opencv, or none for an expert that does not look at frames.
         tracks: Track range.

@@ -22,7 +22,7 @@ world that shows frames; three change what becomes of an action.
 | `frozen`   | the same frame, once in 5 s                              | for 0.1 to 2 s       |
 | `lost`     | frames do not come; the one before is seen again         | share 0.1 to 0.5     |
 | `delay`    | actions take effect late                                 | 1 to 6 frames        |
-| `wind`     | gusts push the first entry of the action                 | 2 to 14 % of range   |
+| `wind`     | wind and gusts, each so much, push the first entry       | 1 to 7 % of range    |
 | `gain`     | the action's first entry does more or less than it says | factor 1.15 to 2     |
 """
 

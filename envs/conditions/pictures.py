@@ -245,5 +245,5 @@ def blend(frame: np.ndarray, share: np.ndarray, colour: np.ndarray | float) -> F
         share: Of the other colour, from 0 to 1, shape (height, width).
         colour: One value for all pixels and channels, or a picture.
     """
-    seen = np.asarray(frame, np.float32)
-    return to_pixels(seen + np.float32(share)[..., None] * (colour - seen))
+    seen, covered = np.asarray(frame, np.float32), np.asarray(share, np.float32)
+    return to_pixels(seen + covered[..., None] * (colour - seen))

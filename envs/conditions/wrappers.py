@@ -81,7 +81,8 @@ class Wind(SeededWrapper):
 
     Args:
         env: World with continuous actions.
-        severity: From 1 to 5: 2, 4, 7, 10 or 14 % of the entry's range.
+        severity: From 1 to 5: wind and gusts have deviations of 1, 2, 3.5, 5 or 7 % of the entry's
+            range each.
         frame_s: Time from a frame to the next [s].
 
     Raises:

@@ -132,7 +132,7 @@ def _frames(
     skipped: Tally,
 ) -> list[LoggedFrame]:
     """Return the frames of a table; `known` gets its quantities."""
-    columns = _numbers(table, info, skipped)
+    columns = _numbers(table, skipped)
     rows = np.arange(table.num_rows)
     time_s, stamps_s = _times(columns, info)
     nothing = np.full(len(rows), np.nan)
@@ -170,7 +170,7 @@ def _frames(
     return frames
 
 
-def _numbers(table: Table, info: Mapping[str, Any], skipped: Tally) -> dict[str, np.ndarray]:
+def _numbers(table: Table, skipped: Tally) -> dict[str, np.ndarray]:
     """Return the columns of numbers, each float64 of shape (rows, numbers)."""
     found = {}
     for column in table.schema:

@@ -34,7 +34,8 @@ from ncp_control.learning.team import shares
 from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.policy import Policy
 
-_VALIDATION_SEED = 500_000
+_FIRST_SEED = 500_000
+"""Of the worlds of each round, in which the student is measured, and from which it then learns."""
 
 
 def distill(
@@ -181,7 +182,7 @@ class _Lessons(Lessons[Rollouts]):
         share[config.worlds // 2 :] = max(1.0 - i / max(config.mixed_rounds, 1), 0.0)
         if i == 0:
             share[:] = 1.0
-        first_seed = _VALIDATION_SEED + (config.seed * (config.rounds + 1) + i) * config.worlds
+        first_seed = _FIRST_SEED + (config.seed * (config.rounds + 1) + i) * config.worlds
         part, returns = collect(
             self.worlds,
             MixedPilot(student, self.teacher, share, np.random.default_rng([config.seed, i])),

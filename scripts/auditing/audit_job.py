@@ -52,8 +52,8 @@ def audit(settings: Audit) -> None:
     loaded = {path: load(path) for path in (settings.policy, *settings.compare)}
     use_threads(threads_for(loaded[settings.policy], settings.threads))
     _check_names([settings.policy, *settings.compare])
-    for path, policy in loaded.items():
-        _check_fits(policy, path, settings)
+    for policy in loaded.values():
+        _check_fits(policy, settings)
     _check_worlds(loaded, settings)
     subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
     if settings.excerpt:
@@ -91,7 +91,7 @@ def open_report(folder: Path, run: Run, audited: Episode) -> Report:
     return report
 
 
-def _check_fits(policy: Policy, path: Path, settings: Audit) -> None:
+def _check_fits(policy: Policy, settings: Audit) -> None:
     """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
     if settings.log is not None:
         for name in ("world", "world_options"):

@@ -16,8 +16,8 @@ from envs.driving import LaneKeepingEnv, OpenCvCamera
 from envs.driving.car import Car
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.markdown import markdown_table
-from scripts.evaluation.driving import DriveSettings, record
-from scripts.training.drive import make_pilot
+from scripts.evaluation.driving import DriveSettings, make_expert, record
+from scripts.training.drive import expert_error
 from scripts.training.driving_settings import Drive
 
 TRACKS = 8
@@ -81,10 +81,13 @@ def demonstrations_table(found: list[Recording]) -> str:
 def _record(tracks: int) -> Recording:
     seconds = Drive().seconds_per_track
     where = DriveSettings(tracks="train", num_tracks=tracks, seconds_per_track=seconds)
-    expert, spent_s = make_pilot(Drive()), dict.fromkeys(PARTS, 0.0)
+    expert, spent_s = make_expert(), dict.fromkeys(PARTS, 0.0)
+    error = expert_error(Drive())
     with tempfile.TemporaryDirectory() as folder, _timed(spent_s):
         start_s = time.process_time()
-        shown = record(Path(folder) / "shown", where, expert, expert, description="expert", seed=0)
+        shown = record(
+            Path(folder) / "shown", where, expert, error=error, description="expert", seed=0
+        )
         total_s = time.process_time() - start_s
     spent_s[REST] = total_s - sum(spent_s.values())
     part_us = {part: 1e6 * seconds / len(shown) for part, seconds in spent_s.items()}

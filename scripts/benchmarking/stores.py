@@ -20,8 +20,8 @@ from ncp_control.markdown import markdown_table
 from policies.driving import make_driving_policy
 from scripts.benchmarking.fresh import measure_afresh, memory_mb
 from scripts.benchmarking.timing import Action, measure
-from scripts.evaluation.driving import DriveSettings, record
-from scripts.training.drive import make_pilot
+from scripts.evaluation.driving import DriveSettings, make_expert, record
+from scripts.training.drive import expert_error
 from scripts.training.driving_settings import Drive
 
 DISTINCT = 2_000
@@ -93,8 +93,8 @@ def stores_table(found: list[Store]) -> str:
 def demonstrate(folder: Path) -> Demonstrations:
     """Return `DISTINCT` frames of an expert's driving."""
     where = DriveSettings(tracks="train", num_tracks=8, seconds_per_track=DISTINCT / 8 / 30.0)
-    expert = make_pilot(Drive())
-    return record(folder, where, expert, expert, description="expert", seed=0)
+    error = expert_error(Drive())
+    return record(folder, where, make_expert(), error=error, description="expert", seed=0)
 
 
 def repeat(shown: Demonstrations, folder: Path, frames_as: str, length: int) -> None:

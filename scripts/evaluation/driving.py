@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
-import numpy as np
 
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from envs.driving.config import TRACKS
 from envs.driving.pure_pursuit import PurePursuit
 from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Info, Pilot
+from ncp_control.learning.closed_loop import Pilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate
-from ncp_control.learning.experts import SlowError
+from ncp_control.learning.experts import ExpertError
 from ncp_control.policy import Policy
 from ncp_control.worlds import Expert, World, find_world
 from scripts.evaluation.locomotion import place_in
@@ -119,7 +118,8 @@ def check_km(name: str, distance_km: float) -> None:
     """
     if not 0.001 <= distance_km <= LONGEST_KM:
         raise ValueError(
-            f"`{name}` must be from 0.001 to {LONGEST_KM:g}, got {distance_km!r}. Drive so far."
+            f"`{name}` must be from 0.001 to {LONGEST_KM:g}, got {distance_km!r}. There are no more"
+            " held-out tracks."
         )
 
 
@@ -165,31 +165,6 @@ def road_place(
     return replace(place, least_km=km, parallel=ROAD_PARALLEL, labels=labels, described=described)
 
 
-class ExpertPilot:
-    """Let pure pursuit choose the actions, and remember which it chose.
-
-    Args:
-        expert: The controller.
-        noise: Standard deviation of the slowly varying steering error added to its actions, so
-            that the car strays and the expert shows how to come back.
-        generator: Source of the randomness.
-    """
-
-    def __init__(self, expert: PurePursuit, noise: float, generator: np.random.Generator) -> None:
-        self.expert = expert
-        self.error = SlowError(noise, generator)
-
-    def labels(self, infos: Sequence[Info]) -> np.ndarray:
-        """Return what the expert would do, shape (worlds, 1)."""
-        return np.stack([self.expert(info["preview_m"]) for info in infos])
-
-    def __call__(
-        self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
-    ) -> np.ndarray:
-        """Return the expert's actions with the steering error."""
-        return self.error.add(self.labels(infos), reset)
-
-
 def make_expert(config: LaneKeepingConfig | None = None) -> PurePursuit:
     """Return the expert that fits the car of `LaneKeepingEnv`."""
     world = LaneKeepingEnv(config)
@@ -199,40 +174,42 @@ def make_expert(config: LaneKeepingConfig | None = None) -> PurePursuit:
 def record(
     folder: Path,
     settings: DriveSettings,
-    pilot: Policy | Pilot,
-    expert: ExpertPilot,
+    expert: PurePursuit,
     *,
+    learner: Policy | Pilot | None = None,
+    error: ExpertError | None = None,
     description: str,
     seed: int,
     workers: int = 1,
     frames_as: str = "raw",
 ) -> Demonstrations:
-    """Let a pilot drive, write down what it saw and what the expert would have done.
+    """Let somebody drive, write down what was seen and what the expert would have done.
 
     Args:
         folder: Where the demonstrations are written.
         settings: Where and how long to drive.
-        pilot: Who drives: the expert itself, or a learner for DAgger.
         expert: Who is asked.
+        learner: Who drives, as DAgger asks; the expert itself if None.
+        error: Added to what the expert does while it drives.
         description: What the progress bar says.
         seed: Seed of the worlds.
         workers: Processes that share the tracks; what is written is the same with any number.
         frames_as: How frames are kept; see `DemonstrationWriter`.
     """
-    place, is_expert = settings.place(seed), pilot is expert
+    place = settings.place(seed)
     return demonstrate(
         folder,
         place.disturbed,
-        asked(expert.expert),
+        asked(expert),
         place.seeds,
         options=place.options,
         num_steps=place.num_steps,
         parallel=settings.parallel,
-        learner=None if is_expert else pilot,
-        error=expert.error if is_expert else None,
+        learner=learner,
+        error=error,
         description=description,
         workers=workers,
-        find=partial(find_scene, settings, seed, expert.expert),
+        find=partial(find_scene, settings, seed, expert),
         frames_as=frames_as,
     )
 

@@ -38,7 +38,7 @@ from scripts.evaluation.driving import drive_km, evaluate
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.forecasts import fit, traces_note
-from scripts.training.drive import Drive, find_or_record, imitate_expert, make_pilot
+from scripts.training.drive import Drive, find_or_record, imitate_expert
 
 
 def random_like(wiring: Wiring, seed: int) -> Wiring:
@@ -143,7 +143,7 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     if any(job.settings.startswith("drive") and not results.has(*job.key) for job in jobs):
         # Recorded before the trainings start side by side.
         drive = drive_settings(settings.epochs)
-        find_or_record(drive, make_pilot(drive))
+        find_or_record(drive)
     train = partial(train_variant, settings.data, settings.epochs, settings.device, settings.runs)
     complete(results, jobs, train, settings)
     for task in tasks:

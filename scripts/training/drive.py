@@ -12,6 +12,7 @@ import torch
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.command_line import use_threads
 from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.experts import SlowError
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
@@ -22,7 +23,6 @@ from policies.driving import make_driving_policy
 from scripts.evaluation.driving import (
     DRIVING_WORLD,
     DriveSettings,
-    ExpertPilot,
     drive_km,
     evaluate,
     make_expert,
@@ -81,8 +81,7 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         settings: Demonstrations and training.
         run: Where metrics, checkpoints and the policy go.
     """
-    expert = make_pilot(settings)
-    demonstrations = find_or_record(settings, expert)
+    demonstrations = find_or_record(settings)
     settings.begin_from(policy, demonstrations, settings.imitation.window, settings.seed)
     world = find_world(DRIVING_WORLD)
 
@@ -92,8 +91,8 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         return record(
             folder,
             where,
-            settings.learner_in(world, learner, first_track + settings.seed),
-            expert,
+            make_expert(),
+            learner=settings.learner_in(world, learner, first_track + settings.seed),
             description="learner",
             seed=settings.seed,
             workers=settings.workers,
@@ -110,11 +109,6 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
         validate=validate,
         augment=one_after_another(augment_driving, settings.conditions_in(world)),
     )
-
-
-def make_pilot(settings: Drive) -> ExpertPilot:
-    """Return the expert that demonstrates, with the noise that the settings ask for."""
-    return ExpertPilot(make_expert(), settings.expert_noise, np.random.default_rng(settings.seed))
 
 
 def validate(policy: Policy) -> dict[str, float]:
@@ -140,15 +134,20 @@ def demonstrations_folder(settings: Drive) -> Path:
     return settings.data / f"lane-keeping-{digest[:10]}"
 
 
-def find_or_record(settings: Drive, expert: ExpertPilot) -> Demonstrations:
+def expert_error(settings: Drive) -> SlowError:
+    """Return what strays from the expert's actions while it demonstrates."""
+    return SlowError(settings.expert_noise, np.random.default_rng(settings.seed))
+
+
+def find_or_record(settings: Drive) -> Demonstrations:
     """Open the demonstrations that these settings ask for, recorded now if they are not there."""
     where, folder = _training_tracks(settings, settings.tracks, 0), demonstrations_folder(settings)
     show = partial(
         record,
         folder,
         where,
-        expert,
-        expert,
+        make_expert(),
+        error=expert_error(settings),
         description="expert",
         seed=settings.seed,
         workers=settings.workers,

@@ -11,12 +11,13 @@ from ncp_control.ranges import (
     check_not_negative,
     check_part,
     check_positive,
+    check_seed,
 )
 from scripts.options import one_of
 from scripts.training.kept_frames import KeptFrames
 from scripts.training.met_conditions import MetConditions
 from scripts.training.new_circuit import NewCircuit
-from scripts.training.settings import check_circuit, check_head
+from scripts.training.settings import check_circuit, check_head, check_sees_one_frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +65,14 @@ class Drive(MetConditions, KeptFrames, NewCircuit):
 
         check_circuit(self.model, self.wiring, setting="model")
         check_head(self.head)
+        check_sees_one_frame(self.head, "LaneKeeping-v0")
         self.check_conditions(self.imitation.asked_epochs)
         self.check_frames()
         check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads", "workers")
         check_positive(self, "seconds_per_track")
         check_not_negative("expert_noise", self.expert_noise)
         check_km("evaluation_km", self.evaluation_km)
-        check_at_least(self, 0, "seed")
+        check_seed(self)
         frame_s = LaneKeepingConfig().control_period_s
         if self.seconds_per_track < frame_s:
             raise ValueError(
@@ -175,7 +177,7 @@ class Recorded(KeptFrames, NewCircuit):
                 f"`turn_weight` must be 0 with --balance, got {self.imitation.turn_weight!r}. Both"
                 " say how much bends count."
             )
-        check_at_least(self, 0, "seed")
+        check_seed(self)
         if self.imitation.dagger_epochs:
             raise ValueError(
                 f"`dagger_epochs` must be left out for a recording, got"

@@ -15,6 +15,7 @@ from ncp_control.cells import cell_to_config
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.imports import import_function
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate, failed_before
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
@@ -27,7 +28,8 @@ from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
-from scripts.evaluation.locomotion import open_world, plain_stem
+from scripts.evaluation.locomotion import open_world, plain_stem, words_of
+from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import find_or_show, folder_of_epoch, learn_from_expert
 from scripts.training.met_conditions import one_after_another
@@ -52,7 +54,8 @@ def train_imitate(asked: Imitate) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "imitate", cell, step=step) as run:
         policy = imitate_expert(policy, expert, world, settings, run)
-        episodes = act(policy, world, settings.evaluation_episodes, EVALUATION_SEED)
+        where = measured_world(settings)
+        episodes = act(policy, where, settings.evaluation_episodes, EVALUATION_SEED)
         measured = measured_in(world, cell, episodes)
         results.place(run.results)
         parameters = sum(parameter.numel() for parameter in policy.parameters())
@@ -175,6 +178,13 @@ def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
     """Return the world of the settings and who is asked there."""
     world = open_world(cast(str, settings.world), settings.world_options)
     return world, load_expert(settings.expert, world)
+
+
+def measured_world(settings: Imitate) -> World:
+    """Return the world of the settings, on tracks that nobody learns on where it has such."""
+    world, asked = cast(str, settings.world), read_options(settings.world_options)
+    usual = {DRIVING_WORLD: {"tracks": "held_out"}, **MEASURED_WITH}.get(world, {})
+    return open_world(world, words_of("full", {**usual, **asked}))
 
 
 def describe(settings: Imitate) -> str:

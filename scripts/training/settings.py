@@ -274,7 +274,7 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
                 f" epochs, got {self.dagger_repeat!r}. Name more, e.g. with"
                 " --imitation.dagger-epochs 1 2."
             )
-        check_at_least(self, 0, "seed")
+        check_seed(self)
         if self.policy is not None:
             of_a_new_one = ("cell", "neurons", "wiring", "head", "encoder")
             of_a_new_one += ("reads", "tau_s", "synapses")
@@ -332,6 +332,17 @@ def check_head(name: str) -> None:
     from ncp_control.policy.heads import HEADS
 
     HEADS.find(name)
+
+
+def check_sees_one_frame(head: str, world: str) -> None:
+    """Refuse a head that sees several frames together, for a world that shows one."""
+    from ncp_control.policy.heads import frames_together
+
+    if (count := frames_together(head)) != 1:
+        raise ValueError(
+            f"`head` must see one frame in {world}, got {head!r}, which sees {count} together."
+            " It is for `train.py recorded`."
+        )
 
 
 def check_widths(encoder: tuple[int, ...]) -> None:

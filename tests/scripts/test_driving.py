@@ -6,39 +6,43 @@ import torch
 
 from envs.driving import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
 from ncp_control.learning.closed_loop import PolicyPilot
+from ncp_control.learning.experts import SlowError
 from policies.driving import make_driving_policy
 from scripts.evaluation.driving import (
     DriveSettings,
-    ExpertPilot,
     drive_km,
     evaluate,
     make_expert,
     record,
 )
 from scripts.training.drive import VALIDATION
+from scripts.training.driving_settings import Drive
 
 THREE_TRACKS = DriveSettings(tracks="train", num_tracks=3, seconds_per_track=0.5, parallel=2)
 
 
 def test_a_last_group_may_be_smaller(tmp_path):
-    expert = ExpertPilot(make_expert(), 0.2, np.random.default_rng(0))
     torch.manual_seed(0)
-    learner = PolicyPilot(make_driving_policy("ncp", head="light"))
-    for name, pilot in (("expert", expert), ("learner", learner)):
-        store = record(tmp_path / name, THREE_TRACKS, pilot, expert, description=name, seed=0)
+    acts = {"expert": None, "learner": PolicyPilot(make_driving_policy("ncp", head="light"))}
+    for name, learner in acts.items():
+        store = record(
+            tmp_path / name, THREE_TRACKS, make_expert(), learner=learner, description=name, seed=0
+        )
         assert store.num_episodes == 3 and len(store) == 3 * 15
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_what_is_written_down_is_what_the_expert_would_do_there_and_then(tmp_path, noise):
-    expert, done = ExpertPilot(make_expert(), noise, np.random.default_rng(0)), []
+    """A pilot that asks the expert itself, and errs, is compared with what was written down."""
+    expert, error, done = make_expert(), SlowError(noise, np.random.default_rng(0)), []
 
-    def pilot(*seen):
-        done.append(expert(*seen)[0])
+    def pilot(observations, infos, dt_s, reset):
+        said = np.stack([expert(info["preview_m"]) for info in infos])
+        done.append(error.add(said, reset)[0])
         return done[-1][None]
 
     one_track = DriveSettings(tracks="train", num_tracks=1, seconds_per_track=1.0)
-    store = record(tmp_path / "store", one_track, pilot, expert, description="", seed=0)
+    store = record(tmp_path / "s", one_track, expert, learner=pilot, description="", seed=0)
     if noise:
         assert np.abs(store.actions - np.stack(done)).max() > 0.1
     else:
@@ -64,3 +68,15 @@ def test_a_group_knows_nothing_of_the_one_before():
     np.testing.assert_allclose(
         together[2].told["cross_track_m"], alone[0].told["cross_track_m"], atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"head": "motion"}, "`head` must see one frame in LaneKeeping-v0, got 'motion', which"),
+        ({"seed": 2**31}, "`seed` must be"),
+    ],
+)
+def test_what_no_drive_can_use_is_refused_before_anything_is_recorded(asked, match):
+    with pytest.raises(ValueError, match=match):
+        Drive(**asked)

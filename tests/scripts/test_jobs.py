@@ -21,7 +21,7 @@ from scripts.evaluation import evaluation_job
 from scripts.train import Job, train
 from scripts.training import recorded
 from scripts.training.costs import RECORD_MS, foretell, frame_counts
-from scripts.training.drive import VALIDATION, find_or_record, make_pilot
+from scripts.training.drive import VALIDATION, find_or_record
 from scripts.training.driving_settings import Drive, Recorded
 from scripts.training.recorded import train_model
 from scripts.training.recordings import PARTS, cut
@@ -391,7 +391,7 @@ def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
 
 def test_what_a_training_will_take_is_told_before(tmp_path, capsys):
     asked = Drive(tracks=2, dagger_tracks=3, seconds_per_track=0.5, data=tmp_path)
-    store = find_or_record(asked, make_pilot(asked))
+    store = find_or_record(asked)
     frames, about, learned = frame_counts(asked)
     assert (frames, about) == (len(store), 3 * 15), "DAgger asks once, before epoch 3"
     assert learned == 6 * len(store) + 3 * 45

@@ -11,6 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from envs.driving import HELD_OUT_TRACKS, VALIDATION_TRACKS
 from ncp_control import load
 from ncp_control.learning import trainer
 from ncp_control.learning.closed_loop import PolicyPilot
@@ -234,6 +235,20 @@ def test_a_learner_is_asked_again_where_it_failed(tmp_path):
     assert seeds[2][:3] == [*second, *(seed for seed in first if seed not in second)][:3]
     fresh = [seed for driven in seeds for seed in driven]
     assert len(set(fresh)) == 18 - len(first[:3]) - 3 and all(len(one) == 6 for one in seeds)
+
+
+@pytest.mark.parametrize(
+    ("world", "asked", "tracks"),
+    [("RoadDriving-v0", (), HELD_OUT_TRACKS), ("LaneKeeping-v0", (), HELD_OUT_TRACKS),
+     ("RoadDriving-v0", ("tracks=validation", "traffic=none"), VALIDATION_TRACKS)],
+)  # fmt: skip
+def test_a_driver_is_measured_on_tracks_that_nobody_learns_on(tmp_path, world, asked, tracks):
+    where = imitate.measured_world(quick(tmp_path, world, expert=None, world_options=asked))
+    env = where.make()
+    for seed in range(3):
+        _, info = env.reset(seed=seed)
+        assert info["track"] in tracks
+    env.close()
 
 
 def test_nothing_is_repeated_where_the_learner_acts_once(tmp_path):

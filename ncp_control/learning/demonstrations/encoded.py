@@ -119,7 +119,6 @@ class EncodedFrames:
         data: The image files, one behind the other, shape (bytes,) uint8, memory-mapped.
         ends: Where each of them ends, shape (N,), int64.
         behind: Bytes of records behind the frames, shape (N, bytes), uint8.
-        first: Number of the first observation in the store.
 
     Raises:
         ValueError: If the ends do not increase, or lead out of the data.
@@ -131,8 +130,6 @@ class EncodedFrames:
         data: np.ndarray,
         ends: np.ndarray,
         behind: np.ndarray | None = None,
-        *,
-        first: int = 0,
     ) -> None:
         bounds = np.append(0, ends)
         if (np.diff(bounds) <= 0).any() or bounds[-1] != len(data):
@@ -142,7 +139,6 @@ class EncodedFrames:
             )
         self.encoding = encoding
         self._data, self._bounds, self._behind = data, bounds, behind
-        self._numbers = np.arange(len(ends))
         self.dtype = np.dtype(np.uint8)
 
     @classmethod
@@ -186,22 +182,16 @@ class EncodedFrames:
         return len(self.shape)
 
     def __len__(self) -> int:
-        return len(self._numbers)
-
-    def part(self, rows: slice) -> "EncodedFrames":
-        """Return some of the observations; nothing is read."""
-        part = object.__new__(EncodedFrames)
-        part.__dict__.update(self.__dict__, _numbers=self._numbers[rows])
-        return part
+        return len(self._bounds) - 1
 
     def behind(self) -> np.ndarray:
         """Return the bytes behind the frames of records, shape (N, bytes); no frame is read."""
         if self._behind is None:
             return np.zeros((len(self), 0), np.uint8)
-        return self._behind[self._numbers]
+        return self._behind
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        numbers = self._numbers[key]
+        numbers = np.arange(len(self))[key]
         if numbers.ndim == 0:
             return self._read(int(numbers))
         read = np.empty((*numbers.shape, *self.encoding.observation_shape), np.uint8)

@@ -155,33 +155,6 @@ class Demonstrations:
             )
         return slice(int(self.episode_starts[index]), int(self.episode_stops[index]))
 
-    def split(self, fraction: float) -> tuple["Demonstrations", "Demonstrations"]:
-        """Cut once, in time: the first `fraction` of the frames, and the rest; nothing is copied.
-
-        No frame of the second part comes before a frame of the first. The episode under the cut
-        becomes two.
-
-        Args:
-            fraction: Share of the frames in the first part, in (0, 1).
-
-        Returns:
-            The first and the last part.
-
-        Raises:
-            ValueError: If `fraction` leaves one part without a frame.
-        """
-        cut = round(fraction * len(self)) if 0.0 < fraction < 1.0 else 0
-        if not 0 < cut < len(self):
-            raise ValueError(
-                f"`fraction` must leave a frame of the {len(self)} on either side, got"
-                f" {fraction!r}. Choose a value between 0 and 1, such as 0.8."
-            )
-        starts = self.episode_starts
-        late_starts = np.append(0, starts[starts > cut] - cut)
-        return self._part(slice(0, cut), starts[starts < cut]), self._part(
-            slice(cut, None), late_starts
-        )
-
     def numbers(self, frame_shape: Sequence[int]) -> np.ndarray:
         """Return the numbers beside the frames of all records, shape (N, numbers), float32.
 
@@ -192,17 +165,6 @@ class Demonstrations:
         if isinstance(seen, EncodedFrames):
             return seen.behind().view(np.float32)
         return numbers_in(self.observations, frame_shape)
-
-    def _part(self, frames: slice, episode_starts: np.ndarray) -> "Demonstrations":
-        seen: Any = self.observations
-        part: Any = seen.part(frames) if isinstance(seen, EncodedFrames) else seen[frames]
-        return Demonstrations(
-            observations=part,
-            actions=self.actions[frames],
-            dt_s=self.dt_s[frames],
-            episode_starts=episode_starts,
-            meta=self.meta,
-        )
 
 
 def _check_kinds(

@@ -98,8 +98,10 @@ class Progress(BaseCallback):
             self._save()
 
     def _on_rollout_end(self) -> None:
-        # The weights are still those that the returns come from.
-        if not self._has_new_returns or not self._is_due:
+        # The last of the returns come from these weights, those before from earlier ones. After a
+        # resume there are few at first, whose mean says little.
+        is_enough = len(self._returns) >= min(self.model.n_envs, self._returns.maxlen or 1)
+        if not (self._has_new_returns and self._is_due and is_enough):
             return
         self._has_new_returns = False
         mean_return = float(np.mean(self._returns))

@@ -1,4 +1,4 @@
-"""Demonstration stores: written whole or not at all, read, checked, split."""
+"""Demonstration stores: written whole or not at all, read, checked."""
 
 import contextlib
 import json
@@ -271,31 +271,6 @@ def test_bad_meta_is_refused(tmp_path, text, match):
         Demonstrations.open(tmp_path / "s")
 
 
-@pytest.mark.parametrize(
-    ("fraction", "early", "late"),
-    [(0.25, [0], [0, 5, 9]), (0.5, [0], [0, 4]), (0.6, [0, 10], [0, 2]), (0.7, [0, 10], [0])],
-)
-def test_split_is_contiguous_and_honours_episodes(tmp_path, fraction, early, late):
-    store = write_store(tmp_path / "s", [10, 4, 6])
-    first, last = store.split(fraction)
-    cut = round(fraction * 20)
-    assert first.actions[:, 0].tolist() == list(range(cut))
-    assert last.actions[:, 0].tolist() == list(range(cut, 20))
-    assert first.episode_starts.tolist() == early
-    assert last.episode_starts.tolist() == late
-    assert np.shares_memory(first.observations, store.observations)
-    for batch in windows([first], 4, 3, seed=0):
-        assert batch.actions[..., 0].max() < cut
-    for batch in windows(last, 4, 3, seed=0):
-        assert batch.actions[..., 0].min() >= cut
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 1.5, float("nan"), 0.01])
-def test_split_needs_frames_on_both_sides(tmp_path, fraction):
-    with pytest.raises(ValueError, match=f"`fraction` must leave a frame .* got {fraction}"):
-        write_store(tmp_path / "s", [10]).split(fraction)
-
-
 def test_an_unknown_episode_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`index` must be below the number of episodes, 1, got 1"):
         write_store(tmp_path / "s", [10]).episode(1)
@@ -437,5 +412,3 @@ def test_the_limits_of_a_store_are_part_of_it(tmp_path):
     assert store.episode(-1) == slice(0, 3)
     with pytest.raises(ValueError, match="`index` must be below the number of episodes, 1, got -2"):
         store.episode(-2)
-    assert [len(part) for part in store.split(0.3)] == [1, 2]
-    assert [len(part) for part in store.split(0.7)] == [2, 1]

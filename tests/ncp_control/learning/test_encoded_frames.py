@@ -95,20 +95,7 @@ def test_records_keep_their_numbers(tmp_path):
     stores = [write(tmp_path / kind, records, kind, SHAPE) for kind in ("raw", "png", "jpeg")]
     for store in stores:
         np.testing.assert_array_equal(store.numbers(SHAPE), numbers.astype(np.float32))
-        late = store.split(0.5)[1]
-        np.testing.assert_array_equal(late.numbers(SHAPE), numbers[6:].astype(np.float32))
     np.testing.assert_array_equal(np.array(stores[1].observations), records)
-
-
-def test_a_part_is_cut_without_being_read(tmp_path, monkeypatch):
-    frames = make_frames(12)
-    store = write(tmp_path / "s", frames, "png")
-    with monkeypatch.context() as patch:
-        patch.setattr(encoded.Encoding, "decode", lambda *_: pytest.fail("a frame was read"))
-        early, late = store.split(0.75)
-        later = late.split(0.34)[1]
-    assert (len(early), len(late), len(later)) == (9, 3, 2)
-    np.testing.assert_array_equal(later.observations[:], frames[10:])
 
 
 def test_frames_are_seen_together(tmp_path):
