@@ -150,7 +150,9 @@ def iterate_episodes(
             pilot = PolicyPilot(policy) if isinstance(policy, Policy) else policy
             asked = None
             if expert is not None:
-                pilot = asked = AskedPilot(expert, beside, learner=pilot, error=error, rows=rows)
+                pilot = asked = AskedPilot(
+                    expert, beside, world.contract, learner=pilot, error=error, rows=rows
+                )
             elif pilot is not None and rows is not None:
                 pilot = RowsPilot(pilot, rows)
             assert pilot is not None  # somebody acts

@@ -7,15 +7,20 @@ but not to what is written down: so the body strays, and the expert shows how to
 Source: Laskey et al. 2017, "DART" (arXiv 1703.09327), for the error.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ncp_control.contract import Contract
+from ncp_control.json_files import shorten
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Rows, RowsPilot
 from ncp_control.policy import Policy
 from ncp_control.worlds import Expert
+
+_ROUNDING = 1e-6
 
 
 class SlowError:
@@ -76,6 +81,7 @@ class AskedPilot:
     Args:
         expert: A function of one world, or a policy.
         worlds: The environments, in the order of the observations.
+        contract: What they take for an action.
         learner: Who acts; the expert itself if None.
         error: Added to what the expert does while it acts itself.
         rows: Which rows of a batch the environments are; they are the whole batch if None.
@@ -85,13 +91,15 @@ class AskedPilot:
         self,
         expert: Expert | Policy,
         worlds: Sequence[Any],
+        contract: Contract,
         *,
         learner: Policy | Pilot | None = None,
         error: ExpertError | None = None,
         rows: Rows | None = None,
     ) -> None:
         rows = Rows(0, len(worlds)) if rows is None else rows
-        self._worlds, self._rows = worlds, rows
+        self._worlds, self._rows, self._contract = worlds, rows, contract
+        self._has_clipped = False
         policy = PolicyPilot(expert) if isinstance(expert, Policy) else None
         self._expert = RowsPilot(policy, rows) if policy is not None else expert
         learner = PolicyPilot(learner) if isinstance(learner, Policy) else learner
@@ -109,10 +117,38 @@ class AskedPilot:
             self.labels = self._expert(full, infos, dt_s, reset)
         else:
             seen = zip(self._worlds, observations, infos, strict=True)
-            self.labels = np.stack([np.atleast_1d(self._expert(*one)) for one in seen])
+            self.labels = np.stack([self._checked(self._expert(*one)) for one in seen])
         if self._learner is not None:
             return self._learner(observations, infos, dt_s, reset)
         if self._error is None:
             return self.labels
         done = self._error.add(self._rows.fill(self.labels), self._rows.fill(reset))
         return self._rows.take(done, len(reset))
+
+    def _checked(self, said: Any) -> np.ndarray:
+        """Return what an expert said as an action, clipped to what can be done.
+
+        Raises:
+            ValueError: If it is no action of this world.
+        """
+        names = [entry.name for entry in self._contract.action]
+        try:
+            action = np.atleast_1d(np.asarray(said, np.float64))
+        except (TypeError, ValueError):
+            action = np.full(1, np.nan)
+        if action.shape != (len(names),) or not np.isfinite(action).all():
+            raise ValueError(
+                f"`expert` must return a finite number for each of {', '.join(names)}, got"
+                f" {shorten(said)}. Mend the expert."
+            )
+        if self._contract.choices:
+            return np.asarray(said).reshape(len(names))
+        clipped = np.clip(action, -1.0, 1.0)
+        if not self._has_clipped and np.abs(action - clipped).max() > _ROUNDING:
+            self._has_clipped = True
+            warnings.warn(
+                f"the expert's actions must be in [-1, 1], got {shorten(action.tolist())} for"
+                f" {', '.join(names)}: they are clipped",
+                stacklevel=2,
+            )
+        return clipped

@@ -40,8 +40,8 @@ def saliency_maps(audited: Episode, maps: Saliency) -> Figure:
     for row, k in enumerate(maps.shown_frames):
         frame = audited.frames[k]
         panels[row, 0].imshow(frame)
-        steering = f"{audited.time_s[k]:.1f} s\nsteering\n{audited.actions[k, 0]:+.2f}"
-        panels[row, 0].set_ylabel(steering, rotation=0, ha="right", va="center", size=9)
+        done = f"{audited.time_s[k]:.1f} s\n{audited.action_names[0]}\n{audited.actions[k, 0]:+.2f}"
+        panels[row, 0].set_ylabel(done, rotation=0, ha="right", va="center", size=9)
         for column, values in enumerate(maps.by_method.values(), start=1):
             show_map(panels[row, column], frame, values[row])
     for axes, title in zip(panels[0], ["camera", *map(METHOD_NAMES.get, maps.by_method)],
@@ -146,7 +146,7 @@ def components(audited: Episode, found: PrincipalComponents) -> Figure:
     )
     right.set(xlabel="component 1", ylabel="component 2")
     bar = figure.colorbar(dots, ax=right)
-    bar.set_label(audited.action_names[0] + (" (left is positive)" if audited.has_frames else ""))
+    bar.set_label(audited.action_names[0])
     bar.outline.set_visible(False)
     for axes in (left, right):
         _tidy(axes)

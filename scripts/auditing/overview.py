@@ -44,16 +44,15 @@ def overview(audited: Episode, maps: Saliency, certificate: Certificate) -> Figu
 
 
 def _draw_bend(figure: SubFigure, audited: Episode, maps: Saliency) -> None:
-    """Draw the frame of the sharpest steering and two maps of it."""
+    """Draw the frame of the largest first action and two maps of it."""
     row = int(np.argmax(np.abs(audited.actions[maps.shown_frames, 0])))
     k = maps.shown_frames[row]
-    frame, steering = audited.frames[k], audited.actions[k, 0]
+    frame, action = audited.frames[k], audited.action_names[0]
     panels = figure.subplots(1, 3)
     panels[0].imshow(frame)
-    side = "left" if steering > 0 else "right"
-    panels[0].set_title(f"camera at {audited.time_s[k]:.1f} s: steering {side} {abs(steering):.2f}",
-                        size=10)  # fmt: skip
-    meanings = ("what the convolutions react to", "what the steering depends on")
+    done = f"{action} {audited.actions[k, 0]:+.2f}"
+    panels[0].set_title(f"camera at {audited.time_s[k]:.1f} s: {done}", size=10)
+    meanings = ("what the convolutions react to", f"what {action} depends on")
     for axes, method, meaning in zip(panels[1:], _METHODS, meanings, strict=True):
         show_map(axes, frame, maps.by_method[method][row])
         axes.set_title(f"{METHOD_NAMES[method]}: {meaning}", size=10)

@@ -253,7 +253,9 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         taus_ms = [1e3 * float(x[i]) for x in certificate.tau_s]
         v = [float(x[i]) for x in certificate.state]
         rows.append([name, *v, *taus_ms, float(certificate.speed[i])])
-    low, high = (", ".join(f"{x:.3f}" for x in limit) for limit in certificate.output)
+    limits = [f"[{low:.3f}, {high:.3f}]" for low, high in zip(*certificate.output, strict=True)]
+    if len(limits) == len(audited.action_names) > 1:
+        limits = [f"{x} ({name})" for x, name in zip(limits, audited.action_names, strict=True)]
     slow = int((certificate.tau_s.high > VACUOUS_TAU_S).sum())
     of_tau = (
         f"The upper bound of τ is **vacuous** for {slow} of {len(rows)} neurons: nothing that they"
@@ -264,7 +266,7 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
     measured = _largest_gradient(policy, audited)
     text = [
         f"In this episode: **{describe_violations(violations)}**.",
-        f"Whatever the circuit sees, its output stays within [{low}] and [{high}].{empty}",
+        f"Whatever the circuit sees, its output stays within {', '.join(limits)}.{empty}",
         f"A change of one sensory input changes the output of the next frame, at most"
         f" {1e3 * certificate.gain_dt_s:.0f} ms later, by at most {gain:.3g} per unit"
         f" (largest in the episode: {measured:.3g}).{of_frame}",

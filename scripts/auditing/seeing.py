@@ -26,9 +26,9 @@ def saliency_part(audited: Episode, maps: Saliency) -> Part:
     """Show what each method marks."""
     return Part(
         text=[
-            "VisualBackProp shows what the convolutions react to; the other maps show what the"
-            " steering depends on in this frame, given the history. Integrated gradients start"
-            " from the blurred frame.",
+            "VisualBackProp shows what the convolutions react to; the other maps show what"
+            f" {audited.action_names[0]} depends on in this frame, given the history. Integrated"
+            " gradients start from the blurred frame.",
             *maps.refused,
         ],
         figures={"saliency": figures.saliency_maps(audited, maps)},

@@ -19,6 +19,7 @@ from scripts.evaluation.driving import (
 )
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import (
+    CLEAN,
     DISTURBANCES,
     DRIVING_WORLD,
     ROAD_WORLD,
@@ -83,7 +84,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     if settings.condition:
         clean = places[0]
         places = [
-            dataclasses.replace(place, labels={**place.labels, "condition": "clean"})
+            dataclasses.replace(place, labels={**place.labels, "condition": CLEAN})
             for place in places
         ]
         met = read_conditions(settings.condition, clean.conditions)

@@ -21,7 +21,12 @@ from scripts.evaluate import Evaluate
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
 from scripts.evaluation.moments import Moments
 from scripts.evaluation.places import CAR_WORLDS, Place
-from scripts.evaluation.report import FILM_S, write_recorded_report, write_report
+from scripts.evaluation.report import (
+    FILM_S,
+    error_of_mean,
+    write_recorded_report,
+    write_report,
+)
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
 from scripts.inspection import watch_live
@@ -167,7 +172,7 @@ def evaluate_open_loop(
     with recording.as_demonstrations() as frames:
         store = as_seen(frames, policy.contract)
         error = imitation_error(policy, store)
-        variance = float(store.actions.var(axis=0, dtype=np.float64).mean())
+        variance = error_of_mean(store)
         run.log(0, mean_squared_error=error, steering_variance=variance)
         rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
         print(markdown_table(["predictor", "MSE [action²]"], rows))

@@ -29,6 +29,9 @@ MEASURED_WITH: Mapping[str, Mapping[str, Any]] = {
 }
 """Options with which a world is measured if nothing else is asked for: not those of training."""
 
+CLEAN = "clean"
+"""What a table calls a place that is under no condition, beside others that are."""
+
 DISTURBANCES: tuple[str, ...] = ("noise", "drop", "overwrite", "delay")
 """Names of disturbances, in the order in which tables have them."""
 
@@ -202,7 +205,7 @@ class Place:
         try:
             asked = None
             if world.expert is not None:
-                asked = AskedPilot(world.expert, [env], learner=policy)
+                asked = AskedPilot(world.expert, [env], world.contract, learner=policy)
             steps = closed_loop(
                 [env],
                 asked or PolicyPilot(policy),

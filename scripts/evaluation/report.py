@@ -34,7 +34,7 @@ from ncp_control.worlds import Disturbance
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import MakeFilm, film
-from scripts.evaluation.places import DISTURBANCES, Place
+from scripts.evaluation.places import CLEAN, DISTURBANCES, Place
 from scripts.evaluation.tables import (
     Measured,
     measured_drive,
@@ -94,10 +94,9 @@ def write_report(
             if measure in rows[0].measures:
                 report.say(told)
         _write_tables(report, rows)
-        strengths = {tuple(row.strengths.values()) for row in rows}
-        if "mean_return" in rows[0].measures and len(strengths) > 1:
-            caption = "Return against what disturbs it"
-            report.figure("robustness", robustness(rows, shown.world.disturbances), caption)
+        figure = robustness(rows, shown.world.disturbances)
+        if figure is not None:
+            report.figure("robustness", figure, "Return against what disturbs it")
         if make_film is None:
             make_film = partial(film, policy=policy, place=shown, seconds=seconds)
         episode, skipped = make_film(folder / "film.mp4")
@@ -174,7 +173,7 @@ def write_recorded_report(
         The page, `report.md`.
     """
     episode = replay(policy, store, actor=store.meta.get("source", {}).get("driver", "human"))
-    variance = float(np.var(store.actions))
+    variance = error_of_mean(store)
     rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
     header = ["predictor", "MSE [action²]"]
     with files.new_folder(run.report) as folder:
@@ -187,17 +186,32 @@ def write_recorded_report(
     return run.report / "report.md"
 
 
-def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) -> Figure:
-    """Draw mean return and its interval against each disturbance that was varied."""
+def error_of_mean(store: Demonstrations) -> float:
+    """Return the mean squared error of who always gives the mean of each command."""
+    return float(store.actions.var(axis=0, dtype=np.float64).mean())
+
+
+def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) -> Figure | None:
+    """Draw mean return and its interval against each disturbance that was varied.
+
+    What was measured under a condition is in the table alone. None if nothing was varied, or no
+    return measured.
+    """
+    rows = [row for row in rows if row.labels.get("condition", CLEAN) == CLEAN]
+    if not rows or "mean_return" not in rows[0].measures:
+        return None
     meanings = {one.name: one.meaning for one in disturbances}
     names = [name for name in DISTURBANCES if name in meanings]
     varied = [name for name in names if len({row.strengths[name] for row in rows}) > 1]
+    if not varied:
+        return None
     figure = Figure(figsize=(4.6 * len(varied), 3.4), layout="constrained")
     panels = figure.subplots(1, len(varied), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, varied, strict=True):
         others = [other for other in names if other != name]
         base = [rows[0].strengths[other] for other in others]
         shown = [row for row in rows if [row.strengths[other] for other in others] == base]
+        shown.sort(key=lambda row: row.strengths[name])
         strengths = [row.strengths[name] for row in shown]
         axes.errorbar(
             strengths,
@@ -212,7 +226,10 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("return of an episode")
     # Once all is drawn: the panels share their axis, which takes no wider range after that.
-    panels[0].set_ylim(bottom=min(0.0, *(row.measures["mean_return"] for row in rows)))
+    lowest = [
+        row.measures["mean_return"] - np.nan_to_num(row.measures["half_width"]) for row in rows
+    ]
+    panels[0].set_ylim(bottom=min(0.0, *(1.05 * value for value in lowest)))
     return figure
 
 

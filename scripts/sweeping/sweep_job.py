@@ -1,6 +1,7 @@
 """The loop of a sweep: starts trials, tries again those that were killed, and keeps the best."""
 
 import math
+import shlex
 import shutil
 import statistics
 from collections import Counter
@@ -43,7 +44,7 @@ def sweep(asked: Sweep) -> None:
     check(settings, curve)
     with open_run(settings, "sweep", settings.job, step=0) as run:
         if settings.resume is None:
-            print(f"If it is stopped, --resume {run.folder} goes on with it.")
+            print(f"If it is stopped, --resume {shlex.quote(str(run.folder))} goes on with it.")
         points = Points(settings, (run.folder / "trials").absolute(), curve)
         with open_pool(settings) as pool:
             _Work(settings, points, run, curve).do(pool)

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,11 +164,31 @@ def test_each_disturbance_is_drawn_with_the_other_at_rest():
         for drop in (0.0, 0.2, 0.4)
     ]
     rows = [measured_walk("m", place, np.ones(3)) for place in places]
-    panels = robustness(rows, places[0].world.disturbances).axes
-    points = [panel.lines[0].get_xdata() for panel in panels]
-    assert [list(xs) for xs in points] == [[0.0, 0.1], [0.0, 0.2, 0.4]]
+    figure = robustness(rows, places[0].world.disturbances)
+    assert figure is not None
+    panels = figure.axes
+    points = [np.asarray(panel.lines[0].get_xdata()).tolist() for panel in panels]
+    assert points == [[0.0, 0.1], [0.0, 0.2, 0.4]]
     lowest, highest = panels[0].get_ylim()
     assert lowest == 0.0 and highest > 1.0, "nothing is cut off"
+
+
+def test_what_a_condition_costs_is_no_point_of_a_disturbance():
+    """Pixel noise is a condition and a disturbance: only what was asked for as one is drawn."""
+    asked = [(0.2, "clean"), (0.0, "clean"), (0.3, "noise:5")]
+    places = [WalkSettings(env="walker2d", sensor_noise_std=noise) for noise, _ in asked]
+    rows = [
+        replace(measured_walk("m", place, np.array([-9.0, -11.0])), labels={"condition": told})
+        for place, (_, told) in zip(places, asked, strict=True)
+    ]
+    disturbances = places[0].world.disturbances
+    figure = robustness(rows, disturbances)
+    assert figure is not None
+    (panel,) = figure.axes
+    np.testing.assert_array_equal(panel.lines[0].get_xdata(), [0.0, 0.2])
+    assert panel.get_ylim()[0] < -10.0 - 12.7, "an error bar is not cut off"
+    assert robustness(rows[2:], disturbances) is None
+    assert robustness([rows[1]], disturbances) is None
 
 
 @pytest.mark.parametrize(("env", "drop"), [("halfcheetah", 0.6), ("walker2d", 0.3)])

@@ -123,6 +123,19 @@ def make_policy():
     )
 
 
+@pytest.mark.parametrize("said", [None, [np.nan, 0.0], [0.1], "left", [np.inf, 0.0]])
+def test_what_is_no_action_is_the_experts_fault(tmp_path, said):
+    with pytest.raises(ValueError, match=r"`expert` must return a finite number for each of"):
+        demonstrate(tmp_path / "store", LINE, lambda *_: said, [3])
+
+
+def test_an_expert_that_asks_for_too_much_is_told_so_once_and_clipped(tmp_path):
+    with pytest.warns(UserWarning, match=r"must be in \[-1, 1\], got \[50.0, 0.5\]") as told:
+        store = demonstrate(tmp_path / "store", LINE, lambda *_: [50.0, 0.5], [3])
+    assert len(told) == 1 and (store.actions == [1.0, 0.5]).all()
+    np.testing.assert_allclose(np.diff(store.observations[:, 0]), 1.0)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_it_is_written_down_which_episodes_failed(tmp_path, workers):
     """An episode fails if the world ends it; here that needs more than three steps."""
