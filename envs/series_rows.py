@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.series import Series
+from envs.series import LARGEST, Series
 from ncp_control.contract import ActionContract, Entry, VectorContract
 
 MAX_CLASSES = 100
@@ -136,8 +136,9 @@ class RowCoder:
             for name, values in zip(targets, wanted, strict=True):
                 if not _is_numeric(values):
                     raise ValueError(
-                        f"`target` must hold numbers to be forecast, got none in the column"
-                        f" {name!r} of the training part. Classify it with --task classify."
+                        f"`target` must hold numbers up to {LARGEST:g} to be forecast, got none in"
+                        f" the column {name!r} of the training part. Scale it, or classify it with"
+                        " --task classify."
                     )
             ends = np.array([(np.nanmin(values), np.nanmax(values)) for values in wanted])
             middle, reach = ends.mean(axis=1), MARGIN * np.ptp(ends, axis=1) / 2.0

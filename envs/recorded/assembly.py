@@ -117,9 +117,9 @@ def assemble_recording(
     things = "images" if has_images else "frames"
     if not intervals_s:
         raise ValueError(
-            f"`max_gap_s` must let two frames follow each other, got {max_gap_s!r} and only single"
-            f" frames in '{folder}', {len(usable)} of {num_listed} {things} usable"
-            f"{f' ({skipped})' if skipped.total else ''}. Raise it, or check the time stamps."
+            f"two frames must follow each other within {max_gap_s:g} s, got only single frames in"
+            f" '{folder}', {len(usable)} of {num_listed} {things} usable"
+            f"{f' ({skipped})' if skipped.total else ''}. {_advice_on_times(usable)}"
         )
     _warn_of_losses(folder, f"{num_listed} {things}", skipped, changed)
     _warn_of_disorder(folder, usable, things)
@@ -137,6 +137,18 @@ def assemble_recording(
         changed=changed.counts,
     )
     return replace(recording, inputs=recording.default_inputs(recording.actions))
+
+
+def _advice_on_times(frames: Sequence[LoggedFrame]) -> str:
+    """Say what the times of frames look like, if no two of them follow each other."""
+    times_s = [frame.time_s for frame in frames if frame.camera == CENTER]
+    steps_s = np.diff(times_s)
+    if not len(steps_s):
+        return "Record more than one."
+    if (steps_s < 0.0).mean() > 0.5:
+        return "Their times run backwards: sort the log by time."
+    step_s = float(np.median(np.abs(steps_s)))
+    return f"From one to the next there are {step_s:g} s: check the unit of the times."
 
 
 def check_folder(folder: Path, holds: str = "the recording") -> None:
@@ -201,11 +213,17 @@ def _check_scale(listing: Listing) -> None:
     out_of_range = listing.skipped.counts.get(OUT_OF_RANGE, 0)
     judged = out_of_range + sum(frame.camera == CENTER for frame in listing.frames)
     if out_of_range > max(2, _LARGEST_SHARE_OUT_OF_RANGE * judged):
+        advice = " Divide by the largest angle of the car."
+        if listing.format == "table":
+            advice += " Of angles, name the unit in the header, e.g. steering [deg]."
+        if listing.format == "udacity":
+            advice += (
+                " If a CSV file has its columns in another order than the simulator's, name them in"
+                " a first line."
+            )
         raise ValueError(
             f"`steering` must be a fraction of the largest angle in [-1, 1], got {out_of_range} of"
-            f" {judged} frames outside in '{listing.folder}' ({listing.skipped})."
-            " Divide by the largest angle of the car. If a CSV file has its columns in another"
-            " order than the simulator's, name them in a first line."
+            f" {judged} frames outside in '{listing.folder}' ({listing.skipped}).{advice}"
         )
 
 

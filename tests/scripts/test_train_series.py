@@ -107,7 +107,7 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
     [
         (["--target", "height", "--train-share", "0.9"], "must leave a share that tests"),
         (["--target", "height", "side", "--task", "classify"], "must be one column to classify"),
-        (["--target", "side"], "must hold numbers to be forecast"),
+        (["--target", "side"], r"must hold numbers up to 1e\+18 to be forecast"),
         (["--target", "depth"], "`target` must name columns of the data, got 'depth'"),
         (["--target", "height", "--horizon", "4000"], "must be known in some rows of the train"),
         (["--target", "height", "height"], "`target` must name each column once"),

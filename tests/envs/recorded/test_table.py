@@ -49,6 +49,28 @@ def test_numbers_alone_need_no_path(table):
     np.testing.assert_allclose(recording.episodes[0].time_s, np.arange(5) / 10)
 
 
+@pytest.mark.parametrize(
+    ("times", "advice"),
+    [
+        (["0", "50", "100"], "From one to the next there are 50 s: check the unit of the times"),
+        (["0.2", "0.1", "0.0"], "Their times run backwards: sort the log by time"),
+        (["0.5"], "Record more than one"),
+    ],
+)
+def test_times_by_which_no_frame_follows_another_are_told_by_what_is_wrong(table, times, advice):
+    folder = table("time_s,steering", *(f"{time},0.1" for time in times))
+    with pytest.raises(ValueError, match=rf"two frames must follow each other .*{advice}"):
+        load_recording(folder)
+
+
+def test_steering_in_degrees_is_told_how_to_name_its_unit(table):
+    lines = [f"{i / 10:.1f},{3 * i}" for i in range(8)]
+    with pytest.raises(ValueError, match=r"name the unit in the header, e.g. steering \[deg\]\.$"):
+        load_recording(table("time_s,steering", *lines))
+    recording = load_recording(table("time_s,steering [deg]", *lines))
+    assert recording.episodes[0].numbers["steering"][-1] == 21.0
+
+
 def test_another_value_of_episode_begins_an_episode(table):
     folder = table("time_s,episode,steering", "0,x,0", "0.1,x,0", "0.2,y,0", "0.3,y,0")
     assert [len(one) for one in load_recording(folder).episodes] == [2, 2]

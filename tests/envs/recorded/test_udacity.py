@@ -260,7 +260,7 @@ def test_unusable_udacity_logs(tmp_path, make_udacity):
     folder = make_udacity(tmp_path / "single", [0, 5000], [0, 0], cameras=("center",))
     with pytest.raises(
         ValueError,
-        match=r"`max_gap_s` must let two frames follow .* got 1.0 .* 2 of 6 images usable",
+        match=r"two frames must follow .* within 1 s, .* 2 of 6 images .* there are 5 s: check",
     ):
         load_udacity(folder)
 
