@@ -216,8 +216,8 @@ class Adapted(gymnasium.Wrapper):
         self._is_choice = not isinstance(env.action_space, spaces.Box)
         self._is_single = isinstance(env.action_space, spaces.Discrete)
         if not self._is_choice and not _is_unit(env.action_space):
-            low, high = np.float32(-1.0), np.float32(1.0)
-            env = RescaleAction(env, low, high)
+            kind = env.action_space.dtype.type  # type: ignore[union-attr]
+            env = RescaleAction(env, kind(-1.0), kind(1.0))
         super().__init__(env)
         self.contract = contract
         self._steps = 0

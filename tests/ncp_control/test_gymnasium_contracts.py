@@ -20,6 +20,15 @@ def test_actions_of_another_range_are_rescaled():
     assert env.unwrapped.last_u == pytest.approx(1.0)
 
 
+def test_actions_of_double_precision_are_rescaled_without_a_warning():
+    acts = spaces.Box(-3.0, 1.0, (1,), np.float64)
+    world = world_of(lambda: Grid(spaces.Box(-1, 1, (2,)), acts), name="grid", frame_s=0.1)
+    env = world.make()
+    env.reset()
+    env.step(np.array([0.5], np.float32))
+    assert env.unwrapped.last == pytest.approx(0.0)
+
+
 def test_time_goes_on_by_the_frame_interval_and_begins_anew():
     env = find_world("gymnasium:CartPole-v1").make()
     _, info = env.reset(seed=0)
