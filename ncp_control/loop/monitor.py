@@ -20,8 +20,10 @@ Every tick of the loop the monitor names the faults of the newest reading and of
 | far          | far from what the calibration saw (`profile`)                  | doubtful       |
 | range        | a number outside the range of its entry in the contract        | doubtful       |
 
-What follows from that stands in `levels`. An unusable reading is never shown to the policy; a good
-one always is, so that its memory is warm when it drives again.
+A reading may have several faults, and the worst of them counts: a black frame is unusable whatever
+the numbers beside it are. Likeness (blurred, colours, far) is compared only for readings that can
+be used. What follows from faults stands in `levels`. An unusable reading is never shown to the
+policy; a good one always is, so that its memory is warm when it drives again.
 """
 
 from collections.abc import Sequence
@@ -139,7 +141,7 @@ class Monitor:
     def check(
         self, reading: Reading | None, now_s: float, command: np.ndarray | None = None
     ) -> list[Fault]:
-        """Return what is wrong with a reading.
+        """Return all that is wrong with a reading; empty if nothing is.
 
         Args:
             reading: The reading; None if nothing has come since the last call.
@@ -160,14 +162,16 @@ class Monitor:
         faults = []
         if (age_s := now_s - reading.time_s) > s.late_s:
             faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
-        found = self._check_values(reading.observation)
-        if found is None:
-            found = self._check_change(reading.observation, now_s, command)
-        if found is None and self._has_frame:
-            found = self._check_light(self._frame_of(reading.observation))
-        if found is None:
-            found = self._check_likeness(reading.observation)
-        return [*faults, found] if found is not None else faults
+        found = [self._check_values(reading.observation)]
+        if found[0] is None or not found[0].is_unusable:  # the other checks need shape and numbers
+            found.append(self._check_change(reading.observation, now_s, command))
+            if self._has_frame:
+                found.append(self._check_light(self._frame_of(reading.observation)))
+        faults += [fault for fault in found if fault is not None]
+        if not any(fault.is_unusable for fault in faults):
+            likeness = self._check_likeness(reading.observation)
+            faults += [likeness] if likeness is not None else []
+        return faults
 
     def _check_values(self, observation: np.ndarray) -> Fault | None:
         """Check type, size, and that all numbers are finite and in their ranges."""
@@ -254,7 +258,8 @@ class Monitor:
         if sharpness is not None and numbers[-2] < sharpness:
             told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
             return Fault("blurred", told, is_unusable=False)
-        distance = profile.distance(numbers)
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers far out of their range
+            distance = profile.distance(numbers)
         told = f"distance {distance:.2f}, limit {profile.limit:.2f}"
         if self._has_colours:
             swapped, ratio = profile.distance(swap_colours(numbers)), profile.swap_ratio

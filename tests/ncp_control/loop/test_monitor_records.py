@@ -16,6 +16,7 @@ from ncp_control.contract import (
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import SPOILED, FaultyLink
+from ncp_control.loop.levels import Level
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
 from ncp_control.loop.settings import MonitorSettings
@@ -81,7 +82,6 @@ def at_speed(speed_mps):
         ("shape", spoiled("type")),
         ("not finite", spoiled("not finite")),
         ("not finite", at_speed(np.nan)),
-        ("range", at_speed(60.0)),
         ("far", at_speed(40.0)),
         ("far", lambda seen: change_frame(seen, lambda frame: frame[::-1], SHAPE)),
         ("shape", lambda seen: frames_in(seen, SHAPE)),
@@ -91,6 +91,51 @@ def test_a_fault_of_the_frame_or_of_a_number_is_named(fault, spoil, profile):
     monitor, seen = Monitor(CONTRACT, profile=profile), record(np.random.default_rng(7))
     assert kinds(monitor, [seen]) == []
     assert kinds(monitor, [spoil(seen)], start_s=FRAME_S) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "faults"),
+    [
+        (lambda seen: seen, ["range"]),
+        (spoiled("black"), ["range", "black"]),
+        (spoiled("white"), ["range", "white"]),
+    ],
+)
+def test_a_number_out_of_its_range_does_not_hide_a_fault_of_the_frame(spoil, faults):
+    monitor, rng = Monitor(CONTRACT), np.random.default_rng(7)
+    assert kinds(monitor, [record(rng)]) == []
+    now_s = 2 * FRAME_S
+    found = monitor.check(Reading(observation=at_speed(60.0)(spoil(record(rng))), time_s=now_s),
+                          now_s)  # fmt: skip
+    assert [fault.kind for fault in found] == faults
+    is_usable = faults == ["range"]
+    assert monitor.judge(found, now_s) == (Level.DEGRADE if is_usable else Level.HOLD)
+    assert monitor.shows(found) == is_usable
+    assert [event.kind for event in monitor.events] == faults
+
+
+def test_a_number_out_of_its_range_does_not_hide_a_frozen_camera():
+    settings = MonitorSettings(frozen_s=0.12, hold_after_s=0.2, stop_after_s=1.0)
+    monitor, seen = Monitor(CONTRACT, settings), record(np.random.default_rng(0))
+    moving = [at_speed(60.0 + i)(seen) for i in range(4)]
+    assert kinds(monitor, moving[:3]) == ["range"] and monitor.level == Level.DEGRADE
+    assert kinds(monitor, moving[3:], start_s=3 * FRAME_S) == ["range", "frozen"]
+    assert monitor.level == Level.HOLD
+
+
+def test_a_number_out_of_its_range_may_be_far_as_well(profile):
+    monitor, rng = Monitor(CONTRACT, profile=profile), np.random.default_rng(7)
+    assert kinds(monitor, [record(rng, 60.0)]) == ["range", "far"]
+
+
+@pytest.mark.parametrize("speed_mps", [60.0, 1e200, 1.5e308])
+def test_a_number_whose_distance_overflows_is_far(speed_mps):
+    rng = np.random.default_rng(0)
+    fitted = [drive_of(rng.normal(8.0, 0.5, (60, 1)))]
+    contract = replace(CONTRACT, observation=VectorContract(entries=(SPEED,)))
+    monitor = Monitor(contract, profile=InputProfile.fit(fitted, fitted, is_frames=False))
+    assert kinds(monitor, [np.array([8.0])]) == []
+    assert kinds(monitor, [np.array([speed_mps])], start_s=1.0) == ["range", "far"]
 
 
 def test_a_wrong_type_is_told_beside_the_one_that_is_wanted():
