@@ -132,11 +132,14 @@ class Pilot:
 
     def begin(self, now_s: float) -> None:
         """Forget what was seen, as before a drive or after a person has driven."""
-        self._seen_s: float | None = None  # when the policy last saw something
-        self._is_cleared = False  # whether its memory was cleared after a fault of its state
-        self._controller.reset()
+        self._forget()
         if self._monitor is not None:
             self._monitor.restart(now_s)
+
+    def _forget(self) -> None:
+        """Clear the controller's memory; the next thing that it sees is its first."""
+        self._seen_s: float | None = None  # when it last saw something
+        self._controller.reset()
 
     def decide(self, reading: Reading | None, now_s: float) -> Decision:
         """Check a reading, and act on it if the policy may see it.
@@ -154,13 +157,14 @@ class Pilot:
         if is_usable(reading) and (monitor is None or monitor.shows(faults)):
             assert reading is not None and reading.observation is not None
             elapsed_s = math.inf if self._seen_s is None else reading.time_s - self._seen_s
-            is_reset = self._is_cleared
             if not 0.0 <= elapsed_s <= self._longest_s:
                 self._controller.reset()
                 elapsed_s, is_reset = self.period_s, True
-            self._seen_s = reading.time_s
             action, fault = self._ask(reading.observation, elapsed_s)
-            self._is_cleared = action is None
+            if action is None:
+                self._forget()
+            else:
+                self._seen_s = reading.time_s
             if fault is not None and monitor is not None:
                 level = monitor.judge([fault], now_s)
         decided_s = self._clock.now_s()
@@ -170,7 +174,7 @@ class Pilot:
                         is_reset=is_reset, time_s=decided_s)  # fmt: skip
 
     def _ask(self, observation: np.ndarray, dt_s: float) -> tuple[np.ndarray | None, Fault | None]:
-        """Return what the policy does; or None and a fault, and then its memory is clear."""
+        """Return what the policy does; or None and a fault, and then its memory is of no use."""
         try:
             action = np.atleast_1d(self._controller.act(observation, dt_s))
         except ValueError as error:
@@ -180,10 +184,7 @@ class Pilot:
             fault = self._monitor.check_state(getattr(self._controller, "state", None))
             if fault is None and not np.isfinite(action).all():
                 fault = Fault("state", "the action is not finite")
-        if fault is not None:
-            self._controller.reset()
-            return None, fault
-        return action, None
+        return (action, None) if fault is None else (None, fault)
 
 
 class CommandLimits:

@@ -1,14 +1,15 @@
 import dataclasses
+import itertools
 import math
 
 import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract
-from ncp_control.deploy.links.base import LinkLost
+from ncp_control.deploy.links.base import LinkLost, Reading
 from ncp_control.loop.levels import Level
 from ncp_control.loop.monitor import Monitor
-from ncp_control.loop.pilot import CommandLimits
+from ncp_control.loop.pilot import CommandLimits, Pilot
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 
@@ -192,6 +193,42 @@ def test_without_a_monitor_what_cannot_be_acted_on_is_held(contract, clock, make
     echo.act = refuse
     done = drive(echo, contract, link, clock=clock)
     assert len(link.sent) == 4 and (done.episode.actions == 0.0).all()
+
+
+@pytest.mark.parametrize("is_monitored", [True, False])
+def test_what_follows_a_refused_observation_is_the_first_that_the_policy_sees(
+    is_monitored, contract, clock, make_link
+):
+    link, echo = make_link([*good(7), None, *good(3, 8)]), Echo(clock)
+    act, told = echo.act, []
+
+    def refuse_two(observation, dt_s):
+        told.append((dt_s, echo.resets))
+        if round(100 * observation[0]) in (3, 6):
+            raise ValueError("no")
+        return act(observation, dt_s)
+
+    echo.act = refuse_two
+    drive(echo, contract, link, clock=clock, monitor=tolerant(contract) if is_monitored else None)
+    assert [dt_s for dt_s, _ in told] == pytest.approx([FRAME_S] * 10)  # also over the silence
+    resets = [resets for _, resets in told]
+    was_reset = [after > before for before, after in itertools.pairwise(resets)]
+    assert was_reset == [i in (4, 7) for i in range(1, 10)]
+
+
+def test_the_memory_is_cleared_at_once_when_an_observation_is_refused(contract, clock):
+    echo = Echo(clock)
+    pilot = Pilot(echo, contract, clock=clock)
+    pilot.decide(Reading(observation=good(1)[0], time_s=0.0), 0.0)
+    echo.state[:], resets = 1.0, echo.resets
+
+    def refuse(observation, dt_s):
+        raise ValueError("no")
+
+    echo.act = refuse
+    done = pilot.decide(Reading(observation=good(1)[0], time_s=0.1), 0.1)
+    assert (done.action, done.is_reset, echo.resets) == (None, False, resets + 1)
+    assert echo.state.tolist() == [0.0, 0.0]
 
 
 def test_commands_stay_in_their_range_and_below_their_rate(contract):

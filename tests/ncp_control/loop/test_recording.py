@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ncp_control import LTC, FramesPolicy, VectorPolicy
+from ncp_control.commands.replaying import Actor
 from ncp_control.contract import (
     ActionContract,
     Contract,
@@ -82,6 +83,33 @@ def test_what_was_seen_done_and_thought_is_read_back(record, policy, contract):
             policy.act(observation, tick.asked.elapsed_s), tick.asked.action
         )
         np.testing.assert_array_equal(policy.state, tick.state)
+
+
+@pytest.mark.parametrize("is_monitored", [True, False])
+def test_a_replay_agrees_with_a_drive_in_which_an_observation_was_refused(
+    is_monitored, record, policy, contract
+):
+    act = policy.act
+
+    def refuse_the_fifth(observation, dt_s=None):
+        if observation[1] == 1.04:
+            raise ValueError("not this one")
+        return act(observation, dt_s)
+
+    policy.act = refuse_the_fifth
+    _, path = record(readings(16), Monitor(contract) if is_monitored else None)
+    ticks = read_recording(path).ticks
+    assert [tick.asked.is_reset for tick in ticks] == [i in (0, 5) for i in range(16)]
+    assert [tick.number for tick in ticks if tick.asked.action is None] == [4]
+    assert ticks[5].asked.elapsed_s == contract.frame_s  # as of anything that is seen first
+    actor = Actor(policy, contract, "torch")
+    for tick in ticks:
+        actor.act(tick.numbers, tick.asked)
+        expected = [np.nan] if tick.asked.action is None else tick.asked.action
+        np.testing.assert_array_equal(actor.actions[-1], expected)
+        if tick.state is not None:
+            np.testing.assert_array_equal(policy.state, tick.state)
+    assert actor.num_refused == 1
 
 
 def test_the_file_is_what_foxglove_reads(record, policy):
