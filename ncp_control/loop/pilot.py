@@ -22,6 +22,10 @@ from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.loop.ticks import is_usable
 from ncp_control.policy import Policy
 
+_MOST_PERIODS = 2.0
+"""Most time for which one command may change, in periods of the loop: after it hung for longer it
+does not catch up with a jump."""
+
 
 class ControllerLost(ConnectionError):
     """What acts is gone or hangs, e.g. an exported controller whose process was killed."""
@@ -133,6 +137,7 @@ class Pilot:
     def begin(self, now_s: float) -> None:
         """Forget what was seen, as before a drive or after a person has driven."""
         self._forget()
+        self._decided_s: float | None = None  # when it was decided last
         if self._monitor is not None:
             self._monitor.restart(now_s)
 
@@ -167,9 +172,13 @@ class Pilot:
                 self._seen_s = reading.time_s
             if fault is not None and monitor is not None:
                 level = monitor.judge([fault], now_s)
-        decided_s = self._clock.now_s()
+        before_s, decided_s = self._decided_s, self._clock.now_s()
+        self._decided_s = decided_s
         if action is not None and level < Level.HOLD:
-            limits.follow(action, decided_s, is_degraded=level == Level.DEGRADE)
+            # Time in which the body was held counts for nothing: it is that since the last tick.
+            dt_s = self.period_s if before_s is None else decided_s - before_s
+            dt_s = min(dt_s, _MOST_PERIODS * self.period_s)
+            limits.follow(action, dt_s, is_degraded=level == Level.DEGRADE)
         return Decision(level=level, command=limits.command, action=action, elapsed_s=elapsed_s,
                         is_reset=is_reset, time_s=decided_s)  # fmt: skip
 
@@ -203,20 +212,27 @@ class CommandLimits:
         ranges = [entry.range for entry in contract.action]
         self._low, self._high = np.array(ranges, np.float32).T
         self._rates = settings.command_rate_per_s, settings.degraded_rate_per_s
-        self._time_s: float | None = None
         neutral = np.zeros(len(ranges), np.float32).clip(self._low, self._high)
         self.command = neutral.astype(np.int64) if self._is_choice else neutral
 
-    def follow(self, action: np.ndarray, now_s: float, *, is_degraded: bool = False) -> np.ndarray:
-        """Move the command towards an action, as far as the limits let it."""
-        before_s, self._time_s = self._time_s, now_s
+    def follow(self, action: np.ndarray, dt_s: float, *, is_degraded: bool = False) -> np.ndarray:
+        """Move the command towards an action, as far as the limits let it.
+
+        Args:
+            action: What is wanted, shape (action,).
+            dt_s: Time in which the command may change [s]; below 0 it counts as 0.
+            is_degraded: Whether the lower of the two rates counts.
+
+        Returns:
+            The new command.
+        """
         if self._is_choice:
             self.command = np.array(action)
             return self.command
         wanted = np.clip(action, self._low, self._high)
         rates = [r for r in self._rates[: 1 + is_degraded] if r is not None]
-        if rates and before_s is not None:
-            step = min(rates) * max(now_s - before_s, 0.0)
+        if rates:
+            step = min(rates) * max(dt_s, 0.0)
             wanted = np.clip(wanted, self.command - step, self.command + step)
         self.command = wanted.astype(np.float32)
         return self.command

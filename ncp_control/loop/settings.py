@@ -15,7 +15,8 @@ class LoopSettings:
     seconds: float = math.inf
     """How long to drive [s]."""
     command_rate_per_s: float | None = None
-    """Largest change of a command a second, in units of its range; no limit if None."""
+    """Largest change of a command a second, in the unit of the command, from the first command on;
+    no limit if None. At 1, a command in [-1, 1] takes 2 s from one end to the other."""
     degraded_rate_per_s: float = 1.0
     """The same while the input is doubtful."""
     longest_s: float = 0.5

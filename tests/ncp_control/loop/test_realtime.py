@@ -233,10 +233,67 @@ def test_the_memory_is_cleared_at_once_when_an_observation_is_refused(contract, 
 
 def test_commands_stay_in_their_range_and_below_their_rate(contract):
     limits = CommandLimits(contract, LoopSettings(command_rate_per_s=2.0, degraded_rate_per_s=1.0))
-    assert limits.follow(np.array([3.0]), 0.0) == [1.0]
+    assert limits.follow(np.array([3.0]), 0.1) == pytest.approx([0.2])  # from zero
+    assert limits.follow(np.array([3.0]), 9.0) == [1.0]
     assert limits.follow(np.array([-3.0]), 0.1) == pytest.approx([0.8])
-    assert limits.follow(np.array([-3.0]), 0.2, is_degraded=True) == pytest.approx([0.7])
-    assert limits.follow(np.array([-3.0]), 0.2) == pytest.approx([0.7])  # no time, no change
+    assert limits.follow(np.array([-3.0]), 0.1, is_degraded=True) == pytest.approx([0.7])
+    assert limits.follow(np.array([-3.0]), 0.0) == pytest.approx([0.7])  # no time, no change
+
+
+@pytest.mark.parametrize(("low", "high", "first"), [(-4.0, 4.0, 0.2), (1.0, 4.0, 1.2)])
+def test_a_rate_is_in_the_unit_of_the_command_and_the_first_one_keeps_it(
+    low, high, first, contract
+):
+    angle = ActionContract(name="angle", unit="deg", range=(low, high))
+    contract = dataclasses.replace(contract, action=(angle,))
+    limits = CommandLimits(contract, LoopSettings(command_rate_per_s=2.0))
+    assert limits.follow(np.array([4.0]), 0.1) == pytest.approx([first])
+
+
+def wanting_one(since, count):
+    """Return readings in which the policy wants 0, and the command 1 from some tick on."""
+    return [np.array([float(i >= since), 1.0 + 0.01 * i]) for i in range(count)]
+
+
+def test_the_first_command_is_one_period_away_from_zero(contract, clock, make_link):
+    link = make_link(wanting_one(since=0, count=3))
+    settings = LoopSettings(command_rate_per_s=2.0)
+    done = drive(Echo(clock), contract, link, clock=clock, settings=settings)
+    assert done.episode.actions[:, 0].tolist() == pytest.approx([0.2, 0.4, 0.6])
+
+
+@pytest.mark.parametrize("is_monitored", [True, False])
+@pytest.mark.parametrize("silent", [3, 30])
+def test_a_command_does_not_catch_up_after_a_silence(
+    is_monitored, silent, contract, clock, make_link
+):
+    script = wanting_one(since=3, count=14)
+    link = make_link([*script[:3], *[None] * silent, *script[3:]])
+    monitor = tolerant(contract) if is_monitored else None
+    settings = LoopSettings(command_rate_per_s=1.0)
+    done = drive(Echo(clock), contract, link, clock=clock, monitor=monitor, settings=settings)
+    if is_monitored:
+        held = Level.HOLD if silent == 3 else Level.STOP
+        assert done.episode.told["level"].max() == held
+    steps = np.diff(done.episode.actions[:, 0])
+    assert done.episode.actions[-1, 0] > 0.5 and steps.max() == pytest.approx(0.1)
+
+
+def test_a_command_does_not_catch_up_after_the_loop_hung(contract, clock, make_link):
+    script = wanting_one(since=1, count=6)
+    link, echo = make_link(script), Echo(clock)
+    act = echo.act
+
+    def act_slowly(observation, dt_s):
+        echo.takes_s = 3.0 if len(echo.seen) == 2 else 0.0
+        return act(observation, dt_s)
+
+    echo.act = act_slowly
+    settings = LoopSettings(command_rate_per_s=1.0)
+    done = drive(echo, contract, link, clock=clock, settings=settings)
+    commands = done.episode.actions[:, 0].tolist()
+    # Two periods at most; the next tick comes at once, in no time.
+    assert commands == pytest.approx([0.0, 0.1, 0.3, 0.3, 0.4, 0.5])
 
 
 @pytest.mark.parametrize(

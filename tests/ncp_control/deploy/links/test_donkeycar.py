@@ -169,7 +169,7 @@ def test_commands_change_as_slowly_as_the_settings_say(make_pilot, run):
     pilot = make_pilot(monitored=False, loop=LoopSettings(command_rate_per_s=0.3))
     angles, _ = run(pilot, noise(20, shape=(78, 200, 3)))
     largest = 0.3 * FRAME_S * 0.4 / math.radians(25.0)
-    assert 0.0 < np.abs(np.diff(angles)).max() <= largest + 1e-6
+    assert 0.0 < np.abs(np.diff(angles, prepend=0.0)).max() <= largest + 1e-6
 
 
 @pytest.mark.parametrize(
