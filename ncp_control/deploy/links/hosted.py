@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -162,7 +162,8 @@ def _host(pipe: Connection) -> None:
         log = None if wanted["log"] is None else Path(wanted["log"])
         Host(pipe, link, wanted["watchdog_s"], log, clock).run()
     finally:
-        link.close()
+        with contextlib.suppress(LinkEnded, LinkLost):  # a link may stop the body once more
+            link.close()
 
 
 def _tell(pipe: Connection, kind: str, told: Any) -> None:
@@ -217,19 +218,23 @@ class Host:
         try:
             reading = self._link.read(_POLL_S)
         except (LinkEnded, LinkLost) as end:
-            word = "ended" if isinstance(end, LinkEnded) else "lost"
-            self._note(f"{word}: {end}")
-            if self._latest is not None and self._is_asked:
-                self._answer()
-            with suppress(OSError):
-                send_message(self._pipe, word, str(end))
-            while self._has_loop:  # it will hang up
-                self._receive()
-            raise SystemExit from None
+            self._leave(end)
         if reading is not None:
             self._latest, self._told = reading, reading.told
         if self._is_asked and self._latest is not None:
             self._answer()
+
+    def _leave(self, end: LinkEnded | LinkLost) -> NoReturn:
+        """Tell the loop why the link is over, wait until it hangs up, and end the process."""
+        word = "ended" if isinstance(end, LinkEnded) else "lost"
+        self._note(f"{word}: {end}")
+        if self._latest is not None and self._is_asked:
+            self._answer()
+        with suppress(OSError):
+            send_message(self._pipe, word, str(end))
+        while self._has_loop:  # it will hang up
+            self._receive()
+        raise SystemExit from None
 
     def _answer(self) -> None:
         assert self._latest is not None
@@ -250,7 +255,10 @@ class Host:
                 self._is_asked = True
             elif word == "send" and command is not None:
                 self._is_stopped = False
-                self._link.send(command)
+                try:
+                    self._link.send(command)
+                except (LinkEnded, LinkLost) as end:
+                    self._leave(end)
             elif word == "stop":
                 self._stop()
 
@@ -266,7 +274,10 @@ class Host:
         if not self._is_stopped:
             self._note("stop")
         self._is_stopped, self._stopped_s = True, self._clock.now_s()
-        self._link.stop()
+        try:
+            self._link.stop()
+        except (LinkEnded, LinkLost) as end:
+            self._leave(end)
 
     def _note(self, event: str) -> None:
         if self._log is None:

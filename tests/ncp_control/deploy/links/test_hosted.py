@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
-from ncp_control.deploy.links.hosted import STANDSTILL_S, Host, HostedLink
+from ncp_control.deploy.links.base import LINKS, LinkEnded, LinkKind, LinkLost, Reading
+from ncp_control.deploy.links.hosted import STANDSTILL_S, Host, HostedLink, _host
 from ncp_control.deploy.links.messages import receive_message, send_message
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.policy import load
@@ -110,6 +110,73 @@ def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
     ours.close()
     running.join(5.0)
     assert not running.is_alive()
+
+
+@pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
+@pytest.mark.parametrize("when", ["send", "stop", "watchdog"])
+def test_a_link_that_is_lost_while_it_commands_is_told_and_noted(when, end, word, hosted, tmp_path):
+    def fail(*command):
+        raise end
+
+    def loop(now_s, pipe):
+        if now_s <= 0.01 and when != "watchdog":
+            send_message(pipe, when, array=np.zeros(1) if when == "send" else None)
+
+    host, ours, body = hosted(loop)
+    setattr(body, "send" if when == "send" else "stop", fail)
+    ended = []
+
+    def run():
+        try:
+            host.run()
+        except BaseException as error:
+            ended.append(error)
+
+    running = threading.Thread(target=run)
+    running.start()
+    assert ours.poll(10.0)
+    assert receive_message(ours) == (word, str(end), None)
+    ours.close()
+    running.join(5.0)
+    assert not running.is_alive() and isinstance(ended[0], SystemExit)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    told = [json.loads(line)["event"] for line in lines]
+    before = {"send": [], "stop": ["stop"], "watchdog": ["watchdog: the loop is silent", "stop"]}
+    assert told == [*before[when], f"{word}: {end}"]
+
+
+def test_a_lost_link_that_cannot_be_closed_either_ends_without_a_traceback(monkeypatch):
+    contract = load("drive-ncp").contract
+
+    class Broken:
+        def __init__(self, contract, target, *, clock):
+            self.contract = contract
+
+        def read(self, timeout_s):
+            return None
+
+        def send(self, *command):
+            raise LinkLost("cable")
+
+        stop = close = send
+
+    def loop():
+        wanted = {"name": "broken", "contract": contract.to_json(), "target": "", "options": {},
+                  "modules": [], "log": None, "watchdog_s": 9.0}  # fmt: skip
+        send_message(ours, "open", wanted)
+        send_message(ours, "send", array=np.zeros(1))
+        heard.extend(receive_message(ours)[:2] for _ in range(2) if ours.poll(10.0))
+        ours.close()
+
+    monkeypatch.setitem(LINKS._things, "broken", LinkKind(open=Broken, meaning="of a test"))
+    monkeypatch.setattr("signal.signal", lambda *what: None)  # which is for its own process
+    (ours, theirs), heard = multiprocessing.Pipe(), []
+    running = threading.Thread(target=loop)
+    running.start()
+    with pytest.raises(SystemExit):
+        _host(theirs)
+    running.join(5.0)
+    assert [word for word, _ in heard] == ["open", "lost"] and heard[1][1] == "cable"
 
 
 @pytest.mark.parametrize(
