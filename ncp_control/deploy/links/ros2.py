@@ -19,6 +19,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkLost, Reading
+from ncp_control.deploy.links.images import see
 from ncp_control.framing import framing_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.names import check_name
@@ -164,9 +165,9 @@ class Ros2Link:
         try:
             is_raw = isinstance(message, self._dds.Image)
             image = rgb_of_image(message) if is_raw else rgb_of_compressed(message.data)
-            return Reading(observation=self._framing.see(image), time_s=time_s)
         except ValueError:
             return Reading(observation=None, time_s=time_s)
+        return Reading(observation=see(self._framing, image), time_s=time_s)
 
     def _publish(self, motion: Motion) -> None:
         dds = self._dds

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,38 @@ def test_zeros_are_published_when_no_image_comes_whatever_the_loop_commands(dds,
         robot.wait_for(lambda n: n[0])
     finally:
         link.close()
+
+
+class Topics:
+    """A domain in which one camera publishes images of some heights [pixels]."""
+
+    Image, MESSAGES, DDSException = types.SimpleNamespace, {"Image": None, "Twist": None}, OSError
+    topic_name = domain_of = staticmethod(lambda name: name)
+
+    def __init__(self, *heights):
+        self.heights = list(heights)
+
+    def Node(self, domain):
+        stamp = types.SimpleNamespace(time_s=0.0)
+
+        def read(timeout_s):
+            height = self.heights.pop(0)
+            return self.Image(height=height, width=8, encoding="rgb8", step=24,
+                              data=bytes(24 * height),
+                              header=types.SimpleNamespace(stamp=stamp))  # fmt: skip
+
+        topic = types.SimpleNamespace(read=read)
+        return types.SimpleNamespace(reader=lambda *_: topic, writer=lambda *_: topic)
+
+
+def test_an_image_of_which_nothing_is_left_is_a_reading_without_observation(monkeypatch):
+    topics = Topics(120, 2, 120)
+    monkeypatch.setattr("ncp_control.deploy.links.ros2._import_dds", lambda: topics)
+    link = Ros2Link(contract_of(), clock=SimulatedClock(), speed_mps=1.0, wheelbase_m=0.3,
+                    crop_top=0.5, crop_bottom=0.4)  # fmt: skip
+    seen = [link.read(0.1).observation for _ in range(3)]
+    assert [one is not None for one in seen] == [True, False, True]
+    assert seen[2].shape == (40, 50, 3)
 
 
 class Still:
