@@ -93,7 +93,7 @@ class Monitor:
         self._has_colours = has_colours(self._seen)
         ranges = [entry.range for entry in entries_of(self._seen)]
         self._ranges = np.array(ranges, np.float64).reshape(-1, 2)
-        example = statistics_of(np.zeros(self._shape, self._dtype), self._record_frame)
+        example = statistics_of(np.zeros(self._shape, self._dtype), self._seen)
         if profile is not None and len(profile.mean) != len(example):
             raise ValueError(
                 f"`profile` must be of the policy's observations, got {len(profile.mean)} numbers."
@@ -253,7 +253,7 @@ class Monitor:
         profile = self._profile
         if profile is None:
             return None
-        numbers = statistics_of(observation, self._record_frame)
+        numbers = statistics_of(observation, self._seen)
         sharpness = profile.least_sharpness
         if sharpness is not None and numbers[-2] < sharpness:
             told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"

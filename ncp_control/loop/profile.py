@@ -42,7 +42,7 @@ from ncp_control.contract import ObservationContract
 from ncp_control.json_files import read_json
 from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
-from ncp_control.records import frames_in, frames_part, numbers_in
+from ncp_control.records import frames_in, frames_part, numbers_in, record_frame
 
 _FORMAT, _MAX_BYTES = 1, 2**24
 _ROWS, _COLUMNS = 4, 6
@@ -52,11 +52,15 @@ _SHARPNESS = -2
 """Place of the log of sharpness among the numbers of a frame."""
 
 
-def frame_statistics(frame: np.ndarray) -> np.ndarray:
-    """Return the numbers of a frame (height, width, channels) uint8; see the module."""
-    height, width, channels = frame.shape
-    has_colour = channels % 3 == 0
-    latest = frame[:, :, -3:] if has_colour else frame[:, :, -1:]  # of a stack
+def frame_statistics(frame: np.ndarray, *, is_coloured: bool = True) -> np.ndarray:
+    """Return the numbers of a frame; of a stack, those of its latest frame. See the module.
+
+    Args:
+        frame: Shape (height, width, channels), uint8.
+        is_coloured: Whether its last three channels are colours; if not, its last one is grey.
+    """
+    height, width, _ = frame.shape
+    latest = frame[:, :, -3:] if is_coloured else frame[:, :, -1:]
     # Means over blocks of rows first: one pass over the pixels.
     over_rows = _block_means(height, _ROWS) @ latest.reshape(height, -1).astype(np.float32)
     over_rows = over_rows.reshape(_ROWS, width, -1)
@@ -66,7 +70,7 @@ def frame_statistics(frame: np.ndarray) -> np.ndarray:
     mean, deviation = float(one.mean()), float(one.std())
     grey = blocks.mean(axis=2)
     parts = [((grey - grey.mean()) / (deviation + 1.0)).ravel()]
-    if has_colour:
+    if is_coloured:
         bands = blocks.mean(axis=1)
         total = bands.sum(axis=1) + 1.0
         parts += [(bands[:, 0] - bands[:, 1]) / total, (bands[:, 2] - bands[:, 1]) / total]
@@ -77,9 +81,14 @@ def frame_statistics(frame: np.ndarray) -> np.ndarray:
 
 
 def has_colours(observation: ObservationContract) -> bool:
-    """True for an observation with frames in colour, or several of them together."""
+    """True for an observation with frames in colour, also where several are seen together.
+
+    A stack of three grey frames has three channels as well: the contract tells what they are.
+    """
     frames = frames_part(observation)
-    return frames is not None and frames.shape[2] % 3 == 0 and frames.colour != "grey"
+    if frames is None or frames.colour == "grey":
+        return False
+    return frames.shape[2] % (3 * frames.view.stack) == 0
 
 
 def swap_colours(statistics: np.ndarray) -> np.ndarray:
@@ -105,21 +114,21 @@ def _block_means(size: int, blocks: int) -> np.ndarray:
 _MEANS: dict[tuple[int, int], np.ndarray] = {}
 
 
-def statistics_of(
-    observation: np.ndarray, frame_shape: tuple[int, int, int] | None = None
-) -> np.ndarray:
+def statistics_of(observation: np.ndarray, seen: ObservationContract) -> np.ndarray:
     """Return the numbers of an observation; see the module.
 
     Args:
         observation: A frame, numbers, or a record.
-        frame_shape: Shape of the frame in a record; None if the observation is none.
+        seen: What it is.
     """
-    if frame_shape is not None:
-        numbers = numbers_in(observation, frame_shape).astype(np.float64)
-        return np.concatenate([numbers, frame_statistics(frames_in(observation, frame_shape))])
-    if observation.ndim == 3:
-        return frame_statistics(observation)
-    return np.atleast_1d(observation).astype(np.float64)
+    if frames_part(seen) is None:
+        return np.atleast_1d(observation).astype(np.float64)
+    is_coloured, shape = has_colours(seen), record_frame(seen)
+    if shape is None:
+        return frame_statistics(observation, is_coloured=is_coloured)
+    numbers = numbers_in(observation, shape).astype(np.float64)
+    of_frame = frame_statistics(frames_in(observation, shape), is_coloured=is_coloured)
+    return np.concatenate([numbers, of_frame])
 
 
 class SeenDrive(NamedTuple):

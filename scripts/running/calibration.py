@@ -13,7 +13,7 @@ from ncp_control.loop.pilot import contract_of
 from ncp_control.loop.profile import InputProfile, SeenDrive, has_colours, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.recorder import iterate_episodes
-from ncp_control.records import array_of, frames_part, record_frame
+from ncp_control.records import array_of, frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, threads_for
 from scripts.monitor import Calibrate
@@ -87,8 +87,8 @@ def recorded(
                 f"`log` must hold at least {LEAST_OBSERVATIONS} observations, got {len(store)}."
                 " Name a longer recording."
             )
-        frame = record_frame(contract.observation)
-        numbers = np.stack([statistics_of(np.asarray(one), frame) for one in store.observations])
+        sensed = contract.observation
+        numbers = np.stack([statistics_of(np.asarray(one), sensed) for one in store.observations])
         time_s, starts = np.cumsum(store.dt_s, dtype=np.float64), store.episode_starts
     cut = round(len(numbers) * 2 / 3)
     parts: tuple[list[SeenDrive], list[SeenDrive]] = [], []
@@ -109,7 +109,7 @@ def seen_in(
     half of them are.
     """
     world, options, seeds = _episodes(contract, settings, part, episodes)
-    frame, num_steps = record_frame(contract.observation), _steps(settings.seconds, world)
+    sensed, num_steps = contract.observation, _steps(settings.seconds, world)
     driven = iterate_episodes(
         world,
         policy,
@@ -121,7 +121,7 @@ def seen_in(
     )
     drives, good = [], []
     for one in driven:
-        seen = np.stack([statistics_of(each, frame) for each in one.seen[:num_steps]])
+        seen = np.stack([statistics_of(each, sensed) for each in one.seen[:num_steps]])
         drives.append(SeenDrive(seen, one.time_s[:num_steps]))
         good += [] if one.is_terminated else drives[-1:]
     if len(good) <= len(drives) / 2:  # a world in which good episodes end, e.g. at a goal

@@ -17,7 +17,7 @@ from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, shipped_policies
-from ncp_control.records import record_frame
+from ncp_control.records import frames_part
 from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world
 from scripts.audit import Audit
@@ -200,8 +200,9 @@ def test_a_recorded_drive_of_numbers_or_of_both_calibrates_a_policy(name, second
     calibrate(Calibrate(policy=str(folder), log=log, seconds=0.2))
     profile = InputProfile.load(folder)
     assert profile is not None and profile.told["observations"] == len(seen)
-    frame = record_frame(policy.contract.observation)
-    numbers = np.stack([statistics_of(np.float32(one) if frame is None else one, frame)
+    sensed = policy.contract.observation
+    is_numbers = frames_part(sensed) is None
+    numbers = np.stack([statistics_of(np.float32(one) if is_numbers else one, sensed)
                         for one in seen])  # fmt: skip
     cut = round(len(seen) * 2 / 3)
     np.testing.assert_allclose(profile.mean, numbers[:cut].mean(axis=0), rtol=1e-5, atol=1e-6)

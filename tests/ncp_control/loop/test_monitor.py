@@ -5,19 +5,22 @@ import numpy as np
 import pytest
 
 from ncp_control import LTC, NCP19, VectorPolicy
-from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Level, tolerated
 from ncp_control.loop.monitor import Monitor, certified_state
+from ncp_control.loop.pilot import make_monitor
 from ncp_control.loop.profile import (
     InputProfile,
     SeenDrive,
     frame_statistics,
+    has_colours,
     statistics_of,
     swap_colours,
 )
 from ncp_control.loop.settings import MonitorSettings
-from ncp_control.policy import load
+from ncp_control.policy import load, shipped_policies
+from ncp_control.records import array_of, frames_in, join, record_frame
 
 SHAPE, FRAME_S = (24, 36, 3), 0.05
 
@@ -277,11 +280,62 @@ def test_there_is_no_profile_beside_most_policies(tmp_path):
     assert InputProfile.load(tmp_path) is None
 
 
-def test_numbers_of_a_grey_frame_have_no_colours():
-    grey = scene(np.random.default_rng(0))[:, :, :1]
-    assert (
-        len(statistics_of(grey)) == 28 and len(statistics_of(scene(np.random.default_rng(0)))) == 36
-    )
+def test_numbers_of_a_grey_frame_have_no_colours(frames_contract):
+    frame = scene(np.random.default_rng(0))
+    grey = FramesContract(shape=(*SHAPE[:2], 1), colour="grey")
+    assert len(statistics_of(frame[:, :, :1], grey)) == 28
+    assert len(statistics_of(frame, frames_contract.observation)) == 36
+
+
+@pytest.mark.parametrize(
+    ("colour", "stack", "per_frame"),
+    [("grey", 3, 1), ("grey", 6, 1), ("grey", 4, 1), ("RGB", 2, 3), ("BGR", 3, 3),
+     ("4 channels", 3, 4)],
+)  # fmt: skip
+def test_numbers_of_a_stack_are_those_of_its_latest_frame(colour, stack, per_frame):
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (*SHAPE[:2], per_frame), np.uint8) for _ in range(stack)]
+    shape = (*SHAPE[:2], stack * per_frame)
+    seen = FramesContract(shape=shape, colour=colour, view=View(stack=stack))
+    one = FramesContract(shape=frames[-1].shape, colour=colour)
+    found = statistics_of(np.concatenate(frames, axis=2), seen)
+    np.testing.assert_array_equal(found, statistics_of(frames[-1], one))
+    assert len(found) == (36 if per_frame == 3 else 28)
+
+
+def test_a_blurred_grey_frame_is_noticed_at_once_though_those_before_it_are_sharp():
+    rng = np.random.default_rng(0)
+    shape = (*SHAPE[:2], 3)
+    seen = FramesContract(shape=shape, colour="grey", view=View(stack=3))
+    contract = Contract(observation=seen, action=(ActionContract(name="steering"),),
+                        frame_s=FRAME_S)  # fmt: skip
+
+    def stacked():
+        return np.stack([scene(rng)[:, :, 1] for _ in range(3)], axis=2)
+
+    fitted, others = ([drive_of(statistics_of(stacked(), seen) for _ in range(20))
+                       for _ in range(n)] for n in (20, 10))  # fmt: skip
+    monitor = Monitor(contract, profile=InputProfile.fit(fitted, others, is_frames=True))
+    frame = stacked()
+    assert kinds(monitor, frame) == []
+    frame = stacked()
+    frame[:, :, 2] = blur(frame[:, :, 2])
+    assert kinds(monitor, frame, start_s=FRAME_S) == ["blurred"]
+
+
+@pytest.mark.parametrize("name", ["drive-ncp", "drive-ncp-robust", "road-ltc"])
+def test_profiles_of_shipped_policies_fit_them(name):
+    policy = load(name)
+    monitor = make_monitor(policy, shipped_policies()[name])
+    observation = policy.contract.observation
+    rng = np.random.default_rng(0)
+    shape, kind = array_of(observation)
+    assert monitor._profile is not None and has_colours(observation)
+    seen = rng.integers(0, 256, shape, np.uint8).astype(kind)
+    if record_frame(observation) is not None:
+        seen = join(frames_in(seen, record_frame(observation)), np.zeros(1, np.float32))
+    found = monitor.check(Reading(observation=seen, time_s=0.0), 0.0)
+    assert [fault.kind for fault in found] == ["far"]  # noise is no road
 
 
 def test_hold_must_come_before_stop():

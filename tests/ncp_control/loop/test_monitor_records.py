@@ -41,9 +41,9 @@ def record(rng, speed_mps=None):
 
 @pytest.fixture(scope="module")
 def profile():
-    rng = np.random.default_rng(0)
+    rng, sensed = np.random.default_rng(0), CONTRACT.observation
     fitted, others = (
-        [drive_of(statistics_of(record(rng), SHAPE) for _ in range(20)) for _ in range(n)]
+        [drive_of(statistics_of(record(rng), sensed) for _ in range(20)) for _ in range(n)]
         for n in (20, 10)
     )
     return InputProfile.fit(fitted, others, is_frames=True)
@@ -175,7 +175,7 @@ def test_a_camera_that_is_frozen_is_noticed_while_the_speed_goes_on():
 
 def test_numbers_of_a_record_are_its_own_and_those_of_its_frame():
     seen = record(np.random.default_rng(0), speed_mps=7.5)
-    numbers = statistics_of(seen, SHAPE)
+    numbers = statistics_of(seen, CONTRACT.observation)
     assert numbers[0] == 7.5
     np.testing.assert_array_equal(numbers[1:], frame_statistics(frames_in(seen, SHAPE)))
 
