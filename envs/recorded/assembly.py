@@ -173,14 +173,15 @@ def check_folder(folder: Path, holds: str = "the recording") -> None:
 
 
 def left_positive_steering(
-    logged: Any, skipped: Tally, place: str
+    logged: Any, skipped: Tally, place: str, *, is_left_positive: bool = False
 ) -> tuple[float, tuple[str, ...]] | None:
-    """Judge logged steering, a fraction of the largest angle in [-1, 1], right positive.
+    """Judge logged steering, a fraction of the largest angle in [-1, 1].
 
     Args:
         logged: What the log says; only an int or a float is a number.
         skipped: Where steering that cannot be used is counted.
         place: Place in the log.
+        is_left_positive: Whether it is left positive in the log; most logs are right positive.
 
     Returns:
         The steering, left positive and in [-1, 1], and how it was changed; None if it cannot be
@@ -194,7 +195,8 @@ def left_positive_steering(
         skipped.add(OUT_OF_RANGE, f"{value:g} in {place}")
         return None
     changes = (CLIPPED,) if abs(value) > 1.0 + _ROUNDING else ()
-    return min(max(-value, -1.0), 1.0) + 0.0, changes  # + 0.0 turns -0.0 into 0.0
+    steering = value if is_left_positive else -value
+    return min(max(steering, -1.0), 1.0) + 0.0, changes  # + 0.0 turns -0.0 into 0.0
 
 
 def finite_number(value: Any) -> float | None:

@@ -110,7 +110,8 @@ def drive_as_demonstrations(
         with DemonstrationWriter(folder, shape, kind, num_actions, source=source) as writer:
             for tick, seen, asked in played.asked():
                 if tick.command is None or seen.shape != shape:
-                    played.faults.append((OTHER_SHAPE, f"tick {tick.number}"))
+                    fault = OTHER_SHAPE if seen.shape != shape else NO_COMMAND
+                    played.faults.append((fault, f"tick {tick.number}"))
                     writer.start_episode()
                     continue
                 if asked.is_reset:

@@ -204,6 +204,5 @@ def _steering(
             skipped.add(STANDING, place)
             return None
         turn = math.atan(scale.wheelbase_m * turn / speed_mps)
-    # What logs say is right positive there; ROS is left positive.
-    logged = None if turn is None else -turn / scale.largest
-    return left_positive_steering(logged, skipped, place)
+    logged = None if turn is None else turn / scale.largest
+    return left_positive_steering(logged, skipped, place, is_left_positive=True)

@@ -155,7 +155,7 @@ def _read(
         if value is None:
             changes.append(f"{one.name} is no number, and left out")
         elif one == KNOWN[STEERING]:
-            steering = left_positive_steering(-value, skipped, place)
+            steering = left_positive_steering(value, skipped, place, is_left_positive=True)
             if steering is None:
                 return None
             numbers[STEERING] = steering[0]

@@ -136,8 +136,8 @@ def _frames(folder: Path, largest_angle_rad: float, skipped: Tally) -> Iterator[
             skipped.add("frame without a time", place)
             continue
         angle = _number(row["steering_angle"])
-        logged = angle if isinstance(angle, str) else -angle / largest_angle_rad
-        steering = left_positive_steering(logged, skipped, place)
+        logged = angle if isinstance(angle, str) else angle / largest_angle_rad
+        steering = left_positive_steering(logged, skipped, place, is_left_positive=True)
         if steering is not None:
             frames.append((int(match[1]), *steering, place))
     for row, (time_ns, steering, changes, place) in enumerate(sorted(frames)):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs.recorded import drive_as_demonstrations, load_recording
-from envs.recorded.drives import STOPPED
+from envs.recorded.drives import NO_COMMAND, OTHER_SHAPE, STOPPED
 from ncp_control.command_line import run_job
 from ncp_control.deploy.links.world import WorldLink
 from ncp_control.loop.clocks import SimulatedClock
@@ -114,6 +114,10 @@ def test_damaged_frames_are_skipped_and_counted(recorded, tmp_path):
     assert recording.skipped["damaged message of /action"] == 2
     rows = np.concatenate([episode.rows for episode in recording.episodes])
     assert sorted(set(range(90)) - set(rows.tolist())) == [10, 20, 30, 40, 50]
+    with pytest.warns(UserWarning, match="Left out of") as warned, drive_as_demonstrations(damaged):
+        pass
+    told = str(warned[0].message)
+    assert f"{NO_COMMAND}: 2 (first: tick 40)" in told and OTHER_SHAPE not in told
 
 
 def test_a_killed_drive_is_used_up_to_its_last_chunk(recorded, tmp_path):

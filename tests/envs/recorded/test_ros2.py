@@ -99,6 +99,23 @@ def test_yaw_rates_are_steering_or_become_angles(tmp_path):
     )
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_turn_out_of_its_range_is_told_with_its_sign(tmp_path, sign):
+    at = [START_NS + i * NS // 10 for i in range(12)]
+    messages = [
+        one
+        for i, t in enumerate(at)
+        for one in (("/cmd", t, bag_files.ackermann(1.0, sign * (0.75 if i == 5 else 0.25))),
+                    ("/camera", t, bag_files.image(bag_files.picture(i), t)))
+    ]  # fmt: skip
+    folder = write_bag(tmp_path / "bag", messages)
+    told = rf"steering outside \[-1, 1\]: 1 \(first: {sign * 1.5:g} in "
+    with pytest.warns(UserWarning, match=told):
+        recording = load(folder, max_steer_rad=0.5)
+    steering = np.concatenate([e.numbers["steering"] for e in recording.episodes])
+    np.testing.assert_allclose(steering, [sign * 0.5] * 11)
+
+
 def test_each_image_gets_the_command_in_force_or_is_left_out(tmp_path):
     at = [START_NS + i * NS // 10 for i in range(60)]
     images = [("/camera", t, bag_files.image(bag_files.picture(i), t)) for i, t in enumerate(at)]

@@ -85,6 +85,15 @@ def test_what_is_no_number_is_left_out_and_told(table):
                                  "steering clipped to [-1, 1]": 1}  # fmt: skip
 
 
+@pytest.mark.parametrize("steering", ["1.5", "-1.25"])
+def test_steering_out_of_its_range_is_told_as_it_stands_in_the_table(steering, table):
+    folder = table("time_s,steering", "0,0.5", f"0.1,{steering}", "0.2,-0.25", "0.3,-1.05")
+    told = rf"steering outside \[-1, 1\]: 1 \(first: {steering} in line 3\)"
+    with pytest.warns(UserWarning, match=told):
+        recording = load_recording(folder)
+    assert recording.episodes[0].numbers["steering"].tolist() == [0.5, -0.25, -1.0]
+
+
 def test_steering_in_a_unit_may_be_of_any_size(table):
     folder = table("time_s,steering [deg]", *(f"{i / 10},{30 * i}" for i in range(4)))
     recording = load_recording(folder)

@@ -58,6 +58,14 @@ def test_angles_and_images_are_joined_by_their_time(make, tmp_path, store_of, in
     np.testing.assert_allclose(brightness, [40, 60, 80, 100], atol=2)
 
 
+@pytest.mark.parametrize("angle", [1.5, -1.25])
+def test_an_angle_out_of_its_range_is_told_as_it_stands_in_the_log(make, angle):
+    told = rf"steering outside \[-1, 1\]: 1 \(first: {angle} in line 4\)"
+    with pytest.warns(UserWarning, match=told):
+        recording = load_recording(make([0.5, -0.25, angle, 0.25]))
+    assert recording.episodes[0].numbers["steering"].tolist() == [0.5, -0.25, 0.25]
+
+
 def test_angles_larger_than_a_radian_need_a_larger_scale(make):
     folder = make([2.0, -1.0, 1.5, 0.5, -1.2])
     with pytest.raises(ValueError, match="must be a fraction of the largest angle"):
