@@ -33,7 +33,7 @@ def stacked(demonstrations: Demonstrations, count: int) -> Demonstrations:
             "`demonstrations` must hold uint8 frames (height, width, channels) to be seen together,"
             f" got {frames.dtype} of shape {frames.shape[1:]}. Choose a head that sees one frame."
         )
-    together = StackedFrames(frames, demonstrations.episode_starts, count)
+    together = FramesTogether(frames, demonstrations.episode_starts, count)
     return dataclasses.replace(demonstrations, observations=cast(np.ndarray, together))
 
 
@@ -49,7 +49,7 @@ def as_seen(demonstrations: Demonstrations, contract: Contract | None) -> Demons
     return stacked(demonstrations, seen.view.stack)
 
 
-class StackedFrames:
+class FramesTogether:
     """Frames that are read like an array (N, height, width, count * channels).
 
     Args:
