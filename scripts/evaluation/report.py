@@ -201,7 +201,7 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
     if not rows or "mean_return" not in rows[0].measures:
         return None
     meanings = {one.name: one.meaning for one in disturbances}
-    names = [name for name in DISTURBANCES if name in meanings]
+    names = [name for name in DISTURBANCES if name in meanings and name in rows[0].strengths]
     varied = [name for name in names if len({row.strengths[name] for row in rows}) > 1]
     if not varied:
         return None

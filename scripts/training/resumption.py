@@ -129,8 +129,8 @@ def add_row(
 ) -> None:
     """Add a run's row with the command that the run began with, whether or not it was stopped.
 
-    A run that had ended before it was resumed may have its row already; it gets no other. A row of
-    another run with the same settings, which measured something else, does not count.
+    A run that had ended before it was resumed may have its row already. A row of another commit of
+    the code is not it.
 
     Args:
         results: The table.
@@ -142,9 +142,8 @@ def add_row(
     if settings.resume is None:
         results.append(model, settings.seed, described, measured, typed_command())
         return
-    written = {name: str(value) for name, value in measured.items()}
-    rows = [row for row in results.rows(described) if row["seed"] == str(settings.seed)]
-    if not any({"model": model, **written}.items() <= row.items() for row in rows):
+    same = {"model": model, "seed": str(settings.seed), "commit": results.commit or ""}
+    if not any(same.items() <= row.items() for row in results.rows(described)):
         command = json.loads((settings.resume / "config.json").read_text())["command"]
         results.append(model, settings.seed, described, measured, command)
 

@@ -87,12 +87,11 @@ def test_a_recording_must_be_named(refuse):
     refuse(train, Job, ["recorded"], "`log` must be the folder of a recording, got none")
 
 
-def test_a_row_of_another_run_does_not_stand_for_that_of_a_resumed_one(tmp_path):
+def test_a_row_of_other_code_does_not_stand_for_that_of_a_resumed_one(tmp_path):
     (tmp_path / "config.json").write_text('{"command": "python mine.py"}')
     results = ResultsFile(tmp_path / "r.csv", ("error",))
-    results.append("ltc", 0, "lr=1", {"error": 1.0}, "python other.py")
+    results.append("ltc", 0, "lr=1", {"error": 1.0, "commit": "older"}, "python mine.py")
     resumed = SimpleNamespace(seed=0, resume=tmp_path)
     for _ in range(2):  # it may be resumed once more after it has ended
         add_row(results, resumed, "ltc", "lr=1", {"error": 0.25})
-    told = [(row["error"], row["command"]) for row in results.rows()]
-    assert told == [("1.0", "python other.py"), ("0.25", "python mine.py")]
+    assert [row["error"] for row in results.rows()] == ["1.0", "0.25"]

@@ -95,7 +95,7 @@ def test_each_recording_is_split_on_its_own_and_all_are_learned(
         log.write_text("\n".join(log.read_text().splitlines()[:frames]))
     one_way = [*ONE_WAY, "--mirror", "False", "--shift", "False"]
     words = [*WORDS, *one_way, "--log", udacity_log, tmp_path / "logs"]
-    with pytest.warns(UserWarning, match="Nothing of '.*short' is used: `max_gap_s`"):
+    with pytest.warns(UserWarning, match="Nothing of '.*short' is used: two frames must"):
         assert type_command(train, Job, *words) == 0
     folder = the_run(tmp_path) / "demonstrations"
     train_store, test = (Demonstrations.open(folder / name) for name in ("train", "test"))

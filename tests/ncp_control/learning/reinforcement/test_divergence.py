@@ -82,7 +82,7 @@ def test_the_best_policy_is_the_one_that_earned_the_highest_return(tmp_path, liq
     class Told(Progress):
         def _on_rollout_end(self):
             self._returns.clear()
-            self._returns.append(next(returns))
+            self._returns.extend([next(returns)] * self.model.n_envs)
             acted.append(policy_from_sb3(self.model))
             super()._on_rollout_end()
 
