@@ -211,8 +211,9 @@ def test_a_camera_that_fails_once_is_not_lost(open_camera):
 def test_a_camera_that_hangs_is_stopped_by_the_monitor(open_camera):
     link, _ = open_camera(*["image"] * 5, "hang")
     done, _ = run(link, until=is_stopped)
-    assert [event.level for event in done.events] == [Level.HOLD, Level.STOP]
-    assert done.events[-1].kind == "missing" and not done.is_safe_stop
+    levels = [event.level for event in done.events]
+    assert levels == sorted(levels), "it only gets worse, by steps that depend on the machine"
+    assert (levels[-1], done.events[-1].kind) == (Level.STOP, "missing") and not done.is_safe_stop
     assert done.ended == "it has happened"
 
 
