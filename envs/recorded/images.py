@@ -135,6 +135,11 @@ def find_fault(path: ImageFile) -> str | None:
     return None
 
 
+def is_readable(path: ImageFile) -> bool:
+    """True if `read_image` will return an image."""
+    return find_fault(path) is None
+
+
 class _ImageFault(Exception):
     """An image cannot be used; the text says why."""
 
