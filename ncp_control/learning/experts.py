@@ -98,8 +98,9 @@ class AskedPilot:
         rows: Rows | None = None,
     ) -> None:
         rows = Rows(0, len(worlds)) if rows is None else rows
-        self._worlds, self._rows, self._contract = worlds, rows, contract
-        self._has_clipped = False
+        self._worlds, self._rows = worlds, rows
+        self._names = [entry.name for entry in contract.action]
+        self._is_choice, self._has_clipped = bool(contract.choices), False
         policy = PolicyPilot(expert) if isinstance(expert, Policy) else None
         self._expert = RowsPilot(policy, rows) if policy is not None else expert
         learner = PolicyPilot(learner) if isinstance(learner, Policy) else learner
@@ -131,7 +132,7 @@ class AskedPilot:
         Raises:
             ValueError: If it is no action of this world.
         """
-        names = [entry.name for entry in self._contract.action]
+        names = self._names
         try:
             action = np.atleast_1d(np.asarray(said, np.float64))
         except (TypeError, ValueError):
@@ -141,7 +142,7 @@ class AskedPilot:
                 f"`expert` must return a finite number for each of {', '.join(names)}, got"
                 f" {shorten(said)}. Mend the expert."
             )
-        if self._contract.choices:
+        if self._is_choice:
             return np.asarray(said).reshape(len(names))
         clipped = np.clip(action, -1.0, 1.0)
         if not self._has_clipped and np.abs(action - clipped).max() > _ROUNDING:

@@ -110,15 +110,16 @@ def imitate_expert(
     def ask(folder: Path, learner: Policy, epoch: int) -> Demonstrations:
         count = settings.dagger_episodes
         first = first_seed + settings.episodes + epoch * count
-        failed = failed_before(
-            Demonstrations.open(folder.parent / folder_of_epoch(before))
-            for before in sorted(settings.imitation.asked_epochs)
-            if before < epoch
-        )
-        again = failed[: int(settings.dagger_repeat * count)]
+        again, conditions_seed = [], first
+        if settings.dagger_repeat:
+            failed = failed_before(
+                Demonstrations.open(folder.parent / folder_of_epoch(before))
+                for before in sorted(settings.imitation.asked_epochs)
+                if before < epoch
+            )
+            again = failed[: int(settings.dagger_repeat * count)]
+            conditions_seed = first_seed  # an episode that is repeated meets the same condition
         seeds = [*again, *range(first, first + count - len(again))]
-        # An episode that is repeated meets the same condition.
-        conditions_seed = first_seed if settings.dagger_repeat else first
         return demonstrate(
             folder,
             world,

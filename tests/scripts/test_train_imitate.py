@@ -251,6 +251,13 @@ def test_a_driver_is_measured_on_tracks_that_nobody_learns_on(tmp_path, world, a
     env.close()
 
 
+def test_what_was_asked_before_is_not_looked_at_if_nothing_is_repeated(tmp_path, monkeypatch):
+    """Nor can it be: a run of before may have been stopped, whose stores do not tell failures."""
+    monkeypatch.setattr(imitate, "failed_before", lambda _: pytest.fail("it was looked at"))
+    imitation = ImitationConfig(epochs=3, window=10, batch_size=8, dagger_epochs=(1, 2))
+    train_imitate(quick(tmp_path, "Reach", imitation=imitation, episodes=4, dagger_episodes=2))
+
+
 def test_nothing_is_repeated_where_the_learner_acts_once(tmp_path):
     with pytest.raises(ValueError, match="`dagger_repeat` must be left out where the learner acts"):
         quick(tmp_path, "Reach", dagger_repeat=0.5)

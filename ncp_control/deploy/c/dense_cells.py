@@ -43,12 +43,12 @@ def matrix(name: str, weight: Tensor) -> str:
     return table(name, to_float32(weight.detach().double().t()).ravel())
 
 
-def _readout(cell: DenseCell) -> Stage:
+def _readout(cell: DenseCell, read: str) -> Stage:
     return Stage(
         constants={"OUTPUTS": cell.output_size, "HIDDEN": cell.hidden_size},
         tables=matrix("output_map", cell.output.weight)
         + table("output_bias", to_float32(cell.output.bias)),
-        parts=("read_linear",),
+        parts=(read,),
     )
 
 
@@ -61,10 +61,11 @@ def _stage(
     constants: dict[str, Any] | None = None,
     before: Stage | None = None,
     after: tuple[str, ...] = (),
+    read: str = "read_linear",
     num_time_constants: int = 0,
 ) -> CellStage:
     """Put a dense cell together: matrices have two dimensions, vectors one."""
-    readout, before = _readout(cell), before or Stage()
+    readout, before = _readout(cell, read), before or Stage()
     written = [
         matrix(name, t) if t.ndim == 2 else table(name, to_float32(t)) for name, t in tables.items()
     ]
@@ -78,7 +79,7 @@ def _stage(
         tables="".join(written) + before.tables + readout.tables,
         parts=(*before.parts, part, *after, *readout.parts),
         scratch=tuple(f"float {name}[{size}]" for name, size in scratch.items()),
-        read="read_linear",
+        read=read,
         num_time_constants=num_time_constants,
     )
 
@@ -92,9 +93,8 @@ def feedforward_stage(cell: Feedforward) -> CellStage:
 def stacked_frames_stage(cell: StackedFrames) -> CellStage:
     """Return the stage of two dense layers that see the last frames; they are read, not stepped."""
     tables = _two_layers("stacked", cell.hidden)
-    stage = _stage(cell, "stacked_frames", tables, {}, constants={"STACKED": cell.state_size})
-    parts = tuple(part for part in stage.parts if part != "read_linear")
-    return replace(stage, parts=parts, read="read_stacked")
+    constants = {"STACKED": cell.state_size}
+    return _stage(cell, "stacked_frames", tables, {}, constants=constants, read="read_stacked")
 
 
 def _two_layers(name: str, layers: nn.Sequential) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class EncodedFrames:
             )
         self.encoding = encoding
         self._data, self._bounds, self._behind = data, bounds, behind
+        self._numbers = np.arange(len(ends))  # made once, and not at each read
         self.dtype = np.dtype(np.uint8)
 
     @classmethod
@@ -182,7 +183,7 @@ class EncodedFrames:
         return len(self.shape)
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return len(self._numbers)
 
     def behind(self) -> np.ndarray:
         """Return the bytes behind the frames of records, shape (N, bytes); no frame is read."""
@@ -191,7 +192,7 @@ class EncodedFrames:
         return self._behind
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        numbers = np.arange(len(self))[key]
+        numbers = self._numbers[key]
         if numbers.ndim == 0:
             return self._read(int(numbers))
         read = np.empty((*numbers.shape, *self.encoding.observation_shape), np.uint8)

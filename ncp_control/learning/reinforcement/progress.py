@@ -23,6 +23,8 @@ MEASURES = (
     *("ent_coef", "critic_loss", "actor_loss"),
 )
 """What the algorithm tells of its last update."""
+_MEAN_OF = 32
+"""Episodes, the last ones, over which the mean return is taken."""
 
 Export = Callable[[BaseAlgorithm], Policy]
 """Copies what a model has learned so far into a policy."""
@@ -63,7 +65,7 @@ class Progress(BaseCallback):
         self._export = export
         self._num_rows: int | None = None
         self._told: dict[str, float] = {}
-        self._returns: deque[float] = deque(maxlen=32)
+        self._returns: deque[float] = deque(maxlen=_MEAN_OF)
         self._best = best_of(run, "mean_return")
         self._has_new_returns = False
         self._bar: tqdm | None = None
@@ -100,7 +102,7 @@ class Progress(BaseCallback):
     def _on_rollout_end(self) -> None:
         # The last of the returns come from these weights, those before from earlier ones. After a
         # resume there are few at first, whose mean says little.
-        is_enough = len(self._returns) >= min(self.model.n_envs, self._returns.maxlen or 1)
+        is_enough = len(self._returns) >= min(self.model.n_envs, _MEAN_OF)
         if not (self._has_new_returns and self._is_due and is_enough):
             return
         self._has_new_returns = False
