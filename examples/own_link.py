@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ncp_control.deploy.links import Reading, register_link
-from ncp_control.framing import framing_for
+from ncp_control.framing import framer_for
 
 CAMERA_S = 1.0 / 30.0
 
@@ -21,7 +21,7 @@ class ToyRobot:
 
     def __init__(self, contract, target, *, clock, speed_mps=0.3, crop_top=None, crop_bottom=None):
         # Refuses a policy without a camera; crops, scales and orders colours as that policy saw.
-        self.framing = framing_for(contract.observation, "a toy", crop_top, crop_bottom)
+        self.framer = framer_for(contract.observation, "a toy", crop_top, crop_bottom)
         self.contract = replace(contract, world="toy", world_options={})
         self.clock, self.speed_mps, self.next_s = clock, speed_mps, clock.now_s()
         self.motors = []  # yours: open the serial port, the camera, …
@@ -35,7 +35,7 @@ class ToyRobot:
         self.next_s = self.clock.now_s() + CAMERA_S
         image = np.random.default_rng().integers(0, 256, (240, 320, 3), np.uint8)  # RGB
         told = {"speed_mps": self.speed_mps}
-        return Reading(observation=self.framing.see(image), time_s=self.clock.now_s(), told=told)
+        return Reading(observation=self.framer.see(image), time_s=self.clock.now_s(), told=told)
 
     def send(self, command):
         """Steer: `command` holds the actions of the contract, here a fraction, left positive."""

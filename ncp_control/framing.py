@@ -1,6 +1,7 @@
 """How a camera's image becomes the frame that a policy sees: cropped, grey, scaled, stacked.
 
-Worlds (`views`) and links to cameras and simulators do the same with this.
+Worlds (`views`), recordings (`envs.recorded`) and links to cameras and simulators do the same with
+this, so that a robot shows its policy what the policy has learned from.
 """
 
 from collections import deque
@@ -14,7 +15,24 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
 
 
-class Framing:
+def crop_and_scale(image: np.ndarray, view: View, size: tuple[int, int]) -> np.ndarray:
+    """Return what a view leaves of an image (height, width[, channels]) uint8, in a frame's size.
+
+    Args:
+        image: The image.
+        view: What is cut off, and how the rest is scaled.
+        size: Height and width of the frame.
+    """
+    import cv2
+
+    kept = image[view.rows(len(image))]
+    if kept.shape[:2] == size:
+        return kept
+    how = cv2.INTER_AREA if view.resize == "area" else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(kept), size[::-1], interpolation=how)
+
+
+class Framer:
     """Turns images, one after the other, into frames.
 
     Args:
@@ -37,15 +55,9 @@ class Framing:
 
     def see(self, image: np.ndarray) -> np.ndarray:
         """Return the frame of an image (height, width[, channels]) uint8."""
-        import cv2
-
-        frame = image[self._view.rows(len(image))]
         if self._is_grey:
-            frame = np.rint(frame @ _LUMA).astype(np.uint8)
-        if frame.shape[:2] != self._size:
-            how = cv2.INTER_AREA if self._view.resize == "area" else cv2.INTER_LINEAR
-            frame = cv2.resize(np.ascontiguousarray(frame), self._size[::-1], interpolation=how)
-        frame = frame.reshape(*self._size, -1)
+            image = np.rint(image @ _LUMA).astype(np.uint8)
+        frame = crop_and_scale(image, self._view, self._size).reshape(*self._size, -1)
         if self._is_bgr:
             frame = np.ascontiguousarray(frame[:, :, ::-1])
         while len(self._latest) < self._view.stack - 1:
@@ -54,9 +66,9 @@ class Framing:
         return np.concatenate(self._latest, axis=2)
 
 
-def framing_for(
+def framer_for(
     seen: object, where: str, crop_top: float | None, crop_bottom: float | None
-) -> Framing:
+) -> Framer:
     """Return what turns a camera's RGB images into the frames of a contract.
 
     Args:
@@ -87,4 +99,4 @@ def framing_for(
     if crop_bottom is not None:
         view = replace(view, crop_bottom=crop_bottom)
     is_grey, is_bgr = seen.colour == "grey", seen.colour == "BGR"
-    return Framing(view, (height, width), is_grey=is_grey, is_bgr=is_bgr)
+    return Framer(view, (height, width), is_grey=is_grey, is_bgr=is_bgr)

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ncp_control.contract import DictContract, FramesContract, ObservationContract, View
-from ncp_control.framing import Framing
+from ncp_control.framing import Framer
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 
@@ -53,7 +53,7 @@ class Viewed(gymnasium.ObservationWrapper):
         self._is_grey = bool(options.get("grey", False)) and channels == 3
         self._channels = channels
         channels = (1 if self._is_grey else channels) * self.view.stack
-        self._framing = Framing(self.view, self._size, is_grey=self._is_grey)
+        self._framer = Framer(self.view, self._size, is_grey=self._is_grey)
         seen = spaces.Box(0, 255, (*self._size, channels), np.uint8)
         self.observation_space: spaces.Space = seen
         if self._part is not None:
@@ -73,14 +73,14 @@ class Viewed(gymnasium.ObservationWrapper):
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; its first frame stands for those before it."""
-        self._framing.clear()
+        self._framer.clear()
         return super().reset(**kwargs)
 
     def observation(self, observation: Any) -> Any:
         """Return a frame as a policy sees it, with the other parts if there are some."""
         if self._part is None:
-            return self._framing.see(observation)
-        return {**observation, self._part: self._framing.see(observation[self._part])}
+            return self._framer.see(observation)
+        return {**observation, self._part: self._framer.see(observation[self._part])}
 
 
 def _find_frames(space: spaces.Space) -> tuple[str | None, spaces.Box | None]:

@@ -117,7 +117,6 @@ def benchmark(settings: Benchmark) -> None:
     """Measure each part, print its tables, write them."""
     if settings.results is None:
         run = Run.create("benchmark", "-".join(settings.parts), settings, root=settings.runs)
-        run.close()
         folder = run.folder
     else:
         folder = settings.results

@@ -23,6 +23,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ncp_control.contract import View
+from ncp_control.framing import crop_and_scale
+
 
 class StoredImage(Protocol):
     """An image that lies in a larger file, such as a recorded drive or a bag."""
@@ -46,6 +49,8 @@ ImageFile = Path | StoredImage
 """Where an image lies: in a file of its own, or in a larger one."""
 MIN_SIDE_PIXELS = 16
 """Smallest usable height and width: what is smaller is a placeholder."""
+MAX_CROP = 0.9
+"""Largest share of the height that is cut off: it leaves rows of the smallest usable image."""
 MAX_PIXELS = 2**25
 """Largest usable image, about 8K video; a damaged header may claim thousands of times more."""
 MAX_BYTES = 2**27
@@ -66,7 +71,7 @@ class Framing:
     """How an image becomes an observation: rows cut off, then resized.
 
     Raises:
-        ValueError: If the size is not positive or the crop leaves nothing.
+        ValueError: If the size is not positive or the crop leaves too little.
     """
 
     image_size: tuple[int, int]
@@ -80,21 +85,23 @@ class Framing:
                 f"`image_size` must be a positive height and width, got {self.image_size!r}."
                 " Use (78, 200) for the paper's conv head."
             )
-        if len(self.crop) != 2 or not (min(self.crop) >= 0.0 and sum(self.crop) < 1.0):
+        if len(self.crop) != 2 or not (min(self.crop) >= 0.0 and sum(self.crop) <= MAX_CROP):
             raise ValueError(
                 "`crop` must be the shares of the height to cut at the top and bottom, adding up"
-                f" to less than 1, got {self.crop!r}. Use (0.0, 0.0) for the whole image."
+                f" to {MAX_CROP:g} at most, got {self.crop!r}. Use (0.0, 0.0) for the whole image."
             )
+
+    @property
+    def view(self) -> View:
+        """What a policy that learns from these observations must be shown."""
+        return View(crop_top=self.crop[0], crop_bottom=self.crop[1])
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Return the observation, shape (*image_size, 3), uint8 RGB.
 
         Shares, not rows, are cut, since one recording may hold images of several sizes.
         """
-        height = len(image)
-        top, bottom = (round(share * height) for share in self.crop)
-        kept = image[top : max(height - bottom, top + 1)]
-        return cv2.resize(kept, self.image_size[::-1], interpolation=cv2.INTER_AREA)
+        return crop_and_scale(image, self.view, self.image_size)
 
 
 def read_image(path: ImageFile) -> np.ndarray | None:

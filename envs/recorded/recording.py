@@ -20,7 +20,6 @@ from ncp_control.contract import (
     FramesContract,
     ObservationContract,
     VectorContract,
-    View,
 )
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.records import array_of, entries_of, frames_part, join
@@ -85,9 +84,7 @@ class Recording:
         numbers = VectorContract(entries=tuple(known[name].as_entry() for name in self.inputs))
         if self.framing is None:
             return numbers
-        top, bottom = self.framing.crop
-        view = View(crop_top=top, crop_bottom=bottom)
-        frames = FramesContract(shape=(*self.framing.image_size, 3), view=view)
+        frames = FramesContract(shape=(*self.framing.image_size, 3), view=self.framing.view)
         return DictContract(parts={"frames": frames, "numbers": numbers}) if self.inputs else frames
 
     @property

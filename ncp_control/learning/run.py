@@ -173,9 +173,6 @@ class Run:
         """Write the policy as it is now to `checkpoints/<name>`."""
         policy.save(self.checkpoints / name)
 
-    def close(self) -> None:
-        """End the run. Nothing is left to write: every call above finishes what it begins."""
-
     def kept(self) -> str:
         """Return which parts of the run are on the disk, as the end of a sentence."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]

@@ -76,7 +76,6 @@ def audit(settings: Audit) -> None:
             _compare(report, subjects, settings, results)
         report.attempt("The inspector", lambda: _write_page(folder, report, subjects))
         report.write()
-    run.close()
     print(f"report: {run.report / 'report.md'}")
 
 

@@ -114,7 +114,6 @@ def learn(
         run = Run.create("benchmark", "stores", config, root=Path(folder))
         policy = make_driving_policy("ncp", head="light")
         imitate(policy, [store], config, run, validate=lambda _: {"score": 0.0}, augment=augment)
-        run.close()
 
 
 def _memory_mb(folder: Path) -> float:

@@ -50,5 +50,4 @@ def inspect(settings: Inspect) -> None:
     files.write_file(run.report / "numbers.csv", csv_text(header, rows))
     page = run.report / "recordings.html"
     write_page(page, looked)
-    run.close()
     print(f"page: {page}")

@@ -56,7 +56,6 @@ def evaluate_policy(settings: Evaluate, workers: Workers | None = None) -> None:
     if policy.contract is not None:
         print(policy.contract.describe())
     evaluate_it(policy, name, settings, run, results)
-    run.close()
     print(f"report: {run.report}")
 
 

@@ -251,5 +251,4 @@ def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Jo
         summary = summarize(evaluate(policy, where, description="held-out tracks"))
         metrics[f"{prefix}cross_track_m"] = summary.mean_cross_track_m
         metrics[f"{prefix}crashes_per_km"] = summary.crashes_per_km
-    run.close()
     return {"parameters": sum(p.numel() for p in policy.parameters()), **metrics}

@@ -145,7 +145,6 @@ class Reproduce:
         if self.results is not None:
             return ResultsFile(self.results / name, measures)
         run = Run.create("reproduce", self.table, self, root=self.runs)
-        run.close()
         print(f"run folder: {run.folder}")
         print(f"If it is stopped, the same command with --results {run.folder} goes on.")
         return ResultsFile(run.folder / name, measures)

@@ -28,7 +28,6 @@ runs' folder, so that a table that was stopped, or is asked for more conditions,
 twice. A training that was stopped goes on where it was, with the same commit of the code.
 """
 
-import contextlib
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -200,8 +199,7 @@ class Lesson:
         use_threads(1)
         torch.manual_seed(seed)
         policy = make_driving_policy(cell, head=settings.head, seed=seed)
-        with contextlib.closing(begun_run("drive", cell, settings)) as run:
-            return imitate_expert(policy, settings, run)
+        return imitate_expert(policy, settings, begun_run("drive", cell, settings))
 
 
 def taught(epochs: int, **changes: Any) -> ImitationConfig:

@@ -20,7 +20,6 @@ see `envs.conditions`. Nobody has learned from delay, wind and gain.
 All stand behind the same conv head of 18,072 parameters and see frames and the own speed.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,5 +206,5 @@ class RoadLesson(Lesson):
         world = open_world(ROAD_WORLD, settings.world_options)
         policy = untrained(model, world.contract, seed)
         assert world.expert is not None
-        with contextlib.closing(begun_run("road", model, settings)) as run:
-            return imitate_expert(policy, world.expert, world, settings, run)
+        run = begun_run("road", model, settings)
+        return imitate_expert(policy, world.expert, world, settings, run)

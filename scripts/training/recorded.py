@@ -103,8 +103,6 @@ def train_recorded(asked: Recorded) -> None:
         add_row(results, settings, model, describe(recordings, settings, ways[0]), row)
         write_recorded_report(run, policy, seen.test, error, doubts)
         chosen_runs.append(run)
-        for trial in trials:
-            trial.close()
     print(comparison(measured, contract.action))
     print("policies:", *[run.policy for run in chosen_runs])
     print("reports:", *[run.report for run in chosen_runs])

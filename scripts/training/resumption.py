@@ -187,7 +187,7 @@ def resume_model(model: BaseAlgorithm, settings: Any) -> int:
 
 @contextlib.contextmanager
 def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]:
-    """Yield a run made anew, or the one to go on with, and close it.
+    """Yield a run made anew, or the one to go on with.
 
     A training that diverges in the block ends with where its best policy is.
 
@@ -208,8 +208,6 @@ def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]
         best = run.checkpoints / "best"
         kept = f" The best policy before it is {best}." if best.is_dir() else ""
         raise DivergenceError(f"{error}{kept}") from error
-    finally:
-        run.close()
 
 
 def learn(

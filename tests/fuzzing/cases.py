@@ -113,7 +113,6 @@ def _make_run(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"task": "drive", "settings": {"seed": 0}}))
     for step in range(4):
         run.log(step, loss=0.5 / (step + 1))
-    run.close()
     for path in folder.glob("events.*"):
         path.unlink()
 
@@ -121,7 +120,6 @@ def _make_run(folder: Path) -> None:
 def _read_run(folder: Path) -> None:
     run = Run.reopen(folder, step=2)
     assert all(row["step"] <= 2 for row in run.rows)
-    run.close()
 
 
 def _learner() -> SequencePPO:

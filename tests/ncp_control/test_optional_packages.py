@@ -43,7 +43,6 @@ def test_without_tensorboard_a_run_has_its_metrics_all_the_same(without, tmp_pat
     without("tensorboard")
     run = Run.create("task", "model", Settings(), root=tmp_path)
     run.log(1, loss=0.5)
-    run.close()
     with (run.folder / "metrics.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) == 0.5

@@ -39,9 +39,7 @@ class Settings:
 
 @pytest.fixture
 def run(tmp_path):
-    run = Run.create("evaluate", NAME, Settings(), root=tmp_path)
-    yield run
-    run.close()
+    return Run.create("evaluate", NAME, Settings(), root=tmp_path)
 
 
 def check(page):

@@ -48,8 +48,7 @@ def run(tmp_path):
     run = Run.create("drive", "ncp", Settings(), root=tmp_path)
     run.log(1, loss=0.5, score=0.3, cross_track_m=0.3)
     run.log(2, loss=0.1, score=0.2, cross_track_m=0.2)
-    yield run
-    run.close()
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,6 @@ def test_a_policy_without_wiring_or_learning_gets_the_rest(tmp_path):
     policy = make_driving_policy("lstm", head="light")
     rows = [("lstm", 0.1, METRICS)]
     write_driving_report(run, policy, [circle_trace()], rows=rows, seconds=0.2)
-    run.close()
     names = {path.name for path in run.report.glob("*.png")}
     assert names == {"steering.png", "track.png", "activity.png"}
     (row,) = csv.DictReader((run.report / "table.csv").read_text().splitlines())

@@ -164,7 +164,6 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
     for _ in range(2):
         run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
         imitate.imitate_expert(policy, world.expert, world, asked, run)
-        run.close()
     (store,) = (tmp_path / "data").iterdir()  # made once, and found again
     shown = Demonstrations.open(store)
     (batch,) = windows(shown, 6, 4, seed=0)
@@ -197,7 +196,6 @@ def test_the_learner_acts_under_conditions_if_that_is_asked_for(tmp_path, monkey
     )
     run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
     shown = imitate.imitate_expert(policy, world.expert, world, asked, run)
-    run.close()
     recorded = frames_in(np.array(shown.observations), (78, 200, 3)).mean((1, 2, 3))
     differences = np.array(acts) - recorded
     assert (differences > 1.0).all() if is_met else not differences.any()

@@ -39,7 +39,7 @@ import numpy as np
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.deploy.links.base import LinkLost, Reading, check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
-from ncp_control.framing import framing_for
+from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero, check_part, is_number
@@ -102,7 +102,7 @@ class DonkeySimLink:
         sign, unit_rad = check_steering(contract, where)
         largest_rad = math.radians(max_steer_deg)
         self._scale = sign if unit_rad is None else sign * unit_rad / largest_rad
-        self._framing = framing_for(contract.observation, where, crop_top, crop_bottom)
+        self._framer = framer_for(contract.observation, where, crop_top, crop_bottom)
         assert isinstance(contract.observation, FramesContract)
         self._width = max(160, contract.observation.shape[1])
         self.contract = replace(contract, world="donkey-sim", world_options={})
@@ -254,7 +254,7 @@ class DonkeySimLink:
             value: Any = message.get(key)
             if is_number(value):
                 told[name] = float(value)
-        frame = see(self._framing, decode_image(message.get("image")))
+        frame = see(self._framer, decode_image(message.get("image")))
         with self._changed:
             self._now_mps = told.get("speed_mps", math.nan)
             if self._reading is not None:  # it is told once, and nobody has read that

@@ -35,7 +35,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links.base import Reading, check_steering
 from ncp_control.deploy.links.images import see
-from ncp_control.framing import framing_for
+from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock, RealClock
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.monitor import Monitor
@@ -89,7 +89,7 @@ class NCPPilot:
         loaded = load(policy)
         contract = contract_of(loaded)
         self._scale = _scale_of(contract, max_steer_deg)
-        self._framing = framing_for(contract.observation, "a Donkeycar", crop_top, crop_bottom)
+        self._framer = framer_for(contract.observation, "a Donkeycar", crop_top, crop_bottom)
         loop = LoopSettings() if loop is None else loop
         self._clock: Clock = RealClock() if clock is None else clock
         self.monitor: Monitor | None = None
@@ -115,12 +115,12 @@ class NCPPilot:
         now_s = self._clock.now_s()
         if now_s - self._called_s > self._pause_s:  # a person has driven, or the loop hung
             self._pilot.begin(now_s)
-            self._framing.clear()
+            self._framer.clear()
             self._has_seen = False
         self._called_s = now_s
         reading = None
         if image_array is not None:
-            reading = Reading(observation=see(self._framing, image_array), time_s=now_s)
+            reading = Reading(observation=see(self._framer, image_array), time_s=now_s)
         done = self._pilot.decide(reading, now_s)
         self._has_seen |= done.action is not None
         self._tell_events()

@@ -5,7 +5,7 @@ import binascii
 
 import numpy as np
 
-from ncp_control.framing import Framing
+from ncp_control.framing import Framer
 
 
 def decode_image(text: object) -> np.ndarray | None:
@@ -20,13 +20,13 @@ def decode_image(text: object) -> np.ndarray | None:
     return None if picture is None else picture[:, :, ::-1]
 
 
-def see(framing: Framing, image: object) -> np.ndarray | None:
+def see(framer: Framer, image: object) -> np.ndarray | None:
     """Return the frame that a policy sees of an RGB image; None if it is no such image."""
     import cv2
 
     if not isinstance(image, np.ndarray):
         return None
     try:
-        return framing.see(image)
+        return framer.see(image)
     except (TypeError, ValueError, IndexError, cv2.error):
         return None

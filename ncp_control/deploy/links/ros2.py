@@ -20,7 +20,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkLost, Reading
 from ncp_control.deploy.links.images import see
-from ncp_control.framing import framing_for
+from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero
@@ -90,7 +90,7 @@ class Ros2Link:
         check_above_zero("connect_s", connect_s)
         self._rule = MotionRule(contract, command_type, speed_mps=speed_mps,
                                 wheelbase_m=wheelbase_m, max_steer_rad=max_steer_rad)  # fmt: skip
-        self._framing = framing_for(contract.observation, "ROS 2", crop_top, crop_bottom)
+        self._framer = framer_for(contract.observation, "ROS 2", crop_top, crop_bottom)
         self.contract = replace(contract, world="ros2", world_options={})
         topic = target or IMAGE_TOPIC
         if image_type is None:
@@ -167,7 +167,7 @@ class Ros2Link:
             image = rgb_of_image(message) if is_raw else rgb_of_compressed(message.data)
         except ValueError:
             return Reading(observation=None, time_s=time_s)
-        return Reading(observation=see(self._framing, image), time_s=time_s)
+        return Reading(observation=see(self._framer, image), time_s=time_s)
 
     def _publish(self, motion: Motion) -> None:
         dds = self._dds

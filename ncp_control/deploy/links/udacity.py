@@ -37,7 +37,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkLost, Reading, check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
-from ncp_control.framing import framing_for
+from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.ranges import check_above_zero
 
@@ -93,7 +93,7 @@ class UdacityLink:
         if contract.world == "LaneKeeping-v0":
             crop_top = LIKE_OUR_WORLD[0] if crop_top is None else crop_top
             crop_bottom = LIKE_OUR_WORLD[1] if crop_bottom is None else crop_bottom
-        self._framing = framing_for(contract.observation, where, crop_top, crop_bottom)
+        self._framer = framer_for(contract.observation, where, crop_top, crop_bottom)
         self.contract = replace(contract, world="udacity", world_options={})
         self._clock, self._speed_mph = clock, speed_mph
         self._changed = threading.Condition()
@@ -207,7 +207,7 @@ class UdacityLink:
         if values:
             words = [str(values.get(key, "")) for key in ("steering_angle", "throttle", "speed")]
             self._has_comma = any(_WITH_COMMA.fullmatch(word) for word in words)
-            frame = see(self._framing, decode_image(values.get("image")))
+            frame = see(self._framer, decode_image(values.get("image")))
             speed_mph = read_number(words[2])
             if math.isfinite(speed_mph):
                 self._now_mph = speed_mph

@@ -16,7 +16,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
 from ncp_control.deploy.links.images import see
-from ncp_control.framing import Framing, framing_for
+from ncp_control.framing import Framer, framer_for
 from ncp_control.loop.clocks import Clock
 
 LOST_S = 1.0
@@ -48,7 +48,7 @@ class VideoLink:
         crop_top: float | None = None,
         crop_bottom: float | None = None,
     ) -> None:
-        self._framing = framing_for(contract.observation, "a video", crop_top, crop_bottom)
+        self._framer = framer_for(contract.observation, "a video", crop_top, crop_bottom)
         self.contract = replace(contract, world="video", world_options={})
         self._clock, self._capture = clock, _open(path)
         rate_hz = _rate_of(self._capture)
@@ -78,7 +78,7 @@ class VideoLink:
             self._number += 1
         if image is None:
             return None
-        return Reading(observation=_see(self._framing, image), time_s=time_s)
+        return Reading(observation=_see(self._framer, image), time_s=time_s)
 
     def send(self, command: np.ndarray) -> None:
         """Do nothing: there is no body."""
@@ -107,7 +107,7 @@ class CameraLink(VideoLink):
         crop_top: float | None = None,
         crop_bottom: float | None = None,
     ) -> None:
-        self._framing = framing_for(contract.observation, "a camera", crop_top, crop_bottom)
+        self._framer = framer_for(contract.observation, "a camera", crop_top, crop_bottom)
         self.contract = replace(contract, world="camera", world_options={})
         self._clock, self._capture = clock, _open(number)
         self._changed = threading.Condition()
@@ -125,7 +125,7 @@ class CameraLink(VideoLink):
             if self._has_gone:
                 raise LinkLost("the camera gives no more frames")
             return None
-        return Reading(observation=_see(self._framing, newest[0]), time_s=newest[1])
+        return Reading(observation=_see(self._framer, newest[0]), time_s=newest[1])
 
     def close(self) -> None:
         """Let the camera go."""
@@ -197,10 +197,10 @@ def _grab(capture: Any) -> Any:
     return image if is_there else None
 
 
-def _see(framing: Framing, image: Any) -> np.ndarray | None:
+def _see(framer: Framer, image: Any) -> np.ndarray | None:
     """Return the frame of an image as OpenCV has it, in BGR; None if it is no such image."""
     is_colour = isinstance(image, np.ndarray) and image.ndim == 3
-    return see(framing, image[:, :, ::-1]) if is_colour else None
+    return see(framer, image[:, :, ::-1]) if is_colour else None
 
 
 def _rate_of(capture: Any) -> float:

@@ -94,12 +94,7 @@ def run_distillation(folder, student, teacher, config=QUICK, *, step=None):
     run = Run(folder) if step is None else Run.reopen(folder, step=step)
     worlds = [Float32() for _ in range(config.worlds)]
     scales = []
-    try:
-        return distill(
-            student, teacher, worlds, config, run, frame_s=FRAME_S, fit_scale=scales.append
-        )
-    finally:
-        run.close()
+    return distill(student, teacher, worlds, config, run, frame_s=FRAME_S, fit_scale=scales.append)
 
 
 def mean_return(policy, worlds):
@@ -179,7 +174,6 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
         printed = capsys.readouterr().out
         assert re.search("diverged in step 1 of round 3, .*: the best before it, of round", printed)
         assert epochs_done(tmp_path) == 2, "what diverged is not saved"
-    run.close()
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(

@@ -33,7 +33,6 @@ def train(policy, store, root, **settings):
     best = imitate(
         policy, [store], config, run, validate=lambda p: {"score": imitation_error(p, store)}
     )
-    run.close()
     return best, run
 
 
@@ -155,7 +154,6 @@ def test_the_average_of_the_weights_is_what_is_kept(delayed_store, tmp_path):
     best = imitate(
         policy, [delayed_store], config, run, validate=lambda p: {"score": 0.0}, augment=note
     )
-    run.close()
     steps.append(policy.circuit.cell.output.bias.item())
     average = steps[1]  # the first step's weights, then half of each next one's
     for value in steps[2:]:
@@ -210,7 +208,6 @@ def test_dagger_adds_what_the_learner_met(tiny_policy, delayed_store, tmp_path):
         augment=lambda batch, _: (seen.append(int(batch.mask.sum())), batch)[1],
         aggregate=aggregate,
     )
-    run.close()
     assert asked == [1, 3]
     assert sum(seen) == len(delayed_store) * (1 + 2 + 2 + 3)
 
@@ -300,7 +297,6 @@ def test_stopping_leaves_the_last_checkpoint(tiny_policy, delayed_store, tmp_pat
             validate=lambda p: {"score": 0.0},
             augment=stop,
         )
-    run.close()
     kept = Policy.load(run.checkpoints / "last")
     batch = next(iter(windows(delayed_store, 20, 2, 0)))
     assert torch.equal(kept(batch.observations)[0], tiny_policy(batch.observations)[0])
@@ -317,7 +313,6 @@ def test_diverged_training_is_reported(tiny_policy, delayed_store, tmp_path):
             run,
             validate=lambda p: {"score": float("nan")},
         )
-    run.close()
 
 
 def test_a_training_that_diverges_ends_with_the_best_before_it(
@@ -344,14 +339,12 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
     )
     assert not has_diverged(Policy.load(run.checkpoints / "last"))
     assert imitation_error(best, delayed_store) == pytest.approx(run.rows[-1]["score"], rel=1e-6)
-    run.close()
     broken = 1
     run = Run.create("test", "tiny", config, root=tmp_path)
     with pytest.raises(
         DivergenceError, match="must stay finite, but diverged in step 1 of epoch 1, .* Lower"
     ):
         imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
-    run.close()
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(
@@ -372,7 +365,6 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(
         validate=lambda p: {"score": imitation_error(p, delayed_store)},
         augment=augment,
     )
-    run.close()
     assert len(run.rows) == 1
     assert not has_diverged(tiny_policy) and not has_diverged(best)
 
@@ -394,7 +386,6 @@ def test_actions_that_are_not_finite_are_noticed_before_a_world_meets_them(
     run = Run.create("test", "tiny", config, root=tmp_path)
     with pytest.raises(DivergenceError, match="diverged in step 1 of epoch 1, with a loss of"):
         imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
-    run.close()
     assert not run.checkpoints.exists()
 
 
@@ -409,7 +400,6 @@ def test_a_score_that_is_not_finite_is_never_the_best(tiny_policy, delayed_store
         return {"score": next(scores)}
 
     best = imitate(tiny_policy, [delayed_store], config, run, validate=validate)
-    run.close()
     assert torch.equal(best.circuit.cell.threshold, kept[1])
 
 
@@ -431,7 +421,6 @@ def test_a_diverged_policy_is_not_saved_when_the_user_stops(tiny_policy, delayed
     settings = {"validate": lambda p: {"score": 0.0}, "augment": stop}
     with pytest.raises(KeyboardInterrupt):
         imitate(tiny_policy, [delayed_store], config, run, **settings)
-    run.close()
     assert not run.checkpoints.exists()
 
 
@@ -486,7 +475,6 @@ def test_a_training_ends_when_its_patience_does(tiny_policy, delayed_store, tmp_
     config = ImitationConfig(epochs=9, window=20, batch_size=8, patience=2)
     run = Run.create("test", "tiny", config, root=tmp_path)
     imitate(tiny_policy, [delayed_store], config, run, validate=lambda _: {"score": next(scores)})
-    run.close()
     assert [float(row["score"]) for row in rows(run)] == [3.0, 2.0, 2.5, 2.0]
 
 
@@ -520,11 +508,8 @@ def test_a_training_that_was_stopped_within_an_epoch_of_steps_takes_the_same_one
         patch.setattr(TrainingState, "save", save_or_stop)
         with pytest.raises(KeyboardInterrupt):
             learn(run)
-    run.close()
     assert saves[-1] == 1, "within the second epoch"
     tiny_policy.load_state_dict(start)
-    again = Run.reopen(run.folder, step=epochs_done(run.folder))
-    resumed = learn(again)
-    again.close()
+    resumed = learn(Run.reopen(run.folder, step=epochs_done(run.folder)))
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)

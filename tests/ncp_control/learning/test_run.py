@@ -22,7 +22,6 @@ def test_run_folder_says_what_was_done(tmp_path):
     config = json.loads((run.folder / "config.json").read_text())
     assert config["settings"] == {"seed": 3, "log": "somewhere"}
     assert {"versions", "commit", "processor", "time"} <= config["environment"].keys()
-    run.close()
 
 
 def test_a_commit_tells_whether_files_were_changed_since(tmp_path):
@@ -44,15 +43,12 @@ def test_runs_never_share_a_folder(tmp_path):
     runs = [Run.create("drive", "ncp", Settings(), root=tmp_path) for _ in range(3)]
     assert len({run.folder for run in runs}) == 3
     assert [run.folder.name[-2:] for run in runs] == ["-1", "-2", "-3"]
-    for run in runs:
-        run.close()
 
 
 def test_metrics_reach_the_table_and_tensorboard(tmp_path):
     run = Run.create("drive", "ncp", Settings(), root=tmp_path)
     run.log(1, loss=0.5)
     run.log(2, loss=0.25, crashes=3.0)
-    run.close()
     with open(run.folder / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert rows == [

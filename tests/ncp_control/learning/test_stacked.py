@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
-from ncp_control.framing import Framing
+from ncp_control.framing import Framer
 from ncp_control.learning.demonstrations import Demonstrations, as_seen, stacked, windows
 
 
@@ -27,11 +27,11 @@ def contract(stack):
 def test_frames_stand_together_as_a_camera_shows_them(store):
     """The framing of a live camera is the other way to put frames together."""
     for count in (2, 3):
-        framing, shown = Framing(View(stack=count), (4, 5)), []
+        framer, shown = Framer(View(stack=count), (4, 5)), []
         for i, frame in enumerate(store.observations):
             if i in store.episode_starts:
-                framing.clear()
-            shown.append(framing.see(frame))
+                framer.clear()
+            shown.append(framer.see(frame))
         together = stacked(store, count)
         np.testing.assert_array_equal(np.asarray(together.observations), shown)
         np.testing.assert_array_equal(together.observations[5], shown[5])

@@ -162,7 +162,7 @@ def test_the_view_is_that_of_the_contract_or_like_our_world(contract, open_both)
     for world, view, first in (("LaneKeeping-v0", View(), 60), ("", View(crop_top=0.25), 40)):
         seen = FramesContract(shape=(78, 200, 3), view=view)
         link, _ = open_both(dataclasses.replace(contract, world=world, observation=seen))
-        assert link._framing.see(rows)[0, 0, 0] == pytest.approx(first, abs=1)
+        assert link._framer.see(rows)[0, 0, 0] == pytest.approx(first, abs=1)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.deploy.links import video as video_module
 from ncp_control.deploy.links.base import LinkEnded, LinkLost
 from ncp_control.deploy.links.video import open_video
-from ncp_control.framing import framing_for
+from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import RealClock, SimulatedClock
 from ncp_control.loop.levels import Level
 from ncp_control.loop.monitor import Monitor
@@ -76,10 +76,10 @@ def test_colours_and_stacks_are_those_of_the_contract():
     for colour, channels, expected in (("RGB", 3, [200, 0, 0]), ("BGR", 3, [0, 0, 200]),
                                        ("grey", 1, [60])):  # fmt: skip
         seen = FramesContract(shape=(20, 32, 2 * channels), colour=colour, view=View(stack=2))
-        framing = framing_for(seen, "a camera", None, None)
-        np.testing.assert_array_equal(framing.see(image)[0, 0], expected * 2)
+        framer = framer_for(seen, "a camera", None, None)
+        np.testing.assert_array_equal(framer.see(image)[0, 0], expected * 2)
     with pytest.raises(ValueError, match="must see uint8 frames in RGB, BGR or grey"):
-        framing_for(FramesContract(shape=(20, 32, 4)), "a camera", None, None)
+        framer_for(FramesContract(shape=(20, 32, 4)), "a camera", None, None)
 
 
 class Capture:

@@ -293,7 +293,6 @@ def test_a_checkpoint_of_more_worlds_is_refused(stored, liquid, carts):
 def test_a_run_shows_returns_and_speed_and_keeps_a_checkpoint(tmp_path, liquid, learner):
     run = Run(tmp_path)
     learner(liquid()).learn(480, callback=Progress(run, 480, checkpoint_every=1))
-    run.close()
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "240", "480"]
     assert {"mean_return", "steps_per_s", "approx_kl"} <= set(lines[0].split(","))

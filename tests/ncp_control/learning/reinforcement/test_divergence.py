@@ -53,7 +53,6 @@ def test_what_was_good_before_a_divergence_can_be_loaded_and_resumed(tmp_path, l
     with pytest.raises(DivergenceError, match="`parameters.policy.log_std` after 720 steps"):
         model.learn(960, callback=progress)
     progress.close()
-    run.close()
     assert [row["step"] for row in run.rows] == [240, 480], "nothing of the lost update is logged"
     for name in ("last", "best"):
         assert not has_diverged(Policy.load(run.checkpoints / name))
@@ -69,7 +68,6 @@ def test_a_training_can_be_resumed_from_its_first_step_on(tmp_path, liquid, lear
     break_at(model, 0)
     with pytest.raises(DivergenceError):
         model.learn(480, callback=Progress(run, 480, export=policy_from_sb3))
-    run.close()
     resumed = learner(liquid())
     load_checkpoint(run.checkpoints / CHECKPOINT, resumed)
     assert resumed.num_timesteps == 0
@@ -87,7 +85,6 @@ def test_the_best_policy_is_the_one_that_earned_the_highest_return(tmp_path, liq
             super()._on_rollout_end()
 
     model.learn(960, callback=Told(run, 960, export=policy_from_sb3))
-    run.close()
     best = Policy.load(run.checkpoints / "best").state_dict()
     same = [all(torch.equal(best[k], v) for k, v in p.state_dict().items()) for p in acted]
     assert same == [False, True, False, False]
@@ -101,7 +98,6 @@ def test_looking_on_does_not_change_what_is_learned(tmp_path, liquid, learner):
         torch.manual_seed(0)
         run = Run(tmp_path / str(export is None))
         model = learner(liquid(), encoder=()).learn(720, callback=Progress(run, 720, export=export))
-        run.close()
         weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
     assert torch.equal(*weights)
 
@@ -174,7 +170,6 @@ def test_weights_that_are_finite_and_too_large_to_act_with_are_not_saved(tmp_pat
     with pytest.raises(DivergenceError, match="NaN or infinity for an action after 480 steps"):
         model.learn(960, callback=progress)
     progress.close()
-    run.close()
     resumed = learner(liquid())
     load_checkpoint(run.checkpoints / CHECKPOINT, resumed)
     assert resumed.num_timesteps == 240
