@@ -1,19 +1,16 @@
-import csv
 import dataclasses
-import re
 
 import numpy as np
 import pytest
 import torch
 
-from ncp_control import LSTM, Policy
+from ncp_control import LSTM
 from ncp_control.learning.demonstrations import (
     Batch,
     Demonstrations,
     DemonstrationWriter,
     windows,
 )
-from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.imitation import (
     ImitationConfig,
     imitate,
@@ -23,22 +20,8 @@ from ncp_control.learning.imitation import (
     weighted_squared_error,
 )
 from ncp_control.learning.run import Run
-from ncp_control.learning.training_state import TrainingState, epochs_done
 from ncp_control.policy import VectorPolicy
-
-
-def train(policy, store, root, **settings):
-    config = ImitationConfig(**({"epochs": 3, "window": 20, "batch_size": 8} | settings))
-    run = Run.create("test", "tiny", config, root=root)
-    best = imitate(
-        policy, [store], config, run, validate=lambda p: {"score": imitation_error(p, store)}
-    )
-    return best, run
-
-
-def rows(run):
-    with open(run.folder / "metrics.csv") as file:
-        return list(csv.DictReader(file))
+from tests.ncp_control.learning.imitating import rows, train
 
 
 def test_circuit_learns_what_only_a_memory_can_know(tiny_policy, delayed_store, tmp_path):
@@ -212,218 +195,6 @@ def test_dagger_adds_what_the_learner_met(tiny_policy, delayed_store, tmp_path):
     assert sum(seen) == len(delayed_store) * (1 + 2 + 2 + 3)
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_weights(
-    delayed_store, tmp_path, stopped_trainings
-):
-    """DAgger, an average of the weights, and augmentation that draws random numbers included."""
-    config = ImitationConfig(
-        epochs=2, window=40, batch_size=16, weight_average=0.8, dagger_epochs=(0, 1)
-    )
-    asked = []
-
-    def augment(batch, generator):
-        noise = torch.randn(batch.observations.shape, generator=generator)
-        return dataclasses.replace(batch, observations=batch.observations + 0.1 * noise)
-
-    def train(folder):
-        is_new = not folder.exists()
-        folder.mkdir(exist_ok=True)
-        (folder / "config.json").write_text("{}")
-        step = epochs_done(folder)
-        run = Run(folder) if is_new else Run.reopen(folder, step=step)
-        torch.manual_seed(0 if is_new or step < 0 else 9)
-        policy = VectorPolicy(LSTM(2, 4, 1), observation_size=2)
-
-        def aggregate(policy, epoch):
-            asked.append((folder.name, epoch))
-            actions = np.concatenate([predict_episode(policy, delayed_store, 0), np.ones((9, 1))])
-            with DemonstrationWriter(folder / str(epoch), (2,), np.float32, 1) as writer:
-                writer.append_episode(
-                    delayed_store.observations[: len(actions)], actions, np.full(len(actions), 0.03)
-                )
-            return Demonstrations.open(folder / str(epoch))
-
-        best = imitate(
-            policy,
-            [delayed_store],
-            config,
-            run,
-            validate=lambda p: {"score": imitation_error(p, delayed_store)},
-            augment=augment,
-            aggregate=aggregate,
-            recall=lambda epoch: (
-                Demonstrations.open(folder / str(epoch)) if (folder / str(epoch)).is_dir() else None
-            ),
-        )
-        return [*best.state_dict().values(), *policy.state_dict().values()]
-
-    expected = train(tmp_path / "whole")
-    metrics = (tmp_path / "whole" / "metrics.csv").read_text()
-    stopped = list(stopped_trainings(train))
-    for folder in stopped:
-        assert all(map(torch.equal, train(folder), expected))
-        assert (folder / "metrics.csv").read_text() == metrics
-    assert len(stopped) == 2 * (2 + 1), "at each step, and at the end of each epoch"
-    assert len(asked) == len(set(asked)), "what was recorded is not recorded again"
-
-
-def test_a_run_that_goes_on_needs_what_was_demonstrated_in_it(tiny_policy, delayed_store, tmp_path):
-    config = ImitationConfig(epochs=2, window=20, batch_size=8, dagger_epochs=(0,))
-    run = Run.create("test", "tiny", config, root=tmp_path)
-
-    def learn(validate):
-        options = {"validate": validate, "aggregate": lambda policy, epoch: delayed_store}
-        imitate(tiny_policy, [delayed_store], config, run, **options)
-
-    with pytest.raises(ZeroDivisionError):
-        learn(lambda p: {"score": 1.0 / (1 - len(run.rows))})
-    with pytest.raises(ValueError, match="`recall` must return the demonstrations of epoch 0"):
-        learn(lambda p: {"score": 0.0})
-
-
-def test_stopping_leaves_the_last_checkpoint(tiny_policy, delayed_store, tmp_path):
-    config = ImitationConfig(epochs=3, window=20, batch_size=8)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-
-    def stop(batch, _):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        imitate(
-            tiny_policy,
-            [delayed_store],
-            config,
-            run,
-            validate=lambda p: {"score": 0.0},
-            augment=stop,
-        )
-    kept = Policy.load(run.checkpoints / "last")
-    batch = next(iter(windows(delayed_store, 20, 2, 0)))
-    assert torch.equal(kept(batch.observations)[0], tiny_policy(batch.observations)[0])
-
-
-def test_diverged_training_is_reported(tiny_policy, delayed_store, tmp_path):
-    config = ImitationConfig(epochs=1, window=20, batch_size=8)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    with pytest.raises(ValueError, match="`score` must become finite in some epoch, got none in 1"):
-        imitate(
-            tiny_policy,
-            [delayed_store],
-            config,
-            run,
-            validate=lambda p: {"score": float("nan")},
-        )
-
-
-def test_a_training_that_diverges_ends_with_the_best_before_it(
-    tiny_policy, delayed_store, tmp_path, capsys
-):
-    """Worlds refuse an action that is no number, so a diverged policy must not be validated."""
-    broken = 2
-
-    def augment(batch, _):
-        if len(run.rows) == broken - 1:
-            tiny_policy.circuit.cell.slope.data.fill_(torch.nan)
-        return batch
-
-    def validate(policy):
-        assert all(torch.isfinite(weight).all() for weight in policy.parameters())
-        return {"score": imitation_error(policy, delayed_store)}
-
-    config = ImitationConfig(epochs=4, window=20, batch_size=8)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    best = imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
-    printed = capsys.readouterr().out
-    assert re.search(
-        "diverged in step 1 of epoch 2, .*: the best before it, of epoch 1, is", printed
-    )
-    assert not has_diverged(Policy.load(run.checkpoints / "last"))
-    assert imitation_error(best, delayed_store) == pytest.approx(run.rows[-1]["score"], rel=1e-6)
-    broken = 1
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    with pytest.raises(
-        DivergenceError, match="must stay finite, but diverged in step 1 of epoch 1, .* Lower"
-    ):
-        imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
-
-
-def test_a_loss_that_is_not_finite_ends_the_training_before_its_step(
-    tiny_policy, delayed_store, tmp_path
-):
-    def augment(batch, _):
-        if len(run.rows) == 1:
-            return dataclasses.replace(batch, observations=batch.observations * torch.nan)
-        return batch
-
-    config = ImitationConfig(epochs=3, window=20, batch_size=8)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    best = imitate(
-        tiny_policy,
-        [delayed_store],
-        config,
-        run,
-        validate=lambda p: {"score": imitation_error(p, delayed_store)},
-        augment=augment,
-    )
-    assert len(run.rows) == 1
-    assert not has_diverged(tiny_policy) and not has_diverged(best)
-
-
-def test_actions_that_are_not_finite_are_noticed_before_a_world_meets_them(
-    tiny_policy, delayed_store, tmp_path
-):
-    """Weights can be finite and too large to act with."""
-
-    def augment(batch, _):
-        tiny_policy.circuit.cell.output_scale.data.fill_(1e38)
-        tiny_policy.circuit.cell.output_offset.data.fill_(3e38)
-        return dataclasses.replace(batch, mask=torch.zeros_like(batch.mask))  # no gradient
-
-    def validate(policy):
-        pytest.fail("it must not be validated")
-
-    config = ImitationConfig(epochs=1, window=20, batch_size=800)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    with pytest.raises(DivergenceError, match="diverged in step 1 of epoch 1, with a loss of"):
-        imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
-    assert not run.checkpoints.exists()
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
-def test_a_score_that_is_not_finite_is_never_the_best(tiny_policy, delayed_store, tmp_path, bad):
-    config = ImitationConfig(epochs=3, window=20, batch_size=8)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    scores, kept = iter([bad, 2.0, bad]), []
-
-    def validate(policy):
-        kept.append(policy.circuit.cell.threshold.detach().clone())
-        return {"score": next(scores)}
-
-    best = imitate(tiny_policy, [delayed_store], config, run, validate=validate)
-    assert torch.equal(best.circuit.cell.threshold, kept[1])
-
-
-def test_a_diverged_policy_is_not_saved_when_the_user_stops(tiny_policy, delayed_store, tmp_path):
-    config = ImitationConfig(epochs=1, window=20, batch_size=8, weight_average=0.5)
-    run = Run.create("test", "tiny", config, root=tmp_path)
-    batches = 0
-
-    def stop(batch, _):
-        nonlocal batches
-        batches += 1
-        if batches == 2:
-            raise KeyboardInterrupt
-        return batch
-
-    # In the backward pass of the first batch, so that its loss is finite.
-    slope = tiny_policy.circuit.cell.slope
-    slope.register_hook(lambda _: slope.data.fill_(torch.inf))
-    settings = {"validate": lambda p: {"score": 0.0}, "augment": stop}
-    with pytest.raises(KeyboardInterrupt):
-        imitate(tiny_policy, [delayed_store], config, run, **settings)
-    assert not run.checkpoints.exists()
-
-
 @pytest.mark.parametrize("name", ["head_learning_rate", "circuit_learning_rate"])
 @pytest.mark.parametrize("value", [0.0, -1e-3, 1e30, float("nan"), float("inf")])
 def test_impossible_learning_rates_are_refused(name, value):
@@ -476,40 +247,3 @@ def test_a_training_ends_when_its_patience_does(tiny_policy, delayed_store, tmp_
     run = Run.create("test", "tiny", config, root=tmp_path)
     imitate(tiny_policy, [delayed_store], config, run, validate=lambda _: {"score": next(scores)})
     assert [float(row["score"]) for row in rows(run)] == [3.0, 2.0, 2.5, 2.0]
-
-
-def test_a_training_that_was_stopped_within_an_epoch_of_steps_takes_the_same_ones(
-    delayed_store, tiny_policy, tmp_path, monkeypatch
-):
-    start = {k: v.clone() for k, v in tiny_policy.state_dict().items()}
-    whole, _ = train(tiny_policy, delayed_store, tmp_path / "whole", epochs=2, epoch_steps=5)
-    tiny_policy.load_state_dict(start)
-    config = ImitationConfig(window=20, batch_size=8, epochs=2, epoch_steps=5)
-    run = Run.create("test", "tiny", config, root=tmp_path / "stopped")
-    saves = []
-
-    def save_or_stop(state, path, save=TrainingState.save):
-        save(state, path)
-        saves.append(state.step)
-        if len(saves) == 7:
-            raise KeyboardInterrupt
-
-    def learn(run):
-        return imitate(
-            tiny_policy,
-            [delayed_store],
-            config,
-            run,
-            validate=lambda p: {"score": imitation_error(p, delayed_store)},
-        )
-
-    with monkeypatch.context() as patch:
-        patch.setattr("ncp_control.learning.trainer.CHECKPOINT_S", 0.0)
-        patch.setattr(TrainingState, "save", save_or_stop)
-        with pytest.raises(KeyboardInterrupt):
-            learn(run)
-    assert saves[-1] == 1, "within the second epoch"
-    tiny_policy.load_state_dict(start)
-    resumed = learn(Run.reopen(run.folder, step=epochs_done(run.folder)))
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
