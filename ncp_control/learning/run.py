@@ -24,6 +24,7 @@ import itertools
 import json
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
@@ -212,10 +213,10 @@ def watch_runs() -> Iterator[list[Run]]:
 
 
 def typed_command() -> str:
-    """Return the command line of this process, as a results file tells it."""
+    """Return the command line of this process, as a shell takes it."""
     program, *words = sys.argv
     is_command = Path(program).name == "ncp"  # of the wheel; all others are files for Python
-    return " ".join([*(["ncp"] if is_command else ["python", program]), *words])
+    return shlex.join([*(["ncp"] if is_command else ["python", program]), *words])
 
 
 def describe_environment() -> dict[str, Any]:

@@ -131,12 +131,13 @@ class Pilot:
 
     @property
     def command(self) -> np.ndarray:
-        """What was commanded last; at first what lies nearest to zero."""
+        """What was commanded last; what lies nearest to zero when a drive begins."""
         return self._limits.command
 
     def begin(self, now_s: float) -> None:
         """Forget what was seen, as before a drive or after a person has driven."""
         self._forget()
+        self._limits.restart()
         self._decided_s: float | None = None  # when it was decided last
         if self._monitor is not None:
             self._monitor.restart(now_s)
@@ -207,12 +208,18 @@ class CommandLimits:
         command: What was commanded last; at first what lies nearest to zero.
     """
 
+    command: np.ndarray
+
     def __init__(self, contract: Contract, settings: LoopSettings) -> None:
         self._is_choice = bool(contract.choices)
         ranges = [entry.range for entry in contract.action]
         self._low, self._high = np.array(ranges, np.float32).T
         self._rates = settings.command_rate_per_s, settings.degraded_rate_per_s
-        neutral = np.zeros(len(ranges), np.float32).clip(self._low, self._high)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin from what lies nearest to zero, whatever was commanded before."""
+        neutral = np.zeros(len(self._low), np.float32).clip(self._low, self._high)
         self.command = neutral.astype(np.int64) if self._is_choice else neutral
 
     def follow(self, action: np.ndarray, dt_s: float, *, is_degraded: bool = False) -> np.ndarray:

@@ -47,12 +47,15 @@ class TickLog:
             is_reset: Whether it remembered nothing.
         """
         before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
-        told = dict(reading.told) if reading is not None else {}
-        self.told.append({**(self.told[-1] if self.told else {}), **told})
+        told = dict(self.told[-1]) if self.told else {}
+        if "reward" in told:
+            told["reward"] = 0.0  # it was earned once
+        told.update({} if reading is None else reading.told)
+        self.told.append(told)
         self.rows.append(
             {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(command),
              "level": int(level), "model_s": model_s, "jitter_s": jitter_s, "is_late": is_late,
-             "was_asked": action is not None, "action": action, "elapsed_s": elapsed_s,
+             "was_asked": elapsed_s is not None, "action": action, "elapsed_s": elapsed_s,
              "is_reset": is_reset}
         )  # fmt: skip
         if self.keeps_observations and is_usable(reading):

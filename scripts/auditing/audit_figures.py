@@ -18,7 +18,7 @@ from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
 from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.episode_figures import BLUE, GREEN, GREY, VERMILION
+from scripts.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
 METHOD_NAMES = {
     "visual_backprop": "VisualBackProp",
@@ -29,7 +29,7 @@ METHOD_NAMES = {
 SALIENCY_MAP = "inferno"
 _MAX_BARS, _MAX_NEURONS, _MAX_MOTORS = 25, 64, 12
 """How many bars, neurons and motor neurons a figure shows; the tables hold all."""
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 
 
 def saliency_maps(audited: Episode, maps: Saliency) -> Figure:

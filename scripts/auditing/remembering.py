@@ -24,8 +24,8 @@ from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.returns import half_width
 from ncp_control.worlds import World
-from scripts.evaluation.episode_figures import BLUE, GREY
 from scripts.evaluation.places import Place
+from scripts.palette import BLUE, GREY
 from scripts.reporting import Part, Table
 
 WIPE_EVERY = (1, 4, 16)

@@ -12,6 +12,7 @@ from ncp_control import LTC, NCP19, Circuit, Wiring, random_wiring
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.steps import first, training_step
 from scripts.benchmarking.timing import Action, measure, torch_threads
+from scripts.palette import BLUE
 
 
 def _up_to_all_cores() -> tuple[int, ...]:
@@ -139,7 +140,7 @@ def draw_scaling(scaling: dict[str, list[Point]]) -> Figure:
         is_shared = name == "threads"
         proportional = times_ms[0] / sizes if is_shared else times_ms[-1] * sizes / sizes[-1]
         axes.loglog(sizes, proportional, ":", color="#555555", label="proportional")
-        axes.loglog(sizes, times_ms, "o-", color="#0072B2", label="measured")
+        axes.loglog(sizes, times_ms, "o-", color=BLUE, label="measured")
         if is_shared:  # few, and next to one another: each is named
             axes.set_xticks(sizes, [str(size) for size in sizes])
             axes.set_xticks([], minor=True)

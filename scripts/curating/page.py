@@ -19,6 +19,7 @@ from envs.recorded.overview import LAST_SHARE, Numbers, Overview, sampled_frames
 from envs.recorded.stretches import CENTER
 from ncp_control import files
 from scripts.curating.tables import NUMBERS, cells_of, damage_rows, facts, numbers_row
+from scripts.palette import BLUE, GREY, VERMILION
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 1.5em auto;
@@ -40,7 +41,6 @@ _NUM_CENTER, _NUM_SIDE = 12, 6
 _WIDTH_PIXELS = 320
 _MOST_CURVES = 8
 _MOST_POINTS = 4000
-_BLUE, _GREY, _VERMILION = "#0072B2", "#888888", "#D55E00"
 
 
 def write_page(path: Path, looked: Sequence[tuple[Overview, Sequence[str]]]) -> None:
@@ -101,7 +101,7 @@ def draw_actions(overview: Overview) -> Figure:
         for time_s, episode in zip(times_s, episodes, strict=True):
             style = "-" if len(time_s) > stride else "."
             values = episode.numbers[name][::stride]
-            axes.plot(time_s[::stride], values, style, color=_BLUE, linewidth=0.8, markersize=2)
+            axes.plot(time_s[::stride], values, style, color=BLUE, linewidth=0.8, markersize=2)
         unit = named[name].unit
         axes.set_title(f"{name} [{unit}]" if unit else name, loc="left", fontsize=9)
         axes.margins(x=0.0)
@@ -117,12 +117,12 @@ def draw_steps(overview: Overview) -> Figure:
     figure = Figure(figsize=(11.5, 2.2), layout="constrained")
     axes = figure.subplots()
     low, high = steps_ms.min() / 1.3, steps_ms.max() * 1.3
-    axes.hist(steps_ms, bins=np.geomspace(low, high, 80).tolist(), color=_BLUE)
+    axes.hist(steps_ms, bins=np.geomspace(low, high, 80).tolist(), color=BLUE)
     axes.set(xscale="log", yscale="log", xlabel="time between two frames [ms]", ylabel="frames")
     for value_s, text, y in ((steps.median_s, "median", 0.88), (steps.p99_s, "99 %", 0.74)):
-        axes.axvline(1000.0 * value_s, color=_VERMILION, linewidth=1.0)
+        axes.axvline(1000.0 * value_s, color=VERMILION, linewidth=1.0)
         place = (1000.0 * value_s, y)
-        axes.annotate(f" {text}", place, xycoords=("data", "axes fraction"), color=_VERMILION)
+        axes.annotate(f" {text}", place, xycoords=("data", "axes fraction"), color=VERMILION)
     ticks = [one for one in _round_numbers() if low <= one <= high]
     if len(ticks) > 1:
         axes.set_xticks(ticks, [f"{one:g}" for one in ticks])
@@ -205,10 +205,10 @@ def _histogram(one: Numbers) -> str:
     zero = ""
     if low < 0.0 < high:
         x = whole * -low / (high - low)
-        zero = f'<path d="M{x:.1f} 0V{height}" stroke="{_VERMILION}" stroke-dasharray="2 2"/>'
+        zero = f'<path d="M{x:.1f} 0V{height}" stroke="{VERMILION}" stroke-dasharray="2 2"/>'
     return (
-        f'<svg width="{whole}" height="{height + 1}" fill="{_BLUE}">{bars}'
-        f'<path d="M0 {height + 0.5}H{whole}" stroke="{_GREY}"/>{zero}</svg>'
+        f'<svg width="{whole}" height="{height + 1}" fill="{BLUE}">{bars}'
+        f'<path d="M0 {height + 0.5}H{whole}" stroke="{GREY}"/>{zero}</svg>'
     )
 
 

@@ -26,8 +26,8 @@ from ncp_control.drawing import draw_wiring
 from ncp_control.episode import Episode
 from ncp_control.wiring import Wiring
 from scripts.evaluation.tables import with_unit
+from scripts.palette import BLUE, GREEN, GREY, VERMILION
 
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
 ERROR_MAP = "plasma"
 MAX_TRACKS = 6
 

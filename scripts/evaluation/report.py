@@ -42,6 +42,7 @@ from scripts.evaluation.tables import (
     results_table,
     returns_of_each,
 )
+from scripts.palette import BLUE
 from scripts.reporting import Report
 
 __all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
@@ -218,7 +219,7 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
             [row.measures["mean_return"] for row in shown],
             [np.nan_to_num(row.measures["half_width"]) for row in shown],
             fmt="o-",
-            color=figures.BLUE,
+            color=BLUE,
             capsize=3,
         )
         axes.set_xlabel(meanings[name])

@@ -17,9 +17,10 @@ import torch
 from matplotlib.figure import Figure
 
 from ncp_control import LTC, NCP19, Circuit
+from scripts.palette import BLUE, VERMILION
 
 NUM_SEQUENCES, NUM_FRAMES, EXTREME = 64, 200, 1e6
-COLOURS = {"random": "#0072B2", "extreme": "#D55E00"}
+COLOURS = {"random": BLUE, "extreme": VERMILION}
 
 
 class Ranges(NamedTuple):

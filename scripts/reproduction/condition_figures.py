@@ -14,6 +14,7 @@ from envs.driving.pure_pursuit import keep_lane
 from envs.driving.road import HELD_OUT_TRACKS
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import DRIVING_WORLD
+from scripts.palette import BLUE
 
 SHOWN_S, STRIP_S = 2.0, 10.0
 """When a picture is taken, and how long what fails in time is shown [s]."""
@@ -48,7 +49,7 @@ def _draw_one(axes: Axes, world: World, name: str, severity: int, seed: int) -> 
         said = 0.5 * np.sin(2.0 * np.pi * time_s / 4.0) * (time_s % 5.0 < 4.0)
         done = _applied(world, name, severity, said, seed)
         axes.plot(time_s, said, color="#999999", linewidth=1.0)
-        axes.plot(time_s, done, color="#0072B2", linewidth=1.0)
+        axes.plot(time_s, done, color=BLUE, linewidth=1.0)
         axes.set_ylim(-1.1, 1.1)
         return
     env = world.disturbed(strengths_of(name, severity)).make()

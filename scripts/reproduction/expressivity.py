@@ -27,6 +27,7 @@ from scipy.integrate import solve_ivp
 
 from ncp_control.learning.results import newest
 from ncp_control.markdown import markdown_table
+from scripts.palette import BLUE, GREEN, VERMILION
 from scripts.pictures import write_picture
 from scripts.reproduction.bounds import draw_bounds, make_circuit
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -35,7 +36,7 @@ MODELS = ("ltc", "ctrnn", "neural_ode")
 WIDTHS, SCALES = (10, 25, 50, 100, 150), (1.0, 2.0, 4.0, 8.0)
 DEFAULT_WIDTH, DEFAULT_SCALE = 100, 2.0
 NUM_POINTS = 500
-COLOURS = {"ltc": "#0072B2", "ctrnn": "#009E73", "neural_ode": "#D55E00"}
+COLOURS = {"ltc": BLUE, "ctrnn": GREEN, "neural_ode": VERMILION}
 
 
 def reproduce_expressivity(settings: Reproduce) -> None:

@@ -22,6 +22,7 @@ from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.markdown import markdown_table
+from scripts.palette import BLUE, GREEN, GREY, PURPLE, SKY, VERMILION
 from scripts.pictures import write_picture
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.training.places import where_to_learn
@@ -38,12 +39,12 @@ TASKS = {
 DEFAULT_MODELS = ("ltc", "cfc", "lstm", "mlp")
 STEPS = 1_000_000
 COLOURS = {
-    "ltc": "#0072B2",
-    "cfc": "#56B4E9",
-    "wired_cfc": "#CC79A7",
-    "lstm": "#D55E00",
-    "gru": "#009E73",
-    "mlp": "#888888",
+    "ltc": BLUE,
+    "cfc": SKY,
+    "wired_cfc": PURPLE,
+    "lstm": VERMILION,
+    "gru": GREEN,
+    "mlp": GREY,
 }
 """Of the actors: Okabe & Ito's, which the colour-blind can tell apart."""
 

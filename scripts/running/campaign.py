@@ -1,7 +1,5 @@
 """What `monitor.py faults` does: drives with faults, with the monitor and without, and counts."""
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +31,9 @@ from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD
 from scripts.monitor import Faults
+from scripts.palette import BLUE, VERMILION
 from scripts.pictures import write_picture
+from scripts.reporting import csv_text
 
 BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
 """When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""
@@ -99,7 +99,11 @@ class Driver:
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool
     ) -> Drive:
-        """Drive one track with a fault, or none if it is empty."""
+        """Drive one track with a fault, or none if it is empty.
+
+        Raises:
+            KeyboardInterrupt: If it was stopped by hand or by a signal.
+        """
         clock, seed = SimulatedClock(), self.settings.seed * 100_000 + track
         begun = {"track": track, "start_m": 0.0}
         body = WorldLink(self.world, clock, seed=seed, reset_options=begun)
@@ -113,11 +117,14 @@ class Driver:
             )
         loop = LoopSettings(**{**vars(self.settings.loop), "seconds": seconds})
         try:
-            return drive(
+            done = drive(
                 self.controller, self.contract, link, clock=clock, monitor=monitor, settings=loop
             )
         finally:
             link.close()
+        if done.interrupt is not None:  # what was cut short says nothing of a fault
+            raise done.interrupt
+        return done
 
     def trial(self, fault: str, number: int, *, is_monitored: bool) -> Trial:
         """Drive with a fault that begins at a time of its own."""
@@ -194,7 +201,7 @@ def campaign(settings: Faults) -> None:
     trials_s = time.monotonic() - begun_s
     km, alarms, held, crashes = driver.clean(settings.clean_km)
     table = settings.results or run.results
-    files.write_file(table, _csv(rows))
+    files.write_file(table, csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
     picture = run.report / "faults.png"
     run.report.mkdir(exist_ok=True)
     write_picture(picture, draw(rows, delays))
@@ -232,8 +239,8 @@ def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(rows))
     for offset, key, label, colour in (
-        (-0.2, "crashes_without", "without the monitor", "#D55E00"),
-        (0.2, "crashes_with", "with it", "#0072B2"),
+        (-0.2, "crashes_without", "without the monitor", VERMILION),
+        (0.2, "crashes_with", "with it", BLUE),
     ):
         shares = [100.0 * row[key] / row["drives"] for row in rows]
         left.barh(place + offset, shares, 0.38, color=colour, label=label)
@@ -244,20 +251,12 @@ def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     for i, row in enumerate(rows):
         right.plot(delays[row["fault"]], np.full(len(delays[row["fault"]]), i), "o",
-                   color="#0072B2", alpha=0.4, markersize=4)  # fmt: skip
+                   color=BLUE, alpha=0.4, markersize=4)  # fmt: skip
     right.set_xlabel("from the fault to the safe stop [s]")
     right.set_xlim(left=0.0)
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
     return figure
-
-
-def _csv(rows: Sequence[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _cell(value: object) -> str:

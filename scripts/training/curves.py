@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from scripts.palette import BLUE
+
 PANELS = {
     "mean_return": "mean return of 32 episodes",
     "explained_variance": "explained variance of the critic",
@@ -23,7 +25,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     panels = {name: title for name, title in PANELS.items() if name in logged}
     places = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, title) in zip(places, panels.items(), strict=True):
-        axes.plot(steps, [row.get(name, np.nan) for row in rows], color="#0072B2")
+        axes.plot(steps, [row.get(name, np.nan) for row in rows], color=BLUE)
         axes.set(title=title, xlabel="steps [thousand]", xlim=(0.0, None))
         if name != "explained_variance":  # with 0, so that a change looks as large as it is
             low, high = axes.get_ylim()

@@ -72,6 +72,28 @@ def test_a_car_that_stands_on_an_empty_road_is_not_frozen(standing_mps, is_froze
     assert [event.kind for event in done.events] == ["frozen", "frozen"] * is_frozen
 
 
+class Interrupted:
+    """Is stopped by hand at its third frame."""
+
+    def __init__(self):
+        self.frames = 0
+
+    def act(self, observation, dt_s=None):
+        self.frames += 1
+        if self.frames == 3:
+            raise KeyboardInterrupt
+        return np.zeros(1, np.float32)
+
+    def reset(self):
+        pass
+
+
+def test_a_campaign_that_is_stopped_by_hand_counts_no_drive(driver):
+    driver.controller = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        driver.trial("black", 0, is_monitored=True)
+
+
 def test_a_clean_drive_has_no_event_and_twice_the_same_numbers(driver):
     one, other = (driver.run(driver_track, "", 0.0, 3.0, is_monitored=True)
                   for driver_track in (1000, 1000))  # fmt: skip

@@ -81,7 +81,8 @@ class WorldLink:
     def _advance(self) -> None:
         while self._end is None and self._next_s <= self._clock.now_s() + _SLACK_S:
             observation, reward, terminated, truncated, info = self._env.step(self._command)
-            self._reading = self._make_reading(observation, info, float(reward))
+            unread = 0.0 if self._reading is None else self._reading.told["reward"]
+            self._reading = self._make_reading(observation, info, unread + float(reward))
             if terminated or truncated:
                 told = "it crashed or fell" if terminated else "its time is over"
                 self._end = f"the episode ended: {told}"

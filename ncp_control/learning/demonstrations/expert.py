@@ -52,7 +52,12 @@ def demonstrate(
         find: Returns the world and the expert in a process of its own; needed for several.
         frames_as: How frames are kept; see `DemonstrationWriter`.
     """
-    if workers > 1 and find is not None:
+    if workers > 1:
+        if find is None:
+            raise ValueError(
+                f"`find` must be given for several workers, got None for {workers}: each builds the"
+                " world in a process of its own."
+            )
         episodes = show_in_workers(
             workers,
             find,

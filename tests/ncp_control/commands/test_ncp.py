@@ -1,6 +1,7 @@
 """The command `ncp` as a person types it."""
 
 import hashlib
+import shlex
 import sys
 
 import pytest
@@ -123,3 +124,6 @@ def test_tables_tell_the_command_as_it_was_typed(monkeypatch):
     assert typed_command() == "ncp run drive-ncp"
     monkeypatch.setattr(sys, "argv", ["scripts/run.py", "drive-ncp"])
     assert typed_command() == "python scripts/run.py drive-ncp"
+    words = ["sweep.py", "imitate", "--grid", "encoder=64 64,128", "it's"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert shlex.split(typed_command()) == ["python", *words]

@@ -181,6 +181,27 @@ def test_nothing_is_commanded_while_a_person_drives(contract, clock, make_link):
     assert echo.elapsed_s == pytest.approx([0.1, 0.1, 0.1, 0.1])
 
 
+def test_what_was_commanded_before_a_person_drove_is_not_commanded_again(
+    contract, clock, make_link
+):
+    link = make_link([*good(2, 40), "manual", "unreadable", *good(2, 40)])
+    settings = LoopSettings(command_rate_per_s=2.0)
+    drive(Echo(clock), contract, link, clock=clock, settings=settings)
+    commands = [float(command[0]) for _, command in link.sent]
+    assert commands == pytest.approx([0.2, 0.4, 0.0, 0.2, 0.4])
+
+
+def test_a_policy_that_refuses_was_asked(contract, clock, make_link):
+    link, echo = make_link(good(4)), Echo(clock)
+
+    def refuse(observation, dt_s):
+        raise ValueError("too dark")
+
+    echo.act = refuse
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
+    assert done.timing["asked"] == 4
+
+
 def test_without_a_monitor_what_cannot_be_acted_on_is_held(contract, clock, make_link):
     link, echo = make_link(good(4)), Echo(clock)
     act = echo.act
