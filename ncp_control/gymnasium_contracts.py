@@ -243,7 +243,7 @@ class Adapted(gymnasium.Wrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._steps = 0
+        self._steps, self._time_s = 0, 0.0
         observation = self._shaped(observation)
         return observation, self._told(observation, info)
 
@@ -293,10 +293,19 @@ class Adapted(gymnasium.Wrapper):
             )
 
     def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-        """Return an info with the times and the observation, unless the environment tells them."""
-        frame_s = self.contract.frame_s
+        """Return an info with the times and the observation, unless the environment tells them.
+
+        Where it tells the time or the time since the frame before, the other follows from that.
+        """
+        frame_s, before_s, is_first = self.contract.frame_s, self._time_s, self._steps == 0
         times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
-        return times | {"full_observation": observation} | info
+        if "time_s" in info and not is_first:
+            times["dt_s"] = float(info["time_s"]) - before_s
+        elif "dt_s" in info:
+            times["time_s"] = 0.0 if is_first else before_s + float(info["dt_s"])
+        told = times | {"full_observation": observation} | info
+        self._time_s = float(told["time_s"])
+        return told
 
 
 def _ends(space: spaces.Dict, dtype: type[np.generic]) -> Any:

@@ -7,8 +7,8 @@
 | `gymnasium:Hopper-v5` | any environment that Gymnasium knows                               |
 | `my_module:make_car`  | what your function returns: a `World`, or a Gymnasium environment  |
 
-A world of frames takes the options of `ncp_control.views` as well, e.g. `crop_bottom=0.125
-height=42 width=48 stack=2`.
+An environment with frames takes the options of `ncp_control.views` as well, e.g. `crop_bottom=0.125
+height=42 width=48 stack=2`. A registered world has only those of its own.
 
 Everything that trains, evaluates or audits takes one of these names. It compares the contract of
 the world with that of the policy, and never guesses one from a size.
@@ -200,6 +200,11 @@ def register_world(
 def full_name(name: str) -> str:
     """Return the registered name of a world by its short one; any other name as it is."""
     return SHORT_NAMES.get(name, name)
+
+
+def short_name_of(name: str) -> str:
+    """Return the short name of a world; its name as it is where it has none."""
+    return next((short for short, known in SHORT_NAMES.items() if known == name), name)
 
 
 def find_world(name: str, **options: Any) -> World:

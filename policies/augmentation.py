@@ -9,7 +9,7 @@ for shifts. The mirror is ours.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -35,8 +35,9 @@ class FrameAugmentation:
     """Entries of the action that a mirror turns round; none leaves all windows as they are."""
     is_relit: bool = False
     """Whether light changes."""
-    steered: Sequence[int] = ()
-    """Entries of the action that steer to the left; a window that is moved changes them."""
+    steered: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    """Entries of the action that a window changes that is moved, each with 1 where left is
+    positive, or -1; see `steering_signs`."""
     largest_move: float = 0.0
     """Largest move of a window to either side, as a share of the width; 0 moves none."""
     record_frame: tuple[int, int, int] | None = None
@@ -88,12 +89,19 @@ class FrameAugmentation:
             pixels = round(float((2.0 * draw - 1.0) * self.largest_move) * width)
             columns = np.clip(np.arange(width) - pixels, 0, width - 1)
             window[:] = window[:, :, columns]
-            action[:, list(self.steered)] -= STEERING_PER_WIDTH * pixels / width
+            for entry, sign in self.steered.items():
+                action[:, entry] -= sign * STEERING_PER_WIDTH * pixels / width
+
+
+def steering_signs(action: Sequence[ActionContract]) -> dict[int, float]:
+    """Return the entries of an action that steer: 1 where left is positive, -1 where right is."""
+    signs = {"left": 1.0, "right": -1.0}
+    return {i: signs[entry.positive] for i, entry in enumerate(action) if entry.positive in signs}
 
 
 def mirrored_entries(action: Sequence[ActionContract]) -> tuple[int, ...]:
-    """Return the entries of an action that a mirror turns round: positive is left, or right."""
-    return tuple(i for i, entry in enumerate(action) if entry.positive in ("left", "right"))
+    """Return the entries of an action that a mirror turns round: those that steer."""
+    return tuple(steering_signs(action))
 
 
 augment_driving = FrameAugmentation(mirrored=(0,), is_relit=True)

@@ -28,6 +28,7 @@ def make_driving_policy(
     num_units: int | None = None,
     num_actions: int = 1,
     numbers: int = 0,
+    frame_shape: tuple[int, int, int] | None = None,
     wiring: str | None = None,
     reads: str | None = None,
     seed: int = 0,
@@ -42,6 +43,8 @@ def make_driving_policy(
             None.
         num_actions: Entries of an action.
         numbers: Numbers that are sensed beside a frame.
+        frame_shape: Height, width and channels of what the head sees; `DRIVING_FRAME`, as often as
+            the head sees frames together, if None.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
         reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
         seed: Seed of the wiring; `NCP19`, which suits `ncp`, was drawn once and for all.
@@ -49,8 +52,9 @@ def make_driving_policy(
     Raises:
         ValueError: If a name is unknown or a size does not fit.
     """
-    height, width, channels = DRIVING_FRAME
-    frame_shape = (height, width, channels * frames_together(head))
+    if frame_shape is None:
+        height, width, channels = DRIVING_FRAME
+        frame_shape = (height, width, channels * frames_together(head))
     sizes = CellSizes(
         num_inputs=head_width(head, frame_shape) + numbers,
         num_units=NEURONS.get(model, UNITS) if num_units is None else num_units,

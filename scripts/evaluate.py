@@ -95,8 +95,8 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         from envs.conditions import read_conditions
+        from scripts.disturbances import DISTURBANCES
         from scripts.evaluation.driving import CAMERAS, check_km
-        from scripts.evaluation.places import DISTURBANCES
 
         if self.km is not None:
             check_km("km", self.km)

@@ -3,19 +3,14 @@
 import time
 from pathlib import Path
 
-import numpy as np
-
-from envs.driving import LaneKeepingConfig
-from envs.driving.road import make_road
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import TrackMap, write_inspector
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.recorder import Recorder
 from ncp_control.replay import looked_into
+from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.places import Place
-
-_EDGE_POINTS = 400
 
 
 def watch_live(
@@ -66,11 +61,7 @@ def track_map(episode: Episode) -> TrackMap | None:
     """Return the lane's borders and the way driven; None if the world told of no track."""
     if "track" not in episode.told:
         return None
-    road = make_road(int(episode.told["track"][0]))
-    half_width_m = LaneKeepingConfig().lane_half_width_m
-    along_m = np.linspace(0.0, road.length_m, _EDGE_POINTS, endpoint=False)
+    left, right = lane_borders(episode.told)
     return TrackMap(
-        left_edge_m=np.stack(road.point_at(along_m, half_width_m), axis=1),
-        right_edge_m=np.stack(road.point_at(along_m, -half_width_m), axis=1),
-        driven_m=episode.told["position_m"],
+        left_edge_m=left[:-1], right_edge_m=right[:-1], driven_m=episode.told["position_m"]
     )

@@ -214,7 +214,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         return Pose(self._state.x_m, self._state.y_m, self._state.yaw_rad)
 
     def _info(self, *, crashed: bool) -> dict[str, Any]:
-        state, place = self._state, self._place
+        state, place, half_m = self._state, self._place, self.config.lane_half_width_m
         heading_error_rad = state.yaw_rad - self.road.heading_at(place.arc_length_m)
         return {
             "cross_track_m": self._cross_track_m,
@@ -230,6 +230,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
             "preview_m": self.preview(self._preview_distances_m),
             "arc_length_m": place.arc_length_m,
             "track": self._track,
+            "lane_edges_m": np.array([self.lane_middle_m + half_m, self.lane_middle_m - half_m]),
         }
 
     def preview(

@@ -51,6 +51,7 @@ class LaneKeepingEnv(DrivingEnv[LaneKeepingConfig]):
     | `preview_m` | centre-line points ahead (x forward, y left), seen from the rear axle's middle; row k lies `preview_distances_m[k]` along the road ahead of the car's middle | m |
     | `arc_length_m` | place on the road | m |
     | `track` | number of the track | - |
+    | `lane_edges_m` | left and right border of the lane, to the left of the centre line | m |
 
     In a step that recovers from a crash, `crashed` is True, the reward is that of the crash, and
     the rest describes the car as put back.

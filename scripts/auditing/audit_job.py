@@ -25,7 +25,7 @@ from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.recording import act, watch
 from scripts.auditing.remembering import memory_part, wipe_place
-from scripts.evaluation.driving import track_place
+from scripts.evaluation.driving import changes_of, track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
 from scripts.inspection import track_map
@@ -112,8 +112,8 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
         value = getattr(settings, name)
         if not is_driving and value != default:
             raise ValueError(
-                f"`{name}` must be left out for a locomotion policy, got {value:g}."
-                " It does not drive."
+                f"`{name}` must be left out in another world than {DRIVING_WORLD}, got {value:g}."
+                " Drop it."
             )
     if settings.ablation_km:
         cell = policy.circuit.cell
@@ -162,7 +162,9 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
     """Return where a policy acts: where was asked for, or where it is at home."""
     env, observe, options = where_to_act(policy, settings.world, settings.world_options)
     if env == DRIVING_WORLD:
-        place = track_place(settings.track, settings.seconds, settings.seed, observe)
+        open_world(env, words_of(observe, options))  # refuses options that it does not have
+        changes = changes_of(read_options(options))
+        place = track_place(settings.track, settings.seconds, settings.seed, observe, **changes)
     else:
         world = open_world(env, words_of(observe, options))
         place = place_in(world, (env, observe, *options), {}, 1, settings.seed)

@@ -5,14 +5,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from envs.conditions import read_conditions
-from envs.driving.road import HELD_OUT_TRACKS
 from envs.driving.safety_filter import guarded
 from ncp_control.deploy.backends import BACKENDS
+from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
+from scripts.disturbances import DISTURBANCES
 from scripts.evaluate import Evaluate
 from scripts.evaluation.driving import (
     DriveSettings,
     VectorDriveSettings,
+    changes_of,
     drive_km,
     road_place,
     track_place,
@@ -20,7 +22,6 @@ from scripts.evaluation.driving import (
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import (
     CLEAN,
-    DISTURBANCES,
     DRIVING_WORLD,
     ROAD_WORLD,
     Place,
@@ -63,7 +64,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         refuse(settings, ("log_share", "log_part"), "driving without a recording")
         refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
         open_world(env, words_of(observe, options))  # refuses options that it does not have
-        places = [_drive(settings, observe, strengths) for strengths in grid]
+        places = [_drive(settings, observe, options, strengths) for strengths in grid]
     else:
         others = "another world than LaneKeeping-v0"
         refuse(settings, (*RECORDED, "camera"), others)
@@ -111,8 +112,11 @@ def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> P
     world = places[0].world
     if world.name != DRIVING_WORLD:
         return places[0]
+    assert places[0].options is not None
     observe = world.contract.world_options.get("observe", "full")
-    return track_place(HELD_OUT_TRACKS[0], longest_s, settings.seed, observe)
+    track, changes = places[0].options[0]["track"], changes_of(read_options(settings.world_options))
+    changes.pop("observe", None)
+    return track_place(track, longest_s, settings.seed, observe, **changes)
 
 
 def on_backend(place: Place, backend: str) -> Place:
@@ -125,17 +129,24 @@ def on_backend(place: Place, backend: str) -> Place:
     )
 
 
-def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
-    """Return held-out tracks with disturbances."""
+def _drive(
+    settings: Evaluate, observe: str, options: Sequence[str], strengths: Mapping[str, float]
+) -> Place:
+    """Return tracks with disturbances, held-out ones if no others are asked for."""
     km = LANE_KM if settings.km is None else settings.km
-    where: DriveSettings = drive_km(km, camera=settings.camera)
-    seen = settings.camera
+    changes = {"camera": settings.camera, **changes_of(read_options(options))}
+    where: DriveSettings = drive_km(km, **changes)
+    seen = where.camera
     if observe == "numbers":
         refuse(settings, ("camera",), "a policy that sees no frames")
         where, seen = VectorDriveSettings(**dataclasses.asdict(where)), "numbers"
     others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}
     is_plain = all(getattr(settings, name) == (0,) for name in others)
     words = [] if is_plain else [f"{name}={text}" for name, text in others.items()]
+    usual = {"tracks": "held_out", "randomize_appearance": True}
+    words += [
+        f"{name}={getattr(where, name)}" for name in usual if getattr(where, name) != usual[name]
+    ]
     noise = f"{strengths['noise']:g}"
     return dataclasses.replace(
         where.place(settings.seed),

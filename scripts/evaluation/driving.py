@@ -107,7 +107,7 @@ class VectorDriveSettings(DriveSettings):
 
 
 LONGEST_KM = 0.4 * len(TRACKS["held_out"])
-"""Total length of the held-out tracks [km]."""
+"""Longest distance that can be driven on the held-out tracks, some 400 m of each [km]."""
 
 
 def check_km(name: str, distance_km: float) -> None:
@@ -139,6 +139,22 @@ def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
         "seconds_per_track": 1.02 * seconds / num_tracks,  # cars start and turn a little slower
     }
     return DriveSettings(**(defaults | changes))
+
+
+def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `DriveSettings` that options of `LaneKeeping-v0` set.
+
+    Raises:
+        ValueError: If one of them is what a measured drive sets itself.
+    """
+    for name in ("on_crash", "episode_s"):
+        if name in options:
+            raise ValueError(
+                f"`world_options` must leave out {name} where {DRIVING_WORLD} is measured, got"
+                f" {options[name]!r}: a car that crashed is put back, and how far it drives is an"
+                " option of the command."
+            )
+    return {**options}
 
 
 SLOWEST_MPS = 2.0
@@ -231,7 +247,9 @@ def evaluate(
     return settings.place(seed).run(policy, description=description)
 
 
-def track_place(track: int, seconds: float, seed: int, observe: str = "full") -> Place:
+def track_place(
+    track: int, seconds: float, seed: int, observe: str = "full", **changes: Any
+) -> Place:
     """Return a drive of one track, to be looked at, from the start that evaluation takes.
 
     Args:
@@ -239,11 +257,12 @@ def track_place(track: int, seconds: float, seed: int, observe: str = "full") ->
         seconds: How long [s].
         seed: Seed of the track's appearance, as in evaluation.
         observe: numbers, or full for frames.
+        changes: Fields of `DriveSettings` to set otherwise.
     """
     kind = VectorDriveSettings if observe == "numbers" else DriveSettings
-    where = kind(tracks="held_out", num_tracks=1, seconds_per_track=seconds).place(seed)
+    usual = {"tracks": "held_out", "num_tracks": 1, "seconds_per_track": seconds}
     return replace(
-        where,
+        kind(**(usual | changes)).place(seed),
         seeds=[seed * 100_000 + track],
         options=[{"track": track, "start_m": 0.0}],
         where=f"track {track}",

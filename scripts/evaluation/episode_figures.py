@@ -19,12 +19,11 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from envs.driving import LaneKeepingConfig
 from envs.driving.metrics import mean_cross_track_m
-from envs.driving.road import make_road
 from ncp_control.drawing import draw_wiring
 from ncp_control.episode import Episode
 from ncp_control.wiring import Wiring
+from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.tables import with_unit
 from scripts.palette import BLUE, GREEN, GREY, VERMILION
 
@@ -129,9 +128,7 @@ def tracks(drives: Sequence[Episode]) -> Figure:
 def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
     """Draw one track with its borders, the driven line, the start and the crashes."""
     told, track = drive.told, int(drive.told["track"][0])
-    road, half_width_m = make_road(track), LaneKeepingConfig().lane_half_width_m
-    along_m = np.arange(0.0, road.length_m + road.spacing_m, road.spacing_m)
-    left, right = (np.stack(road.point_at(along_m, side * half_width_m), 1) for side in (1, -1))
+    left, right = lane_borders(told)
     axes.fill(*np.concatenate([left, right[::-1]]).T, color="#E4E4E4", linewidth=0, zorder=0)
     for border in (left, right):
         axes.plot(*border.T, color="#9A9A9A", linewidth=0.8, zorder=1)

@@ -94,7 +94,7 @@ def _way_of(
 
 
 def _check_units(recording: Recording, policy: Policy) -> None:
-    """Refuse actions in another unit than the policy's, whose difference would mean nothing."""
+    """Refuse actions in another unit or sign than the policy's: a difference would mean nothing."""
     said = {one.name: one for one in recording.quantities}
     for one in () if policy.contract is None else policy.contract.action:
         recorded = said.get(one.name)
@@ -106,6 +106,12 @@ def _check_units(recording: Recording, policy: Policy) -> None:
                 f"`log` must hold {one.name} in the unit of the policy, {one.unit or '[-1, 1]'},"
                 f" got {recorded.unit or 'numbers beyond [-1, 1]'} in '{recording.folder}'."
                 " Bring it to that unit in the reader, or in frames.csv."
+            )
+        if one.positive and recorded.positive and one.positive != recorded.positive:
+            raise ValueError(
+                f"`log` must hold {one.name} positive to the {one.positive}, as the policy has it,"
+                f" got it positive to the {recorded.positive} in '{recording.folder}'. Turn its"
+                " sign in frames.csv, or in the policy's contract and outputs."
             )
 
 

@@ -16,18 +16,11 @@ from ncp_control import files
 from ncp_control.contract import VectorContract
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.worlds import SHORT_NAMES, World, find_world
+from ncp_control.worlds import World, find_world, short_name_of
+from scripts.disturbances import DISTURBANCE_OF, DISTURBANCES
 from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH, Place, check_fit
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
-
-DISTURBANCES = {
-    "sensor_noise_std": "noise",
-    "drop_probability": "drop",
-    "overwrite_probability": "overwrite",
-    "delay_steps": "delay",
-}
-"""What can be put between a policy and its body, with the short names of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +59,7 @@ class WalkSettings:
     @property
     def strengths(self) -> dict[str, float]:
         """Strength of each disturbance by its name."""
-        return {short: getattr(self, name) for name, short in DISTURBANCES.items()}
+        return {short: getattr(self, name) for name, short in DISTURBANCE_OF.items()}
 
     @property
     def place(self) -> Place:
@@ -101,7 +94,7 @@ def place_in(
         episodes: How many.
         seed: Seed of the first episode; the others count up from it.
     """
-    texts = {name: f"{strengths.get(name, 0):g}" for name in DISTURBANCES.values()}
+    texts = {name: f"{strengths.get(name, 0):g}" for name in DISTURBANCES}
     words = [*told, *(f"{k}={text}" for k, text in texts.items()), f"episodes={episodes}"]
     return Place(
         world=world,
@@ -163,10 +156,9 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
             " learned from a recording takes --log; one of a time series acts nowhere, and its"
             " training has measured it."
         )
-    short = {name: short_name for short_name, name in SHORT_NAMES.items()}
     options = dict(contract.world_options)
     observe = str(options.pop("observe", "full"))
-    return short.get(contract.world, contract.world), observe, words_of("full", options)
+    return short_name_of(contract.world), observe, words_of("full", options)
 
 
 def where_to_act(
@@ -184,8 +176,8 @@ def where_to_act(
     known: tuple[str, str, tuple[str, ...]] = (world or DRIVING_WORLD, "full", ())
     if world is None and not (is_homeless and isinstance(policy, FramesPolicy)):
         known = home_of(policy)
-    options = {"observe": known[1], **MEASURED_WITH.get(known[0], {})}
-    options |= read_options(known[2]) | read_options(words)
+    options = {"observe": known[1], **read_options(known[2])}
+    options |= {**MEASURED_WITH.get(known[0], {})} | read_options(words)
     seen = str(options.pop("observe"))
     return known[0], seen, words_of("full", options)
 

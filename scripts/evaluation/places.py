@@ -25,15 +25,13 @@ CAR_WORLDS = (DRIVING_WORLD, ROAD_WORLD)
 """Worlds with a car, which tell its speed, its place in the lane and crashes."""
 
 MEASURED_WITH: Mapping[str, Mapping[str, Any]] = {
-    ROAD_WORLD: {"tracks": "held_out", "on_crash": "recover"}
+    DRIVING_WORLD: {"tracks": "held_out"},
+    ROAD_WORLD: {"tracks": "held_out", "on_crash": "recover"},
 }
 """Options with which a world is measured if nothing else is asked for: not those of training."""
 
 CLEAN = "clean"
 """What a table calls a place that is under no condition, beside others that are."""
-
-DISTURBANCES: tuple[str, ...] = ("noise", "drop", "overwrite", "delay")
-"""Names of disturbances, in the order in which tables have them."""
 
 
 def check_fit(name: str, policy: Policy, world: World, told: str) -> None:

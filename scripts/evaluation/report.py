@@ -31,10 +31,11 @@ from ncp_control.markdown import markdown_table, plain
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.replay import looked_into, replay
 from ncp_control.worlds import Disturbance
+from scripts.disturbances import DISTURBANCES
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import MakeFilm, film
-from scripts.evaluation.places import CLEAN, DISTURBANCES, Place
+from scripts.evaluation.places import CLEAN, Place
 from scripts.evaluation.tables import (
     Measured,
     measured_drive,

@@ -14,7 +14,8 @@ from ncp_control.learning import distillation
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.training_state import epochs_done
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import Policy, VectorPolicy, shipped_policies
+from ncp_control.worlds import short_name_of
 from policies.locomotion import make_walking_policy
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -32,7 +33,6 @@ from scripts.training.settings import Distill
 
 MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
 """Columns of the results file that this job measures."""
-SHIPPED = Path(__file__).parents[2] / "policies" / "pretrained"
 
 
 def train_distill(asked: Distill) -> Policy:
@@ -109,6 +109,7 @@ def load_teacher(settings: Distill) -> Policy:
 
     Raises:
         FileNotFoundError: If it is not there.
+        ValueError: As `teacher_folder`.
     """
     folder = teacher_folder(settings)
     if not folder.is_dir():
@@ -121,8 +122,22 @@ def load_teacher(settings: Distill) -> Policy:
 
 
 def teacher_folder(settings: Distill) -> Path:
-    """Return the folder of the teacher that was named, or of the shipped one."""
-    return settings.teacher or SHIPPED / f"{settings.world or 'halfcheetah'}-teacher"
+    """Return the folder of the teacher that was named, or of the world's shipped one.
+
+    Raises:
+        ValueError: If none is named, and the world has no shipped one.
+    """
+    shipped, named = shipped_policies(), settings.teacher
+    if named is not None:
+        return named if named.is_dir() else shipped.get(str(named), named)
+    world = settings.world or "halfcheetah"
+    name = f"{short_name_of(world)}-teacher"
+    if name not in shipped:
+        raise ValueError(
+            f"`teacher` must be given in the world {world!r}, which has no shipped one, got None."
+            f" Train one with scripts/train.py teacher --world {world}."
+        )
+    return shipped[name]
 
 
 def describe(settings: Distill, where: WalkSettings) -> str:

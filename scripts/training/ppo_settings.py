@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from ncp_control.keyword_options import read_options
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
+from scripts.disturbances import DISTURBANCE_OF
 from scripts.options import one_of
-from scripts.training.settings import DISTURBANCES, Reinforcement, check_head, refuse_changed
+from scripts.training.settings import Reinforcement, check_head, refuse_changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class PPO(Reinforcement):
         """Refuse what goes only with worlds that are simulated one by one."""
         if self.num_worlds is None:
             return
-        refused = ("policy", "num_envs", "workers", *DISTURBANCES)
+        refused = ("policy", "num_envs", "workers", *DISTURBANCE_OF)
         why = "It is for worlds that are simulated one by one."
         refuse_changed(self, refused, "--num-worlds", why)
         if self.cell == "mlp":

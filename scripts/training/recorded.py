@@ -36,7 +36,7 @@ from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
 from ncp_control.policy.heads import frames_together
 from ncp_control.records import entries_of, frames_part, record_frame
-from policies.augmentation import FrameAugmentation, mirrored_entries
+from policies.augmentation import FrameAugmentation, mirrored_entries, steering_signs
 from policies.driving import NEURONS, UNITS, make_driving_policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.report import write_recorded_report
@@ -237,7 +237,8 @@ def make_untrained(model: str, split: Split, settings: Recorded, contract: Contr
     """Build the policy that is to learn, for frames, for numbers or for both."""
     numbers = len(entries_of(contract.observation))
     asked: dict[str, Any] = {**settings.drawn, "seed": settings.seed}
-    if frames_part(contract.observation) is None:
+    frames = frames_part(contract.observation)
+    if frames is None:
         size = NEURONS.get(model, UNITS) if settings.neurons is None else settings.neurons
         policy = make_policy_for(contract, model, num_neurons=size, **asked)
         policy.fit_scale(torch.from_numpy(np.array(split.train.observations)))
@@ -249,6 +250,7 @@ def make_untrained(model: str, split: Split, settings: Recorded, contract: Contr
             num_units=settings.neurons,
             num_actions=len(contract.action),
             numbers=numbers,
+            frame_shape=frames.shape,
             **asked,
         )
         if numbers:
@@ -262,10 +264,10 @@ def augmentation(contract: Contract, way: Way) -> FrameAugmentation | None:
     """Return what is done to the windows that train: to frames, not to numbers."""
     if frames_part(contract.observation) is None:
         return None
-    steered = mirrored_entries(contract.action)
+    steered = steering_signs(contract.action)
     return FrameAugmentation(
         is_relit=True,
-        mirrored=steered if way.mirror else (),
+        mirrored=tuple(steered) if way.mirror else (),
         steered=steered,
         largest_move=LARGEST_SHIFT if way.shift else 0.0,
         record_frame=record_frame(contract.observation),

@@ -131,7 +131,9 @@ def seeing_together(contract: Contract, stack: int) -> Contract:
         shape=(height, width, channels * stack),
         view=dataclasses.replace(frames.view, stack=stack),
     )
-    options = {**contract.world_options, "stack": stack} if contract.world else {}
+    options = dict(contract.world_options)
+    if ":" in contract.world:  # one that is registered by a plain name shows single frames
+        options["stack"] = stack
     return dataclasses.replace(contract, observation=seen, world_options=options)
 
 

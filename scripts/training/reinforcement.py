@@ -21,6 +21,7 @@ from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
 from ncp_control.contract import FramesContract
 from ncp_control.devices import find_device
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.perception import num_numbers
@@ -30,12 +31,12 @@ from ncp_control.learning.reinforcement.wrappers import environments, scaled_key
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.markdown import markdown_table
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import Policy, VectorPolicy, load
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import make_motor_cell
-from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km, evaluate
+from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km
 from scripts.evaluation.locomotion import (
     WalkSettings,
     mean_and_std,
@@ -78,7 +79,7 @@ class Task:
         """
         torch.manual_seed(settings.seed)
         folder = settings.policy if isinstance(settings, PPO) else None
-        policy = None if folder is None else Policy.load(folder)
+        policy = None if folder is None else load(folder)
         where = where_to_learn(settings, policy)
         world = open_world(where.env, where.words)
         if policy is not None:
@@ -187,11 +188,13 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
     if not task.drives:
         parameters = sum(parameter.numel() for parameter in policy.parameters())
         return {**mean_and_std(walk(policy, task.where)), "parameters": parameters}
-    where = drive_km(EPISODE_KM * episodes)
+    options = read_options(task.where.options)
+    looks = {name: options[name] for name in ("camera", "randomize_appearance") if name in options}
+    where = drive_km(EPISODE_KM * episodes, **looks)
     if isinstance(policy, VectorPolicy):
         where = VectorDriveSettings(**dataclasses.asdict(where))
-    metrics = summarize(evaluate(policy, where, description="held-out tracks"))
-    return dataclasses.asdict(metrics)
+    place = dataclasses.replace(where.place(), strengths=task.where.strengths)
+    return dataclasses.asdict(summarize(place.run(policy, description="held-out tracks")))
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:

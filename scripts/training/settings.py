@@ -16,13 +16,11 @@ from ncp_control.ranges import (
     check_seed,
     check_share,
 )
+from scripts.disturbances import DISTURBANCE_OF
 from scripts.options import one_of
 from scripts.training.kept_frames import KeptFrames
 from scripts.training.met_conditions import MetConditions
 from scripts.training.new_circuit import NewCircuit
-
-DISTURBANCES = ("sensor_noise_std", "drop_probability", "overwrite_probability", "delay_steps")
-"""Fields of `Learner` that say what is put between a policy and its world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class Learner(NewCircuit):
     @property
     def disturbances(self) -> dict[str, Any]:
         """What is put between the policy and the world, by name."""
-        return {name: getattr(self, name) for name in DISTURBANCES}
+        return {name: getattr(self, name) for name in DISTURBANCE_OF}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,7 @@ class Distill(Learner):
 
     teacher: Path | None = None
     """Policy folder of the teacher, what `train.py teacher` printed or any policy on the full
-    observation; the shipped one of halfcheetah or walker2d by default."""
+    observation, or the name of a shipped one; that of halfcheetah or walker2d by default."""
     cell: Annotated[str, one_of("cell")] = "ltc"
     """Circuit, or what it is measured against; mlp has no memory."""
     neurons: int = 32

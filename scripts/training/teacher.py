@@ -16,6 +16,7 @@ from ncp_control.learning.reinforcement.progress import CHECKPOINT, best_of
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
+from ncp_control.worlds import short_name_of
 from policies.from_sb3 import policy_from_sb3
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -43,7 +44,7 @@ def train_teacher(asked: Teacher) -> Policy:
     """Train, keep the best network as a policy folder, and measure it."""
     settings = begun_with(asked)
     use_threads(settings.threads)
-    algorithm, steps, every = RECIPES.get(settings.world, OTHER_RECIPE)
+    algorithm, steps, every = RECIPES.get(short_name_of(settings.world), OTHER_RECIPE)
     config = teacher.TeacherConfig(
         algorithm=settings.algorithm or algorithm,
         steps=steps if settings.steps is None else settings.steps,

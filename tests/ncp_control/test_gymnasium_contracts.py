@@ -89,6 +89,29 @@ def test_a_world_that_tells_its_time_keeps_it():
     assert (info["time_s"], info["dt_s"]) == (7.0, 0.1)
 
 
+@pytest.mark.parametrize("told", ["time_s", "dt_s"])
+def test_time_and_elapsed_time_follow_from_each_other(told):
+    times_s = {"time_s": [7.0, 7.3, 7.4], "dt_s": [0.1, 0.3, 0.1]}[told]
+
+    class Uneven(gymnasium.Env):
+        observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            self.steps = 0
+            return np.zeros(1, np.float32), {told: times_s[0]}
+
+        def step(self, action):
+            self.steps += 1
+            return np.zeros(1, np.float32), 0.0, False, False, {told: times_s[self.steps]}
+
+    env = Adapted(Uneven(), contract_of(Uneven(), name="uneven", frame_s=0.1))
+    for _ in range(2):
+        infos = [env.reset()[1], *(env.step(np.zeros(1, np.float32))[4] for _ in range(2))]
+        first_s = infos[0]["time_s"]
+        assert [info["time_s"] - first_s for info in infos] == pytest.approx([0.0, 0.3, 0.4])
+        assert [info["dt_s"] for info in infos] == pytest.approx([0.1, 0.3, 0.1])
+
+
 @pytest.mark.parametrize(
     ("space", "kind"),
     [

@@ -76,6 +76,7 @@ def circle_trace(crashed=()):
         "steer_rad": np.zeros(60),
         "distance_m": 0.3 * k,
         "crashed": np.isin(k, list(crashed)),
+        "lane_edges_m": np.tile([2.0, -2.0], (60, 1)),
     }
     zeros = np.zeros(60)
     return Episode(time_s=k / 30, dt_s=zeros, actions=zeros[:, None], rewards=zeros, told=told)

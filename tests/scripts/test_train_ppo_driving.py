@@ -11,13 +11,13 @@ from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
-from ncp_control.policy import VectorPolicy
+from ncp_control.policy import VectorPolicy, load
 from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.training.ppo import make_model, train_ppo
 from scripts.training.ppo_settings import PPO
-from scripts.training.reinforcement import Task, export_policy
+from scripts.training.reinforcement import Task, export_policy, measure
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,15 @@ def test_a_driver_from_numbers_is_measured_and_can_be_measured_again(
     assert type_command(evaluate_policy, Evaluate, run / "policy", "--camera", "mujoco") == 2
     refusal = "`camera` must be left out for a policy that sees no frames"
     assert refusal in capsys.readouterr().err
+
+
+def test_a_driver_is_measured_under_what_it_learns_under(tmp_path):
+    driver = load("drive-ncp")
+    calm, late = (
+        measure(Task.of(settings(tmp_path, world_options=(), delay_steps=steps)), driver)
+        for steps in (0, 40)
+    )
+    assert late["mean_cross_track_m"] > calm["mean_cross_track_m"]
 
 
 def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path, driver):

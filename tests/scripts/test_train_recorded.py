@@ -1,5 +1,6 @@
 """The job that learns from a person's driving: what it refuses, warns of and writes down."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from ncp_control import GRU, LRC, StackedFrames
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
-from ncp_control.policy import Policy
+from ncp_control.policy import Policy, load
 from policies.driving import make_driving_policy
 from scripts.auditing.recording import watch
 from scripts.evaluate import Evaluate, evaluate_policy
@@ -230,6 +231,26 @@ def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(
     words[1:3] = ["--models", "cnn", "ncp"]
     assert type_command(train, Job, *words) == 0
     assert begun == {"LTC": {"tau_s": (0.1, 2.0), "seed": 0}}, "a network without memory has none"
+
+
+def test_images_of_another_size_teach_a_policy_that_sees_them(type_command, udacity_log, tmp_path):
+    size = ["--log-options", "image_size=[60,120]", "crop=[0.25,0.0]"]
+    words = [*WORDS, "--log", udacity_log, *size, "--results", "r.csv"]
+    words[1:3] = ["--models", "cnn", "ncp"]
+    assert type_command(train, Job, *words) == 0
+    for run in (tmp_path / "runs").iterdir():
+        policy = Policy.load(run / "policy")
+        assert policy.frame_shape == policy.contract.observation.shape == (60, 120, 3)
+
+
+def test_a_recording_of_the_other_sign_is_not_compared(refuse, udacity_log, tmp_path):
+    policy = load("drive-ncp")
+    (entry,) = policy.contract.action
+    right = dataclasses.replace(entry, positive="right")
+    policy.contract = dataclasses.replace(policy.contract, action=(right,))
+    policy.save(tmp_path / "right")
+    told = "`log` must hold steering positive to the right, as the policy has it, got it positive"
+    refuse(evaluate_policy, Evaluate, [tmp_path / "right", "--log", udacity_log], told)
 
 
 def test_a_recording_in_another_unit_is_not_compared(refuse, tmp_path):

@@ -16,7 +16,7 @@ from ncp_control.contract import (
     VectorContract,
 )
 from ncp_control.learning.demonstrations import Batch, Demonstrations
-from policies.augmentation import STEERING_PER_WIDTH, FrameAugmentation
+from policies.augmentation import STEERING_PER_WIDTH, FrameAugmentation, steering_signs
 from scripts.training.driving_settings import Recorded
 from scripts.training.ways import (
     SMOOTHING_S,
@@ -108,7 +108,8 @@ def test_a_frame_one_deviation_from_straight_counts_e_times_unless_the_largest_i
     assert balancing_weight(driven([0.5, 0.5]), (0,)) == 0.0
 
 
-def test_a_picture_that_is_moved_to_the_right_is_steered_to_the_right():
+@pytest.mark.parametrize(("positive", "sign"), [("left", 1.0), ("right", -1.0)])
+def test_a_picture_that_is_moved_to_the_right_is_steered_to_the_right(positive, sign):
     frames = torch.zeros(16, 3, 4, 40, 3, dtype=torch.uint8)
     frames[:, :, :, 20] = 255
     batch = Batch(
@@ -117,12 +118,13 @@ def test_a_picture_that_is_moved_to_the_right_is_steered_to_the_right():
         dt_s=torch.full((16, 3), 0.05),
         mask=torch.ones(16, 3, dtype=torch.bool),
     )
-    move = FrameAugmentation(steered=(0,), largest_move=0.25)
+    signs = steering_signs([ActionContract(name="steering", positive=positive)])
+    move = FrameAugmentation(steered=signs, largest_move=0.25)
     moved = move(batch, torch.Generator().manual_seed(0))
     columns = moved.observations[:, :, 0, :, 0].argmax(-1)
     pixels = columns[:, 0] - 20
     assert (columns == columns[:, :1]).all(), "a window moves as a whole"
     assert pixels.min() < -3 and pixels.max() > 3 and pixels.abs().max() <= 10
-    wanted = 0.1 - STEERING_PER_WIDTH * pixels / 40
+    wanted = 0.1 - sign * STEERING_PER_WIDTH * pixels / 40
     torch.testing.assert_close(moved.actions[:, 0, 0], wanted)
     assert (batch.observations == frames).all() and (batch.actions == 0.1).all()

@@ -1,0 +1,26 @@
+"""Where the lane lies that a car is to keep, from what its world told."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.driving.road import make_road
+from ncp_control.worlds import Told
+
+_POINTS = 400
+
+
+def lane_borders(told: Told) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return points along the left and the right border of the lane [m], each of shape (points, 2).
+
+    The last point is the first: a track is closed.
+
+    Args:
+        told: What a world with tracks told after each action of an episode.
+    """
+    road = make_road(int(told["track"][0]))
+    along_m = np.linspace(0.0, road.length_m, _POINTS + 1)
+    left, right = (
+        np.stack(road.point_at(along_m, float(aside_m)), axis=1)
+        for aside_m in told["lane_edges_m"][0]
+    )
+    return left, right

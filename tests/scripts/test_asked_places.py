@@ -1,0 +1,51 @@
+import pytest
+
+from envs.driving.road import HELD_OUT_TRACKS, VALIDATION_TRACKS
+from ncp_control.policy import load
+from scripts.audit import Audit
+from scripts.auditing.audit_job import _place_of
+from scripts.evaluate import Evaluate
+from scripts.evaluation.asked import find_places, shown_in
+
+ASKED = ("tracks=validation", "randomize_appearance=false")
+
+
+def places_of(**settings):
+    asked = Evaluate(policy="drive-ncp", km=0.4, **settings)
+    places = find_places(load("drive-ncp"), asked)
+    return places, shown_in(places, asked, 1.0)
+
+
+def road_of(place):
+    """Return the number of a place's first track, and whether its looks are drawn."""
+    env = place.disturbed.make()
+    _, info = env.reset(seed=place.seeds[0], options=place.options[0])
+    randomized = env.unwrapped.config.randomize_appearance
+    env.close()
+    return info["track"], randomized
+
+
+def test_a_driver_of_lanes_is_measured_filmed_and_audited_where_was_asked():
+    (place,), shown = places_of(world_options=ASKED)
+    audited = _place_of(load("drive-ncp"), Audit(policy="drive-ncp", world_options=ASKED))
+    for one in (place, shown):
+        assert road_of(one) == (VALIDATION_TRACKS[0], False)
+    assert road_of(audited) == (HELD_OUT_TRACKS[0], False)  # the track is a setting of its own
+    assert "tracks=validation randomize_appearance=False" in place.described
+
+
+def test_a_driver_of_lanes_is_measured_on_held_out_tracks_if_nothing_is_asked():
+    (place,), shown = places_of()
+    for one in (place, shown):
+        assert road_of(one) == (HELD_OUT_TRACKS[0], True)
+    assert place.described == "opencv noise=0 km=0.4"
+
+
+@pytest.mark.parametrize("option", ["on_crash=terminate", "episode_s=3"])
+def test_what_a_measured_drive_sets_itself_is_refused(option):
+    with pytest.raises(ValueError, match="must leave out .* where LaneKeeping-v0 is measured, got"):
+        places_of(world_options=(option,))
+    with pytest.raises(ValueError, match="must leave out .* where LaneKeeping-v0 is measured, got"):
+        _place_of(load("drive-ncp"), Audit(policy="drive-ncp", world_options=(option,)))
+    with pytest.raises(ValueError, match="`option of LaneKeeping-v0` must be one of"):
+        _place_of(load("drive-ncp"), Audit(policy="drive-ncp", world_options=("wind=3",)))
