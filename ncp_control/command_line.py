@@ -12,6 +12,7 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -107,6 +108,8 @@ def _keep_memory() -> None:
 def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
+    An error that passed a module of the user's own tells its line there.
+
     | what happens                                          | exit status   |
     |-------------------------------------------------------|---------------|
     | a wrong setting, or a file that cannot be read or     | 2             |
@@ -145,7 +148,21 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             if stop is not None:  # e.g. the terminal has gone, and what was printed with it
                 _end_stopped(stop, runs)
             _remove_unused(runs)
-            _end(f"error: {_sentence(error)}", 2)
+            _end(f"error: {_sentence(error)}{_place(error)}", 2)
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error passed a user's own module, to end its sentence; "" if it did not."""
+    place = ""
+    ours = Path(__file__).resolve().parents[1]
+    folders = [ours / name for name in ("ncp_control", "envs", "policies", "scripts")]
+    folders += [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename).resolve()
+        is_program = path == Path(sys.argv[0]).resolve()
+        if path.is_file() and not is_program and not any(map(path.is_relative_to, folders)):
+            place = f" (in {frame.filename}, line {frame.lineno})"
+    return place
 
 
 def _sentence(error: ValueError | OSError) -> str:

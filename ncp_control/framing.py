@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ncp_control.contract import FramesContract, View
+from ncp_control.contract import DictContract, FramesContract, View
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
@@ -82,6 +82,11 @@ def framer_for(
     """
     if not isinstance(seen, FramesContract):
         kind = getattr(seen, "kind", seen)
+        if isinstance(seen, DictContract):
+            raise ValueError(
+                f"`policy` must see frames alone for {where}, got {', '.join(seen.parts)}. Nothing"
+                " else is told there: choose a policy that senses the camera alone."
+            )
         raise ValueError(
             f"`policy` must see frames for {where}, got {kind!r}. Choose a policy with a camera."
         )

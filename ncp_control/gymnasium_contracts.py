@@ -242,7 +242,7 @@ class Adapted(gymnasium.Wrapper):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = self._given("reset", self.env.reset(seed=seed, options=options), 2)
         self._steps, self._time_s = 0, 0.0
         observation = self._shaped(observation)
         return observation, self._told(observation, info)
@@ -252,10 +252,30 @@ class Adapted(gymnasium.Wrapper):
         if self._is_choice:
             chosen = np.asarray(action).astype(np.int64) + self._first
             action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        given = self._given("step", self.env.step(action), 5)
+        observation, reward, terminated, truncated, info = given
         self._steps += 1
+        if not np.isfinite(reward):
+            raise ValueError(
+                f"`reward` of {self.contract.world!r} must be a finite number, got {reward} in step"
+                f" {self._steps}. Mend the environment."
+            )
         observation = self._shaped(observation)
         return observation, float(reward), terminated, truncated, self._told(observation, info)
+
+    def _given(self, method: str, values: Any, count: int) -> Any:
+        """Refuse what a method returned unless it is as many values as Gymnasium asks for."""
+        if not isinstance(values, tuple) or len(values) != count:
+            parts = {
+                2: "(observation, info)",
+                5: "(observation, reward, terminated, truncated, info)",
+            }
+            got = f"{len(values)} values" if isinstance(values, tuple) else type(values).__name__
+            raise ValueError(
+                f"`{method}` of {self.contract.world!r} must return {parts[count]}, got {got}."
+                " Mend the environment."
+            )
+        return values
 
     def _shaped(self, observation: Any) -> Any:
         """Return an observation as one array.

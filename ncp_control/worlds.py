@@ -207,6 +207,20 @@ def short_name_of(name: str) -> str:
     return next((short for short, known in SHORT_NAMES.items() if known == name), name)
 
 
+def check_home(contract: Contract) -> None:
+    """Refuse a contract whose world nobody has registered in this process.
+
+    Raises:
+        ValueError: If it has a plain name that is not known.
+    """
+    name = contract.world
+    if name and ":" not in name and full_name(name) not in WORLDS:
+        raise ValueError(
+            f"`policy` must be of a world that is known here, got one of {name!r}. Add --import"
+            " MODULE, the module of yours that registers it, or name another world."
+        )
+
+
 def find_world(name: str, **options: Any) -> World:
     """Build the world of a name.
 

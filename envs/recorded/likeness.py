@@ -1,7 +1,7 @@
 """Whether a part of a recording can judge what was learned from another part.
 
-A test error means something only where the test part is driven like the training part. Two rules
-on each action, steering for example, say where it is not:
+A test error means something only where the test part has enough frames and is driven like the
+training part. Two rules on each action, steering for example, say where it is not:
 
 * A part in which an action deviates by less than 0.01 never steers. A policy that ignores its
   camera is perfect there. An action that is scaled is measured in half spans of the training part.
@@ -14,6 +14,8 @@ import numpy as np
 from envs.recorded.quantities import STEERING
 from envs.recorded.recording import Recording, fit_scales
 
+FEWEST_FRAMES = 10
+"""Frames below which a part judges by chance."""
 STRAIGHT = 0.01
 """Deviation of an action below which it stays the same throughout a part."""
 LARGEST_RATIO = 2.0
@@ -28,8 +30,10 @@ def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
         other: The part that judges.
         name: What the part is called, e.g. "test part".
     """
-    scales = fit_scales([train])
+    scales, frames = fit_scales([train]), len(other.center_only())
     told = []
+    if frames < FEWEST_FRAMES:
+        told.append(f"The {name} has {frames} frames. Its error is chance. Record more.")
     for action in train.actions:
         straight = STRAIGHT * scales.get(action, (0.0, 1.0))[1]
         told += _compare(action, _moments(train, action), _moments(other, action), straight, name)
@@ -46,6 +50,11 @@ def _compare(
     """Compare mean and deviation of one action in the training part and in another."""
     (train_mean, train_deviation), (mean, deviation) = taught, judged
     never, bend = ("never steers", "bends") if action == STEERING else ("is uniform", "changes")
+    if max(deviation, train_deviation) < straight and abs(mean - train_mean) < straight:
+        return [
+            f"The recording {never}: its {action} is {mean:.2f} in the training part and in the"
+            f" {name}. There is nothing to learn. Is it the right column?"
+        ]
     if deviation < straight:
         return [
             f"The {name} {never}: its {action} stays at {mean:.2f} (deviation"

@@ -202,7 +202,7 @@ class Recording:
             contract: The policy's; None for a policy that does not say what it commands.
 
         Raises:
-            ValueError: If the recording has no such numbers.
+            ValueError: If the recording has no such numbers, or has them in another unit or sign.
         """
         if contract is None or self.contract is not None:
             return self.choose()
@@ -213,11 +213,47 @@ class Recording:
                 f"`log` must hold frames for a policy that sees, got numbers alone in"
                 f" '{self.folder}'. Choose another recording."
             )
+        self._check_meaning(contract)
         entries = [entry.name for entry in entries_of(contract.observation)]
         wanted = [entry.name for entry in contract.action]
         chosen = self.choose(wanted, [name.removeprefix("numbers: ") for name in entries])
         scales = {one.name: one.scale for one in contract.action if one.scale is not None}
         return replace(chosen, scales=scales)
+
+    def _check_meaning(self, contract: Contract) -> None:
+        """Refuse numbers that a policy's contract has not, or means otherwise.
+
+        Raises:
+            ValueError: If one is missing, or has another unit or sign.
+        """
+        known = {one.name: one for one in self.quantities}
+        sensed = {
+            one.name.removeprefix("numbers: "): one for one in entries_of(contract.observation)
+        }
+        for name, one in {**sensed, **{one.name: one for one in contract.action}}.items():
+            if name not in known:
+                raise ValueError(
+                    f"`log` must hold {name}, which the policy"
+                    f" {'senses' if name in sensed else 'commands'}, got {', '.join(known)} in"
+                    f" '{self.folder}'. Give that column the policy's name."
+                )
+            recorded, unit = known[name], one.unit
+            is_other = bool(unit) and recorded.unit not in ("", unit)
+            if isinstance(one, ActionContract) and one.scale is None:
+                unit, is_other = unit or "[-1, 1]", recorded.is_scaled
+            if is_other:
+                raise ValueError(
+                    f"`log` must hold {name} in the unit of the policy, {unit}, got"
+                    f" {recorded.unit or 'numbers beyond [-1, 1]'} in '{self.folder}'. Bring it to"
+                    " that unit in the reader, or in frames.csv."
+                )
+            wanted = one.positive if isinstance(one, ActionContract) else ""
+            if wanted and recorded.positive not in ("", wanted):
+                raise ValueError(
+                    f"`log` must hold {name} positive to the {wanted}, as the policy has it, got it"
+                    f" positive to the {recorded.positive} in '{self.folder}'. Turn its sign in"
+                    " frames.csv, or in the policy's contract and outputs."
+                )
 
     def split(self, fraction: float) -> tuple["Recording", "Recording"]:
         """Cut once, in time: the first part to learn from, the rest to be tested on.

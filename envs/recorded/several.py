@@ -64,11 +64,18 @@ def load_recordings(
         if not chosen:
             chosen.append(recording.choose(actions, inputs))
             return chosen[0]
-        alike = recording.choose(chosen[0].actions, chosen[0].inputs)
-        _check_likeness(chosen[0], alike)
+        try:
+            alike = recording.choose(chosen[0].actions, chosen[0].inputs)
+            _check_likeness(chosen[0], alike)
+        except ValueError as error:
+            raise (UnlikeError if path in paths else ValueError)(str(error)) from error
         return alike
 
     return load_each(found, options or {}, load)
+
+
+class UnlikeError(ValueError):
+    """A recording that was named by its own path cannot be used beside another that was."""
 
 
 def load_each(
@@ -124,7 +131,7 @@ def use_if_possible(path: Path, use: Callable[[Path], T], *, is_only: bool) -> T
     try:
         return use(path)
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
-        if is_only:
+        if is_only or isinstance(error, UnlikeError):
             raise
         warnings.warn(f"Nothing of '{path}' is used: {error}", stacklevel=3)
         return None
@@ -142,7 +149,7 @@ def _check_likeness(first: Recording, other: Recording) -> None:
     if fault is not None:
         raise ValueError(
             f"`log` must be recordings of one kind, with '{first.folder.name}' of {fault} in"
-            f" '{other.folder.name}'. Train from them one after the other."
+            f" '{other.folder.name}'. Bring both to the same, or train from one of them."
         )
     if first.framing != other.framing:
         warnings.warn(

@@ -118,8 +118,18 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
         found.append(known)
     names = [one.name for one in found]
     twice = next((name for name in names if name and names.count(name) > 1), None)
-    if TIME not in names or "" in names or twice or len(titles) > _MOST_COLUMNS:
-        fault = f"{twice!r} twice" if twice else f"{', '.join(titles)[:100]!r}"
+    fault = None
+    if twice:
+        fault = f"{twice!r} twice"
+    elif len(titles) > _MOST_COLUMNS:
+        fault = f"{len(titles)} of them"
+    elif TIME not in names:
+        like = next((title for title in titles if title.strip().lower() == TIME), None)
+        fault = f"no {TIME} but {like!r}" if like else f"no {TIME} in {', '.join(titles)[:100]!r}"
+    elif "" in names:
+        number = names.index("")
+        fault = f"{titles[number]!r} as the title of column {number + 1}"
+    if fault:
         raise ValueError(
             f"`{TABLE_FILE}` must name its columns in the first line, {TIME} and others such as"
             f" path, steering, speed [m/s], each once, got {fault} in '{folder}'."
@@ -145,7 +155,7 @@ def _read(
     told = {one.name: cell for one, cell in zip(columns, cells, strict=True)}
     time_s = finite_number(number_in(told[TIME], separator))
     if time_s is None:
-        skipped.add("no time", f"{told[TIME][:20]!r} in {place}")
+        skipped.add("no time in seconds", f"{told[TIME][:40]!r} in {place}")
         return None
     numbers, changes = {}, []
     for one in columns:

@@ -36,8 +36,7 @@ def make_controller(policy: Policy, backend: str = "torch") -> Controller:
 
     Raises:
         ValueError: If the name is unknown, its library is not installed, or it cannot run the
-            policy.
-        RuntimeError: If there is no C compiler, or it fails.
+            policy, e.g. because there is no C compiler.
     """
     name, _, words = backend.partition(":")
     return BACKENDS.find(name)(policy.eval(), words)
@@ -70,8 +69,15 @@ def _torch(policy: Policy, words: str) -> Controller:
 
 def _c(policy: Policy, words: str) -> Controller:
     from ncp_control.deploy.c.compiled import CController  # needs a compiler only when it is used
+    from ncp_control.kernels.build import BuildError
 
-    return CController(policy, head_weights=words or "float32")
+    try:
+        return CController(policy, head_weights=words or "float32")
+    except BuildError as error:
+        raise ValueError(
+            f"`backend` must be one that works here, got 'c': {str(error).rstrip('.')}. Or choose"
+            " torch or onnx."
+        ) from error
 
 
 def _onnx(policy: Policy, words: str) -> Controller:

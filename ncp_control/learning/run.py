@@ -175,14 +175,16 @@ class Run:
         policy.save(self.checkpoints / name)
 
     def kept(self) -> str:
-        """Return which parts of the run are on the disk, as the end of a sentence."""
+        """Return which parts of the run are on the disk, and how it goes on, to end a sentence."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
         saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
         tables = sorted(path.name for path in self.folder.glob("*.csv"))
         saved += [name for name in tables if name != "metrics.csv"]
         if self._rows:
             saved.append(f"metrics.csv up to step {self._rows[-1]['step']}")
-        return f"{self.folder} holds {', '.join(saved) or 'config.json'}"
+        is_begun = any(name.startswith("checkpoints/training.") for name in saved)
+        how = f"; --resume {self.folder} goes on" if is_begun else ""
+        return f"{self.folder} holds {', '.join(saved) or 'config.json'}{how}"
 
     def remove_if_unused(self) -> bool:
         """Remove the folder if nothing was learned or measured since it was made; say whether."""

@@ -79,7 +79,6 @@ def _way_of(
     options = read_options(settings.log_options, "log_options")
     recording = load_recording(settings.log, options=options).chosen_for(policy.contract)
     recording = recording.center_only()
-    _check_units(recording, policy)
     if settings.log_part is not None:
         path = parts_file(recording.folder)
         recording = part_of(recording, read_parts(path), settings.log_part, path)
@@ -91,28 +90,6 @@ def _way_of(
     if settings.log_share < 1.0:
         _, recording = recording.split(1.0 - settings.log_share)
     return partial(evaluate_open_loop, recording), RECORDED_MEASURES
-
-
-def _check_units(recording: Recording, policy: Policy) -> None:
-    """Refuse actions in another unit or sign than the policy's: a difference would mean nothing."""
-    said = {one.name: one for one in recording.quantities}
-    for one in () if policy.contract is None else policy.contract.action:
-        recorded = said.get(one.name)
-        if recorded is None:
-            continue
-        is_other = one.scale is not None and one.unit and recorded.unit not in ("", one.unit)
-        if is_other or (one.scale is None and recorded.is_scaled):
-            raise ValueError(
-                f"`log` must hold {one.name} in the unit of the policy, {one.unit or '[-1, 1]'},"
-                f" got {recorded.unit or 'numbers beyond [-1, 1]'} in '{recording.folder}'."
-                " Bring it to that unit in the reader, or in frames.csv."
-            )
-        if one.positive and recorded.positive and one.positive != recorded.positive:
-            raise ValueError(
-                f"`log` must hold {one.name} positive to the {one.positive}, as the policy has it,"
-                f" got it positive to the {recorded.positive} in '{recording.folder}'. Turn its"
-                " sign in frames.csv, or in the policy's contract and outputs."
-            )
 
 
 def evaluate_in(

@@ -16,7 +16,7 @@ from ncp_control import files
 from ncp_control.contract import VectorContract
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.worlds import World, find_world, short_name_of
+from ncp_control.worlds import World, check_home, find_world, short_name_of
 from scripts.disturbances import DISTURBANCE_OF, DISTURBANCES
 from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH, Place, check_fit
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
@@ -146,7 +146,7 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
     """Return the world of a policy as jobs name it, what it observes there, and further options.
 
     Raises:
-        ValueError: If its contract names none.
+        ValueError: If its contract names none, or one that is not known here.
     """
     contract = policy.contract
     if contract is None or not contract.world:
@@ -156,6 +156,7 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
             " learned from a recording takes --log; one of a time series acts nowhere, and its"
             " training has measured it."
         )
+    check_home(contract)
     options = dict(contract.world_options)
     observe = str(options.pop("observe", "full"))
     return short_name_of(contract.world), observe, words_of("full", options)
@@ -167,14 +168,12 @@ def where_to_act(
     """Return a world for a policy, what it observes there, and further options, as `home_of` does.
 
     Args:
-        policy: Who is to act. One on frames that has no world of its own drives.
+        policy: Who is to act. One on frames without a contract drives in `DRIVING_WORLD`.
         world: The world; the policy's own if None.
         words: Options as name=value, which replace those of its own world.
     """
-    contract = policy.contract
-    is_homeless = contract is None or not contract.world
     known: tuple[str, str, tuple[str, ...]] = (world or DRIVING_WORLD, "full", ())
-    if world is None and not (is_homeless and isinstance(policy, FramesPolicy)):
+    if world is None and (policy.contract is not None or not isinstance(policy, FramesPolicy)):
         known = home_of(policy)
     options = {"observe": known[1], **read_options(known[2])}
     options |= {**MEASURED_WITH.get(known[0], {})} | read_options(words)

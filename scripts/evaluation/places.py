@@ -48,7 +48,7 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
             observations or gives actions of another size, or decides at another rate.
     """
     offered = world.contract
-    if policy.contract is not None and policy.contract.world:
+    if policy.contract is not None:
         policy.contract.check_offer(offered, told)
         return
     if not isinstance(offered.observation, VectorContract):

@@ -23,6 +23,8 @@ PARALLEL = 8
 LEAST_OBSERVATIONS = 6
 AFTER_S = 1.0
 """An episode that ends so soon after its length ended in bad driving before [s]."""
+FEW_DRIVES = 5
+"""Drives below which their farthest input says little of what is usual."""
 STRAY_M, STRAY_RAD = 1.0, 0.1
 """How far from the lane's middle and direction cars begin, so that such views are usual."""
 
@@ -57,6 +59,11 @@ def calibrate(settings: Calibrate) -> None:
     largest, many = profile.told["largest_distance"], len(others) > 1
     print(f"set by {len(others)} {'drives; their' if many else 'drive; its'} farthest input was at"
           f" {largest:.3g}")  # fmt: skip
+    if len(others) < FEW_DRIVES:
+        print(
+            f"note: {len(others)} drives set the limit, which is too few to know what is usual;"
+            " expect the monitor to hold and stop on good roads. Calibrate on more."
+        )
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
 
 

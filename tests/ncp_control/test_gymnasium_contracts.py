@@ -89,6 +89,42 @@ def test_a_world_that_tells_its_time_keeps_it():
     assert (info["time_s"], info["dt_s"]) == (7.0, 0.1)
 
 
+class Returns(gymnasium.Env):
+    """Returns what it is given, whatever that is."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Box(-1, 1, (1,))
+
+    def __init__(self, from_reset, from_step):
+        self.from_reset, self.from_step = from_reset, from_step
+
+    def reset(self, *, seed=None, options=None):
+        return self.from_reset
+
+    def step(self, action):
+        return self.from_step
+
+
+SEEN = np.zeros(1, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("from_reset", "from_step", "told"),
+    [
+        (SEEN, None, "`reset` of 'own' must return .observation, info., got ndarray"),
+        ((SEEN, {}), (SEEN, 0.0, False, {}), "`step` of 'own' must return .*, got 4 values"),
+        ((SEEN, {}), (SEEN, np.nan, False, False, {}), "`reward` of 'own' must be a finite number"
+         ", got nan in step 1"),
+        ((SEEN, {}), (SEEN, np.inf, False, False, {}), "`reward` of 'own' must be a finite number"),
+    ],
+)  # fmt: skip
+def test_what_a_world_returns_is_what_gymnasium_asks_for(from_reset, from_step, told):
+    env = Returns(from_reset, from_step)
+    adapted = Adapted(env, contract_of(env, name="own", frame_s=0.1))
+    with pytest.raises(ValueError, match=told):
+        adapted.reset()
+        adapted.step(SEEN)
+
+
 @pytest.mark.parametrize("told", ["time_s", "dt_s"])
 def test_time_and_elapsed_time_follow_from_each_other(told):
     times_s = {"time_s": [7.0, 7.3, 7.4], "dt_s": [0.1, 0.3, 0.1]}[told]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from envs.recorded import load_recording
 from ncp_control import GRU, LRC, StackedFrames
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
@@ -15,6 +16,7 @@ from policies.driving import make_driving_policy
 from scripts.auditing.recording import watch
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
+from scripts.training.recordings import contract_of
 
 WORDS = [
     "recorded",
@@ -241,6 +243,18 @@ def test_images_of_another_size_teach_a_policy_that_sees_them(type_command, udac
     for run in (tmp_path / "runs").iterdir():
         policy = Policy.load(run / "policy")
         assert policy.frame_shape == policy.contract.observation.shape == (60, 120, 3)
+
+
+def test_a_policy_of_a_log_acts_in_a_world_that_its_contract_fits_or_not_at_all(
+    refuse, udacity_log, tmp_path
+):
+    policy = make_driving_policy("cnn", head="light")
+    policy.contract = contract_of([load_recording(udacity_log).choose()])
+    policy.save(tmp_path / "learned")
+    told = "`world` must be given for a policy whose config.json has no contract with a world"
+    refuse(evaluate_policy, Evaluate, [tmp_path / "learned"], told)
+    told = "does not fit 'LaneKeeping-v0'.*it needs"
+    refuse(evaluate_policy, Evaluate, [tmp_path / "learned", "--world", "LaneKeeping-v0"], told)
 
 
 def test_a_recording_of_the_other_sign_is_not_compared(refuse, udacity_log, tmp_path):

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,12 @@ def _open(source: str | int) -> Any:
             "`link` video needs OpenCV, which is not installed. Run"
             " `pip install opencv-python-headless`."
         ) from error
+    is_path = isinstance(source, str) and not any(sign in source for sign in ("://", "%"))
+    if is_path and not Path(source).is_file():
+        raise ValueError(
+            f"`link` must name a video that is there, got {source!r}. Write video:PATH for a file,"
+            " video:0 for the first camera."
+        )
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
         raise ValueError(

@@ -15,7 +15,7 @@ from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.keyword_options import check_options
 from ncp_control.loop.clocks import Clock
 from ncp_control.ranges import check_count
-from ncp_control.worlds import WORLDS, World, find_world, full_name
+from ncp_control.worlds import WORLDS, World, check_home, find_world, full_name
 
 _SLACK_S = 1e-9
 
@@ -125,6 +125,8 @@ def open_world(
             f" {name!r}. The worlds of ncp-control come with a clone, not with the wheel: run"
             " scripts/run.py there, or name one as world:gymnasium:ID or world:MODULE:FUNCTION."
         )
+    if not target:
+        check_home(contract)
     own = contract.world_options if full_name(name) == contract.world else {}
     factory = WORLDS.get(full_name(name))
     if factory is not None:  # as the user knows them; `find_world` checks those of the policy, too

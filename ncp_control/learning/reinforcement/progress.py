@@ -71,7 +71,9 @@ class Progress(BaseCallback):
         self._bar: tqdm | None = None
 
     def _on_training_start(self) -> None:
-        self._bar = tqdm(total=self.total_steps, initial=self.num_timesteps, unit="step")
+        rollout = getattr(self.model, "n_steps", 1) * self.model.n_envs  # which are made whole
+        total = math.ceil(self.total_steps / rollout) * rollout
+        self._bar = tqdm(total=total, initial=self.num_timesteps, unit="step")
         self._since_s, self._since_steps = time.perf_counter(), self.num_timesteps
 
     def _on_step(self) -> bool:

@@ -50,6 +50,7 @@ def recording_of(steering):
         ([0.2, -0.2], [0.0], r"never steers: its steering stays at 0.00 \(deviation 0.000\)"),
         ([0.2, -0.2], [0.3], "never steers: its steering stays at 0.30"),
         ([0.2, -0.2], [0.009, -0.009], "never steers"),
+        ([0.0], [0.0], "recording never steers: its steering is 0.00 .* right column"),
         ([0.1], [0.2, -0.2], "training part never steers: its steering stays at 0.10"),
     ],
 )
@@ -58,6 +59,13 @@ def test_a_part_that_steers_less_more_or_elsewhere_is_named(train, test, said):
     assert len(doubts) == (said is not None)
     for doubt in doubts:
         assert re.search(f"^The .*{said}", doubt)
+
+
+def test_a_part_of_a_few_frames_is_named():
+    whole = recording_of([0.2, -0.2])
+    few, _ = whole.split(0.2)
+    (doubt,) = compare_actions(whole, few, "test part")
+    assert doubt.startswith("The test part has 8 frames.")
 
 
 @pytest.mark.filterwarnings("ignore:Skipped:UserWarning")

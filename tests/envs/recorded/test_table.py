@@ -78,7 +78,9 @@ def test_another_value_of_episode_begins_an_episode(table):
 
 def test_what_is_no_number_is_left_out_and_told(table):
     folder = table("time_s,steering,speed", "0,0,fast", "0.1,1.05,2", "soon,0,1", "0.2,0,1,9")
-    with pytest.warns(UserWarning, match="no time: 1 .*not 3 columns: 1 .*speed is no number"):
+    with pytest.warns(
+        UserWarning, match="no time in seconds: 1 .*not 3 columns: 1 .*speed is no number"
+    ):
         recording = load_recording(folder)
     assert recording.episodes[0].numbers["steering"].tolist() == [0, 1]
     assert recording.changed == {"speed is no number, and left out": 1,
@@ -105,7 +107,12 @@ def test_steering_in_a_unit_may_be_of_any_size(table):
     ("lines", "message"),
     [
         ([""], "must name its columns in the first line, time_s and others"),
-        (["path,steering", "a.png,0"], "must name its columns .* got 'path, steering'"),
+        (
+            ["path,steering", "a.png,0"],
+            "must name its columns .* got no time_s in 'path, steering'",
+        ),
+        (["Time_s,steering", "0,0"], "must name its columns .* got no time_s but 'Time_s'"),
+        (["time_s,,speed", "0,1,2"], "must name its columns .* got '' as the title of column 2"),
         (["time_s,speed,speed", "0,1,2"], "each once, got 'speed' twice"),
         (["time_s,[m]", "0,1"], "must name its columns"),
         (["time_s,speed"], "must list at least one frame below the names"),
