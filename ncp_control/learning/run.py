@@ -18,6 +18,7 @@ events, which hold the same numbers for a viewer, a power failure may cost the l
 import csv
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import io
 import itertools
@@ -298,14 +299,19 @@ def _version(package: str) -> str | None:
 def commit_of(folder: Path = Path(__file__).parent) -> str | None:
     """Return the commit of the clone that a folder lies in, this module's own by default.
 
-    Behind it stands `-dirty` if tracked files were changed since. None if it is no clone.
+    If tracked files were changed since, `-dirty-` and a digest of the changes stand behind it, so
+    that a row or a policy of other changes is not taken for one of these. None if it is no clone.
     """
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
-    command += ["--exclude", "*"]  # the commit, even where it has a tag
+    git = ["git", "-C", str(folder)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head, changes = (
+            subprocess.run([*git, *words], capture_output=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("diff", "HEAD"))
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
+    digest = hashlib.sha256(changes).hexdigest()[:8]
+    return head.decode() + (f"-dirty-{digest}" if changes else "")
 
 
 def _processor() -> str:

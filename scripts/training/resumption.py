@@ -44,9 +44,10 @@ def begun_with(asked: Settings) -> Settings:
         return asked
     if changed := _changed(asked):
         name = max(changed, key=lambda name: _num_following(asked, name))
+        name, value = _innermost(name, getattr(asked, name), getattr(kind(resume=folder), name))
         raise ValueError(
-            f"`{name}` must be left out with --resume, got {getattr(asked, name)}. A run goes on"
-            " with its own settings."
+            f"`{name}` must be left out with --resume, got {value}. A run goes on with its own"
+            " settings."
         )
     path = folder / "config.json"
     if not path.is_file():
@@ -55,7 +56,8 @@ def begun_with(asked: Settings) -> Settings:
             " Name one that this job printed, e.g. runs/<run>."
         )
     try:
-        values = json.loads(path.read_text())["settings"]
+        config = json.loads(path.read_text())
+        values, task = config["settings"], config.get("task")
         is_of_job = set(values) == {field.name for field in dataclasses.fields(kind)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
@@ -64,8 +66,8 @@ def begun_with(asked: Settings) -> Settings:
         ) from error
     if not is_of_job:
         raise ValueError(
-            f"`resume` must be a run of this job and version, got {str(folder)!r}."
-            " Start the training anew."
+            f"`resume` must be a run of this job and version, got {str(folder)!r}, a run of"
+            f" {task!r}. Go on with that job, or start the training anew."
         )
     try:
         return _from_json(kind, values | {"resume": str(folder)})
@@ -80,6 +82,16 @@ def _changed(settings: Any) -> list[str]:
     unset = type(settings)(resume=settings.resume)
     fields = dataclasses.fields(settings)
     return [f.name for f in fields if getattr(settings, f.name) != getattr(unset, f.name)]
+
+
+def _innermost(name: str, value: Any, usual: Any) -> tuple[str, str]:
+    """Return name and value of a changed setting, of a group the first one that was changed."""
+    if dataclasses.is_dataclass(value) and type(value) is type(usual):
+        for field in dataclasses.fields(value):
+            inner, before = getattr(value, field.name), getattr(usual, field.name)
+            if inner != before:
+                return _innermost(f"{name}.{field.name}", inner, before)
+    return name, " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _num_following(settings: Any, name: str) -> int:

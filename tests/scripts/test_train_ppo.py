@@ -10,6 +10,7 @@ import torch
 
 from ncp_control import GRU, LSTM, Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
+from ncp_control.learning.settings import ImitationConfig
 from scripts.evaluation.locomotion import WalkSettings, walk
 from scripts.train import Job, train
 from scripts.training.distill import train_distill
@@ -17,8 +18,8 @@ from scripts.training.places import where_to_learn
 from scripts.training.ppo import describe, make_model, train_ppo
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
-from scripts.training.resumption import open_run
-from scripts.training.settings import Distill
+from scripts.training.resumption import begun_with, open_run
+from scripts.training.settings import Distill, Imitate
 
 
 def settings(tmp_path, *, observe="positions", **changes) -> PPO:
@@ -136,6 +137,8 @@ def test_bad_settings_are_refused(tmp_path):
         train_ppo(PPO(resume=tmp_path, seed=3))
     with pytest.raises(ValueError, match="`num_worlds` must be left out with --resume, got 8"):
         train_ppo(PPO(resume=tmp_path, num_worlds=8))  # from which steps and others follow
+    with pytest.raises(ValueError, match=r"`imitation.epochs` must be left out .*, got 4\. A run"):
+        begun_with(Imitate(resume=tmp_path, imitation=ImitationConfig(epochs=4)))
 
 
 @pytest.mark.parametrize(("drop_probability", "is_told"), [(0.0, False), (0.3, True)])

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,8 +36,13 @@ def test_a_commit_tells_whether_files_were_changed_since(tmp_path):
     assert commit_of(tmp_path) == head.stdout.strip()
     (tmp_path / "b.csv").write_text("what a job wrote")
     assert commit_of(tmp_path) == head.stdout.strip()
-    file.write_text("2\n")
-    assert commit_of(tmp_path) == head.stdout.strip() + "-dirty"
+    dirty = []
+    for text in ("2\n", "3\n", "2\n"):
+        file.write_text(text)
+        dirty.append(commit_of(tmp_path))
+    assert dirty[0] == dirty[2] != dirty[1], "other changes are another state"
+    for one in dirty:
+        assert re.fullmatch(head.stdout.strip() + "-dirty-[0-9a-f]{8}", one)
 
 
 def test_runs_never_share_a_folder(tmp_path):
