@@ -56,7 +56,7 @@ __all__ = [
     "check_contract",
 ]
 
-_FRAME_TOLERANCE = 0.01
+FRAME_TOLERANCE = 0.01
 """Share by which the frame interval of a world may differ from a policy's."""
 
 
@@ -115,7 +115,7 @@ class Contract:
         found = first_misfit(self.action, offered.action, compared)
         if found is not None:
             return f"actions of {found}"
-        if not math.isclose(self.frame_s, offered.frame_s, rel_tol=_FRAME_TOLERANCE):
+        if not math.isclose(self.frame_s, offered.frame_s, rel_tol=FRAME_TOLERANCE):
             return f"a frame every {self.frame_s:g} s, got one every {offered.frame_s:g} s"
         return None
 

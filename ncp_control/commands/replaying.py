@@ -19,15 +19,13 @@ from ncp_control.commands.run import RunPolicy
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
-from ncp_control.loop.monitor import certified_state
+from ncp_control.loop.monitor import certified_state, with_allowance
 from ncp_control.loop.pilot import Controller, contract_of
 from ncp_control.loop.playback import Asked, read_recording
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
 
 REPORT = "replay.json"
-_ROUNDING = 1e-3
-"""Allowance of single precision beyond certified bounds, as a share of them."""
 
 
 class Actor:
@@ -218,8 +216,7 @@ def _action_bounds(contract: Contract) -> Interval | None:
     bounds = np.array([entry.bounds for entry in contract.action])
     ranges = np.array([entry.range for entry in contract.action])
     low, high = bounds.clip(ranges[:, :1], ranges[:, 1:]).T
-    allowance = _ROUNDING * np.maximum(high - low, 1e-3)
-    return Interval(low - allowance, high + allowance)
+    return with_allowance(Interval(low, high))
 
 
 def _or_nan(action: np.ndarray | None, size: int) -> np.ndarray:

@@ -58,8 +58,13 @@ def certified_state(policy: Policy) -> Interval | None:
         certificate = certify(policy.circuit.cell)
     except ValueError:  # a cell without bounds, or one that may overshoot
         return None
-    allowance = _ROUNDING * np.maximum(certificate.state.size, 1e-3)
-    return Interval(certificate.state.low - allowance, certificate.state.high + allowance)
+    return with_allowance(certificate.state)
+
+
+def with_allowance(bounds: Interval) -> Interval:
+    """Return certified bounds, widened by what rounding may go beyond them."""
+    allowance = _ROUNDING * np.maximum(bounds.size, 1e-3)
+    return Interval(bounds.low - allowance, bounds.high + allowance)
 
 
 class Monitor:

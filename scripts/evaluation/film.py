@@ -110,7 +110,11 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
         if place.world.name != DRIVING_WORLD:  # which needs nothing, and paints its ground anew
             env.reset(seed=place.seeds[0])
             if env.render_mode is None or env.render() is None:
-                raise RuntimeError("the world draws no pictures")
+                env.close()
+                return place.disturbed.make(), (
+                    "No film: the world draws no pictures. Give its environment the render mode"
+                    ' "rgb_array".'
+                )
     except Exception as error:  # every OpenGL binding has exceptions of its own
         return place.disturbed.make(), f"No film: rendering failed ({error})."
     return env, None

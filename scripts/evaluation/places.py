@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 
 from envs.conditions import CONDITIONS, strengths_of
-from ncp_control.contract import VectorContract
+from ncp_control.contract import FRAME_TOLERANCE, VectorContract
 from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.experts import AskedPilot
@@ -62,7 +62,7 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
             " observed."
         )
     frame_s = policy.circuit.frame_s
-    if not math.isclose(frame_s, offered.frame_s, rel_tol=0.01):
+    if not math.isclose(frame_s, offered.frame_s, rel_tol=FRAME_TOLERANCE):
         raise ValueError(
             f"`{name}` must decide every {offered.frame_s:g} s in {told}, got {frame_s:g} s. Choose"
             " a policy of that world."

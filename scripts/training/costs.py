@@ -5,16 +5,15 @@ from math import prod
 from envs.driving import CameraGeometry, LaneKeepingConfig
 from scripts.evaluation.driving import DriveSettings, drive_km
 from scripts.training.driving_settings import Drive
+from scripts.training.kept_frames import SHARE_OF_RAW
 
 RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.4, 0.7, 16.0
-"""Processor times of one thread of an AMD EPYC, of a frame that the expert demonstrates, that is
-learned once, and in which a policy drives [ms]; and of the film and figures [s].
+"""Processor time of one thread of an AMD EPYC for a frame that the expert demonstrates, that is
+learned once, and in which a policy drives [ms], and for the film and figures [s].
 
-The first is that of `results/benchmark/demonstrations.md`; the learning of a new NCP with the light
-head, and the driving of `drive-ncp`, were measured in turn with it. Learning takes 0.67 times as
-long. Driving takes 1.1 times as long in validation, 1.25 times where the expert is asked, and 1.4
-times with the few cars at the end: 1.2 times in a training as it is set by default. Two cores that
-are free take about half as long to learn."""
+Measured for a new NCP with the light head: the first stands in
+`results/benchmark/demonstrations.md`, the others were measured in turn with it. Two cores that are
+free learn in about half of the time."""
 
 
 def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -> str:
@@ -33,7 +32,7 @@ def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -
     minutes = max(round((spent_ms / 1000.0 + REPORT_S) / 60.0), 1)
     geometry = CameraGeometry()
     bytes_each = prod((geometry.height_px, geometry.width_px, 3))
-    gigabytes = (recorded + asked) * bytes_each / 1e9
+    gigabytes = (recorded + asked) * bytes_each * SHARE_OF_RAW[settings.frames_as] / 1e9
     also = "" if settings.head == "light" else f" with the light head, more with {settings.head}"
     return (
         f"this takes about {minutes} min on two cores{also}, and {gigabytes:.1f} GB of disk for"

@@ -22,7 +22,8 @@ from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
-from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load
+from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load, shipped_policies
+from ncp_control.policy.folder import weights_sha256
 from ncp_control.recorder import run_episodes
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
@@ -157,6 +158,8 @@ def find_or_demonstrate(
     if settings.data is not None:
         words = (world.name, sorted(settings.world_options), settings.expert, settings.episodes)
         told = f"{words} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
+        if isinstance(expert, Policy):  # another may be trained into the same folder
+            told += f" {weights_sha256(expert)}"
         digest = hashlib.sha256(told.encode()).hexdigest()
         folder = settings.data / f"{plain_stem(world.name)}-{digest[:10]}"
     first = TRAINING_SEED * (1 + settings.seed)
@@ -218,11 +221,12 @@ def load_expert(name: str | None, world: World) -> Expert | Policy:
         return world.expert
     if ":" in name:
         return import_function("expert", name)
-    if not Path(name).is_dir():
+    if not Path(name).is_dir() and name not in shipped_policies():
         raise ValueError(
-            f"`expert` must be <module>:<function> or the folder of a policy, got {name!r}."
+            f"`expert` must be <module>:<function>, the folder of a policy, or the name of a"
+            f" shipped one, got {name!r}."
         )
-    policy = Policy.load(name)
+    policy = load(name)
     world.check_policy(policy.contract)
     return policy
 

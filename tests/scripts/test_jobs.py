@@ -399,6 +399,7 @@ def test_what_a_training_will_take_is_told_before(tmp_path, capsys):
     assert kept / len(store) == pytest.approx(78 * 200 * 3, rel=0.02)
     told = foretell(Drive(), VALIDATION, is_recorded=False)
     assert told.endswith("1.9 GB of disk for demonstrations"), "64 + 16 tracks of 17 s"
+    assert "0.6 GB" in foretell(Drive(frames_as="png"), VALIDATION, is_recorded=False)
     assert "0.4 GB" in foretell(Drive(), VALIDATION, is_recorded=True), "those of DAgger are new"
     minutes = int(told.split("about ")[1].split(" min")[0])
     assert 3 <= minutes <= 10

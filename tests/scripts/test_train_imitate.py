@@ -256,6 +256,19 @@ def test_what_was_asked_before_is_not_looked_at_if_nothing_is_repeated(tmp_path,
     train_imitate(quick(tmp_path, "Reach", imitation=imitation, episodes=4, dagger_episodes=2))
 
 
+def test_demonstrations_of_a_policy_are_found_again_until_it_learns_something_else(tmp_path):
+    asked = quick(tmp_path, "Reach", episodes=1, data=tmp_path / "data")
+    world = imitate.open_world(asked.world, asked.world_options)
+    expert = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
+    run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
+    for stores in (1, 1, 2):
+        if stores == 2:
+            with torch.no_grad():
+                next(expert.parameters()).add_(0.5)
+        imitate.find_or_demonstrate(expert, world, asked, run)
+        assert len(list((tmp_path / "data").iterdir())) == stores
+
+
 def test_nothing_is_repeated_where_the_learner_acts_once(tmp_path):
     with pytest.raises(ValueError, match="`dagger_repeat` must be left out where the learner acts"):
         quick(tmp_path, "Reach", dagger_repeat=0.5)
@@ -340,7 +353,7 @@ def test_a_saved_policy_goes_on_learning(tmp_path):
 @pytest.mark.parametrize(
     ("expert", "told"),
     [
-        ("nobody", "`expert` must be <module>:<function> or the folder of a policy"),
+        ("nobody", "`expert` must be <module>:<function>, the folder of a policy"),
         ("no_module:act", "must name a function as module:function"),
         (f"{OWN}:nobody", "must name a function as module:function"),
         ("policies/pretrained/walker2d-ltc", "does not fit"),
