@@ -151,9 +151,14 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
 
 
-def _place(error: BaseException) -> str:
-    """Return where an error passed a user's own module, to end its sentence; "" if it did not."""
+def _place(error: ValueError | OSError) -> str:
+    """Return where an error passed a user's own module, to end its sentence; "" if it did not.
+
+    That of a file names the file, which is enough.
+    """
     place = ""
+    if isinstance(error, OSError):
+        return place
     ours = Path(__file__).resolve().parents[1]
     folders = [ours / name for name in ("ncp_control", "envs", "policies", "scripts")]
     folders += [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
