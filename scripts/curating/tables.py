@@ -5,6 +5,8 @@ import math
 from envs.recorded.overview import Numbers, Overview
 
 BARS = " ▁▂▃▄▅▆▇█"
+LARGEST_STRETCH = 1.25
+"""By how much images may be stretched to one side before it is told."""
 NUMBERS = ("number", "unit", "role", "lowest", "median", "highest", "mean", "deviation", "zero",
            "missing")  # fmt: skip
 """Columns of the table of numbers."""
@@ -33,10 +35,27 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
         sizes = ", ".join(f"{h} x {w} ({n})" for (h, w), n in overview.sizes.items())
         told += [
             ("image sizes", f"{sizes} of {sum(overview.sizes.values())} sampled, height x width"),
-            ("a policy sees", f"{height} x {width}, cut off {top} at the top, {bottom} below"),
+            (
+                "a policy sees",
+                f"{height} x {width}, cut off {top} at the top, {bottom} below{_stretch(overview)}",
+            ),
         ]
     alike = "unlike the rest, see below" if overview.doubts else "like the rest"
     return [*told, ("last fifth", alike if recording.actions else "not compared: no actions")]
+
+
+def _stretch(overview: Overview) -> str:
+    """Return by how much the most frequent size of image is stretched; "" where it is little."""
+    framing = overview.recording.framing
+    if framing is None or not overview.sizes:
+        return ""
+    (height, width), *_ = overview.sizes
+    kept = len(range(height)[framing.view.rows(height)])
+    factor = (framing.image_size[1] / width) / (framing.image_size[0] / kept)
+    if 1.0 / LARGEST_STRETCH < factor < LARGEST_STRETCH:
+        return ""
+    times, way = (factor, "sideways") if factor > 1.0 else (1.0 / factor, "upwards")
+    return f", stretched {times:.1f} times {way}"
 
 
 def numbers_row(one: Numbers) -> list[object]:

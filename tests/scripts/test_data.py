@@ -43,6 +43,17 @@ def test_inspect_tells_the_terminal_and_a_page(type_command, udacity_log, capsys
     assert rows["steering"]["role"] == "action" and rows["brake"]["zero"] == "1.0"
 
 
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [("[40,80]", r"below +\|"), ("[40,160]", "below, stretched 2.0 times sideways"),
+     ("[80,80]", "below, stretched 2.0 times upwards")],
+)  # fmt: skip
+def test_inspect_tells_how_images_are_stretched(type_command, udacity_log, capsys, size, told):
+    words = ["inspect", udacity_log, "--log-options", f"image_size={size}", "crop=[0.0,0.0]"]
+    assert type_command(data, COMMANDS, *words) == 0
+    assert re.search(told, capsys.readouterr().out)
+
+
 def test_inspect_of_numbers_alone_says_what_is_unlike(type_command, numbers, capsys, tmp_path):
     assert type_command(data, COMMANDS, "inspect", numbers) == 0
     printed = capsys.readouterr().out
