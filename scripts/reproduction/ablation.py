@@ -16,6 +16,7 @@ Source: Lechner et al. 2020, Nature Machine Intelligence 2:642, extended data: w
 recorded driving.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -30,13 +31,13 @@ from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import mean_and_deviation, newest
-from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy
 from ncp_control.wiring_rules import ncp19
 from scripts.evaluation.driving import drive_km, evaluate
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.conditions import begun_run
 from scripts.reproduction.forecasts import fit, traces_note
 from scripts.training.drive import Drive, find_or_record, imitate_expert
 
@@ -237,8 +238,10 @@ def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
 def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Job) -> Measured:
     """Learn to keep the lane and drive held-out tracks, without and with pixel noise."""
     policy = FramesPolicy(cell, head="light")
-    settings = drive_settings(epochs, device)
-    run = Run.create("ablation", f"{job.model}-seed{job.seed}", settings, root=runs)
+    assert job.checkpoint is not None
+    own = runs / job.checkpoint.stem  # of this training alone
+    settings = dataclasses.replace(drive_settings(epochs, device), runs=own)
+    run = begun_run("ablation", f"{job.model}-seed{job.seed}", settings)
     start = time.perf_counter()
     policy = imitate_expert(policy, settings, run)
     seconds = time.perf_counter() - start

@@ -10,6 +10,7 @@ The trainings are those of `scripts/train.py ppo`, whose rows fit this table too
 (`--results`); the learning curves, the mean of the last 32 episodes, are drawn beside it.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -112,9 +113,13 @@ def described(settings: PPO) -> str:
 
 
 def learn(steps: int, runs: Path, job: Job, is_silent: bool) -> Measured:
-    """Train one actor with one seed and measure it."""
+    """Train one actor with one seed and measure it; one that was stopped goes on."""
+    assert job.checkpoint is not None
     env, observe, _ = job.settings.split(" ", 2)
-    settings = learner(f"{env}-{observe}", job.model, steps, job.seed, runs)
+    own = runs / job.checkpoint.stem  # of this training alone
+    settings = learner(f"{env}-{observe}", job.model, steps, job.seed, own)
+    for checkpoint in own.glob("[!.]*/checkpoints/training.*"):
+        settings = dataclasses.replace(settings, resume=checkpoint.parents[1])
     _, measured, _ = reinforce(Task.of(settings))
     return measured
 

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from ncp_control.learning.reinforcement import progress
 from ncp_control.learning.results import ResultsFile
 from scripts.reproduce import reproduce
 from scripts.reproduction import reinforcement
@@ -30,6 +31,28 @@ def test_the_table_goes_on_and_ends_in_a_figure(tmp_path, monkeypatch, capsys):
     everything = reinforcement.found(results, reinforcement.TASKS, reinforcement.COLOURS, 256)
     (shown,) = everything.values()
     assert {model for model, rows in shown.items() if rows} == {"ltc", "mlp"}
+
+
+def test_a_training_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    short = {"num_envs": 2, "rollout_steps": 64, "batch_size": 64, "epochs": 1}
+    monkeypatch.setattr(reinforcement, "PPO", partial(PPO, evaluation_episodes=1, **short))
+    asked = Reproduce(table="reinforcement", models=("mlp",), tasks=("walker2d-positions",),
+                      seeds=1, steps=384, results=tmp_path, runs=tmp_path / "runs")  # fmt: skip
+    save, saved = progress.save_checkpoint, []
+
+    def save_or_stop(path, model):
+        save(path, model)
+        saved.append(model.num_timesteps)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "save_checkpoint", save_or_stop)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(asked)
+    reproduce(asked)
+    assert saved[:3] == [0, 128, 128], "it goes on from its checkpoint"
+    (row,) = ResultsFile(tmp_path / "reinforcement.csv", MEASURES).rows()
+    assert row["model"] == "mlp"
 
 
 def test_an_unknown_task_is_named_with_the_nearest():
