@@ -12,6 +12,7 @@ import os
 import shlex
 import signal
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -128,6 +129,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a user's own modules lie, e.g. for --world
     stop: KeyboardInterrupt | None = None
+    asked: Any = None
 
     def handle(number: int, _: FrameType | None) -> None:
         nonlocal stop
@@ -140,13 +142,14 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     with watch_runs() as runs:
         try:
             words = _import_own_modules(sys.argv[1:])
-            job(_parse(settings, description, words))
+            asked = _parse(settings, description, words)
+            job(asked)
             sys.stdout.flush()
         except KeyboardInterrupt as interrupt:
-            _end_stopped(stop or interrupt, runs)
+            _end_stopped(stop or interrupt, runs, can_resume=hasattr(asked, "resume"))
         except (ValueError, OSError) as error:
             if stop is not None:  # e.g. the terminal has gone, and what was printed with it
-                _end_stopped(stop, runs)
+                _end_stopped(stop, runs, can_resume=hasattr(asked, "resume"))
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
 
@@ -161,11 +164,13 @@ def _place(error: ValueError | OSError) -> str:
         return place
     ours = Path(__file__).resolve().parents[1]
     folders = [ours / name for name in ("ncp_control", "envs", "policies", "scripts")]
-    folders += [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    folders += [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename).resolve()
         is_program = path == Path(sys.argv[0]).resolve()
-        if path.is_file() and not is_program and not any(map(path.is_relative_to, folders)):
+        is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+        is_known = is_program or is_installed or any(map(path.is_relative_to, folders))
+        if path.is_file() and not is_known:
             place = f" (in {frame.filename}, line {frame.lineno})"
     return place
 
@@ -178,9 +183,12 @@ def _sentence(error: ValueError | OSError) -> str:
     return str(error.strerror) if name is None else f"{error.strerror}: {name}"
 
 
-def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run]) -> NoReturn:
-    """Say what stays of a job that was stopped, and exit."""
-    kept = [run.kept() for run in _remove_unused(runs)]
+def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], *, can_resume: bool) -> NoReturn:
+    """Say what stays of a job that was stopped, and how it goes on, and exit."""
+    left = _remove_unused(runs)
+    kept = [run.kept() for run in left]
+    if can_resume:
+        kept += [f"go on with --resume {run.folder}" for run in left if run.is_begun][:1]
     line = ": ".join(["stopped: what was saved so far stays", *(["; ".join(kept)] if kept else [])])
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     _end(f"\n{line}", 128 + number)

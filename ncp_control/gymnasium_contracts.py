@@ -221,6 +221,7 @@ class Adapted(gymnasium.Wrapper):
         super().__init__(env)
         self.contract = contract
         self._steps = 0
+        self._time_s: float | None = None  # told with the observation before
         self._first: Any = getattr(env.action_space, "start", 0)
         if np.any(self._first):
             self.action_space = _from_zero(env.action_space)
@@ -243,7 +244,7 @@ class Adapted(gymnasium.Wrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         observation, info = self._given("reset", self.env.reset(seed=seed, options=options), 2)
-        self._steps, self._time_s = 0, 0.0
+        self._steps, self._time_s = 0, None if "time_s" not in info else float(info["time_s"])
         observation = self._shaped(observation)
         return observation, self._told(observation, info)
 
@@ -319,12 +320,13 @@ class Adapted(gymnasium.Wrapper):
         """
         frame_s, before_s, is_first = self.contract.frame_s, self._time_s, self._steps == 0
         times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
-        if "time_s" in info and not is_first:
+        if "time_s" in info and before_s is not None and not is_first:
             times["dt_s"] = float(info["time_s"]) - before_s
-        elif "dt_s" in info:
-            times["time_s"] = 0.0 if is_first else before_s + float(info["dt_s"])
+        elif "dt_s" in info and not is_first:
+            times["time_s"] = (before_s or 0.0) + float(info["dt_s"])
         told = times | {"full_observation": observation} | info
-        self._time_s = float(told["time_s"])
+        is_told = "time_s" in info or "dt_s" in info
+        self._time_s = float(told["time_s"]) if is_told else None
         return told
 
 

@@ -217,7 +217,8 @@ def check_home(contract: Contract) -> None:
     if name and ":" not in name and full_name(name) not in WORLDS:
         raise ValueError(
             f"`policy` must be of a world that is known here, got one of {name!r}. Add --import"
-            " MODULE, the module of yours that registers it, or name another world."
+            " MODULE, the module of yours that registers it, or name another world; a policy that"
+            " learned from a recorded drive takes --log."
         )
 
 

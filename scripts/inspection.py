@@ -59,7 +59,7 @@ def watch_live(
 
 def track_map(episode: Episode) -> TrackMap | None:
     """Return the lane's borders and the way driven; None if the world told of no track."""
-    if "track" not in episode.told:
+    if not {"track", "lane_edges_m", "position_m"} <= episode.told.keys():
         return None
     left, right = lane_borders(episode.told)
     return TrackMap(

@@ -204,6 +204,8 @@ class Recording:
         Raises:
             ValueError: If the recording has no such numbers, or has them in another unit or sign.
         """
+        if contract is not None and self.contract is not None:
+            self._check_actions(self.contract, contract)
         if contract is None or self.contract is not None:
             return self.choose()
         if frames_part(contract.observation) is None:
@@ -240,7 +242,9 @@ class Recording:
             recorded, unit = known[name], one.unit
             is_other = bool(unit) and recorded.unit not in ("", unit)
             if isinstance(one, ActionContract) and one.scale is None:
-                unit, is_other = unit or "[-1, 1]", recorded.is_scaled
+                # Fractions of different things are compared, degrees and fractions are not.
+                is_other = recorded.is_scaled and (is_other or self._largest(name) > 1.0)
+                unit = unit or "[-1, 1]"
             if is_other:
                 raise ValueError(
                     f"`log` must hold {name} in the unit of the policy, {unit}, got"
@@ -251,9 +255,33 @@ class Recording:
             if wanted and recorded.positive not in ("", wanted):
                 raise ValueError(
                     f"`log` must hold {name} positive to the {wanted}, as the policy has it, got it"
-                    f" positive to the {recorded.positive} in '{self.folder}'. Turn its sign in"
-                    " frames.csv, or in the policy's contract and outputs."
+                    f" positive to the {recorded.positive} in '{self.folder}'. Choose a recording"
+                    " and a policy of one sign."
                 )
+
+    def _largest(self, name: str) -> float:
+        """Return the largest size of a number that is finite; 0 if there is none."""
+        values = [episode.numbers[name] for episode in self.episodes if name in episode.numbers]
+        sizes = np.abs(np.concatenate(values)) if values else np.zeros(0)
+        return float(sizes[np.isfinite(sizes)].max(initial=0.0))
+
+    def _check_actions(self, own: Contract, contract: Contract) -> None:
+        """Refuse a policy whose actions have other units or signs than a recorded contract's.
+
+        Raises:
+            ValueError: If they have.
+        """
+        if len(own.action) != len(contract.action):
+            return  # which is told where they are compared
+        for told, one in zip(own.action, contract.action, strict=True):
+            for name in ("unit", "positive"):
+                recorded, wanted = getattr(told, name), getattr(one, name)
+                if recorded and wanted and recorded != wanted:
+                    what = "in the unit" if name == "unit" else "positive to the"
+                    raise ValueError(
+                        f"`log` must hold {one.name} {what} {wanted}, as the policy has it, got"
+                        f" {recorded} in '{self.folder}'. Choose a recording of that policy's kind."
+                    )
 
     def split(self, fraction: float) -> tuple["Recording", "Recording"]:
         """Cut once, in time: the first part to learn from, the rest to be tested on.

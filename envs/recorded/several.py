@@ -64,8 +64,8 @@ def load_recordings(
         if not chosen:
             chosen.append(recording.choose(actions, inputs))
             return chosen[0]
+        alike = recording.choose(chosen[0].actions, chosen[0].inputs)
         try:
-            alike = recording.choose(chosen[0].actions, chosen[0].inputs)
             _check_likeness(chosen[0], alike)
         except ValueError as error:
             raise (UnlikeError if path in paths else ValueError)(str(error)) from error
@@ -75,7 +75,7 @@ def load_recordings(
 
 
 class UnlikeError(ValueError):
-    """A recording that was named by its own path cannot be used beside another that was."""
+    """A recording that was named by its own path is unlike the first one."""
 
 
 def load_each(

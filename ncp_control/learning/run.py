@@ -176,16 +176,19 @@ class Run:
         policy.save(self.checkpoints / name)
 
     def kept(self) -> str:
-        """Return which parts of the run are on the disk, and how it goes on, to end a sentence."""
+        """Return which parts of the run are on the disk, as the end of a sentence."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
         saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
         tables = sorted(path.name for path in self.folder.glob("*.csv"))
         saved += [name for name in tables if name != "metrics.csv"]
         if self._rows:
             saved.append(f"metrics.csv up to step {self._rows[-1]['step']}")
-        is_begun = any(name.startswith("checkpoints/training.") for name in saved)
-        how = f"; --resume {self.folder} goes on" if is_begun else ""
-        return f"{self.folder} holds {', '.join(saved) or 'config.json'}{how}"
+        return f"{self.folder} holds {', '.join(saved) or 'config.json'}"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a training can go on here: it has a checkpoint and no result."""
+        return any(self.checkpoints.glob("training.*")) and not self.policy.is_dir()
 
     def remove_if_unused(self) -> bool:
         """Remove the folder if nothing was learned or measured since it was made; say whether."""
@@ -299,14 +302,17 @@ def _version(package: str) -> str | None:
 def commit_of(folder: Path = Path(__file__).parent) -> str | None:
     """Return the commit of the clone that a folder lies in, this module's own by default.
 
-    If tracked files were changed since, `-dirty-` and a digest of the changes stand behind it, so
-    that a row or a policy of other changes is not taken for one of these. None if it is no clone.
+    If tracked files were changed since, but for tables and docs, `-dirty-` and a digest of the
+    changes stand behind it, so that a row or a policy of other changes is not taken for one of
+    these. None if it is no clone.
     """
     git = ["git", "-C", str(folder)]
+    left_out = [f":(top,exclude,glob){one}" for one in ("results/**", "docs/**", "**/*.md")]
+    diff = ["diff", "--no-ext-diff", "--no-color", "HEAD", "--", ":(top)", *left_out]
     try:
         head, changes = (
             subprocess.run([*git, *words], capture_output=True, check=True).stdout.strip()
-            for words in (("rev-parse", "HEAD"), ("diff", "HEAD"))
+            for words in (["rev-parse", "HEAD"], diff)
         )
     except (OSError, subprocess.CalledProcessError):
         return None

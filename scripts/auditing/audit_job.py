@@ -163,6 +163,11 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
     env, observe, options = where_to_act(policy, settings.world, settings.world_options)
     if env == DRIVING_WORLD:
         open_world(env, words_of(observe, options))  # refuses options that it does not have
+        if "tracks" in read_options(settings.world_options):
+            raise ValueError(
+                "`world_options` must leave out tracks in an audit, got"
+                f" {read_options(settings.world_options)['tracks']!r}. Name one with --track."
+            )
         changes = changes_of(read_options(options))
         place = track_place(settings.track, settings.seconds, settings.seed, observe, **changes)
     else:
@@ -262,7 +267,10 @@ def _table(
             if audited.has_frames:
                 rows += models.stability_rows(policy, audited, settings.seed)
         if settings.ablation_km and "track" in audited.told:
-            rows += models.closed_loop_rows(policy, audited, settings.ablation_km, settings.seed)
+            options = read_options(settings.world_options)
+            changes = changes_of({k: v for k, v in options.items() if k != "observe"})
+            km, seed = settings.ablation_km, settings.seed
+            rows += models.closed_loop_rows(policy, audited, km, seed, **changes)
     table = Table(header=models.HEADER, rows=[row.cells() for row in rows])
     if results is not None:
         _add_results(results, rows, settings, subjects[0].audited)

@@ -17,6 +17,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -111,7 +112,9 @@ def _finite(limit: float) -> float | None:
     return limit if math.isfinite(limit) else None
 
 
-def closed_loop_rows(policy: Policy, audited: Episode, km: float, seed: int) -> list[Row]:
+def closed_loop_rows(
+    policy: Policy, audited: Episode, km: float, seed: int, **changes: Any
+) -> list[Row]:
     """Let the policy drive whole, and with one unit at a time held at its mean.
 
     Args:
@@ -119,8 +122,9 @@ def closed_loop_rows(policy: Policy, audited: Episode, km: float, seed: int) -> 
         audited: An episode from which the means are taken.
         km: Distance on held-out tracks, each time [km].
         seed: Seed of the appearances.
+        changes: Fields of `DriveSettings` to set otherwise.
     """
-    where = drive_km(km)
+    where = drive_km(km, **changes)
     cases = {"": policy} | {
         name: ablate(policy, neurons={name: value})
         for name, value in resting_values(policy, audited).items()

@@ -115,6 +115,7 @@ def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> P
     assert places[0].options is not None
     observe = world.contract.world_options.get("observe", "full")
     track, changes = places[0].options[0]["track"], changes_of(read_options(settings.world_options))
+    changes = {"camera": settings.camera, **changes}
     changes.pop("observe", None)
     return track_place(track, longest_s, settings.seed, observe, **changes)
 
@@ -134,6 +135,11 @@ def _drive(
 ) -> Place:
     """Return tracks with disturbances, held-out ones if no others are asked for."""
     km = LANE_KM if settings.km is None else settings.km
+    if "camera" in read_options(settings.world_options):
+        raise ValueError(
+            "`world_options` must leave out camera where LaneKeeping-v0 is measured, got"
+            f" {read_options(settings.world_options)['camera']!r}. It is --camera."
+        )
     changes = {"camera": settings.camera, **changes_of(read_options(options))}
     where: DriveSettings = drive_km(km, **changes)
     seen = where.camera

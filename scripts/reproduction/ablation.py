@@ -242,12 +242,14 @@ def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Jo
     own = runs / job.checkpoint.stem  # of this training alone
     settings = dataclasses.replace(drive_settings(epochs, device), runs=own)
     run = begun_run("ablation", f"{job.model}-seed{job.seed}", settings)
-    start = time.perf_counter()
+    start, epochs_before = time.perf_counter(), len(run.rows)
     policy = imitate_expert(policy, settings, run)
-    seconds = time.perf_counter() - start
+    seconds, epochs_now = time.perf_counter() - start, len(run.rows) - epochs_before
+    for checkpoint in run.checkpoints.glob("training.*"):
+        checkpoint.unlink()  # it is over: another table learns anew
     metrics = {
         "imitation_loss": run.rows[-1]["loss"],
-        "seconds_per_epoch": round(seconds / settings.imitation.epochs, 2),
+        "seconds_per_epoch": round(seconds / max(epochs_now, 1), 2),
     }
     for prefix, variance in (("", 0.0), ("noisy_", NOISE_VARIANCE)):
         where = drive_km(EVALUATION_KM, noise_variance=variance)

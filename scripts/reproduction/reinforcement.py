@@ -120,7 +120,9 @@ def learn(steps: int, runs: Path, job: Job, is_silent: bool) -> Measured:
     settings = learner(f"{env}-{observe}", job.model, steps, job.seed, own)
     for checkpoint in own.glob("[!.]*/checkpoints/training.*"):
         settings = dataclasses.replace(settings, resume=checkpoint.parents[1])
-    _, measured, _ = reinforce(Task.of(settings))
+    _, measured, run = reinforce(Task.of(settings))
+    for checkpoint in run.checkpoints.glob("training.*"):
+        checkpoint.unlink()  # it is over: another table learns anew
     return measured
 
 

@@ -125,6 +125,24 @@ def test_what_a_world_returns_is_what_gymnasium_asks_for(from_reset, from_step, 
         adapted.step(SEEN)
 
 
+def test_a_clock_that_is_told_from_the_first_step_on_needs_no_zero():
+    class Late(gymnasium.Env):
+        observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            self.clock_s = 1e9
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            self.clock_s += 0.2
+            return np.zeros(1, np.float32), 0.0, False, False, {"time_s": self.clock_s}
+
+    env = Adapted(Late(), contract_of(Late(), name="late", frame_s=0.1))
+    env.reset()
+    first, second = (env.step(np.zeros(1, np.float32))[4]["dt_s"] for _ in range(2))
+    assert first == 0.1 and second == pytest.approx(0.2, rel=1e-3)
+
+
 @pytest.mark.parametrize("told", ["time_s", "dt_s"])
 def test_time_and_elapsed_time_follow_from_each_other(told):
     times_s = {"time_s": [7.0, 7.3, 7.4], "dt_s": [0.1, 0.3, 0.1]}[told]

@@ -27,10 +27,14 @@ def road_of(place):
 
 def test_a_driver_of_lanes_is_measured_filmed_and_audited_where_was_asked():
     (place,), shown = places_of(world_options=ASKED)
-    audited = _place_of(load("drive-ncp"), Audit(policy="drive-ncp", world_options=ASKED))
     for one in (place, shown):
         assert road_of(one) == (VALIDATION_TRACKS[0], False)
-    assert road_of(audited) == (HELD_OUT_TRACKS[0], False)  # the track is a setting of its own
+    audited = _place_of(load("drive-ncp"), Audit(policy="drive-ncp", world_options=ASKED[1:]))
+    assert road_of(audited) == (HELD_OUT_TRACKS[0], False)
+    with pytest.raises(ValueError, match="`world_options` must leave out tracks in an audit"):
+        _place_of(load("drive-ncp"), Audit(policy="drive-ncp", world_options=ASKED))
+    with pytest.raises(ValueError, match="must leave out camera .* got 'mujoco'. It is --camera"):
+        places_of(world_options=("camera=mujoco",))
     assert "tracks=validation randomize_appearance=False" in place.described
 
 

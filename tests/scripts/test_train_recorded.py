@@ -9,6 +9,7 @@ from PIL import Image
 
 from envs.recorded import load_recording
 from ncp_control import GRU, LRC, StackedFrames
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.policy import Policy, load
@@ -17,6 +18,7 @@ from scripts.auditing.recording import watch
 from scripts.evaluate import Evaluate, evaluate_policy
 from scripts.train import Job, train
 from scripts.training.recordings import contract_of
+from tests.scripts.recorded_drives import record_drive
 
 WORDS = [
     "recorded",
@@ -265,6 +267,29 @@ def test_a_recording_of_the_other_sign_is_not_compared(refuse, udacity_log, tmp_
     policy.save(tmp_path / "right")
     told = "`log` must hold steering positive to the right, as the policy has it, got it positive"
     refuse(evaluate_policy, Evaluate, [tmp_path / "right", "--log", udacity_log], told)
+
+
+def test_a_drive_of_the_other_sign_is_not_compared(refuse, tmp_path):
+    policy = load("drive-ncp")
+    (entry,) = policy.contract.action
+    right = dataclasses.replace(entry, positive="right")
+    policy.contract = dataclasses.replace(policy.contract, action=(right,))
+    policy.save(tmp_path / "right")
+    record_drive("drive-ncp", tmp_path / "drive.mcap", 1.0)
+    told = "`log` must hold steering positive to the right, as the policy has it, got left in"
+    refuse(evaluate_policy, Evaluate, [tmp_path / "right", "--log", tmp_path / "drive.mcap"], told)
+
+
+@pytest.mark.parametrize("unit", ["", " [share of 5 N m]"])
+def test_a_number_that_is_within_one_may_be_compared_without_a_range(unit, tmp_path):
+    lines = [f"time_s,elbow{unit},speed", *(f"{0.1 * i},{0.3 * (-1) ** i},{i}" for i in range(9))]
+    (tmp_path / "frames.csv").write_text("\n".join(lines))
+    contract = Contract(
+        observation=VectorContract(entries=(Entry(name="speed"),)),
+        action=(ActionContract(name="elbow", unit=unit.strip(" []")),),
+        frame_s=0.1,
+    )
+    assert load_recording(tmp_path).chosen_for(contract).actions == ("elbow",)
 
 
 def test_a_recording_in_another_unit_is_not_compared(refuse, tmp_path):

@@ -22,6 +22,8 @@ from ncp_control.loop.clocks import Clock
 
 LOST_S = 1.0
 """Time of failing to get a frame after which a camera is lost [s]; a single failure is none."""
+_NO_PATH = ("://", "%", "!")
+"""Signs in the address of a stream, in the pattern of a series of images, and in a pipeline."""
 _SLACK_S = 1e-9
 _RETRY_S = 0.01
 
@@ -178,8 +180,8 @@ def _open(source: str | int) -> Any:
             "`link` video needs OpenCV, which is not installed. Run"
             " `pip install opencv-python-headless`."
         ) from error
-    is_path = isinstance(source, str) and not any(sign in source for sign in ("://", "%"))
-    if is_path and not Path(source).is_file():
+    is_path = isinstance(source, str) and not any(sign in source for sign in _NO_PATH)
+    if is_path and not Path(str(source)).exists():
         raise ValueError(
             f"`link` must name a video that is there, got {source!r}. Write video:PATH for a file,"
             " video:0 for the first camera."

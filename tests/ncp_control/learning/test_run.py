@@ -35,6 +35,13 @@ def test_a_commit_tells_whether_files_were_changed_since(tmp_path):
     head = subprocess.run([*told, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     assert commit_of(tmp_path) == head.stdout.strip()
     (tmp_path / "b.csv").write_text("what a job wrote")
+    table = tmp_path / "results" / "c.csv"
+    table.parent.mkdir()
+    table.write_text("1\n")
+    for words in (["add", "results"], ["commit", "-qm", "b"]):
+        subprocess.run([*told, *words], check=True)
+    head = subprocess.run([*told, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    table.write_text("1\n2\n")  # a row that a job appended
     assert commit_of(tmp_path) == head.stdout.strip()
     dirty = []
     for text in ("2\n", "3\n", "2\n"):
