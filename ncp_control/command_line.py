@@ -146,10 +146,10 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             job(asked)
             sys.stdout.flush()
         except KeyboardInterrupt as interrupt:
-            _end_stopped(stop or interrupt, runs, can_resume=hasattr(asked, "resume"))
+            _end_stopped(stop or interrupt, runs, asked)
         except (ValueError, OSError) as error:
             if stop is not None:  # e.g. the terminal has gone, and what was printed with it
-                _end_stopped(stop, runs, can_resume=hasattr(asked, "resume"))
+                _end_stopped(stop, runs, asked)
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
 
@@ -183,11 +183,11 @@ def _sentence(error: ValueError | OSError) -> str:
     return str(error.strerror) if name is None else f"{error.strerror}: {name}"
 
 
-def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], *, can_resume: bool) -> NoReturn:
+def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) -> NoReturn:
     """Say what stays of a job that was stopped, and how it goes on, and exit."""
     left = _remove_unused(runs)
     kept = [run.kept() for run in left]
-    if can_resume:
+    if hasattr(settings, "resume"):
         kept += [f"go on with --resume {run.folder}" for run in left if run.is_begun][:1]
     line = ": ".join(["stopped: what was saved so far stays", *(["; ".join(kept)] if kept else [])])
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT

@@ -15,17 +15,22 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
 
 
-def crop_and_scale(image: np.ndarray, view: View, size: tuple[int, int]) -> np.ndarray:
+def crop_and_scale(
+    image: np.ndarray, view: View, size: tuple[int, int], *, is_grey: bool = False
+) -> np.ndarray:
     """Return what a view leaves of an image (height, width[, channels]) uint8, in a frame's size.
 
     Args:
         image: The image.
         view: What is cut off, and how the rest is scaled.
         size: Height and width of the frame.
+        is_grey: Whether RGB becomes grey.
     """
     import cv2
 
     kept = image[view.rows(len(image))]
+    if is_grey:
+        kept = np.rint(kept @ _LUMA).astype(np.uint8)
     if kept.shape[:2] == size:
         return kept
     how = cv2.INTER_AREA if view.resize == "area" else cv2.INTER_LINEAR
@@ -55,9 +60,8 @@ class Framer:
 
     def see(self, image: np.ndarray) -> np.ndarray:
         """Return the frame of an image (height, width[, channels]) uint8."""
-        if self._is_grey:
-            image = np.rint(image @ _LUMA).astype(np.uint8)
-        frame = crop_and_scale(image, self._view, self._size).reshape(*self._size, -1)
+        frame = crop_and_scale(image, self._view, self._size, is_grey=self._is_grey)
+        frame = frame.reshape(*self._size, -1)
         if self._is_bgr:
             frame = np.ascontiguousarray(frame[:, :, ::-1])
         while len(self._latest) < self._view.stack - 1:

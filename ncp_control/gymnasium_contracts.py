@@ -244,7 +244,7 @@ class Adapted(gymnasium.Wrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         observation, info = self._given("reset", self.env.reset(seed=seed, options=options), 2)
-        self._steps, self._time_s = 0, None if "time_s" not in info else float(info["time_s"])
+        self._steps, self._time_s = 0, None
         observation = self._shaped(observation)
         return observation, self._told(observation, info)
 
@@ -318,14 +318,15 @@ class Adapted(gymnasium.Wrapper):
 
         Where it tells the time or the time since the frame before, the other follows from that.
         """
-        frame_s, before_s, is_first = self.contract.frame_s, self._time_s, self._steps == 0
+        frame_s, before_s = self.contract.frame_s, self._time_s
         times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
-        if "time_s" in info and before_s is not None and not is_first:
-            times["dt_s"] = float(info["time_s"]) - before_s
-        elif "dt_s" in info and not is_first:
+        if "time_s" in info:
+            if before_s is not None:
+                times["dt_s"] = float(info["time_s"]) - before_s
+        elif "dt_s" in info and self._steps:
             times["time_s"] = (before_s or 0.0) + float(info["dt_s"])
         told = times | {"full_observation": observation} | info
-        is_told = "time_s" in info or "dt_s" in info
+        is_told = not info.keys().isdisjoint(times)
         self._time_s = float(told["time_s"]) if is_told else None
         return told
 

@@ -68,7 +68,9 @@ def load_recordings(
         try:
             _check_likeness(chosen[0], alike)
         except ValueError as error:
-            raise (UnlikeError if path in paths else ValueError)(str(error)) from error
+            if path not in paths:
+                raise
+            raise UnlikeError(str(error)) from error
         return alike
 
     return load_each(found, options or {}, load)

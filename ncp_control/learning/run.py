@@ -188,7 +188,12 @@ class Run:
     @property
     def is_begun(self) -> bool:
         """Whether a training can go on here: it has a checkpoint and no result."""
-        return any(self.checkpoints.glob("training.*")) and not self.policy.is_dir()
+        return bool(training_files(self.folder)) and not self.policy.is_dir()
+
+    def forget_training(self) -> None:
+        """Remove what its training would go on from, once that is over."""
+        for path in training_files(self.folder):
+            path.unlink()
 
     def remove_if_unused(self) -> bool:
         """Remove the folder if nothing was learned or measured since it was made; say whether."""
@@ -205,6 +210,11 @@ class Run:
             return False
         shutil.rmtree(self.folder)
         return True
+
+
+def training_files(folder: Path) -> list[Path]:
+    """Return the files that the training of a run folder goes on from; none before its first."""
+    return sorted((folder / "checkpoints").glob("training.*"))
 
 
 @contextmanager

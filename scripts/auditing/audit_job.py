@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ncp_control import files
 from ncp_control.audit.ablation import ablate
@@ -158,17 +159,23 @@ def _env(policy: Policy, settings: Audit) -> str:
     return where_to_act(policy, settings.world, ())[0]
 
 
+def _lane_changes(settings: Audit) -> dict[str, Any]:
+    """Return the fields of `DriveSettings` that were asked for."""
+    options = read_options(settings.world_options)
+    if "tracks" in options:
+        raise ValueError(
+            "`world_options` must leave out tracks in an audit, got"
+            f" {options['tracks']!r}. Name one with --track."
+        )
+    return changes_of(options)
+
+
 def _place_of(policy: Policy, settings: Audit) -> Place:
     """Return where a policy acts: where was asked for, or where it is at home."""
     env, observe, options = where_to_act(policy, settings.world, settings.world_options)
     if env == DRIVING_WORLD:
         open_world(env, words_of(observe, options))  # refuses options that it does not have
-        if "tracks" in read_options(settings.world_options):
-            raise ValueError(
-                "`world_options` must leave out tracks in an audit, got"
-                f" {read_options(settings.world_options)['tracks']!r}. Name one with --track."
-            )
-        changes = changes_of(read_options(options))
+        changes = _lane_changes(settings)
         place = track_place(settings.track, settings.seconds, settings.seed, observe, **changes)
     else:
         world = open_world(env, words_of(observe, options))
@@ -267,10 +274,8 @@ def _table(
             if audited.has_frames:
                 rows += models.stability_rows(policy, audited, settings.seed)
         if settings.ablation_km and "track" in audited.told:
-            options = read_options(settings.world_options)
-            changes = changes_of({k: v for k, v in options.items() if k != "observe"})
             km, seed = settings.ablation_km, settings.seed
-            rows += models.closed_loop_rows(policy, audited, km, seed, **changes)
+            rows += models.closed_loop_rows(policy, audited, km, seed, **_lane_changes(settings))
     table = Table(header=models.HEADER, rows=[row.cells() for row in rows])
     if results is not None:
         _add_results(results, rows, settings, subjects[0].audited)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from envs.conditions import read_conditions
 from envs.driving.safety_filter import guarded
@@ -64,7 +65,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         refuse(settings, ("log_share", "log_part"), "driving without a recording")
         refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
         open_world(env, words_of(observe, options))  # refuses options that it does not have
-        places = [_drive(settings, observe, options, strengths) for strengths in grid]
+        places = [_drive(settings, observe, strengths) for strengths in grid]
     else:
         others = "another world than LaneKeeping-v0"
         refuse(settings, (*RECORDED, "camera"), others)
@@ -114,10 +115,8 @@ def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> P
         return places[0]
     assert places[0].options is not None
     observe = world.contract.world_options.get("observe", "full")
-    track, changes = places[0].options[0]["track"], changes_of(read_options(settings.world_options))
-    changes = {"camera": settings.camera, **changes}
-    changes.pop("observe", None)
-    return track_place(track, longest_s, settings.seed, observe, **changes)
+    track = places[0].options[0]["track"]
+    return track_place(track, longest_s, settings.seed, observe, **_lane_changes(settings))
 
 
 def on_backend(place: Place, backend: str) -> Place:
@@ -130,19 +129,22 @@ def on_backend(place: Place, backend: str) -> Place:
     )
 
 
-def _drive(
-    settings: Evaluate, observe: str, options: Sequence[str], strengths: Mapping[str, float]
-) -> Place:
-    """Return tracks with disturbances, held-out ones if no others are asked for."""
-    km = LANE_KM if settings.km is None else settings.km
-    if "camera" in read_options(settings.world_options):
+def _lane_changes(settings: Evaluate) -> dict[str, Any]:
+    """Return the fields of `DriveSettings` that were asked for."""
+    options = read_options(settings.world_options)
+    if "camera" in options:
         raise ValueError(
             "`world_options` must leave out camera where LaneKeeping-v0 is measured, got"
-            f" {read_options(settings.world_options)['camera']!r}. It is --camera."
+            f" {options['camera']!r}. It is --camera."
         )
-    changes = {"camera": settings.camera, **changes_of(read_options(options))}
-    where: DriveSettings = drive_km(km, **changes)
-    seen = where.camera
+    return {"camera": settings.camera, **changes_of(options)}
+
+
+def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
+    """Return tracks with disturbances, held-out ones if no others are asked for."""
+    km = LANE_KM if settings.km is None else settings.km
+    where: DriveSettings = drive_km(km, **_lane_changes(settings))
+    seen = settings.camera
     if observe == "numbers":
         refuse(settings, ("camera",), "a policy that sees no frames")
         where, seen = VectorDriveSettings(**dataclasses.asdict(where)), "numbers"

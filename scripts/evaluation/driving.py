@@ -144,6 +144,8 @@ def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
 def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `DriveSettings` that options of `LaneKeeping-v0` set.
 
+    What is observed is no field: `VectorDriveSettings` has it.
+
     Raises:
         ValueError: If one of them is what a measured drive sets itself.
     """
@@ -154,7 +156,7 @@ def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
                 f" {options[name]!r}: a car that crashed is put back, and how far it drives is an"
                 " option of the command."
             )
-    return {**options}
+    return {name: value for name, value in options.items() if name != "observe"}
 
 
 SLOWEST_MPS = 2.0

@@ -245,8 +245,7 @@ def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Jo
     start, epochs_before = time.perf_counter(), len(run.rows)
     policy = imitate_expert(policy, settings, run)
     seconds, epochs_now = time.perf_counter() - start, len(run.rows) - epochs_before
-    for checkpoint in run.checkpoints.glob("training.*"):
-        checkpoint.unlink()  # it is over: another table learns anew
+    run.forget_training()  # another table learns anew
     metrics = {
         "imitation_loss": run.rows[-1]["loss"],
         "seconds_per_epoch": round(seconds / max(epochs_now, 1), 2),

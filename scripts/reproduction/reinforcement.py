@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.run import training_files
 from ncp_control.markdown import markdown_table
 from scripts.palette import BLUE, GREEN, GREY, PURPLE, SKY, VERMILION
 from scripts.pictures import write_picture
@@ -118,11 +119,10 @@ def learn(steps: int, runs: Path, job: Job, is_silent: bool) -> Measured:
     env, observe, _ = job.settings.split(" ", 2)
     own = runs / job.checkpoint.stem  # of this training alone
     settings = learner(f"{env}-{observe}", job.model, steps, job.seed, own)
-    for checkpoint in own.glob("[!.]*/checkpoints/training.*"):
-        settings = dataclasses.replace(settings, resume=checkpoint.parents[1])
+    for begun in filter(training_files, own.glob("[!.]*")):
+        settings = dataclasses.replace(settings, resume=begun)
     _, measured, run = reinforce(Task.of(settings))
-    for checkpoint in run.checkpoints.glob("training.*"):
-        checkpoint.unlink()  # it is over: another table learns anew
+    run.forget_training()  # another table learns anew
     return measured
 
 

@@ -61,8 +61,8 @@ def calibrate(settings: Calibrate) -> None:
           f" {largest:.3g}")  # fmt: skip
     if len(others) < FEW_DRIVES:
         print(
-            f"note: {len(others)} drives set the limit, which is too few to know what is usual;"
-            " expect the monitor to hold and stop on good roads. Calibrate on more."
+            f"note: fewer than {FEW_DRIVES} drives are too few to know what is usual; expect"
+            " the monitor to hold and stop on good roads. Calibrate on more."
         )
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
 

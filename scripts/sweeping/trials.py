@@ -25,6 +25,7 @@ from ncp_control import files
 from ncp_control.imports import imported_modules
 from ncp_control.json_files import read_json
 from ncp_control.learning.results import Row, read_header, read_table
+from ncp_control.learning.run import training_files
 from scripts.sweep import Sweep
 
 Values = Mapping[str, Any]
@@ -183,7 +184,7 @@ def command_of(words: Sequence[str], trial: Path) -> list[str]:
 
     What a training left that was killed before its first checkpoint is removed.
     """
-    begun = [run for run in run_folders(trial) if any(run.glob("checkpoints/training.*"))]
+    begun = [run for run in run_folders(trial) if training_files(run)]
     if begun:
         return [words[0], "--resume", str(begun[0])]
     shutil.rmtree(trial / "runs", ignore_errors=True)

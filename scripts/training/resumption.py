@@ -16,7 +16,7 @@ from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
 from ncp_control.learning.reinforcement.guard import divergence_told
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run, typed_command
+from ncp_control.learning.run import Run, training_files, typed_command
 from ncp_control.policy import Policy
 from scripts.pictures import write_picture
 from scripts.training.curves import draw_curves
@@ -112,7 +112,7 @@ def _begun_before(runs: Path) -> Path | None:
         with contextlib.suppress(ValueError, OSError, AttributeError):
             if json.loads(path.read_text()).get("launch") != launch_name():
                 continue
-            if any(path.parent.glob("checkpoints/training.*")):
+            if training_files(path.parent):
                 return path.parent
             shutil.rmtree(path.parent)
     return None

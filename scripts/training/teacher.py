@@ -71,7 +71,7 @@ def train_teacher(asked: Teacher) -> Policy:
         measured = mean_and_std(rows[0][2])
         add_row(results, settings, config.algorithm, describe(settings), measured)
         write_returns(run.report / "returns.csv", rows)
-        checkpoint.unlink()  # with SAC's experience it is large, and nothing is left to go on with
+        run.forget_training()  # with the experience of SAC it is large
     print(returns_table(rows))
     print(f"policy: {run.policy}\nresults: {results.path}")
     return policy
