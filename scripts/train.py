@@ -15,25 +15,9 @@
 
 from typing import Any
 
-from ncp_control.command_line import Command, run_command, run_job
+from ncp_control.command_line import run_command, run_job
 from ncp_control.learning.launched import is_launched, rank
-
-_ROOM = "scripts.training"
-Job = {
-    "drive": Command(f"{_ROOM}.driving_settings:Drive", f"{_ROOM}.drive:train_drive"),
-    "recorded": Command(f"{_ROOM}.driving_settings:Recorded", f"{_ROOM}.recorded:train_recorded"),
-    "imitate": Command(f"{_ROOM}.settings:Imitate", f"{_ROOM}.imitate:train_imitate"),
-    "distill": Command(f"{_ROOM}.settings:Distill", f"{_ROOM}.distill:train_distill"),
-    "series": Command(f"{_ROOM}.series_settings:Series", f"{_ROOM}.series:train_series"),
-    "ppo": Command(f"{_ROOM}.ppo_settings:PPO", f"{_ROOM}.ppo:train_ppo"),
-    "sac": Command(f"{_ROOM}.sac_settings:SAC", f"{_ROOM}.sac:train_sac"),
-    "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),
-}
-"""Where the settings of each job are, and what runs it; either is imported when it is needed."""
-
-
-SHARED = ("drive", "recorded", "imitate", "distill", "series", "ppo")
-"""Jobs whose batches several processes can share."""
+from scripts.training.jobs import JOBS, SHARED
 
 
 def train(settings: Any) -> None:
@@ -43,9 +27,9 @@ def train(settings: Any) -> None:
         ValueError: If torchrun started several processes for a job that cannot use them.
     """
     if not is_launched():
-        run_command(Job, settings)
+        run_command(JOBS, settings)
         return
-    kinds = {command.settings.partition(":")[2]: name for name, command in Job.items()}
+    kinds = {command.settings.partition(":")[2]: name for name, command in JOBS.items()}
     if (job := kinds[type(settings).__name__]) not in SHARED:
         raise ValueError(
             f"`job` must be one of {', '.join(SHARED)} under torchrun with several processes, got"
@@ -57,8 +41,8 @@ def train(settings: Any) -> None:
         help_learning()
         return
     with leading():
-        run_command(Job, settings)
+        run_command(JOBS, settings)
 
 
 if __name__ == "__main__":
-    run_job(train, Job, __doc__)
+    run_job(train, JOBS, __doc__)

@@ -21,11 +21,11 @@ from ncp_control.markdown import plain
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, load, policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
-from scripts.audit import FIRST_HELD_OUT, Audit
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.recording import act, watch
 from scripts.auditing.remembering import memory_part, wipe_place
+from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import changes_of, track_place
 from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for

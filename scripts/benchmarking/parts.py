@@ -12,7 +12,6 @@ from ncp_control import files
 from ncp_control.devices import find_device
 from ncp_control.learning.run import describe_environment, typed_command
 from ncp_control.markdown import json_block
-from scripts.benchmark import Benchmark
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.cells import INPUTS, ON_TORCH, STEP_UNITS, cells, control_steps_of_cells
 from scripts.benchmarking.chunks import chunks_table, measure_chunks
@@ -38,6 +37,7 @@ from scripts.benchmarking.exported import (
 from scripts.benchmarking.limited import limited_table, measure_limited
 from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
 from scripts.benchmarking.scaling import SWEEPS, draw_scaling, scale, scaling_table
+from scripts.benchmarking.settings import Benchmark
 from scripts.benchmarking.sharing import measure_sharing, sharing_table
 from scripts.benchmarking.steps import (
     control_steps,

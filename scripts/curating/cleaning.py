@@ -9,7 +9,7 @@ from envs.recorded.quantities import STEERING
 from envs.recorded.readers import LEFT_OUT, load_recording
 from envs.recorded.stretches import drive_times_s
 from ncp_control.keyword_options import read_options
-from scripts.data import Clean, read_times
+from scripts.curating.settings import Clean, read_times
 
 SPEED = "speed"
 

@@ -3,7 +3,7 @@
 from envs.recorded import load_recording, write_lerobot, write_minari, write_tub
 from ncp_control.keyword_options import read_options
 from scripts.curating.loading import with_actions
-from scripts.data import Convert
+from scripts.curating.settings import Convert
 
 
 def convert(settings: Convert) -> None:

@@ -9,6 +9,7 @@ from ncp_control.markdown import markdown_table
 from ncp_control.names import one_line
 from scripts.curating.loading import find_all, load_one
 from scripts.curating.page import write_page
+from scripts.curating.settings import Inspect
 from scripts.curating.tables import (
     NUMBERS,
     cells_of,
@@ -17,7 +18,6 @@ from scripts.curating.tables import (
     facts,
     numbers_row,
 )
-from scripts.data import Inspect
 from scripts.reporting import csv_text
 
 

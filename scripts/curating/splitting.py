@@ -13,7 +13,7 @@ from envs.recorded.several import load_each
 from ncp_control.markdown import markdown_table
 from ncp_control.names import one_line
 from scripts.curating.loading import find_all, with_actions
-from scripts.data import Split
+from scripts.curating.settings import Split
 
 NOWHERE = -1
 """Part of a frame that is in none."""

@@ -11,7 +11,6 @@ from ncp_control.deploy.backends import BACKENDS
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
 from scripts.disturbances import DISTURBANCES
-from scripts.evaluate import Evaluate
 from scripts.evaluation.driving import (
     DriveSettings,
     VectorDriveSettings,
@@ -28,6 +27,7 @@ from scripts.evaluation.places import (
     Place,
     check_fit,
 )
+from scripts.evaluation.settings import Evaluate
 
 TORCH, BACKEND = "torch", "back end"
 """The back end of a policy itself, and the column of a table that tells back ends apart."""

@@ -17,7 +17,6 @@ from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
-from scripts.evaluate import Evaluate
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
 from scripts.evaluation.moments import Moments
 from scripts.evaluation.places import CAR_WORLDS, Place
@@ -27,6 +26,7 @@ from scripts.evaluation.report import (
     write_recorded_report,
     write_report,
 )
+from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
 from scripts.inspection import watch_live

@@ -23,11 +23,11 @@ from ncp_control.learning.closed_loop import Pilot
 from ncp_control.policy import Policy, load
 from ncp_control.shares import Share
 from ncp_control.workers import Workers
-from scripts.evaluate import Evaluate
 from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
 from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.moments import Moment, Moments
 from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
+from scripts.evaluation.settings import Evaluate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from ncp_control.recorder import iterate_episodes
 from ncp_control.records import array_of, frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, threads_for
-from scripts.monitor import Calibrate
 from scripts.recordings import opened
+from scripts.running.settings import Calibrate
 
 PARALLEL = 8
 LEAST_OBSERVATIONS = 6

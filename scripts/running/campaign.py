@@ -30,10 +30,10 @@ from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD
-from scripts.monitor import Faults
 from scripts.palette import BLUE, VERMILION
 from scripts.pictures import write_picture
 from scripts.reporting import csv_text
+from scripts.running.settings import Faults
 
 BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
 """When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.sweep import Sweep
+from scripts.sweeping.settings import Sweep
 from scripts.sweeping.trials import Curve, Trial, Values, combinations, read_grid
 
 

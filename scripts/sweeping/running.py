@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.sweep import Sweep
+from scripts.sweeping.settings import Sweep
 from scripts.sweeping.trials import command_of
 
 TRAIN = Path(__file__).parents[1] / "train.py"

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from ncp_control import files
 from ncp_control.command_line import find, parse_words
 from ncp_control.learning.run import Run
-from scripts.sweep import Sweep
 from scripts.sweeping.points import Points
 from scripts.sweeping.running import PATIENCE_S, STOP, Pool, open_pool
+from scripts.sweeping.settings import Sweep
 from scripts.sweeping.tables import all_rows, summary, write_results
 from scripts.sweeping.trials import (
     DONE,
@@ -28,7 +28,7 @@ from scripts.sweeping.trials import (
     read_metrics,
     words_of,
 )
-from scripts.train import Job
+from scripts.training.jobs import JOBS
 from scripts.training.resumption import begun_with, open_run
 
 LOOK_S = 2.0
@@ -58,7 +58,7 @@ def check(settings: Sweep, curve: Curve) -> None:
         ValueError: If one is wrong.
         SystemExit: If one is unknown.
     """
-    kind = find(Job[settings.job].settings)
+    kind = find(JOBS[settings.job].settings)
     for values in Points(settings, Path("nowhere"), curve).ends():
         words = [word for word in words_of(settings, values)[1:]]
         while "--import" in words:

@@ -26,7 +26,7 @@ from ncp_control.imports import imported_modules
 from ncp_control.json_files import read_json
 from ncp_control.learning.results import Row, read_header, read_table
 from ncp_control.learning.run import training_files
-from scripts.sweep import Sweep
+from scripts.sweeping.settings import Sweep
 
 Values = Mapping[str, Any]
 """Values of a trial's settings, by name."""

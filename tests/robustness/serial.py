@@ -4,9 +4,10 @@ import csv
 import json
 
 from ncp_control.command_line import find, parse_words
-from scripts.sweep import Sweep
+from scripts.sweeping.settings import Sweep
 from scripts.sweeping.trials import words_of
-from scripts.train import Job, train
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 OWN = ("command", "time", "steps_per_s")
 """Columns that differ from one run to the next."""
@@ -33,7 +34,7 @@ def check_rows(folder, settings: Sweep, count, where):
         values = json.loads((trial / "trial.json").read_text())["values"]
         alone = where / row["trial"]
         asked = [*words_of(settings, values)[1:], "--runs", str(alone)]
-        train(parse_words(find(Job[settings.job].settings), asked, None))
+        train(parse_words(find(JOBS[settings.job].settings), asked, None))
         (run,) = alone.iterdir()
         (wanted,) = read(run / "results.csv")
         assert {name: row[name] for name in wanted if name not in OWN} == {

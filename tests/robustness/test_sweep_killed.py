@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.sweep import Sweep
+from scripts.sweeping.settings import Sweep
 from tests.robustness.serial import check_rows
 from tests.scripts.processes import descendants, started
 

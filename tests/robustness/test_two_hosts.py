@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from scripts.sweep import Sweep
+from scripts.sweeping.settings import Sweep
 from tests.robustness.serial import check_rows
 from tests.scripts.tiny_world import TINY
 

@@ -2,10 +2,10 @@ import pytest
 
 from envs.driving.road import HELD_OUT_TRACKS, VALIDATION_TRACKS
 from ncp_control.policy import load
-from scripts.audit import Audit
 from scripts.auditing.audit_job import _place_of
-from scripts.evaluate import Evaluate
+from scripts.auditing.settings import Audit
 from scripts.evaluation.asked import find_places, shown_in
+from scripts.evaluation.settings import Evaluate
 
 ASKED = ("tracks=validation", "randomize_appearance=false")
 

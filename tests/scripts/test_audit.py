@@ -14,12 +14,13 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import FramesPolicy, VectorPolicy
 from policies.driving import make_driving_policy
 from scripts import reporting
-from scripts.audit import FIRST_HELD_OUT, Audit, audit
+from scripts.audit import audit
 from scripts.auditing import models
 from scripts.auditing.audit_job import MEASURES
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
 from scripts.auditing.parts import activity_part, bounds_part, timescales_part
 from scripts.auditing.recording import act
+from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import WalkSettings
 

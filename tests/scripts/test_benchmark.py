@@ -14,7 +14,7 @@ from torch import nn
 
 from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
-from scripts.benchmark import Benchmark, benchmark
+from scripts.benchmark import benchmark
 from scripts.benchmarking import limited, scaling, tables
 from scripts.benchmarking.acting import acting_table, measure_acting
 from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
@@ -29,6 +29,7 @@ from scripts.benchmarking.limited import Limited, limited_table
 from scripts.benchmarking.parts import _write
 from scripts.benchmarking.reinforcement import STEPS, reinforcement_table
 from scripts.benchmarking.scaling import SWEEPS, Point, _wiring, draw_scaling, scaling_table
+from scripts.benchmarking.settings import Benchmark
 from scripts.benchmarking.steps import BLOCK
 from scripts.benchmarking.table_trainings import TABLES
 from scripts.benchmarking.tables import TableTime, tables_table, time_training

@@ -7,7 +7,6 @@ from envs.driving.metrics import LaneMetrics
 from ncp_control import LTC, NCP19, VectorPolicy
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.kernels.build import BuildError, find_compiler
-from scripts.benchmark import Benchmark
 from scripts.benchmarking.exported import (
     ComparedPilot,
     Cost,
@@ -18,6 +17,7 @@ from scripts.benchmarking.exported import (
     drives_table,
     to_values,
 )
+from scripts.benchmarking.settings import Benchmark
 
 
 @pytest.fixture

@@ -18,10 +18,13 @@ from ncp_control.records import frames_in, numbers_in
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.driving import make_driving_policy
-from scripts.audit import Audit, audit
-from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.train import Job, train
+from scripts.audit import audit
+from scripts.auditing.settings import Audit
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
 from scripts.training.imitate import augmentation, train_imitate
+from scripts.training.jobs import JOBS
 from scripts.training.settings import Imitate
 
 OWN = "tests.scripts.test_dict_worlds"
@@ -168,7 +171,7 @@ def test_the_number_is_learned(tmp_path):
 def test_a_policy_of_frame_and_number_learns_by_reinforcement(type_command, tmp_path):
     quick_ppo = QUICK_PPO.replace("--encoder ", "")
     words = ["ppo", "--world", f"{OWN}:Trolley", *quick_ppo.split(), "--drop-probability", "0.2"]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert '""encoder"": []' in (run / "results.csv").read_text(), "the head takes its place"
     policy = load(run / "policy")
@@ -182,7 +185,7 @@ def test_a_policy_of_frame_and_number_learns_by_reinforcement(type_command, tmp_
         "--critic-first-steps",
         "0",
     ]
-    assert type_command(train, Job, *words) == 0, "its circuit goes on learning"
+    assert type_command(train, JOBS, *words) == 0, "its circuit goes on learning"
 
 
 class Columns(Head):
@@ -206,7 +209,7 @@ def test_a_head_may_have_any_width(type_command, tmp_path, monkeypatch):
     assert torch.equal(torch.get_rng_state(), before), "trainings draw the same weights as before"
     train_imitate(quick(tmp_path, "Blind", head="columns"))
     words = ["ppo", "--world", f"{OWN}:Trolley", "--head", "columns", *QUICK_PPO.split()]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     widths = {load(run / "policy").circuit.cell.input_size for run in (tmp_path / "runs").iterdir()}
     assert widths == {48, 49}
     assert make_driving_policy("lstm", head="columns").circuit.cell.input_size == 200
@@ -214,13 +217,13 @@ def test_a_head_may_have_any_width(type_command, tmp_path, monkeypatch):
 
 def test_numbers_in_parts_are_learned_as_one_vector(type_command, tmp_path):
     words = ["ppo", "--world", f"{OWN}:Numbers", *QUICK_PPO.split()]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
     names = [entry.name for entry in load(run / "policy").contract.observation.entries]
     assert names[:2] == ["achieved_goal", "desired_goal"] and len(names) == 4
     words = ["distill", "--teacher", str(run / "policy"), "--cell", "gru", "--neurons", "8"]
     words += "--encoder --distillation.rounds 2 --evaluation-episodes 2".split()
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
 
 
 def test_light_changes_in_the_frame_alone_and_a_mirror_is_refused(tmp_path):

@@ -13,11 +13,13 @@ from ncp_control.learning.closed_loop import PolicyPilot, Rows, RowsPilot
 from ncp_control.policy import load
 from ncp_control.worlds import find_world
 from policies.locomotion import make_policy_for
-from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluate import evaluate_policy
 from scripts.evaluation.driving import DriveSettings
 from scripts.evaluation.moments import Moment, Moments
 from scripts.evaluation.places import Place
-from scripts.train import Job, train
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
+from scripts.training.jobs import JOBS
 from tests.scripts.tiny_world import TINY
 
 SHORT = DriveSettings(tracks="validation", num_tracks=1, seconds_per_track=0.2)
@@ -127,7 +129,7 @@ def test_workers_write_the_demonstrations_of_one_process(job, type_command, tmp_
     }[job] + few
     for count in (1, 2):
         data, runs = ["--data", f"data{count}"], ["--runs", f"runs{count}"]
-        assert type_command(train, Job, job, *words, *data, *runs, "--workers", count) == 0
+        assert type_command(train, JOBS, job, *words, *data, *runs, "--workers", count) == 0
     stores = [sorted(tmp_path.glob(f"*{count}/**/*.npy")) for count in (1, 2)]
     assert len(stores[0]) == len(stores[1]) >= 8
     for one, other in zip(*stores, strict=True):

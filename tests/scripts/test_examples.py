@@ -16,8 +16,10 @@ from ncp_control import load
 from ncp_control.commands.driving import run_policy
 from ncp_control.commands.run import RunPolicy
 from ncp_control.loop.clocks import SimulatedClock
-from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.train import Job, train
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -54,7 +56,7 @@ def test_an_example_fits_on_a_screen(path):
 def test_an_own_cell_learns_and_is_evaluated(copy, type_command, tmp_path, capsys):
     copy("own_cell")
     words = ["--world", "gymnasium:Pendulum-v1", "--cell", "leaky", "--import", "own_cell"]
-    assert type_command(train, Job, "ppo", *words, *QUICK) == 0
+    assert type_command(train, JOBS, "ppo", *words, *QUICK) == 0
     config = json.loads((Path(policy_of(tmp_path)) / "config.json").read_text())
     cell = config["settings"]["cell"]
     assert (cell["name"], cell["module"]) == ("leaky", "own_cell")
@@ -75,7 +77,7 @@ def test_the_own_cell_is_exact_whatever_the_frame(copy):
 def test_an_own_world_is_learned_in_by_its_name(copy, type_command, tmp_path, capsys):
     copy("own_world")
     words = ["--world", "Hover-v0", "--import", "own_world"]
-    assert type_command(train, Job, "ppo", *words, *QUICK) == 0
+    assert type_command(train, JOBS, "ppo", *words, *QUICK) == 0
     capsys.readouterr()
     words = [policy_of(tmp_path), "--episodes", "2", "--import", "own_world"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
@@ -101,7 +103,7 @@ def test_an_own_log_is_learned_from(copy, type_command, tmp_path):
         "--imitation.epochs 1 --imitation.epoch-steps 4 --imitation.window 8 --neurons 4".split()
     )
     short += "--mirror False --smoothing-s 0 --shift False --balance False".split()
-    assert type_command(train, Job, "recorded", *words, *short) == 0
+    assert type_command(train, JOBS, "recorded", *words, *short) == 0
     words = [policy_of(tmp_path), "--log", "drive", "--log-share", "0.2", "--import", "own_log"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
 

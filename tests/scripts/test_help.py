@@ -10,9 +10,9 @@ import pytest
 
 import ncp_control
 from ncp_control.command_line import find
-from ncp_control.commands.ncp import JOBS
+from ncp_control.commands import ncp
 from scripts.options import BUILT_IN, REGISTRIES
-from scripts.train import Job
+from scripts.training.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "mujoco", "cv2")
@@ -20,8 +20,8 @@ SCRIPTS = sorted(p.stem for p in ROOT.glob("scripts/*.py") if "run_job(" in p.re
 """All jobs; before they import torch, they say how its threads wait."""
 LIGHT = [
     *([f"scripts/{script}.py"] for script in SCRIPTS),
-    *(["scripts/train.py", job] for job in Job),
-    *(["ncp_control/commands/ncp.py", *job] for job in ([], *([name] for name in JOBS))),
+    *(["scripts/train.py", job] for job in JOBS),
+    *(["ncp_control/commands/ncp.py", *job] for job in ([], *([name] for name in ncp.JOBS))),
 ]
 """Words of the commands whose `--help` comes at once."""
 SPY = """
@@ -59,7 +59,7 @@ def test_help_imports_nothing_heavy(words):
 
 def test_the_script_lists_its_jobs_and_each_lists_its_settings():
     _, printed, _ = spy("scripts/train.py", "--help")
-    assert all(f"scripts/train.py {name} " in printed for name in Job)
+    assert all(f"scripts/train.py {name} " in printed for name in JOBS)
     _, printed, _ = spy("scripts/train.py", "ppo", "--help")
     assert "usage: train.py ppo" in printed and "--actor-lr-scale" in printed
     assert "Saved policy whose circuit goes on learning" in printed

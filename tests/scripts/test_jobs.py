@@ -16,13 +16,15 @@ from ncp_control.policy import VectorPolicy
 from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
 from policies.locomotion import make_policy_for
-from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluate import evaluate_policy
 from scripts.evaluation import evaluation_job
-from scripts.train import Job, train
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
 from scripts.training import recorded
 from scripts.training.costs import RECORD_MS, foretell, frame_counts
 from scripts.training.drive import VALIDATION, find_or_record
 from scripts.training.driving_settings import Drive, Recorded
+from scripts.training.jobs import JOBS
 from scripts.training.recorded import train_model
 from scripts.training.recordings import PARTS, cut
 
@@ -41,7 +43,7 @@ SIMPLE = [
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, capsys, tmp_path):
     words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *PLAIN]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folders: ")
     names = [*SIMPLE, "ncp", "cnn"]
@@ -85,7 +87,7 @@ def test_the_checkpoint_is_chosen_by_the_validation_part(
 
     monkeypatch.setattr(recorded, "imitation_error", spy)
     words = ["recorded", "--log", udacity_log, "--models", "cnn", *PLAIN]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     assert judged == [14, 24], "frames that choose the checkpoint, then those that test"
 
 
@@ -93,7 +95,7 @@ def test_the_checkpoint_is_chosen_by_the_validation_part(
 def test_too_short_a_log_leaves_no_run_folder(type_command, udacity_log, tmp_path):
     log = udacity_log / "driving_log.csv"
     log.write_text("\n".join(log.read_text().splitlines()[:3]))
-    assert type_command(train, Job, "recorded", "--log", udacity_log) == 2
+    assert type_command(train, JOBS, "recorded", "--log", udacity_log) == 2
     assert not (tmp_path / "runs").exists()
 
 
@@ -123,7 +125,7 @@ def test_a_stopped_job_keeps_the_models_that_are_done(
 
     monkeypatch.setattr("scripts.training.recorded.train_model", train_or_stop)
     words = ["recorded", "--log", udacity_log, "--models", "ncp", "cnn", *PLAIN]
-    assert type_command(train, Job, *words, "--results", "new/recorded.csv") == 130
+    assert type_command(train, JOBS, *words, "--results", "new/recorded.csv") == 130
     with (tmp_path / "new" / "recorded.csv").open(newline="") as file:
         models = [row["model"] for row in csv.DictReader(file)]
     assert models == [*SIMPLE, "ncp"]
@@ -139,7 +141,7 @@ def test_a_test_part_driven_straight_has_no_error_to_compare_with(
         cells[3] = "0.1"
     log.write_text("\n".join(map(",".join, lines)))
     words = ["recorded", "--log", udacity_log, "--models", "cnn", *PLAIN]
-    assert type_command(train, Job, *words, "--results", "recorded.csv") == 0
+    assert type_command(train, JOBS, *words, "--results", "recorded.csv") == 0
     assert re.search(r"best constant in hindsight +\| 0.00000 .*\| – ", capsys.readouterr().out)
     with (tmp_path / "recorded.csv").open(newline="") as file:
         assert list(csv.DictReader(file))[-1]["correlation"] == "0.0"
@@ -227,41 +229,41 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
 @pytest.mark.parametrize(
     ("job", "settings", "words", "message"),
     [
-        (train, Job, ["recorded", "--log", "nowhere"], "nowhere"),
-        (train, Job, ["drive", "--conditions", "wind:2"], "`conditions` must be one of .*'wind'"),
-        (train, Job, ["drive", "--conditions", "fog:9"], "`conditions` must be a name.*'fog:9'"),
-        (train, Job, ["drive", "--condition-share", "0.5"], "must be left out without"),
-        (train, Job, ["drive", "--model", "lsmt"], "`model` must be one of .*, got 'lsmt'"),
-        (train, Job, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
-        (train, Job, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
+        (train, JOBS, ["recorded", "--log", "nowhere"], "nowhere"),
+        (train, JOBS, ["drive", "--conditions", "wind:2"], "`conditions` must be one of .*'wind'"),
+        (train, JOBS, ["drive", "--conditions", "fog:9"], "`conditions` must be a name.*'fog:9'"),
+        (train, JOBS, ["drive", "--condition-share", "0.5"], "must be left out without"),
+        (train, JOBS, ["drive", "--model", "lsmt"], "`model` must be one of .*, got 'lsmt'"),
+        (train, JOBS, ["drive", "--head", "foo"], "`head` must be one of .*, got 'foo'"),
+        (train, JOBS, ["drive", "--evaluation-km", "0"], "`evaluation_km` must be from 0.001 to"),
         (
             train,
-            Job,
+            JOBS,
             ["drive", "--tracks", "0"],
             "`tracks` must be a whole number of at least 1, got 0",
         ),
-        (train, Job, ["drive", "--tracks", "9990"], "must be at most 10000 together, got 10054"),
+        (train, JOBS, ["drive", "--tracks", "9990"], "must be at most 10000 together, got 10054"),
         (
             train,
-            Job,
+            JOBS,
             ["drive", "--dagger-tracks", "0"],
             "`dagger_tracks` must be a whole number of at least 1",
         ),
-        (train, Job, ["drive", "--expert-noise", "nan"], "`expert_noise` must be finite and >= 0"),
+        (train, JOBS, ["drive", "--expert-noise", "nan"], "`expert_noise` must be finite and >= 0"),
         (
             train,
-            Job,
+            JOBS,
             ["drive", "--seconds-per-track", ".01"],
             "`seconds_per_track` must be at least a frame of 0.033 s, got 0.01",
         ),
         (
             train,
-            Job,
+            JOBS,
             ["drive", "--imitation.epochs", "2", "--imitation.dagger-epochs", "2"],
             r"`dagger_epochs` must be from 0 to below `epochs`, got \(2,\) of 2",
         ),
         *(
-            (train, Job, ["recorded", "--log", ".", *words], message)
+            (train, JOBS, ["recorded", "--log", ".", *words], message)
             for words, message in (
                 (["--models"], r"`models` must be at least one value, got \(\)"),
                 (["--head", "foo"], "`head` must be one of .*, got 'foo'"),
@@ -277,7 +279,7 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
         ),
         (
             train,
-            Job,
+            JOBS,
             ["recorded", "--log", ".", "--models", "ncp", "ncpp"],
             "`models` must be .* Did you mean 'ncp'",
         ),
@@ -355,7 +357,7 @@ def test_a_camera_that_cannot_render_is_refused(refuse, tmp_path, monkeypatch):
 
 def test_impossible_settings_are_refused_by_the_parser(type_command, capsys, tmp_path):
     """They are found while the command line is read, which frames its own sentences, not ours."""
-    assert type_command(train, Job, "drive", "--imitation.epochs", "0") == 2
+    assert type_command(train, JOBS, "drive", "--imitation.epochs", "0") == 2
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence.startswith("error: `epochs` must be a whole number of at least 1, got 0")
     assert not (tmp_path / "runs").exists()
@@ -380,7 +382,7 @@ def test_ctrl_c_ends_with_status_130(type_command, capsys):
 def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
     words = ["drive", "--tracks", "2", "--seconds-per-track", "4", "--evaluation-km", "0.05"]
     words += ["--conditions", "all:1-3"]
-    assert type_command(train, Job, *words, "--dagger-tracks", "1", *QUICK) == 0
+    assert type_command(train, JOBS, *words, "--dagger-tracks", "1", *QUICK) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folder: ") and "policy: " in printed
     (run,) = (tmp_path / "runs").iterdir()

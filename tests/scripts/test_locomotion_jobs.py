@@ -14,7 +14,7 @@ from envs.bodies import BODIES
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
-from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluate import evaluate_policy
 from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
 from scripts.evaluation.locomotion import (
     WalkSettings,
@@ -24,8 +24,10 @@ from scripts.evaluation.locomotion import (
     walk,
 )
 from scripts.evaluation.report import robustness
-from scripts.train import Job, train
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
 from scripts.training.distill import load_teacher
+from scripts.training.jobs import JOBS
 from scripts.training.settings import Distill
 
 QUICK = (
@@ -62,7 +64,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
         "observe=positions",
         *QUICK,
     ]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("run folder: ")
     assert re.search(r"\| teacher .*\| full .*\n\| " + cell + r" .*\| positions", printed)
@@ -83,7 +85,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     assert row["settings"].startswith("halfcheetah positions ")
 
     (run / "policy" / "config.json").unlink()
-    assert type_command(train, Job, "distill", "--resume", run) == 0
+    assert type_command(train, JOBS, "distill", "--resume", run) == 0
     assert read_rows(run / "metrics.csv") == rows
     assert read_rows(run / "results.csv") == [row], "it is in the table already"
     for name, value in Policy.load(run / "policy").state_dict().items():
@@ -103,7 +105,7 @@ def test_a_body_without_a_shipped_teacher_says_how_to_train_one():
 
 def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
     words = "teacher --algorithm sac --steps 64 --examination-episodes 1 --evaluation-episodes 1"
-    assert type_command(train, Job, *words.split()) == 0
+    assert type_command(train, JOBS, *words.split()) == 0
     printed = capsys.readouterr().out
     assert "| teacher | halfcheetah | full" in printed
     (run,) = (tmp_path / "runs").iterdir()
@@ -120,12 +122,12 @@ def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):
     words = "teacher --algorithm sac --steps 64 --examination-episodes 1 --evaluation-episodes 1"
     with monkeypatch.context() as patch:
         patch.setattr("scripts.training.teacher.write_returns", stop)
-        assert type_command(train, Job, *words.split()) == 130
+        assert type_command(train, JOBS, *words.split()) == 130
     (run,) = (tmp_path / "runs").iterdir()
     # As if stopped half-way: the settings say 96 steps, the checkpoint has 64.
     config = run / "config.json"
     config.write_text(config.read_text().replace('"steps": 64', '"steps": 96'))
-    assert type_command(train, Job, "teacher", "--resume", run) == 0
+    assert type_command(train, JOBS, "teacher", "--resume", run) == 0
     assert [row["step"] for row in read_rows(run / "metrics.csv")] == ["0", "64", "96"]
     assert not list(run.glob("checkpoints/*.pt")), "nothing is left to go on with"
 
@@ -271,31 +273,26 @@ def test_a_policy_knows_its_home():
     [
         (
             train,
-            Job,
+            JOBS,
             ["distill", "--teacher", "nowhere"],
             "`teacher` must be the folder of a policy, got 'nowhere'",
         ),
         (
             train,
-            Job,
+            JOBS,
             ["distill", "--world", "halfcheetah", "--teacher", "blind"],
             "does not fit 'halfcheetah' with observe='full': it needs an observation of 8 numbers",
         ),
+        (train, JOBS, ["ppo", "--resume", "nowhere"], "`resume` must be a run folder"),
+        (train, JOBS, ["ppo", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),
         (
             train,
-            Job,
-            ["ppo", "--resume", "nowhere"],
-            "`resume` must be a run folder",
-        ),
-        (train, Job, ["ppo", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),
-        (
-            train,
-            Job,
+            JOBS,
             ["ppo", "--steps", "0"],
             "`steps` must be a whole number of at least 1, got 0",
         ),
-        (train, Job, ["teacher", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),
-        (train, Job, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
+        (train, JOBS, ["teacher", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),
+        (train, JOBS, ["teacher", "--algorithm", "td4"], "`algorithm` must be one of .*'td4'"),
         (
             evaluate_policy,
             Evaluate,
@@ -322,13 +319,13 @@ def test_a_policy_knows_its_home():
         ),
         (
             train,
-            Job,
+            JOBS,
             ["teacher", "--steps", "0"],
             "`steps` must be a whole number of at least 1, got 0",
         ),
         (
             train,
-            Job,
+            JOBS,
             ["teacher", "--evaluation-episodes", "0"],
             "`evaluation_episodes` must be a whole number of at least 1, got 0",
         ),

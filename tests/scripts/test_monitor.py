@@ -20,10 +20,10 @@ from ncp_control.policy import load, shipped_policies
 from ncp_control.records import frames_part
 from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world
-from scripts.audit import Audit
-from scripts.monitor import Calibrate, Faults
+from scripts.auditing.settings import Audit
 from scripts.running.calibration import calibrate
 from scripts.running.campaign import Driver, campaign, count_alarms
+from scripts.running.settings import Calibrate, Faults
 from tests.scripts.recorded_drives import record_drive
 
 

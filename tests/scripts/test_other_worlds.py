@@ -12,9 +12,12 @@ from ncp_control import LTC, auto_ncp
 from ncp_control.policy import FramesPolicy, VectorPolicy
 from ncp_control.policy.heads import NUM_FEATURES
 from ncp_control.worlds import find_world
-from scripts.audit import Audit, audit
-from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.train import Job, train
+from scripts.audit import audit
+from scripts.auditing.settings import Audit
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 PRETRAINED = Path(__file__).parents[2] / "policies" / "pretrained"
 OWN_MODULE = """
@@ -74,7 +77,7 @@ def test_a_users_own_world_trains_evaluates_and_audits(
         "scripts.evaluation.sharing.film", lambda *_, **__: (None, "No film in this test.")
     )
     words = ["ppo", "--world", "swings:make_swing", *QUICK.split()]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("ppo-swings-make_swing-ltc")
     contract = json.loads((run / "policy" / "config.json").read_text())["contract"]
@@ -175,7 +178,7 @@ def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsy
 def test_worlds_that_cannot_be_learned_in_are_one_sentence(
     own_module, type_command, capsys, tmp_path, job, world, message
 ):
-    assert type_command(train, Job, job, "--world", world) == 2
+    assert type_command(train, JOBS, job, "--world", world) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert not (tmp_path / "runs").exists()

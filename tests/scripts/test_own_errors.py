@@ -8,8 +8,10 @@ import pytest
 from ncp_control.deploy.links.world import open_world
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.policy import load
-from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.train import Job, train
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 WORLD = """
 import gymnasium, numpy as np
@@ -46,7 +48,7 @@ def own_car(tmp_path, monkeypatch):
 
 def test_an_error_in_a_users_own_world_tells_its_line(own_car, type_command, capsys):
     module = own_car('int("abc")', "own_car_that_errs")
-    assert type_command(train, Job, *LEARN, "--import", module) == 2
+    assert type_command(train, JOBS, *LEARN, "--import", module) == 2
     *_, told = capsys.readouterr().err.strip().splitlines()
     assert re.search(r"^error: invalid literal .* \(in .*own_car_that_errs.py, line 13\)$", told)
 

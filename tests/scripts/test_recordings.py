@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.curating.cleaning import clean
-from scripts.data import Clean
+from scripts.curating.settings import Clean
 from scripts.recordings import opened
 from tests.scripts.recorded_drives import record_drive
 

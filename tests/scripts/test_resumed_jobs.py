@@ -7,7 +7,8 @@ import pytest
 from ncp_control.learning import trainer
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.training_state import TrainingState
-from scripts.train import Job, train
+from scripts.train import train
+from scripts.training.jobs import JOBS
 from scripts.training.resumption import add_row
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
@@ -51,20 +52,20 @@ def test_all_models_of_a_recording_go_on_where_they_were_stopped(
         return [next((tmp_path / folder).glob(f"recorded-{name}-*")) for name in ("cnn", "lstm")]
 
     words = [*RECORDED, "--log", udacity_log]
-    assert type_command(train, Job, *words, "--runs", "whole") == 0
+    assert type_command(train, JOBS, *words, "--runs", "whole") == 0
     whole = results_of(runs_in("whole"), read)
     stop_at(2)  # within the first epoch of the first model
-    assert type_command(train, Job, *words) == 130
+    assert type_command(train, JOBS, *words) == 130
     (first,) = (tmp_path / "runs").iterdir()
     stop_at(5)  # within the second model
-    assert type_command(train, Job, "recorded", "--resume", first) == 130
+    assert type_command(train, JOBS, "recorded", "--resume", first) == 130
     _, second = runs_in("runs")
     stop_at(1)
-    assert type_command(train, Job, "recorded", "--resume", second) == 130
+    assert type_command(train, JOBS, "recorded", "--resume", second) == 130
     assert (second / "checkpoints" / "training.safetensors").exists()
     assert not (second / "policy").exists()
     for _ in range(2):  # a job that has ended gets no other row
-        assert type_command(train, Job, "recorded", "--resume", second) == 0
+        assert type_command(train, JOBS, "recorded", "--resume", second) == 0
         assert results_of([first, second], read) == whole
     assert len(list((tmp_path / "runs").iterdir())) == 2, "no run is begun anew"
 
@@ -73,18 +74,18 @@ def test_a_job_that_was_stopped_before_all_its_runs_were_there_cannot_go_on(
     type_command, udacity_log, tmp_path, capsys, stop_at
 ):
     stop_at(1)
-    assert type_command(train, Job, *RECORDED, "--log", udacity_log) == 130
+    assert type_command(train, JOBS, *RECORDED, "--log", udacity_log) == 130
     (run,) = (tmp_path / "runs").glob("recorded-cnn-*")
     for names in (None, "{", "3", '["a"]'):
         (run / "runs.json").unlink() if names is None else (run / "runs.json").write_text(names)
         capsys.readouterr()
-        assert type_command(train, Job, "recorded", "--resume", run) == 2
+        assert type_command(train, JOBS, "recorded", "--resume", run) == 2
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith("error: `resume` must be a run of which all models had begun, got ")
 
 
 def test_a_recording_must_be_named(refuse):
-    refuse(train, Job, ["recorded"], "`log` must be the folder of a recording, got none")
+    refuse(train, JOBS, ["recorded"], "`log` must be the folder of a recording, got none")
 
 
 def test_a_row_of_other_code_does_not_stand_for_that_of_a_resumed_one(tmp_path):

@@ -12,7 +12,8 @@ from envs.recorded.parts import PARTS, part_of, parts_file, read_parts
 from ncp_control.command_line import run_command
 from scripts.curating.splitting import keep_apart
 from scripts.data import COMMANDS
-from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
 from scripts.training.driving_settings import Recorded
 from scripts.training.recorded import train_recorded
 from scripts.training.recordings import load

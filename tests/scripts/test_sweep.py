@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.sweep import Sweep, sweep
+from scripts.sweep import sweep
 from scripts.sweeping import running, sweep_job
 from scripts.sweeping.points import Points
+from scripts.sweeping.settings import Sweep
 from scripts.sweeping.sweep_job import is_behind
 from scripts.sweeping.tables import summary
 from scripts.sweeping.trials import CURVES, Curve, command_of, read_grid, words_of
-from scripts.train import Job
+from scripts.training.jobs import JOBS
 from tests.scripts.processes import descendants
 from tests.scripts.tiny_world import TINY
 
@@ -97,7 +98,7 @@ def test_curves_say_what_is_best():
     assert (lowest.score(rows), Curve(name="score", is_last=True).score(rows)) == (1.0, 2.0)
     assert np.isnan(highest.score([]))
     assert lowest.is_better(1.0, float("nan")) and not lowest.is_better(float("nan"), 1.0)
-    assert set(CURVES) == set(Job)
+    assert set(CURVES) == set(JOBS)
 
 
 def test_a_trial_lags_when_it_is_worse_than_the_median_after_as_many_rows():

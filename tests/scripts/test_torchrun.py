@@ -11,8 +11,9 @@ import pytest
 from safetensors.torch import load_file
 
 from ncp_control.learning.run import Run
-from scripts.train import Job, train
+from scripts.train import train
 from scripts.training.driving_settings import Drive
+from scripts.training.jobs import JOBS
 from scripts.training.resumption import begun_with
 from tests.scripts.processes import descendants, started, status_of
 from tests.scripts.tiny_world import TINY
@@ -22,7 +23,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 
 
 LIMIT_S = 240.0
-JOBS = {
+WORDS = {
     "imitate": f"{TINY} --imitation.epochs 3",
     "ppo": "--world tests.scripts.tiny_world:Reach --neurons 8 --steps 512 --num-envs 2"
     " --rollout-steps 64 --batch-size 96 --epochs 2 --evaluation-episodes 1",
@@ -35,7 +36,7 @@ TOLD = {"imitate": ("loss",), "ppo": ("value_loss", "approx_kl", "action_std"), 
 
 
 def words_of(job, runs, *others):
-    return [TRAIN, job, *shlex.split(JOBS[job]), "--runs", runs, *others]
+    return [TRAIN, job, *shlex.split(WORDS[job]), "--runs", runs, *others]
 
 
 def policy_of(folder):
@@ -45,7 +46,7 @@ def policy_of(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", WORDS)
 def test_two_processes_learn_what_one_does(job, tmp_path, read):
     for runs, launch in (("alone", [sys.executable]), ("both", LAUNCH)):
         command = [*launch, *words_of(job, runs)]
@@ -89,7 +90,7 @@ def test_a_killed_process_costs_only_what_came_after_the_checkpoint(tmp_path):
 def test_jobs_that_cannot_share_batches_are_refused(refuse, monkeypatch):
     for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "localhost")):
         monkeypatch.setenv(name, value)
-    refuse(train, Job, ["teacher"], "`job` must be one of drive, .* under torchrun .*'teacher'")
+    refuse(train, JOBS, ["teacher"], "`job` must be one of drive, .* under torchrun .*'teacher'")
 
 
 def test_a_restarted_job_finds_the_run_that_it_had_begun(tmp_path, monkeypatch):

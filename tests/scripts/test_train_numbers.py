@@ -10,8 +10,10 @@ from ncp_control.command_line import run_command
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import Policy
 from scripts.data import COMMANDS
-from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.train import Job, train
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 WORDS = ["recorded", "--models", "ncp", "--imitation.epochs", "1", "--imitation.window", "8"]
 WORDS += ["--imitation.epoch-steps", "4"]
@@ -37,7 +39,7 @@ def test_two_actions_are_learned_from_frames_and_speed_and_judged(
     for i, cells in enumerate(lines):
         cells[4], cells[6] = f"{0.5 + 0.3 * np.sin(i / 5):.3f}", f"{20 + 5 * np.cos(i / 5):.3f}"
     log.write_text("\n".join(map(",".join, lines)))
-    assert type_command(train, Job, *WORDS, *ONE_WAY, "--log", udacity_log, *asked) == 0
+    assert type_command(train, JOBS, *WORDS, *ONE_WAY, "--log", udacity_log, *asked) == 0
     run = the_run(tmp_path)  # one alone: nobody knows what mirrors and shifts do to a number
     policy = Policy.load(run / "policy")
     contract = policy.contract
@@ -56,12 +58,12 @@ def test_two_actions_are_learned_from_frames_and_speed_and_judged(
 
 def test_a_mirror_is_refused_where_numbers_are_sensed(refuse, udacity_log):
     words = [*WORDS, "--log", udacity_log, "--inputs", "speed", "--mirror", "True"]
-    refuse(train, Job, words, "`mirror` must be left out where numbers are sensed")
+    refuse(train, JOBS, words, "`mirror` must be left out where numbers are sensed")
 
 
 def test_a_head_of_two_frames_is_refused_where_numbers_are_sensed(refuse, udacity_log):
     words = [*WORDS, "--log", udacity_log, "--inputs", "speed", "--head", "motion"]
-    refuse(train, Job, words, "`head` must see one frame where numbers are sensed beside it")
+    refuse(train, JOBS, words, "`head` must see one frame where numbers are sensed beside it")
 
 
 def test_an_arm_without_a_camera_is_learned(type_command, tmp_path, own_names, capsys, read):
@@ -76,7 +78,7 @@ def test_an_arm_without_a_camera_is_learned(type_command, tmp_path, own_names, c
     )
     (tmp_path / "arm").mkdir()
     asked = ["--actions", "action", "--log", tmp_path / "arm"]
-    assert type_command(train, Job, *WORDS, *asked) == 0
+    assert type_command(train, JOBS, *WORDS, *asked) == 0
     assert "learned: action.elbow; sensed: state.elbow" in capsys.readouterr().out
     policy = Policy.load(the_run(tmp_path) / "policy")
     (entry,) = policy.contract.action
@@ -96,7 +98,7 @@ def test_each_recording_is_split_on_its_own_and_all_are_learned(
     one_way = [*ONE_WAY, "--mirror", "False", "--shift", "False"]
     words = [*WORDS, *one_way, "--log", udacity_log, tmp_path / "logs"]
     with pytest.warns(UserWarning, match="Nothing of '.*short' is used: two frames must"):
-        assert type_command(train, Job, *words) == 0
+        assert type_command(train, JOBS, *words) == 0
     folder = the_run(tmp_path) / "demonstrations"
     train_store, test = (Demonstrations.open(folder / name) for name in ("train", "test"))
     assert (train_store.num_episodes, test.num_episodes) == (2, 2)
@@ -118,7 +120,7 @@ def test_an_arm_in_a_ros_2_bag_is_looked_into_and_learned(type_command, tmp_path
     printed = capsys.readouterr().out
     assert "action.elbow.position" in printed and "rad/s" in printed
     asked = ["--actions", "action", "--inputs", "observation.state"]
-    assert type_command(train, Job, *WORDS, "--models", "lstm", *log, *asked) == 0
+    assert type_command(train, JOBS, *WORDS, "--models", "lstm", *log, *asked) == 0
     (run,) = (tmp_path / "runs").glob("recorded-*")
     contract = Policy.load(run / "policy").contract
     assert [(one.name, one.unit) for one in contract.action] == [

@@ -12,8 +12,9 @@ from ncp_control import GRU, LSTM, Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.settings import ImitationConfig
 from scripts.evaluation.locomotion import WalkSettings, walk
-from scripts.train import Job, train
+from scripts.train import train
 from scripts.training.distill import train_distill
+from scripts.training.jobs import JOBS
 from scripts.training.places import where_to_learn
 from scripts.training.ppo import describe, make_model, train_ppo
 from scripts.training.ppo_settings import PPO
@@ -173,7 +174,7 @@ def test_numbers_that_mean_nothing_are_refused(name, value):
 def test_a_training_that_diverges_says_so_and_keeps_its_best(type_command, tmp_path, capsys):
     words = "ppo --world walker2d --neurons 12 --evaluation-episodes 1 --num-envs 2"
     words += " --rollout-steps 64 --batch-size 64 --epochs 1 --steps 640 --learning-rate 1000"
-    assert type_command(train, Job, *words.split()) == 2
+    assert type_command(train, JOBS, *words.split()) == 2
     (run,) = (tmp_path / "runs").iterdir()
     told = capsys.readouterr().err.splitlines()[-1]
     sentence = r"error: The training must stay finite, got NaN or infinity .* after \d+ steps\."
@@ -184,7 +185,7 @@ def test_a_training_that_diverges_says_so_and_keeps_its_best(type_command, tmp_p
     assert kept and not any(map(has_diverged, kept))
     assert not (run / "policy").exists()
     # It is resumed from what was good, to the same end.
-    assert type_command(train, Job, "ppo", "--resume", run) == 2
+    assert type_command(train, JOBS, "ppo", "--resume", run) == 2
     assert re.match(sentence, capsys.readouterr().err.splitlines()[-1])
 
 

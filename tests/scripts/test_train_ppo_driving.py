@@ -14,7 +14,8 @@ from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.policy import VectorPolicy, load
 from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
-from scripts.evaluate import Evaluate, evaluate_policy
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
 from scripts.training.ppo import make_model, train_ppo
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task, export_policy, measure

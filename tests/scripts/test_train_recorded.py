@@ -15,8 +15,10 @@ from ncp_control.learning.imitation import imitation_error
 from ncp_control.policy import Policy, load
 from policies.driving import make_driving_policy
 from scripts.auditing.recording import watch
-from scripts.evaluate import Evaluate, evaluate_policy
-from scripts.train import Job, train
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.train import train
+from scripts.training.jobs import JOBS
 from scripts.training.recordings import contract_of
 from tests.scripts.recorded_drives import record_drive
 
@@ -91,21 +93,21 @@ def untrained(monkeypatch, capsys):
 )
 def test_a_log_that_is_another_file_is_refused_by_what_it_is(refuse, tmp_path, name, message):
     (tmp_path / name.split("/")[0]).write_text("0,1\n")
-    refuse(train, Job, [*WORDS, "--log", name], message)
+    refuse(train, JOBS, [*WORDS, "--log", name], message)
 
 
 def test_a_table_of_another_kind_is_refused_before_the_run(refuse, udacity_log, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("a,b\n1,2\n")
     words = [*WORDS, "--log", udacity_log, "--results", table]
-    refuse(train, Job, words, "must have the columns")
+    refuse(train, JOBS, words, "must have the columns")
     assert table.read_text() == "a,b\n1,2\n"
 
 
 def test_a_refused_log_leaves_no_table(refuse, tmp_path):
     refuse(
         train,
-        Job,
+        JOBS,
         [*WORDS, "--log", "nowhere", "--results", "published/table.csv"],
         "does not exist",
     )
@@ -125,7 +127,7 @@ def test_a_part_that_cannot_judge_is_told_before_the_training_and_handed_to_the_
     type_command, steer, capsys, untrained, steering, begin, said
 ):
     steer(lambda i: 0.9 * (-1) ** i)
-    assert type_command(train, Job, *WORDS, "--log", steer(steering, begin)) == 0
+    assert type_command(train, JOBS, *WORDS, "--log", steer(steering, begin)) == 0
     errors_before_training, doubts = untrained
     assert ("warning: " in errors_before_training) == bool(doubts) == (said is not None)
     assert said is None or (said in errors_before_training and said in " ".join(doubts))
@@ -134,14 +136,14 @@ def test_a_part_that_cannot_judge_is_told_before_the_training_and_handed_to_the_
 @pytest.mark.usefixtures("untrained")
 def test_the_published_table_is_added_to_only_when_asked(type_command, steer, read, tmp_path):
     log = steer(lambda i: 0.9 * (-1) ** i * np.sin(i))
-    assert type_command(train, Job, *WORDS, "--log", log) == 0
+    assert type_command(train, JOBS, *WORDS, "--log", log) == 0
     (run,) = (tmp_path / "runs").iterdir()
     own = read(run / "results.csv")
     assert [row["model"] for row in own] == [*SIMPLE, "cnn"]
     assert not (tmp_path / "results").exists()
     shared = ["--results", "results/recorded.csv"]
     for settings in ([], [], ["--seed", "1", "--imitation.batch-size", "2"]):
-        assert type_command(train, Job, *WORDS, "--log", log, *shared, *settings) == 0
+        assert type_command(train, JOBS, *WORDS, "--log", log, *shared, *settings) == 0
     rows = read(tmp_path / "results" / "recorded.csv")
     assert [row["model"] for row in rows] == [*SIMPLE, "cnn", "cnn", "cnn"]
     assert [row["seed"] for row in rows[5:]] == ["0", "0", "1"]
@@ -154,7 +156,7 @@ def test_another_recording_of_the_same_name_has_constants_of_its_own(
 ):
     for straightness in (1.0, 0.5):
         log = steer(lambda i, s=straightness: s * 0.9 * (-1) ** i)
-        assert type_command(train, Job, *WORDS, "--log", log, "--results", "recorded.csv") == 0
+        assert type_command(train, JOBS, *WORDS, "--log", log, "--results", "recorded.csv") == 0
     rows = read(tmp_path / "recorded.csv")
     assert [row["model"] for row in rows] == [*SIMPLE, "cnn"] * 2
 
@@ -165,7 +167,7 @@ def test_the_first_model_is_trained_in_every_way_and_validation_chooses_for_all(
     log = steer(lambda i: 0.5 + 0.4 * np.sin(i))  # to one side only: a mirror misleads
     words = ["recorded", "--models", "cnn", "lstm", "--smoothing-s", "0", "--shift", "False"]
     words += ["--balance", "False", "--imitation.epochs", "2", "--imitation.epoch-steps", "8"]
-    assert type_command(train, Job, *words, "--imitation.window", "4", "--log", log) == 0
+    assert type_command(train, JOBS, *words, "--imitation.window", "4", "--log", log) == 0
     printed = capsys.readouterr().out
     plain, mirrored, other = sorted((tmp_path / "runs").iterdir())
     store = Demonstrations.open(plain / "demonstrations" / "validation")
@@ -190,7 +192,7 @@ def test_a_policy_that_looks_back_can_be_judged_and_audited_on_a_log(
     type_command, udacity_log, tmp_path, read
 ):
     words = [*WORDS, "--head", "motion", "--log", udacity_log, "--results", "r.csv"]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     (run,) = (tmp_path / "runs").iterdir()
     words = [run / "policy", "--log", udacity_log, "--log-share", "0.2", "--results", "e.csv"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
@@ -207,7 +209,7 @@ def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
     models = ["lrc", "gru", "stacked"]
     words = [*WORDS, "--head", "motion", "--log", udacity_log, "--results", "r.csv"]
     words[1:3] = ["--models", *models]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     rows = read(tmp_path / "r.csv")
     assert [row["model"] for row in rows] == [*SIMPLE, *models]
     cells = {name: Policy.load(run / "policy").circuit.cell for name in models
@@ -233,7 +235,7 @@ def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(
     monkeypatch.setattr("ncp_control.cells.first_values.set_first_values_", begin)
     words = [*WORDS, "--log", udacity_log, "--tau-s", 0.1, 2.0]
     words[1:3] = ["--models", "cnn", "ncp"]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     assert begun == {"LTC": {"tau_s": (0.1, 2.0), "seed": 0}}, "a network without memory has none"
 
 
@@ -241,7 +243,7 @@ def test_images_of_another_size_teach_a_policy_that_sees_them(type_command, udac
     size = ["--log-options", "image_size=[60,120]", "crop=[0.25,0.0]"]
     words = [*WORDS, "--log", udacity_log, *size, "--results", "r.csv"]
     words[1:3] = ["--models", "cnn", "ncp"]
-    assert type_command(train, Job, *words) == 0
+    assert type_command(train, JOBS, *words) == 0
     for run in (tmp_path / "runs").iterdir():
         policy = Policy.load(run / "policy")
         assert policy.frame_shape == policy.contract.observation.shape == (60, 120, 3)

@@ -11,7 +11,8 @@ import torch
 
 from ncp_control import Policy
 from scripts.evaluation.locomotion import WalkSettings, walk
-from scripts.train import Job, train
+from scripts.train import train
+from scripts.training.jobs import JOBS
 from scripts.training.places import where_to_learn
 from scripts.training.reinforcement import Task
 from scripts.training.sac import describe, make_model, train_sac
@@ -74,7 +75,7 @@ def test_the_stock_network_learns_with_the_same_words(tmp_path, algorithm):
 def test_a_command_trains_a_circuit_by_tqc(type_command, tmp_path, capsys):
     words = f"sac --algorithm tqc --world {PENDULUM} --neurons 8 --encoder --steps 120"
     words += " --first-steps 80 --num-envs 2 --batch-size 32 --evaluation-episodes 1"
-    assert type_command(train, Job, *words.split()) == 0
+    assert type_command(train, JOBS, *words.split()) == 0
     printed = capsys.readouterr().out
     assert re.search(r"run folder: runs/tqc-Pendulum-v1-ltc-\d+-1\n", printed)
     assert "| policy | mean_return |" in printed

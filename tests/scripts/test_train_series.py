@@ -9,7 +9,8 @@ import pytest
 
 from ncp_control import load
 from ncp_control.commands.export import Export, export
-from scripts.train import Job, train
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
 
@@ -46,7 +47,7 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     type_command, waves, tmp_path, capsys
 ):
     words = ["--target", "height", "--imitation.epochs", "12"]
-    assert type_command(train, Job, *job(waves, *words, "--horizon", "5")) == 0
+    assert type_command(train, JOBS, *job(waves, *words, "--horizon", "5")) == 0
     run, row = results_in(tmp_path / "runs")
     printed = capsys.readouterr().out
     assert "not seen, since they hold no numbers: side. " in printed
@@ -71,7 +72,7 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
 
 def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, waves, tmp_path):
     words = ["--task", "classify", "--target", "side", "--split", "series"]
-    assert type_command(train, Job, *job(waves, *words, "--imitation.epochs", "20")) == 0
+    assert type_command(train, JOBS, *job(waves, *words, "--imitation.epochs", "20")) == 0
     run, row = results_in(tmp_path / "runs")
     assert float(row["accuracy"]) > 0.9 > float(row["majority"])
     assert load(run / "policy").contract.action[0].choices == ("down", "up")
@@ -90,12 +91,12 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
             raise KeyboardInterrupt
 
     words = job(waves, "--target", "height", "--imitation.epochs", "2")
-    assert type_command(train, Job, *words, "--runs", "whole") == 0
+    assert type_command(train, JOBS, *words, "--runs", "whole") == 0
     monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
     monkeypatch.setattr(TrainingState, "save", save_or_stop)
-    assert type_command(train, Job, *words) == 130
+    assert type_command(train, JOBS, *words) == 130
     (run,) = (tmp_path / "runs").iterdir()
-    assert type_command(train, Job, "series", "--resume", run) == 0
+    assert type_command(train, JOBS, "series", "--resume", run) == 0
     (whole,) = (tmp_path / "whole").iterdir()
     for name in ("policy/weights.safetensors", "metrics.csv"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
@@ -116,13 +117,13 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
     ],
 )
 def test_what_cannot_be_done_is_refused_before_a_run_begins(refuse, waves, tmp_path, words, told):
-    refuse(train, Job, job(waves, *words), told)
+    refuse(train, JOBS, job(waves, *words), told)
     assert not (tmp_path / "runs").exists()
 
 
 def test_whole_series_are_set_apart_only_where_there_are_enough(refuse, waves):
     words = ["series", "--data", waves, "--target", "height", "--split", "series"]
-    refuse(train, Job, words, "must be 'time' for fewer than 3 series, got 1")
+    refuse(train, JOBS, words, "must be 'time' for fewer than 3 series, got 1")
 
 
 def test_a_series_is_learned_by_a_circuit_that_begins_and_is_read_as_asked_for(
@@ -130,7 +131,7 @@ def test_a_series_is_learned_by_a_circuit_that_begins_and_is_read_as_asked_for(
 ):
     words = ["--target", "height", "--imitation.epochs", "2", "--reads", "all"]
     words += ["--wiring", "auto_ncp", "--tau-s", "0.2", "2.0"]
-    assert type_command(train, Job, *job(waves, *words)) == 0
+    assert type_command(train, JOBS, *job(waves, *words)) == 0
     run, row = results_in(tmp_path / "runs")
     cell = load(run / "policy").circuit.cell
     assert cell.reads == "all"

@@ -14,7 +14,8 @@ from ncp_control.learning.reinforcement import progress
 from ncp_control.learning.reinforcement.checkpoint import save_checkpoint
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from scripts.evaluation.locomotion import WalkSettings, walk
-from scripts.train import Job, train
+from scripts.train import train
+from scripts.training.jobs import JOBS
 from scripts.training.ppo_settings import PPO
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -30,7 +31,7 @@ def settings_of(row):
 def test_a_training_ends_with_a_policy_that_acts_in_gymnasiums_world(
     type_command, tmp_path, read, capsys
 ):
-    assert type_command(train, Job, *WORDS, "--steps", "2048") == 0
+    assert type_command(train, JOBS, *WORDS, "--steps", "2048") == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert "worlds: 8 on cpu, 0 kB each" in capsys.readouterr().out
     (row,) = read(run / "results.csv")
@@ -57,14 +58,14 @@ def test_a_training_that_was_stopped_goes_on(type_command, tmp_path, read, monke
 
     monkeypatch.setattr(progress, "save_checkpoint", save_or_stop)
     words = [*WORDS, "--steps", "1536", "--epochs", "1"]
-    assert type_command(train, Job, *words) == 130
+    assert type_command(train, JOBS, *words) == 130
     (run,) = (tmp_path / "runs").iterdir()
     assert not (run / "policy").exists()
     checkpoint = (run / "checkpoints" / "training.pt").read_bytes()
     ends = []
     for _ in range(2):  # from the same checkpoint to the same weights
         (run / "checkpoints" / "training.pt").write_bytes(checkpoint)
-        assert type_command(train, Job, "ppo", "--resume", run) == 0
+        assert type_command(train, JOBS, "ppo", "--resume", run) == 0
         ends.append((run / "policy" / "weights.safetensors").read_bytes())
     assert ends[0] == ends[1]
     assert [int(row["step"]) for row in read(run / "metrics.csv")] == [512, 1024, 1536]
@@ -82,7 +83,7 @@ def test_a_killed_training_goes_on(type_command, tmp_path, read):
         process.send_signal(signal.SIGKILL)
     (run,) = (tmp_path / "runs").iterdir()
     assert process.returncode == -signal.SIGKILL and not (run / "policy").exists()
-    assert type_command(train, Job, "ppo", "--resume", run) == 0
+    assert type_command(train, JOBS, "ppo", "--resume", run) == 0
     assert [int(row["step"]) for row in read(run / "metrics.csv")] == [*range(512, 10241, 512)]
     assert len(read(run / "results.csv")) == 1
 
@@ -94,7 +95,7 @@ def test_a_body_in_mujoco_warp_learns_and_walks_in_gymnasiums_world(
 ):
     pytest.importorskip("mujoco_warp")
     words = f"ppo --world {world} --num-worlds 16 --steps 1024 --rollout-steps 32 --neurons 12"
-    assert type_command(train, Job, *words.split(), "--evaluation-episodes", "1") == 0
+    assert type_command(train, JOBS, *words.split(), "--evaluation-episodes", "1") == 0
     (run,) = (tmp_path / "runs").iterdir()
     returns = walk(Policy.load(run / "policy"), WalkSettings(env=world, episodes=1))
     (row,) = read(run / "results.csv")
@@ -112,7 +113,7 @@ def test_cars_on_a_device_learn_and_drive_in_gymnasiums_world(
     pytest.importorskip("mujoco_warp")
     words = "ppo --world LaneKeeping-v0 --num-worlds 4 --steps 256 --rollout-steps 32 --epochs 1"
     words += f" --neurons 12 --world-options {option}"
-    assert type_command(train, Job, *words.split(), "--evaluation-episodes", "1") == 0
+    assert type_command(train, JOBS, *words.split(), "--evaluation-episodes", "1") == 0
     told = f"worlds: 4 on cpu, 23 kB each, and {shared_mb} MB that all share"
     assert told in capsys.readouterr().out
     (run,) = (tmp_path / "runs").iterdir()
@@ -160,10 +161,15 @@ def test_the_number_of_worlds_says_what_suits_it(worlds, rollout_steps, batch_si
 )
 def test_what_does_not_go_together_is_refused(refuse, words, message):
     given = [] if "--num-worlds" in words else ["--num-worlds", "8"]
-    refuse(train, Job, ["ppo", *given, *words], message)
+    refuse(train, JOBS, ["ppo", *given, *words], message)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_named(refuse):
     words = ["ppo", "--device", "cuda", "--num-worlds", "4096"]
-    refuse(train, Job, words, "`device` must be auto, cpu or a device of this machine, got 'cuda'")
+    refuse(
+        train,
+        JOBS,
+        words,
+        "`device` must be auto, cpu or a device of this machine, got 'cuda'",
+    )

@@ -20,7 +20,8 @@ from ncp_control.loop.recording import DriveRecorder
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import load
 from ncp_control.worlds import find_world
-from scripts.train import Job, train
+from scripts.train import train
+from scripts.training.jobs import JOBS
 
 SECONDS = 3.0
 
@@ -186,7 +187,7 @@ def test_record_train_drive_and_record_are_a_circle(recorded, tmp_path, monkeypa
     monkeypatch.setattr("sys.argv", ["train.py", *words])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run_job(train, Job, "")
+        run_job(train, JOBS, "")
     folder = sorted((tmp_path / "runs").glob("recorded-*/policy"))[0]  # of five ways to teach it
     learned = load(str(folder))
     assert learned.contract.provenance["data"] == "recording.mcap"

@@ -1,0 +1,114 @@
+"""What `audit.py` can be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from ncp_control.ranges import check_at_least, check_positive
+
+LONGEST_S = 3600.0
+"""Longest episode [s]."""
+FIRST_HELD_OUT = 20_000
+"""The first held-out track."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Look inside a saved policy: saliency, time constants, activity, guarantees."""
+
+    policy: tyro.conf.Positional[Path]
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
+    log: Path | None = None
+    """Recording to watch, instead of acting in a world: a driving log, or demonstrations that a
+    training wrote, e.g. runs/RUN/demonstrations/test."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    crop=[0.3,0.1]."""
+    world: str | None = None
+    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, hopper,
+    gymnasium:<id>, or <module>:<function>; that of the policy's contract if None."""
+    world_options: tuple[str, ...] = ()
+    """Options of that world, e.g. observe=positions."""
+    condition: str | None = None
+    """What the camera or the car suffers from all the time, with its severity from 1 to 5, e.g.
+    fog:3; see `envs.conditions`."""
+    seconds: float = 30.0
+    """Length of the episode [s]."""
+    track: int = FIRST_HELD_OUT
+    """Track to drive; 20000 and above are held out."""
+    compare: tuple[Path, ...] = ()
+    """Further policies for a table beside this one; the first also stands in the inspector."""
+    ablation_km: float = 0.0
+    """Distance driven with each neuron ablated [km]; 0 leaves this out, it takes minutes."""
+    wipe_episodes: int = 4
+    """Episodes in which the policy acts with its memory, and again with it wiped, none longer than
+    `seconds`; 0 leaves this out."""
+    excerpt: bool = False
+    """Keep what was seen in the policy's folder, where `ncp demo` finds it; a few seconds are
+    enough."""
+    threads: int | None = None
+    """Torch threads; if None, all cores for a policy that sees frames, else one."""
+    results: Path | None = None
+    """CSV file to which the comparison or the ablation is added, e.g. results/audit.csv."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Seed of appearances, noise and worlds."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "seconds")
+        if self.ablation_km != 0.0:
+            from scripts.evaluation.driving import check_km
+
+            check_km("ablation_km", self.ablation_km)
+        if self.seconds > LONGEST_S:
+            raise ValueError(
+                f"`seconds` must be at most {LONGEST_S:g}, got {self.seconds!r}."
+                " Every frame is kept in memory."
+            )
+        check_at_least(self, 0, "seed", "track", "wipe_episodes")
+        if self.runs.exists() and not self.runs.is_dir():
+            raise ValueError(
+                f"`runs` must be a folder, got the file {str(self.runs)!r}. Name another."
+            )
+        if self.ablation_km and self.log is not None:
+            raise ValueError(
+                f"`ablation_km` must be left out with --log, got {self.ablation_km:g}."
+                " Nobody drives along a recording."
+            )
+        if self.log is not None and self.track != FIRST_HELD_OUT:
+            raise ValueError(
+                f"`track` must be left out with --log, got {self.track}. A recording has its own."
+            )
+        self._check_condition()
+        if self.log_options and self.log is None:
+            raise ValueError(
+                f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
+            )
+        check_at_least(self, 1, "threads")
+        if self.results is not None and not self.compare and not self.ablation_km:
+            raise ValueError(
+                "`results` must come with --compare or --ablation-km, got"
+                f" {str(self.results)!r} alone. There would be nothing to add to it."
+            )
+
+    @property
+    def met(self) -> list[tuple[str, int]]:
+        """Name and severity of the condition; none if there is none."""
+        from envs.conditions import read_conditions
+
+        return [] if self.condition is None else read_conditions((self.condition,))
+
+    def _check_condition(self) -> None:
+        """Refuse a condition that is not one of one severity, and what it would not reach."""
+        if len(self.met) > 1:
+            raise ValueError(
+                "`condition` must be one, with one severity, e.g. fog:3, got"
+                f" {self.condition!r}. Audit the others one after the other."
+            )
+        for name, value in (("log", self.log), ("ablation_km", self.ablation_km)):
+            if value and self.met:
+                raise ValueError(
+                    f"`{name}` must be left out with --condition, got {str(value)!r}. Drop it."
+                )

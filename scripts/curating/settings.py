@@ -1,0 +1,174 @@
+"""What the jobs of `data.py` can be told."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from ncp_control.keyword_options import read_options
+from ncp_control.ranges import check_not_negative, check_part, check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Tell what is in recordings: frames, time steps, every number, damage; as a table and a page.
+
+    The page is one file with pictures that needs no network.
+    """
+
+    log: tyro.conf.Positional[tuple[Path, ...]]
+    """Recordings, or folders of recordings."""
+    actions: tuple[str, ...] = ()
+    """Numbers that are to be learned; by default steering, or all actions of a recording that has
+    none."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recordings' readers as name=value, e.g. image_topic=/camera or
+    crop=[0.3,0.1]."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+
+    def __post_init__(self) -> None:
+        if not self.log:
+            raise ValueError("`log` must be at least one recording, got none. Give its folder.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Write a recording in another format, with its frames and times as they are."""
+
+    log: tyro.conf.Positional[Path]
+    """The recording."""
+    out: tyro.conf.Positional[Path]
+    """Folder to be made."""
+    to: Literal["lerobot", "minari", "tub"]
+    """lerobot: LeRobotDataset v3.0; minari: Minari data set; tub: Donkeycar tub v2. All keep all
+    numbers."""
+    actions: tuple[str, ...] = ()
+    """Numbers that become actions; by default steering, or all actions of a recording that has
+    none."""
+    task: str = "drive"
+    """What is done in it, in words, for lerobot."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value, e.g. camera=top."""
+
+    def __post_init__(self) -> None:
+        if self.out.exists():
+            raise ValueError(f"`out` must not exist yet, got '{self.out}'. Choose another name.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean:
+    """Mark stretches of a recording that every job leaves out; nothing is deleted.
+
+    The marks lie in left_out.json in the recording's folder. Without a rule, tell what is marked.
+    """
+
+    log: tyro.conf.Positional[Path]
+    """The recording."""
+    out_of: tuple[str, ...] = ()
+    """Times to leave out as begin-end [s], e.g. 12.5-14.0, as on the page of data.py inspect: since
+    the first frame, without the pauses."""
+    still: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Leave out where the speed is below `still_below`."""
+    still_below: float = 0.1
+    """Speed below which nothing moves, in the recording's unit."""
+    no_steering: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Leave out where the steering is exactly zero."""
+    at_least_s: float = 2.0
+    """How long a rule must hold without a break [s]."""
+    undo: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Take back what the last command marked."""
+    marks: Path | None = None
+    """File of the marks, for a recording in a folder that cannot be written to. Other jobs read it
+    by --log-options left_out=FILE."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recording's reader as name=value."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "still_below")
+        check_not_negative("at_least_s", self.at_least_s)
+        for words in self.out_of:
+            read_times(words)
+        if self.undo and (self.out_of or self.still or self.no_steering):
+            raise ValueError("`undo` must stand alone, got rules beside it. Undo first, then mark.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Say which frames train, validate and test: whole stretches of time, drives or places.
+
+    The parts lie in parts.json in the recording's folder, and nothing is copied. train.py recorded
+    learns from them, and evaluate.py --log-part test drives on the last.
+    """
+
+    log: tyro.conf.Positional[tuple[Path, ...]]
+    """Recordings, or folders of recordings."""
+    by: Literal["time", "session", "place"] = "time"
+    """time: the last frames of each recording test. session: whole recordings test or, in a single
+    one, what lies between pauses. place: what was driven on one square of the ground, in any lap,
+    is in one part."""
+    train_share: float = 0.8
+    """Share of the frames from which is learned; the rest tests."""
+    validation_share: float = 0.15
+    """Share of those, at their end, that chooses the checkpoint."""
+    gap_s: float = 0.0
+    """Frames nearer than this to one that validates or tests do not train [s]."""
+    pause_s: float = 5.0
+    """A longer time between two frames begins a new session [s]."""
+    place: tuple[str, ...] = ()
+    """Numbers that say where the frame was taken, e.g. x y, for --by place."""
+    cell_size: float = 20.0
+    """Side of the squares, in the unit of these numbers."""
+    actions: tuple[str, ...] = ()
+    """Numbers that are compared between the parts; by default steering, or all actions of a
+    recording that has none."""
+    undo: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Remove the parts, so that each recording is cut in time again."""
+    log_options: tuple[str, ...] = ()
+    """Options of the recordings' readers as name=value."""
+
+    def __post_init__(self) -> None:
+        if not self.log:
+            raise ValueError("`log` must be at least one recording, got none. Give its folder.")
+        check_part("train_share", self.train_share)
+        check_part("validation_share", self.validation_share)
+        check_not_negative("gap_s", self.gap_s)
+        check_positive(self, "pause_s", "cell_size")
+        if (self.by == "place") != bool(self.place):
+            raise ValueError(
+                f"`place` must name numbers with --by place, and only there, got"
+                f" {' '.join(self.place) or 'none'} with --by {self.by}."
+            )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the readers by name."""
+        return read_options(self.log_options, "log_options")
+
+    def words(self) -> str:
+        """Return what was asked for, as it is typed."""
+        told = [f"--by {self.by} --train-share {self.train_share:g}"]
+        told += [f"--validation-share {self.validation_share:g}"]
+        told += [f"--gap-s {self.gap_s:g}"] * (self.gap_s > 0.0)
+        if self.by == "session":
+            told += [f"--pause-s {self.pause_s:g}"]
+        if self.by == "place":
+            told += [f"--place {' '.join(self.place)} --cell-size {self.cell_size:g}"]
+        return " ".join(told)
+
+
+def read_times(words: str) -> tuple[float, float]:
+    """Return begin and end of a stretch [s], written as 12.5-14.0.
+
+    Raises:
+        ValueError: If it is not written so.
+    """
+    found = re.fullmatch(r"(\d+\.?\d*)-(\d+\.?\d*)", words.replace(" ", ""))
+    if found is None or not float(found[1]) < float(found[2]):
+        raise ValueError(
+            f"`out_of` must be begin-end in seconds with begin < end, such as 12.5-14.0, got"
+            f" {words!r}."
+        )
+    return float(found[1]), float(found[2])
