@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tqdm import tqdm
 
-from ncp_control.learning.reinforcement.guard import check_training, divergence_told
+from ncp_control.learning.reinforcement.guard import check_training, guarded_learning
 
 ROLLOUT_STEPS, BATCH_SIZE, LEARNING_RATE, LOG_STD = 256, 512, 3e-4, -1.0
 
@@ -77,7 +77,7 @@ def record_skill_levels(
         for target in steps:
             wanted = target - model.num_timesteps
             if wanted > 0:
-                with divergence_told(model):
+                with guarded_learning(model):
                     model.learn(wanted, callback=_Progress(bar), reset_num_timesteps=False)
                 check_training(model)
             yield _record(model, worlds, world, num_traces, max_frames, min_frames)

@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.launched import is_restarted, launch_name
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
-from ncp_control.learning.reinforcement.guard import divergence_told
+from ncp_control.learning.reinforcement.guard import guarded_learning
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, training_files, typed_command
@@ -251,7 +251,7 @@ def learn(
     if steps_left > 0:
         is_new = model.num_timesteps == 0
         progress = Progress(run, steps, export=export, row_every=row_every)
-        with contextlib.closing(progress), divergence_told(model):
+        with contextlib.closing(progress), guarded_learning(model):
             model.learn(steps_left, callback=progress, reset_num_timesteps=is_new)
     policy = export(model)
     policy.save(run.policy)

@@ -1,4 +1,4 @@
-"""A training that diverges ends with one sentence instead of a dump of tensors."""
+"""What surrounds a training by sb3: it diverges in one sentence, and leaves no empty folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.reinforcement.checkpoint import check_learned
@@ -31,8 +32,11 @@ def check_training(model: BaseAlgorithm) -> None:
 
 
 @contextmanager
-def divergence_told(model: BaseAlgorithm) -> Iterator[None]:
+def guarded_learning(model: BaseAlgorithm) -> Iterator[None]:
     """Turn what torch or an environment raises in a training that has diverged into one sentence.
+
+    A model that was told to log nothing makes no folder for a log; sb3 alone would leave an empty
+    one among the temporary files for every training.
 
     Args:
         model: What learns inside the block.
@@ -40,6 +44,9 @@ def divergence_told(model: BaseAlgorithm) -> Iterator[None]:
     Raises:
         DivergenceError: If the block failed, and something learned or chosen is not finite.
     """
+    is_silent = not (model.verbose or model.tensorboard_log or model._custom_logger)
+    if is_silent:
+        model.set_logger(Logger(folder=None, output_formats=[]))
     try:
         with _refusal_of_torch_told(model):
             yield
@@ -48,10 +55,13 @@ def divergence_told(model: BaseAlgorithm) -> Iterator[None]:
     except Exception:
         check_training(model)
         raise
+    finally:
+        if is_silent:
+            model._custom_logger = False  # so that it may be told to log later
 
 
-class TellsDivergence:
-    """Makes an algorithm of sb3 learn as it does, and tell in one sentence that it has diverged."""
+class GuardedLearning:
+    """Makes an algorithm of sb3 learn as it does, inside `guarded_learning`."""
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """Learn as sb3's algorithms do.
@@ -60,7 +70,7 @@ class TellsDivergence:
             DivergenceError: If the training reaches numbers that are not finite.
         """
         learner: Any = super()
-        with divergence_told(cast(BaseAlgorithm, self)):
+        with guarded_learning(cast(BaseAlgorithm, self)):
             return learner.learn(*args, **kwargs)
 
 

@@ -17,7 +17,7 @@ from stable_baselines3.common.preprocessing import check_for_nested_spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from ncp_control.learning.reinforcement.actor_critic import CircuitActorCritic
-from ncp_control.learning.reinforcement.guard import TellsDivergence
+from ncp_control.learning.reinforcement.guard import GuardedLearning
 from ncp_control.learning.reinforcement.sequences import SequenceBuffer, SequenceDictBuffer
 from ncp_control.learning.reinforcement.shared_update import update
 from ncp_control.learning.reinforcement.wrappers import check_time_is_not_scaled
@@ -25,7 +25,7 @@ from ncp_control.learning.team import team
 from ncp_control.ranges import check_count
 
 
-class SequencePPO(TellsDivergence, RecurrentPPO):
+class SequencePPO(GuardedLearning, RecurrentPPO):
     """RecurrentPPO for `CircuitActorCritic`.
 
     Args:

@@ -17,13 +17,13 @@ from sb3_contrib import TQC
 from stable_baselines3 import SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from ncp_control.learning.reinforcement.guard import TellsDivergence
+from ncp_control.learning.reinforcement.guard import GuardedLearning
 from ncp_control.learning.reinforcement.replay import SequenceReplay
 from ncp_control.learning.reinforcement.soft_actor import CircuitSAC, CircuitTQC, check_spaces
 from ncp_control.ranges import check_count
 
 
-class _OverSequences(TellsDivergence, OffPolicyAlgorithm):
+class _OverSequences(GuardedLearning, OffPolicyAlgorithm):
     """What is the same for SAC and TQC.
 
     Args:

@@ -25,7 +25,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
-from ncp_control.learning.reinforcement.guard import check_training, divergence_told
+from ncp_control.learning.reinforcement.guard import check_training, guarded_learning
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_seed
 
@@ -92,7 +92,7 @@ def train_teacher(
     examination = _Examination(config.examine_every, examine, checkpoint)
     steps_left = config.steps - model.num_timesteps
     if steps_left > 0:
-        with divergence_told(model):
+        with guarded_learning(model):
             model.learn(steps_left, callback=examination, reset_num_timesteps=is_new)
         examination.examine_now()
     env.close()

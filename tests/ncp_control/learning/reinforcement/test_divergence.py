@@ -2,6 +2,7 @@
 
 import functools
 import math
+import tempfile
 
 import gymnasium
 import numpy as np
@@ -32,6 +33,16 @@ def test_a_rate_that_is_far_too_high_ends_with_one_sentence(liquid, carts):
     with pytest.raises(DivergenceError, match=TOLD) as raised:
         model.learn(2400)
     assert "tensor(" not in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def test_a_model_that_logs_nothing_leaves_no_folder(monkeypatch, tmp_path, capsys, learner, liquid):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = learner(liquid())
+    model.learn(240)
+    assert not list(tmp_path.iterdir()) and not capsys.readouterr().out
+    model.verbose = 1
+    model.learn(240)
+    assert "total_timesteps" in capsys.readouterr().out
 
 
 def break_at(model, num_steps):
