@@ -35,6 +35,12 @@ class Activity:
     synaptic_currents: Float[Tensor, "batch time synapses"] | None
     """w s(x_j)(E − v_i) at the end of each frame in the wiring's order; None without synapses."""
 
+    @property
+    def states_before(self) -> Float[Tensor, "time state"]:
+        """The state before each frame of the first sequence, which began from zeros."""
+        states = self.states[0]
+        return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
+
 
 class Circuit(nn.Module):
     """Run a cell over (batch, time).

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-from torch import Tensor
 
-from ncp_control.audit.saliency import previous_states
 from ncp_control.circuit import Activity
 from ncp_control.records import frames_in, numbers_in
 
@@ -142,10 +140,6 @@ class Episode:
             return name
         sensor = self.sensor_names[int(number)].partition(" [")[0]
         return f"{source} ({sensor}){arrow}{target}"
-
-    def state_before(self) -> Tensor:
-        """Return the state before each frame, shape (time, state), begun from zeros."""
-        return previous_states(self.thought)
 
 
 def _kept(name: str, values: _T | None) -> _T:

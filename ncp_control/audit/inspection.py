@@ -68,7 +68,7 @@ def maps_of_frames(
         episode.seen[frames],
         method,
         neuron=neuron,
-        state=episode.state_before()[index],
+        state=episode.thought.states_before[index],
         dt_s=episode.thought.dt_s[0][index],
     ).numpy()
 

@@ -28,7 +28,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import grad as convolution_gradients
 
-from ncp_control.circuit import Activity
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.policy.frames import BLOCK_FRAMES
@@ -58,7 +57,7 @@ def saliency(
         method: A name in `METHODS`.
         neuron: Explain the state of this neuron, e.g. "command_3", instead of the action.
         action: Which entry of the action is explained.
-        state: State before each frame, see `previous_states`; the initial state if None.
+        state: State before each frame, see `Activity.states_before`; the initial state if None.
         dt_s: Time elapsed before each frame [s]; the circuit's frame interval if None.
 
     Returns:
@@ -92,12 +91,6 @@ def saliency(
         )
         maps.append(_scale(METHODS[method](policy, seen[part], decide)))
     return torch.cat(maps) if maps else frames.new_zeros(frames.shape[:3], dtype=torch.float32)
-
-
-def previous_states(activity: Activity) -> Float[Tensor, "time state"]:
-    """Return the state before each frame of the first recorded sequence, begun from zeros."""
-    states = activity.states[0]
-    return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
 
 
 def decision(

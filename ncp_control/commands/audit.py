@@ -73,7 +73,7 @@ def audit_policy(settings: AuditPolicy) -> None:
     if not isinstance(policy.circuit.cell, Feedforward):  # which remembers nothing
         (effect,) = wipe_effects(policy, features, dt_s)
         print(f"memory: {describe_wipe(effect).replace('*', '')}")
-        reach = reach_of(policy, features, dt_s, episode.state_before())
+        reach = reach_of(policy, features, dt_s, episode.thought.states_before)
         print(f"what was seen k frames before moves the action ever less. {describe_reach(reach)}")
 
 

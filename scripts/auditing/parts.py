@@ -322,7 +322,9 @@ def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tupl
 def _largest_gradient(policy: Policy, audited: Episode) -> float:
     """Return the largest abs(∂output/∂input) over one frame that the episode shows."""
     features = torch.from_numpy(audited.given)[:, None].requires_grad_()
-    outputs, _ = policy.circuit(features, audited.state_before(), dt_s=audited.thought.dt_s[0])
+    outputs, _ = policy.circuit(
+        features, audited.thought.states_before, dt_s=audited.thought.dt_s[0]
+    )
     gradients = [
         torch.autograd.grad(outputs[..., k].sum(), features, retain_graph=True)[0]
         for k in range(outputs.shape[2])

@@ -107,7 +107,7 @@ def find_effects(policy: Policy, audited: Episode) -> list[WipeEffect]:
 def find_reach(policy: Policy, audited: Episode) -> Reach:
     """Return how far back the actions of an episode reach."""
     features, thought = torch.from_numpy(audited.given), audited.thought
-    return reach_of(policy, features, thought.dt_s[0], audited.state_before())
+    return reach_of(policy, features, thought.dt_s[0], audited.thought.states_before)
 
 
 def act_wiped(policy: Policy, place: Place, name: str) -> Cost:

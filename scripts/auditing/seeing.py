@@ -67,7 +67,7 @@ def measure_stability(
             NOISE_VARIANCES,
             method,
             seed=seed,
-            state=audited.state_before()[index],
+            state=audited.thought.states_before[index],
             dt_s=audited.thought.dt_s[0, index],
         )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):

@@ -15,7 +15,6 @@ from ncp_control.audit.memory import (
     reach_of,
     wipe_effects,
 )
-from ncp_control.audit.saliency import previous_states
 from ncp_control.cells import CTRNN, Feedforward
 from ncp_control.policy import VectorPolicy
 
@@ -31,7 +30,7 @@ def reach(policy, features, **settings):
     """The reach of a policy whose features are its observations, as they come."""
     dt_s = torch.full((len(features),), DT_S, dtype=torch.float64)
     recorded = policy.circuit.record(features[None], dt_s=dt_s[None])
-    return reach_of(policy, features, dt_s, previous_states(recorded), **settings)
+    return reach_of(policy, features, dt_s, recorded.states_before, **settings)
 
 
 def leaky(tau_s):

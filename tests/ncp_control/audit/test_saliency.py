@@ -6,7 +6,7 @@ from torch import nn
 
 from ncp_control import LSTM, LTC, NCP19, Circuit
 from ncp_control.audit import saliency as audit
-from ncp_control.audit.saliency import METHODS, decision, previous_states, saliency
+from ncp_control.audit.saliency import METHODS, decision, saliency
 from ncp_control.cells import Feedforward
 from ncp_control.policy.frames import BLOCK_FRAMES
 from policies.driving import make_driving_policy
@@ -158,7 +158,7 @@ def test_map_of_a_frame_rests_on_the_history(driving):
     (of_last,) = torch.autograd.grad(actions[0, -1, 0], pixels)
     with torch.no_grad():
         activity = policy.circuit.record(policy.perceive(frames)[None])
-    state = previous_states(activity)
+    state = activity.states_before
     assert not state[0].any()
     torch.testing.assert_close(state[1:], activity.states[0, :-1])
     ours = audit.input_gradient(policy, frames[2:], decision(policy, state=state[2:]))
