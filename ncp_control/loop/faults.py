@@ -24,8 +24,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ncp_control.audit.faults import occlude
-from ncp_control.deploy.links.base import Link, Reading
 from ncp_control.loop.clocks import Clock
+from ncp_control.loop.link import Link, Reading
 from ncp_control.loop.pilot import Controller
 from ncp_control.records import frames_in, join, numbers_in, record_frame
 

@@ -33,8 +33,8 @@ import numpy as np
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.interval_circuit import Interval
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Event, Fault, Level, Levels
+from ncp_control.loop.link import Reading
 from ncp_control.loop.profile import InputProfile, has_colours, statistics_of, swap_colours
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.loop.standing import find_standing

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.levels import Fault, Level
+from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import Link, LinkEnded, LinkLost, Reading
 from ncp_control.episode import Episode
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import Controller, ControllerLost, Pilot
 from ncp_control.loop.settings import LoopSettings

@@ -42,8 +42,8 @@ import numpy as np
 import torch
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Event
+from ncp_control.loop.link import Reading
 from ncp_control.loop.lossless import encode_frame
 from ncp_control.loop.pilot import Controller
 from ncp_control.policy import Policy

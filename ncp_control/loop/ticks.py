@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import Reading
 from ncp_control.episode import Episode
 from ncp_control.loop.levels import Level
+from ncp_control.loop.link import Reading
 
 
 def is_usable(reading: Reading | None) -> bool:

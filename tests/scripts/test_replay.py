@@ -13,8 +13,8 @@ from ncp_control.commands.audit import AuditPolicy, audit_policy
 from ncp_control.commands.replay import Replay
 from ncp_control.commands.replay import replay as replay_drive
 from ncp_control.commands.run import RunPolicy, run_policy
-from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.link import LinkEnded, Reading
 from ncp_control.loop.playback import read_recording
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.recording import DriveRecorder

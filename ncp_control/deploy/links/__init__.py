@@ -17,16 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import (
-    LINKS,
-    Link,
-    LinkEnded,
-    LinkKind,
-    LinkLost,
-    Reading,
-    open_here,
-    register_link,
-)
+from ncp_control.deploy.links.base import LINKS, LinkKind, open_here, register_link
 from ncp_control.deploy.links.donkey_sim import DonkeySimLink
 from ncp_control.deploy.links.hosted import HostedLink
 from ncp_control.deploy.links.ros2 import Ros2Link
@@ -34,6 +25,7 @@ from ncp_control.deploy.links.udacity import UdacityLink
 from ncp_control.deploy.links.video import open_video
 from ncp_control.deploy.links.world import open_world
 from ncp_control.loop.clocks import RealClock
+from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
 
 __all__ = [
     "LINKS",

@@ -1,4 +1,4 @@
-"""`Link`: what joins a loop to a world, a simulator or a robot, and how links are found by name.
+"""Links, which join a loop to a world, a simulator or a robot, and how they are found by name.
 
     --link NAME            or            --link NAME:TARGET
 
@@ -9,76 +9,18 @@ A link of your own is a function registered with `register_link`; see `LinkKind`
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import check_needed, check_options
 from ncp_control.loop.clocks import Clock
+from ncp_control.loop.link import Link
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
 
 LAST_PORT = 65_535
 """Highest port of a computer."""
-
-
-class LinkLost(ConnectionError):
-    """The counterpart is gone without a word."""
-
-
-class LinkEnded(Exception):
-    """There is nothing more to come, e.g. at the end of a video or of an episode."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What a link has read at one moment."""
-
-    observation: np.ndarray | None
-    """As the policy's contract wants it, if all is well; None if what came cannot be read."""
-    time_s: float
-    """When it was taken, or came in, on the loop's clock [s]."""
-    told: Mapping[str, float] = field(default_factory=dict)
-    """What else the counterpart tells, by name and unit, e.g. speed_mps."""
-    is_manual: bool = False
-    """Whether a person drives; then nothing is commanded."""
-
-
-class Link(Protocol):
-    """The counterpart of a loop."""
-
-    contract: Contract
-    """What the link offers and takes."""
-
-    def read(self, timeout_s: float) -> Reading | None:
-        """Return the newest reading that was not returned yet; None if none comes in time.
-
-        Raises:
-            LinkLost: If the counterpart is gone.
-            LinkEnded: If nothing more will come.
-        """
-        ...
-
-    def send(self, command: np.ndarray) -> None:
-        """Command the body; it goes on from a stop as well.
-
-        Args:
-            command: As the contract has it, shape (action,).
-
-        Raises:
-            LinkLost: If the counterpart is gone.
-        """
-        ...
-
-    def stop(self) -> None:
-        """Bring the body to a safe stop and keep it there, until `send` is called."""
-        ...
-
-    def close(self) -> None:
-        """Let the counterpart go."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

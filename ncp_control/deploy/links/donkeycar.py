@@ -33,11 +33,12 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
-from ncp_control.deploy.links.base import Reading, check_steering
+from ncp_control.deploy.links.base import check_steering
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock, RealClock
 from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import Pilot, contract_of, make_monitor
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

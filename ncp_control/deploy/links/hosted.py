@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import Link, LinkEnded, LinkLost, Reading, open_here
+from ncp_control.deploy.links.base import open_here
 from ncp_control.deploy.links.messages import receive_message, send_message
 from ncp_control.loop.clocks import Clock, RealClock
+from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
 
 WATCHDOG_S = 0.3
 """Silence of the loop after which the host stops the body [s]."""

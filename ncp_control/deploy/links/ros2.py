@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import LinkLost, Reading
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
+from ncp_control.loop.link import LinkLost, Reading
 from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero
 from ncp_control.ros.commands import STOP, TOPICS, Motion, MotionRule

@@ -35,10 +35,11 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import LinkLost, Reading, check_address, check_steering
+from ncp_control.deploy.links.base import check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
+from ncp_control.loop.link import LinkLost, Reading
 from ncp_control.ranges import check_above_zero
 
 MAX_STEER_RAD = math.radians(25.0)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import LinkEnded, LinkLost, Reading
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import Framer, framer_for
 from ncp_control.loop.clocks import Clock
+from ncp_control.loop.link import LinkEnded, LinkLost, Reading
 
 LOST_S = 1.0
 """Time of failing to get a frame after which a camera is lost [s]; a single failure is none."""

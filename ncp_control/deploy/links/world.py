@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract
-from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.keyword_options import check_options
 from ncp_control.loop.clocks import Clock
+from ncp_control.loop.link import LinkEnded, Reading
 from ncp_control.ranges import check_count
 from ncp_control.worlds import WORLDS, World, check_home, find_world, full_name
 

@@ -15,10 +15,10 @@ from ncp_control.deploy import program
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import SAME_BITS, WARNINGS, CController, run_compiler
 from ncp_control.deploy.c.self_test import draw_observations, draw_times
-from ncp_control.deploy.links.base import Reading
 from ncp_control.deploy.program import ProgramController
 from ncp_control.kernels.build import find_compiler
 from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.link import Reading
 from ncp_control.loop.pilot import ControllerLost
 from ncp_control.loop.realtime import drive
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
-from ncp_control.deploy.links.base import LinkEnded, Reading
 from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.link import LinkEnded, Reading
 
 FRAME_S = 0.1
 

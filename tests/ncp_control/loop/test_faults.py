@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, LATE_S, FaultyLink
+from ncp_control.loop.link import Reading
 
 SHAPE = (20, 30, 3)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Level, tolerated
+from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.settings import MonitorSettings

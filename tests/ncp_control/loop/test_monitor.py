@@ -6,8 +6,8 @@ import pytest
 
 from ncp_control import LTC, NCP19, VectorPolicy
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Level, tolerated
+from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.pilot import make_monitor
 from ncp_control.loop.profile import (

@@ -13,10 +13,10 @@ from ncp_control.contract import (
     FramesContract,
     VectorContract,
 )
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import SPOILED, FaultyLink
 from ncp_control.loop.levels import Level
+from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.profile import InputProfile, frame_statistics, statistics_of
 from ncp_control.loop.settings import MonitorSettings

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract
-from ncp_control.deploy.links.base import LinkLost, Reading
 from ncp_control.loop.levels import Level
+from ncp_control.loop.link import LinkLost, Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import CommandLimits, Pilot
 from ncp_control.loop.realtime import drive

@@ -12,8 +12,8 @@ from ncp_control.contract import (
     FramesContract,
     VectorContract,
 )
-from ncp_control.deploy.links.base import Reading
 from ncp_control.loop.levels import Fault, Level
+from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

@@ -13,9 +13,9 @@ import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.deploy.links import open_link
-from ncp_control.deploy.links.base import LinkLost
 from ncp_control.deploy.links.donkey_sim import SCENE, DonkeySimLink, read_message
 from ncp_control.loop.clocks import RealClock
+from ncp_control.loop.link import LinkLost
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

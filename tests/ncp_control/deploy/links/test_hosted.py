@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncp_control.deploy.links.base import LINKS, LinkEnded, LinkKind, LinkLost, Reading
+from ncp_control.deploy.links.base import LINKS, LinkKind
 from ncp_control.deploy.links.hosted import STANDSTILL_S, Host, HostedLink, _host
 from ncp_control.deploy.links.messages import receive_message, send_message
 from ncp_control.loop.clocks import SimulatedClock
+from ncp_control.loop.link import LinkEnded, LinkLost, Reading
 from ncp_control.policy import load
 
 ROOT = Path(__file__).parents[4]

@@ -18,10 +18,10 @@ import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.links import open_link
-from ncp_control.deploy.links.base import LinkLost
 from ncp_control.deploy.links.ros2 import Ros2Link
 from ncp_control.loop.clocks import RealClock, SimulatedClock
 from ncp_control.loop.levels import Level
+from ncp_control.loop.link import LinkLost
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

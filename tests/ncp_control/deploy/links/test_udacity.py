@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
-from ncp_control.deploy.links.base import LinkLost
 from ncp_control.deploy.links.udacity import MAX_STEER_RAD, UdacityLink, read_number
 from ncp_control.loop.clocks import RealClock
+from ncp_control.loop.link import LinkLost
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

@@ -7,11 +7,11 @@ import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.deploy.links import video as video_module
-from ncp_control.deploy.links.base import LinkEnded, LinkLost
 from ncp_control.deploy.links.video import open_video
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import RealClock, SimulatedClock
 from ncp_control.loop.levels import Level
+from ncp_control.loop.link import LinkEnded, LinkLost
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings

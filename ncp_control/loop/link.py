@@ -1,0 +1,69 @@
+"""`Link`: what the loop asks of a world, a simulator or a robot; `Reading`: what it is told.
+
+The links themselves are in `ncp_control.deploy.links`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ncp_control.contract import Contract
+
+
+class LinkLost(ConnectionError):
+    """The counterpart is gone without a word."""
+
+
+class LinkEnded(Exception):
+    """There is nothing more to come, e.g. at the end of a video or of an episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a link has read at one moment."""
+
+    observation: np.ndarray | None
+    """As the policy's contract wants it, if all is well; None if what came cannot be read."""
+    time_s: float
+    """When it was taken, or came in, on the loop's clock [s]."""
+    told: Mapping[str, float] = field(default_factory=dict)
+    """What else the counterpart tells, by name and unit, e.g. speed_mps."""
+    is_manual: bool = False
+    """Whether a person drives; then nothing is commanded."""
+
+
+class Link(Protocol):
+    """The counterpart of a loop."""
+
+    contract: Contract
+    """What the link offers and takes."""
+
+    def read(self, timeout_s: float) -> Reading | None:
+        """Return the newest reading that was not returned yet; None if none comes in time.
+
+        Raises:
+            LinkLost: If the counterpart is gone.
+            LinkEnded: If nothing more will come.
+        """
+        ...
+
+    def send(self, command: np.ndarray) -> None:
+        """Command the body; it goes on from a stop as well.
+
+        Args:
+            command: As the contract has it, shape (action,).
+
+        Raises:
+            LinkLost: If the counterpart is gone.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Bring the body to a safe stop and keep it there, until `send` is called."""
+        ...
+
+    def close(self) -> None:
+        """Let the counterpart go."""
+        ...
