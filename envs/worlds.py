@@ -243,7 +243,7 @@ def body(name: str, observe: str = "full") -> World:
     """Return a world to walk in, whose body is seen whole or by its positions alone."""
     from envs.faults import disturbances_of
     from envs.locomotion import make_locomotion
-    from ncp_control.gymnasium_contracts import contract_of
+    from ncp_control.gymnasium_contracts import contract_of_env
 
     env_id = BODIES[name]
 
@@ -258,7 +258,7 @@ def body(name: str, observe: str = "full") -> World:
 
     probe = make()
     options = {} if observe == "full" else {"observe": observe}
-    contract = contract_of(probe, name=env_id, options=options)
+    contract = contract_of_env(probe, name=env_id, options=options)
     probe.close()
     return World(
         name=env_id,

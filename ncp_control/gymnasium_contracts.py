@@ -35,7 +35,7 @@ _MOST_COLOURS = 4
 """Channels that a picture may have however few rows it has, as one of a line camera."""
 
 
-def contract_of(
+def contract_of_env(
     env: gymnasium.Env,
     *,
     name: str,

@@ -300,7 +300,7 @@ def world_of(
         ValueError: If the environment's spaces are none that a policy can sense or command, are not
             those of `contract`, or it does not say its frame interval.
     """
-    from ncp_control.gymnasium_contracts import Adapted, contract_of, silent_deprecations
+    from ncp_control.gymnasium_contracts import Adapted, contract_of_env, silent_deprecations
     from ncp_control.views import Viewed
 
     can_render = "render_mode" in named_arguments(make) or takes_any(make)
@@ -313,7 +313,7 @@ def world_of(
         probe = make_viewed()
     try:
         frame_s = contract.frame_s if contract is not None else frame_s
-        found = contract_of(probe, name=name, options=dict(options or {}), frame_s=frame_s)
+        found = contract_of_env(probe, name=name, options=dict(options or {}), frame_s=frame_s)
         contract = found if contract is None else _with_sizes_of(contract, found)
         if isinstance(probe, Viewed):
             contract = replace(contract, observation=probe.complete(contract.observation))

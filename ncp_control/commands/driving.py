@@ -14,7 +14,7 @@ from ncp_control.imports import imported_modules
 from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import RealClock
-from ncp_control.loop.pilot import contract_of, make_monitor
+from ncp_control.loop.pilot import make_monitor, needed_contract
 from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.markdown import markdown_table
@@ -39,7 +39,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     """
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
-    contract = contract_of(policy)
+    contract = needed_contract(policy)
     controller = make_controller(policy, settings.backend)
     monitor = None
     if settings.monitored:

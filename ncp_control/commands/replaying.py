@@ -20,7 +20,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.monitor import certified_state, with_allowance
-from ncp_control.loop.pilot import Controller, contract_of
+from ncp_control.loop.pilot import Controller, needed_contract
 from ncp_control.loop.playback import Asked, read_recording
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
@@ -114,7 +114,7 @@ def replay_recording(settings: RunPolicy) -> None:
     for name in (settings.policy, settings.baseline):
         if name is not None and name not in actors:
             policy = load(name)
-            contract = contract_of(policy)
+            contract = needed_contract(policy)
             contract.check_offer(played.contract, f"the recording '{played.path}'")
             actors[name] = Actor(policy, contract, settings.backend)
     recorded = []

@@ -7,7 +7,7 @@ import numpy as np
 from ncp_control.audit.excerpt import Excerpt, act_on, read_excerpt
 from ncp_control.audit.inspector import TrackMap
 from ncp_control.episode import Episode
-from ncp_control.loop.pilot import contract_of
+from ncp_control.loop.pilot import needed_contract
 from ncp_control.loop.playback import read_recording
 from ncp_control.policy import Policy, shipped_policies
 from ncp_control.policy.folder import EXCERPT_FILE
@@ -49,7 +49,7 @@ def excerpt_of_drive(policy: Policy, drive: Path) -> Excerpt:
         ValueError: If the policy does not fit the recording, or nothing was seen in it.
     """
     played = read_recording(drive)
-    contract_of(policy).check_offer(played.contract, f"the recording '{played.path}'")
+    needed_contract(policy).check_offer(played.contract, f"the recording '{played.path}'")
     parts: list[list[tuple[np.ndarray, float]]] = [[]]
     for _, observation, asked in played.asked():
         if parts[-1] and (asked.is_reset or len(parts[-1]) == MOST_FRAMES):

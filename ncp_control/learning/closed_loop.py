@@ -33,7 +33,7 @@ def elapsed_of(info: Info) -> float:
     return float(info["dt_s"])
 
 
-class World(Protocol):
+class Env(Protocol):
     """The part of `gymnasium.Env` that a loop needs."""
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Info]:
@@ -170,7 +170,7 @@ class Step:
 
 
 def closed_loop(
-    worlds: Sequence[World],
+    worlds: Sequence[Env],
     pilot: Pilot,
     *,
     num_steps: int,
@@ -210,7 +210,7 @@ def closed_loop(
 
 
 def _run(
-    worlds: Sequence[World],
+    worlds: Sequence[Env],
     pilot: Pilot,
     num_steps: int,
     frame_s: float,

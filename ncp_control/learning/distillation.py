@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncp_control.learning.closed_loop import World
+from ncp_control.learning.closed_loop import Env
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine
@@ -41,7 +41,7 @@ _FIRST_SEED = 500_000
 def distill(
     policy: Policy,
     teacher: Policy,
-    worlds: Sequence[World],
+    worlds: Sequence[Env],
     config: DistillationConfig,
     run: Run,
     *,
@@ -134,7 +134,7 @@ class _Lessons(Lessons[Rollouts]):
     def __init__(
         self,
         teacher: Policy,
-        worlds: Sequence[World],
+        worlds: Sequence[Env],
         config: DistillationConfig,
         run: Run,
         frame_s: float,

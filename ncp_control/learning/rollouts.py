@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ncp_control import files
-from ncp_control.learning.closed_loop import Info, PolicyPilot, World, closed_loop
+from ncp_control.learning.closed_loop import Env, Info, PolicyPilot, closed_loop
 from ncp_control.policy import Policy
 
 
@@ -140,7 +140,7 @@ class MixedPilot:
 
 
 def collect(
-    worlds: Sequence[World],
+    worlds: Sequence[Env],
     pilot: MixedPilot,
     *,
     num_steps: int,

@@ -1,8 +1,8 @@
 """A policy behind its monitor and its command limits: what a loop decides in every tick.
 
-`Pilot.decide` checks a reading, asks the policy with the time that really passed since it last saw
-something, and limits the command in range and rate. Our own loop (`realtime`) drives with it, and
-so does the part for Donkeycar's loop (`ncp_control.deploy.links.donkeycar`).
+`GuardedPilot.decide` checks a reading, asks the policy with the time that really passed since it
+last saw something, and limits the command in range and rate. Our own loop (`realtime`) drives with
+it, and so does the part for Donkeycar's loop (`ncp_control.deploy.links.donkeycar`).
 """
 
 import math
@@ -50,7 +50,7 @@ class Controller(Protocol):
         ...
 
 
-def contract_of(policy: Policy) -> Contract:
+def needed_contract(policy: Policy) -> Contract:
     """Return the contract of a policy that is to be run.
 
     Raises:
@@ -76,7 +76,7 @@ def make_monitor(policy: Policy, folder: Path, settings: MonitorSettings | None 
         ValueError: If the policy has no contract, or the profile is damaged or of another policy.
     """
     profile, bounds = InputProfile.load(folder), certified_state(policy)
-    return Monitor(contract_of(policy), settings, profile=profile, bounds=bounds)
+    return Monitor(needed_contract(policy), settings, profile=profile, bounds=bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Decision:
     """When it was decided, on the clock [s]."""
 
 
-class Pilot:
+class GuardedPilot:
     """Decides what to command.
 
     Args:

@@ -20,7 +20,7 @@ from ncp_control.loop.clocks import Clock
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
 from ncp_control.loop.monitor import Monitor
-from ncp_control.loop.pilot import Controller, ControllerLost, Pilot
+from ncp_control.loop.pilot import Controller, ControllerLost, GuardedPilot
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.loop.ticks import TickLog
 
@@ -116,7 +116,7 @@ def drive(
     """
     contract.check_offer(link.contract, "the link")
     settings = LoopSettings() if settings is None else settings
-    pilot = Pilot(controller, contract, clock=clock, monitor=monitor, settings=settings)
+    pilot = GuardedPilot(controller, contract, clock=clock, monitor=monitor, settings=settings)
     period_s, log = pilot.period_s, TickLog(contract, name, keeps_observations)
     start_s = tick_s = clock.now_s()
     is_manual, ended, interrupt, is_safe_stop = False, "its time is over", None, False

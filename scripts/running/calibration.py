@@ -9,7 +9,7 @@ import numpy as np
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
-from ncp_control.loop.pilot import contract_of
+from ncp_control.loop.pilot import needed_contract
 from ncp_control.loop.profile import InputProfile, SeenDrive, has_colours, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.recorder import iterate_episodes
@@ -33,7 +33,7 @@ def calibrate(settings: Calibrate) -> None:
     """Drive, fit, and write monitor.json."""
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     use_threads(threads_for(policy, None))
-    contract = contract_of(policy)
+    contract = needed_contract(policy)
     if settings.log is not None:
         options = read_options(settings.log_options, "log_options")
         fitted, others = recorded(settings.log, contract, options, settings.seconds)

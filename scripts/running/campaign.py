@@ -22,7 +22,7 @@ from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, FaultyLink
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.monitor import Monitor, certified_state
-from ncp_control.loop.pilot import Controller, contract_of
+from ncp_control.loop.pilot import Controller, needed_contract
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.realtime import Drive, drive
 from ncp_control.loop.settings import LoopSettings
@@ -72,7 +72,7 @@ class Driver:
 
     def __init__(self, policy: Policy, folder: Path, settings: Faults) -> None:
         self.settings, self._policy = settings, policy
-        self.contract: Contract = contract_of(policy)
+        self.contract: Contract = needed_contract(policy)
         self.profile = InputProfile.load(folder)
         self._bounds = certified_state(policy)
 

@@ -44,7 +44,7 @@ from scripts.training.contracts import with_bounds
 from scripts.training.driving_settings import Recorded
 from scripts.training.recordings import (
     Split,
-    contract_of,
+    contract_of_recordings,
     load,
     name_of,
     seeing_together,
@@ -78,7 +78,7 @@ def train_recorded(asked: Recorded) -> None:
     use_threads(settings.threads)
     results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
     recordings, parts, doubts = load(settings)
-    contract = seeing_together(contract_of(recordings), frames_together(settings.head))
+    contract = seeing_together(contract_of_recordings(recordings), frames_together(settings.head))
     settings = with_ways_that_fit(settings, contract)
     tell(recordings, doubts, settings)
     runs = open_runs(settings)

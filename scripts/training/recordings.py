@@ -91,7 +91,7 @@ def name_of(recordings: Sequence[Recording]) -> str:
     return "+".join(one.folder.resolve().name for one in recordings)
 
 
-def contract_of(recordings: Sequence[Recording]) -> Contract:
+def contract_of_recordings(recordings: Sequence[Recording]) -> Contract:
     """Return the contract of a policy that learns from recordings: what it sees and what it does.
 
     A recorded drive says its own.

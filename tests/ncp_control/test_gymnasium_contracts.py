@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from ncp_control.contract import DictContract, FramesContract, VectorContract
-from ncp_control.gymnasium_contracts import Adapted, actions_of, contract_of, observation_of
+from ncp_control.gymnasium_contracts import Adapted, actions_of, contract_of_env, observation_of
 from ncp_control.worlds import find_world, world_of
 
 
@@ -84,7 +84,7 @@ def test_a_world_that_tells_its_time_keeps_it():
         def reset(self, *, seed=None, options=None):
             return np.zeros(1, np.float32), {"time_s": 7.0}
 
-    contract = contract_of(Clock(), name="clock", frame_s=0.1)
+    contract = contract_of_env(Clock(), name="clock", frame_s=0.1)
     info = Adapted(Clock(), contract).reset()[1]
     assert (info["time_s"], info["dt_s"]) == (7.0, 0.1)
 
@@ -119,7 +119,7 @@ SEEN = np.zeros(1, np.float32)
 )  # fmt: skip
 def test_what_a_world_returns_is_what_gymnasium_asks_for(from_reset, from_step, told):
     env = Returns(from_reset, from_step)
-    adapted = Adapted(env, contract_of(env, name="own", frame_s=0.1))
+    adapted = Adapted(env, contract_of_env(env, name="own", frame_s=0.1))
     with pytest.raises(ValueError, match=told):
         adapted.reset()
         adapted.step(SEEN)
@@ -137,7 +137,7 @@ def test_a_clock_that_is_told_from_the_first_step_on_needs_no_zero():
             self.clock_s += 0.2
             return np.zeros(1, np.float32), 0.0, False, False, {"time_s": self.clock_s}
 
-    env = Adapted(Late(), contract_of(Late(), name="late", frame_s=0.1))
+    env = Adapted(Late(), contract_of_env(Late(), name="late", frame_s=0.1))
     env.reset()
     first, second = (env.step(np.zeros(1, np.float32))[4]["dt_s"] for _ in range(2))
     assert first == 0.1 and second == pytest.approx(0.2, rel=1e-3)
@@ -158,7 +158,7 @@ def test_time_and_elapsed_time_follow_from_each_other(told):
             self.steps += 1
             return np.zeros(1, np.float32), 0.0, False, False, {told: times_s[self.steps]}
 
-    env = Adapted(Uneven(), contract_of(Uneven(), name="uneven", frame_s=0.1))
+    env = Adapted(Uneven(), contract_of_env(Uneven(), name="uneven", frame_s=0.1))
     for _ in range(2):
         infos = [env.reset()[1], *(env.step(np.zeros(1, np.float32))[4] for _ in range(2))]
         first_s = infos[0]["time_s"]

@@ -9,7 +9,7 @@ import pytest
 
 from ncp_control import worlds
 from ncp_control.contract import Entry, FramesContract, VectorContract
-from ncp_control.gymnasium_contracts import contract_of
+from ncp_control.gymnasium_contracts import contract_of_env
 from ncp_control.worlds import (
     WORLDS,
     World,
@@ -99,7 +99,7 @@ def test_names_of_sensors_are_those_of_the_joints_they_read(env_id, tmp_path, mo
         name = env.model.joint(joint).name
         part, _, side = name.removesuffix("_joint").partition("_")
         name = {"rootz": "height", "rooty": "pitch"}.get(name, f"{side} {part} angle".strip())
-        entries = [e.name for e in contract_of(env, name="x").observation.entries]
+        entries = [e.name for e in contract_of_env(env, name="x").observation.entries]
         if int(env.model.jnt_type[joint]) in (2, 3) and name in entries:
             num_tried += 1
             moved = positions.copy()

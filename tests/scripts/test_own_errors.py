@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ncp_control.deploy.links.world import open_world
+from ncp_control.deploy.links.world import open_world_link
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.policy import load
 from scripts.evaluate import evaluate_policy
@@ -62,4 +62,4 @@ def test_a_policy_of_a_world_that_was_not_imported_says_what_to_add(refuse, tmp_
     )
     refuse(evaluate_policy, Evaluate, [tmp_path / "own"], told)
     with pytest.raises(ValueError, match=told):
-        open_world(policy.contract, "", clock=SimulatedClock())
+        open_world_link(policy.contract, "", clock=SimulatedClock())

@@ -19,7 +19,7 @@ from scripts.evaluate import evaluate_policy
 from scripts.evaluation.settings import Evaluate
 from scripts.train import train
 from scripts.training.jobs import JOBS
-from scripts.training.recordings import contract_of
+from scripts.training.recordings import contract_of_recordings
 from tests.scripts.recorded_drives import record_drive
 
 WORDS = [
@@ -253,7 +253,7 @@ def test_a_policy_of_a_log_acts_in_a_world_that_its_contract_fits_or_not_at_all(
     refuse, udacity_log, tmp_path
 ):
     policy = make_driving_policy("cnn", head="light")
-    policy.contract = contract_of([load_recording(udacity_log).choose()])
+    policy.contract = contract_of_recordings([load_recording(udacity_log).choose()])
     policy.save(tmp_path / "learned")
     told = "`world` must be given for a policy whose config.json has no contract with a world"
     refuse(evaluate_policy, Evaluate, [tmp_path / "learned"], told)

@@ -23,7 +23,7 @@ from ncp_control.deploy.links.hosted import HostedLink
 from ncp_control.deploy.links.ros2 import Ros2Link
 from ncp_control.deploy.links.udacity import UdacityLink
 from ncp_control.deploy.links.video import open_video
-from ncp_control.deploy.links.world import open_world
+from ncp_control.deploy.links.world import open_world_link
 from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
 
@@ -39,7 +39,7 @@ __all__ = [
     "register_link",
 ]
 
-register_link("world", open_world, meaning="a world of ours, by default that of the contract")
+register_link("world", open_world_link, meaning="a world of ours, by default that of the contract")
 register_link("udacity", UdacityLink, meaning="the Udacity simulator in autonomous mode")
 register_link("donkey-sim", DonkeySimLink, meaning="the Donkey simulator")
 register_link("video", open_video, meaning="a video file or a camera", is_hosted=False)

@@ -40,7 +40,7 @@ from ncp_control.loop.clocks import Clock, RealClock
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
-from ncp_control.loop.pilot import Pilot, contract_of, make_monitor
+from ncp_control.loop.pilot import GuardedPilot, make_monitor, needed_contract
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, policy_folder
 from ncp_control.ranges import check_above_zero, check_part
@@ -88,7 +88,7 @@ class NCPPilot:
         check_part("throttle", throttle)
         self._throttle = float(throttle)
         loaded = load(policy)
-        contract = contract_of(loaded)
+        contract = needed_contract(loaded)
         self._scale = _scale_of(contract, max_steer_deg)
         self._framer = framer_for(contract.observation, "a Donkeycar", crop_top, crop_bottom)
         loop = LoopSettings() if loop is None else loop
@@ -99,7 +99,7 @@ class NCPPilot:
             for sentence in self.monitor.blind_spots:
                 _log.warning(sentence)
         controller = make_controller(loaded, backend)
-        self._pilot = Pilot(
+        self._pilot = GuardedPilot(
             controller, contract, clock=self._clock, monitor=self.monitor, settings=loop
         )
         self._pause_s = loop.longest_s

@@ -96,7 +96,7 @@ class WorldLink:
         return Reading(observation=np.asarray(observation), time_s=time_s, told=told)
 
 
-def open_world(
+def open_world_link(
     contract: Contract, target: str, *, clock: Clock, seed: int = 0, **options: Any
 ) -> WorldLink:
     """Open a world by name.

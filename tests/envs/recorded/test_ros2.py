@@ -11,7 +11,7 @@ import pytest
 from envs.recorded import is_bag, load_bag, load_recording
 from envs.recorded.bag import DAMAGED_MESSAGE, DAMAGED_PART
 from envs.recorded.ros2_driving import BACKWARDS, NO_COMMAND, STANDING
-from scripts.training.recorded import contract_of
+from scripts.training.recorded import contract_of_recordings
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: pip install 'ncp-control[ros]'")
 
@@ -56,7 +56,7 @@ def test_frames_times_and_steering_are_those_that_were_written(tmp_path, storage
         np.testing.assert_allclose(episode.numbers["steering"], turns / 0.4, rtol=1e-6, atol=1e-7)
         np.testing.assert_array_equal(frames_of(recording), frames)
     assert recording.action[0].unit == "fraction of 0.4 rad"
-    contract = contract_of([recording])
+    contract = contract_of_recordings([recording])
     assert contract.action[0].unit == "fraction of 0.4 rad"
     assert contract.action[0].positive == "left"
 
@@ -210,7 +210,7 @@ def test_a_part_of_the_image_is_cut_off_if_asked_for(tmp_path):
     messages, frames, *_ = bag_files.drive(6)
     recording = load(write_bag(tmp_path / "bag", messages), size=(15, 40), crop=[0.5, 0.0], **ANGLE)
     np.testing.assert_array_equal(frames_of(recording), frames[:, 15:])
-    assert contract_of([recording]).observation.view.crop_top == 0.5
+    assert contract_of_recordings([recording]).observation.view.crop_top == 0.5
 
 
 # --- damage ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ncp_control import LTC, NCP19, VectorPolicy, load
 from ncp_control.audit.bounds import certify
 from ncp_control.commands.ncp import main
 from ncp_control.deploy.links import world
-from ncp_control.deploy.links.world import open_world
+from ncp_control.deploy.links.world import open_world_link
 from ncp_control.kernels.build import BuildError, find_compiler
 from ncp_control.learning.run import typed_command
 from ncp_control.loop.clocks import RealClock
@@ -116,7 +116,7 @@ def test_without_a_clone_one_sentence_says_where_worlds_are(monkeypatch):
     contract = load("drive-ncp").contract
     assert contract is not None
     with pytest.raises(ValueError, match="come with a clone, not with the wheel"):
-        open_world(contract, "", clock=RealClock())
+        open_world_link(contract, "", clock=RealClock())
 
 
 def test_tables_tell_the_command_as_it_was_typed(monkeypatch):

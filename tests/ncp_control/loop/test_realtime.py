@@ -9,7 +9,7 @@ from ncp_control.contract import ActionContract
 from ncp_control.loop.levels import Level
 from ncp_control.loop.link import LinkLost, Reading
 from ncp_control.loop.monitor import Monitor
-from ncp_control.loop.pilot import CommandLimits, Pilot
+from ncp_control.loop.pilot import CommandLimits, GuardedPilot
 from ncp_control.loop.realtime import drive
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 
@@ -239,7 +239,7 @@ def test_what_follows_a_refused_observation_is_the_first_that_the_policy_sees(
 
 def test_the_memory_is_cleared_at_once_when_an_observation_is_refused(contract, clock):
     echo = Echo(clock)
-    pilot = Pilot(echo, contract, clock=clock)
+    pilot = GuardedPilot(echo, contract, clock=clock)
     pilot.decide(Reading(observation=good(1)[0], time_s=0.0), 0.0)
     echo.state[:], resets = 1.0, echo.resets
 
