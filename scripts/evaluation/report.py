@@ -109,7 +109,7 @@ def write_report(
                 f"[Film of {seconds:g} s on track {episode.told['track'][0]}](film.mp4): the car"
                 " from behind and what its camera sees; the blue bar is the policy's steering, the"
                 " white mark the expert's. Film and figures but for the tracks are of a drive of"
-                " their own, through the ground-plane camera and without pixel noise."
+                " their own, without pixel noise."
             )
         else:
             report.say(f"[Film of {seconds:g} s](film.mp4)")

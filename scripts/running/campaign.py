@@ -98,8 +98,8 @@ class Driver:
 
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool
-    ) -> Drive:
-        """Drive one track with a fault, or none if it is empty.
+    ) -> tuple[Drive, bool]:
+        """Drive one track with a fault, or none if it is empty; return also whether it crashed.
 
         Raises:
             KeyboardInterrupt: If it was stopped by hand or by a signal.
@@ -124,17 +124,17 @@ class Driver:
             link.close()
         if done.interrupt is not None:  # what was cut short says nothing of a fault
             raise done.interrupt
-        return done
+        return done, body.has_failed
 
     def trial(self, fault: str, number: int, *, is_monitored: bool) -> Trial:
         """Drive with a fault that begins at a time of its own."""
         rng = np.random.default_rng([self.settings.seed, number])
         begin_s = float(rng.uniform(*BEGIN_S))
         track = HELD_OUT_TRACKS[number]
-        done = self.run(track, fault, begin_s, DRIVE_S, is_monitored=is_monitored)
+        done, is_crash = self.run(track, fault, begin_s, DRIVE_S, is_monitored=is_monitored)
         after = [event for event in done.events if event.time_s >= begin_s - 1e-9]
         stops = [event.time_s for event in after if event.level == Level.STOP]
-        is_crash, moving_mps = "crashed" in done.ended, MOVING_MPS[self.world.name]
+        moving_mps = MOVING_MPS[self.world.name]
         return Trial(
             is_crash=is_crash,
             noticed_s=after[0].time_s - begin_s if after else None,
@@ -150,14 +150,15 @@ class Driver:
         driven_m, alarms, held, crashes, number = 0.0, 0, 0, 0, self.settings.drives
         with tqdm(desc="without a fault", unit="track", leave=False) as bar:
             while driven_m < 1000.0 * distance_km:
-                done = self.run(HELD_OUT_TRACKS[number], "", 0.0, CLEAN_S, is_monitored=True)
+                track = HELD_OUT_TRACKS[number]
+                done, is_crash = self.run(track, "", 0.0, CLEAN_S, is_monitored=True)
                 told_m = float(done.episode.told["distance_m"][-1])
                 driven_m, number = driven_m + told_m, number + 1
                 found = count_alarms(done.events)
                 alarms, held = alarms + found[0], held + found[1]
-                crashes += "crashed" in done.ended
+                crashes += is_crash
                 for event in done.events:
-                    tqdm.write(f"track {HELD_OUT_TRACKS[number - 1]}: {event}")
+                    tqdm.write(f"track {track}: {event}")
                 bar.update()
         return driven_m / 1000.0, alarms, held, crashes
 

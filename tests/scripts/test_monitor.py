@@ -67,7 +67,8 @@ def test_a_car_that_stands_on_an_empty_road_is_not_frozen(standing_mps, is_froze
                       monitor=MonitorSettings(standing_mps=standing_mps))  # fmt: skip
     road = Driver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
     road.controller = Brakes()
-    done = road.run(1000, "", 0.0, 4.0, is_monitored=True)
+    done, is_crash = road.run(1000, "", 0.0, 4.0, is_monitored=True)
+    assert not is_crash
     assert done.episode.told["speed_mps"][-60:].max() < 0.01  # for 2 s
     assert [event.kind for event in done.events] == ["frozen", "frozen"] * is_frozen
 
@@ -94,10 +95,24 @@ def test_a_campaign_that_is_stopped_by_hand_counts_no_drive(driver):
         driver.trial("black", 0, is_monitored=True)
 
 
+class TurnsLeft(Brakes):
+    """Leaves its lane within a second or two."""
+
+    def act(self, observation, dt_s=None):
+        return np.ones(1, np.float32)
+
+
+def test_a_car_that_leaves_its_lane_has_crashed(driver):
+    driver.controller = TurnsLeft()
+    done, is_crash = driver.run(1000, "", 0.0, 4.0, is_monitored=False)
+    assert is_crash and len(done.episode.actions) < 120
+
+
 def test_a_clean_drive_has_no_event_and_twice_the_same_numbers(driver):
-    one, other = (driver.run(driver_track, "", 0.0, 3.0, is_monitored=True)
-                  for driver_track in (1000, 1000))  # fmt: skip
-    assert one.events == []
+    (one, is_crash), (other, _) = (
+        driver.run(1000, "", 0.0, 3.0, is_monitored=True) for _ in range(2)
+    )
+    assert one.events == [] and not is_crash
     assert (one.episode.actions == other.episode.actions).all()
 
 

@@ -28,6 +28,9 @@ class WorldLink:
         clock: The loop's clock.
         seed: Seed of the episode.
         reset_options: Options of its reset.
+
+    Attributes:
+        has_failed: Whether the world has ended the episode before its time: a crash or a fall.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class WorldLink:
         self._neutral = self._command = np.array(action, kind)
         observation, info = self._env.reset(seed=seed, options=reset_options)
         self._next_s = clock.now_s()
+        self.has_failed = False
         self._end: str | None = None
         self._reading: Reading | None = self._make_reading(observation, info, 0.0)
 
@@ -84,6 +88,7 @@ class WorldLink:
             unread = 0.0 if self._reading is None else self._reading.told["reward"]
             self._reading = self._make_reading(observation, info, unread + float(reward))
             if terminated or truncated:
+                self.has_failed = terminated
                 told = "it crashed or fell" if terminated else "its time is over"
                 self._end = f"the episode ended: {told}"
 
