@@ -18,9 +18,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "long-windows": {"window": 256, "batch_size": 2},
     "short-windows": {"window": 8, "batch_size": 64},
     "own-drives": {},
+    "blackouts": {"window": 128, "batch_size": 4},
 }
-"""Trainings under all conditions by another recipe, with the settings of `ImitationConfig` that it
-changes. In own-drives the learner meets the conditions where it drives itself, too."""
+"""Trainings under conditions by another recipe, with the settings of `ImitationConfig` that it
+changes. In own-drives the learner meets the conditions where it drives itself, too. In blackouts it
+meets nothing but black pictures for half a second or a second, in windows of four seconds: what was
+seen before them decides."""
 TRAININGS = {
     "clean": (),
     "conditions": _ALL,
@@ -29,6 +32,7 @@ TRAININGS = {
         for training, left_out in HELD_OUT.items()
     },
     **dict.fromkeys(RECIPES, _ALL),
+    "blackouts": ("blackout:3-4",),
 }
 """What the camera meets in training."""
 USUAL_TRAININGS = ("clean", "conditions")

@@ -52,7 +52,7 @@ class Reproduce:
     """What the camera meets in trainings of conditions and road: clean, nothing; conditions, all
     kinds; without-1, without-2 or without-3, all but a third of them, in which is then driven. For
     conditions also averaged, long-windows, short-windows and own-drives: all kinds, learned in
-    another way. The first two if none is named."""
+    another way; and blackouts: these alone. The first two if none is named."""
     seeds: int | None = None
     """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, the UCI
     sets, xor, memory and expressivity."""

@@ -22,6 +22,9 @@ best to learn from all of them:
 | short-windows | learns from 64 windows of 8 frames a step                                        |
 | own-drives    | meets conditions where it drives itself, too, before the fourth epoch            |
 
+`--trainings blackouts` asks what memory is worth: nothing but black pictures for half a second or a
+second, in 4 windows of 128 frames a step, so that in most windows what was seen before decides.
+
 A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
 before every frame, and before every fourth: what it is worth. Trained policies are kept in the
 runs' folder, so that a table that was stopped, or is asked for more conditions, trains nothing
