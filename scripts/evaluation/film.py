@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Step
 from ncp_control.policy import Policy
-from ncp_control.records import frames_in, record_frame
+from ncp_control.records import frames_in, frames_part, record_frame
 from scripts.evaluation.opengl import headless_opengl
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
@@ -40,6 +40,8 @@ def film(
 ) -> tuple[Episode, str | None]:
     """Let a policy act in the first episode of a place, and film it.
 
+    A world that draws no pictures but shows its camera's is filmed through that camera.
+
     Args:
         path: The MP4 file.
         policy: Who acts.
@@ -55,8 +57,9 @@ def film(
     num_pictures = max(round(seconds / (frame_s * every)), 1)
     with headless_opengl() as binding:
         env, note = _rendered_env(place, binding)
+        picture_of = _camera_of(place) if note else lambda _: env.render()
         with place.open(policy, seconds=seconds, name=name, env=env) as (env, steps, recorder):
-            if note is not None:
+            if picture_of is None:
                 for step in steps:
                     recorder.add(step)
                     if recorder.is_over:
@@ -72,7 +75,7 @@ def film(
                     elapsed_s += step.outcomes[0].get("dt_s", frame_s)
                     due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
                     if due > 0:
-                        picture = compose(env.render(), step, recorder.asked, total)
+                        picture = compose(picture_of(step), step, recorder.asked, total)
                         for _ in range(due):
                             file.add(picture)
                         written += due
@@ -118,6 +121,22 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
     except Exception as error:  # every OpenGL binding has exceptions of its own
         return place.disturbed.make(), f"No film: rendering failed ({error})."
     return env, None
+
+
+def _camera_of(place: Place) -> Callable[[Step], np.ndarray] | None:
+    """Return what shows the camera's frame before a step, RGB; None if the world has none."""
+    observation = place.world.contract.observation
+    frames, in_record = frames_part(observation), record_frame(observation)
+    if frames is None or frames.dtype != "uint8" or frames.shape[2] not in (1, 3):
+        return None
+    order = -1 if frames.colour == "BGR" else 1
+
+    def show(step: Step) -> np.ndarray:
+        seen = step.observations[0]
+        seen = seen if in_record is None else frames_in(seen, in_record)
+        return np.broadcast_to(seen[..., ::order], (*seen.shape[:2], 3))
+
+    return show
 
 
 def _shot(

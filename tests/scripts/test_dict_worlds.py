@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import cv2
 import gymnasium
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from policies.driving import make_driving_policy
 from scripts.audit import audit
 from scripts.auditing.settings import Audit
 from scripts.evaluate import evaluate_policy
+from scripts.evaluation.film import film
+from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.settings import Evaluate
 from scripts.train import train
 from scripts.training.imitate import augmentation, train_imitate
@@ -254,3 +257,21 @@ def test_frames_that_are_kept_as_png_teach_the_same_and_are_found_again(tmp_path
     capsys.readouterr()
     train_imitate(quick(tmp_path, "Trolley", data=tmp_path / "shown", frames_as="png"))
     assert "recorded before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["Trolley", "Blind"])
+def test_a_world_that_draws_nothing_is_filmed_through_its_camera(name, tmp_path):
+    place, path = WalkSettings(env=f"{OWN}:{name}").place, tmp_path / "film.mp4"
+    numbers = int(name == "Trolley")
+    policy = make_driving_policy(
+        "mlp", head="light", frame_s=0.1, num_units=8, numbers=numbers, frame_shape=SHAPE
+    )
+    episode, skipped = film(path, policy, place, seconds=1.5)
+    assert skipped is None and len(episode) == 15
+    video = cv2.VideoCapture(str(path))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 15
+    picture = video.read()[1]
+    column = np.argmax(picture[100].sum(axis=1)) / picture.shape[1]
+    env = place.world.make()
+    env.reset(seed=place.seeds[0])
+    assert column == pytest.approx((24 + 10 * env.unwrapped.place) / SHAPE[1], abs=0.03)
