@@ -6,6 +6,7 @@ The first line names the columns, in any order:
 |---------------|------------------------------------------------------------------------------|
 | `time_s`      | time of the frame [s]                                                        |
 | `path`        | its image, relative to the table; without this column there are only numbers |
+| `video_frame` | its number in a video, from 0; then `path` is the video                      |
 | `episode`     | anything; another value begins a new episode. May be left out                |
 | `name`        | a number of this name                                                        |
 | `name [unit]` | a number in this unit                                                        |
@@ -27,14 +28,17 @@ from envs.recorded.assembly import (
     left_positive_steering,
 )
 from envs.recorded.columns import find_separator, number_in, split_cells
-from envs.recorded.images import Framing
+from envs.recorded.images import Framing, ImageFile
 from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from envs.recorded.text import read_lines
+from envs.recorded.video import Video, VideoFrame, import_av
 
 TABLE_FILE = "frames.csv"
-TIME, PATH, EPISODE = "time_s", "path", "episode"
+TIME, PATH, VIDEO_FRAME, EPISODE = "time_s", "path", "video_frame", "episode"
+NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
+"""Columns that are no numbers of the recording."""
 _TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
 _MOST_COLUMNS = 1000
 
@@ -83,8 +87,9 @@ def _list(folder: Path) -> Listing:
     rows = [(number, cells) for number, cells in rows if any(cells)]
     columns = _read_titles(folder, rows[0][1] if rows else [])
     skipped, frames = Tally(), []
+    images = _Images(folder, skipped)
     for row, (number, cells) in enumerate(rows[1:]):
-        frame = _read(folder, columns, cells, separator, skipped, row, f"line {number}")
+        frame = _read(images, columns, cells, separator, skipped, row, f"line {number}")
         if frame is not None:
             frames.append(frame)
     if not frames and not skipped.total:
@@ -98,7 +103,7 @@ def _list(folder: Path) -> Listing:
         frames=frames,
         skipped=skipped,
         advice="Compare the lines with docs/recordings.md.",
-        quantities=[one for one in columns if one.name not in (TIME, PATH, EPISODE)],
+        quantities=[one for one in columns if one.name not in NO_NUMBERS],
     )
 
 
@@ -126,6 +131,8 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
     elif TIME not in names:
         like = next((title for title in titles if title.strip().lower() == TIME), None)
         fault = f"no {TIME} but {like!r}" if like else f"no {TIME} in {', '.join(titles)[:100]!r}"
+    elif VIDEO_FRAME in names and PATH not in names:
+        fault = f"{VIDEO_FRAME} without a {PATH}, which names the video,"
     elif "" in names:
         number = names.index("")
         fault = f"{titles[number]!r} as the title of column {number + 1}"
@@ -137,8 +144,52 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
     return found
 
 
+class _Images:
+    """The images that a table names, as files or as frames of videos.
+
+    Args:
+        folder: The table's.
+        skipped: Takes what cannot be read.
+    """
+
+    def __init__(self, folder: Path, skipped: Tally) -> None:
+        self._folder, self._skipped = folder, skipped
+        self._videos: dict[str, Video | None] = {}
+
+    def find(self, path: str, number: str, place: str) -> ImageFile | None:
+        """Return an image, None if its video, or the video's frame, is not there.
+
+        Args:
+            path: The image or video, relative to the table.
+            number: What the table says of the frame; nothing for an image.
+            place: Where the table says it.
+
+        Raises:
+            ValueError: If PyAV is needed and not installed.
+        """
+        if not number:
+            return self._folder / path
+        if path not in self._videos:
+            self._videos[path] = self._open(path)
+        if (video := self._videos[path]) is None:
+            self._skipped.add("no readable video", place)
+            return None
+        if not number.isdecimal() or int(number) >= len(video):
+            self._skipped.add("no such frame in the video", f"{number[:40]!r} in {place}")
+            return None
+        return VideoFrame(video.path, int(number), video)
+
+    def _open(self, path: str) -> Video | None:
+        import_av()
+        try:
+            return Video(self._folder / path)
+        except ValueError as error:
+            self._skipped.add("damaged video", str(error))
+            return None
+
+
 def _read(
-    folder: Path,
+    images: _Images,
     columns: Sequence[Quantity],
     cells: list[str],
     separator: str,
@@ -159,7 +210,7 @@ def _read(
         return None
     numbers, changes = {}, []
     for one in columns:
-        if one.name in (TIME, PATH, EPISODE) or not told[one.name]:
+        if one.name in NO_NUMBERS or not told[one.name]:
             continue
         value = finite_number(number_in(told[one.name], separator))
         if value is None:
@@ -172,12 +223,16 @@ def _read(
             changes += steering[1]
         else:
             numbers[one.name] = value
-    path = told.get(PATH, "").replace("\\", "/")
+    image = None
+    if path := told.get(PATH, "").replace("\\", "/"):
+        image = images.find(path, told.get(VIDEO_FRAME, ""), place)
+        if image is None:
+            return None
     return LoggedFrame(
         row=row,
         time_s=time_s,
         numbers=numbers,
-        path=folder / path if path else None,
+        path=image,
         session=told.get(EPISODE, ""),
         place=place,
         changes=tuple(changes),

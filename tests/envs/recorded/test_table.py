@@ -40,6 +40,30 @@ def test_frames_times_and_numbers_are_those_of_the_table(table):
     assert chosen.action[0].positive == "left"
 
 
+def test_frames_of_a_video_are_those_that_the_table_names(table, tmp_path):
+    files = pytest.importorskip("tests.envs.recorded.lerobot_files")
+    shown = [np.full((48, 64, 3), 20 + 30 * i, np.uint8) for i in range(6)]
+    files.write_video(tmp_path / "drive.mp4", shown)
+    (tmp_path / "torn.mp4").write_bytes(b"no video")
+    rows = [("drive.mp4", 1), ("drive.mp4", 2), ("a.png", ""), ("drive.mp4", 5), ("drive.mp4", 6),
+            ("torn.mp4", 0), ("drive.mp4", "x"), ("drive.mp4", 4)]  # fmt: skip
+    lines = [f"{i / 10},{path},{number},0" for i, (path, number) in enumerate(rows)]
+    folder = table("time_s,path,video_frame,steering", *lines)
+    with pytest.warns(UserWarning) as told:
+        recording = load_recording(folder, image_size=(48, 64), max_gap_s=9, max_missing_frames=9)
+    text = str(told[0].message)
+    assert "no such frame in the video: 2 (first: '6' in line 6)" in text
+    assert "no readable video: 1 (first: line 7)" in text and "'torn.mp4' cannot be read" in text
+    (episode,) = recording.choose().episodes
+    assert [path.name for path in episode.image_paths] == [
+        "frame 1 of drive.mp4", "frame 2 of drive.mp4", "a.png", "frame 5 of drive.mp4",
+        "frame 4 of drive.mp4",
+    ]  # fmt: skip
+    files_read = [np.frombuffer(path.read_bytes(), np.uint8) for path in episode.image_paths]
+    levels = [np.mean(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))) for file in files_read]
+    np.testing.assert_allclose(levels, [50, 80, 99, 170, 140], atol=3)
+
+
 def test_numbers_alone_need_no_path(table):
     folder = table("time_s;joint [deg];load", *(f"{i / 10:.1f};{i},5;1".replace(".", ",")
                    for i in range(5)))  # fmt: skip
@@ -111,6 +135,7 @@ def test_steering_in_a_unit_may_be_of_any_size(table):
             ["path,steering", "a.png,0"],
             "must name its columns .* got no time_s in 'path, steering'",
         ),
+        (["time_s,video_frame", "0,0"], "must name its columns .* got video_frame without a path"),
         (["Time_s,steering", "0,0"], "must name its columns .* got no time_s but 'Time_s'"),
         (["time_s,,speed", "0,1,2"], "must name its columns .* got '' as the title of column 2"),
         (["time_s,speed,speed", "0,1,2"], "each once, got 'speed' twice"),
