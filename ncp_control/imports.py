@@ -1,8 +1,11 @@
 """A user's own modules: those that a job imports first, and functions that are named in them."""
 
+import hashlib
 import importlib
+import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ncp_control.json_files import shorten
@@ -65,6 +68,25 @@ def import_function(setting: str, name: str) -> Callable[..., Any]:
             f"`{setting}` must name a function, got {name!r}, which is {type(found).__name__!r}."
         )
     return found
+
+
+def code_digest(names: Sequence[str | None]) -> str:
+    """Return a digest of a user's modules, "" if there are none: another one when one was edited.
+
+    Args:
+        names: Functions as `import_function` takes them. Other names, gymnasium:<id> and None are
+            passed over; modules that were imported for the job count as well.
+    """
+    modules = {name.partition(":")[0] for name in names if name and ":" in name} - {"gymnasium"}
+    digest = hashlib.sha256()
+    files = [
+        file
+        for module in sorted(modules | set(_imported))
+        if (file := getattr(sys.modules.get(module), "__file__", None)) is not None
+    ]
+    for file in files:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest() if files else ""
 
 
 def _reason(error: BaseException, name: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from ncp_control.cells import cell_to_config
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
-from ncp_control.imports import import_function
+from ncp_control.imports import code_digest, import_function
 from ncp_control.keyword_options import read_options
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate, failed_before
@@ -160,6 +160,7 @@ def find_or_demonstrate(
         told = f"{words} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
         if isinstance(expert, Policy):  # another may be trained into the same folder
             told += f" {weights_sha256(expert)}"
+        told += code_digest((settings.world, settings.expert))
         digest = hashlib.sha256(told.encode()).hexdigest()
         folder = settings.data / f"{plain_stem(world.name)}-{digest[:10]}"
     first = TRAINING_SEED * (1 + settings.seed)

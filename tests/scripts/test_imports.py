@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 
 from ncp_control.cells import CELLS
-from ncp_control.imports import import_modules
+from ncp_control.imports import code_digest, import_function, import_modules
 from ncp_control.learning.run import Run
 from scripts.options import one_of
 
@@ -118,3 +118,18 @@ def test_help_lists_the_flag_and_the_own_cell(own_module, type_command, capsys):
 def test_a_module_that_cannot_be_imported_is_one_sentence(refuse, tmp_path, text, words, message):
     (tmp_path / "broken.py").write_text(text)
     refuse(learn, Settings, ["--import", *words], message)
+
+
+def test_the_digest_of_a_users_code_changes_when_it_is_edited(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_world_code", "my_other_code"):
+        (tmp_path / f"{name}.py").write_text("def make():\n    pass\n")
+    import_function("world", "my_world_code:make")
+    named = ("my_world_code:make", None, "halfcheetah", "gymnasium:Hopper-v5")
+    before = code_digest(named)
+    assert before and code_digest(named) == before and not code_digest(named[1:])
+    import_modules(["my_other_code"])
+    assert code_digest(named) != before, "what was imported counts"
+    import_modules([])
+    (tmp_path / "my_world_code.py").write_text("def make():\n    return 1\n")
+    assert code_digest(named) not in ("", before)
