@@ -6,7 +6,7 @@ value is missing; before the first known one the training mean stands in. A row 
 missing is left out, and its time counts into the next row's elapsed time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,28 +88,9 @@ class RowCoder:
         Raises:
             ValueError: If a column is not there, holds no numbers, or a target never changes.
         """
-        columns = training[0].columns
-        hidden = set(targets) if rows_ahead == 0 else set()
-        seen = tuple(inputs) or tuple(
-            name for name, of_one in columns.items() if _is_numeric(of_one) and name not in hidden
-        )
-        for setting, names in (("inputs", seen), ("target", targets)):
-            for name in names:
-                if name not in columns:
-                    raise ValueError(
-                        f"`{setting}` must name columns of the data, got {name!r}, not one of"
-                        f" {sorted(columns)}."
-                    )
-        told = [name for name in seen if name in hidden]
-        if told:
-            raise ValueError(
-                f"`inputs` must not name a target that is to be told at the same row, got {told}."
-                " Leave it out, or forecast it."
-            )
+        seen = _seen_columns(training[0].columns, inputs, targets, rows_ahead)
         if sum(map(len, training)) < 2:
             raise ValueError("`data` must have at least two rows in the training part, got one.")
-        if not seen:
-            raise ValueError("`inputs` must name a column that is seen, got none. Name some.")
         joined = {name: np.concatenate([one.columns[name] for one in training]) for name in seen}
         for name, values in joined.items():
             if not _is_numeric(values):
@@ -117,37 +98,9 @@ class RowCoder:
                     f"`inputs` must hold numbers, got none in the column {name!r} of the training"
                     " part. Leave it out."
                 )
-        wanted = [np.concatenate([one.columns[name] for one in training]) for name in targets]
-        classes: tuple[str, ...] = ()
-        middle = reach = np.empty(0)
-        if has_classes:
-            classes = tuple(sorted(set(wanted[0].tolist()) - {""}))
-            if len(classes) < 2:
-                raise ValueError(
-                    f"`target` must have at least two classes in the training part, got"
-                    f" {list(classes)} in {targets[0]!r}."
-                )
-            if len(classes) > MAX_CLASSES:
-                raise ValueError(
-                    f"`target` must have at most {MAX_CLASSES} classes, got {len(classes)} in"
-                    f" {targets[0]!r}. Forecast what is a number."
-                )
-        else:
-            for name, values in zip(targets, wanted, strict=True):
-                if not _is_numeric(values):
-                    raise ValueError(
-                        f"`target` must hold numbers up to {LARGEST:g} to be forecast, got none in"
-                        f" the column {name!r} of the training part. Scale it, or classify it with"
-                        " --task classify."
-                    )
-            ends = np.array([(np.nanmin(values), np.nanmax(values)) for values in wanted])
-            middle, reach = ends.mean(axis=1), MARGIN * np.ptp(ends, axis=1) / 2.0
-            if not (reach > 0.0).all():
-                name = targets[int(np.argmin(reach))]
-                raise ValueError(
-                    f"`target` must change in the training part, got a column {name!r} that does"
-                    " not. Name another."
-                )
+        wanted = {name: np.concatenate([one.columns[name] for one in training]) for name in targets}
+        classes = _classes_in(wanted) if has_classes else ()
+        middle, reach = (np.empty(0), np.empty(0)) if has_classes else _spans_of(wanted)
         steps_s = np.concatenate([np.diff(one.time_s) for one in training])
         return cls(
             inputs=seen,
@@ -239,3 +192,69 @@ def _carried(values: np.ndarray) -> np.ndarray:
     rows = np.where(np.isfinite(values), np.arange(len(values)), -1)
     last = np.maximum.accumulate(rows) if len(rows) else rows
     return np.where(last >= 0, values[last], np.nan)
+
+
+def _seen_columns(
+    columns: Mapping[str, np.ndarray],
+    inputs: Sequence[str],
+    targets: Sequence[str],
+    rows_ahead: int,
+) -> tuple[str, ...]:
+    """Return the columns that are seen; see `RowCoder.fit`."""
+    hidden = set(targets) if rows_ahead == 0 else set()
+    seen = tuple(inputs) or tuple(
+        name for name, values in columns.items() if _is_numeric(values) and name not in hidden
+    )
+    for setting, names in (("inputs", seen), ("target", targets)):
+        for name in names:
+            if name not in columns:
+                raise ValueError(
+                    f"`{setting}` must name columns of the data, got {name!r}, not one of"
+                    f" {sorted(columns)}."
+                )
+    told = [name for name in seen if name in hidden]
+    if told:
+        raise ValueError(
+            f"`inputs` must not name a target that is to be told at the same row, got {told}."
+            " Leave it out, or forecast it."
+        )
+    if not seen:
+        raise ValueError("`inputs` must name a column that is seen, got none. Name some.")
+    return seen
+
+
+def _classes_in(wanted: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the classes of a target, by name, in order."""
+    ((name, values),) = wanted.items()
+    classes = tuple(sorted(set(values.tolist()) - {""}))
+    if len(classes) < 2:
+        raise ValueError(
+            f"`target` must have at least two classes in the training part, got {list(classes)} in"
+            f" {name!r}."
+        )
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(
+            f"`target` must have at most {MAX_CLASSES} classes, got {len(classes)} in {name!r}."
+            " Forecast what is a number."
+        )
+    return classes
+
+
+def _spans_of(wanted: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle of each target's values, and how far they may go to either side of it."""
+    for name, values in wanted.items():
+        if not _is_numeric(values):
+            raise ValueError(
+                f"`target` must hold numbers up to {LARGEST:g} to be forecast, got none in the"
+                f" column {name!r} of the training part. Scale it, or classify it with --task"
+                " classify."
+            )
+    ends = np.array([(np.nanmin(values), np.nanmax(values)) for values in wanted.values()])
+    middle, reach = ends.mean(axis=1), MARGIN * np.ptp(ends, axis=1) / 2.0
+    if not (reach > 0.0).all():
+        name = list(wanted)[int(np.argmin(reach))]
+        raise ValueError(
+            f"`target` must change in the training part, got a column {name!r} that does not. Name"
+            " another."
+        )
+    return middle, reach
