@@ -16,6 +16,7 @@ from ncp_control.cells import Cell
 from ncp_control.cells.synaptic import SynapticCell
 from ncp_control.deploy.c.tables import to_float32
 from ncp_control.episode import Episode
+from ncp_control.layers import num_parameters
 from ncp_control.policy import Policy
 
 
@@ -94,7 +95,7 @@ def inspected(
     wiring = getattr(policy.circuit.cell, "wiring", None)
     facts = {
         "neurons": str(len(visible.neuron_names)),
-        "circuit parameters": f"{sum(p.numel() for p in policy.circuit.parameters()):,}",
+        "circuit parameters": f"{num_parameters(policy.circuit):,}",
     }
     if "crashed" in episode.told:
         facts["crashes"] = str(int(episode.told["crashed"].sum()))

@@ -103,7 +103,7 @@ def centre_outputs_(cell: SynapticCell, inputs: Tensor) -> None:
         cell: The cell, changed in place.
         inputs: What typically reaches it, shape (batch, time, input).
     """
-    dt_s = torch.full(inputs.shape[:2], cell.frame_s)
+    dt_s = inputs.new_full(inputs.shape[:2], cell.frame_s)
     outputs, _ = cell.sequence(inputs, cell.initial_state(len(inputs)), dt_s, None)
     cell.output_offset.sub_(outputs.mean(dim=(0, 1)))
 

@@ -37,6 +37,7 @@ def print_description(policy: "Policy") -> None:
 def describe(policy: "Policy") -> list[tuple[str, str]]:
     """Return what a policy is made of and what is certified of it, as names and texts."""
     from ncp_control.audit.bounds import certify
+    from ncp_control.layers import num_parameters
     from ncp_control.policy.folder import weights_sha256
 
     cell = policy.circuit.cell
@@ -44,9 +45,7 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
     if hasattr(cell, "integrator"):
         kind += ["integrated by", str(cell.integrator)]
     sizes = f"{cell.input_size} inputs, {cell.state_size} in the state, {cell.output_size} outputs"
-    in_circuit, in_all = (
-        sum(one.numel() for one in module.parameters()) for module in (policy.circuit, policy)
-    )
+    in_circuit, in_all = (num_parameters(module) for module in (policy.circuit, policy))
     lines = [("policy", " ".join(kind)), ("circuit", sizes)]
     wiring = getattr(cell, "wiring", None)
     if wiring is not None:

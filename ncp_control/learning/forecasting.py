@@ -81,6 +81,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "batch_size")
         check_positive(self, "learning_rate", "final_learning_rate", "epoch_decay", "gradient_clip")
+        if self.epoch_decay > 1.0:
+            raise ValueError(
+                f"`epoch_decay` must be at most 1, got {self.epoch_decay!r}."
+                " The learning rate would grow in every epoch."
+            )
         check_name("keeps", self.keeps, ("best", "last"))
         check_name("objective", self.objective, OBJECTIVES)
 

@@ -11,7 +11,7 @@ Bagnell 2011 (arXiv 1011.0686).
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -77,7 +77,8 @@ def imitate(
             f"`dagger_epochs` must be empty without `aggregate`, got {config.asked_epochs!r}."
             " Say who is asked for further demonstrations."
         )
-    _check_weights(demonstrations, config)
+    if not policy.choices:
+        _check_weights(demonstrations, config)
     policy.to(config.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     circuit = list(policy.circuit.parameters())
     in_circuit = {id(parameter) for parameter in circuit}
@@ -96,7 +97,9 @@ def imitate(
         groups=(rest, circuit),
         run=run,
     )
-    lessons = _Lessons(list(demonstrations), config, validate, augment, aggregate, recall)
+    lessons = _Lessons(
+        list(demonstrations), config, validate, augment, aggregate, recall, not policy.choices
+    )
     lessons.recall_until(trainer.state.epoch, is_within=trainer.state.step > 0)
     trainer.learn(lessons)
     return Policy.load(run.checkpoints / "best")
@@ -117,17 +120,13 @@ class ImitationLoss:
             losses = choice_cross_entropy(predicted, wanted, model.choices)
             return (losses * mask).sum() / mask.sum().clamp_min(1)
         config = self.config
-        return weighted_squared_error(
-            predicted, wanted, mask, config.turn_weight, config.action_weights
-        )
+        return weighted_squared_error(predicted, wanted, mask, **_weighting(config))
 
     def weight(self, model: Policy, batch: Batch) -> Tensor:
         """Return the sum of the weights of a batch, which its loss is divided by."""
         if model.choices:
             return batch.mask.sum()
-        config = self.config
-        weights = _weights(batch.actions, batch.mask, config.turn_weight, config.action_weights)
-        return weights.sum()
+        return _weights(batch.actions, batch.mask, **_weighting(self.config)).sum()
 
     def split(self, batch: Batch, count: int) -> list[Batch | None]:
         """Return shares of a batch, of whole windows each; None where there are too few."""
@@ -144,6 +143,8 @@ class _Lessons(Lessons[Batch]):
     augment: Augment | None
     aggregate: Aggregate | None
     recall: Recall | None
+    is_weighted: bool
+    """Whether large actions count more, as of all actions but choices."""
     _asked: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -209,7 +210,8 @@ class _Lessons(Lessons[Batch]):
         return measured["score"], measured
 
     def _add(self, epoch: int, store: Demonstrations) -> None:
-        _check_weights([store], self.config)
+        if self.is_weighted:
+            _check_weights([store], self.config)
         self.stores.append(store)
         self._asked.add(epoch)
 
@@ -220,6 +222,7 @@ def weighted_squared_error(
     mask: Bool[Tensor, "batch time"],
     turn_weight: float,
     action_weights: Sequence[float] = (),
+    turn_entries: Sequence[int] = (),
 ) -> Tensor:
     """Return Σ w (ŷ − y)² / Σ w with w = m c exp(α |y|) over the frames that count.
 
@@ -229,12 +232,15 @@ def weighted_squared_error(
         mask: m, the frames that count.
         turn_weight: α.
         action_weights: c, one for each entry of the action; 1 if none is given.
+        turn_entries: Entries the largest of which is |y| for all entries of its frame; each entry
+            has its own if none is given.
 
     Raises:
-        ValueError: If more or fewer actions are predicted than wanted, or weights given.
+        ValueError: If more or fewer actions are predicted than wanted, or weights given, or there
+            is no such entry.
     """
     _check_width(predicted.shape[-1], wanted.shape[-1])
-    weight = _weights(wanted, mask, turn_weight, action_weights)
+    weight = _weights(wanted, mask, turn_weight, action_weights, turn_entries)
     return (weight * (predicted - wanted) ** 2).sum() / weight.sum().clamp_min(1e-12)
 
 
@@ -243,9 +249,18 @@ def _weights(
     mask: Bool[Tensor, "batch time"],
     turn_weight: float,
     action_weights: Sequence[float],
+    turn_entries: Sequence[int],
 ) -> Float[Tensor, "batch time action"]:
     """Return w = m c exp(α |y|); arguments as `weighted_squared_error`."""
-    weight = torch.exp(turn_weight * wanted.abs()) * mask[..., None]
+    size = wanted.abs()
+    if turn_entries:
+        if max(turn_entries) >= wanted.shape[-1]:
+            raise ValueError(
+                f"`turn_entries` must be below the {wanted.shape[-1]} entries of the action, got"
+                f" {tuple(turn_entries)!r}."
+            )
+        size = size[..., list(turn_entries)].amax(dim=-1, keepdim=True).expand_as(wanted)
+    weight = torch.exp(turn_weight * size) * mask[..., None]
     if action_weights:
         if len(action_weights) != wanted.shape[-1]:
             raise ValueError(
@@ -254,6 +269,15 @@ def _weights(
             )
         weight = weight * weight.new_tensor(action_weights)
     return weight
+
+
+def _weighting(config: ImitationConfig) -> dict[str, Any]:
+    """Return the settings that `_weights` takes."""
+    return {
+        "turn_weight": config.turn_weight,
+        "action_weights": config.action_weights,
+        "turn_entries": config.turn_entries,
+    }
 
 
 def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:
@@ -318,7 +342,8 @@ def _check_width(found: int, wanted: int) -> None:
 
 def _check_weights(stores: Sequence[Demonstrations], config: ImitationConfig) -> None:
     """Refuse actions so large that their weights leave the range of float32."""
-    largest = max((float(np.abs(store.actions).max()) for store in stores), default=0.0)
+    entries = list(config.turn_entries) or slice(None)
+    largest = max((float(np.abs(store.actions[:, entries]).max()) for store in stores), default=0.0)
     if config.turn_weight * largest > 80.0:
         raise ValueError(
             f"`turn_weight` times the largest action must be at most 80, got"

@@ -133,9 +133,9 @@ class Sequences:
                 yield self[batch]._cut(int(num_frames[batch].max()))
 
     def _num_frames(self) -> Tensor:
-        """Return where each sequence's last frame that counts ends, shape (samples,)."""
+        """Return, on the CPU, where each sequence's last frame that counts ends: (samples,)."""
         assert self.mask is not None
-        return self.mask.shape[1] - self.mask.flip(1).int().argmax(dim=1)
+        return (self.mask.shape[1] - self.mask.flip(1).int().argmax(dim=1)).cpu()
 
     def _cut(self, num_frames: int) -> "Sequences":
         """Return the first frames of all sequences."""

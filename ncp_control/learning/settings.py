@@ -8,6 +8,7 @@ from ncp_control.learning.schedule import check_learning_rates
 from ncp_control.ranges import (
     check_above_zero,
     check_at_least,
+    check_count,
     check_not_negative,
     check_positive,
     check_seed,
@@ -39,7 +40,10 @@ class ImitationConfig:
     circuit_learning_rate: float = 1e-2
     """Adam's learning rate for the circuit, whose few parameters bear larger steps."""
     turn_weight: float = 2.0
-    """α: frames count exp(α |action|) times."""
+    """α: the error in an entry of the action counts exp(α |entry|) times; of no use to choices."""
+    turn_entries: tuple[int, ...] = ()
+    """Entries, counted from 0, the largest of which decides how much all of a frame counts; if
+    empty, each entry of the action counts by its own size."""
     action_weights: tuple[float, ...] = ()
     """How much the error in each entry of the action counts, e.g. 10 1 where the first is to be
     done more exactly than the second; all alike if empty."""
@@ -65,6 +69,8 @@ class ImitationConfig:
         check_not_negative("turn_weight", self.turn_weight)
         for weight in self.action_weights:
             check_above_zero("action_weights", weight)
+        for entry in self.turn_entries:
+            check_count("turn_entries", entry, least=0)
         check_seed(self)
         if any(not 0 <= epoch < self.epochs for epoch in self.asked_epochs):
             raise ValueError(

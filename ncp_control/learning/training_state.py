@@ -175,6 +175,16 @@ def epochs_done(run_folder: Path) -> int:
     return _read_told(path)["epoch"] if path.is_file() else -1
 
 
+def seconds_learned(run_folder: Path) -> float:
+    """Return the wall time of all epochs that a run has done, however often it was stopped [s].
+
+    Raises:
+        FileNotFoundError: If the training has not begun, or its checkpoint was removed.
+        ValueError: If the checkpoint is damaged.
+    """
+    return _read_told(run_folder / "checkpoints" / CHECKPOINT)["seconds"]
+
+
 def _read_told(path: Path) -> dict[str, Any]:
     """Read how far a training has come."""
     try:

@@ -35,8 +35,8 @@ class FramesPolicy(Policy):
     """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] or choices out.
 
     Args:
-        cell: The recurrent part; its inputs are the head's features, 32 of the two known heads,
-            and then the numbers.
+        cell: The recurrent part; its inputs are the head's features, as many as `head_width`
+            says, and then the numbers.
         head: A name in `HEADS`.
         frame_shape: Height, width and channels of a frame.
         choices: How many choices each entry of the action has; see `Policy`.

@@ -1,9 +1,9 @@
-"""Conv heads: a camera frame in, 32 sensory features out.
+"""Conv heads: a camera frame in, sensory features out; 32 of most heads.
 
-A head is built for the size and channels of the frames. Both heads standardise each image by its
-own mean and deviation, so overall brightness and contrast are gone before the first convolution,
-and end in 8 maps (10 × 25 for frames of 78 × 200) of which each feeds its own four features. ReLU
-throughout.
+A head is built for the size and channels of the frames. The heads `paper` and `light` standardise
+each image by its own mean and deviation, so overall brightness and contrast are gone before the
+first convolution, and end in 8 maps (10 × 25 for frames of 78 × 200) of which each feeds its own
+four features. ReLU throughout.
 
 Source: Lechner et al. 2020 (Nature Machine Intelligence 2:642), methods, for the paper's head.
 """

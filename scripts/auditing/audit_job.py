@@ -288,8 +288,12 @@ def _add_results(
     """Add the comparison, with what its numbers depend on."""
     place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}
     measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
-    met = {} if settings.condition is None else {"condition": settings.condition}
-    told = json.dumps(place | measured_by | met, sort_keys=True)
+    asked = {
+        name: value
+        for name in ("world", "world_options", "log_options", "condition")
+        if (value := getattr(settings, name))
+    }
+    told = json.dumps(place | measured_by | asked, sort_keys=True)
     for row in rows:
         measured = dict(zip(MEASURES, row.cells()[1:], strict=True))
         results.append(row.policy, settings.seed, told, measured, typed_command())

@@ -10,6 +10,7 @@ from envs.recorded.parts import part_of, parts_file, read_parts
 from envs.recorded.readers import find_reader
 from ncp_control.command_line import use_threads
 from ncp_control.keyword_options import read_options
+from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import as_seen
 from ncp_control.learning.imitation import imitation_error
 from ncp_control.learning.results import ResultsFile
@@ -174,7 +175,7 @@ def add_results(
     measured: Mapping[str, Sequence[float]],
 ) -> None:
     """Add a row for each setting to the results file."""
-    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    parameters = num_parameters(policy)
     for described, values in measured.items():
         row = {"parameters": parameters, **dict(zip(measures, values, strict=True))}
         results.append(name, settings.seed, described, row, typed_command())

@@ -17,7 +17,6 @@ recorded driving.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,10 +26,12 @@ import torch
 
 from envs.driving.metrics import summarize
 from ncp_control import LTC, Circuit, Wiring, auto_ncp, fully_connected, random_wiring
+from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.results import mean_and_deviation, newest
+from ncp_control.learning.training_state import seconds_learned
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy
 from ncp_control.wiring_rules import ncp19
@@ -242,17 +243,16 @@ def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Jo
     own = runs / job.checkpoint.stem  # of this training alone
     settings = dataclasses.replace(drive_settings(epochs, device), runs=own)
     run = begun_run("ablation", f"{job.model}-seed{job.seed}", settings)
-    start, epochs_before = time.perf_counter(), len(run.rows)
     policy = imitate_expert(policy, settings, run)
-    seconds, epochs_now = time.perf_counter() - start, len(run.rows) - epochs_before
+    seconds = seconds_learned(run.folder)
     run.forget_training()  # another table learns anew
     metrics = {
         "imitation_loss": run.rows[-1]["loss"],
-        "seconds_per_epoch": round(seconds / max(epochs_now, 1), 2),
+        "seconds_per_epoch": round(seconds / len(run.rows), 2),
     }
     for prefix, variance in (("", 0.0), ("noisy_", NOISE_VARIANCE)):
         where = drive_km(EVALUATION_KM, noise_variance=variance)
         summary = summarize(evaluate(policy, where, description="held-out tracks"))
         metrics[f"{prefix}cross_track_m"] = summary.mean_cross_track_m
         metrics[f"{prefix}crashes_per_km"] = summary.crashes_per_km
-    return {"parameters": sum(p.numel() for p in policy.parameters()), **metrics}
+    return {"parameters": num_parameters(policy), **metrics}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import TIME_BLIND, Forecaster
 from ncp_control.learning.forecasting import TrainingConfig, predict, train
 from ncp_control.learning.linear import (
@@ -116,7 +117,7 @@ def fit(
         checkpoint=job.checkpoint,
     )
     return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": num_parameters(model),
         "epochs": training.epochs,
         "best_epoch": training.best_epoch,
         "validation_mse": training.validation_error,

@@ -23,6 +23,7 @@ import torch
 
 from envs.locomotion import make_locomotion
 from ncp_control.cells import CELLS, CellSizes
+from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import Training, TrainingConfig, predict, train
 from ncp_control.learning.linear import linear_autoregression
@@ -156,7 +157,7 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
     predicted = torch.from_numpy(linear_forecast) + scale * mean_forecast(left.test)
     trainings = [training for _, training in members]
     return {
-        "parameters": sum(p.numel() for model, _ in members for p in model.parameters()),
+        "parameters": sum(num_parameters(model) for model, _ in members),
         "epochs": epochs,
         "best_epoch": " ".join(str(training.best_epoch) for training in trainings),
         "validation_mse": scale**2 * validation.double().square().mean().item(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import Score, TrainingConfig, error_of, predict, train
 from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
@@ -130,7 +131,7 @@ def fit_measured(
         score=measure.error,
     )
     return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": num_parameters(model),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
         f"validation_{measure.name}": measure.told(report.validation_error),

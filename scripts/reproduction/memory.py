@@ -36,6 +36,7 @@ from ncp_control.cells import CELLS, LTC, Cell, SynapticCell
 from ncp_control.cells.first_values import LEAST_LRC_FRAMES, draw_synapses_, set_first_values_
 from ncp_control.cells.known import SATURATED
 from ncp_control.circuit import Circuit
+from ncp_control.layers import num_parameters
 from ncp_control.learning.results import ResultsFile, mean_and_deviation
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.markdown import markdown_table
@@ -181,7 +182,7 @@ def train_model(job: Job, is_silent: bool) -> Measured:
             else:
                 first_right = step
     measured = {
-        "parameters": sum(parameter.numel() for parameter in circuit.parameters()),
+        "parameters": num_parameters(circuit),
         "steps": first_right or step,
         "threads": torch.get_num_threads(),
     }

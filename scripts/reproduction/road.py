@@ -31,6 +31,7 @@ from envs.driving.road_metrics import summarize_road
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.episode import Episode
+from ncp_control.layers import num_parameters
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
@@ -163,7 +164,7 @@ class RoadLesson(Lesson):
         found = summarize_road(episodes)
         return {
             "interventions": sum(int(episode.told["crashed"].sum()) for episode in episodes),
-            "parameters": sum(parameter.numel() for parameter in policy.parameters()),
+            "parameters": num_parameters(policy),
             **{name: getattr(found, name) for name in MEASURES if hasattr(found, name)},
         }
 

@@ -32,6 +32,12 @@ class Points:
         self._folder, self._curve = folder, curve
         self._grid = combinations(read_grid(settings.grid))
         self._search = Search(settings, curve) if settings.search else None
+        twice = set(read_grid(settings.grid)) & set(read_grid(settings.search, "search"))
+        if twice:
+            raise ValueError(
+                f"`search` must name settings that the grid does not name, got {sorted(twice)} in"
+                " both. Leave them out of one."
+            )
         self._num_points = settings.trials if settings.search else 1
         self._left: dict[int, dict[int, Trial]] = {}
         """Trials of each point that have not ended, by number."""

@@ -62,5 +62,9 @@ class Sweep:
         if self.resume is not None:
             return
         check_name("job", self.job, JOBS)
+        if self.lowest and self.by is None:
+            raise ValueError(
+                "`lowest` must come with --by, got it alone. Alone, a job's own column decides."
+            )
         if not self.grid and not self.search:
             raise ValueError("`grid` must name a setting, got none. Give e.g. --grid seed=0,1,2.")

@@ -134,8 +134,13 @@ class _Work:
     def _end(self, trial: Trial) -> None:
         """Tell a trial that has ended, and write the table."""
         self._points.end(trial)
-        outcome = trial.outcome or {}
-        score = self._curve.score(trial.curve())
+        outcome, curve = trial.outcome or {}, trial.curve()
+        if outcome["state"] == DONE and curve and self._curve.name not in curve[-1]:
+            raise ValueError(
+                f"`by` must be a column of the trainings' metrics.csv, got {self._curve.name!r},"
+                f" not one of {', '.join(curve[-1])}."
+            )
+        score = self._curve.score(curve)
         told = f"{self._curve.name} {score:.5g}" if outcome["state"] == DONE else outcome["told"]
         tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {told}")
         write_results(self._run.results, all_rows(self._points.trials))

@@ -80,9 +80,10 @@ CURVES = {
 
 def curve_of(settings: Sweep) -> Curve:
     """Return the column that the settings name, or that of the job."""
-    if settings.by is not None:
-        return Curve(name=settings.by, is_lowest=settings.lowest)
-    return CURVES[settings.job]
+    of_job = CURVES[settings.job]
+    if settings.by is None:
+        return of_job
+    return Curve(name=settings.by, is_lowest=settings.lowest, is_last=of_job.is_last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +177,8 @@ def words_of(settings: Sweep, values: Values) -> list[str]:
         name = word.partition("=")[0].removeprefix("--").replace("-", "_")
         if word.startswith("--") and name in OWN:
             raise ValueError(f"`{name}` must be left out: a sweep decides it for each training.")
+    if not any(word.partition("=")[0] == "--threads" for word in words):
+        words += ["--threads", str(settings.threads)]
     return [*words, *(word for name in imported_modules() for word in ("--import", name))]
 
 

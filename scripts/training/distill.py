@@ -10,11 +10,13 @@ import torch
 
 from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
 from ncp_control.command_line import use_threads
+from ncp_control.layers import num_parameters
 from ncp_control.learning import distillation
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy, shipped_policies
+from ncp_control.policy.shipped import policy_folder
 from ncp_control.worlds import short_name_of
 from policies.locomotion import make_walking_policy
 from scripts.evaluation.locomotion import (
@@ -70,7 +72,7 @@ def train_distill(asked: Distill) -> Policy:
     measured = {
         **mean_and_std(returns),
         "teacher_return": round(float(taught.mean()), 1),
-        "parameters": sum(parameter.numel() for parameter in student.parameters()),
+        "parameters": num_parameters(student),
     }
     add_row(results, settings, settings.cell, describe(settings, where), measured)
     print(returns_table(rows))
@@ -127,9 +129,9 @@ def teacher_folder(settings: Distill) -> Path:
     Raises:
         ValueError: If none is named, and the world has no shipped one.
     """
-    shipped, named = shipped_policies(), settings.teacher
-    if named is not None:
-        return named if named.is_dir() else shipped.get(str(named), named)
+    if settings.teacher is not None:
+        return policy_folder(settings.teacher)
+    shipped = shipped_policies()
     world = settings.world or "halfcheetah"
     name = f"{short_name_of(world)}-teacher"
     if name not in shipped:

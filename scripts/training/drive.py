@@ -11,6 +11,7 @@ import torch
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.command_line import use_threads
+from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.experts import SlowError
 from ncp_control.learning.results import ResultsFile
@@ -63,7 +64,7 @@ def train_drive(asked: Drive) -> Policy:
         traces = evaluate(policy, drive_km(settings.evaluation_km), description="held-out tracks")
         write_driving_report(run, policy, traces)
         metrics = summarize(traces)
-        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        parameters = num_parameters(policy)
         row = {"parameters": parameters, **dataclasses.asdict(metrics)}
         described = json.dumps(settings_told(settings, "model"), sort_keys=True, default=str)
         results.place(run.results)

@@ -16,6 +16,7 @@ from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.imports import code_digest, import_function
 from ncp_control.keyword_options import read_options
+from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate, failed_before
 from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
@@ -59,7 +60,7 @@ def train_imitate(asked: Imitate) -> Policy:
         episodes = act(policy, where, settings.evaluation_episodes, EVALUATION_SEED)
         measured = measured_in(world, cell, episodes)
         results.place(run.results)
-        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        parameters = num_parameters(policy)
         row = {"parameters": parameters, **measured.measures}
         add_row(results, settings, cell, describe(settings), row)
     print(f"policy: {run.policy}\nresults: {results.path}")
@@ -236,6 +237,9 @@ def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
     """Return what is done to the windows of frames, as the settings ask."""
     if not settings.mirror and not settings.relight:
         return None
+    if frames_part(world.contract.observation) is None:
+        name = "mirror" if settings.mirror else "relight"
+        raise ValueError(f"`{name}` must be left out in {world.name!r}, which shows no frames.")
     mirrored = mirrored_entries(world.contract.action) if settings.mirror else ()
     if settings.mirror and not mirrored:
         raise ValueError(

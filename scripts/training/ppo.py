@@ -124,7 +124,12 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         "seed": settings.seed,
         "device": find_device(settings.device),
     }
-    if task.policy is None and settings.cell == "mlp" and frames is None:
+    if task.policy is None and settings.cell == "mlp" and frames is not None:
+        raise ValueError(
+            "`cell` must be another in a world of frames, got 'mlp', which takes numbers. Take cnn"
+            " for a network without memory."
+        )
+    if task.policy is None and settings.cell == "mlp":
         if is_launched():
             raise ValueError(
                 "`cell` must have a memory under torchrun with several processes, got 'mlp'. Train"

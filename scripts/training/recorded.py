@@ -64,8 +64,8 @@ from scripts.training.ways import (
 )
 
 MEASURES: tuple[str, ...] = ("test_mse", "correlation")
-"""Columns of the results file: mean squared error of the steering, and its correlation with the
-person's (0 for a constant)."""
+"""Columns of the results file: mean squared error of all numbers that are learned, and the first
+one's correlation with the person's (0 for a constant)."""
 RUNS = "runs.json"
 """File in which each run of a job names all of them, in the order of the models."""
 CUT_SETTINGS = ("train_share", "validation_share")
@@ -200,7 +200,7 @@ def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> s
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
-    """Return the correlation of a policy's steering with the person's over a whole recording.
+    """Return the correlation of a policy's first action with the person's over a whole recording.
 
     It is 0 where either stays the same throughout, which is correlated with nothing.
     """
@@ -219,7 +219,8 @@ def train_model(
     steered = mirrored_entries(contract.action)
     asked = dataclasses.replace(settings.imitation, seed=settings.seed)
     if way.balance:
-        asked = dataclasses.replace(asked, turn_weight=balancing_weight(split.train, steered))
+        alpha = balancing_weight(split.train, steered)
+        asked = dataclasses.replace(asked, turn_weight=alpha, turn_entries=tuple(steered))
     policy = imitate(
         untrained,
         [smoothed(split.train, way.smoothing_s, split.frame_s, steered)],

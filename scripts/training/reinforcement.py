@@ -22,6 +22,7 @@ from ncp_control.cells import Cell
 from ncp_control.contract import FramesContract
 from ncp_control.devices import find_device
 from ncp_control.keyword_options import read_options
+from ncp_control.layers import num_parameters
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.learning.reinforcement.perception import num_numbers
@@ -186,7 +187,7 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
     """Return what the world measures of a policy, by column of the results file."""
     episodes = task.settings.evaluation_episodes
     if not task.drives:
-        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        parameters = num_parameters(policy)
         return {**mean_and_std(walk(policy, task.where)), "parameters": parameters}
     options = read_options(task.where.options)
     looks = {name: options[name] for name in ("camera", "randomize_appearance") if name in options}

@@ -243,6 +243,10 @@ def test_light_changes_in_the_frame_alone_and_a_mirror_is_refused(tmp_path):
     assert not torch.equal(frames_in(changed, SHAPE), frames_in(batch.observations, SHAPE))
     with pytest.raises(ValueError, match="`mirror` must be left out in"):
         augmentation(quick(tmp_path, "Trolley", mirror=True), world)
+    numbers = find_world(f"{OWN}:Numbers")
+    for name in ("mirror", "relight"):
+        with pytest.raises(ValueError, match=f"`{name}` must be left out .* which shows no frames"):
+            augmentation(quick(tmp_path, "Numbers", **{name: True}), numbers)
 
 
 def test_frames_that_are_kept_as_png_teach_the_same_and_are_found_again(tmp_path, capsys):

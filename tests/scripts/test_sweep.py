@@ -18,7 +18,7 @@ from scripts.sweeping.points import Points
 from scripts.sweeping.settings import Sweep
 from scripts.sweeping.sweep_job import is_behind
 from scripts.sweeping.tables import summary
-from scripts.sweeping.trials import CURVES, Curve, command_of, read_grid, words_of
+from scripts.sweeping.trials import CURVES, Curve, command_of, curve_of, read_grid, words_of
 from scripts.training.jobs import JOBS
 from tests.scripts.processes import descendants
 from tests.scripts.tiny_world import TINY
@@ -70,7 +70,10 @@ def test_values_become_the_words_of_the_job():
     assert words_of(settings, values) == [
         *("drive", "--tracks", "4", "--data", "my data", "--seed", "1"),
         *("--imitation.batch-size", "8", "--encoder", "64", "32", "--a.no-mirror", "--b"),
+        *("--threads", "1"),
     ]  # fmt: skip
+    asked = Sweep(job="ppo", grid=("seed=0,1",), fixed="--threads=3", threads=2)
+    assert words_of(asked, {"seed": 1}) == ["ppo", "--threads=3", "--seed", "1"]
     for fixed, name in (("--runs x", "runs"), ("--results=t.csv", "results")):
         with pytest.raises(ValueError, match=f"`{name}` must be left out: a sweep decides it"):
             words_of(Sweep(job="drive", grid=("seed=0",), fixed=fixed), {})
@@ -99,6 +102,29 @@ def test_curves_say_what_is_best():
     assert np.isnan(highest.score([]))
     assert lowest.is_better(1.0, float("nan")) and not lowest.is_better(float("nan"), 1.0)
     assert set(CURVES) == set(JOBS)
+
+
+def test_a_column_that_a_job_does_not_write_is_refused_after_the_first_trial(
+    pretend, type_sweep, capsys, tmp_path
+):
+    assert type_sweep("--grid", "seed=0,1,2", "--parallel", 1, "--by", "mean_retrun") == 2
+    told = capsys.readouterr().err
+    assert "`by` must be a column of the trainings' metrics.csv, got 'mean_retrun'" in told
+    assert "step, score" in told
+    assert len(list((folder_of(tmp_path) / "trials").iterdir())) < 3
+
+
+def test_settings_of_a_sweep_that_contradict_each_other_are_refused(tmp_path):
+    pytest.importorskip("optuna")
+    both = Sweep(job="ppo", grid=("neurons=16,24",), search=("neurons=16..64",))
+    with pytest.raises(
+        ValueError, match=r"`search` must name settings .* got \['neurons'\] in both"
+    ):
+        Points(both, tmp_path, CURVES["ppo"])
+    with pytest.raises(ValueError, match="`lowest` must come with --by"):
+        Sweep(job="ppo", grid=("seed=0,1",), lowest=True)
+    last = curve_of(Sweep(job="ppo", grid=("seed=0,1",), by="mean_return"))
+    assert last.score([{"mean_return": "900"}, {"mean_return": "10"}]) == 10.0
 
 
 def test_a_trial_lags_when_it_is_worse_than_the_median_after_as_many_rows():

@@ -125,6 +125,8 @@ def test_bad_settings_are_refused(tmp_path):
         (name,) = ignored
         with pytest.raises(ValueError, match=f"`{name}` must be left out with --cell mlp"):
             settings(tmp_path, cell="mlp", **ignored)
+    with pytest.raises(ValueError, match="`cell` must be another in a world of frames, got 'mlp'"):
+        train_ppo(settings(tmp_path, world="LaneKeeping-v0", world_options=(), cell="mlp"))
     with pytest.raises(ValueError, match="`head` must be left out with --policy, got 'paper'"):
         PPO(policy=tmp_path, head="paper")
     with pytest.raises(ValueError, match="`head` must be left out with a world of numbers"):

@@ -167,6 +167,17 @@ def test_what_does_not_fit_is_refused_before_it_is_learned(tiny_policy, delayed_
         learn(store=degrees)
 
 
+def test_the_steering_of_a_frame_can_decide_how_much_all_of_it_counts():
+    wanted = torch.tensor([[[0.0, 0.9], [-0.5, 0.9]]])  # steering, throttle
+    predicted, mask = torch.zeros_like(wanted), torch.ones(1, 2)
+    loss = weighted_squared_error(predicted, wanted, mask, 4.0, turn_entries=(0,))
+    frames = np.exp([0.0, 2.0])
+    errors = np.array([0.0 + 0.81, 0.25 + 0.81])
+    assert loss.item() == pytest.approx((frames * errors).sum() / (2.0 * frames.sum()), rel=1e-6)
+    with pytest.raises(ValueError, match=r"`turn_entries` must be below the 2 entries .*\(2,\)"):
+        weighted_squared_error(predicted, wanted, mask, 4.0, turn_entries=(2,))
+
+
 def test_predicting_in_chunks_equals_predicting_at_once(tiny_policy, delayed_store):
     whole = predict_episode(tiny_policy, delayed_store, 2)
     chunked = predict_episode(tiny_policy, delayed_store, 2, chunk=7)
