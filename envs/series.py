@@ -102,6 +102,7 @@ class _Raw:
     path: Path
     times: list[float]
     cells: dict[str, list[str]]
+    separator: str
 
 
 def _csv_files(path: Path) -> list[Path]:
@@ -134,7 +135,7 @@ def _read_file(
     for wanted in filter(None, (time, series, *words)):
         if wanted not in names:
             raise ValueError(f"`data` must have the column {wanted!r}, got {names} in {path}.")
-    if len(set(names)) < len(names) or any(map(_is_number, names)):
+    if len(set(names)) < len(names) or any(_is_number(name, separator) for name in names):
         raise ValueError(
             f"`data` must begin with a header of different names, got {', '.join(names)[:100]!r}"
             f" in {path}. Name each column once."
@@ -154,7 +155,7 @@ def _read_file(
             continue
         name = path.stem if series is None else cells[names.index(series)]
         rows = groups.setdefault(name, [])
-        when = float(len(rows)) if time is None else _seconds(cells[names.index(time)])
+        when = float(len(rows)) if time is None else _seconds(cells[names.index(time)], separator)
         if not math.isfinite(when):
             tally.add("rows without a time", place)
         elif rows and when <= rows[-1][0]:
@@ -174,6 +175,7 @@ def _read_file(
             path,
             [when for when, _ in rows],
             {column: [cells[index] for _, cells in rows] for column, index in kept.items()},
+            separator,
         )
         for name, rows in groups.items()
         if rows
@@ -182,8 +184,13 @@ def _read_file(
 
 def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
     """True if most of a column's cells that are not missing are no numbers."""
-    told = [cell for one in raw for cell in one.cells[column] if not _is_missing(cell)]
-    return 2 * sum(map(_is_number, told)) < len(told)
+    told = [
+        _is_number(cell, one.separator)
+        for one in raw
+        for cell in one.cells[column]
+        if not _is_missing(cell)
+    ]
+    return 2 * sum(told) < len(told)
 
 
 def _series(raw: _Raw, worded: set[str], tally: Tally) -> Series:
@@ -193,7 +200,7 @@ def _series(raw: _Raw, worded: set[str], tally: Tally) -> Series:
         if column in worded:
             columns[column] = np.array(["" if _is_missing(c) else c for c in cells], dtype=str)
             continue
-        numbers = np.array([_number(cell) for cell in cells])
+        numbers = np.array([_number(cell, raw.separator) for cell in cells])
         for row in np.flatnonzero(~np.isfinite(numbers)):
             if not _is_missing(cells[row]):
                 what = f"cells of {column!r} that are no number"
@@ -207,22 +214,26 @@ def _is_missing(cell: str) -> bool:
     return cell.casefold() in MISSING
 
 
-def _is_number(cell: str) -> bool:
-    return math.isfinite(_number(cell))
+def _is_number(cell: str, separator: str) -> bool:
+    return math.isfinite(_number(cell, separator))
 
 
-def _number(cell: str) -> float:
-    """Return a number, decimal comma or not; NaN if it is none, or not finite, or too large."""
+def _number(cell: str, separator: str) -> float:
+    """Return a number; NaN if it is none, or not finite, or too large.
+
+    A comma is that of a decimal fraction where it does not separate the columns. Where it does,
+    "1,234" might be either, and is no number.
+    """
     try:
-        value = float(cell.replace(",", ".") if cell.count(",") == 1 else cell)
+        value = float(cell if separator == "," else cell.replace(",", "."))
     except ValueError:
         return math.nan
     return value if abs(value) <= LARGEST else math.nan
 
 
-def _seconds(cell: str) -> float:
+def _seconds(cell: str, separator: str) -> float:
     """Return a time [s] from a number or ISO 8601; NaN if it is neither."""
-    value = _number(cell)
+    value = _number(cell, separator)
     if math.isfinite(value):
         return value
     try:

@@ -161,11 +161,12 @@ class DictContract:
     """The parts by name."""
 
     def misfit(self, offered: "ObservationContract") -> str | None:
-        """Say which part is missing or differs, or None if all fit."""
+        """Say which part is missing, too many, elsewhere or different, or None if all fit."""
         assert isinstance(offered, DictContract)
+        if list(self.parts) != list(offered.parts):  # by whose order a record is taken apart
+            wanted, found = ", ".join(self.parts), ", ".join(offered.parts)
+            return f"the parts {wanted} in this order, got {found}"
         for name, part in self.parts.items():
-            if name not in offered.parts:
-                return f"a part {name!r}, got only {sorted(offered.parts)}"
             found = observation_misfit(part, offered.parts[name])
             if found is not None:
                 return f"{found} in part {name!r}"

@@ -311,8 +311,10 @@ def _check_center(listing: Listing, usable: Sequence[LoggedFrame], num_listed: i
     first = listing.frames[0].path if listing.frames else None
     if f"{CENTER} image missing" in listing.skipped.counts and first is not None:
         advice = f"Put the images in '{first.parent if isinstance(first, Path) else first.path}'."
+    is_seen = any(one.path is not None for one in listing.frames)
+    wanted = "image of the center camera" if is_seen else "frame"
     raise ValueError(
-        "`folder` must hold at least one usable image of the center camera, got none among the"
+        f"`folder` must hold at least one usable {wanted}, got none among the"
         f" {num_listed} listed in '{listing.folder}' ({listing.skipped}). {advice}"
     )
 

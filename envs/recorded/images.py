@@ -17,7 +17,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -80,12 +80,14 @@ class Framing:
     """Share of the height cut off at the top (sky) and at the bottom (bonnet)."""
 
     def __post_init__(self) -> None:
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
+        if not _are_two(self.image_size, int) or min(self.image_size) < 1:
             raise ValueError(
                 f"`image_size` must be a positive height and width, got {self.image_size!r}."
                 " Use (78, 200) for the paper's conv head."
             )
-        if len(self.crop) != 2 or not (min(self.crop) >= 0.0 and sum(self.crop) <= MAX_CROP):
+        if not _are_two(self.crop, (int, float)) or not (
+            min(self.crop) >= 0.0 and sum(self.crop) <= MAX_CROP
+        ):
             raise ValueError(
                 "`crop` must be the shares of the height to cut at the top and bottom, adding up"
                 f" to {MAX_CROP:g} at most, got {self.crop!r}. Use (0.0, 0.0) for the whole image."
@@ -142,9 +144,10 @@ def find_fault(path: ImageFile) -> str | None:
     return None
 
 
-def is_readable(path: ImageFile) -> bool:
-    """True if `read_image` will return an image."""
-    return find_fault(path) is None
+def _are_two(values: Any, kind: type | tuple[type, ...]) -> bool:
+    """True for two numbers of a kind, in a tuple or a list."""
+    is_list = isinstance(values, tuple | list) and len(values) == 2
+    return is_list and all(isinstance(value, kind) for value in values)
 
 
 class _ImageFault(Exception):

@@ -44,6 +44,8 @@ from envs.recorded.tally import Tally
 INFO_FILE, OWN_FILE = "meta/info.json", f"meta/{NAME}.json"
 TIME = "time_s"
 _INDEX = ("timestamp", "frame_index", "episode_index", "index", "task_index", TIME)
+_LATER = "next."
+"""How columns begin that tell what came after a frame, e.g. the reward: nothing senses them."""
 _MOST_NUMBERS = 512
 """Most numbers of one column; wider ones are no quantities, e.g. images as lists."""
 
@@ -139,7 +141,7 @@ def _frames(
     episodes = columns.get("episode_index", nothing[:, None])[:, 0]
     named: dict[str, np.ndarray] = {}
     for column, values in columns.items():
-        if column in _INDEX:
+        if column in _INDEX or column.startswith(_LATER):
             continue
         for name, series in zip(_names(column, values, info), values.T, strict=True):
             quantity = own.get(name, Quantity(name=name))

@@ -87,6 +87,8 @@ class Cameras:
         """Why a video could not be read; None if all could."""
         self._videos: dict[Path, Video | None] = {}
         self._times_s: dict[Path, np.ndarray] = {}
+        self._half_s: dict[Path, float] = {}
+        """Half of the time from one frame of a video to the next [s]."""
         self._files = self._of_episodes()
 
     def find(self, table: Table, row: int, episode: int, stamp_s: float) -> ImageFile | None:
@@ -119,15 +121,17 @@ class Cameras:
             self.fault = str(error)
             self._skipped.add("damaged video", str(error))
             return None
+        steps_s = np.diff(video.time_s)
         self._times_s[path] = video.time_s
+        self._half_s[path] = float(np.median(steps_s)) / 2.0 if len(steps_s) else 0.5
         return video
 
     def _number(self, path: Path, time_s: float) -> int | None:
         """Return the frame that is nearest to a time, None if it is more than half a frame away."""
         times_s = self._times_s[path]
-        at = int(np.argmin(np.abs(times_s - time_s)))
-        half_s = float(np.median(np.diff(times_s))) / 2.0 if len(times_s) > 1 else 0.5
-        return at if abs(times_s[at] - time_s) <= 1.01 * half_s else None
+        after = min(int(np.searchsorted(times_s, time_s)), len(times_s) - 1)
+        at = min((max(after - 1, 0), after), key=lambda number: abs(times_s[number] - time_s))
+        return at if abs(times_s[at] - time_s) <= 1.01 * self._half_s[path] else None
 
     def _of_episodes(self) -> dict[int, tuple[Path, float]]:
         """Return the file of each episode, and when it begins there [s]."""

@@ -80,4 +80,5 @@ def _compare(
 def _moments(recording: Recording, action: str) -> tuple[float, float]:
     """Return mean and standard deviation of an action in the center camera's frames."""
     values = np.concatenate([e.numbers[action] for e in recording.center_only().episodes])
+    values = values[np.isfinite(values)]  # where the action is missing, nothing is learned
     return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))

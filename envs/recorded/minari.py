@@ -33,6 +33,7 @@ from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from ncp_control.contract import Contract
+from ncp_control.ranges import check_above_zero, check_count
 from ncp_control.records import entries_of, frames_part
 from ncp_control.worlds import find_world
 
@@ -71,6 +72,10 @@ def load_minari(
         ValueError: If h5py is not installed, actions are choices, the time of a step is unknown, or
             nothing can be used.
     """
+    if max_episodes is not None:
+        check_count("max_episodes", max_episodes)
+    if frame_s is not None:
+        check_above_zero("frame_s", frame_s)
     folder = Path(folder)
     check_folder(folder)
     metadata, notes = read_facts(folder, METADATA), read_notes(folder / "data" / f"{NAME}.json")

@@ -168,7 +168,7 @@ def load_recording(
         max_missing_frames=max_missing_frames,
         **{**framing, **options},
     )
-    return without_marked(recording, path, left_out)
+    return without_marked(recording, recording.folder, left_out)
 
 
 def without_marked(recording: Recording, path: Path, left_out: Any) -> Recording:

@@ -359,11 +359,12 @@ def fit_scales(parts: Sequence[Recording]) -> dict[str, tuple[float, float]]:
     """Return offset and factor of the actions that must be scaled, from all parts that train."""
     known = {one.name: one for one in parts[0].quantities}
     episodes = [episode for part in parts for episode in part.episodes]
-    return {
-        name: fit_scale(np.concatenate([e.numbers[name] for e in episodes]), known[name])
-        for name in parts[0].actions
-        if known[name].is_scaled
-    }
+    scales = {}
+    for name in parts[0].actions:
+        if known[name].is_scaled:
+            values = np.concatenate([episode.numbers[name] for episode in episodes])
+            scales[name] = fit_scale(values[np.isfinite(values)], known[name])
+    return scales
 
 
 def _read(path: ImageFile) -> np.ndarray:

@@ -62,7 +62,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
     ]
     if env == DRIVING_WORLD:
-        refuse(settings, ("log_share", "log_part"), "driving without a recording")
+        refuse(settings, RECORDED, "driving without a recording")
         refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
         open_world(env, words_of(observe, options))  # refuses options that it does not have
         places = [_drive(settings, observe, strengths) for strengths in grid]

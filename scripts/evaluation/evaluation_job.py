@@ -7,7 +7,6 @@ import numpy as np
 
 from envs.recorded import Recording, load_recording
 from envs.recorded.parts import part_of, parts_file, read_parts
-from envs.recorded.readers import find_reader
 from ncp_control.command_line import use_threads
 from ncp_control.keyword_options import read_options
 from ncp_control.layers import num_parameters
@@ -73,9 +72,8 @@ def _way_of(
         if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
             places[0].disturbed.make().close()
         return partial(evaluate_in, places, workers), places[0].world.measure_names
-    is_told = policy.contract is not None and find_reader(settings.log) is not None
-    if not isinstance(policy, FramesPolicy) and not is_told:
-        refuse(settings, RECORDED, "a policy that senses no frames")
+    if not isinstance(policy, FramesPolicy) and policy.contract is None:
+        refuse(settings, RECORDED, "a policy that senses no frames and has no contract")
     refuse(settings, (*DRIVING, *ACTING), "a recording")
     options = read_options(settings.log_options, "log_options")
     recording = load_recording(settings.log, options=options).chosen_for(policy.contract)

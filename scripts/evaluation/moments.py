@@ -36,11 +36,11 @@ class Moment:
     """What happened."""
     speed_mps: float
     """Speed before it."""
-    place: tuple[int, int]
-    """Track, and place along it in steps of 10 m."""
+    place: tuple[str, int, int]
+    """What it was disturbed by, track, and place along it in steps of 10 m."""
 
     @property
-    def rank(self) -> tuple[float, tuple[int, int], str]:
+    def rank(self) -> tuple[float, tuple[str, int, int], str]:
         """What moments are sorted by: the fastest first, in whatever order they were found."""
         return -self.speed_mps, self.place, self.told
 
@@ -49,15 +49,20 @@ class Moment:
 class Moments:
     """Gathers the crashes of all environments of a world, one of each place."""
 
-    found: dict[tuple[int, int], Moment] = field(default_factory=dict)
+    found: dict[tuple[str, int, int], Moment] = field(default_factory=dict)
 
-    def watch(self, world: World) -> World:
-        """Return the world whose crashes are gathered from now on."""
+    def watch(self, world: World, disturbed_by: str = "") -> World:
+        """Return the world whose crashes are gathered from now on.
+
+        Args:
+            world: With its disturbances, so that the frames are those that were seen.
+            disturbed_by: These in words.
+        """
         frame_shape = record_frame(world.contract.observation)
         kept = round(STRIP_S / world.frame_s) + 1
 
         def make(**rendering: Any) -> gymnasium.Env:
-            return _Watched(world.make(**rendering), self, frame_shape, kept)
+            return _Watched(world.make(**rendering), self, disturbed_by, frame_shape, kept)
 
         return replace(world, make=make)
 
@@ -98,11 +103,12 @@ class _Watched(gymnasium.Wrapper):
         self,
         env: gymnasium.Env,
         moments: Moments,
+        disturbed_by: str,
         frame_shape: tuple[int, int, int] | None,
         kept: int,
     ) -> None:
         super().__init__(env)
-        self._moments, self._shape = moments, frame_shape
+        self._moments, self._disturbed_by, self._shape = moments, disturbed_by, frame_shape
         self._frames: deque[np.ndarray] = deque(maxlen=kept)
         self._info: dict[str, Any] = {}
 
@@ -120,13 +126,14 @@ class _Watched(gymnasium.Wrapper):
         if info["crashed"]:
             speed_mps, track = float(before["speed_mps"]), int(info["track"])
             what = _COLLISIONS[info["collided_with"]] if info["collided"] else "left the lane"
+            by, after = self._disturbed_by, f"{info['time_s']:.1f} s after the start"
+            told = f"{what} at {speed_mps:.1f} m/s, track {track}, {after}"
             self._moments.add(
                 Moment(
                     frames=np.stack(self._frames),
-                    told=f"{what} at {speed_mps:.1f} m/s, track {track},"
-                    f" {info['time_s']:.1f} s after the start",
+                    told=f"{told}, {by}" if by else told,
                     speed_mps=speed_mps,
-                    place=(track, int(before["arc_length_m"] // 10.0)),
+                    place=(by, track, int(before["arc_length_m"] // 10.0)),
                 )
             )
             self._frames.clear()

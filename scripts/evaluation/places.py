@@ -9,13 +9,14 @@ from typing import Any
 
 import gymnasium
 
-from envs.conditions import CONDITIONS, strengths_of
+from envs.conditions import CONDITIONS, PICTURES, strengths_of
 from ncp_control.contract import FRAME_TOLERANCE, VectorContract
 from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.learning.experts import AskedPilot
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.recorder import Recorder, iterate_episodes, run_episodes
+from ncp_control.records import frames_part
 from ncp_control.shares import Share, shares_of
 from ncp_control.worlds import World
 
@@ -108,7 +109,12 @@ class Place:
     def conditions(self) -> list[str]:
         """Names of the conditions that this world can have."""
         known = {one.name for one in self.world.disturbances}
-        return [name for name in CONDITIONS if known.issuperset(strengths_of(name, 1))]
+        sees = frames_part(self.world.contract.observation) is not None
+        return [
+            name
+            for name in CONDITIONS
+            if known.issuperset(strengths_of(name, 1)) and (sees or name not in PICTURES)
+        ]
 
     def under(self, name: str, severity: int) -> "Place":
         """Return this place under a condition of `envs.conditions`, which labels and heading tell.

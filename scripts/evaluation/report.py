@@ -35,9 +35,11 @@ from scripts.disturbances import DISTURBANCES
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import MakeFilm, film
-from scripts.evaluation.places import CLEAN, Place
+from scripts.evaluation.places import CLEAN, DRIVING_WORLD, Place
 from scripts.evaluation.tables import (
     Measured,
+    all_measures,
+    is_ours,
     measured_drive,
     metrics_table,
     results_table,
@@ -84,7 +86,7 @@ def write_report(
     Returns:
         The page, `report.md`.
     """
-    is_driving = "crashes_per_km" in rows[0].measures
+    is_driving = shown.world.name == DRIVING_WORLD
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say(results_table(rows))
@@ -93,7 +95,7 @@ def write_report(
             ("interventions_per_km", _OF_ROADS),
             ("mean_return", _OF_RETURNS),
         ):
-            if measure in rows[0].measures:
+            if measure in rows[0].measures and is_ours(measure, all_measures(rows[0])):
                 report.say(told)
         _write_tables(report, rows)
         figure = robustness(rows, shown.world.disturbances)

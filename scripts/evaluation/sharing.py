@@ -154,4 +154,7 @@ def _watched(place: Place, moments: Moments) -> Place:
     """Return a place whose crashes are gathered, if it is on the road."""
     if place.world.name != ROAD_WORLD:
         return place
-    return dataclasses.replace(place, world=moments.watch(place.world))
+    by = [f"{name} {strength:g}" for name, strength in place.strengths.items() if strength]
+    told = place.labels.get("condition", "")
+    told = ", ".join([told] * (told not in ("", "clean")) or by)
+    return dataclasses.replace(place, world=moments.watch(place.disturbed, told), strengths={})

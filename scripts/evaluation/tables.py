@@ -37,13 +37,14 @@ class Measured:
 def results_table(rows: Sequence[Measured]) -> str:
     """Return a table of what was measured, with 95 % intervals."""
     first = rows[0]
-    names = [name for name in _with_deviation(first) if name not in _INTERVALS]
-    header = ["model", *first.labels, *(_COLUMNS[n][0] if n in _COLUMNS else with_unit(n)
+    names = [name for name in all_measures(first) if name not in _INTERVALS]
+    ours = {name for name in names if is_ours(name, all_measures(first))}
+    header = ["model", *first.labels, *(_COLUMNS[n][0] if n in ours else with_unit(n)
                                         for n in names)]  # fmt: skip
     cells = []
     for row in rows:
-        measures = _with_deviation(row)
-        texts = [_COLUMNS[n][1](measures) if n in _COLUMNS else f"{measures[n]:.4g}" for n in names]
+        measures = all_measures(row)
+        texts = [_COLUMNS[n][1](measures) if n in ours else f"{measures[n]:.4g}" for n in names]
         cells.append([row.model, *row.labels.values(), *texts])
     return markdown_table(header, cells)
 
@@ -89,7 +90,7 @@ def with_unit(name: str) -> str:
     return name.replace("_per_km", " [1/km]").replace("_", " ")
 
 
-def _with_deviation(row: Measured) -> dict[str, float]:
+def all_measures(row: Measured) -> dict[str, float]:
     """Return the measures, of returns with their deviation."""
     return of_returns(row.returns) | dict(row.measures) if len(row.returns) else dict(row.measures)
 
@@ -103,7 +104,7 @@ def _plus_minus(value: float, halfwidth: float, digits: int) -> str:
 _Text = Callable[[Mapping[str, float]], str]
 _COLUMNS: dict[str, tuple[str, _Text]] = {
     "driven_km": ("driven [km]", lambda m: f"{m['driven_km']:.2f}"),
-    "crashes": ("crashes", lambda m: f"{m['crashes']:d}"),
+    "crashes": ("crashes", lambda m: f"{m['crashes']:g}"),
     "crashes_per_km": (
         "crashes per km",
         lambda m: (
@@ -132,8 +133,16 @@ _COLUMNS: dict[str, tuple[str, _Text]] = {
     "mean_length": ("length", lambda m: f"{m['mean_length']:.0f}"),
 }
 """Heading and text of a measure by its name; others have their own name, and four digits."""
-_INTERVALS = (
-    "crashes_per_km_low", "crashes_per_km_high", "interventions_per_km_low",
-    "interventions_per_km_high", "mean_cross_track_m_halfwidth", "half_width",
-)  # fmt: skip
-"""Measures that stand in the column of another."""
+_INTERVAL_OF = {
+    "crashes_per_km": ("crashes_per_km_low", "crashes_per_km_high"),
+    "interventions_per_km": ("interventions_per_km_low", "interventions_per_km_high"),
+    "mean_cross_track_m": ("mean_cross_track_m_halfwidth",),
+    "mean_return": ("half_width",),
+}
+"""Measures that stand in the column of another, by that one."""
+_INTERVALS = tuple(name for names in _INTERVAL_OF.values() for name in names)
+
+
+def is_ours(name: str, measures: Mapping[str, float]) -> bool:
+    """Whether a measure is one of `_COLUMNS`, and not a user's own of the same name."""
+    return name in _COLUMNS and measures.keys() >= {*_INTERVAL_OF.get(name, ())}

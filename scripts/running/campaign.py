@@ -1,5 +1,6 @@
 """What `monitor.py faults` does: drives with faults, with the monitor and without, and counts."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from scripts.running.settings import Faults
 
 BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
 """When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""
+LEAST_M = 50.0
+"""Metres of a drive without a fault, on average, with which such drives go on."""
 CLEAN_S = 50.0
 """Length of a drive without a fault [s]: 400 m."""
 MOVING_MPS = {DRIVING_WORLD: 6.0, ROAD_WORLD: 1.0}
@@ -145,11 +148,12 @@ class Driver:
     def clean(self, distance_km: float) -> tuple[float, int, int, int]:
         """Drive without a fault; return kilometres, false alarms, how many held the car, crashes.
 
-        Tracks are those behind the ones of the trials.
+        Tracks are those behind the ones of the trials. A car that hardly moves is given up.
         """
         driven_m, alarms, held, crashes, number = 0.0, 0, 0, 0, self.settings.drives
+        end = number + math.ceil(1000.0 * distance_km / LEAST_M)
         with tqdm(desc="without a fault", unit="track", leave=False) as bar:
-            while driven_m < 1000.0 * distance_km:
+            while driven_m < 1000.0 * distance_km and number < end:
                 track = HELD_OUT_TRACKS[number]
                 done, is_crash = self.run(track, "", 0.0, CLEAN_S, is_monitored=True)
                 told_m = float(done.episode.told["distance_m"][-1])

@@ -48,6 +48,12 @@ def test_a_folder_of_files_has_a_series_each(table, tmp_path):
     np.testing.assert_array_equal(one.columns["a"], [1.5, 2.5])
 
 
+def test_a_comma_in_a_cell_between_commas_is_no_decimal_comma(table):
+    with pytest.warns(UserWarning, match="cells of 'a' that are no number: 1"):
+        (series,) = read_series([table('t,a\n0,999\n1,"1,234"\n2,5.5\n')], time="t")
+    np.testing.assert_array_equal(series.columns["a"], [999.0, np.nan, 5.5])
+
+
 def test_dates_are_times(table):
     path = table("when,x\n2020-02-28T23:00:00,1\n2020-03-01 00:00:00,2\n")
     (series,) = read_series([path], time="when")

@@ -120,7 +120,11 @@ def test_a_missing_part_is_named():
     offered = dataclasses.replace(
         BOTH, observation=DictContract(parts={"camera": DRIVER.observation})
     )
-    assert "a part 'own', got only ['camera']" in BOTH.misfit(offered)
+    assert "the parts camera, own in this order, got camera" in BOTH.misfit(offered)
+    own, camera = BOTH.observation.parts["own"], DRIVER.observation
+    for parts in ({"own": own, "camera": camera}, {"camera": camera, "own": own, "more": own}):
+        offered = dataclasses.replace(BOTH, observation=DictContract(parts=parts))
+        assert f"in this order, got {', '.join(parts)}" in BOTH.misfit(offered)
 
 
 def test_certified_bounds_and_provenance_need_not_agree():

@@ -96,6 +96,17 @@ def test_grey_frames_say_so():
     world = world_of(Camera, name="camera", view={"grey": True})
     assert world.contract.observation.colour == "grey"
 
+    class Grey(Camera):
+        observation_space = spaces.Box(0, 255, (40, 60, 1), np.uint8)
+
+        def reset(self, **_):
+            return np.zeros((40, 60, 1), np.uint8), {}
+
+    for stack in (1, 3):
+        world = world_of(Grey, name="grey", view={"stack": stack})
+        assert world.contract.observation.colour == "grey"
+        assert world.contract.observation.shape == (40, 60, stack)
+
 
 @pytest.mark.parametrize(
     ("options", "told"),

@@ -51,6 +51,13 @@ def test_times_are_those_of_the_page_and_nothing_is_deleted(type_command, drive,
     assert (drive / "frames.csv").read_bytes() == before
 
 
+def test_marks_are_used_by_whatever_name_the_recording_is_called(type_command, drive):
+    whole = len(load_recording(drive))
+    assert type_command(data, COMMANDS, "clean", drive / "frames.csv", "--still") == 0
+    marked = len(load_recording(drive))
+    assert marked == len(load_recording(drive / "frames.csv")) < whole
+
+
 def test_rules_mark_what_holds_long_enough_and_undo_takes_back_the_last(type_command, drive):
     first = rows(load_recording(drive))[0]
     assert type_command(data, COMMANDS, "clean", drive, "--still") == 0

@@ -25,6 +25,7 @@ from scripts.evaluation.report import (
     write_driving_report,
     write_recorded_report,
 )
+from scripts.evaluation.tables import Measured, results_table
 
 METRICS = LaneMetrics(
     driven_km=2.0,
@@ -217,6 +218,13 @@ def test_metrics_table_has_the_numbers():
     assert header[0] == "model" and header[-1] == "roughness [rad/s]"
     assert first == ["ncp", "0", "2.00", "3", "1.50 [0.31, 4.38]", "0.123 ± 0.010", "0.056"]
     assert second[1] == "0.3" and second[5] == "0.123"
+
+
+def test_measures_of_a_users_world_may_have_names_of_ours():
+    measures = {"crashes": 3.0, "crashes_per_km": 0.1, "mean_cross_track_m": 0.25}
+    header, _, row = results_table([Measured(model="m", labels={}, measures=measures)]).splitlines()
+    assert "crashes [1/km]" in header and "mean cross track [m]" in header
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["m", "3", "0.1", "0.25"]
 
 
 def test_markdown_table_lines_up():

@@ -171,6 +171,9 @@ def test_what_is_damaged_is_left_out_or_told(monkeypatch, tmp_path):
         recording = load_recording(folder, options={"frame_s": 0.1})
     assert recording.skipped == {"no episode": 1, "damaged episode": 1}
     assert len(recording.choose(inputs=["observation.0"])) == STEPS - 1
+    for name, value in (("max_episodes", -1), ("max_episodes", 1.5), ("frame_s", "50ms")):
+        with pytest.raises(ValueError, match=f"`{name}` must be .* got {value!r}"):
+            load_recording(folder, options={"frame_s": 0.1, name: value})
     (folder / "data" / "main_data.hdf5").write_bytes(b"not hdf5")
     with pytest.raises(ValueError, match="must hold a whole HDF5 file, got .*main_data.hdf5"):
         load_recording(folder)

@@ -3,7 +3,18 @@ import numpy as np
 import pytest
 
 from envs.recorded import load_recording
+from envs.recorded.images import Framing
 from ncp_control.learning.demonstrations import windows
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [({"crop": 0.3}, "`crop` must be the shares"), ({"image_size": 100}, "`image_size` must be"),
+     ({"crop": ("a", "b")}, "`crop` must be the shares")],
+)  # fmt: skip
+def test_sizes_and_crops_of_another_kind_are_refused(setting, told):
+    with pytest.raises(ValueError, match=told):
+        Framing(**{"image_size": (78, 200), "crop": (0.0, 0.0), **setting})
 
 
 def test_the_format_is_recognised(tmp_path, make_udacity, make_tub):
