@@ -41,6 +41,7 @@ NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
 """Columns that are no numbers of the recording."""
 _TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
 _MOST_COLUMNS = 1000
+_MOST_DIGITS = 20
 
 
 def load_table(
@@ -174,7 +175,8 @@ class _Images:
         if (video := self._videos[path]) is None:
             self._skipped.add("no readable video", place)
             return None
-        if not number.isdecimal() or int(number) >= len(video):
+        is_number = number.isdecimal() and len(number) < _MOST_DIGITS
+        if not is_number or int(number) >= len(video):
             self._skipped.add("no such frame in the video", f"{number[:40]!r} in {place}")
             return None
         return VideoFrame(video.path, int(number), video)
