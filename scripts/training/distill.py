@@ -16,7 +16,6 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import policy_name
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy, shipped_policies
-from ncp_control.policy.shipped import policy_folder
 from ncp_control.worlds import short_name_of
 from policies.locomotion import make_walking_policy
 from scripts.evaluation.locomotion import (
@@ -129,9 +128,9 @@ def teacher_folder(settings: Distill) -> Path:
     Raises:
         ValueError: If none is named, and the world has no shipped one.
     """
-    if settings.teacher is not None:
-        return policy_folder(settings.teacher)
-    shipped = shipped_policies()
+    shipped, named = shipped_policies(), settings.teacher
+    if named is not None:
+        return named if named.is_dir() else shipped.get(str(named), named)
     world = settings.world or "halfcheetah"
     name = f"{short_name_of(world)}-teacher"
     if name not in shipped:

@@ -258,7 +258,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
         (["x", "--condition", "frog:3"], "got 'frog'. Did you mean 'fog'?"),
         (["x", "--log", "y", "--condition", "fog:3"], "`log` must be left out with --condition"),
         (["driver", "--condition", "fog:3", "--ablation-km", "1"], "`ablation_km` must be left"),
-        (["cheetah", "--condition", "fog:3"], "`condition` must be one of ['delay', 'noise']"),
+        (["cheetah", "--condition", "fog:3"], "`condition` must be one of ['delay']"),
         (["x", "--ablation-km", "-1"], "`ablation_km` must be from 0.001 to"),
         (["driver", "--seconds", "0.1"], "`seconds` must be at least 0.2 to drive, got 0.1"),
         (["x", "--log", "y", "--ablation-km", "1"], "`ablation_km` must be left out with --log"),

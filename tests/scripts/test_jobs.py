@@ -214,7 +214,7 @@ def test_a_driver_of_the_road_drives_so_far_with_and_without_a_filter(
 
 def test_a_world_without_frames_names_the_conditions_that_it_has(refuse):
     words = ["walker2d-ltc", "--condition", "fog:3"]
-    message = r"`condition` must be one of \['all', 'delay', 'noise'\], got 'fog'"
+    message = r"`condition` must be one of \['all', 'delay'\], got 'fog'"
     refuse(evaluate_policy, Evaluate, words, message)
 
 

@@ -309,7 +309,7 @@ def test_a_policy_knows_its_home():
             evaluate_policy,
             Evaluate,
             ["blind", "--log", "x"],
-            "`log` must be left out for a policy that senses no frames, got x",
+            "`folder` must be the folder of a recording, got 'x', which does not exist",
         ),
         (
             evaluate_policy,
