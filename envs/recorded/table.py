@@ -41,7 +41,6 @@ NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
 """Columns that are no numbers of the recording."""
 _TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
 _MOST_COLUMNS = 1000
-_MOST_DIGITS = 20
 
 
 def load_table(
@@ -155,39 +154,45 @@ class _Images:
 
     def __init__(self, folder: Path, skipped: Tally) -> None:
         self._folder, self._skipped = folder, skipped
-        self._videos: dict[str, Video | None] = {}
+        self._videos: dict[str, Video | str] = {}
+        """By name; in place of one that cannot be read, the reason."""
 
-    def find(self, path: str, number: str, place: str) -> ImageFile | None:
+    def find(self, path: str, told: float | str, place: str) -> ImageFile | None:
         """Return an image, None if its video, or the video's frame, is not there.
 
         Args:
             path: The image or video, relative to the table.
-            number: What the table says of the frame; nothing for an image.
+            told: What the table says of the frame, a number or a text; "" for an image.
             place: Where the table says it.
 
         Raises:
             ValueError: If PyAV is needed and not installed.
         """
-        if not number:
+        if told == "":
             return self._folder / path
         if path not in self._videos:
             self._videos[path] = self._open(path)
-        if (video := self._videos[path]) is None:
-            self._skipped.add("no readable video", place)
+        video, number = self._videos[path], finite_number(told)
+        if isinstance(video, str):
+            self._skipped.add("no readable video", f"{video} in {place}")
             return None
-        is_number = number.isdecimal() and len(number) < _MOST_DIGITS
-        if not is_number or int(number) >= len(video):
-            self._skipped.add("no such frame in the video", f"{number[:40]!r} in {place}")
+        if number is None or not number.is_integer():
+            self._skipped.add(f"{VIDEO_FRAME} is no whole number", f"{told!s:.40} in {place}")
+            return None
+        if not 0 <= number < len(video):
+            self._skipped.add("no such frame in the video", f"{number:g} in {place}")
             return None
         return VideoFrame(video.path, int(number), video)
 
-    def _open(self, path: str) -> Video | None:
+    def _open(self, path: str) -> Video | str:
+        """Return a video, or why it cannot be read."""
         import_av()
+        if not (self._folder / path).is_file():
+            return f"{path[:100]!r} is missing"
         try:
             return Video(self._folder / path)
         except ValueError as error:
-            self._skipped.add("damaged video", str(error))
-            return None
+            return str(error)
 
 
 def _read(
@@ -227,7 +232,7 @@ def _read(
             numbers[one.name] = value
     image = None
     if path := told.get(PATH, "").replace("\\", "/"):
-        image = images.find(path, told.get(VIDEO_FRAME, ""), place)
+        image = images.find(path, number_in(told.get(VIDEO_FRAME, ""), separator), place)
         if image is None:
             return None
     return LoggedFrame(

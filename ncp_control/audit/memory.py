@@ -204,7 +204,7 @@ def reach_of(
         policy: The policy.
         features: What its circuit was given, one row a frame.
         dt_s: Time elapsed before each frame [s].
-        state_before: State before each frame; see `Episode.state_before`.
+        state_before: State before each frame; see `Activity.states_before`.
         max_lags: Largest number of frames to look back; an episode shorter than twice as many
             frames is looked back over half of it.
         num_frames: Over how many frames the norm is averaged.

@@ -254,11 +254,7 @@ def _weights(
     """Return w = m c exp(α |y|); arguments as `weighted_squared_error`."""
     size = wanted.abs()
     if turn_entries:
-        if max(turn_entries) >= wanted.shape[-1]:
-            raise ValueError(
-                f"`turn_entries` must be below the {wanted.shape[-1]} entries of the action, got"
-                f" {tuple(turn_entries)!r}."
-            )
+        _check_entries(turn_entries, wanted.shape[-1])
         size = size[..., list(turn_entries)].amax(dim=-1, keepdim=True).expand_as(wanted)
     weight = torch.exp(turn_weight * size) * mask[..., None]
     if action_weights:
@@ -340,8 +336,19 @@ def _check_width(found: int, wanted: int) -> None:
         )
 
 
+def _check_entries(entries: Sequence[int], num_entries: int) -> None:
+    """Refuse entries that an action does not have."""
+    if entries and max(entries) >= num_entries:
+        raise ValueError(
+            f"`turn_entries` must be below the {num_entries} entries of the action, got"
+            f" {tuple(entries)!r}."
+        )
+
+
 def _check_weights(stores: Sequence[Demonstrations], config: ImitationConfig) -> None:
     """Refuse actions so large that their weights leave the range of float32."""
+    for store in stores:
+        _check_entries(config.turn_entries, store.actions.shape[1])
     entries = list(config.turn_entries) or slice(None)
     largest = max((float(np.abs(store.actions[:, entries]).max()) for store in stores), default=0.0)
     if config.turn_weight * largest > 80.0:

@@ -24,6 +24,9 @@ WIDTH_PX, HEIGHT_PX = 1280, 720
 """Size of the film of a drive."""
 BODY_WIDTH_PX, BODY_HEIGHT_PX = 768, 432
 """Size of any other film."""
+_NO_PICTURES = (
+    'No film: the world draws no pictures. Give its environment the render mode "rgb_array".'
+)
 _LOWEST_RATE_HZ = 20.0
 _FONT = Path("fonts") / "ttf" / "DejaVuSans.ttf"
 _STRIP_PX = 56
@@ -57,9 +60,9 @@ def film(
     num_pictures = max(round(seconds / (frame_s * every)), 1)
     with headless_opengl() as binding:
         env, note = _rendered_env(place, binding)
-        picture_of = _camera_of(place) if note else lambda _: env.render()
+        camera = _camera_of(place) if note == _NO_PICTURES else None
         with place.open(policy, seconds=seconds, name=name, env=env) as (env, steps, recorder):
-            if picture_of is None:
+            if note is not None and camera is None:
                 for step in steps:
                     recorder.add(step)
                     if recorder.is_over:
@@ -75,7 +78,8 @@ def film(
                     elapsed_s += step.outcomes[0].get("dt_s", frame_s)
                     due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
                     if due > 0:
-                        picture = compose(picture_of(step), step, recorder.asked, total)
+                        picture = env.render() if camera is None else camera(step)
+                        picture = compose(picture, step, recorder.asked, total)
                         for _ in range(due):
                             file.add(picture)
                         written += due
@@ -114,10 +118,7 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
             env.reset(seed=place.seeds[0])
             if env.render_mode is None or env.render() is None:
                 env.close()
-                return place.disturbed.make(), (
-                    "No film: the world draws no pictures. Give its environment the render mode"
-                    ' "rgb_array".'
-                )
+                return place.disturbed.make(), _NO_PICTURES
     except Exception as error:  # every OpenGL binding has exceptions of its own
         return place.disturbed.make(), f"No film: rendering failed ({error})."
     return env, None
@@ -127,14 +128,18 @@ def _camera_of(place: Place) -> Callable[[Step], np.ndarray] | None:
     """Return what shows the camera's frame before a step, RGB; None if the world has none."""
     observation = place.world.contract.observation
     frames, in_record = frames_part(observation), record_frame(observation)
-    if frames is None or frames.dtype != "uint8" or frames.shape[2] not in (1, 3):
+    if frames is None or frames.dtype != "uint8":
+        return None
+    channels = frames.shape[2] // frames.view.stack  # of one frame; the last is the newest
+    if channels not in (1, 3):
         return None
     order = -1 if frames.colour == "BGR" else 1
 
     def show(step: Step) -> np.ndarray:
         seen = step.observations[0]
         seen = seen if in_record is None else frames_in(seen, in_record)
-        return np.broadcast_to(seen[..., ::order], (*seen.shape[:2], 3))
+        newest = seen[..., -channels:][..., ::order]
+        return np.broadcast_to(newest, (*seen.shape[:2], 3))
 
     return show
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from envs.conditions import strengths_of
 from ncp_control.command_line import use_threads
 from ncp_control.deploy.backends import ControllerPilot, make_controller
 from ncp_control.episode import Episode
@@ -26,7 +27,7 @@ from ncp_control.workers import Workers
 from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
 from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.moments import Moment, Moments
-from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
+from scripts.evaluation.places import CLEAN, ROAD_WORLD, Place, threads_for
 from scripts.evaluation.settings import Evaluate
 
 
@@ -154,7 +155,15 @@ def _watched(place: Place, moments: Moments) -> Place:
     """Return a place whose crashes are gathered, if it is on the road."""
     if place.world.name != ROAD_WORLD:
         return place
-    by = [f"{name} {strength:g}" for name, strength in place.strengths.items() if strength]
-    told = place.labels.get("condition", "")
-    told = ", ".join([told] * (told not in ("", "clean")) or by)
-    return dataclasses.replace(place, world=moments.watch(place.disturbed, told), strengths={})
+    condition, covered = place.labels.get("condition", CLEAN), dict[str, float]()
+    told = []
+    if condition != CLEAN:
+        name, _, severity = condition.partition(":")
+        covered, told = strengths_of(name, int(severity)), [condition]
+    told += [
+        f"{name} {strength:g}"
+        for name, strength in place.strengths.items()
+        if strength and name not in covered
+    ]
+    world = moments.watch(place.disturbed, ", ".join(told))
+    return dataclasses.replace(place, world=world, strengths={})

@@ -239,8 +239,8 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
     """Episodes in worlds of other seeds at the end."""
     data: Path | None = None
     """Folder where what the expert demonstrates is kept and found again by later runs with the same
-    world, expert, errors, episodes and seed, as long as no module of your own that they come from
-    is edited; in the run folder if None."""
+    world, expert, errors, episodes and seed, as long as your module that has them, or one that was
+    imported by --import, is not edited; in the run folder if None."""
     results: Path | None = None
     """CSV file to which the result is added; a new one in the run folder by default."""
     workers: int = 1

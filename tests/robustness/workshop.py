@@ -92,7 +92,7 @@ def forecast(settings: Forecast) -> None:
 
 JOBS = {
     "forecast": (forecast, Forecast),
-    "train": (scripts.train.train, scripts.train.Job),
+    "train": (scripts.train.train, scripts.train.JOBS),
     "reproduce": (scripts.reproduce.reproduce, scripts.reproduce.Reproduce),
     "evaluate": (scripts.evaluate.evaluate_policy, scripts.evaluate.Evaluate),
     "benchmark": (scripts.benchmark.benchmark, scripts.benchmark.Benchmark),

@@ -1,5 +1,6 @@
 """Jobs in a world that shows a frame and numbers at once, and in one of numbers in parts."""
 
+from types import SimpleNamespace
 from typing import ClassVar
 
 import cv2
@@ -22,7 +23,7 @@ from policies.driving import make_driving_policy
 from scripts.audit import audit
 from scripts.auditing.settings import Audit
 from scripts.evaluate import evaluate_policy
-from scripts.evaluation.film import film
+from scripts.evaluation.film import _camera_of, film
 from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.settings import Evaluate
 from scripts.train import train
@@ -261,6 +262,15 @@ def test_frames_that_are_kept_as_png_teach_the_same_and_are_found_again(tmp_path
     capsys.readouterr()
     train_imitate(quick(tmp_path, "Trolley", data=tmp_path / "shown", frames_as="png"))
     assert "recorded before" in capsys.readouterr().out
+
+
+def test_of_stacked_frames_the_film_shows_the_newest():
+    seen = find_world(f"{OWN}:Blind", grey=True, stack=3).contract.observation
+    frames = np.arange(3, dtype=np.uint8) * np.ones(seen.shape, np.uint8)
+    step = SimpleNamespace(observations=frames[None])
+    place = SimpleNamespace(world=SimpleNamespace(contract=SimpleNamespace(observation=seen)))
+    shown = _camera_of(place)(step)
+    assert shown.shape == (*SHAPE[:2], 3) and (shown == 2).all()
 
 
 @pytest.mark.parametrize("name", ["Trolley", "Blind"])

@@ -45,15 +45,18 @@ def test_frames_of_a_video_are_those_that_the_table_names(table, tmp_path):
     shown = [np.full((48, 64, 3), 20 + 30 * i, np.uint8) for i in range(6)]
     files.write_video(tmp_path / "drive.mp4", shown)
     (tmp_path / "torn.mp4").write_bytes(b"no video")
-    rows = [("drive.mp4", 1), ("drive.mp4", 2), ("a.png", ""), ("drive.mp4", 5), ("drive.mp4", 6),
-            ("torn.mp4", 0), ("drive.mp4", "9" * 5000), ("drive.mp4", 4)]  # fmt: skip
+    rows = [("drive.mp4", 1), ("drive.mp4", 2), ("a.png", ""), ("drive.mp4", "5.0"),
+            ("drive.mp4", 6), ("torn.mp4", 0), ("gone.mp4", 0), ("drive.mp4", "9" * 5000),
+            ("drive.mp4", 1.5), ("drive.mp4", 4)]  # fmt: skip
     lines = [f"{i / 10},{path},{number},0" for i, (path, number) in enumerate(rows)]
     folder = table("time_s,path,video_frame,steering", *lines)
     with pytest.warns(UserWarning) as told:
         recording = load_recording(folder, image_size=(48, 64), max_gap_s=9, max_missing_frames=9)
     text = str(told[0].message)
-    assert "no such frame in the video: 2 (first: '6' in line 6)" in text
-    assert "no readable video: 1 (first: line 7)" in text and "'torn.mp4' cannot be read" in text
+    assert "Skipped 5 of the 10 images listed" in text
+    assert "no such frame in the video: 1 (first: 6 in line 6)" in text
+    assert "no readable video: 2 (first: 'torn.mp4' cannot be read" in text
+    assert "video_frame is no whole number: 2 (first: inf in line 9)" in text
     (episode,) = recording.choose().episodes
     assert [path.name for path in episode.image_paths] == [
         "frame 1 of drive.mp4", "frame 2 of drive.mp4", "a.png", "frame 5 of drive.mp4",

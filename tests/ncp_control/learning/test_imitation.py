@@ -165,6 +165,8 @@ def test_what_does_not_fit_is_refused_before_it_is_learned(tiny_policy, delayed_
     degrees = dataclasses.replace(delayed_store, actions=60.0 + delayed_store.actions)
     with pytest.raises(ValueError, match="`turn_weight` times the largest action must be at most"):
         learn(store=degrees)
+    with pytest.raises(ValueError, match=r"`turn_entries` must be below the 1 entries .* \(1,\)"):
+        learn(turn_entries=(1,))
 
 
 def test_the_steering_of_a_frame_can_decide_how_much_all_of_it_counts():
