@@ -24,9 +24,6 @@ WIDTH_PX, HEIGHT_PX = 1280, 720
 """Size of the film of a drive."""
 BODY_WIDTH_PX, BODY_HEIGHT_PX = 768, 432
 """Size of any other film."""
-_NO_PICTURES = (
-    'No film: the world draws no pictures. Give its environment the render mode "rgb_array".'
-)
 _LOWEST_RATE_HZ = 20.0
 _FONT = Path("fonts") / "ttf" / "DejaVuSans.ttf"
 _STRIP_PX = 56
@@ -59,15 +56,14 @@ def film(
     every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
     num_pictures = max(round(seconds / (frame_s * every)), 1)
     with headless_opengl() as binding:
-        env, note = _rendered_env(place, binding)
-        camera = _camera_of(place) if note == _NO_PICTURES else None
-        with place.open(policy, seconds=seconds, name=name, env=env) as (env, steps, recorder):
-            if note is not None and camera is None:
+        env, show = _rendered_env(place, binding)
+        with place.open(policy, seconds=seconds, name=name, env=env) as (_, steps, recorder):
+            if isinstance(show, str):
                 for step in steps:
                     recorder.add(step)
                     if recorder.is_over:
                         break
-                return recorder.episode(), note
+                return recorder.episode(), show
             compose, size = _layout(place)
             total, elapsed_s, written = 0.0, 0.0, 0
             with FilmFile(path, *size, 1.0 / (frame_s * every)) as file:
@@ -78,8 +74,7 @@ def film(
                     elapsed_s += step.outcomes[0].get("dt_s", frame_s)
                     due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
                     if due > 0:
-                        picture = env.render() if camera is None else camera(step)
-                        picture = compose(picture, step, recorder.asked, total)
+                        picture = compose(show(step), step, recorder.asked, total)
                         for _ in range(due):
                             file.add(picture)
                         written += due
@@ -100,15 +95,19 @@ def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
     return lambda *shown: layout.compose(_shot(*shown, in_record=in_record)), (WIDTH_PX, HEIGHT_PX)
 
 
-def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
-    """Build an environment that can be filmed; one that cannot, and a sentence, if none can."""
+_Show = Callable[[Step], Any]
+"""Returns the picture of the world after a step."""
+
+
+def _rendered_env(place: Place, binding: str | None) -> tuple[Any, _Show | str]:
+    """Return an environment and what shows it; or None, and what shows the world or why not."""
     size = {"width": BODY_WIDTH_PX, "height": BODY_HEIGHT_PX}
     try:
         env = place.make_rendered(**size)
         if hasattr(env.unwrapped, "mujoco_renderer"):
             if binding is None:
                 env.close()
-                return place.disturbed.make(), (
+                return None, (
                     "No film: there is no OpenGL to render with. On Debian, install libegl1"
                     " libegl-mesa0 libgl1-mesa-dri, or libosmesa6."
                 )
@@ -118,13 +117,16 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, str | None]:
             env.reset(seed=place.seeds[0])
             if env.render_mode is None or env.render() is None:
                 env.close()
-                return place.disturbed.make(), _NO_PICTURES
+                return None, _camera_of(place) or (
+                    "No film: the world draws no pictures. Give its environment the render mode"
+                    ' "rgb_array".'
+                )
     except Exception as error:  # every OpenGL binding has exceptions of its own
-        return place.disturbed.make(), f"No film: rendering failed ({error})."
-    return env, None
+        return None, f"No film: rendering failed ({error})."
+    return env, lambda _: env.render()
 
 
-def _camera_of(place: Place) -> Callable[[Step], np.ndarray] | None:
+def _camera_of(place: Place) -> _Show | None:
     """Return what shows the camera's frame before a step, RGB; None if the world has none."""
     observation = place.world.contract.observation
     frames, in_record = frames_part(observation), record_frame(observation)
