@@ -68,8 +68,8 @@ class Viewed(gymnasium.ObservationWrapper):
             frames = cast(Any, self.complete(contract.parts[self._part]))
             return replace(contract, parts=contract.parts | {self._part: frames})
         assert isinstance(contract, FramesContract)
-        colour = {1: "grey", 3: "RGB"}.get(self._channels, contract.colour)
-        colour = "grey" if self._is_grey else colour
+        channels = 1 if self._is_grey else self._channels
+        colour = {1: "grey", 3: "RGB"}.get(channels, contract.colour)
         return replace(contract, colour=colour, view=self.view)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:

@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,22 @@ def _video_folders(folder: Path) -> list[str]:
     return sorted(set(found))
 
 
+class _Timed(NamedTuple):
+    """A video and when its frames are shown."""
+
+    video: Video
+    times_s: np.ndarray
+    """When each frame is shown [s]."""
+    half_s: float
+    """Half of the time from one frame to the next [s]."""
+
+    def number_at(self, time_s: float) -> int | None:
+        """Return the frame that is nearest to a time, None if it is more than half a frame away."""
+        after = min(int(np.searchsorted(self.times_s, time_s)), len(self.times_s) - 1)
+        at = min((max(after - 1, 0), after), key=lambda number: abs(self.times_s[number] - time_s))
+        return at if abs(self.times_s[at] - time_s) <= 1.01 * self.half_s else None
+
+
 class Cameras:
     """Finds the frames of one camera.
 
@@ -85,10 +101,7 @@ class Cameras:
         self._folder, self._key, self._skipped = folder, key, skipped
         self.fault: str | None = None
         """Why a video could not be read; None if all could."""
-        self._videos: dict[Path, Video | None] = {}
-        self._times_s: dict[Path, np.ndarray] = {}
-        self._half_s: dict[Path, float] = {}
-        """Half of the time from one frame of a video to the next [s]."""
+        self._videos: dict[Path, _Timed | None] = {}
         self._files = self._of_episodes()
 
     def find(self, table: Table, row: int, episode: int, stamp_s: float) -> ImageFile | None:
@@ -107,31 +120,24 @@ class Cameras:
             return None
         if path not in self._videos:
             self._videos[path] = self._open(path)
-        video = self._videos[path]
-        number = None if video is None else self._number(path, begin_s + stamp_s)
-        return None if video is None or number is None else VideoFrame(path, number, video)
+        timed = self._videos[path]
+        number = None if timed is None else timed.number_at(begin_s + stamp_s)
+        return None if timed is None or number is None else VideoFrame(path, number, timed.video)
 
-    def _open(self, path: Path) -> Video | None:
+    def _open(self, path: Path) -> "_Timed | None":
         import_av()
         try:
             video = Video(path)
-            if video.time_s is None:
+            times_s = video.time_s
+            if times_s is None:
                 raise ValueError(f"{path.name} does not say when its frames are shown")
         except ValueError as error:
             self.fault = str(error)
             self._skipped.add("damaged video", str(error))
             return None
-        steps_s = np.diff(video.time_s)
-        self._times_s[path] = video.time_s
-        self._half_s[path] = float(np.median(steps_s)) / 2.0 if len(steps_s) else 0.5
-        return video
-
-    def _number(self, path: Path, time_s: float) -> int | None:
-        """Return the frame that is nearest to a time, None if it is more than half a frame away."""
-        times_s = self._times_s[path]
-        after = min(int(np.searchsorted(times_s, time_s)), len(times_s) - 1)
-        at = min((max(after - 1, 0), after), key=lambda number: abs(times_s[number] - time_s))
-        return at if abs(times_s[at] - time_s) <= 1.01 * self._half_s[path] else None
+        steps_s = np.diff(times_s)
+        half_s = float(np.median(steps_s)) / 2.0 if len(steps_s) else 0.5
+        return _Timed(video, times_s, half_s)
 
     def _of_episodes(self) -> dict[int, tuple[Path, float]]:
         """Return the file of each episode, and when it begins there [s]."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from envs.conditions import CONDITIONS, PICTURES, strengths_of
+from envs.conditions import CONDITIONS, PICTURES, read_conditions, strengths_of
 from ncp_control.contract import FRAME_TOLERANCE, VectorContract
 from ncp_control.episode import Episode
 from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
@@ -115,6 +115,20 @@ class Place:
             for name in CONDITIONS
             if known.issuperset(strengths_of(name, 1)) and (sees or name not in PICTURES)
         ]
+
+    @property
+    def disturbed_by(self) -> str:
+        """What disturbs it, in words: the condition, and what was asked for beside it."""
+        told, covered = [], dict[str, float]()
+        if (condition := self.labels.get("condition", CLEAN)) != CLEAN:
+            ((name, severity),) = read_conditions((condition,))
+            told, covered = [condition], strengths_of(name, severity)
+        told += [
+            f"{name} {strength:g}"
+            for name, strength in self.strengths.items()
+            if strength and name not in covered
+        ]
+        return ", ".join(told)
 
     def under(self, name: str, severity: int) -> "Place":
         """Return this place under a condition of `envs.conditions`, which labels and heading tell.

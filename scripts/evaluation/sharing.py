@@ -16,7 +16,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from envs.conditions import strengths_of
 from ncp_control.command_line import use_threads
 from ncp_control.deploy.backends import ControllerPilot, make_controller
 from ncp_control.episode import Episode
@@ -27,7 +26,7 @@ from ncp_control.workers import Workers
 from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
 from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.moments import Moment, Moments
-from scripts.evaluation.places import CLEAN, ROAD_WORLD, Place, threads_for
+from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
 from scripts.evaluation.settings import Evaluate
 
 
@@ -155,15 +154,5 @@ def _watched(place: Place, moments: Moments) -> Place:
     """Return a place whose crashes are gathered, if it is on the road."""
     if place.world.name != ROAD_WORLD:
         return place
-    condition, covered = place.labels.get("condition", CLEAN), dict[str, float]()
-    told = []
-    if condition != CLEAN:
-        name, _, severity = condition.partition(":")
-        covered, told = strengths_of(name, int(severity)), [condition]
-    told += [
-        f"{name} {strength:g}"
-        for name, strength in place.strengths.items()
-        if strength and name not in covered
-    ]
-    world = moments.watch(place.disturbed, ", ".join(told))
+    world = moments.watch(place.disturbed, place.disturbed_by)
     return dataclasses.replace(place, world=world, strengths={})

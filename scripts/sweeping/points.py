@@ -32,7 +32,7 @@ class Points:
         self._folder, self._curve = folder, curve
         self._grid = combinations(read_grid(settings.grid))
         self._search = Search(settings, curve) if settings.search else None
-        twice = set(read_grid(settings.grid)) & set(read_grid(settings.search, "search"))
+        twice = self._grid[0].keys() & (self._search.names if self._search is not None else ())
         if twice:
             raise ValueError(
                 f"`search` must name settings that the grid does not name, got {sorted(twice)} in"
