@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from tqdm import tqdm
 
+from ncp_control import files
 from ncp_control.imports import import_modules
 from ncp_control.learning.run import Run, watch_runs
 from ncp_control.names import check_name
@@ -185,6 +186,7 @@ def _sentence(error: ValueError | OSError) -> str:
 
 def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) -> NoReturn:
     """Say what stays of a job that was stopped, and how it goes on, and exit."""
+    files.remove_unfinished()
     left = _remove_unused(runs)
     kept = [run.kept() for run in left]
     if hasattr(settings, "resume"):

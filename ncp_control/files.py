@@ -13,6 +13,9 @@ A process locks (flock) each hidden file and folder while it writes it. A lock e
 process, so a hidden name that nobody has locked was left behind by a process that was killed, and
 the next write in the same place removes it, and so is a lock that `locked` left,
 `.<name>.ncp-00000000.lock`. Where locks do not work (some network file systems) leftovers stay.
+
+A signal can interrupt a process between the making of a hidden name and the block that would remove
+it. `remove_unfinished` removes what is left then; a job that is stopped calls it at its end.
 """
 
 import contextlib
@@ -32,6 +35,8 @@ _HIDDEN = re.compile(r"\.(?P<name>[^/]+)\.ncp-[0-9a-f]{8}\.(?P<role>new|old|lock
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 """What a file system answers that has no fsync for folders."""
+_unfinished: set[Path] = set()
+"""Hidden names that this process is about to make, or has made and not yet done away with."""
 
 
 def write_file(path: Path | str, content: str | bytes) -> None:
@@ -55,6 +60,8 @@ def write_file(path: Path | str, content: str | bytes) -> None:
         except BaseException:
             hidden.unlink(missing_ok=True)
             raise
+        finally:
+            _unfinished.discard(hidden)
         _sync_folder(final.parent)
 
 
@@ -96,6 +103,7 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
     while True:
         with naming_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _unfinished.add(hidden)
             file = hidden.open("w")
         with file:
             try:
@@ -113,6 +121,7 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
                 yield
             finally:
                 hidden.unlink(missing_ok=True)
+                _unfinished.discard(hidden)
             return
 
 
@@ -173,9 +182,10 @@ class NewFolder:
         self._unlock()
 
     def _unlock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock = -1
+        _unfinished.discard(self.folder)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
 
 @contextmanager
@@ -195,6 +205,22 @@ def restore(path: Path | str) -> None:
     path = Path(os.path.realpath(path))
     if not path.exists():
         remove_leftovers(path.parent)
+
+
+def remove_unfinished() -> None:
+    """Remove what this process began to write and did not finish: call it when it is stopped.
+
+    What cannot be removed stays, and so does the lock of another process.
+    """
+    for hidden in tuple(_unfinished):
+        with contextlib.suppress(OSError):
+            if hidden.suffix == ".lock":
+                _remove_unlocked(hidden, hidden, "lock")
+            elif hidden.is_dir():
+                shutil.rmtree(hidden)
+            else:
+                hidden.unlink()
+        _unfinished.discard(hidden)
 
 
 def remove_leftovers(folder: Path | str) -> None:
@@ -249,14 +275,16 @@ def _create(final: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
     """Create something hidden beside `final` and lock it; return it and the open file."""
     while True:
         hidden, lock = _hidden_name(final, "new"), -1
+        _unfinished.add(hidden)
         try:
             lock = create(hidden)
             _lock(lock)
             if os.path.samestat(os.fstat(lock), os.stat(hidden)):
                 return hidden, lock
-        except FileNotFoundError:
-            # Before it was locked, another process took it for a leftover.
-            if not final.parent.is_dir():
+        except OSError as error:
+            _unfinished.discard(hidden)
+            # Else another process took it for a leftover, before it was locked.
+            if not isinstance(error, FileNotFoundError) or not final.parent.is_dir():
                 raise
         if lock >= 0:
             os.close(lock)

@@ -227,3 +227,78 @@ def test_a_lock_ends_with_its_process(tmp_path):
         assert left.exists(), "it is held"
     with pytest.raises(OSError, match="no-folder"), files.locked("/dev/null/no-folder/lock"):
         pass
+
+
+def interrupt_at(number, function):
+    """Call a function, with Ctrl-C before the instruction of that number in `files`.
+
+    Returns:
+        Whether it has so many instructions.
+    """
+    left = number
+
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left < 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def write_a_file_twice(folder):
+    for _ in range(2):
+        files.write_file(folder / "log.txt", "whole")
+
+
+def write_a_folder_twice(folder):
+    for _ in range(2):
+        with files.new_folder(folder / "report") as new:
+            (new / "log.txt").write_text("whole")
+
+
+def write_under_a_lock(folder):
+    with files.locked(folder / "log.txt"):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file", "ignore:Exception ignored in")
+@pytest.mark.parametrize("write", [write_a_file_twice, write_a_folder_twice, write_under_a_lock])
+def test_a_process_that_is_interrupted_anywhere_can_remove_what_it_left(
+    tmp_path, monkeypatch, write
+):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # thousands of them take a minute
+    has_more, number, num_left = True, 0, 0
+    while has_more:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        has_more = interrupt_at(number, lambda folder=folder: write(folder))
+        num_left += any(name.startswith(".") for name in os.listdir(folder))
+        files.remove_unfinished()
+        assert set(os.listdir(folder)) <= {"log.txt", "report"}
+        assert set(contents(folder).values()) <= {"whole"}
+        assert all(os.listdir(path) for path in folder.glob("report"))
+        number += 1
+    assert number > 100
+    assert num_left > 0, "without that nothing was tested"
+    assert not files._unfinished
+
+
+def test_the_lock_of_another_process_is_not_removed(tmp_path):
+    path = tmp_path / "log.txt"
+    with files.locked(path):
+        hidden = next(tmp_path.iterdir())
+        files.remove_unfinished()
+        assert hidden.exists()
