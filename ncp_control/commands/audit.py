@@ -26,8 +26,8 @@ NEURONS = (
 class AuditPolicy:
     """Look into a policy without a world: its bounds, its neurons and its memory.
 
-    It acts anew on what it once saw: on the excerpt beside it, which shipped policies have, or on a
-    recorded drive. `scripts/audit.py` of a clone looks into a policy in its world, with figures.
+    It acts anew on what it once saw: on the excerpt beside it, which some shipped policies have, or
+    on a recorded drive. `scripts/audit.py` of a clone looks into a policy in its world.
     """
 
     policy: tyro.conf.Positional[str]

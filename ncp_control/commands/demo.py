@@ -16,7 +16,7 @@ class Demo:
     """
 
     policy: tyro.conf.Positional[str] = "drive-ncp"
-    """Name of a shipped policy, or folder of a policy."""
+    """Name of a shipped policy with recorded seconds, e.g. drive-ncp, or folder of a policy."""
     drive: Path | None = None
     """Recording of ncp run --record to act along; the excerpt beside the policy if None."""
     page: Path | None = None

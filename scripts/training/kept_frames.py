@@ -16,7 +16,7 @@ class KeptFrames:
 
     frames_as: str = "raw"
     """How frames of demonstrations are kept on disk: raw, 47 kB for one of 78 × 200 pixels; png,
-    about 14 kB, and nothing else changes; or jpeg, about 7 kB, which changes pixels a little."""
+    about 14 kB, and nothing else changes; or jpeg, about 6 kB, which changes pixels a little."""
 
     def check_frames(self) -> None:
         """Refuse a way to keep frames that is unknown."""
