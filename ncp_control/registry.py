@@ -73,7 +73,11 @@ class Registry(Mapping[str, T]):
                 f"`{setting or self.kind}` must be one of {sorted(self)}, got {shorten(name)}."
                 f" {import_advice(module)}"
             )
-        check_name(setting or self.kind, name, self)
+        try:
+            check_name(setting or self.kind, name, self)
+        except ValueError as error:
+            told = f"{error} One of your own needs --import MODULE."
+            raise ValueError(told) from None
         raise AssertionError("unreachable: an unknown name is refused above")
 
     def module_of(self, name: str) -> str | None:

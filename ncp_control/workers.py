@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -171,7 +172,9 @@ class _Worker:
         self.process: BaseProcess = context.Process(
             target=_work, args=(far_end, imported_modules(), begin, arguments), daemon=True
         )
-        # A blocked signal stays blocked in a new process: Ctrl-C reaches this one alone.
+        # A blocked signal stays blocked in a new process: Ctrl-C reaches this one alone. Python's
+        # tracker of resources, which starts with the first worker, would end the block.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()

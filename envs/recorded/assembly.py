@@ -148,6 +148,8 @@ def _advice_on_times(frames: Sequence[LoggedFrame]) -> str:
     if (steps_s < 0.0).mean() > 0.5:
         return "Their times run backwards: sort the log by time."
     step_s = float(np.median(np.abs(steps_s)))
+    if step_s == 0.0:
+        return f"Most of them have the same time, {times_s[0]:g} s: check the column of the times."
     return f"From one to the next there are {step_s:g} s: check the unit of the times."
 
 

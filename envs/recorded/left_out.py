@@ -59,6 +59,10 @@ def read_marks(path: Path) -> list[Mark]:
     )
 
 
+class NothingLeft(ValueError):
+    """Marks would leave no frame of a recording."""
+
+
 def write_marks(path: Path, marks: Sequence[Mark]) -> None:
     """Write marks to a file; without any, the file is removed."""
     if not marks:
@@ -83,7 +87,8 @@ def leave_out(recording: Recording, marks: Sequence[Mark], path: Path) -> Record
         path: Where the marks were read, for errors.
 
     Raises:
-        ValueError: If the marks are those of another recording, or nothing would be left.
+        ValueError: If the marks are those of another recording.
+        NothingLeft: If nothing would be left.
     """
     stretches = [one for mark in marks for one in mark.stretches]
     check_times(recording, stretches, "left_out", path)
@@ -96,7 +101,7 @@ def leave_out(recording: Recording, marks: Sequence[Mark], path: Path) -> Record
         elif is_kept.any():
             episodes += episode.select(is_kept).cut(recording.cuts)
     if not any(len(one) > 1 for one in episodes if one.camera == CENTER):
-        raise ValueError(
+        raise NothingLeft(
             f"`left_out` must leave some frames, got marks on all of '{recording.folder}' in"
             f" '{path}'. Take some back by data.py clean --undo."
         )

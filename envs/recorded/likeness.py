@@ -34,6 +34,8 @@ def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
     told = []
     if frames < FEWEST_FRAMES:
         told.append(f"The {name} has {frames} frames. Its error is chance. Record more.")
+    if frames < 2:  # whose deviation says nothing
+        return told
     for action in train.actions:
         straight = STRAIGHT * scales.get(action, (0.0, 1.0))[1]
         told += _compare(action, _moments(train, action), _moments(other, action), straight, name)

@@ -302,8 +302,8 @@ class Recording:
         cut = round(fraction * len(rows)) if 0.0 < fraction < 1.0 else 0
         if not 0 < cut < len(rows):
             raise ValueError(
-                f"`fraction` must leave a frame of the {len(rows)} on either side, got"
-                f" {fraction!r}. Choose a value between 0 and 1, such as 0.8."
+                f"a recording must have frames for a part of {fraction:.0%} and for the rest, got"
+                f" {len(rows)} frames in '{self.folder}'. Record more, or choose other shares."
             )
         first_late_row = np.sort(rows)[cut]
         early = [episode.select(episode.rows < first_late_row) for episode in self.episodes]

@@ -20,6 +20,8 @@ def export(settings: Export) -> None:
     """Write the files, check them, and say how to use them."""
     policy = load(settings.policy)
     folder = settings.out or Path("exported") / policy_name(Path(settings.policy))
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`out` must be a folder, got the file '{folder}'. Choose another one.")
     paths, checked, hint = _WRITERS[settings.to](policy, settings, folder)
     if policy.contract is not None:
         print(policy.contract.describe())

@@ -51,6 +51,10 @@ class RunPolicy:
                     raise ValueError(f"`{name}` must be left out without --replay RECORDING.")
         elif self.record is not None:
             raise ValueError("`record` must be left out of a replay: nothing drives.")
+        elif self.link != "world":
+            raise ValueError(
+                f"`link` must be left out of a replay, got {self.link!r}: nothing drives."
+            )
         if self.tolerance is not None:
             check_not_negative("tolerance", self.tolerance)
 

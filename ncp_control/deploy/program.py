@@ -191,7 +191,8 @@ def _start(command: str) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise ValueError(
-            f"`backend` must be a program that starts, got {command!r}: {error.strerror}."
+            f"`backend` must be a program that starts, got {words[0]!r}: {error.strerror}. A path"
+            " with spaces needs quotes of its own, as in \"program:'my folder/controller_pipe'\"."
         ) from error
     assert process.stdin is not None
     os.set_blocking(process.stdin.fileno(), False)  # a program that hangs reads nothing

@@ -33,6 +33,7 @@ from ncp_control.loop.recording import (
 from ncp_control.records import frames_part, join, record_frame
 
 SUFFIX = ".mcap"
+_MAGIC = b"\x89MCAP0\r\n"
 CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
 NOTHING_SEEN = "what was seen is lost"
 _MAGIC = b"\x89MCAP0\r\n"
@@ -154,9 +155,17 @@ def read_recording(path: Path | str) -> Playback:
     path = Path(path)
     import_mcap()
     if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"`recording` must be a file, got '{path}', which does not exist. Check the path."
+            f"`recording` must be an MCAP file, got '{path}', which {fault}. Name the file"
+            " recording.mcap that run.py --record has written."
         )
+    with path.open("rb") as file:
+        if not _MAGIC.startswith(file.read(len(_MAGIC))):  # a file that was cut may be shorter
+            raise ValueError(
+                f"`recording` must be an MCAP file that run.py --record has written, got '{path}',"
+                " which does not begin as one. Name another file."
+            )
     reader = _Reader(path)
     reader.read()
     if reader.about is None:

@@ -3,7 +3,14 @@
 import numpy as np
 
 from envs.recorded import Recording, Stretch
-from envs.recorded.left_out import Mark, leave_out, marks_file, read_marks, write_marks
+from envs.recorded.left_out import (
+    Mark,
+    NothingLeft,
+    leave_out,
+    marks_file,
+    read_marks,
+    write_marks,
+)
 from envs.recorded.marked_rows import find_rows
 from envs.recorded.quantities import STEERING
 from envs.recorded.readers import LEFT_OUT, load_recording
@@ -25,8 +32,19 @@ def clean(settings: Clean) -> None:
             raise ValueError(f"`undo` must follow a command that marked something, got '{path}'.")
         print(f"taken back: {marks.pop().why}")
     added = find_marks(whole, settings)
+    if added and added[0] in marks:
+        print(f"marked already: {added[0].why}")
+        added = []
     marks += added
-    left = leave_out(whole, marks, path)  # which refuses marks on everything, before the writing
+    try:
+        left = leave_out(whole, marks, path)
+    except NothingLeft as error:
+        if not added:
+            raise
+        raise ValueError(
+            f"the command must leave some frames, got {added[-1].why!r}, with which all of"
+            f" '{whole.folder}' would be marked. Nothing was marked. Name a shorter stretch."
+        ) from error
     if settings.undo or added:
         write_marks(path, marks)
     for mark in marks:

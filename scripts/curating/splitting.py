@@ -29,8 +29,9 @@ def split(settings: Split) -> None:
     if settings.undo:
         for recording in loaded:
             path = parts_file(recording.folder)
+            is_there = path.is_file()
             path.unlink(missing_ok=True)
-            print(f"no parts any more: {path}")
+            print(f"no parts {'any more' if is_there else 'there'}: {path}")
         return
     times_s = [_times_s(recording) for recording in loaded]
     units = UNITS[settings.by](loaded, times_s, settings)

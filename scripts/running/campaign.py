@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tqdm import tqdm
 
 from envs.driving.road import HELD_OUT_TRACKS
@@ -240,7 +241,8 @@ def _row(driver: Driver, fault: str, drives: int) -> tuple[dict[str, float | str
 
 def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
     """Draw the crashes of each fault without and with the monitor, and the times to a stop."""
-    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    layout = ConstrainedLayoutEngine(wspace=0.06)  # or the axes' labels touch
+    figure = Figure(figsize=(9.0, 4.6), layout=layout)
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(rows))
     for offset, key, label, colour in (

@@ -145,7 +145,7 @@ def frame_interval(recordings: Sequence[Recording]) -> float:
 def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
     """Return why the parts that judge may be bad judges of what the training part teaches."""
     train, validation, test = split(recording, settings)
-    named = {"validation part, which chooses the checkpoint,": validation, "test part": test}
+    named = {"validation part (it chooses the checkpoint)": validation, "test part": test}
     doubts = [
         doubt
         for name, part in named.items()

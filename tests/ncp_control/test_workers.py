@@ -131,3 +131,28 @@ def test_a_count_that_is_none_is_refused():
         Workers(0, begin, 1.0)
     with pytest.raises(ValueError, match=r"`workers` must be at most \d+, 8 for each core, got"):
         Workers(100_000, begin, 1.0)
+
+
+def test_ctrl_c_does_not_reach_the_first_worker_of_a_process_either(tmp_path):
+    """Python starts a helper with it, and lets the signal through again as it does."""
+    module = tmp_path / "signals.py"
+    module.write_text(
+        "import signal\n"
+        "from ncp_control.workers import Workers\n"
+        "def begin():\n"
+        "    return lambda _: signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "if __name__ == '__main__':\n"
+        "    from signals import begin\n"
+        "    with Workers(1, begin) as workers:\n"
+        "        print(list(workers.map([None])))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, str(module)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "[True]"

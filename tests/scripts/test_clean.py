@@ -51,6 +51,19 @@ def test_times_are_those_of_the_page_and_nothing_is_deleted(type_command, drive,
     assert (drive / "frames.csv").read_bytes() == before
 
 
+def test_a_command_that_marks_nothing_new_or_everything_changes_nothing(
+    type_command, drive, capsys
+):
+    assert type_command(data, COMMANDS, "clean", drive, "--out-of", "1-2") == 0
+    marked = marks_file(drive).read_bytes()
+    assert type_command(data, COMMANDS, "clean", drive, "--out-of", "1-2") == 0
+    assert "marked already: --out-of 1-2" in capsys.readouterr().out
+    assert type_command(data, COMMANDS, "clean", drive, "--out-of", "0-100") == 2
+    told = capsys.readouterr().err
+    assert "must leave some frames, got '--out-of 0-100'" in told and "Nothing was marked" in told
+    assert marks_file(drive).read_bytes() == marked
+
+
 def test_marks_are_used_by_whatever_name_the_recording_is_called(type_command, drive):
     whole = len(load_recording(drive))
     assert type_command(data, COMMANDS, "clean", drive / "frames.csv", "--still") == 0
@@ -123,7 +136,7 @@ def test_inspect_keeps_the_times_of_the_whole_recording(type_command, drive, tmp
             ["--out-of", "20-30"],
             "must mark some frames, got '20-30', .* ends at 9.9 s",
         ),
-        (["--out-of", "0-30"], "`left_out` must leave some frames"),
+        (["--out-of", "0-30"], "the command must leave some frames"),
         (["--still", "--at-least-s", "9"], "`still` must mark some frames"),
         (["--undo"], "`undo` must follow a command that marked something"),
         (["--undo", "--still"], "`undo` must stand alone"),

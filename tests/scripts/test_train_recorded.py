@@ -119,7 +119,7 @@ def test_a_refused_log_leaves_no_table(refuse, tmp_path):
     [
         (lambda i: 0.0, 90, "The test part never steers: its steering stays at 0.00"),
         (lambda i: 0.1 * (-1) ** i, 90, "test part is driven unlike the training part: its"),
-        (lambda i: 0.1 * (-1) ** i, 60, "validation part, which chooses the checkpoint, is driven"),
+        (lambda i: 0.1 * (-1) ** i, 60, "validation part (it chooses the checkpoint) is driven"),
         (lambda i: 0.9 * (-1) ** i, 0, None),
     ],
 )

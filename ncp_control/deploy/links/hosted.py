@@ -162,6 +162,9 @@ def _host(pipe: Connection) -> None:
     try:
         log = None if wanted["log"] is None else Path(wanted["log"])
         Host(pipe, link, wanted["watchdog_s"], log, clock).run()
+    except Exception as error:  # a fault of the link's own code, which Python prints as well
+        _tell(pipe, "lost", f"its own code failed with {type(error).__name__}: {error}")
+        raise
     finally:
         with contextlib.suppress(LinkEnded, LinkLost):  # a link may stop the body once more
             link.close()
@@ -240,9 +243,14 @@ class Host:
     def _answer(self) -> None:
         assert self._latest is not None
         r = self._latest
-        told = {name: float(number) for name, number in r.told.items()}
-        values = {"time_s": float(r.time_s), "told": told, "is_manual": r.is_manual}
         self._latest, self._is_asked = None, False
+        told = {}
+        for name, number in r.told.items():
+            try:
+                told[name] = float(number)
+            except (TypeError, ValueError):
+                self._leave(LinkLost(f"it told {name} = {number!r}, which is no number"))
+        values = {"time_s": float(r.time_s), "told": told, "is_manual": r.is_manual}
         try:
             send_message(self._pipe, "reading", values, r.observation)
         except OSError:

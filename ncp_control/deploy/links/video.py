@@ -181,16 +181,17 @@ def _open(source: str | int) -> Any:
             " `pip install opencv-python-headless`."
         ) from error
     is_path = isinstance(source, str) and not any(sign in source for sign in _NO_PATH)
-    if is_path and not Path(str(source)).exists():
+    if source == "" or (is_path and not Path(str(source)).exists()):
         raise ValueError(
             f"`link` must name a video that is there, got {source!r}. Write video:PATH for a file,"
             " video:0 for the first camera."
         )
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
+        told = "a camera that can be opened" if isinstance(source, int) else "a video to read"
         raise ValueError(
-            f"`link` must name a video that OpenCV can read, got {source!r}. Write video:PATH for a"
-            " file, video:0 for the first camera."
+            f"`link` must name {told}, got {source!r}, which OpenCV cannot open. Write video:PATH"
+            " for a file, video:0 for the first camera."
         )
     return capture
 

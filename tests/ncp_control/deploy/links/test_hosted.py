@@ -113,6 +113,26 @@ def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
     assert not running.is_alive()
 
 
+def test_what_a_link_tells_and_is_no_number_ends_it_with_a_sentence(hosted):
+    def loop(now_s, pipe):
+        body.speed_mps = "abc"
+        send_message(pipe, "ask")
+
+    host, ours, body = hosted(loop)
+
+    def run():
+        with pytest.raises(SystemExit):
+            host.run()
+
+    running = threading.Thread(target=run)
+    running.start()
+    told = "it told speed_mps = 'abc', which is no number"
+    assert receive_message(ours) == ("lost", told, None)
+    ours.close()
+    running.join(5.0)
+    assert not running.is_alive()
+
+
 @pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
 @pytest.mark.parametrize("when", ["send", "stop", "watchdog"])
 def test_a_link_that_is_lost_while_it_commands_is_told_and_noted(when, end, word, hosted, tmp_path):

@@ -62,7 +62,7 @@ def test_frames_come_at_their_times_and_late_loops_miss_some(video):
 def test_what_is_no_video_or_no_policy_with_a_camera_is_refused(tmp_path, capfd):
     path = tmp_path / "text.avi"
     path.write_text("no video")
-    with pytest.raises(ValueError, match="`link` must name a video that OpenCV can read"):
+    with pytest.raises(ValueError, match="`link` must name a video to read"):
         open_video(contract_of(), str(path), clock=SimulatedClock())
     capfd.readouterr()  # OpenCV complains by itself
     walker = load("walker2d-ltc").contract
