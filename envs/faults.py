@@ -107,7 +107,7 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
         random, late = "share of random actions", "frames until an action takes effect"
         found = [
             Disturbance(name="overwrite", meaning=random, put=OverwrittenActions),
-            Disturbance(name="delay", meaning=late, put=DelayedActions),
+            Disturbance(name="delay", meaning=late, put=DelayedActions, is_of_body=True),
             drop,
         ]
     if frames_part(contract.observation) is not None:
@@ -129,8 +129,13 @@ def _conditions_of(contract: Contract) -> list[Disturbance]:
     found, frame_s = [], contract.frame_s
     if not any(entry.choices for entry in contract.action):
         found = [
-            Disturbance(name="gain", meaning="severity", put=Gain),
-            Disturbance(name="wind", meaning="severity", put=partial(Wind, frame_s=frame_s)),
+            Disturbance(name="gain", meaning="severity", put=Gain, is_of_body=True),
+            Disturbance(
+                name="wind",
+                meaning="severity",
+                put=partial(Wind, frame_s=frame_s),
+                is_of_body=True,
+            ),
         ]
     for name in PICTURES:
         if name != "noise":

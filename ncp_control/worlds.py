@@ -61,6 +61,8 @@ class Disturbance:
     """What its strength is, with its unit, e.g. "share of dropped frames"."""
     put: Callable[["gymnasium.Env", float], "gymnasium.Env"]
     """Puts it around an environment, in a strength."""
+    is_of_body: bool = False
+    """Whether it lies between the command and the body, as a late or a wrong actuator does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,8 +37,9 @@ on each motor by itself, so that the program has a closed form.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -113,7 +114,8 @@ class SafetyFilter(gymnasium.Wrapper):
 def guarded(world: World) -> World:
     """Return `RoadDriving-v0` with the filter around the car, and its share of the steps measured.
 
-    Disturbances come outside of it, so the filter has the last word.
+    The filter has the last word about what is commanded. What the body makes of a command (delay,
+    wind, gain) comes after it; what disturbs the driver, before.
     """
 
     def make(**rendering: Any) -> gymnasium.Env:
@@ -124,7 +126,29 @@ def guarded(world: World) -> World:
         return {**world.measures(episodes), "filtered_share": float(share)}
 
     names = (*world.measure_names, "filtered_share")
-    return replace(world, make=make, measures=measures, measure_names=names)
+    disturbances = [
+        replace(one, put=partial(_put_inside, put=one.put)) if one.is_of_body else one
+        for one in world.disturbances
+    ]
+    return replace(
+        world,
+        make=make,
+        measures=measures,
+        measure_names=names,
+        disturbances=tuple(disturbances),
+    )
+
+
+def _put_inside(
+    env: gymnasium.Env, strength: float, *, put: Callable[[gymnasium.Env, float], gymnasium.Env]
+) -> gymnasium.Env:
+    """Put a disturbance of the body between a filter, wherever it is in a world, and the car."""
+    if isinstance(env, SafetyFilter):
+        return SafetyFilter(put(env.env, strength))
+    if not isinstance(env, gymnasium.Wrapper):
+        raise TypeError(f"`env` must hold a SafetyFilter, got {env!r}. Guard the world first.")
+    env.env = _put_inside(env.env, strength, put=put)
+    return env
 
 
 def steering_bounds(world: RoadDrivingEnv) -> tuple[float, float]:

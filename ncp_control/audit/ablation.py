@@ -117,12 +117,13 @@ def _hold_closed_form(cell: WiredCfC, held: Mapping[int, float]) -> None:
 class _Held(Cell):
     """An unwired cell of which some units are overwritten after every frame."""
 
+    units: Tensor
     values: Tensor
 
     def __init__(self, cell: Cell, held: Mapping[int, float]) -> None:
         super().__init__(cell.input_size, cell.state_size, cell.output_size, frame_s=cell.frame_s)
         self.cell = cell
-        self.units = list(held)
+        self.register_buffer("units", torch.tensor(list(held)))
         values = next(cell.parameters()).new_tensor(list(held.values()))
         self.register_buffer("values", values)
 
@@ -137,11 +138,11 @@ class _Held(Cell):
 
     def stepper(self) -> Step:
         """Return the cell's step, followed by the overwriting."""
-        advance, columns = self.cell.stepper(), torch.tensor(self.units)
+        advance = self.cell.stepper()
 
         def step(projected: Tensor, state: Tensor, dt_s: Tensor) -> Tensor:
             after = advance(projected, state, dt_s)
-            return after.index_copy(1, columns, self.values.expand(len(after), -1))
+            return after.index_copy(1, self.units, self.values.expand(len(after), -1))
 
         return step
 

@@ -130,9 +130,7 @@ def evaluate_in(
         run.log(i, **{k: float(x) for k, x in place.strengths.items()}, **measures)
     print(results_table(rows))
     measured = {
-        place.described: [
-            round(x, 1) if "mean_return" in row.measures else x for x in row.measures.values()
-        ]
+        place.described: list(row.measures.values())
         for place, row in zip(places, rows, strict=True)
     }
     add_results(results, settings, policy, name, list(rows[0].measures), measured)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,9 @@ from ncp_control import files
 from ncp_control.contract import VectorContract
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.worlds import World, check_home, find_world, short_name_of
+from ncp_control.worlds import World, check_home, find_world, full_name, short_name_of
 from scripts.disturbances import DISTURBANCE_OF, DISTURBANCES
-from scripts.evaluation.places import DRIVING_WORLD, MEASURED_WITH, Place, check_fit
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, measured_options
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
 
@@ -76,6 +77,14 @@ class WalkSettings:
         """
         settings = rendering if self.world.has_camera else {}
         return self.place.disturbed.make(render_mode=render_mode, **settings)
+
+    def held_out(self) -> "WalkSettings":
+        """Return the same on tracks that nobody learns on, where the world has such.
+
+        An option of the world that was asked for stays.
+        """
+        options = measured_options(full_name(self.env), read_options(self.options))
+        return replace(self, options=words_of("full", options))
 
     def describe(self) -> str:
         """Return all but the seed as one cell of the results file."""
@@ -176,7 +185,7 @@ def where_to_act(
     if world is None and (policy.contract is not None or not isinstance(policy, FramesPolicy)):
         known = home_of(policy)
     options = {"observe": known[1], **read_options(known[2])}
-    options |= {**MEASURED_WITH.get(known[0], {})} | read_options(words)
+    options |= measured_options(known[0], read_options(words))
     seen = str(options.pop("observe"))
     return known[0], seen, words_of("full", options)
 
@@ -200,9 +209,9 @@ def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
 
 
 def mean_and_std(returns: np.ndarray) -> dict[str, float]:
-    """Return `mean_return` and `std_return` as results files have them; no deviation is 0."""
-    std = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
-    return {"mean_return": round(float(returns.mean()), 1), "std_return": round(std, 1)}
+    """Return `mean_return` and `std_return`; NaN is the deviation of one episode."""
+    std = float(returns.std(ddof=1)) if len(returns) > 1 else math.nan
+    return {"mean_return": float(returns.mean()), "std_return": std}
 
 
 def measured_walk(model: str, where: WalkSettings, returns: np.ndarray) -> Measured:

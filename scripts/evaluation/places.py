@@ -31,6 +31,17 @@ MEASURED_WITH: Mapping[str, Mapping[str, Any]] = {
 }
 """Options with which a world is measured if nothing else is asked for: not those of training."""
 
+
+def measured_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with which a world is measured: those asked for, else its own.
+
+    Args:
+        world: Its full name.
+        asked: Options that were asked for.
+    """
+    return {**MEASURED_WITH.get(world, {}), **asked}
+
+
 CLEAN = "clean"
 """What a table calls a place that is under no condition, beside others that are."""
 

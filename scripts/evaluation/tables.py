@@ -95,6 +95,19 @@ def all_measures(row: Measured) -> dict[str, float]:
     return of_returns(row.returns) | dict(row.measures) if len(row.returns) else dict(row.measures)
 
 
+def _digits(measures: Mapping[str, float]) -> int:
+    """Return with how many decimals returns are told: the first that their spread has, from 0 on.
+
+    The spread of one episode, or of equal ones, is not known; then it is a hundredth of the return.
+    """
+    spread = measures["half_width"]
+    if not (math.isfinite(spread) and spread > 0.0):
+        spread = 0.01 * abs(measures["mean_return"])
+    if not (math.isfinite(spread) and spread > 0.0):
+        return 0
+    return max(0, -math.floor(math.log10(spread)))
+
+
 def _plus_minus(value: float, halfwidth: float, digits: int) -> str:
     """Return a value with its interval, which one sample does not give."""
     is_known = math.isfinite(halfwidth)
@@ -124,12 +137,12 @@ _COLUMNS: dict[str, tuple[str, _Text]] = {
         lambda m: _plus_minus(m["mean_cross_track_m"], m["mean_cross_track_m_halfwidth"], 3),
     ),
     "roughness_radps": ("roughness [rad/s]", lambda m: f"{m['roughness_radps']:.3f}"),
-    "mean_return": ("return", lambda m: _plus_minus(m["mean_return"], m["half_width"], 0)),
+    "mean_return": ("return", lambda m: _plus_minus(m["mean_return"], m["half_width"], _digits(m))),
     "deviation": (
         "sd",
-        lambda m: f"{m['deviation']:.0f}" if math.isfinite(m["deviation"]) else "–",
+        lambda m: f"{m['deviation']:.{_digits(m)}f}" if math.isfinite(m["deviation"]) else "–",
     ),
-    "lowest_return": ("min", lambda m: f"{m['lowest_return']:.0f}"),
+    "lowest_return": ("min", lambda m: f"{m['lowest_return']:.{_digits(m)}f}"),
     "mean_length": ("length", lambda m: f"{m['mean_length']:.0f}"),
 }
 """Heading and text of a measure by its name; others have their own name, and four digits."""

@@ -165,7 +165,7 @@ def train_model(job: Job, is_silent: bool) -> Measured:
     gauss_newton = GaussNewton(circuit.parameters(), seed=job.seed) if is_second_order else None
     first_right, step = None, 0
     for step in trange(1, task.steps + 1, desc=job.name, leave=False, disable=is_silent):
-        share = half_cosine(step, task.steps, final=0.02)
+        share = half_cosine(step - 1, task.steps, final=0.02)
         inputs, wanted = draw(BATCH_SIZE, generator)
         if gauss_newton is not None:
             outputs, _ = circuit(inputs)

@@ -64,13 +64,14 @@ def train_distill(asked: Distill) -> Policy:
         )
         student.contract = trained_in(where.world, student)
         student.save(run.policy)
-        returns, taught = walk(student, where), walk(teacher, whole)
-        rows = [("teacher", whole, taught), (settings.cell, where, returns)]
+        here, there = where.held_out(), whole.held_out()
+        returns, taught = walk(student, here), walk(teacher, there)
+        rows = [("teacher", there, taught), (settings.cell, here, returns)]
         write_returns(run.report / "returns.csv", rows)
         results.place(run.results)
     measured = {
         **mean_and_std(returns),
-        "teacher_return": round(float(taught.mean()), 1),
+        "teacher_return": float(taught.mean()),
         "parameters": num_parameters(student),
     }
     add_row(results, settings, settings.cell, describe(settings, where), measured)

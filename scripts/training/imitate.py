@@ -31,7 +31,7 @@ from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
 from scripts.evaluation.locomotion import open_world, plain_stem, words_of
-from scripts.evaluation.places import MEASURED_WITH
+from scripts.evaluation.places import measured_options
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import find_or_show, folder_of_epoch, learn_from_expert
 from scripts.training.met_conditions import one_after_another
@@ -189,7 +189,7 @@ def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
 def measured_world(settings: Imitate) -> World:
     """Return the world of the settings, on tracks that nobody learns on where it has such."""
     world, asked = cast(str, settings.world), read_options(settings.world_options)
-    return open_world(world, words_of("full", {**MEASURED_WITH.get(world, {}), **asked}))
+    return open_world(world, words_of("full", measured_options(world, asked)))
 
 
 def describe(settings: Imitate) -> str:

@@ -177,7 +177,8 @@ def probes(task: Task, model: SequencePPO, env: VecEnv) -> torch.Tensor:
     seen = env.reset()
     if not isinstance(seen, torch.Tensor):
         seen, _ = policy.obs_to_tensor(cast(Any, seen))
-    return policy.perception(seen)[:, None].expand(-1, PROBE_FRAMES, -1)
+    features = policy.perception(seen)[:, : policy.perception.size]  # without the elapsed time
+    return features[:, None].expand(-1, PROBE_FRAMES, -1)
 
 
 def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
     episodes = task.settings.evaluation_episodes
     if not task.drives:
         parameters = num_parameters(policy)
-        return {**mean_and_std(walk(policy, task.where)), "parameters": parameters}
+        return {**mean_and_std(walk(policy, task.where.held_out())), "parameters": parameters}
     options = read_options(task.where.options)
     looks = {name: options[name] for name in ("camera", "randomize_appearance") if name in options}
     where = drive_km(EPISODE_KM * episodes, **looks)
@@ -205,7 +205,7 @@ def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
         return ""
     at = np.linspace(0, steps, CURVE_POINTS + 1)[1:]
     values = np.interp(at, *np.array(known).T, left=np.nan)
-    return " ".join(f"{value:.0f}" for value in values)
+    return " ".join(f"{value:.6g}" for value in values)
 
 
 def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:

@@ -35,7 +35,7 @@ from scripts.training.series_settings import Series
 
 FORECAST_MEASURES = ("rmse", "mae", "of_persistence")
 """Root mean square and mean absolute error in the targets' units, averaged over the targets; and
-the first as a share of persistence's."""
+the first as a share of persistence's, target by target, averaged."""
 CLASS_MEASURES = ("accuracy", "majority")
 """Share of rows told right, and of rows of the commonest class in the training part."""
 PARTS = ("train", "validation", "test")
@@ -190,14 +190,13 @@ def compare(
     learned = np.concatenate([one.wanted for one in rows["train"]])
     if coder.classes:
         common = np.bincount(learned[:, 0].astype(int)).argmax()
-        shares = {
-            f"always {coder.classes[common]!r}": float(np.mean(wanted == common)),
-            name: float(np.mean(np.concatenate(said).argmax(axis=1) == wanted[:, 0])),
-        }
+        told_right = float(np.mean(np.concatenate(said).argmax(axis=1) == wanted[:, 0]))
+        majority = float(np.mean(wanted == common))
+        shares = {f"always {coder.classes[common]!r}": majority, name: told_right}
         table = markdown_table(
             ["predictor", "accuracy"], [[who, f"{share:.2%}"] for who, share in shares.items()]
         )
-        return table, dict(zip(CLASS_MEASURES, reversed(shares.values()), strict=True))
+        return table, dict(zip(CLASS_MEASURES, (told_right, majority), strict=True))
     last = np.concatenate([one.last_known for one in rows["test"]])
     predicted = {
         "training mean": np.broadcast_to(learned.mean(axis=0), wanted.shape),
@@ -214,9 +213,10 @@ def compare(
             for who in predicted
         ],
     )
-    own, kept = float(rmse[name].mean()), float(rmse["last known value"].mean())
-    of_persistence = own / kept if kept > 0.0 else float("inf")
-    values = (own, float(np.abs(errors[name]).mean()), of_persistence)
+    own, kept = rmse[name], rmse["last known value"]
+    # Target by target: they may have different units.
+    ratios = np.divide(own, kept, out=np.full_like(own, np.inf), where=kept > 0.0)
+    values = (float(own.mean()), float(np.abs(errors[name]).mean()), float(ratios.mean()))
     return table, dict(zip(FORECAST_MEASURES, values, strict=True))
 
 

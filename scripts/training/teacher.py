@@ -66,7 +66,8 @@ def train_teacher(asked: Teacher) -> Policy:
         teacher.train_teacher(make_one, config, examine, checkpoint=checkpoint)
         policy = Policy.load(run.checkpoints / "best")
         policy.save(run.policy)
-        rows = [("teacher", where, walk(policy, where))]
+        held_out = where.held_out()
+        rows = [("teacher", held_out, walk(policy, held_out))]
         results.place(run.results)
         measured = mean_and_std(rows[0][2])
         add_row(results, settings, config.algorithm, describe(settings), measured)

@@ -11,6 +11,7 @@ from envs.driving.road_expert import drive_road
 from envs.driving.safety_filter import LANE_M, SafetyFilter, guarded, steering_bounds
 from ncp_control.recorder import run_episodes
 from ncp_control.worlds import find_world
+from scripts.evaluation.locomotion import open_world
 
 LEFT, RIGHT = np.array([1.0, 1.0], np.float32), np.array([-1.0, 1.0], np.float32)
 
@@ -131,6 +132,33 @@ def test_a_careful_driver_is_hardly_touched():
     assert kept["filtered_share"] < 0.1
     assert kept["collisions"] == kept["lane_departures"] == 0
     assert kept["driven_km"] > 0.95 * plain["driven_km"]
+
+
+def test_what_pushes_the_car_is_not_undone_by_the_filter():
+    """Wind and a loose steering move the car after the filter has decided what is commanded."""
+    world = open_world("RoadDriving-v0", ("camera=none", "traffic=none", "tracks=held_out"))
+    for name in ("wind", "gain", "delay"):
+        env = guarded(world).disturbed({name: 5.0, "overwrite": 0.5}).make()
+        names = []
+        while isinstance(env, gymnasium.Wrapper):
+            names.append(type(env).__name__)
+            env = env.env
+        inside = {"wind": "Wind", "gain": "Gain", "delay": "DelayedActions"}[name]
+        assert names.index("OverwrittenActions") < names.index("SafetyFilter")
+        assert names.index("SafetyFilter") < names.index(inside)
+
+
+def test_the_filter_commands_the_same_as_without_wind_where_it_sees_the_same():
+    world = open_world("RoadDriving-v0", ("camera=none", "traffic=none", "tracks=held_out"))
+    seen = []
+    for strength in (0.0, 5.0):
+        env = guarded(world).disturbed({"wind": strength}).make()
+        env.reset(seed=3)
+        *_, info = env.step(np.array([1.0, 0.0], np.float32))  # at full lock, from the same place
+        seen.append((info["filtered"], env.unwrapped.state.steer_rad))
+    (plain, straight_rad), (windy, pushed_rad) = seen
+    assert plain and windy, "the filter changed both commands"
+    assert straight_rad != pushed_rad, "and the wind what came of it"
 
 
 def test_who_does_not_swing_out_stands_behind_a_parked_car(monkeypatch):

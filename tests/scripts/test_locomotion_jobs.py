@@ -13,6 +13,7 @@ import torch
 from envs.bodies import BODIES
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
+from ncp_control.keyword_options import read_options
 from ncp_control.policy import VectorPolicy
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
@@ -113,6 +114,23 @@ def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
     assert isinstance(policy.circuit.cell, Feedforward)
     rows = read_rows(run / "metrics.csv")
     assert [row["step"] for row in rows] == ["0", "64"]
+
+
+@pytest.mark.parametrize("asked", [(), ("tracks=validation",)])
+def test_who_learned_on_tracks_is_measured_on_others(type_command, monkeypatch, tmp_path, asked):
+    tracks = []
+
+    def walk_noting(policy, where):
+        tracks.append(read_options(where.options).get("tracks", "train"))
+        return walk(policy, where)
+
+    monkeypatch.setattr("scripts.training.teacher.walk", walk_noting)
+    words = "teacher --algorithm sac --steps 8 --examination-episodes 1 --evaluation-episodes 1"
+    world = ["--world", "LaneKeeping-v0", "--world-options", "observe=numbers", "episode_s=0.5"]
+    assert type_command(train, JOBS, *words.split(), *world, *asked) == 0
+    learned = "validation" if asked else "train"
+    assert set(tracks[:-1]) == {learned}
+    assert tracks[-1] == ("validation" if asked else "held_out")
 
 
 def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):

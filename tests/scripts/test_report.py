@@ -25,7 +25,7 @@ from scripts.evaluation.report import (
     write_driving_report,
     write_recorded_report,
 )
-from scripts.evaluation.tables import Measured, results_table
+from scripts.evaluation.tables import Measured, of_returns, results_table
 
 METRICS = LaneMetrics(
     driven_km=2.0,
@@ -225,6 +225,23 @@ def test_measures_of_a_users_world_may_have_names_of_ours():
     header, _, row = results_table([Measured(model="m", labels={}, measures=measures)]).splitlines()
     assert "crashes [1/km]" in header and "mean cross track [m]" in header
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["m", "3", "0.1", "0.25"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "told"),
+    [
+        ([5000.0, 5100.0, 4900.0], ["5000 ± 248", "100", "4900"]),
+        ([-4.1, -4.6, -3.9, -4.4], ["-4.2 ± 0.5", "0.3", "-4.6"]),
+        ([0.0, 1.0, 0.0, 0.0], ["0.2 ± 0.8", "0.5", "0.0"]),
+        ([0.04], ["0.0400", "–", "0.0400"]),
+        ([0.0, 0.0], ["0 ± 0", "0", "0"]),
+    ],
+)
+def test_returns_have_as_many_digits_as_their_spread(returns, told):
+    measures = of_returns(np.array(returns))
+    row = Measured(model="m", labels={}, measures=measures, returns=np.array(returns))
+    *_, line = results_table([row]).splitlines()
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["m", *told]
 
 
 def test_markdown_table_lines_up():

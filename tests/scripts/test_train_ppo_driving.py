@@ -1,15 +1,22 @@
+import contextlib
 import copy
 import csv
 import json
+import sys
+from types import SimpleNamespace
+from typing import ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
+from ncp_control.keyword_options import read_options
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.policy import VectorPolicy, load
 from ncp_control.worlds import find_world
@@ -19,6 +26,21 @@ from scripts.evaluation.settings import Evaluate
 from scripts.training.ppo import make_model, train_ppo
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task, export_policy, measure
+
+
+class Camera(gymnasium.Env):
+    """Shows black frames."""
+
+    metadata: ClassVar = {"render_fps": 30}
+    observation_space = spaces.Box(0, 255, (48, 64, 3), np.uint8)
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((48, 64, 3), np.uint8), {}
+
+    def step(self, action):
+        return np.zeros((48, 64, 3), np.uint8), 0.0, False, False, {}
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +91,34 @@ def test_a_driver_is_measured_under_what_it_learns_under(tmp_path):
         for steps in (0, 40)
     )
     assert late["mean_cross_track_m"] > calm["mean_cross_track_m"]
+
+
+def test_a_driver_on_a_road_with_traffic_is_measured_on_other_tracks(tmp_path, monkeypatch):
+    measured = []
+
+    def walk(policy, where):
+        measured.append(read_options(where.options))
+        return np.zeros(2)
+
+    monkeypatch.setattr("scripts.training.reinforcement.walk", walk)
+    asked = settings(tmp_path, world="RoadDriving-v0", world_options=("friction=0.8",))
+    measure(Task.of(asked), load("road-ltc"))
+    assert measured[0]["tracks"] == "held_out" and measured[0]["on_crash"] == "recover"
+    assert measured[0]["friction"] == 0.8
+
+
+def test_slow_neurons_are_set_where_frames_are_lost_on_the_way(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "own_camera", SimpleNamespace(make=Camera))
+    asked = settings(
+        tmp_path,
+        world="own_camera:make",
+        world_options=(),
+        cell="ltc",
+        tau_s=(0.02, 0.5),
+        drop_probability=0.2,
+    )
+    with contextlib.closing(make_model(Task.of(asked)).env) as env:
+        assert env.num_envs == 2
 
 
 def test_a_driver_on_frames_goes_on_learning_behind_its_conv_head(tmp_path, driver):

@@ -3,6 +3,7 @@
 import csv
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ncp_control import load
 from ncp_control.commands.export import Export, export
 from scripts.train import train
 from scripts.training.jobs import JOBS
+from scripts.training.series import compare
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
 
@@ -41,6 +43,23 @@ def results_in(folder):
     with path.open(newline="") as file:
         (row,) = csv.DictReader(file)
     return path.parent, row
+
+
+def test_the_share_of_persistence_does_not_depend_on_units():
+    """One target is told exactly, the other as persistence tells it: half, in any unit."""
+    wanted, last = np.array([[0.1, 0.2], [0.2, 0.1]]), np.array([[0.0, 0.0], [0.1, 0.3]])
+    said = np.column_stack([wanted[:, 0], last[:, 1]])
+    shares = []
+    for factor in (0.001, 1.0, 1000.0):
+        scale = np.array([1.0, factor])
+        coder = SimpleNamespace(
+            classes=(), targets=("a", "b"), unscale=lambda values, scale=scale: values * scale
+        )
+        one = SimpleNamespace(observations=np.ones((2, 1)), wanted=wanted, last_known=last)
+        table, measured = compare("ltc", coder, {"train": [one], "test": [one]}, [said])
+        assert "ltc" in table
+        shares.append(measured["of_persistence"])
+    np.testing.assert_allclose(shares, 0.5)
 
 
 def test_a_forecast_is_better_than_saying_that_nothing_changes(
