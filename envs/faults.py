@@ -14,6 +14,7 @@ Pixel noise is the one of Lechner et al. 2020 (figure 5): on an image scaled to 
     o' = clip(o + n, 0, 1),      n ~ N(0, variance), independent in every pixel and channel
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from ncp_control.audit.faults import add_pixel_noise
 from ncp_control.contract import Contract, VectorContract
+from ncp_control.framing import once_a_frame
 from ncp_control.ranges import check_not_negative
 from ncp_control.records import change_frame, frames_part, record_frame
 from ncp_control.worlds import Disturbance
@@ -41,6 +43,8 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
             0.3; clipping then makes the variance of the result smaller.
         in_record: Shape of the frame in each observation, if these are records of a frame and
             numbers, see `ncp_control.records`.
+        stack: How many frames each observation shows together, see `View`. The noise of each is
+            drawn once.
 
     Raises:
         TypeError: If the observations are not uint8 images.
@@ -53,6 +57,7 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         variance: float,
         *,
         in_record: tuple[int, int, int] | None = None,
+        stack: int = 1,
     ) -> None:
         super().__init__(env)
         space = env.observation_space
@@ -63,8 +68,9 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
                 "Wrap it before the images are scaled."
             )
         check_not_negative("variance", variance)
-        self.variance, self._in_record = float(variance), in_record
+        self.variance, self._in_record, self._stack = float(variance), in_record, stack
         self._noise_rng = np.random.default_rng()
+        self._noise = once_a_frame(self._add_noise, stack)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -81,14 +87,17 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         if seed is not None:
             # A stream of its own: the world uses the plain seed.
             self._noise_rng = np.random.default_rng([seed, 1])
+        self._noise = once_a_frame(self._add_noise, self._stack)
         return super().reset(seed=seed, options=options)
 
     def observation(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image with noise added, rounded and clipped to [0, 255]."""
         if self.variance == 0.0:
             return observation
-        noise = partial(add_pixel_noise, variance=self.variance, rng=self._noise_rng)
-        return change_frame(observation, noise, self._in_record)
+        return change_frame(observation, self._noise, self._in_record)
+
+    def _add_noise(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return add_pixel_noise(frame, self.variance, self._noise_rng)
 
 
 def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
@@ -110,10 +119,11 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
             Disturbance(name="delay", meaning=late, put=DelayedActions, is_of_body=True),
             drop,
         ]
-    if frames_part(contract.observation) is not None:
-        found += _conditions_of(contract)
-        meaning = "variance of the pixel noise"
-        put = partial(PixelNoise, in_record=record_frame(contract.observation))
+    frames = frames_part(contract.observation)
+    if frames is not None:
+        seen = {"in_record": record_frame(contract.observation), "stack": frames.view.stack}
+        found += _conditions_of(contract, seen)
+        meaning, put = "variance of the pixel noise", partial(PixelNoise, **seen)
         found.append(Disturbance(name="noise", meaning=meaning, put=put))
     if isinstance(contract.observation, VectorContract):
         meaning = "sensor noise, standard deviation [m, rad, m/s, rad/s]"
@@ -121,8 +131,13 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
     return tuple(found)
 
 
-def _conditions_of(contract: Contract) -> list[Disturbance]:
-    """Return the conditions of a world of frames, but for those that are other disturbances."""
+def _conditions_of(contract: Contract, seen: Mapping[str, Any]) -> list[Disturbance]:
+    """Return the conditions of a world of frames, but for those that are other disturbances.
+
+    Args:
+        contract: The world's.
+        seen: Where the frames lie in an observation: `in_record` and `stack` of `Pictured`.
+    """
     from envs.conditions import PICTURES
     from envs.conditions.wrappers import Gain, Wind
 
@@ -139,8 +154,7 @@ def _conditions_of(contract: Contract) -> list[Disturbance]:
         ]
     for name in PICTURES:
         if name != "noise":
-            in_record = record_frame(contract.observation)
-            put = partial(_put_picture, condition=name, frame_s=frame_s, in_record=in_record)
+            put = partial(_put_picture, condition=name, frame_s=frame_s, **seen)
             found.append(Disturbance(name=name, meaning="severity", put=put))
     return found
 

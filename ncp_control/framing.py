@@ -5,7 +5,9 @@ this, so that a robot shows its policy what the policy has learned from.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -68,6 +70,38 @@ class Framer:
             self._latest.append(frame)
         self._latest.append(frame)
         return np.concatenate(self._latest, axis=2)
+
+
+def once_a_frame(
+    change: Callable[[np.ndarray], np.ndarray], stack: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what changes stacked frames (height, width, stack · channels) one by one.
+
+    Each frame is changed once, when it is the newest, and stays as it was changed then. At the
+    first call the older ones are changed before it, oldest first; a frame equal to the one before
+    it counts as a copy of that one, as all do when an episode begins. A frame that never was the
+    newest, because it was lost on the way, is not in the result.
+
+    Args:
+        change: Makes a frame (height, width, channels) of another one; may remember earlier ones.
+        stack: How many frames are seen together, oldest first; `change` itself is returned if 1.
+    """
+    if stack == 1:
+        return change
+    seen: deque[np.ndarray] = deque(maxlen=stack)
+
+    def change_newest(frames: np.ndarray) -> np.ndarray:
+        parts = np.split(frames, stack, axis=2)
+        if not seen:
+            seen.append(change(parts[0].copy()))  # the pixels of a part are not contiguous
+            for before, part in pairwise(parts):
+                is_copy = np.array_equal(before, part)
+                seen.append(seen[-1] if is_copy else change(part.copy()))
+        else:
+            seen.append(change(parts[-1].copy()))
+        return np.concatenate(seen, axis=2)
+
+    return change_newest
 
 
 def framer_for(

@@ -10,6 +10,7 @@ import torch
 from envs.conditions import PICTURES
 from envs.conditions.draws import Scene
 from envs.conditions.pictures import Effect
+from ncp_control.framing import once_a_frame
 from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.policy import Policy
@@ -29,12 +30,15 @@ class RandomConditions:
         frame_s: Time from a frame to the next [s].
         share: Share of the windows that have one.
         record_frame: Shape of the frame in each record; None if the observations are frames.
+        stack: How many frames each observation shows together, see `View`. Each is changed once,
+            when it is the newest.
     """
 
     conditions: Sequence[tuple[str, int]]
     frame_s: float
     share: float = 0.75
     record_frame: tuple[int, int, int] | None = None
+    stack: int = 1
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Return a new batch.
@@ -100,7 +104,8 @@ class RandomConditions:
         height, width = shape[:2]
         name, severity = self.conditions[int(which * len(self.conditions))]
         rng = np.random.default_rng(seed)
-        return PICTURES[name](severity, Scene(height, width, self.frame_s, rng, frames))
+        effect = PICTURES[name](severity, Scene(height, width, self.frame_s, rng, frames))
+        return once_a_frame(effect, self.stack)
 
 
 class _PilotInConditions:

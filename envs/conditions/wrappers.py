@@ -11,6 +11,7 @@ from envs.conditions import PICTURES, SEVERITIES
 from envs.conditions.draws import Scene, Wander, at
 from envs.conditions.pictures import Effect, Frame
 from envs.seeding import SeededWrapper, check_continuous
+from ncp_control.framing import once_a_frame
 from ncp_control.records import change_frame
 
 
@@ -24,6 +25,8 @@ class Pictured(SeededWrapper):
         frame_s: Time from a frame to the next [s].
         in_record: Shape of the frame in each observation, if these are records of a frame and
             numbers, see `ncp_control.records`.
+        stack: How many frames each observation shows together, see `View`. Each is changed once,
+            when it is the newest.
 
     Raises:
         TypeError: If the observations are not uint8 images.
@@ -40,9 +43,10 @@ class Pictured(SeededWrapper):
         *,
         frame_s: float,
         in_record: tuple[int, int, int] | None = None,
+        stack: int = 1,
     ) -> None:
         settings = {"condition": condition, "severity": severity, "frame_s": frame_s}
-        super().__init__(env, **settings, in_record=in_record)
+        super().__init__(env, **settings, in_record=in_record, stack=stack)
         space, num_axes = env.observation_space, 3 if in_record is None else 1
         is_pixels = isinstance(space, spaces.Box) and space.dtype == np.uint8
         if not is_pixels or len(space.shape or ()) != num_axes:
@@ -53,6 +57,7 @@ class Pictured(SeededWrapper):
         _check_severity(severity)
         self._condition, self._severity, self._frame_s = condition, int(severity), frame_s
         self._number, self._in_record = list(PICTURES).index(condition), in_record
+        self._stack = stack
         self._effect: Effect = lambda frame: frame
 
     def reset(
@@ -64,7 +69,8 @@ class Pictured(SeededWrapper):
             self.random = np.random.default_rng([seed, self.stream, self._number])
         height, width = (self._in_record or observation.shape)[:2]
         scene = Scene(height, width, self._frame_s, self.random)
-        self._effect = PICTURES[self._condition](self._severity, scene)
+        effect = PICTURES[self._condition](self._severity, scene)
+        self._effect = once_a_frame(effect, self._stack)
         return self._changed(observation), info
 
     def step(self, action: Any) -> tuple[Frame, Any, bool, bool, dict[str, Any]]:

@@ -77,13 +77,15 @@ class MetConditions:
         if not self.conditions:
             return None
         observation = world.contract.observation
-        if frames_part(observation) is None:
+        frames = frames_part(observation)
+        if frames is None:
             raise ValueError(
                 f"`conditions` must be left out in {world.name!r}, got"
                 f" {' '.join(self.conditions)}: it shows no frames."
             )
         met = read_conditions(self.conditions, PICTURES)
-        return RandomConditions(met, world.frame_s, self.condition_share, record_frame(observation))
+        share, in_record = self.condition_share, record_frame(observation)
+        return RandomConditions(met, world.frame_s, share, in_record, frames.view.stack)
 
 
 def one_after_another(*changes: "Augment | None") -> "Augment | None":

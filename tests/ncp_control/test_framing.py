@@ -3,7 +3,7 @@ import pytest
 
 from envs.recorded.images import MIN_SIDE_PIXELS, Framing
 from ncp_control.contract import FramesContract
-from ncp_control.framing import framer_for
+from ncp_control.framing import framer_for, once_a_frame
 
 
 @pytest.mark.parametrize("size", [(97, 131), (16, 16), (240, 320)])
@@ -22,3 +22,25 @@ def test_the_largest_crop_leaves_something_of_the_smallest_recorded_image(crop):
     assert (Framing(image_size=(4, 4), crop=crop).apply(image) == 7).all()
     with pytest.raises(ValueError, match="adding up to 0.9 at most, got"):
         Framing(image_size=(4, 4), crop=(crop[0] + 0.01, crop[1]))
+
+
+def test_each_frame_of_a_stack_is_changed_once_and_stays_so():
+    seen = []
+
+    def change(frame):
+        seen.append(int(frame[0, 0, 0]))
+        return frame + np.uint8(100 * (len(seen) % 2))
+
+    def stacked(*levels):
+        return np.stack([np.full((2, 3), level, np.uint8) for level in levels], axis=2)
+
+    begun = once_a_frame(change, 3)
+    assert begun(stacked(5, 5, 5))[0, 0].tolist() == [105, 105, 105], "copies of the first frame"
+    assert begun(stacked(5, 5, 6))[0, 0].tolist() == [105, 105, 6]
+    assert begun(stacked(5, 6, 6))[0, 0].tolist() == [105, 6, 106], "alike, but another frame"
+    assert seen == [5, 6, 6]
+    seen.clear()
+    within = once_a_frame(change, 3)  # in the middle of an episode
+    assert within(stacked(1, 2, 3))[0, 0].tolist() == [101, 2, 103]
+    assert within(stacked(2, 3, 4))[0, 0].tolist() == [2, 103, 4]
+    assert once_a_frame(change, 1) is change
