@@ -8,6 +8,7 @@ import pytest
 from ncp_control.audit.samples import (
     autocorrelation,
     effective_samples,
+    effective_samples_of_mean,
     mean_with_error,
     standardize,
 )
@@ -68,6 +69,33 @@ def test_effective_samples_of_a_slow_signal_are_those_of_the_theory():
     rng = np.random.default_rng(0)
     found = [mean_with_error(slow_noise(rng, 4000, 0.8))[2] for _ in range(20)]
     assert np.mean(found) == pytest.approx(4000 * 0.2 / 1.8, rel=0.1)
+
+
+def test_effective_samples_of_a_mean_by_hand():
+    """n = 5, D = 5 / n_eff: R = 1 and S = 2 (4/5 + 3/5), so D = 2 / (1 − 1.8/5) = 3.125."""
+    r = np.array([1.0, 0.3, 0.2, -0.1, 0.9])
+    assert effective_samples_of_mean(r) == pytest.approx(5 / 3.125)
+    d = 5 / effective_samples_of_mean(r)
+    rho = r / (1 - np.arange(5) / 5) * (1 - d / 5) + d / 5
+    assert effective_samples(np.where(r < 0, r, rho)) == pytest.approx(5 / d)
+    assert effective_samples_of_mean(np.array([1.0, -0.5, 0.9])) == 3.0
+    assert effective_samples_of_mean(np.array([1.0, 0.9])) >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("length", "memory", "median"), [(100, 0.9, 0.76), (600, 0.98, 0.76), (600, 0.9, 0.95)]
+)
+def test_the_error_of_a_slow_signals_mean_is_near_the_closed_form(length, memory, median):
+    """Its mean square is within 12 %; the median of few effective samples stays below.
+
+    The variance of the mean is (1 + 2 Σ (1 − k/n) a^k) / n for an autoregression of variance 1.
+    """
+    rng = np.random.default_rng(3)
+    lags = np.arange(1, length)
+    true = math.sqrt((1 + 2 * np.sum((1 - lags / length) * memory**lags)) / length)
+    told = [mean_with_error(slow_noise(rng, length, memory))[1] for _ in range(400)]
+    assert np.sqrt(np.mean(np.square(told))) == pytest.approx(true, rel=0.12)
+    assert median * true < np.median(told) < 1.1 * true
 
 
 def test_error_of_independent_samples_is_the_ordinary_one():
