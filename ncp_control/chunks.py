@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ncp_control.cells import Cell
+from ncp_control.generators import drawn_from, generator_states
 
 
 def run_in_chunks(
@@ -101,7 +102,7 @@ class _Chunk(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weights: _Weights, *given: Any) -> tuple[Tensor, Tensor]:
-        ctx.weights, ctx.random_state = weights, torch.get_rng_state()
+        ctx.weights, ctx.drawn = weights, generator_states(given[0].device)
         ctx.save_for_backward(*given)
         ctx.set_materialize_grads(False)
         return weights.run(*given)
@@ -114,8 +115,8 @@ class _Chunk(torch.autograd.Function):
             tensor if tensor is None else tensor.detach().requires_grad_(is_wanted)
             for tensor, is_wanted in zip(ctx.saved_tensors, wanted, strict=True)
         ]
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(ctx.random_state)  # for a cell that draws numbers, e.g. by dropout
+        # From the same states, for a cell that draws numbers, e.g. by dropout.
+        with torch.enable_grad(), drawn_from(ctx.drawn, given[0].device):
             results = ctx.weights.run(*given)
         pairs = [
             (result, bar)

@@ -20,6 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from ncp_control.generators import set_generators
 from ncp_control.learning.divergence import DivergenceError, first_not_finite, has_diverged
 from ncp_control.learning.run import Run
 from ncp_control.learning.team import Shared, team
@@ -160,7 +161,7 @@ class Trainer:
             if self.run is not None and not has_diverged(state.kept):
                 self.run.save_checkpoint(cast(Any, state.kept), "last")
             raise
-        self._restore_torch_generator()
+        self._restore_generators()
         if state.best_epoch == 0:
             raise ValueError(
                 f"`score` must become finite in some {config.unit}, got none in {state.epoch}."
@@ -182,14 +183,14 @@ class Trainer:
             for k, batch in enumerate(bar):
                 if k < done:
                     continue  # learned before the training was stopped
-                self._restore_torch_generator()
+                self._restore_generators()
                 value = self._step(lessons, batch)
                 if not math.isfinite(value):
                     return value
                 bar.set_postfix(loss=f"{state.loss / state.step:.5g}", refresh=False)
                 if time.monotonic() - self._saved_s >= CHECKPOINT_S and not self._has_diverged():
                     self._save()
-        self._restore_torch_generator()
+        self._restore_generators()
         if self._has_diverged():
             return math.nan
         if batch is not None:
@@ -284,11 +285,10 @@ class Trainer:
         is_lost = first_not_finite(state.optimizer.state_dict()) is not None
         return is_lost or has_diverged(state.model) or has_diverged(state.kept)
 
-    def _restore_torch_generator(self) -> None:
-        """Set torch's own generator to where it was when the training was stopped."""
-        if self.state.torch_generator is not None:
-            torch.set_rng_state(self.state.torch_generator)
-            self.state.torch_generator = None
+    def _restore_generators(self) -> None:
+        """Set torch's own generators to where they were when the training was stopped."""
+        set_generators(self.state.stopped_at, self.state.device)
+        self.state.stopped_at = {}
 
     def _save(self) -> None:
         now_s = time.monotonic()

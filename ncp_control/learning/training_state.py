@@ -1,9 +1,9 @@
 """What changes during a training, and the one file from which a stopped training goes on.
 
 The file is safetensors, written whole or not at all. It holds the weights, their running average,
-the weights of the best epoch, the moments of Adam and the state of two random generators, and as
-JSON how far the training has come. All of it is compared with the training before anything is
-changed.
+the weights of the best epoch, the moments of Adam and the states of the random generators: of the
+batches, of torch, and of the GPU where the model lies on one. As JSON it holds how far the training
+has come. All of it is compared with the training before anything is changed.
 """
 
 import copy
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ncp_control import files
+from ncp_control.generators import drawn_from, generator_states
 from ncp_control.learning.divergence import first_not_finite
 from ncp_control.learning.stored import difference, optimizer_difference
 
@@ -41,8 +42,9 @@ class TrainingState:
     """Source of all randomness in the batches."""
     epoch_began: Tensor = field(init=False)
     """State of the generator at the beginning of this epoch."""
-    torch_generator: Tensor | None = None
-    """State of torch's own generator when the training was stopped, if it goes on."""
+    stopped_at: dict[str, Tensor] = field(default_factory=dict)
+    """States of torch's own generators when the training was stopped, see `generator_states`; none
+    if it does not go on."""
     best: dict[str, Tensor] = field(init=False)
     """Weights at the best score; the first ones before there is a score."""
     best_epoch: int = 0
@@ -67,6 +69,11 @@ class TrainingState:
         return self.model if self.averaged is None else self.averaged.module
 
     @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.model.parameters()).device
+
+    @property
     def has_begun(self) -> bool:
         """Whether a step was taken."""
         return self.epoch + self.step > 0
@@ -74,7 +81,7 @@ class TrainingState:
     def _parts(self) -> dict[str, dict[str, Tensor]]:
         """Return the tensors but the optimizer's by part and name."""
         averaged = {} if self.averaged is None else self.averaged.state_dict()
-        generators = {"epoch": self.epoch_began, "torch": torch.get_rng_state()}
+        generators = {"epoch": self.epoch_began} | generator_states(self.device)
         return {
             "model": self.model.state_dict(),
             "averaged": averaged,
@@ -119,6 +126,11 @@ class TrainingState:
             if part not in found:
                 raise _unfit(path, f"`{name}`")
             found[part][rest] = tensor
+        generators = found["generator"]
+        if generators.keys() ^ wanted["generator"].keys() == {"cuda"}:
+            # It was saved on another device, or before the state of the GPU's generator was.
+            generators.pop("cuda", None)
+            wanted["generator"].pop("cuda", None)
         optimizer = self._read_optimizer(found["optimizer"])
         unfit = optimizer_difference(optimizer, self.optimizer, "optimizer") or next(
             filter(None, (difference(found[part], wanted[part], part) for part in wanted)), None
@@ -133,10 +145,11 @@ class TrainingState:
                 f"{path} must hold finite numbers, got NaN or infinity: the training had diverged."
                 " Start it anew with a lower learning rate."
             )
-        generators = found["generator"]
+        epoch_began = generators.pop("epoch")
         try:
-            for generator in generators.values():
-                torch.Generator().set_state(generator)
+            torch.Generator().set_state(epoch_began)
+            with drawn_from(generators, self.device):
+                pass
         except RuntimeError as error:
             raise _damaged(path) from error
         self.model.load_state_dict(found["model"])
@@ -144,7 +157,7 @@ class TrainingState:
             self.averaged.load_state_dict(found["averaged"])
         self.optimizer.load_state_dict(optimizer)
         self.best = {name: found["best"][name] for name in self.best}
-        self.epoch_began, self.torch_generator = generators["epoch"], generators["torch"]
+        self.epoch_began, self.stopped_at = epoch_began, generators
         for name in _TOLD:
             setattr(self, name, told[name])
 

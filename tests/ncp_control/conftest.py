@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from ncp_control import Circuit, Policy
 from ncp_control.cells import cell_from_config, cell_to_config
@@ -22,3 +23,16 @@ class FlatPolicy(Policy):
 def flat_policy():
     """The simplest policy there is, to be built around any circuit."""
     return FlatPolicy
+
+
+@pytest.fixture
+def gpu_generator(monkeypatch):
+    """The generator that torch finds for any GPU: one of the CPU stands in for it."""
+    generator = torch.Generator().manual_seed(1)
+    patches = {
+        "get_rng_state": lambda device: generator.get_state(),
+        "set_rng_state": lambda state, device: generator.set_state(state),
+    }
+    for name, stand_in in patches.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return generator

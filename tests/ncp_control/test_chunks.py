@@ -10,8 +10,9 @@ import torch
 from torch.func import functional_call
 from torch.nn.utils import prune
 
-from ncp_control import LSTM, LTC, NCP19, CfC, Circuit, auto_ncp
+from ncp_control import LSTM, LTC, NCP19, CfC, Circuit, auto_ncp, chunks
 from ncp_control.chunks import run_in_chunks
+from ncp_control.generators import drawn_from, generator_states
 from tests.ncp_control.every_cell import CELLS
 
 
@@ -118,8 +119,9 @@ def test_a_weight_changed_before_the_backward_pass_is_noticed():
 
 def test_a_cell_that_draws_numbers_draws_the_same_again():
     class Noisy(LSTM):
-        def readout(self, state):
-            return torch.nn.functional.dropout(super().readout(state), 0.5)
+        def sequence(self, *arguments):
+            outputs, last = super().sequence(*arguments)
+            return torch.nn.functional.dropout(outputs, 0.5), last
 
     inputs, gradients, drawn = torch.randn(2, 8, 4), [], []
     circuit = Circuit(Noisy(4, 9, 2))
@@ -128,6 +130,25 @@ def test_a_cell_that_draws_numbers_draws_the_same_again():
         outputs, _ = circuit(inputs, chunk=chunk)
         drawn.append(torch.rand(()))
         gradients.append(torch.autograd.grad(outputs.sum(), circuit.cell.output.weight)[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert drawn[0] == drawn[1] and gradients[0].any()
+
+
+def test_a_cell_on_a_gpu_draws_the_same_again(gpu_generator, monkeypatch):
+    class Noisy(LSTM):
+        def sequence(self, *arguments):
+            outputs, last = super().sequence(*arguments)
+            return outputs * torch.rand(outputs.shape, generator=gpu_generator), last
+
+    inputs, gradients, drawn, gpu = torch.randn(2, 8, 4), [], [], torch.device("cuda", 0)
+    monkeypatch.setattr(chunks, "generator_states", lambda device: generator_states(gpu))
+    monkeypatch.setattr(chunks, "drawn_from", lambda states, device: drawn_from(states, gpu))
+    circuit = Circuit(Noisy(4, 9, 2))
+    for chunk in (None, 8):
+        gpu_generator.manual_seed(0)
+        outputs, _ = circuit(inputs, chunk=chunk)
+        gradients.append(torch.autograd.grad(outputs.sum(), circuit.cell.output.weight)[0])
+        drawn.append(torch.rand((), generator=gpu_generator))  # after the backward pass
     torch.testing.assert_close(gradients[1], gradients[0])
     assert drawn[0] == drawn[1] and gradients[0].any()
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
+from ncp_control.learning.training_state import TrainingState
 
 
 class Pair(nn.Module):
@@ -182,3 +183,29 @@ def test_a_training_that_was_stopped_goes_on_with_all_that_is_random(
     expected = train(tmp_path / "whole")
     for checkpoint in stopped_trainings(train):
         assert all(map(torch.equal, train(checkpoint), expected))
+
+
+def test_a_training_on_a_gpu_goes_on_with_the_numbers_that_the_gpu_would_have_drawn(
+    gpu_generator, monkeypatch, stopped_trainings, tmp_path
+):
+    monkeypatch.setattr(TrainingState, "device", torch.device("cuda", 0))
+
+    class Noisy(Falling):
+        def loss(self, model, batch):
+            noise = torch.rand((), generator=gpu_generator) if model.training else 1.0
+            return super().loss(model, batch * noise)
+
+    def train(folder):
+        gpu_generator.manual_seed(9 if folder.exists() else 0)  # another process begins anew
+        folder.mkdir(exist_ok=True)
+        config = TrainerConfig(epochs=2, learning_rates=(0.1,), rate_share=lambda epoch, step: 1.0)
+        trainer = Trainer(Pair(), config, checkpoint=folder / "checkpoint", is_silent=True)
+        trainer.learn(Noisy())
+        return trainer.state.model.a.item(), torch.rand((), generator=gpu_generator).item()
+
+    expected, stopped = train(tmp_path / "whole"), 0
+    for folder in stopped_trainings(train):
+        is_begun = (folder / "checkpoint").exists()
+        assert not is_begun or train(folder) == expected
+        stopped += is_begun
+    assert stopped >= 6

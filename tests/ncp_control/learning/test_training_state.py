@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ncp_control import Circuit
 from ncp_control.cells import GRU
+from ncp_control.generators import set_generators
 from ncp_control.learning.training_state import CHECKPOINT, TrainingState, epochs_done
 
 
@@ -65,7 +66,7 @@ def test_a_training_is_read_as_written(tmp_path, make_training, dtype):
     assert torch.equal(read.epoch_began, written.epoch_began)
     for name in ("epoch", "step", "loss", "seconds", "best_epoch", "best_score"):
         assert getattr(read, name) == getattr(written, name)
-    torch.set_rng_state(read.torch_generator)
+    set_generators(read.stopped_at, read.device)
     assert torch.equal(torch.rand(3), drawn)
 
 
@@ -156,3 +157,34 @@ def test_how_far_a_run_came_is_read_from_its_checkpoint(path, tmp_path):
     rewrite(path, epoch=-1)
     with pytest.raises(ValueError, match="got a damaged file"):
         epochs_done(path.parents[1])
+
+
+@pytest.mark.parametrize("was_on", ["cpu", "cuda"])
+def test_a_training_goes_on_on_another_device(
+    tmp_path, make_training, gpu_generator, monkeypatch, was_on
+):
+    """So does one on a GPU that was saved without the state of the GPU's generator."""
+    written, read = make_training(), make_training()
+    monkeypatch.setattr(TrainingState, "device", torch.device(was_on))
+    written.save(tmp_path / CHECKPOINT)
+    assert ("generator.cuda" in load_file(tmp_path / CHECKPOINT)) == (was_on == "cuda")
+    is_at = torch.device("cpu" if was_on == "cuda" else "cuda")
+    monkeypatch.setattr(TrainingState, "device", is_at)
+    read.load(tmp_path / CHECKPOINT, 2)
+    assert read.step == written.step and list(read.stopped_at) == ["torch"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [(torch.zeros(3), "it has `generator.cuda`"), (torch.ones(5056, dtype=torch.uint8), "damaged")],
+)
+def test_a_damaged_state_of_a_gpus_generator_is_refused(
+    tmp_path, make_training, gpu_generator, monkeypatch, state, message
+):
+    monkeypatch.setattr(TrainingState, "device", torch.device("cuda", 0))
+    path, before = tmp_path / CHECKPOINT, gpu_generator.get_state()
+    make_training().save(path)
+    rewrite(path, {"generator.cuda": state})
+    with pytest.raises(ValueError, match=message):
+        make_training().load(path, 2)
+    assert torch.equal(gpu_generator.get_state(), before)
