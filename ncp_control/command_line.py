@@ -189,6 +189,7 @@ def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) ->
     files.remove_unfinished()
     left = _remove_unused(runs)
     kept = [run.kept() for run in left]
+    kept += [f"nothing yet in {run.folder}, which was removed" for run in runs if run not in left]
     if hasattr(settings, "resume"):
         kept += [f"go on with --resume {run.folder}" for run in left if run.is_begun][:1]
     line = ": ".join(["stopped: what was saved so far stays", *(["; ".join(kept)] if kept else [])])

@@ -202,14 +202,17 @@ def left_positive_steering(
 
 
 def finite_number(value: Any) -> float | None:
-    """Return an int or a float as a finite float, None for anything else, True and False too."""
+    """Return an int or a float as a finite float; None for anything else, True and False too.
+
+    None also stands for numbers that a recording, which keeps float32, cannot hold.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= float(np.finfo(np.float32).max) else None
 
 
 def _check_scale(listing: Listing) -> None:

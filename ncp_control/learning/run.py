@@ -179,6 +179,7 @@ class Run:
         """Return which parts of the run are on the disk, as the end of a sentence."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
         saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
+        saved += sorted(path.name for path in self.folder.glob("*.mcap"))
         tables = sorted(path.name for path in self.folder.glob("*.csv"))
         saved += [name for name in tables if name != "metrics.csv"]
         if self._rows:

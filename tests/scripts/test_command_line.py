@@ -55,10 +55,12 @@ def test_a_job_that_is_stopped_leaves_nothing_half_written(type_command, tmp_pat
 def test_a_stopped_job_says_in_one_line_what_it_saved(
     type_command, capsys, tmp_path, number, status
 ):
+    unused = []
+
     def learn(settings):
         run = Run.create("drive", "ncp", settings, root=tmp_path)
         run.log(3, loss=0.5)
-        Run.create("drive", "cnn", settings, root=tmp_path)
+        unused.append(Run.create("drive", "cnn", settings, root=tmp_path).folder)
         try:
             signal.raise_signal(number)
         except KeyboardInterrupt:  # as all that saves something at Ctrl-C
@@ -71,7 +73,7 @@ def test_a_stopped_job_says_in_one_line_what_it_saved(
     assert capsys.readouterr().err.split("\n") == [
         "",
         f"stopped: what was saved so far stays: {run} holds checkpoints/last, metrics.csv up to"
-        " step 3",
+        f" step 3; nothing yet in {unused[0]}, which was removed",
         "",
     ]
 

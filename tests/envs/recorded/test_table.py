@@ -103,6 +103,13 @@ def test_another_value_of_episode_begins_an_episode(table):
     assert [len(one) for one in load_recording(folder).episodes] == [2, 2]
 
 
+def test_a_number_that_is_too_large_to_keep_is_told(table):
+    folder = table("time_s,steering,speed", "0,0,1e300", "0.1,0,3e38", "0.2,0,2")
+    with pytest.warns(UserWarning, match="speed is no number"):
+        recording = load_recording(folder)
+    assert recording.changed == {"speed is no number, and left out": 1}
+
+
 def test_what_is_no_number_is_left_out_and_told(table):
     folder = table("time_s,steering,speed", "0,0,fast", "0.1,1.05,2", "soon,0,1", "0.2,0,1,9")
     with pytest.warns(
