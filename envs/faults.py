@@ -111,13 +111,12 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
     from envs.locomotion import DelayedActions, DroppedFrames, OverwrittenActions, SensorNoise
 
     drop = Disturbance(name="drop", meaning="share of dropped frames", put=DroppedFrames)
-    found = [drop]
+    found = []
     if not any(entry.choices for entry in contract.action):
         random, late = "share of random actions", "frames until an action takes effect"
         found = [
             Disturbance(name="overwrite", meaning=random, put=OverwrittenActions),
             Disturbance(name="delay", meaning=late, put=DelayedActions, is_of_body=True),
-            drop,
         ]
     frames = frames_part(contract.observation)
     if frames is not None:
@@ -125,6 +124,7 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
         found += _conditions_of(contract, seen)
         meaning, put = "variance of the pixel noise", partial(PixelNoise, **seen)
         found.append(Disturbance(name="noise", meaning=meaning, put=put))
+    found.append(drop)  # around what disturbs frames: a stack is disturbed frame by frame
     if isinstance(contract.observation, VectorContract):
         meaning = "sensor noise, standard deviation [m, rad, m/s, rad/s]"
         found.append(Disturbance(name="noise", meaning=meaning, put=SensorNoise))

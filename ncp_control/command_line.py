@@ -14,7 +14,7 @@ import signal
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
@@ -186,15 +186,29 @@ def _sentence(error: ValueError | OSError) -> str:
 
 def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) -> NoReturn:
     """Say what stays of a job that was stopped, and how it goes on, and exit."""
-    files.remove_unfinished()
-    left = _remove_unused(runs)
-    kept = [run.kept() for run in left]
-    kept += [f"nothing yet in {run.folder}, which was removed" for run in runs if run not in left]
+    with _no_further_stop():
+        files.remove_unfinished()
+        left = _remove_unused(runs)
+    told = [run.kept() for run in left]
+    told += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
     if hasattr(settings, "resume"):
-        kept += [f"go on with --resume {run.folder}" for run in left if run.is_begun][:1]
-    line = ": ".join(["stopped: what was saved so far stays", *(["; ".join(kept)] if kept else [])])
+        told += [f"go on with --resume {run.folder}" for run in left if run.is_begun][:1]
+    is_empty = runs and not left
+    line = "stopped: nothing was saved yet" if is_empty else "stopped: what was saved so far stays"
+    line = ": ".join([line, *(["; ".join(told)] if told else [])])
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     _end(f"\n{line}", 128 + number)
+
+
+@contextlib.contextmanager
+def _no_further_stop() -> Iterator[None]:
+    """Let no second Ctrl-C or signal interrupt the end of a job."""
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, *_STOPS)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _remove_unused(runs: Sequence[Run]) -> list[Run]:

@@ -104,7 +104,11 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
         with naming_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _unfinished.add(hidden)
-            file = hidden.open("w")
+            try:
+                file = hidden.open("w")
+            except OSError:
+                _unfinished.discard(hidden)
+                raise
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -296,7 +300,12 @@ def _create_file(path: Path) -> int:
 
 def _create_folder(path: Path) -> int:
     path.mkdir()
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def _hidden_name(final: Path, role: str) -> Path:

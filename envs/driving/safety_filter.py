@@ -28,8 +28,8 @@ h = V - v,  a ≤ v dV/ds + α h.
 The filter knows cars in the own lane, people who cross it, and parked cars that the car would touch
 if it went on; it does not know oncoming cars, nor what is beside the car. So a parked car may still
 be touched in passing, and a driver who does not swing out far enough comes to stand behind it. The
-proof is for dry asphalt and motors without delay. Steering takes time and the car slips a little,
-for which `m` is smaller than the lane.
+proof is for dry asphalt and motors without delay, without wind and with the right gain of the
+steering. Steering takes time and the car slips a little, for which `m` is smaller than the lane.
 
 Source: Ames et al. 2017, "Control barrier function based quadratic programs for safety critical
 systems", IEEE TAC 62; the distance: Shalev-Shwartz et al. 2017 (arXiv 1708.06374). Differs: bounds

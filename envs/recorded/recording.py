@@ -302,7 +302,7 @@ class Recording:
         cut = round(fraction * len(rows)) if 0.0 < fraction < 1.0 else 0
         if not 0 < cut < len(rows):
             raise ValueError(
-                f"a recording must have frames for a part of {fraction:.0%} and for the rest, got"
+                f"a recording must have frames for a part of {fraction:.4g} and for the rest, got"
                 f" {len(rows)} frames in '{self.folder}'. Record more, or choose other shares."
             )
         first_late_row = np.sort(rows)[cut]

@@ -221,7 +221,7 @@ def _read(
             continue
         value = finite_number(number_in(told[one.name], separator))
         if value is None:
-            changes.append(f"{one.name} is no number, and left out")
+            changes.append(f"{one.name} is no number that can be kept, and left out")
         elif one == KNOWN[STEERING]:
             steering = left_positive_steering(value, skipped, place, is_left_positive=True)
             if steering is None:

@@ -123,8 +123,8 @@ class _Held(Cell):
     def __init__(self, cell: Cell, held: Mapping[int, float]) -> None:
         super().__init__(cell.input_size, cell.state_size, cell.output_size, frame_s=cell.frame_s)
         self.cell = cell
-        self.register_buffer("units", torch.tensor(list(held)))
         values = next(cell.parameters()).new_tensor(list(held.values()))
+        self.register_buffer("units", torch.tensor(list(held), device=values.device))
         self.register_buffer("values", values)
 
     @property

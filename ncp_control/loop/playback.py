@@ -33,7 +33,6 @@ from ncp_control.loop.recording import (
 from ncp_control.records import frames_part, join, record_frame
 
 SUFFIX = ".mcap"
-_MAGIC = b"\x89MCAP0\r\n"
 CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
 NOTHING_SEEN = "what was seen is lost"
 _MAGIC = b"\x89MCAP0\r\n"

@@ -79,9 +79,9 @@ class WalkSettings:
         return self.place.disturbed.make(render_mode=render_mode, **settings)
 
     def held_out(self) -> "WalkSettings":
-        """Return the same on tracks that nobody learns on, where the world has such.
+        """Return the same as it is measured: on tracks that nobody learns on, where it has tracks.
 
-        An option of the world that was asked for stays.
+        On the road the car is put back after a crash. Options that were asked for stay.
         """
         options = measured_options(full_name(self.env), read_options(self.options))
         return replace(self, options=words_of("full", options))

@@ -101,8 +101,9 @@ def _digits(measures: Mapping[str, float]) -> int:
     The spread of one episode, or of equal ones, is not known; then it is a hundredth of the return.
     """
     spread = measures["half_width"]
-    if not (math.isfinite(spread) and spread > 0.0):
-        spread = 0.01 * abs(measures["mean_return"])
+    size = abs(measures["mean_return"])
+    if not (math.isfinite(spread) and spread > 1e-9 * size):  # less is rounding
+        spread = 0.01 * size
     if not (math.isfinite(spread) and spread > 0.0):
         return 0
     return max(0, -math.floor(math.log10(spread)))
@@ -158,4 +159,7 @@ _INTERVALS = tuple(name for names in _INTERVAL_OF.values() for name in names)
 
 def is_ours(name: str, measures: Mapping[str, float]) -> bool:
     """Whether a measure is one of `_COLUMNS`, and not a user's own of the same name."""
-    return name in _COLUMNS and measures.keys() >= {*_INTERVAL_OF.get(name, ())}
+    needed = {*_INTERVAL_OF.get(name, ())}
+    if name in ("deviation", "lowest_return"):  # which have the digits of the mean
+        needed = {"mean_return", "half_width"}
+    return name in _COLUMNS and measures.keys() >= needed

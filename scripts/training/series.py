@@ -214,9 +214,10 @@ def compare(
         ],
     )
     own, kept = rmse[name], rmse["last known value"]
-    # Target by target: they may have different units.
-    ratios = np.divide(own, kept, out=np.full_like(own, np.inf), where=kept > 0.0)
-    values = (float(own.mean()), float(np.abs(errors[name]).mean()), float(ratios.mean()))
+    # Target by target: they may have different units. One that stays the same tells nothing.
+    changes = kept > 0.0
+    ratio = float(np.mean(own[changes] / kept[changes])) if changes.any() else float("inf")
+    values = (float(own.mean()), float(np.abs(errors[name]).mean()), ratio)
     return table, dict(zip(FORECAST_MEASURES, values, strict=True))
 
 

@@ -148,7 +148,7 @@ def test_what_pushes_the_car_is_not_undone_by_the_filter():
         assert names.index("SafetyFilter") < names.index(inside)
 
 
-def test_the_filter_commands_the_same_as_without_wind_where_it_sees_the_same():
+def test_wind_moves_the_car_although_the_filter_changed_the_command():
     world = open_world("RoadDriving-v0", ("camera=none", "traffic=none", "tracks=held_out"))
     seen = []
     for strength in (0.0, 5.0):

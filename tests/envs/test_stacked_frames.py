@@ -91,6 +91,14 @@ def test_a_stack_holds_the_disturbed_frames_of_its_times(strengths, is_record):
     assert (alone != clean).any((1, 2, 3)).sum() >= 10
 
 
+def test_lost_frames_leave_a_stack_as_it_is_without_noise():
+    world = camera_world(STACK)
+    plain = frames_of(world.disturbed({"drop": 0.5}), 4, 40)
+    noisy = frames_of(world.disturbed({"drop": 0.5, "noise": 1e-9}), 4, 40)
+    np.testing.assert_array_equal(plain, noisy)
+    assert (np.diff(plain[:, 0, 0, -1].astype(int)) > 1).any(), "frames were lost"
+
+
 def test_an_episode_begins_without_the_frames_of_the_one_before():
     for strengths in ({"noise": 0.1}, {"lost": 5}):
         env = camera_world(STACK).disturbed(strengths).make()

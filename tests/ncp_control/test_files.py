@@ -296,7 +296,7 @@ def test_a_process_that_is_interrupted_anywhere_can_remove_what_it_left(
     assert not files._unfinished
 
 
-def test_the_lock_of_another_process_is_not_removed(tmp_path):
+def test_a_lock_that_is_held_is_not_removed(tmp_path):
     path = tmp_path / "log.txt"
     with files.locked(path):
         hidden = next(tmp_path.iterdir())

@@ -73,7 +73,7 @@ def test_a_stopped_job_says_in_one_line_what_it_saved(
     assert capsys.readouterr().err.split("\n") == [
         "",
         f"stopped: what was saved so far stays: {run} holds checkpoints/last, metrics.csv up to"
-        f" step 3; nothing yet in {unused[0]}, which was removed",
+        f" step 3; {unused[0]} held nothing yet and was removed",
         "",
     ]
 

@@ -223,6 +223,8 @@ def test_metrics_table_has_the_numbers():
 def test_measures_of_a_users_world_may_have_names_of_ours():
     measures = {"crashes": 3.0, "crashes_per_km": 0.1, "mean_cross_track_m": 0.25}
     header, _, row = results_table([Measured(model="m", labels={}, measures=measures)]).splitlines()
+    returns = {"deviation": 3.0, "lowest_return": 0.1}
+    assert "| 0.1" in results_table([Measured(model="m", labels={}, measures=returns)])
     assert "crashes [1/km]" in header and "mean cross track [m]" in header
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["m", "3", "0.1", "0.25"]
 
@@ -235,6 +237,7 @@ def test_measures_of_a_users_world_may_have_names_of_ours():
         ([0.0, 1.0, 0.0, 0.0], ["0.2 ± 0.8", "0.5", "0.0"]),
         ([0.04], ["0.0400", "–", "0.0400"]),
         ([0.0, 0.0], ["0 ± 0", "0", "0"]),
+        ([0.1, 0.1, 0.1], ["0.100 ± 0.000", "0.000", "0.100"]),
     ],
 )
 def test_returns_have_as_many_digits_as_their_spread(returns, told):

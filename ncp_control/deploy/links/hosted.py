@@ -129,7 +129,16 @@ class HostedLink:
         try:
             send_message(self._pipe, word, value, array)
         except (OSError, ValueError) as error:
-            raise LinkLost("the link's process is gone") from error
+            raise self._last_words() from error
+
+    def _last_words(self) -> LinkEnded | LinkLost:
+        """Return why the host has gone, if it has told."""
+        with contextlib.suppress(OSError, EOFError):
+            while self._pipe.poll(0.0):
+                word, value, _ = receive_message(self._pipe)
+                if word in ("ended", "lost"):
+                    return LinkEnded(value) if word == "ended" else LinkLost(value)
+        return LinkLost("the link's process is gone")
 
     def _receive(self, timeout_s: float) -> tuple[str, Any, np.ndarray | None] | None:
         try:
@@ -224,9 +233,21 @@ class Host:
         except (LinkEnded, LinkLost) as end:
             self._leave(end)
         if reading is not None:
-            self._latest, self._told = reading, reading.told
+            self._told = self._numbers(reading.told)
+            self._latest = reading
         if self._is_asked and self._latest is not None:
             self._answer()
+
+    def _numbers(self, told: Mapping[str, Any]) -> dict[str, float]:
+        """Return what a link told as plain numbers; stop the body and leave if one is none."""
+        numbers = {}
+        for name, value in told.items():
+            try:
+                numbers[name] = float(value)
+            except (TypeError, ValueError, OverflowError):
+                self._stop()
+                self._leave(LinkLost(f"it told {name} = {value!r}, which is no number"))
+        return numbers
 
     def _leave(self, end: LinkEnded | LinkLost) -> NoReturn:
         """Tell the loop why the link is over, wait until it hangs up, and end the process."""
@@ -244,13 +265,7 @@ class Host:
         assert self._latest is not None
         r = self._latest
         self._latest, self._is_asked = None, False
-        told = {}
-        for name, number in r.told.items():
-            try:
-                told[name] = float(number)
-            except (TypeError, ValueError):
-                self._leave(LinkLost(f"it told {name} = {number!r}, which is no number"))
-        values = {"time_s": float(r.time_s), "told": told, "is_manual": r.is_manual}
+        values = {"time_s": float(r.time_s), "told": self._told, "is_manual": r.is_manual}
         try:
             send_message(self._pipe, "reading", values, r.observation)
         except OSError:

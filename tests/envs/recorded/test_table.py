@@ -107,7 +107,7 @@ def test_a_number_that_is_too_large_to_keep_is_told(table):
     folder = table("time_s,steering,speed", "0,0,1e300", "0.1,0,3e38", "0.2,0,2")
     with pytest.warns(UserWarning, match="speed is no number"):
         recording = load_recording(folder)
-    assert recording.changed == {"speed is no number, and left out": 1}
+    assert recording.changed == {"speed is no number that can be kept, and left out": 1}
 
 
 def test_what_is_no_number_is_left_out_and_told(table):
@@ -117,7 +117,7 @@ def test_what_is_no_number_is_left_out_and_told(table):
     ):
         recording = load_recording(folder)
     assert recording.episodes[0].numbers["steering"].tolist() == [0, 1]
-    assert recording.changed == {"speed is no number, and left out": 1,
+    assert recording.changed == {"speed is no number that can be kept, and left out": 1,
                                  "steering clipped to [-1, 1]": 1}  # fmt: skip
 
 

@@ -113,6 +113,18 @@ def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
     assert not running.is_alive()
 
 
+@pytest.mark.parametrize(("word", "end"), [("lost", LinkLost), ("ended", LinkEnded)])
+def test_what_a_host_told_before_it_went_is_not_lost(word, end):
+    link = HostedLink.__new__(HostedLink)
+    link._pipe, theirs = multiprocessing.Pipe()
+    send_message(theirs, word, "cable")
+    theirs.close()
+    with pytest.raises(end, match="^cable$"):
+        link._tell("ask")
+    with pytest.raises(LinkLost, match="the link's process is gone"):
+        link._tell("ask")
+
+
 def test_what_a_link_tells_and_is_no_number_ends_it_with_a_sentence(hosted):
     def loop(now_s, pipe):
         body.speed_mps = "abc"
@@ -128,6 +140,7 @@ def test_what_a_link_tells_and_is_no_number_ends_it_with_a_sentence(hosted):
     running.start()
     told = "it told speed_mps = 'abc', which is no number"
     assert receive_message(ours) == ("lost", told, None)
+    assert body.is_braking
     ours.close()
     running.join(5.0)
     assert not running.is_alive()
