@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from ncp_control.json_files import SHOWN_CHARACTERS, shorten
 
 
-def check_name(setting: str, name: object, known: Iterable[str]) -> None:
+def check_name(setting: str, name: object, known: Iterable[str], *, hint: str = "") -> None:
     """Refuse a name that is not known, and suggest the nearest that is, `ctrnn` for `CT-RNN`.
 
     Args:
         setting: What the name stands for, as the user knows it.
         name: What the user gave.
         known: All that is possible.
+        hint: What else may help, as a sentence.
 
     Raises:
         ValueError: If the name is not among them.
@@ -27,7 +28,8 @@ def check_name(setting: str, name: object, known: Iterable[str]) -> None:
     given = _letters(str(name)[:SHOWN_CHARACTERS])
     nearest = difflib.get_close_matches(given, by_letters, n=1, cutoff=0.4)
     advice = f"Did you mean {by_letters[nearest[0]]!r}?" if nearest else "Choose a listed name."
-    raise ValueError(f"`{setting}` must be one of {sorted(known)}, got {shorten(name)}. {advice}")
+    sentence = f"`{setting}` must be one of {sorted(known)}, got {shorten(name)}. {advice} {hint}"
+    raise ValueError(sentence.rstrip())
 
 
 def _letters(name: str) -> str:

@@ -73,11 +73,8 @@ class Registry(Mapping[str, T]):
                 f"`{setting or self.kind}` must be one of {sorted(self)}, got {shorten(name)}."
                 f" {import_advice(module)}"
             )
-        try:
-            check_name(setting or self.kind, name, self)
-        except ValueError as error:
-            told = f"{error} One of your own needs --import MODULE."
-            raise ValueError(told) from None
+        hint = "One of your own needs --import MODULE."
+        check_name(setting or self.kind, name, self, hint=hint)
         raise AssertionError("unreachable: an unknown name is refused above")
 
     def module_of(self, name: str) -> str | None:

@@ -126,29 +126,28 @@ def guarded(world: World) -> World:
         return {**world.measures(episodes), "filtered_share": float(share)}
 
     names = (*world.measure_names, "filtered_share")
-    disturbances = [
-        replace(one, put=partial(_put_inside, put=one.put)) if one.is_of_body else one
+    # Those of the body first: the filter is the outermost wrapper then.
+    inside = [
+        replace(one, put=partial(_put_inside, put=one.put))
         for one in world.disturbances
+        if one.is_of_body
     ]
+    outside = [one for one in world.disturbances if not one.is_of_body]
     return replace(
         world,
         make=make,
         measures=measures,
         measure_names=names,
-        disturbances=tuple(disturbances),
+        disturbances=(*inside, *outside),
     )
 
 
 def _put_inside(
     env: gymnasium.Env, strength: float, *, put: Callable[[gymnasium.Env, float], gymnasium.Env]
 ) -> gymnasium.Env:
-    """Put a disturbance of the body between a filter, wherever it is in a world, and the car."""
-    if isinstance(env, SafetyFilter):
-        return SafetyFilter(put(env.env, strength))
-    if not isinstance(env, gymnasium.Wrapper):
-        raise TypeError(f"`env` must hold a SafetyFilter, got {env!r}. Guard the world first.")
-    env.env = _put_inside(env.env, strength, put=put)
-    return env
+    """Put a disturbance of the body between the filter and the car."""
+    assert isinstance(env, SafetyFilter)
+    return SafetyFilter(put(env.env, strength))
 
 
 def steering_bounds(world: RoadDrivingEnv) -> tuple[float, float]:

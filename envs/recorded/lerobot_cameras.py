@@ -124,7 +124,7 @@ class Cameras:
         number = None if timed is None else timed.number_at(begin_s + stamp_s)
         return None if timed is None or number is None else VideoFrame(path, number, timed.video)
 
-    def _open(self, path: Path) -> "_Timed | None":
+    def _open(self, path: Path) -> _Timed | None:
         import_av()
         try:
             video = Video(path)

@@ -42,7 +42,7 @@ def clean(settings: Clean) -> None:
         if not added:
             raise
         raise ValueError(
-            f"the command must leave some frames, got {added[-1].why!r}, with which all of"
+            f"the command must leave some frames, got {added[0].why!r}, with which all of"
             f" '{whole.folder}' would be marked. Nothing was marked. Name a shorter stretch."
         ) from error
     if settings.undo or added:

@@ -154,12 +154,13 @@ _INTERVAL_OF = {
     "mean_return": ("half_width",),
 }
 """Measures that stand in the column of another, by that one."""
+_NEEDED_FOR = _INTERVAL_OF | dict.fromkeys(
+    ("deviation", "lowest_return"), ("mean_return", "half_width")
+)
+"""Measures without which another is none of ours: its interval, or what gives it its digits."""
 _INTERVALS = tuple(name for names in _INTERVAL_OF.values() for name in names)
 
 
 def is_ours(name: str, measures: Mapping[str, float]) -> bool:
     """Whether a measure is one of `_COLUMNS`, and not a user's own of the same name."""
-    needed = {*_INTERVAL_OF.get(name, ())}
-    if name in ("deviation", "lowest_return"):  # which have the digits of the mean
-        needed = {"mean_return", "half_width"}
-    return name in _COLUMNS and measures.keys() >= needed
+    return name in _COLUMNS and measures.keys() >= {*_NEEDED_FOR.get(name, ())}

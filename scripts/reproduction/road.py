@@ -36,8 +36,8 @@ from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.driving import road_place
-from scripts.evaluation.locomotion import open_world
-from scripts.evaluation.places import MEASURED_WITH, ROAD_WORLD, Place
+from scripts.evaluation.locomotion import open_world, words_of
+from scripts.evaluation.places import ROAD_WORLD, Place, measured_options
 from scripts.reproduction.asked_drives import (
     RECIPES,
     TRAININGS,
@@ -156,7 +156,7 @@ class RoadLesson(Lesson):
         if condition != "none":
             name, severity = condition.split(":")
             number = 5 * list(CONDITIONS).index(name) + int(severity)
-        words = tuple(f"{name}={value}" for name, value in MEASURED_WITH[ROAD_WORLD].items())
+        words = words_of("full", measured_options(ROAD_WORLD, {}))
         return road_place(open_world(ROAD_WORLD, words), (ROAD_WORLD, "full"), {}, km, number)
 
     def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:

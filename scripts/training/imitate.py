@@ -30,11 +30,11 @@ from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
-from scripts.evaluation.locomotion import open_world, plain_stem, words_of
-from scripts.evaluation.places import measured_options
+from scripts.evaluation.locomotion import open_world, plain_stem
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import find_or_show, folder_of_epoch, learn_from_expert
 from scripts.training.met_conditions import one_after_another
+from scripts.training.places import place
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import Imitate, refuse_unused
 
@@ -188,8 +188,8 @@ def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
 
 def measured_world(settings: Imitate) -> World:
     """Return the world of the settings, on tracks that nobody learns on where it has such."""
-    world, asked = cast(str, settings.world), read_options(settings.world_options)
-    return open_world(world, words_of("full", measured_options(world, asked)))
+    where = place(cast(str, settings.world), read_options(settings.world_options))
+    return where.held_out().world
 
 
 def describe(settings: Imitate) -> str:

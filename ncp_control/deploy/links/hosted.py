@@ -107,7 +107,7 @@ class HostedLink:
         if word == "reading":
             self._has_asked = False
             return Reading(observation=observation, **value)
-        raise LinkEnded(value) if word == "ended" else LinkLost(value)
+        raise _end_of(word, value)
 
     def send(self, command: np.ndarray) -> None:
         """Send a command."""
@@ -137,7 +137,7 @@ class HostedLink:
             while self._pipe.poll(0.0):
                 word, value, _ = receive_message(self._pipe)
                 if word in ("ended", "lost"):
-                    return LinkEnded(value) if word == "ended" else LinkLost(value)
+                    return _end_of(word, value)
         return LinkLost("the link's process is gone")
 
     def _receive(self, timeout_s: float) -> tuple[str, Any, np.ndarray | None] | None:
@@ -145,6 +145,11 @@ class HostedLink:
             return receive_message(self._pipe) if self._pipe.poll(timeout_s) else None
         except (OSError, EOFError) as error:
             raise LinkLost("the link's process is gone") from error
+
+
+def _end_of(word: str, reason: str) -> LinkEnded | LinkLost:
+    """Return what a host's last message, "ended" or "lost", stands for."""
+    return LinkEnded(reason) if word == "ended" else LinkLost(reason)
 
 
 def _host(pipe: Connection) -> None:

@@ -1,3 +1,4 @@
+import copy
 from functools import partial
 
 import numpy as np
@@ -146,7 +147,8 @@ def test_units_of_a_dense_cell_are_held(cell, flat_policy):
     policy, inputs = flat_policy(Circuit(cell)), torch.randn(2, 9, 6)
     name = cell.neuron_names[2]
     held = ablate(policy, neurons={name: 0.5})
-    assert any(buffer.dtype == torch.int64 for buffer in held.buffers()), "moves to a GPU, too"
+    elsewhere = ablate(copy.deepcopy(policy).to("meta"), neurons={name: 0.5})
+    assert all(buffer.is_meta for buffer in elsewhere.buffers()), "as on a GPU"
     actions, state = held(inputs)
     assert (state[:, 2] == 0.5).all()
     shown = held.circuit.record(inputs).states[..., :4]

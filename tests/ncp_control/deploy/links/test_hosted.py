@@ -94,12 +94,8 @@ def test_the_host_answers_only_what_was_asked_with_the_newest(hosted):
     np.testing.assert_array_equal(observation, np.zeros(1))
 
 
-@pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
-def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
-    def loop(now_s, pipe):
-        raise end
-
-    host, ours, _ = hosted(loop)
+def last_message(host, ours):
+    """Run a host until its link is over, hang up, and return what it told."""
 
     def run():
         with pytest.raises(SystemExit):
@@ -107,10 +103,20 @@ def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
 
     running = threading.Thread(target=run)
     running.start()
-    assert receive_message(ours) == (word, str(end), None)
+    message = receive_message(ours)
     ours.close()
     running.join(5.0)
     assert not running.is_alive()
+    return message
+
+
+@pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
+def test_the_end_of_a_link_is_told_to_the_loop(end, word, hosted):
+    def loop(now_s, pipe):
+        raise end
+
+    host, ours, _ = hosted(loop)
+    assert last_message(host, ours) == (word, str(end), None)
 
 
 @pytest.mark.parametrize(("word", "end"), [("lost", LinkLost), ("ended", LinkEnded)])
@@ -131,19 +137,9 @@ def test_what_a_link_tells_and_is_no_number_ends_it_with_a_sentence(hosted):
         send_message(pipe, "ask")
 
     host, ours, body = hosted(loop)
-
-    def run():
-        with pytest.raises(SystemExit):
-            host.run()
-
-    running = threading.Thread(target=run)
-    running.start()
     told = "it told speed_mps = 'abc', which is no number"
-    assert receive_message(ours) == ("lost", told, None)
+    assert last_message(host, ours) == ("lost", told, None)
     assert body.is_braking
-    ours.close()
-    running.join(5.0)
-    assert not running.is_alive()
 
 
 @pytest.mark.parametrize(("end", "word"), [(LinkLost("cable"), "lost"), (LinkEnded("x"), "ended")])
