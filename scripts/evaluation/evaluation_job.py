@@ -18,7 +18,7 @@ from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
-from scripts.evaluation.moments import Moments
+from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place
 from scripts.evaluation.report import (
     FILM_S,
@@ -110,10 +110,11 @@ def evaluate_in(
         print(f"open in a browser: {page}")
         watch_live(policy, page, shown, name=name, seconds=LIVE_S)
     rows: list[Measured] = []
-    moments, actors = Moments(), Actors(policy, settings, workers)
+    worst: list[Moment] = []
+    actors = Actors(policy, settings, workers)
     # Begun first: it takes as long as a drive of several kilometres.
     make_film = actors.film(shown, film_s, longest_s, run.folder / "film.mp4")
-    for i, (place, episodes) in enumerate(actors.act_in(places, moments)):
+    for i, (place, episodes) in enumerate(actors.act_in(places, worst)):
         measures = world.measure(episodes)
         rows.append(
             Measured(
@@ -134,9 +135,8 @@ def evaluate_in(
         for place, row in zip(places, rows, strict=True)
     }
     add_results(results, settings, policy, name, list(rows[0].measures), measured)
-    write_report(
-        run, policy, rows, shown, seconds=film_s, make_film=make_film, worst=moments.draw()
-    )
+    strips = draw_moments(worst)
+    write_report(run, policy, rows, shown, seconds=film_s, make_film=make_film, worst=strips)
 
 
 def evaluate_open_loop(

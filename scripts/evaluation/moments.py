@@ -1,7 +1,8 @@
 """The worst moments of an evaluation on the road, each as a strip of the frames before it."""
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -31,13 +32,15 @@ class Moment:
     """A crash, and what was seen before it."""
 
     frames: np.ndarray
-    """Frames, shape (time, height, width, channels)."""
+    """Frames of the strip, shape (STRIP_FRAMES, height, width, channels)."""
     told: str
     """What happened."""
     speed_mps: float
     """Speed before it."""
     place: tuple[str, int, int]
     """What it was disturbed by, track, and place along it in steps of 10 m."""
+    seed: int
+    """Seed of the episode."""
 
     @property
     def rank(self) -> tuple[float, tuple[str, int, int], str]:
@@ -45,55 +48,48 @@ class Moment:
         return -self.speed_mps, self.place, self.told
 
 
-@dataclass
-class Moments:
-    """Gathers the crashes of all environments of a world, one of each place."""
+def watch_crashes(world: World, seen: list[Moment], disturbed_by: str = "") -> World:
+    """Return a world whose crashes are added to a list.
 
-    found: dict[tuple[str, int, int], Moment] = field(default_factory=dict)
+    Crashes in an episode that was begun without a seed are not: such an episode only fills the time
+    until those beside it are over.
 
-    def watch(self, world: World, disturbed_by: str = "") -> World:
-        """Return the world whose crashes are gathered from now on.
+    Args:
+        world: With its disturbances, so that the frames are those that were seen.
+        seen: The list.
+        disturbed_by: The disturbances in words.
+    """
+    frame_shape = record_frame(world.contract.observation)
+    kept = round(STRIP_S / world.frame_s) + 1
 
-        Args:
-            world: With its disturbances, so that the frames are those that were seen.
-            disturbed_by: These in words.
-        """
-        frame_shape = record_frame(world.contract.observation)
-        kept = round(STRIP_S / world.frame_s) + 1
+    def make(**rendering: Any) -> gymnasium.Env:
+        return _Watched(world.make(**rendering), seen, disturbed_by, frame_shape, kept)
 
-        def make(**rendering: Any) -> gymnasium.Env:
-            return _Watched(world.make(**rendering), self, disturbed_by, frame_shape, kept)
+    return replace(world, make=make)
 
-        return replace(world, make=make)
 
-    def add(self, moment: Moment) -> None:
-        """Keep a crash, unless there was a faster one at this place."""
-        before = self.found.get(moment.place)
-        if before is None or moment.rank < before.rank:
-            self.found[moment.place] = moment
+def worst_of(moments: Iterable[Moment]) -> list[Moment]:
+    """Return the fastest crashes, at most one of each place."""
+    found: dict[tuple[str, int, int], Moment] = {}
+    for moment in sorted(moments, key=lambda moment: moment.rank):
+        found.setdefault(moment.place, moment)
+    return list(found.values())[:MOST]
 
-    def worst(self) -> list[Moment]:
-        """Return the fastest crashes."""
-        return sorted(self.found.values(), key=lambda moment: moment.rank)[:MOST]
 
-    def draw(self) -> "Figure | None":
-        """Draw the worst, a row each; None if there is none."""
-        moments = self.worst()
-        if not moments:
-            return None
-        from matplotlib.figure import Figure  # slow to import, and workers do without
+def draw_moments(moments: Sequence[Moment]) -> "Figure | None":
+    """Draw moments, a row each; None if there is none."""
+    if not moments:
+        return None
+    from matplotlib.figure import Figure  # slow to import, and workers do without
 
-        figure = Figure(
-            figsize=(2.0 * STRIP_FRAMES, 1.05 * len(moments) + 0.2), layout="constrained"
-        )
-        panels = figure.subplots(len(moments), STRIP_FRAMES, squeeze=False)
-        for row, moment in zip(panels, moments, strict=True):
-            shown = np.linspace(0, len(moment.frames) - 1, STRIP_FRAMES).round().astype(int)
-            for axes, i in zip(row, shown, strict=True):
-                axes.set(xticks=[], yticks=[])
-                axes.imshow(moment.frames[i])
-            row[0].set_title(moment.told, fontsize=7, loc="left")
-        return figure
+    figure = Figure(figsize=(2.0 * STRIP_FRAMES, 1.05 * len(moments) + 0.2), layout="constrained")
+    panels = figure.subplots(len(moments), STRIP_FRAMES, squeeze=False)
+    for row, moment in zip(panels, moments, strict=True):
+        for axes, frame in zip(row, moment.frames, strict=True):
+            axes.set(xticks=[], yticks=[])
+            axes.imshow(frame)
+        row[0].set_title(moment.told, fontsize=7, loc="left")
+    return figure
 
 
 class _Watched(gymnasium.Wrapper):
@@ -102,19 +98,21 @@ class _Watched(gymnasium.Wrapper):
     def __init__(
         self,
         env: gymnasium.Env,
-        moments: Moments,
+        seen: list[Moment],
         disturbed_by: str,
         frame_shape: tuple[int, int, int] | None,
         kept: int,
     ) -> None:
         super().__init__(env)
-        self._moments, self._disturbed_by, self._shape = moments, disturbed_by, frame_shape
+        self._seen, self._disturbed_by, self._shape = seen, disturbed_by, frame_shape
         self._frames: deque[np.ndarray] = deque(maxlen=kept)
         self._info: dict[str, Any] = {}
+        self._seed: int | None = None
 
-    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; what was seen before is forgotten."""
-        observation, self._info = self.env.reset(**how)
+        observation, self._info = self.env.reset(seed=seed, options=options)
+        self._seed = seed
         self._frames.clear()
         self._see(observation)
         return observation, self._info
@@ -123,17 +121,19 @@ class _Watched(gymnasium.Wrapper):
         """Step, and look whether that was a crash."""
         before = self._info
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if info["crashed"]:
+        if info["crashed"] and self._seed is not None:
             speed_mps, track = float(before["speed_mps"]), int(info["track"])
             what = _COLLISIONS[info["collided_with"]] if info["collided"] else "left the lane"
             by, after = self._disturbed_by, f"{info['time_s']:.1f} s after the start"
             told = f"{what} at {speed_mps:.1f} m/s, track {track}, {after}"
-            self._moments.add(
+            shown = np.linspace(0, len(self._frames) - 1, STRIP_FRAMES).round().astype(int)
+            self._seen.append(
                 Moment(
-                    frames=np.stack(self._frames),
+                    frames=np.stack([self._frames[i] for i in shown]),
                     told=f"{told}, {by}" if by else told,
                     speed_mps=speed_mps,
                     place=(by, track, int(before["arc_length_m"] // 10.0)),
+                    seed=self._seed,
                 )
             )
             self._frames.clear()

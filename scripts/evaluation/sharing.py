@@ -25,7 +25,7 @@ from ncp_control.shares import Share
 from ncp_control.workers import Workers
 from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
 from scripts.evaluation.film import MakeFilm, film
-from scripts.evaluation.moments import Moment, Moments
+from scripts.evaluation.moments import Moment, watch_crashes, worst_of
 from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
 from scripts.evaluation.settings import Evaluate
 
@@ -57,27 +57,32 @@ class Actors:
         self._policy, self._settings, self._workers = policy, settings, workers
 
     def act_in(
-        self, places: Sequence[Place], moments: Moments
+        self, places: Sequence[Place], worst: list[Moment]
     ) -> Iterator[tuple[Place, list[Episode]]]:
         """Let the policy act in each place, and yield the place with what happened there.
 
         Args:
             places: What `find_places` found.
-            moments: Gathers the crashes on the road.
+            worst: Becomes the worst crashes on the road of the episodes that count.
         """
         told = [", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places]
         if self._workers is None:
             actors = _make_actors(self._policy, self._settings)
             for place, description in zip(places, told, strict=True):
-                actor, watched = actors[_backend_of(place)], _watched(place, moments)
-                yield place, watched.run(actor, description=description)
+                seen: list[Moment] = []
+                watched = _watched(place, seen)
+                episodes = watched.run(actors[_backend_of(place)], description=description)
+                _keep_worst(worst, seen, place.seeds[: len(episodes)])
+                yield place, episodes
             return
         for i, (place, description) in enumerate(zip(places, told, strict=True)):
             tasks = ((i, share) for share in place.shares(self._settings.workers))
             bar = tqdm(desc=description, total=len(place.seeds), unit="episode", leave=False)
             with contextlib.closing(bar):
-                finished = self._workers.map(tasks)
-                yield place, place.enough_of(_gathered(finished, moments, bar))
+                seen = []
+                episodes = place.enough_of(_gathered(self._workers.map(tasks), seen, bar))
+            _keep_worst(worst, seen, place.seeds[: len(episodes)])
+            yield place, episodes
 
     def film(self, shown: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
         """Let a worker film the policy meanwhile, or this process when the film is asked for.
@@ -120,20 +125,19 @@ def begin_worker(fields: Mapping[str, Any]) -> Callable[[tuple[int, Share] | _Fi
             shown = shown_in(places, settings, task.longest_s)
             return film(task.path, policy, shown, seconds=task.seconds)
         number, share = task
-        moments, place = Moments(), places[number]
-        episodes = _watched(place, moments).run_share(actors[_backend_of(place)], share)
-        return episodes, list(moments.found.values())
+        seen: list[Moment] = []
+        place = places[number]
+        return _watched(place, seen).run_share(actors[_backend_of(place)], share), seen
 
     return work
 
 
 def _gathered(
-    finished: Iterable[tuple[list[Episode], list[Moment]]], moments: Moments, bar: tqdm
+    finished: Iterable[tuple[list[Episode], list[Moment]]], seen: list[Moment], bar: tqdm
 ) -> Iterator[Episode]:
-    """Yield the episodes that workers have finished, and gather their moments."""
-    for episodes, seen in finished:
-        for moment in seen:
-            moments.add(moment)
+    """Yield the episodes that workers have finished, and gather their crashes."""
+    for episodes, crashes in finished:
+        seen += crashes
         bar.update(len(episodes))
         yield from episodes
 
@@ -150,9 +154,14 @@ def _backend_of(place: Place) -> str:
     return place.labels.get(BACKEND, TORCH)
 
 
-def _watched(place: Place, moments: Moments) -> Place:
+def _keep_worst(worst: list[Moment], seen: Sequence[Moment], counted: Sequence[int]) -> None:
+    """Keep the worst crashes of what is kept and of the episodes of these seeds."""
+    worst[:] = worst_of([*worst, *(moment for moment in seen if moment.seed in counted)])
+
+
+def _watched(place: Place, seen: list[Moment]) -> Place:
     """Return a place whose crashes are gathered, if it is on the road."""
     if place.world.name != ROAD_WORLD:
         return place
-    world = moments.watch(place.disturbed, place.disturbed_by)
+    world = watch_crashes(place.disturbed, seen, place.disturbed_by)
     return dataclasses.replace(place, world=world, strengths={})

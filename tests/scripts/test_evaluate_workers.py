@@ -3,6 +3,7 @@
 import json
 import shlex
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from ncp_control.worlds import find_world
 from policies.locomotion import make_policy_for
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.driving import DriveSettings
-from scripts.evaluation.moments import Moment, Moments
+from scripts.evaluation.moments import Moment, worst_of
 from scripts.evaluation.places import Place
 from scripts.evaluation.settings import Evaluate
+from scripts.evaluation.sharing import Actors
 from scripts.train import train
 from scripts.training.jobs import JOBS
 from tests.scripts.tiny_world import TINY
@@ -66,16 +68,27 @@ def test_rows_of_frames_get_the_actions_that_they_get_in_the_batch():
 def test_moments_do_not_depend_on_who_found_them_first():
     frames = np.zeros((1, 2, 2, 3), np.uint8)
     found = [
-        Moment(frames=frames, told=told, speed_mps=speed, place=place)
+        Moment(frames=frames, told=told, speed_mps=speed, place=place, seed=0)
         for told, speed, place in [("a", 5.0, (1, 2)), ("b", 5.0, (1, 2)), ("c", 5.0, (0, 3))]
     ]
-    worst = []
     for order in (found, found[::-1]):
-        moments = Moments()
-        for moment in order:
-            moments.add(moment)
-        worst.append([moment.told for moment in moments.worst()])
-    assert worst[0] == worst[1] == ["c", "a"]
+        assert [moment.told for moment in worst_of(order)] == ["c", "a"]
+        at_first = worst_of(order[:2])
+        assert [moment.told for moment in worst_of([*at_first, *order[2:]])] == ["c", "a"]
+
+
+def test_crashes_of_episodes_that_do_not_count_are_not_shown(monkeypatch):
+    def turn(observations, *_):
+        return np.tile(np.float32([1.0, 0.2]), (len(observations), 1))
+
+    monkeypatch.setattr("scripts.evaluation.sharing._make_actors", lambda *_: {"torch": turn})
+    road = find_world("RoadDriving-v0", traffic="none", on_crash="recover", episode_s=8.0)
+    place = Place(world=road, seeds=[5, 6, 7], least_km=0.001)
+    worst: list[Moment] = []
+    actors = Actors(make_policy(), Evaluate(policy=Path("turner")), workers=None)
+    ((_, episodes),) = actors.act_in([place], worst)
+    assert len(episodes) == 1
+    assert {moment.seed for moment in worst} == {5}
 
 
 @pytest.mark.slow
