@@ -14,6 +14,7 @@ import signal
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -110,7 +111,7 @@ def _keep_memory() -> None:
 def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
-    An error that passed a module of the user's own tells its line there.
+    An error that passed a module of the user's own tells its line there. A warning is one line.
 
     | what happens                                          | exit status   |
     |-------------------------------------------------------|---------------|
@@ -140,7 +141,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     for number in _STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
             signal.signal(number, handle)
-    with watch_runs() as runs:
+    with watch_runs() as runs, _warnings_as_lines():
         try:
             words = _import_own_modules(sys.argv[1:])
             asked = _parse(settings, description, words)
@@ -153,6 +154,17 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
                 _end_stopped(stop, runs, asked)
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print a warning as a line of its own, without the place in the code that Python tells."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _place(error: ValueError | OSError) -> str:

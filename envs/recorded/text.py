@@ -9,8 +9,8 @@ _UTF_16 = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file, stripped; empty ones stay, so that numbers are right.
 
-    UTF-8 is read with and without a byte-order mark, UTF-16 too. Bytes that are neither become
-    replacement characters: they damage their own line and no other.
+    UTF-8 is read with and without a byte-order mark, UTF-16 too. A line that is neither is read as
+    Windows-1252, which holds Latin-1; where it is damaged instead, no other line suffers.
     """
     text = _decode(path.read_bytes())
     return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
@@ -34,4 +34,15 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-16-le", errors="replace")
     if second and fourth and not first and not third:
         return data.decode("utf-16-be", errors="replace")
-    return data.decode("utf-8-sig", errors="replace")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "\n".join(map(_decode_line, data.splitlines()))
+
+
+def _decode_line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace")

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_a_job_that_is_stopped_leaves_nothing_half_written(type_command, tmp_pat
 
     assert type_command(record, Nothing) == status
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warning_is_printed_as_one_line(type_command):
+    printed = []
+
+    def warn(settings):
+        printed.append(warnings.formatwarning("Skipped: 1.", UserWarning, "reader.py", 3))
+
+    before = warnings.formatwarning
+    assert type_command(warn, Nothing) == 0
+    assert printed == ["warning: Skipped: 1.\n"]
+    assert warnings.formatwarning is before
 
 
 @pytest.mark.usefixtures("_handlers")

@@ -40,6 +40,25 @@ def test_frames_times_and_numbers_are_those_of_the_table(table):
     assert chosen.action[0].positive == "left"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
+def test_letters_of_windows_are_read(tmp_path, encoding):
+    told = "time_s,Kühlung [°C],ruta\n0,1,2\n0.1,3,4\n"
+    (tmp_path / "frames.csv").write_bytes(told.encode(encoding))
+    recording = load_recording(tmp_path)
+    assert [(one.name, one.unit) for one in recording.quantities] == [
+        ("Kühlung", "°C"), ("ruta", ""),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(recording.episodes[0].numbers["Kühlung"], [1, 3])
+
+
+def test_a_damaged_line_spoils_the_letters_of_no_other(tmp_path):
+    lines = ["time_s,Kühlung [°C]".encode(), b"0,1", b"0.1,\xb2", b"0.2,3"]
+    (tmp_path / "frames.csv").write_bytes(b"\n".join(lines))
+    with pytest.warns(UserWarning, match=r"Kühlung is no number .* 1 \(first: line 3\)"):
+        recording = load_recording(tmp_path)
+    np.testing.assert_array_equal(recording.episodes[0].numbers["Kühlung"], [1, np.nan, 3])
+
+
 def test_frames_of_a_video_are_those_that_the_table_names(table, tmp_path):
     files = pytest.importorskip("tests.envs.recorded.lerobot_files")
     shown = [np.full((48, 64, 3), 20 + 30 * i, np.uint8) for i in range(6)]
