@@ -26,7 +26,7 @@ MAX_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class TimeSeries:
     """One time series.
 
     Attributes are arrays of one entry a row, in the order of time.
@@ -42,10 +42,10 @@ class Series:
     def __len__(self) -> int:
         return len(self.time_s)
 
-    def __getitem__(self, rows: slice) -> "Series":
+    def __getitem__(self, rows: slice) -> "TimeSeries":
         """Return some rows."""
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return Series(name=self.name, time_s=self.time_s[rows], columns=columns)
+        return TimeSeries(name=self.name, time_s=self.time_s[rows], columns=columns)
 
 
 def read_series(
@@ -54,7 +54,7 @@ def read_series(
     time: str | None = None,
     series: str | None = None,
     words: Sequence[str] = (),
-) -> list[Series]:
+) -> list[TimeSeries]:
     """Read time series from CSV files.
 
     Args:
@@ -193,7 +193,7 @@ def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
     return 2 * sum(told) < len(told)
 
 
-def _series(raw: _Raw, worded: set[str], tally: Tally) -> Series:
+def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:
     """Return a series with its numbers; cells that are none are counted and missing."""
     columns = {}
     for column, cells in raw.cells.items():
@@ -207,7 +207,7 @@ def _series(raw: _Raw, worded: set[str], tally: Tally) -> Series:
                 tally.add(what, f"{raw.path.name}, {cells[row]!r}")
         columns[column] = numbers
     time_s = np.array(raw.times)
-    return Series(name=raw.name, time_s=time_s - time_s[0], columns=columns)
+    return TimeSeries(name=raw.name, time_s=time_s - time_s[0], columns=columns)
 
 
 def _is_missing(cell: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.series import LARGEST, Series
+from envs.series import LARGEST, TimeSeries
 from ncp_control.contract import ActionContract, Entry, VectorContract
 
 MAX_CLASSES = 100
@@ -21,7 +21,7 @@ MARGIN = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class SeriesRows:
     """What a policy sees of a series, and what it should say."""
 
     name: str
@@ -68,7 +68,7 @@ class RowCoder:
     @classmethod
     def fit(
         cls,
-        training: Sequence[Series],
+        training: Sequence[TimeSeries],
         inputs: Sequence[str],
         targets: Sequence[str],
         rows_ahead: int,
@@ -136,7 +136,7 @@ class RowCoder:
             for name, middle, reach in zip(self.targets, self.middle, self.reach, strict=True)
         )
 
-    def unknown_classes(self, parts: Sequence[Series]) -> list[str]:
+    def unknown_classes(self, parts: Sequence[TimeSeries]) -> list[str]:
         """Return names of classes that some series have and the training part had not."""
         if not self.classes:
             return []
@@ -147,7 +147,7 @@ class RowCoder:
         """Return forecasts in the units of their columns, shape (…, targets)."""
         return self.middle + self.reach * actions
 
-    def rows(self, series: Series) -> Rows:
+    def rows(self, series: TimeSeries) -> SeriesRows:
         """Return the rows of a series whose target is known."""
         seen = np.stack([self._filled(series, name) for name in self.inputs], axis=1)
         gaps = [~np.isfinite(series.columns[name]) for name in self.with_gaps]
@@ -160,7 +160,7 @@ class RowCoder:
         last_known = np.stack([_carried(of_one) for of_one in known.T], axis=1)[: len(wanted)]
         is_known = np.isfinite(wanted).all(axis=1)
         time_s = time_s[is_known]
-        return Rows(
+        return SeriesRows(
             name=series.name,
             time_s=series.time_s[ahead:][is_known],
             observations=observations[is_known],
@@ -169,12 +169,12 @@ class RowCoder:
             last_known=last_known[is_known],
         )
 
-    def _filled(self, series: Series, name: str) -> np.ndarray:
+    def _filled(self, series: TimeSeries, name: str) -> np.ndarray:
         """Return a column with its last known value where one is missing."""
         carried = _carried(series.columns[name])
         return np.where(np.isfinite(carried), carried, self.means[name])
 
-    def _told(self, series: Series) -> np.ndarray:
+    def _told(self, series: TimeSeries) -> np.ndarray:
         """Return the scaled targets or numbers of classes at each row, NaN where unknown."""
         if self.classes:
             numbers = {name: float(i) for i, name in enumerate(self.classes)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from envs.driving.appearance import Appearance
 from envs.driving.bodies import Body
-from envs.driving.body_shapes import Shape, shape_of
+from envs.driving.body_shapes import BodyShape, shape_of
 from envs.driving.camera import HAZE_DISTANCE_M, HAZE_START_M, CameraGeometry, Pose
 from envs.driving.texture import Image, scale_colour
 
@@ -94,7 +94,7 @@ class BodiesView:
         return sorted(found, key=lambda one: -one[1])
 
     def _faces(
-        self, pose: Pose, shapes: Sequence[Shape], placed: Array, depth_m: Array
+        self, pose: Pose, shapes: Sequence[BodyShape], placed: Array, depth_m: Array
     ) -> Iterator[tuple[NDArray[np.int32], list[float]]]:
         """Yield outline and colour of all faces that are seen, in the order of drawing.
 

@@ -24,7 +24,7 @@ _SHADOW, _BODY, _ON_BODY, _UPPER = range(4)  # layers, drawn one over the other
 _VAN_HEIGHT_M = 1.8
 
 
-class Shape(NamedTuple):
+class BodyShape(NamedTuple):
     """The faces of a body as arrays.
 
     Fields:
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
     layers: NDArray[np.int64]
 
 
-def shape_of(body: Body) -> Shape:
+def shape_of(body: Body) -> BodyShape:
     """Return the shape of a body."""
     if body.kind == "person":
         return _person(body.length_m, body.width_m, body.height_m, body.colour)
@@ -50,7 +50,7 @@ def shape_of(body: Body) -> Shape:
 
 
 @lru_cache(maxsize=256)
-def _car(length_m: float, width_m: float, height_m: float, colour: Colour) -> Shape:
+def _car(length_m: float, width_m: float, height_m: float, colour: Colour) -> BodyShape:
     half_m, side_m = 0.5 * length_m, 0.5 * width_m
     is_van = height_m > _VAN_HEIGHT_M
     belt_m = 0.5 * height_m if is_van else 0.6 * height_m
@@ -82,7 +82,7 @@ def _car(length_m: float, width_m: float, height_m: float, colour: Colour) -> Sh
 
 
 @lru_cache(maxsize=256)
-def _person(length_m: float, width_m: float, height_m: float, colour: Colour) -> Shape:
+def _person(length_m: float, width_m: float, height_m: float, colour: Colour) -> BodyShape:
     half_m, side_m = 0.5 * length_m, 0.5 * width_m
     hip_m, neck_m = 0.48 * height_m, 0.84 * height_m
     faces = [
@@ -95,11 +95,11 @@ def _person(length_m: float, width_m: float, height_m: float, colour: Colour) ->
     return _as_shape(faces)
 
 
-def _as_shape(faces: list[Face]) -> Shape:
+def _as_shape(faces: list[Face]) -> BodyShape:
     corners = np.stack([face.corners_m for face in faces])
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return Shape(
+    return BodyShape(
         corners_m=corners,
         middles_m=corners.mean(axis=1),
         normals=normals,

@@ -23,7 +23,7 @@ from envs.driving.road import Road
 
 
 @dataclass(frozen=True, kw_only=True)
-class Driver:
+class DriverModel:
     """Parameters of the intelligent driver model."""
 
     acceleration_mps2: float = 1.5

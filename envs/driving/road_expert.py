@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from envs.driving.bodies import Body, ahead_m
-from envs.driving.car_following import Driver, limit_at, speed_limits
+from envs.driving.car_following import DriverModel, limit_at, speed_limits
 from envs.driving.passing import RAMP_M, line_m, shift_past_m
 from envs.driving.pure_pursuit import PurePursuit
 from envs.driving.road_driving import RoadDrivingEnv
@@ -30,7 +30,7 @@ CLEARANCE_M, FARTHEST_OUT_M = 0.8, 1.55
 """Air beside a parked car, and how far beside its lane's middle the car is at most for that: it
 leaves its lane at 1.75 m, so the widest are passed by 0.5 m."""
 
-_DRIVER = Driver(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
+_DRIVER = DriverModel(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
 _AIR_M = 0.35  # beside what is passed without slowing down
 _PREVIEW_M = np.arange(2.0, 22.0, 1.0)
 _SIGHT_M = 90.0

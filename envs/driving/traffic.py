@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.driving.bodies import Body, Rectangle, ahead_m
-from envs.driving.car_following import Driver, limit_at, speed_limits
+from envs.driving.car_following import DriverModel, limit_at, speed_limits
 from envs.driving.passing import line_m
 from envs.driving.road import Road
 
@@ -32,7 +32,7 @@ OWN_LANE_M, ONCOMING_LANE_M, ROAD_HALF_WIDTH_M = -1.75, 1.75, 3.5
 FAIR_BRAKING_MPS2 = 2.5
 """Deceleration that suffices to stop for a person who steps out."""
 
-_DRIVER = Driver()
+_DRIVER = DriverModel()
 _LATERAL_MPS2, _TOP_MPS = 2.0, 16.0
 _FIRM_MPS2, _EMERGENCY_MPS2 = 4.0, 9.0
 _SIGHT_M = 60.0

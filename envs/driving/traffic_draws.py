@@ -26,7 +26,7 @@ PAINTS: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class TrafficLevel:
     """How much traffic there is; each pair is the fewest and the most of a kind."""
 
     own: tuple[int, int]
@@ -40,15 +40,17 @@ class Level:
 
 
 LEVELS = {
-    "none": Level(own=(0, 0), oncoming=(0, 0), parked=(0, 0), people=(0, 0)),
-    "light": Level(own=(1, 1), oncoming=(0, 2), parked=(0, 2), people=(0, 2)),
-    "full": Level(own=(1, 3), oncoming=(2, 4), parked=(2, 4), people=(2, 4)),
-    "crowded": Level(own=(1, 3), oncoming=(2, 4), parked=(3, 6), people=(5, 9)),
+    "none": TrafficLevel(own=(0, 0), oncoming=(0, 0), parked=(0, 0), people=(0, 0)),
+    "light": TrafficLevel(own=(1, 1), oncoming=(0, 2), parked=(0, 2), people=(0, 2)),
+    "full": TrafficLevel(own=(1, 3), oncoming=(2, 4), parked=(2, 4), people=(2, 4)),
+    "crowded": TrafficLevel(own=(1, 3), oncoming=(2, 4), parked=(3, 6), people=(5, 9)),
 }
 """What the option `traffic` of the world names."""
 
 
-def draw_traffic(road: Road, level: Level, seed: int, start_m: float, speed_mps: float) -> Traffic:
+def draw_traffic(
+    road: Road, level: TrafficLevel, seed: int, start_m: float, speed_mps: float
+) -> Traffic:
     """Draw the traffic of an episode.
 
     Args:

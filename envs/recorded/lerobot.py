@@ -36,7 +36,7 @@ from envs.recorded.assembly import (
 from envs.recorded.images import Framing
 from envs.recorded.lerobot_cameras import Cameras, choose_camera
 from envs.recorded.own_notes import NAME, read_facts, read_notes, short
-from envs.recorded.parquet import Table, is_nested, is_number
+from envs.recorded.parquet import ParquetTable, is_nested, is_number
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
@@ -114,10 +114,10 @@ def is_lerobot(path: Path) -> bool:
     return (path / "meta").is_dir() and any((path / "data").glob("**/*.parquet"))
 
 
-def _tables(folder: Path, skipped: Tally) -> Iterator[Table]:
+def _tables(folder: Path, skipped: Tally) -> Iterator[ParquetTable]:
     for path in sorted((folder / "data").glob("**/*.parquet")):
         try:
-            yield Table(path)
+            yield ParquetTable(path)
         except ValueError as error:
             if "pip install" in str(error):
                 raise
@@ -125,7 +125,7 @@ def _tables(folder: Path, skipped: Tally) -> Iterator[Table]:
 
 
 def _frames(
-    table: Table,
+    table: ParquetTable,
     info: Mapping[str, Any],
     own: Mapping[str, Quantity],
     cameras: Cameras | None,
@@ -172,7 +172,7 @@ def _frames(
     return frames
 
 
-def _numbers(table: Table, skipped: Tally) -> dict[str, np.ndarray]:
+def _numbers(table: ParquetTable, skipped: Tally) -> dict[str, np.ndarray]:
     """Return the columns of numbers, each float64 of shape (rows, numbers)."""
     found = {}
     for column in table.schema:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.recorded.images import ImageFile
-from envs.recorded.parquet import Table, TableImage, is_image
+from envs.recorded.parquet import ParquetTable, TableImage, is_image
 from envs.recorded.tally import Tally
 from envs.recorded.video import Video, VideoFrame, import_av
 
@@ -18,7 +18,7 @@ _FILE = re.compile(r"chunk-(\d{1,9})/file-(\d{1,9})\.mp4")
 
 
 def choose_camera(
-    folder: Path, info: Mapping[str, Any], tables: Sequence[Table], asked: str | None
+    folder: Path, info: Mapping[str, Any], tables: Sequence[ParquetTable], asked: str | None
 ) -> str | None:
     """Return the name of the camera whose frames are read; None, with a warning, if there is none.
 
@@ -104,7 +104,7 @@ class Cameras:
         self._videos: dict[Path, _Timed | None] = {}
         self._files = self._of_episodes()
 
-    def find(self, table: Table, row: int, episode: int, stamp_s: float) -> ImageFile | None:
+    def find(self, table: ParquetTable, row: int, episode: int, stamp_s: float) -> ImageFile | None:
         """Return where the frame of a row lies, None if there is none.
 
         Args:
@@ -158,7 +158,7 @@ class Cameras:
                  ("chunk_index", "file_index", "from_timestamp")]  # fmt: skip
         for path in sorted((self._folder / "meta" / "episodes").glob("**/*.parquet")):
             try:
-                table = Table(path)
+                table = ParquetTable(path)
                 told = [table.numbers(name)[:, 0] for name in ("episode_index", *names)]
             except (ValueError, IndexError) as error:
                 self.fault = str(error)

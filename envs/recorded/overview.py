@@ -24,7 +24,7 @@ _NUM_SIZED = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
+class FrameTimes:
     """Times between frames that follow each other, and pauses between episodes."""
 
     steps_s: np.ndarray
@@ -99,7 +99,7 @@ class Overview:
     time_s_of_row: Mapping[int, float]
     """Time since the first frame without the pauses [s], by row of the log; what is marked to be
     left out counts."""
-    steps: Steps
+    steps: FrameTimes
     numbers: tuple[Numbers, ...]
     sizes: Mapping[tuple[int, ...], int]
     """How many of some sampled frames have which height and width."""
@@ -125,7 +125,7 @@ def look_over(recording: Recording, whole: Recording | None = None) -> Overview:
         num_episodes=len(episodes),
         duration_s=float(times_s[-1][-1]),
         time_s_of_row=_times_of_rows(whole or recording),
-        steps=Steps(
+        steps=FrameTimes(
             steps_s=np.concatenate([np.diff(one.time_s) for one in episodes]),
             pauses_s=np.array([b.time_s[0] - a.time_s[-1] for a, b in pairs], np.float64),
         ),

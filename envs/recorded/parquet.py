@@ -31,7 +31,7 @@ def import_parquet() -> Any:
     return pyarrow.parquet
 
 
-class Table:
+class ParquetTable:
     """A Parquet file, open only while something of it is read: a data set may have thousands.
 
     Args:
@@ -190,7 +190,7 @@ class TableImage:
     """Its column."""
     row: int
     """Its row."""
-    table: Table = field(repr=False, compare=False)
+    table: ParquetTable = field(repr=False, compare=False)
     """What reads it."""
 
     @property

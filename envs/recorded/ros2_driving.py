@@ -38,7 +38,7 @@ Told = tuple[dict[str, float], tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class SteeringScale:
     """What the steering 1 is."""
 
     largest: float
@@ -56,7 +56,7 @@ class DrivingCommands:
     said: list["_Command"]
     turn: Quantity
     """What is turned: the yaw rate or the steering angle."""
-    scale: Scale | None
+    scale: SteeringScale | None
     """What the steering 1 is; None if nobody says it, and there is no steering then."""
     age_s: float
     """Longest time for which a command is in force [s]."""
@@ -154,7 +154,7 @@ def _scale(
     max_steer_rad: float | None,
     max_yaw_rate_radps: float | None,
     wheelbase_m: float | None,
-) -> Scale:
+) -> SteeringScale:
     """Return what the steering 1 is.
 
     Raises:
@@ -167,13 +167,13 @@ def _scale(
             check_above_zero(name, value)
     names = {name for name, value in given.items() if value is not None}
     if not is_twist and names == {"max_steer_rad"}:
-        return Scale(largest=given["max_steer_rad"] or 0.0, wheelbase_m=None,
+        return SteeringScale(largest=given["max_steer_rad"] or 0.0, wheelbase_m=None,
                      unit=f"fraction of {max_steer_rad:g} rad")  # fmt: skip
     if is_twist and names == {"max_yaw_rate_radps"}:
-        return Scale(largest=max_yaw_rate_radps or 0.0, wheelbase_m=None,
+        return SteeringScale(largest=max_yaw_rate_radps or 0.0, wheelbase_m=None,
                      unit=f"fraction of {max_yaw_rate_radps:g} rad/s")  # fmt: skip
     if is_twist and names == {"max_steer_rad", "wheelbase_m"}:
-        return Scale(largest=max_steer_rad or 0.0, wheelbase_m=wheelbase_m,
+        return SteeringScale(largest=max_steer_rad or 0.0, wheelbase_m=wheelbase_m,
                      unit=f"fraction of {max_steer_rad:g} rad")  # fmt: skip
     largest = max((abs(one.turn) for one in said if one.turn is not None), default=0.0)
     if is_twist:
@@ -192,7 +192,7 @@ def _scale(
 
 
 def _steering(
-    command: _Command, scale: Scale, skipped: Tally, place: str
+    command: _Command, scale: SteeringScale, skipped: Tally, place: str
 ) -> tuple[float, tuple[str, ...]] | None:
     """Return the steering of a command and how it was changed; None if it cannot be used."""
     speed_mps, turn = command.speed_mps, command.turn

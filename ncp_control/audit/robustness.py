@@ -18,7 +18,7 @@ from ncp_control.audit.checks import check_finite, check_frames
 from ncp_control.policy import Policy
 
 
-class Fault(Protocol):
+class FrameFault(Protocol):
     """Frames and a source of randomness to spoiled frames."""
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -26,7 +26,7 @@ class Fault(Protocol):
         ...
 
 
-FAULTS: dict[str, Fault] = {
+FAULTS: dict[str, FrameFault] = {
     **{
         f"pixel noise, variance {variance:g}": (
             lambda frames, rng, variance=variance: faults.add_pixel_noise(frames, variance, rng)
@@ -76,7 +76,7 @@ def fault_responses(
     observations: np.ndarray,
     dt_s: np.ndarray,
     *,
-    which: Mapping[str, Fault] = FAULTS,
+    which: Mapping[str, FrameFault] = FAULTS,
     seed: int = 0,
 ) -> list[FaultResponse]:
     """Show a policy the same episode with each fault; what hides a part moves every 64 frames.

@@ -15,7 +15,7 @@ from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.pilot import make_monitor, needed_contract
-from ncp_control.loop.realtime import Drive, drive
+from ncp_control.loop.realtime import LoopRecord, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import load, policy_folder
@@ -100,7 +100,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         raise SystemExit(1)
 
 
-def print_drive(done: Drive) -> None:
+def print_drive(done: LoopRecord) -> None:
     """Print how a drive went."""
     t = done.timing
     print(f"ended: {done.ended}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ncp_control.commands.export import Export
-from ncp_control.deploy.c import Controller, to_c
+from ncp_control.deploy.c import CSource, to_c
 from ncp_control.deploy.c.targets import HOST
 from ncp_control.deploy.onnx import to_onnx
 from ncp_control.deploy.onnx.check import check_model
@@ -65,7 +65,7 @@ def _by_hand(folder: Path, name: str, part: str) -> _ByHand:
     return _ByHand(command, program)
 
 
-def _check_c(controller: Controller) -> str:
+def _check_c(controller: CSource) -> str:
     """Run the self-test on this machine and say how it ended.
 
     Raises:

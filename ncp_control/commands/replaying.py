@@ -21,7 +21,7 @@ from ncp_control.deploy.backends import make_controller
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.monitor import certified_state, with_allowance
 from ncp_control.loop.pilot import Controller, needed_contract
-from ncp_control.loop.playback import Asked, read_recording
+from ncp_control.loop.playback import PlayedTick, read_recording
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
 
@@ -46,7 +46,7 @@ class Actor:
         self._outputs = Outside(_action_bounds(contract))
         self._size, self._must_reset = len(contract.action), True
 
-    def act(self, observation: np.ndarray, asked: Asked) -> None:
+    def act(self, observation: np.ndarray, asked: PlayedTick) -> None:
         """Act on one observation; what is refused counts, and is not compared."""
         if asked.is_reset or self._must_reset:
             self._controller.reset()

@@ -33,7 +33,7 @@ class Left(NamedTuple):
     """What a matrix sees beside the state: inputs, perhaps elapsed time, 1."""
 
 
-class Gradients(NamedTuple):
+class DenseGradients(NamedTuple):
     """Gradients of inputs and elapsed time, a row a frame, and of all weights."""
 
     input_bar: Tensor | None
@@ -44,7 +44,7 @@ class Gradients(NamedTuple):
 
 def find_gradients(
     cell: "DenseSequence", record: Tensor, bars: Tensor, others: Tensor, has_input_bar: bool
-) -> Gradients:
+) -> DenseGradients:
     """Return the gradients that follow from records, bars and `other_bars` of all frames."""
     layout, inputs = cell.layout, cell.q.input.flatten(0, 1)
     frames = cell.frames.view(-1, 1)
@@ -71,7 +71,7 @@ def find_gradients(
     pieces = [
         bar.sum(0) if x is None else (bar.t() @ x).flatten() for bar, xs in layers for x in xs
     ]
-    return Gradients(input_bar, frames_bar, torch.cat(pieces))
+    return DenseGradients(input_bar, frames_bar, torch.cat(pieces))
 
 
 def _lstm(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:

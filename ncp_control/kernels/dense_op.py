@@ -19,7 +19,7 @@ from ncp_control.kernels import ltc_op
 from ncp_control.kernels.eager import is_plain, one_by_one
 from ncp_control.kernels.native import (
     BLOCK_SAMPLES,
-    DenseSequence,
+    DenseSequenceStruct,
     check_status,
     require_library,
 )
@@ -62,7 +62,7 @@ class Program(NamedTuple):
         return numbers
 
 
-class Arguments(NamedTuple):
+class DenseArguments(NamedTuple):
     """What both operators take first, in the order of their schema; B, T, I, S as in `net.h`."""
 
     input: Tensor
@@ -113,7 +113,7 @@ class Arguments(NamedTuple):
         """How many numbers the wiring has."""
         return 0 if self.wiring is None else self.wiring.numel()
 
-    def sequence(self) -> tuple[DenseSequence, list[Any]]:
+    def sequence(self) -> tuple[DenseSequenceStruct, list[Any]]:
         """Return what the kernel takes, and the arrays that must live until it has returned."""
         tensors = self.weights, self.input, self.state, self.frames, self.reset, self.wiring
         arrays = [None if tensor is None else tensor.contiguous() for tensor in tensors]
@@ -159,9 +159,9 @@ def _sequence(
     options: Sequence[int],
     wiring_length: int,
     *addresses: int | None,
-) -> DenseSequence:
+) -> DenseSequenceStruct:
     """Return what the kernel takes, given (batch, steps, inputs) and the width of the state."""
-    return DenseSequence(
+    return DenseSequenceStruct(
         kind,
         *size,
         width,
@@ -206,7 +206,7 @@ def _record_length(
 
 def _empty_results(*values: Any) -> tuple[Tensor, Tensor]:
     """Return states and tape without values: the operator's shapes."""
-    arguments, has_tape = Arguments(*values[:-1]), values[-1]
+    arguments, has_tape = DenseArguments(*values[:-1]), values[-1]
     batch, steps, _ = arguments.input.shape
     new_empty = arguments.input.new_empty
     states = new_empty(batch, steps, arguments.state.shape[1])
@@ -214,7 +214,7 @@ def _empty_results(*values: Any) -> tuple[Tensor, Tensor]:
 
 
 def _unroll(*values: Any) -> tuple[Tensor, Tensor]:
-    arguments = Arguments(*values[:-1])
+    arguments = DenseArguments(*values[:-1])
     arguments.check()
     if arguments.is_for_triton:
         layout = arguments.layout()
@@ -230,7 +230,7 @@ def _unroll(*values: Any) -> tuple[Tensor, Tensor]:
 
 def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
     """Return gradients without values; that of the inputs is empty where it is not wanted."""
-    arguments, has_input_bar = Arguments(*values[:-3]), values[-1]
+    arguments, has_input_bar = DenseArguments(*values[:-3]), values[-1]
     like = [arguments.state, arguments.frames, arguments.weights]
     input_bar = arguments.input.new_empty(arguments.input.shape if has_input_bar else 0)
     return input_bar, *(tensor.new_empty(tensor.shape) for tensor in like)
@@ -238,7 +238,7 @@ def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
 
 def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
     """Take the arguments of the forward pass, its tape, ∂/∂states, and whether ∂/∂input counts."""
-    arguments, (tape, states_bar, has_input_bar) = Arguments(*values[:-3]), values[-3:]
+    arguments, (tape, states_bar, has_input_bar) = DenseArguments(*values[:-3]), values[-3:]
     arguments.check()
     if tape.shape[0] != arguments.tape_length():
         raise ValueError(
@@ -320,7 +320,7 @@ def _no_second_gradient(ctx: Any, *_gradients: Any) -> None:
 
 
 _NUM_TENSORS = 6
-_NUM_ARGUMENTS = len(Arguments._fields) + 1
+_NUM_ARGUMENTS = len(DenseArguments._fields) + 1
 _SHARED = (
     "Tensor input, Tensor state, Tensor frames, Tensor weights, Tensor? reset, Tensor? wiring,"
     " int kind, int[] shapes, int[] options"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncp_control.kernels.dense_op import KINDS, MOST_PIECES, Arguments, Program
+from ncp_control.kernels.dense_op import KINDS, MOST_PIECES, DenseArguments, Program
 from ncp_control.kernels.native import DenseControl, check_status, require_library
 from ncp_control.kernels.step import TRUTH_VALUES, KernelStep, reads
 
@@ -91,7 +91,7 @@ class DenseStep(KernelStep):
         self._turns = itertools.cycle([(*item, item[2].data_ptr()) for item in live])
         count = len(live)
         readout = _readout_of(cell)
-        arguments = Arguments(
+        arguments = DenseArguments(
             torch.from_numpy(np.asarray(self._input))[None, None],
             torch.from_numpy(self._state)[None],
             torch.zeros(1, 1, dtype=dtype),

@@ -19,13 +19,13 @@ from ncp_control.kernels.dense_op import MOST_PIECES
 from ncp_control.kernels.triton_dense import dense_scan, dense_scan_adjoint
 
 if TYPE_CHECKING:
-    from ncp_control.kernels.dense_op import Arguments
+    from ncp_control.kernels.dense_op import DenseArguments
 
 BATCH = 16
 """Samples of one program: the least that a product of matrices takes."""
 
 
-def unroll(q: "Arguments", layout: Layout, has_tape: bool) -> tuple[Tensor, Tensor]:
+def unroll(q: "DenseArguments", layout: Layout, has_tape: bool) -> tuple[Tensor, Tensor]:
     """Return states and tape."""
     (batch, steps, _), new_empty = q.input.shape, q.input.new_empty
     cell = DenseSequence(q, layout)
@@ -44,7 +44,7 @@ def unroll(q: "Arguments", layout: Layout, has_tape: bool) -> tuple[Tensor, Tens
 
 
 def adjoint(
-    q: "Arguments", layout: Layout, tape: Tensor, states_bar: Tensor, has_input_bar: bool
+    q: "DenseArguments", layout: Layout, tape: Tensor, states_bar: Tensor, has_input_bar: bool
 ) -> tuple[Tensor, ...]:
     """Return the gradients of inputs (empty if not wanted), state, frames and weights."""
     (batch, steps, _), new_empty = q.input.shape, q.input.new_empty
@@ -70,7 +70,7 @@ def adjoint(
 class DenseSequence:
     """A cell's weights, taken apart, and its sequence."""
 
-    def __init__(self, q: "Arguments", layout: Layout) -> None:
+    def __init__(self, q: "DenseArguments", layout: Layout) -> None:
         self.q, self.layout = q, layout
         self.frames = q.frames.contiguous()
         self.matrices: list[list[Tensor]] = []

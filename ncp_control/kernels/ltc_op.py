@@ -27,7 +27,7 @@ TRITON_DEVICES = {"cuda"}
 TENSORS = (*DIFFERENTIABLE, "reset", "source", "target", "sign")
 
 
-class Arguments(NamedTuple):
+class LTCArguments(NamedTuple):
     """What both operators take first, in the order of their schema; B, T, I, N, S as in `ltc.h`."""
 
     input: Tensor
@@ -131,7 +131,7 @@ class Arguments(NamedTuple):
 
 def _empty_results(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return states, outputs and tape without values: the operator's shapes."""
-    arguments, has_tape = Arguments(*values[:-1]), values[-1]
+    arguments, has_tape = LTCArguments(*values[:-1]), values[-1]
     batch, steps, _ = arguments.input.shape
     new_empty = arguments.input.new_empty
     states = new_empty(batch, steps, arguments.state.shape[1])
@@ -144,7 +144,7 @@ def _unroll(*values: Any, is_direct: bool = False) -> tuple[Tensor, Tensor, Tens
 
     A tape of a direct call is seen by nobody but the kernel.
     """
-    arguments = Arguments(*values[:-1])
+    arguments = LTCArguments(*values[:-1])
     if arguments.is_for_triton:
         arguments.check()
         return _triton().unroll(arguments, values[-1])
@@ -169,7 +169,7 @@ def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
 
 def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
     """Run the kernel backwards, from the states, the tape, and the gradients of the results."""
-    arguments, (states, tape, states_bar, output_bar) = Arguments(*values[:-4]), values[-4:]
+    arguments, (states, tape, states_bar, output_bar) = LTCArguments(*values[:-4]), values[-4:]
     arguments.check()
     if tape.shape[0] != arguments.tape_length():
         raise ValueError(
@@ -253,7 +253,7 @@ _SHARED = (
     + ", Tensor? reset, Tensor source, Tensor target, Tensor sign, int[] layers, float frame_s,"
     " int unfolds, str integrator"
 )
-_NUM_ARGUMENTS = len(Arguments._fields) + 1
+_NUM_ARGUMENTS = len(LTCArguments._fields) + 1
 _GRADIENTS = tuple(f"{name}_bar" for name in DIFFERENTIABLE)
 _RESULTS = ", ".join(["Tensor"] * len(DIFFERENTIABLE))
 _OPERATORS = operators.Library("ncp_control", "FRAGMENT")

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ncp_control.kernels.native import PARAMETER_NAMES
-from ncp_control.kernels.triton_circuit import Frames, Gradients, SynapticCircuit
+from ncp_control.kernels.triton_circuit import CircuitGradients, Frames, SynapticCircuit
 from ncp_control.kernels.triton_plan import Plan, find_plan
 
 if TYPE_CHECKING:
-    from ncp_control.kernels.ltc_op import Arguments
+    from ncp_control.kernels.ltc_op import LTCArguments
 
 
-def unroll(arguments: "Arguments", has_tape: bool) -> tuple[Tensor, Tensor, Tensor]:
+def unroll(arguments: "LTCArguments", has_tape: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return states, outputs and tape."""
     q = arguments
     states, tape = _circuit(q).unroll(_frames(q), has_tape)
@@ -28,7 +28,7 @@ def unroll(arguments: "Arguments", has_tape: bool) -> tuple[Tensor, Tensor, Tens
 
 
 def adjoint(
-    arguments: "Arguments",
+    arguments: "LTCArguments",
     states: Tensor,
     tape: Tensor,
     states_bar: Tensor | None,
@@ -57,12 +57,12 @@ def adjoint(
     )
 
 
-def _frames(q: "Arguments") -> Frames:
+def _frames(q: "LTCArguments") -> Frames:
     reset = None if q.reset is None else q.reset.contiguous()
     return Frames(q.input.contiguous(), q.state.contiguous(), q.dt_s.contiguous(), reset)
 
 
-def _circuit(q: "Arguments") -> SynapticCircuit:
+def _circuit(q: "LTCArguments") -> SynapticCircuit:
     """Return the circuit of effective parameters; what maps the inputs is part of its synapses."""
     scale, offset = _maps_by_synapse(q)
     weight = F.softplus(q.raw_weight)
@@ -80,7 +80,7 @@ def _circuit(q: "Arguments") -> SynapticCircuit:
     )
 
 
-def _maps_by_synapse(q: "Arguments") -> tuple[Tensor, Tensor]:
+def _maps_by_synapse(q: "LTCArguments") -> tuple[Tensor, Tensor]:
     """Return scale and offset of what each synapse sees."""
     source = _plan(q).sensory.source.long()
     inner = q.slope.shape[0] - len(source)
@@ -88,7 +88,7 @@ def _maps_by_synapse(q: "Arguments") -> tuple[Tensor, Tensor]:
     return torch.cat([scale, scale.new_ones(inner)]), torch.cat([offset, offset.new_zeros(inner)])
 
 
-def _through_maps(q: "Arguments", found: Gradients) -> dict[str, Tensor]:
+def _through_maps(q: "LTCArguments", found: CircuitGradients) -> dict[str, Tensor]:
     """Take gradients from effective parameters to the free ones, each a tensor of its own."""
     slope_sum, shift_bar, weight_bar, drive_bar = found.table.unbind(0)
     scale, offset = _maps_by_synapse(q)
@@ -117,7 +117,7 @@ def _softplus_adjoint(bar: Tensor, free: Tensor) -> Tensor:
     return torch.ops.aten.softplus_backward(bar, free, 1.0, 20.0)
 
 
-def _plan(q: "Arguments") -> Plan:
+def _plan(q: "LTCArguments") -> Plan:
     def read() -> tuple[np.ndarray, np.ndarray, list[int]]:
         return q.source.cpu().numpy(), q.target.cpu().numpy(), q.layers
 

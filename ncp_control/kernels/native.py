@@ -112,7 +112,7 @@ class Sequence(ctypes.Structure):
     )
 
 
-class DenseSequence(ctypes.Structure):
+class DenseSequenceStruct(ctypes.Structure):
     """`struct dense_sequence`: sizes, and the addresses of arrays."""
 
     _fields_ = (
@@ -127,7 +127,7 @@ class DenseControl(ctypes.Structure):
     """`struct dense_control`: a sequence of one frame, and what a control step needs beside it."""
 
     _fields_ = (
-        ("sequence", DenseSequence),
+        ("sequence", DenseSequenceStruct),
         ("outputs", ctypes.c_int64),
         ("parameters", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("readout", "output", "live", "bytes", "piece")),
@@ -150,7 +150,7 @@ class Library:
         self.dense_adjoint = compiled.ncp_dense_adjoint
         self.dense_record = compiled.ncp_dense_record
         for function in (self.dense_forward, self.dense_adjoint, self.dense_record):
-            function.argtypes = [ctypes.POINTER(DenseSequence)]
+            function.argtypes = [ctypes.POINTER(DenseSequenceStruct)]
             function.restype = ctypes.c_int
         self.dense_record.restype = ctypes.c_int64
         self.make_step = compiled.ncp_ltc_make_step

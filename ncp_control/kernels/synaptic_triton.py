@@ -15,20 +15,24 @@ from ncp_control.kernels.triton_circuit import Frames, SynapticCircuit
 from ncp_control.kernels.triton_plan import Plan, find_plan
 
 if TYPE_CHECKING:
-    from ncp_control.kernels.dense_op import Arguments
+    from ncp_control.kernels.dense_op import DenseArguments
 
 LAYER_NUMBERS = 5
 """Of a layer in the wiring: first neuron, end, is recurrent, first inner synapse, end of these."""
 
 
-def unroll(q: "Arguments", layout: SynapticLayout, has_tape: bool) -> tuple[Tensor, Tensor]:
+def unroll(q: "DenseArguments", layout: SynapticLayout, has_tape: bool) -> tuple[Tensor, Tensor]:
     """Return states and tape."""
     circuit, _ = _circuit(q, layout)
     return circuit.unroll(_frames(q), has_tape)
 
 
 def adjoint(
-    q: "Arguments", layout: SynapticLayout, tape: Tensor, states_bar: Tensor, has_input_bar: bool
+    q: "DenseArguments",
+    layout: SynapticLayout,
+    tape: Tensor,
+    states_bar: Tensor,
+    has_input_bar: bool,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of inputs (empty if not wanted), state, frames and weights."""
     circuit, weight = _circuit(q, layout)
@@ -47,12 +51,12 @@ def adjoint(
     return input_bar, found.state, found.time, torch.cat(pieces)
 
 
-def _frames(q: "Arguments") -> Frames:
+def _frames(q: "DenseArguments") -> Frames:
     reset = None if q.reset is None else q.reset.contiguous()
     return Frames(q.input.contiguous(), q.state.contiguous(), q.frames.contiguous(), reset)
 
 
-def _circuit(q: "Arguments", layout: SynapticLayout) -> tuple[SynapticCircuit, Tensor]:
+def _circuit(q: "DenseArguments", layout: SynapticLayout) -> tuple[SynapticCircuit, Tensor]:
     """Return the circuit, and what inputs give to a memory's gates."""
     inputs, n, weights = q.input.shape[2], layout.neurons, q.weights.contiguous()
     sizes = [4 * n * n, 4 * n * inputs, 4 * n] if layout.has_memory else [0, 0, 0]
@@ -77,7 +81,7 @@ def _circuit(q: "Arguments", layout: SynapticLayout) -> tuple[SynapticCircuit, T
     return circuit, weight
 
 
-def _plan(q: "Arguments", layout: SynapticLayout) -> Plan:
+def _plan(q: "DenseArguments", layout: SynapticLayout) -> Plan:
     wiring = q.wiring
     assert wiring is not None
 

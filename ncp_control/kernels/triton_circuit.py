@@ -33,7 +33,7 @@ class Frames(NamedTuple):
     """Steps before which the state is cleared, shape (B, T), bool."""
 
 
-class Gradients(NamedTuple):
+class CircuitGradients(NamedTuple):
     """Gradients of what a circuit was given."""
 
     input: Tensor
@@ -92,7 +92,7 @@ class SynapticCircuit:
         )  # fmt: skip
         return states, tape
 
-    def adjoint(self, q: Frames, tape: Tensor, states_bar: Tensor) -> Gradients:
+    def adjoint(self, q: Frames, tape: Tensor, states_bar: Tensor) -> CircuitGradients:
         """Return the gradients, given that of the states."""
         (batch, steps, inputs), new_empty = q.input.shape, q.input.new_empty
         (sums, neurons), stride = self.leak.shape, self.table.shape[1]
@@ -125,7 +125,7 @@ class SynapticCircuit:
             FRAMES=FRAMES, SUMS=sums, NEURONS=pad(neurons),
         )  # fmt: skip
         neurons_bar = neurons_bar.sum(0)
-        return Gradients(
+        return CircuitGradients(
             input=input_bar,
             state=state_bar,
             time=time_bar,

@@ -41,7 +41,7 @@ _DTYPES = ("float32", "float64", "float16", "uint8", "int8", "uint16", "int16", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PlayedTick:
     """What the policy was told and said in a tick."""
 
     elapsed_s: float
@@ -72,7 +72,7 @@ class Tick:
     """What was commanded."""
     level: Level = Level.DRIVE
     """What the body did."""
-    asked: Asked | None = None
+    asked: PlayedTick | None = None
     """What the policy was asked."""
     state: np.ndarray | None = None
     """What it remembered after that."""
@@ -113,7 +113,7 @@ class Playback:
         frame = decode_frame(tick.frame.read_bytes(), tick.shape, is_bgr)
         return join(frame, tick.numbers) if is_record and tick.numbers is not None else frame
 
-    def asked(self) -> Iterator[tuple[Tick, np.ndarray, Asked]]:
+    def asked(self) -> Iterator[tuple[Tick, np.ndarray, PlayedTick]]:
         """Yield each tick in which the policy was asked, with what it saw and was asked.
 
         Where a tick or what was seen is lost, the memory counts as cleared; the latter is a fault.
@@ -273,7 +273,7 @@ class _Reader:
         elif topic == POLICY:
             action = None if value["action"] is None else self._action(value["action"])
             elapsed_s = float(_finite([value["elapsed_s"]])[0])
-            tick.asked = Asked(
+            tick.asked = PlayedTick(
                 elapsed_s=elapsed_s, is_reset=value["is_reset"] is True, action=action
             )
         elif topic == STATE:

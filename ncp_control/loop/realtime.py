@@ -57,7 +57,7 @@ class TickRecorder(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drive:
+class LoopRecord:
     """What a loop did."""
 
     episode: Episode
@@ -96,7 +96,7 @@ def drive(
     keeps_observations: bool = False,
     recorder: TickRecorder | None = None,
     name: str = "",
-) -> Drive:
+) -> LoopRecord:
     """Run a policy against a link until its time is over, the link ends, or somebody stops it.
 
     Args:
@@ -174,7 +174,7 @@ def drive(
         events.append(Event(clock.now_s() - start_s, Level.STOP, "end", ended))
     if recorder is not None:
         recorder.end(events)
-    return Drive(
+    return LoopRecord(
         episode=log.episode(),
         events=events,
         ended=ended,

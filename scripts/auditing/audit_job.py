@@ -265,7 +265,7 @@ def _table(
     subjects: list[Subject], settings: Audit, results: ResultsFile | None, *, whole: bool
 ) -> Part:
     """Return the rows of several policies, of all quantities or of the ablation alone."""
-    rows: list[models.Row] = []
+    rows: list[models.ModelRow] = []
     for subject in subjects:
         policy, audited = subject.policy, subject.audited
         if whole:
@@ -283,7 +283,7 @@ def _table(
 
 
 def _add_results(
-    results: ResultsFile, rows: list[models.Row], settings: Audit, audited: Episode
+    results: ResultsFile, rows: list[models.ModelRow], settings: Audit, audited: Episode
 ) -> None:
     """Add the comparison, with what its numbers depend on."""
     place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}

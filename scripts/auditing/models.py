@@ -39,7 +39,7 @@ _QUANTILE = 1.96
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ModelRow:
     """One number of one policy, with its 95 % interval where it has one."""
 
     policy: str
@@ -55,19 +55,19 @@ class Row:
         return self.policy, self.quantity, self.of, self.value, low, high
 
 
-def activity_rows(policy: Policy, audited: Episode) -> list[Row]:
+def activity_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
     """Return the principal components, and how far each command neuron follows the curvature."""
     names, states = unit_activity(policy.circuit.cell, audited.thought)
     found = principal_components(states)
     rows = [
-        Row(policy=audited.name, quantity="components_for_90", of=f"{len(names)} units",
+        ModelRow(policy=audited.name, quantity="components_for_90", of=f"{len(names)} units",
             value=found.count_for(0.9)),
-        Row(policy=audited.name, quantity="first_component", value=float(found.explained[0])),
+        ModelRow(policy=audited.name, quantity="first_component", value=float(found.explained[0])),
     ]  # fmt: skip
     curvature = audited.signals.get("curvature [1/m]")
     if curvature is not None and len(states) >= LEAST_SAMPLES:
         rows += [
-            Row(policy=audited.name, quantity="curvature_r", of=name,
+            ModelRow(policy=audited.name, quantity="curvature_r", of=name,
                 value=one.r, low=one.low, high=one.high)
             for name, one in follow(names, states, curvature).items()
             if name.startswith("command") and not math.isnan(one.r)
@@ -75,7 +75,7 @@ def activity_rows(policy: Policy, audited: Episode) -> list[Row]:
     return rows
 
 
-def memory_rows(policy: Policy, audited: Episode) -> list[Row]:
+def memory_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
     """Return what wiping the state changes in open loop, the half-life of the reach, and τ."""
     effect, reach = find_effects(policy, audited)[0], find_reach(policy, audited)
     found = {
@@ -87,16 +87,16 @@ def memory_rows(policy: Policy, audited: Episode) -> list[Row]:
         median_s = float(np.nanmedian(timescales_of(audited.thought)))
         found["median_tau_frames"] = median_s / (frame_interval_s(audited.thought) or math.nan)
     return [
-        Row(policy=audited.name, quantity=quantity, value=value)
+        ModelRow(policy=audited.name, quantity=quantity, value=value)
         for quantity, value in found.items()
         if not math.isnan(value)
     ]
 
 
-def stability_rows(policy: Policy, audited: Episode, seed: int) -> list[Row]:
+def stability_rows(policy: Policy, audited: Episode, seed: int) -> list[ModelRow]:
     """Return the similarity of clean and noisy maps at each noise level."""
     return [
-        Row(
+        ModelRow(
             policy=audited.name,
             quantity=f"ssim_{found.method}",
             of=f"variance {found.variance}",
@@ -114,7 +114,7 @@ def _finite(limit: float) -> float | None:
 
 def closed_loop_rows(
     policy: Policy, audited: Episode, km: float, seed: int, **changes: Any
-) -> list[Row]:
+) -> list[ModelRow]:
     """Let the policy drive whole, and with one unit at a time held at its mean.
 
     Args:
@@ -134,13 +134,13 @@ def closed_loop_rows(
         found = summarize(evaluate(driver, where, description=name or "whole", seed=seed))
         quantity = "crashes_per_km_without" if name else "crashes_per_km"
         rows.append(
-            Row(policy=audited.name, quantity=quantity, of=name, value=found.crashes_per_km,
+            ModelRow(policy=audited.name, quantity=quantity, of=name, value=found.crashes_per_km,
                 low=found.crashes_per_km_low, high=found.crashes_per_km_high)
         )  # fmt: skip
     return rows
 
 
-def describe(rows: list[Row]) -> list[str]:
+def describe(rows: list[ModelRow]) -> list[str]:
     """Return a table with one line a policy, and what the worst ablation does."""
     names = list(dict.fromkeys(row.policy for row in rows))
     columns = {
@@ -163,7 +163,7 @@ def describe(rows: list[Row]) -> list[str]:
     return [markdown_table(["policy", *columns, "without one unit"], lines)]
 
 
-def _worst_ablation(rows: list[Row]) -> str:
+def _worst_ablation(rows: list[ModelRow]) -> str:
     """Return how many units the policy cannot do without, and the worst loss."""
     ablated = [row for row in rows if row.quantity == "crashes_per_km_without"]
     if not ablated:

@@ -33,7 +33,7 @@ WIPE_EVERY = (1, 4, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class WipingCost:
     """What wiping costs in a world, over episodes that begin alike."""
 
     by_every: dict[int, list[Episode]]
@@ -110,14 +110,14 @@ def find_reach(policy: Policy, audited: Episode) -> Reach:
     return reach_of(policy, features, thought.dt_s[0], audited.thought.states_before)
 
 
-def act_wiped(policy: Policy, place: Place, name: str) -> Cost:
+def act_wiped(policy: Policy, place: Place, name: str) -> WipingCost:
     """Let a policy act with its state whole, and wiped as often as `WIPE_EVERY` says."""
     pilots = {0: policy} | {k: WipingPilot(policy, k) for k in WIPE_EVERY}
     by_every = {
         k: place.run(pilot, description=f"{name}: state wiped {how_often(k)}")
         for k, pilot in pilots.items()
     }
-    return Cost(by_every=by_every, world=place.world)
+    return WipingCost(by_every=by_every, world=place.world)
 
 
 def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
@@ -138,7 +138,7 @@ def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
     )
 
 
-def verdict(effect: WipeEffect, cost: Cost | None) -> str:
+def verdict(effect: WipeEffect, cost: WipingCost | None) -> str:
     """Say in plain words whether memory is used, from what wiping before every frame does."""
     if cost is None or effect.rms == 0.0:
         return describe_wipe(effect)
@@ -170,7 +170,7 @@ def verdict(effect: WipeEffect, cost: Cost | None) -> str:
     return f"**Memory shapes the actions, but the world hardly notices**: {told}."
 
 
-def _in_the_world(cost: Cost) -> str:
+def _in_the_world(cost: WipingCost) -> str:
     """Say what wiping does to the return, with intervals, and how long the test was."""
     each = []
     for every in (k for k in cost.by_every if k):

@@ -34,7 +34,7 @@ REST = "road, expert, loop, recorder"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class RecordingCost:
     """Processor time of one recording."""
 
     num_frames: int
@@ -44,7 +44,7 @@ class Recording:
     """Of a frame, by part [µs]; they add up to `frame_us`."""
 
 
-def measure_demonstrations(rounds: int, tracks: int = TRACKS) -> list[Recording]:
+def measure_demonstrations(rounds: int, tracks: int = TRACKS) -> list[RecordingCost]:
     """Record demonstrations several times, with one thread of OpenCV.
 
     Args:
@@ -60,7 +60,7 @@ def measure_demonstrations(rounds: int, tracks: int = TRACKS) -> list[Recording]
         cv2.setNumThreads(threads)
 
 
-def demonstrations_table(found: list[Recording]) -> str:
+def demonstrations_table(found: list[RecordingCost]) -> str:
     """Return frames a second, and the time of a frame by part: medians and their spread."""
     columns = {"all": [one.frame_us for one in found]}
     columns |= {part: [one.part_us[part] for one in found] for part in found[0].part_us}
@@ -78,7 +78,7 @@ def demonstrations_table(found: list[Recording]) -> str:
     )
 
 
-def _record(tracks: int) -> Recording:
+def _record(tracks: int) -> RecordingCost:
     seconds = Drive().seconds_per_track
     where = DriveSettings(tracks="train", num_tracks=tracks, seconds_per_track=seconds)
     expert, spent_s = make_expert(), dict.fromkeys(PARTS, 0.0)
@@ -91,7 +91,9 @@ def _record(tracks: int) -> Recording:
         total_s = time.process_time() - start_s
     spent_s[REST] = total_s - sum(spent_s.values())
     part_us = {part: 1e6 * seconds / len(shown) for part, seconds in spent_s.items()}
-    return Recording(num_frames=len(shown), frame_us=1e6 * total_s / len(shown), part_us=part_us)
+    return RecordingCost(
+        num_frames=len(shown), frame_us=1e6 * total_s / len(shown), part_us=part_us
+    )
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ DRIFT_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class ControllerCost:
     """What a controller takes on a Cortex-M4 with FPU."""
 
     name: str
@@ -68,7 +68,7 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drive:
+class ExportedDrive:
     """A driver in closed loop, and how it differs from the policy on the same frames."""
 
     name: str
@@ -94,7 +94,7 @@ def controllers() -> dict[str, tuple[Policy, str]]:
     return found
 
 
-def measure_costs() -> list[Cost]:
+def measure_costs() -> list[ControllerCost]:
     """Compile each controller for a Cortex-M4 and run it in QEMU.
 
     Raises:
@@ -111,7 +111,7 @@ def measure_costs() -> list[Cost]:
         if not result.passed or result.instructions is None:
             raise RuntimeError(f"the self-test of {name} must pass on the Cortex-M4, got {result}.")
         costs.append(
-            Cost(
+            ControllerCost(
                 name=name,
                 flash_bytes=size.flash_bytes,
                 state_bytes=result.state_bytes,
@@ -227,7 +227,7 @@ def measure_drift() -> list[Drift]:
     return drifts
 
 
-def measure_drives(km: float) -> list[Drive]:
+def measure_drives(km: float) -> list[ExportedDrive]:
     """Drive on held-out tracks: the policy, its C, and its C with int8 weights of the head."""
     policy = load(DRIVER)
     drives = []
@@ -239,7 +239,7 @@ def measure_drives(km: float) -> list[Drive]:
             traces = evaluate(pilot, drive_km(km, parallel=1), description=name)
             differences = np.concatenate(pilot.differences)
         drives.append(
-            Drive(
+            ExportedDrive(
                 name=f"{DRIVER}, {name}",
                 metrics=summarize(traces),
                 mean_difference=float(differences.mean()),
@@ -250,7 +250,7 @@ def measure_drives(km: float) -> list[Drive]:
     return drives
 
 
-def costs_table(costs: list[Cost]) -> str:
+def costs_table(costs: list[ControllerCost]) -> str:
     """Return the table of sizes and instructions."""
     rows = [
         [
@@ -277,7 +277,7 @@ def drift_table(drifts: list[Drift]) -> str:
     return f"{title}\n\n{markdown_table(header, rows)}"
 
 
-def drives_table(drives: list[Drive]) -> str:
+def drives_table(drives: list[ExportedDrive]) -> str:
     """Return the table of closed-loop drives."""
     rows = [
         [

@@ -50,7 +50,7 @@ from scripts.benchmarking.steps import (
 )
 from scripts.benchmarking.stores import measure_stores, stores_table
 from scripts.benchmarking.tables import measure_tables, tables_table
-from scripts.benchmarking.timing import Row, measure, timing_tables, torch_threads
+from scripts.benchmarking.timing import TimedRow, measure, timing_tables, torch_threads
 from scripts.benchmarking.worlds import measure_worlds, worlds_table
 from scripts.evaluation.driving import check_km
 from scripts.pictures import write_picture
@@ -58,7 +58,7 @@ from scripts.pictures import write_picture
 
 def benchmark_circuits(settings: Benchmark, folder: Path) -> None:
     """Time circuits and their peers on their own."""
-    rows: list[Row] = []
+    rows: list[TimedRow] = []
     device = find_device(settings.device).type
     for threads in settings.threads:
         with torch_threads(threads):
@@ -89,7 +89,7 @@ def benchmark_circuits(settings: Benchmark, folder: Path) -> None:
 
 def benchmark_cells(settings: Benchmark, folder: Path) -> None:
     """Time every cell: training beside torch's gates of the same size, and control."""
-    rows: list[Row] = []
+    rows: list[TimedRow] = []
     device = find_device(settings.device).type
     for threads in settings.threads:
         with torch_threads(threads):

@@ -7,7 +7,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from ncp_control.markdown import markdown_table
-from scripts.benchmarking.timing import Action, Row
+from scripts.benchmarking.timing import Action, TimedRow
 from scripts.training.ppo import make_model
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
@@ -34,7 +34,7 @@ def rollouts_and_updates() -> dict[str, Action]:
     return {name: (lambda model=model: _learn(model)) for name, model in models.items()}
 
 
-def reinforcement_table(rows: list[Row]) -> str:
+def reinforcement_table(rows: list[TimedRow]) -> str:
     """Return steps a second, all worlds together, and the ratio to the stock LSTM."""
     lines = [
         [row.name, f"{STEPS * 1e6 / row.median_us:,.0f} ± {row.spread:.0%}", f"{row.ratio:.2f}"]

@@ -51,7 +51,7 @@ class Trainings(NamedTuple):
     """Returns a model for them and how it is trained, by epochs, device and job."""
 
 
-class Shape(NamedTuple):
+class DataShape(NamedTuple):
     """What the sequences of a table are like; the numbers in them are random."""
 
     frames: int
@@ -77,7 +77,7 @@ class Shape(NamedTuple):
 
 
 def _uci(name: str, num_sequences: int, frames: int, inputs: int) -> Trainings:
-    shape = Shape(frames, inputs, PROTOCOLS[name].num_classes or 1)
+    shape = DataShape(frames, inputs, PROTOCOLS[name].num_classes or 1)
     set_up = partial(uci.set_up, name)
     return Trainings(uci.DEFAULT_MODELS, uci.EPOCHS, num_sequences, shape.draw, set_up)
 
@@ -111,21 +111,21 @@ TABLES = {
         halfcheetah.DEFAULT_MODELS,
         halfcheetah.EPOCHS,
         970,
-        Shape(halfcheetah.WINDOW, 17, 17).draw,
+        DataShape(halfcheetah.WINDOW, 17, 17).draw,
         halfcheetah.set_up,
     ),
     "halfcheetah-best": Trainings(
         tuple(model for model in halfcheetah_best.DEFAULT_MODELS if model != "ensemble"),
         halfcheetah_best.EPOCHS,
         7744,
-        Shape(halfcheetah_best.WINDOW, 17, 17).draw,
+        DataShape(halfcheetah_best.WINDOW, 17, 17).draw,
         halfcheetah_best.set_up,
     ),
     "walker2d": Trainings(
         walker2d.DEFAULT_MODELS,
         walker2d.EPOCHS,
         9684,
-        Shape(walker2d.WINDOW, 17, 17, frame_s=walker2d.FRAME_S).draw,
+        DataShape(walker2d.WINDOW, 17, 17, frame_s=walker2d.FRAME_S).draw,
         walker2d.set_up,
     ),
     # Without the LTC: on plain torch a step of its 9,344 synapses takes 16 s and 8 GB.
@@ -133,23 +133,23 @@ TABLES = {
         tuple(model for model in physionet.DEFAULT_MODELS if model != "ltc"),
         physionet.EPOCHS,
         2800,
-        Shape(84, 2 * len(physionet.VARIABLES), 2, frame_s=0.5, is_end_asked=True).draw,
+        DataShape(84, 2 * len(physionet.VARIABLES), 2, frame_s=0.5, is_end_asked=True).draw,
         physionet.set_up,
     ),
     "imdb": Trainings(
         imdb.DEFAULT_MODELS,
         imdb.EPOCHS,
         22_500,
-        Shape(imdb.LENGTH, 1, 2, is_end_asked=True, scale=imdb.NUM_WORDS - 1).draw,
+        DataShape(imdb.LENGTH, 1, 2, is_end_asked=True, scale=imdb.NUM_WORDS - 1).draw,
         imdb.set_up,
     ),
     "xor": Trainings(
         xor.DEFAULT_MODELS, xor.EPOCHS, xor.STREAMS_PER_EPOCH, _draw_streams, xor.set_up
     ),
     "mnist": _digits(
-        "mnist", 54_000, Shape(55, 1, NUM_CLASSES, frame_s=14.0, is_end_asked=True).draw
+        "mnist", 54_000, DataShape(55, 1, NUM_CLASSES, frame_s=14.0, is_end_asked=True).draw
     ),
-    "smnist": _digits("smnist", 54_000, Shape(28, 28, NUM_CLASSES, is_end_asked=True).draw),
+    "smnist": _digits("smnist", 54_000, DataShape(28, 28, NUM_CLASSES, is_end_asked=True).draw),
     "digits": _digits("digits", 1258, _draw_small_digits),
 }
 """Those that `Sequences` train. Numbers of sequences are those that the data sets give."""

@@ -63,7 +63,7 @@ class TableTime:
         return self.num_steps * self.after_s / 3600.0
 
 
-class Part(NamedTuple):
+class TimedPart(NamedTuple):
     """What is timed of a training."""
 
     learn: Action
@@ -102,14 +102,14 @@ def time_training(name: str, model: str, rounds: int) -> TableTime:
     )
 
 
-def part_of(table: Trainings, model: str) -> Part:
+def part_of(table: Trainings, model: str) -> TimedPart:
     """Return the first steps of a model's training."""
     network, config = table.set_up(table.draw(1), table.epochs, "cpu", Job(model, 0, ""))
     size = config.batch_size
     data, one = table.draw(STEPS * size), table.draw(1)
     batches = list(data.shuffled_batches(size, torch.Generator().manual_seed(0)))
     short = dataclasses.replace(config, epochs=1)
-    return Part(
+    return TimedPart(
         learn=partial(train, network, data, one, short, is_silent=True),
         batch=size,
         frames=statistics.mean(batch.inputs.shape[1] for batch in batches),
@@ -117,7 +117,7 @@ def part_of(table: Trainings, model: str) -> Part:
     )
 
 
-def memory_part(model: str) -> Part:
+def memory_part(model: str) -> TimedPart:
     """Return the first steps of a training of the table `memory`."""
     step, task = make_memory_step(model), memory.TASKS[VELOCITY]
 
@@ -125,7 +125,7 @@ def memory_part(model: str) -> Part:
         for _ in range(STEPS):
             step()
 
-    return Part(learn=learn, batch=memory.BATCH_SIZE, frames=task.frames, num_steps=task.steps)
+    return TimedPart(learn=learn, batch=memory.BATCH_SIZE, frames=task.frames, num_steps=task.steps)
 
 
 def tables_table(rows: Sequence[TableTime]) -> str:

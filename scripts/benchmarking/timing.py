@@ -16,7 +16,7 @@ Action = Callable[[], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TimedRow:
     """One measured thing."""
 
     table: str
@@ -40,7 +40,7 @@ def measure(
     rounds: int,
     threads: int,
     clock: Callable[[], float] | None = None,
-) -> list[Row]:
+) -> list[TimedRow]:
     """Time all actions in turn, round after round, to the end of what they start on a GPU.
 
     Args:
@@ -67,7 +67,7 @@ def measure(
         low, median, high = np.percentile(own, [25, 50, 75])
         ratios = [theirs / ours for theirs, ours in zip(reference, own, strict=True)]
         rows.append(
-            Row(
+            TimedRow(
                 table=table,
                 name=name,
                 threads=threads,
@@ -79,7 +79,7 @@ def measure(
     return rows
 
 
-def timing_tables(rows: list[Row]) -> str:
+def timing_tables(rows: list[TimedRow]) -> str:
     """One table a task, threads side by side."""
     texts = []
     for table in dict.fromkeys(row.table for row in rows):

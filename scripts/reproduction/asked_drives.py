@@ -97,14 +97,14 @@ def spread(jobs: Sequence[Job]) -> list[Job]:
     place: dict[Job, int] = {}
     before: Counter[tuple[str, int, str]] = Counter()
     for job in jobs:
-        training = job.model, job.seed, Asked.read(job.settings).training
+        training = job.model, job.seed, AskedDrives.read(job.settings).training
         place[job] = before[training]
         before[training] += 1
     return sorted(jobs, key=place.__getitem__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedDrives:
     """What the settings of a row ask for."""
 
     training: str
@@ -119,7 +119,7 @@ class Asked:
     """How long is learned, by name."""
 
     @classmethod
-    def read(cls, settings: str) -> "Asked":
+    def read(cls, settings: str) -> "AskedDrives":
         """Read the settings of a row of this table or of the road's."""
         training, condition, *words = settings.split()
         told = dict(word.split("=") for word in words)

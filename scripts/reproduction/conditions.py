@@ -60,7 +60,7 @@ from scripts.reproduction.asked_drives import (
     RECIPES,
     TRAININGS,
     USUAL_TRAININGS,
-    Asked,
+    AskedDrives,
     asked_conditions,
     drives,
     spread,
@@ -108,7 +108,7 @@ def compare(
     lesson = kind(folder)
     complete(results, jobs if settings.is_serial else spread(jobs), lesson, settings)
     print(describe(results, jobs, lesson))
-    conditions = list(dict.fromkeys(Asked.read(job.settings).condition for job in jobs))
+    conditions = list(dict.fromkeys(AskedDrives.read(job.settings).condition for job in jobs))
     rates = crashes_per_km(results, jobs, lesson)
     figures = {f"{settings.table}.png": draw_crashes(rates, conditions, lesson.counted)}
     if kind is Lesson:
@@ -139,7 +139,7 @@ class Lesson:
 
     def __call__(self, job: Job, is_silent: bool) -> Measured:
         """Return the row of one drive."""
-        asked = Asked.read(job.settings)
+        asked = AskedDrives.read(job.settings)
         policy = self.learned(job.model, job.seed, asked)
         place = self.place(asked.km, asked.condition)
         if asked.condition != "none":
@@ -163,7 +163,7 @@ class Lesson:
             "roughness_radps": metrics.roughness_radps,
         }
 
-    def learned(self, model: str, seed: int, asked: Asked) -> Policy:
+    def learned(self, model: str, seed: int, asked: AskedDrives) -> Policy:
         """Return the policy of a training, trained now if it is not there."""
         training, lasts = asked.training, asked.lasts
         name = "-".join([model, str(seed), training, *map(str, lasts.values())])
@@ -237,7 +237,7 @@ def crashes_per_km(
 ) -> dict[str, dict[str, float]]:
     """Return crashes per km over all seeds, by model with its training, and by condition."""
     found: dict[str, dict[str, float]] = {}
-    drives = [(job, Asked.read(job.settings)) for job in jobs]
+    drives = [(job, AskedDrives.read(job.settings)) for job in jobs]
     for job, asked in sorted(drives, key=lambda drive: list(TRAININGS).index(drive[1].training)):
         rows = results.trainings(job.model, job.settings)
         if rows:
@@ -260,7 +260,7 @@ def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
             rate, low, high = crash_rate(rows, lesson.counted)
             means = [f"{mean(float(row[name]) for row in rows):.3f}" for name in lesson.beside]
             text = "; ".join([f"{counts}: {rate:.2f} [{low:.2f}, {high:.2f}]", *means])
-        asked = Asked.read(job.settings)
+        asked = AskedDrives.read(job.settings)
         told = asked.training, asked.condition + asked.memory
         line = lines.setdefault(told, ["–"] * len(models))
         line[models.index(job.model)] = text

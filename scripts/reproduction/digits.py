@@ -42,7 +42,7 @@ from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.digit_pictures import NUM_CLASSES, Pictures, read_mnist, read_small
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import Parts, time_note
+from scripts.reproduction.forecasts import WindowParts, time_note
 from scripts.reproduction.measures import ACCURACY, classifier_table, fit_measured
 from scripts.reproduction.spread import SPREAD, make_model, spread_note
 
@@ -57,7 +57,7 @@ _CHUNK = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class DigitsProtocol:
     """What differs between the tables."""
 
     read: Callable[[Path | None], Pictures]
@@ -177,15 +177,17 @@ def pictures(table: str, data: Path | None = None) -> Pictures:
 
 
 @cache
-def load(table: str = "digits", data: Path | None = None) -> Parts:
+def load(table: str = "digits", data: Path | None = None) -> WindowParts:
     """Return the digits as events or rows, each with its class wanted at the last frame."""
     protocol, shown = PROTOCOLS[table], pictures(table, data)
     make = _as_rows if protocol.has_rows else _as_events
     whole = make(shown, protocol)
-    return Parts(**{name: whole[torch.from_numpy(part)] for name, part in shown.parts.items()})
+    return WindowParts(
+        **{name: whole[torch.from_numpy(part)] for name, part in shown.parts.items()}
+    )
 
 
-def _as_events(shown: Pictures, protocol: Protocol) -> Sequences:
+def _as_events(shown: Pictures, protocol: DigitsProtocol) -> Sequences:
     bits = (shown.pixels >= protocol.threshold).astype(np.int8)
     chunks = [
         encode_events(
@@ -205,7 +207,7 @@ def _as_events(shown: Pictures, protocol: Protocol) -> Sequences:
     )
 
 
-def _as_rows(shown: Pictures, protocol: Protocol) -> Sequences:
+def _as_rows(shown: Pictures, protocol: DigitsProtocol) -> Sequences:
     side = math.isqrt(shown.pixels.shape[1])
     rows = torch.from_numpy(shown.pixels).reshape(-1, side, side)
     mask = torch.zeros(rows.shape[:2], dtype=torch.bool)
@@ -220,7 +222,7 @@ def _wanted(shown: Pictures, num_frames: int) -> torch.Tensor:
 
 
 PROTOCOLS = {
-    "digits": Protocol(
+    "digits": DigitsProtocol(
         read=read_small,
         threshold=8,
         most=16,
@@ -233,7 +235,7 @@ PROTOCOLS = {
         ltc_learning_rate=1e-2,
         paper={},
     ),
-    "mnist": Protocol(
+    "mnist": DigitsProtocol(
         read=read_mnist,
         threshold=129,
         most=255,
@@ -248,7 +250,7 @@ PROTOCOLS = {
         activation="gelu",
         linear_tolerance=3e-3,
     ),
-    "smnist": Protocol(
+    "smnist": DigitsProtocol(
         read=partial(read_mnist, last_validate=True),
         threshold=None,
         most=255,

@@ -50,7 +50,7 @@ def traces_note(folder: Path) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class WindowParts:
     """The windows of each part of the traces."""
 
     training: Sequences
@@ -60,7 +60,7 @@ class Parts:
 
 def forecast_table(
     settings: Reproduce,
-    data: Parts,
+    data: WindowParts,
     window: str,
     described: Mapping[str, str],
     run: Callable[[Job, bool], Measured],
@@ -95,7 +95,7 @@ def forecast_table(
     return results
 
 
-def add_linear_rows(results: ResultsFile, data: Parts, settings: str, command: str) -> None:
+def add_linear_rows(results: ResultsFile, data: WindowParts, settings: str, command: str) -> None:
     """Append the closed-form forecasts that the results file lacks."""
     for name, fit in LINEAR.items():
         if not results.has(name, 0, settings):
@@ -104,7 +104,7 @@ def add_linear_rows(results: ResultsFile, data: Parts, settings: str, command: s
 
 
 def fit(
-    model: Forecaster, data: Parts, config: TrainingConfig, job: Job, is_silent: bool
+    model: Forecaster, data: WindowParts, config: TrainingConfig, job: Job, is_silent: bool
 ) -> Measured:
     """Train a model and measure it on the test windows."""
     training = train(
@@ -127,13 +127,13 @@ def fit(
     }
 
 
-def measure_linear(forecast: LinearForecast, data: Parts) -> Measured:
+def measure_linear(forecast: LinearForecast, data: WindowParts) -> Measured:
     """Return a closed-form forecast's row."""
     errors = measure_errors(torch.from_numpy(forecast.predicted.copy()), data)
     return {"parameters": forecast.num_parameters, **errors}
 
 
-def measure_errors(predicted: torch.Tensor, data: Parts) -> Measured:
+def measure_errors(predicted: torch.Tensor, data: WindowParts) -> Measured:
     """Return mean, normalised and per-dimension squared errors on the test windows.
 
     Normalised: each dimension's error as a share of its variance, averaged; 1 is worth nothing.

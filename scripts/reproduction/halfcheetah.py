@@ -26,7 +26,7 @@ from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.sequences import Sequences, forecasting_windows, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
-    Parts,
+    WindowParts,
     fit,
     forecast_table,
     traces_note,
@@ -75,7 +75,7 @@ def traces_folder(settings: Reproduce) -> Path:
 
 
 @cache
-def load(folder: Path) -> Parts:
+def load(folder: Path) -> WindowParts:
     """Read the traces and cut each part into windows."""
     if (folder / DESCRIPTION).exists():
         raise ValueError(
@@ -92,7 +92,7 @@ def load(folder: Path) -> Parts:
     parts = {
         name: forecasting_windows(traces[part], WINDOW, STRIDE) for name, part in SPLIT.items()
     }
-    return Parts(**parts)
+    return WindowParts(**parts)
 
 
 def learning_rate(model: str) -> float:
@@ -146,10 +146,10 @@ def published_ltc(sizes: CellSizes) -> Forecaster:
     return model
 
 
-def with_times(data: Parts) -> Parts:
+def with_times(data: WindowParts) -> WindowParts:
     """Say that a frame lasts `FRAME_S`, whatever unit of time a model has."""
     timed = {
         name: replace(part, dt_s=torch.full(part.inputs.shape[:2], FRAME_S))
         for name, part in vars(data).items()
     }
-    return Parts(**timed)
+    return WindowParts(**timed)

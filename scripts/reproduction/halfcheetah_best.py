@@ -35,7 +35,7 @@ from ncp_control.learning.sequences import (
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
-    Parts,
+    WindowParts,
     forecast_table,
     measure_errors,
     traces_note,
@@ -76,16 +76,16 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
 
 
 @cache
-def load(folder: Path, stride: int = STRIDE) -> Parts:
+def load(folder: Path, stride: int = STRIDE) -> WindowParts:
     """Return the paper's windows, with the unused traces and more windows to train on."""
     paper = halfcheetah.load(folder)
     traces = load_traces(folder)[SPLIT["training"].start :]
     training = forecasting_windows(traces, WINDOW, stride)
-    return Parts(training=training, validation=paper.validation, test=paper.test)
+    return WindowParts(training=training, validation=paper.validation, test=paper.test)
 
 
 @cache
-def load_residual(folder: Path) -> tuple[Parts, np.ndarray, float]:
+def load_residual(folder: Path) -> tuple[WindowParts, np.ndarray, float]:
     """Return normalised inputs with what AR(8) leaves over, its test forecasts, and their scale."""
     data = load(folder)
     mean, deviation = data.training.inputs.mean((0, 1)), data.training.inputs.std((0, 1))
@@ -111,7 +111,7 @@ def load_residual(folder: Path) -> tuple[Parts, np.ndarray, float]:
     # A cheetah on its back, which training never saw, would outweigh all other windows there.
     is_usual = residual["validation"].inputs.abs().amax((1, 2)) < INPUT_LIMIT
     residual["validation"] = residual["validation"][is_usual]
-    return Parts(**residual), forecasts["test"], scale
+    return WindowParts(**residual), forecasts["test"], scale
 
 
 def with_noise(training: Sequences, seed: int) -> Callable[[int], Sequences]:
@@ -181,7 +181,7 @@ def members_of(ensemble: Job) -> list[Job]:
 
 
 def train_member(
-    job: Job, epochs: int, is_silent: bool, left: Parts, device: str
+    job: Job, epochs: int, is_silent: bool, left: WindowParts, device: str
 ) -> tuple[Forecaster, Training]:
     """Train one network on what the linear forecast leaves over."""
     model, config = set_up(left.training, epochs, device, job)

@@ -30,7 +30,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.data_files import find_files
-from scripts.reproduction.forecasts import Parts
+from scripts.reproduction.forecasts import WindowParts
 from scripts.reproduction.measures import ACCURACY, classifier_table, fit_measured
 
 PAPER = {
@@ -62,7 +62,7 @@ class Reviews(NamedTuple):
     is_good: list[bool]
 
 
-class Reader(Forecaster):
+class ReviewReader(Forecaster):
     """A circuit that reads words by their numbers.
 
     Args:
@@ -157,14 +157,14 @@ def encode(reviews: Reviews, numbers: dict[str, int]) -> Sequences:
 
 
 @cache
-def load(data: Path | None) -> Parts:
+def load(data: Path | None) -> WindowParts:
     """Return the reviews of each part."""
     reviews = read(data)
     numbers = number_words(reviews["train"])
     rest, test = (encode(reviews[part], numbers) for part in ("train", "test"))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(rest)))
     num_validation = max(1, int(VALIDATION_SHARE * len(rest)))
-    return Parts(
+    return WindowParts(
         training=rest[order[num_validation:]],
         validation=rest[order[:num_validation]],
         test=test,
@@ -202,7 +202,7 @@ def set_up(
         objective="categories",
         seed=job.seed,
     )
-    return Reader(make_forecaster(job.model, sizes), NUM_WORDS, DROPOUT), config
+    return ReviewReader(make_forecaster(job.model, sizes), NUM_WORDS, DROPOUT), config
 
 
 def add_rule(results: ResultsFile, settings: Reproduce) -> None:

@@ -63,7 +63,7 @@ Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """Number of sequences and a generator to inputs (batch, time, input) and what is asked for."""
 
 
-class Task(NamedTuple):
+class MemoryTask(NamedTuple):
     """What is asked for, and how it is learned."""
 
     inputs: int
@@ -75,10 +75,10 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "bit-20": Task(3, 1, 20, 300, (1.0, 100.0)),
-    "bit-60": Task(3, 1, 60, 300, (1.0, 100.0)),
-    "bit-200": Task(3, 1, 200, 300, (1.0, 400.0)),
-    "velocity": Task(NUM_SINES, NUM_VELOCITIES, 32, 800, (0.3, 2.0)),
+    "bit-20": MemoryTask(3, 1, 20, 300, (1.0, 100.0)),
+    "bit-60": MemoryTask(3, 1, 60, 300, (1.0, 100.0)),
+    "bit-200": MemoryTask(3, 1, 200, 300, (1.0, 400.0)),
+    "velocity": MemoryTask(NUM_SINES, NUM_VELOCITIES, 32, 800, (0.3, 2.0)),
 }
 
 
@@ -134,7 +134,7 @@ def training_settings(task: str, model: str, start: str) -> str:
     return f"{told} lr={learning_rate(task, model, start):g}"
 
 
-def tau_frames(task: Task, model: str) -> tuple[float, float]:
+def tau_frames(task: MemoryTask, model: str) -> tuple[float, float]:
     """Return the range of a model's spread time constants [frames]."""
     low, high = task.tau_frames
     if not model.startswith("lrc"):
@@ -207,7 +207,7 @@ def take_step(
     optimizer.step()
 
 
-def make_cell(model: str, task: Task, start: str, draw: Draw, seed: int) -> Cell:
+def make_cell(model: str, task: MemoryTask, start: str, draw: Draw, seed: int) -> Cell:
     """Build a model with the first values that were asked for."""
     check_name("start", start, STARTS)
     torch.manual_seed(seed)

@@ -33,7 +33,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.data_files import find_files, moments, read_columns, to_numbers
-from scripts.reproduction.forecasts import Parts, time_note
+from scripts.reproduction.forecasts import WindowParts, time_note
 from scripts.reproduction.measures import AUC, classifier_table, fit_measured
 
 PAPER = {
@@ -169,7 +169,7 @@ def split(num_patients: int) -> dict[str, np.ndarray]:
 
 
 @cache
-def load(data: Path | None) -> Parts:
+def load(data: Path | None) -> WindowParts:
     """Return each patient as a sequence, with the class wanted at the last row."""
     patients, died, _ = read(data)
     parts = split(len(patients))
@@ -193,7 +193,7 @@ def load(data: Path | None) -> Parts:
         dt_s=torch.from_numpy(hours),
         mask=torch.from_numpy(is_last),
     )
-    return Parts(**{name: whole[torch.from_numpy(chosen)] for name, chosen in parts.items()})
+    return WindowParts(**{name: whole[torch.from_numpy(chosen)] for name, chosen in parts.items()})
 
 
 def filled(values: np.ndarray, before: np.ndarray) -> np.ndarray:

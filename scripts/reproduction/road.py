@@ -79,7 +79,7 @@ MEASURES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class TableScale:
     """How much of the table is made if nothing else is asked for."""
 
     models: tuple[str, ...]
@@ -93,7 +93,7 @@ class Scale:
     """That the expert demonstrates; half as many are driven by the learner before an epoch."""
 
 
-SMALL = Scale(
+SMALL = TableScale(
     models=("ltc", "lstm-8", "cnn", "cnn-stack"),
     conditions=("noise:3", "fog:3", "blackout:3", "delay:3"),
     seeds=1,
@@ -103,7 +103,7 @@ SMALL = Scale(
     episodes=24,
 )
 """A part of it."""
-FULL = Scale(
+FULL = TableScale(
     models=tuple(MODELS),
     conditions=tuple(CONDITIONS),
     seeds=3,

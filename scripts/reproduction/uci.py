@@ -18,11 +18,11 @@ from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.sequences import Sequences
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
-from scripts.reproduction.forecasts import Parts
+from scripts.reproduction.forecasts import WindowParts
 from scripts.reproduction.measures import F1, fit_measured, measured_table
 from scripts.reproduction.spread import SPREAD, make_model, spread_note
-from scripts.reproduction.uci_data import READERS, Table
-from scripts.reproduction.uci_sets import PROTOCOLS, Protocol
+from scripts.reproduction.uci_data import READERS, DataTable
+from scripts.reproduction.uci_sets import PROTOCOLS, SetProtocol
 from scripts.reproduction.uci_splits import Prepared
 
 SPLITS = ("published", "corrected")
@@ -76,7 +76,7 @@ def learning_rate(name: str, model: str) -> float:
 
 
 @cache
-def read(name: str, data: Path | None) -> Table:
+def read(name: str, data: Path | None) -> DataTable:
     """Read a data set once."""
     return READERS[name](data)
 
@@ -90,7 +90,7 @@ def prepare(name: str, data: Path | None, split: str) -> Prepared:
 
 
 @cache
-def load(name: str, data: Path | None, split: str) -> Parts:
+def load(name: str, data: Path | None, split: str) -> WindowParts:
     """Return the windows of each part of a split."""
     protocol, prepared = PROTOCOLS[name], prepare(name, data, split)
     inputs = torch.from_numpy(prepared.inputs.astype(np.float32))
@@ -102,7 +102,7 @@ def load(name: str, data: Path | None, split: str) -> Parts:
         if protocol.class_weights is not None:
             # One-hot targets times a weight: the cross-entropy of a row counts that much.
             targets = targets * torch.tensor(protocol.class_weights)
-    return Parts(
+    return WindowParts(
         **{
             part: Sequences(inputs=inputs[rows], targets=targets[rows])
             for part, rows in ((p, torch.from_numpy(r)) for p, r in prepared.rows.items())
@@ -201,7 +201,11 @@ def rules(name: str, data: Path | None, split: str) -> dict[str, tuple[int, np.n
 
 
 def linear_classes(
-    protocol: Protocol, inputs: np.ndarray, targets: np.ndarray, rows: np.ndarray, test: np.ndarray
+    protocol: SetProtocol,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    rows: np.ndarray,
+    test: np.ndarray,
 ) -> tuple[int, np.ndarray]:
     """Return what logistic regression on one row at a time says."""
     from sklearn.linear_model import LogisticRegression

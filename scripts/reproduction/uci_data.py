@@ -49,7 +49,7 @@ CURRENT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class DataTable:
     """Rows of a data set."""
 
     inputs: np.ndarray
@@ -66,12 +66,12 @@ class Table:
     """How many of the last stretches the set itself holds back for tests."""
 
 
-def _join(pieces: Sequence[tuple[np.ndarray, np.ndarray]], aside: int | None = None) -> Table:
+def _join(pieces: Sequence[tuple[np.ndarray, np.ndarray]], aside: int | None = None) -> DataTable:
     """Put pieces one after the other; a simple rule goes by one input, or by nothing."""
     ends = np.cumsum([len(inputs) for inputs, _ in pieces])
     starts = [0, *ends[:-1]]
     inputs = np.concatenate([inputs for inputs, _ in pieces])
-    return Table(
+    return DataTable(
         inputs=inputs,
         targets=np.concatenate([targets for _, targets in pieces]),
         pieces=tuple(slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)),
@@ -90,7 +90,7 @@ def _find(data: Path | None, names: Sequence[str], what: str) -> list[tuple[str,
     return [(name, found[name]) for name in names]
 
 
-def read_gesture(data: Path | None) -> Table:
+def read_gesture(data: Path | None) -> DataTable:
     """Read phases of gestures: 32 numbers a row.
 
     The classes 0 to 4 are rest, preparation, stroke, hold and retraction.
@@ -112,7 +112,7 @@ def read_gesture(data: Path | None) -> Table:
     return _join(pieces)
 
 
-def read_occupancy(data: Path | None) -> Table:
+def read_occupancy(data: Path | None) -> DataTable:
     """Read whether a room is occupied: five sensors a row; the rule goes by the light."""
     what = "UCI Occupancy Detection (archive.ics.uci.edu/dataset/357)"
     pieces = []
@@ -123,7 +123,7 @@ def read_occupancy(data: Path | None) -> Table:
     return _join(pieces, aside=OCCUPANCY_INPUTS.index("Light"))
 
 
-def read_traffic(data: Path | None) -> Table:
+def read_traffic(data: Path | None) -> DataTable:
     """Read the traffic of a motorway by the hour; wanted is its volume.
 
     Inputs are holiday, temperature [K], rain, snow, clouds, weekday and sin(π hour / 24). The rule
@@ -150,10 +150,12 @@ def read_traffic(data: Path | None) -> Table:
     )
     volume = to_numbers(f"{name}, traffic_volume", cells["traffic_volume"])
     table = _join([(inputs, volume)])
-    return Table(inputs=inputs, targets=volume, pieces=table.pieces, aside=24.0 * weekday + hour)
+    return DataTable(
+        inputs=inputs, targets=volume, pieces=table.pieces, aside=24.0 * weekday + hour
+    )
 
 
-def read_ozone(data: Path | None) -> Table:
+def read_ozone(data: Path | None) -> DataTable:
     """Read days of ozone: 72 measurements a day, NaN where missing; class 1 is an ozone day."""
     what = "UCI Ozone Level Detection, eighthr.data (archive.ics.uci.edu/dataset/172)"
     ((name, content),) = _find(data, [OZONE_FILE], what)
@@ -163,7 +165,7 @@ def read_ozone(data: Path | None) -> Table:
     return _join([(_stack(name, cells, missing="?"), classes)])
 
 
-def read_har(data: Path | None) -> Table:
+def read_har(data: Path | None) -> DataTable:
     """Read what people do, from a telephone at the waist: 561 features of each 2.56 s.
 
     Each stretch is one person's. The classes 0 to 5 are walking, walking upstairs and downstairs,
@@ -195,7 +197,7 @@ def read_har(data: Path | None) -> Table:
     return replace(_join(pieces), groups=tuple(groups), num_to_test=num_to_test)
 
 
-def read_person(data: Path | None) -> Table:
+def read_person(data: Path | None) -> DataTable:
     """Read what people do, from four tags on the body: which tag, and where it is [m].
 
     Each stretch is one of five recordings of a person.
@@ -217,7 +219,7 @@ def read_person(data: Path | None) -> Table:
     return replace(table, groups=tuple(str(sequences[one[0]])[:1] for one in rows))
 
 
-def read_power(data: Path | None) -> Table:
+def read_power(data: Path | None) -> DataTable:
     """Read what a household uses, by the minute; wanted is its active power [kW].
 
     Inputs are reactive power, voltage, current and three meters. A minute without measurements is
@@ -273,7 +275,7 @@ def _classes(name: str, cells: Sequence[str]) -> np.ndarray:
     return numbers.astype(int)
 
 
-READERS: dict[str, Callable[[Path | None], Table]] = {
+READERS: dict[str, Callable[[Path | None], DataTable]] = {
     "gesture": read_gesture,
     "occupancy": read_occupancy,
     "traffic": read_traffic,

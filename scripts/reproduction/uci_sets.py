@@ -41,7 +41,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from scripts.reproduction.measures import ACCURACY, F1, MSE, Measure
-from scripts.reproduction.uci_data import Table
+from scripts.reproduction.uci_data import DataTable
 from scripts.reproduction.uci_splits import (
     Prepared,
     correct,
@@ -64,11 +64,11 @@ _PAPER_MODELS = ("lstm", "ctrnn", "neural_ode", "ctgru", "ltc")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class SetProtocol:
     """What differs between the sets."""
 
-    published: Callable[[Table], Prepared]
-    corrected: Callable[[Table], Prepared]
+    published: Callable[[DataTable], Prepared]
+    corrected: Callable[[DataTable], Prepared]
     measure: Measure
     num_classes: int | None
     """None where a number is wanted."""
@@ -91,14 +91,14 @@ def _paper(*figures: str) -> dict[str, str]:
 
 
 PROTOCOLS = {
-    "gesture": Protocol(
+    "gesture": SetProtocol(
         published=publish_gesture,
         corrected=partial(correct, window=32, stride=16),
         measure=ACCURACY,
         num_classes=5,
         paper=_paper("64.57", "59.01", "46.97", "68.31", "69.55"),
     ),
-    "occupancy": Protocol(
+    "occupancy": SetProtocol(
         published=publish_occupancy,
         corrected=partial(correct, window=16, stride=1, is_by_file=True),
         measure=ACCURACY,
@@ -106,14 +106,14 @@ PROTOCOLS = {
         ltc_rate=5e-3,
         paper=_paper("93.18", "94.54", "90.15", "91.44", "94.63"),
     ),
-    "traffic": Protocol(
+    "traffic": SetProtocol(
         published=publish_traffic,
         corrected=correct_traffic,
         measure=MSE,
         num_classes=None,
         paper=_paper("0.169", "0.224", "1.512", "0.389", "0.099"),
     ),
-    "ozone": Protocol(
+    "ozone": SetProtocol(
         published=publish_ozone,
         corrected=partial(correct, window=32, stride=4),
         measure=F1,
@@ -121,14 +121,14 @@ PROTOCOLS = {
         class_weights=(FIRST_CLASS_WEIGHT, SECOND_CLASS_WEIGHT),
         paper=_paper("0.284", "0.236", "0.168", "0.260", "0.302"),
     ),
-    "har": Protocol(
+    "har": SetProtocol(
         published=publish_har,
         corrected=partial(correct_by_people, window=16, stride=1),
         measure=ACCURACY,
         num_classes=6,
         paper=_paper("95.85", "95.73", "97.26", "96.16", "95.67"),
     ),
-    "person": Protocol(
+    "person": SetProtocol(
         published=publish_person,
         corrected=partial(correct_by_people, window=32, stride=16),
         measure=ACCURACY,
@@ -136,7 +136,7 @@ PROTOCOLS = {
         batch_size=64,
         paper=_paper("83.59", "81.54", "", "85.27", "85.48"),
     ),
-    "power": Protocol(
+    "power": SetProtocol(
         published=publish_power,
         corrected=correct_power,
         measure=MSE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scripts.reproduction.data_files import moments
-from scripts.reproduction.uci_data import CURRENT, Table
+from scripts.reproduction.uci_data import CURRENT, DataTable
 
 SHARES = {"validation": 0.1, "test": 0.15}
 SHARES_IN_TIME = ("training", "validation", "test")
@@ -70,7 +70,7 @@ def standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.nan_to_num((values - mean) / deviation)
 
 
-def publish_gesture(table: Table) -> Prepared:
+def publish_gesture(table: DataTable) -> Prepared:
     """Windows of 32 rows, 16 apart, up to the last whole 32 rows of a file."""
     whole = tuple(
         slice(piece.start, piece.start + (piece.stop - piece.start) // 32 * 32 + 1)
@@ -81,7 +81,7 @@ def publish_gesture(table: Table) -> Prepared:
     return Prepared(inputs=inputs, targets=table.targets, rows=in_shares(windows))
 
 
-def publish_occupancy(table: Table) -> Prepared:
+def publish_occupancy(table: DataTable) -> Prepared:
     """Windows of 16 rows, 1 apart, of the first file; 8 apart of the two that test."""
     first, *others = table.pieces
     windows = cut((first,), 16, 1)
@@ -91,7 +91,7 @@ def publish_occupancy(table: Table) -> Prepared:
     return Prepared(inputs=inputs, targets=table.targets, rows=rows)
 
 
-def publish_traffic(table: Table) -> Prepared:
+def publish_traffic(table: DataTable) -> Prepared:
     """Windows of 32 hours, 4 apart; inputs but for the temperature's mean as they are."""
     inputs = table.inputs.copy()
     inputs[:, 0] = 0.0  # the published code compares the words with None
@@ -101,7 +101,7 @@ def publish_traffic(table: Table) -> Prepared:
     return Prepared(inputs=inputs, targets=standardised(table.targets, everything), rows=rows)
 
 
-def publish_ozone(table: Table) -> Prepared:
+def publish_ozone(table: DataTable) -> Prepared:
     """Every sequence has one day of all windows: the axes are swapped."""
     inputs = np.nan_to_num(table.inputs)
     inputs = (inputs - inputs.mean()) / inputs.std()
@@ -109,7 +109,7 @@ def publish_ozone(table: Table) -> Prepared:
     return Prepared(inputs=inputs, targets=table.targets, rows=rows)
 
 
-def publish_har(table: Table) -> Prepared:
+def publish_har(table: DataTable) -> Prepared:
     """Windows of 16 rows, 1 apart, of all that train, across people; 8 apart of what tests."""
     middle = table.pieces[-table.num_to_test].start
     windows = cut((slice(0, middle),), 16, 1)
@@ -118,7 +118,7 @@ def publish_har(table: Table) -> Prepared:
     return Prepared(inputs=table.inputs, targets=table.targets, rows=rows)
 
 
-def publish_person(table: Table) -> Prepared:
+def publish_person(table: DataTable) -> Prepared:
     """Windows of 32 rows, 16 apart, of every recording but the last; inputs as they are."""
     windows = cut(table.pieces[:-1], 32, 16)
     return Prepared(
@@ -126,7 +126,7 @@ def publish_person(table: Table) -> Prepared:
     )
 
 
-def publish_power(table: Table) -> Prepared:
+def publish_power(table: DataTable) -> Prepared:
     """Windows of 32 minutes that do not overlap; what is missing stays as it was before."""
     values = np.concatenate([table.targets[:, None], table.inputs], axis=1)
     # The published code begins with 0, 1, 2, … as the values before.
@@ -138,7 +138,7 @@ def publish_power(table: Table) -> Prepared:
     return Prepared(inputs=values[:, 1:], targets=values[:, 0], rows=rows)
 
 
-def correct_by_people(table: Table, *, window: int, stride: int) -> Prepared:
+def correct_by_people(table: DataTable, *, window: int, stride: int) -> Prepared:
     """Let nobody be in two parts.
 
     Those whom the set holds back test, or else the last fifth of the people; of the others the
@@ -172,7 +172,7 @@ def correct_by_people(table: Table, *, window: int, stride: int) -> Prepared:
     return _in_parts(table, pieces, window, stride)
 
 
-def correct_power(table: Table) -> Prepared:
+def correct_power(table: DataTable) -> Prepared:
     """Cut by time, without minutes that were not measured, and without the current."""
     is_known = np.isfinite(table.targets)
     ends = np.cumsum(
@@ -188,7 +188,7 @@ def correct_power(table: Table) -> Prepared:
     return _in_parts(replace(table, inputs=inputs), pieces, 32, 32)
 
 
-def correct(table: Table, *, window: int, stride: int, is_by_file: bool = False) -> Prepared:
+def correct(table: DataTable, *, window: int, stride: int, is_by_file: bool = False) -> Prepared:
     """Cut every stretch by time; see the module.
 
     Args:
@@ -212,7 +212,7 @@ def correct(table: Table, *, window: int, stride: int, is_by_file: bool = False)
 
 
 def _in_parts(
-    table: Table, parts: Mapping[str, Sequence[slice]], window: int, stride: int
+    table: DataTable, parts: Mapping[str, Sequence[slice]], window: int, stride: int
 ) -> Prepared:
     """Cut windows within the stretches of each part, and standardise by those that train."""
     training = np.concatenate([np.arange(part.start, part.stop) for part in parts["training"]])
@@ -232,7 +232,7 @@ def _in_parts(
     )
 
 
-def correct_traffic(table: Table) -> Prepared:
+def correct_traffic(table: DataTable) -> Prepared:
     """Cut by time, without the rows that repeat the hour before; they differ in the weather."""
     # Rows of one hour follow one another, and so have the same hour of the week.
     is_new = np.diff(table.aside, prepend=-1.0) != 0.0

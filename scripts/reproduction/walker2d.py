@@ -32,7 +32,7 @@ from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
 from scripts.reproduction.completion import Job, Measured, Reproduce
 from scripts.reproduction.forecasts import (
     MEASURES,
-    Parts,
+    WindowParts,
     fit,
     forecast_table,
     time_note,
@@ -122,7 +122,7 @@ def source_note(source: Path) -> str:
 
 
 @cache
-def load(source: Path) -> Parts:
+def load(source: Path) -> WindowParts:
     """Read the paper's file of rollouts or a folder of traces, drop frames and cut into windows."""
     if source.is_dir():
         traces, generator = split_traces(load_traces(source)), np.random.default_rng(0)
@@ -136,7 +136,7 @@ def load(source: Path) -> Parts:
     def part(name: str) -> Sequences:
         return cut([frames for of_part, frames in dropped if of_part == name])
 
-    return Parts(training=part("training"), validation=part("validation"), test=part("test"))
+    return WindowParts(training=part("training"), validation=part("validation"), test=part("test"))
 
 
 def split_traces(traces: list[np.ndarray]) -> list[tuple[str, np.ndarray]]:

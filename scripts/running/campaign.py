@@ -26,7 +26,7 @@ from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.pilot import Controller, needed_contract
 from ncp_control.loop.profile import InputProfile
-from ncp_control.loop.realtime import Drive, drive
+from ncp_control.loop.realtime import LoopRecord, drive
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
@@ -52,7 +52,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class FaultTrial:
     """What can be said of one drive."""
 
     is_crash: bool
@@ -65,7 +65,7 @@ class Trial:
     """Whether the car drives at the end."""
 
 
-class Driver:
+class SimulatedDriver:
     """A policy in the driving world, in simulated time.
 
     Args:
@@ -102,7 +102,7 @@ class Driver:
 
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool
-    ) -> tuple[Drive, bool]:
+    ) -> tuple[LoopRecord, bool]:
         """Drive one track with a fault, or none if it is empty; return also whether it crashed.
 
         Raises:
@@ -130,7 +130,7 @@ class Driver:
             raise done.interrupt
         return done, body.has_failed
 
-    def trial(self, fault: str, number: int, *, is_monitored: bool) -> Trial:
+    def trial(self, fault: str, number: int, *, is_monitored: bool) -> FaultTrial:
         """Drive with a fault that begins at a time of its own."""
         rng = np.random.default_rng([self.settings.seed, number])
         begin_s = float(rng.uniform(*BEGIN_S))
@@ -139,7 +139,7 @@ class Driver:
         after = [event for event in done.events if event.time_s >= begin_s - 1e-9]
         stops = [event.time_s for event in after if event.level == Level.STOP]
         moving_mps = MOVING_MPS[self.world.name]
-        return Trial(
+        return FaultTrial(
             is_crash=is_crash,
             noticed_s=after[0].time_s - begin_s if after else None,
             stop_s=stops[0] - begin_s if stops else None,
@@ -189,7 +189,7 @@ def campaign(settings: Faults) -> None:
     """
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
-    driver = Driver(policy, folder, settings)
+    driver = SimulatedDriver(policy, folder, settings)
     driver.world.check_policy(driver.contract)
     if driver.profile is None:
         raise ValueError(
@@ -220,7 +220,9 @@ def campaign(settings: Faults) -> None:
     print(f"table: {table}\npicture: {picture}")
 
 
-def _row(driver: Driver, fault: str, drives: int) -> tuple[dict[str, float | str], list[float]]:
+def _row(
+    driver: SimulatedDriver, fault: str, drives: int
+) -> tuple[dict[str, float | str], list[float]]:
     """Return a row of the table, and how long each safe stop took [s]."""
     without = [driver.trial(fault, i, is_monitored=False) for i in range(drives)]
     watched = [driver.trial(fault, i, is_monitored=True) for i in range(drives)]

@@ -43,7 +43,7 @@ from scripts.evaluation.report import write_recorded_report
 from scripts.training.contracts import with_bounds
 from scripts.training.driving_settings import Recorded
 from scripts.training.recordings import (
-    Split,
+    SplitStores,
     contract_of_recordings,
     load,
     name_of,
@@ -209,7 +209,7 @@ def correlation(policy: Policy, store: Demonstrations) -> float:
 
 
 def train_model(
-    model: str, split: Split, settings: Recorded, run: Run, contract: Contract, *, way: Way
+    model: str, split: SplitStores, settings: Recorded, run: Run, contract: Contract, *, way: Way
 ) -> Policy:
     """Train one model in one way and save it in its run folder."""
     torch.manual_seed(settings.seed)
@@ -234,7 +234,9 @@ def train_model(
     return policy
 
 
-def make_untrained(model: str, split: Split, settings: Recorded, contract: Contract) -> Policy:
+def make_untrained(
+    model: str, split: SplitStores, settings: Recorded, contract: Contract
+) -> Policy:
     """Build the policy that is to learn, for frames, for numbers or for both."""
     numbers = len(entries_of(contract.observation))
     asked: dict[str, Any] = {**settings.drawn, "seed": settings.seed}

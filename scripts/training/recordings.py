@@ -27,7 +27,7 @@ Parts = dict[str, Recording]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class SplitStores:
     """The three parts of all recordings as stores."""
 
     train: Demonstrations
@@ -35,7 +35,7 @@ class Split:
     test: Demonstrations
     frame_s: float
 
-    def seen_by(self, contract: Contract) -> "Split":
+    def seen_by(self, contract: Contract) -> "SplitStores":
         """Return the parts as a policy sees them, with as many frames together as it sees."""
         parts = {name: as_seen(getattr(self, name), contract) for name in PARTS}
         return dataclasses.replace(self, **parts)
@@ -183,7 +183,7 @@ def cut(recording: Recording, settings: Recorded) -> Parts:
     return dict(zip(PARTS, split(recording, settings), strict=True))
 
 
-def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> Split:
+def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> SplitStores:
     """Write the parts of all recordings as stores, those that are not there already."""
     stores = {}
     for name in parts[0]:
@@ -203,7 +203,7 @@ def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> Split
                 for part in alike:
                     part.write(writer)
         stores[name] = Demonstrations.open(folder / name)
-    return Split(**stores, frame_s=frame_interval([one["train"] for one in parts]))
+    return SplitStores(**stores, frame_s=frame_interval([one["train"] for one in parts]))
 
 
 def _source(parts: Sequence[Recording]) -> dict[str, Any]:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from envs.series import Series as OneSeries
-from envs.series import read_series
-from envs.series_rows import RowCoder, Rows
+from envs.series import TimeSeries, read_series
+from envs.series_rows import RowCoder, SeriesRows
 from ncp_control import files
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
@@ -40,7 +39,7 @@ CLASS_MEASURES = ("accuracy", "majority")
 """Share of rows told right, and of rows of the commonest class in the training part."""
 PARTS = ("train", "validation", "test")
 SHOWN_ROWS = 500
-Parts = dict[str, list[OneSeries]]
+Parts = dict[str, list[TimeSeries]]
 
 
 def train_series(asked: Series) -> Policy:
@@ -90,13 +89,13 @@ def train_series(asked: Series) -> Policy:
     return policy
 
 
-def read(settings: Series) -> list[OneSeries]:
+def read(settings: Series) -> list[TimeSeries]:
     """Return the series that the settings name."""
     words = settings.target if settings.task == "classify" else ()
     return read_series(settings.data, time=settings.time, series=settings.series, words=words)
 
 
-def cut(series: Sequence[OneSeries], settings: Series) -> Parts:
+def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
     """Cut every series in time, or set whole series apart, in the order in which they come."""
     ends = (settings.train_share, settings.train_share + settings.validation_share, 1.0)
     parts: Parts = {name: [] for name in PARTS}
@@ -120,13 +119,13 @@ def cut(series: Sequence[OneSeries], settings: Series) -> Parts:
     return parts
 
 
-def unseen_columns(one: OneSeries, coder: RowCoder, settings: Series) -> list[str]:
+def unseen_columns(one: TimeSeries, coder: RowCoder, settings: Series) -> list[str]:
     """Return the columns that are left out though nobody asked for that."""
     used = {*coder.inputs, *coder.targets}
     return [] if settings.inputs else [name for name in one.columns if name not in used]
 
 
-def check_rows(rows: dict[str, list[Rows]]) -> None:
+def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
     """Drop series without rows, and refuse parts without any.
 
     Raises:
@@ -141,7 +140,7 @@ def check_rows(rows: dict[str, list[Rows]]) -> None:
             )
 
 
-def write(folder: Path, rows: Sequence[Rows]) -> Demonstrations:
+def write(folder: Path, rows: Sequence[SeriesRows]) -> Demonstrations:
     """Write rows as a store, unless it is there."""
     found = Demonstrations.find(folder)
     if found is not None:
@@ -183,7 +182,7 @@ def learn(
 
 
 def compare(
-    name: str, coder: RowCoder, rows: dict[str, list[Rows]], said: Sequence[np.ndarray]
+    name: str, coder: RowCoder, rows: dict[str, list[SeriesRows]], said: Sequence[np.ndarray]
 ) -> tuple[str, dict[str, float]]:
     """Return a table of the policy beside simple predictors on the test part, and its measures."""
     wanted = np.concatenate([one.wanted for one in rows["test"]])
@@ -221,7 +220,7 @@ def compare(
     return table, dict(zip(FORECAST_MEASURES, values, strict=True))
 
 
-def linear(rows: dict[str, list[Rows]]) -> np.ndarray:
+def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
     """Return what a linear map of the row alone, fitted by least squares, says of the test part."""
     seen, asked = (
         np.concatenate([one.observations for one in rows[part]]).astype(np.float64)
@@ -241,7 +240,7 @@ def describe(settings: Series) -> str:
 
 
 def write_report(
-    run: Run, coder: RowCoder, table: str, rows: Sequence[Rows], said: Sequence[np.ndarray]
+    run: Run, coder: RowCoder, table: str, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]
 ) -> None:
     """Write the table, everything that was said of the test part, and a figure of its beginning.
 
@@ -269,7 +268,7 @@ def write_report(
         report.write()
 
 
-def draw(coder: RowCoder, rows: Sequence[Rows], said: Sequence[np.ndarray]) -> Figure:
+def draw(coder: RowCoder, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]) -> Figure:
     """Draw targets and what was said of them over time, for the longest series."""
     longest = int(np.argmax([len(one) for one in rows]))
     shown, outputs = rows[longest], said[longest][:SHOWN_ROWS]

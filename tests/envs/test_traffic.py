@@ -9,7 +9,7 @@ import pytest
 
 from envs.driving import make_road
 from envs.driving.bodies import Body, Rectangle, ahead_m, do_touch
-from envs.driving.car_following import Driver, speed_limits
+from envs.driving.car_following import DriverModel, speed_limits
 from envs.driving.passing import line_m
 from envs.driving.traffic import FAIR_BRAKING_MPS2, OWN_LANE_M
 from envs.driving.traffic_draws import LEVELS, draw_traffic
@@ -26,7 +26,7 @@ def driven_at(arc_length_m: float, speed_mps: float = 0.0) -> Body:
 
 @pytest.mark.parametrize("ahead_mps", [3.0, 8.0])
 def test_a_follower_settles_at_the_gap_of_the_closed_form(ahead_mps: float):
-    driver, wish_mps = Driver(), 12.0
+    driver, wish_mps = DriverModel(), 12.0
     speed_mps, gap_m = 10.0, 40.0
     for _ in range(6000):
         speed_mps += DT_S * driver.acceleration(speed_mps, wish_mps, gap_m, ahead_mps)
@@ -38,8 +38,8 @@ def test_a_follower_settles_at_the_gap_of_the_closed_form(ahead_mps: float):
 
 
 def test_a_free_driver_keeps_the_wished_speed():
-    assert Driver().acceleration(9.0, 9.0, math.inf, 0.0) == 0.0
-    assert Driver().acceleration(0.0, 9.0, math.inf, 0.0) == Driver().acceleration_mps2
+    assert DriverModel().acceleration(9.0, 9.0, math.inf, 0.0) == 0.0
+    assert DriverModel().acceleration(0.0, 9.0, math.inf, 0.0) == DriverModel().acceleration_mps2
 
 
 @pytest.mark.parametrize("is_reversed", [False, True])

@@ -16,7 +16,7 @@ from ncp_control.policy import VectorPolicy
 from scripts.auditing import models, remembering
 from scripts.auditing.parts import timescales_part
 from scripts.auditing.recording import act
-from scripts.auditing.remembering import Cost, draw_reach, memory_part, verdict, wipe_place
+from scripts.auditing.remembering import WipingCost, draw_reach, memory_part, verdict, wipe_place
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.locomotion import WalkSettings
 
@@ -42,7 +42,7 @@ def cost(whole, wiped):
         return Episode(time_s=one[0], dt_s=one[0], actions=one, rewards=np.array([reward]))
 
     by_every = {0: [episode(x) for x in whole], 1: [episode(x) for x in wiped]}
-    return Cost(by_every=by_every, world=PLACE.world)
+    return WipingCost(by_every=by_every, world=PLACE.world)
 
 
 @pytest.mark.parametrize(

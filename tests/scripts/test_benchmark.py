@@ -21,7 +21,7 @@ from scripts.benchmarking.costs import SOLVERS, measure_accuracy, saved_bytes
 from scripts.benchmarking.demonstrations import (
     PARTS,
     REST,
-    Recording,
+    RecordingCost,
     demonstrations_table,
     measure_demonstrations,
 )
@@ -33,7 +33,7 @@ from scripts.benchmarking.settings import Benchmark
 from scripts.benchmarking.steps import BLOCK
 from scripts.benchmarking.table_trainings import TABLES
 from scripts.benchmarking.tables import TableTime, tables_table, time_training
-from scripts.benchmarking.timing import Row
+from scripts.benchmarking.timing import TimedRow
 from scripts.benchmarking.worlds import PLACES, Speed, measure_worlds, worlds_table
 from scripts.reproduction.completion import Job
 
@@ -158,7 +158,7 @@ def test_hours_of_a_seed_are_its_steps_times_a_step():
 
 
 def test_speeds_of_reinforcement_are_steps_a_second():
-    row = Row(table="PPO", name="stock", threads=1, median_us=2e6, spread=0.1, ratio=1.0)
+    row = TimedRow(table="PPO", name="stock", threads=1, median_us=2e6, spread=0.1, ratio=1.0)
     assert f"| {STEPS / 2:,.0f} ± 10% | 1.00 " in reinforcement_table([row])
 
 
@@ -304,7 +304,7 @@ def test_trainings_under_a_limit_are_told_with_their_size():
 
 def test_frames_a_second_are_of_the_median_recording():
     found = [
-        Recording(num_frames=4080, frame_us=us, part_us={"physics": us / 4, REST: 0.75 * us})
+        RecordingCost(num_frames=4080, frame_us=us, part_us={"physics": us / 4, REST: 0.75 * us})
         for us in (400.0, 500.0, 625.0)
     ]
     table = demonstrations_table(found)

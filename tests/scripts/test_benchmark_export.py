@@ -9,9 +9,9 @@ from ncp_control.deploy.c.compiled import CController
 from ncp_control.kernels.build import BuildError, find_compiler
 from scripts.benchmarking.exported import (
     ComparedPilot,
-    Cost,
+    ControllerCost,
     Drift,
-    Drive,
+    ExportedDrive,
     costs_table,
     drift_table,
     drives_table,
@@ -43,8 +43,8 @@ def test_differences_from_the_policy_are_noted_on_the_same_frames(controller):
 
 
 def test_tables_show_what_was_measured():
-    names = [field.name for field in dataclasses.fields(Cost)][1:]
-    cost = Cost(name="driver", **{name: 1000 * (i + 1) for i, name in enumerate(names)})
+    names = [field.name for field in dataclasses.fields(ControllerCost)][1:]
+    cost = ControllerCost(name="driver", **{name: 1000 * (i + 1) for i, name in enumerate(names)})
     assert "| driver     | 1,000     | 2,000     |" in costs_table([cost])
     names = [field.name for field in dataclasses.fields(Drift)][1:]
     drift = Drift(name="driver", **{name: 1e-7 * (i + 1) for i, name in enumerate(names)})
@@ -52,7 +52,7 @@ def test_tables_show_what_was_measured():
     metrics = LaneMetrics(
         **{field.name: 0.0 for field in dataclasses.fields(LaneMetrics)} | {"driven_km": 12.34}
     )
-    drive = Drive(
+    drive = ExportedDrive(
         name="driver, C",
         metrics=metrics,
         mean_difference=1e-4,

@@ -22,7 +22,7 @@ from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world
 from scripts.auditing.settings import Audit
 from scripts.running.calibration import calibrate
-from scripts.running.campaign import Driver, campaign, count_alarms
+from scripts.running.campaign import SimulatedDriver, campaign, count_alarms
 from scripts.running.settings import Calibrate, Faults
 from tests.scripts.recorded_drives import record_drive
 
@@ -30,7 +30,7 @@ from tests.scripts.recorded_drives import record_drive
 @pytest.fixture
 def driver(tmp_path):
     settings = Faults(policy="drive-ncp", drives=1, runs=tmp_path)
-    return Driver(load("drive-ncp"), shipped_policies()["drive-ncp"], settings)
+    return SimulatedDriver(load("drive-ncp"), shipped_policies()["drive-ncp"], settings)
 
 
 @pytest.mark.parametrize("fault", ["missing", "white", "state"])
@@ -44,7 +44,7 @@ def test_the_monitor_stops_a_car_that_would_leave_its_lane_and_lets_it_go_on(fau
 @pytest.mark.parametrize("fault", ["black", "frozen"])
 def test_a_car_with_a_pedal_is_stopped_and_drives_on(fault, tmp_path):
     settings = Faults(policy="road-ltc", world_options=("traffic=none",), runs=tmp_path)
-    road = Driver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
+    road = SimulatedDriver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
     assert road.world.name == "RoadDriving-v0"
     watched = road.trial(fault, 0, is_monitored=True)
     assert not watched.is_crash and watched.is_driving
@@ -65,7 +65,7 @@ class Brakes:
 def test_a_car_that_stands_on_an_empty_road_is_not_frozen(standing_mps, is_frozen, tmp_path):
     settings = Faults(policy="road-ltc", world_options=("traffic=none",), runs=tmp_path,
                       monitor=MonitorSettings(standing_mps=standing_mps))  # fmt: skip
-    road = Driver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
+    road = SimulatedDriver(load("road-ltc"), shipped_policies()["road-ltc"], settings)
     road.controller = Brakes()
     done, is_crash = road.run(1000, "", 0.0, 4.0, is_monitored=True)
     assert not is_crash

@@ -9,7 +9,7 @@ from ncp_control.learning.run import watch_runs
 from policies.driving import make_driving_policy
 from scripts.reproduce import reproduce
 from scripts.reproduction import condition_figures, conditions
-from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, Asked, drives, spread
+from scripts.reproduction.asked_drives import HELD_OUT, TRAININGS, AskedDrives, drives, spread
 from scripts.reproduction.completion import Reproduce
 
 
@@ -178,7 +178,7 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(monkeypatch, tmp_path):
         return policy
 
     monkeypatch.setattr(conditions, "imitate_expert", imitate)
-    lesson, asked = conditions.Lesson(tmp_path), Asked.read("clean none km=2 epochs=4")
+    lesson, asked = conditions.Lesson(tmp_path), AskedDrives.read("clean none km=2 epochs=4")
     with pytest.raises(KeyboardInterrupt):
         lesson.learned("ncp", 0, asked)
     assert (runs[0] / "dagger" / "epoch-3").is_dir(), "what was recorded is needed again"

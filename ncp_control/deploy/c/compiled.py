@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncp_control.deploy.c.export import Controller, to_c
+from ncp_control.deploy.c.export import CSource, to_c
 from ncp_control.deploy.sensed import Sensed, action_of
 from ncp_control.kernels.build import BuildError, find_compiler
 from ncp_control.policy import Policy
@@ -125,7 +125,7 @@ class CController:
         self.state[:] = 0.0
 
 
-def _compile(controller: Controller, flags: tuple[str, ...]) -> ctypes.CDLL:
+def _compile(controller: CSource, flags: tuple[str, ...]) -> ctypes.CDLL:
     """Compile and load a controller; the files are gone when it is loaded."""
     with tempfile.TemporaryDirectory(prefix="ncp-control-") as name:
         controller.write(name)

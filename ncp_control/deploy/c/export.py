@@ -64,7 +64,7 @@ CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controller:
+class CSource:
     """A policy as C source."""
 
     name: str
@@ -97,7 +97,7 @@ class Controller:
         return paths
 
 
-def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float32") -> Controller:
+def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float32") -> CSource:
     """Return a policy as C source.
 
     Args:
@@ -116,7 +116,7 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
-    return Controller(
+    return CSource(
         name=name,
         header=header(policy, senses, cell, name=name, digest=digest, version=_version()),
         source=renamed(_source(policy, senses, cell), name),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncp_control.deploy.c.compiled import SAME_BITS, WARNINGS, run_compiler
-from ncp_control.deploy.c.export import Controller
+from ncp_control.deploy.c.export import CSource
 from ncp_control.kernels.build import BuildError, find_compiler
 
 _CORTEX_M4 = Path(__file__).parent / "cortex_m4"
@@ -87,7 +87,7 @@ class Target:
         command = [self.compiler] if self.compiler else find_compiler()
         return [*command, "-std=c99", *self.flags, "-O2", *SAME_BITS]
 
-    def build(self, controller: Controller, folder: Path) -> Path:
+    def build(self, controller: CSource, folder: Path) -> Path:
         """Write a controller into a folder, compile it with its test program, return that.
 
         Raises:
@@ -142,7 +142,7 @@ class Target:
             step_us=float(took[1]) if took else float("nan"),
         )
 
-    def measure_size(self, controller: Controller, folder: Path) -> Size:
+    def measure_size(self, controller: CSource, folder: Path) -> Size:
         """Compile a controller without its test program and return what it takes.
 
         Raises:

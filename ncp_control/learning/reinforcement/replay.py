@@ -37,7 +37,7 @@ EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones"
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class ReplayWindows:
     """Frames that a circuit runs through in one call."""
 
     frames: Float[Tensor, "windows time observation"]
@@ -53,10 +53,10 @@ class Windows:
 
 
 @dataclass(frozen=True, eq=False)
-class Steps:
+class ReplaySteps:
     """What actor and critic see at single steps."""
 
-    windows: Windows
+    windows: ReplayWindows
     """What the actor runs through to get there."""
     window: Int[Tensor, " steps"]
     """The window in which each step lies."""
@@ -162,7 +162,7 @@ class SequenceReplay(ReplayBuffer):
         reset_of_cut[own, last + 1] = False
         next_window[cut_window, cut_time] = num_sequences + own
         states = self.states[at[:, 0], envs[:, 0]]
-        windows = Windows(
+        windows = ReplayWindows(
             frames=self.to_torch(np.concatenate([frames, frames_of_cut])),
             states=self.to_torch(np.concatenate([states, states[cut_window]])),
             reset=self.to_torch(np.concatenate([reset, reset_of_cut])),
@@ -181,10 +181,10 @@ class SequenceReplay(ReplayBuffer):
         )
 
     def _steps(
-        self, windows: Windows, window: np.ndarray, time: np.ndarray, for_critic: np.ndarray
-    ) -> Steps:
+        self, windows: ReplayWindows, window: np.ndarray, time: np.ndarray, for_critic: np.ndarray
+    ) -> ReplaySteps:
         """Return steps that are given as (sequences, length, ...)."""
-        return Steps(
+        return ReplaySteps(
             windows=windows,
             window=self.to_torch(window.reshape(-1)),
             time=self.to_torch(time.reshape(-1)),

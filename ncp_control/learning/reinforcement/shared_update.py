@@ -28,7 +28,7 @@ from ncp_control.learning.team import Team
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequences:
+class MinibatchSequences:
     """Some sequences of a minibatch, one after the other, of `length` steps each."""
 
     length: int
@@ -41,7 +41,7 @@ class Sequences:
     value_clip_range: float | None
     """Farthest that a value moves in an update; any distance if None."""
 
-    def part(self, first: int, end: int) -> "Sequences":
+    def part(self, first: int, end: int) -> "MinibatchSequences":
         """Return the sequences from `first` to before `end`, as copies."""
         rows = slice(first * self.length, end * self.length)
         picked = {
@@ -67,7 +67,7 @@ class ClippedLoss:
         *("clip_fraction", "approx_kl"),
     )
 
-    def loss(self, model: Any, batch: Sequences) -> Tensor:
+    def loss(self, model: Any, batch: MinibatchSequences) -> Tensor:
         """Return the loss, and its parts and the distance from the old policy, as in sb3."""
         steps, clip = batch.steps, batch.clip_range
         actions = steps["actions"]
@@ -91,11 +91,11 @@ class ClippedLoss:
         distance = (ratio - 1 - log_ratio).mean()
         return torch.stack([loss, policy_loss, value_loss, entropy_loss, clipped, distance])
 
-    def weight(self, model: Any, batch: Sequences) -> Tensor:
+    def weight(self, model: Any, batch: MinibatchSequences) -> Tensor:
         """Return the number of steps."""
         return torch.tensor(len(batch.steps["actions"]))
 
-    def split(self, batch: Sequences, count: int) -> list[Sequences | None]:
+    def split(self, batch: MinibatchSequences, count: int) -> list[MinibatchSequences | None]:
         """Return shares of whole sequences, in order; None for those for which none is left."""
         num_sequences = batch.states[0].shape[1]
         bounds = [round(i * num_sequences / count) for i in range(count + 1)]
@@ -147,11 +147,11 @@ def update(model: RecurrentPPO, leader: Team, length: int) -> None:
 
 def _sequences(
     rollout: Any, length: int, clip_range: float, value_clip_range: float | None
-) -> Sequences:
+) -> MinibatchSequences:
     """Return a minibatch of sb3's, in which no step is padding."""
     names = ("observations", "actions", "old_values", "old_log_prob")
     names += ("advantages", "returns", "episode_starts")
-    return Sequences(
+    return MinibatchSequences(
         length=length,
         steps={name: getattr(rollout, name) for name in names},
         states=[*rollout.lstm_states.pi, *rollout.lstm_states.vf],

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ncp_control.cells import Cell
 from ncp_control.learning.reinforcement.actor_critic import SequenceCore, check_action_space
 from ncp_control.learning.reinforcement.perception import observation_size
-from ncp_control.learning.reinforcement.replay import Steps
+from ncp_control.learning.reinforcement.replay import ReplaySteps
 from ncp_control.learning.schedule import check_learning_rate
 
 
@@ -51,8 +51,8 @@ class SequenceActor(Actor):
         self.latent_pi = self.mu = nn.Identity()  # type: ignore[assignment]
 
     def get_action_dist_params(self, obs: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return means and logarithms of the deviations at `Steps`, each (steps, action)."""
-        steps: Steps = obs
+        """Return means and logarithms of the deviations at `ReplaySteps`, each (steps, action)."""
+        steps: ReplaySteps = obs
         windows = steps.windows
         # sb3 asks for the steps and for those after them with the same weights: run once.
         version = sum(parameter._version for parameter in self.parameters())
@@ -88,9 +88,9 @@ class SequenceActor(Actor):
 
 
 class _SeesSteps(nn.Module):
-    """A critic of what `Steps` hold for it."""
+    """A critic of what `ReplaySteps` hold for it."""
 
-    def forward(self, obs: Steps, actions: Tensor) -> Any:
+    def forward(self, obs: ReplaySteps, actions: Tensor) -> Any:
         """Return values of actions; where an actor learns from them, the critic has no gradient."""
         if not actions.requires_grad:
             return super().forward(obs, actions)
@@ -101,7 +101,7 @@ class _SeesSteps(nn.Module):
         finally:
             self.requires_grad_(True)
 
-    def extract_features(self, obs: Steps, features_extractor: Any) -> Tensor:
+    def extract_features(self, obs: ReplaySteps, features_extractor: Any) -> Tensor:
         """Return the critic's part."""
         return obs.for_critic
 

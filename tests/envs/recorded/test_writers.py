@@ -9,7 +9,7 @@ pytest.importorskip("pyarrow", reason="pip install ncp-control[lerobot]")
 
 from envs.recorded import LoggedFrame, load_recording, register_reader, write_lerobot, write_tub
 from envs.recorded.images import read_image
-from envs.recorded.parquet import Table
+from envs.recorded.parquet import ParquetTable
 
 
 def same(one, other, *, rows=True):
@@ -67,9 +67,11 @@ def test_the_tables_of_a_data_set_agree(tub, tmp_path):
     )
     assert info["features"]["action"] == {"dtype": "float32", "shape": [1], "names": ["steering"]}
     assert info["features"]["observation.images.center"]["shape"] == [48, 64, 3]
-    data = Table(tmp_path / "set" / "data" / "chunk-000" / "file-000.parquet")
+    data = ParquetTable(tmp_path / "set" / "data" / "chunk-000" / "file-000.parquet")
     assert set(data.schema.names) == set(info["features"])
-    episodes = Table(tmp_path / "set" / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
+    episodes = ParquetTable(
+        tmp_path / "set" / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+    )
     assert episodes.values("dataset_to_index") == [90, 150]
     assert episodes.values("tasks") == [["drive round"]] * 2
     assert data.values("frame_index") == [*range(90), *range(60)]

@@ -22,7 +22,7 @@ from ncp_control.kernels.native import (
     _DENSE_ARRAYS,
     INTEGRATORS,
     PARAMETER_NAMES,
-    DenseSequence,
+    DenseSequenceStruct,
 )
 from tests.ncp_control.kernels.dense_cells import CELLS, randomised
 
@@ -133,7 +133,7 @@ def check_dense(cell: Cell, s: dict[str, Tensor], command: list[str], tolerance:
         name: None if given[name] is None else given[name].contiguous().numpy()
         for name in _DENSE_ARRAYS
     }
-    sizes = bytes(sequence)[: DenseSequence.shape.offset]
+    sizes = bytes(sequence)[: DenseSequenceStruct.shape.offset]
     found = {k: torch.tensor(x) for k, x in exchange(command, sizes, arrays)[0].items()}
     parts = found["weights_bar"].split([piece.numel() for piece in pieces])
     bars = [part.view_as(piece) for part, piece in zip(parts, pieces, strict=True)]
