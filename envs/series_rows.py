@@ -130,7 +130,6 @@ class RowCoder:
         return tuple(
             ActionContract(
                 name=f"{name}{ahead}",
-                unit=f"{reach:g} around {middle:g}",
                 scale=(float(middle), float(reach)),
             )
             for name, middle, reach in zip(self.targets, self.middle, self.reach, strict=True)

@@ -111,7 +111,7 @@ class Contract:
             return f"an observation of {found}"
         if len(self.action) != len(offered.action):
             return f"{len(self.action)} actions, got {len(offered.action)}"
-        compared = ("name", "unit", "range", "positive", "choices")
+        compared = ("name", "unit", "range", "positive", "choices", "scale")
         found = first_misfit(self.action, offered.action, compared)
         if found is not None:
             return f"actions of {found}"

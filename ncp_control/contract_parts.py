@@ -49,7 +49,8 @@ class ActionContract:
     name: str
     """What is commanded, e.g. "steering"."""
     unit: str = ""
-    """Its unit, e.g. "N m" or "fraction of max_steer_rad"; empty if unknown."""
+    """Its unit, e.g. "N m" or "fraction of max_steer_rad"; empty if unknown. With a scale, the unit
+    of what a command stands for."""
     range: Range = (-1.0, 1.0)
     """Lowest and highest command."""
     positive: str = ""
@@ -59,8 +60,8 @@ class ActionContract:
     choices: tuple[str, ...] = ()
     """What can be chosen, in order; empty for a number."""
     scale: tuple[float, float] | None = None
-    """Offset and factor of a command x that stands for offset + factor * x, e.g. a forecast in the
-    unit of its column; None if nothing was scaled."""
+    """Offset and factor of a command x that stands for offset + factor * x, e.g. a force in N, or a
+    forecast in the unit of its column; None if nothing was scaled."""
 
     def __post_init__(self) -> None:
         check_range(self.name, self.range)
@@ -331,7 +332,12 @@ def describe_action(entry: ActionContract) -> str:
     if entry.choices:
         return f"{entry.name}: one of {', '.join(entry.choices)}"
     words = [f"{entry.name} in [{entry.range[0]:g}, {entry.range[1]:g}]"]
-    words += [entry.unit] if entry.unit else []
+    if entry.scale is not None:
+        offset, factor = entry.scale
+        low, high = (f"{offset + factor * end:.4g}" for end in entry.range)
+        words[0] += f" for {low} to {high} {entry.unit}".rstrip()
+    elif entry.unit:
+        words += [entry.unit]
     words += [f"positive is {entry.positive}"] if entry.positive else []
     if entry.bounds is not None:
         words += [f"certified within [{entry.bounds[0]:.3g}, {entry.bounds[1]:.3g}]"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncp_control.contract import Contract, check_contract
+from ncp_control.contract import ActionContract, Contract, check_contract
 from ncp_control.imports import import_function
 from ncp_control.keyword_options import check_needed, check_options, named_arguments, takes_any
 from ncp_control.names import check_name
@@ -296,7 +296,9 @@ def world_of(
         options: Options that the name was given, for the contract.
         frame_s: Interval between frames [s]; what the environment says if None.
         view: How frames are cropped, scaled and stacked: options of `ncp_control.views`.
-        contract: What it shows and takes, with names and units; what its spaces say if None.
+        contract: What it shows and takes, with names and units; what its spaces say if None. An
+            action whose range is the environment's own, e.g. -10 to 10 N, becomes a command from
+            -1 to 1 with the scale to that range.
 
     Raises:
         ValueError: If the environment's spaces are none that a policy can sense or command, are not
@@ -316,7 +318,7 @@ def world_of(
     try:
         frame_s = contract.frame_s if contract is not None else frame_s
         found = contract_of_env(probe, name=name, options=dict(options or {}), frame_s=frame_s)
-        contract = found if contract is None else _with_sizes_of(contract, found)
+        contract = found if contract is None else _stated(contract, found, probe.action_space)
         if isinstance(probe, Viewed):
             contract = replace(contract, observation=probe.complete(contract.observation))
         limit = probe.spec.max_episode_steps if probe.spec is not None else None
@@ -331,11 +333,19 @@ def world_of(
     return World(name=name, make=make_adapted, contract=contract, max_steps=limit or 1000)
 
 
-def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
-    """Return a contract that a user stated, if its sizes are those of the environment's spaces.
+def _stated(stated: Contract, found: Contract, space: Any) -> Contract:
+    """Return a contract that a user stated, if it is one of the environment's spaces.
+
+    An action whose range is the environment's own, e.g. -10 to 10 N, becomes a command from -1 to 1
+    with the scale to that range.
+
+    Args:
+        stated: The user's contract.
+        found: What the spaces say.
+        space: The action space.
 
     Raises:
-        ValueError: If they are others.
+        ValueError: If sizes are others, or a range is neither that of commands nor the space's.
     """
     sizes = [(sizes_of(one.observation), len(one.action)) for one in (stated, found)]
     if sizes[0] != sizes[1]:
@@ -343,7 +353,26 @@ def _with_sizes_of(stated: Contract, found: Contract) -> Contract:
             f"`contract` must be of what the environment shows and of its number of actions,"
             f" {sizes[1]}, got {sizes[0]}. Give each of them an entry."
         )
-    return stated
+    if stated.choices or found.choices:
+        return stated
+    ends = zip(space.low.tolist(), space.high.tolist(), strict=True)
+    action = tuple(_scaled(*each) for each in zip(stated.action, ends, strict=True))
+    return replace(stated, action=action)
+
+
+def _scaled(entry: ActionContract, ends: tuple[float, float]) -> ActionContract:
+    """Return one entry of a stated action with the scale to an environment's own range."""
+    low, high = entry.range
+    if entry.range == (-1.0, 1.0) or (ends == (-1.0, 1.0) and -1.0 <= low and high <= 1.0):
+        return entry
+    if entry.scale is not None or not np.allclose(entry.range, ends, rtol=1e-6):
+        raise ValueError(
+            f"`range` of the action {entry.name!r} must be [-1, 1], what a policy commands, or the"
+            f" environment's own, {list(ends)}, got {list(entry.range)}. Leave it out, or state"
+            " that of the environment's action_space."
+        )
+    scale = ((ends[0] + ends[1]) / 2.0, (ends[1] - ends[0]) / 2.0)
+    return replace(entry, range=(-1.0, 1.0), scale=scale)
 
 
 def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:

@@ -46,7 +46,7 @@ BOTH = dataclasses.replace(
 
 
 FORECAST = dataclasses.replace(
-    POLE, action=(ActionContract(name="level", unit="2 around 5", scale=(5.0, 2.0)),)
+    POLE, action=(ActionContract(name="level", unit="m", scale=(5.0, 2.0)),)
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ncp_control import worlds
-from ncp_control.contract import Entry, FramesContract, VectorContract
+from ncp_control.contract import ActionContract, Entry, FramesContract, VectorContract
 from ncp_control.gymnasium_contracts import contract_of_env
 from ncp_control.worlds import (
     WORLDS,
@@ -254,3 +254,25 @@ def test_a_world_may_state_names_but_no_other_sizes():
     ):
         with pytest.raises(ValueError, match=r"`contract` must be of what .*, \(3, 1\), got"):
             world_of(make, name="Swing-v0", contract=wrong)
+
+
+def test_an_action_in_the_units_of_the_environment_is_a_command_with_a_scale():
+    def make():
+        return gymnasium.make("Pendulum-v1", disable_env_checker=True)
+
+    plain = world_of(make, name="Swing-v0").contract
+    torque = ActionContract(name="torque", unit="N m", positive="left", range=(-2.0, 2.0))
+    world = world_of(make, name="Swing-v0", contract=replace(plain, action=(torque,)))
+    (action,) = world.contract.action
+    assert (action.range, action.scale, action.unit) == ((-1.0, 1.0), (0.0, 2.0), "N m")
+    assert "commands  torque in [-1, 1] for -2 to 2 N m, positive is left" in (
+        world.contract.describe()
+    )
+    env = world.make()
+    env.reset(seed=0)
+    env.step(np.array([0.25], np.float32))
+    assert env.unwrapped.last_u == pytest.approx(0.25 * action.scale[1])
+    env.close()
+    wrong = replace(plain, action=(replace(torque, range=(-3.0, 3.0)),))
+    with pytest.raises(ValueError, match=r"`range` of the action 'torque' must be \[-1, 1\].*-2"):
+        world_of(make, name="Swing-v0", contract=wrong)

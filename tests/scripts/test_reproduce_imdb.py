@@ -71,7 +71,7 @@ def test_every_word_has_its_own_embedding():
     inner = imdb.make_forecaster(
         "lstm", imdb.CellSizes(num_inputs=3, num_units=4, num_outputs=2, frame_s=1.0)
     )
-    reader = imdb.Reader(inner, 7, 0.5).eval()
+    reader = imdb.ReviewReader(inner, 7, 0.5).eval()
     words = torch.tensor([[0.0, 6.0], [6.0, 6.0]])[..., None]
     outputs = reader(words)
     assert outputs.shape == (2, 2, 2) and not torch.equal(outputs[0], outputs[1])

@@ -86,7 +86,8 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     found = (re.search(rf"ACTION_{name} {{(.*)f}}", header) for name in ("OFFSET", "FACTOR"))
     offset, factor = (float(one[1]) for one in found if one is not None)
     assert policy.contract.action[0].scale == pytest.approx((offset, factor), rel=1e-6)
-    assert policy.contract.action[0].unit == f"{factor:g} around {offset:g}"
+    low, high = offset - factor, offset + factor
+    assert f"in [-1, 1] for {low:.4g} to {high:.4g}" in policy.contract.describe()
 
 
 def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, waves, tmp_path):
