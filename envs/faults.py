@@ -30,6 +30,9 @@ from ncp_control.ranges import check_not_negative
 from ncp_control.records import change_frame, frames_part, record_frame
 from ncp_control.worlds import Disturbance
 
+_MOST_UNITS = 4
+"""Units of numbers that the label of a plot can hold."""
+
 
 class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
     """Add Gaussian noise to image observations.
@@ -126,7 +129,9 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
         found.append(Disturbance(name="noise", meaning=meaning, put=put))
     found.append(drop)  # around what disturbs frames: a stack is disturbed frame by frame
     if isinstance(contract.observation, VectorContract):
-        meaning = "sensor noise, standard deviation [m, rad, m/s, rad/s]"
+        units = dict.fromkeys(entry.unit for entry in contract.observation.entries if entry.unit)
+        told = f" [{', '.join(units)}]" if 0 < len(units) <= _MOST_UNITS else ""
+        meaning = f"sensor noise, standard deviation{told}"
         found.append(Disturbance(name="noise", meaning=meaning, put=SensorNoise))
     return tuple(found)
 

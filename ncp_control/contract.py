@@ -120,6 +120,12 @@ class Contract:
         return None
 
     @property
+    def world_told(self) -> str:
+        """The world with its options, as they are typed."""
+        options = [f"{name}={value}" for name, value in self.world_options.items()]
+        return " ".join([self.world, *options])
+
+    @property
     def output_names(self) -> list[str]:
         """Name of each output of a policy's circuit: of an action, or of a choice of it."""
         return [
@@ -176,8 +182,7 @@ class Contract:
         every = f"{1000 * self.frame_s:.4g} ms" if self.frame_s < 1.0 else f"{self.frame_s:.4g} s"
         lines += [f"rate      a frame every {every}"]
         if self.world:
-            options = "".join(f" {name}={value}" for name, value in self.world_options.items())
-            lines += [f"world     {self.world}{options}"]
+            lines += [f"world     {self.world_told}"]
         return "\n".join(lines)
 
 

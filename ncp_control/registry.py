@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ncp_control.json_files import shorten
 from ncp_control.names import check_name
 
+IMPORT_HINT = "One of your own needs --import MODULE."
 T = TypeVar("T")
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
@@ -73,8 +74,7 @@ class Registry(Mapping[str, T]):
                 f"`{setting or self.kind}` must be one of {sorted(self)}, got {shorten(name)}."
                 f" {import_advice(module)}"
             )
-        hint = "One of your own needs --import MODULE."
-        check_name(setting or self.kind, name, self, hint=hint)
+        check_name(setting or self.kind, name, self, hint=IMPORT_HINT)
         raise AssertionError("unreachable: an unknown name is refused above")
 
     def module_of(self, name: str) -> str | None:

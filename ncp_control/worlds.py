@@ -26,7 +26,7 @@ from ncp_control.imports import import_function
 from ncp_control.keyword_options import check_needed, check_options, named_arguments, takes_any
 from ncp_control.names import check_name
 from ncp_control.records import sizes_of
-from ncp_control.registry import Registry
+from ncp_control.registry import IMPORT_HINT, Registry
 from ncp_control.returns import RETURNS, return_and_length
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def find_world(name: str, **options: Any) -> World:
         known = full_name(name)
         if known not in WORLDS:
             others = "gymnasium:<id>", "<module>:<function>"
-            check_name("world", name, [*SHORT_NAMES, *WORLDS, *others])
+            check_name("world", name, [*SHORT_NAMES, *WORLDS, *others], hint=IMPORT_HINT)
         return _built(name, WORLDS[known], options)
     module, _, attribute = name.partition(":")
     if module == "gymnasium":

@@ -122,7 +122,7 @@ def assemble_recording(
             f"{f' ({skipped})' if skipped.total else ''}. {_advice_on_times(usable)}"
         )
     _warn_of_losses(folder, f"{num_listed} {things}", skipped, changed)
-    _warn_of_disorder(folder, usable, things)
+    _check_order(folder, usable, things)
     recording = Recording(
         folder=folder,
         format=listing.format,
@@ -335,19 +335,29 @@ def _warn_of_losses(folder: Path, listed: str, skipped: Tally, changed: Tally) -
         warnings.warn(" ".join(told), stacklevel=4)
 
 
-def _warn_of_disorder(folder: Path, frames: Sequence[LoggedFrame], things: str) -> None:
-    """Say where time does not go on: a clock that was set back, or lines out of order."""
+def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> None:
+    """Warn where time does not go on: a clock that was set back, or lines out of order.
+
+    Raises:
+        ValueError: If that is so at more than a third of the frames: the log was shuffled.
+    """
     center = [frame for frame in frames if frame.camera == CENTER]
     jumps = [
         this.row
         for last, this in pairwise(center)
         if this.session == last.session and this.time_s <= last.time_s
     ]
+    if len(jumps) > max(2, len(center) / 3):
+        raise ValueError(
+            f"the {things} of a log must be in order of time, got {len(jumps)} of {len(center)} in"
+            f" '{folder}' that are not later than the one before, first at row {jumps[0]}. Sort"
+            " the log by time."
+        )
     if jumps:
         warnings.warn(
             f"Time does not increase at {len(jumps)} of the {len(center)} center {things} in"
             f" '{folder}', first at row {jumps[0]}: an episode begins at each, and what is held"
-            " back for a test may be older than what trains. Sort the log if it was shuffled.",
+            " back for a test may be older than what trains. Sort the log if that is wrong.",
             stacklevel=4,
         )
 

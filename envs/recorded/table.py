@@ -12,7 +12,8 @@ The first line names the columns, in any order:
 | `name [unit]` | a number in this unit                                                        |
 
 `steering` without a unit is a fraction of the largest angle in [-1, 1]; steering is left positive
-in any unit. Columns are separated by commas, semicolons or tabs. An empty cell is a missing number.
+in any unit. Columns are separated by commas, semicolons or tabs. An empty cell, or
+NaN, is a missing number. Lines are in order of time.
 """
 
 import re
@@ -41,6 +42,8 @@ NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
 """Columns that are no numbers of the recording."""
 _TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
 _MOST_COLUMNS = 1000
+_MISSING = ("", "nan")
+"""Cells that say that a number is missing."""
 
 
 def load_table(
@@ -217,7 +220,7 @@ def _read(
         return None
     numbers, changes = {}, []
     for one in columns:
-        if one.name in NO_NUMBERS or not told[one.name]:
+        if one.name in NO_NUMBERS or told[one.name].lower() in _MISSING:
             continue
         value = finite_number(number_in(told[one.name], separator))
         if value is None:

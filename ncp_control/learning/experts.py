@@ -148,8 +148,9 @@ class AskedPilot:
         if not self._has_clipped and np.abs(action - clipped).max() > _ROUNDING:
             self._has_clipped = True
             warnings.warn(
-                f"the expert's actions must be in [-1, 1], got {shorten(action.tolist())} for"
-                f" {', '.join(names)}: they are clipped",
+                f"the expert's actions must be in [-1, 1], as a policy's are whatever the"
+                f" environment's own range, got {shorten(action.tolist())} for {', '.join(names)}:"
+                " they are clipped",
                 stacklevel=2,
             )
         return clipped

@@ -142,8 +142,9 @@ def components(audited: Episode, found: PrincipalComponents) -> Figure:
     colours = audited.actions[:, 0]
     largest = max(float(np.abs(colours).max()), 1e-6)
     dots = right.scatter(
-        found.scores[:, 0], second, c=colours, cmap="PuOr", vmin=-largest, vmax=largest, s=8
-    )
+        found.scores[:, 0], second, c=colours, cmap="PuOr", vmin=-largest, vmax=largest, s=10,
+        edgecolors=GREY, linewidths=0.3,  # so that those near 0 are seen
+    )  # fmt: skip
     right.set(xlabel="component 1", ylabel="component 2")
     bar = figure.colorbar(dots, ax=right)
     bar.set_label(audited.action_names[0])

@@ -228,9 +228,12 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     report.part("What each neuron is good for", lambda: parts.ablation_part(policy, audited))
     if certificate is not None:
         report.part("What it can never do", lambda: parts.bounds_part(policy, audited, certificate))
-    report.part(
-        "What faults do to it", lambda: seeing.robustness_part(policy, audited, settings.seed)
-    )
+    if audited.has_frames:
+        report.part(
+            "What faults do to it", lambda: seeing.robustness_part(policy, audited, settings.seed)
+        )
+    else:
+        report.say("It senses no camera: there are no saliency maps and no faults of pictures.")
     report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
 
 
@@ -243,7 +246,7 @@ def _prepare(report: Report, subject: Subject) -> None:
             f"Certified bounds of {audited.name}",
             lambda: certify(policy.circuit.cell, gain_dt_s=longest_s),
         )
-    if subject.maps is None:
+    if subject.maps is None and audited.has_frames:
         followed = parts.followed_neurons(audited)
         subject.maps = report.attempt(
             f"Saliency of {audited.name}", lambda: compute_saliency(policy, audited, followed)

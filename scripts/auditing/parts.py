@@ -266,7 +266,8 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
     measured = _largest_gradient(policy, audited)
     text = [
         f"In this episode: **{describe_violations(violations)}**.",
-        f"Whatever the circuit sees, its output stays within {', '.join(limits)}.{empty}",
+        f"Whatever the circuit sees, its output stays within {', '.join(limits)}"
+        f"{_after_squash(policy, certificate)}.{empty}",
         f"A change of one sensory input changes the output of the next frame, at most"
         f" {1e3 * certificate.gain_dt_s:.0f} ms later, by at most {gain:.3g} per unit"
         f" (largest in the episode: {measured:.3g}).{of_frame}",
@@ -281,6 +282,16 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         tables={"bounds": Table(header=header, rows=rows)},
         figures={"bounds": figures.certificates(audited, certificate, known)},
     )
+
+
+def _after_squash(policy: Policy, certificate: Certificate) -> str:
+    """Say within which commands the output's bounds lie, where a tanh makes commands of it."""
+    if policy.choices or type(policy).respond is not VectorPolicy.respond:
+        return ""
+    outputs = torch.from_numpy(np.stack(certificate.output))
+    commands = policy.respond(outputs)
+    limits = [f"[{low:.3f}, {high:.3f}]" for low, high in commands.T.tolist()]
+    return f", and the commands that are made of it within {', '.join(limits)}"
 
 
 def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tuple[str, str, str]:

@@ -187,7 +187,7 @@ def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
     widths = "" if currents is None else "; line widths are synaptic currents"
     what = f"{episode.action_names[0]} {episode.actions[k, 0]:+.2f}"
     bend = f"in a bend to the {'left' if asked[k, 0] > 0 else 'right'}, "
-    is_driving = episode.action_names[0] == "steering"
+    is_driving = episode.action_names[0] == "steering" and episode.has_frames
     figure.suptitle(
         f"{bend if is_driving else 'at '}{episode.time_s[k]:.1f} s: {what}{widths}",
         size=10,
@@ -197,9 +197,14 @@ def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
 
 
 def activity(episode: Episode) -> Figure:
-    """Draw every neuron's potential, and its time constant where it has one, over the episode."""
+    """Draw each neuron's deviation from its mean, and its time constant where it has one.
+
+    Of most neurons the mean is far larger than what moves them. The colours reach as far as all but
+    the largest half a percent of the deviations, such as those just after the start.
+    """
     recorded, time_s = episode.thought, episode.time_s
     states = recorded.states[0].cpu().numpy().T
+    deviations = states - states.mean(axis=1, keepdims=True)
     taus_s = None if recorded.timescales_s is None else recorded.timescales_s[0].cpu().numpy().T
     num_maps = 1 if taus_s is None else 2
     height = min(max(0.2 * len(states), 2.6), 7.0)
@@ -211,9 +216,10 @@ def activity(episode: Episode) -> Figure:
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
     panels[0].set(ylabel=episode.action_names[0], xlim=time_s[[0, -1]])
     _tidy(panels[0])
-    largest = max(float(np.abs(states).max()), 1e-6)
+    largest = max(float(np.percentile(np.abs(deviations), 99.5)), 1e-6)
     label = "state" if taus_s is None else "membrane potential"
-    _draw_map(panels[1], episode, states, Normalize(-largest, largest), "PRGn", label)
+    around = Normalize(-largest, largest)
+    _draw_map(panels[1], episode, deviations, around, "PRGn", f"{label} minus its mean")
     if taus_s is not None:
         scale = LogNorm(float(taus_s.min()), float(taus_s.max()) * (1.0 + 1e-6))
         _draw_map(panels[2], episode, taus_s, scale, "viridis", "time constant [s]")

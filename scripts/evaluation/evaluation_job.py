@@ -102,6 +102,7 @@ def evaluate_in(
 ) -> None:
     """Let the policy act in each place, and measure what its world measures."""
     world = places[0].world
+    print(f"measured  {world.contract.world_told}")
     film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
     longest_s = max(film_s, LIVE_S)
     shown = shown_in(places, settings, longest_s)

@@ -249,9 +249,10 @@ def _write_tables(report: Report, rows: Sequence[Measured]) -> None:
 _CAPTIONS = {
     "track": "Tracks from above, the driven line coloured by its error; the worst drives first.",
     "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
-    "steering": "What the policy steered, and what the expert would have done at the same places.",
+    "steering": "What the policy steered, and what the legend's other driver did or would have done"
+    " at the same places.",
     "wiring": "The wiring with its activity at the largest action.",
-    "activity": "Every neuron over the episode.",
+    "activity": "Every neuron over the episode: how far it is from its own mean.",
 }
 
 

@@ -25,7 +25,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load, shipped_policies
 from ncp_control.policy.folder import weights_sha256
-from ncp_control.recorder import run_episodes
+from ncp_control.recorder import iterate_episodes, run_episodes
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
@@ -43,7 +43,7 @@ TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
 
 
 def train_imitate(asked: Imitate) -> Policy:
-    """Let the expert demonstrate, imitate it, measure both, and save the policy."""
+    """Let the expert demonstrate, imitate it, save the policy, and measure both."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     world, expert = find_scene(settings)
@@ -59,12 +59,14 @@ def train_imitate(asked: Imitate) -> Policy:
         where = measured_world(settings)
         episodes = act(policy, where, settings.evaluation_episodes, EVALUATION_SEED)
         measured = measured_in(world, cell, episodes)
+        seeds = range(EVALUATION_SEED, EVALUATION_SEED + settings.evaluation_episodes)
+        shown = list(iterate_episodes(where, None, seeds=seeds, expert=expert))
         results.place(run.results)
         parameters = num_parameters(policy)
         row = {"parameters": parameters, **measured.measures}
         add_row(results, settings, cell, describe(settings), row)
     print(f"policy: {run.policy}\nresults: {results.path}")
-    print(results_table([measured]))
+    print(results_table([measured_in(world, "expert", shown), measured]))
     return policy
 
 

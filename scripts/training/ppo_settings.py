@@ -28,8 +28,8 @@ class PPO(Reinforcement):
     """Steps in which the circuit is left alone while the critic gets to know it. If None, 16,384
     for the circuit of a policy, else 0."""
     steps: int | None = None
-    """Steps of all worlds together. If None, 1,000,000; with --num-worlds, those of 244 rollouts,
-    which is the same for up to 128 worlds."""
+    """Steps of all worlds together, rounded up to whole rollouts. If None, 1,000,000; with
+    --num-worlds, those of 244 rollouts, which is the same for up to 128 worlds."""
     rollout_steps: int | None = None
     """Steps of each world between two updates. If None, 256; with --num-worlds, what makes about
     4,096 of all worlds together, but at least a sequence."""

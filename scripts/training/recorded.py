@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from envs.recorded import Recording
+from envs.recorded.parts import PARTS
 from ncp_control import files
 from ncp_control.cells import Feedforward
 from ncp_control.command_line import use_threads
@@ -86,6 +87,8 @@ def train_recorded(asked: Recorded) -> None:
     results.place(first.results)
     print("run folders:", *[run.folder for trials in runs for run in trials])
     split = write(parts, first.folder / "demonstrations", settings.frames_as)
+    counts = [f"{len(getattr(split, name).actions):,} {name}" for name in PARTS]
+    print("frames:", ", ".join(counts))
     simple = simple_errors(split.train, split.validation, split.test)
     measured = dict(simple)
     seen, ways, chosen_runs = split.seen_by(contract), ways_of(settings), []

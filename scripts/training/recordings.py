@@ -223,6 +223,9 @@ def tell(recordings: Sequence[Recording], doubts: Sequence[str], settings: Recor
         print(f"recordings: {name_of(recordings)}; {told}; sensed: {', '.join(sensed)}")
     if num_marked := sum(one.skipped.get(REASON, 0) for one in recordings):
         print(f"left out, as marked by data.py clean: {num_marked:,} frames")
+    for name in (*first.actions, *first.inputs):
+        if lacking := sum(one.skipped.get(f"no {name}", 0) for one in recordings):
+            print(f"left out, for they lack {name}: {lacking:,} frames")
     if words := words_of_split(recordings, settings):
         print(f"parts: as data.py split wrote them ({words})")
     for doubt in doubts:

@@ -50,6 +50,11 @@ def begun_with(asked: Settings) -> Settings:
             " settings."
         )
     path = folder / "config.json"
+    run = next((one for one in folder.resolve().parents if (one / "metrics.csv").is_file()), None)
+    if run is not None:
+        raise ValueError(
+            f"`resume` must be a run folder, got {str(folder)!r} in one. Name {str(run)!r}."
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"`resume` must be a run folder with a config.json, got {str(folder)!r}."

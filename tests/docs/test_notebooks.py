@@ -140,7 +140,7 @@ TOLD = {
     "look-inside": ["inspector.html", "motor_0 stays within"],
     "own-log": ["always straight", "mean of the recording"],
     "own-series": ["last known value", "in five rows", "self-test here: passed"],
-    "own-world-and-cell": ["mean_return", "world     Hover-v0 gust_mps2=1.0"],
+    "own-world-and-cell": ["mean_return", "| expert |", "world     Hover-v0 gust_mps2=1.0"],
     "to-the-robot": ["pass: 16 steps", "its time is over", "frames late"],
 }
 """What each tutorial must have printed."""

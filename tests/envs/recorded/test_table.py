@@ -109,6 +109,22 @@ def test_times_by_which_no_frame_follows_another_are_told_by_what_is_wrong(table
         load_recording(folder)
 
 
+def test_a_shuffled_table_is_refused(table):
+    times = np.random.default_rng(0).permutation(40) / 10
+    folder = table("time_s,steering", *(f"{time},0.1" for time in times))
+    with pytest.raises(
+        ValueError, match=r"in order of time, got \d+ of 40 .* Sort the log by time"
+    ):
+        load_recording(folder)
+
+
+def test_a_cell_that_says_nan_is_missing_as_an_empty_one_is(table):
+    folder = table("time_s,speed,hand", "0,1,NaN", "0.1,nan,2", "0.2,,3")
+    numbers = load_recording(folder).episodes[0].numbers
+    np.testing.assert_array_equal(numbers["speed"], [1, np.nan, np.nan])
+    np.testing.assert_array_equal(numbers["hand"], [np.nan, 2, 3])
+
+
 def test_steering_in_degrees_is_told_how_to_name_its_unit(table):
     lines = [f"{i / 10:.1f},{3 * i}" for i in range(8)]
     with pytest.raises(ValueError, match=r"name the unit in the header, e.g. steering \[deg\]\.$"):
