@@ -104,6 +104,23 @@ def once_a_frame(
     return change_newest
 
 
+def check_opencv(what: str) -> None:
+    """Refuse to go on without OpenCV.
+
+    Args:
+        what: What needs it.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"OpenCV is missing, which {what} needs. Run `pip install opencv-python-headless`."
+        ) from error
+
+
 def framer_for(
     seen: object, where: str, crop_top: float | None, crop_bottom: float | None
 ) -> Framer:
@@ -116,8 +133,10 @@ def framer_for(
         crop_bottom: The same at the bottom.
 
     Raises:
-        ValueError: If it does not sense frames that can be made of RGB images.
+        ValueError: If it does not sense frames that can be made of RGB images, or OpenCV is
+            missing.
     """
+    check_opencv(where)
     if not isinstance(seen, FramesContract):
         kind = getattr(seen, "kind", seen)
         if isinstance(seen, DictContract):

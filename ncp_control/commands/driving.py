@@ -62,6 +62,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
             link_options,
             modules=[*modules, *imported_modules()],
             log=run.folder / "link.jsonl",
+            period_s=settings.loop.period_s(contract.frame_s),
         )
     except LinkLost as error:
         raise ValueError(f"`link` {settings.link!r} did not open: {error}.") from error

@@ -20,6 +20,7 @@ Of a frame with numbers beside it, the frame alone is spoiled.
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,6 +56,14 @@ def _not_finite(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return values
 
 
+def _swapped(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a frame with red and blue swapped, in each of the frames that are seen together."""
+    if frame.shape[2] % 3:
+        return frame
+    colours = frame.reshape(*frame.shape[:2], -1, 3)
+    return np.ascontiguousarray(colours[..., ::-1].reshape(frame.shape))
+
+
 def _hidden(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return occlude(frame[None], _HIDDEN_SHARE, rng)[0]
 
@@ -65,7 +74,7 @@ SPOILED: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "blurred": _blurred,
     "size": lambda frame, rng: np.ascontiguousarray(frame[::2, ::2]),
     "type": lambda frame, rng: frame.astype(np.float32) / 255.0,
-    "colours": lambda frame, rng: np.ascontiguousarray(frame[:, :, ::-1]),
+    "colours": _swapped,
     "not finite": _not_finite,
     "hidden": _hidden,
 }
@@ -133,7 +142,7 @@ class FaultyLink:
                 state[:] = _LARGE
         else:
             seen = self._with_frame(seen, SPOILED[self._fault](self._frame_of(seen), rng))
-        return Reading(observation=seen, time_s=reading.time_s, told=reading.told)
+        return replace(reading, observation=seen)
 
     def _frame_of(self, observation: np.ndarray) -> np.ndarray:
         shape = self._record_frame

@@ -4,7 +4,7 @@ The links themselves are in `ncp_control.deploy.links`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +32,25 @@ class Reading:
     """What else the counterpart tells, by name and unit, e.g. speed_mps."""
     is_manual: bool = False
     """Whether a person drives; then nothing is commanded."""
+
+
+def with_unread(reading: Reading, unread: Reading | None) -> Reading:
+    """Return a reading with what is told once and was told by the one before, which nobody read.
+
+    Rewards are added up, and a hit stays a hit.
+
+    Args:
+        reading: The newest.
+        unread: The one before; None if it was read.
+    """
+    if unread is None:
+        return reading
+    kept = {}
+    if "reward" in unread.told:
+        kept["reward"] = unread.told["reward"] + reading.told.get("reward", 0.0)
+    if "is_hit" in unread.told:
+        kept["is_hit"] = max(unread.told["is_hit"], reading.told.get("is_hit", 0.0))
+    return replace(reading, told={**reading.told, **kept})
 
 
 class Link(Protocol):

@@ -133,7 +133,7 @@ class Monitor:
         if self._profile is None:
             told.append(
                 "the monitor is not calibrated: inputs far from training and blurred frames are not"
-                " noticed. Run python scripts/monitor.py calibrate POLICY"
+                " noticed. Run python scripts/monitor.py calibrate POLICY in a clone of ncp-control"
             )
         if self._bounds is None:
             told.append(

@@ -108,6 +108,9 @@ class GuardedPilot:
             stops.
         settings: How to run.
 
+    Raises:
+        ValueError: If the settings let the policy forget everything at each tick.
+
     Attributes:
         period_s: Time between two ticks [s].
         command: What was commanded last.
@@ -124,8 +127,8 @@ class GuardedPilot:
     ) -> None:
         settings = LoopSettings() if settings is None else settings
         self._controller, self._clock, self._monitor = controller, clock, monitor
-        self.period_s = contract.frame_s if settings.rate_hz is None else 1.0 / settings.rate_hz
-        self._longest_s = min(settings.longest_s, contract.dt_s[1])
+        self.period_s = settings.period_s(contract.frame_s)
+        self._longest_s = min(settings.pause_s(contract.frame_s), contract.dt_s[1])
         self._limits = CommandLimits(contract, settings)
         self.begin(clock.now_s())
 

@@ -157,20 +157,20 @@ def read_recording(path: Path | str) -> Playback:
         fault = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
             f"`recording` must be an MCAP file, got '{path}', which {fault}. Name the file"
-            " recording.mcap that run.py --record has written."
+            " recording.mcap that `ncp run --record` has written."
         )
     with path.open("rb") as file:
         if not _MAGIC.startswith(file.read(len(_MAGIC))):  # a file that was cut may be shorter
             raise ValueError(
-                f"`recording` must be an MCAP file that run.py --record has written, got '{path}',"
-                " which does not begin as one. Name another file."
+                f"`recording` must be an MCAP file that `ncp run --record` has written, got"
+                f" '{path}', which does not begin as one. Name another file."
             )
     reader = _Reader(path)
     reader.read()
     if reader.about is None:
         cause = f" ({reader.faults[0][0]})" if reader.faults else ""
         raise ValueError(
-            f"`recording` must be an MCAP file that run.py --record has written, got '{path}'"
+            f"`recording` must be an MCAP file that `ncp run --record` has written, got '{path}'"
             f" without a contract{cause}. Record a drive."
         )
     ticks = [reader.ticks[number] for number in sorted(reader.ticks)]

@@ -284,7 +284,8 @@ class InputProfile:
         except (ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError) as error:
             raise ValueError(
                 f"{path} must be what the calibration of a monitor writes, got"
-                f" {str(error)[:200]}. Calibrate again: python scripts/monitor.py calibrate."
+                f" {str(error)[:200]}. Calibrate again, in a clone of ncp-control: python"
+                " scripts/monitor.py calibrate."
             ) from error
 
 

@@ -30,6 +30,7 @@ only its required properties).
 """
 
 import base64
+import itertools
 import json
 import math
 import time
@@ -104,8 +105,9 @@ def labels(names: Sequence[str]) -> list[str]:
     """Return names that differ from each other: those without one are numbered."""
     told: list[str] = []
     for i, name in enumerate(names):
+        tried = (f"{name} {n}".strip() for n in itertools.count(i))
         is_free = name and name not in told
-        told.append(name if is_free else f"{name} {i}".strip())
+        told.append(name if is_free else next(one for one in tried if one not in told))
     return told
 
 

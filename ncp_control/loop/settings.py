@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ncp_control.ranges import check_above_zero, check_not_negative, check_positive
 
+_LONGEST_S = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
@@ -19,14 +21,34 @@ class LoopSettings:
     no limit if None. At 1, a command in [-1, 1] takes 2 s from one end to the other."""
     degraded_rate_per_s: float = 1.0
     """The same while the input is doubtful."""
-    longest_s: float = 0.5
+    longest_s: float | None = None
     """After a longer time without a good reading the policy's memory is of no use and is
-    cleared [s]."""
+    cleared [s]; 0.5 s if None, or three ticks where those take longer."""
 
     def __post_init__(self) -> None:
         check_positive(self, "rate_hz", "command_rate_per_s", "degraded_rate_per_s", "longest_s")
         if not self.seconds == math.inf:
             check_above_zero("seconds", self.seconds)
+
+    def period_s(self, frame_s: float) -> float:
+        """Return the time between two ticks of a policy with this interval of frames [s]."""
+        return frame_s if self.rate_hz is None else 1.0 / self.rate_hz
+
+    def pause_s(self, frame_s: float) -> float:
+        """Return the `longest_s` of a policy with this interval of frames.
+
+        Raises:
+            ValueError: If it is shorter than a tick, so that the memory would never last.
+        """
+        period_s = self.period_s(frame_s)
+        if self.longest_s is None:
+            return max(_LONGEST_S, 3.0 * period_s)
+        if self.longest_s < period_s:
+            raise ValueError(
+                f"`longest_s` must be at least the {period_s:g} s of a tick, got"
+                f" {self.longest_s:g}. In less the policy would forget everything at each."
+            )
+        return self.longest_s
 
 
 @dataclass(frozen=True, kw_only=True)

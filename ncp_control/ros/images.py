@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ncp_control.framing import check_opencv
 from ncp_control.json_files import shorten
 
 ENCODINGS = {
@@ -77,6 +78,7 @@ def rgb_of_compressed(data: Octets) -> np.ndarray:
     Raises:
         ValueError: If it cannot be decoded, or OpenCV is not installed.
     """
+    check_opencv("a compressed image")
     import cv2
 
     octets = _octets(data)

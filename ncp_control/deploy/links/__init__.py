@@ -19,7 +19,7 @@ from typing import Any
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import LINKS, LinkKind, open_here, register_link
 from ncp_control.deploy.links.donkey_sim import DonkeySimLink
-from ncp_control.deploy.links.hosted import HostedLink
+from ncp_control.deploy.links.hosted import WATCHDOG_S, HostedLink
 from ncp_control.deploy.links.ros2 import Ros2Link
 from ncp_control.deploy.links.udacity import UdacityLink
 from ncp_control.deploy.links.video import open_video
@@ -53,6 +53,7 @@ def open_link(
     *,
     modules: Sequence[str] = (),
     log: Path | None = None,
+    period_s: float | None = None,
 ) -> Link:
     """Open a link by name, in a process of its own where that makes it safer.
 
@@ -62,6 +63,7 @@ def open_link(
         options: Options of the link.
         modules: Modules that the link's process imports first.
         log: File for the events of the link's process.
+        period_s: Time between two ticks of the loop [s]; the contract's interval of frames if None.
 
     Raises:
         ValueError: If there is no such link or option, or the policy does not fit it.
@@ -69,5 +71,8 @@ def open_link(
     """
     name, _, target = words.partition(":")
     if LINKS.find(name).is_hosted:
-        return HostedLink(name, contract, target, options, modules=modules, log=log)
+        silence_s = max(WATCHDOG_S, 2.0 * (contract.frame_s if period_s is None else period_s))
+        return HostedLink(
+            name, contract, target, options, modules=modules, log=log, watchdog_s=silence_s
+        )
     return open_here(name, contract, target, options or {}, RealClock())

@@ -1,7 +1,7 @@
 """Link to the Donkey simulator, e.g. `--link donkey-sim` or `--link donkey-sim:generated_track`.
 
     start the simulator, then
-    python scripts/run.py drive-ncp --link donkey-sim:generated_road
+    ncp run drive-ncp --link donkey-sim:generated_road
 
 The simulator is the server, on TCP port 9091 of this computer. Both sides send JSON objects; the
 simulator ends each with a line feed. All values that it is sent are texts, with decimal points:
@@ -41,7 +41,7 @@ from ncp_control.deploy.links.base import check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
-from ncp_control.loop.link import LinkLost, Reading
+from ncp_control.loop.link import LinkLost, Reading, with_unread
 from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero, check_part, is_number
 
@@ -115,6 +115,7 @@ class DonkeySimLink:
         self._has_come = self._has_car = self._is_closed = False
         self._end: str | None = None  # why nothing more comes
         self._steering, self._now_mps = 0.0, math.nan
+        check_above_zero("connect_s", connect_s)
         until_s = time.monotonic() + connect_s
         print(f"waiting for the Donkey simulator on {host}:{port}", flush=True)
         self._socket = _connect(host, port, until_s)
@@ -184,8 +185,16 @@ class DonkeySimLink:
     # --- in the listener's thread -----------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Take messages until the simulator hangs up."""
-        end, rest = "the simulator closed the connection", b""
+        """Take messages until the simulator hangs up, and say why there are no more."""
+        try:
+            end = self._take_messages()
+        except Exception as error:  # a thread that dies would leave the loop waiting
+            end = f"the link failed with {type(error).__name__}: {error}"
+        self._finish(end)
+
+    def _take_messages(self) -> str:
+        """Take messages until there are no more, and return why."""
+        rest = b""
         while not self._is_closed:
             try:
                 data = self._socket.recv(2**18)
@@ -196,14 +205,11 @@ class DonkeySimLink:
                 continue
             except OSError:
                 break
-            if not data:
+            if not data or self._end is not None:
                 break
             if len(rest) > _MOST_BYTES:
-                end = f"the simulator sent a message of more than {_MOST_BYTES} bytes"
-                break
-            if self._end is not None:
-                return
-        self._finish(end)
+                return f"the simulator sent a message of more than {_MOST_BYTES} bytes"
+        return "the simulator closed the connection"
 
     def _finish(self, end: str) -> None:
         with self._changed:
@@ -258,9 +264,8 @@ class DonkeySimLink:
         frame = see(self._framer, decode_image(message.get("image")))
         with self._changed:
             self._now_mps = told.get("speed_mps", math.nan)
-            if self._reading is not None:  # it is told once, and nobody has read that
-                told["is_hit"] = max(told["is_hit"], self._reading.told["is_hit"])
-            self._reading = Reading(observation=frame, time_s=now_s, told=told)
+            reading = Reading(observation=frame, time_s=now_s, told=told)
+            self._reading = with_unread(reading, self._reading)
             self._has_come = True
             self._changed.notify_all()
 

@@ -8,7 +8,7 @@
 
 Donkeycar's loop calls `run` in every tick while the pilot drives. The part gives the policy what
 its contract says, of the camera's RGB image, and the time that really passed since the last one.
-The monitor and the limits are those of `run.py`:
+The monitor and the limits are those of `ncp run`:
 
 | level   | angle                        | throttle          |
 |---------|------------------------------|-------------------|
@@ -102,7 +102,7 @@ class NCPPilot:
         self._pilot = GuardedPilot(
             controller, contract, clock=self._clock, monitor=self.monitor, settings=loop
         )
-        self._pause_s = loop.longest_s
+        self._pause_s = loop.pause_s(contract.frame_s)
         self._begun_s, self._called_s = self._clock.now_s(), -math.inf
         self._has_seen, self._num_told = False, 0
         self._num_runs, self._spent_s, self._most_s = 0, 0.0, 0.0

@@ -10,12 +10,12 @@ for it, so that a hanging loop never blocks the host.
 """
 
 import contextlib
-import importlib
 import json
 import multiprocessing
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,11 +25,12 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import open_here
 from ncp_control.deploy.links.messages import receive_message, send_message
+from ncp_control.imports import import_modules
 from ncp_control.loop.clocks import Clock, RealClock
-from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
+from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading, with_unread
 
 WATCHDOG_S = 0.3
-"""Silence of the loop after which the host stops the body [s]."""
+"""Silence of the loop after which the host stops the body, if two ticks take no longer [s]."""
 STANDSTILL_S = 4.0
 """How long the host keeps braking after the loop's process is gone [s]."""
 _POLL_S = 0.002
@@ -49,7 +50,7 @@ class HostedLink:
         options: Options of the link.
         modules: Modules to import there first, which register worlds and links.
         log: File to which the host adds its events, one JSON object a line; none if None.
-        watchdog_s: Silence of the loop after which the body is stopped [s].
+        watchdog_s: Silence of the loop after which the body is stopped [s]; longer than a tick.
 
     Raises:
         ValueError: If the link refuses the policy or its options.
@@ -122,7 +123,7 @@ class HostedLink:
         self._pipe.close()
         self._process.join(STANDSTILL_S + 10.0)
         if self._process.is_alive():
-            self._process.terminate()
+            self._process.kill()
             self._process.join()
 
     def _tell(self, word: str, value: Any = None, array: np.ndarray | None = None) -> None:
@@ -154,19 +155,19 @@ def _end_of(word: str, reason: str) -> LinkEnded | LinkLost:
 
 def _host(pipe: Connection) -> None:
     """Open the link that the first message names, and hold it until the loop's process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the loop, which stops the body
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        # They are for the loop, which stops the body. The host ends once the loop has gone.
+        signal.signal(number, signal.SIG_IGN)
     clock = RealClock()
     try:
         _, wanted, _ = receive_message(pipe)
     except (OSError, EOFError):
         return
     try:
-        for module in wanted["modules"]:
-            importlib.import_module(module)
+        import_modules(wanted["modules"])
         contract = Contract.from_json(wanted["contract"])
         link = open_here(wanted["name"], contract, wanted["target"], wanted["options"], clock)
-    except (ValueError, ImportError) as error:
+    except ValueError as error:
         _tell(pipe, "refused", str(error))
         return
     except LinkLost as error:
@@ -177,6 +178,8 @@ def _host(pipe: Connection) -> None:
         log = None if wanted["log"] is None else Path(wanted["log"])
         Host(pipe, link, wanted["watchdog_s"], log, clock).run()
     except Exception as error:  # a fault of the link's own code, which Python prints as well
+        with suppress(Exception):
+            link.stop()
         _tell(pipe, "lost", f"its own code failed with {type(error).__name__}: {error}")
         raise
     finally:
@@ -238,8 +241,9 @@ class Host:
         except (LinkEnded, LinkLost) as end:
             self._leave(end)
         if reading is not None:
-            self._told = self._numbers(reading.told)
-            self._latest = reading
+            reading = replace(reading, told=self._numbers(reading.told))
+            self._latest = with_unread(reading, self._latest)
+            self._told = self._latest.told
         if self._is_asked and self._latest is not None:
             self._answer()
 

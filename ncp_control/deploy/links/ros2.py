@@ -1,6 +1,6 @@
 """Link to a robot or simulator with ROS 2, by DDS, e.g. `--link ros2:/camera/image_raw`.
 
-    python scripts/run.py drive-ncp --link ros2 --link-options speed_mps=0.5 wheelbase_m=0.26
+    ncp run drive-ncp --link ros2 --link-options speed_mps=0.5 wheelbase_m=0.26
 
 It hears images (sensor_msgs/Image in rgb8, bgr8 or mono8, or CompressedImage) and publishes Twist,
 TwistStamped, AckermannDrive or AckermannDriveStamped, as a node would; ROS need not be installed.

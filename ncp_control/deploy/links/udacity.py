@@ -1,6 +1,6 @@
 """Link to the Udacity simulator in autonomous mode, e.g. `--link udacity`.
 
-    python scripts/run.py drive-ncp --link udacity --link-options speed_mph=9
+    ncp run drive-ncp --link udacity --link-options speed_mph=9
     then start the simulator and choose "autonomous mode"
 
 The simulator is the client: it connects to ws://127.0.0.1:4567/socket.io/?EIO=4&transport=websocket
@@ -88,6 +88,7 @@ class UdacityLink:
     ) -> None:
         check_address(host, port, least_port=0)
         check_above_zero("speed_mph", speed_mph)
+        check_above_zero("connect_s", connect_s)
         where = "the Udacity simulator"
         sign, unit_rad = check_steering(contract, where)
         self._scale = sign if unit_rad is None else sign * unit_rad / MAX_STEER_RAD

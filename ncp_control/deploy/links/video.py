@@ -16,7 +16,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.images import see
-from ncp_control.framing import Framer, framer_for
+from ncp_control.framing import Framer, check_opencv, framer_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.link import LinkEnded, LinkLost, Reading
 
@@ -173,13 +173,9 @@ def open_video(
 
 
 def _open(source: str | int) -> Any:
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "`link` video needs OpenCV, which is not installed. Run"
-            " `pip install opencv-python-headless`."
-        ) from error
+    check_opencv("a video or a camera")
+    import cv2
+
     is_path = isinstance(source, str) and not any(sign in source for sign in _NO_PATH)
     if source == "" or (is_path and not Path(str(source)).exists()):
         raise ValueError(

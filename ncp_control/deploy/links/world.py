@@ -13,7 +13,7 @@ import numpy as np
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import check_options
 from ncp_control.loop.clocks import Clock
-from ncp_control.loop.link import LinkEnded, Reading
+from ncp_control.loop.link import LinkEnded, Reading, with_unread
 from ncp_control.ranges import check_count
 from ncp_control.worlds import WORLDS, World, check_home, find_world, full_name
 
@@ -85,8 +85,8 @@ class WorldLink:
     def _advance(self) -> None:
         while self._end is None and self._next_s <= self._clock.now_s() + _SLACK_S:
             observation, reward, terminated, truncated, info = self._env.step(self._command)
-            unread = 0.0 if self._reading is None else self._reading.told["reward"]
-            self._reading = self._make_reading(observation, info, unread + float(reward))
+            reading = self._make_reading(observation, info, float(reward))
+            self._reading = with_unread(reading, self._reading)
             if terminated or truncated:
                 self.has_failed = terminated
                 told = "it crashed or fell" if terminated else "its time is over"

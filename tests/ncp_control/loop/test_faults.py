@@ -25,6 +25,14 @@ class Camera:
         return Reading(observation=frame, time_s=self.clock.now_s())
 
 
+class Person(Camera):
+    """A camera that shows two frames at a time while a person drives."""
+
+    def read(self, timeout_s):
+        frames = self.rng.integers(60, 200, (20, 30, 6), np.uint8)
+        return Reading(observation=frames, time_s=self.clock.now_s(), is_manual=True)
+
+
 class Memory:
     state = None
 
@@ -66,3 +74,14 @@ def test_a_frozen_camera_shows_its_last_frame_as_new():
     before, *frozen = seen("frozen", [0.9, 1.0, 1.1])
     assert all(np.array_equal(one.observation, before.observation) for one in frozen)
     assert [one.time_s for one in frozen] == [1.0, 1.1]
+
+
+def test_colours_are_swapped_in_each_of_the_frames_that_are_seen_together():
+    clock = SimulatedClock()
+    clock.sleep_until(1.0)
+    link = FaultyLink(Person(clock), "colours", begin_s=0.0, end_s=2.0, clock=clock,
+                      controller=Memory())  # fmt: skip
+    told, clean = link.read(0.0), Person(clock).read(0.0)
+    swapped = clean.observation[:, :, [2, 1, 0, 5, 4, 3]]
+    np.testing.assert_array_equal(told.observation, swapped)
+    assert told.is_manual

@@ -252,6 +252,21 @@ def test_the_memory_is_cleared_at_once_when_an_observation_is_refused(contract, 
     assert echo.state.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("frame_s", "rate_hz"), [(1.0, None), (0.1, 0.5)])
+def test_a_slow_loop_keeps_its_memory_from_tick_to_tick(contract, clock, frame_s, rate_hz):
+    slow = dataclasses.replace(contract, frame_s=frame_s)
+    pilot = GuardedPilot(Echo(clock), slow, clock=clock, settings=LoopSettings(rate_hz=rate_hz))
+    period_s = pilot.period_s
+    read = [
+        pilot.decide(Reading(observation=good(1)[0], time_s=now_s), now_s)
+        for now_s in (0.0, period_s, 2.0 * period_s, 6.0 * period_s)  # three are missing
+    ]
+    assert [done.is_reset for done in read] == [True, False, False, True]
+    hasty = LoopSettings(rate_hz=rate_hz, longest_s=0.9 * period_s)
+    with pytest.raises(ValueError, match="`longest_s` must be at least the . s of a tick, got"):
+        GuardedPilot(Echo(clock), slow, clock=clock, settings=hasty)
+
+
 def test_commands_stay_in_their_range_and_below_their_rate(contract):
     limits = CommandLimits(contract, LoopSettings(command_rate_per_s=2.0, degraded_rate_per_s=1.0))
     assert limits.follow(np.array([3.0]), 0.1) == pytest.approx([0.2])  # from zero

@@ -257,7 +257,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_drive(
 def test_another_file_is_refused_with_what_to_do(tmp_path):
     for name, data in (("empty.mcap", b""), ("text.mcap", b"hello, world\n" * 9)):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ValueError, match="must be an MCAP file that run.py --record"):
+        with pytest.raises(ValueError, match="must be an MCAP file that `ncp run --record`"):
             read_recording(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_recording(tmp_path / "none.mcap")
@@ -285,6 +285,7 @@ def test_red_is_red_in_the_picture():
 
 def test_labels_differ():
     assert labels(["a", "", "a", "b", ""]) == ["a", "1", "a 2", "b", "4"]
+    assert labels(["x", "x 2", "x"]) == ["x", "x 2", "x 3"]
 
 
 def test_an_entry_that_is_named_twice_is_kept_twice(policy, contract, clock, make_link, tmp_path):

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ncp_control.deploy import links
 from ncp_control.deploy.links.base import LINKS, LinkKind
 from ncp_control.deploy.links.hosted import STANDSTILL_S, Host, HostedLink, _host
 from ncp_control.deploy.links.messages import receive_message, send_message
@@ -26,7 +28,7 @@ class Body:
     """A link whose body slows down while it is stopped."""
 
     def __init__(self, clock, then):
-        self.clock, self.then = clock, then
+        self.clock, self.then, self.told = clock, then, {}
         self.speed_mps, self.sent, self.stopped_s, self.is_braking = 8.0, [], None, False
 
     def read(self, timeout_s):
@@ -34,7 +36,7 @@ class Body:
         self.then(self.clock.now_s())
         if self.is_braking:
             self.speed_mps = max(self.speed_mps - 4.0 * timeout_s, 0.0)
-        told = {"speed_mps": self.speed_mps}
+        told = {"speed_mps": self.speed_mps, **self.told}
         return Reading(observation=np.zeros(1), time_s=self.clock.now_s(), told=told)
 
     def send(self, command):
@@ -92,6 +94,23 @@ def test_the_host_answers_only_what_was_asked_with_the_newest(hosted):
     _, value, observation = answers[0]
     assert value["time_s"] == pytest.approx(0.102)
     np.testing.assert_array_equal(observation, np.zeros(1))
+
+
+def test_rewards_and_hits_that_a_late_loop_has_not_read_are_not_lost(hosted):
+    def loop(now_s, pipe):
+        body.told = {"reward": 1.0, "is_hit": float(now_s < 0.01)}
+        if now_s > 0.1 and not answers:
+            send_message(pipe, "ask")
+            answers.append(None)
+        elif answers and not pipe.closed and pipe.poll():
+            answers.append(receive_message(pipe)[1]["told"])
+            pipe.close()
+
+    answers = []
+    host, _, body = hosted(loop)
+    host.run()
+    told = answers[1]
+    assert told["reward"] == pytest.approx(0.1 / 0.002, abs=3.0) and told["is_hit"] == 1.0
 
 
 def last_message(host, ours):
@@ -209,6 +228,46 @@ def test_a_lost_link_that_cannot_be_closed_either_ends_without_a_traceback(monke
     assert [word for word, _ in heard] == ["open", "lost"] and heard[1][1] == "cable"
 
 
+def test_a_link_whose_own_code_fails_has_stopped_the_body_before_the_loop_is_told(monkeypatch):
+    contract = load("drive-ncp").contract
+    said = []
+
+    class Faulty:
+        def __init__(self, contract, target, *, clock):
+            self.contract = contract
+
+        def read(self, timeout_s):
+            raise KeyError("speed")
+
+        def stop(self):
+            said.append("stop")
+
+        def close(self):
+            said.append("close")
+
+    wanted = {"name": "faulty", "contract": contract.to_json(), "target": "", "options": {},
+              "modules": [], "log": None, "watchdog_s": 9.0}  # fmt: skip
+    monkeypatch.setitem(LINKS._things, "faulty", LinkKind(open=Faulty, meaning="of a test"))
+    monkeypatch.setattr("signal.signal", lambda *what: None)  # which is for its own process
+    ours, theirs = multiprocessing.Pipe()
+    send_message(ours, "open", wanted)
+    with pytest.raises(KeyError):
+        _host(theirs)
+    assert said == ["stop", "close"]
+    assert [receive_message(ours)[0] for _ in range(2)] == ["open", "lost"]
+
+
+@pytest.mark.parametrize(("frame_s", "period_s", "silence_s"), [
+    (0.033, None, 0.3), (1.0, None, 2.0), (0.033, 0.5, 1.0),
+])  # fmt: skip
+def test_the_watchdog_waits_for_the_ticks_of_a_slow_loop(frame_s, period_s, silence_s, monkeypatch):
+    asked = []
+    monkeypatch.setattr(links, "HostedLink", lambda *_, **told: asked.append(told))
+    contract = replace(load("drive-ncp").contract, frame_s=frame_s)
+    links.open_link("world", contract, period_s=period_s)
+    assert asked[0]["watchdog_s"] == pytest.approx(silence_s)
+
+
 @pytest.mark.parametrize(
     "array",
     [None, np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.array(2.5), np.empty((0, 3), "<f4"),
@@ -260,6 +319,30 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+def test_a_host_that_is_terminated_with_its_loop_stops_the_car(tmp_path):
+    """As by a service manager, which sends SIGTERM to each process of a service."""
+    script, log = tmp_path / "loop.py", tmp_path / "link.jsonl"
+    script.write_text(LOOP)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    loop = subprocess.Popen(
+        [sys.executable, str(script), str(log)], stdout=subprocess.PIPE, text=True, env=env
+    )
+    assert loop.stdout is not None
+    with loop.stdout:
+        host = int(loop.stdout.readline())
+        assert float([loop.stdout.readline() for _ in range(15)][-1]) > 7.0  # it drives
+        for process in (host, loop.pid):
+            os.kill(process, signal.SIGTERM)
+        loop.wait()
+        _wait_for_the_end_of(host)
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [event["event"] for event in events][-3:] == [
+        "the loop's process is gone", "stop", "the host ends",
+    ]  # fmt: skip
+    assert events[-1]["speed_mps"] < 0.05
+
+
+@pytest.mark.slow
 def test_the_car_is_stopped_when_the_policys_process_is_killed(tmp_path):
     script, log = tmp_path / "loop.py", tmp_path / "link.jsonl"
     script.write_text(LOOP)
@@ -274,17 +357,21 @@ def test_the_car_is_stopped_when_the_policys_process_is_killed(tmp_path):
         killed_s = time.monotonic()
         loop.send_signal(signal.SIGKILL)
         loop.wait()
-        for _ in range(200):  # the host ends by itself
-            if not Path(f"/proc/{host}").exists() or _is_zombie(host):
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail("the link's process is still there")
+        _wait_for_the_end_of(host)
     events = [json.loads(line) for line in log.read_text().splitlines()]
     stop = next(event for event in events if event["event"] == "stop")
     assert stop["time_s"] - killed_s < 0.5  # what is promised: the brakes are on within 0.5 s
     assert events[-1]["event"] == "the host ends"
     assert events[-1]["speed_mps"] < 0.05
+
+
+def _wait_for_the_end_of(host):
+    """Wait until a host has ended by itself."""
+    for _ in range(200):
+        if not Path(f"/proc/{host}").exists() or _is_zombie(host):
+            return
+        time.sleep(0.05)
+    pytest.fail("the link's process is still there")
 
 
 def _is_zombie(number):
