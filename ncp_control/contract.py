@@ -65,7 +65,8 @@ class Contract:
     """All that must be known to join a policy to a world, a recording or a robot.
 
     Raises:
-        ValueError: If the frame interval is not positive, or the elapsed times are no range.
+        ValueError: If nothing is commanded, the frame interval is not positive, or the elapsed
+            times are no range.
     """
 
     observation: ObservationContract
@@ -84,6 +85,8 @@ class Contract:
     """Where the policy comes from: command, commit, data, weights_sha256."""
 
     def __post_init__(self) -> None:
+        if not self.action:
+            raise ValueError("`action` must have at least one entry, got none. Name what is done.")
         check_positive(self, "frame_s")
         check_range("dt_s", self.dt_s)
 

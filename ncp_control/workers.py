@@ -8,6 +8,7 @@ same with any number of workers.
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -81,7 +82,9 @@ class Workers:
                         worker.give((answers, given[0]), given[1])
                         num_given += 1
             if number in answers:
-                yield answers.pop(number)[1]
+                result = self._take(answers, number)
+                del answers[number]
+                yield result
                 number += 1
             elif number < num_given or are_left:
                 self._receive()
@@ -233,7 +236,12 @@ def _work(
                 answer = (False, failed) if do is None else (True, do(task))
             except Exception as error:
                 answer = False, _noted(error)
-            pipe.send(answer)
+            try:
+                pipe.send(answer)
+            except OSError:
+                raise
+            except Exception as error:  # what the task returned cannot be pickled
+                pipe.send((False, _noted(error)))
 
 
 def _end_with_parent() -> None:
@@ -245,6 +253,15 @@ def _end_with_parent() -> None:
 
 
 def _noted(error: Exception) -> Exception:
-    """Return an error with the place in the worker where it was raised."""
-    error.add_note(f"In a worker:\n{traceback.format_exc()}")
-    return error
+    """Return an error with the place in the worker where it was raised.
+
+    One that cannot be sent becomes a RuntimeError with its name and text.
+    """
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+    else:
+        told = error
+    told.add_note(f"In a worker:\n{traceback.format_exc()}")
+    return told

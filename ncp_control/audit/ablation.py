@@ -11,7 +11,7 @@ cell are overwritten after each frame.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -70,7 +70,8 @@ def ablate(
             f"`policy` must have an LTC cell{kinds}, got {type(cell).__name__!r}. Its"
             f" {'synapses' if synapses else 'neurons'} cannot be ablated one by one."
         )
-    ablated = type(policy).from_config(policy.to_config()).to(next(policy.parameters()))
+    with torch.random.fork_rng(devices=[]):  # which its first weights are drawn from
+        ablated = type(policy).from_config(policy.to_config()).to(next(policy.parameters()))
     ablated.load_state_dict(policy.state_dict())
     ablated.train(policy.training)
     held = {cell.neuron_names.index(name): value for name, value in neurons.items()}
@@ -81,6 +82,10 @@ def ablate(
         _hold_closed_form(ablated.circuit.cell, held)
     else:
         ablated.circuit = Circuit(_Held(ablated.circuit.cell, held))
+    if policy.contract is not None:
+        action = tuple(replace(entry, bounds=None) for entry in policy.contract.action)
+        # Origin and certified bounds are those of the weights that were changed.
+        ablated.contract = replace(policy.contract, action=action, provenance={})
     return ablated
 
 

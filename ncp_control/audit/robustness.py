@@ -16,6 +16,7 @@ from ncp_control.audit import faults
 from ncp_control.audit.activity import unit_activity
 from ncp_control.audit.checks import check_finite, check_frames
 from ncp_control.policy import Policy
+from ncp_control.replay import look_inside
 
 
 class FrameFault(Protocol):
@@ -141,15 +142,11 @@ def _respond(
     spoil: Callable[[np.ndarray], np.ndarray] = lambda frames: frames,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return clipped actions and states over an episode, shapes (time, …)."""
-    parameter = next(policy.parameters())
-    chunks = []
-    for i in range(0, len(observations), _CHUNK_FRAMES):
-        seen = observations[i : i + _CHUNK_FRAMES]
-        spoiled = policy.with_frames(seen, spoil(policy.frames_of(seen)))
-        chunks.append(policy.perceive(torch.from_numpy(spoiled.copy())))
-    features = torch.cat(chunks)
-    elapsed_s = torch.as_tensor(dt_s, dtype=features.dtype, device=parameter.device)
-    activity = policy.circuit.record(features[None], dt_s=elapsed_s[None])
+    chunks = (
+        observations[i : i + _CHUNK_FRAMES] for i in range(0, len(observations), _CHUNK_FRAMES)
+    )
+    spoiled = [policy.with_frames(seen, spoil(policy.frames_of(seen))) for seen in chunks]
+    _, activity = look_inside(policy, np.concatenate(spoiled), dt_s)
     actions = policy.limit(policy.respond(activity.outputs))[0]
     _, states = unit_activity(policy.circuit.cell, activity)
     return check_finite("actions", actions.cpu().numpy()), check_finite("states", states)

@@ -51,7 +51,7 @@ class ProgramController:
         self._sensed = Sensed.of(policy)
         cell = policy.circuit.cell
         kind = np.int32 if policy.choices else np.float32
-        self._action = np.zeros(len(policy.choices) or cell.output_size, kind)
+        self._action = np.zeros(policy.action_size, kind)
         self._state = np.zeros(cell.state_size, np.float32)
         self._must_reset = True
         self._process = _start(command)

@@ -317,7 +317,7 @@ def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
     Raises:
         ValueError: If the policy has more or fewer actions than were demonstrated.
     """
-    num_entries = len(policy.choices) or policy.circuit.cell.output_size
+    num_entries = policy.action_size
     _check_width(num_entries, demonstrations.actions.shape[1])
     errors = []
     for i in range(demonstrations.num_episodes):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ncp_control.devices import check_device, find_device
 from ncp_control.learning.schedule import check_learning_rates
+from ncp_control.names import check_name
 from ncp_control.ranges import (
     check_above_zero,
     check_at_least,
@@ -79,16 +80,8 @@ class ImitationConfig:
                 " 1, or none."
             )
         check_device(self.device)
-        if not 0.0 <= self.weight_average < 1.0:
-            raise ValueError(
-                f"`weight_average` must be from 0 to below 1, got {self.weight_average!r}."
-                " 0.99 averages over about a hundred steps."
-            )
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"`precision` must be float32 or bfloat16, got {self.precision!r}."
-                " Choose one of them."
-            )
+        check_share("weight_average", self.weight_average)
+        check_name("precision", self.precision, ("float32", "bfloat16"))
 
     @property
     def asked_epochs(self) -> tuple[int, ...]:

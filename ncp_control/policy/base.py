@@ -80,11 +80,17 @@ class Policy(nn.Module):
         self._control_step: ControlStep | None = None
 
     @property
+    def action_size(self) -> int:
+        """How many entries an action has."""
+        return len(self.choices) or self.circuit.cell.output_size
+
+    @property
     def contract(self) -> Contract | None:
         """What the policy senses and commands, in which world; None if nobody has said it.
 
         Raises:
-            ValueError: On setting, if the contract's choices are not the policy's.
+            ValueError: On setting, if the contract has other choices than the policy, or more or
+                fewer entries of an action.
         """
         return self._contract
 
@@ -92,6 +98,11 @@ class Policy(nn.Module):
     def contract(self, contract: Contract | None) -> None:
         if contract is not None:
             check_same_choices(self.choices, contract.action)
+            if len(contract.action) != self.action_size:
+                raise ValueError(
+                    f"`contract` must have an entry for each of the policy's {self.action_size}"
+                    f" actions, got {len(contract.action)}. Name each, or build the policy anew."
+                )
         self._contract = contract
 
     def perceive(self, observation: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
     if not isinstance(offered.observation, VectorContract):
         return
     size = getattr(policy, "observation_size", None)
-    num_actions = len(policy.choices) or policy.circuit.cell.output_size
+    num_actions = policy.action_size
     if (size, num_actions) != (offered.observation.size, len(offered.action)):
         raise ValueError(
             f"`{name}` must take {offered.observation.size} numbers and give {len(offered.action)}"

@@ -15,6 +15,7 @@ from ncp_control.contract import (
     VectorContract,
     View,
 )
+from ncp_control.policy import load
 
 STEERING = ActionContract(
     name="steering",
@@ -172,3 +173,18 @@ def test_describe_names_units_and_signs():
         assert words in text
     assert "a frame every 3600 s" in dataclasses.replace(DRIVER, frame_s=3600.0).describe()
     assert "cart position [m]" in POLE.describe() and "one of left, right" in POLE.describe()
+
+
+def test_a_contract_that_commands_nothing_is_refused():
+    with pytest.raises(ValueError, match="`action` must have at least one entry, got none"):
+        dataclasses.replace(DRIVER, action=())
+
+
+def test_a_contract_of_another_number_of_actions_is_refused():
+    policy = load("drive-ncp")
+    assert policy.contract is not None
+    throttle = ActionContract(name="throttle")
+    with pytest.raises(ValueError, match="an entry for each of the policy's 1 actions, got 2"):
+        policy.contract = dataclasses.replace(
+            policy.contract, action=(*policy.contract.action, throttle)
+        )

@@ -13,6 +13,13 @@ import pytest
 from ncp_control.workers import Workers
 
 
+class TwoWordsError(Exception):
+    """An error that cannot be built from its text alone, and so not be unpickled."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
 def begin(scale):
     """Return the work of these tests, which a task chooses by name."""
 
@@ -25,6 +32,10 @@ def begin(scale):
             os.kill(os.getpid(), signal.SIGKILL)
         if name == "exit":
             os._exit(3)
+        if name == "two words":
+            raise TwoWordsError("here", "there")
+        if name == "no pickle":
+            return lambda: None
         if name == "note":
             Path(value).touch()
         raise ValueError(f"`value` must be good, got {value!r}.")
@@ -60,6 +71,27 @@ def test_a_task_is_done_beside_others():
 
 def begin_badly(scale):
     raise ValueError(f"`scale` must be good, got {scale}.")
+
+
+def test_a_failure_that_came_while_its_results_waited_is_raised():
+    with Workers(2, begin, 10.0) as workers:
+        asked = workers.map([("wait", 0.0), ("fail", 4)])
+        assert next(asked) == 0.0
+        time.sleep(0.2)
+        assert workers.each([("wait", 0.0), ("wait", 0.1)])() == [0.0, 1.0]
+        with pytest.raises(ValueError, match=r"`value` must be good, got 4\."):
+            next(asked)
+
+
+@pytest.mark.parametrize(("name", "told"), [
+    ("two words", "TwoWordsError: here and there"), ("no pickle", "cannot pickle|Can't .*pickle"),
+])  # fmt: skip
+def test_what_cannot_be_sent_is_told_by_its_name(name, told):
+    with Workers(1, begin, 1.0) as workers:
+        with pytest.raises(Exception, match=told) as caught:
+            list(workers.map([(name, 0)]))
+        assert "In a worker" in caught.value.__notes__[0]
+        assert list(workers.map([("wait", 0.0)])) == [0.0]  # it goes on
 
 
 def test_what_a_worker_cannot_begin_with_is_told_by_its_first_task():

@@ -59,7 +59,7 @@ class CController:
         cell = policy.circuit.cell
         self._sensed = Sensed.of(policy)
         is_choice = bool(policy.choices)
-        size = len(policy.choices) or cell.output_size
+        size = policy.action_size
         self._action = np.zeros(size, np.int32 if is_choice else np.float32)
         self._workspace = np.zeros(library.controller_workspace_bytes(), np.uint8)
         self.state = np.zeros(cell.state_size, np.float32)

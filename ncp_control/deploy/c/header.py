@@ -44,7 +44,7 @@ def header(
         "WEIGHTS_SHA256": string(digest),
         "FRAME_S": number(policy.circuit.frame_s),
         "OBSERVATION_SIZE": senses.size,
-        "ACTION_SIZE": len(policy.choices) or policy.circuit.cell.output_size,
+        "ACTION_SIZE": policy.action_size,
         **_choice_constants(policy),
         "STATE_SIZE": len(names),
         "TIME_CONSTANTS": cell.num_time_constants,

@@ -43,4 +43,5 @@ class PerceivedEnv(VecEnvWrapper):
 
     @torch.inference_mode()
     def _perceive(self, observations: np.ndarray) -> np.ndarray:
-        return self.policy.perceive(torch.from_numpy(observations)).float().numpy()
+        seen = self.policy.read_observations(observations)
+        return self.policy.perceive(seen).float().cpu().numpy()

@@ -114,14 +114,16 @@ class SharedWorlds(VecEnv):
         return self._workers.each(tasks)()
 
     def _call(self, name: str, indices: Any, *words: Any, **options: Any) -> list[Any]:
-        """Call what a `DummyVecEnv` has, and return what it says of the worlds with the indices."""
-        chosen = set(self._get_indices(indices))
+        """Call what a `DummyVecEnv` has, and return what it says of each of the indices in turn."""
+        chosen = list(self._get_indices(indices))
         places = [
             [i - share.start for i in range(share.start, share.stop) if i in chosen]
             for share in self._shares
         ]
         told = self._all([("call", name, place, words, options) for place in places])
-        return list(itertools.chain.from_iterable(one or [] for one in told))
+        values = itertools.chain.from_iterable(one or [] for one in told)  # by number of the world
+        of_world = dict(zip(sorted(set(chosen)), values, strict=False))
+        return [of_world[i] for i in chosen if i in of_world]
 
 
 def generators(worlds: Iterable[gymnasium.Env]) -> list[np.random.Generator]:

@@ -30,6 +30,7 @@ from ncp_control.audit.activity import (
 )
 from ncp_control.audit.robustness import FAULTS, fault_responses, largest_steps
 from ncp_control.cells import Feedforward
+from ncp_control.policy import load
 from policies.driving import make_driving_policy
 
 
@@ -130,6 +131,15 @@ def test_a_held_neuron_stays_and_the_rest_obeys_the_equation(recorded, flat_poli
                 state[:, 13] = 0.25
             if t > 2:  # the copy begins from zero and needs its first sub-step
                 torch.testing.assert_close(states[t], state[0], rtol=1e-3, atol=1e-4)
+
+
+def test_an_ablated_policy_keeps_its_contract_but_not_what_was_certified():
+    policy, before = load("drive-ncp"), torch.random.get_rng_state()
+    held = ablate(policy, neurons={"command_1": 0.25})
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert policy.contract.action[0].bounds is not None
+    assert (held.contract.action[0].bounds, held.contract.provenance) == (None, {})
+    assert held.contract.misfit(policy.contract) is None
 
 
 def test_a_cut_synapse_carries_no_current_and_the_policy_is_unchanged(recorded, flat_policy):

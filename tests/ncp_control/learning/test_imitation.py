@@ -218,7 +218,7 @@ def test_impossible_learning_rates_are_refused(name, value):
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="`epochs` must be a whole number of at least 1, got 0"):
         ImitationConfig(epochs=0)
-    with pytest.raises(ValueError, match="`precision` must be float32 or bfloat16, got 'fp8'"):
+    with pytest.raises(ValueError, match="`precision` must be one of .*, got 'fp8'"):
         ImitationConfig(precision="fp8")
     with pytest.raises(ValueError, match="`turn_weight` must be finite and >= 0, got nan"):
         ImitationConfig(turn_weight=float("nan"))
