@@ -1,6 +1,5 @@
-# Two commands: `make drive` trains a 19-neuron policy that drives, in bad weather too, `make test` runs
-# the tests.
-# Each sets up `.venv` by itself.
+# `make drive` trains a 19-neuron policy that drives, in bad weather too; `make test` runs the tests. Both set
+# up `.venv` by themselves, and so do the others.
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -5,6 +5,7 @@ missing. What cannot be used of a file is left out, counted and named in one war
 """
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
 """Cells, in small letters, that stand for a missing value."""
 LARGEST = 1e18
 """Largest size of a number: its square is one in single precision."""
+_COMPACT_DATE = re.compile("(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
+"""A date as ISO 8601 also writes it, which could be a number."""
 MAX_BYTES = 2_000_000_000
 """Largest file that is read into memory."""
 
@@ -141,7 +144,7 @@ def _read_file(
             f" in {path}. Name each column once."
         )
     groups: dict[str, list[tuple[float, list[str]]]] = {}
-    num_early = 0
+    num_early = num_dates = 0
     begin = 0 if head is None else head + 1
     after = next((split_cells(line, separator) for line in lines[begin:] if line), [])
     if len(after) == len(names) + 1:
@@ -155,7 +158,9 @@ def _read_file(
             continue
         name = path.stem if series is None else cells[names.index(series)]
         rows = groups.setdefault(name, [])
-        when = float(len(rows)) if time is None else _seconds(cells[names.index(time)], separator)
+        said = "" if time is None else cells[names.index(time)]
+        num_dates += bool(_COMPACT_DATE.fullmatch(said))
+        when = float(len(rows)) if time is None else _seconds(said, separator)
         if not math.isfinite(when):
             tally.add("rows without a time", place)
         elif rows and when <= rows[-1][0]:
@@ -167,6 +172,11 @@ def _read_file(
         raise ValueError(
             f"`time` must grow along a series, got {num_early} rows that are not later than the one"
             f" before in {path}. Sort the file, or name the column that tells its series apart."
+        )
+    if num_dates == sum(map(len, groups.values())) > 1:
+        raise ValueError(
+            f"`time` must be seconds or ISO 8601 with its signs, got dates without them in {path}."
+            " Write 2024-01-30 for 20240130."
         )
     kept = {name: names.index(name) for name in names if name not in ("", time, series)}
     return [

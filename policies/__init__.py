@@ -1,1 +1,1 @@
-"""Brains: perception and circuit, their baselines, experts, and shipped weights."""
+"""Policies: recipes of circuits and their baselines, experts, and shipped weights."""

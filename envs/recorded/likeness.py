@@ -30,12 +30,16 @@ def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
         other: The part that judges.
         name: What the part is called, e.g. "test part".
     """
-    scales, frames = fit_scales([train]), len(other.center_only())
-    told = []
+    frames, told = len(other.center_only()), []
     if frames < FEWEST_FRAMES:
         told.append(f"The {name} has {frames} frames. Its error is chance. Record more.")
     if frames < 2:  # whose deviation says nothing
         return told
+    for part, called in ((train, "training part"), (other, name)):
+        lacking = [action for action in train.actions if not len(_values(part, action))]
+        if lacking:
+            return [*told, f"The {called} has no {', '.join(lacking)} in any frame."]
+    scales = fit_scales([train])
     for action in train.actions:
         straight = STRAIGHT * scales.get(action, (0.0, 1.0))[1]
         told += _compare(action, _moments(train, action), _moments(other, action), straight, name)
@@ -81,6 +85,11 @@ def _compare(
 
 def _moments(recording: Recording, action: str) -> tuple[float, float]:
     """Return mean and standard deviation of an action in the center camera's frames."""
-    values = np.concatenate([e.numbers[action] for e in recording.center_only().episodes])
-    values = values[np.isfinite(values)]  # where the action is missing, nothing is learned
+    values = _values(recording, action)
     return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+
+
+def _values(recording: Recording, action: str) -> np.ndarray:
+    """Return an action in the center camera's frames, where it is not missing."""
+    values = np.concatenate([e.numbers[action] for e in recording.center_only().episodes])
+    return values[np.isfinite(values)]

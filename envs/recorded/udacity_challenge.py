@@ -129,9 +129,12 @@ def _frames(folder: Path, largest_angle_rad: float, skipped: Tally) -> Iterator[
     """Yield the frames of the log by time."""
     images = _find_images(folder)
     frames: list[tuple[int, float, tuple[str, ...], str]] = []
-    for number, row in enumerate(csv.DictReader(read_lines(folder / LOG_FILE)), start=2):
+    head, *lines = csv.reader(read_lines(folder / LOG_FILE))
+    names = [cell.strip() for cell in head]
+    for number, cells in enumerate(lines, start=2):
+        row = {**dict.fromkeys(COLUMNS, ""), **dict(zip(names, cells, strict=False))}
         place = f"line {number}"
-        match = _TIME_NS.fullmatch((row["frame_id"] or "").strip())
+        match = _TIME_NS.fullmatch(row["frame_id"].strip())
         if match is None:
             skipped.add("frame without a time", place)
             continue

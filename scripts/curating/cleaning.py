@@ -89,7 +89,7 @@ def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
 
 
 def _holds(episode: Stretch, name: str, limit: float, at_least_s: float) -> np.ndarray:
-    """Return where a number is at most `limit` away from zero for long enough."""
+    """Return where a number is less than `limit` away from zero, or is zero, for long enough."""
     values = np.abs(episode.numbers[name])
     holds = values < limit if limit else values == 0.0
     edges = np.flatnonzero(np.diff(holds, prepend=False, append=False)).reshape(-1, 2)

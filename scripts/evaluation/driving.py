@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium
-
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from envs.driving.config import TRACKS
 from envs.driving.pure_pursuit import PurePursuit
@@ -93,10 +91,6 @@ class DriveSettings:
             labels={"noise variance": f"{self.noise_variance:g}"},
             parallel=self.parallel,
         )
-
-    def make_world(self) -> gymnasium.Env:
-        """Build one environment, with its noise."""
-        return self.place().disturbed.make()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +177,9 @@ def road_place(
     return replace(place, least_km=km, parallel=ROAD_PARALLEL, labels=labels, described=described)
 
 
-def make_expert(config: LaneKeepingConfig | None = None) -> PurePursuit:
+def make_expert() -> PurePursuit:
     """Return the expert that fits the car of `LaneKeepingEnv`."""
-    world = LaneKeepingEnv(config)
+    world = LaneKeepingEnv()
     return PurePursuit(wheelbase_m=world.car.wheelbase_m, max_steer_rad=world.config.max_steer_rad)
 
 

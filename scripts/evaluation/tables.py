@@ -12,7 +12,7 @@ from ncp_control.markdown import markdown_table
 from ncp_control.returns import half_width
 
 UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m",
-         "mps2": "m/s²", "mps3": "m/s³"}  # fmt: skip
+         "1ps": "1/s", "mps2": "m/s²", "mps3": "m/s³"}  # fmt: skip
 """Units by the end of a name."""
 
 
@@ -84,7 +84,7 @@ def returns_of_each(rows: Sequence[Measured]) -> tuple[list[str], list[list[obje
 
 def with_unit(name: str) -> str:
     """Return e.g. "cross track [m]" for "cross_track_m"."""
-    stem, _, suffix = name.rpartition("_")
+    stem, _, suffix = name.replace("_per_s", "_1ps").rpartition("_")
     if stem and suffix in UNITS:
         return f"{stem.replace('_', ' ')} [{UNITS[suffix]}]"
     return name.replace("_per_km", " [1/km]").replace("_", " ")

@@ -55,7 +55,7 @@ class Reproduce:
     another way; and blackouts: these alone. The first two if none is named."""
     seeds: int | None = None
     """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, the UCI
-    sets, xor, memory and expressivity."""
+    sets, xor, memory and expressivity, and 1 for road without --full."""
     epochs: int | None = None
     """Passes over the data; the table's own number if not given."""
     episodes: int | None = None

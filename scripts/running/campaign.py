@@ -19,6 +19,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
 from ncp_control.deploy.links.world import WorldLink
 from ncp_control.keyword_options import read_options
+from ncp_control.learning.results import check_writable
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FAULTS, FaultyLink
@@ -198,6 +199,8 @@ def campaign(settings: Faults) -> None:
         )
     run = Run.create("faults", policy_name(folder), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
+    table = settings.results or run.results
+    check_writable(table)  # found before the work
     begun_s = time.monotonic()
     rows, delays = [], {}
     for fault in tqdm(FAULTS, "faults", leave=False):
@@ -206,7 +209,6 @@ def campaign(settings: Faults) -> None:
         run.log(len(rows), **{k: v for k, v in row.items() if not isinstance(v, str)})
     trials_s = time.monotonic() - begun_s
     km, alarms, held, crashes = driver.clean(settings.clean_km)
-    table = settings.results or run.results
     files.write_file(table, csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
     picture = run.report / "faults.png"
     run.report.mkdir(exist_ok=True)

@@ -70,7 +70,7 @@ def train_teacher(asked: Teacher) -> Policy:
         rows = [("teacher", held_out, walk(policy, held_out))]
         results.place(run.results)
         measured = mean_and_std(rows[0][2])
-        add_row(results, settings, config.algorithm, describe(settings), measured)
+        add_row(results, settings, config.algorithm, describe(settings, config), measured)
         write_returns(run.report / "returns.csv", rows)
         run.forget_training()  # with the experience of SAC it is large
     print(returns_table(rows))
@@ -78,10 +78,16 @@ def train_teacher(asked: Teacher) -> Policy:
     return policy
 
 
-def describe(settings: Teacher) -> str:
-    """Return the world and all settings but the seed as one cell of a results file."""
+def describe(settings: Teacher, config: teacher.TeacherConfig) -> str:
+    """Return the world and all settings but the seed as one cell of a results file.
+
+    Args:
+        settings: What was asked for.
+        config: What suits the world where nothing was.
+    """
     left_out = ("world", "threads", "runs", "resume", "seed")
-    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    asked = {**dataclasses.asdict(settings), **dataclasses.asdict(config)}
+    told = {k: v for k, v in asked.items() if k not in left_out}
     return f"{settings.world} {json.dumps(told, sort_keys=True)}"
 
 

@@ -183,3 +183,14 @@ def test_more_classes_than_outputs_make_sense_are_refused(table):
         coder_of(series, targets=("who",), rows_ahead=0, has_classes=True)
     with pytest.raises(ValueError, match="at least two rows in the training part, got one"):
         coder_of([series[0][:1]], inputs=("x",), targets=("x",))
+
+
+def test_dates_without_their_signs_are_not_taken_for_seconds(table):
+    text = "day,level\n20240130,1\n20240131,2\n20240201,3\n"
+    with pytest.raises(ValueError, match="Write 2024-01-30 for 20240130"):
+        read_series([table(text)], time="day")
+    signed = text.replace("202401", "2024-01-").replace("202402", "2024-02-")
+    (read,) = read_series([table(signed)], time="day")
+    np.testing.assert_array_equal(read.time_s, [0.0, 86_400.0, 2 * 86_400.0])
+    (counted,) = read_series([table(text.replace("20240201", "20240299"))], time="day")
+    np.testing.assert_array_equal(counted.time_s, [0.0, 1.0, 169.0])  # seconds that look like dates

@@ -39,6 +39,8 @@ def recording_of(steering):
         ([0.2, -0.2], [0.2, -0.2], None),
         ([0.2, -0.2], [0.39, -0.39], None),
         ([0.2, -0.2, np.nan], [np.nan, 0.2, -0.2], None),
+        ([np.nan], [0.2, -0.2], "training part has no steering in any frame"),
+        ([0.2, -0.2], [np.nan], "test part has no steering in any frame"),
         ([0.2, -0.2], [0.11, -0.11], None),
         ([0.2, -0.2], [0.38, -0.02], None),
         (

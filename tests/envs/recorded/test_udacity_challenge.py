@@ -58,6 +58,12 @@ def test_angles_and_images_are_joined_by_their_time(make, tmp_path, store_of, in
     np.testing.assert_allclose(brightness, [40, 60, 80, 100], atol=2)
 
 
+def test_spaces_in_the_header_do_not_matter(make):
+    log = make() / "steering.csv"
+    log.write_text(log.read_text().replace("frame_id,steering_angle", "frame_id, steering_angle"))
+    assert len(load_recording(log.parent)) == len(ANGLES)
+
+
 @pytest.mark.parametrize("angle", [1.5, -1.25])
 def test_an_angle_out_of_its_range_is_told_as_it_stands_in_the_log(make, angle):
     told = rf"steering outside \[-1, 1\]: 1 \(first: {angle} in line 4\)"
