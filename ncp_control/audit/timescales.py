@@ -94,7 +94,8 @@ def timescales_of(activity: Activity) -> np.ndarray:
     if activity.timescales_s is None:
         raise ValueError(
             f"`activity` must have time constants, got none for {activity.neuron_names[0]!r}."
-            " Record a cell that has them, e.g. LTC."
+            " Record a cell that has them, e.g. LTC; one of your own states `has_timescales` and"
+            " `timescales`."
         )
     values = activity.timescales_s[0].cpu().double().numpy()
     has_timescale = ~np.isnan(values).all(axis=0)  # a mixed memory's own entries have none

@@ -277,10 +277,11 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
 
 def test_a_policy_knows_its_home():
     for env, observe in itertools.product(BODIES, ("full", "positions")):
-        size = 17 if observe == "full" else 8
-        cell = Feedforward(size, 8, 6, frame_s=open_world(env).frame_s)
+        contract = open_world(env, (f"observe={observe}",)).contract
+        size, num_actions = contract.observation.size, len(contract.action)
+        cell = Feedforward(size, 8, num_actions, frame_s=contract.frame_s)
         policy = VectorPolicy(cell, observation_size=size)
-        policy.contract = open_world(env, (f"observe={observe}",)).contract
+        policy.contract = contract
         assert home_of(policy) == (env, observe, ())
     policy.contract = None
     with pytest.raises(ValueError, match="`world` must be given for a policy whose config.json"):
