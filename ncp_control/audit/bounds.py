@@ -36,7 +36,7 @@ import torch
 from ncp_control.audit.checks import check_finite
 from ncp_control.audit.interval_circuit import Array, Interval, IntervalCircuit
 from ncp_control.audit.interval_saturated import SaturatedIntervals
-from ncp_control.cells import STC, Cell
+from ncp_control.cells import LTC, STC, Cell
 from ncp_control.circuit import Activity
 from ncp_control.ranges import check_not_negative
 
@@ -139,6 +139,16 @@ def certify(
         gain_dt_s=gain_dt_s,
         lasting_gain=lasting_gain,
     )
+
+
+def certificate_of(cell: Cell) -> Certificate | None:
+    """Return what is certain of a cell whatever it sees; None if it is none of those with bounds.
+
+    Raises:
+        ValueError: As `certify`, for conductances that are not finite and positive.
+    """
+    has_bounds = isinstance(cell, LTC | STC) and cell.integrator != "rk4"
+    return certify(cell) if has_bounds else None
 
 
 def _intervals(cell: Cell) -> IntervalCircuit:

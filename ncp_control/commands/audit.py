@@ -38,7 +38,7 @@ class AuditPolicy:
 
 def audit_policy(settings: AuditPolicy) -> None:
     """Print what is certified, and what neurons and memory do along what was seen."""
-    from ncp_control.audit.bounds import certify, describe_violations, find_violations
+    from ncp_control.audit.bounds import certificate_of, describe_violations, find_violations
     from ncp_control.audit.memory import describe_reach, describe_wipe, reach_of, wipe_effects
     from ncp_control.cells import Feedforward
     from ncp_control.command_line import use_threads
@@ -60,10 +60,7 @@ def audit_policy(settings: AuditPolicy) -> None:
             f" {', '.join(with_excerpts())}."
         )
     episode, _ = watched
-    try:
-        certificate = certify(policy.circuit.cell)
-    except ValueError:  # a cell that has no certified bounds
-        certificate = None
+    certificate = certificate_of(policy.circuit.cell)
     print(f"shown     {len(episode):,} frames, {episode.time_s[-1]:.1f} s, of {episode.where}\n")
     print(markdown_table(NEURONS, neuron_rows(policy, episode, certificate)), end="\n\n")
     if certificate is not None:

@@ -31,7 +31,7 @@ def demo(settings: Demo) -> None:
     Raises:
         ValueError: If the policy has no excerpt.
     """
-    from ncp_control.audit.bounds import certify
+    from ncp_control.audit.bounds import certificate_of
     from ncp_control.audit.inspection import inspected, maps_over_time
     from ncp_control.audit.inspector import write_inspector
     from ncp_control.command_line import use_threads
@@ -53,10 +53,7 @@ def demo(settings: Demo) -> None:
     maps = {}
     if episode.has_frames:
         maps["VisualBackProp"] = maps_over_time(policy, episode, "visual_backprop", stride=2)
-    try:
-        certificate = certify(policy.circuit.cell)
-    except ValueError:  # a cell that has no certified bounds
-        certificate = None
+    certificate = certificate_of(policy.circuit.cell)
     panel = inspected(policy, episode, maps=maps, certificate=certificate, track=track)
     page = settings.page or Path(f"demo-{name}.html")
     write_inspector(page, [panel], title=f"{name}: {episode.where}")

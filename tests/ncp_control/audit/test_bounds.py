@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncp_control import LSTM, LTC, NCP19, Circuit, Wiring, fully_connected
+from ncp_control import LRC, LSTM, LTC, NCP19, Circuit, Wiring, fully_connected
 from ncp_control.audit.bounds import (
+    certificate_of,
     certify,
     describe_violations,
     find_violations,
@@ -174,6 +175,20 @@ def test_an_overshooting_integrator_is_caught_where_it_overshoots():
     assert f"at frame {worst.frame} of sequence {worst.sequence}" in str(worst)
     with pytest.raises(ValueError, match="without overshooting, got integrator 'rk4'"):
         certify(cell)
+
+
+def test_only_cells_without_bounds_have_no_certificate():
+    sound = LTC(NCP19)
+    certificate = certificate_of(sound)
+    assert certificate is not None
+    np.testing.assert_array_equal(certificate.state.high, certify(sound).state.high)
+    assert certificate_of(LRC(NCP19)) is not None
+    assert certificate_of(LTC(NCP19, integrator="rk4")) is None
+    assert certificate_of(LSTM(3, 4, 1)) is None
+    with torch.no_grad():
+        sound.raw_weight[0] = np.nan
+    with pytest.raises(ValueError, match="`weight` must be finite"):
+        certificate_of(sound)
 
 
 def test_a_step_in_no_time_is_caught():
