@@ -1,6 +1,7 @@
 """What a policy makes of what was recorded: a recording is shown to it, and its circuit watched."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,45 +43,55 @@ def replay(
     frames = slice(frames.start, min(frames.stop, frames.start + max_frames))
     dt_s = np.array(recording.dt_s[frames])
     done = np.array(recording.actions[frames])
-    contract = policy.contract
-    episode = Episode(
-        name=name,
-        where=where,
-        time_s=np.cumsum(dt_s) - dt_s[0],
-        dt_s=dt_s,
-        observations=np.array(recording.observations[frames]),  # a copy: the store is read-only
-        record_frame=None if contract is None else record_frame(contract.observation),
-        sensor_names=None if contract is None else sensor_names(contract.observation),
-        actions=done,
-        rewards=np.zeros(len(done)),
-        expert_actions=done,
-        expert_name=actor,
-    )
-    episode = looked_into(policy, episode)
-    actions = actions_of(policy, episode)
-    if actions.shape != done.shape:
+    if policy.action_size != done.shape[1]:
         raise ValueError(
-            f"`recording` must hold {actions.shape[1]} actions a frame, as the policy gives, got"
+            f"`recording` must hold {policy.action_size} actions a frame, as the policy gives, got"
             f" {done.shape[1]}. Choose the policy that learned from such a recording."
         )
-    names = [f"action {i}" for i in range(done.shape[1])]
-    if episode.has_frames and len(names) == 1:
-        names = ["steering"]
-    if contract is not None:
-        names = [entry.name for entry in contract.action]
+    seen = np.array(recording.observations[frames])  # a copy: the store is read-only
+    told = {"name": name, "where": where, "expert_actions": done, "expert_name": actor}
+    episode = show(policy, seen, dt_s, **told)
+    names = episode.action_names
     shown = {f"{actor} {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
     return replace(
         episode,
-        actions=actions,
-        action_names=names,
-        signals={**dict(zip(names, actions.T, strict=True)), **shown},
+        signals={**episode.signals, **shown},
         overlays=dict(zip(shown, names, strict=True)),
     )
 
 
-def actions_of(policy: Policy, episode: Episode) -> np.ndarray:
-    """Return what a policy does in an episode that was looked into, shape (time, action)."""
-    return policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
+def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any) -> Episode:
+    """Show a policy consecutive observations, and look into it; nothing answers its actions.
+
+    Args:
+        policy: Who watches.
+        observations: What it sees, shape (time, …).
+        dt_s: Time since the previous observation [s], shape (time,).
+        **told: What else is known of the episode, e.g. its name; see `Episode`.
+
+    Raises:
+        ValueError: If the policy does not take such observations.
+    """
+    contract, size = policy.contract, policy.action_size
+    episode = Episode(
+        time_s=np.cumsum(dt_s) - dt_s[0],
+        dt_s=dt_s,
+        observations=observations,
+        record_frame=None if contract is None else record_frame(contract.observation),
+        sensor_names=None if contract is None else sensor_names(contract.observation),
+        actions=np.zeros((len(dt_s), size)),
+        rewards=np.zeros(len(dt_s)),
+        **told,
+    )
+    episode = looked_into(policy, episode)
+    actions = policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
+    names = [f"action {i}" for i in range(size)]
+    if episode.has_frames and size == 1:
+        names = ["steering"]
+    if contract is not None:
+        names = [entry.name for entry in contract.action]
+    done = dict(zip(names, actions.T, strict=True))
+    return replace(episode, actions=actions, action_names=names, signals=done)
 
 
 def looked_into(policy: Policy, episode: Episode) -> Episode:

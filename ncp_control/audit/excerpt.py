@@ -20,8 +20,8 @@ from ncp_control import files
 from ncp_control.audit.inspector import TrackMap
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from ncp_control.records import join, record_frame, sensor_names
-from ncp_control.replay import actions_of, looked_into
+from ncp_control.records import join
+from ncp_control.replay import show
 
 _QUALITY, _PICTURE_HEIGHT_PX = 85, 160
 _SIGNAL = "signal: "
@@ -131,28 +131,9 @@ def act_on(policy: Policy, excerpt: Excerpt, *, name: str = "") -> Episode:
     Raises:
         ValueError: If the policy does not take such observations.
     """
-    contract, frames = policy.contract, len(excerpt.dt_s)
-    size = policy.circuit.cell.output_size
-    episode = Episode(
-        name=name,
-        where=excerpt.where,
-        time_s=np.cumsum(excerpt.dt_s) - excerpt.dt_s[0],
-        dt_s=excerpt.dt_s,
-        observations=excerpt.observations,
-        sensor_names=None if contract is None else sensor_names(contract.observation),
-        record_frame=None if contract is None else record_frame(contract.observation),
-        actions=np.zeros((frames, size)),
-        rewards=np.zeros(frames),
-        pictures=excerpt.pictures,
-    )
-    episode = looked_into(policy, episode)
-    actions = actions_of(policy, episode)
-    entries = () if contract is None else contract.action
-    names = [one.name for one in entries] or [f"action {i}" for i in range(actions.shape[1])]
-    done = dict(zip(names, actions.T, strict=True))
-    return replace(
-        episode, actions=actions, action_names=names, signals={**excerpt.signals, **done}
-    )
+    told = {"name": name, "where": excerpt.where, "pictures": excerpt.pictures}
+    episode = show(policy, excerpt.observations, excerpt.dt_s, **told)
+    return replace(episode, signals={**excerpt.signals, **episode.signals})
 
 
 def _as_images(name: str, images: np.ndarray, *, height_px: int) -> dict[str, np.ndarray]:
