@@ -47,7 +47,8 @@ def demo(settings: Demo) -> None:
         raise ValueError(
             f"`policy` must have an excerpt of what it saw, got {settings.policy!r}. Those with one"
             f" are {', '.join(with_excerpts())}; --drive takes a recorded drive, and"
-            " scripts/audit.py looks into any policy, in its world or along --log."
+            " scripts/audit.py looks into any policy, in its world or along --log, and writes an"
+            " excerpt beside it with --excerpt."
         )
     episode, track = watched
     maps = {}

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ncp_control.audit.bounds import certify
+from ncp_control.audit.bounds import certificate_of
 from ncp_control.audit.interval_circuit import Interval
 from ncp_control.contract import Contract
 from ncp_control.loop.levels import Event, Fault, Level, Levels
@@ -54,11 +54,8 @@ _ROUNDING = 1e-3
 
 def certified_state(policy: Policy) -> Interval | None:
     """Return the certified bounds of a policy's state; None if its cell has none."""
-    try:
-        certificate = certify(policy.circuit.cell)
-    except ValueError:  # a cell without bounds, or one that may overshoot
-        return None
-    return with_allowance(certificate.state)
+    certificate = certificate_of(policy.circuit.cell)
+    return None if certificate is None else with_allowance(certificate.state)
 
 
 def with_allowance(bounds: Interval) -> Interval:
