@@ -71,7 +71,9 @@ def import_function(setting: str, name: str) -> Callable[..., Any]:
 
 
 def code_digest(names: Sequence[str | None]) -> str:
-    """Return a digest of a user's modules, "" if there are none: another one when one was edited.
+    """Return a hash of the source files of the user's modules; it changes when one is edited.
+
+    Empty if there are none. Modules that these import are not covered.
 
     Args:
         names: Functions as `import_function` takes them. Other names, gymnasium:<id> and None are

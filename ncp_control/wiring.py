@@ -232,7 +232,7 @@ def check_sizes(num_nodes: int, num_synapses: int) -> None:
 
 
 def check_wiring(wiring: object) -> None:
-    """Refuse what is no wiring, e.g. a number of units, with a TypeError."""
+    """Raise TypeError unless `wiring` is a Wiring."""
     if not isinstance(wiring, Wiring):
         raise TypeError(
             f"`wiring` must be a Wiring, got {wiring!r}. Draw one, e.g. fully_connected(8, 16, 2)."

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ncp_control import files
+from ncp_control import __version__, files
 from ncp_control.cells import (
     CTGRU,
     CTRNN,
@@ -118,7 +118,7 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     cell = cell_stage(policy.circuit.cell)
     return CSource(
         name=name,
-        header=header(policy, senses, cell, name=name, digest=digest, version=_version()),
+        header=header(policy, senses, cell, name=name, digest=digest, version=__version__),
         source=renamed(_source(policy, senses, cell), name),
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),
@@ -263,9 +263,3 @@ void controller_time_constants(const struct controller_state *state,
     cell_time_constants(w, state->value, tau_s);
 }
 """
-
-
-def _version() -> str:
-    import ncp_control
-
-    return ncp_control.__version__

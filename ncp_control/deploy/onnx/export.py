@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncp_control import files
+from ncp_control import __version__, files
 from ncp_control.cells import (
     CTGRU,
     CTRNN,
@@ -127,7 +127,7 @@ def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
     graph.output("next_state", next_state, "FLOAT", ["batch", cell.state_size])
     contract = policy.contract
     doc = "" if contract is None else contract.describe()
-    content = graph.model(name, doc, _properties(policy), _version())
+    content = graph.model(name, doc, _properties(policy), __version__)
     return OnnxModel(name=name, content=content, num_nodes=graph.num_nodes)
 
 
@@ -192,9 +192,3 @@ def _properties(policy: Policy) -> dict[str, str]:
         "policy": type(policy).__name__,
         "cell": type(policy.circuit.cell).__name__,
     }
-
-
-def _version() -> str:
-    import ncp_control
-
-    return ncp_control.__version__

@@ -71,11 +71,11 @@ class TensorEnv(VecEnv):
         return [{"episode": {"r": r, "l": int(steps), "t": 0.0}} for r, steps in pairs]
 
     def step_async(self, actions: Any) -> NoReturn:
-        """Is not there: sb3 steps worlds with NumPy's arrays."""
+        """Raise NotImplementedError: use `step_tensors`."""
         raise NotImplementedError("Worlds on a device are stepped with `step_tensors`.")
 
     def step_wait(self) -> NoReturn:
-        """Is not there either."""
+        """Raise NotImplementedError: use `step_tensors`."""
         raise NotImplementedError("Worlds on a device are stepped with `step_tensors`.")
 
     def close(self) -> None:
