@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncp_control.audit.checks import check_finite, check_frames
+from ncp_control.audit.checks import check_finite, check_num_frames
 from ncp_control.cells import LTC, Cell
 from ncp_control.circuit import Activity
 
@@ -46,7 +46,7 @@ def principal_components(states: np.ndarray) -> PrincipalComponents:
         ValueError: If there are fewer than two frames, a value is not finite, or nothing varies.
     """
     states = check_finite("states", states)
-    check_frames("states", states, 2)
+    check_num_frames("states", states, 2)
     centred = states - states.mean(axis=0)
     scores, singular, directions = np.linalg.svd(centred, full_matrices=False)
     total = float((singular**2).sum())

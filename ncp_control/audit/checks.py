@@ -28,7 +28,7 @@ def check_finite(name: str, values: np.ndarray, columns: Sequence[str] | None = 
     return values
 
 
-def check_frames(name: str, values: np.ndarray, least: int) -> None:
+def check_num_frames(name: str, values: np.ndarray, least: int) -> None:
     """Refuse a recording shorter than `least` frames.
 
     Raises:

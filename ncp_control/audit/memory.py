@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncp_control.audit.checks import check_finite, check_frames
+from ncp_control.audit.checks import check_finite, check_num_frames
 from ncp_control.learning.closed_loop import Info, PolicyPilot
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_count
@@ -83,7 +83,7 @@ def wipe_effects(
         ValueError: If an entry of `every` is no positive whole number, there are fewer than two
             frames, or an action is not finite.
     """
-    check_frames("features", np.asarray(features), 2)
+    check_num_frames("features", np.asarray(features), 2)
     frames = torch.arange(len(features))
     whole = _actions(policy, features, dt_s, frames < 0)
     effects = []
@@ -212,7 +212,7 @@ def reach_of(
     Raises:
         ValueError: If there are fewer than two frames, or a gradient is not finite.
     """
-    check_frames("features", np.asarray(features), 2)
+    check_num_frames("features", np.asarray(features), 2)
     lags = min(max_lags, len(features) // 2)
     num_frames = min(num_frames, len(features) - lags)
     last = torch.linspace(len(features) - 1, lags, num_frames).round().long()

@@ -14,7 +14,7 @@ import torch
 
 from ncp_control.audit import faults
 from ncp_control.audit.activity import unit_activity
-from ncp_control.audit.checks import check_finite, check_frames
+from ncp_control.audit.checks import check_finite, check_num_frames
 from ncp_control.policy import Policy
 from ncp_control.replay import look_inside
 
@@ -27,7 +27,7 @@ class FrameFault(Protocol):
         ...
 
 
-FAULTS: dict[str, FrameFault] = {
+FRAME_FAULTS: dict[str, FrameFault] = {
     **{
         f"pixel noise, variance {variance:g}": (
             lambda frames, rng, variance=variance: faults.add_pixel_noise(frames, variance, rng)
@@ -77,7 +77,7 @@ def fault_responses(
     observations: np.ndarray,
     dt_s: np.ndarray,
     *,
-    which: Mapping[str, FrameFault] = FAULTS,
+    which: Mapping[str, FrameFault] = FRAME_FAULTS,
     seed: int = 0,
 ) -> list[FaultResponse]:
     """Show a policy the same episode with each fault; what hides a part moves every 64 frames.
@@ -99,7 +99,7 @@ def fault_responses(
             "`frames` must be uint8 images of shape (time, height, width, channels), got"
             f" {frames.dtype} of shape {frames.shape}. Faults of frames need a camera."
         )
-    check_frames("frames", frames, 2)
+    check_num_frames("frames", frames, 2)
     actions, states = _respond(policy, observations, dt_s)
     deviation = states.std(axis=0)
     varies = deviation > _LEAST_VARIATION * deviation.max()
@@ -130,7 +130,7 @@ def largest_steps(states: np.ndarray) -> np.ndarray:
         ValueError: If there is one frame or a value is not finite.
     """
     states = check_finite("states", states)
-    check_frames("states", states, 2)
+    check_num_frames("states", states, 2)
     return np.abs(np.diff(states, axis=0)).max(axis=0)
 
 

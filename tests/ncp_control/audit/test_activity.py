@@ -28,7 +28,7 @@ from ncp_control.audit.activity import (
     unit_activity,
     visible_part,
 )
-from ncp_control.audit.robustness import FAULTS, fault_responses, largest_steps
+from ncp_control.audit.robustness import FRAME_FAULTS, fault_responses, largest_steps
 from ncp_control.cells import Feedforward
 from ncp_control.policy import load
 from policies.driving import make_driving_policy
@@ -266,9 +266,9 @@ def test_the_named_faults_are_what_their_names_say():
         f"{share}% of the frame hidden": partial(faults.occlude, frames, share / 100)
         for share in (5, 20)
     }
-    assert list(FAULTS) == list(expected)
+    assert list(FRAME_FAULTS) == list(expected)
     for name, spoil in expected.items():
-        ours = FAULTS[name](frames, rng=np.random.default_rng(2))
+        ours = FRAME_FAULTS[name](frames, rng=np.random.default_rng(2))
         np.testing.assert_array_equal(ours, spoil(rng=np.random.default_rng(2)))
 
 
@@ -280,7 +280,7 @@ def test_fault_responses_are_root_mean_squares_of_what_changes():
     frames = rng.integers(0, 256, (65, 78, 200, 3), dtype=np.uint8)
     dt_s = np.full(65, 0.05)
     (found,) = fault_responses(
-        policy, frames, dt_s, which={"hidden": FAULTS["20% of the frame hidden"]}
+        policy, frames, dt_s, which={"hidden": FRAME_FAULTS["20% of the frame hidden"]}
     )
     hide = np.random.default_rng(0)
     spoilt = np.concatenate([faults.occlude(frames[:64], 0.2, hide),
