@@ -318,9 +318,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-def test_a_host_that_is_terminated_with_its_loop_stops_the_car(tmp_path):
-    """As by a service manager, which sends SIGTERM to each process of a service."""
+@pytest.fixture
+def driving(tmp_path):
+    """A loop in a process of its own that drives, the number of its link's host, and the log."""
     script, log = tmp_path / "loop.py", tmp_path / "link.jsonl"
     script.write_text(LOOP)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -331,10 +331,17 @@ def test_a_host_that_is_terminated_with_its_loop_stops_the_car(tmp_path):
     with loop.stdout:
         host = int(loop.stdout.readline())
         assert float([loop.stdout.readline() for _ in range(15)][-1]) > 7.0  # it drives
-        for process in (host, loop.pid):
-            os.kill(process, signal.SIGTERM)
-        loop.wait()
-        _wait_for_the_end_of(host)
+        yield loop, host, log
+
+
+@pytest.mark.slow
+def test_a_host_that_is_terminated_with_its_loop_stops_the_car(driving):
+    """As by a service manager, which sends SIGTERM to each process of a service."""
+    loop, host, log = driving
+    for process in (host, loop.pid):
+        os.kill(process, signal.SIGTERM)
+    loop.wait()
+    _wait_for_the_end_of(host)
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [event["event"] for event in events][-3:] == [
         "the loop's process is gone", "stop", "the host ends",
@@ -343,21 +350,12 @@ def test_a_host_that_is_terminated_with_its_loop_stops_the_car(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_car_is_stopped_when_the_policys_process_is_killed(tmp_path):
-    script, log = tmp_path / "loop.py", tmp_path / "link.jsonl"
-    script.write_text(LOOP)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    loop = subprocess.Popen(
-        [sys.executable, str(script), str(log)], stdout=subprocess.PIPE, text=True, env=env
-    )
-    assert loop.stdout is not None
-    with loop.stdout:
-        host = int(loop.stdout.readline())
-        assert float([loop.stdout.readline() for _ in range(15)][-1]) > 7.0  # it drives
-        killed_s = time.monotonic()
-        loop.send_signal(signal.SIGKILL)
-        loop.wait()
-        _wait_for_the_end_of(host)
+def test_the_car_is_stopped_when_the_policys_process_is_killed(driving):
+    loop, host, log = driving
+    killed_s = time.monotonic()
+    loop.send_signal(signal.SIGKILL)
+    loop.wait()
+    _wait_for_the_end_of(host)
     events = [json.loads(line) for line in log.read_text().splitlines()]
     stop = next(event for event in events if event["event"] == "stop")
     assert stop["time_s"] - killed_s < 0.5  # what is promised: the brakes are on within 0.5 s
