@@ -187,9 +187,9 @@ class _Worker:
 
     def give(self, place: tuple[_Answers, int], task: Any) -> None:
         """Let it do a task, whose answer is kept in a place."""
-        self.task = place
         with contextlib.suppress(BrokenPipeError):  # `take` says how it died
             self.pipe.send(task)
+        self.task = place
 
     def take(self, count: int) -> tuple[bool, Any]:
         """Return whether its task is done, and the result, or what was raised instead.

@@ -115,7 +115,7 @@ class SharedWorlds(VecEnv):
 
     def _call(self, name: str, indices: Any, *words: Any, **options: Any) -> list[Any]:
         """Call what a `DummyVecEnv` has, and return what it says of each of the indices in turn."""
-        chosen = list(self._get_indices(indices))
+        chosen = [range(self.num_envs)[i] for i in self._get_indices(indices)]  # -1 is the last
         places = [
             [i - share.start for i in range(share.start, share.stop) if i in chosen]
             for share in self._shares

@@ -112,7 +112,7 @@ def check_dense(cell: Cell, s: dict[str, Tensor], command: list[str], tolerance:
     bar = torch.randn_like(states)
     expected = [states, *torch.autograd.grad(states, leaves, bar, allow_unused=True)]
     pieces = [piece for matrix in program.matrices for piece in matrix]
-    arguments = dense_op.Arguments(
+    arguments = dense_op.DenseArguments(
         s["inputs"].detach(),
         s["state"].detach(),
         s["dt_s"] / cell.frame_s,

@@ -206,7 +206,7 @@ def test_after_the_first_use_the_host_reads_nothing(tools, monkeypatch):
     monkeypatch.setattr(circuit, "_launch", lambda *_, **__: None)  # an interpreter does read
     plain, settings = operands(cell, tools)
     with NoReading():
-        arguments = ltc_op.Arguments(*plain, *settings)
+        arguments = ltc_op.LTCArguments(*plain, *settings)
         states, outputs, tape = ltc_triton.unroll(arguments, True)
         ltc_triton.adjoint(arguments, states, tape, states, outputs)
 

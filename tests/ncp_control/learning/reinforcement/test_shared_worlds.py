@@ -100,7 +100,7 @@ def test_attributes_methods_and_errors_reach_each_world(pair):
     same(*(venv.env_is_wrapped(Monitor, indices=[0, 3]) for venv in pair))
     one, shared = pair
     assert shared.get_attr("mark", indices=4) == [5.0]
-    same(*(venv.get_attr("mark", indices=[4, 0, 2]) for venv in pair))
+    same(*(venv.get_attr("mark", indices=[4, 0, -1, 2]) for venv in pair))
     same(one.get_attr("observation_space"), shared.get_attr("observation_space"))
     assert len(shared.env_method("far", 2.0)) == NUM_WORLDS
     with pytest.raises(ValueError, match="`scale` must be positive, got -1"):
