@@ -32,6 +32,8 @@ def begin(scale):
             os.kill(os.getpid(), signal.SIGKILL)
         if name == "exit":
             os._exit(3)
+        if name == "fail late":
+            time.sleep(1.0)
         if name == "two words":
             raise TwoWordsError("here", "there")
         if name == "no pickle":
@@ -75,9 +77,8 @@ def begin_badly(scale):
 
 def test_a_failure_that_came_while_its_results_waited_is_raised():
     with Workers(2, begin, 10.0) as workers:
-        asked = workers.map([("wait", 0.0), ("fail", 4)])
+        asked = workers.map([("wait", 0.0), ("fail late", 4)])
         assert next(asked) == 0.0
-        time.sleep(0.2)
         assert workers.each([("wait", 0.0), ("wait", 0.1)])() == [0.0, 1.0]
         with pytest.raises(ValueError, match=r"`value` must be good, got 4\."):
             next(asked)

@@ -15,6 +15,7 @@ from ncp_control.command_line import run_job
 def type_command(monkeypatch, tmp_path):
     """Run a job as from the command line, in a folder of its own; return its exit status."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ncp_control.imports._imported", [])  # for which a job imports modules
 
     def run(job, settings, *words):
         monkeypatch.setattr(sys, "argv", ["job", *map(str, words)])
