@@ -144,6 +144,11 @@ def find_fault(path: ImageFile) -> str | None:
     return None
 
 
+def is_readable(path: ImageFile) -> bool:
+    """True if `read_image` will return an image."""
+    return find_fault(path) is None
+
+
 def _are_two(values: Any, kind: type | tuple[type, ...]) -> bool:
     """True for two numbers of a kind, in a tuple or a list."""
     is_list = isinstance(values, tuple | list) and len(values) == 2

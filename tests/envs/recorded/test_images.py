@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from envs.recorded.images import find_fault, read_image
+from envs.recorded.images import find_fault, is_readable, read_image
 
 NOISE = np.random.default_rng(0).integers(0, 255, (61, 83, 3), np.uint8)
 END = b"\xff\xd9"
@@ -56,7 +56,7 @@ def check(tmp_path):
         path.write_bytes(data)
         fault = find_fault(path)
         image = read_image(path)
-        assert (fault is None) == (image is not None)
+        assert is_readable(path) == (fault is None) == (image is not None)
         assert image is None or (image.dtype == np.uint8 and image.shape[2] == 3)
         return fault
 
