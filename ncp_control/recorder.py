@@ -105,7 +105,7 @@ class Recorder:
 
 
 def run_episodes(
-    world: World, policy: Policy | Pilot, *, seeds: Sequence[int], **settings: Any
+    world: World, policy: Policy | Pilot | None, *, seeds: Sequence[int], **settings: Any
 ) -> list[Episode]:
     """Let a policy act in many environments side by side; arguments as `iterate_episodes`."""
     return list(iterate_episodes(world, policy, seeds=seeds, **settings))

@@ -66,23 +66,26 @@ class Actors:
             worst: Becomes the worst crashes on the road of the episodes that count.
         """
         told = [", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places]
-        if self._workers is None:
-            actors = _make_actors(self._policy, self._settings)
-            for place, description in zip(places, told, strict=True):
-                seen: list[Moment] = []
-                watched = _watched(place, seen)
-                episodes = watched.run(actors[_backend_of(place)], description=description)
-                _keep_worst(worst, seen, place.seeds[: len(episodes)])
-                yield place, episodes
-            return
+        actors = _make_actors(self._policy, self._settings) if self._workers is None else {}
         for i, (place, description) in enumerate(zip(places, told, strict=True)):
-            tasks = ((i, share) for share in place.shares(self._settings.workers))
-            bar = tqdm(desc=description, total=len(place.seeds), unit="episode", leave=False)
-            with contextlib.closing(bar):
-                seen = []
-                episodes = place.enough_of(_gathered(self._workers.map(tasks), seen, bar))
-            _keep_worst(worst, seen, place.seeds[: len(episodes)])
+            seen: list[Moment] = []
+            if self._workers is None:
+                actor = actors[_backend_of(place)]
+                episodes = _watched(place, seen).run(actor, description=description)
+            else:
+                episodes = self._shared(self._workers, i, place, description, seen)
+            counted = place.seeds[: len(episodes)]
+            worst[:] = worst_of([*worst, *(moment for moment in seen if moment.seed in counted)])
             yield place, episodes
+
+    def _shared(
+        self, workers: Workers, number: int, place: Place, description: str, seen: list[Moment]
+    ) -> list[Episode]:
+        """Let workers act in a place, and gather the crashes that they saw."""
+        tasks = ((number, share) for share in place.shares(self._settings.workers))
+        bar = tqdm(desc=description, total=len(place.seeds), unit="episode", leave=False)
+        with contextlib.closing(bar):
+            return place.enough_of(_gathered(workers.map(tasks), seen, bar))
 
     def film(self, shown: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
         """Let a worker film the policy meanwhile, or this process when the film is asked for.
@@ -152,11 +155,6 @@ def _make_actors(policy: Policy, settings: Evaluate) -> dict[str, Policy | Pilot
 
 def _backend_of(place: Place) -> str:
     return place.labels.get(BACKEND, TORCH)
-
-
-def _keep_worst(worst: list[Moment], seen: Sequence[Moment], counted: Sequence[int]) -> None:
-    """Keep the worst crashes of what is kept and of the episodes of these seeds."""
-    worst[:] = worst_of([*worst, *(moment for moment in seen if moment.seed in counted)])
 
 
 def _watched(place: Place, seen: list[Moment]) -> Place:

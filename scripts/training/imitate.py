@@ -25,7 +25,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load, shipped_policies
 from ncp_control.policy.folder import weights_sha256
-from ncp_control.recorder import iterate_episodes, run_episodes
+from ncp_control.recorder import run_episodes
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
@@ -60,7 +60,7 @@ def train_imitate(asked: Imitate) -> Policy:
         episodes = act(policy, where, settings.evaluation_episodes, EVALUATION_SEED)
         measured = measured_in(world, cell, episodes)
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + settings.evaluation_episodes)
-        shown = list(iterate_episodes(where, None, seeds=seeds, expert=expert))
+        shown = run_episodes(where, None, seeds=seeds, expert=expert)
         results.place(run.results)
         parameters = num_parameters(policy)
         row = {"parameters": parameters, **measured.measures}
