@@ -168,7 +168,7 @@ def road_driving(
     from envs.driving.road_expert import drive_road
     from envs.driving.road_metrics import RoadMetrics
     from envs.faults import disturbances_of
-    from ncp_control.gymnasium_contracts import Adapted
+    from ncp_control.adapted import Adapted
 
     config = RoadDrivingConfig(
         observe=observe,

@@ -1,4 +1,4 @@
-"""Contracts of Gymnasium environments, and the adapter that keeps to them.
+"""Contracts of Gymnasium environments; `ncp_control.adapted` keeps them.
 
 A Box of numbers becomes a vector, a Box of uint8 with two or three axes becomes frames. A Dict of
 one Box of frames and others of numbers becomes the parts of a dict, a Dict of numbers alone one
@@ -6,7 +6,6 @@ vector. Entries that `gymnasium_names` knows have names and units. Actions of a 
 in [-1, 1]; Discrete and MultiDiscrete actions become choices.
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import RescaleAction
 
 from ncp_control.contract import (
     ActionContract,
@@ -28,7 +26,7 @@ from ncp_control.contract import (
     VectorContract,
 )
 from ncp_control.gymnasium_names import known_actions, known_entries
-from ncp_control.records import array_of, entries_of, numbers_in, pack, record_frame
+from ncp_control.records import entries_of, sizes_of
 
 _COLOURS = {1: "grey", 3: "RGB"}
 _MOST_COLOURS = 4
@@ -77,7 +75,7 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
     if isinstance(space, spaces.Box):
         _check_box(space)
     if isinstance(space, spaces.Dict):
-        found = _parts_of(space)
+        found = parts_of(space)
         parts = list(found.parts.values())
         if isinstance(parts[0], FramesContract) and len(parts) == 1:
             return parts[0]
@@ -115,7 +113,7 @@ def _check_box(space: spaces.Box) -> None:
         raise ValueError(told.format("be height, width and channels", remedy))
 
 
-def _parts_of(space: spaces.Dict) -> DictContract:
+def parts_of(space: spaces.Dict) -> DictContract:
     """Return the contract of each part of a space; a single number has the name of its part.
 
     Raises:
@@ -198,159 +196,46 @@ def frame_interval_s(env: gymnasium.Env) -> float:
     )
 
 
-class Adapted(gymnasium.Wrapper):
-    """An environment that keeps to its contract.
+def stated_of_env(stated: Contract, found: Contract, space: Any) -> Contract:
+    """Return a contract that a user stated, if it is one of the environment's spaces.
 
-    Takes actions as policies give them: numbers in [-1, 1], or the number of a choice, from 0.
-    Observations are one array with the axes of the contract: height, width and channels, or one for
-    numbers. Frames and numbers in a dictionary become a record, see `ncp_control.records`.
-    `info` carries `time_s`, the time since the first frame [s], `dt_s`, that since the previous
-    one, and `full_observation`, what is seen before any disturbance, for teachers.
+    An action whose range is the environment's own, e.g. -10 to 10 N, becomes a command from -1 to 1
+    with the scale to that range.
 
     Args:
-        env: The environment.
-        contract: Its contract.
+        stated: The user's contract.
+        found: What the spaces say.
+        space: The action space.
+
+    Raises:
+        ValueError: If sizes are others, or a range is neither that of commands nor the space's.
     """
-
-    def __init__(self, env: gymnasium.Env, contract: Contract) -> None:
-        self._is_choice = not isinstance(env.action_space, spaces.Box)
-        self._is_single = isinstance(env.action_space, spaces.Discrete)
-        if not self._is_choice and not _is_unit(env.action_space):
-            kind = env.action_space.dtype.type  # type: ignore[union-attr]
-            env = RescaleAction(env, kind(-1.0), kind(1.0))
-        super().__init__(env)
-        self.contract = contract
-        self._steps = 0
-        self._time_s: float | None = None  # told with the observation before
-        self._first: Any = getattr(env.action_space, "start", 0)
-        if np.any(self._first):
-            self.action_space = _from_zero(env.action_space)
-        self._shape, dtype = array_of(contract.observation)
-        self._frame = record_frame(contract.observation)
-        self._parts: DictContract | None = None
-        if isinstance(env.observation_space, spaces.Dict):
-            seen = contract.observation
-            told = isinstance(seen, DictContract)  # which may have an order of its own
-            self._parts = seen if told else _parts_of(env.observation_space)
-            low, high = _ends(env.observation_space, dtype)
-            self.observation_space = spaces.Box(low, high, self._shape, cast(Any, dtype))
-        elif self._shape != env.observation_space.shape:
-            box = cast(spaces.Box, env.observation_space)
-            ends = box.low.reshape(self._shape), box.high.reshape(self._shape)
-            self.observation_space = spaces.Box(*ends, dtype=cast(Any, box.dtype))
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
-        observation, info = self._given("reset", self.env.reset(seed=seed, options=options), 2)
-        self._steps, self._time_s = 0, None
-        observation = self._shaped(observation)
-        return observation, self._told(observation, info)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Apply an action for one frame."""
-        if self._is_choice:
-            chosen = np.asarray(action).astype(np.int64) + self._first
-            action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
-        given = self._given("step", self.env.step(action), 5)
-        observation, reward, terminated, truncated, info = given
-        self._steps += 1
-        if not np.isfinite(reward):
-            raise ValueError(
-                f"`reward` of {self.contract.world!r} must be a finite number, got {reward} in step"
-                f" {self._steps}. Mend the environment."
-            )
-        observation = self._shaped(observation)
-        return observation, float(reward), terminated, truncated, self._told(observation, info)
-
-    def _given(self, method: str, values: Any, count: int) -> Any:
-        """Refuse what a method returned unless it is as many values as Gymnasium asks for."""
-        if not isinstance(values, tuple) or len(values) != count:
-            parts = {
-                2: "(observation, info)",
-                5: "(observation, reward, terminated, truncated, info)",
-            }
-            got = f"{len(values)} values" if isinstance(values, tuple) else type(values).__name__
-            raise ValueError(
-                f"`{method}` of {self.contract.world!r} must return {parts[count]}, got {got}."
-                " Mend the environment."
-            )
-        return values
-
-    def _shaped(self, observation: Any) -> Any:
-        """Return an observation as one array.
-
-        Raises:
-            ValueError: If it is not what the contract says, or has numbers that are not finite.
-        """
-        if self._parts is not None:
-            shaped = pack(observation, self._parts)
-        else:
-            shaped = np.asarray(observation)
-            self._check_shape(shaped)
-            shaped = shaped.reshape(self._shape)
-        numbers = shaped if self._frame is None else numbers_in(shaped, self._frame)
-        if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-            first = int(np.isfinite(numbers).argmin())
-            entry = entries_of(self.contract.observation)[first]
-            raise ValueError(
-                f"`observation` of {self.contract.world!r} must be of finite numbers, got"
-                f" {numbers[first]} as {entry.name!r} in step {self._steps}. Mend the environment."
-            )
-        return shaped
-
-    def _check_shape(self, shown: np.ndarray) -> None:
-        """Refuse frames of another shape or type, and another count of numbers."""
-        space = cast(spaces.Box, self.env.observation_space)
-        is_same = shown.size == math.prod(self._shape)
-        if isinstance(self.contract.observation, FramesContract):
-            is_same = (shown.shape, shown.dtype) == (space.shape, space.dtype)
-        if not is_same:
-            raise ValueError(
-                f"`observation` of {self.contract.world!r} must be {space.dtype} of shape"
-                f" {space.shape}, as its observation_space says, got {shown.dtype} of shape"
-                f" {shown.shape}. Mend one of them."
-            )
-
-    def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-        """Return an info with the times and the observation, unless the environment tells them.
-
-        Where it tells the time or the time since the frame before, the other follows from that.
-        """
-        frame_s, before_s = self.contract.frame_s, self._time_s
-        times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
-        if "time_s" in info:
-            if before_s is not None:
-                times["dt_s"] = float(info["time_s"]) - before_s
-        elif "dt_s" in info and self._steps:
-            times["time_s"] = (before_s or 0.0) + float(info["dt_s"])
-        told = times | {"full_observation": observation} | info
-        is_told = not info.keys().isdisjoint(times)
-        self._time_s = float(told["time_s"]) if is_told else None
-        return told
+    sizes = [(sizes_of(one.observation), len(one.action)) for one in (stated, found)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"`contract` must be of what the environment shows and of its number of actions,"
+            f" {sizes[1]}, got {sizes[0]}. Give each of them an entry."
+        )
+    if stated.choices or found.choices:
+        return stated
+    ends = zip(space.low.tolist(), space.high.tolist(), strict=True)
+    action = tuple(_scaled(*each) for each in zip(stated.action, ends, strict=True))
+    return replace(stated, action=action)
 
 
-def _ends(space: spaces.Dict, dtype: type[np.generic]) -> Any:
-    """Return the lowest and highest values of the array that holds a Dict's parts."""
-    if dtype == np.uint8:
-        return 0, 255
-    boxes = cast(Any, space.spaces).values()
-    ends = ([box.low for box in boxes], [box.high for box in boxes])
-    with np.errstate(over="ignore"):  # becomes infinite, which is no limit either
-        return tuple(np.concatenate([np.ravel(one) for one in end]).astype(dtype) for end in ends)
-
-
-def _from_zero(space: spaces.Space) -> spaces.Space:
-    """Return the same choices, numbered from 0."""
-    if isinstance(space, spaces.Discrete):
-        return spaces.Discrete(int(space.n))
-    return spaces.MultiDiscrete(cast(spaces.MultiDiscrete, space).nvec)
-
-
-def _is_unit(space: spaces.Space) -> bool:
-    box = cast(spaces.Box, space)
-    return bool(np.all(box.low == -1.0) and np.all(box.high == 1.0))
+def _scaled(entry: ActionContract, ends: tuple[float, float]) -> ActionContract:
+    """Return one entry of a stated action with the scale to an environment's own range."""
+    low, high = entry.range
+    if entry.range == (-1.0, 1.0) or (ends == (-1.0, 1.0) and -1.0 <= low and high <= 1.0):
+        return entry
+    if entry.scale is not None or not np.allclose(entry.range, ends, rtol=1e-6):
+        raise ValueError(
+            f"`range` of the action {entry.name!r} must be [-1, 1], what a policy commands, or the"
+            f" environment's own, {list(ends)}, got {list(entry.range)}. Leave it out, or state"
+            " that of the environment's action_space."
+        )
+    scale = ((ends[0] + ends[1]) / 2.0, (ends[1] - ends[0]) / 2.0)
+    return replace(entry, range=(-1.0, 1.0), scale=scale)
 
 
 def _unit(low: float, high: float) -> str:

@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncp_control.contract import ActionContract, Contract, check_contract
+from ncp_control.contract import Contract, check_contract
 from ncp_control.imports import import_function
 from ncp_control.keyword_options import check_needed, check_options, named_arguments, takes_any
 from ncp_control.names import check_name
-from ncp_control.records import sizes_of
 from ncp_control.registry import IMPORT_HINT, Registry
 from ncp_control.returns import RETURNS, return_and_length
 
@@ -304,7 +303,12 @@ def world_of(
         ValueError: If the environment's spaces are none that a policy can sense or command, are not
             those of `contract`, or it does not say its frame interval.
     """
-    from ncp_control.gymnasium_contracts import Adapted, contract_of_env, silent_deprecations
+    from ncp_control.adapted import Adapted
+    from ncp_control.gymnasium_contracts import (
+        contract_of_env,
+        silent_deprecations,
+        stated_of_env,
+    )
     from ncp_control.views import Viewed
 
     can_render = "render_mode" in named_arguments(make) or takes_any(make)
@@ -318,7 +322,7 @@ def world_of(
     try:
         frame_s = contract.frame_s if contract is not None else frame_s
         found = contract_of_env(probe, name=name, options=dict(options or {}), frame_s=frame_s)
-        contract = found if contract is None else _stated(contract, found, probe.action_space)
+        contract = found if contract is None else stated_of_env(contract, found, probe.action_space)
         if isinstance(probe, Viewed):
             contract = replace(contract, observation=probe.complete(contract.observation))
         limit = probe.spec.max_episode_steps if probe.spec is not None else None
@@ -331,48 +335,6 @@ def world_of(
             return Adapted(make_viewed(**rendering), contract)
 
     return World(name=name, make=make_adapted, contract=contract, max_steps=limit or 1000)
-
-
-def _stated(stated: Contract, found: Contract, space: Any) -> Contract:
-    """Return a contract that a user stated, if it is one of the environment's spaces.
-
-    An action whose range is the environment's own, e.g. -10 to 10 N, becomes a command from -1 to 1
-    with the scale to that range.
-
-    Args:
-        stated: The user's contract.
-        found: What the spaces say.
-        space: The action space.
-
-    Raises:
-        ValueError: If sizes are others, or a range is neither that of commands nor the space's.
-    """
-    sizes = [(sizes_of(one.observation), len(one.action)) for one in (stated, found)]
-    if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"`contract` must be of what the environment shows and of its number of actions,"
-            f" {sizes[1]}, got {sizes[0]}. Give each of them an entry."
-        )
-    if stated.choices or found.choices:
-        return stated
-    ends = zip(space.low.tolist(), space.high.tolist(), strict=True)
-    action = tuple(_scaled(*each) for each in zip(stated.action, ends, strict=True))
-    return replace(stated, action=action)
-
-
-def _scaled(entry: ActionContract, ends: tuple[float, float]) -> ActionContract:
-    """Return one entry of a stated action with the scale to an environment's own range."""
-    low, high = entry.range
-    if entry.range == (-1.0, 1.0) or (ends == (-1.0, 1.0) and -1.0 <= low and high <= 1.0):
-        return entry
-    if entry.scale is not None or not np.allclose(entry.range, ends, rtol=1e-6):
-        raise ValueError(
-            f"`range` of the action {entry.name!r} must be [-1, 1], what a policy commands, or the"
-            f" environment's own, {list(ends)}, got {list(entry.range)}. Leave it out, or state"
-            " that of the environment's action_space."
-        )
-    scale = ((ends[0] + ends[1]) / 2.0, (ends[1] - ends[0]) / 2.0)
-    return replace(entry, range=(-1.0, 1.0), scale=scale)
 
 
 def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:

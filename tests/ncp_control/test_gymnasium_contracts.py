@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from ncp_control.adapted import Adapted
 from ncp_control.contract import DictContract, FramesContract, VectorContract
-from ncp_control.gymnasium_contracts import Adapted, actions_of, contract_of_env, observation_of
+from ncp_control.gymnasium_contracts import actions_of, contract_of_env, observation_of
 from ncp_control.worlds import find_world, world_of
 
 
