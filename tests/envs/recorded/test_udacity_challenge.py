@@ -64,6 +64,13 @@ def test_spaces_in_the_header_do_not_matter(make):
     assert len(load_recording(log.parent)) == len(ANGLES)
 
 
+def test_a_blank_line_is_no_frame(make):
+    log = make() / "steering.csv"
+    log.write_text(log.read_text().replace("\n", "\n\n", 1))
+    recording = load_recording(log.parent)
+    assert (len(recording), recording.skipped) == (len(ANGLES), {})
+
+
 @pytest.mark.parametrize("angle", [1.5, -1.25])
 def test_an_angle_out_of_its_range_is_told_as_it_stands_in_the_log(make, angle):
     told = rf"steering outside \[-1, 1\]: 1 \(first: {angle} in line 4\)"
