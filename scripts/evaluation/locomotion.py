@@ -19,7 +19,13 @@ from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World, check_home, find_world, full_name, short_name_of
 from scripts.disturbances import DISTURBANCE_OF, DISTURBANCES
-from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, measured_options
+from scripts.evaluation.places import (
+    DRIVING_WORLD,
+    Place,
+    check_fit,
+    measured_options,
+    validation_options,
+)
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
 
@@ -84,6 +90,14 @@ class WalkSettings:
         On the road the car is put back after a crash. Options that were asked for stay.
         """
         options = measured_options(full_name(self.env), read_options(self.options))
+        return replace(self, options=words_of("full", options))
+
+    def validation(self) -> "WalkSettings":
+        """Return the same as it chooses a checkpoint: on the validation tracks, where it has such.
+
+        All else is as in `held_out`.
+        """
+        options = validation_options(full_name(self.env), read_options(self.options))
         return replace(self, options=words_of("full", options))
 
     def describe(self) -> str:

@@ -42,6 +42,20 @@ def measured_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {**MEASURED_WITH.get(world, {}), **asked}
 
 
+def validation_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with which a world chooses a checkpoint.
+
+    They are those of `measured_options`, but tracks that nobody learns on are the validation tracks.
+
+    Args:
+        world: Its full name.
+        asked: Options that were asked for.
+    """
+    measured = MEASURED_WITH.get(world, {})
+    tracks = {"tracks": "validation"} if "tracks" in measured else {}
+    return {**measured, **tracks, **asked}
+
+
 CLEAN = "clean"
 """What a table calls a place that is under no condition, beside others that are."""
 

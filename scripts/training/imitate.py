@@ -30,7 +30,7 @@ from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
-from scripts.evaluation.locomotion import open_world, plain_stem
+from scripts.evaluation.locomotion import WalkSettings, open_world, plain_stem
 from scripts.evaluation.tables import Measured, results_table
 from scripts.training.from_expert import find_or_show, folder_of_epoch, learn_from_expert
 from scripts.training.met_conditions import one_after_another
@@ -56,7 +56,7 @@ def train_imitate(asked: Imitate) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "imitate", cell, step=step) as run:
         policy = imitate_expert(policy, expert, world, settings, run)
-        where = measured_world(settings)
+        where = asked_place(settings).held_out().world
         episodes = act(policy, where, settings.evaluation_episodes, EVALUATION_SEED)
         measured = measured_in(world, cell, episodes)
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + settings.evaluation_episodes)
@@ -136,8 +136,10 @@ def imitate_expert(
             find=partial(find_scene, settings),
         )
 
+    validation_world = asked_place(settings).validation().world
+
     def validate(policy: Policy) -> dict[str, float]:
-        episodes = act(policy, world, settings.validation_episodes, VALIDATION_SEED)
+        episodes = act(policy, validation_world, settings.validation_episodes, VALIDATION_SEED)
         mean = float(np.mean([episode.total_reward for episode in episodes]))
         return {"score": -mean, "mean_return": mean}
 
@@ -188,10 +190,9 @@ def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
     return world, load_expert(settings.expert, world)
 
 
-def measured_world(settings: Imitate) -> World:
-    """Return the world of the settings, on tracks that nobody learns on where it has such."""
-    where = place(cast(str, settings.world), read_options(settings.world_options))
-    return where.held_out().world
+def asked_place(settings: Imitate) -> WalkSettings:
+    """Return the world of the settings as a place where policies can be measured."""
+    return place(cast(str, settings.world), read_options(settings.world_options))
 
 
 def describe(settings: Imitate) -> str:

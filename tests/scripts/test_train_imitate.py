@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from envs.driving import HELD_OUT_TRACKS, VALIDATION_TRACKS
+from envs.driving import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
 from ncp_control import load
 from ncp_control.learning import trainer
 from ncp_control.learning.closed_loop import PolicyPilot
@@ -236,17 +236,22 @@ def test_a_learner_is_asked_again_where_it_failed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("world", "asked", "tracks"),
-    [("RoadDriving-v0", (), HELD_OUT_TRACKS), ("LaneKeeping-v0", (), HELD_OUT_TRACKS),
-     ("RoadDriving-v0", ("tracks=validation", "traffic=none"), VALIDATION_TRACKS)],
+    ("world", "asked", "validation", "held_out"),
+    [("RoadDriving-v0", (), VALIDATION_TRACKS, HELD_OUT_TRACKS),
+     ("LaneKeeping-v0", (), VALIDATION_TRACKS, HELD_OUT_TRACKS),
+     ("RoadDriving-v0", ("tracks=train", "traffic=none"), TRAIN_TRACKS, TRAIN_TRACKS)],
 )  # fmt: skip
-def test_a_driver_is_measured_on_tracks_that_nobody_learns_on(tmp_path, world, asked, tracks):
-    where = imitate.measured_world(quick(tmp_path, world, expert=None, world_options=asked))
-    env = where.make()
-    for seed in range(3):
-        _, info = env.reset(seed=seed)
-        assert info["track"] in tracks
-    env.close()
+def test_a_driver_is_chosen_and_measured_on_tracks_that_nobody_learns_on(
+    tmp_path, world, asked, validation, held_out
+):
+    """Unless other tracks were asked for."""
+    place = imitate.asked_place(quick(tmp_path, world, expert=None, world_options=asked))
+    for where, tracks in ((place.validation(), validation), (place.held_out(), held_out)):
+        env = where.world.make()
+        for seed in range(3):
+            _, info = env.reset(seed=seed)
+            assert info["track"] in tracks
+        env.close()
 
 
 def test_what_was_asked_before_is_not_looked_at_if_nothing_is_repeated(tmp_path, monkeypatch):
