@@ -10,7 +10,7 @@ and says what. Written: acceptance.json and acceptance.md.
 |-------------|------------------------------------------------------------------------|
 | 0           | every part that could run on the GPU passed                            |
 | 1           | a part failed or did not end in time                                   |
-| 3           | there is no GPU: only Triton's interpreter was checked, nothing timed  |
+| 3           | nothing passed on a GPU: there is none, or no time or Triton for it    |
 """
 
 import contextlib
@@ -51,8 +51,8 @@ ON_GPU = ("correctness", "speed", "learning", "worlds")
 LEAST_S, RESERVE_S = 15.0, 5.0
 """Time left below which no part is begun, and that is kept for writing the report [s]."""
 PASSED, FAILED, SKIPPED, STOPPED = "passed", "failed", "skipped", "stopped"
-NO_GPU = 3
-"""Exit status where there is no GPU."""
+NOTHING_ON_GPU = 3
+"""Exit status where no part passed on a GPU and none failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,10 @@ def accept_gpu(settings: AcceptGPU) -> None:
     )
     files.write_file(settings.results / "acceptance.md", page(found))
     print(f"results: {settings.results / 'acceptance.md'}")
-    if status == NO_GPU:
-        print("There is no GPU here: nothing was checked or measured on one.")
+    if status == NOTHING_ON_GPU:
+        reasons = dict.fromkeys(found[name]["told"] for name in ON_GPU if name in found)
+        why = "; ".join(reasons) or "none of the parts asked for needs one"
+        print(f"Nothing was checked or measured on a GPU: {why}.")
     if status:
         sys.exit(status)
 
@@ -143,7 +145,7 @@ def status_of(found: Mapping[str, Mapping[str, Any]]) -> int:
     if {FAILED, STOPPED} & states:
         return 1
     on_gpu = [found[name]["state"] for name in ON_GPU if name in found]
-    return 0 if PASSED in on_gpu else NO_GPU
+    return 0 if PASSED in on_gpu else NOTHING_ON_GPU
 
 
 def page(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -45,7 +45,7 @@ def measured_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
 def validation_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with which a world chooses a checkpoint.
 
-    They are those of `measured_options`, but tracks that nobody learns on are the validation tracks.
+    They are those of `measured_options`, with validation tracks in the place of held-out ones.
 
     Args:
         world: Its full name.

@@ -131,7 +131,7 @@ class Search:
 
     def tell(self, point: int, trials: Sequence[Trial]) -> None:
         """Tell the mean of the trials of a point, if all of them came to their end."""
-        scores = [self._curve.score(trial.curve()) for trial in trials]
+        scores = [trial.best(self._curve)[1] for trial in trials]
         is_whole = all(trial.is_done for trial in trials) and all(map(math.isfinite, scores))
         if is_whole:
             self._study.tell(self._asked[point], statistics.fmean(scores))

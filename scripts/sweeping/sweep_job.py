@@ -25,7 +25,6 @@ from scripts.sweeping.trials import (
     Curve,
     Trial,
     curve_of,
-    read_metrics,
     words_of,
 )
 from scripts.training.jobs import JOBS
@@ -140,8 +139,8 @@ class _Work:
                 f"`by` must be a column of the trainings' metrics.csv, got {self._curve.name!r},"
                 f" not one of {', '.join(curve[-1])}."
             )
-        score = self._curve.score(curve)
-        told = f"{self._curve.name} {score:.5g}" if outcome["state"] == DONE else outcome["told"]
+        _, value = trial.best(self._curve)
+        told = f"{self._curve.name} {value:.5g}" if outcome["state"] == DONE else outcome["told"]
         tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {told}")
         write_results(self._run.results, all_rows(self._points.trials))
         self._bar.update()
@@ -198,8 +197,7 @@ def best_policy(trials: Sequence[Trial], curve: Curve) -> tuple[Trial, Path, flo
     """Return the best trial with its policy and score; the first one of several as good."""
     best, best_score = None, math.nan
     for trial in trials:
-        for folder in trial.run_folders if trial.is_done else ():
-            score = curve.score(read_metrics(folder))
-            if (folder / "policy").is_dir() and curve.is_better(score, best_score):
-                best, best_score = (trial, folder / "policy", score), score
+        run, score = trial.best(curve) if trial.is_done else (None, math.nan)
+        if run is not None and (run / "policy").is_dir() and curve.is_better(score, best_score):
+            best, best_score = (trial, run / "policy", score), score
     return best

@@ -121,6 +121,18 @@ class Trial:
         """Run folders of the training, of which some jobs make several."""
         return run_folders(self.folder)
 
+    def best(self, curve: Curve) -> tuple[Path | None, float]:
+        """Return the run folder that has the best value, and the value; None and NaN if none has.
+
+        Of several as good it is the first.
+        """
+        best, best_value = None, math.nan
+        for run in self.run_folders:
+            value = curve.score(read_metrics(run))
+            if curve.is_better(value, best_value):
+                best, best_value = run, value
+        return best, best_value
+
     def curve(self) -> list[Row]:
         """Return the rows of metrics.csv so far; of the first run, if there are several."""
         return read_metrics(self.run_folders[0]) if self.run_folders else []

@@ -35,7 +35,10 @@ def test_without_a_gpu_the_interpreter_is_checked_and_nothing_is_timed(tmp_path)
         [sys.executable, str(SCRIPT)], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "There is no GPU here" in done.stdout and "sitecustomize" not in done.stderr
+    assert (
+        "measured on a GPU: torch sees no GPU." in done.stdout
+        and "sitecustomize" not in done.stderr
+    )
     report = json.loads((tmp_path / "acceptance" / "acceptance.json").read_text())
     states = {name: part["state"] for name, part in report["parts"].items()}
     assert states == {
@@ -126,6 +129,15 @@ def test_a_part_that_hangs_or_crashes_is_told_and_the_time_is_kept(tmp_path, mon
         accept_gpu.accept_gpu(AcceptGPU(parts=("machine",), results=tmp_path / "out"))
     assert stop.value.code == 1
     assert json.loads((tmp_path / "out" / "acceptance.json").read_text())["status"] == 1
+
+
+def test_what_kept_the_parts_from_a_gpu_is_told(tmp_path, capsys):
+    settings = AcceptGPU(minutes=0.01, parts=("speed",), results=tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        accept_gpu.accept_gpu(settings)
+    assert stop.value.code == 3
+    told = "Nothing was checked or measured on a GPU: no time was left for it."
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,18 @@ from scripts.sweep import sweep
 from scripts.sweeping import running, sweep_job
 from scripts.sweeping.points import Points
 from scripts.sweeping.settings import Sweep
-from scripts.sweeping.sweep_job import is_behind
+from scripts.sweeping.sweep_job import best_policy, is_behind
 from scripts.sweeping.tables import summary
-from scripts.sweeping.trials import CURVES, Curve, command_of, curve_of, read_grid, words_of
+from scripts.sweeping.trials import (
+    CURVES,
+    DONE,
+    Curve,
+    Trial,
+    command_of,
+    curve_of,
+    read_grid,
+    words_of,
+)
 from scripts.training.jobs import JOBS
 from tests.scripts.processes import descendants
 from tests.scripts.tiny_world import TINY
@@ -91,6 +100,19 @@ def test_a_trial_goes_on_only_from_a_checkpoint(tmp_path):
     (run / "config.json").touch()
     (run / "checkpoints" / "training.safetensors").touch()
     assert command_of(words, tmp_path) == ["drive", "--resume", str(run)]
+
+
+def test_a_trial_with_several_runs_is_as_good_as_the_best_of_them(tmp_path):
+    """One of `recorded` trains in several ways and keeps the best."""
+    for name, scores in (("a", (3, 2)), ("b", (4, 1)), ("c", (1, 1))):
+        run = tmp_path / "runs" / name
+        (run / "policy").mkdir(parents=True)
+        (run / "config.json").touch()
+        (run / "metrics.csv").write_text("score\n" + "".join(f"{score}\n" for score in scores))
+    trial = Trial(number=0, values={}, folder=tmp_path)
+    assert trial.best(CURVES["recorded"]) == (tmp_path / "runs" / "b", 1.0)
+    trial.end(DONE)
+    assert best_policy([trial], CURVES["recorded"]) == (trial, tmp_path / "runs/b/policy", 1.0)
 
 
 def test_curves_say_what_is_best():
