@@ -85,7 +85,10 @@ class Monitor:
         profile: InputProfile | None = None,
         bounds: Interval | None = None,
     ) -> None:
-        self.settings = MonitorSettings() if settings is None else settings
+        self.settings = s = MonitorSettings() if settings is None else settings
+        self._missing_s = s.patience_s(s.missing_s, contract.frame_s)
+        self._late_s = s.patience_s(s.late_s, contract.frame_s)
+        self._frozen_s = s.patience_s(s.frozen_s, contract.frame_s)
         self._levels = Levels(self.settings)
         self._seen, self._profile, self._bounds = contract.observation, profile, bounds
         self._standing = find_standing(contract)
@@ -151,10 +154,9 @@ class Monitor:
             command: What the body was told last, shape (actions,); None if nobody knows, and then
                 it counts as moving.
         """
-        s = self.settings
         if reading is None:
             silent_s = now_s - self._read_s
-            return [Fault("missing", f"for {silent_s:.2f} s")] if silent_s > s.missing_s else []
+            return [Fault("missing", f"for {silent_s:.2f} s")] if silent_s > self._missing_s else []
         self._read_s = now_s
         if reading.observation is None:
             return [Fault("unreadable", "what came is no observation")]
@@ -162,7 +164,7 @@ class Monitor:
         if before_s is not None and reading.time_s <= before_s:
             return [Fault("out of order", f"taken {before_s - reading.time_s:.3f} s too early")]
         faults = []
-        if (age_s := now_s - reading.time_s) > s.late_s:
+        if (age_s := now_s - reading.time_s) > self._late_s:
             faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
         found = [self._check_values(reading.observation)]
         if found[0] is None or not found[0].is_unusable:  # the other checks need shape and numbers
@@ -233,7 +235,7 @@ class Monitor:
                 if standing.is_at_rest(numbers, command, self.settings.standing_mps):
                     self._stood_s += now_s - before_s
             counted_s = now_s - self._changed_s - self._stood_s
-            self._is_frozen = counted_s >= self.settings.frozen_s
+            self._is_frozen = counted_s >= self._frozen_s
         if not self._is_frozen:
             return None
         stood = f", of which it stood {self._stood_s:.2f} s" if self._stood_s else ""

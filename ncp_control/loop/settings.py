@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ncp_control.ranges import check_above_zero, check_not_negative, check_positive
 
 _LONGEST_S = 0.5
+_PATIENCE_S = 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,12 @@ class LoopSettings:
 class MonitorSettings:
     """When an input is bad, and how long the body goes on with it."""
 
-    missing_s: float = 0.12
-    """Time without a new reading after which readings are missing [s]."""
-    late_s: float = 0.12
+    missing_s: float | None = None
+    """Time without a new reading after which readings are missing [s]; this and the next two are
+    0.12 s if None, or two and a half frames where those take longer."""
+    late_s: float | None = None
     """Age of a reading beyond which it is late [s]."""
-    frozen_s: float = 0.12
+    frozen_s: float | None = None
     """Time over which readings that stay the same bit by bit are frozen [s]."""
     standing_mps: float = 0.1
     """Own speed below which a body stands, and may see the same until it is told to go faster
@@ -87,3 +89,7 @@ class MonitorSettings:
                 f"`hold_after_s` must be at most `stop_after_s`, got {self.hold_after_s!r} and"
                 f" {self.stop_after_s!r}. Hold before you stop."
             )
+
+    def patience_s(self, asked_s: float | None, frame_s: float) -> float:
+        """Return one of the first three times at an interval of frames, all in s."""
+        return max(_PATIENCE_S, 2.5 * frame_s) if asked_s is None else asked_s

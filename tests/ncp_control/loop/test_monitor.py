@@ -160,6 +160,25 @@ def test_a_frozen_sensor_is_told_from_a_body_that_stands(frames_contract):
     assert kinds(monitor, other, 3, start_s=0.95) == [] and monitor.level == Level.DRIVE
 
 
+@pytest.mark.parametrize(("frame_s", "patience_s"), [(0.03, 0.12), (0.2, 0.5), (1.0, 2.5)])
+def test_a_slow_loop_waits_for_frames_as_long_as_they_take(frames_contract, frame_s, patience_s):
+    """One frame that does not come, or that is seen twice, is no fault of a loop of 5 Hz."""
+    slow = replace(frames_contract, frame_s=frame_s)
+    rng = np.random.default_rng(0)
+    frame = scene(rng)
+    for seconds, faults in ((0.99 * patience_s, []), (1.01 * patience_s, ["missing"])):
+        monitor = Monitor(slow)
+        monitor.check(Reading(observation=frame, time_s=0.0), 0.0)
+        assert [fault.kind for fault in monitor.check(None, seconds)] == faults
+        again = monitor.check(Reading(observation=frame, time_s=seconds), seconds)
+        assert [fault.kind for fault in again] == (["frozen"] if faults else [])
+        late = monitor.check(Reading(observation=scene(rng), time_s=2.0 * seconds), 3.0 * seconds)
+        assert [fault.kind for fault in late] == (["late"] if faults else [])
+    strict = Monitor(slow, MonitorSettings(missing_s=0.05))
+    strict.check(Reading(observation=frame, time_s=0.0), 0.0)
+    assert [fault.kind for fault in strict.check(None, 0.06)] == ["missing"]
+
+
 def test_input_that_flickers_between_good_and_bad_is_not_recovered(frames_contract):
     monitor, rng = Monitor(frames_contract), np.random.default_rng(0)
     for i in range(20):
