@@ -1,7 +1,16 @@
-"""Colours of the figures, which people with any kind of colour vision tell apart.
+"""Colours and frames of the figures.
 
-Source: Okabe & Ito 2008, "Color universal design"; the grey is ours.
+People with any kind of colour vision tell the colours apart. Source: Okabe & Ito 2008, "Color
+universal design"; the grey is ours.
 """
+
+from matplotlib.axes import Axes
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#888888"
+
+
+def tidy(axes: Axes) -> None:
+    """Take away the frame's upper and right line, and draw a faint grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)

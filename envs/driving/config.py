@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from envs.driving.road import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
+from ncp_control.names import check_name
 from ncp_control.ranges import check_not_negative, is_number
 
 TRACKS = {"train": TRAIN_TRACKS, "validation": VALIDATION_TRACKS, "held_out": HELD_OUT_TRACKS}
@@ -51,10 +52,10 @@ class DrivingConfig:
     """What `render` shows: "chase" from behind the car, or the car's "camera"."""
 
     def __post_init__(self) -> None:
-        check_choice("tracks", self.tracks, tuple(TRACKS))
-        check_choice("on_crash", self.on_crash, ("terminate", "recover"))
-        check_choice("camera", self.camera, self.cameras)
-        check_choice("render_view", self.render_view, ("chase", "camera"))
+        check_name("tracks", self.tracks, tuple(TRACKS))
+        check_name("on_crash", self.on_crash, ("terminate", "recover"))
+        check_name("camera", self.camera, self.cameras)
+        check_name("render_view", self.render_view, ("chase", "camera"))
         if not isinstance(self.randomize_appearance, bool):
             raise ValueError(
                 "`randomize_appearance` must be true or false, got"
@@ -104,10 +105,3 @@ class LaneKeepingConfig(DrivingConfig):
     """Speed that the controller holds, and that a full throttle asks for."""
     drive_speed: bool = False
     """The action has a second entry, the target speed."""
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless a setting is one of several words."""
-    if value not in choices:
-        names = " or ".join(repr(choice) for choice in choices)
-        raise ValueError(f"`{name}` must be {names}, got {value!r}. Choose one of these.")

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from envs.driving.config import DrivingConfig, check_choice
+from envs.driving.config import DrivingConfig
 from envs.driving.traffic_draws import LEVELS
+from ncp_control.names import check_name
 from ncp_control.ranges import check_not_negative, is_number
 
 
@@ -42,8 +43,8 @@ class RoadDrivingConfig(DrivingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("traffic", self.traffic, tuple(LEVELS))
-        check_choice("observe", self.observe, ("full", "frames"))
+        check_name("traffic", self.traffic, tuple(LEVELS))
+        check_name("observe", self.observe, ("full", "frames"))
         check_not_negative("collision_cost_m", self.collision_cost_m)
         told = self.friction if isinstance(self.friction, tuple | list) else (self.friction,)
         is_known = 1 <= len(told) <= 2 and all(is_number(value) for value in told)

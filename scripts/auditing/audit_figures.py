@@ -18,7 +18,7 @@ from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
 from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
-from scripts.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from scripts.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, tidy
 
 METHOD_NAMES = {
     "visual_backprop": "VisualBackProp",
@@ -99,7 +99,7 @@ def draw_signal(axes: Axes, audited: Episode) -> None:
     title = ", ".join([f"{name} (green)", *(f"{one} (line)" for one in over)]) if over else name
     axes.set_title(title, loc="left", size=9)
     set_time_limits(axes, audited)
-    _tidy(axes)
+    tidy(axes)
 
 
 def set_time_limits(axes: Axes, audited: Episode) -> None:
@@ -123,7 +123,7 @@ def draw_tau(
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _tidy(axes)
+    tidy(axes)
 
 
 def components(audited: Episode, found: PrincipalComponents) -> Figure:
@@ -150,7 +150,7 @@ def components(audited: Episode, found: PrincipalComponents) -> Figure:
     bar.set_label(audited.action_names[0])
     bar.outline.set_visible(False)
     for axes in (left, right):
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
@@ -182,7 +182,7 @@ def correlations(by_signal: Mapping[str, Mapping[str, Correlation]]) -> Figure:
         axes.axvline(0.0, color="black", linewidth=0.8)
         axes.set(xlim=(-1.05, 1.05), ylim=(len(names) - 0.5, -0.5))
         axes.set_title(signal, size=9)
-        _tidy(axes)
+        tidy(axes)
     panels[0].set_yticks(range(len(names)), names, size=8)
     some = f" of the closest {len(names)} of {len(closest)} neurons" if len(names) < len(closest) \
         else ""  # fmt: skip
@@ -226,7 +226,7 @@ def _draw_shares(
     what = f": {audited.action_names[int(number)]}" if is_one_each else ""
     axes.set_title(f"share of the command of {motor}{what}", loc="left", size=9)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-    _tidy(axes)
+    tidy(axes)
 
 
 def ablations(audited: Episode, effects: Sequence[AblationEffect]) -> Figure:
@@ -240,7 +240,7 @@ def ablations(audited: Episode, effects: Sequence[AblationEffect]) -> Figure:
     axes.set_xlabel("RMS change of the action (blue: neuron held, orange: synapse cut)")
     if len(largest) < len(effects):
         axes.set_title(f"the largest {len(largest)} of {len(effects)}", loc="left", size=9)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -264,7 +264,7 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
                     label="inputs within the episode's range")  # fmt: skip
         axes.hlines(rows, values.min(axis=0), values.max(axis=0), color="black", linewidth=2.0,
                     label="reached in the episode")  # fmt: skip
-        _tidy(axes)
+        tidy(axes)
     left.set_yticks(range(len(names)), names, size=8)
     left.invert_yaxis()
     left.set_xlabel("membrane potential")
@@ -288,7 +288,7 @@ def robustness(responses: Sequence[FaultResponse]) -> Figure:
     left.set_xlabel("RMS change of the action")
     right.set_xlabel("RMS change of the neurons [own deviations]")
     for axes in (left, right):
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
@@ -303,7 +303,7 @@ def largest_steps(steps: Mapping[str, np.ndarray]) -> Figure:
         )
     axes.set(xlabel="neurons, sorted [share]", ylabel="largest step between frames", ylim=(0, None))
     axes.legend(frameon=False)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -311,9 +311,3 @@ def _bare(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-
-
-def _tidy(axes: Axes) -> None:
-    """Take away the frame's upper and right line."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)

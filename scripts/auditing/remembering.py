@@ -25,7 +25,7 @@ from ncp_control.policy import Policy
 from ncp_control.returns import half_width
 from ncp_control.worlds import World
 from scripts.evaluation.places import Place
-from scripts.palette import BLUE, GREY
+from scripts.palette import BLUE, GREY, tidy
 from scripts.reporting import Part, Table
 
 WIPE_EVERY = (1, 4, 16)
@@ -201,7 +201,6 @@ def draw_reach(name: str, reach: Reach) -> Figure:
                      label="half of the largest")  # fmt: skip
         axes.set_yscale("log")
     axes.set(xlabel="time ago [s]", ylabel="|∂action / ∂features|")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    tidy(axes)
     axes.legend(frameon=False)
     return figure

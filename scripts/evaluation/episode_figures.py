@@ -25,7 +25,7 @@ from ncp_control.episode import Episode
 from ncp_control.wiring import Wiring
 from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.tables import with_unit
-from scripts.palette import BLUE, GREEN, GREY, VERMILION
+from scripts.palette import BLUE, GREEN, GREY, VERMILION, tidy
 
 ERROR_MAP = "plasma"
 MAX_TRACKS = 6
@@ -56,7 +56,7 @@ def learning_curves(metrics_csv: Path) -> Figure | None:
             axes.set_ylim(0.0, 1.1 * float(np.nanmax(values)) or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=with_unit(name), xlabel="epoch")
-        _tidy(axes)
+        tidy(axes)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     if "score" in columns:
@@ -94,7 +94,7 @@ def steering(episode: Episode) -> Figure:
                 axes.axvline(time_s, color="black", linestyle=":", linewidth=1.0)
     for axes in panels:
         axes.axhline(0.0, color="black", linewidth=0.6, zorder=0)
-        _tidy(axes)
+        tidy(axes)
     panels[-1].set_xlabel("time [s]")
     return figure
 
@@ -215,7 +215,7 @@ def activity(episode: Episode) -> Figure:
     panels[0].plot(time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4)
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
     panels[0].set(ylabel=episode.action_names[0], xlim=time_s[[0, -1]])
-    _tidy(panels[0])
+    tidy(panels[0])
     largest = max(float(np.percentile(np.abs(deviations), 99.5)), 1e-6)
     label = "state" if taus_s is None else "membrane potential"
     around = Normalize(-largest, largest)
@@ -254,9 +254,3 @@ def _write_plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def _tidy(axes: Axes) -> None:
-    """Take away the frame's upper and right line."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)

@@ -13,10 +13,16 @@ from ncp_control.worlds import find_world
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tracks": "test"}, "`tracks` must be 'train' or 'validation' or 'held_out', got 'test'"),
-        ({"on_crash": "stop"}, "`on_crash` must be 'terminate' or 'recover', got 'stop'"),
-        ({"camera": "unity"}, "`camera` must be 'opencv' or 'mujoco' or 'none', got 'unity'"),
-        ({"render_view": "top"}, "`render_view` must be 'chase' or 'camera', got 'top'"),
+        (
+            {"tracks": "test"},
+            r"`tracks` must be one of \['held_out', 'train', 'valid.*, got 'test'",
+        ),
+        ({"on_crash": "stop"}, r"`on_crash` must be one of \['recover', 'terminate'\], got 'stop'"),
+        (
+            {"camera": "unity"},
+            r"`camera` must be one of \['mujoco', 'none', 'opencv'\], got 'unity'",
+        ),
+        ({"render_view": "top"}, r"`render_view` must be one of \['camera', 'chase'\], got 'top'"),
         ({"randomize_appearance": "no"}, "`randomize_appearance` must be true or false, got 'no'"),
         ({"episode_s": 0.0}, "`episode_s` must be finite and > 0, got 0.0"),
         ({"cruise_speed_mps": -8.0}, "`cruise_speed_mps` must be finite and > 0, got -8.0"),
