@@ -9,7 +9,7 @@ import torch
 from ncp_control.circuit import Activity
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations.store import Demonstrations
-from ncp_control.policy import Policy, to_numpy
+from ncp_control.policy import Policy, at_least_single, to_numpy
 from ncp_control.records import record_frame, sensor_names
 
 _CHUNK_FRAMES = 64
@@ -72,6 +72,7 @@ def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any
     Raises:
         ValueError: If the policy does not take such observations.
     """
+    policy = at_least_single(policy)
     contract, size = policy.contract, policy.action_size
     episode = Episode(
         time_s=np.cumsum(dt_s) - dt_s[0],
@@ -100,7 +101,7 @@ def looked_into(policy: Policy, episode: Episode) -> Episode:
     Numbers that pass an encoder lose the names of their sensors; features of a head stand before
     them. Colour frames that were seen are the pictures of what happened, unless there are others.
     """
-    features, activity = look_inside(policy, episode.seen, episode.dt_s)
+    features, activity = look_inside(at_least_single(policy), episode.seen, episode.dt_s)
     named = None if getattr(policy, "encoder_widths", ()) else episode.sensor_names
     if named is not None:  # a head's features come before the numbers
         num_features = features.shape[1] - len(named)
@@ -127,4 +128,4 @@ def look_inside(
     ]
     features = torch.cat(chunks)
     elapsed_s = torch.as_tensor(dt_s, dtype=torch.float32)[None].to(device)
-    return features.cpu().numpy(), policy.circuit.record(features[None], dt_s=elapsed_s)
+    return to_numpy(features), policy.circuit.record(features[None], dt_s=elapsed_s)

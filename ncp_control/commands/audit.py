@@ -46,11 +46,11 @@ def audit_policy(settings: AuditPolicy) -> None:
     from ncp_control.commands.watching import watch, with_excerpts
     from ncp_control.learning.run import policy_name
     from ncp_control.markdown import markdown_table
-    from ncp_control.policy import load, policy_folder
+    from ncp_control.policy import at_least_single, load, policy_folder
 
     use_threads(1)
     folder = policy_folder(settings.policy)
-    policy = load(folder)
+    policy = at_least_single(load(folder))
     print_description(policy)
     watched = watch(policy, folder, settings.drive, name=policy_name(folder))
     if watched is None:

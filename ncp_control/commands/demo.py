@@ -37,11 +37,11 @@ def demo(settings: Demo) -> None:
     from ncp_control.command_line import use_threads
     from ncp_control.commands.watching import watch, with_excerpts
     from ncp_control.learning.run import policy_name
-    from ncp_control.policy import load, policy_folder
+    from ncp_control.policy import at_least_single, load, policy_folder
 
     use_threads(1)
     folder = policy_folder(settings.policy)
-    policy, name = load(folder), policy_name(folder)
+    policy, name = at_least_single(load(folder)), policy_name(folder)
     watched = watch(policy, folder, settings.drive, name=name)
     if watched is None:
         raise ValueError(

@@ -3,7 +3,7 @@
 `load` reads any saved policy, whatever its kind; `Policy` is what all kinds share.
 """
 
-from ncp_control.policy.base import Policy, to_numpy
+from ncp_control.policy.base import Policy, at_least_single, to_numpy
 from ncp_control.policy.frames import FramesPolicy
 from ncp_control.policy.motion import MotionHead
 from ncp_control.policy.shipped import load, policy_folder, shipped_policies
@@ -14,6 +14,7 @@ __all__ = [
     "MotionHead",
     "Policy",
     "VectorPolicy",
+    "at_least_single",
     "load",
     "policy_folder",
     "shipped_policies",

@@ -3,6 +3,7 @@
 How a policy is saved stands in `folder.py`; what it senses and commands, in its contract.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -36,6 +37,7 @@ from ncp_control.policy.folder import (
 from ncp_control.records import pack
 from ncp_control.registry import import_advice
 
+_HALF = (torch.bfloat16, torch.float16)
 _FORMER_NAMES = {"DrivingPolicy": "FramesPolicy", "LocomotionPolicy": "VectorPolicy"}
 """What policies of version 0.1 call themselves, and are called now."""
 _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
@@ -385,5 +387,13 @@ def _own(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def to_numpy(values: Tensor) -> np.ndarray:
     """Return values as NumPy takes them: it has no bfloat16, so half precision becomes single."""
-    is_half = values.dtype in (torch.bfloat16, torch.float16)
-    return (values.float() if is_half else values).cpu().numpy()
+    return (values.float() if values.dtype in _HALF else values).cpu().numpy()
+
+
+def at_least_single(policy: Policy) -> Policy:
+    """Return a policy of half precision in single precision, to be looked into; others as they are.
+
+    Its weights are the same numbers; what it computes is rounded less.
+    """
+    is_half = next(policy.parameters()).dtype in _HALF
+    return copy.deepcopy(policy).float() if is_half else policy

@@ -19,7 +19,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import plain
 from ncp_control.names import check_name
-from ncp_control.policy import FramesPolicy, Policy, load, policy_folder
+from ncp_control.policy import FramesPolicy, Policy, at_least_single, load, policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
@@ -50,7 +50,7 @@ class Subject:
 def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
     results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
-    loaded = {path: load(path) for path in (settings.policy, *settings.compare)}
+    loaded = {path: at_least_single(load(path)) for path in (settings.policy, *settings.compare)}
     use_threads(threads_for(loaded[settings.policy], settings.threads))
     _check_names([settings.policy, *settings.compare])
     for policy in loaded.values():

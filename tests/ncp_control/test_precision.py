@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ncp_control import LSTM, LTC, NCP19, CfC, Circuit
+from ncp_control.policy import load
+from ncp_control.replay import show
 from tests.ncp_control.every_cell import CELLS
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -92,6 +94,17 @@ def test_a_half_policy_acts(flat_policy, make_cell, dtype):
     with torch.no_grad():
         expected = policy(torch.from_numpy(frames[None]).to(dtype), dt_s=0.05)[0][0]
     np.testing.assert_allclose(actions, expected.float().clamp(-1, 1), atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_half_policy_is_looked_into_in_single_precision(dtype):
+    policy = load("halfcheetah-ltc").to(dtype)
+    seen, dt_s = np.random.default_rng(0).normal(size=(4, 17)), np.full(4, 0.05)
+    episode, expected = show(policy, seen, dt_s), show(copy.deepcopy(policy).float(), seen, dt_s)
+    assert episode.thought.states.dtype == torch.float32
+    assert torch.equal(episode.thought.states, expected.thought.states)
+    np.testing.assert_array_equal(episode.actions, expected.actions)
+    assert next(policy.parameters()).dtype == dtype, "the policy itself stays as it is"
 
 
 def test_functional_call_reaches_a_half_circuit():
