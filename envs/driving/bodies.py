@@ -74,8 +74,3 @@ def do_touch(one: Rectangle, other: Rectangle) -> bool:
         if abs(along * dy - across * dx) > first.half_width_m + far_across:
             return False
     return True
-
-
-def ahead_m(from_m: float, to_m: float, lap_m: float) -> float:
-    """Return the way along a closed road between two places, in [-half a lap, half a lap)."""
-    return (to_m - from_m + 0.5 * lap_m) % lap_m - 0.5 * lap_m

@@ -16,6 +16,7 @@ from envs.driving.bodies import Body
 from envs.driving.bodies_view import BodiesView
 from envs.driving.camera import CameraGeometry, OpenCvCamera, Pose
 from envs.driving.car_shape import Face, car_faces
+from envs.driving.periodic import wrap_angle
 from envs.driving.texture import Ground, Image
 
 Array = NDArray[np.float64]
@@ -82,7 +83,7 @@ class ChaseView:
         """
         if self._yaw_rad is None:
             self._yaw_rad = pose.yaw_rad
-        behind_rad = (pose.yaw_rad - self._yaw_rad + math.pi) % (2.0 * math.pi) - math.pi
+        behind_rad = wrap_angle(pose.yaw_rad - self._yaw_rad)
         self._yaw_rad += _FOLLOW_SHARE * behind_rad
         view = Pose(pose.x_m, pose.y_m, self._yaw_rad)
         frame = self._camera.render(view)

@@ -17,6 +17,7 @@ from envs.driving.car import Car, CarState
 from envs.driving.chase_view import ChaseView
 from envs.driving.config import DrivingConfig
 from envs.driving.episode_start import EpisodeStart
+from envs.driving.periodic import ahead_m, wrap_angle
 from envs.driving.road import Road, RoadPoint, make_road
 from envs.driving.texture import VIDEO_TEXELS, Ground, paint_ground
 
@@ -194,9 +195,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         before_m = self._place.arc_length_m
         self._state = self.car.state()
         self._place = road.project(self._state.x_m, self._state.y_m, near=before_m)
-        half_lap_m = 0.5 * road.length_m
-        progress_m = self._place.arc_length_m - before_m
-        progress_m = (progress_m + half_lap_m) % road.length_m - half_lap_m
+        progress_m = ahead_m(before_m, self._place.arc_length_m, road.length_m)
         self._distance_m += progress_m
         return progress_m
 
@@ -218,7 +217,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         heading_error_rad = state.yaw_rad - self.road.heading_at(place.arc_length_m)
         return {
             "cross_track_m": self._cross_track_m,
-            "heading_error_rad": (heading_error_rad + math.pi) % (2.0 * math.pi) - math.pi,
+            "heading_error_rad": wrap_angle(heading_error_rad),
             "curvature_1pm": self.road.curvature_at(place.arc_length_m),
             "speed_mps": state.speed_mps,
             "time_s": self._num_steps * self.config.control_period_s,

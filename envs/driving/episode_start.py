@@ -1,10 +1,9 @@
 """Where an episode starts: the options of `LaneKeepingEnv.reset`, read and checked."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from ncp_control.ranges import check_count, is_number
 
 OPTIONS = ("track", "start_m", "lateral_m", "heading_error_rad")
 
@@ -46,11 +45,6 @@ class EpisodeStart:
                 "Remove it."
             )
         track = options.get("track")
-        if track is not None and not (_is_whole_number(track) and track >= 0):
-            raise ValueError(
-                f"`track` must be a whole number >= 0, got {track!r}. "
-                "Take one from TRAIN_TRACKS, VALIDATION_TRACKS or HELD_OUT_TRACKS."
-            )
         start_m = _read_number(options, "start_m")
         lateral_m = _read_number(options, "lateral_m") or 0.0
         if abs(lateral_m) > lane_half_width_m:
@@ -59,7 +53,7 @@ class EpisodeStart:
                 f"got {lateral_m!r}. Start nearer to the centre line."
             )
         return cls(
-            track=None if track is None else int(track),
+            track=None if track is None else check_count("track", track, least=0),
             start_m=start_m,
             lateral_m=lateral_m,
             heading_error_rad=_read_number(options, "heading_error_rad") or 0.0,
@@ -70,13 +64,8 @@ def _read_number(options: dict[str, Any], name: str) -> float | None:
     value = options.get(name)
     if value is None:
         return None
-    is_real = isinstance(value, float | np.floating) or _is_whole_number(value)
-    if not (is_real and math.isfinite(value)):
+    if not is_number(value):
         raise ValueError(
             f"`{name}` must be a finite number, got {value!r}. Leave it out for the default."
         )
     return float(value)
-
-
-def _is_whole_number(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

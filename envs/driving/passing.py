@@ -6,7 +6,8 @@ The line swings out by a smoothstep, is straight beside the parked car, and swin
 import math
 from collections.abc import Iterable
 
-from envs.driving.bodies import Body, ahead_m
+from envs.driving.bodies import Body
+from envs.driving.periodic import ahead_m
 
 RAMP_M = 12.0
 """Way along the road in which a car swings out, or back."""

@@ -4,7 +4,6 @@ Two lanes: the own one is the right one, the other is for oncoming traffic. The 
 LaneKeeping-v0. See `RoadDrivingEnv`; `traffic.py` tells what the others do.
 """
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,11 +11,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.driving.appearance import Appearance
-from envs.driving.bodies import Body, Rectangle, ahead_m, do_touch
+from envs.driving.bodies import Body, Rectangle, do_touch
 from envs.driving.bodies_view import BodiesView
 from envs.driving.car import CarState
 from envs.driving.car_following import limit_at, speed_limits
 from envs.driving.driving_env import DrivingEnv
+from envs.driving.periodic import ahead_m, wrap_angle
 from envs.driving.road_config import RoadDrivingConfig
 from envs.driving.texture import Ground, paint_ground
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person
@@ -188,7 +188,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         self.car.step(steering * config.max_steer_rad, self._next_target_mps(pedal))
         self._num_steps += 1
         progress_m = self._locate(road)
-        turned_rad = (self._state.yaw_rad - before.yaw_rad + math.pi) % (2.0 * math.pi) - math.pi
+        turned_rad = wrap_angle(self._state.yaw_rad - before.yaw_rad)
         self._acceleration_mps2 = (self._state.speed_mps - before.speed_mps) / dt_s
         self._lateral_mps2 = self._state.speed_mps * turned_rad / dt_s
         self._tell_others()

@@ -14,9 +14,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.driving.bodies import Body, ahead_m
+from envs.driving.bodies import Body
 from envs.driving.car_following import DriverModel, limit_at, speed_limits
 from envs.driving.passing import RAMP_M, line_m, shift_past_m
+from envs.driving.periodic import ahead_m
 from envs.driving.pure_pursuit import PurePursuit
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person

@@ -45,8 +45,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from envs.driving.bodies import ahead_m
 from envs.driving.car_following import limit_at, speed_limits
+from envs.driving.periodic import ahead_m, wrap_angle
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M
 from ncp_control.worlds import World
@@ -158,8 +158,7 @@ def steering_bounds(world: RoadDrivingEnv) -> tuple[float, float]:
     x_m = state.x_m - rear_m * math.cos(state.yaw_rad)
     y_m = state.y_m - rear_m * math.sin(state.yaw_rad)
     place = road.project(x_m, y_m, near=world.driven.arc_length_m)
-    turn_rad = state.yaw_rad - road.heading_at(place.arc_length_m)
-    turn_rad = (turn_rad + math.pi) % (2.0 * math.pi) - math.pi
+    turn_rad = wrap_angle(state.yaw_rad - road.heading_at(place.arc_length_m))
     cosine, sine = max(math.cos(turn_rad), 0.2), math.sin(turn_rad)
     kappa_1pm = road.curvature_at(place.arc_length_m)
     along_1pm = kappa_1pm * cosine / (1.0 - kappa_1pm * place.lateral_m)

@@ -22,6 +22,7 @@ from envs.driving.appearance import Appearance
 from envs.driving.camera import CameraGeometry
 from envs.driving.config import LaneKeepingConfig
 from envs.driving.lane_keeping import LaneKeepingEnv
+from envs.driving.periodic import wrap_angle
 from envs.driving.road import make_road
 from envs.driving.tensor_camera import TensorCamera
 from envs.driving.tensor_car import TensorCars, TensorCarState
@@ -248,8 +249,7 @@ class LaneKeepingWorlds(TensorWorlds):
             poses = torch.stack([state.x_m, state.y_m, state.yaw_rad], dim=1)
             return self._camera.render(poses, self._track)
         roads, arc_m = self._known_roads, self._arc_m
-        error_rad = state.yaw_rad - roads.places_at(self._track, arc_m).heading_rad
-        error_rad = (error_rad + torch.pi) % (2.0 * torch.pi) - torch.pi
+        error_rad = wrap_angle(state.yaw_rad - roads.places_at(self._track, arc_m).heading_rad)
         ahead = roads.places_at(self._track, arc_m[:, None] + self._ahead_m)
         dx, dy = ahead.x_m - state.x_m[:, None], ahead.y_m - state.y_m[:, None]
         cosine, sine = state.yaw_rad.cos()[:, None], state.yaw_rad.sin()[:, None]

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.driving.bodies import Body, Rectangle, ahead_m
+from envs.driving.bodies import Body, Rectangle
 from envs.driving.car_following import DriverModel, limit_at, speed_limits
 from envs.driving.passing import line_m
+from envs.driving.periodic import ahead_m
 from envs.driving.road import Road
 
 OWN_LANE_M, ONCOMING_LANE_M, ROAD_HALF_WIDTH_M = -1.75, 1.75, 3.5

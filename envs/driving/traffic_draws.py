@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envs.driving.appearance import Colour
-from envs.driving.bodies import Body, ahead_m
+from envs.driving.bodies import Body
+from envs.driving.periodic import ahead_m
 from envs.driving.road import Road
 from envs.driving.traffic import (
     OWN_LANE_M,

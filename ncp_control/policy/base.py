@@ -38,8 +38,6 @@ from ncp_control.records import pack
 from ncp_control.registry import import_advice
 
 _HALF = (torch.bfloat16, torch.float16)
-_FORMER_NAMES = {"DrivingPolicy": "FramesPolicy", "LocomotionPolicy": "VectorPolicy"}
-"""What policies of version 0.1 call themselves, and are called now."""
 _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
 
 
@@ -348,7 +346,6 @@ class Policy(nn.Module):
         files.restore(folder)
         config = read_config(folder)
         name: Any = config["policy"]
-        name = _FORMER_NAMES.get(name, name) if isinstance(name, str) else name
         if name not in list(Policy._subclasses):
             module = config.get("module", "the module that defines it")
             raise ValueError(

@@ -46,9 +46,9 @@ def test_a_world_that_shows_frames_refuses_an_appearance_that_is_neither_true_no
     ("options", "message"),
     [
         ({"trak": 3}, "`options` must have keys among track, .*, got 'trak'. Remove it"),
-        ({"track": -1}, "`track` must be a whole number >= 0, got -1"),
-        ({"track": 1.5}, "`track` must be a whole number >= 0, got 1.5"),
-        ({"track": True}, "`track` must be a whole number >= 0, got True"),
+        ({"track": -1}, "`track` must be a whole number of at least 0, got -1"),
+        ({"track": 1.5}, "`track` must be a whole number of at least 0, got 1.5"),
+        ({"track": True}, "`track` must be a whole number of at least 0, got True"),
         ({"start_m": "0"}, "`start_m` must be a finite number, got '0'"),
         ({"heading_error_rad": float("inf")}, "`heading_error_rad` must be a finite .*, got inf"),
         ({"lateral_m": 2.5}, "`lateral_m` must be within the lane, ±2 m, got 2.5"),

@@ -9,7 +9,8 @@ from gymnasium.utils.env_checker import check_env
 
 import envs  # noqa: F401 - registers the world
 from envs.driving import make_road
-from envs.driving.bodies import Body, ahead_m
+from envs.driving.bodies import Body
+from envs.driving.periodic import ahead_m
 from envs.driving.road_config import RoadDrivingConfig
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.road_expert import drive_road

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.driving.bodies import ahead_m
+from envs.driving.periodic import ahead_m
 from envs.driving.road_config import RoadDrivingConfig
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.road_expert import drive_road

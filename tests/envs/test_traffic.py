@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from envs.driving import make_road
-from envs.driving.bodies import Body, Rectangle, ahead_m, do_touch
+from envs.driving.bodies import Body, Rectangle, do_touch
 from envs.driving.car_following import DriverModel, speed_limits
 from envs.driving.passing import line_m
+from envs.driving.periodic import ahead_m
 from envs.driving.traffic import FAIR_BRAKING_MPS2, OWN_LANE_M
 from envs.driving.traffic_draws import LEVELS, draw_traffic
 

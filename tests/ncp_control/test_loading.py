@@ -75,11 +75,10 @@ def test_a_damaged_contract_is_one_sentence(folder):
         Policy.load(folder)
 
 
-def test_a_policy_without_a_contract_and_of_a_former_name_loads(folder):
+def test_a_policy_without_a_contract_loads(folder):
     path = folder / "config.json"
     config = json.loads(path.read_text())
     del config["contract"]
-    config["policy"] = "DrivingPolicy"
     del config["settings"]["frame_shape"]
     path.write_text(json.dumps(config))
     policy = Policy.load(folder)
