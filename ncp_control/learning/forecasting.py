@@ -63,7 +63,7 @@ class TrainingConfig:
     """Sequences in a batch."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
-    final_learning_rate: float = 1.0
+    final_rate_fraction: float = 1.0
     """Share of the learning rate left at the end of half a cosine; 1 keeps it constant."""
     epoch_decay: float = 1.0
     """Factor of the learning rate from one epoch to the next, on top of the cosine."""
@@ -80,7 +80,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "batch_size")
-        check_positive(self, "learning_rate", "final_learning_rate", "epoch_decay", "gradient_clip")
+        check_positive(self, "learning_rate", "final_rate_fraction", "epoch_decay", "gradient_clip")
         if self.epoch_decay > 1.0:
             raise ValueError(
                 f"`epoch_decay` must be at most 1, got {self.epoch_decay!r}."
@@ -91,7 +91,7 @@ class TrainingConfig:
 
     def rate_share(self, epoch: int, step: int = 0) -> float:
         """Return the share of the learning rate that is left in an epoch, counted from 0."""
-        return half_cosine(epoch, self.epochs, self.final_learning_rate) * self.epoch_decay**epoch
+        return half_cosine(epoch, self.epochs, self.final_rate_fraction) * self.epoch_decay**epoch
 
 
 @dataclass(frozen=True, kw_only=True)

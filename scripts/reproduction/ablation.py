@@ -212,7 +212,7 @@ def forecast_with(
         epochs=epochs or EPOCHS["forecast"],
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
-        final_learning_rate=0.05,
+        final_rate_fraction=0.05,
         seed=job.seed,
     )
     row = fit(model, data, config, job, is_silent)

@@ -77,7 +77,7 @@ class DigitsProtocol:
     paper: dict[str, str]
     activation: str = "silu"
     gradient_clip: float | None = 1.0
-    final_learning_rate: float = 0.02
+    final_rate_fraction: float = 0.02
     linear_tolerance: float = 1e-4
     """Slope at which fitting a linear classifier ends."""
     models: tuple[str, ...] = DEFAULT_MODELS
@@ -162,7 +162,7 @@ def set_up(
         epochs=epochs,
         batch_size=protocol.batch_size,
         learning_rate=learning_rate(job.model, table),
-        final_learning_rate=protocol.final_learning_rate,
+        final_rate_fraction=protocol.final_rate_fraction,
         gradient_clip=protocol.gradient_clip,
         objective="categories",
         seed=job.seed,
@@ -269,7 +269,7 @@ PROTOCOLS = {
             "ltc": "97.57",
         },
         gradient_clip=None,
-        final_learning_rate=1.0,
+        final_rate_fraction=1.0,
         linear_tolerance=3e-3,
         models=(*DEFAULT_MODELS, "ctgru", "neural_ode"),
         most_units=32,

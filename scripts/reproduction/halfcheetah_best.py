@@ -211,7 +211,7 @@ def set_up(
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=learning_rate(job.model),
-        final_learning_rate=0.02,
+        final_rate_fraction=0.02,
         gradient_clip=GRADIENT_CLIP,
         seed=job.seed,
     )

@@ -171,7 +171,7 @@ def set_up(
         epochs=epochs,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        final_learning_rate=0.02,
+        final_rate_fraction=0.02,
         gradient_clip=1.0,
         objective="classify",
         seed=job.seed,

@@ -95,7 +95,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(
     tmp_path, stopped_trainings, has_lessons
 ):
     data, validation = sines(1)[:24], sines(2)
-    config = TrainingConfig(epochs=2, batch_size=8, final_learning_rate=0.1, gradient_clip=0.1)
+    config = TrainingConfig(epochs=2, batch_size=8, final_rate_fraction=0.1, gradient_clip=0.1)
 
     def train_at(checkpoint):
         torch.manual_seed(9 if checkpoint.exists() else 0)
@@ -199,7 +199,7 @@ def test_every_model_makes_outputs_of_the_width_asked_for(model):
 
 
 def test_learning_rate_falls_along_half_a_cosine():
-    config = TrainingConfig(epochs=11, learning_rate=1.0, final_learning_rate=0.2)
+    config = TrainingConfig(epochs=11, learning_rate=1.0, final_rate_fraction=0.2)
     rates = [config.rate_share(epoch) for epoch in (0, 5, 10)]
     assert rates == pytest.approx([1.0, 0.6, 0.2])
     config = TrainingConfig(epochs=11, learning_rate=1.0, epoch_decay=0.9)
