@@ -98,5 +98,15 @@ def _reason(error: BaseException, name: str) -> str:
         return f"{said}. Run the job in the folder of the module, or put it on PYTHONPATH."
     if isinstance(error, SyntaxError):
         return f"{error.msg}, in line {error.lineno} of {error.filename}."
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frame = _own_frame(traceback.extract_tb(error.__traceback__))
     return f"{type(error).__name__}: {said}, in line {frame.lineno} of {frame.filename}."
+
+
+def _own_frame(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary:
+    """Return the last frame in the file of the module that was imported, and not of a library."""
+    of_import = (__file__, importlib.__file__)
+    files = [frame.filename for frame in frames]
+    first = next(
+        (name for name in files if name not in of_import and not name.startswith("<frozen")), None
+    )
+    return next((frame for frame in reversed(frames) if frame.filename == first), frames[-1])

@@ -223,7 +223,7 @@ def check_home(contract: Contract) -> None:
         )
 
 
-def find_world(name: str, **options: Any) -> World:
+def find_world(name: str, /, **options: Any) -> World:
     """Build the world of a name.
 
     Args:

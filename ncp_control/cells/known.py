@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from ncp_control.cells.base import Cell
 from ncp_control.cells.cfc import CfC
 from ncp_control.cells.ctgru import CTGRU
@@ -34,6 +36,7 @@ from ncp_control.cells.gated import GRU, LSTM
 from ncp_control.cells.lrc import LRC
 from ncp_control.cells.ltc import LTC
 from ncp_control.cells.mixed_memory import MixedMemory
+from ncp_control.cells.own import check_comes_back, check_step
 from ncp_control.cells.stacked_frames import StackedFrames
 from ncp_control.cells.stc import STC
 from ncp_control.cells.wired_cfc import WiredCfC
@@ -82,9 +85,19 @@ class CellSizes:
         Args:
             rule: What draws it if none was asked for.
             num_motor: Motor neurons; one for each output if None.
+
+        Raises:
+            ValueError: If the rule returns something other than a wiring.
         """
         rule = rule if self.wiring is None else WIRINGS[self.wiring]
-        return rule(self.num_inputs, self.num_units, num_motor or self.num_outputs, seed=self.seed)
+        sizes = (self.num_inputs, self.num_units, num_motor or self.num_outputs)
+        wiring = rule(*sizes, seed=self.seed)
+        if not isinstance(wiring, Wiring):
+            raise ValueError(
+                f"`wiring` {self.wiring!r} must return a Wiring, got {type(wiring).__name__!r}."
+                " Return Wiring(num_sensory=..., ...)."
+            )
+        return wiring
 
 
 Build = Callable[[CellSizes], Cell]
@@ -152,8 +165,9 @@ def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None =
 
     Raises:
         TypeError: If the builder of the cell returns something else.
-        ValueError: If the name is unknown, a size does not fit, or the cell does not take
-            `num_inputs` inputs.
+        ValueError: If the name is unknown, a size does not fit, the cell does not take `num_inputs`
+            inputs, it has no wiring though one is named, or one of your own is faulty: see
+            `check_step` and `check_saved`.
     """
     known = CELLS.find(name)
     cell = (recipes or {}).get(name, known.build)(sizes)
@@ -171,7 +185,27 @@ def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None =
             f"`reads` must be left out for the cell {name!r}, got {sizes.reads!r}. LTC, STC and LRC"
             " circuits have it."
         )
+    if sizes.wiring is not None and not _has_wiring(cell):
+        raise ValueError(
+            f"`wiring` must be left out for the cell {name!r}, which has none, got"
+            f" {sizes.wiring!r}. Choose a wired circuit, such as ltc."
+        )
+    if foreign_module(type(cell)) is not None:
+        check_step(name, cell)
+        check_saved(cell)
     return cell
+
+
+def check_saved(cell: Cell) -> None:
+    """Refuse a cell of a user's own that a file would not bring back.
+
+    Raises:
+        ValueError: If its class is not registered, or its settings build another cell.
+    """
+    if foreign_module(type(cell)) is not None:
+        config = cell_to_config(cell)
+        with torch.random.fork_rng(devices=[]):  # the twin's first weights are of no interest
+            check_comes_back(config["name"], cell, cell_from_config(config))
 
 
 def make_ltc(sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> LTC:
@@ -268,8 +302,17 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     except TypeError as error:
         raise ValueError(
             f"`settings` of cell {name!r} must match its arguments, got {sorted(settings)}."
-            f" {str(error).rstrip('.')}."
+            f" {str(error).rstrip('.')}. Let `settings` return the arguments of the constructor."
         ) from error
+
+
+def _has_wiring(cell: Cell) -> bool:
+    """Whether a cell, or one that it holds, is built over a wiring."""
+    values = cell.settings().values()
+    return any(
+        isinstance(value, Wiring) or (isinstance(value, Cell) and _has_wiring(value))
+        for value in values
+    )
 
 
 def _saturated(name: str) -> Build:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ncp_control import files
 from ncp_control.cells import Cell, ControlStep
+from ncp_control.cells.known import check_saved
 from ncp_control.circuit import Circuit
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
@@ -309,10 +310,12 @@ class Policy(nn.Module):
             folder: A new folder, or one that holds a policy, which is replaced.
 
         Raises:
-            ValueError: If something else stands there, or the settings are too many to load.
+            ValueError: If something else stands there, the settings are too many to load, or those
+                of a cell of your own would build another cell.
         """
         folder = Path(folder).resolve()  # a link stays one
         check_destination(folder)
+        check_saved(self.circuit.cell)
         config = {
             "format_version": FORMAT_VERSION,
             "policy": type(self).__name__,

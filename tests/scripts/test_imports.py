@@ -104,6 +104,11 @@ def test_help_lists_the_flag_and_the_own_cell(own_module, type_command, capsys):
         ("import nowhere_else", ["broken"], r"ModuleNotFoundError: No module .*'nowhere_else', in"),
         ("\n1 / 0", ["broken"], r"ZeroDivisionError: division by zero, in line 2 of .*broken.py"),
         ("def f(:", ["broken"], r"invalid syntax, in line 1 of .*broken.py"),
+        (
+            "from ncp_control import LSTM, register_cell\n\nregister_cell('ltc', LSTM)",
+            ["broken"],
+            r"got 'ltc', which is taken by .*, in line 3 of .*broken.py",
+        ),
         ("raise SystemExit(3)", ["broken"], r"got 'broken': SystemExit: 3, in line 1"),
         ("", ["broken.py"], r"got 'broken.py'. Leave out the .py"),
         ("", ["./broken"], r"`import` must name a module, got './broken'. Write it as Python"),

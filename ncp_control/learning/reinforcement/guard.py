@@ -1,6 +1,6 @@
 """What surrounds a training by sb3: it diverges in one sentence, and leaves no empty folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -86,7 +86,18 @@ def _refusal_of_torch_told(model: BaseAlgorithm) -> Iterator[None]:
 
 
 def _no_action(model: BaseAlgorithm) -> DivergenceError:
+    """Return the error for an action that is not finite, with its likely cause."""
+    advice = "Begin it anew with a lower learning rate."
+    if not _is_finite(cast(Any, model._last_obs)):
+        advice = "The environment showed NaN or infinity: mend its observations."
+    elif not cast(Any, model)._n_updates:
+        advice = "Nothing has been learned yet: look for the cause in the cell of the policy."
     return DivergenceError(
         "The training must stay finite, got NaN or infinity for an action after"
-        f" {model.num_timesteps} steps. Begin it anew with a lower learning rate."
+        f" {model.num_timesteps} steps. {advice}"
     )
+
+
+def _is_finite(observation: np.ndarray | Mapping[str, np.ndarray] | None) -> bool:
+    parts = observation.values() if isinstance(observation, Mapping) else [observation]
+    return all(part is None or np.isfinite(part).all() for part in parts)

@@ -8,10 +8,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers import RescaleAction
 from sb3_contrib import TQC
 from stable_baselines3 import PPO, SAC
 
-from ncp_control import Policy
+from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.reinforcement import teacher
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
@@ -33,6 +34,39 @@ def test_a_rate_that_is_far_too_high_ends_with_one_sentence(liquid, carts):
     with pytest.raises(DivergenceError, match=TOLD) as raised:
         model.learn(2400)
     assert "tensor(" not in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+class Fog(gymnasium.ObservationWrapper):
+    """A sensor that fails after some steps."""
+
+    steps = 0
+
+    def observation(self, observation):
+        self.steps += 1
+        return observation * (np.nan if self.steps > 20 else 1.0)
+
+
+class Broken(LTC):
+    """A cell that answers NaN."""
+
+    def readout(self, state):
+        return math.nan * super().readout(state)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "cls", "advice"),
+    [
+        (Fog, LTC, r"after \d\d steps. The environment showed NaN or infinity: mend its"),
+        (lambda env: env, Broken, "after 0 steps. Nothing has been learned yet: look for the"),
+    ],
+)
+def test_the_learning_rate_is_not_blamed_for_what_it_cannot_do(wrap, cls, advice):
+    env = RescaleAction(wrap(gymnasium.make("InvertedPendulum-v5")), np.float32(-1), np.float32(1))
+    cell = cls(auto_ncp(num_sensory=4, num_neurons=12, num_motor=1), frame_s=0.04)
+    kwargs = {"cell": cell, "critic_widths": (16,)}
+    model = SequencePPO(env, policy_kwargs=kwargs, seed=0, n_steps=64, batch_size=64)
+    with pytest.raises(DivergenceError, match=advice):
+        model.learn(128)
 
 
 def test_a_model_that_logs_nothing_leaves_no_folder(monkeypatch, tmp_path, capsys, learner, liquid):
