@@ -144,7 +144,7 @@ def _read_file(
             f" in {path}. Name each column once."
         )
     groups: dict[str, list[tuple[float, list[str]]]] = {}
-    num_early = num_dates = 0
+    num_early = num_times = num_dates = 0
     begin = 0 if head is None else head + 1
     after = next((split_cells(line, separator) for line in lines[begin:] if line), [])
     if len(after) == len(names) + 1:
@@ -159,11 +159,13 @@ def _read_file(
         name = path.stem if series is None else cells[names.index(series)]
         rows = groups.setdefault(name, [])
         said = "" if time is None else cells[names.index(time)]
-        num_dates += bool(_COMPACT_DATE.fullmatch(said))
         when = float(len(rows)) if time is None else _seconds(said, separator)
         if not math.isfinite(when):
             tally.add("rows without a time", place)
-        elif rows and when <= rows[-1][0]:
+            continue
+        num_times += 1
+        num_dates += bool(_COMPACT_DATE.fullmatch(said))
+        if rows and when <= rows[-1][0]:
             num_early += 1
             tally.add("rows that are not later than the one before", place)
         else:
@@ -173,7 +175,7 @@ def _read_file(
             f"`time` must grow along a series, got {num_early} rows that are not later than the one"
             f" before in {path}. Sort the file, or name the column that tells its series apart."
         )
-    if num_dates == sum(map(len, groups.values())) > 1:
+    if num_dates == num_times > 1:
         raise ValueError(
             f"`time` must be seconds or ISO 8601 with its signs, got dates without them in {path}."
             " Write 2024-01-30 for 20240130."

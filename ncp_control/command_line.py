@@ -14,7 +14,6 @@ import signal
 import sys
 import sysconfig
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,6 +25,7 @@ from ncp_control import files
 from ncp_control.imports import import_modules
 from ncp_control.learning.run import Run, watch_runs
 from ncp_control.names import check_name
+from ncp_control.plain_warnings import warnings_as_lines
 
 SPIN_COUNT = "10000"
 """How long torch's idle threads spin [turns of GNU OpenMP's loop] before they sleep. Its default,
@@ -141,7 +141,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     for number in _STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
             signal.signal(number, handle)
-    with watch_runs() as runs, _warnings_as_lines():
+    with watch_runs() as runs, warnings_as_lines():
         try:
             words = _import_own_modules(sys.argv[1:])
             asked = _parse(settings, description, words)
@@ -154,17 +154,6 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
                 _end_stopped(stop, runs, asked)
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
-
-
-@contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Print a warning as a line of its own, without the place in the code that Python tells."""
-    before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
 
 
 def _place(error: ValueError | OSError) -> str:

@@ -42,6 +42,7 @@ from ncp_control.contract_parts import (
     range_to_json,
     read_number,
 )
+from ncp_control.keyword_options import write_options
 from ncp_control.ranges import check_positive
 
 __all__ = [
@@ -125,8 +126,7 @@ class Contract:
     @property
     def world_told(self) -> str:
         """The world with its options, as they are typed."""
-        options = [f"{name}={value}" for name, value in self.world_options.items()]
-        return " ".join([self.world, *options])
+        return " ".join([self.world, *write_options(self.world_options)])
 
     @property
     def output_names(self) -> list[str]:

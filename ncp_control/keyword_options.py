@@ -7,7 +7,7 @@ keyword arguments of a function; `check_options` refuses what this function does
 
 import inspect
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ncp_control.names import check_name
@@ -41,6 +41,21 @@ def read_options(words: Sequence[str], setting: str = "world_options") -> dict[s
         except ValueError:
             options[name] = value  # a text needs no quotation marks
     return options
+
+
+def write_options(options: Mapping[str, Any]) -> list[str]:
+    """Return options as `read_options` reads them; a text stands without quotation marks.
+
+    Args:
+        options: Values that JSON holds, by name.
+    """
+    words = []
+    for name, value in options.items():
+        word = f"{name}={value}"
+        if not isinstance(value, str) or read_options([word])[name] != value:
+            word = f"{name}={json.dumps(value, separators=(',', ':'))}"
+        words.append(word)
+    return words
 
 
 def check_options(

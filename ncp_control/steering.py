@@ -42,7 +42,8 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
         quantities: What the counterpart can be told.
 
     Raises:
-        ValueError: If the policy commands something else, or does not say the sign or the unit.
+        ValueError: If the policy commands something else, does not say the sign or the unit, or 0
+            does not mean straight ahead.
     """
     entry = contract.action[0]
     known = {"steering", *(_NAMES[quantity] for quantity in quantities)}
@@ -64,6 +65,15 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
             f"`unit` of steering must be a fraction of {told} for {where}, got {entry.unit!r}."
             ' Write "fraction of 0.4 rad" in the policy\'s contract.'
         )
+    if entry.scale is not None:
+        offset, factor = entry.scale
+        if scale is None or offset != 0.0 or factor <= 0.0:
+            raise ValueError(
+                f"`scale` of steering must be [0, a positive factor] and its unit rad, 1/m or rad/s"
+                f" for {where}, got {list(entry.scale)} and {entry.unit!r}. State the largest"
+                " steering to the left and to the right alike in the policy's contract."
+            )
+        scale *= factor
     return Steering(is_left_positive=entry.positive == "left", quantity=str(quantity), scale=scale)
 
 

@@ -23,6 +23,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from ncp_control.imports import import_modules, imported_modules
+from ncp_control.plain_warnings import warnings_as_lines
 from ncp_control.ranges import check_count
 
 WORKERS_PER_CORE = 8
@@ -229,7 +230,10 @@ def _work(
         do = begin(*arguments)
     except Exception as error:
         failed = _noted(error)
-    with contextlib.suppress(EOFError, OSError):  # the process that asked has ended
+    with (
+        warnings_as_lines(),
+        contextlib.suppress(EOFError, OSError),  # the process that asked has ended
+    ):
         while True:
             task = pipe.recv()
             try:

@@ -342,15 +342,13 @@ def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> No
         ValueError: If that is so at more than a third of the frames: the log was shuffled.
     """
     center = [frame for frame in frames if frame.camera == CENTER]
-    jumps = [
-        this.row
-        for last, this in pairwise(center)
-        if this.session == last.session and this.time_s <= last.time_s
-    ]
-    if len(jumps) > max(2, len(center) / 3):
+    pairs = [(last, this) for last, this in pairwise(center) if this.session == last.session]
+    jumps = [this.row for last, this in pairs if this.time_s <= last.time_s]
+    back = [this.row for last, this in pairs if this.time_s < last.time_s]
+    if len(back) > max(2, len(center) / 3):
         raise ValueError(
-            f"the {things} of a log must be in order of time, got {len(jumps)} of {len(center)} in"
-            f" '{folder}' that are not later than the one before, first at row {jumps[0]}. Sort"
+            f"the {things} of a log must be in order of time, got {len(back)} of {len(center)} in"
+            f" '{folder}' that are earlier than the one before, first at row {back[0]}. Sort"
             " the log by time."
         )
     if jumps:

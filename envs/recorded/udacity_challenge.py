@@ -131,8 +131,9 @@ def _frames(folder: Path, largest_angle_rad: float, skipped: Tally) -> Iterator[
     frames: list[tuple[int, float, tuple[str, ...], str]] = []
     head, *lines = read_lines(folder / LOG_FILE)
     names = [cell.strip() for cell in head.split(",")]  # as `is_challenge` reads them
-    for number, row in enumerate(csv.DictReader(lines, names, restval=""), start=2):
-        place = f"line {number}"
+    rows = csv.DictReader(lines, names, restval="")
+    for row in rows:
+        place = f"line {rows.line_num + 1}"  # it leaves out empty lines; the head is line 1
         match = _TIME_NS.fullmatch(row["frame_id"].strip())
         if match is None:
             skipped.add("frame without a time", place)

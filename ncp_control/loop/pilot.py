@@ -128,6 +128,12 @@ class GuardedPilot:
         settings = LoopSettings() if settings is None else settings
         self._controller, self._clock, self._monitor = controller, clock, monitor
         self.period_s = settings.period_s(contract.frame_s)
+        if contract.dt_s[1] < self.period_s:
+            raise ValueError(
+                f"`rate_hz` must give ticks of at most {contract.dt_s[1]:g} s, the longest time"
+                f" between frames in the policy's contract, got {settings.rate_hz!r}. At a lower"
+                " rate the policy would forget everything at each tick."
+            )
         self._longest_s = min(settings.pause_s(contract.frame_s), contract.dt_s[1])
         self._limits = CommandLimits(contract, settings)
         self.begin(clock.now_s())

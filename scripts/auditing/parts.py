@@ -286,7 +286,7 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
 
 def _after_squash(policy: Policy, certificate: Certificate) -> str:
     """Say within which commands the output's bounds lie, where a tanh makes commands of it."""
-    if policy.choices or type(policy).respond is not VectorPolicy.respond:
+    if policy.choices or not isinstance(policy, VectorPolicy) or policy.squash_name != "tanh":
         return ""
     outputs = torch.from_numpy(np.stack(certificate.output))
     commands = policy.respond(outputs)

@@ -8,7 +8,7 @@ import numpy as np
 from envs.recorded import Recording, load_recording
 from envs.recorded.parts import part_of, parts_file, read_parts
 from ncp_control.command_line import use_threads
-from ncp_control.keyword_options import read_options
+from ncp_control.keyword_options import read_options, write_options
 from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import as_seen
 from ncp_control.learning.imitation import imitation_error
@@ -19,7 +19,7 @@ from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
 from scripts.evaluation.moments import Moment, draw_moments
-from scripts.evaluation.places import CAR_WORLDS, Place
+from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
 from scripts.evaluation.report import (
     FILM_S,
     error_of_mean,
@@ -102,7 +102,9 @@ def evaluate_in(
 ) -> None:
     """Let the policy act in each place, and measure what its world measures."""
     world = places[0].world
-    print(f"measured  {world.contract.world_told}")
+    options = dict(world.contract.world_options)
+    options |= measured_options(world.name, read_options(settings.world_options))
+    print(" ".join(["measured ", world.name, *write_options(options)]))
     film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
     longest_s = max(film_s, LIVE_S)
     shown = shown_in(places, settings, longest_s)

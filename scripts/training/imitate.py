@@ -59,13 +59,13 @@ def train_imitate(asked: Imitate) -> Policy:
         where = asked_place(settings).held_out().world
         episodes = act(policy, where, settings.evaluation_episodes, EVALUATION_SEED)
         measured = measured_in(world, cell, episodes)
-        seeds = range(EVALUATION_SEED, EVALUATION_SEED + settings.evaluation_episodes)
-        shown = run_episodes(where, None, seeds=seeds, expert=expert)
         results.place(run.results)
         parameters = num_parameters(policy)
         row = {"parameters": parameters, **measured.measures}
         add_row(results, settings, cell, describe(settings), row)
-    print(f"policy: {run.policy}\nresults: {results.path}")
+        print(f"policy: {run.policy}\nresults: {results.path}")
+        seeds = range(EVALUATION_SEED, EVALUATION_SEED + settings.evaluation_episodes)
+        shown = run_episodes(where, None, seeds=seeds, expert=expert)
     print(results_table([measured_in(world, "expert", shown), measured]))
     return policy
 

@@ -50,8 +50,12 @@ def begun_with(asked: Settings) -> Settings:
             " settings."
         )
     path = folder / "config.json"
-    run = next((one for one in folder.resolve().parents if (one / "metrics.csv").is_file()), None)
-    if run is not None:
+    runs = [folder] if (folder / "metrics.csv").is_file() else folder.resolve().parents
+    run = next(
+        (one for one in runs if (one / "metrics.csv").is_file() and (one / path.name).is_file()),
+        None,
+    )
+    if run not in (None, folder):
         raise ValueError(
             f"`resume` must be a run folder, got {str(folder)!r} in one. Name {str(run)!r}."
         )

@@ -187,8 +187,9 @@ def test_more_classes_than_outputs_make_sense_are_refused(table):
 
 def test_dates_without_their_signs_are_not_taken_for_seconds(table):
     text = "day,level\n20240130,1\n20240131,2\n20240201,3\n"
-    with pytest.raises(ValueError, match="Write 2024-01-30 for 20240130"):
-        read_series([table(text)], time="day")
+    for written in (text, text + "20240201,4\n"):  # a date that comes twice changes nothing
+        with pytest.raises(ValueError, match="Write 2024-01-30 for 20240130"):
+            read_series([table(written)], time="day")
     signed = text.replace("202401", "2024-01-").replace("202402", "2024-02-")
     (read,) = read_series([table(signed)], time="day")
     np.testing.assert_array_equal(read.time_s, [0.0, 86_400.0, 2 * 86_400.0])

@@ -11,6 +11,7 @@ from ncp_control.keyword_options import (
     named_arguments,
     read_options,
     takes_any,
+    write_options,
 )
 
 
@@ -28,6 +29,16 @@ def test_options_are_read_as_json_or_text():
     }  # fmt: skip
     with pytest.raises(ValueError, match="words such as name=value, got 'observe'"):
         read_options(["observe"])
+
+
+def test_options_are_written_as_they_are_read():
+    options = {
+        "a": 1, "b": "positions", "c": [0.5, 2.0], "d": True, "e": "", "f": None, "g": "true",
+        "h": {"x": 1}, "i": "3",
+    }  # fmt: skip
+    words = write_options(options)
+    assert words[:4] == ["a=1", "b=positions", "c=[0.5,2.0]", "d=true"]
+    assert read_options(words) == options
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.training_state import TrainingState
 from scripts.train import train
 from scripts.training.jobs import JOBS
-from scripts.training.resumption import add_row
+from scripts.training.resumption import add_row, begun_with
+from scripts.training.settings import Imitate
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 ONE_WAY = "--mirror True --smoothing-s 0.2 --shift True --balance True".split()
@@ -96,3 +97,15 @@ def test_a_row_of_other_code_does_not_stand_for_that_of_a_resumed_one(tmp_path):
     for _ in range(2):  # it may be resumed once more after it has ended
         add_row(results, resumed, "ltc", "lr=1", {"error": 0.25})
     assert [row["error"] for row in results.rows()] == ["1.0", "0.25"]
+
+
+def test_a_table_of_the_users_own_above_a_run_is_no_run(tmp_path):
+    run = tmp_path / "runs" / "imitate-x-1"
+    (run / "checkpoints").mkdir(parents=True)
+    for folder in (tmp_path, run):
+        (folder / "metrics.csv").write_text("loss\n")
+    (run / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="config.json must be what this job wrote"):
+        begun_with(Imitate(resume=run))
+    with pytest.raises(ValueError, match=r"in one. Name '.*imitate-x-1'"):
+        begun_with(Imitate(resume=run / "checkpoints"))

@@ -118,6 +118,13 @@ def test_a_shuffled_table_is_refused(table):
         load_recording(folder)
 
 
+def test_two_frames_with_one_coarse_time_are_no_shuffled_table(table):
+    """Times that are rounded to 0.1 s, of a camera with 20 frames a second."""
+    folder = table("time_s,steering", *(f"{0.1 * (i // 2):.1f},0.1" for i in range(40)))
+    with pytest.warns(UserWarning, match="Time does not increase at 20 of the 40"):
+        assert len(load_recording(folder)) == 40
+
+
 def test_a_cell_that_says_nan_is_missing_as_an_empty_one_is(table):
     folder = table("time_s,speed,hand", "0,1,NaN", "0.1,nan,2", "0.2,,3")
     numbers = load_recording(folder).episodes[0].numbers

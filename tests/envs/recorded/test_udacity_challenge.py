@@ -69,6 +69,9 @@ def test_a_blank_line_is_no_frame(make):
     log.write_text(log.read_text().replace("\n", "\n\n", 1))
     recording = load_recording(log.parent)
     assert (len(recording), recording.skipped) == (len(ANGLES), {})
+    log.write_text(log.read_text() + "\nCh2_001/center/x,0.1,0\n")
+    with pytest.warns(UserWarning, match=r"frame without a time: 1 \(first: line 7\)"):
+        load_recording(log.parent)
 
 
 @pytest.mark.parametrize("angle", [1.5, -1.25])

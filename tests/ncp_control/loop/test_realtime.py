@@ -265,6 +265,9 @@ def test_a_slow_loop_keeps_its_memory_from_tick_to_tick(contract, clock, frame_s
     hasty = LoopSettings(rate_hz=rate_hz, longest_s=0.9 * period_s)
     with pytest.raises(ValueError, match="`longest_s` must be at least the . s of a tick, got"):
         GuardedPilot(Echo(clock), slow, clock=clock, settings=hasty)
+    quick = dataclasses.replace(slow, dt_s=(0.01, 0.9 * period_s))
+    with pytest.raises(ValueError, match="`rate_hz` must give ticks of at most .* the longest"):
+        GuardedPilot(Echo(clock), quick, clock=clock, settings=LoopSettings(rate_hz=rate_hz))
 
 
 def test_commands_stay_in_their_range_and_below_their_rate(contract):

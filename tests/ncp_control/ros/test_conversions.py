@@ -1,6 +1,7 @@
 """What images, steering and stamps of ROS 2 become, without DDS."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.deploy.links.base import check_steering
 from ncp_control.ros.commands import MotionRule
 from ncp_control.ros.images import rgb_of_compressed, rgb_of_image
 from ncp_control.ros.stamps import StampClock
@@ -113,6 +115,20 @@ def test_steering_becomes_what_the_command_needs(unit, command_type, turn, posit
     assert rule.motion(0.5).turn == pytest.approx(sign * turn)
     assert rule.motion(-0.5).turn == pytest.approx(-sign * turn)
     assert rule.motion(0.0).turn == 0.0
+
+
+def test_a_steering_of_the_worlds_own_range_reaches_the_robot_as_large():
+    """The world is told 0.4 rad for the command 1, and so is the robot."""
+    wide = contract_of("rad")
+    entry = replace(wide.action[0], scale=(0.0, 0.4))
+    scaled = replace(wide, action=(entry,))
+    rule = MotionRule(scaled, "AckermannDrive", speed_mps=1.0)
+    assert rule.motion(1.0).turn == pytest.approx(0.4)
+    assert check_steering(scaled, "a car") == (-1.0, pytest.approx(0.4))
+    for scale in ((0.1, 0.4), (0.0, -0.4)):
+        uneven = replace(wide, action=(replace(entry, scale=scale),))
+        with pytest.raises(ValueError, match=r"`scale` of steering must be \[0, a positive factor"):
+            steering_of(uneven, "a car")
 
 
 def test_the_largest_angle_is_taken_from_the_options_where_the_contract_does_not_say_it():
