@@ -96,11 +96,13 @@ def all_measures(row: Measured) -> dict[str, float]:
 
 
 def _digits(measures: Mapping[str, float]) -> int:
-    """Return with how many decimals returns are told: the first that their spread has, from 0 on.
+    """Return the number of decimals of returns: up to the first digit of their spread, from 0 on.
+
+    The spread is the smaller of the interval's half width and the deviation.
 
     The spread of one episode, or of equal ones, is not known; then it is a hundredth of the return.
     """
-    spread = measures["half_width"]
+    spread = min(measures["half_width"], measures.get("deviation", math.inf))
     size = abs(measures["mean_return"])
     if not (math.isfinite(spread) and spread > 1e-9 * size):  # less is rounding
         spread = 0.01 * size

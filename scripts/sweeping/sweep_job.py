@@ -30,6 +30,8 @@ from scripts.sweeping.trials import (
 from scripts.training.jobs import JOBS
 from scripts.training.resumption import begun_with, open_run
 
+IN_TRAINING = "in metrics.csv"
+"""What tells a value of a training's curve from the result of its evaluation in the table."""
 LOOK_S = 2.0
 """Time between two looks at the curves of the trials that run [s]."""
 FIRST_ROW, FEWEST = 3, 3
@@ -140,7 +142,9 @@ class _Work:
                 f" not one of {', '.join(curve[-1])}."
             )
         _, value = trial.best(self._curve)
-        told = f"{self._curve.name} {value:.5g}" if outcome["state"] == DONE else outcome["told"]
+        told = outcome["told"]
+        if outcome["state"] == DONE:
+            told = f"{self._curve.name} {value:.5g} {IN_TRAINING}"
         tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {told}")
         write_results(self._run.results, all_rows(self._points.trials))
         self._bar.update()
@@ -187,7 +191,7 @@ def tell(points: Points, run: Run, curve: Curve) -> None:
         trial, policy, score = best
         with files.new_folder(run.policy) as new:
             shutil.copytree(policy, new, dirs_exist_ok=True)
-        told = f"{curve.name} {score:.5g}: trial {trial.number}, {trial.described()}"
+        told = f"{curve.name} {score:.5g} {IN_TRAINING}: trial {trial.number}, {trial.described()}"
         print(f"policy: {run.policy}, of the best {told}")
     if rows:
         print(f"results: {run.results}")

@@ -63,10 +63,14 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(values):.4g}"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {half_width(np.array(values)):.2g}"
+    mean = _plain(statistics.fmean(values), 4)
+    return mean if len(values) < 2 else f"{mean} ± {_plain(half_width(np.array(values)), 2)}"
+
+
+def _plain(value: float, digits: int) -> str:
+    """Return a number with so many significant digits; a large one without a power of ten."""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def _is_number(text: str) -> bool:

@@ -221,7 +221,8 @@ def load_expert(name: str | None, world: World) -> Expert | Policy:
         if world.expert is None:
             raise ValueError(
                 f"`expert` must be given in {world.name!r}, got None: this world has nobody who can"
-                " be asked. Name one with --expert."
+                " be asked. Name one with --expert: my_module:my_expert, or a policy, e.g."
+                " halfcheetah-teacher."
             )
         return world.expert
     if ":" in name:
