@@ -38,8 +38,12 @@ class ToyRobot:
         return Reading(observation=self.framer.see(image), time_s=self.clock.now_s(), told=told)
 
     def send(self, command):
-        """Steer: `command` holds the actions of the contract, here a fraction, left positive."""
-        self.motors.append((float(command[0]), self.speed_mps))
+        """Steer: `command` holds the actions of the contract, here a fraction, left positive.
+
+        `in_unit` is needed where the contract scales them: a command of 0.5 may stand for 4 degrees.
+        """
+        steering = self.contract.action[0].in_unit(float(command[0]))
+        self.motors.append((steering, self.speed_mps))
 
     def stop(self):
         """Brake, and stay so until `send` is called; it may come again and again."""

@@ -73,6 +73,18 @@ class ActionContract:
                     f" got {shorten(list(self.scale))}."
                 )
 
+    @property
+    def neutral(self) -> float:
+        """The command in the range that stands for the value nearest to zero in its unit."""
+        offset, factor = self.scale or (0.0, 1.0)
+        low, high = self.range
+        return min(max(-offset / factor, low), high)
+
+    def in_unit(self, command: float) -> float:
+        """Return the value that a command stands for, in `unit`."""
+        offset, factor = self.scale or (0.0, 1.0)
+        return offset + factor * command
+
 
 @dataclass(frozen=True, kw_only=True)
 class View:

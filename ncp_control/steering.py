@@ -3,8 +3,10 @@
 | unit                                 | quantity             |
 |--------------------------------------|----------------------|
 | `rad`, `fraction of 0.4 rad`         | steering angle       |
+| `deg`, `fraction of 20 deg`          | the same in degrees  |
 | `1/m`, `fraction of 0.5 1/m`         | curvature of the way |
 | `rad/s`, `fraction of 1.2 rad/s`     | yaw rate             |
+| `deg/s`, `fraction of 70 deg/s`      | the same in degrees  |
 | `fraction of the car's largest angle`| steering angle       |
 """
 
@@ -19,6 +21,12 @@ ANGLE, CURVATURE, YAW_RATE = "rad", "1/m", "rad/s"
 LARGEST_ANGLE = "fraction of the car's largest angle"
 """Unit of a steering whose scale the contract does not know."""
 _NAMES = {ANGLE: "steering", CURVATURE: "curvature", YAW_RATE: "yaw_rate"}
+_UNITS: dict[str, tuple[str, float]] = {
+    **{unit: (unit, 1.0) for unit in _NAMES},
+    **{unit: (ANGLE, math.radians(1.0)) for unit in ("deg", "degree", "degrees", "°")},
+    **{unit: (YAW_RATE, math.radians(1.0)) for unit in ("deg/s", "degrees/s", "°/s")},
+}
+"""Quantity of each unit, and what 1 of it is in that of the quantity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +68,11 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
         )
     quantity, scale = _read_unit(entry.unit)
     if quantity not in quantities:
-        told = "an angle" if tuple(quantities) == (ANGLE,) else "rad, 1/m or rad/s"
+        told = "rad or deg" if tuple(quantities) == (ANGLE,) else "rad, deg, 1/m or rad/s"
         raise ValueError(
-            f"`unit` of steering must be a fraction of {told} for {where}, got {entry.unit!r}."
-            ' Write "fraction of 0.4 rad" in the policy\'s contract.'
+            f'`unit` of steering must be {told}, or such as "fraction of 0.4 rad", for {where}, got'
+            f" {entry.unit!r}. Name the unit in the header of the log, e.g. steering [deg], and"
+            " train again."
         )
     if entry.scale is not None:
         offset, factor = entry.scale
@@ -81,13 +90,14 @@ def _read_unit(unit: str) -> tuple[str | None, float | None]:
     """Return the quantity of a unit, None if it is unknown, and its scale."""
     if unit == LARGEST_ANGLE:
         return ANGLE, None
-    if unit in _NAMES:
-        return unit, 1.0
+    if unit in _UNITS:
+        return _UNITS[unit]
     words = unit.split()
-    if len(words) != 4 or words[:2] != ["fraction", "of"] or words[3] not in _NAMES:
+    if len(words) != 4 or words[:2] != ["fraction", "of"] or words[3] not in _UNITS:
         return None, None
     try:
         scale = float(words[2])
     except ValueError:
         return None, None
-    return (words[3], scale) if math.isfinite(scale) and scale > 0.0 else (None, None)
+    quantity, factor = _UNITS[words[3]]
+    return (quantity, factor * scale) if math.isfinite(scale) and scale > 0.0 else (None, None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording
 from envs.recorded.images import Framing
-from envs.recorded.quantities import STEERING
+from envs.recorded.quantities import STEERING, Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
 from ncp_control.contract import Contract, FramesContract
@@ -51,7 +51,8 @@ def load_drive(
         max_missing_frames: More missing frames in a row begin a new episode.
 
     Returns:
-        The recording; steering is left positive, whatever the recorded policy's was.
+        The recording; steering is left positive, whatever the recorded policy's was, and in its own
+        unit, e.g. degrees, if the policy's contract scales it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -59,7 +60,9 @@ def load_drive(
             steering, or nothing of it can be used.
     """
     played = read_recording(path)
-    seen, sign = _check(played)
+    seen = _check(played)
+    action = played.contract.action[0]
+    own = Quantity(name=STEERING, unit=action.unit, positive="left")
     skipped = Tally()
     for fault, place in played.faults:
         skipped.add(fault, place)
@@ -67,16 +70,17 @@ def load_drive(
         Listing(
             folder=played.path,
             format="mcap",
-            frames=list(_frames(played, seen, sign, skipped)),
+            frames=list(_frames(played, seen, skipped)),
             skipped=skipped,
             advice="Record a drive in which the policy acts.",
+            quantities=[] if action.scale is None else [own],
         ),
         framing=Framing(image_size=image_size or seen.shape[:2], crop=crop),
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
     is_as_seen = recording.framing == Framing(image_size=seen.shape[:2], crop=(0.0, 0.0))
-    if not is_as_seen:
+    if action.scale is not None or not is_as_seen:
         return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
     return replace(recording, contract=contract, frame_s=contract.frame_s, driver=RECORDED)
@@ -141,8 +145,8 @@ def _check_sensed(contract: Contract, played: Playback) -> None:
         )
 
 
-def _check(played: Playback) -> tuple[FramesContract, float]:
-    """Return what was seen, and the sign that makes steering left positive."""
+def _check(played: Playback) -> FramesContract:
+    """Return what was seen."""
     seen, action = played.contract.observation, played.contract.action
     if not isinstance(seen, FramesContract) or seen.shape[2] != 3 or seen.colour != "RGB":
         is_frames = isinstance(seen, FramesContract)
@@ -157,12 +161,13 @@ def _check(played: Playback) -> tuple[FramesContract, float]:
             f"`folder` must hold steering in [-1, 1] alone to be learned from, got {names} in"
             f" '{played.path}'. Other recordings can be replayed: run.py POLICY --replay."
         )
-    return seen, -1.0 if action[0].positive == "right" else 1.0
+    return seen
 
 
-def _frames(
-    played: Playback, seen: FramesContract, sign: float, skipped: Tally
-) -> Iterator[LoggedFrame]:
+def _frames(played: Playback, seen: FramesContract, skipped: Tally) -> Iterator[LoggedFrame]:
+    action = played.contract.action[0]
+    sign = -1.0 if action.positive == "right" else 1.0
+    offset, factor = action.scale or (0.0, 1.0)
     for tick in played.ticks:
         place = f"tick {tick.number}"
         if tick.frame is None:
@@ -179,7 +184,7 @@ def _frames(
             yield LoggedFrame(
                 row=tick.number,
                 path=tick.frame,
-                numbers={STEERING: sign * float(tick.command[0])},
+                numbers={STEERING: sign * (offset + factor * float(tick.command[0]))},
                 time_s=tick.taken_s,
                 place=place,
             )

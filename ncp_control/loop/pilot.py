@@ -214,7 +214,7 @@ class CommandLimits:
         settings: The rates.
 
     Attributes:
-        command: What was commanded last; at first what lies nearest to zero.
+        command: What was commanded last; at first what stands for the value nearest to zero.
     """
 
     command: np.ndarray
@@ -223,13 +223,14 @@ class CommandLimits:
         self._is_choice = bool(contract.choices)
         ranges = [entry.range for entry in contract.action]
         self._low, self._high = np.array(ranges, np.float32).T
+        neutral = [entry.neutral for entry in contract.action]
+        self._neutral = np.array(neutral, np.int64 if self._is_choice else np.float32)
         self._rates = settings.command_rate_per_s, settings.degraded_rate_per_s
         self.restart()
 
     def restart(self) -> None:
-        """Begin from what lies nearest to zero, whatever was commanded before."""
-        neutral = np.zeros(len(self._low), np.float32).clip(self._low, self._high)
-        self.command = neutral.astype(np.int64) if self._is_choice else neutral
+        """Begin from what stands for the value nearest to zero, whatever was commanded before."""
+        self.command = self._neutral.copy()
 
     def follow(self, action: np.ndarray, dt_s: float, *, is_degraded: bool = False) -> np.ndarray:
         """Move the command towards an action, as far as the limits let it.

@@ -14,6 +14,7 @@ gives the same record again and again may hold a speed of 0 while the body begin
 the commands tell that.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,8 @@ class Standing:
 
     speed: int
     """Place of the own speed among the numbers that are sensed."""
-    pedals: tuple[int, ...]
-    """Places of what asks for speed in the command, at least one."""
+    pedals: Mapping[int, float]
+    """Places of what asks for speed in the command, at least one, with the command at rest."""
 
     def is_at_rest(self, numbers: np.ndarray, command: np.ndarray, standing_mps: float) -> bool:
         """True if the body stands, and was not told to speed up.
@@ -46,7 +47,7 @@ class Standing:
             command: What was commanded last, shape (actions,).
             standing_mps: Speed below which it stands [m/s].
         """
-        is_told_to_move = (command[list(self.pedals)] > LEAST_COMMAND).any()
+        is_told_to_move = any(command[i] - rest > LEAST_COMMAND for i, rest in self.pedals.items())
         return bool(abs(numbers[self.speed]) < standing_mps and not is_told_to_move)
 
 
@@ -57,11 +58,11 @@ def find_standing(contract: Contract) -> Standing | None:
         for i, entry in enumerate(entries_of(contract.observation))
         if entry.name.rpartition(": ")[2] == SPEED and entry.unit == SPEED_UNIT
     ]
-    pedals = [
-        i
+    pedals = {
+        i: entry.neutral
         for i, entry in enumerate(contract.action)
         if entry.positive == FASTER and not entry.choices
-    ]
+    }
     if len(speeds) != 1 or not pedals:
         return None
-    return Standing(speed=speeds[0], pedals=tuple(pedals))
+    return Standing(speed=speeds[0], pedals=pedals)

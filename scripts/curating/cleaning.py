@@ -19,6 +19,8 @@ from ncp_control.keyword_options import read_options
 from scripts.curating.settings import Clean, read_times
 
 SPEED = "speed"
+SPEED_UNITS = {"m/s": 1.0, "cm/s": 100.0, "mm/s": 1000.0, "km/h": 3.6, "mph": 3600.0 / 1609.344}
+"""What 1 m/s is in each unit."""
 
 
 def clean(settings: Clean) -> None:
@@ -72,7 +74,7 @@ def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
         is_out = [a | b for a, b in zip(is_out, found, strict=True)]
         said.append(f"--out-of {words}")
     rules = {
-        "still": (settings.still, SPEED, settings.still_below),
+        "still": (settings.still, SPEED, settings.still_below * _speed_factor(recording)),
         "no_steering": (settings.no_steering, STEERING, 0.0),
     }
     for rule, (is_asked, name, limit) in rules.items():
@@ -86,6 +88,12 @@ def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
     if not said:
         return []
     return [Mark(why=" ".join(said), stretches=find_rows(recording, is_out))]
+
+
+def _speed_factor(recording: Recording) -> float:
+    """Return what 1 m/s is in the unit of the recorded speed; 1 if that unit is unknown."""
+    units = [one.unit for one in recording.quantities if one.name == SPEED]
+    return SPEED_UNITS.get(units[0], 1.0) if units else 1.0
 
 
 def _holds(episode: Stretch, name: str, limit: float, at_least_s: float) -> np.ndarray:

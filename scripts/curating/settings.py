@@ -73,7 +73,7 @@ class Clean:
     still: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out where the speed is below `still_below`."""
     still_below: float = 0.1
-    """Speed below which nothing moves, in the recording's unit."""
+    """Speed below which nothing moves [m/s]; in the recording's unit if that is unknown."""
     no_steering: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out where the steering is exactly zero."""
     at_least_s: float = 2.0

@@ -71,6 +71,17 @@ def test_marks_are_used_by_whatever_name_the_recording_is_called(type_command, d
     assert marked == len(load_recording(drive / "frames.csv")) < whole
 
 
+def test_a_recorded_speed_in_km_h_is_compared_in_m_s(type_command, drive):
+    """0.2 km/h are 0.06 m/s, below the limit of 0.1 m/s."""
+    log = drive / "frames.csv"
+    slow = log.read_text().replace(",0.0,a", ",0.2,a")
+    for unit, does_stand in (("km/h", True), ("m/s", False)):
+        log.write_text(slow.replace("speed", f"speed [{unit}]", 1))
+        status = type_command(data, COMMANDS, "clean", drive, "--still")
+        assert (status == 0) == does_stand == marks_file(drive).exists()
+        marks_file(drive).unlink(missing_ok=True)
+
+
 def test_rules_mark_what_holds_long_enough_and_undo_takes_back_the_last(type_command, drive):
     first = rows(load_recording(drive))[0]
     assert type_command(data, COMMANDS, "clean", drive, "--still") == 0

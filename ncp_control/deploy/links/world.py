@@ -39,7 +39,7 @@ class WorldLink:
         self.contract = world.contract
         self._world, self._clock, self._env = world, clock, world.make()
         self._is_braking = False
-        action = [np.clip(0.0, *entry.range) for entry in world.contract.action]
+        action = [entry.neutral for entry in world.contract.action]
         kind = np.int64 if world.contract.choices else np.float32
         self._neutral = self._command = np.array(action, kind)
         observation, info = self._env.reset(seed=seed, options=reset_options)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from envs.recorded import drive_as_demonstrations, load_recording
+from envs.recorded import drive_as_demonstrations, load_recording, load_recordings
 from envs.recorded.drives import NO_COMMAND, OTHER_SHAPE, STOPPED
 from ncp_control.command_line import run_job
 from ncp_control.deploy.links.world import WorldLink
@@ -145,6 +145,27 @@ def test_steering_of_a_right_positive_policy_is_turned(policy, recorded, tmp_pat
         recording.episodes[0].numbers["steering"], -done.episode.actions[:, 0]
     )
     assert recording.contract.action[0].positive == "left"
+
+
+def test_steering_that_the_policy_scales_is_read_in_its_unit(policy, recorded, tmp_path):
+    """As one that learned from `steering [deg]` drives: 1 stands for 8 degrees to the right."""
+    contract = policy.contract
+    scale = {"unit": "deg", "positive": "right", "scale": (0.5, 8.0)}
+    in_degrees = dataclasses.replace(contract.action[0], **scale)
+    scaled = dataclasses.replace(contract, action=(in_degrees,))
+    clock = SimulatedClock()
+    link = WorldLink(find_world(contract.world, **contract.world_options), clock, seed=3)
+    link.contract = scaled
+    with DriveRecorder(tmp_path / "r.mcap", policy, scaled) as recorder:
+        done = drive(policy, scaled, link, clock=clock, recorder=recorder,
+                     settings=LoopSettings(seconds=0.5))  # fmt: skip
+    recording = load_recording(tmp_path / "r.mcap")
+    degrees = recording.episodes[0].numbers["steering"]
+    np.testing.assert_allclose(degrees, -(0.5 + 8.0 * done.episode.actions[:, 0]), rtol=1e-6)
+    (steering,) = recording.choose().action
+    assert (steering.unit, steering.positive) == ("deg", "left")
+    with pytest.raises(ValueError, match="`log` must be recordings of one kind"):
+        load_recordings([tmp_path / "r.mcap", recorded[1]])
 
 
 def test_any_recording_is_a_store_of_what_was_asked(recorded, tmp_path):

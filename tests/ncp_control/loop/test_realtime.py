@@ -270,6 +270,15 @@ def test_a_slow_loop_keeps_its_memory_from_tick_to_tick(contract, clock, frame_s
         GuardedPilot(Echo(clock), quick, clock=clock, settings=LoopSettings(rate_hz=rate_hz))
 
 
+def test_a_drive_begins_with_what_stands_for_nothing_in_the_units_of_the_command(contract):
+    """A wheel whose command 0 stands for 2.4 rad/s must not turn before anything was seen."""
+    for scale, still in (((2.4, 2.0), -1.0), ((1.0, -2.0), 0.5), ((0.0, 3.0), 0.0)):
+        entry = dataclasses.replace(contract.action[0], range=(-1.0, 1.0), scale=scale)
+        scaled = dataclasses.replace(contract, action=(entry,))
+        assert CommandLimits(scaled, LoopSettings()).command == pytest.approx([still])
+        assert entry.in_unit(0.25) == pytest.approx(scale[0] + 0.25 * scale[1])
+
+
 def test_commands_stay_in_their_range_and_below_their_rate(contract):
     limits = CommandLimits(contract, LoopSettings(command_rate_per_s=2.0, degraded_rate_per_s=1.0))
     assert limits.follow(np.array([3.0]), 0.1) == pytest.approx([0.2])  # from zero

@@ -1,5 +1,7 @@
 """A body that stands may see the same all the time; one that moves or is told to may not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -141,9 +143,9 @@ def test_numbers_alone_may_stay_the_same_too():
 @pytest.mark.parametrize(
     ("contract", "found"),
     [
-        (contract_of(), Standing(speed=0, pedals=(1,))),
-        (contract_of(Entry(name="gap"), SPEED, part="numbers"), Standing(speed=1, pedals=(1,))),
-        (contract_of(action=(PEDAL, STEERING, PEDAL)), Standing(speed=0, pedals=(0, 2))),
+        (contract_of(), Standing(speed=0, pedals={1: 0.0})),
+        (contract_of(Entry(name="gap"), SPEED, part="numbers"), Standing(speed=1, pedals={1: 0.0})),
+        (contract_of(action=(PEDAL, STEERING, PEDAL)), Standing(speed=0, pedals={0: 0.0, 2: 0.0})),
         (contract_of(SPEED, SPEED), None),  # nobody says whose
         (contract_of(Entry(name="speed")), None),
         (contract_of(Entry(name="wheel speed", unit="m/s")), None),
@@ -151,7 +153,11 @@ def test_numbers_alone_may_stay_the_same_too():
         (contract_of(action=(ActionContract(name="acceleration"),)), None),
         (contract_of(action=(ActionContract(name="gear", positive="faster", choices=("1", "2")),)),
          None),
-        (road_driving().contract, Standing(speed=0, pedals=(1,))),
+        (
+            contract_of(action=(replace(PEDAL, scale=(5.0, 10.0)),)),
+            Standing(speed=0, pedals={0: -0.5}),
+        ),
+        (road_driving().contract, Standing(speed=0, pedals={1: 0.0})),
         (road_driving(observe="frames").contract, None),
     ],
 )  # fmt: skip

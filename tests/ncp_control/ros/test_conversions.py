@@ -131,6 +131,19 @@ def test_a_steering_of_the_worlds_own_range_reaches_the_robot_as_large():
             steering_of(uneven, "a car")
 
 
+@pytest.mark.parametrize("unit", ["deg", "degrees", "°"])
+def test_degrees_that_a_log_named_are_turned_into_rad(unit):
+    """As a policy learns from a column `steering [deg]`: its command 1 stands for 8.4 degrees."""
+    contract = contract_of(unit)
+    contract = replace(contract, action=(replace(contract.action[0], scale=(0.0, 8.4)),))
+    rule = MotionRule(contract, "AckermannDrive", speed_mps=1.0)
+    assert rule.motion(1.0).turn == pytest.approx(math.radians(8.4))
+    spin = contract_of("deg/s", name="yaw_rate")
+    assert MotionRule(spin, "Twist", speed_mps=1.0).motion(1.0).turn == pytest.approx(math.pi / 180)
+    known = contract_of("fraction of 20 deg")
+    assert check_steering(known, "a car")[1] == pytest.approx(math.radians(20.0))
+
+
 def test_the_largest_angle_is_taken_from_the_options_where_the_contract_does_not_say_it():
     contract = contract_of("fraction of the car's largest angle")
     rule = MotionRule(contract, "AckermannDrive", speed_mps=V, max_steer_rad=0.3)
@@ -139,9 +152,9 @@ def test_the_largest_angle_is_taken_from_the_options_where_the_contract_does_not
 
 @pytest.mark.parametrize("unit", ["", "fraction of", "fraction of max_steer_rad",
                                   "fraction of x rad", "fraction of nan rad", "fraction of -1 rad",
-                                  "fraction of 0.4 m", "degrees"])  # fmt: skip
+                                  "fraction of 0.4 m", "turns", "km/h"])  # fmt: skip
 def test_units_that_say_no_angle_are_refused(unit):
-    with pytest.raises(ValueError, match="`unit` of steering must be a fraction of an angle"):
+    with pytest.raises(ValueError, match="`unit` of steering must be rad or deg"):
         steering_of(contract_of(unit), "a car")
 
 

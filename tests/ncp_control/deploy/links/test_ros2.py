@@ -250,7 +250,7 @@ REFUSED = [
     ({"unit": "fraction of the car's largest angle"}, {"speed_mps": 1.0}, "`max_steer_rad` must"),
     ({"unit": "fraction of 2 rad"}, {"speed_mps": 1.0}, "must stay below a right angle, got 2 rad"),
     ({"positive": ""}, {"speed_mps": 1.0}, "`positive` of steering must be left or right"),
-    ({"unit": "N m"}, {"speed_mps": 1.0}, "`unit` of steering must be a fraction of rad, 1/m or"),
+    ({"unit": "N m"}, {"speed_mps": 1.0}, "`unit` of steering must be rad, deg, 1/m or"),
     ({"name": "throttle"}, {"speed_mps": 1.0}, "`policy` must command steering alone for ROS 2"),
     ({}, {"speed_mps": 1.0, "wheelbase_m": 0.3, "silence_s": 0.0}, "`silence_s` must be"),
     ({}, {"speed_mps": 1.0, "wheelbase_m": 0.3, "image_type": "PointCloud2"}, "`image_type` must"),

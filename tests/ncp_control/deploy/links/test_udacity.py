@@ -147,7 +147,7 @@ def test_no_simulator_is_told_after_a_while(contract):
     [
         ({"name": "throttle"}, "`policy` must command steering alone"),
         ({"positive": ""}, "`positive` of steering must be left or right"),
-        ({"unit": "N m"}, "`unit` of steering must be a fraction of an angle"),
+        ({"unit": "N m"}, "`unit` of steering must be rad or deg"),
     ],
 )
 def test_a_policy_whose_contract_does_not_fit_is_refused(changes, sentence, contract):
