@@ -1,6 +1,6 @@
-"""Robotics and driving control whose brain is a small, auditable, liquid circuit.
+"""Robot and driving control with small, auditable, liquid neural circuits.
 
-A name is imported when it is first used, so that `import ncp_control` itself costs next to nothing.
+Names are imported on first use, so that `import ncp_control` itself is fast.
 """
 
 import importlib
@@ -98,7 +98,7 @@ _HOMES = (
     "policy.heads",
     "ncps_modules",
 )
-"""Modules that the names above come from."""
+"""Modules that define the public names."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`Adapted`: a Gymnasium environment that shows and takes what its contract says."""
+"""`Adapted`: wrapper that makes a Gymnasium environment follow its contract."""
 
 import math
 from typing import Any, cast
@@ -14,17 +14,17 @@ from ncp_control.records import array_of, entries_of, numbers_in, pack, record_f
 
 
 class Adapted(gymnasium.Wrapper):
-    """An environment that keeps to its contract.
+    """Wrapper that makes an environment follow its contract.
 
-    Takes actions as policies give them: numbers in [-1, 1], or the number of a choice, from 0.
-    Observations are one array with the axes of the contract: height, width and channels, or one for
-    numbers. Frames and numbers in a dictionary become a record, see `ncp_control.records`.
-    `info` carries `time_s`, the time since the first frame [s], `dt_s`, that since the previous
-    one, and `full_observation`, what is seen before any disturbance, for teachers.
+    Actions are numbers in [-1, 1], or the number of a choice, from 0. An observation is one array:
+    a frame (height, width, channels) or numbers (n,). Frames and numbers in a Dict become a record,
+    see `ncp_control.records`. `info` holds `time_s`, the time since the first frame [s], `dt_s`,
+    the time since the previous frame [s], and `full_observation`, the observation before any
+    disturbance, for experts.
 
     Args:
         env: The environment.
-        contract: Its contract.
+        contract: Contract of the environment.
     """
 
     def __init__(self, env: gymnasium.Env, contract: Contract) -> None:
@@ -36,7 +36,7 @@ class Adapted(gymnasium.Wrapper):
         super().__init__(env)
         self.contract = contract
         self._steps = 0
-        self._time_s: float | None = None  # told with the observation before
+        self._time_s: float | None = None  # time of the previous observation, if it was reported
         self._first: Any = getattr(env.action_space, "start", 0)
         if np.any(self._first):
             self.action_space = _from_zero(env.action_space)
@@ -45,7 +45,7 @@ class Adapted(gymnasium.Wrapper):
         self._parts: DictContract | None = None
         if isinstance(env.observation_space, spaces.Dict):
             seen = contract.observation
-            told = isinstance(seen, DictContract)  # which may have an order of its own
+            told = isinstance(seen, DictContract)  # its parts may be in another order
             self._parts = seen if told else parts_of(env.observation_space)
             low, high = _ends(env.observation_space, dtype)
             self.observation_space = spaces.Box(low, high, self._shape, cast(Any, dtype))
@@ -57,14 +57,23 @@ class Adapted(gymnasium.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
+        """Begin an episode.
+
+        Raises:
+            ValueError: If the environment's observation does not follow the contract.
+        """
         observation, info = self._given("reset", self.env.reset(seed=seed, options=options), 2)
         self._steps, self._time_s = 0, None
         observation = self._shaped(observation)
         return observation, self._told(observation, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Apply an action for one frame."""
+        """Apply an action for one frame.
+
+        Raises:
+            ValueError: If the environment's observation does not follow the contract, or its reward
+                is not finite.
+        """
         if self._is_choice:
             chosen = np.asarray(action).astype(np.int64) + self._first
             action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
@@ -74,13 +83,13 @@ class Adapted(gymnasium.Wrapper):
         if not np.isfinite(reward):
             raise ValueError(
                 f"`reward` of {self.contract.world!r} must be a finite number, got {reward} in step"
-                f" {self._steps}. Mend the environment."
+                f" {self._steps}. Correct the environment's reward."
             )
         observation = self._shaped(observation)
         return observation, float(reward), terminated, truncated, self._told(observation, info)
 
     def _given(self, method: str, values: Any, count: int) -> Any:
-        """Refuse what a method returned unless it is as many values as Gymnasium asks for."""
+        """Check that a method of the environment returned a tuple of `count` values."""
         if not isinstance(values, tuple) or len(values) != count:
             parts = {
                 2: "(observation, info)",
@@ -89,7 +98,7 @@ class Adapted(gymnasium.Wrapper):
             got = f"{len(values)} values" if isinstance(values, tuple) else type(values).__name__
             raise ValueError(
                 f"`{method}` of {self.contract.world!r} must return {parts[count]}, got {got}."
-                " Mend the environment."
+                f" Correct the environment's `{method}`."
             )
         return values
 
@@ -97,7 +106,7 @@ class Adapted(gymnasium.Wrapper):
         """Return an observation as one array.
 
         Raises:
-            ValueError: If it is not what the contract says, or has numbers that are not finite.
+            ValueError: If it does not follow the contract, or a number is not finite.
         """
         if self._parts is not None:
             shaped = pack(observation, self._parts)
@@ -111,12 +120,13 @@ class Adapted(gymnasium.Wrapper):
             entry = entries_of(self.contract.observation)[first]
             raise ValueError(
                 f"`observation` of {self.contract.world!r} must be of finite numbers, got"
-                f" {numbers[first]} as {entry.name!r} in step {self._steps}. Mend the environment."
+                f" {numbers[first]} as {entry.name!r} in step {self._steps}. Correct the"
+                " environment's observation."
             )
         return shaped
 
     def _check_shape(self, shown: np.ndarray) -> None:
-        """Refuse frames of another shape or type, and another count of numbers."""
+        """Check the shape and dtype of frames, or the count of numbers."""
         space = cast(spaces.Box, self.env.observation_space)
         is_same = shown.size == math.prod(self._shape)
         if isinstance(self.contract.observation, FramesContract):
@@ -125,13 +135,14 @@ class Adapted(gymnasium.Wrapper):
             raise ValueError(
                 f"`observation` of {self.contract.world!r} must be {space.dtype} of shape"
                 f" {space.shape}, as its observation_space says, got {shown.dtype} of shape"
-                f" {shown.shape}. Mend one of them."
+                f" {shown.shape}. Correct the observation or the space."
             )
 
     def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-        """Return an info with the times and the observation, unless the environment tells them.
+        """Return an info with `time_s`, `dt_s` and `full_observation`.
 
-        Where it tells the time or the time since the frame before, the other follows from that.
+        Values that the environment reports take precedence. If it reports only one of `time_s` and
+        `dt_s`, the other is computed from it.
         """
         frame_s, before_s = self.contract.frame_s, self._time_s
         times = {"time_s": self._steps * frame_s, "dt_s": frame_s}
@@ -147,12 +158,12 @@ class Adapted(gymnasium.Wrapper):
 
 
 def _ends(space: spaces.Dict, dtype: type[np.generic]) -> Any:
-    """Return the lowest and highest values of the array that holds a Dict's parts."""
+    """Return the lowest and highest values of the array that a Dict observation becomes."""
     if dtype == np.uint8:
         return 0, 255
     boxes = cast(Any, space.spaces).values()
     ends = ([box.low for box in boxes], [box.high for box in boxes])
-    with np.errstate(over="ignore"):  # becomes infinite, which is no limit either
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which means no limit
         return tuple(np.concatenate([np.ravel(one) for one in end]).astype(dtype) for end in ends)
 
 

@@ -1,8 +1,8 @@
-"""Long sequences in chunks of time: a backward pass whose memory does not grow with their length.
+"""Gradient checkpointing over time: long sequences are backpropagated in chunks.
 
-Forwards, only the state between two chunks is kept; backwards, each chunk is run once more, with
-what its gradient needs, before it is led back. So memory is that of one chunk, and time that of one
-more forward pass. It works above the interface of cells: for any cell, on a kernel or without.
+The forward pass keeps only the state between two chunks. The backward pass runs each chunk a second
+time, with gradients, and backpropagates through it. So the memory is that of one chunk, and the
+extra time is one forward pass. It works for every cell, with or without a kernel.
 """
 
 from collections.abc import Iterator
@@ -24,14 +24,16 @@ def run_in_chunks(
 
     Args:
         cell: The cell.
-        inputs: As for `Cell.sequence`, like what follows.
-        state: State before the first frame.
-        dt_s: Time elapsed before each frame [s].
-        reset: Frames before which the state is cleared.
-        chunk: Frames that are led back together, >= 1.
+        inputs: Inputs of shape (batch, time, input).
+        state: State before the first frame, shape (batch, state).
+        dt_s: Time elapsed before each frame [s], shape (batch, time).
+        reset: True at frames before which the state is cleared, shape (batch, time); None if there
+            are none.
+        chunk: Number of frames per backpropagation chunk, >= 1.
 
     Raises:
-        ValueError: If weights of the cell are found from others before a call, e.g. by pruning.
+        ValueError: If weights of the cell are computed from other weights before each call, e.g. by
+            pruning.
     """
     weights, parts = _Weights(cell), []
     for first in range(0, max(inputs.shape[1], 1), chunk):
@@ -44,10 +46,10 @@ def run_in_chunks(
 
 
 class _Weights:
-    """A cell with its weights as they are now.
+    """A cell together with the weights that it has now.
 
-    They may be exchanged for others later, as `torch.func.functional_call` and circuits of half
-    precision do: both give the cell its own back when the call ends.
+    The cell may have other weights by the time of the backward pass: `torch.func.functional_call`
+    and half-precision circuits exchange them for the duration of a call.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -59,7 +61,7 @@ class _Weights:
             for name, tensor in tensors.items()
             if tensor is not None
         ]
-        # A tensor may stand in several places; it is learned once.
+        # A tensor may be used in several places; it is listed once.
         learned = {id(tensor): tensor for *_, tensor in self._slots if tensor.requires_grad}
         self.learned: tuple[Tensor, ...] = tuple(learned.values())
         self._place = {key: place for place, key in enumerate(learned)}
@@ -67,7 +69,7 @@ class _Weights:
 
     @contextmanager
     def exchanged(self, learned: tuple[Tensor, ...]) -> Iterator[None]:
-        """Let the cell have these in the place of those that are learned, until the end."""
+        """Within the block, replace the learned weights of the cell by `learned`."""
         later: list[Any] = [(tensors, name, tensors[name]) for tensors, name, _ in self._slots]
         try:
             for tensors, name, tensor in self._slots:
@@ -79,7 +81,7 @@ class _Weights:
                 tensors[name] = tensor
 
     def run(self, inputs: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
-        """Run the cell on the other arguments of `Cell.sequence`, then what is learned."""
+        """Run the cell; `arguments` are state, times, resets and the learned weights."""
         state, dt_s, reset, *learned = arguments
         with self.exchanged(tuple(learned)):
             outputs, last = self.cell.sequence(inputs, state, dt_s, reset)
@@ -87,18 +89,18 @@ class _Weights:
 
 
 def _check_no_others(cell: nn.Module) -> None:
-    """Refuse weights that no chunk could lead back to."""
+    """Refuse cells with weights computed from other weights: chunks give those no gradient."""
     for part in cell.modules():
         for name, value in vars(part).items():
             if isinstance(value, Tensor) and value.requires_grad:
                 raise ValueError(
-                    f"`chunk` must be left out for a cell whose {name!r} is found from other"
-                    " weights before a call, as by pruning. Make that permanent first."
+                    f"`chunk` must be left out for a cell whose {name!r} is computed from other"
+                    " weights before each call, e.g. by pruning. Make the pruning permanent first."
                 )
 
 
 class _Chunk(torch.autograd.Function):
-    """A chunk of a sequence, which keeps its arguments alone."""
+    """One chunk of a sequence; saves only its arguments for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, weights: _Weights, *given: Any) -> tuple[Tensor, Tensor]:
@@ -115,7 +117,7 @@ class _Chunk(torch.autograd.Function):
             tensor if tensor is None else tensor.detach().requires_grad_(is_wanted)
             for tensor, is_wanted in zip(ctx.saved_tensors, wanted, strict=True)
         ]
-        # From the same states, for a cell that draws numbers, e.g. by dropout.
+        # From the same generator states, for cells that draw random numbers, e.g. dropout.
         with torch.enable_grad(), drawn_from(ctx.drawn, given[0].device):
             results = ctx.weights.run(*given)
         pairs = [

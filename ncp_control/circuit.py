@@ -1,4 +1,4 @@
-"""A cell over time: sequences, elapsed time, resets, and a record of every neuron."""
+"""`Circuit`: runs a cell over sequences with elapsed times and resets, and records its neurons."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,46 +18,47 @@ from ncp_control.ranges import check_count
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """What every neuron did, frame by frame."""
+    """Recorded activity of every neuron, frame by frame."""
 
     neuron_names: list[str]
-    """One name per entry of the state."""
+    """Name of each entry of the state."""
     dt_s: Float[Tensor, "batch time"]
     """Time elapsed before each frame [s]."""
     reset: Bool[Tensor, "batch time"] | None
-    """Frames before which the state was cleared; none if None."""
+    """True at frames before which the state was cleared; None if it never was."""
     outputs: Float[Tensor, "batch time output"]
-    """The readout after each frame."""
+    """Output of the circuit after each frame."""
     states: Float[Tensor, "batch time state"]
-    """The state after each frame; membrane potentials for a liquid circuit."""
+    """State after each frame; membrane potentials for a liquid circuit."""
     timescales_s: Float[Tensor, "batch time state"] | None
-    """τ [s] of each entry of the state at the end of each frame; None for a cell without."""
+    """Time constant τ [s] of each entry of the state at the end of each frame; None if the cell has
+    no time constants."""
     synaptic_currents: Float[Tensor, "batch time synapses"] | None
-    """w s(x_j)(E − v_i) at the end of each frame in the wiring's order; None without synapses."""
+    """Current w s(x_j)(E − v_i) of each synapse at the end of each frame, in the order of the
+    wiring; None if the cell has no synapses."""
 
     @property
     def states_before(self) -> Float[Tensor, "time state"]:
-        """The state before each frame of the first sequence, which began from zeros."""
+        """State before each frame of the first sequence of the batch, which started from zeros."""
         states = self.states[0]
         return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
 
 
 class Circuit(nn.Module):
-    """Run a cell over (batch, time).
+    """Recurrent circuit: runs a cell over sequences of shape (batch, time, input).
 
-    Outputs and states have the type of the circuit's weights. A circuit of bfloat16 or float16
-    weights computes in float32, and takes inputs and states of half and of single precision alike,
-    as one of float32 weights does.
+    Outputs and states have the dtype of the circuit's weights. A circuit with bfloat16 or float16
+    weights computes in float32. Inputs and states may mix half and single precision, unless the
+    weights are float64.
 
-    The cell is not called frame by frame, so forward hooks on it are never called: `record` shows
-    what its neurons do. `torch.nn.utils.parametrize` works on its parameters, hook-based pruning
-    does not.
+    The cell is not called frame by frame, so forward hooks on it never run; use `record` to observe
+    its neurons. `torch.nn.utils.parametrize` works on its parameters, hook-based pruning does not.
 
     Args:
         cell: The neuron model.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If `cell` is not a Cell.
 
     Example:
         >>> circuit = Circuit(LTC(NCP19))
@@ -74,7 +75,7 @@ class Circuit(nn.Module):
 
     @property
     def frame_s(self) -> float:
-        """Nominal frame interval [s], assumed where no elapsed time is given."""
+        """Nominal frame interval [s], used where no elapsed time is given."""
         return self.cell.frame_s
 
     def forward(
@@ -89,24 +90,25 @@ class Circuit(nn.Module):
         """Run the circuit over a sequence.
 
         Args:
-            inputs: One input vector a frame.
-            state: State before the first frame; the cell's initial state if None.
-            dt_s: Time elapsed before each frame [s], >= 0: one number, one a sample (batch,),
-                or one a sample and frame (batch, time). `frame_s` if None.
-            reset: Frames before which the state is cleared (the first frames of episodes).
-            chunk: Frames whose gradient is found together, e.g. 256. The backward pass then runs
-                each chunk once more, and needs the memory of one chunk, however long the sequence.
-                All at once if None, which is quicker where memory suffices.
+            inputs: Inputs, one vector per frame.
+            state: State before the first frame; if None: the cell's initial state.
+            dt_s: Time elapsed before each frame [s], >= 0: one number, one per sample (batch,),
+                or one per sample and frame (batch, time). If None: `frame_s`.
+            reset: True at frames before which the state is cleared (the first frame of each
+                episode).
+            chunk: Number of frames per backpropagation chunk, e.g. 256. The backward pass then runs
+                each chunk a second time and needs the memory of one chunk only. If None: the whole
+                sequence at once, which is faster if memory suffices.
 
         Returns:
-            The output at every frame and the state after the last one, a tensor of its own that
-            keeps no other state alive.
+            The output at every frame, and the state after the last frame (a copy, so it does not
+            keep the other states in memory).
 
         Raises:
-            ValueError: If a shape or type does not fit, or a time is negative or NaN. On an
-                accelerator the values are not read, so as not to wait for it. If `chunk` is no
-                whole number of at least 1.
-            RuntimeError: If a time is negative or NaN, in compiled and exported circuits.
+            ValueError: If a shape or dtype does not fit, a time is negative or not finite, or
+                `chunk` is not a whole number of at least 1. Times on an accelerator are not
+                checked, to avoid waiting for it.
+            RuntimeError: If a time is negative or not finite, in compiled and exported circuits.
         """
         dtype = self._dtype
         inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
@@ -128,7 +130,7 @@ class Circuit(nn.Module):
         dt_s: float | Tensor | None = None,
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> Activity:
-        """Run over a sequence and keep what every neuron did; arguments as `forward`."""
+        """Run over a sequence and record every neuron; arguments as in `forward`."""
         dtype = self._dtype
         inputs, state, dt_s = self._check(dtype, inputs, state, dt_s, reset)
         timescales_s = currents = None
@@ -162,7 +164,7 @@ class Circuit(nn.Module):
         dt_s: Any,
         reset: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Check the arguments of a sequence, fill in their defaults, and convert their types."""
+        """Check the arguments of `forward`, fill in defaults, and convert dtypes."""
         cell = self.cell
         for name, values in (("inputs", inputs), ("state", state), ("reset", reset)):
             if values is not None and not isinstance(values, Tensor):
@@ -194,7 +196,8 @@ class Circuit(nn.Module):
                 f" {tuple(reset.shape)}. Mark the first frame of each episode."
             )
         for name, values in (("inputs", inputs), ("state", state)):
-            # Half precision may be mixed with single; double would silently be lost or spread.
+            # Half and single precision may be mixed. Mixing with double would silently lose
+            # precision, or turn the whole computation into double.
             if (values.dtype == torch.float64) != (dtype == torch.float64):
                 raise ValueError(
                     f"`{name}` must be {dtype} as the circuit is, got {values.dtype}."
@@ -206,15 +209,15 @@ class Circuit(nn.Module):
 
 
 def _as_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor if tensor.dtype == dtype else tensor.to(dtype)  # a tenth of the time of `to`
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)  # the check is 10 x faster
 
 
 def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch time"]:
-    """Give every sample and frame of `inputs` its elapsed time [s], at most `LONGEST_S`.
+    """Return the elapsed time [s] of every sample and frame of `inputs`, at most `LONGEST_S`.
 
     Args:
-        dt_s: One number, one a sample (batch,), or one a sample and frame (batch, time).
-        inputs: Shape (batch, time, input), of single or double precision.
+        dt_s: One number, one per sample (batch,), or one per sample and frame (batch, time).
+        inputs: Inputs of shape (batch, time, input), in single or double precision.
 
     Raises:
         ValueError: If the shape does not fit, or a time is negative or not a finite number.
@@ -222,7 +225,7 @@ def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch 
     """
     (batch, time), dtype = inputs.shape[:2], inputs.dtype
     if isinstance(dt_s, int | float) and not isinstance(dt_s, bool):
-        if 0 <= dt_s <= torch.finfo(dtype).max:  # made cheap
+        if 0 <= dt_s <= torch.finfo(dtype).max:  # a fast path
             return inputs.new_full((batch, time), min(dt_s, LONGEST_S))
     elapsed = _as_times(dt_s).to(inputs)
     if elapsed.ndim == 1:
@@ -240,13 +243,13 @@ def elapsed_times(dt_s: float | Tensor, inputs: Tensor) -> Float[Tensor, "batch 
 
 
 def _as_times(dt_s: Any) -> Tensor:
-    """Return times as a tensor.
+    """Convert times to a tensor.
 
     Raises:
-        ValueError: If they are no real numbers.
+        ValueError: If they are not real numbers.
     """
     try:
-        # Of double precision, so that nothing is lost before the circuit's type is known.
+        # NumPy keeps double precision: nothing is lost before the conversion to the inputs' dtype.
         times = dt_s if isinstance(dt_s, Tensor) else torch.from_numpy(np.array(dt_s))
     except (TypeError, ValueError):
         times = None
@@ -259,18 +262,19 @@ def _as_times(dt_s: Any) -> Tensor:
 
 
 def _check_times(elapsed: Tensor) -> None:
-    """Refuse negative times and such that are not finite.
+    """Check that all times are finite and >= 0.
 
     Raises:
-        ValueError: If there is one.
-        RuntimeError: The same in compiled and exported circuits, where the check is an operator.
+        ValueError: If one is not.
+        RuntimeError: If one is not, in compiled and exported circuits, where the check is an
+            operator.
     """
     if torch.compiler.is_compiling():
         is_possible = ((elapsed >= 0) & torch.isfinite(elapsed)).all()
         torch._assert_async(is_possible, f"{_RULE}. {_ADVICE}")
         return
     while is_functorch_wrapped_tensor(elapsed):
-        elapsed = get_unwrapped(elapsed)  # under vmap: the times of all
+        elapsed = get_unwrapped(elapsed)  # under vmap: the times of all samples
     is_possible = (elapsed >= 0) & torch.isfinite(elapsed)
     if not bool(is_possible.all()):
         value = elapsed[~is_possible].flatten()[0].item()

@@ -1,4 +1,4 @@
-"""What all jobs share on the command line: how they read their settings and how they end."""
+"""Command-line handling of all jobs: parse settings, run the job, and report errors and stops."""
 
 import contextlib
 import ctypes
@@ -28,13 +28,13 @@ from ncp_control.names import check_name
 from ncp_control.plain_warnings import warnings_as_lines
 
 SPIN_COUNT = "10000"
-"""How long torch's idle threads spin [turns of GNU OpenMP's loop] before they sleep. Its default,
-300,000, is longer than the kernel of a circuit takes: they held the cores that our threads need."""
+"""Number of turns of GNU OpenMP's waiting loop after which torch's idle threads sleep. The default
+of 300,000 takes longer than the kernel of a circuit, so idle threads would block the cores."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
 _MAY_BE_EMPTY = ("encoder",)
-"""Lists that say something without a value: no encoder."""
+"""List options that may be given without a value: `--encoder` alone means no encoder."""
 _IMPORT_HELP = """
 Every job also takes, once or more:
   --import MODULE    import a module of your own first, from this folder or the Python path, so that
@@ -43,7 +43,7 @@ Every job also takes, once or more:
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stops the job; whatever saves something at Ctrl-C saves it now as well.
+    """Raised when a signal stops the job; a KeyboardInterrupt, so jobs save as they do at Ctrl-C.
 
     Args:
         number: Number of the signal.
@@ -55,22 +55,22 @@ class Stopped(KeyboardInterrupt):
 
 
 class Command(NamedTuple):
-    """One of several jobs of a script, imported when it is chosen."""
+    """One of several jobs of a script; its code is imported only when the job is chosen."""
 
     settings: str
-    """Its settings as module:class."""
+    """Class of the settings, as module:class."""
     run: str
-    """What takes them, as module:function."""
+    """Function that runs the job with these settings, as module:function."""
 
 
 def find(path: str) -> Any:
-    """Import what a path names, e.g. "scripts.training.drive:Drive"."""
+    """Import a class or function by its path, e.g. "scripts.training.drive:Drive"."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def run_command(commands: Mapping[str, Command], settings: Any) -> None:
-    """Run the one of several jobs that the settings belong to."""
+    """Run the job whose settings class is that of `settings`."""
     kind = type(settings)
     (command,) = (
         command
@@ -81,13 +81,13 @@ def run_command(commands: Mapping[str, Command], settings: Any) -> None:
 
 
 def use_threads(number: int | None) -> None:
-    """Choose how many threads torch uses; every job says so before its work.
+    """Set the number of threads that torch uses; every job calls this first.
 
-    Small circuits are fastest with one, convolutions with all cores.
+    Small circuits are fastest with one thread, convolutions with all cores.
 
     Args:
-        number: The threads; if None, all cores that this process may use, or what the environment
-            variable OMP_NUM_THREADS says.
+        number: Number of threads; if None: the environment variable OMP_NUM_THREADS, or all cores
+            that this process may use.
     """
     import torch
 
@@ -97,9 +97,9 @@ def use_threads(number: int | None) -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep the memory that a training step frees for the next one.
+    """Make glibc keep the memory that a training step frees, for the next step.
 
-    By itself it hands all above 32 MiB back to the system; the next step then pays a page fault for
+    By default it returns blocks above 32 MiB to the system. The next step then has a page fault for
     every 4 KiB, which takes as long as the kernels of a circuit.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -111,7 +111,8 @@ def _keep_memory() -> None:
 def run_job(job: Callable[[Any], None], settings: Any, description: str | None) -> None:
     """Parse the command line and run the job.
 
-    An error that passed a module of the user's own tells its line there. A warning is one line.
+    If an error was raised in or below a user's own module, the message names the line in that
+    module. Warnings are printed in one line.
 
     | what happens                                          | exit status   |
     |-------------------------------------------------------|---------------|
@@ -121,15 +122,15 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     | that says what was saved                              |               |
 
     Args:
-        job: The job; it takes the parsed settings.
-        settings: A dataclass, or commands by name, of which the first word chooses one.
-        description: What `--help` says first.
+        job: Function that runs the job with the parsed settings.
+        settings: Dataclass of the settings; or commands by name, chosen by the first word.
+        description: First paragraph of `--help`.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is imported, which is later
+    if "OMP_WAIT_POLICY" not in os.environ:  # OpenMP reads it when torch is imported later
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     _keep_memory()
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a user's own modules lie, e.g. for --world
+        sys.path.append(os.getcwd())  # for a user's own modules, e.g. of --world
     stop: KeyboardInterrupt | None = None
     asked: Any = None
 
@@ -139,7 +140,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         raise stop
 
     for number in _STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, handle)
     with watch_runs() as runs, warnings_as_lines():
         try:
@@ -150,16 +151,16 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         except KeyboardInterrupt as interrupt:
             _end_stopped(stop or interrupt, runs, asked)
         except (ValueError, OSError) as error:
-            if stop is not None:  # e.g. the terminal has gone, and what was printed with it
+            if stop is not None:  # e.g. the terminal was closed, so printing failed
                 _end_stopped(stop, runs, asked)
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
 
 
 def _place(error: ValueError | OSError) -> str:
-    """Return where an error passed a user's own module, to end its sentence; "" if it did not.
+    """Return the last line of a user's own module in an error's traceback, or "" if there is none.
 
-    That of a file names the file, which is enough.
+    Also "" for OSErrors, because they name the file.
     """
     place = ""
     if isinstance(error, OSError):
@@ -178,7 +179,7 @@ def _place(error: ValueError | OSError) -> str:
 
 
 def _sentence(error: ValueError | OSError) -> str:
-    """Return an error as one sentence, with the file that it is about."""
+    """Return an error as one sentence, with the name of the file if it is an OSError."""
     if not isinstance(error, OSError) or (error.errno is None and error.filename is None):
         return str(error)
     name = "standard output" if isinstance(error, BrokenPipeError) else error.filename
@@ -186,14 +187,14 @@ def _sentence(error: ValueError | OSError) -> str:
 
 
 def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) -> NoReturn:
-    """Say what stays of a job that was stopped, and how it goes on, and exit."""
+    """Report what a stopped job has saved and how to resume it, and exit."""
     with _no_further_stop():
         files.remove_unfinished()
         left = _remove_unused(runs)
     told = [run.kept() for run in left]
     told += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
     if hasattr(settings, "resume"):
-        told += [f"go on with --resume {run.folder}" for run in left if run.is_begun][:1]
+        told += [f"resume it with --resume {run.folder}" for run in left if run.is_begun][:1]
     is_empty = runs and not left
     line = "stopped: nothing was saved yet" if is_empty else "stopped: what was saved so far stays"
     line = ": ".join([line, *(["; ".join(told)] if told else [])])
@@ -203,7 +204,7 @@ def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) ->
 
 @contextlib.contextmanager
 def _no_further_stop() -> Iterator[None]:
-    """Let no second Ctrl-C or signal interrupt the end of a job."""
+    """Ignore further Ctrl-C and signals while a job ends."""
     before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, *_STOPS)}
     try:
         yield
@@ -213,24 +214,24 @@ def _no_further_stop() -> Iterator[None]:
 
 
 def _remove_unused(runs: Sequence[Run]) -> list[Run]:
-    """Remove the folders of runs in which nothing was learned; return the other runs."""
+    """Remove the folders of unused runs; return the other runs."""
     return [run for run in runs if not run.remove_if_unused()]
 
 
 def _end(sentence: str, status: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # the terminal may have gone
+    with contextlib.suppress(OSError):  # the terminal may be closed
         for bar in list(getattr(tqdm, "_instances", ())):
-            bar.close()  # the sentence gets a line of its own
+            bar.close()  # so that the sentence starts on a new line
         print(sentence, file=sys.stderr)
     try:
         sys.stdout.flush()
-    except OSError:  # a closed pipe or a full disk, which Python would meet once more at its end
+    except OSError:  # a closed pipe or a full disk; Python would fail again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
 def _import_own_modules(words: Sequence[str]) -> list[str]:
-    """Import what `--import` names, and what the run that is resumed had imported.
+    """Import the modules of `--import`, and those of the run that is resumed.
 
     Returns:
         The words of the command line without `--import`.
@@ -240,7 +241,7 @@ def _import_own_modules(words: Sequence[str]) -> list[str]:
     """
     names, rest = _take("--import", words)
     for folder in _take("--resume", words)[0]:
-        # A run that is none, or is damaged, is told by the job itself.
+        # The job itself reports a folder that is not a run, or is damaged.
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
             names += json.loads((Path(folder) / "config.json").read_text())["imports"]
     import_modules(names)
@@ -271,9 +272,9 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
     """Read the command line.
 
     Raises:
-        ValueError: If the first word is no command, or the settings refuse a value: their own
-            sentence, which tyro would frame.
-        SystemExit: After `--help`, or if the words make no settings.
+        ValueError: If the first word is not a command, or the settings refuse a value. The message
+            is that of the settings; tyro would print it in a frame.
+        SystemExit: After `--help`, or if tyro cannot parse the words.
     """
     if not isinstance(settings, Mapping):
         return parse_words(settings, words, description)
@@ -288,10 +289,10 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
 
 
 def _refuse_bare_lists(settings: Any, words: Sequence[str]) -> None:
-    """Refuse an option that needs values and has none, where that changes nothing.
+    """Refuse a list option without values if its default is empty, because it has no effect.
 
     Raises:
-        ValueError: If a list that is empty by default was asked for without a value.
+        ValueError: If there is such an option.
     """
     for word, following in itertools.pairwise([*words, "--"]):
         if not word.startswith("--") or "=" in word or not following.startswith("--"):
@@ -304,7 +305,7 @@ def _refuse_bare_lists(settings: Any, words: Sequence[str]) -> None:
 
 
 def _default(settings: Any, name: str, *within: str) -> Any:
-    """Return the default of a setting, or of one within it; MISSING if there is none."""
+    """Return the default of a setting, or of a nested setting; MISSING if it has none."""
     fields = dataclasses.fields(settings) if dataclasses.is_dataclass(settings) else ()
     for field in fields:
         if field.name == name:
@@ -319,10 +320,10 @@ def _default(settings: Any, name: str, *within: str) -> Any:
 def parse_words(
     settings: Any, words: Sequence[str], description: str | None, *, prog: str | None = None
 ) -> Any:
-    """Make settings of words, with tyro's messages replaced by the settings' own sentence.
+    """Parse words into settings; messages of the settings' own checks replace those of tyro.
 
-    Where the settings name a field in `words_behind`, it gets what stands behind ` -- `, as one
-    text.
+    If the class of the settings names a field in `words_behind`, that field gets the words after
+    ` -- `, as one text.
     """
     import tyro
 
@@ -341,7 +342,7 @@ def parse_words(
             print(_IMPORT_HELP)
         error: BaseException | None = stop
         while error is not None:
-            # Our sentences begin with the name of the setting; int's and float's do not say it.
+            # Messages of settings start with the name of the setting; int's and float's do not.
             if isinstance(error, ValueError) and str(error).startswith("`"):
                 raise error from None
             error = error.__context__

@@ -1,7 +1,7 @@
-"""What a policy senses and commands: kinds, names, units, ranges, signs, times and origin.
+"""Contracts: names, units, ranges, signs and rates of a policy's observations and actions.
 
-A policy carries its contract in `config.json`; a world states its own. Whatever joins the two
-compares them first, so that a policy never drives a body that it was not made for:
+A policy stores its contract in `config.json`; a world states its own. A job compares the two before
+anything moves, so that a policy never drives a body that it was not trained for:
 
     {"observation": {"kind": "frames", "shape": [78, 200, 3], "dtype": "uint8", "colour": "RGB",
                      "range": [0, 255],
@@ -13,8 +13,8 @@ compares them first, so that a policy never drives a body that it was not made f
      "provenance": {"command": "...", "commit": "...", "data": "...", "weights_sha256": "..."}}
 
 An observation of numbers has `"kind": "vector"` and a list of `entries`, each with name, unit and
-range; one of several parts has `"kind": "dict"` and its `parts` by name. An infinite end of a range
-is `null` in JSON.
+range. An observation of several parts has `"kind": "dict"` and its `parts` by name. An infinite end
+of a range is `null` in JSON.
 """
 
 import math
@@ -58,48 +58,48 @@ __all__ = [
 ]
 
 FRAME_TOLERANCE = 0.01
-"""Share by which the frame interval of a world may differ from a policy's."""
+"""Largest relative difference between the frame intervals of a world and of a policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """All that must be known to join a policy to a world, a recording or a robot.
+    """Interface between a policy and a world, a recording or a robot.
 
     Raises:
-        ValueError: If nothing is commanded, the frame interval is not positive, or the elapsed
-            times are no range.
+        ValueError: If `action` is empty, `frame_s` is not positive, or `dt_s` does not go from low
+            to high.
     """
 
     observation: ObservationContract
-    """What is sensed."""
+    """Contract of the observation."""
     action: tuple[ActionContract, ...]
-    """What is commanded, in order."""
+    """Contract of each entry of the action, in order."""
     frame_s: float
     """Nominal interval between frames [s]."""
     dt_s: Range = (0.0, math.inf)
-    """Elapsed times [s] between frames for which the policy is meant."""
+    """Shortest and longest time between frames [s] that the policy is meant for."""
     world: str = ""
-    """Name of the world that the policy was made for; empty if none is known."""
+    """Name of the world that the policy was made for; empty if unknown."""
     world_options: dict[str, Any] = field(default_factory=dict)
-    """Options with which that world is made."""
+    """Options of that world."""
     provenance: dict[str, str] = field(default_factory=dict)
-    """Where the policy comes from: command, commit, data, weights_sha256."""
+    """Origin of the policy: command, commit, data, weights_sha256."""
 
     def __post_init__(self) -> None:
         if not self.action:
-            raise ValueError("`action` must have at least one entry, got none. Name what is done.")
+            raise ValueError("`action` must have at least one entry, got none. Name each command.")
         check_positive(self, "frame_s")
         check_range("dt_s", self.dt_s)
 
     def check_offer(self, offered: "Contract", where: str) -> None:
-        """Compare what a world offers with what this policy was made for.
+        """Check that a policy with this contract can act in a world.
 
         Args:
-            offered: The world's contract.
-            where: What to call the world in the error.
+            offered: Contract of the world.
+            where: Name of the world in the error message.
 
         Raises:
-            ValueError: If something does not fit; it names the first entry that does not.
+            ValueError: If the contracts do not fit; the message names the first entry that differs.
         """
         reason = self.misfit(offered)
         if reason is not None:
@@ -109,7 +109,11 @@ class Contract:
             )
 
     def misfit(self, offered: "Contract") -> str | None:
-        """Say what of an offered contract this policy cannot use, or None if it fits."""
+        """Describe the first difference that keeps the policy from using a world; None if it fits.
+
+        Args:
+            offered: Contract of the world.
+        """
         found = observation_misfit(self.observation, offered.observation)
         if found is not None:
             return f"an observation of {found}"
@@ -125,12 +129,12 @@ class Contract:
 
     @property
     def world_told(self) -> str:
-        """The world with its options, as they are typed."""
+        """Name of the world and its options, as typed on the command line."""
         return " ".join([self.world, *write_options(self.world_options)])
 
     @property
     def output_names(self) -> list[str]:
-        """Name of each output of a policy's circuit: of an action, or of a choice of it."""
+        """Name of each output of the policy's circuit: one per action entry, or per choice."""
         return [
             f"{entry.name}: {choice}" if choice else entry.name
             for entry in self.action
@@ -139,7 +143,7 @@ class Contract:
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """How many choices each entry of the action has; empty if the entries are numbers."""
+        """Number of choices of each entry of the action; empty if the entries are numbers."""
         return tuple(len(entry.choices) for entry in self.action if entry.choices)
 
     def to_json(self) -> dict[str, Any]:
@@ -157,7 +161,7 @@ class Contract:
         """Build a contract from JSON values.
 
         Raises:
-            ValueError: If they are not those of a contract.
+            ValueError: If `values` is not a valid contract.
         """
         try:
             time, world = values["time"], values.get("world", {})
@@ -177,7 +181,7 @@ class Contract:
             ) from error
 
     def describe(self) -> str:
-        """Return the contract as lines that a person reads."""
+        """Return the contract as text, one property per line."""
         seen = describe_observation(self.observation)
         done = [describe_action(entry) for entry in self.action]
         lines = [f"senses    {seen[0]}", *(f"          {line}" for line in seen[1:])]
@@ -190,10 +194,10 @@ class Contract:
 
 
 def check_contract(contract: object) -> Contract:
-    """Return a contract as it is.
+    """Return `contract` unchanged if it is a Contract.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If it is not a Contract.
     """
     if not isinstance(contract, Contract):
         raise TypeError(

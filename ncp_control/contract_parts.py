@@ -1,6 +1,7 @@
-"""The parts of a contract: what is sensed and what is commanded, entry by entry.
+"""Parts of a contract: observations and actions, entry by entry.
 
-Each part says how it differs from another (`misfit`), and goes to JSON and back.
+An observation's contract describes how it differs from another one (`misfit`). All parts convert to
+and from JSON.
 """
 
 import math
@@ -13,7 +14,7 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_count, is_number
 
 Range = tuple[float, float]
-"""Lowest and highest value; an end is infinite where there is no limit."""
+"""Lowest and highest value; infinite where there is no limit."""
 
 ANY: Range = (-math.inf, math.inf)
 _T = TypeVar("_T")
@@ -28,9 +29,9 @@ class Entry:
     """
 
     name: str
-    """What it is, e.g. "torso pitch"."""
+    """Name of the number, e.g. "torso pitch"."""
     unit: str = ""
-    """Its unit, e.g. "rad"; empty if unknown."""
+    """Unit, e.g. "rad"; empty if unknown."""
     range: Range = ANY
     """Lowest and highest value."""
 
@@ -43,25 +44,26 @@ class ActionContract:
     """One entry of an action: a number in a range, or one of several choices.
 
     Raises:
-        ValueError: If the range is empty or not a number, or the scale has no factor.
+        ValueError: If the range is empty or not a number, or `scale` is not finite or its factor
+            is 0.
     """
 
     name: str
-    """What is commanded, e.g. "steering"."""
+    """Name of the command, e.g. "steering"."""
     unit: str = ""
-    """Its unit, e.g. "N m" or "fraction of max_steer_rad"; empty if unknown. With a scale, the unit
-    of what a command stands for."""
+    """Unit, e.g. "N m" or "fraction of max_steer_rad"; empty if unknown. If there is a `scale`:
+    the unit of the scaled value."""
     range: Range = (-1.0, 1.0)
     """Lowest and highest command."""
     positive: str = ""
-    """Where a positive command leads, e.g. "left"; empty if that needs no word."""
+    """Direction of a positive command, e.g. "left"; empty if that is obvious."""
     bounds: Range | None = None
-    """Certified lowest and highest output of the circuit, before it is clipped to the range."""
+    """Certified lowest and highest output of the circuit, before clipping to the range."""
     choices: tuple[str, ...] = ()
-    """What can be chosen, in order; empty for a number."""
+    """Names of the choices, in order; empty for a number."""
     scale: tuple[float, float] | None = None
-    """Offset and factor of a command x that stands for offset + factor * x, e.g. a force in N, or a
-    forecast in the unit of its column; None if nothing was scaled."""
+    """Offset and factor that turn a command x into a physical value, offset + factor * x, e.g. a
+    force in N or a forecast in the unit of its column; None if commands are not scaled."""
 
     def __post_init__(self) -> None:
         check_range(self.name, self.range)
@@ -88,10 +90,10 @@ class ActionContract:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How a camera's image becomes the frame that a policy sees.
+    """Cropping, scaling and stacking that turn camera images into the frames of a policy.
 
     Raises:
-        ValueError: If nothing of the image is left, or a setting is none of those named.
+        ValueError: If nothing of the image is left, `resize` is unknown, or `stack` is less than 1.
     """
 
     crop_top: float = 0.0
@@ -99,9 +101,9 @@ class View:
     crop_bottom: float = 0.0
     """Share of the height cut off at the bottom."""
     resize: str = "area"
-    """How the rest is scaled to the frame: "area" or "linear"."""
+    """Interpolation that scales the cropped image to the frame: "area" or "linear"."""
     stack: int = 1
-    """Latest frames seen together, as further channels, oldest first."""
+    """Number of latest frames stacked along the channels, oldest first."""
 
     def __post_init__(self) -> None:
         crops = (self.crop_top, self.crop_bottom)
@@ -114,13 +116,13 @@ class View:
         check_count("stack", self.stack)
 
     def rows(self, height: int) -> slice:
-        """Return the rows that are left of an image of some height."""
+        """Return the rows that are left after cropping an image of `height` rows."""
         return slice(round(self.crop_top * height), height - round(self.crop_bottom * height))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FramesContract:
-    """Camera frames."""
+    """Contract of an observation of camera frames."""
 
     kind: ClassVar[str] = "frames"
     shape: tuple[int, int, int]
@@ -130,12 +132,12 @@ class FramesContract:
     colour: str = "RGB"
     """Order of the channels: "RGB", "BGR" or "grey"."""
     range: Range = (0.0, 255.0)
-    """Lowest and highest pixel."""
+    """Lowest and highest pixel value."""
     view: View = field(default_factory=View)
-    """How a camera's image becomes a frame."""
+    """Cropping, scaling and stacking that turn camera images into frames."""
 
     def misfit(self, offered: "ObservationContract") -> str | None:
-        """Say what of an offered observation these frames are not, or None if they fit."""
+        """Describe the first difference from offered frames; None if they fit."""
         assert isinstance(offered, FramesContract)
         for name in ("shape", "dtype", "colour", "range", "view"):
             wanted, found = getattr(self, name), getattr(offered, name)
@@ -146,19 +148,19 @@ class FramesContract:
 
 @dataclass(frozen=True, kw_only=True)
 class VectorContract:
-    """Numbers in a fixed order."""
+    """Contract of an observation of numbers in a fixed order."""
 
     kind: ClassVar[str] = "vector"
     entries: tuple[Entry, ...]
-    """What each number is."""
+    """Name, unit and range of each number."""
 
     @property
     def size(self) -> int:
-        """How many numbers there are."""
+        """Number of entries."""
         return len(self.entries)
 
     def misfit(self, offered: "ObservationContract") -> str | None:
-        """Say what of an offered observation these numbers are not, or None if they fit."""
+        """Describe the first difference from offered numbers; None if they fit."""
         assert isinstance(offered, VectorContract)
         if self.size != offered.size:
             return f"{self.size} numbers, got {offered.size}"
@@ -167,16 +169,16 @@ class VectorContract:
 
 @dataclass(frozen=True, kw_only=True)
 class DictContract:
-    """Several observations by name, e.g. frames and the own speed."""
+    """Contract of an observation of several parts, e.g. frames and the robot's speed."""
 
     kind: ClassVar[str] = "dict"
     parts: dict[str, "FramesContract | VectorContract"]
-    """The parts by name."""
+    """Contract of each part, by name."""
 
     def misfit(self, offered: "ObservationContract") -> str | None:
-        """Say which part is missing, too many, elsewhere or different, or None if all fit."""
+        """Describe the first difference from the offered parts or their order; None if they fit."""
         assert isinstance(offered, DictContract)
-        if list(self.parts) != list(offered.parts):  # by whose order a record is taken apart
+        if list(self.parts) != list(offered.parts):  # the order decides how a record is unpacked
             wanted, found = ", ".join(self.parts), ", ".join(offered.parts)
             return f"the parts {wanted} in this order, got {found}"
         for name, part in self.parts.items():
@@ -187,14 +189,14 @@ class DictContract:
 
 
 ObservationContract = FramesContract | VectorContract | DictContract
-"""What is sensed: frames, numbers, or several of them by name."""
+"""Contract of an observation: frames, numbers, or several parts by name."""
 _KINDS: dict[str, type[Any]] = {
     cls.kind: cls for cls in (FramesContract, VectorContract, DictContract)
 }
 
 
 def observation_misfit(wanted: ObservationContract, offered: ObservationContract) -> str | None:
-    """Say what of an offered observation is not what is wanted, or None if it fits."""
+    """Describe the first difference of an offered from a wanted observation; None if it fits."""
     if wanted.kind != offered.kind:
         return f"kind {wanted.kind!r}, got {offered.kind!r}"
     return wanted.misfit(offered)
@@ -205,7 +207,11 @@ def first_misfit(
     offered: Sequence[Entry] | Sequence[ActionContract],
     fields: Sequence[str],
 ) -> str | None:
-    """Say in which entry and field two lists differ first; what one side does not tell, fits."""
+    """Describe the first entry and field in which two lists differ; None if they do not.
+
+    An empty name, unit or other field fits anything, except that `range` and `choices` must be
+    equal.
+    """
     for i, (one, other) in enumerate(zip(wanted, offered, strict=True)):
         for name in fields:
             value, found = getattr(one, name), getattr(other, name)
@@ -217,14 +223,22 @@ def first_misfit(
 
 
 def _told(value: Any) -> str:
-    """Return a value as an error tells it."""
+    """Format a value for an error message."""
     if isinstance(value, View):
         return str({name: getattr(value, name) for name in View.__dataclass_fields__})
     return repr(list(value)) if isinstance(value, tuple) else repr(value)
 
 
 def check_range(name: str, values: Range) -> None:
-    """Raise ValueError unless a range goes from low to high."""
+    """Check that a range goes from low to high.
+
+    Args:
+        name: Name of the entry, for the error message.
+        values: Lowest and highest value.
+
+    Raises:
+        ValueError: If it does not, or an end is NaN.
+    """
     low, high = values
     if not low <= high:
         raise ValueError(
@@ -237,7 +251,7 @@ def check_range(name: str, values: Range) -> None:
 
 
 def part_to_json(part: Any) -> dict[str, Any]:
-    """Return a contract's part as JSON values, by its fields."""
+    """Convert a part of a contract to JSON values; empty fields are left out."""
     if isinstance(part, DictContract):
         parts = {name: part_to_json(one) for name, one in part.parts.items()}
         return {"kind": part.kind, "parts": parts}
@@ -245,7 +259,7 @@ def part_to_json(part: Any) -> dict[str, Any]:
     for name in part.__dataclass_fields__:
         value = getattr(part, name)
         if value in ("", (), None):
-            continue  # not told
+            continue  # unknown
         if name in ("range", "bounds"):
             value = range_to_json(value)
         elif isinstance(value, View):
@@ -257,7 +271,13 @@ def part_to_json(part: Any) -> dict[str, Any]:
 
 
 def observation_from_json(values: Mapping[str, Any]) -> Any:
-    """Build an observation's contract; KeyError, TypeError or ValueError if it is none."""
+    """Build the contract of an observation.
+
+    Raises:
+        KeyError: If a value is missing.
+        TypeError: If a value has another type.
+        ValueError: If the kind is unknown, or a value is out of range.
+    """
     kind = values["kind"]
     if kind not in _KINDS:
         raise ValueError(
@@ -294,12 +314,12 @@ def _entry(cls: type[_T], values: Mapping[str, Any]) -> _T:
 
 
 def range_to_json(values: Range) -> list[float | None]:
-    """Return a range as JSON has it: an infinite end is None."""
+    """Convert a range to JSON values: an infinite end becomes None."""
     return [value if math.isfinite(value) else None for value in values]
 
 
 def range_from_json(values: Sequence[float | None]) -> Range:
-    """Read a range; an end that is None is infinite."""
+    """Read a range from JSON values: None becomes an infinite end."""
     low, high = values
     return (
         -math.inf if low is None else read_number(low),
@@ -308,7 +328,11 @@ def range_from_json(values: Sequence[float | None]) -> Range:
 
 
 def read_number(value: Any) -> float:
-    """Return a JSON number as a float; TypeError if it is none."""
+    """Return a JSON number as a float.
+
+    Raises:
+        TypeError: If it is not a number.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"a number is needed, got {shorten(value)}")
     return float(value)
@@ -318,7 +342,7 @@ def read_number(value: Any) -> float:
 
 
 def describe_observation(observation: ObservationContract) -> list[str]:
-    """Return an observation's contract as lines that a person reads."""
+    """Describe the contract of an observation in text lines."""
     if isinstance(observation, FramesContract):
         height, width, channels = observation.shape
         view = observation.view
@@ -340,7 +364,7 @@ def describe_observation(observation: ObservationContract) -> list[str]:
 
 
 def describe_action(entry: ActionContract) -> str:
-    """Return one entry of an action as a line that a person reads."""
+    """Describe one entry of an action in a text line."""
     if entry.choices:
         return f"{entry.name}: one of {', '.join(entry.choices)}"
     words = [f"{entry.name} in [{entry.range[0]:g}, {entry.range[1]:g}]"]

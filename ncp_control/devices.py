@@ -1,4 +1,4 @@
-"""The device that a setting names."""
+"""Find the torch device that a setting names."""
 
 from typing import TYPE_CHECKING
 
@@ -7,23 +7,23 @@ if TYPE_CHECKING:
 
 
 def check_device(name: str) -> None:
-    """Refuse what `find_device` does not find; for names that are always found torch is not asked.
+    """Check that a device exists; `auto` and `cpu` pass without importing torch.
 
     Raises:
-        ValueError: If torch does not know the name, or the device is not there.
+        ValueError: If torch does not know the name, or this machine does not have the device.
     """
     if name not in ("auto", "cpu"):
         find_device(name)
 
 
 def find_device(name: str) -> "torch.device":
-    """Return the device that a setting means on this machine.
+    """Return the torch device of a name.
 
     Args:
-        name: `auto` for cuda where there is one and else the CPU, or a name that torch knows.
+        name: `auto` for CUDA if available and else the CPU, or a device name of torch.
 
     Raises:
-        ValueError: If torch does not know the name, or the device is not there.
+        ValueError: If torch does not know the name, or this machine does not have the device.
     """
     import torch
 

@@ -1,9 +1,9 @@
-"""Pictures of a wiring: its layers as columns, the signs of its synapses as colours.
+"""Draw a wiring: layers as columns, signs of synapses as colours.
 
-Signals run from left to right; synapses within a layer, the recurrent ones of the command layer
-above all, are arcs with arrow heads that leave upwards on the right and downwards on the left.
-Colours are the blue and vermilion of Okabe & Ito 2008, "Color Universal Design", and a purple to
-green map, so that no two meanings differ in red and green alone.
+Signals run from left to right. Synapses within a layer, mainly the recurrent ones of the command
+layer, are arcs with arrow heads: upward arcs bend to the right, downward arcs to the left. The
+colours are blue and vermilion of Okabe & Ito 2008, "Color Universal Design", and a purple to green
+map, so that no two meanings differ in red and green alone.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,10 @@ _LAYER_COLOURS = {
 
 
 def wiring_graph(wiring: Wiring) -> nx.DiGraph:
-    """Return a graph: nodes carry `name` and `layer`, edges `sign` and `index` (of the synapse)."""
+    """Return the graph of a wiring.
+
+    Nodes have the attributes `name` and `layer`, edges `sign` and `index` (of the synapse).
+    """
     graph = nx.DiGraph()
     names = wiring.node_names
     for layer, nodes in wiring.layers.items():
@@ -57,15 +60,15 @@ def draw_wiring(
     strength: Any = None,
     axes: Axes | None = None,
 ) -> Axes:
-    """Draw the layers as columns and the signs as colours.
+    """Draw the layers of a wiring as columns and the signs as colours.
 
     Args:
-        wiring: What to draw.
-        activity: One value per neuron, shape (neurons,), e.g. membrane potentials: fills them by a
-            diverging colour map with a colour bar.
-        sensory_activity: One value per sensory input, shape (sensory,): fills those.
-        strength: One value >= 0 per synapse, shape (synapses,), e.g. its weight: line widths.
-        axes: Where to draw; a new figure if None.
+        wiring: The wiring.
+        activity: Fill of the neurons: one value per neuron, shape (neurons,), e.g. membrane
+            potentials; shown with a diverging colour map and a colour bar.
+        sensory_activity: Fill of the sensory inputs: one value per input, shape (sensory,).
+        strength: Line widths: one value >= 0 per synapse, shape (synapses,), e.g. its weight.
+        axes: Axes to draw on; if None: those of a new figure.
 
     Returns:
         The axes; `axes.figure.savefig(path)` writes the picture.
@@ -95,16 +98,16 @@ def draw_wiring(
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Where nodes lie: columns across, shares of the axes' height upwards."""
+    """Positions of the nodes: x in columns, y as a share of the height of the axes."""
 
     positions: dict[int, tuple[float, float]]
     diameters_pt: np.ndarray
     unit_pt: tuple[float, float]
-    """Points per unit across and upwards."""
+    """Points per unit of x and of y."""
 
 
 def _new_axes(wiring: Wiring) -> Axes:
-    """Return axes of a figure of its own, tall enough for the largest layer; no pyplot state."""
+    """Return the axes of a new figure, tall enough for the largest layer, without pyplot."""
     largest = max(len(nodes) for nodes in wiring.layers.values())
     figure = Figure(figsize=(11.0, min(max(0.25 * largest, 6.0), 20.0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)  # type: ignore[union-attr]
@@ -112,7 +115,7 @@ def _new_axes(wiring: Wiring) -> Axes:
 
 
 def _columns(wiring: Wiring) -> dict[str, range]:
-    """Return the layers that have nodes: a column each."""
+    """Return the layers that have nodes; each becomes a column."""
     return {name: nodes for name, nodes in wiring.layers.items() if nodes}
 
 
@@ -137,7 +140,7 @@ def _draw_frame(axes: Axes, wiring: Wiring) -> None:
 def _write(
     axes: Axes, text: str, at: tuple[float, float], offset_pt: tuple[float, float], **style: Any
 ) -> None:
-    """Write centred text at a distance from a point."""
+    """Write centred text at an offset from a point."""
     centred: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points"}
     axes.annotate(text, at, xytext=offset_pt, annotation_clip=False, **(centred | style))
 
@@ -152,8 +155,8 @@ def _draw_scale(axes: Axes, values: np.ndarray, label: str) -> None:
 
 
 def _layout(wiring: Wiring, axes: Axes) -> _Layout:
-    """Place the nodes: a column a layer, evenly over the height, as large as the gaps allow."""
-    # The axes have their final size only after a layout, and circles are sized in points.
+    """Place the nodes: one column per layer, evenly spaced, as large as the gaps allow."""
+    # Circles are sized in points, and the axes have their final size only after a layout.
     axes.figure.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
     box, points_per_pixel = axes.get_window_extent(), _POINTS_PER_INCH / axes.figure.dpi
     width, height_pt = float(np.diff(axes.get_xlim())[0]), box.height * points_per_pixel
@@ -193,7 +196,7 @@ def _draw_synapses(
 def _stroke(
     graph: nx.DiGraph, index: int, strength: np.ndarray | None, is_sensory: bool
 ) -> tuple[float, float]:
-    """Return opacity and width [pt] of a synapse; in a dense graph lines are fainter."""
+    """Return opacity and line width [pt] of a synapse; lines are fainter in a dense graph."""
     if strength is not None:
         share = float(strength[index] / max(strength.max(), 1e-12))
         return 0.12 + 0.83 * share, 0.4 + 3.6 * share
@@ -203,7 +206,7 @@ def _stroke(
 
 
 def _curve(start: tuple[float, float], end: tuple[float, float]) -> Path:
-    """Return a curve that leaves and arrives level."""
+    """Return a curve that starts and ends horizontally."""
     (x0, y0), (x1, y1) = start, end
     bend = 0.45 * (x1 - x0)
     return Path([(x0, y0), (x0 + bend, y0), (x1 - bend, y1), (x1, y1)], _BEZIER)
@@ -212,7 +215,7 @@ def _curve(start: tuple[float, float], end: tuple[float, float]) -> Path:
 def _arc(
     source: int, target: int, layout: _Layout, colour: tuple[float, ...], width: float
 ) -> FancyArrowPatch:
-    """Return an arrow within a layer, back to an earlier one, or from a neuron to itself."""
+    """Return an arrow within a layer, to an earlier layer, or from a neuron to itself."""
     look = {"arrowstyle": "-|>", "color": colour, "linewidth": width, "zorder": 1.5}
     if source == target:
         return FancyArrowPatch(path=_loop(source, layout), mutation_scale=9.0, **look)
@@ -228,7 +231,7 @@ def _arc(
 
 
 def _loop(node: int, layout: _Layout) -> Path:
-    """Return a drop-shaped way out of a node to the right and back into it."""
+    """Return a drop-shaped path that leaves a node to the right and returns to it."""
     radius_pt = layout.diameters_pt[node] / 2
     offsets_pt = radius_pt * np.array([[0.85, 0.53], [2.5, 2.1], [2.5, -2.1], [0.93, -0.58]])
     points = np.array(layout.positions[node]) + offsets_pt / layout.unit_pt
@@ -267,7 +270,7 @@ def _draw_nodes(axes: Axes, graph: nx.DiGraph, layout: _Layout, fills: np.ndarra
 def _fills(
     wiring: Wiring, activity: np.ndarray | None, sensory_activity: np.ndarray | None
 ) -> np.ndarray:
-    """Return the colour of every node, shape (nodes, 4): of its activity, or else of its layer."""
+    """Return the RGBA colour of every node, shape (nodes, 4): by activity if given, or by layer."""
     layers = [name for name, nodes in wiring.layers.items() for _ in nodes]
     fills = np.array([to_rgba(_LAYER_COLOURS[name]) for name in layers])
     colours = colormaps[ACTIVITY_MAP]
@@ -279,13 +282,13 @@ def _fills(
 
 
 def _symmetric(values: np.ndarray) -> Normalize:
-    """Return the scale on which zero is the middle of the map."""
+    """Return a colour scale with zero in the middle."""
     largest = max(float(np.abs(values).max()), 1e-6)
     return Normalize(-largest, largest)
 
 
 def _check_values(name: str, values: Any, count: int, what: str) -> np.ndarray | None:
-    """Return the values as floats, one for each of `count`."""
+    """Check that there are `count` finite values, and return them as floats."""
     if values is None:
         return None
     array = np.asarray(values, dtype=np.float64)

@@ -1,6 +1,6 @@
-"""Episodes: what was seen, done, elapsed and thought, frame by frame.
+"""`Episode`: observations, actions, times and neural activity of one rollout, frame by frame.
 
-Evaluation, audit, film, live page and the replay of a recording all look at an `Episode`.
+Evaluation, audit, films, the live page and replays of recordings all use this class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Episode:
-    """One episode of one policy, from the first observation to the last action.
+    """Recorded episode of a policy, from the first observation to the last action.
 
-    Every array has one row a frame.
+    Every array has one row per frame.
     """
 
     time_s: np.ndarray
@@ -27,42 +27,43 @@ class Episode:
     dt_s: np.ndarray
     """Time since the previous observation [s], shape (time,)."""
     actions: np.ndarray
-    """What was done, shape (time, action)."""
+    """Actions, shape (time, action)."""
     rewards: np.ndarray
     """Reward of each action, shape (time,)."""
     told: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What the world told after each action, by name, shape (time, …)."""
+    """Values that the world reported in `info` after each action, by name, shape (time, …)."""
     observations: np.ndarray | None = None
-    """What was seen, shape (time, …); None if it was not kept."""
+    """Observations, shape (time, …); None if they were not kept."""
     record_frame: tuple[int, int, int] | None = None
-    """Shape of the frame in each observation, if these are records of a frame and numbers."""
+    """Shape of the frame in each observation, if observations are records of a frame and numbers;
+    else None."""
     is_terminated: bool = False
-    """Whether the world ended the episode, and not the clock."""
+    """Whether the world ended the episode (and not the time limit)."""
     name: str = ""
-    """Who acted."""
+    """Name of the policy that acted."""
     where: str = ""
-    """In which world, for headings."""
+    """Name of the world or recording, for headings."""
     action_names: Sequence[str] = ()
-    """What each entry of the action is."""
+    """Name of each entry of the action."""
     sensor_names: Sequence[str] | None = None
-    """What each number of the observation measures, with its unit; None if it has no name. Once
-    looked into, what each input of the circuit is."""
+    """Name and unit of each number of the observation; None if unknown. After `looked_into`: name
+    of each input of the circuit."""
     signals: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What activity is compared with, by name and unit, each of shape (time,)."""
+    """Signals that neural activity is compared with, by name and unit, each of shape (time,)."""
     overlays: Mapping[str, str] = field(default_factory=dict)
-    """Signals drawn in the plot of another, on one scale: the signal's name to the other's."""
+    """Signals drawn into the plot of another signal: name of the signal to name of the other."""
     expert_actions: np.ndarray | None = None
-    """What the expert would have done at the same places, shape (time, action)."""
+    """Actions of the expert for the same observations, shape (time, action)."""
     expert_name: str = ""
-    """Who the expert is."""
+    """Name of the expert."""
     features: np.ndarray | None = None
-    """What the circuit was given, shape (time, input)."""
+    """Inputs of the circuit, shape (time, input)."""
     activity: Activity | None = None
-    """What every neuron did; batch of one."""
+    """Recorded activity of every neuron; batch of one."""
     pictures: np.ndarray | None = None
-    """RGB uint8 pictures of what happened, shape (time, height, width, 3)."""
+    """RGB uint8 pictures of the episode, shape (time, height, width, 3)."""
     notes: Sequence[str] = ()
-    """What could not be had."""
+    """Remarks about data that could not be recorded."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -74,21 +75,21 @@ class Episode:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the world told of a crash, or ended the episode itself."""
+        """Whether the world reported a crash, or ended the episode itself."""
         return self.is_terminated or bool(np.any(self.told.get("crashed", False)))
 
     @property
     def has_frames(self) -> bool:
-        """Whether camera frames were seen, and kept."""
+        """Whether the kept observations include camera frames."""
         is_seen = self.observations is not None
         return is_seen and (self.record_frame is not None or self.seen.ndim == 4)
 
     @property
     def frames(self) -> np.ndarray:
-        """The camera frames that were seen, shape (time, height, width, channels).
+        """Camera frames, shape (time, height, width, channels).
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If the episode has no camera frames.
         """
         if not self.has_frames:
             raise ValueError("`episode` must have camera frames, got none.")
@@ -96,44 +97,44 @@ class Episode:
 
     @property
     def numbers(self) -> np.ndarray:
-        """The numbers that were seen, shape (time, numbers): `sensor_names` ends with theirs."""
+        """Numbers of the observations, shape (time, numbers); `sensor_names` ends with theirs."""
         return self.seen if self.record_frame is None else numbers_in(self.seen, self.record_frame)
 
     @property
     def seen(self) -> np.ndarray:
-        """The observations of an episode that has kept them.
+        """Observations of the episode, shape (time, …).
 
         Raises:
-            ValueError: If it has not.
+            ValueError: If they were not kept.
         """
         return _kept("observations", self.observations)
 
     @property
     def thought(self) -> Activity:
-        """The activity of an episode that was looked into.
+        """Neural activity of an episode that `looked_into` has inspected.
 
         Raises:
-            ValueError: If it was not.
+            ValueError: If it was not inspected.
         """
         return _kept("activity", self.activity)
 
     @property
     def given(self) -> np.ndarray:
-        """The features of an episode that was looked into.
+        """Inputs of the circuit in an episode that `looked_into` has inspected.
 
         Raises:
-            ValueError: If it was not.
+            ValueError: If it was not inspected.
         """
         return _kept("features", self.features)
 
     @property
     def main_signal(self) -> str:
-        """The signal that figures show first: the road's curvature, if there is a road."""
+        """Name of the signal that figures show first: the road's curvature, if there is a road."""
         road = "curvature [1/m]"
         return road if road in self.signals else next(iter(self.signals))
 
     def label(self, name: str) -> str:
-        """Return a neuron or synapse with its sensor: "sensory_0 (height) → inter_3"."""
+        """Return a neuron's or synapse's name with its sensor: "sensory_0 (height) → inter_3"."""
         source, arrow, target = name.partition(" → ")
         layer, _, number = source.partition("_")
         if self.sensor_names is None or layer != "sensory":

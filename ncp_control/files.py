@@ -1,21 +1,21 @@
-"""Write files and folders so that a name always stands for something whole.
+"""Atomic writes: a name always stands for a complete file or folder.
 
 Content is written under a hidden name beside the final one, `.<name>.ncp-<8 hex digits>.new`, and
-brought to the disk (fsync); then one rename gives it its name. Whatever happens before that, an
-exception, a kill or a power failure, the name stands for what it stood for.
+flushed to the disk (fsync); then a single rename gives it its final name. If an exception, a kill
+or a power failure happens before the rename, the old file or folder stays in place.
 
 A new folder that replaces an old one exchanges names with it in one step (`renameat2` of Linux).
-Where there is no such step (macOS, some network file systems) there are two renames. A process that
-is killed between them leaves the old folder under `.<name>.ncp-<8 hex digits>.old`; the next write
-in the same place, or `restore`, gives it its name back.
+Where that is not available (macOS, some network file systems), two renames are needed. A process
+that is killed between them leaves the old folder under `.<name>.ncp-<8 hex digits>.old`; the next
+write in the same place, or `restore`, gives it its name back.
 
-A process locks (flock) each hidden file and folder while it writes it. A lock ends with its
-process, so a hidden name that nobody has locked was left behind by a process that was killed, and
-the next write in the same place removes it, and so is a lock that `locked` left,
-`.<name>.ncp-00000000.lock`. Where locks do not work (some network file systems) leftovers stay.
+A process locks (flock) each hidden file and folder while it writes. The lock ends with its process,
+so a hidden name without a lock was left behind by a killed process, and the next write in the same
+place removes it. The lock files of `locked`, `.<name>.ncp-00000000.lock`, are removed in the same
+way. Where locks do not work (some network file systems), leftovers stay.
 
-A signal can interrupt a process between the making of a hidden name and the block that would remove
-it. `remove_unfinished` removes what is left then; a job that is stopped calls it at its end.
+A signal can interrupt a process after it creates a hidden name and before the block that would
+remove it. `remove_unfinished` removes such leftovers; a job calls it when it is stopped.
 """
 
 import contextlib
@@ -34,18 +34,18 @@ from pathlib import Path
 _HIDDEN = re.compile(r"\.(?P<name>[^/]+)\.ncp-[0-9a-f]{8}\.(?P<role>new|old|lock)")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
-"""What a file system answers that has no fsync for folders."""
+"""Error numbers of file systems that have no fsync for folders."""
 _unfinished: set[Path] = set()
-"""Hidden names that this process is about to make, or has made and not yet done away with."""
+"""Hidden names that this process creates or has created, and has not removed yet."""
 
 
 def write_file(path: Path | str, content: str | bytes) -> None:
-    """Write a whole file or leave what was there.
+    """Write a file atomically: completely, or the old file stays.
 
-    A new file gets the mode that `open` would give it; one that is replaced keeps its mode.
+    A new file gets the mode that `open` would give it; a replaced file keeps its mode.
 
     Raises:
-        OSError: If it cannot be written; the error names `path`.
+        OSError: If the file cannot be written; the error names `path`.
     """
     with naming_errors(path):
         final = _prepare(path)
@@ -66,10 +66,10 @@ def write_file(path: Path | str, content: str | bytes) -> None:
 
 
 def append_to_file(path: Path | str, content: str) -> None:
-    """Add to the end of a file, all or nothing; processes that add at once do not mix.
+    """Append to a file, all or nothing; text of concurrent processes does not mix.
 
     Raises:
-        OSError: If it cannot be written; the error names `path`.
+        OSError: If the file cannot be written; the error names `path`.
     """
     with naming_errors(path), Path(path).open("ab", buffering=0) as file:
         _lock(file.fileno())
@@ -77,7 +77,7 @@ def append_to_file(path: Path | str, content: str) -> None:
         left = memoryview(content.encode())
         try:
             while left:
-                left = left[file.write(left) :]  # a disk that is nearly full takes a part
+                left = left[file.write(left) :]  # a nearly full disk may take only a part
             os.fsync(file.fileno())
         except BaseException:
             os.ftruncate(file.fileno(), end)
@@ -86,17 +86,17 @@ def append_to_file(path: Path | str, content: str) -> None:
 
 @contextmanager
 def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iterator[None]:
-    """Run a block while no other process runs one for the same path; they wait for their turn.
+    """Run the block while holding a lock on a path; other processes wait.
 
-    The lock is a hidden file beside `path`. It ends with its process, and the file with the block.
-    Where locks do not work, nobody waits.
+    The lock is a hidden file beside `path`. The lock ends with its process; the file is removed at
+    the end of the block. Where locks do not work, processes do not wait.
 
     Args:
-        path: A file or folder, which need not exist.
-        waits: Called once if another process has the lock, e.g. to say so.
+        path: File or folder; it need not exist.
+        waits: Called once if another process has the lock, e.g. to print a message.
 
     Raises:
-        OSError: If the lock cannot be made; the error names `path`.
+        OSError: If the lock file cannot be created; the error names `path`.
     """
     path = Path(path)
     hidden = path.with_name(f".{path.name}.ncp-{0:08x}.lock")
@@ -116,10 +116,10 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
                 if waits is not None:
                     waits()
                 _lock(file.fileno())
-            except OSError:  # no locks there; see above
+            except OSError:  # locks do not work there
                 pass
             if not _has_name(file.fileno(), hidden):
-                waits = None  # who had it before has removed its file
+                waits = None  # the previous owner has removed the lock file
                 continue
             try:
                 yield
@@ -130,28 +130,28 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
 
 
 class NewFolder:
-    """A folder being filled under a hidden name beside `path`, which it takes when it is complete.
+    """Folder that is filled under a hidden name beside `path`, and renamed to `path` when complete.
 
     Args:
-        path: The name it will have.
+        path: Final path of the folder.
 
     Raises:
-        OSError: If it cannot be made; the error names `path`.
+        OSError: If the folder cannot be created; the error names `path`.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        """The name it will have."""
+        """Final path of the folder."""
         with naming_errors(path):
             self._final = _prepare(path)
             self.folder, self._lock = _create(self._final, _create_folder)
-        """Where to write now."""
+        """Hidden folder to write into."""
 
     def publish(self) -> None:
-        """Give it its name; what stood there is deleted after that, or else stays.
+        """Rename the folder to its final path; a folder that it replaces is deleted afterwards.
 
         Raises:
-            OSError: If that fails, or a file stands there; call `discard` then.
+            OSError: If that fails, or the final path is a file; call `discard` then.
         """
         with naming_errors(self.path):
             _sync_tree(self.folder)
@@ -161,7 +161,12 @@ class NewFolder:
         self._unlock()
 
     def publish_as_first(self, names: Iterable[str]) -> Path:
-        """Give it the first of the names, beside `path`, that nobody else has; return that path."""
+        """Rename the folder to the first free one of `names`, beside `path`; return the new path.
+
+        Raises:
+            OSError: If renaming fails.
+            ValueError: If none of the names is free.
+        """
         with naming_errors(self.path):
             _sync_tree(self.folder)
             for name in names:
@@ -169,7 +174,7 @@ class NewFolder:
                 if os.path.lexists(final):
                     continue
                 try:
-                    # Not onto one that somebody else made just now: that one is not empty.
+                    # Fails if another process has just created a folder there, with files in it.
                     os.rename(self.folder, final)
                 except OSError as error:
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
@@ -181,7 +186,7 @@ class NewFolder:
         raise ValueError(f"`names` must hold one that is free beside {self.path}. Name others.")
 
     def discard(self) -> None:
-        """Throw it away, unless it has its name; what stood under that name stays."""
+        """Delete the hidden folder, unless it was published; the old folder stays."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._unlock()
 
@@ -194,7 +199,7 @@ class NewFolder:
 
 @contextmanager
 def new_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a hidden folder that takes the place of `path` once the block has succeeded."""
+    """Yield a hidden folder that replaces `path` when the block ends without an error."""
     new = NewFolder(path)
     try:
         with naming_errors(path):
@@ -205,16 +210,16 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 
 def restore(path: Path | str) -> None:
-    """Give a folder its name back if a process was killed while it replaced that folder."""
+    """Restore a folder whose process was killed while it replaced the folder."""
     path = Path(os.path.realpath(path))
     if not path.exists():
         remove_leftovers(path.parent)
 
 
 def remove_unfinished() -> None:
-    """Remove what this process began to write and did not finish: call it when it is stopped.
+    """Remove unfinished files and folders of this process; call this when the process is stopped.
 
-    What cannot be removed stays, and so does the lock of another process.
+    Files that cannot be removed stay; locks of other processes stay as well.
     """
     for hidden in tuple(_unfinished):
         with contextlib.suppress(OSError):
@@ -228,9 +233,9 @@ def remove_unfinished() -> None:
 
 
 def remove_leftovers(folder: Path | str) -> None:
-    """Remove what killed processes left under hidden names in a folder; restore what they moved.
+    """Clean up after killed processes: remove hidden leftovers, restore folders moved aside.
 
-    Nothing is removed that a living process writes. What cannot be removed stays.
+    Files of living processes stay, and so do files that cannot be removed.
     """
     folder = Path(folder)
     with contextlib.suppress(OSError):  # e.g. there is no such folder yet
@@ -242,11 +247,11 @@ def remove_leftovers(folder: Path | str) -> None:
 
 @contextmanager
 def naming_errors(path: Path | str) -> Iterator[None]:
-    """Let every OSError name a file: `path` where it names none, or a hidden name of it."""
+    """Make every OSError in the block name `path` instead of no file or a hidden name."""
     try:
         yield
     except OSError as error:
-        # A subclass without a number carries a sentence of its own.
+        # A subclass without an error number has its own message.
         if error.errno is not None or type(error) is OSError:
             error.strerror = error.strerror or next(iter(str(error).splitlines()), "")
             if error.filename is None:
@@ -260,7 +265,7 @@ def naming_errors(path: Path | str) -> Iterator[None]:
 
 
 def _prepare(path: Path | str) -> Path:
-    """Make the folder around a path and clean it up; return the path that links lead to."""
+    """Create the parent folder of a path and clean it up; return the path with links resolved."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -270,13 +275,13 @@ def _prepare(path: Path | str) -> Path:
     final = Path(os.path.realpath(path))
     if final.exists() and not (final.is_file() or final.is_dir()):
         raise OSError(errno.EINVAL, "Not a regular file or folder", str(path))  # e.g. /dev/null
-    final.parent.mkdir(exist_ok=True)  # elsewhere, if the path is a link
+    final.parent.mkdir(exist_ok=True)  # may be another folder if the path is a link
     remove_leftovers(final.parent)
     return final
 
 
 def _create(final: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
-    """Create something hidden beside `final` and lock it; return it and the open file."""
+    """Create and lock a hidden file or folder beside `final`; return its path and file handle."""
     while True:
         hidden, lock = _hidden_name(final, "new"), -1
         _unfinished.add(hidden)
@@ -287,7 +292,7 @@ def _create(final: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
                 return hidden, lock
         except OSError as error:
             _unfinished.discard(hidden)
-            # Else another process took it for a leftover, before it was locked.
+            # Otherwise another process removed it as a leftover before it was locked: try again.
             if not isinstance(error, FileNotFoundError) or not final.parent.is_dir():
                 raise
         if lock >= 0:
@@ -313,7 +318,7 @@ def _hidden_name(final: Path, role: str) -> Path:
 
 
 def _has_name(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
+    """True if `path` still names the open file."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -321,15 +326,15 @@ def _has_name(handle: int, path: Path) -> bool:
 
 
 def _lock(handle: int) -> None:
-    with contextlib.suppress(OSError):  # then nobody else can lock it either, and it is left alone
+    with contextlib.suppress(OSError):  # then no other process can lock it or remove it either
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _remove_unlocked(hidden: Path, final: Path, role: str) -> None:
-    """Remove a hidden file or folder whose writer is dead, or restore what was moved aside.
+    """Remove a hidden file or folder of an ended process, or restore a folder moved aside.
 
     Raises:
-        OSError: If its writer lives, or that cannot be known.
+        OSError: If its process is alive, or that is unknown because locks do not work.
     """
     is_folder = stat.S_ISDIR(os.lstat(hidden).st_mode)
     flags = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR
@@ -347,13 +352,13 @@ def _remove_unlocked(hidden: Path, final: Path, role: str) -> None:
 
 
 def _copy_mode(final: Path, hidden: Path) -> None:
-    """Give what will replace a file or folder the mode of that one."""
+    """Copy the mode of an existing file or folder to its replacement."""
     with contextlib.suppress(FileNotFoundError):
         os.chmod(hidden, stat.S_IMODE(os.stat(final).st_mode))
 
 
 def _replace_folder(new: Path, final: Path) -> None:
-    """Rename a folder to `final`, and delete what stood there."""
+    """Rename a folder to `final`, and delete the folder that was there."""
     if not os.path.lexists(final):
         os.rename(new, final)
         return
@@ -361,12 +366,12 @@ def _replace_folder(new: Path, final: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not _exchange(new, final):
         _replace_in_two_steps(new, final)
-    # The older folder, if it is there; its replacement is safe, so nothing fails if it stays.
+    # After an exchange `new` names the old folder; if it cannot be removed, nothing is lost.
     shutil.rmtree(new, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths exchange names in one step; return False where that is not possible."""
+    """Exchange two paths in one step; return False if the system cannot do that."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False
@@ -389,7 +394,7 @@ def _replace_in_two_steps(new: Path, final: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Bring all files of a folder, and its list of them, to the disk."""
+    """Flush all files and subfolders of a folder to the disk."""
     for root, _, names in os.walk(folder):
         for path in (Path(root, name) for name in names):
             if not path.is_symlink():
@@ -398,7 +403,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, where the file system can."""
+    """Flush a folder's list of names to the disk, if the file system supports that."""
     try:
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

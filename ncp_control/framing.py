@@ -1,7 +1,7 @@
-"""How a camera's image becomes the frame that a policy sees: cropped, grey, scaled, stacked.
+"""Turn camera images into the frames of a policy: cropped, grey, scaled and stacked.
 
-Worlds (`views`), recordings (`envs.recorded`) and links to cameras and simulators do the same with
-this, so that a robot shows its policy what the policy has learned from.
+Worlds (`views`), recordings (`envs.recorded`) and links to cameras and simulators all use this
+module, so that a policy gets the same frames on a robot as in training.
 """
 
 from collections import deque
@@ -14,19 +14,19 @@ import numpy as np
 from ncp_control.contract import DictContract, FramesContract, View
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of red, green and blue in grey. Source: ITU-R BT.601."""
+"""Weights of red, green and blue for grey. Source: ITU-R BT.601."""
 
 
 def crop_and_scale(
     image: np.ndarray, view: View, size: tuple[int, int], *, is_grey: bool = False
 ) -> np.ndarray:
-    """Return what a view leaves of an image (height, width[, channels]) uint8, in a frame's size.
+    """Crop an image and scale it to the size of a frame.
 
     Args:
-        image: The image.
-        view: What is cut off, and how the rest is scaled.
+        image: Image (height, width[, channels]), uint8.
+        view: Cropping and interpolation.
         size: Height and width of the frame.
-        is_grey: Whether RGB becomes grey.
+        is_grey: Whether an RGB image is converted to grey.
     """
     import cv2
 
@@ -40,13 +40,13 @@ def crop_and_scale(
 
 
 class Framer:
-    """Turns images, one after the other, into frames.
+    """Turns consecutive images into frames.
 
     Args:
-        view: What is cut off, how the rest is scaled, and how many frames are seen together.
+        view: Cropping, interpolation and number of stacked frames.
         size: Height and width of a frame.
-        is_grey: Whether RGB images become grey.
-        is_bgr: Whether RGB images become BGR.
+        is_grey: Whether RGB images are converted to grey.
+        is_bgr: Whether RGB images are converted to BGR.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Framer:
         self._latest: deque[np.ndarray] = deque(maxlen=view.stack)
 
     def clear(self) -> None:
-        """Forget the latest frames: the next one stands for those before it."""
+        """Clear the stack; copies of the next frame will fill it."""
         self._latest.clear()
 
     def see(self, image: np.ndarray) -> np.ndarray:
-        """Return the frame of an image (height, width[, channels]) uint8."""
+        """Turn an image (height, width[, channels]), uint8, into a frame; add it to the stack."""
         frame = crop_and_scale(image, self._view, self._size, is_grey=self._is_grey)
         frame = frame.reshape(*self._size, -1)
         if self._is_bgr:
@@ -75,16 +75,16 @@ class Framer:
 def once_a_frame(
     change: Callable[[np.ndarray], np.ndarray], stack: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what changes stacked frames (height, width, stack · channels) one by one.
+    """Return a function that changes stacked frames (height, width, stack · channels) one by one.
 
-    Each frame is changed once, when it is the newest, and stays as it was changed then. At the
-    first call the older ones are changed before it, oldest first; a frame equal to the one before
-    it counts as a copy of that one, as all do when an episode begins. A frame that never was the
-    newest, because it was lost on the way, is not in the result.
+    Each frame is changed once, when it is the newest; its changed version is then kept in the
+    stack. The first call also changes the older frames, oldest first; a frame equal to the one
+    before it gets the same changed version, as at the beginning of an episode. A frame that was
+    never the newest, because it was lost, is not in the result.
 
     Args:
-        change: Makes a frame (height, width, channels) of another one; may remember earlier ones.
-        stack: How many frames are seen together, oldest first; `change` itself is returned if 1.
+        change: Function that changes one frame (height, width, channels); it may have a memory.
+        stack: Number of stacked frames, oldest first; if 1: `change` itself is returned.
     """
     if stack == 1:
         return change
@@ -105,13 +105,13 @@ def once_a_frame(
 
 
 def check_opencv(what: str) -> None:
-    """Refuse to go on without OpenCV.
+    """Check that OpenCV is installed.
 
     Args:
-        what: What needs it.
+        what: What needs OpenCV, for the error message.
 
     Raises:
-        ValueError: If it is not installed.
+        ValueError: If OpenCV is not installed.
     """
     try:
         import cv2  # noqa: F401
@@ -124,16 +124,16 @@ def check_opencv(what: str) -> None:
 def framer_for(
     seen: object, where: str, crop_top: float | None, crop_bottom: float | None
 ) -> Framer:
-    """Return what turns a camera's RGB images into the frames of a contract.
+    """Return a `Framer` that turns RGB images of a camera into the frames of a contract.
 
     Args:
-        seen: What the policy senses.
-        where: What the images come from, for the error.
-        crop_top: Share of the height to cut off at the top; that of the contract if None.
-        crop_bottom: The same at the bottom.
+        seen: Contract of the policy's observation.
+        where: Source of the images, for the error message.
+        crop_top: Share of the height to cut off at the top; if None: that of the contract.
+        crop_bottom: Share of the height to cut off at the bottom; if None: that of the contract.
 
     Raises:
-        ValueError: If it does not sense frames that can be made of RGB images, or OpenCV is
+        ValueError: If the observation is not frames that can be made from RGB images, or OpenCV is
             missing.
     """
     check_opencv(where)
@@ -141,8 +141,8 @@ def framer_for(
         kind = getattr(seen, "kind", seen)
         if isinstance(seen, DictContract):
             raise ValueError(
-                f"`policy` must see frames alone for {where}, got {', '.join(seen.parts)}. Nothing"
-                " else is told there: choose a policy that senses the camera alone."
+                f"`policy` must see frames alone for {where}, got {', '.join(seen.parts)}. Choose a"
+                " policy that observes only the camera."
             )
         raise ValueError(
             f"`policy` must see frames for {where}, got {kind!r}. Choose a policy with a camera."

@@ -1,6 +1,6 @@
-"""The states of torch's own generators, which e.g. dropout draws from.
+"""Save and restore the states of torch's global random generators, used e.g. by dropout.
 
-What lies on CUDA draws from a generator of that device, everything else from that of the CPU.
+Operations on CUDA draw from the generator of their device, all others from that of the CPU.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:
-    """Return the states by name: "torch" of the CPU, and on CUDA "cuda" of the device."""
+    """Return the generator states: "torch" for the CPU, and for a CUDA device also "cuda"."""
     states = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -19,7 +19,7 @@ def generator_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set the generators to states of `generator_states`; one without a state stays as it is."""
+    """Set the generators to states from `generator_states`; generators without one are kept."""
     if "torch" in states:
         torch.set_rng_state(states["torch"])
     if "cuda" in states and device.type == "cuda":
@@ -28,7 +28,7 @@ def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
 
 @contextmanager
 def drawn_from(states: Mapping[str, Tensor], device: torch.device) -> Iterator[None]:
-    """Let torch draw from these states until the end, and then go on where it was."""
+    """Within the block, let torch draw from these states; afterwards restore the old ones."""
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus, device_type="cuda"):
         set_generators(states, device)

@@ -1,9 +1,10 @@
-"""Contracts of Gymnasium environments; `ncp_control.adapted` keeps them.
+"""Contracts of Gymnasium environments, derived from their spaces.
 
-A Box of numbers becomes a vector, a Box of uint8 with two or three axes becomes frames. A Dict of
-one Box of frames and others of numbers becomes the parts of a dict, a Dict of numbers alone one
-vector. Entries that `gymnasium_names` knows have names and units. Actions of a Box become numbers
-in [-1, 1]; Discrete and MultiDiscrete actions become choices.
+A Box of numbers becomes a vector; a uint8 Box with two or three axes becomes frames. A Dict of one
+Box of frames and other Boxes of numbers becomes a dict of parts; a Dict of numbers alone becomes
+one vector. Entries that `gymnasium_names` knows get names and units. Actions of a Box become
+numbers in [-1, 1]; Discrete and MultiDiscrete actions become choices. `ncp_control.adapted` makes
+an environment follow its contract.
 """
 
 import warnings
@@ -30,7 +31,7 @@ from ncp_control.records import entries_of, sizes_of
 
 _COLOURS = {1: "grey", 3: "RGB"}
 _MOST_COLOURS = 4
-"""Channels that a picture may have however few rows it has, as one of a line camera."""
+"""A picture may have this many channels even if it has fewer rows, e.g. of a line camera."""
 
 
 def contract_of_env(
@@ -40,17 +41,17 @@ def contract_of_env(
     options: Mapping[str, Any] | None = None,
     frame_s: float | None = None,
 ) -> Contract:
-    """Return what an environment shows and takes.
+    """Derive the contract of an environment from its spaces.
 
     Args:
         env: The environment.
         name: Name of the world.
         options: Options of the world.
-        frame_s: Interval between frames [s]; what the environment says if None.
+        frame_s: Interval between frames [s]; if None: taken from the environment.
 
     Raises:
-        ValueError: If a space is none that a policy can sense or command, or the environment does
-            not say its frame interval.
+        ValueError: If a policy cannot use a space, or the environment does not state its frame
+            interval.
     """
     return Contract(
         observation=observation_of(env.observation_space, known_entries(env)),
@@ -66,11 +67,11 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
 
     Args:
         space: The space.
-        entries: Names, units and ranges of its numbers, where they are known and as many.
+        entries: Known names, units and ranges of its numbers; ignored if their count differs.
 
     Raises:
-        ValueError: If it is no Box of numbers or frames, nor a Dict of them, or it is a Box of
-            nothing, or of pictures in another form.
+        ValueError: If it is not a Box of numbers or frames or a Dict of them, or it is an empty
+            Box, or a Box of pictures in another layout or dtype.
     """
     if isinstance(space, spaces.Box):
         _check_box(space)
@@ -99,7 +100,7 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
 
 
 def _check_box(space: spaces.Box) -> None:
-    """Refuse a Box that has no entry, or pictures with channels first or of real numbers."""
+    """Refuse an empty Box, and pictures with channels first or of floating-point numbers."""
     told = f"`observation_space` must {{}}, got {space.dtype} of shape {space.shape}. {{}}"
     if 0 in space.shape:
         raise ValueError(told.format("have entries", "Show at least one number."))
@@ -114,10 +115,10 @@ def _check_box(space: spaces.Box) -> None:
 
 
 def parts_of(space: spaces.Dict) -> DictContract:
-    """Return the contract of each part of a space; a single number has the name of its part.
+    """Return the contract of each part of a Dict space; a single number is named after its part.
 
     Raises:
-        ValueError: If a part is no Box, or more than one shows frames.
+        ValueError: If a part is not a Box, or more than one part has frames.
     """
     parts: dict[str, FramesContract | VectorContract] = {}
     for name, part in space.spaces.items():
@@ -147,10 +148,10 @@ def actions_of(
 
     Args:
         space: The space.
-        known: Contracts of its entries, where they are known and as many.
+        known: Known contracts of its entries; ignored if their count differs.
 
     Raises:
-        ValueError: If it is no bounded Box of one axis, Discrete or MultiDiscrete.
+        ValueError: If it is not a bounded Box of one axis, Discrete or MultiDiscrete.
     """
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
@@ -178,10 +179,10 @@ def actions_of(
 def frame_interval_s(env: gymnasium.Env) -> float:
     """Return the interval between two steps of an environment [s].
 
-    Source: its own `dt` (MuJoCo's and Pendulum's), `tau` (CartPole's), or its rate of pictures.
+    Source: its attribute `dt` (MuJoCo, Pendulum) or `tau` (CartPole), or its `render_fps`.
 
     Raises:
-        ValueError: If it says none.
+        ValueError: If the environment has none of them.
     """
     for name in ("dt", "tau"):
         value = getattr(env.unwrapped, name, None)
@@ -197,18 +198,18 @@ def frame_interval_s(env: gymnasium.Env) -> float:
 
 
 def stated_of_env(stated: Contract, found: Contract, space: Any) -> Contract:
-    """Return a contract that a user stated, if it is one of the environment's spaces.
+    """Check a contract that a user stated against an environment's spaces, and return it.
 
     An action whose range is the environment's own, e.g. -10 to 10 N, becomes a command from -1 to 1
     with the scale to that range.
 
     Args:
-        stated: The user's contract.
-        found: What the spaces say.
-        space: The action space.
+        stated: Contract that the user stated.
+        found: Contract derived from the spaces.
+        space: Action space of the environment.
 
     Raises:
-        ValueError: If sizes are others, or a range is neither that of commands nor the space's.
+        ValueError: If the sizes differ, or a range is neither that of commands nor the space's.
     """
     sizes = [(sizes_of(one.observation), len(one.action)) for one in (stated, found)]
     if sizes[0] != sizes[1]:
@@ -224,7 +225,7 @@ def stated_of_env(stated: Contract, found: Contract, space: Any) -> Contract:
 
 
 def _scaled(entry: ActionContract, ends: tuple[float, float]) -> ActionContract:
-    """Return one entry of a stated action with the scale to an environment's own range."""
+    """Return an entry of a stated action as a command from -1 to 1, with its scale."""
     low, high = entry.range
     if entry.range == (-1.0, 1.0) or (ends == (-1.0, 1.0) and -1.0 <= low and high <= 1.0):
         return entry
@@ -250,7 +251,10 @@ def _choice(name: str, count: int) -> ActionContract:
 
 @contextmanager
 def silent_deprecations() -> Iterator[None]:
-    """Keep MuJoCo from writing its note on HalfCheetah's `settotalmass` into the user's folder."""
+    """Silence MuJoCo's deprecation note on HalfCheetah's `settotalmass`.
+
+    Otherwise MuJoCo writes it into a file in the working folder. Other messages become warnings.
+    """
     try:
         import mujoco
     except ImportError:
@@ -260,8 +264,8 @@ def silent_deprecations() -> Iterator[None]:
     said: list[str] = []
     simulator = cast(Any, mujoco)  # a compiled module without stubs
     before = simulator.get_mju_user_warning()
-    # MuJoCo ends the process if what it calls raises. A method of a list runs no Python code, in
-    # which Ctrl-C or a warning that counts as an error would do that.
+    # MuJoCo ends the process if its callback raises. `list.append` runs no Python code, in which
+    # Ctrl-C or a warning turned into an error could raise.
     simulator.set_mju_user_warning(said.append)
     try:
         yield

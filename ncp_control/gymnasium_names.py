@@ -1,6 +1,6 @@
-"""Names and units of what Gymnasium's environments show and take, where they can be known.
+"""Names and units of observations and actions of Gymnasium's environments, as far as known.
 
-Those of MuJoCo environments come from the joints and actuators of the model, those of others from
+For MuJoCo environments they come from the joints and actuators of the model, for others from
 tables.
 """
 
@@ -14,7 +14,7 @@ from ncp_control.contract import ActionContract, Entry
 
 _T = TypeVar("_T")
 _FREE, _BALL, _SLIDE = 0, 1, 2
-"""Types of MuJoCo's joints; the fourth is a hinge."""
+"""MuJoCo's joint types; the fourth type is a hinge."""
 
 _CLASSIC = {
     "CartPole": "cart position [m], cart velocity [m/s], pole angle [rad], pole rate [rad/s]",
@@ -47,7 +47,7 @@ _CHOICES = {
 
 
 def known_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
-    """Return names and units of an environment's numbers, where they can be known."""
+    """Return names and units of an environment's observed numbers; empty if unknown."""
     told = _of_environment(_CLASSIC, env)
     if told is None:
         return _joint_entries(env)
@@ -56,7 +56,7 @@ def known_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
 
 
 def known_actions(env: gymnasium.Env) -> tuple[ActionContract, ...]:
-    """Return names and units of an environment's commands, where they can be known."""
+    """Return names and units of an environment's actions; empty, or without choices, if unknown."""
     if isinstance(env.action_space, spaces.Discrete):
         told = _of_environment(_CHOICES, env)
         choices = () if told is None else tuple(one.strip() for one in told.split(","))
@@ -66,7 +66,7 @@ def known_actions(env: gymnasium.Env) -> tuple[ActionContract, ...]:
 
 
 def _of_environment(table: Mapping[str, _T], env: gymnasium.Env) -> _T | None:
-    """Return what a table by environments' names, without their versions, says of this one."""
+    """Return the value for an environment in a table by names without versions; None if missing."""
     return None if env.spec is None else table.get(env.spec.id.partition("-v")[0])
 
 
@@ -75,14 +75,14 @@ _ROOT = {
     "rootz": ("height", "upward velocity"),
     "rooty": ("pitch", "pitch rate"),
 }
-"""Coordinates of a planar body as a whole, which MuJoCo's models call by the axis."""
+"""Names of position and velocity of a planar body's root joints in MuJoCo's models."""
 
 
 def _joint_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
     """Return names and units of a MuJoCo environment's observation.
 
-    They come from the joints of its model: a slide moves in metres, a hinge in radians, a free
-    joint has a place and a quaternion. External forces have the names of the model's bodies.
+    They come from the joints of the model: a slide joint is in metres, a hinge in radians, a free
+    joint has a position and a quaternion. External forces are named after the model's bodies.
     """
     body = cast(Any, env.unwrapped)
     table, model = getattr(body, "observation_structure", None), getattr(body, "model", None)
@@ -93,7 +93,7 @@ def _joint_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
         more_positions, more_velocities = _coordinates(model.joint(i).name, int(model.jnt_type[i]))
         positions += more_positions
         velocities += more_velocities
-    # Environments leave out the first positions: where on the ground the body is.
+    # Environments leave out the first positions: the place of the body on the ground.
     skipped = table.get("skipped_qpos", 0)
     named = positions[skipped:][: table.get("qpos", 0)] + velocities[: table.get("qvel", 0)]
     for key in table:
@@ -103,7 +103,7 @@ def _joint_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
                 named += [(f"{one} force {axis}", "N") for axis in "xyz"]
         elif key not in ("skipped_qpos", "qpos", "qvel"):
             named += [(f"{key} {i}", "") for i in range(table[key])]
-    # A wrapper may show the positions alone, which come first.
+    # A wrapper may show only the positions, which come first.
     size = env.observation_space.shape[0]
     named = named[:size] if size in (table.get("qpos", 0), len(named)) else []
     return tuple(Entry(name=name, unit=unit) for name, unit in named)
@@ -131,10 +131,10 @@ def _plain(joint: str) -> str:
 
 
 def _actuators(env: gymnasium.Env) -> tuple[ActionContract, ...]:
-    """Return the actuators of a MuJoCo environment, named by the joints that they move.
+    """Return the actuators of a MuJoCo environment, named after the joints that they move.
 
-    A motor's command is a share of its largest torque or force, which is its gear times the end
-    of its control range.
+    A command is a share of the largest torque or force: the gear times the upper end of the control
+    range.
     """
     model = getattr(cast(Any, env.unwrapped), "model", None)
     if model is None or not hasattr(model, "nu"):

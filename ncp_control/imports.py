@@ -1,4 +1,4 @@
-"""A user's own modules: those that a job imports first, and functions that are named in them."""
+"""Import a user's own modules (`--import`) and functions in them."""
 
 import hashlib
 import importlib
@@ -14,13 +14,13 @@ _imported: list[str] = []
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import modules; `imported_modules` returns their names from then on.
+    """Import modules by name; afterwards `imported_modules` returns these names.
 
     Args:
-        names: Names as an import statement takes them, e.g. "my_cells" or "my_package.cells".
+        names: Names as in an import statement, e.g. "my_cells" or "my_package.cells".
 
     Raises:
-        ValueError: If one is no such name, or cannot be imported.
+        ValueError: If a name is not a module name, or the module cannot be imported.
     """
     for name in names:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
@@ -32,7 +32,7 @@ def import_modules(names: Sequence[str]) -> None:
             raise ValueError(f"`import` must name a module, got {name!r}. Leave out the .py.")
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # whatever the user's code raises
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise ValueError(
                 f"`import` must name a module that can be imported, got {name!r}:"
                 f" {_reason(error, name)}"
@@ -49,7 +49,7 @@ def import_function(setting: str, name: str) -> Callable[..., Any]:
     """Import a function by its name.
 
     Args:
-        setting: What the name was given for, for the error.
+        setting: Name of the setting that holds the name, for the error message.
         name: Module and function, e.g. "my_module:make_world".
 
     Raises:
@@ -71,13 +71,14 @@ def import_function(setting: str, name: str) -> Callable[..., Any]:
 
 
 def code_digest(names: Sequence[str | None]) -> str:
-    """Return a hash of the source files of the user's modules; it changes when one is edited.
+    """Return a SHA-256 hash of the source files of the user's modules, to notice edits.
 
-    Empty if there are none. Modules that these import are not covered.
+    Covers the modules in `names` and those of `import_modules`, but not the modules that they
+    import. Empty if there are none.
 
     Args:
-        names: Functions as `import_function` takes them. Other names, gymnasium:<id> and None are
-            passed over; modules that were imported for the job count as well.
+        names: Functions in the form of `import_function`. Other names, gymnasium:<id> and None are
+            ignored.
     """
     modules = {name.partition(":")[0] for name in names if name and ":" in name} - {"gymnasium"}
     digest = hashlib.sha256()
@@ -92,7 +93,7 @@ def code_digest(names: Sequence[str | None]) -> str:
 
 
 def _reason(error: BaseException, name: str) -> str:
-    """Say in one line what went wrong, and where."""
+    """Describe in one line why an import failed, and where."""
     said = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
         return f"{said}. Run the job in the folder of the module, or put it on PYTHONPATH."

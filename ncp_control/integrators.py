@@ -1,7 +1,7 @@
-"""Integrators for membranes: one step of C dv/dt = b(v) − a(v)·v.
+"""Numerical integrators of the membrane equation C dv/dt = b(v) − a(v)·v.
 
-Every neuron model in conductance form reads like that, with total conductance a > 0 and drive b.
-Dividing, v relaxes towards b/a at the rate a/C, so τ = C/a [s] is its (liquid) time constant.
+Every conductance-based neuron model has this form, with total conductance a > 0 and drive b. The
+potential v relaxes towards b/a at the rate a/C, so τ = C/a [s] is its (liquid) time constant.
 
 | name                          | order | keeps v within the reversal potentials |
 |-------------------------------|-------|----------------------------------------|
@@ -27,25 +27,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 LONGEST_S = 1e15
-"""A longer time counts as this one [s], 30 million years: every neuron is at rest long before, and
-h·a would overflow in single precision."""
+"""Longest elapsed time [s], 30 million years; longer times are clipped to it. Every neuron is at
+rest long before, and h·a would overflow in single precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A run of neurons whose synapses come from themselves and from earlier layers only."""
+    """Consecutive neurons that receive synapses only from each other and from earlier layers."""
 
     neurons: slice
-    """Positions in the state."""
+    """Slice of the state."""
     synapses: slice
-    """Positions in the list of inner synapses, which is sorted by target."""
+    """Slice of the inner synapses, which are sorted by target."""
     is_recurrent: bool
     """Whether a neuron of this layer has a synapse to this layer."""
 
 
 @runtime_checkable
 class Membrane(Protocol):
-    """The right-hand side of a neuron model while its inputs are held."""
+    """Right-hand side of a neuron model for constant inputs."""
 
     @property
     def capacitance_s(self) -> Float[Tensor, " units"]:
@@ -54,13 +54,13 @@ class Membrane(Protocol):
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers in the order of the signal; empty where no integrator asks for them."""
+        """The layers from input to output; may be empty unless `layered_midpoint` is used."""
         ...
 
     def conductance_and_drive(
         self, potential: Float[Tensor, "batch units"], layer: Layer | None = None
     ) -> tuple[Float[Tensor, "batch some"], Float[Tensor, "batch some"]]:
-        """Return a(v) and b(v) for all neurons, or for those of one layer."""
+        """Return conductance a(v) and drive b(v) of all neurons, or of one layer."""
         ...
 
 
@@ -82,9 +82,9 @@ def semi_implicit_euler(
 
 
 def explicit_euler(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Tensor:
-    """Take `unfolds` steps v ← v + h (b − a v) / C, but none beyond rest, b/a; order 1.
+    """Take `unfolds` steps v ← v + h (b − a v) / C, limited to the resting potential b/a; order 1.
 
-    A step of h > τ would lead beyond rest, and one of h > 2 τ ever further away; it ends at rest.
+    Without the limit, a step of h > τ would overshoot b/a, and steps of h > 2 τ would diverge.
     """
     h = _sub_step(dt_s, unfolds)
     for _ in range(unfolds):
@@ -95,7 +95,7 @@ def explicit_euler(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds:
 
 
 def exponential_euler(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Tensor:
-    """Take `unfolds` steps of exact relaxation with a and b frozen at their start; order 1."""
+    """Take `unfolds` steps of exact relaxation with a and b held constant in a step; order 1."""
     h = _sub_step(dt_s, unfolds)
     for _ in range(unfolds):
         conductance, drive = membrane.conductance_and_drive(potential)
@@ -106,9 +106,9 @@ def exponential_euler(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfol
 def layered_midpoint(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Tensor:
     """Take `unfolds` exponential midpoint steps, layer after layer; order 2.
 
-    A layer sees the midpoint of the layers before it, which are already known. Only a recurrent
+    The midpoints of the earlier layers are already known when a layer is computed. Only a recurrent
     layer must predict its own midpoint, so a step costs little more than one evaluation of the
-    synapses; a layer that no neuron drives (the inter neurons) is solved exactly.
+    synapses. A layer without synapses from neurons (the inter neurons) is solved exactly.
     """
     h = _sub_step(dt_s, unfolds)
     for _ in range(unfolds):
@@ -139,7 +139,7 @@ def rk4(membrane: Membrane, potential: Tensor, dt_s: Tensor, unfolds: int) -> Te
 def runge_kutta(
     rate: Callable[[Tensor], Tensor], state: Tensor, time: Tensor, unfolds: int
 ) -> Tensor:
-    """Solve dv/dt = rate(v) over `time` by `unfolds` classical Runge-Kutta steps; order 4."""
+    """Solve dv/dt = rate(v) over `time` with `unfolds` classical Runge-Kutta steps; order 4."""
     h = _sub_step(time, unfolds)
     half, sixth = h / 2, h / 6
     for _ in range(unfolds):
@@ -161,7 +161,7 @@ INTEGRATORS: dict[str, Integrator] = {
 
 
 def _sub_step(time: Tensor, unfolds: int) -> Tensor:
-    """Return h, at most LONGEST_S; NaN stays NaN."""
+    """Return the sub-step h, at most LONGEST_S; NaN stays NaN."""
     return (time / unfolds).clamp(max=min(LONGEST_S, torch.finfo(time.dtype).max))
 
 

@@ -1,7 +1,7 @@
-"""Reading JSON files that somebody else may have written or damaged.
+"""Read JSON files strictly, because others may have written or damaged them.
 
-JSON as RFC 8259 has it, in UTF-8 (a byte order mark is skipped). Python's own reader also takes
-NaN and infinity, and keeps the last of two equal keys; here both are refused.
+Files are JSON by RFC 8259 in UTF-8 (a byte order mark is skipped). Python's reader accepts NaN and
+infinity, and keeps the last of two equal keys; both are errors here.
 """
 
 import json
@@ -13,15 +13,15 @@ SHOWN_CHARACTERS = 120
 
 
 def read_json(path: Path, *, max_bytes: int) -> Any:
-    """Read a JSON file whose size is checked before it is read.
+    """Read a JSON file of limited size.
 
     Args:
         path: The file.
-        max_bytes: Size of the largest file that is read.
+        max_bytes: Largest file size that is accepted [bytes].
 
     Raises:
-        ValueError: If the file is larger, or not JSON. The text says what is wrong and does not
-            name the file, so that the caller can.
+        ValueError: If the file is larger, or not JSON. The message does not name the file; the
+            caller adds the name.
     """
     size = path.stat().st_size
     if size > max_bytes:
@@ -41,13 +41,13 @@ def read_json(path: Path, *, max_bytes: int) -> Any:
     except RecursionError as error:
         raise ValueError("its brackets are nested too deeply") from error
     except ValueError as error:
-        if "integer string conversion" in str(error):  # Python's limit, in Python's words
+        if "integer string conversion" in str(error):  # Python's message for its limit of digits
             raise ValueError("a whole number has too many digits") from error
         raise
 
 
 def shorten(value: object) -> str:
-    """Return the `repr` of a value, cut where it is too long for an error message."""
+    """Return the `repr` of a value, shortened to fit into an error message."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 

@@ -1,8 +1,7 @@
-"""Options of a world, a link or a reader of recordings: read as words, passed on as keywords.
+"""Options of worlds, links and readers of recordings, as `name=value` words of a command line.
 
-A command line gives `name=value`; `read_options` reads that. What is named takes its options as
-keyword arguments of a function; `check_options` refuses what this function does not take, and
-`check_needed` that what it cannot do without is missing.
+`read_options` parses the words. The options become keyword arguments of a function: `check_options`
+refuses options that the function does not take, and `check_needed` finds missing ones.
 """
 
 import inspect
@@ -16,16 +15,16 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 def read_options(words: Sequence[str], setting: str = "world_options") -> dict[str, Any]:
-    """Read options as a command line gives them: `observe=positions limit=3 is_dark=true`.
+    """Parse options from a command line: `observe=positions limit=3 is_dark=true`.
 
-    A value is JSON, True or False as Python writes them, or else a text.
+    A value is parsed as JSON, or as True or False; anything else is text.
 
     Args:
-        words: The options.
-        setting: What they are called, for the error.
+        words: Words of the form name=value.
+        setting: Name of the setting, for the error message.
 
     Raises:
-        ValueError: If a word has no equals sign.
+        ValueError: If a word is not of the form name=value.
     """
     options = {}
     for word in words:
@@ -66,17 +65,17 @@ def check_options(
     besides: Sequence[str] = (),
     given: Collection[str] = (),
 ) -> None:
-    """Refuse options that a function does not take, and suggest the nearest one that it does.
+    """Check that a function takes all options; the error suggests the nearest known name.
 
     Args:
-        setting: What the options are called, for the error.
+        setting: Name of the setting, for the error message.
         options: Names of the options.
-        function: What takes them as keyword arguments.
-        besides: Names of further options, which somebody else takes.
-        given: Arguments that the function gets anyway, so that they are no options.
+        function: Function that takes the options as keyword arguments.
+        besides: Names of further valid options, which the function does not take itself.
+        given: Arguments that the caller passes itself, so that they are not options.
 
     Raises:
-        ValueError: If one is neither an argument of the function nor one of `besides`.
+        ValueError: If an option is neither an argument of the function nor in `besides`.
     """
     known = [*besides, *(name for name in named_arguments(function) if name not in given)]
     for option in options:
@@ -91,16 +90,16 @@ def check_needed(
     *,
     given: Collection[str] = (),
 ) -> None:
-    """Refuse options without those that a function cannot do without.
+    """Check that options include all required arguments of a function.
 
     Args:
-        setting: What the options are called, for the error.
+        setting: Name of the setting, for the error message.
         options: Names of the options.
-        function: What takes them as keyword arguments.
-        given: Arguments that the function gets anyway.
+        function: Function that takes the options as keyword arguments.
+        given: Arguments that the caller passes itself.
 
     Raises:
-        ValueError: If an argument without a default is among neither.
+        ValueError: If an argument without a default is in neither `options` nor `given`.
     """
     arguments = inspect.signature(function).parameters
     for name in named_arguments(function):
@@ -111,7 +110,7 @@ def check_needed(
 
 
 def named_arguments(function: Callable[..., Any]) -> list[str]:
-    """Return the arguments that a function takes by name, in order."""
+    """Return the names of a function's keyword arguments, in order."""
     arguments = inspect.signature(function).parameters.values()
     return [argument.name for argument in arguments if argument.kind in _NAMED]
 

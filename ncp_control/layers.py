@@ -1,4 +1,4 @@
-"""Dense layers as encoders and critics have them, and how many numbers a module learns."""
+"""Dense layers for encoders and critics, and the number of parameters of a module."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,12 +7,17 @@ from torch import nn
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Return how many numbers of a module are learned."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def dense(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
-    """Return linear layers of the given widths, the activation behind each; empty for one width."""
+    """Return linear layers of the given widths, each followed by the activation.
+
+    Args:
+        sizes: Width of the input, then of each layer; no layers if there is only one width.
+        activation: Class of the activation.
+    """
     return nn.Sequential(
         *(
             layer

@@ -1,8 +1,7 @@
-"""Tables and texts that read well in a terminal and on a page.
+"""Markdown tables and texts that read well in a terminal and on a page.
 
-Names of policies and runs come from folders that anybody may have named. On a page they stand for
-nothing but themselves: `plain` takes the meaning from `|`, backticks, HTML tags, links and line
-breaks. Every table does so with its cells.
+Names of policies and runs come from folder names, which may contain any characters. `plain` escapes
+`|`, backticks, HTML tags, links and line breaks. All cells of tables are escaped.
 """
 
 import json
@@ -19,10 +18,10 @@ _SETTING = re.compile(r"(`[\w. ]+`)")
 
 
 def plain(text: str) -> str:
-    """Return a text so that Markdown shows it as it is, in one line.
+    """Escape a text so that Markdown shows it literally, in one line.
 
-    Brackets stay, for intervals are full of them; only the parenthesis that would make a link of
-    them is escaped. So do underscores inside a word, which mean nothing.
+    Brackets stay, because intervals use them; only a parenthesis that would make a link is escaped.
+    Underscores inside a word stay, because they have no meaning in Markdown.
     """
     return _MARKUP.sub(
         lambda found: _ENTITIES.get(found.group(), "\\" + found.group()), one_line(text)
@@ -30,13 +29,13 @@ def plain(text: str) -> str:
 
 
 def plain_sentence(text: str) -> str:
-    """Return an error's sentence, whose values are `plain`; the name of a setting stays code."""
-    parts = _SETTING.split(text)  # every other one is a setting in its backticks
+    """Escape an error message with `plain`, except names of settings in backticks."""
+    parts = _SETTING.split(text)  # every second part is a setting in backticks
     return "".join(part if i % 2 else plain(part) for i, part in enumerate(parts))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns line up in a terminal too; its cells are `plain`."""
+    """Return a Markdown table with aligned columns; its cells are escaped with `plain`."""
     header, *rows = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     rule = ["-" * width for width in widths]
@@ -50,6 +49,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def json_block(value: Any) -> str:
-    """Return what a page shows as JSON: no line of it ends the block or begins an HTML tag."""
+    """Return a value as a Markdown block of JSON; `<` is escaped, so that it starts no HTML tag."""
     text = json.dumps(value, indent=1, default=str).replace("<", "\\u003c")
     return f"```json\n{text}\n```"

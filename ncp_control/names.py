@@ -1,4 +1,4 @@
-"""Names that a user types, and the nearest known one when there is a slip."""
+"""Check names that a user types, and suggest the nearest known one."""
 
 import difflib
 import re
@@ -8,16 +8,16 @@ from ncp_control.json_files import SHOWN_CHARACTERS, shorten
 
 
 def check_name(setting: str, name: object, known: Iterable[str], *, hint: str = "") -> None:
-    """Refuse a name that is not known, and suggest the nearest that is, `ctrnn` for `CT-RNN`.
+    """Check that a name is known; the error suggests the nearest one, e.g. `ctrnn` for `CT-RNN`.
 
     Args:
-        setting: What the name stands for, as the user knows it.
-        name: What the user gave.
-        known: All that is possible.
-        hint: What else may help, as a sentence.
+        setting: Name of the setting, for the error message.
+        name: Name that the user gave.
+        known: All known names.
+        hint: Further advice for the error message, as a sentence.
 
     Raises:
-        ValueError: If the name is not among them.
+        ValueError: If `name` is not in `known`.
     """
     known = list(known)
     if name in known:
@@ -37,11 +37,11 @@ def _letters(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text as it can be shown in one line: other characters are left as they are.
+    """Replace characters of a text that cannot be shown in one line.
 
-    Control characters become their pictures: ␊ for a line break, ␀ for NUL. Separators of lines
-    and paragraphs, marks that turn the direction of writing, and halves of surrogate pairs (bytes
-    of a file name that are no UTF-8) become �.
+    Control characters become their pictures: ␊ for a line break, ␀ for NUL. Line and paragraph
+    separators, marks that change the writing direction, and halves of surrogate pairs (bytes of a
+    file name that are not UTF-8) become �.
     """
     return _NOT_IN_A_LINE.sub(lambda found: _picture(ord(found.group())), text)
 

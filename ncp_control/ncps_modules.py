@@ -1,9 +1,9 @@
-"""Carry a trained model over from ncps (https://github.com/mlech26l/ncps), with equal outputs.
+"""Convert trained models of ncps (https://github.com/mlech26l/ncps) to circuits with equal outputs.
 
-ncps counts time in frames, numbers neurons motor first, keeps every synapse in dense matrices
-under a mask, and lets the sign of a reversal potential change in training. Here time is in seconds,
-motor neurons come last, only the synapses that exist are stored, and each sign is fixed; so the
-new wiring has the signs that the training ended with.
+ncps counts time in frames, numbers motor neurons first, stores synapses in masked dense matrices,
+and lets the sign of a reversal potential change in training. Here, time is in seconds, motor
+neurons come last, only existing synapses are stored, and signs are fixed: the new wiring has the
+signs at the end of training.
 
 | ncps                                      | here                                               |
 |-------------------------------------------|----------------------------------------------------|
@@ -19,12 +19,12 @@ new wiring has the signs that the training ended with.
 | `proj_size` of a wired CfC                | refused: a `WiredCfC` has no such map              |
 
 A CfC over a wiring is not sparse in ncps: time gates and recurrence ignore the wiring, and each
-layer sees the layer before it alone. The new wiring has all these synapses. Weights that the mask
-of ncps held at zero start at zero, and further training may change them.
+layer receives only the layer before it. The new wiring has all these synapses. Weights that the
+mask of ncps kept at zero start at zero, and further training may change them.
 
-Equal means up to rounding: float64 outputs differ by about 1e-14 after one frame. A recurrent
-circuit may magnify rounding: a CfC trained for a few steps with large weights turned a float32
-difference of 1e-7 into 3e-2 over 32 frames, where ncps was as far from the exact sequence.
+Outputs are equal up to rounding: float64 outputs differ by about 1e-14 after one frame. A recurrent
+circuit may amplify rounding: in a CfC trained for a few steps with large weights, a float32
+difference of 1e-7 grew to 3e-2 over 32 frames; ncps was as far from the exact sequence.
 
 Source of the mapping: ncps 1.0.1.
 """
@@ -41,20 +41,20 @@ from ncp_control.circuit import Circuit
 from ncp_control.wiring import Synapse, Wiring
 
 _LAYERS = {1: ("motor",), 2: ("inter", "motor"), 3: ("inter", "command", "motor")}
-"""Names of a wired CfC's layers, by how many there are."""
+"""Layer names of a wired CfC, by the number of layers."""
 _GATES = (1, 0, 2, 3)
-"""Position in their stack (candidate, input, forget, output) of each of our gates."""
+"""Index of each of our gates in the gates of ncps (candidate, input, forget, output)."""
 
 
 class NcpsLayout(nn.Module):
-    """A converted circuit with the axes of its ncps module.
+    """Wrapper of a converted circuit that keeps the axes of its ncps module.
 
-    Policies, training and audit take circuits whose axes are (batch, time, …): give them `circuit`.
+    Policies, training and audit need axes (batch, time, …): pass them the attribute `circuit`.
 
     Args:
         circuit: The circuit.
-        batch_first: Whether inputs and outputs are (batch, time, …) and not (time, batch, …).
-        return_sequences: Whether the output of every frame is returned and not the last alone.
+        batch_first: True for inputs and outputs (batch, time, …), False for (time, batch, …).
+        return_sequences: True to return the output of every frame, False for the last one only.
     """
 
     def __init__(self, circuit: Circuit, *, batch_first: bool, return_sequences: bool) -> None:
@@ -65,7 +65,7 @@ class NcpsLayout(nn.Module):
     def forward(
         self, inputs: Tensor, state: Tensor | None = None, *, dt_s: float | Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run the circuit; `dt_s` is (batch, time) in either layout, as in ncps."""
+        """Run the circuit; as in ncps, `dt_s` is (batch, time) in both layouts."""
         frames = inputs if self.batch_first else inputs.transpose(0, 1)
         outputs, last = self.circuit(frames, state, dt_s=dt_s)
         if not self.return_sequences:
@@ -74,23 +74,23 @@ class NcpsLayout(nn.Module):
 
 
 def from_ncps(module: nn.Module, *, frame_s: float = 1.0) -> Circuit | NcpsLayout:
-    """Turn a trained `ncps.torch.LTC` or `ncps.torch.CfC` into a circuit.
+    """Convert a trained `ncps.torch.LTC` or `ncps.torch.CfC` to a circuit.
 
     Args:
         module: The trained module, or one of the cells `LTCCell`, `CfCCell` and `WiredCfCCell`. It
             is not changed.
-        frame_s: Seconds in one unit of its `timespans`. With the default, `dt_s` takes the same
-            numbers; give e.g. 1/30 for a model trained on frames of 30 Hz.
+        frame_s: Seconds per unit of its `timespans`. With the default, `dt_s` has the same values
+            as `timespans`; give e.g. 1/30 for a model trained on frames at 30 Hz.
 
     Returns:
-        A circuit whose outputs equal the module's in evaluation mode, in the module's dtype; an
-        `NcpsLayout` around it where the module has other axes than a circuit.
+        A circuit with the outputs of the module in evaluation mode, in the module's dtype; wrapped
+        in an `NcpsLayout` if the module has other axes than a circuit.
 
     Raises:
         ImportError: If ncps is not installed.
-        TypeError: If the module is none of these.
-        ValueError: If an option cannot be carried over, a conductance or capacitance is negative,
-            or a parameter is not finite. The message names the option and says what to do.
+        TypeError: If `module` is not one of these classes.
+        ValueError: If an option cannot be converted, a conductance or capacitance is negative, or a
+            parameter is not finite. The message names the option and says what to do.
     """
     try:
         import ncps.torch as theirs
@@ -128,7 +128,7 @@ def _check_finite(module: nn.Module) -> None:
 
 
 def _projection(module: nn.Module) -> nn.Linear | None:
-    """Return the linear map that `proj_size` puts behind the outputs."""
+    """Return the linear map that `proj_size` adds after the outputs; None if there is none."""
     projection = getattr(module, "fc", None)
     if projection is None or isinstance(projection, nn.Identity):
         return None
@@ -141,7 +141,7 @@ def _projection(module: nn.Module) -> nn.Linear | None:
 
 
 def _ltc(theirs: Any, frame_s: float) -> tuple[Cell, Tensor]:
-    """Return the cell and, for each of our neurons, the place of theirs."""
+    """Return the cell and, for each of its neurons, the index of the neuron in ncps."""
     registered = dict(theirs.named_parameters())
     stale = [name for name, value in theirs._params.items() if value is not registered.get(name)]
     if stale:
@@ -168,8 +168,9 @@ def _ltc(theirs: Any, frame_s: float) -> tuple[Cell, Tensor]:
     # A synapse whose mask is not 1 has a conductance of mask · w.
     weight = positive("w", per_synapse("w")) * per_synapse("sparsity_mask")
     leak, leak_potential = positive("gleak", values["gleak"][order]), values["vleak"][order]
-    # ncps adds epsilon to the denominator of a step, (C v + h b) / (C + h a). So does a leak of
-    # g + epsilon, and the potential V g / (g + epsilon) keeps the leak's share of b.
+    # ncps adds epsilon to the denominator of a step, (C v + h b) / (C + h a). A leak conductance of
+    # g + epsilon does the same, and the leak potential V g / (g + epsilon) keeps the leak's part of
+    # b unchanged.
     total = _checked("gleak + epsilon", leak + theirs._epsilon)
     leak_potential = torch.where(total > 0, leak_potential * leak / total, leak_potential)
     with torch.no_grad():
@@ -192,7 +193,7 @@ def _ltc(theirs: Any, frame_s: float) -> tuple[Cell, Tensor]:
 
 
 def _ltc_wiring(theirs: Any, values: dict[str, Tensor]) -> tuple[Wiring, Tensor]:
-    """Return the wiring with the trained signs and the order of its neurons in theirs."""
+    """Return the wiring with the trained signs and, for each of its neurons, the index in ncps."""
     num_motor, num_neurons, num_sensory = theirs.motor_size, theirs.state_size, theirs.sensory_size
     if num_motor > num_neurons:
         raise ValueError(
@@ -231,13 +232,13 @@ def _checked(name: str, value: Tensor) -> Tensor:
 
 
 def _raw(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the free parameter whose softplus is the value, computed in double precision."""
-    # Exactly zero has no inverse; the smallest number of the type does as well.
+    """Return the raw parameter whose softplus is the value, computed in double precision."""
+    # Zero has no inverse; the smallest positive number of the dtype replaces it.
     return inverse_softplus(value.clamp_min(torch.finfo(dtype).tiny))
 
 
 def _heads(theirs: Any) -> list[tuple[Tensor, Tensor]]:
-    """Return weight and bias of each head of a `CfCCell`, under its mask."""
+    """Return masked weight and bias of each head of a `CfCCell`."""
     mask = 1.0 if theirs.sparsity_mask is None else theirs.sparsity_mask
     heads = [(theirs.ff1.weight * mask, theirs.ff1.bias)]
     if theirs.mode != "pure":
@@ -248,7 +249,7 @@ def _heads(theirs: Any) -> list[tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def _cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tuple[Cell, Tensor]:
-    """Return the cell and the order of its neurons, which is theirs."""
+    """Return the cell and the order of its neurons, which is that of ncps."""
     layers = [layer for layer in theirs.backbone or () if isinstance(layer, nn.Linear)]
     weights, biases = zip(*_heads(theirs), strict=True)
     maps = [
@@ -283,7 +284,7 @@ def _cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tuple[Cel
 
 
 def _activation(theirs: Any) -> str:
-    """Return our name of the backbone's activation."""
+    """Return the name of the backbone's activation in this package."""
     names = {"LeCun": "lecun_tanh", "Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "GELU": "gelu"}
     kinds = [type(layer).__name__ for layer in theirs.backbone or ()]
     return next((names[kind] for kind in kinds if kind in names), "lecun_tanh")
@@ -291,7 +292,7 @@ def _activation(theirs: Any) -> str:
 
 @torch.no_grad()
 def _wired_cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tuple[Cell, Tensor]:
-    """Return the cell and the order of its neurons, which is theirs: layer after layer."""
+    """Return the cell and the order of its neurons, which is that of ncps: layer after layer."""
     if projection is not None:
         raise ValueError(
             f"`proj_size` of a module with a wiring must be None, got {projection.out_features}."
@@ -310,10 +311,10 @@ def _wired_cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tup
     synapses, before, start = [], list(range(num_sensory)), num_sensory
     for layer, of_layer in zip(layers, heads, strict=True):
         own = list(range(start, start + layer.hidden_size))
-        columns = torch.tensor(before + own)  # as in their input: the layer before, then this one
+        columns = torch.tensor(before + own)  # inputs in ncps: the layer before, then this layer
         rows = matrix[:, start - num_sensory : start - num_sensory + len(own)]
         rows[:, :, columns] = torch.stack([weight for weight, _ in of_layer])
-        # Their mask is over the states; the time gates see everything.
+        # The mask of ncps covers the states, but not the time gates.
         is_used = layer.sparsity_mask if mode == "pure" else torch.ones(len(own), len(columns))
         synapses += [Synapse(int(columns[j]), own[i], 1) for i, j in is_used.nonzero().tolist()]
         before, start = own, start + len(own)
@@ -334,7 +335,7 @@ def _wired_cfc(theirs: Any, projection: nn.Linear | None, frame_s: float) -> tup
 
 
 def _mixed(cell: Cell, memory: Any, order: Tensor) -> Cell:
-    """Wrap the cell with their memory, its rows in our order of gates and neurons."""
+    """Wrap the cell in the memory of the ncps module, with gates and neurons reordered."""
     mixed = MixedMemory(cell).to(memory.input_map.weight.dtype)
     width = cell.state_size
 
@@ -344,6 +345,6 @@ def _mixed(cell: Cell, memory: Any, order: Tensor) -> Cell:
     with torch.no_grad():
         mixed.input_map.weight.copy_(rows(memory.input_map.weight))
         mixed.input_map.bias.copy_(rows(memory.input_map.bias))
-        mixed.input_map.bias[2 * width : 3 * width] += 1.0  # theirs adds it on the way
+        mixed.input_map.bias[2 * width : 3 * width] += 1.0  # ncps adds 1 in the forward pass
         mixed.state_map.weight.copy_(rows(memory.recurrent_map.weight)[:, order])
     return mixed

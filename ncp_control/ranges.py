@@ -1,4 +1,4 @@
-"""Numbers that a user types, and the ranges in which they mean something."""
+"""Range checks of numbers that a user types."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from ncp_control.json_files import shorten
 
 
 def is_number(value: object) -> bool:
-    """True if a value is a real finite number; True, False and text are not."""
+    """True if a value is a finite real number; False for bool and text."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:
@@ -18,10 +18,10 @@ def is_number(value: object) -> bool:
 
 
 def check_count(name: str, value: int, least: int = 1) -> int:
-    """Return a count as Python's own integer, which JSON can hold.
+    """Return a count as a Python int, which JSON can store.
 
     Raises:
-        ValueError: If it is not a whole number, or too small.
+        ValueError: If it is not a whole number, or less than `least`.
     """
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
@@ -32,15 +32,15 @@ def check_count(name: str, value: int, least: int = 1) -> int:
 
 
 def check_at_least(settings: object, least: int, *names: str) -> None:
-    """Refuse counts and seeds that are not whole numbers or too small.
+    """Check that attributes are whole numbers of at least `least`; None is skipped.
 
     Args:
-        settings: What has them as attributes; one that is None was not given.
-        least: The smallest that is allowed.
-        *names: The attributes.
+        settings: Object with the attributes.
+        least: Smallest allowed value.
+        *names: Names of the attributes.
 
     Raises:
-        ValueError: If one is not a whole number, or smaller.
+        ValueError: If one is not a whole number, or less than `least`.
     """
     for name in names:
         value = getattr(settings, name)
@@ -49,14 +49,14 @@ def check_at_least(settings: object, least: int, *names: str) -> None:
 
 
 def check_seed(settings: object, name: str = "seed") -> None:
-    """Refuse a seed that not every random generator takes.
+    """Check that a seed is valid for every random generator.
 
     Args:
-        settings: What has it as an attribute.
-        name: The attribute.
+        settings: Object with the seed as an attribute.
+        name: Name of the attribute.
 
     Raises:
-        ValueError: If it is no whole number from 0 to 2³¹ − 1.
+        ValueError: If it is not a whole number from 0 to 2³¹ − 1.
     """
     value = getattr(settings, name)
     if check_count(name, value, least=0) >= 2**31:
@@ -66,11 +66,11 @@ def check_seed(settings: object, name: str = "seed") -> None:
 
 
 def check_positive(settings: object, *names: str) -> None:
-    """Refuse rates, lengths and the like that are not positive and finite.
+    """Check that attributes are positive and finite; None is skipped.
 
     Args:
-        settings: What has them as attributes; one that is None was not given.
-        *names: The attributes.
+        settings: Object with the attributes.
+        *names: Names of the attributes.
 
     Raises:
         ValueError: If one is zero, negative, infinite or not a number.
@@ -82,7 +82,7 @@ def check_positive(settings: object, *names: str) -> None:
 
 
 def check_above_zero(name: str, value: float) -> None:
-    """Refuse what is not a finite number above zero."""
+    """Raise ValueError unless `value` is a finite number above 0."""
     if not (is_number(value) and value > 0):
         raise ValueError(
             f"`{name}` must be positive, got {shorten(value)}. Give a finite number above 0."
@@ -90,17 +90,17 @@ def check_above_zero(name: str, value: float) -> None:
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Refuse what is not a finite number, or negative."""
+    """Raise ValueError unless `value` is a finite number >= 0."""
     if not (is_number(value) and value >= 0):
         raise ValueError(f"`{name}` must be finite and >= 0, got {shorten(value)}. Use 0 for none.")
 
 
 def check_given(settings: object, *names: str) -> None:
-    """Refuse lists without a value, which a bare option on the command line makes.
+    """Check that lists are not empty; a command-line option without values gives an empty list.
 
     Args:
-        settings: What has them as attributes.
-        *names: The attributes.
+        settings: Object with the lists as attributes.
+        *names: Names of the attributes.
 
     Raises:
         ValueError: If one is empty.
@@ -112,7 +112,7 @@ def check_given(settings: object, *names: str) -> None:
 
 
 def check_part(name: str, value: float) -> None:
-    """Refuse a share that leaves nothing on one side."""
+    """Raise ValueError unless `value` is above 0 and below 1, so that neither part is empty."""
     if not (is_number(value) and 0.0 < value < 1.0):
         raise ValueError(
             f"`{name}` must be above 0 and below 1, got {shorten(value)}."
@@ -121,13 +121,13 @@ def check_part(name: str, value: float) -> None:
 
 
 def check_share(name: str, value: float) -> None:
-    """Refuse a probability or a decay that is not from 0 to below 1."""
+    """Raise ValueError unless `value`, e.g. a probability or decay, is from 0 to below 1."""
     if not (is_number(value) and 0.0 <= value < 1.0):
         raise ValueError(f"`{name}` must be from 0 to below 1, got {shorten(value)}. Lower it.")
 
 
 def check_time_range(name: str, value: Sequence[float]) -> tuple[float, float]:
-    """Return a shortest and a longest time.
+    """Return a range of times as two floats, the shortest and the longest time [s].
 
     Raises:
         ValueError: If they are not two positive numbers, the smaller one first.

@@ -1,4 +1,4 @@
-"""How episodes of a world are recorded: a policy acts, and each step is written down."""
+"""Run policies in a world and record their episodes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,19 +22,19 @@ from ncp_control.records import record_frame, sensor_names
 from ncp_control.worlds import Expert, World
 
 _MOST_TOLD = 64
-"""Numbers in an entry of `info` that an episode keeps; a longer one is an observation."""
+"""Largest size of an `info` entry that an episode keeps; larger ones are observations."""
 
 
 class Recorder:
-    """Writes down the first episode of one of the environments of a loop.
+    """Records the first episode of one of the environments of a loop.
 
     Args:
         world: The world of the environments.
-        index: Which of them.
-        name: Who acts.
-        where: Where, for headings; the world's name if empty.
-        expert: The pilot that asks the world's expert.
-        keeps_observations: Whether the episode keeps what was seen.
+        index: Index of the environment.
+        name: Name of the policy that acts.
+        where: Name of the world, for headings; if empty: the name of `world`.
+        expert: Pilot that asks the world's expert for its actions.
+        keeps_observations: Whether the episode keeps its observations.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Recorder:
 
     @property
     def asked(self) -> np.ndarray | None:
-        """What the expert would have done at the last step; None if it is not asked."""
+        """Action of the expert at the last step; None if there is no expert."""
         return None if self._expert is None else self._expert.labels[self._index]
 
     def add(self, step: Step) -> None:
-        """Write down a step, unless the episode is over."""
+        """Record a step, unless the episode is over."""
         if self.is_over:
             return
         i, rows = self._index, self._rows
@@ -84,10 +84,10 @@ class Recorder:
         self.is_over = bool(step.terminated[i] or step.truncated[i])
 
     def episode(self) -> Episode:
-        """Return the episode up to now."""
+        """Return the episode recorded so far."""
         rows: dict[str, Any] = {k: np.array(values) for k, values in self._rows.items() if values}
         if "observations" in rows and rows["observations"].dtype == np.float64:
-            rows["observations"] = rows["observations"].astype(np.float32)  # as policies take them
+            rows["observations"] = rows["observations"].astype(np.float32)  # as policies do
         told, contract = _columns(self._told), self._world.contract
         names = [entry.name for entry in contract.action]
         done = dict(zip(names, rows["actions"].T, strict=True))
@@ -107,7 +107,7 @@ class Recorder:
 def run_episodes(
     world: World, policy: Policy | Pilot | None, *, seeds: Sequence[int], **settings: Any
 ) -> list[Episode]:
-    """Let a policy act in many environments side by side; arguments as `iterate_episodes`."""
+    """Run a policy in many environments in parallel; arguments as in `iterate_episodes`."""
     return list(iterate_episodes(world, policy, seeds=seeds, **settings))
 
 
@@ -125,21 +125,21 @@ def iterate_episodes(
     rows: Rows | None = None,
     description: str | None = None,
 ) -> Iterator[Episode]:
-    """Let a policy act in environments side by side, group after group, and yield each episode.
+    """Run a policy in parallel environments, one group after the other, and yield each episode.
 
     Args:
         world: The world.
-        policy: Who acts; the expert if None.
+        policy: Policy or pilot that acts; if None: the expert.
         seeds: Seed of each episode.
-        options: Options of each reset.
-        num_steps: Steps after which an episode is over; those of the world if None.
-        parallel: Most environments side by side; all of them if None. In another number, the
-            arithmetic of a batch may round otherwise.
-        expert: Who is asked at every step what it would do.
-        error: Added to what the expert does while it acts itself.
-        keeps_observations: Whether the episodes keep what was seen.
-        rows: Which of the episodes that are side by side these are, if others run elsewhere.
-        description: What a progress bar says; there is none if None.
+        options: Options of the reset of each episode.
+        num_steps: Maximum number of steps of an episode; if None: `world.max_steps`.
+        parallel: Maximum number of parallel environments; if None: all. Another batch size may
+            round differently.
+        expert: Expert that is asked for its action at every step.
+        error: Error added to the expert's actions while the expert acts.
+        keeps_observations: Whether the episodes keep their observations.
+        rows: Rows of these episodes in the batch, if other processes run the rest of the batch.
+        description: Text of the progress bar; if None: no progress bar.
     """
     num_steps = world.max_steps if num_steps is None else num_steps
     envs = [world.make() for _ in range(min(parallel or len(seeds), len(seeds)))]
@@ -155,7 +155,7 @@ def iterate_episodes(
                 )
             elif pilot is not None and rows is not None:
                 pilot = RowsPilot(pilot, rows)
-            assert pilot is not None  # somebody acts
+            assert pilot is not None  # either the policy or the expert acts
             recorders = [
                 Recorder(world, i, expert=asked, keeps_observations=keeps_observations)
                 for i in range(len(beside))
@@ -183,7 +183,7 @@ def iterate_episodes(
 
 
 def _columns(infos: Sequence[Info]) -> dict[str, np.ndarray]:
-    """Return what every info tells as numbers of one shape, by name."""
+    """Return the numeric entries that all infos have, by name, each stacked over time."""
     columns = {}
     for name in infos[0]:
         if all(name in info for info in infos):

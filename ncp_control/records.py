@@ -1,4 +1,6 @@
-"""Observations of several parts as one array, as stores, windows, rollouts and policies hold them.
+"""Observations as single arrays; a frame and numbers are packed into a record.
+
+Demonstrations, training windows, rollouts and policies hold every observation as one array:
 
 | observation of        | array                       | contract |
 |-----------------------|-----------------------------|----------|
@@ -6,9 +8,8 @@
 | numbers, in any number of parts | real numbers (n,) | vector   |
 | one frame and numbers | a **record**, uint8 (bytes,) | dict    |
 
-A record holds the bytes of the frame, then those of the numbers of all parts, in the order of the
-contract, as float32 in the processor's byte order. Its frame and numbers are found again by the
-shape of the frame alone.
+A record holds the bytes of the frame, then the numbers of all parts in the order of the contract,
+as float32 in the processor's byte order. The shape of the frame suffices to take it apart.
 """
 
 import math
@@ -34,19 +35,19 @@ _Array = TypeVar("_Array", np.ndarray, "Tensor")
 
 
 def record_frame(observation: ObservationContract) -> tuple[int, int, int] | None:
-    """Return the shape of the frame in a record; None if the observation is none."""
+    """Return the shape of the frame in a record; None if the observation is not a record."""
     frames = frames_part(observation)
     return frames.shape if frames is not None and entries_of(observation) else None
 
 
 def frames_part(observation: ObservationContract) -> FramesContract | None:
-    """Return the frames of an observation; None if it is of numbers alone."""
+    """Return the contract of an observation's frames; None if it has only numbers."""
     parts = observation.parts.values() if isinstance(observation, DictContract) else [observation]
     return next((part for part in parts if isinstance(part, FramesContract)), None)
 
 
 def entries_of(observation: ObservationContract) -> tuple[Entry, ...]:
-    """Return all numbers of an observation; those of a part have its name before their own."""
+    """Return the entries of all numbers of an observation, named `part: name` if in a part."""
     if isinstance(observation, VectorContract):
         return observation.entries
     if isinstance(observation, FramesContract):
@@ -60,7 +61,7 @@ def entries_of(observation: ObservationContract) -> tuple[Entry, ...]:
 
 
 def sensor_names(observation: ObservationContract) -> list[str] | None:
-    """Return name and unit of each number that is sensed; None if there are none."""
+    """Return name and unit of each observed number; None if there are no numbers."""
     named = [
         f"{one.name} [{one.unit}]" if one.unit else one.name for one in entries_of(observation)
     ]
@@ -68,7 +69,7 @@ def sensor_names(observation: ObservationContract) -> list[str] | None:
 
 
 def array_of(observation: ObservationContract) -> tuple[tuple[int, ...], type[np.generic]]:
-    """Return shape and type of the array that holds an observation."""
+    """Return shape and dtype of the array that holds an observation."""
     frames, size = frames_part(observation), len(entries_of(observation))
     if frames is None:
         return (size,), np.float32
@@ -78,7 +79,7 @@ def array_of(observation: ObservationContract) -> tuple[tuple[int, ...], type[np
 
 
 def sizes_of(observation: ObservationContract) -> Any:
-    """Return what two observations must have in common, whatever the names of their numbers."""
+    """Return the shape of frames and the count of numbers, by part, to compare observations."""
     if isinstance(observation, VectorContract):
         return observation.size
     if isinstance(observation, FramesContract):
@@ -87,24 +88,28 @@ def sizes_of(observation: ObservationContract) -> Any:
 
 
 def record_size(frame_shape: Sequence[int], numbers: int) -> int:
-    """Return the bytes of a record."""
+    """Return the size of a record [bytes]."""
     return math.prod(frame_shape) + _NUMBER_BYTES * numbers
 
 
 def pack(observation: Mapping[str, Any], parts: ObservationContract | None) -> np.ndarray:
-    """Return an observation of several parts as one array.
+    """Pack an observation of several parts into one array.
 
     Args:
-        observation: What is seen, by the name of the part.
-        parts: What each part is; at most one of them is frames.
+        observation: Values of the parts, by name.
+        parts: Contract of the parts; at most one part is frames.
+
+    Returns:
+        A record, or just the frame or the numbers if there is nothing else.
 
     Raises:
-        ValueError: If no parts are told, or one is missing, or of another size or type.
+        ValueError: If `parts` is not a DictContract, or a part is missing or has another size or
+            dtype.
     """
     if not isinstance(parts, DictContract):
         raise ValueError(
             f"`observation` must be an array, got a dictionary of {sorted(map(str, observation))}:"
-            " no contract tells these parts. Put them into one array, in the order of the contract."
+            " no contract names these parts. Put them into one array, in the order of the contract."
         )
     frame, numbers = None, []
     for name, part in parts.parts.items():
@@ -128,7 +133,7 @@ def pack(observation: Mapping[str, Any], parts: ObservationContract | None) -> n
                     f" of shape {value.shape}. Convert them first."
                 )
             numbers.append(value.reshape(-1))
-    with np.errstate(over="ignore"):  # what overflows is refused where a policy reads it
+    with np.errstate(over="ignore"):  # policies refuse values that overflow
         values = [one.astype(np.float32) for one in numbers]
     if frame is None:
         return np.concatenate(values)
@@ -136,7 +141,7 @@ def pack(observation: Mapping[str, Any], parts: ObservationContract | None) -> n
 
 
 def join(frames: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Return records of frames (…, height, width, channels) and numbers float32 (…, numbers)."""
+    """Pack frames (…, height, width, channels) and numbers (…, n), float32, into records."""
     pixels = frames.reshape(*frames.shape[:-3], -1)
     return np.concatenate([pixels, np.ascontiguousarray(numbers).view(np.uint8)], axis=-1)
 
@@ -144,8 +149,8 @@ def join(frames: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 def frames_in(records: _Array, frame_shape: Sequence[int]) -> _Array:
     """Return the frames (…, height, width, channels) in records (…, bytes).
 
-    Records of floating numbers, one for each byte, have frames of such, through which gradients
-    flow.
+    If the records are floating-point tensors with one number per byte, so are the frames, and
+    gradients flow through them.
     """
     pixels = records[..., : math.prod(frame_shape)]
     return pixels.reshape((*records.shape[:-1], *frame_shape))  # type: ignore[return-value]
@@ -154,16 +159,16 @@ def frames_in(records: _Array, frame_shape: Sequence[int]) -> _Array:
 def numbers_in(records: _Array, frame_shape: Sequence[int]) -> _Array:
     """Return the numbers (…, numbers), float32, in records (…, bytes)."""
     behind = records[..., math.prod(frame_shape) :]
-    # Copied, because numbers have to begin at a multiple of their size.
+    # Copied, because float32 numbers must be aligned to 4 bytes.
     if isinstance(behind, np.ndarray):
         return np.array(behind, np.uint8, order="C").view(np.float32)
-    import torch  # not before: worlds are named without it
+    import torch  # imported late: worlds do not need it
 
     return behind.to(torch.uint8).clone(memory_format=torch.contiguous_format).view(torch.float32)
 
 
 def with_frames(records: _Array, frames: _Array) -> _Array:
-    """Return records with other frames."""
+    """Return records with their frames replaced by `frames`."""
     pixels = frames.reshape((*records.shape[:-1], -1))
     behind = records[..., pixels.shape[-1] :]
     if isinstance(records, np.ndarray):
@@ -178,11 +183,11 @@ def change_frame(
     change: Callable[[np.ndarray], np.ndarray],
     frame_shape: tuple[int, int, int] | None,
 ) -> np.ndarray:
-    """Return an observation whose frame was changed.
+    """Apply a function to the frame of an observation.
 
     Args:
         observation: A frame, or a record.
-        change: Makes a frame of the same shape of one.
+        change: Function that returns a changed frame of the same shape.
         frame_shape: Shape of the frame in a record; None if the observation is a frame.
     """
     if frame_shape is None:

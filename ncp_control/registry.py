@@ -1,8 +1,8 @@
-"""`Registry`: what settings and files call by a name, such as cells, wirings, heads and worlds.
+"""`Registry`: finds cells, wirings, heads, worlds and other parts by name.
 
 A module of your own registers its parts when it is imported. Jobs import it with
-`--import my_module`; then its names stand beside ours, in settings, in option texts and in saved
-policies.
+`--import my_module`. Its names can then be used in settings and saved policies, and option texts
+list them.
 """
 
 import re
@@ -18,10 +18,10 @@ _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 class Registry(Mapping[str, T]):
-    """Things of one kind by name, in the order in which they were registered.
+    """Objects of one kind by name, in the order in which they were registered.
 
     Args:
-        kind: What they are, as settings call it, e.g. "cell".
+        kind: Name of the kind in settings, e.g. "cell".
     """
 
     def __init__(self, kind: str) -> None:
@@ -30,17 +30,17 @@ class Registry(Mapping[str, T]):
         self._sources: dict[str, Any] = {}
 
     def register(self, name: str, thing: T, *, source: Any = None) -> None:
-        """Make a thing known by a name.
+        """Register an object under a name.
 
-        The same class or function may come again under its name, as when a module is reloaded.
+        The same class or function may be registered again, e.g. when a module is reloaded.
 
         Args:
             name: Letters, digits, underscores, dots and hyphens: it becomes part of file names.
-            thing: What the name stands for.
-            source: The class or function that makes it; the thing itself if None.
+            thing: The object.
+            source: Class or function that makes the object; if None: the object itself.
 
         Raises:
-            ValueError: If the name has other characters or stands for something else already.
+            ValueError: If the name has other characters, or is taken by another object.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
@@ -56,16 +56,16 @@ class Registry(Mapping[str, T]):
         self._things[name], self._sources[name] = thing, source
 
     def find(self, name: object, *, setting: str | None = None, module: object = None) -> T:
-        """Return what a name stands for.
+        """Return the object that is registered under a name.
 
         Args:
-            name: What the user gave, or what a file holds.
-            setting: What the name is called there; the kind if None.
-            module: Where a file says that the name was registered, for the error.
+            name: Name from a setting or a file.
+            setting: Name of the setting, for the error message; if None: the kind.
+            module: Module that registers the name according to the file, for the error message.
 
         Raises:
-            ValueError: If the name is unknown; the message tells the nearest known one, or what to
-                import.
+            ValueError: If the name is unknown; the message gives the nearest known name, or the
+                module to import.
         """
         if isinstance(name, str) and name in self._things:
             return self._things[name]
@@ -78,7 +78,7 @@ class Registry(Mapping[str, T]):
         raise AssertionError("unreachable: an unknown name is refused above")
 
     def module_of(self, name: str) -> str | None:
-        """Return the module that a name comes from; None if it is part of `ncp_control`."""
+        """Return the module that registered a name; None if it is part of `ncp_control`."""
         return foreign_module(self._sources[name])
 
     def __getitem__(self, name: str) -> T:
@@ -91,7 +91,7 @@ class Registry(Mapping[str, T]):
         return len(self._things)
 
     def __str__(self) -> str:
-        """Return the names as an option text lists them: `gru, lstm or ltc`."""
+        """Return the names as a list for option texts: `gru, lstm or ltc`."""
         *most, last = sorted(self) or ["none yet"]
         return f"{', '.join(most)} or {last}" if most else last
 
@@ -104,13 +104,13 @@ def foreign_module(thing: object) -> str | None:
 
 
 def import_advice(module: object) -> str:
-    """Return what to do for a name that another module brings."""
+    """Return advice to import the module that registers a name."""
     name = str(module)[:100]
     return f"Import the module {name!r} first: a job does with --import {name}."
 
 
 def _are_same(one: object, other: object) -> bool:
-    """True for one thing, or for one definition that was executed twice."""
+    """True if both are the same object, or come from the same definition, executed twice."""
     if one is other:
         return True
     name, module = getattr(one, "__qualname__", "<none>"), getattr(one, "__module__", None)
@@ -121,5 +121,5 @@ def _are_same(one: object, other: object) -> bool:
 
 
 def _describe(source: object) -> str:
-    """Return a class or function as a person would look it up."""
+    """Return module and name of a class or function, for error messages."""
     return f"{getattr(source, '__module__', '')}.{getattr(source, '__qualname__', source)}"

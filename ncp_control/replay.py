@@ -1,4 +1,4 @@
-"""What a policy makes of what was recorded: a recording is shown to it, and its circuit watched."""
+"""Replay recordings through a policy and record the activity of its circuit."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,19 +24,19 @@ def replay(
     where: str = "",
     actor: str = "shown",
 ) -> Episode:
-    """Show a policy the longest episode of a recording, and look into it.
+    """Run a policy on the longest episode of a recording, and record its circuit's activity.
 
     Args:
-        policy: Who watches.
-        recording: The recording; its actions are those of the expert.
-        max_frames: Frames shown, from the episode's first on.
-        name: The policy's name.
-        where: What the recording is, for headings.
-        actor: What the recording's actions are called, e.g. human: "human steering".
+        policy: The policy.
+        recording: The recording; its actions become the expert's actions.
+        max_frames: Maximum number of frames, from the first frame of the episode on.
+        name: Name of the policy.
+        where: Name of the recording, for headings.
+        actor: Name of the recorded driver, e.g. human: its signal is then "human steering".
 
     Raises:
-        ValueError: If the policy does not take such observations, or gives another number of
-            actions than were recorded.
+        ValueError: If the policy does not fit the observations or the number of actions of the
+            recording.
     """
     lengths = recording.episode_stops - recording.episode_starts
     frames = recording.episode(int(np.argmax(lengths)))
@@ -61,16 +61,16 @@ def replay(
 
 
 def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any) -> Episode:
-    """Show a policy consecutive observations, and look into it; nothing answers its actions.
+    """Run a policy on recorded observations (open loop), and record its circuit's activity.
 
     Args:
-        policy: Who watches.
-        observations: What it sees, shape (time, …).
+        policy: The policy.
+        observations: Consecutive observations, shape (time, …).
         dt_s: Time since the previous observation [s], shape (time,).
-        **told: What else is known of the episode, e.g. its name; see `Episode`.
+        **told: Other fields of the `Episode`, e.g. its name.
 
     Raises:
-        ValueError: If the policy does not take such observations.
+        ValueError: If the observations do not fit the policy.
     """
     policy = at_least_single(policy)
     contract, size = policy.contract, policy.action_size
@@ -96,10 +96,11 @@ def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any
 
 
 def looked_into(policy: Policy, episode: Episode) -> Episode:
-    """Return an episode with the features of what was seen and what the circuit made of them.
+    """Return an episode with the inputs and the activity of the policy's circuit.
 
-    Numbers that pass an encoder lose the names of their sensors; features of a head stand before
-    them. Colour frames that were seen are the pictures of what happened, unless there are others.
+    `sensor_names` then names the inputs of the circuit: the features of the head first, then the
+    numbers; None if the policy has an encoder. Colour frames of the observations become the
+    `pictures`, unless the episode has pictures already.
     """
     features, activity = look_inside(at_least_single(policy), episode.seen, episode.dt_s)
     named = None if getattr(policy, "encoder_widths", ()) else episode.sensor_names
@@ -120,7 +121,16 @@ def looked_into(policy: Policy, episode: Episode) -> Episode:
 def look_inside(
     policy: Policy, observations: np.ndarray, dt_s: np.ndarray
 ) -> tuple[np.ndarray, Activity]:
-    """Return the features of consecutive observations and what the circuit makes of them."""
+    """Return the circuit's inputs for consecutive observations, and the circuit's activity.
+
+    Args:
+        policy: The policy; it is put in evaluation mode.
+        observations: Observations, shape (time, …).
+        dt_s: Time since the previous observation [s], shape (time,).
+
+    Returns:
+        Inputs of the circuit, shape (time, input), and the activity for a batch of one.
+    """
     device = next(policy.eval().parameters()).device
     chunks = [
         policy.perceive(policy.read_observations(observations[i : i + _CHUNK_FRAMES]))

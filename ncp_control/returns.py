@@ -1,4 +1,4 @@
-"""The mean return of episodes and how sure it is, which a world measures by default."""
+"""Default metrics of a world: mean return of episodes and its confidence interval."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from ncp_control.episode import Episode
 
 RETURNS = ("mean_return", "half_width", "lowest_return")
-"""What `returns_of` measures."""
+"""Names of the metrics of `returns_of`."""
 
 
 def returns_of(episodes: Sequence["Episode"]) -> dict[str, float]:
     """Return the mean return, half the width of its 95 % interval, and the lowest return.
 
-    The interval is that of the t distribution over episodes; NaN for one episode.
+    The confidence interval uses the t distribution over episodes; NaN for one episode.
     """
     returns = np.array([episode.total_reward for episode in episodes])
     values = float(returns.mean()), half_width(returns), float(returns.min())
@@ -24,13 +24,13 @@ def returns_of(episodes: Sequence["Episode"]) -> dict[str, float]:
 
 
 def return_and_length(episodes: Sequence["Episode"]) -> dict[str, float]:
-    """Return what `returns_of` does, and the mean length in frames."""
+    """Return the metrics of `returns_of`, and the mean length of the episodes [frames]."""
     lengths = [len(episode) for episode in episodes]
     return returns_of(episodes) | {"mean_length": sum(lengths) / len(lengths)}
 
 
 def half_width(values: np.ndarray) -> float:
-    """Return half the width of the 95 % t interval of a mean; NaN for one value."""
+    """Return half the width of the 95 % t confidence interval of a mean; NaN for one value."""
     if len(values) < 2:
         return math.nan
     from scipy import stats

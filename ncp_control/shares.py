@@ -1,8 +1,8 @@
-"""Episodes shared by several processes, with the numbers of one.
+"""Share episodes among several processes, with exactly the results of one process.
 
-One process runs episodes side by side, group after group. A worker runs some of a group as rows of
-the batch that the group is. So what it gets does not depend on how many workers there are, nor on
-which is first.
+A single process runs episodes in parallel as a batch, one group after the other. A worker runs some
+episodes of a group as rows of the group's batch. So results do not depend on the number of workers,
+nor on which worker is first.
 """
 
 import itertools
@@ -25,31 +25,31 @@ from ncp_control.worlds import Expert, World
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A few of the episodes that are side by side."""
+    """Some consecutive episodes of a group that runs in parallel."""
 
     group: int
-    """First episode of the group."""
+    """Index of the first episode of the group."""
     rows: Rows
-    """Place of the few in the group, and how many it has."""
+    """Index of the first of these episodes in the group, and size of the group."""
     count: int
-    """How many they are."""
+    """Number of these episodes."""
 
     @property
     def chosen(self) -> slice:
-        """The few among all episodes."""
+        """Slice of these episodes among all episodes."""
         first = self.group + self.rows.first
         return slice(first, first + self.count)
 
 
 def shares_of(count: int, parallel: int | None, workers: int) -> list[Share]:
-    """Return what workers can do at once, in the order of the episodes.
+    """Divide episodes into shares for workers, in the order of the episodes.
 
-    Episodes that are side by side stay together, unless there are fewer groups than workers.
+    A group of parallel episodes is one share, unless there are fewer groups than workers.
 
     Args:
-        count: Episodes.
-        parallel: Most that are side by side; all of them if None.
-        workers: How many workers there are.
+        count: Number of episodes.
+        parallel: Maximum number of episodes in a group; if None: all of them.
+        workers: Number of workers.
     """
     size = min(parallel or count, count)
     parts = -(-workers // -(-count // size))  # of each group, rounded up
@@ -74,7 +74,7 @@ class _Task:
 
 
 Find = Callable[[], tuple[World, Expert | Policy]]
-"""Returns a world and its expert in a worker; a function of a module, perhaps with arguments."""
+"""Function that returns a world and its expert; it is pickled and called in each worker."""
 
 
 def show_in_workers(
@@ -90,19 +90,20 @@ def show_in_workers(
     error: ExpertError | None = None,
     description: str | None = None,
 ) -> Iterator[Episode]:
-    """Yield what `iterate_episodes` does, with an expert asked, from several processes.
+    """Yield the episodes of `iterate_episodes` with an expert, run by several processes.
 
     Args:
-        workers: How many.
-        find: Finds world and expert.
+        workers: Number of processes.
+        find: Function that returns the world and its expert.
         seeds: Seed of each episode.
-        options: Options of each reset.
-        num_steps: Steps after which an episode is over; those of the world if None.
-        parallel: Most environments side by side.
-        num_actions: Entries of an action.
-        learner: Who acts; the expert if None.
-        error: Added to what the expert does while it acts. It goes on as if all had been done here.
-        description: What the progress bar says.
+        options: Options of the reset of each episode.
+        num_steps: Maximum number of steps of an episode; if None: `max_steps` of the world.
+        parallel: Maximum number of environments in a group.
+        num_actions: Number of entries of an action.
+        learner: Policy or pilot that acts; if None: the expert.
+        error: Error added to the expert's actions while the expert acts. Its random generator
+            advances as if all episodes had run in this process.
+        description: Text of the progress bar.
     """
     bar = tqdm(total=len(seeds), desc=description, unit="episode", leave=False)
     with Workers(workers, _begin, find, num_steps) as processes, bar:
@@ -125,7 +126,7 @@ def show_in_workers(
         if error is None:
             yield from run(shares_of(len(seeds), parallel, workers))
             return
-        # What the error draws depends on all before: one group at a time.
+        # The errors of a group depend on those of all groups before it: one group at a time.
         for group in range(0, len(seeds), parallel):
             size = min(parallel, len(seeds) - group)
             shares = [
@@ -140,7 +141,7 @@ def show_in_workers(
 
 
 def _begin(find: Find, num_steps: int | None) -> Callable[[_Task], list[Episode]]:
-    """Return what a worker does."""
+    """Set up a worker; return the function that runs one task."""
     torch.set_num_threads(1)
     world, expert = find()
 

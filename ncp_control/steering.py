@@ -1,4 +1,4 @@
-"""What a policy's steering means: its sign, its quantity and its scale, as the contract says it.
+"""Meaning of a policy's steering by its contract: sign, quantity and scale.
 
 | unit                                 | quantity             |
 |--------------------------------------|----------------------|
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from ncp_control.contract import Contract
 
 ANGLE, CURVATURE, YAW_RATE = "rad", "1/m", "rad/s"
-"""Quantities, as their units."""
+"""Quantities of steering, named by their units."""
 LARGEST_ANGLE = "fraction of the car's largest angle"
-"""Unit of a steering whose scale the contract does not know."""
+"""Unit of a steering whose scale is not in the contract."""
 _NAMES = {ANGLE: "steering", CURVATURE: "curvature", YAW_RATE: "yaw_rate"}
 _UNITS: dict[str, tuple[str, float]] = {
     **{unit: (unit, 1.0) for unit in _NAMES},
@@ -31,27 +31,28 @@ _UNITS: dict[str, tuple[str, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Steering:
-    """How a policy steers."""
+    """Sign, quantity and scale of a policy's steering."""
 
     is_left_positive: bool
-    """Whether a positive action leads to the left, as in ROS."""
+    """Whether a positive action steers to the left, as in ROS."""
     quantity: str
-    """What it commands: `ANGLE`, `CURVATURE` or `YAW_RATE`."""
+    """Commanded quantity: `ANGLE`, `CURVATURE` or `YAW_RATE`."""
     scale: float | None
-    """What the action 1 commands, in units of the quantity; None if it is the car's largest."""
+    """Value of the quantity for the action 1, in the quantity's unit; None if it is the car's
+    largest angle."""
 
 
 def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANGLE,)) -> Steering:
-    """Return how a policy steers.
+    """Return sign, quantity and scale of a policy's steering.
 
     Args:
-        contract: The policy's.
-        where: What the link joins to, for the error.
-        quantities: What the counterpart can be told.
+        contract: Contract of the policy.
+        where: Name of the link's counterpart, for the error message.
+        quantities: Quantities that the counterpart accepts.
 
     Raises:
-        ValueError: If the policy commands something else, does not say the sign or the unit, or 0
-            does not mean straight ahead.
+        ValueError: If the policy commands something else, its contract lacks the sign or a valid
+            unit, or a command of 0 does not mean straight ahead.
     """
     entry = contract.action[0]
     known = {"steering", *(_NAMES[quantity] for quantity in quantities)}
@@ -87,7 +88,7 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
 
 
 def _read_unit(unit: str) -> tuple[str | None, float | None]:
-    """Return the quantity of a unit, None if it is unknown, and its scale."""
+    """Return quantity and scale of a unit; the quantity is None if the unit is unknown."""
     if unit == LARGEST_ANGLE:
         return ANGLE, None
     if unit in _UNITS:

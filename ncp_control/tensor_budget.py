@@ -1,4 +1,4 @@
-"""A limit on the numbers that a piece of code may set memory aside for."""
+"""Limit the memory of new tensors in a block of code."""
 
 import math
 from typing import Any
@@ -7,21 +7,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class TensorBudgetError(Exception):
-    """More numbers were asked for than the budget allows."""
+    """Raised when new tensors hold more numbers than the budget allows."""
 
 
 class TensorBudget(TorchDispatchMode):
-    """Within a `with` block, refuse new tensors once they hold too many numbers together.
+    """Context manager that refuses new tensors once they hold too many numbers in total.
 
-    torch tells this class of each operation before it runs, so nothing is allocated for what is
-    refused. Operations run as they do elsewhere and draw the same random numbers. What NumPy or a
-    Python list holds is not counted.
+    torch calls this class before each operation, so a refused tensor is never allocated. Operations
+    run as usual and draw the same random numbers. NumPy arrays and Python lists are not counted.
 
     Args:
-        max_numbers: Numbers in all new tensors together.
+        max_numbers: Maximum number of elements in all new tensors together.
 
     Raises:
-        TensorBudgetError: Within the block, at the tensor that is too much.
+        TensorBudgetError: Within the block, at the tensor that exceeds the budget.
 
     Example:
         >>> with TensorBudget(1_000_000):
@@ -32,11 +31,11 @@ class TensorBudget(TorchDispatchMode):
         super().__init__()
         self.max_numbers = max_numbers
         self.num_numbers = 0
-        """Asked for up to now."""
+        """Number of elements of all new tensors so far."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Torch asks this. By its default, the first use would import its compiler, for seconds.
+        # Called by torch. With the default, the first use would import its compiler (seconds).
         return False
 
     def __torch_dispatch__(
@@ -52,7 +51,7 @@ class TensorBudget(TorchDispatchMode):
 
 
 def _size_of_new(func: Any, args: tuple[Any, ...]) -> int:
-    """Return how many numbers an operation will make that is told a size; 0 for the others."""
+    """Return the number of elements that an operation with a size argument creates; else 0."""
     names = [argument.name for argument in func._schema.arguments]
     if "size" in names[: len(args)]:  # empty, ones, full, randn, new_zeros, expand, …
         sizes = args[names.index("size")]

@@ -1,8 +1,8 @@
-"""Many copies of a world that are stepped at once and show tensors on a device.
+"""Batched worlds: many copies of a world, stepped at once as tensors on a device.
 
 A `World` may have a `make_batch` beside its `make`: it builds `TensorWorlds`, whose observations,
-actions and rewards never leave the device, so that thousands of worlds can be learned in on a GPU.
-What is learned there is measured in the environment that `make` builds.
+actions and rewards never leave the device, so that a policy can be trained in thousands of worlds
+on a GPU. The policy is evaluated in the environment that `make` builds.
 """
 
 from abc import ABC, abstractmethod
@@ -15,63 +15,63 @@ if TYPE_CHECKING:
 
 
 class TensorStep(NamedTuple):
-    """What a step of all worlds gives: tensors on the device of the worlds."""
+    """Result of a step of all worlds: tensors on the device of the worlds."""
 
     observation: "Tensor"
-    """What is seen now, shape (worlds, …): in a world that ended, the first observation
-    of its next episode."""
+    """Observations after the step, shape (worlds, …); in a world whose episode ended: the first
+    observation of its next episode."""
     reward: "Tensor"
     """Reward of the step, float32, shape (worlds,)."""
     terminated: "Tensor"
-    """Worlds whose task is over, bool, shape (worlds,)."""
+    """True where the world ended the episode, bool, shape (worlds,)."""
     truncated: "Tensor"
-    """Worlds whose time is over, bool, shape (worlds,)."""
+    """True where the time limit ended the episode, bool, shape (worlds,)."""
     last_observation: "Tensor"
-    """What was seen before worlds that ended began anew, shape (worlds, …)."""
+    """Observations before the reset of worlds whose episodes ended, shape (worlds, …)."""
 
 
 class TensorWorlds(ABC):
-    """Worlds that are stepped at once, each of which begins anew by itself when it has ended.
+    """Base class of worlds that are stepped at once; each resets itself when its episode ends.
 
     No method waits for the device.
     """
 
     num_worlds: int
-    """How many."""
+    """Number of worlds."""
     observation_space: "spaces.Box"
-    """What one world shows: numbers, or frames (height, width, channels) of uint8."""
+    """Observation space of one world: numbers, or uint8 frames (height, width, channels)."""
     action_space: "spaces.Box"
-    """What one world takes: numbers in [-1, 1]."""
+    """Action space of one world: numbers in [-1, 1]."""
     device: "torch.device"
-    """Where all tensors are."""
+    """Device of all tensors."""
 
     @abstractmethod
     def seed(self, seed: int) -> None:
-        """Seed all that is drawn from now on; what the worlds share is drawn here."""
+        """Seed the random generator, and draw the data that the worlds share."""
 
     @abstractmethod
     def reset(self) -> "Tensor":
-        """Begin an episode in every world; return what is seen, shape (worlds, …)."""
+        """Begin an episode in every world; return the observations, shape (worlds, …)."""
 
     @abstractmethod
     def step(self, actions: "Tensor") -> TensorStep:
-        """Act for one frame in every world, and let those that ended begin anew.
+        """Apply an action for one frame in every world; worlds whose episodes end are reset.
 
         Args:
-            actions: Float32, shape (worlds, action), in [-1, 1].
+            actions: Actions in [-1, 1], float32, shape (worlds, action).
         """
 
     @property
     @abstractmethod
     def num_bytes(self) -> int:
-        """Memory that all worlds take on the device together [bytes], with what they share."""
+        """Memory of all worlds on the device, including shared data [bytes]."""
 
     @property
     def shared_bytes(self) -> int:
-        """Part of `num_bytes` that is there once, however many worlds there are [bytes]."""
+        """Memory of data that all worlds share [bytes], a part of `num_bytes`."""
         return 0
 
     @property
     def bytes_each(self) -> float:
-        """Memory that each further world takes on the device [bytes]."""
+        """Memory of each additional world on the device [bytes]."""
         return (self.num_bytes - self.shared_bytes) / self.num_worlds

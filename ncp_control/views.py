@@ -1,6 +1,7 @@
-"""Frames of an environment as a policy sees them: cropped, scaled, grey, several at once.
+"""Wrapper that crops, scales, greys and stacks the frames of an environment.
 
-What is done to them stands in the contract (`View`), so that a robot's camera can do the same.
+The contract stores these settings (`View`), so that the frames of a robot's camera are processed in
+the same way.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,17 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 
 OPTIONS = ("crop_top", "crop_bottom", "height", "width", "resize", "stack", "grey")
-"""Options of a world of frames, as `--world-options` gives them: `View`'s, and the frame's size."""
+"""Options of a world with frames, for `--world-options`: the fields of `View`, the size of a frame,
+and whether it is grey."""
 
 
 class Viewed(gymnasium.ObservationWrapper):
-    """An environment whose frames are cropped, scaled and stacked.
+    """Wrapper that crops, scales and stacks the frames of an environment.
 
     Args:
-        env: An environment with frames (height, width[, channels]) uint8, perhaps as a part of a
-            dictionary.
-        options: By name, those of `OPTIONS` that are wanted.
+        env: Environment with uint8 frames (height, width[, channels]), alone or as a part of a Dict
+            observation.
+        options: Values of some of the `OPTIONS`, by name.
 
     Raises:
         ValueError: If an option is unknown or out of range, or the environment has no frames.
@@ -58,11 +60,11 @@ class Viewed(gymnasium.ObservationWrapper):
         self.observation_space: spaces.Space = seen
         if self._part is not None:
             parts = dict(cast(spaces.Dict, env.observation_space).spaces)
-            # In pairs, which keep their order.
+            # As pairs: a dict would be sorted by name.
             self.observation_space = spaces.Dict([*(parts | {self._part: seen}).items()])
 
     def complete(self, contract: ObservationContract) -> ObservationContract:
-        """Return the contract of these frames, alone or as a part, with what was done to them."""
+        """Return an observation's contract with the view and the colour of these frames."""
         if isinstance(contract, DictContract):
             assert self._part is not None
             frames = cast(Any, self.complete(contract.parts[self._part]))
@@ -73,19 +75,19 @@ class Viewed(gymnasium.ObservationWrapper):
         return replace(contract, colour=colour, view=self.view)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode; its first frame stands for those before it."""
+        """Begin an episode; copies of its first frame fill the stack."""
         self._framer.clear()
         return super().reset(**kwargs)
 
     def observation(self, observation: Any) -> Any:
-        """Return a frame as a policy sees it, with the other parts if there are some."""
+        """Return the processed frame, with the other parts of the observation if there are any."""
         if self._part is None:
             return self._framer.see(observation)
         return {**observation, self._part: self._framer.see(observation[self._part])}
 
 
 def _find_frames(space: spaces.Space) -> tuple[str | None, spaces.Box | None]:
-    """Return the name of the part with frames, None outside a dictionary, and its space."""
+    """Return name and space of the part with frames; the name is None if the space is no Dict."""
     parts = space.spaces if isinstance(space, spaces.Dict) else {None: space}
     for name, part in parts.items():
         if isinstance(part, spaces.Box) and part.dtype == np.uint8 and len(part.shape) in (2, 3):

@@ -1,8 +1,8 @@
-"""Who is connected to whom, and with which sign: the wiring of a neural circuit policy.
+"""`Wiring`: the signed connections between the neurons of a neural circuit policy.
 
 Signals run through four layers, sensory → inter → command (recurrent) → motor. A wiring is a
-frozen list of synapses; neurons are numbered in that layer order, sensory inputs first. The rules
-that draw one stand in `wiring_rules.py`.
+frozen list of synapses; nodes are numbered in the order of the layers, sensory inputs first.
+`wiring_rules.py` has the rules that draw wirings.
 
 Source: Lechner et al. 2020, Nature Machine Intelligence 2:642.
 """
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 LAYER_NAMES = ("sensory", "inter", "command", "motor")
 
 MAX_NODES = 10_000
-"""Most sensory inputs and neurons together; more is taken for a damaged setting."""
+"""Maximum number of sensory inputs and neurons together; more is taken for a damaged setting."""
 MAX_SYNAPSES = 2_000_000
-"""Most synapses, about as many as 1,400 fully connected neurons have; they take some 0.7 GB."""
+"""Maximum number of synapses, as in 1,400 fully connected neurons; they take about 0.7 GB."""
 
 
 class Synapse(NamedTuple):
-    """One directed connection between two nodes of a wiring."""
+    """Directed connection between two nodes of a wiring."""
 
     source: int
-    """Node that the signal comes from: a sensory input or a neuron."""
+    """Node that sends the signal: a sensory input or a neuron."""
     target: int
-    """Neuron that receives it (never a sensory input)."""
+    """Neuron that receives the signal (never a sensory input)."""
     sign: int
     """+1 excites (pulls towards a positive reversal potential), -1 inhibits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """A frozen list of synapses over four layers of nodes.
+    """Frozen list of synapses between four layers of nodes.
 
     Nodes are numbered sensory, inter, command, motor; a *neuron* is any node that is not sensory.
-    Synapses are kept sensory ones first, then by target and source, so two wirings with the same
-    connections are equal whatever order they were listed in.
+    Synapses are sorted: those from sensory inputs first, then by target and source. So two wirings
+    with the same connections are equal, in whatever order their synapses were listed.
 
     Raises:
         TypeError: If a synapse is not three whole numbers.
@@ -67,7 +67,7 @@ class Wiring:
             object.__setattr__(self, f"num_{name}", size)
         check_sizes(self.num_nodes, 0)
         try:
-            # One synapse too many suffices to see that there are too many.
+            # One synapse beyond the limit suffices to detect that there are too many.
             listed = islice(self.synapses, MAX_SYNAPSES + 1)
             synapses = [Synapse(*map(operator.index, synapse)) for synapse in listed]
         except TypeError as error:
@@ -102,22 +102,22 @@ class Wiring:
 
     @property
     def num_neurons(self) -> int:
-        """Inter, command and motor neurons: the size of the circuit's state."""
+        """Number of inter, command and motor neurons: the size of the circuit's state."""
         return self.num_inter + self.num_command + self.num_motor
 
     @property
     def num_nodes(self) -> int:
-        """Sensory inputs and neurons together."""
+        """Number of sensory inputs and neurons together."""
         return self.num_sensory + self.num_neurons
 
     @property
     def num_synapses(self) -> int:
-        """All synapses, sensory ones included."""
+        """Number of all synapses, including those from sensory inputs."""
         return len(self.synapses)
 
     @cached_property
     def num_sensory_synapses(self) -> int:
-        """Synapses whose source is a sensory input; they come first in `synapses`."""
+        """Number of synapses from sensory inputs; they come first in `synapses`."""
         return sum(synapse.source < self.num_sensory for synapse in self.synapses)
 
     @cached_property
@@ -138,12 +138,12 @@ class Wiring:
     def _column(self, name: str) -> np.ndarray:
         values = [getattr(synapse, name) for synapse in self.synapses]
         column = np.array(values, dtype=np.int64)
-        column.setflags(write=False)  # it is shared by all that ask
+        column.setflags(write=False)  # the cached array is shared by all callers
         return column
 
     @property
     def layers(self) -> dict[str, range]:
-        """Nodes of each layer by name, in node order."""
+        """Range of nodes of each layer, by name, in node order."""
         layers, first = {}, 0
         for name in LAYER_NAMES:
             size = getattr(self, f"num_{name}")
@@ -197,12 +197,12 @@ class Wiring:
         return cls(**{**values, "synapses": synapses})
 
     def draw(self, **options: Any) -> "Axes":
-        """Draw the layers as columns and the signs as colours; see `drawing.draw_wiring`.
+        """Draw the layers as columns and the signs as colours; options as in `drawing.draw_wiring`.
 
         Raises:
             ModuleNotFoundError: If matplotlib or networkx is not installed.
         """
-        try:  # they are needed only when a picture is wanted
+        try:  # imported only when a picture is drawn
             from ncp_control.drawing import draw_wiring
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
@@ -219,7 +219,7 @@ class Wiring:
 
 
 def check_sizes(num_nodes: int, num_synapses: int) -> None:
-    """Raises ValueError if a wiring would have too many nodes or synapses."""
+    """Raise ValueError if a wiring would have too many nodes or synapses."""
     for name, value, most in (
         ("nodes", num_nodes, MAX_NODES),
         ("synapses", num_synapses, MAX_SYNAPSES),

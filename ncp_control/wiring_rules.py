@@ -1,11 +1,11 @@
-"""Rules that draw a wiring: the neural circuit policy's, and what it is compared with.
+"""Rules that draw a wiring: that of neural circuit policies, and others to compare with.
 
 Source: Lechner et al. 2020, "Neural circuit policies enabling auditable autonomy", Nature Machine
-Intelligence 2:642 (design rules of section "Designing NCP networks"). Differs: recurrent command
-synapses are drawn without repetition, so that the number asked for is the number there is.
+Intelligence 2:642 (design rules of section "Designing NCP networks"). One difference: recurrent
+command synapses are drawn without repetition, so that their number is exactly the requested one.
 
 A wiring has at most `MAX_NODES` nodes and `MAX_SYNAPSES` synapses (see `wiring`). Every rule checks
-its sizes before it takes memory.
+the sizes before it allocates memory.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,8 +32,8 @@ def ncp(
 ) -> Wiring:
     """Draw a wiring by the sensory → inter → command (recurrent) → motor rule.
 
-    Each source draws its targets without repetition; a target that nobody drew receives as many
-    synapses as its layer has on average, so nobody is left unconnected.
+    Each source draws its targets without repetition. A target that no source has drawn gets as many
+    synapses as its layer has on average, so no neuron stays unconnected.
 
     Args:
         num_sensory: Sensory inputs, >= 1.
@@ -47,8 +47,8 @@ def ncp(
         seed: Seed of the draw; the same seed gives the same wiring.
 
     Raises:
-        ValueError: If a size is not positive or too large, or a fan exceeds the layer it draws
-            from.
+        ValueError: If a size is not positive or too large, or a fan-out or fan-in exceeds the size
+            of its layer.
 
     Source: Lechner et al. 2020, design rules 1 to 4.
     """
@@ -84,10 +84,10 @@ def ncp(
 def auto_ncp(
     num_sensory: int, num_neurons: int, num_motor: int, *, sparsity: float = 0.5, seed: int = 0
 ) -> Wiring:
-    """Draw an NCP wiring from its total size alone.
+    """Draw an NCP wiring, given only its total size and sparsity, like `ncps.wirings.AutoNCP`.
 
-    40 % of the neurons that are not motor neurons become command neurons; fans follow from the
-    sparsity, as in the short form that users of `ncps.wirings.AutoNCP` know.
+    40 % of the neurons that are not motor neurons become command neurons; fan-outs and fan-ins
+    follow from the sparsity.
 
     Args:
         num_sensory: Sensory inputs, >= 1.
@@ -97,7 +97,7 @@ def auto_ncp(
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If the neurons do not suffice for three layers, the sparsity is out of range or
+        ValueError: If there are too few neurons for three layers, the sparsity is out of range, or
             a size is too large.
     """
     check_count("num_motor", num_motor)
@@ -157,19 +157,19 @@ def random_wiring(
     num_inner_synapses: int,
     seed: int = 0,
 ) -> Wiring:
-    """Draw synapses uniformly, without layers: the control group of the NCP wiring.
+    """Draw synapses uniformly, without layers: a control group for the NCP wiring.
 
     Args:
         num_sensory: Sensory inputs, >= 1.
         num_neurons: Neurons, >= num_motor; the last `num_motor` are motor neurons.
         num_motor: Motor neurons, >= 1.
-        num_sensory_synapses: Distinct synapses from inputs to neurons.
-        num_inner_synapses: Distinct synapses among neurons.
+        num_sensory_synapses: Number of distinct synapses from inputs to neurons, >= 1.
+        num_inner_synapses: Number of distinct synapses among neurons, >= 0.
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If a size is too small or too large, or more synapses are asked for than there
-            are pairs.
+        ValueError: If a size is too small or too large, or there are fewer pairs of nodes than
+            requested synapses.
     """
     sizes = _two_layers(num_sensory, num_neurons, num_motor)
     num_sensory_pairs, num_inner_pairs = num_sensory * num_neurons, num_neurons**2
@@ -188,7 +188,7 @@ def random_wiring(
 def _connect(
     sources: np.ndarray, targets: np.ndarray, fanout: int, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Let each source draw `fanout` targets; connect the targets that nobody drew."""
+    """Let each source draw `fanout` targets; then connect the targets that were not drawn."""
     pairs = [(s, t) for s in sources for t in rng.choice(targets, fanout, replace=False)]
     drawn = {target for _, target in pairs}
     mean_fanin = min(max(len(pairs) // len(targets), 1), len(sources))
@@ -214,7 +214,7 @@ def _with_signs(
 
 
 def _two_layers(num_sensory: int, num_neurons: int, num_motor: int) -> tuple[int, int, int, int]:
-    """Return the sizes of a wiring without a command layer."""
+    """Return the four layer sizes of a wiring without command neurons."""
     check_count("num_sensory", num_sensory)
     check_count("num_motor", num_motor)
     check_count("num_neurons", num_neurons)
@@ -236,7 +236,7 @@ def _check_fan(name: str, value: int, least: int, limit_name: str, limit: int) -
 
 
 def ncp19(*, seed: int) -> Wiring:
-    """Draw a wiring with the sizes and fans of `NCP19`."""
+    """Draw a wiring with the sizes, fan-outs and fan-ins of `NCP19`."""
     return ncp(
         32,
         12,
@@ -255,7 +255,7 @@ NCP19 = ncp19(seed=22222)
 
 
 def random_like_ncp(num_sensory: int, num_neurons: int, num_motor: int, *, seed: int = 0) -> Wiring:
-    """Draw as many synapses as `auto_ncp` of these sizes has, uniformly and without layers."""
+    """Draw as many synapses as `auto_ncp` for these sizes, but uniformly and without layers."""
     model = auto_ncp(num_sensory, num_neurons, num_motor, seed=seed)
     return random_wiring(
         num_sensory,
@@ -268,16 +268,17 @@ def random_like_ncp(num_sensory: int, num_neurons: int, num_motor: int, *, seed:
 
 
 WIRINGS: Registry[Callable[..., Wiring]] = Registry("wiring")
-"""Rules by the name that settings use, each called as `auto_ncp`, with its three sizes and a seed.
-A saved policy holds its synapses, not the rule's name."""
+"""Rules by the name that settings use; each is called like `auto_ncp`, with three sizes and a seed.
+A saved policy stores its synapses, not the name of the rule."""
 
 
 def register_wiring(name: str, rule: Callable[..., Wiring]) -> None:
-    """Make a rule known by a name.
+    """Register a wiring rule under a name.
 
     Args:
-        name: Its name.
-        rule: Draws a wiring, called as `rule(num_sensory, num_neurons, num_motor, seed=seed)`.
+        name: Name of the rule.
+        rule: Function that draws a wiring, called as
+            `rule(num_sensory, num_neurons, num_motor, seed=seed)`.
 
     Raises:
         ValueError: If the name is taken.

@@ -1,8 +1,8 @@
-"""Processes that work through tasks side by side and hand the results back in the tasks' order.
+"""Worker processes that run tasks in parallel and return the results in the order of the tasks.
 
-Each worker is a new Python process: it shares no memory with the one that started it, ignores
-Ctrl-C, and ends with it. What a task gives must depend on the task alone; then the results are the
-same with any number of workers.
+Each worker is a new Python process: it shares no memory with its parent process, ignores Ctrl-C,
+and ends with its parent. If the result of a task depends only on the task, results are the same
+with any number of workers.
 """
 
 import contextlib
@@ -27,23 +27,26 @@ from ncp_control.plain_warnings import warnings_as_lines
 from ncp_control.ranges import check_count
 
 WORKERS_PER_CORE = 8
-"""More processes than that are taken for a slip: each needs some hundred MB."""
+"""Maximum number of workers per core; more are taken for a mistake, as each needs some 100 MB."""
 _END_S = 5.0
-"""Time in which a worker that is told to end has to end [s]."""
+"""Time that a terminated worker has to end before it is killed [s]."""
 
 
 _Answers = dict[int, tuple[bool, Any]]
-"""By number of the task: whether it was done, and the result, or what was raised instead."""
+"""By number of the task: whether it succeeded, and its result or the exception that it raised."""
 
 
 class Workers:
-    """Some processes that do tasks; use them in a `with` block, which ends them.
+    """Pool of worker processes; use it in a `with` block, which ends the processes.
 
     Args:
-        count: How many.
-        begin: Called at once in each worker; returns the function that does one task there. It, its
-            arguments, tasks and results are copied between processes.
-        *arguments: What `begin` is called with.
+        count: Number of workers.
+        begin: Called once in each worker; returns the function that runs one task. `begin`, its
+            arguments, tasks and results are pickled.
+        *arguments: Arguments of `begin`.
+
+    Raises:
+        ValueError: If `count` is not a whole number of at least 1, or too large for this machine.
     """
 
     def __init__(
@@ -64,13 +67,13 @@ class Workers:
             raise
 
     def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
-        """Yield the result of each task, in the tasks' order.
+        """Yield the result of each task, in the order of the tasks.
 
-        A caller that stops early leaves out the tasks that no worker has begun.
+        If the caller stops iterating early, tasks that no worker has started are skipped.
 
         Raises:
             ChildProcessError: If a worker dies.
-            Exception: What a task raised.
+            Exception: The exception that a task raised.
         """
         left, answers, number = enumerate(tasks), _Answers(), 0
         num_given, are_left = 0, True
@@ -94,10 +97,10 @@ class Workers:
                         raise result
 
     def begin(self, task: Any) -> Callable[[], Any]:
-        """Let the next worker that is free do a task, beside those of `map`.
+        """Start a task on the next free worker, beside those of `map`.
 
         Returns:
-            What waits for the result, and raises as `map` does.
+            Function that waits for the result and returns it; raises as `map` does.
 
         Raises:
             ChildProcessError: If a worker dies.
@@ -109,10 +112,13 @@ class Workers:
         return partial(self._take, answers, 0)
 
     def each(self, tasks: Sequence[Any]) -> Callable[[], list[Any]]:
-        """Let every worker do a task of its own, the first one the first.
+        """Start one task on each worker, the first task on the first worker.
+
+        Args:
+            tasks: As many tasks as there are workers.
 
         Returns:
-            What waits for the results, in the tasks' order, and raises as `map` does.
+            Function that waits for the results and returns them in order; raises as `map` does.
 
         Raises:
             ChildProcessError: If a worker dies.
@@ -125,7 +131,7 @@ class Workers:
         return lambda: [self._take(answers, number) for number in range(len(tasks))]
 
     def _take(self, answers: _Answers, number: int) -> Any:
-        """Wait for an answer, and return the result or raise what was raised."""
+        """Wait for the answer to a task; return its result or raise its exception."""
         while number not in answers:
             self._receive()
         is_done, result = answers[number]
@@ -134,7 +140,7 @@ class Workers:
         return result
 
     def _receive(self) -> None:
-        """Wait until a worker has done its task, and keep the answer where it is waited for."""
+        """Wait until a worker has finished its task, and store the answer."""
         busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
         ready = wait(list(busy))
         for worker in (worker for pipe, worker in busy.items() if pipe in ready):
@@ -144,7 +150,7 @@ class Workers:
             answers[number] = worker.take(len(self._workers))
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, even while they run tasks."""
         for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:
@@ -167,7 +173,7 @@ class Workers:
 
 
 class _Worker:
-    """One process, the pipe to it, and the task that it does."""
+    """Worker process, the pipe to it, and its current task."""
 
     def __init__(self, begin: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -176,8 +182,9 @@ class _Worker:
         self.process: BaseProcess = context.Process(
             target=_work, args=(far_end, imported_modules(), begin, arguments), daemon=True
         )
-        # A blocked signal stays blocked in a new process: Ctrl-C reaches this one alone. Python's
-        # tracker of resources, which starts with the first worker, would end the block.
+        # A new process inherits blocked signals, so Ctrl-C reaches only the parent. Python's
+        # resource tracker must run before that: starting it with the first worker would unblock
+        # the signal.
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -187,16 +194,19 @@ class _Worker:
             far_end.close()  # so that the pipe ends when the worker does
 
     def give(self, place: tuple[_Answers, int], task: Any) -> None:
-        """Let it do a task, whose answer is kept in a place."""
-        with contextlib.suppress(BrokenPipeError):  # `take` says how it died
+        """Send a task to the worker; its answer will be stored in `place`."""
+        with contextlib.suppress(BrokenPipeError):  # `take` reports how the worker died
             self.pipe.send(task)
         self.task = place
 
     def take(self, count: int) -> tuple[bool, Any]:
-        """Return whether its task is done, and the result, or what was raised instead.
+        """Return whether the task succeeded, and its result or exception.
 
         Args:
-            count: Of all workers, for the error.
+            count: Number of all workers, for the error message.
+
+        Raises:
+            ChildProcessError: If the worker died.
         """
         try:
             answer = self.pipe.recv()
@@ -207,8 +217,8 @@ class _Worker:
             if code is not None and code < 0:
                 how = f"by {signal.Signals(-code).name}"
             raise ChildProcessError(
-                f"One of {count} workers was ended {how} before its work was done. Begin again,"
-                " with fewer workers if the memory was full."
+                f"One of {count} workers was ended {how} before its work was done. Start the job"
+                " again, with fewer workers if the memory was full."
             ) from None
         self.task = None
         return answer
@@ -220,9 +230,9 @@ def _work(
     begin: Callable[..., Callable[[Any], Any]],
     arguments: tuple[Any, ...],
 ) -> None:
-    """Do tasks until the pipe ends, or the process that asked."""
+    """Run tasks in a worker until the pipe closes or the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, left over when a worker is ended
+    tqdm.set_lock(threading.RLock())  # tqdm's default, a semaphore, would leak when a worker ends
     do: Callable[[Any], Any] | None = None
     failed: Exception | None = None
     try:
@@ -232,7 +242,7 @@ def _work(
         failed = _noted(error)
     with (
         warnings_as_lines(),
-        contextlib.suppress(EOFError, OSError),  # the process that asked has ended
+        contextlib.suppress(EOFError, OSError),  # the parent process has ended
     ):
         while True:
             task = pipe.recv()
@@ -244,12 +254,12 @@ def _work(
                 pipe.send(answer)
             except OSError:
                 raise
-            except Exception as error:  # what the task returned cannot be pickled
+            except Exception as error:  # the result of the task cannot be pickled
                 pipe.send((False, _noted(error)))
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has ended, whatever it is doing."""
+    """End this process as soon as its parent has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -257,9 +267,9 @@ def _end_with_parent() -> None:
 
 
 def _noted(error: Exception) -> Exception:
-    """Return an error with the place in the worker where it was raised.
+    """Return an exception with a note of its traceback in the worker.
 
-    One that cannot be sent becomes a RuntimeError with its name and text.
+    An exception that cannot be pickled becomes a RuntimeError with its name and text.
     """
     try:
         pickle.loads(pickle.dumps(error))

@@ -1,17 +1,17 @@
-"""Worlds by name: what a policy can act in, with the contract of each.
+"""Worlds: environments with a contract, found by name.
 
 | name                  | world                                                             |
 |-----------------------|-------------------------------------------------------------------|
 | `LaneKeeping-v0`, …   | registered with `register_world`, by `envs` or by your own module  |
-| `walker2d`, …         | the short name that one of these has beside its own                |
+| `walker2d`, …         | short name of a registered world                                   |
 | `gymnasium:Hopper-v5` | any environment that Gymnasium knows                               |
 | `my_module:make_car`  | what your function returns: a `World`, or a Gymnasium environment  |
 
-An environment with frames takes the options of `ncp_control.views` as well, e.g. `crop_bottom=0.125
-height=42 width=48 stack=2`. A registered world has only those of its own.
+An environment with frames also takes the options of `ncp_control.views`, e.g. `crop_bottom=0.125
+height=42 width=48 stack=2`. A registered world takes only its own options.
 
-Everything that trains, evaluates or audits takes one of these names. It compares the contract of
-the world with that of the policy, and never guesses one from a size.
+Training, evaluation and audit jobs take one of these names. They compare the contract of the world
+with the contract of the policy, and never guess a contract from a size.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,72 +35,76 @@ if TYPE_CHECKING:
     from ncp_control.tensor_worlds import TensorWorlds
 
 Measures = Callable[[Sequence["Episode"]], dict[str, float]]
-"""Episodes to named numbers, e.g. the mean return."""
+"""Function that computes metrics of episodes by name, e.g. the mean return."""
 Expert = Callable[["gymnasium.Env", Any, dict[str, Any]], np.ndarray]
-"""Environment, observation and info to the action that is right there, in [-1, 1].
+"""Function of the environment, the observation and its info that returns the expert's action, in
+[-1, 1].
 
-The observation is one array; one of frames and numbers is a record, of which `ncp_control.records`
-finds `frames_in` and `numbers_in`."""
+The observation is one array. If it holds a frame and numbers, it is a record: `frames_in` and
+`numbers_in` of `ncp_control.records` take it apart."""
 Told = Mapping[str, np.ndarray]
-"""What a world told after each action of an episode, by name."""
+"""Values that a world reported in `info` after each action of an episode, by name; shape
+(time, …)."""
 
 
 def speed_of(told: Told) -> dict[str, np.ndarray]:
-    """Return the forward speed of a body that tells it, as MuJoCo's environments do."""
+    """Return the forward speed if the world reports `x_velocity`, as MuJoCo's environments do."""
     return {"speed [m/s]": told["x_velocity"]} if "x_velocity" in told else {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """Something that can be put between a policy and its world."""
+    """Disturbance between a policy and its world, e.g. dropped frames or a late actuator."""
 
     name: str
     """Short name, e.g. "drop"."""
     meaning: str
-    """What its strength is, with its unit, e.g. "share of dropped frames"."""
+    """Meaning and unit of the strength, e.g. "share of dropped frames"."""
     put: Callable[["gymnasium.Env", float], "gymnasium.Env"]
-    """Puts it around an environment, in a strength."""
+    """Function that wraps an environment in the disturbance, at a given strength."""
     is_of_body: bool = False
-    """Whether it lies between the command and the body, as a late or a wrong actuator does."""
+    """Whether it changes commands on their way to the body, e.g. a late or faulty actuator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """An environment with its contract, and how it is measured.
+    """Environment with its contract, metrics, expert and disturbances.
 
     Raises:
-        TypeError: If `contract` is no contract.
+        TypeError: If `contract` is not a Contract.
     """
 
     name: str
-    """The name by which `find_world` finds it."""
+    """Name of the world for `find_world`."""
     make: Callable[..., "gymnasium.Env"]
-    """Builds an environment; takes `render_mode`. Its `info` carries `time_s`, the time since the
-    episode began, and `dt_s`, that since the last step [s]; `world_of` sees to both."""
+    """Function that builds an environment; takes `render_mode`. The `info` of the environment must
+    hold `time_s`, the time since the episode began, and `dt_s`, the time since the previous step
+    [s]; `world_of` adds both."""
     make_batch: Callable[..., "TensorWorlds"] | None = None
-    """Builds many at once on a device, from `num_worlds`, `device` and `max_steps`; None if they
-    can only be built one by one."""
+    """Function that builds many environments at once on a device, from `num_worlds`, `device` and
+    `max_steps`; None if they can only be built one by one."""
     has_camera: bool = False
-    """Whether `make` also takes `width`, `height` and `camera_name` of what it renders."""
+    """Whether `make` also takes `width`, `height` and `camera_name` of the rendered pictures."""
     contract: Contract
-    """What it shows and takes, at which rate, with which options."""
+    """Observations, actions, frame rate and options of the world."""
     measures: Measures = return_and_length
-    """What is measured of episodes."""
+    """Function that computes the metrics of episodes."""
     measure_names: tuple[str, ...] = (*RETURNS, "mean_length")
-    """Names of what is measured, in order: the columns of a results file."""
+    """Names of the metrics, in order: the columns of a results file."""
     signals: Callable[[Told], dict[str, np.ndarray]] = speed_of
-    """What of an episode is worth a trace, by name and unit, from what the world told."""
+    """Function that returns the signals to plot, by name and unit, from the values that the world
+    reported."""
     expert: Expert | None = None
-    """Who can be asked what to do, e.g. for imitation; None if nobody."""
+    """Function that returns the expert's action, e.g. for imitation; None if there is no expert."""
     expert_name: str = "expert"
-    """Who that is."""
+    """Name of the expert."""
     disturbances: tuple[Disturbance, ...] = ()
-    """What can be put between a policy and the world, the innermost first."""
+    """Disturbances that can be put around the environment, the innermost first."""
     brake: Callable[["gymnasium.Env", bool], None] | None = None
-    """Lets an environment's body brake to a standstill, or go on; None if it can do no more than
-    command nothing."""
+    """Function that makes an environment's body brake to a standstill (True) or drive again
+    (False); None if the only way to stop is a command of zeros."""
     max_steps: int = 1000
-    """Steps after which an episode is over, whatever the environment says."""
+    """Maximum number of steps of an episode, even if the environment does not end it."""
 
     def __post_init__(self) -> None:
         check_contract(self.contract)
@@ -111,10 +115,10 @@ class World:
         return self.contract.frame_s
 
     def measure(self, episodes: Sequence["Episode"]) -> dict[str, float]:
-        """Return what is measured of episodes.
+        """Return the metrics of episodes by name.
 
         Raises:
-            ValueError: If `measures` does not give what `measure_names` says.
+            ValueError: If `measures` returns other names than `measure_names`.
         """
         measured = self.measures(episodes)
         if tuple(measured) != self.measure_names:
@@ -125,10 +129,10 @@ class World:
         return measured
 
     def disturbed(self, strengths: Mapping[str, float]) -> "World":
-        """Return the world with disturbances around it.
+        """Return a copy of the world whose environments are wrapped in disturbances.
 
         Args:
-            strengths: By name; 0 leaves one out.
+            strengths: Strength of each disturbance by name; 0 leaves the disturbance out.
 
         Raises:
             ValueError: If the world has no disturbance of that name.
@@ -148,10 +152,10 @@ class World:
         return replace(self, make=make)
 
     def check_policy(self, contract: Contract | None) -> None:
-        """Compare the contract of a policy with this world's.
+        """Check that a policy with this contract can act in the world.
 
         Raises:
-            ValueError: If something does not fit, or the policy does not say what it senses.
+            ValueError: If an entry does not fit, or the policy has no contract.
         """
         if contract is None:
             raise ValueError(
@@ -162,24 +166,24 @@ class World:
 
 
 WORLDS: Registry[Callable[..., World]] = Registry("world")
-"""What builds each world that is known by a plain name."""
+"""Factory of each registered world, by name."""
 SHORT_NAMES: dict[str, str] = {}
-"""Names of registered worlds by the short one that a user may type instead."""
+"""Full name of a registered world, by its short name."""
 
 
 def register_world(
     name: str, factory: Callable[..., World], *, short_name: str | None = None
 ) -> None:
-    """Make a world known by a name.
+    """Register a world under a name.
 
     Args:
-        name: Its name, without a colon.
-        factory: Builds it; its keyword arguments are the world's options.
-        short_name: A name that a user may type instead.
+        name: Name of the world, without a colon.
+        factory: Function that builds the world; its keyword arguments are the world's options.
+        short_name: Short name that a user may type instead.
 
     Raises:
-        ValueError: If the name has a colon, another factory has it, or another world has one of
-            the two, be it as its name or as its short name.
+        ValueError: If the name has a colon, or `name` or `short_name` is already the name or the
+            short name of another world.
     """
     if (owner := full_name(name)) != name:
         raise ValueError(
@@ -199,40 +203,40 @@ def register_world(
 
 
 def full_name(name: str) -> str:
-    """Return the registered name of a world by its short one; any other name as it is."""
+    """Return the full name of a world, given its short name; other names are returned as is."""
     return SHORT_NAMES.get(name, name)
 
 
 def short_name_of(name: str) -> str:
-    """Return the short name of a world; its name as it is where it has none."""
+    """Return the short name of a world, or its name if it has no short name."""
     return next((short for short, known in SHORT_NAMES.items() if known == name), name)
 
 
 def check_home(contract: Contract) -> None:
-    """Refuse a contract whose world nobody has registered in this process.
+    """Check that the world of a contract is registered in this process.
 
     Raises:
-        ValueError: If it has a plain name that is not known.
+        ValueError: If the world's name has no colon and is not registered.
     """
     name = contract.world
     if name and ":" not in name and full_name(name) not in WORLDS:
         raise ValueError(
             f"`policy` must be of a world that is known here, got one of {name!r}. Add --import"
-            " MODULE, the module of yours that registers it, or name another world; a policy that"
-            " learned from a recorded drive takes --log."
+            " MODULE with your module that registers the world, or name another world. A policy"
+            " that learned from a recorded drive takes --log."
         )
 
 
 def find_world(name: str, /, **options: Any) -> World:
-    """Build the world of a name.
+    """Build a world by its name.
 
     Args:
-        name: A registered name or its short one, `gymnasium:<id>`, or `<module>:<function>`.
+        name: Registered name or short name, `gymnasium:<id>`, or `<module>:<function>`.
         options: Options of the world, e.g. observe="positions".
 
     Raises:
-        ValueError: If the name is unknown, an option is not one of the world, one that it needs is
-            missing, or a function returns neither a `World` nor an environment.
+        ValueError: If the name is unknown, the world does not have an option, a required option is
+            missing, or the function returns neither a `World` nor a Gymnasium environment.
     """
     if ":" not in name:
         known = full_name(name)
@@ -249,7 +253,7 @@ def find_world(name: str, /, **options: Any) -> World:
     ours = view if takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
     own = {key: value for key, value in options.items() if key not in ours}
     built = _built(name, factory, own)
-    if isinstance(built, World):  # it says itself how it is seen, and how often
+    if isinstance(built, World):  # its contract already states the view and the frame interval
         check_options(f"option of {name}", options, factory)
         return built
     _check_environment(name, built)
@@ -260,7 +264,7 @@ def find_world(name: str, /, **options: Any) -> World:
 
 
 def _built(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Return what a function builds, once its options are known to be those that it takes."""
+    """Check the options of a factory and call it."""
     check_options(f"option of {name}", options, factory)
     check_needed(f"options of {name}", options, factory)
     return factory(**options)
@@ -285,23 +289,25 @@ def world_of(
     view: Mapping[str, Any] | None = None,
     contract: Contract | None = None,
 ) -> World:
-    """Return the world of a function that builds Gymnasium environments.
+    """Build a world from a function that builds Gymnasium environments.
 
-    Actions of another range are rescaled to [-1, 1], and `info` gets `time_s` where it has none.
+    Actions of another range are rescaled to [-1, 1]; `time_s` and `dt_s` are added to `info` if
+    they are missing.
 
     Args:
-        make: Builds an environment. If it takes `render_mode`, the world can be filmed.
-        name: The world's name.
-        options: Options that the name was given, for the contract.
-        frame_s: Interval between frames [s]; what the environment says if None.
+        make: Function that builds an environment. If it takes `render_mode`, episodes can be
+            filmed.
+        name: Name of the world.
+        options: Options that the environment was built with, for the contract.
+        frame_s: Interval between frames [s]; if None: taken from the environment.
         view: How frames are cropped, scaled and stacked: options of `ncp_control.views`.
-        contract: What it shows and takes, with names and units; what its spaces say if None. An
-            action whose range is the environment's own, e.g. -10 to 10 N, becomes a command from
-            -1 to 1 with the scale to that range.
+        contract: Observations and actions with names and units; if None: derived from the
+            environment's spaces. An action whose range is the environment's own, e.g. -10 to 10 N,
+            becomes a command from -1 to 1 with the scale to that range.
 
     Raises:
-        ValueError: If the environment's spaces are none that a policy can sense or command, are not
-            those of `contract`, or it does not say its frame interval.
+        ValueError: If a policy cannot use the environment's spaces, the spaces do not fit
+            `contract`, or the environment does not state its frame interval.
     """
     from ncp_control.adapted import Adapted
     from ncp_control.gymnasium_contracts import (
@@ -358,7 +364,7 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
 
 
 def _view_of(options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
-    """Return the options that say how frames are seen, but for those that a function takes."""
+    """Return the options of `ncp_control.views`, except those in `but`."""
     from ncp_control.views import OPTIONS
 
     return {key: value for key, value in options.items() if key in OPTIONS and key not in but}

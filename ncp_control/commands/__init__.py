@@ -1,14 +1,14 @@
-"""The command `ncp`, which comes with the wheel: what can be done with a policy without a clone.
+"""The command `ncp` of the wheel: jobs with a policy that need no clone of the repository.
 
 | module      | what it holds                                                        |
 |-------------|----------------------------------------------------------------------|
-| `ncp`       | the command itself: which jobs there are                             |
-| `info`      | `ncp info`: what a policy is                                         |
+| `ncp`       | the command itself and the list of its jobs                          |
+| `info`      | `ncp info`: description of a policy                                  |
 | `export`    | settings of `ncp export` and `scripts/export.py`                     |
-| `exporting` | what they do: a policy as C or ONNX                                  |
+| `exporting` | their work: write a policy as C or ONNX                              |
 | `run`       | settings of `ncp run` and `scripts/run.py`                           |
-| `driving`   | what they do: a policy in real time against a link                   |
-| `replaying` | what they do with `--replay`: a policy along a recording             |
+| `driving`   | their work: run a policy in real time against a link                 |
+| `replaying` | their work with `--replay`: run a policy on a recording              |
 
-Modules with settings import nothing heavy, so that `--help` comes at once.
+Modules with settings import nothing heavy, so that `--help` is fast.
 """

@@ -1,4 +1,4 @@
-"""`ncp audit`: what a policy is certain to respect, and what each neuron does, as a table."""
+"""`ncp audit`: certified bounds of a policy, and a table of the activity of its neurons."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +24,25 @@ NEURONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPolicy:
-    """Look into a policy without a world: its bounds, its neurons and its memory.
+    """Inspect a policy without a world: its bounds, its neurons and its memory.
 
-    It acts anew on what it once saw: on the excerpt beside it, which some shipped policies have, or
-    on a recorded drive. `scripts/audit.py` of a clone looks into a policy in its world.
+    The policy acts on recorded observations: on the excerpt beside it, which some shipped policies
+    have, or on a recorded drive. `scripts/audit.py` of a clone inspects a policy in its world.
     """
 
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     drive: Path | None = None
-    """Recording of ncp run --record to act along; the excerpt beside the policy if None."""
+    """Recording of ncp run --record that the policy acts on; if None: the excerpt beside the
+    policy."""
 
 
 def audit_policy(settings: AuditPolicy) -> None:
-    """Print what is certified, and what neurons and memory do along what was seen."""
+    """Print certified bounds, the activity of the neurons, and the effect of the memory.
+
+    Raises:
+        ValueError: If there is neither an excerpt nor a recorded drive.
+    """
     from ncp_control.audit.bounds import certificate_of, describe_violations, find_violations
     from ncp_control.audit.memory import describe_reach, describe_wipe, reach_of, wipe_effects
     from ncp_control.cells import Feedforward
@@ -56,8 +61,8 @@ def audit_policy(settings: AuditPolicy) -> None:
     if watched is None:
         raise ValueError(
             f"`drive` must be given for a policy without an excerpt, got none for"
-            f" {settings.policy!r}. Record one by ncp run --record; with an excerpt are"
-            f" {', '.join(with_excerpts())}."
+            f" {settings.policy!r}. Record a drive with ncp run --record. Shipped policies with an"
+            f" excerpt are {', '.join(with_excerpts())}."
         )
     episode, _ = watched
     certificate = certificate_of(policy.circuit.cell)
@@ -67,7 +72,7 @@ def audit_policy(settings: AuditPolicy) -> None:
         found = find_violations(certificate, episode.thought)
         print(f"bounds: {describe_violations(found)} in {len(episode):,} frames")
     features, dt_s = _tensors(episode)
-    if not isinstance(policy.circuit.cell, Feedforward):  # which remembers nothing
+    if not isinstance(policy.circuit.cell, Feedforward):  # which has no memory
         (effect,) = wipe_effects(policy, features, dt_s)
         print(f"memory: {describe_wipe(effect).replace('*', '')}")
         reach = reach_of(policy, features, dt_s, episode.thought.states_before)
@@ -77,7 +82,7 @@ def audit_policy(settings: AuditPolicy) -> None:
 def neuron_rows(
     policy: "Policy", episode: "Episode", certificate: "Certificate | None"
 ) -> list[list[str]]:
-    """Return the table of neurons: what each did, may do, and is worth to the action."""
+    """Return the table of neurons: potential, certified bounds, τ, and effect on the action."""
     import numpy as np
 
     from ncp_control.audit.ablation import ablation_effects

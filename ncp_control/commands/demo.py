@@ -1,4 +1,4 @@
-"""`ncp demo`: look inside a shipped policy, on one page, without a world or a compiler."""
+"""`ncp demo`: show the inside of a shipped policy on a page, without a world or a compiler."""
 
 import webbrowser
 from dataclasses import dataclass
@@ -9,27 +9,29 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Show what each neuron of a shipped policy does, on a page in the browser.
+    """Show the activity of each neuron of a shipped policy on a page in the browser.
 
-    The policy acts anew on a few seconds of what it once saw. The page shows the camera with what
-    the policy looks at, the wiring, every neuron with its certified bounds, and the road.
+    The policy acts on a few seconds of recorded observations. The page shows the camera frames with
+    the regions that the policy attends to, the wiring, every neuron with its certified bounds, and
+    the road.
     """
 
     policy: tyro.conf.Positional[str] = "drive-ncp"
-    """Name of a shipped policy with recorded seconds, e.g. drive-ncp, or folder of a policy."""
+    """Name of a shipped policy with an excerpt, e.g. drive-ncp, or folder of a policy."""
     drive: Path | None = None
-    """Recording of ncp run --record to act along; the excerpt beside the policy if None."""
+    """Recording of ncp run --record that the policy acts on; if None: the excerpt beside the
+    policy."""
     page: Path | None = None
-    """HTML file; demo-NAME.html here by default."""
+    """HTML file to write; if None: demo-NAME.html in this folder."""
     open: bool = True
     """Open the page in the browser."""
 
 
 def demo(settings: Demo) -> None:
-    """Let the policy act, write the page and open it.
+    """Run the policy on recorded observations, write the page and open it.
 
     Raises:
-        ValueError: If the policy has no excerpt.
+        ValueError: If there is neither an excerpt nor a recorded drive.
     """
     from ncp_control.audit.bounds import certificate_of
     from ncp_control.audit.inspection import inspected, maps_over_time

@@ -1,4 +1,4 @@
-"""What `ncp run` and `scripts/run.py` do: open the link, run the loop, and say how it went."""
+"""Work of `ncp run` and `scripts/run.py`: open the link, run the control loop, and report."""
 
 import contextlib
 import json
@@ -22,20 +22,21 @@ from ncp_control.policy import load, policy_folder
 
 SHOWN_EVENTS = 20
 RECORDING = "recording.mcap"
-"""File of a drive in its run folder."""
+"""Name of the recording in a run folder."""
 
 
 def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
-    """Run a policy in real time, print what happened, and write it to the run folder.
+    """Run a policy in real time, print a summary, and write a report to the run folder.
 
     Args:
-        settings: What to run.
-        modules: Modules that the link's process imports first, beside those of `--import`.
+        settings: Settings of the run.
+        modules: Modules that the link's process imports first, in addition to those of `--import`.
 
     Raises:
         ValueError: If the policy does not fit the link; nothing has moved then.
-        KeyboardInterrupt: If it was stopped, after the safe stop and the report.
-        SystemExit: With status 1 if the link or what acts was lost, after the same.
+        KeyboardInterrupt: If the user stopped it, after the safe stop and the report.
+        SystemExit: With status 1 if the link or the controller was lost, after the safe stop and
+            the report.
     """
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
@@ -47,7 +48,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         for sentence in monitor.blind_spots:
             print(f"warning: {sentence}")
     name = policy_name(folder)
-    if settings.record is not None:  # refused before anything moves
+    if settings.record is not None:  # checked before anything moves
         import_mcap()
         for path in settings.record:
             if path.exists():
@@ -102,7 +103,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
 
 
 def print_drive(done: LoopRecord) -> None:
-    """Print how a drive went."""
+    """Print the summary of a drive: its end, events and timing."""
     t = done.timing
     print(f"ended: {done.ended}")
     for event in done.events[:SHOWN_EVENTS]:

@@ -1,4 +1,4 @@
-"""Settings of `ncp export` and of `scripts/export.py`: a saved policy as C or ONNX."""
+"""Settings of `ncp export` and of `scripts/export.py`: export a saved policy as C or ONNX."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,19 @@ class Export:
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     to: Literal["c", "onnx"]
-    """What to write: c, source for any C99 compiler, or onnx, a model for ONNX Runtime."""
+    """Format to write: c, source for any C99 compiler, or onnx, a model for ONNX Runtime."""
     out: Path | None = None
-    """Folder to write into; exported/<name of the policy> by default."""
+    """Folder to write into; if None: exported/<name of the policy>."""
     name: str = "controller"
-    """Name of the files, and prefix of all that C files declare."""
+    """Name of the files, and prefix of all declarations in C files."""
     head_weights: str = "float32"
-    """How the weights of a conv head are stored: float32, or, in C, int8 for a quarter of the
-    flash."""
+    """Storage of a convolutional head's weights: float32, or, in C, int8 for a quarter of the flash
+    memory."""
 
     def __post_init__(self) -> None:
         check_name("head_weights", self.head_weights, HEAD_WEIGHTS)
 
 
 def export(settings: Export) -> None:
-    """Write the files, check them, and say how to use them."""
+    """Write the files, check them, and print how to use them."""
     find("ncp_control.commands.exporting:export")(settings)

@@ -1,4 +1,4 @@
-"""What `ncp export` and `scripts/export.py` do: write a policy's files, and check them."""
+"""Work of `ncp export` and `scripts/export.py`: write a policy's files and check them."""
 
 import shlex
 import tempfile
@@ -17,7 +17,11 @@ from ncp_control.policy import Policy, load
 
 
 def export(settings: Export) -> None:
-    """Write the files, check them, and say how to use them."""
+    """Write the files, check them, and print how to use them.
+
+    Raises:
+        ValueError: If the policy cannot be exported, or the exported files act differently.
+    """
     policy = load(settings.policy)
     folder = settings.out or Path("exported") / policy_name(Path(settings.policy))
     if folder.exists() and not folder.is_dir():
@@ -26,7 +30,7 @@ def export(settings: Export) -> None:
     if policy.contract is not None:
         print(policy.contract.describe())
     else:
-        print("warning: this policy has no contract, so the files tell no units and no signs.")
+        print("warning: this policy has no contract, so the files state no units and no signs.")
     for path in paths:
         print(f"{path}  {path.stat().st_size:,} bytes")
     print(checked)
@@ -34,7 +38,7 @@ def export(settings: Export) -> None:
 
 
 Written = tuple[list[Path], str, str]
-"""The files, how their check ended, and how to use them."""
+"""Paths of the files, result of their check, and how to use them."""
 
 
 def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
@@ -51,7 +55,7 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
 
 
 class _ByHand(NamedTuple):
-    """What a person types to compile a program, and to start it."""
+    """Shell commands that compile a program and start it."""
 
     compile: str
     program: str
@@ -66,10 +70,10 @@ def _by_hand(folder: Path, name: str, part: str) -> _ByHand:
 
 
 def _check_c(controller: CSource) -> str:
-    """Run the self-test on this machine and say how it ended.
+    """Run the self-test on this machine and describe the result.
 
     Raises:
-        ValueError: If it fails.
+        ValueError: If the test fails.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`ncp info`: what a policy senses and commands, what it is made of, and what is certified."""
+"""`ncp info`: contract, architecture and certified bounds of a policy."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Say what a saved policy is."""
+    """Describe a saved policy."""
 
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
 
 
 def info(settings: Info) -> None:
-    """Print the contract, the cell, the neurons, the parameters, the bounds and the hash."""
+    """Print the contract, cell, neurons, parameters, certified bounds and hash of a policy."""
     from ncp_control.policy import load
 
     print_description(load(settings.policy))
 
 
 def print_description(policy: "Policy") -> None:
-    """Print what a policy is."""
+    """Print the contract, architecture, certified bounds and hash of a policy."""
     if policy.contract is None:
-        print("warning: this policy has no contract: nobody has said what its numbers mean.")
+        print("warning: this policy has no contract: the meaning of its numbers is unknown.")
     else:
         print(policy.contract.describe())
     for name, told in describe(policy):
@@ -35,7 +35,7 @@ def print_description(policy: "Policy") -> None:
 
 
 def describe(policy: "Policy") -> list[tuple[str, str]]:
-    """Return what a policy is made of and what is certified of it, as names and texts."""
+    """Return architecture, certified bounds, origin and hash of a policy, as names and texts."""
     from ncp_control.audit.bounds import certify
     from ncp_control.layers import num_parameters
     from ncp_control.policy.folder import weights_sha256
@@ -58,7 +58,7 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
         told = (
             f"every state stays within [{state.low.min():.3g}, {state.high.max():.3g}]: certified"
         )
-    except ValueError as error:  # another cell than LTC, or one that may overshoot
+    except ValueError as error:  # not an LTC, or its integrator may overshoot
         told = f"none: {error}"
     lines.append(("bounds", told))
     origin = {} if policy.contract is None else policy.contract.provenance

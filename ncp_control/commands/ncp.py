@@ -1,13 +1,13 @@
 """The command `ncp`.
 
-    ncp info drive-ncp                       what a policy senses and commands, its size and bounds
-    ncp export drive-ncp --to c              as C99 source, or --to onnx
+    ncp info drive-ncp                       print a policy's observations, actions, size and bounds
+    ncp export drive-ncp --to c              write it as C99 source, or --to onnx
     ncp run drive-ncp --link udacity         drive in real time
-    ncp replay drive-ncp drive.mcap          act along a recorded drive, and compare
-    ncp audit drive-ncp                      what is certified, and what each neuron does
-    ncp demo                                 the same on a page with the camera and the wiring
+    ncp replay drive-ncp drive.mcap          run it on a recorded drive, and compare the actions
+    ncp audit drive-ncp                      print certified bounds and a table of its neurons
+    ncp demo                                 show its neurons, camera and wiring on a web page
 
-A policy is a folder that a training has saved, or the name of a shipped one. `--help` behind the
+A policy is a folder that training has saved, or the name of a shipped policy. `--help` after the
 name of a job lists its settings.
 """
 
@@ -22,7 +22,7 @@ JOBS = {
     "audit": Command(f"{_ROOM}.audit:AuditPolicy", f"{_ROOM}.audit:audit_policy"),
     "demo": Command(f"{_ROOM}.demo:Demo", f"{_ROOM}.demo:demo"),
 }
-"""Where the settings of each job are, and what runs it; either is imported when it is needed."""
+"""Settings class and function of each job; both are imported only when the job is chosen."""
 
 
 def main() -> None:

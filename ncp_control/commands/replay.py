@@ -1,4 +1,4 @@
-"""`ncp replay`: a policy acts along a recorded drive, and its actions are compared."""
+"""`ncp replay`: run a policy on a recorded drive and compare its actions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +11,25 @@ from ncp_control.commands.run import RunPolicy
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Let a policy act along a recorded drive, and compare its actions with those of the drive."""
+    """Run a policy on a recorded drive, and compare its actions with the recorded ones."""
 
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     drive: tyro.conf.Positional[Path]
     """Recording of ncp run --record."""
     backend: str = "torch"
-    """What computes: torch, c (compiled now), c:int8, onnx, onnx:FILE, or program:COMMAND."""
+    """Back end that runs the policy: torch, c (compiled now), c:int8, onnx, onnx:FILE, or
+    program:COMMAND."""
     baseline: str | None = None
-    """Policy to compare with, as `policy`; the actions of the recording if None."""
+    """Policy to compare with, as `policy`; if None: the actions of the recording."""
     tolerance: float | None = None
-    """Largest difference of an action that passes; beyond it the status is 1."""
+    """Largest difference of an action that passes; if it is exceeded, the exit status is 1."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are created."""
 
     @property
     def as_run(self) -> RunPolicy:
-        """The same as settings of `ncp run --replay`."""
+        """The equivalent settings of `ncp run --replay`."""
         told = dict(vars(self))
         return RunPolicy(replay=told.pop("drive"), **told)
 
@@ -37,5 +38,5 @@ class Replay:
 
 
 def replay(settings: Replay) -> None:
-    """Act along the recording, print and write the comparison."""
+    """Run the policy on the recording; print and write the comparison."""
     find("ncp_control.commands.replaying:replay_recording")(settings.as_run)

@@ -1,8 +1,8 @@
-"""What `--replay` of `ncp run` does: a policy acts along a recording, beside a baseline.
+"""Work of `ncp run --replay`: run a policy on a recording and compare it with a baseline.
 
-The policy is shown what the recorded one was asked about, with the same elapsed times, and its
-memory is cleared where that one's was; so the recorded policy, on the same back end, does the same
-again. The baseline is what was said then, or another policy beside this one.
+The policy gets the observations and elapsed times of the recorded policy, and its hidden state is
+cleared at the same frames. So the recorded policy, on the same back end, repeats its actions. The
+baseline is the recorded actions, or another policy.
 """
 
 import json
@@ -29,12 +29,12 @@ REPORT = "replay.json"
 
 
 class Actor:
-    """A policy that acts along a recording, and what is measured of it.
+    """Policy that acts on a recording, with its actions and measurements.
 
     Args:
         policy: The policy.
-        contract: Its contract.
-        backend: What computes.
+        contract: Contract of the policy.
+        backend: Back end that runs the policy, e.g. "torch".
     """
 
     def __init__(self, policy: Policy, contract: Contract, backend: str) -> None:
@@ -47,7 +47,7 @@ class Actor:
         self._size, self._must_reset = len(contract.action), True
 
     def act(self, observation: np.ndarray, asked: PlayedTick) -> None:
-        """Act on one observation; what is refused counts, and is not compared."""
+        """Act on one observation; refused observations are counted and get the action NaN."""
         if asked.is_reset or self._must_reset:
             self._controller.reset()
             self._must_reset = False
@@ -65,7 +65,7 @@ class Actor:
         self._states.add(getattr(self._controller, "state", None))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what was measured of the policy alone."""
+        """Return the measurements of the policy, without the comparison."""
         ms = 1e3 * np.array(self.times_s or [np.nan])
         times = {"median": np.median(ms), "p99": np.quantile(ms, 0.99), "largest": ms.max()}
         return {
@@ -77,17 +77,17 @@ class Actor:
 
 
 class Outside:
-    """Counts arrays of which an entry is outside its certified bounds.
+    """Counts arrays with an entry outside its certified bounds.
 
     Args:
-        bounds: The bounds; None if there are none.
+        bounds: Certified bounds; None if there are none.
     """
 
     def __init__(self, bounds: Interval | None) -> None:
         self._bounds, self._seen, self._outside = bounds, 0, 0
 
     def add(self, values: np.ndarray | None) -> None:
-        """Look at one array."""
+        """Check one array; None and arrays of another shape are skipped."""
         bounds = self._bounds
         if bounds is None or values is None or values.shape != bounds.low.shape:
             return
@@ -96,16 +96,17 @@ class Outside:
 
     @property
     def share(self) -> float | None:
-        """The share that was outside; None if nothing is certified."""
+        """Share of checked arrays that were outside; None if none was checked."""
         return self._outside / self._seen if self._seen else None
 
 
 def replay_recording(settings: RunPolicy) -> None:
-    """Act along a recording, print and write the comparison.
+    """Run policies on a recording; print and write the comparison.
 
     Raises:
         ValueError: If a policy does not fit the recording, or nothing can be compared.
-        SystemExit: With status 1, if the actions differ by more than the tolerance.
+        SystemExit: With status 1 if the actions differ by more than the tolerance, or there is a
+            tolerance and the policy refused an observation.
     """
     use_threads(1)
     assert settings.replay is not None
@@ -145,14 +146,14 @@ def replay_recording(settings: RunPolicy) -> None:
 
 
 def compare(actions: np.ndarray, baseline: np.ndarray, contract: Contract) -> list[dict[str, Any]]:
-    """Return for each entry of the action how far two policies differ.
+    """Return the largest and the RMS difference of each entry of the action.
 
-    Choices differ by 1 or not at all. Ticks in which one of them has no action are left out.
+    Choices differ by 1 or not at all. Ticks in which one policy has no action (NaN) are left out.
 
     Args:
-        actions: Shape (ticks, action).
-        baseline: What they are compared with, likewise.
-        contract: What is commanded.
+        actions: Actions, shape (ticks, action).
+        baseline: Actions to compare with, shape (ticks, action).
+        contract: Contract with the names of the entries.
 
     Raises:
         ValueError: If no tick is left.
@@ -196,7 +197,7 @@ def print_replay(report: dict[str, Any]) -> None:
 
 
 def _check_tolerance(found: list[dict[str, Any]], refused: int, tolerance: float | None) -> None:
-    """End with status 1 if a difference is beyond the tolerance, or an observation was refused."""
+    """Exit with status 1 if a difference exceeds the tolerance, or an observation was refused."""
     if tolerance is None:
         return
     worst = max(found, key=lambda entry: entry["largest"])
@@ -210,7 +211,7 @@ def _check_tolerance(found: list[dict[str, Any]], refused: int, tolerance: float
 
 
 def _action_bounds(contract: Contract) -> Interval | None:
-    """Return the certified bounds of an action, clipped to its range; None if there are none."""
+    """Return the certified bounds of the actions, clipped to their ranges; None without bounds."""
     if contract.choices or any(entry.bounds is None for entry in contract.action):
         return None
     bounds = np.array([entry.bounds for entry in contract.action])

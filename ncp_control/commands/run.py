@@ -1,4 +1,4 @@
-"""Settings of `ncp run` and of `scripts/run.py`: a policy against a link, in real time."""
+"""Settings of `ncp run` and of `scripts/run.py`: run a policy in real time against a link."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,29 +18,33 @@ class RunPolicy:
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     link: str = "world"
-    """What it drives: world, world:NAME, udacity, donkey-sim, donkey-sim:SCENE, video:PATH, video:0
-    (a camera), ros2:TOPIC (its images), or a link of your own."""
+    """Robot, simulator or camera to connect to: world, world:NAME, udacity, donkey-sim,
+    donkey-sim:SCENE, video:PATH, video:0 (a camera), ros2:TOPIC (its images), or a link of your
+    own."""
     link_options: tuple[str, ...] = ()
-    """Options of the link as name=value, e.g. port=4567, or those of a world."""
+    """Options of the link, or of its world, as name=value, e.g. port=4567."""
     backend: str = "torch"
-    """What computes: torch, c (compiled now), c:int8, onnx, onnx:FILE, or program:COMMAND, an
-    exported C controller in a process of its own, e.g. program:./controller_pipe."""
+    """Back end that runs the policy: torch, c (compiled now), c:int8, onnx, onnx:FILE, or
+    program:COMMAND, an exported C controller in a process of its own, e.g.
+    program:./controller_pipe."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """Rate, time and command limits."""
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
-    """When an input is bad, and what follows."""
+    """Rules for bad inputs, and the reaction to them."""
     monitored: bool = True
-    """Check inputs and states, and fail safe."""
+    """Check inputs and states, and fail safe if they are bad."""
     record: tuple[Path, ...] | None = None
-    """Record the drive as an MCAP file: here, or in the run folder if nothing follows."""
+    """Record the drive to this MCAP file; without a value: to recording.mcap in the run folder; if
+    None: no recording."""
     replay: Path | None = None
-    """Instead of driving, act along this recording and compare the actions."""
+    """Instead of driving, run the policy on this recording and compare the actions."""
     baseline: str | None = None
-    """Policy to compare with, as `policy`; the actions of the recording if None."""
+    """Policy to compare a replay with, as `policy`; if None: the actions of the recording."""
     tolerance: float | None = None
-    """Largest difference of an action that a replay lets pass; beyond it the status is 1."""
+    """Largest difference of an action that passes in a replay; if it is exceeded, the exit status
+    is 1."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are created."""
 
     def __post_init__(self) -> None:
         if self.record is not None and len(self.record) > 1:
@@ -60,11 +64,11 @@ class RunPolicy:
 
 
 def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
-    """Run it, or replay a recording.
+    """Run the policy against the link, or replay a recording.
 
     Args:
-        settings: What to run.
-        modules: Modules that the process of the link imports first, beside those of `--import`.
+        settings: Settings of the run.
+        modules: Modules that the link's process imports first, in addition to those of `--import`.
     """
     if settings.replay is not None:
         find("ncp_control.commands.replaying:replay_recording")(settings)

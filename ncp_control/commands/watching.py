@@ -1,4 +1,4 @@
-"""What `ncp demo` and `ncp audit` look at: a policy that acts anew on what was once seen."""
+"""Recorded observations for `ncp demo` and `ncp audit`, and a policy that acts on them."""
 
 from pathlib import Path
 
@@ -13,25 +13,25 @@ from ncp_control.policy import Policy, shipped_policies
 from ncp_control.policy.folder import EXCERPT_FILE
 
 MOST_FRAMES = 900
-"""Frames of a recorded drive that are looked at: 30 s at 30 frames a second."""
+"""Maximum number of frames of a recorded drive that are used: 30 s at 30 frames per second."""
 
 
 def watch(
     policy: Policy, folder: Path, drive: Path | None, *, name: str
 ) -> tuple[Episode, TrackMap | None] | None:
-    """Let a policy act on its excerpt, or on a recorded drive, and look into it.
+    """Run a policy on its excerpt or on a recorded drive, and record its activity.
 
     Args:
         policy: The policy.
-        folder: Its folder, which may have an excerpt.
-        drive: A recording of `ncp run --record`; the excerpt if None.
-        name: The policy's name, for headings.
+        folder: Folder of the policy, which may contain an excerpt.
+        drive: Recording of `ncp run --record`; if None: the excerpt.
+        name: Name of the policy, for headings.
 
     Returns:
-        The episode, and the track where it is known; None if there is neither.
+        The episode, and the track if it is known; None if `drive` is None and there is no excerpt.
 
     Raises:
-        ValueError: If the policy does not fit the recording, or nothing was seen in it.
+        ValueError: If the policy does not fit the recording, or the recording is too short.
     """
     if drive is not None:
         return act_on(policy, excerpt_of_drive(policy, drive), name=name), None
@@ -43,10 +43,10 @@ def watch(
 
 
 def excerpt_of_drive(policy: Policy, drive: Path) -> Excerpt:
-    """Return the longest part of a recorded drive in which the policy's memory was not cleared.
+    """Return the longest part of a recorded drive without a reset of the policy's hidden state.
 
     Raises:
-        ValueError: If the policy does not fit the recording, or nothing was seen in it.
+        ValueError: If the policy does not fit the recording, or the part has less than two frames.
     """
     played = read_recording(drive)
     needed_contract(policy).check_offer(played.contract, f"the recording '{played.path}'")

@@ -1,6 +1,6 @@
-"""Policies: observations and elapsed time in, actions out, with a memory in between.
+"""Policies: map observations and elapsed times to actions, with a hidden state.
 
-`load` reads any saved policy, whatever its kind; `Policy` is what all kinds share.
+`load` reads any saved policy; `Policy` is the base class.
 """
 
 from ncp_control.policy.base import Policy, at_least_single, to_numpy

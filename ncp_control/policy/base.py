@@ -1,6 +1,6 @@
-"""The one interface between a brain and everything that trains, drives, audits or ships it.
+"""`Policy`: base class of all policies, used by training, driving, audit and export.
 
-How a policy is saved stands in `folder.py`; what it senses and commands, in its contract.
+Its contract states its observations and actions; `folder.py` describes the saved files.
 """
 
 import copy
@@ -43,26 +43,26 @@ _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the 
 
 
 class Policy(nn.Module):
-    """Observations and elapsed time in, actions out, with a memory in between.
+    """Base class of policies: maps observations and elapsed times to actions, with a hidden state.
 
-    A subclass builds its features in `perceive`, hands its circuit to this class, and describes
-    itself with `to_config` and `from_config`. Subclasses are found by name on load.
+    A subclass computes features in `perceive`, passes its circuit to this class, and implements
+    `to_config` and `from_config`. `load` finds subclasses by name.
 
     Args:
         circuit: The recurrent part; its outputs are the actions, unless `respond` changes them.
-        choices: How many choices each entry of the action has, e.g. (2,); empty if the entries are
-            numbers. The circuit then has an output for each choice of each entry, its score; what
-            is done is the choice with the highest score.
+        choices: Number of choices of each entry of the action, e.g. (2,); empty if the entries are
+            numbers. With choices, the circuit has one output for each choice of each entry, its
+            score; the choice with the highest score is taken.
 
     Attributes:
-        choices: The same, as a tuple.
+        choices: The argument `choices` as a tuple.
 
     Raises:
-        ValueError: If the circuit has not one output for each choice.
+        ValueError: If there are choices, and the circuit does not have one output for each.
     """
 
     positive_tensors: ClassVar[tuple[str, ...]] = ()
-    """Own parameters and buffers that must be positive, which `load` checks. Every module of a
+    """Names of parameters and buffers that must be positive; `load` checks them. Every module of a
     policy may declare this."""
 
     _subclasses: ClassVar[dict[str, type["Policy"]]] = {}
@@ -82,16 +82,16 @@ class Policy(nn.Module):
 
     @property
     def action_size(self) -> int:
-        """How many entries an action has."""
+        """Number of entries of an action."""
         return len(self.choices) or self.circuit.cell.output_size
 
     @property
     def contract(self) -> Contract | None:
-        """What the policy senses and commands, in which world; None if nobody has said it.
+        """Contract of the policy's observations and actions; None if it has none.
 
         Raises:
-            ValueError: On setting, if the contract has other choices than the policy, or more or
-                fewer entries of an action.
+            ValueError: When set, if the contract does not have the policy's choices or its number
+                of action entries.
         """
         return self._contract
 
@@ -102,61 +102,62 @@ class Policy(nn.Module):
             if len(contract.action) != self.action_size:
                 raise ValueError(
                     f"`contract` must have an entry for each of the policy's {self.action_size}"
-                    f" actions, got {len(contract.action)}. Name each, or build the policy anew."
+                    f" actions, got {len(contract.action)}. Give each action an entry, or build a"
+                    " policy with that many outputs."
                 )
         self._contract = contract
 
     def perceive(self, observation: Tensor) -> Tensor:
-        """Turn observations (frames, …) into features (frames, input)."""
+        """Compute features (frames, input) of observations (frames, …)."""
         raise NotImplementedError
 
     def sense(self, observation: np.ndarray) -> Tensor:
-        """Check one observation (1, …) and turn it into features (1, input), for `act`.
+        """Check one observation (1, …) and compute its features (1, input), for `act`.
 
         Raises:
-            ValueError: As `read_observations`.
+            ValueError: As in `read_observations`.
         """
         return self.perceive(self.read_observations(observation))
 
     def respond(self, outputs: Tensor) -> Tensor:
-        """Turn the circuit's outputs (…, output) into actions (…, action), or scores of choices."""
+        """Map outputs of the circuit (…, output) to actions (…, action), or scores of choices."""
         return outputs
 
     def limit(self, actions: Tensor) -> Tensor:
-        """Clip actions to [-1, 1]; scores of choices have no limits and stay as they are."""
+        """Clip actions to [-1, 1]; scores of choices are returned as is."""
         return actions if self.choices else actions.clamp(-1.0, 1.0)
 
     def command(self, actions: np.ndarray) -> np.ndarray:
-        """Turn actions, as `forward` returns them, into what a world takes.
+        """Convert outputs of `forward` to the actions that a world takes.
 
         Args:
-            actions: Numbers, or scores of choices, shape (…, action).
+            actions: Numbers (…, action), or scores of choices (…, output).
 
         Returns:
-            Numbers clipped to [-1, 1], or the number of the best choice of each entry, int64 of
+            Numbers clipped to [-1, 1], or the index of the best choice of each entry, int64 of
             shape (…, entry).
         """
         return choose(actions, self.choices) if self.choices else actions.clip(-1.0, 1.0)
 
     def to_config(self) -> dict[str, Any]:
-        """Return JSON values from which `from_config` builds an equal, untrained policy."""
+        """Return JSON values from which `from_config` builds the same policy, untrained."""
         raise NotImplementedError
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Policy":
-        """Build the policy that `to_config` described."""
+        """Build an untrained policy from the values of `to_config`."""
         raise NotImplementedError
 
     def frames_of(self, observations: Any) -> Any:
-        """Return what of observations (batch, …), arrays or tensors, are camera frames: all."""
+        """Return the camera frames in observations (batch, …), arrays or tensors."""
         return observations
 
     def with_frames(self, observations: Any, frames: Any) -> Any:
-        """Return observations (batch, …) whose frames are others."""
+        """Return observations (batch, …) with their frames replaced by `frames`."""
         return frames
 
     def features(self, observation: Tensor) -> Tensor:
-        """Apply `perceive` to observations (batch, time, …): features (batch, time, input)."""
+        """Compute features (batch, time, input) of observations (batch, time, …)."""
         return self.perceive(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
 
     def forward(
@@ -167,20 +168,22 @@ class Policy(nn.Module):
         dt_s: float | Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Act on a batch of sequences.
+        """Compute the actions for a batch of sequences, for training.
 
-        Made for training: the values are not checked, so what is not finite goes through, perhaps
-        clipped. `act` and `PolicyPilot` check what they are given.
+        Values are not checked: NaN and infinity pass through, perhaps clipped. `act` and
+        `PolicyPilot` check their inputs.
 
         Args:
             observation: Observations, shape (batch, time, …).
-            state: State before the first frame, shape (batch, state).
+            state: State before the first frame, shape (batch, state); if None: the cell's initial
+                state.
             dt_s: Time elapsed before each frame [s]; see `Circuit.forward`.
-            reset: Frames before which the state is cleared, shape (batch, time), bool.
+            reset: True at frames before which the state is cleared, shape (batch, time), bool.
 
         Returns:
-            Actions of shape (batch, time, action), not clipped, or scores of choices; and the state
-            after the last frame. See `command`.
+            Actions of shape (batch, time, action), not clipped, or scores of choices (batch, time,
+            output); and the state after the last frame (batch, state). `command` converts them to
+            the actions that a world takes.
         """
         outputs, last = self.circuit(self.features(observation), state, dt_s=dt_s, reset=reset)
         return self.respond(outputs), last
@@ -189,22 +192,21 @@ class Policy(nn.Module):
     def act(
         self, observation: np.ndarray | dict[str, Any], dt_s: float | None = None
     ) -> np.ndarray:
-        """Act on one observation and remember it.
+        """Compute the action for one observation, and update the hidden state.
 
         Args:
-            observation: One observation, without batch and time axes; one of several parts may be
-                a dictionary with the names of the contract.
-            dt_s: Time since the previous call [s]; the circuit's frame interval if None.
+            observation: One observation, without batch and time axes. An observation of several
+                parts may be a dictionary with the names of the contract.
+            dt_s: Time since the previous call [s]; if None: the circuit's frame interval.
 
         Returns:
-            The action in [-1, 1], shape (action,), or the number of each entry's choice.
+            The action in [-1, 1], shape (action,), or the index of the choice of each entry.
 
         Raises:
-            ValueError: If the observation holds something that is not a finite number, or `dt_s`
-                is not a finite time >= 0. Nothing is remembered of it: the next one finds the
-                memory as it was. Or if the circuit's state, its output or the action is not
-                finite, by damaged weights or a step too large for an explicit integrator; then
-                all is forgotten, for the memory is lost as well.
+            ValueError: If the observation is not finite, or `dt_s` is not a finite time >= 0: the
+                hidden state is left as it was. Or if the circuit's state, its output or the action
+                is not finite, due to damaged weights or a step too large for an explicit
+                integrator: the hidden state is then reset.
         """
         if dt_s is not None:
             dt_s = _check_elapsed(dt_s)
@@ -228,7 +230,7 @@ class Policy(nn.Module):
             output, state = outputs[0, 0], to_numpy(last)
             numbers = to_numpy(output)
         action = to_numpy(self.respond(output))
-        # Each by itself: a state or an output that is infinite may be squashed to a finite action.
+        # All three are checked: an infinite state or output may be squashed to a finite action.
         for name, values in (("state", state), ("output", numbers), ("action", action)):
             if not np.isfinite(values).all():
                 error = ValueError(
@@ -240,16 +242,17 @@ class Policy(nn.Module):
         return self.command(action)
 
     def read_observations(self, observations: np.ndarray) -> Tensor:
-        """Check observations and turn them into what `perceive` takes.
+        """Check observations and convert them to a tensor for `perceive`.
 
         Args:
-            observations: One or more observations, shape (frames, …), whole or real numbers.
+            observations: One or more observations, shape (frames, …), integers or floating-point
+                numbers.
 
         Returns:
-            The same numbers where the parameters are; real ones in the parameters' dtype.
+            A tensor on the device of the parameters; floating-point numbers in their dtype.
 
         Raises:
-            ValueError: If a value is not a finite number, or too large for the parameters' dtype.
+            ValueError: If a value is not finite, or too large for the parameters' dtype.
         """
         weight = next(self.circuit.cell.parameters())
         dtype = observations.dtype
@@ -260,7 +263,7 @@ class Policy(nn.Module):
             )
         if dtype.kind != "f":
             return torch.from_numpy(_own(observations, dtype.newbyteorder("="))).to(weight.device)
-        # In double precision, as it came: a conversion to single may already overflow.
+        # Checked in double precision: a conversion to single may already overflow.
         values = np.array(observations, np.float64)
         largest = torch.finfo(weight.dtype).max
         if not np.abs(values).max(initial=0.0) <= largest:  # False for NaN as well
@@ -274,9 +277,9 @@ class Policy(nn.Module):
         return torch.from_numpy(values).to(weight)
 
     def _find_control_step(self, cell: Cell) -> ControlStep | None:
-        """Return what runs this cell frame by frame faster than `forward`, where there is one.
+        """Return the kernel that runs the cell frame by frame, if there is one.
 
-        A cell of other settings is another cell: what the old one remembered is forgotten.
+        If the cell was replaced since the last call, the hidden state is cleared.
         """
         if cell is not self._remembering[0]:
             self._remembering, self._state, self._control_step = (cell,), None, None
@@ -287,33 +290,34 @@ class Policy(nn.Module):
 
     @property
     def state(self) -> np.ndarray | None:
-        """What `act` remembers, shape (state,), where it lies; None if it has seen nothing."""
+        """Hidden state of `act`, shape (state,), not a copy; None before the first observation."""
         if self._control_step is not None:
             return self._control_step.state
         return None if self._state is None else to_numpy(self._state[0])
 
     def reset(self) -> None:
-        """Forget everything `act` has seen: call it when an episode begins."""
+        """Clear the hidden state of `act`; call this at the beginning of each episode."""
         self._state = None
         if self._control_step is not None:
             self._control_step.reset()
 
     def _apply(self, *args: Any, **kwargs: Any) -> "Policy":
-        # Called by `to`, `cuda`, `double`, …: what `act` remembers belongs to the old tensors.
+        # Called by `to`, `cuda`, `double`, …: the hidden state belongs to the old tensors.
         self._state = self._control_step = None
         return super()._apply(*args, **kwargs)
 
     def save(self, folder: Path | str) -> None:
-        """Write the policy to a folder, whole or not at all.
+        """Write the policy to a folder, completely or not at all.
 
         Args:
-            folder: A new folder, or one that holds a policy, which is replaced.
+            folder: New folder, or a folder that holds a policy, which is replaced.
 
         Raises:
-            ValueError: If something else stands there, the settings are too many to load, or those
-                of a cell of your own would build another cell.
+            ValueError: If `folder` is a file or holds something other than a policy, the settings
+                are too large to be loaded again, or those of a user's own cell would build another
+                cell.
         """
-        folder = Path(folder).resolve()  # a link stays one
+        folder = Path(folder).resolve()  # a symbolic link is kept
         check_destination(folder)
         check_saved(self.circuit.cell)
         config = {
@@ -339,11 +343,12 @@ class Policy(nn.Module):
 
     @staticmethod
     def load(folder: Path | str) -> "Policy":
-        """Read a policy written by `save`, ready to act.
+        """Load a policy that `save` wrote, in evaluation mode.
 
         Raises:
             FileNotFoundError: If the folder or one of its files is missing.
-            ValueError: If a file is damaged or does not fit the policy it names.
+            ValueError: If a file is damaged or does not fit the policy, or the class of the policy
+                is not imported.
         """
         folder = Path(folder)
         files.restore(folder)
@@ -365,7 +370,7 @@ class Policy(nn.Module):
 
 
 def _check_elapsed(dt_s: float) -> float:
-    """Return an elapsed time as Python's own number.
+    """Return an elapsed time as a Python float.
 
     Raises:
         ValueError: If it is not a finite time >= 0.
@@ -380,20 +385,20 @@ def _check_elapsed(dt_s: float) -> float:
 
 
 def _own(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array that torch may hold without a warning: in one piece, native, writable."""
+    """Return an array that torch takes without a warning: contiguous, native order, writable."""
     values = np.ascontiguousarray(values, dtype)
     return values if values.flags.writeable else values.copy()
 
 
 def to_numpy(values: Tensor) -> np.ndarray:
-    """Return values as NumPy takes them: it has no bfloat16, so half precision becomes single."""
+    """Convert a tensor to NumPy; half precision becomes single, because NumPy has no bfloat16."""
     return (values.float() if values.dtype in _HALF else values).cpu().numpy()
 
 
 def at_least_single(policy: Policy) -> Policy:
-    """Return a policy of half precision in single precision, to be looked into; others as they are.
+    """Return a single-precision copy of a half-precision policy; other policies are returned as is.
 
-    Its weights are the same numbers; what it computes is rounded less.
+    The weights keep their values; only the rounding of the computation changes.
     """
     is_half = next(policy.parameters()).dtype in _HALF
     return copy.deepcopy(policy).float() if is_half else policy

@@ -1,8 +1,8 @@
-"""Actions that are choices: one output of the circuit for each choice, its score.
+"""Discrete actions: the circuit has one output for each choice, its score.
 
-An action of several entries, e.g. one of 3 gears and one of 2 lamps, has the outputs of all entries
-one after the other: 3 and 2. `choices` is (3, 2). Of each entry, the choice with the highest score
-is taken; softmax of an entry's scores gives the probabilities from which a training draws.
+For an action of several entries, e.g. one of 3 gears and one of 2 lamps, `choices` is (3, 2) and
+the outputs of the entries follow each other: first 3, then 2. The choice with the highest score of
+each entry is taken. Training samples from the softmax of an entry's scores.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ def check_choices(choices: Sequence[int], num_outputs: int) -> tuple[int, ...]:
     """Return the numbers of choices as a tuple.
 
     Raises:
-        ValueError: If they are no positive whole numbers, or the circuit has more or fewer outputs
-            than there are choices.
+        ValueError: If they are not positive whole numbers, or their sum is not the number of
+            outputs.
     """
     counts = tuple(check_count("choices", count) for count in choices)
     if counts and sum(counts) != num_outputs:
@@ -30,10 +30,10 @@ def check_choices(choices: Sequence[int], num_outputs: int) -> tuple[int, ...]:
 
 
 def check_same_choices(choices: Sequence[int], action: Sequence[ActionContract]) -> None:
-    """Compare the choices of a policy with those of a contract's action.
+    """Check that a policy has the choices of a contract's action.
 
     Raises:
-        ValueError: If they are not the same.
+        ValueError: If they differ.
     """
     offered = [len(entry.choices) for entry in action]
     if (list(choices) or [0] * len(offered)) != offered:
@@ -44,19 +44,19 @@ def check_same_choices(choices: Sequence[int], action: Sequence[ActionContract])
 
 
 def choose(scores: np.ndarray, choices: Sequence[int]) -> np.ndarray:
-    """Return the number of the highest score of each entry.
+    """Return the index of the choice with the highest score, for each entry.
 
     Args:
-        scores: Scores of all entries' choices, shape (…, output).
-        choices: How many choices each entry has.
+        scores: Scores of the choices of all entries, shape (…, output).
+        choices: Number of choices of each entry.
 
     Returns:
-        Numbers from 0, int64 of shape (…, entry).
+        Indices from 0, int64 of shape (…, entry).
     """
     blocks = np.split(scores, np.cumsum(choices)[:-1], axis=-1)
     return np.stack([block.argmax(axis=-1) for block in blocks], axis=-1)
 
 
 def _told(choices: Sequence[int]) -> str:
-    """Return choices as an error tells them."""
+    """Describe choices for an error message."""
     return f"actions of {list(choices)} choices" if any(choices) else "numbers as actions"

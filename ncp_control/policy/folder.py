@@ -1,12 +1,12 @@
-"""The two files of a saved policy, read and checked before anything is built from them.
+"""Files of a saved policy: reading, writing and checking.
 
     config.json           format version, name and module of the policy, settings, contract
     weights.safetensors   every parameter and buffer
 
-Nothing in them is executed, and a small file cannot claim much memory: the header of the weights
-says how many numbers there are, and building the policy may make only about as many. Then names,
-shapes and types in the header are compared with those of the policy; only if all agree are the
-weights read.
+No code in them is executed, and a small file cannot claim much memory: the header of the weights
+states the number of weights, and building the policy may allocate only about as many numbers. Then
+names, shapes and dtypes in the header are compared with those of the policy. The weights are read
+only if all of them agree.
 """
 
 import hashlib
@@ -28,14 +28,16 @@ from ncp_control.tensor_budget import TensorBudget, TensorBudgetError
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 MONITOR_FILE, EXCERPT_FILE = "monitor.json", "excerpt.safetensors"
-"""What the calibration of a monitor and an audit write beside a policy; they go when the policy is
-replaced."""
+"""Files that the calibration of a monitor and an audit write beside a policy; they are removed when
+the policy is replaced."""
 MAX_CONFIG_BYTES = 128 * 2**20
-"""Room for two million synapses."""
+"""Largest size of config.json: enough for two million synapses."""
 MAX_STATE_SIZE = 10_000_000
-"""A circuit with a larger state is a damaged setting; it is allocated only when the policy acts."""
+"""Largest size of a circuit's state. The state is not among the weights: it is allocated only when
+the policy acts."""
 WORKING_SHARE, WORKING_NUMBERS = 10, 2**24
-"""What a constructor may use on the way: so many times the weights, and so many numbers more."""
+"""Numbers that building a policy may allocate: WORKING_SHARE times the number of weights, plus
+WORKING_NUMBERS."""
 
 _FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _DTYPES = _FLOATS | {
@@ -46,16 +48,16 @@ _DTYPES = _FLOATS | {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""Types of weights by the name that safetensors has for them."""
+"""Dtypes of weights by their name in safetensors."""
 _UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
-"""What constructors raise on settings of something else, or on numbers that are too large."""
+"""Exceptions that constructors raise for settings of another policy, or for too large numbers."""
 
 
 def check_destination(folder: Path) -> None:
-    """Refuse to replace what is not a policy.
+    """Check that a policy may be written to a folder.
 
     Raises:
-        ValueError: If the folder is a file or holds something else.
+        ValueError: If the folder is a file, or holds something other than a policy.
     """
     if not folder.exists():
         return
@@ -73,7 +75,7 @@ def check_destination(folder: Path) -> None:
 
 
 def _is_a_policys(config: Path) -> bool:
-    """True if `save` may have written this config.json: damaged ones may be replaced as well."""
+    """True if `save` may have written this config.json, even if the file is damaged now."""
     if not config.is_file() or config.stat().st_size > MAX_CONFIG_BYTES:
         return False
     return b'"format_version"' in config.read_bytes()
@@ -84,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it is missing.
-        ValueError: If it is damaged or of another format.
+        ValueError: If it is damaged or has another format version.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
@@ -111,28 +113,28 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def weights_content(policy: nn.Module) -> bytes:
-    """Return what weights.safetensors of a policy holds."""
+    """Return the content of weights.safetensors for a policy."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}
     return safetensors.torch.save(tensors)
 
 
 def weights_sha256(policy: nn.Module) -> str:
-    """Return the hash of what weights.safetensors of a policy holds."""
+    """Return the SHA-256 hash of weights.safetensors for a policy."""
     return hashlib.sha256(weights_content(policy)).hexdigest()
 
 
 def _advice(folder: Path) -> str:
-    """Return what to do about a config that is not a policy's."""
+    """Return advice for a config.json that does not belong to a policy."""
     if (folder / "policy" / CONFIG_FILE).is_file():
         return f"Name the policy in this run, {folder / 'policy'}."
     return "Save it with this version of ncp-control."
 
 
 def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:
-    """Return the contract in a config, or None if there is none.
+    """Return the contract in a config, or None if it has none.
 
     Raises:
-        ValueError: If it is damaged, or the weights are not those it was written for.
+        ValueError: If the contract is damaged, or the hash of the weights is not the one in it.
     """
     if "contract" not in config:
         return None
@@ -154,16 +156,17 @@ def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:
 def load_policy(
     build: Callable[[Mapping[str, Any]], nn.Module], config: Mapping[str, Any], folder: Path
 ) -> Any:
-    """Build a policy and fill in its weights.
+    """Build a policy and load its weights.
 
     Args:
-        build: Makes an untrained policy of its settings.
-        config: What `read_config` returned.
-        folder: Where the weights lie.
+        build: Function that builds an untrained policy from its settings.
+        config: Config from `read_config`.
+        folder: Folder of the weights.
 
     Raises:
         FileNotFoundError: If the weights are missing.
-        ValueError: If the settings are not those of the policy, or the weights do not fit it.
+        ValueError: If the settings do not fit the policy's class, or the weights do not fit the
+            policy.
     """
     path = folder / WEIGHTS_FILE
     header = _read_header(path)
@@ -204,7 +207,7 @@ def _build(
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why settings do not fit, without the words of torch."""
+    """Describe in a few words why settings do not fit, without torch's internal messages."""
     if isinstance(error, KeyError):
         return f"none named {shorten(error.args[0] if error.args else '')}"
     if isinstance(error, RecursionError):
@@ -215,11 +218,11 @@ def _reason(error: Exception) -> str:
 
 
 def _read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return type and shape of each tensor in a file; their values are not read."""
+    """Return dtype and shape of each tensor in a file, without reading the values."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the policy has no weights. Copy both files.")
     try:
-        # As NumPy's: torch would set the whole file's memory aside.
+        # Opened for NumPy, because torch would allocate memory for the whole file.
         with safetensors.safe_open(path, framework="np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}
             return {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
@@ -232,7 +235,7 @@ def _read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 def _check_header(
     header: Mapping[str, tuple[str, tuple[int, ...]]], policy: nn.Module, path: Path
 ) -> None:
-    """Compare what a file of weights holds with what a policy needs."""
+    """Check that a weights file has the names, shapes and dtypes that a policy needs."""
     remedy = "Copy config.json and weights.safetensors together."
     needed: dict[str, Tensor] = policy.state_dict()
     for found, wanted, what in ((header, needed, "is missing"), (needed, header, "is too much")):
@@ -270,7 +273,7 @@ def _check_header(
 
 
 def _fill(policy: nn.Module, path: Path) -> None:
-    """Read the weights into a policy that they fit."""
+    """Load the weights into a policy whose names and shapes were checked."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -281,17 +284,17 @@ def _fill(policy: nn.Module, path: Path) -> None:
     _check_values(policy, tensors, path)
     targets: dict[str, Tensor] = policy.state_dict(keep_vars=True)
     for name, target in targets.items():
-        target.data = target.data.to(tensors[name].dtype)  # it comes back as precise as it was
+        target.data = target.data.to(tensors[name].dtype)  # the policy takes the saved precision
     try:
         policy.load_state_dict(tensors)
     except RuntimeError as error:
-        # Names and shapes fit, so what is left is the word of a module; torch's own comes first.
+        # Names and shapes fit, so a module raised this; its message follows torch's first line.
         reason = " ".join(str(error).partition("\n")[2].split())
         raise ValueError(f"{path} does not fit the policy in config.json: {reason}") from error
 
 
 def _check_values(policy: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not finite, or not positive where a module says they must be."""
+    """Refuse weights that are not finite, or not positive although in `positive_tensors`."""
     positive = {
         f"{prefix}.{name}".lstrip(".")
         for prefix, module in policy.named_modules()
@@ -308,5 +311,5 @@ def _check_values(policy: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
             value = tensor[tuple(entry)].item()
             raise ValueError(
                 f"`{name}` in {path} must be {rule}, got {value!r} at entry {entry}."
-                " Train the policy anew, or copy it again."
+                " Copy the policy again, or train it again."
             )

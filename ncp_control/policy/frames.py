@@ -1,7 +1,7 @@
-"""Policies that see: a conv head turns frames into features, a circuit of a few neurons acts.
+"""Policies with a camera: a convolutional head computes features, and a small circuit acts on them.
 
-Numbers that are sensed beside the frames, e.g. the own speed, are scaled and join the features; an
-observation is then a record, see `ncp_control.records`.
+An observation may also hold numbers, e.g. the robot's speed. They are normalised and appended to
+the features; the observation is then a record, see `ncp_control.records`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,24 +28,25 @@ from ncp_control.ranges import check_count
 from ncp_control.records import frames_in, numbers_in, record_size, with_frames
 
 BLOCK_FRAMES = 32
-"""Frames that the head sees at once on the CPU."""
+"""Number of frames that the head processes at once on the CPU."""
 
 
 class FramesPolicy(Policy):
-    """Camera frames (height, width, channels) uint8 in, actions in [-1, 1] or choices out.
+    """Policy for camera frames: maps uint8 frames to actions in [-1, 1] or choices.
 
     Args:
-        cell: The recurrent part; its inputs are the head's features, as many as `head_width`
-            says, and then the numbers.
-        head: A name in `HEADS`.
+        cell: The recurrent part; its inputs are the features of the head (`head_width` returns how
+            many), then the numbers.
+        head: Name of the head in `HEADS`.
         frame_shape: Height, width and channels of a frame.
-        choices: How many choices each entry of the action has; see `Policy`.
-        numbers: How many numbers are sensed beside a frame.
-        observation_limit: Where the scaled numbers are clipped, > 0; infinity for nowhere.
+        choices: Number of choices of each entry of the action; see `Policy`.
+        numbers: Number of values that are observed beside each frame.
+        observation_limit: Limit at which the normalised numbers are clipped, > 0; infinity for no
+            clipping.
 
     Raises:
-        ValueError: If the head is unknown, the frame too small for it, the cell does not take the
-            head's features and the numbers, or has not one output for each choice.
+        ValueError: If the head is unknown, the frame is too small for it, the cell has not one
+            input for each feature and number, or not one output for each choice.
     """
 
     positive_tensors: ClassVar[tuple[str, ...]] = ("observation_std",)
@@ -81,12 +82,12 @@ class FramesPolicy(Policy):
             )
 
     def read_observations(self, observations: np.ndarray) -> Tensor:
-        """Check frames or records and turn them into a tensor, as `Policy.read_observations`.
+        """Check frames or records and convert them to a tensor, as in `Policy.read_observations`.
 
         Raises:
-            ValueError: If they are not uint8 frames of the head's size, or records of them with
-                finite numbers. Pixels of another type do not tell their range, e.g. whether 1 is
-                white or nearly black.
+            ValueError: If they are not uint8 frames of the head's size, or records of such frames
+                and finite numbers. Other dtypes are refused, because their pixel range is unknown:
+                1 may be white or nearly black.
         """
         size = self.frame_shape
         if self.numbers:
@@ -101,19 +102,19 @@ class FramesPolicy(Policy):
         return super().read_observations(observations)
 
     def perceive(self, observation: Tensor) -> Tensor:
-        """Turn frames into the head's features, in the circuit's dtype; numbers join them."""
+        """Compute features of frames, in the circuit's dtype, and append the normalised numbers."""
         if self.numbers:
             self._check_records(observation)
         features = self.head(self.frames_of(observation))
         if features.shape[-1] != self.head.num_features:
             raise ValueError(
                 f"`head` {self.head_name!r} must give {self.head.num_features} features of a frame,"
-                f" got shape {tuple(features.shape)}. Mend it, or its `num_features`."
+                f" got shape {tuple(features.shape)}. Correct the head, or its `num_features`."
             )
         return self._join(features, observation)
 
     def _join(self, features: Tensor, observation: Tensor) -> Tensor:
-        """Return features of frames in the circuit's dtype, with the scaled numbers behind them."""
+        """Convert features to the circuit's dtype and append the normalised numbers."""
         features = features.to(next(self.circuit.parameters()).dtype)
         if not self.numbers:
             return features
@@ -127,15 +128,15 @@ class FramesPolicy(Policy):
         return frames_in(observations, self.frame_shape) if self.numbers else observations
 
     def with_frames(self, observations: Any, frames: Any) -> Any:
-        """Return observations (batch, …) with other frames."""
+        """Return observations (batch, …) with their frames replaced by `frames`."""
         return with_frames(observations, frames) if self.numbers else frames
 
     def fit_scale(self, numbers: Tensor) -> None:
-        """Take mean and deviation of numbers (…, numbers) for those that scale them.
+        """Set the normalisation to the mean and standard deviation of numbers (…, numbers).
 
         Raises:
-            ValueError: If one of them is not a finite number in the policy's dtype; those in use
-                stay.
+            ValueError: If one of them is not finite in the policy's dtype; the old values are kept
+                then.
         """
         fit_scale_(self.observation_mean, self.observation_std, numbers)
 
@@ -152,7 +153,7 @@ class FramesPolicy(Policy):
             )
 
     def sense(self, observation: np.ndarray) -> Tensor:
-        """Turn one frame into features, on a kernel where one applies; see `Policy.sense`."""
+        """Compute features of one observation, with a kernel if possible; see `Policy.sense`."""
         seen = self.read_observations(observation)
         step = self._find_head_step()
         if step is None:
@@ -161,21 +162,21 @@ class FramesPolicy(Policy):
         return self._join(features, seen)
 
     def _find_head_step(self) -> HeadStep | None:
-        """Return what turns single frames into features faster than `perceive`, if it may."""
+        """Return the kernel that computes features of single frames; None if there is none."""
         if getattr(self.perceive, "__func__", None) is not FramesPolicy.perceive:
-            return None  # a subclass perceives in its own way
+            return None  # a subclass overrides `perceive`
         step = self._head_step
         if step is None or step.head is not self.head or not step.is_current:
             step = self._head_step = self.head.control_step()
         return step
 
     def features(self, observation: Tensor) -> Tensor:
-        """Apply `perceive` to frames (batch, time, …): features (batch, time, input).
+        """Compute features (batch, time, input) of observations (batch, time, …).
 
-        On the CPU the head sees `BLOCK_FRAMES` at a time: what it then allocates is small enough to
-        be used again for the next block, while larger memory comes from the system page by page,
-        which takes longer than the arithmetic. The features stay the same; gradients of the head
-        are summed in another order.
+        On the CPU the head processes `BLOCK_FRAMES` frames at a time. Their memory is small enough
+        to be reused for the next block; larger memory comes from the system page by page, which
+        takes longer than the arithmetic. The features are the same; gradients of the head are
+        summed in another order.
         """
         if observation.device.type != "cpu":
             return super().features(observation)
@@ -184,7 +185,7 @@ class FramesPolicy(Policy):
         return features.unflatten(0, observation.shape[:2])
 
     def to_config(self) -> dict[str, Any]:
-        """Return the head's name, the frame, the choices and the cell's settings."""
+        """Return the settings as JSON values: head, frame shape, choices, numbers and cell."""
         module = HEADS.module_of(self.head_name)
         return {
             "head": self.head_name,
@@ -197,7 +198,7 @@ class FramesPolicy(Policy):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "FramesPolicy":
-        """Build the policy that `to_config` described; older ones do not tell their frame."""
+        """Build an untrained policy from the values of `to_config`; old files lack some of them."""
         HEADS.find(config["head"], module=config.get("head_module"))
         return cls(
             cell_from_config(config["cell"]),
@@ -209,7 +210,7 @@ class FramesPolicy(Policy):
         )
 
     def _numbers_to_config(self) -> dict[str, Any]:
-        """Return the settings of the numbers, where there are some."""
+        """Return the settings of the observed numbers; empty if there are none."""
         if not self.numbers:
             return {}
         return {

@@ -1,9 +1,9 @@
-"""Conv heads: a camera frame in, sensory features out; 32 of most heads.
+"""Convolutional heads: compute features of camera frames, 32 for most heads.
 
 A head is built for the size and channels of the frames. The heads `paper` and `light` standardise
-each image by its own mean and deviation, so overall brightness and contrast are gone before the
-first convolution, and end in 8 maps (10 × 25 for frames of 78 × 200) of which each feeds its own
-four features. ReLU throughout.
+each image by its own mean and standard deviation, which removes overall brightness and contrast.
+Their convolutions end in 8 feature maps (10 × 25 for frames of 78 × 200); a dense layer per map
+computes four features. All activations are ReLU.
 
 Source: Lechner et al. 2020 (Nature Machine Intelligence 2:642), methods, for the paper's head.
 """
@@ -22,38 +22,38 @@ FrameShape = tuple[int, int, int]
 """Height, width, channels."""
 
 DRIVING_FRAME: FrameShape = (78, 200, 3)
-"""Frames of the NCP paper and of our driving world."""
+"""Shape of the frames in the NCP paper and in the driving world."""
 NUM_FEATURES = 32
 NUM_MAPS = 8
 
 
 class Head(nn.Module):
-    """Base class of what turns frames into features.
+    """Base class of heads, which compute features of frames.
 
-    A head of your own is built from the shape of a frame, `Mine(frame_shape)`, and turns frames
-    (frames, height, width, channels), uint8, into features (frames, num_features) in the dtype of
-    its parameters. `register_head("mine", Mine)` makes it known.
+    A head of your own is built from the shape of a frame, `Mine(frame_shape)`, and maps uint8
+    frames (frames, height, width, channels) to features (frames, num_features) in the dtype of its
+    parameters. `register_head("mine", Mine)` registers it.
     """
 
     num_features = NUM_FEATURES
-    """Width of the features; a subclass may give more or fewer."""
+    """Number of features of a frame; a subclass may have more or fewer."""
     num_frames = 1
-    """How many frames it sees together, the latest last, as channels of one."""
+    """Number of frames stacked along the channels of its input, the latest last."""
     name = ""
-    """Name in `HEADS`, for files."""
+    """Name in `HEADS`, for saved files."""
     frame_shape: FrameShape
     """Height, width and channels of a frame."""
 
     def control_step(self) -> HeadStep | None:
-        """Return what sees single frames faster than `forward`, or None if nothing does."""
+        """Return a kernel that processes single frames faster than `forward`, or None."""
         return None
 
 
 class ConvHead(Head):
-    """A stack of convolutions and one dense layer for each of the last maps.
+    """Stack of convolutions, then a dense layer for each of the last feature maps.
 
     Args:
-        convolutions: The layers that turn (frames, channels, height, width) into 8 maps.
+        convolutions: Layers that map images (frames, channels, height, width) to 8 feature maps.
         frame_shape: Height, width and channels of a frame.
 
     Raises:
@@ -84,32 +84,31 @@ class ConvHead(Head):
         """Return the features of each frame.
 
         Raises:
-            ValueError: If the frames are of another shape.
+            ValueError: If the frames have another shape.
         """
         check_frames(frames, self.frame_shape)
         pixels = standardize(frames.to(self.weight.dtype))
-        # (frames, height, width, channels) seen as (frames, channels, height, width): this is
-        # channels_last already.
+        # The permuted view (frames, channels, height, width) is already in channels_last format.
         maps = self.convolutions(pixels.permute(0, 3, 1, 2))
-        # Each map has a dense layer of its own: (maps, frames, map) @ (maps, map, 4).
+        # One dense layer per feature map: (maps, frames, map) @ (maps, map, 4).
         features = torch.baddbmm(self.bias, maps.flatten(2).transpose(0, 1), self.weight)
         return torch.relu(features.transpose(0, 1).flatten(1))
 
     def control_step(self) -> HeadStep | None:
-        """Return the kernel that runs this head frame by frame, where there is one."""
+        """Return the kernel that runs this head frame by frame; None if no kernel supports it."""
         return HeadStep(self) if HeadStep.supports(self) else None
 
     def map_sizes(self) -> list[tuple[int, int, int]]:
-        """Return height, width and channels of the frame and of what each convolution returns."""
+        """Return height, width and channels of the frame and of each convolution's output."""
         return _map_sizes(self.convolutions, self.frame_shape)
 
 
 def square_convolutions(head: nn.Module) -> list[nn.Conv2d]:
-    """Return the convolutions of a head that is built as kernels and exports know it.
+    """Return the convolutions of a head that kernels and exports support.
 
     Raises:
-        ValueError: If it is no ConvHead, or one of its convolutions is not square, or has no bias
-            or no ReLU behind it.
+        ValueError: If it is not a ConvHead, or one of its convolutions is not square, has no bias,
+            or is not followed by a ReLU.
     """
     layers = list(head.convolutions) if isinstance(head, ConvHead) else []
     found = [layer for layer in layers[::2] if isinstance(layer, nn.Conv2d)]
@@ -137,15 +136,15 @@ def check_frames(frames: Tensor, frame_shape: FrameShape, *, what: str = "frames
 
 
 def standardize(images: Float[Tensor, "frames height width channels"]) -> Tensor:
-    """Give each image mean 0 and deviation 1; a flat image becomes zeros."""
+    """Scale each image to mean 0 and standard deviation 1; a uniform image becomes zeros."""
     flat = images.flatten(1)
     mean = flat.mean(1)
-    deviation = ((flat * flat).mean(1) - mean**2).clamp_min(1.0).sqrt()  # of pixels from 0 to 255
+    deviation = ((flat * flat).mean(1) - mean**2).clamp_min(1.0).sqrt()  # pixels are 0 to 255
     return (images - mean[:, None, None, None]) / deviation[:, None, None, None]
 
 
 def paper_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
-    """Return the head of the NCP paper: 79,420 parameters for its frames."""
+    """Build the head of the NCP paper: 79,420 parameters for frames of `DRIVING_FRAME`."""
     layers = nn.Sequential(
         *_convolution(frame_shape[2], 24, 5, stride=2),
         *_convolution(24, 36, 5, stride=2),
@@ -157,7 +156,7 @@ def paper_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
 
 
 def light_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
-    """Return a head an order of magnitude cheaper: three convolutions, the first with stride 4."""
+    """Build a head about 10 times cheaper than `paper`: 3 convolutions, the first with stride 4."""
     layers = nn.Sequential(
         nn.Conv2d(frame_shape[2], 16, 8, stride=4, padding=3),
         nn.ReLU(),
@@ -168,15 +167,15 @@ def light_head(frame_shape: FrameShape = DRIVING_FRAME) -> ConvHead:
 
 
 HEADS: Registry[Callable[[FrameShape], Head]] = Registry("head")
-"""Heads by the name that settings and files use, each built for a frame."""
+"""Functions that build a head for a frame shape, by the name that settings and files use."""
 
 
 def register_head(name: str, build: Callable[[FrameShape], Head]) -> None:
-    """Make a head known by a name, for settings and for files.
+    """Register a head under a name, for settings and files.
 
     Args:
-        name: Its name.
-        build: Builds it for the height, width and channels of a frame, e.g. a subclass of `Head`.
+        name: Name of the head.
+        build: Builds the head for height, width and channels of a frame, e.g. a subclass of `Head`.
 
     Raises:
         ValueError: If the name is taken.
@@ -185,14 +184,14 @@ def register_head(name: str, build: Callable[[FrameShape], Head]) -> None:
 
 
 def make_head(name: str, frame_shape: Sequence[int]) -> Head:
-    """Build a head for frames; its weights come from torch's generator.
+    """Build a head; its weights are drawn from torch's random generator.
 
     Args:
-        name: A name in `HEADS`, which the head then carries as `head.name`.
+        name: Name in `HEADS`; it is stored as `head.name`.
         frame_shape: Height, width and channels of a frame.
 
     Raises:
-        TypeError: If what is registered builds something else.
+        TypeError: If the registered function does not return a Head.
         ValueError: If the name is unknown, or the frame too small for the head.
     """
     build = HEADS.find(name)
@@ -208,29 +207,29 @@ def make_head(name: str, frame_shape: Sequence[int]) -> Head:
 
 
 def head_width(name: str, frame_shape: Sequence[int]) -> int:
-    """Return how many features a head gives of frames; torch's generator stays as it is.
+    """Return the number of features of a head; torch's random generator is not advanced.
 
     Args:
-        name: A name in `HEADS`.
+        name: Name in `HEADS`.
         frame_shape: Height, width and channels of a frame.
 
     Raises:
-        ValueError: As `make_head`.
+        ValueError: As in `make_head`.
     """
     with torch.random.fork_rng(devices=[]):
         return make_head(name, frame_shape).num_features
 
 
 def frames_together(name: str) -> int:
-    """Return how many frames a head sees together.
+    """Return the number of stacked frames that a head takes.
 
     Args:
-        name: A name in `HEADS`.
+        name: Name in `HEADS`.
 
     Raises:
         ValueError: If the name is unknown.
     """
-    return getattr(HEADS.find(name), "num_frames", 1)  # a function that builds one sees one
+    return getattr(HEADS.find(name), "num_frames", 1)  # 1 for functions, which have no attribute
 
 
 register_head("paper", paper_head)
@@ -245,7 +244,7 @@ def _convolution(
 
 
 def _map_sizes(convolutions: nn.Sequential, frame_shape: FrameShape) -> list[tuple[int, int, int]]:
-    """Return height, width and channels of the frame and behind each convolution."""
+    """Return height, width and channels of the frame and of each convolution's output."""
     sizes = [frame_shape]
     for layer in convolutions:
         if isinstance(layer, nn.Conv2d):

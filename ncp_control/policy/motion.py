@@ -1,16 +1,16 @@
-"""A head that also sees how far the picture has moved sideways since the frame before.
+"""Head that also measures how far the picture moved sideways since the previous frame.
 
-A car that turns moves its whole picture to one side. A few thousand frames of a person's driving
-do not teach a network to compare two pictures, so this head compares them by correlation, which has
-nothing to learn:
+When a car turns, its whole picture moves to one side. A network does not learn to compare two
+pictures from a few thousand frames of a person's driving. So this head compares them by
+correlation, which needs no training:
 
     g    = x-derivative of the grey frame, averaged to 24 rows          edges, without brightness
     e    = g / (|g| + 4)                                                strong and weak edges alike
     r(k) = Σ e(x + k) e_before(x) / √(Σ e² Σ e_before²)                 over the 4 rows of a band
     shift = Σ_k k softmax(r(k) / 0.05),  k = −12 … 12 pixels            6 bands, top to bottom
 
-The shift is positive where the picture moves to the right, as in a turn to the left. The 6 shifts
-stand behind the 32 features that the light head gives of the latest frame at half its size.
+A shift is positive if the picture moves to the right, as in a turn to the left. The features are
+the 32 features of the light head for the latest frame at half its size, then the 6 shifts.
 
 Sources: correlation of two frames as a layer: Dosovitskiy et al. 2015 (FlowNet); the expected lag
 in place of the largest: Kendall et al. 2017 (soft argmin). The rest is ours.
@@ -33,21 +33,21 @@ from ncp_control.policy.heads import (
 NUM_BANDS = 6
 ROWS_PER_BAND = 4
 LARGEST_SHIFT = 12
-"""Largest shift that is looked for, to either side [pixels]."""
+"""Largest shift to either side that is measured [pixels]."""
 EDGE_SCALE = 4.0
-"""Derivative over two pixels, of grey from 0 to 255, at which an edge counts half."""
+"""Difference of grey, from 0 to 255, over two pixels at which an edge gets the value 1/2."""
 SHARPNESS = 0.05
-"""Difference of two correlations at which the better one weighs e times as much."""
+"""Temperature of the softmax: a correlation that is higher by this weighs e times as much."""
 
 
 class MotionHead(Head):
-    """The light head on the latest of two frames, and the shift of the picture between them.
+    """Light head on the latest of two frames, with the shift of the picture between the frames.
 
     Args:
-        frame_shape: Height, width and channels of the two frames together, the older one first.
+        frame_shape: Height, width and channels of two stacked frames, the older one first.
 
     Raises:
-        ValueError: If the channels are not those of two frames, or a frame is too small.
+        ValueError: If the number of channels is odd, or a frame is too small.
     """
 
     num_features = NUM_FEATURES + NUM_BANDS
@@ -73,7 +73,7 @@ class MotionHead(Head):
         """Return the features of each pair of frames.
 
         Raises:
-            ValueError: If the frames are of another shape.
+            ValueError: If the frames have another shape.
         """
         check_frames(frames, self.frame_shape, what="two frames")
         pixels = frames.to(self.gain.dtype)

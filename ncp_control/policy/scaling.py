@@ -1,8 +1,8 @@
-"""Numbers that a policy senses, shifted and scaled to about unit variance.
+"""Normalisation of observed numbers to about zero mean and unit variance.
 
     scaled = clip((x − mean) / deviation, −limit, limit)
 
-with mean and deviation over observations of a training.
+with mean and standard deviation over training observations.
 """
 
 import math
@@ -15,10 +15,10 @@ from torch import Tensor
 from ncp_control.ranges import is_number
 
 OBSERVATION_LIMIT = 10.0
-"""Where scaled numbers are clipped, as stable-baselines3's VecNormalize does."""
+"""Default limit at which scaled numbers are clipped, as in stable-baselines3's VecNormalize."""
 
 MIN_DEVIATION = 1e-3
-"""An entry that hardly changes is not blown up to unit variance."""
+"""Smallest standard deviation: an entry that hardly changes is not amplified to unit variance."""
 
 
 def scale(
@@ -27,7 +27,7 @@ def scale(
     std: Float[Tensor, " entry"],
     limit: float,
 ) -> Tensor:
-    """Return scaled numbers in the dtype of the mean."""
+    """Return normalised and clipped numbers, in the dtype of `mean`."""
     scaled = (numbers.to(mean) - mean) / std
     return scaled.clamp(-limit, limit)
 
@@ -38,10 +38,10 @@ def fit_scale_(
     kept_std: Float[Tensor, " entry"],
     numbers: Float[Tensor, "*any entry"],
 ) -> None:
-    """Overwrite a mean and a deviation with those of observations.
+    """Overwrite `kept_mean` and `kept_std` with mean and standard deviation of `numbers`.
 
     Raises:
-        ValueError: If one of them is not a finite number in the dtype of those kept, which stay.
+        ValueError: If a new value is not finite in their dtype; the old values are kept then.
     """
     flat = numbers.flatten(0, -2).to(kept_mean)
     mean = flat.mean(dim=0)
@@ -58,7 +58,7 @@ def fit_scale_(
 
 
 def check_limit(limit: Any) -> float:
-    """Return where scaled numbers are clipped; infinity is nowhere.
+    """Check the limit at which scaled numbers are clipped; infinity means no clipping.
 
     Raises:
         ValueError: If it is not positive.
@@ -71,10 +71,10 @@ def check_limit(limit: Any) -> float:
 
 
 def limit_to_json(limit: float) -> float | None:
-    """Return a limit as JSON has it, which knows no infinity."""
+    """Convert a limit to a JSON value; infinity becomes None."""
     return limit if math.isfinite(limit) else None
 
 
 def limit_from_json(limit: float | None) -> float:
-    """Return the limit that `limit_to_json` wrote."""
+    """Read the limit that `limit_to_json` wrote."""
     return math.inf if limit is None else limit

@@ -1,4 +1,4 @@
-"""Loading policies by folder or, for those that come with the package, by name."""
+"""Load policies by folder or, for policies shipped with the package, by name."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from ncp_control.policy.base import Policy
 
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = (_PACKAGE / "pretrained", _PACKAGE.parent / "policies" / "pretrained")
-"""Where shipped policies lie: in the wheel, and in a clone."""
+"""Folders of the shipped policies: in the wheel, and in a clone."""
 
 
 def shipped_policies() -> dict[str, Path]:
@@ -23,10 +23,10 @@ def policy_folder(policy: Path | str) -> Path:
     """Return the folder of a policy.
 
     Args:
-        policy: Its folder, or the name of a shipped one, e.g. "drive-ncp".
+        policy: Folder of the policy, or the name of a shipped one, e.g. "drive-ncp".
 
     Raises:
-        ValueError: If it is a plain name, and no shipped policy has it.
+        ValueError: If it is a plain name that is neither an existing folder nor a shipped policy.
     """
     name = str(policy)
     if Path(policy).exists() or Path(policy).name != name:
@@ -37,14 +37,14 @@ def policy_folder(policy: Path | str) -> Path:
 
 
 def load(policy: Path | str) -> Policy:
-    """Load a policy, ready to act. Nothing in it is executed.
+    """Load a policy, ready to act. No code in its files is executed.
 
     Args:
-        policy: Its folder, or the name of a shipped one, e.g. "drive-ncp".
+        policy: Folder of the policy, or the name of a shipped one, e.g. "drive-ncp".
 
     Raises:
         FileNotFoundError: If the folder or one of its files is missing.
-        ValueError: If a file is damaged, or a plain name is no shipped policy.
+        ValueError: If a file is damaged, or the name is not that of a shipped policy.
 
     Example:
         >>> steering = load("drive-ncp").act(frame)

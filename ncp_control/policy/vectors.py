@@ -1,7 +1,7 @@
-"""Policies that read numbers: e.g. joint angles and velocities in, joint torques out.
+"""Policies for observations of numbers, e.g. joint angles and velocities to joint torques.
 
-The circuit reads the normalised observation through its sensory neurons, or a small encoder's
-features of it; each of its outputs is one entry of the action, or the score of a choice.
+The inputs of the circuit are the normalised observation, or features of it from a small encoder.
+Each output is one entry of the action, or the score of a choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,24 +27,25 @@ from ncp_control.policy.scaling import (
 from ncp_control.ranges import check_count
 
 SQUASHES = {"clip": nn.Identity, "tanh": nn.Tanh}
-"""How an output becomes an action in [-1, 1]; every policy's `act` clips last."""
+"""Functions that map an output of the circuit to an action; `act` clips to [-1, 1] in any case."""
 
 
 class VectorPolicy(Policy):
-    """Observation vectors in, actions in [-1, 1] or choices out.
+    """Policy for observation vectors: maps numbers to actions in [-1, 1] or choices.
 
     Args:
         cell: The recurrent part; one output per entry of the action, or per choice.
-        observation_size: Width of an observation.
+        observation_size: Number of entries of an observation.
         encoder: Widths of dense tanh layers between the observation and the cell; none by default.
-        squash: A name in `SQUASHES`.
-        observation_limit: Where normalised observations are clipped, > 0; infinity for nowhere.
-        choices: How many choices each entry of the action has; see `Policy`.
+        squash: Name in `SQUASHES`: "clip" or "tanh".
+        observation_limit: Limit at which normalised observations are clipped, > 0; infinity for no
+            clipping.
+        choices: Number of choices of each entry of the action; see `Policy`.
 
     Raises:
-        ValueError: If a size is not a positive whole number, the cell does not take what reaches
-            it or has not one output for each choice, `squash` is unknown or squashes the scores of
-            choices, or `observation_limit` is not positive.
+        ValueError: If a size is not a positive whole number, the cell has another number of inputs
+            than the observation or encoder, or not one output for each choice, `squash` is unknown
+            or not "clip" although there are choices, or `observation_limit` is not positive.
     """
 
     positive_tensors: ClassVar[tuple[str, ...]] = ("observation_std",)
@@ -88,10 +89,10 @@ class VectorPolicy(Policy):
         self.register_buffer("observation_std", torch.ones(observation_size))
 
     def normalize(self, observation: Float[Tensor, "*any observation"]) -> Tensor:
-        """Shift and scale an observation to about unit variance.
+        """Normalise observations (…, observation) to about zero mean and unit variance.
 
         Raises:
-            ValueError: If its width is another.
+            ValueError: If an observation has another number of entries.
         """
         if observation.ndim == 0 or observation.shape[-1] != self.observation_size:
             raise ValueError(
@@ -102,11 +103,11 @@ class VectorPolicy(Policy):
         return scale(observation, mean, std, self.observation_limit)
 
     def fit_scale(self, observations: Float[Tensor, "*any observation"]) -> None:
-        """Take mean and deviation of observations for those that `normalize` uses.
+        """Set the normalisation to the mean and standard deviation of observations.
 
         Raises:
-            ValueError: If one of them is not a finite number in the policy's dtype; those in use
-                stay.
+            ValueError: If one of them is not finite in the policy's dtype; the old values are kept
+                then.
         """
         fit_scale_(self.observation_mean, self.observation_std, observations)
 
@@ -116,11 +117,11 @@ class VectorPolicy(Policy):
         return features.to(next(self.circuit.parameters()).dtype)
 
     def respond(self, outputs: Tensor) -> Tensor:
-        """Turn the circuit's outputs into actions."""
+        """Map outputs of the circuit to actions, or scores of choices."""
         return self.squash(outputs)
 
     def to_config(self) -> dict[str, Any]:
-        """Return the sizes, the squash, the limit, the choices and the cell's settings."""
+        """Return the settings as JSON values: sizes, squash, limit, choices and cell."""
         return {
             "observation_size": self.observation_size,
             "encoder": list(self.encoder_widths),
@@ -132,7 +133,7 @@ class VectorPolicy(Policy):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "VectorPolicy":
-        """Build the policy that `to_config` described; older ones do not tell their limit."""
+        """Build an untrained policy from the values of `to_config`; old files lack the limit."""
         limit = config.get("observation_limit", OBSERVATION_LIMIT)
         return cls(
             cell_from_config(config["cell"]),

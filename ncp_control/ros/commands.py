@@ -1,6 +1,6 @@
-"""A policy's steering as the numbers of ROS 2 commands.
+"""Convert a policy's steering to the numbers of ROS 2 commands.
 
-With speed v, wheelbase L, steering angle δ, curvature κ of the way and yaw rate ω (kinematic
+With speed v, wheelbase L, steering angle δ, curvature κ of the path and yaw rate ω (kinematic
 bicycle; left is positive, REP 103):
 
     κ = tan(δ) / L        ω = v κ
@@ -11,7 +11,7 @@ bicycle; left is positive, REP 103):
 | ackermann_msgs/AckermannDrive       | `/ackermann_cmd` | `speed` = v, `steering_angle` = δ |
 | ackermann_msgs/AckermannDriveStamped| `/drive`         | the same                       |
 
-A stop is a command of zeros.
+To stop, both numbers are zero.
 """
 
 import math
@@ -28,38 +28,38 @@ TOPICS = {
     "AckermannDrive": "/ackermann_cmd",
     "AckermannDriveStamped": "/drive",
 }
-"""Types of commands, each with its usual topic."""
+"""Default topic of each command type."""
 _RIGHT_ANGLE_RAD = math.pi / 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What a robot is told; both numbers are zero for a stop."""
+    """Motion command to a robot; both numbers are zero to stop."""
 
     speed_mps: float
-    """Speed ahead [m/s]."""
+    """Forward speed [m/s]."""
     turn: float
     """Yaw rate [rad/s] of a Twist, steering angle [rad] of an AckermannDrive; left is positive."""
 
 
 STOP = Motion(speed_mps=0.0, turn=0.0)
-"""Stand still."""
+"""Motion command to stand still."""
 
 
 class MotionRule:
-    """Turns the steering of a policy into what a robot is told.
+    """Converts actions of a steering policy to motion commands.
 
     Args:
-        contract: The policy's.
-        command_type: One of `TOPICS`.
-        speed_mps: Speed that is commanded [m/s].
-        wheelbase_m: Distance of the axles [m], where it is needed: for a Twist of a policy that
-            commands an angle, and for an AckermannDrive of one that commands something else.
-        max_steer_rad: Steering angle of the action 1 [rad], where the contract does not say it.
+        contract: Contract of the policy.
+        command_type: Type of the command, one of `TOPICS`.
+        speed_mps: Commanded speed [m/s].
+        wheelbase_m: Distance between the axles [m]. Required for a Twist if the policy commands an
+            angle, and for an AckermannDrive if it commands a curvature or yaw rate.
+        max_steer_rad: Steering angle for the action 1 [rad]. Required if the contract does not
+            state it.
 
     Raises:
-        ValueError: If the policy does not steer, or a number that is needed is missing or out of
-            range.
+        ValueError: If the policy does not steer, or a required number is missing or out of range.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class MotionRule:
             self._wheelbase_m = _given("wheelbase_m", wheelbase_m, what)
 
     def motion(self, action: float) -> Motion:
-        """Return what a robot is told for an action of the policy."""
+        """Return the motion command for an action of the policy."""
         wanted, v = self._scale * action, self._speed_mps
         if self.is_twist:
             if self._quantity == ANGLE:
@@ -115,7 +115,7 @@ class MotionRule:
 
 
 def _given(name: str, value: float | None, meaning: str) -> float:
-    """Return a positive option of the link.
+    """Check that an option of the link is given and positive, and return it.
 
     Raises:
         ValueError: If it is missing or not positive.

@@ -1,16 +1,16 @@
 # pyright: reportMissingImports=false, reportCallIssue=false, reportGeneralTypeIssues=false
-"""ROS 2 as it is on the wire of DDS, by the package `cyclonedds`: types, topics, quality, network.
+"""ROS 2 over DDS with the package `cyclonedds`: message types, topics, quality of service, network.
 
-A topic `/cmd_vel` is `rt/cmd_vel` there, and geometry_msgs/Twist is named
-`geometry_msgs::msg::dds_::Twist_`. A camera's driver publishes with quality "sensor data" (best
-effort, the newest few), so images are read as best effort, which fits a reliable publisher as well;
-commands are sent reliably, which fits any subscriber.
+In DDS, a topic `/cmd_vel` is named `rt/cmd_vel`, and geometry_msgs/Twist is named
+`geometry_msgs::msg::dds_::Twist_`. Camera drivers publish with the "sensor data" profile (best
+effort, keep the newest few). So images are read as best effort, which also matches reliable
+publishers; commands are sent reliably, which matches any subscriber.
 
-Unless the environment variable CYCLONEDDS_URI says otherwise, nothing is sent but over the loopback
-interface, without multicast.
+By default, messages are sent only over the loopback interface, without multicast. The environment
+variable CYCLONEDDS_URI replaces this configuration.
 
-Images are unpacked here and not by `cyclonedds`, which makes a list of Python numbers of them in
-16 ms for 640 x 480 pixels.
+Images are unpacked here and not by `cyclonedds`, which converts them to a list of Python numbers
+(16 ms for 640 x 480 pixels).
 
 Sources: https://design.ros2.org/articles/topic_and_service_names.html, the .msg files of ROS 2, and
 DDS-XTypes 1.3, chapter 7.4 (CDR version 1).
@@ -54,9 +54,9 @@ LOOPBACK = """<CycloneDDS><Domain>
   <Peers><Peer address="127.0.0.1"/></Peers>
 </Discovery>
 </Domain></CycloneDDS>"""
-"""Configuration of Cyclone DDS that sends on this computer only."""
+"""Configuration of Cyclone DDS for communication on this computer only."""
 URI, DOMAIN = "CYCLONEDDS_URI", "ROS_DOMAIN_ID"
-"""Environment variables of Cyclone DDS, and of ROS 2."""
+"""Environment variables: configuration of Cyclone DDS, and domain of ROS 2."""
 LARGEST_DOMAIN = 232
 _NAME = re.compile(r"(/[A-Za-z_]\w*)+", re.ASCII)
 
@@ -74,7 +74,7 @@ class Time(IdlStruct, typename="builtin_interfaces::msg::dds_::Time_"):
 
     @property
     def time_s(self) -> float:
-        """The time [s]."""
+        """Time [s]."""
         return self.sec + 1e-9 * self.nanosec
 
 
@@ -198,11 +198,11 @@ MESSAGES = {
     cls.__name__: cls
     for cls in (Image, CompressedImage, Twist, TwistStamped, AckermannDrive, AckermannDriveStamped)
 }
-"""Message types by their names in ROS."""
+"""Message classes by their ROS names."""
 
 
 class _Cdr:
-    """Reads the values of a message one after the other."""
+    """Reads consecutive values of a message in CDR encoding."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < 4 or data[0] != 0 or data[1] not in (0, 1, 6, 7):
@@ -221,7 +221,7 @@ class _Cdr:
         return value
 
     def octets(self) -> Any:
-        """Return the bytes of a sequence, an array without a copy: faster than a list of them."""
+        """Return the bytes of a sequence as an array, without a copy; faster than a list."""
         size = self.number("I")
         begin, self._at = self._at, self._at + size
         if self._at > len(self._data):
@@ -240,10 +240,10 @@ class _Cdr:
 
 
 def topic_name(name: str) -> str:
-    """Return a ROS topic as DDS names it.
+    """Return the DDS name of a ROS topic.
 
     Raises:
-        ValueError: If it is no full name of a topic.
+        ValueError: If `name` is not a full topic name.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
@@ -254,10 +254,10 @@ def topic_name(name: str) -> str:
 
 
 def domain_of(domain_id: int | None) -> int:
-    """Return the domain: a number, or that of ROS_DOMAIN_ID, or 0.
+    """Return the DDS domain: `domain_id`; if None: that of ROS_DOMAIN_ID, or 0.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a number from 0 to `LARGEST_DOMAIN`.
     """
     given: Any = os.environ.get(DOMAIN, "").strip() or 0 if domain_id is None else domain_id
     name = DOMAIN if domain_id is None else "domain_id"
@@ -268,10 +268,10 @@ def domain_of(domain_id: int | None) -> int:
 
 
 class Node:
-    """A member of a DDS domain, with what it needs to read and write topics of ROS.
+    """Participant in a DDS domain that reads and writes ROS topics.
 
     Args:
-        domain_id: The domain.
+        domain_id: Number of the domain.
     """
 
     def __init__(self, domain_id: int) -> None:
@@ -281,12 +281,12 @@ class Node:
         self.participant = DomainParticipant(domain_id)
 
     def writer(self, name: str, message: type[IdlStruct]) -> DataWriter:
-        """Return what publishes messages of a type on a topic of DDS, reliably."""
+        """Return a reliable publisher of messages of a type on a DDS topic."""
         quality = Qos(Policy.Reliability.Reliable(duration(milliseconds=100)), *_QUALITY)
         return DataWriter(self.participant, Topic(self.participant, name, message), qos=quality)
 
     def reader(self, name: str, message: type[IdlStruct]) -> "NewestReader":
-        """Return what reads the newest message of a topic of DDS, as sensor data."""
+        """Return a best-effort reader of the newest message on a DDS topic."""
         quality = Qos(Policy.Reliability.BestEffort, *_QUALITY)
         topic = Topic(self.participant, name, message)
         return NewestReader(self.participant, DataReader(self.participant, topic, qos=quality))
@@ -303,8 +303,8 @@ class NewestReader:
     """Reads the newest message of a topic.
 
     Args:
-        participant: Member of the domain.
-        reader: Reader of the topic, which keeps one message.
+        participant: Participant in the domain.
+        reader: Reader of the topic, with a history of one message.
     """
 
     def __init__(self, participant: DomainParticipant, reader: DataReader) -> None:
@@ -315,19 +315,22 @@ class NewestReader:
         self._waiting.attach(self._condition)
 
     def read(self, timeout_s: float) -> Any:
-        """Return the newest message that was not returned yet; None if none comes in time.
+        """Return the newest message that was not returned yet; None if none arrives in time.
+
+        Args:
+            timeout_s: Longest time to wait [s].
 
         Raises:
-            ValueError: If it is damaged.
+            ValueError: If the message is damaged.
         """
         if not self._waiting.wait(duration(seconds=max(timeout_s, 0.0))):
             return None
         messages = [one for one in self._reader.take(1) if isinstance(one, IdlStruct)]
-        return messages[-1] if messages else None  # else a publisher said farewell
+        return messages[-1] if messages else None  # None: only a notice that a publisher left
 
     @property
     def num_publishers(self) -> int:
-        """How many publishers of the topic were found that fit."""
+        """Number of matching publishers of the topic that were found."""
         return int(self._reader.get_subscription_matched_status().current_count)
 
 

@@ -1,4 +1,4 @@
-"""sensor_msgs/Image and sensor_msgs/CompressedImage as RGB images.
+"""Convert sensor_msgs/Image and sensor_msgs/CompressedImage to RGB images.
 
 | encoding         | meaning of a pixel                                   |
 |------------------|------------------------------------------------------|
@@ -6,8 +6,8 @@
 | `bgr8`, `bgra8`  | blue, green, red (and alpha, which is left out)      |
 | `mono8`          | grey; it becomes three equal channels                |
 
-A message is any object with the fields of the ROS type, so that those of DDS, of bags and of rclpy
-are all read. Source: sensor_msgs/msg/Image.msg and sensor_msgs/image_encodings.hpp of ROS 2.
+A message may be any object with the fields of the ROS type: from DDS, from a bag or from rclpy.
+Source: sensor_msgs/msg/Image.msg and sensor_msgs/image_encodings.hpp of ROS 2.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,18 @@ ENCODINGS = {
     "bgra8": (4, (2, 1, 0)),
     "mono8": (1, (0, 0, 0)),
 }
-"""Bytes of a pixel, and where its red, green and blue stand, by encoding."""
+"""Bytes per pixel, and indices of its red, green and blue bytes, by encoding."""
 MOST_BYTES = 2**27
-"""Largest compressed image that is decoded."""
+"""Largest compressed image that is decoded [bytes]."""
 MOST_PIXELS = 2**25
-"""Largest image that is taken."""
+"""Largest image that is accepted [pixels]."""
 
 Octets = bytes | bytearray | memoryview | np.ndarray | Sequence[int]
-"""Bytes as one of the libraries gives them."""
+"""Bytes in the types that the libraries return."""
 
 
 class RawImage(Protocol):
-    """Fields of sensor_msgs/Image that are read."""
+    """Required fields of a sensor_msgs/Image."""
 
     height: Any
     width: Any
@@ -46,11 +46,11 @@ class RawImage(Protocol):
 
 
 def rgb_of_image(message: RawImage) -> np.ndarray:
-    """Return an image message as RGB, shape (height, width, 3), uint8.
+    """Convert an image message to RGB, shape (height, width, 3), uint8.
 
     Raises:
-        ValueError: If the encoding is none of `ENCODINGS`, or the data are not as long as the
-            message says.
+        ValueError: If the encoding is not in `ENCODINGS`, the data are shorter than the message
+            states, or the image has more than `MOST_PIXELS` pixels.
     """
     encoding = str(message.encoding)
     if encoding not in ENCODINGS:
@@ -73,7 +73,7 @@ def rgb_of_image(message: RawImage) -> np.ndarray:
 
 
 def rgb_of_compressed(data: Octets) -> np.ndarray:
-    """Return the `data` of a CompressedImage, a JPEG or PNG, as RGB.
+    """Decode the `data` of a CompressedImage, a JPEG or PNG, to RGB (height, width, 3), uint8.
 
     Raises:
         ValueError: If it cannot be decoded, or OpenCV is not installed.

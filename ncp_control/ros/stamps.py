@@ -1,29 +1,30 @@
-"""The times in the headers of messages, on the clock of a loop.
+"""Convert the time stamps of message headers to the clock of a loop.
 
-A camera's driver stamps an image when it is taken, on the clock of its own computer or of a
-simulation. The difference of the two clocks is unknown; it is taken from the message that came
-fastest, which is thus counted as if it had needed no time.
+A camera driver stamps an image when it is taken, by the clock of its own computer or of a
+simulation. The offset between the two clocks is unknown. It is estimated from the message with the
+shortest delay, whose delay is taken as zero.
 """
 
 DRIFT = 1e-3
-"""How much faster or slower one clock may go than the other."""
+"""Largest relative difference between the rates of the two clocks."""
 LONGEST_S = 1.0
-"""A message cannot be older; if it seems so, its clock was set anew [s]."""
+"""Longest delay of a message [s]; if the offset changes by more, the sender's clock was reset."""
 
 
 class StampClock:
-    """Turns stamps into times of the loop's clock."""
+    """Converts time stamps to the loop's clock."""
 
     def __init__(self) -> None:
         self._offset_s: float | None = None
         self._received_s = 0.0
 
     def time_s(self, stamp_s: float, received_s: float) -> float:
-        """Return when a message was stamped, on the loop's clock [s].
+        """Return the time at which a message was stamped, on the loop's clock [s].
 
         Args:
-            stamp_s: Its stamp [s]; 0 if it has none, and then it counts as just made.
-            received_s: When it came, on the loop's clock [s].
+            stamp_s: Time stamp of the message on the sender's clock [s]; if 0: no stamp, and
+                `received_s` is returned.
+            received_s: Time at which the message arrived, on the loop's clock [s].
         """
         if stamp_s == 0.0:
             return received_s
