@@ -1,8 +1,8 @@
-"""Worlds: driving, walking, and faults that any of them can have.
+"""Environments ("worlds"): driving, walking, and faults that can be added to any of them.
 
 Importing this package registers the worlds: with Gymnasium, `gymnasium.make("LaneKeeping-v0")`, and
-by name for policies, `ncp_control.worlds.find_world("Walker2d-v5")`. A simulator is imported when a
-world is made.
+by name for policies, `ncp_control.worlds.find_world("Walker2d-v5")`. A simulator is imported only
+when a world is built.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""The bodies of Gymnasium's that walk here, by their short names; nothing heavy is imported."""
+"""Short names of Gymnasium's walking robots; imports nothing heavy."""
 
 BODIES = {"halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5", "hopper": "Hopper-v5"}
-"""Gymnasium's ids by the names that jobs use."""
+"""Gymnasium ids by the short names that jobs use."""

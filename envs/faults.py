@@ -1,15 +1,15 @@
-"""Disturbances: what can be put between a policy and its world, and which of them suit a world.
+"""Disturbances that can be put between a policy and its world, and the choice for a world.
 
 | name      | what it does                             | strength                       |
 |-----------|------------------------------------------|--------------------------------|
-| overwrite | a random action instead of the policy's  | share of the frames            |
+| overwrite | replaces the action by a random one      | share of the frames            |
 | delay     | actions take effect late                 | frames                         |
-| drop      | frames are lost, the action is held      | share of the frames            |
+| drop      | loses frames and holds the action        | share of the frames            |
 | noise     | `PixelNoise` on frames                   | variance on images in [0, 1]   |
 | noise     | Gaussian noise on numbers                | deviation in the entry's unit  |
 | others    | see `envs.conditions`                    | severity from 1 to 5           |
 
-Pixel noise is the one of Lechner et al. 2020 (figure 5): on an image scaled to [0, 1],
+Pixel noise is that of Lechner et al. 2020 (figure 5): on an image scaled to [0, 1],
 
     o' = clip(o + n, 0, 1),      n ~ N(0, variance), independent in every pixel and channel
 """
@@ -31,22 +31,22 @@ from ncp_control.records import change_frame, frames_part, record_frame
 from ncp_control.worlds import Disturbance
 
 _MOST_UNITS = 4
-"""Units of numbers that the label of a plot can hold."""
+"""Most units of numbers that the label of a plot can list."""
 
 
 class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
     """Add Gaussian noise to image observations.
 
-    The noise is drawn from its own generator, seeded by `reset(seed=...)`: the world underneath
-    does not change with the noise.
+    The noise has its own generator, seeded by `reset(seed=...)`, so the environment itself behaves
+    the same with and without noise.
 
     Args:
-        env: World whose observations are uint8 images.
-        variance: Variance of the noise on images scaled to [0, 1], >= 0. The paper takes 0.1 to
-            0.3; clipping then makes the variance of the result smaller.
-        in_record: Shape of the frame in each observation, if these are records of a frame and
-            numbers, see `ncp_control.records`.
-        stack: How many frames each observation shows together, see `View`. The noise of each is
+        env: Environment whose observations are uint8 images.
+        variance: Variance of the noise on images scaled to [0, 1], >= 0. The paper uses 0.1 to 0.3;
+            clipping makes the variance of the result smaller.
+        in_record: Shape of the frame in each observation, if the observations are records of a
+            frame and numbers, see `ncp_control.records`.
+        stack: Number of frames stacked in each observation, see `View`. The noise of each frame is
             drawn once.
 
     Raises:
@@ -81,14 +81,14 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
         """Start an episode; the seed also seeds the noise.
 
         Args:
-            seed: Seed of the world and of the noise; None goes on with both.
+            seed: Seed of the world and of the noise; None continues both generators.
             options: Passed to the world.
 
         Returns:
             The first, noisy, observation and its info.
         """
         if seed is not None:
-            # A stream of its own: the world uses the plain seed.
+            # A separate stream: the world uses the plain seed.
             self._noise_rng = np.random.default_rng([seed, 1])
         self._noise = once_a_frame(self._add_noise, self._stack)
         return super().reset(seed=seed, options=options)
@@ -104,13 +104,13 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
 
 
 def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
-    """Return the disturbances that a world of this contract can have, the innermost first.
+    """Return the disturbances that suit a world with this contract, the innermost wrapper first.
 
-    Actions that are choices are neither overwritten nor delayed; of frames and numbers at once
-    only the frames are disturbed. The world's `info` must carry `dt_s`, as `ncp_control.worlds`
-    sees to.
+    Actions that are choices are neither overwritten nor delayed. If observations hold frames and
+    numbers, only the frames are disturbed. The world's `info` must contain `dt_s`, as worlds of
+    `ncp_control.worlds` do.
     """
-    # They bring MuJoCo along, which a world of frames does without.
+    # These import MuJoCo, which a world of frames does not need.
     from envs.locomotion import DelayedActions, DroppedFrames, OverwrittenActions, SensorNoise
 
     drop = Disturbance(name="drop", meaning="share of dropped frames", put=DroppedFrames)
@@ -127,7 +127,7 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
         found += _conditions_of(contract, seen)
         meaning, put = "variance of the pixel noise", partial(PixelNoise, **seen)
         found.append(Disturbance(name="noise", meaning=meaning, put=put))
-    found.append(drop)  # around what disturbs frames: a stack is disturbed frame by frame
+    found.append(drop)  # outside the disturbances of frames: a stack is disturbed frame by frame
     if isinstance(contract.observation, VectorContract):
         units = dict.fromkeys(entry.unit for entry in contract.observation.entries if entry.unit)
         told = f" [{', '.join(units)}]" if 0 < len(units) <= _MOST_UNITS else ""
@@ -137,11 +137,11 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
 
 
 def _conditions_of(contract: Contract, seen: Mapping[str, Any]) -> list[Disturbance]:
-    """Return the conditions of a world of frames, but for those that are other disturbances.
+    """Return the conditions that a world of frames can have; `noise` and `delay` are left out.
 
     Args:
-        contract: The world's.
-        seen: Where the frames lie in an observation: `in_record` and `stack` of `Pictured`.
+        contract: The world's contract.
+        seen: Where the frames are in an observation: `in_record` and `stack` of `Pictured`.
     """
     from envs.conditions import PICTURES
     from envs.conditions.wrappers import Gain, Wind

@@ -1,4 +1,4 @@
-"""What the wrappers share: a random generator of their own, and a check of the actions."""
+"""Base class of wrappers with their own random generator, and a check of actions."""
 
 from typing import Any, ClassVar
 
@@ -10,30 +10,30 @@ from numpy.typing import NDArray
 
 
 class SeededWrapper(gymnasium.Wrapper, RecordConstructorArgs):
-    """A wrapper whose randomness is seeded with the world's but drawn apart from it.
+    """Wrapper whose random generator is seeded with the environment's seed but separate from it.
 
-    So the body moves the same with and without a disturbance as long as the actions are the same.
+    So the body moves the same with and without a disturbance, as long as the actions are the same.
     """
 
     stream: ClassVar[int]
-    """Tells the generators of different wrappers apart."""
+    """Number that makes the generators of different wrappers differ."""
 
     def __init__(self, env: gymnasium.Env, **settings: Any) -> None:
-        RecordConstructorArgs.__init__(self, **settings)  # so that its `spec` rebuilds it
+        RecordConstructorArgs.__init__(self, **settings)  # so that `spec` can rebuild the wrapper
         gymnasium.Wrapper.__init__(self, env)
         self.random = np.random.default_rng()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; a seed also seeds this disturbance, None goes on with it."""
+        """Start an episode; a seed also seeds this disturbance, None continues its generator."""
         if seed is not None:
             self.random = np.random.default_rng([seed, self.stream])
         return super().reset(seed=seed, options=options)
 
 
 def check_continuous(env: gymnasium.Env) -> spaces.Box:
-    """Return the bounds of the actions.
+    """Return the bounds of an environment's actions.
 
     Raises:
         TypeError: If the actions are not continuous.
@@ -47,11 +47,11 @@ def check_continuous(env: gymnasium.Env) -> spaces.Box:
 
 
 def check_action(action: Any, bounds: spaces.Box) -> NDArray[Any]:
-    """Return an action as an array.
+    """Check an action and return it as an array.
 
     Raises:
-        ValueError: If it does not hold real numbers, has another shape, is out of bounds or not
-            finite.
+        ValueError: If the action does not hold real numbers, has another shape, is out of bounds or
+            not finite.
     """
     action = np.asarray(action)
     low, high = bounds.low, bounds.high
@@ -63,6 +63,6 @@ def check_action(action: Any, bounds: spaces.Box) -> NDArray[Any]:
     ):
         raise ValueError(
             f"`action` must have shape {low.shape} and lie in [{low.min():g}, {high.max():g}],"
-            f" got {action.tolist()!r}. Clip what the policy says."
+            f" got {action.tolist()!r}. Clip the policy's output."
         )
     return action

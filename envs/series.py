@@ -1,7 +1,7 @@
-"""Time series in tables: CSV files with a header, a row a moment, at any times, with gaps.
+"""Time series in CSV files: a header, then one row for each time; times and gaps may be irregular.
 
-One file may hold several series, told apart by a column, or each file holds one. Cells may be
-missing. What cannot be used of a file is left out, counted and named in one warning.
+A file may hold several series, told apart by a column, or one series. Cells may be missing. Rows
+and cells that cannot be used are left out, counted and reported in one warning.
 """
 
 import math
@@ -19,34 +19,31 @@ from envs.recorded.tally import Tally
 from envs.recorded.text import read_lines
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
-"""Cells, in small letters, that stand for a missing value."""
+"""Cells, in lower case, that stand for a missing value."""
 LARGEST = 1e18
-"""Largest size of a number: its square is one in single precision."""
+"""Largest absolute value of a number, so that its square is finite in single precision."""
 _COMPACT_DATE = re.compile("(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
-"""A date as ISO 8601 also writes it, which could be a number."""
+"""ISO 8601 date without hyphens, which could also be a number."""
 MAX_BYTES = 2_000_000_000
 """Largest file that is read into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeSeries:
-    """One time series.
-
-    Attributes are arrays of one entry a row, in the order of time.
-    """
+    """One time series: arrays with one entry for each row, ordered by time."""
 
     name: str
-    """The file's name, or what its column of series says."""
+    """Name of the file, or the value in the column that tells series apart."""
     time_s: np.ndarray
     """Time since the first row [s], increasing, float64."""
     columns: dict[str, np.ndarray]
-    """Cells by column: float64 with NaN for what is missing; of a column of words, str."""
+    """Cells by column name: float64 with NaN where missing, or str in columns of words."""
 
     def __len__(self) -> int:
         return len(self.time_s)
 
     def __getitem__(self, rows: slice) -> "TimeSeries":
-        """Return some rows."""
+        """Return a slice of the rows."""
         columns = {name: values[rows] for name, values in self.columns.items()}
         return TimeSeries(name=self.name, time_s=self.time_s[rows], columns=columns)
 
@@ -61,19 +58,19 @@ def read_series(
     """Read time series from CSV files.
 
     Args:
-        files: CSV files with the same columns; in a folder, all of its CSV files.
-        time: Column of the time, in seconds or as ISO 8601; rows are a second apart if None.
-        series: Column that tells the series of a file apart; a file is one series if None.
-        words: Columns whose cells are words even if they look like numbers, e.g. names of classes;
-            so are those of which most cells are no numbers.
+        files: CSV files with the same columns, or folders whose CSV files are all read.
+        time: Column of the time, in seconds or as ISO 8601. If None, rows are 1 s apart.
+        series: Column that tells the series of a file apart. If None, each file is one series.
+        words: Columns that hold words even if they look like numbers, e.g. names of classes.
+            Columns in which most cells are not numbers are words as well.
 
     Returns:
-        The series, in the order in which they begin.
+        The series, in the order in which they appear in the files.
 
     Raises:
-        FileNotFoundError: If a file is not there.
-        ValueError: If a file is no table, has no such columns, or its times mostly do not grow; or
-            if no row of any file can be used.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file is not a table, lacks one of the columns, or most of its times do not
+            increase; or if no row of any file can be used.
     """
     paths = [path for given in files for path in _csv_files(given)]
     tally = Tally()
@@ -88,7 +85,7 @@ def read_series(
         if set(one.cells) != first:
             raise ValueError(
                 f"`data` must have the same columns in all files, got"
-                f" {sorted(first ^ set(one.cells))} in some of them. Give them columns alike."
+                f" {sorted(first ^ set(one.cells))} in some of them. Use the same columns in all."
             )
     worded = {name for name in raw[0].cells if name in words or _holds_words(raw, name)}
     found = [_series(one, worded, tally) for one in raw]
@@ -99,7 +96,7 @@ def read_series(
 
 @dataclass(frozen=True)
 class _Raw:
-    """A series as it was read."""
+    """Cells of one series as text, before numbers are read."""
 
     name: str
     path: Path
@@ -109,7 +106,7 @@ class _Raw:
 
 
 def _csv_files(path: Path) -> list[Path]:
-    """Return a file, or the CSV files of a folder, by name."""
+    """Return a file, or the CSV files of a folder, sorted by name."""
     if path.is_dir():
         inside = sorted(path.glob("*.csv"))
         if not inside:
@@ -128,7 +125,7 @@ def _csv_files(path: Path) -> list[Path]:
 def _read_file(
     path: Path, time: str | None, series: str | None, words: Sequence[str], tally: Tally
 ) -> list[_Raw]:
-    """Return the series of a file; what cannot be used is counted."""
+    """Return the series of a file; rows that cannot be used are counted in `tally`."""
     lines = read_lines(path)
     separator = find_separator(lines[:100])
     head = next((i for i, line in enumerate(lines) if line), None)
@@ -148,7 +145,7 @@ def _read_file(
     begin = 0 if head is None else head + 1
     after = next((split_cells(line, separator) for line in lines[begin:] if line), [])
     if len(after) == len(names) + 1:
-        names = ["", *names]  # as R writes tables: the names of the rows have no heading
+        names = ["", *names]  # tables written by R: the column of row names has no heading
     for number, line in enumerate(lines[begin:], begin + 1):
         if not line:
             continue
@@ -195,7 +192,7 @@ def _read_file(
 
 
 def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
-    """True if most of a column's cells that are not missing are no numbers."""
+    """True if most non-missing cells of a column are not numbers."""
     told = [
         _is_number(cell, one.separator)
         for one in raw
@@ -206,7 +203,7 @@ def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
 
 
 def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:
-    """Return a series with its numbers; cells that are none are counted and missing."""
+    """Convert a series to numbers; cells that are not numbers are counted and become NaN."""
     columns = {}
     for column, cells in raw.cells.items():
         if column in worded:
@@ -231,10 +228,10 @@ def _is_number(cell: str, separator: str) -> bool:
 
 
 def _number(cell: str, separator: str) -> float:
-    """Return a number; NaN if it is none, or not finite, or too large.
+    """Return a cell as a number; NaN if it is not a number, not finite, or too large.
 
-    A comma is that of a decimal fraction where it does not separate the columns. Where it does,
-    "1,234" might be either, and is no number.
+    A comma is read as a decimal comma unless commas separate the columns. If they do, "1,234" is
+    ambiguous and not read as a number.
     """
     try:
         value = float(cell if separator == "," else cell.replace(",", "."))
@@ -244,7 +241,7 @@ def _number(cell: str, separator: str) -> float:
 
 
 def _seconds(cell: str, separator: str) -> float:
-    """Return a time [s] from a number or ISO 8601; NaN if it is neither."""
+    """Return a time [s] read from a number or ISO 8601; NaN if the cell is neither."""
     value = _number(cell, separator)
     if math.isfinite(value):
         return value

@@ -1,9 +1,9 @@
-"""Rows of a time series as a policy sees them, and what it should say of each.
+"""Observations and targets for a policy, made from the rows of a time series.
 
-What is fitted to the training part alone: means and ranges, which columns have gaps, which classes
-there are. A missing number is seen as the last one known, with a further input that is 1 while the
-value is missing; before the first known one the training mean stands in. A row whose target is
-missing is left out, and its time counts into the next row's elapsed time.
+Only the training part is used to fit means, ranges, the list of columns with gaps, and the classes.
+A missing number is replaced by the last known one, or by the training mean before the first known
+one; an extra input is 1 while the value is missing. Rows without a target are left out, and their
+time is added to the elapsed time of the next row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,28 +15,29 @@ from envs.series import LARGEST, TimeSeries
 from ncp_control.contract import ActionContract, Entry, VectorContract
 
 MAX_CLASSES = 100
-"""Most classes, of which each takes an output."""
+"""Largest number of classes; each class takes one output."""
 MARGIN = 1.5
-"""Forecasts reach this share of half the training range from its middle; a forecast is clipped."""
+"""Range of a forecast, as a multiple of the training range about its middle. Forecasts outside it
+are clipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRows:
-    """What a policy sees of a series, and what it should say."""
+    """Observations and targets of one series."""
 
     name: str
-    """The series' name."""
+    """Name of the series."""
     time_s: np.ndarray
     """Time of the target since the first row [s], float64."""
     observations: np.ndarray
     """Inputs, float32 of shape (rows, inputs)."""
     wanted: np.ndarray
-    """Scaled targets or the number of the class, float32 of shape (rows, targets)."""
+    """Scaled targets, or the number of the class, float32 of shape (rows, targets)."""
     dt_s: np.ndarray
-    """Time since the row before [s], float32; of the first, the usual one."""
+    """Time since the previous row [s], float32; the usual time for the first row."""
     last_known: np.ndarray
-    """Scaled targets as they were last known at each row, NaN where not: (rows, targets). A target
-    of the same row is not known yet."""
+    """Last known scaled targets at each row, NaN before the first: shape (rows, targets). If the
+    target is in the same row (`rows_ahead` 0), the row's own target does not count as known."""
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -44,26 +45,26 @@ class SeriesRows:
 
 @dataclass(frozen=True, kw_only=True)
 class RowCoder:
-    """Turns series into rows. Built by `fit`."""
+    """Converts series into rows for a policy. Build one with `fit`."""
 
     inputs: tuple[str, ...]
-    """Columns that are seen."""
+    """Columns that the policy observes."""
     targets: tuple[str, ...]
-    """Columns that are forecast, or the one of the classes."""
+    """Columns to forecast, or the one column of classes."""
     rows_ahead: int
-    """Rows between what is seen and the target."""
+    """Number of rows between an observation and its target."""
     means: dict[str, float]
     """Training mean of each input."""
     with_gaps: tuple[str, ...]
-    """Inputs of which values are missing in the training part."""
+    """Inputs with missing values in the training part."""
     middle: np.ndarray
     """Middle of each target's range."""
     reach: np.ndarray
-    """Distance from the middle that a scaled target of 1 stands for."""
+    """Distance from the middle at which the scaled target is 1."""
     classes: tuple[str, ...]
     """Names of the classes; empty for a forecast."""
     frame_s: float
-    """Usual time between rows [s]."""
+    """Usual time between two rows [s]."""
 
     @classmethod
     def fit(
@@ -75,18 +76,18 @@ class RowCoder:
         *,
         has_classes: bool,
     ) -> "RowCoder":
-        """Fit to the training part.
+        """Fit means, ranges, gaps and classes to the training part.
 
         Args:
             training: The series, or their first parts.
-            inputs: Columns that are seen; if none, all that hold numbers, but not a target that is
-                to be told at the same row.
+            inputs: Columns to observe. If empty: all columns of numbers, without the targets if
+                `rows_ahead` is 0.
             targets: Columns of the targets.
-            rows_ahead: Rows between what is seen and the target.
+            rows_ahead: Number of rows between an observation and its target.
             has_classes: Whether the target is a class.
 
         Raises:
-            ValueError: If a column is not there, holds no numbers, or a target never changes.
+            ValueError: If a column does not exist or holds no numbers, or a target never changes.
         """
         seen = _seen_columns(training[0].columns, inputs, targets, rows_ahead)
         if sum(map(len, training)) < 2:
@@ -116,14 +117,14 @@ class RowCoder:
 
     @property
     def observation(self) -> VectorContract:
-        """What a policy senses: the columns, and which of them are missing."""
+        """Contract of the observation: the inputs, and a flag for each input with gaps."""
         seen = [Entry(name=name) for name in self.inputs]
         gaps = [Entry(name=f"{name} missing", range=(0.0, 1.0)) for name in self.with_gaps]
         return VectorContract(entries=(*seen, *gaps))
 
     @property
     def action(self) -> tuple[ActionContract, ...]:
-        """What a policy says: the scaled forecasts, or the class."""
+        """Contract of the action: the scaled forecasts, or the class."""
         if self.classes:
             return (ActionContract(name=self.targets[0], choices=self.classes),)
         ahead = f" {self.rows_ahead} rows ahead" if self.rows_ahead else ""
@@ -136,18 +137,18 @@ class RowCoder:
         )
 
     def unknown_classes(self, parts: Sequence[TimeSeries]) -> list[str]:
-        """Return names of classes that some series have and the training part had not."""
+        """Return the classes that occur in some series but not in the training part."""
         if not self.classes:
             return []
         found = {str(name) for one in parts for name in one.columns[self.targets[0]]}
         return sorted(found - {"", *self.classes})
 
     def unscale(self, actions: np.ndarray) -> np.ndarray:
-        """Return forecasts in the units of their columns, shape (…, targets)."""
+        """Return forecasts in the units of their columns, shape (..., targets)."""
         return self.middle + self.reach * actions
 
     def rows(self, series: TimeSeries) -> SeriesRows:
-        """Return the rows of a series whose target is known."""
+        """Return the rows of a series that have a target."""
         seen = np.stack([self._filled(series, name) for name in self.inputs], axis=1)
         gaps = [~np.isfinite(series.columns[name]) for name in self.with_gaps]
         observations = np.column_stack([seen, *gaps]).astype(np.float32)
@@ -169,12 +170,12 @@ class RowCoder:
         )
 
     def _filled(self, series: TimeSeries, name: str) -> np.ndarray:
-        """Return a column with its last known value where one is missing."""
+        """Return a column with missing values replaced, see the module's docstring."""
         carried = _carried(series.columns[name])
         return np.where(np.isfinite(carried), carried, self.means[name])
 
     def _told(self, series: TimeSeries) -> np.ndarray:
-        """Return the scaled targets or numbers of classes at each row, NaN where unknown."""
+        """Return scaled targets or numbers of classes at each row, NaN where unknown."""
         if self.classes:
             numbers = {name: float(i) for i, name in enumerate(self.classes)}
             return np.array([[numbers.get(n, np.nan)] for n in series.columns[self.targets[0]]])
@@ -187,7 +188,7 @@ def _is_numeric(values: np.ndarray) -> bool:
 
 
 def _carried(values: np.ndarray) -> np.ndarray:
-    """Return values with the last known one wherever one is missing; NaN before the first."""
+    """Replace missing values by the last known one; NaN before the first known value."""
     rows = np.where(np.isfinite(values), np.arange(len(values)), -1)
     last = np.maximum.accumulate(rows) if len(rows) else rows
     return np.where(last >= 0, values[last], np.nan)
@@ -199,7 +200,7 @@ def _seen_columns(
     targets: Sequence[str],
     rows_ahead: int,
 ) -> tuple[str, ...]:
-    """Return the columns that are seen; see `RowCoder.fit`."""
+    """Return the columns to observe, see `inputs` of `RowCoder.fit`."""
     hidden = set(targets) if rows_ahead == 0 else set()
     seen = tuple(inputs) or tuple(
         name for name, values in columns.items() if _is_numeric(values) and name not in hidden
@@ -223,7 +224,7 @@ def _seen_columns(
 
 
 def _classes_in(wanted: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Return the classes of a target, by name, in order."""
+    """Return the sorted names of the classes of a target."""
     ((name, values),) = wanted.items()
     classes = tuple(sorted(set(values.tolist()) - {""}))
     if len(classes) < 2:
@@ -234,13 +235,13 @@ def _classes_in(wanted: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     if len(classes) > MAX_CLASSES:
         raise ValueError(
             f"`target` must have at most {MAX_CLASSES} classes, got {len(classes)} in {name!r}."
-            " Forecast what is a number."
+            " Forecast a column of numbers instead."
         )
     return classes
 
 
 def _spans_of(wanted: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle of each target's values, and how far they may go to either side of it."""
+    """Return middle and reach of each target: forecasts may be within middle ± reach."""
     for name, values in wanted.items():
         if not _is_numeric(values):
             raise ValueError(

@@ -1,8 +1,8 @@
-"""A MuJoCo model in mujoco-warp: many worlds at once, in float32, on any device.
+"""MuJoCo model simulated by mujoco-warp: many worlds at once, in float32, on any device.
 
-Its state is tensors that share their memory with the simulation. Nothing here waits for the device.
-On a GPU the steps of one `advance` are recorded as a graph, once, and launched on the stream that
-torch works on.
+The state is tensors that share memory with the simulation. Nothing here waits for the device. On a
+GPU, the steps of one `advance` are recorded once as a CUDA graph, which is launched on the stream
+that torch works on.
 
 Source: github.com/google-deepmind/mujoco_warp.
 """
@@ -16,16 +16,16 @@ from torch import Tensor
 
 
 class WarpSimulation:
-    """Worlds of one model, simulated side by side.
+    """Worlds of one MuJoCo model, simulated side by side.
 
     Args:
-        model: MuJoCo's model.
-        num_worlds: How many.
-        device: Where; cpu or a CUDA device.
-        steps: Physics steps of one call of `advance`.
+        model: The MuJoCo model.
+        num_worlds: Number of worlds.
+        device: Device to simulate on: cpu or a CUDA device.
+        steps: Number of physics steps in one call of `advance`.
 
     Attributes:
-        device: The device, with its number if it is a GPU.
+        device: The device, with its index if it is a GPU.
 
     Raises:
         ValueError: If mujoco-warp is not installed.
@@ -48,22 +48,22 @@ class WarpSimulation:
 
     @property
     def positions(self) -> Tensor:
-        """Coordinates of all joints, shape (worlds, positions); a view, which may be written to."""
+        """Positions of all joints, shape (worlds, positions); a view that may be written to."""
         return self._state["qpos"]
 
     @property
     def velocities(self) -> Tensor:
-        """Their rates, shape (worlds, velocities); a view, which may be written to."""
+        """Velocities of all joints, shape (worlds, velocities); a view that may be written to."""
         return self._state["qvel"]
 
     @property
     def controls(self) -> Tensor:
-        """What the actuators are told, shape (worlds, actuators); a view, to be written to."""
+        """Actuator controls, shape (worlds, actuators); a view to write to."""
         return self._state["ctrl"]
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the state of all worlds takes on the device [bytes]."""
+        """Device memory taken by the state of all worlds [bytes]."""
         return sum(array.capacity for array in _arrays(self._data, self._warp.array))
 
     def is_finite(self) -> Tensor:
@@ -71,12 +71,12 @@ class WarpSimulation:
         return self.positions.isfinite().all(1) & self.velocities.isfinite().all(1)
 
     def put(self, which: Tensor, positions: Tensor, velocities: Tensor) -> None:
-        """Put some worlds into a state, as if they had never run; their controls become 0.
+        """Set the state of some worlds as if they had never run; their controls become 0.
 
         Args:
-            which: The worlds, bool, shape (worlds,).
-            positions: Coordinates of all joints, shape (worlds, positions) or (positions,).
-            velocities: Their rates, in the same way.
+            which: Mask of the worlds to set, bool, shape (worlds,).
+            positions: Positions of all joints, shape (worlds, positions) or (positions,).
+            velocities: Velocities of all joints, shape (worlds, velocities) or (velocities,).
         """
         new = {"qpos": positions, "qvel": velocities}
         for name, value in self._state.items():
@@ -84,7 +84,7 @@ class WarpSimulation:
             value.copy_(torch.where(mask, new.get(name, torch.zeros_like(value)), value))
 
     def advance(self) -> None:
-        """Simulate the steps of one call; on a GPU as one graph that was recorded once."""
+        """Simulate the steps of one call; on a GPU, launch the recorded graph."""
         if self.device.type != "cuda":
             self._simulate()
             return
@@ -98,11 +98,11 @@ class WarpSimulation:
                 self._mujoco_warp.step(self._model, self._data)
 
     def _record(self) -> Any:
-        """Return what simulates the steps on the stream that torch works on."""
+        """Record the steps as a graph and return a function that launches it on torch's stream."""
         wp = self._warp
         kept = {name: value.clone() for name, value in self._state.items()}
         torch.cuda.synchronize(self.device)
-        self._simulate()  # compiles the kernels, which a recording cannot
+        self._simulate()  # compiles the kernels, which cannot be done while recording
         wp.synchronize_device(self._on_device)
         with wp.ScopedDevice(self._on_device), wp.ScopedCapture() as capture:
             self._simulate()
@@ -113,14 +113,14 @@ class WarpSimulation:
 
 
 def _numbered(device: torch.device) -> torch.device:
-    """Return a device with its number, which warp asks for: `cuda` is the current one."""
+    """Return a device with its index, which warp needs: `cuda` means the current GPU."""
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
 
 
 def _arrays(holder: Any, kind: type) -> list[Any]:
-    """Return the arrays in the fields of a dataclass and of the dataclasses in it."""
+    """Return the arrays in the fields of a dataclass and of its nested dataclasses."""
     found = []
     for field in dataclasses.fields(holder):
         value = getattr(holder, field.name)
@@ -139,7 +139,7 @@ def _warp_modules() -> tuple[Any, Any]:
     """
     try:
         warp = importlib.import_module("warp")
-        warp.config.log_level = warp.LOG_ERROR  # else it prints a line for each kernel
+        warp.config.log_level = warp.LOG_ERROR  # otherwise it prints a line for each kernel
         warp.init()
         return warp, importlib.import_module("mujoco_warp")
     except ModuleNotFoundError as error:

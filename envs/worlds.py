@@ -1,10 +1,10 @@
-"""The built-in worlds by name, each with its contract.
+"""The built-in worlds by name, with their contracts.
 
-| name                             | option    | what a policy senses                 |
+| name                             | option    | what a policy observes               |
 |----------------------------------|-----------|--------------------------------------|
 | `LaneKeeping-v0`                 | `observe` | frames, or the road in numbers       |
 |                                  | others    | see `lane_keeping`                   |
-| `RoadDriving-v0`                 | `observe` | frames and the own speed, or frames  |
+| `RoadDriving-v0`                 | `observe` | frames and own speed, or frames      |
 |                                  | others    | see `road_driving`                   |
 | `HalfCheetah-v5`, `Walker2d-v5`, | `observe` | the full body, or its positions only |
 | `Hopper-v5`                      |           |                                      |
@@ -47,16 +47,16 @@ def lane_keeping(
     episode_s: float = 60.0,
     randomize_appearance: bool = True,
 ) -> World:
-    """Return the driving world of a policy that sees frames, or where the road goes.
+    """Return the lane keeping world, observed by frames or by numbers.
 
     Args:
-        observe: frames or numbers.
-        camera: See `LaneKeepingConfig`, as all that follow; of no use to numbers.
-        tracks: Track range.
-        on_crash: What happens to a car that leaves its lane.
+        observe: "frames", or "numbers" for the observation of `VectorObservation`.
+        camera: See `LaneKeepingConfig`, as for the options below; ignored for numbers.
+        tracks: Range of tracks.
+        on_crash: What happens when the car leaves its lane.
         episode_s: Longest episode [s].
-        randomize_appearance: Whether light, colours, markings and shadows of frames are drawn
-            anew at each reset.
+        randomize_appearance: Whether to draw new light, colours, markings and shadows at each
+            reset, if frames are observed.
 
     Raises:
         ValueError: If `observe` or another setting is unknown.
@@ -114,7 +114,7 @@ def lane_keeping(
         signals=lane_signals,
         expert=keep_lane,
         expert_name="pure pursuit",
-        # A lost frame would hide the crash in it.
+        # Dropping a frame would hide the crash reported in it.
         disturbances=tuple(d for d in disturbances_of(contract) if d.name != "drop"),
         max_steps=config.max_steps,
     )
@@ -128,7 +128,7 @@ def lane_measures(episodes: "Sequence[Episode]") -> dict[str, float]:
 
 
 def lane_signals(told: Told) -> dict[str, np.ndarray]:
-    """Return the road's curvature, the car's speed, and how far it is off the centre line."""
+    """Return the road's curvature, the car's speed and its offset from the centre line."""
     return {
         "curvature [1/m]": told["curvature_1pm"],
         "|curvature| [1/m]": np.abs(told["curvature_1pm"]),
@@ -147,18 +147,18 @@ def road_driving(
     episode_s: float = 60.0,
     randomize_appearance: bool = True,
 ) -> World:
-    """Return the world of a car on a road with bends, traffic and people.
+    """Return the world of a road with bends, traffic and people.
 
     Args:
-        observe: full for frames and the own speed, or frames alone.
+        observe: "full" for frames and the own speed, or "frames" for frames alone.
         traffic: none, light, full or crowded.
-        friction: See `RoadDrivingConfig`, as all that follow.
-        camera: opencv, or none for an expert that does not look at frames.
-        tracks: Track range.
-        on_crash: What happens to a car that touches another or leaves its lane.
+        friction: See `RoadDrivingConfig`, as for the options below.
+        camera: "opencv", or "none" for an expert that ignores frames.
+        tracks: Range of tracks.
+        on_crash: What happens when the car touches another body or leaves its lane.
         episode_s: Longest episode [s].
-        randomize_appearance: Whether light, colours, markings and shadows of frames are drawn
-            anew at each reset.
+        randomize_appearance: Whether to draw new light, colours, markings and shadows at each
+            reset.
 
     Raises:
         ValueError: If a setting is unknown.
@@ -211,7 +211,7 @@ def road_driving(
         signals=road_signals,
         expert=drive_road,
         expert_name="driver who sees everything",
-        # A lost frame would hide the crash in it.
+        # Dropping a frame would hide the crash reported in it.
         disturbances=tuple(d for d in disturbances_of(contract) if d.name != "drop"),
         max_steps=config.max_steps,
     )
@@ -225,7 +225,7 @@ def road_measures(episodes: "Sequence[Episode]") -> dict[str, float]:
 
 
 def road_signals(told: Told) -> dict[str, np.ndarray]:
-    """Return what `lane_signals` does, and the free way to what is ahead in the lane."""
+    """Return the signals of `lane_signals`, and the free distance ahead in the lane."""
     return {**lane_signals(told), "gap [m]": told["gap_m"]}
 
 
@@ -235,12 +235,12 @@ def _steering(config: "DrivingConfig") -> ActionContract:
 
 
 def _brake(env: gymnasium.Env, is_braking: bool) -> None:
-    """Let a car brake to a standstill, or go on."""
+    """Make a car brake to a standstill, or release its brake."""
     cast("DrivingEnv[Any]", env.unwrapped).is_braking = is_braking
 
 
 def body(name: str, observe: str = "full") -> World:
-    """Return a world to walk in, whose body is seen whole or by its positions alone."""
+    """Return a walking world; `observe` is "full", or "positions" to hide velocities."""
     from envs.faults import disturbances_of
     from envs.locomotion import make_locomotion
     from ncp_control.gymnasium_contracts import contract_of_env
@@ -274,7 +274,7 @@ def body(name: str, observe: str = "full") -> World:
 
 
 def register() -> None:
-    """Make the built-in worlds known by name."""
+    """Register the built-in worlds by name."""
     register_world("LaneKeeping-v0", lane_keeping)
     register_world("RoadDriving-v0", road_driving)
     for short_name, env_id in BODIES.items():

@@ -1,13 +1,13 @@
-"""Eighteen conditions in which a camera or a car fails, each with a severity from 1 to 5.
+"""Eighteen faults of a camera or a car ("conditions"), each with a severity from 1 to 5.
 
-After the manner of ImageNet-C (Hendrycks & Dietterich 2019, arXiv 1903.12261): a condition that is
-stronger has a higher severity, and everything is drawn from a seed. Most change the frames of any
-world that shows frames; three change what becomes of an action.
+Modelled on ImageNet-C (Hendrycks & Dietterich 2019, arXiv 1903.12261): a higher severity is a
+stronger fault, and all randomness comes from a seed. Most conditions change the frames of any world
+that shows frames; three change how actions take effect.
 
 | name       | what happens                                             | severity 1 to 5      |
 |------------|----------------------------------------------------------|----------------------|
 | `noise`    | Gaussian noise in every pixel                            | variance 0.02 to 0.3 |
-| `night`    | dark but for the headlights                              | light 0.5 to 0.08    |
+| `night`    | dark except in the headlights                            | light 0.5 to 0.08    |
 | `fog`      | grey that thickens with the distance                     |                      |
 | `rain`     | streaks, and less contrast                               |                      |
 | `sun`      | a low sun, and its reflections in the lens               |                      |
@@ -20,10 +20,10 @@ world that shows frames; three change what becomes of an action.
 | `exposure` | the exposure jumps                                       | factor 1.3 to 4.2    |
 | `blackout` | black frames, once in 5 s                                | for 0.1 to 2 s       |
 | `frozen`   | the same frame, once in 5 s                              | for 0.1 to 2 s       |
-| `lost`     | frames do not come; the one before is seen again         | share 0.1 to 0.5     |
+| `lost`     | frames are lost; the previous one is shown again         | share 0.1 to 0.5     |
 | `delay`    | actions take effect late                                 | 1 to 6 frames        |
-| `wind`     | wind and gusts, each so much, push the first entry       | 1 to 7 % of range    |
-| `gain`     | the action's first entry does more or less than it says | factor 1.15 to 2     |
+| `wind`     | steady wind and gusts (each this much) push entry 0      | 1 to 7 % of range    |
+| `gain`     | the action's first entry acts more or less than it says  | factor 1.15 to 2     |
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ from envs.conditions.pictures import Effect
 from ncp_control.names import check_name
 
 Begin = Callable[[int, Scene], Effect]
-"""Severity and episode to the effect on its frames."""
+"""Function from severity and scene to the effect on the frames of one episode."""
 
 PICTURES: dict[str, Begin] = {
     name: getattr(pictures, name)
@@ -43,26 +43,26 @@ PICTURES: dict[str, Begin] = {
         "exposure", "blackout", "frozen", "lost",
     )
 }  # fmt: skip
-"""Conditions that change frames."""
+"""Conditions that change frames: the function of each by name."""
 ACTIONS = ("delay", "wind", "gain")
-"""Conditions that change what becomes of an action."""
+"""Names of the conditions that change how actions take effect."""
 CONDITIONS = (*PICTURES, *ACTIONS)
-"""All conditions by name."""
+"""Names of all conditions."""
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def read_conditions(
     words: Sequence[str], known: Collection[str] = CONDITIONS, *, setting: str = "condition"
 ) -> list[tuple[str, int]]:
-    """Read conditions as a command line gives them: fog:3, fog:1-3, fog for 1-5, all or all:1-3.
+    """Read conditions from the command line: fog:3, fog:1-3, fog for 1-5, all or all:1-3.
 
     Args:
-        words: What was given.
-        known: Names of those that are possible.
-        setting: What a message calls the words.
+        words: Words of the command line.
+        known: Allowed names.
+        setting: Name of the setting, for error messages.
 
     Returns:
-        Name and severity of each, once.
+        Pairs of name and severity, in order, without duplicates.
 
     Raises:
         ValueError: If a name or a severity is unknown.
@@ -87,7 +87,7 @@ def read_conditions(
 
 
 def strengths_of(name: str, severity: int) -> Mapping[str, float]:
-    """Return the disturbance of a world that is this condition, with its strength."""
+    """Return name and strength of the world's disturbance that applies a condition."""
     if name == "noise":
         return {"noise": at(severity, *pictures.NOISE_VARIANCES)}
     if name == "delay":

@@ -1,4 +1,4 @@
-"""What the effects draw from: one scene's size, frame interval and randomness."""
+"""Frame size, frame interval and random draws of one scene, which the effects use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,31 +7,31 @@ import cv2
 import numpy as np
 
 SPELL_EVERY_S = 5.0
-"""Time from one failure of the camera to the next [s]."""
+"""Time between two failures of the camera [s]."""
 SCROLL_S = 1.5
-"""Time in which the ground passes through the view [s]."""
+"""Time in which the ground scrolls by one image height [s]."""
 
 
 def at(severity: int, *values: float) -> float:
-    """Return the value of a severity, from 1 on."""
+    """Return the value that belongs to a severity; the first value is that of severity 1."""
     return values[severity - 1]
 
 
 @dataclass
 class Scene:
-    """One episode of frames of one size."""
+    """Size, frame interval and randomness of one episode of frames."""
 
     height: int
-    """Of the frames [px]."""
+    """Height of the frames [px]."""
     width: int
-    """Of the frames [px]."""
+    """Width of the frames [px]."""
     frame_s: float
-    """Time from a frame to the next [s]."""
+    """Time between two frames [s]."""
     random: np.random.Generator
     """Source of the episode's randomness."""
     frames: int | None = None
-    """How many frames there are, if a camera that fails at times shall do so in one of them; the
-    first failure comes at any time if None."""
+    """Number of frames of the scene: the first camera failure then starts within them. If None, it
+    starts at any time within the first `SPELL_EVERY_S`."""
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Return y from 0 at the top to 1, and x from -1 at the left to 1, for every pixel."""
@@ -41,13 +41,13 @@ class Scene:
         return rows, columns
 
     def normal(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return normal numbers of unit deviation."""
+        """Return samples of the standard normal distribution, float32."""
         return self.random.standard_normal(shape, dtype=np.float32)
 
     def blots(
         self, covered: float, *, cells: tuple[int, int] = (5, 10), tall: int = 1
     ) -> np.ndarray:
-        """Return a mask of soft blots that covers about this share, `tall` frames high."""
+        """Return a mask of soft blots that cover about this share of it, `tall` frames high."""
         coarse = self.random.random((cells[0] * tall, cells[1]), dtype=np.float32)
         size = (self.width, self.height * tall)
         smooth = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
@@ -55,14 +55,14 @@ class Scene:
         return np.clip((smooth - edge) / 0.1 + 0.5, 0.0, 1.0)
 
     def patches(self, covered: float) -> "Patches":
-        """Return blots that come nearer from frame to frame, as what lies on the ground does."""
+        """Return blots that move towards the camera from frame to frame, as marks on a road do."""
         return Patches(self, covered)
 
     def spells(self, lasts_s: float) -> Callable[[], bool]:
-        """Return what tells, frame by frame, whether the camera has failed.
+        """Return a function that says, called once a frame, whether the camera has failed.
 
-        It fails for a time once in every `SPELL_EVERY_S`, at first somewhere within it, or within
-        the frames that there are.
+        The camera fails for `lasts_s` once every `SPELL_EVERY_S`. `frames` decides when the first
+        failure starts.
         """
         period = max(round(SPELL_EVERY_S / self.frame_s), 2)
         lasts = max(round(lasts_s / self.frame_s), 1)
@@ -79,13 +79,13 @@ class Scene:
 
 
 class Wander:
-    """A normal number that wanders about 0 and is drawn back to it.
+    """Gaussian noise that changes slowly and returns to 0 (a first-order autoregressive process).
 
     Args:
         scene: The episode.
-        deviation: Its deviation.
-        time_s: How long it remembers [s].
-        size: How many numbers.
+        deviation: Standard deviation.
+        time_s: Correlation time [s].
+        size: Number of independent values.
     """
 
     def __init__(self, scene: Scene, deviation: float, time_s: float, size: int = 1) -> None:
@@ -94,7 +94,7 @@ class Wander:
         self._value = deviation * self._random.standard_normal(size)
 
     def step(self) -> np.ndarray:
-        """Return the numbers of the next frame."""
+        """Return the values for the next frame: shape (size,), or a scalar if `size` is 1."""
         fresh = self._deviation * np.sqrt(1.0 - self._kept**2)
         fresh = fresh * self._random.standard_normal(len(self._value))
         self._value = self._kept * self._value + fresh
@@ -102,11 +102,11 @@ class Wander:
 
 
 class Patches:
-    """Blots on the ground, which pass through the view from far to near.
+    """Blots on the ground that pass through the view from far to near.
 
     Args:
         scene: The episode.
-        covered: Share of the view that they cover.
+        covered: Share of the view that the blots cover.
     """
 
     _TALL = 8
@@ -114,7 +114,7 @@ class Patches:
     def __init__(self, scene: Scene, covered: float) -> None:
         self._height = scene.height
         once = scene.blots(covered, tall=self._TALL)
-        self._mask = np.concatenate([once, once[: scene.height]])  # goes round
+        self._mask = np.concatenate([once, once[: scene.height]])  # wraps around
         self._step = scene.height * scene.frame_s / SCROLL_S
         self._top = float(scene.random.uniform(0.0, len(once)))
 

@@ -1,9 +1,9 @@
-"""What light, weather and a lens do to frames: effects that hold for one episode.
+"""Effects of light, weather and lens on frames. Each effect holds for one episode.
 
-Each function takes a severity from 1 to 5 and returns the effect of one episode: a function from a
-frame to what the camera would have shown instead. It may remember, e.g. where the dirt sits.
-Frames are uint8 of shape (height, width, channels), of any size and any number of channels. Where
-an effect needs the horizon, it is taken to lie at a third of the height.
+Each function takes a severity from 1 to 5 and a scene, and returns the effect for one episode: a
+function from a frame to the changed frame. An effect may have a state, e.g. where the dirt sits.
+Frames are uint8 arrays of shape (height, width, channels), with any size and number of channels.
+Effects that need the horizon assume it at a third of the height from the top.
 """
 
 import math
@@ -16,14 +16,14 @@ from envs.conditions.draws import Scene, Wander, at
 from ncp_control.audit.faults import add_pixel_noise, to_pixels
 
 Frame = np.ndarray
-"""A picture, uint8 of shape (height, width, channels)."""
+"""Image, uint8 of shape (height, width, channels)."""
 Effect = Callable[[Frame], Frame]
-"""A frame to the frame that is seen instead."""
+"""Function from a frame to the changed frame."""
 
 HORIZON = 0.33
-"""Where the horizon lies, as a share of the height from the top."""
+"""Position of the horizon, as a share of the height from the top."""
 NOISE_VARIANCES = (0.02, 0.05, 0.1, 0.2, 0.3)
-"""Of the pixel noise, on images in [0, 1]; Lechner et al. 2020 take the last three."""
+"""Variances of the pixel noise on images in [0, 1]; Lechner et al. 2020 use the last three."""
 FOG_GREY, GLARE, MUD = 205.0, 255.0, 45.0
 
 
@@ -34,7 +34,7 @@ def noise(severity: int, scene: Scene) -> Effect:
 
 
 def night(severity: int, scene: Scene) -> Effect:
-    """Dark but for the headlights' cone, with the noise of a sensor that amplifies."""
+    """Darkness outside the headlights' cone, with the noise of an amplifying sensor."""
     light = at(severity, 0.5, 0.35, 0.22, 0.14, 0.08)
     deviation = at(severity, 2.0, 4.0, 6.0, 8.0, 10.0)
     y, x = scene.grid()
@@ -44,7 +44,7 @@ def night(severity: int, scene: Scene) -> Effect:
 
 
 def fog(severity: int, scene: Scene) -> Effect:
-    """Grey that thickens with the distance: e^(−distance/range) of the contrast is left."""
+    """Grey that thickens with distance: e^(−distance/range) of the contrast remains."""
     near = at(severity, 0.06, 0.12, 0.2, 0.35, 0.6)
     y, _ = scene.grid()
     below = np.maximum(y - HORIZON, 1e-3)
@@ -54,7 +54,7 @@ def fog(severity: int, scene: Scene) -> Effect:
 
 
 def rain(severity: int, scene: Scene) -> Effect:
-    """Streaks that change with every frame, and less contrast behind them."""
+    """Streaks that change in every frame, and less contrast behind them."""
     share = at(severity, 0.002, 0.004, 0.007, 0.011, 0.016)
     contrast = at(severity, 0.9, 0.8, 0.7, 0.6, 0.5)
     slant = scene.random.uniform(-0.3, 0.3)
@@ -76,7 +76,7 @@ def rain(severity: int, scene: Scene) -> Effect:
 
 
 def sun(severity: int, scene: Scene) -> Effect:
-    """A low sun that blinds a part of the view and veils the rest, and its reflections."""
+    """Low sun that blinds part of the view and veils the rest, with reflections in the lens."""
     strength = at(severity, 0.5, 0.8, 1.2, 1.8, 2.6)
     veil = at(severity, 0.05, 0.1, 0.17, 0.26, 0.36)
     radius = at(severity, 0.08, 0.12, 0.17, 0.23, 0.3)
@@ -100,7 +100,7 @@ def sun(severity: int, scene: Scene) -> Effect:
 
 
 def shadows(severity: int, scene: Scene) -> Effect:
-    """Shadows of trees and houses that come nearer."""
+    """Shadows of trees and houses that move towards the camera."""
     light = at(severity, 0.75, 0.6, 0.45, 0.33, 0.22)
     mask = scene.patches(0.45)
     y, _ = scene.grid()
@@ -113,7 +113,7 @@ def shadows(severity: int, scene: Scene) -> Effect:
 
 
 def worn(severity: int, scene: Scene) -> Effect:
-    """Markings that are worn off: bright marks that are narrow fade into the ground beside them."""
+    """Worn markings: narrow bright marks fade into the ground beside them."""
     share = at(severity, 0.35, 0.55, 0.75, 0.9, 1.0)
     covered = at(severity, 0.4, 0.55, 0.7, 0.85, 1.0)
     mask = scene.patches(covered)
@@ -127,7 +127,7 @@ def worn(severity: int, scene: Scene) -> Effect:
 
 
 def wet(severity: int, scene: Scene) -> Effect:
-    """A wet road: darker, and it mirrors what stands above the horizon."""
+    """Wet road: darker, and reflecting the scene above the horizon."""
     mirrored = at(severity, 0.15, 0.25, 0.38, 0.52, 0.68)
     horizon = round(HORIZON * scene.height)
     rows = horizon - (np.arange(scene.height) - horizon) * horizon // (scene.height - horizon)
@@ -145,7 +145,7 @@ def wet(severity: int, scene: Scene) -> Effect:
 
 
 def blur(severity: int, scene: Scene) -> Effect:
-    """Motion blur along a direction that wanders."""
+    """Motion blur in a slowly changing direction."""
     length = max(round(at(severity, 0.015, 0.03, 0.05, 0.08, 0.12) * scene.width), 2)
     angle = Wander(scene, 0.5, 1.0)
 
@@ -163,14 +163,14 @@ def blur(severity: int, scene: Scene) -> Effect:
 
 
 def dirt(severity: int, scene: Scene) -> Effect:
-    """Dirt on the lens: blots that stay where they are."""
+    """Dirt on the lens: blots at fixed places."""
     covered = at(severity, 0.06, 0.12, 0.2, 0.3, 0.42)
     mask = scene.blots(covered)
     return lambda frame: blend(frame, 0.9 * mask, MUD)
 
 
 def shake(severity: int, scene: Scene) -> Effect:
-    """A camera that is loose: tilted for the episode, and shaken in every frame."""
+    """Loose camera: tilted for the whole episode, and shaken in every frame."""
     shift = at(severity, 0.008, 0.015, 0.025, 0.04, 0.06) * scene.height
     roll_deg = at(severity, 0.5, 1.0, 1.8, 2.8, 4.0)
     tilt_deg = scene.random.uniform(-roll_deg, roll_deg)
@@ -188,7 +188,7 @@ def shake(severity: int, scene: Scene) -> Effect:
 
 
 def exposure(severity: int, scene: Scene) -> Effect:
-    """An exposure that jumps about once a second and finds back slowly."""
+    """Exposure that jumps about once a second and then slowly recovers."""
     largest = math.log(at(severity, 1.3, 1.7, 2.3, 3.1, 4.2))
     decay = math.exp(-scene.frame_s / 0.7)
     off = scene.random.uniform(-largest, largest)
@@ -204,13 +204,13 @@ def exposure(severity: int, scene: Scene) -> Effect:
 
 
 def blackout(severity: int, scene: Scene) -> Effect:
-    """Black frames for 0.1, 0.2, 0.5, 1 or 2 s, once in every 5 s."""
+    """Black frames for 0.1, 0.2, 0.5, 1 or 2 s, once every 5 s."""
     is_out = scene.spells(at(severity, 0.1, 0.2, 0.5, 1.0, 2.0))
     return lambda frame: np.zeros_like(frame) if is_out() else frame
 
 
 def frozen(severity: int, scene: Scene) -> Effect:
-    """The same frame for 0.1, 0.2, 0.5, 1 or 2 s, once in every 5 s."""
+    """Repeated frame for 0.1, 0.2, 0.5, 1 or 2 s, once every 5 s."""
     is_out = scene.spells(at(severity, 0.1, 0.2, 0.5, 1.0, 2.0))
     last: Frame | None = None
 
@@ -224,7 +224,7 @@ def frozen(severity: int, scene: Scene) -> Effect:
 
 
 def lost(severity: int, scene: Scene) -> Effect:
-    """Frames that do not come, 10 to 50 in a hundred: the one before is seen again."""
+    """Lost frames, 10 to 50 % of all: the previous frame is shown again."""
     share = at(severity, 0.1, 0.2, 0.3, 0.4, 0.5)
     last: Frame | None = None
 
@@ -238,12 +238,12 @@ def lost(severity: int, scene: Scene) -> Effect:
 
 
 def blend(frame: np.ndarray, share: np.ndarray, colour: np.ndarray | float) -> Frame:
-    """Return a frame of which a share in each pixel is another colour.
+    """Blend a frame with another colour, by a share for each pixel.
 
     Args:
         frame: Shape (height, width, channels).
-        share: Of the other colour, from 0 to 1, shape (height, width).
-        colour: One value for all pixels and channels, or a picture.
+        share: Share of the other colour, from 0 to 1, shape (height, width).
+        colour: One value for all pixels and channels, or an image of the frame's shape.
     """
     seen, covered = np.asarray(frame, np.float32), np.asarray(share, np.float32)
     return to_pixels(seen + covered[..., None] * (colour - seen))

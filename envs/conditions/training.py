@@ -1,4 +1,4 @@
-"""Random conditions in training: in the windows that a policy learns from, and while it acts."""
+"""Random conditions during training: in the training windows, and while a policy acts."""
 
 import dataclasses
 import zlib
@@ -19,19 +19,19 @@ from ncp_control.records import change_frame, frames_in, with_frames
 
 @dataclasses.dataclass(frozen=True)
 class RandomConditions:
-    """Give a share of the windows one condition each.
+    """Apply one random condition each to a share of the training windows.
 
-    It lasts for the window; blackouts and frozen frames begin somewhere in it.
-
-    The actions stay what they are: the expert saw the road. So do numbers beside the frames.
+    A condition lasts for the whole window; blackouts and frozen frames start somewhere in it.
+    The actions stay unchanged, since the expert saw the clear road. Numbers beside the frames stay
+    unchanged as well.
 
     Args:
-        conditions: Names and severities, each as likely as the others, of `PICTURES`.
-        frame_s: Time from a frame to the next [s].
-        share: Share of the windows that have one.
+        conditions: Pairs of name and severity, with names of `PICTURES`; all are equally likely.
+        frame_s: Time between two frames [s].
+        share: Share of the windows that get a condition.
         record_frame: Shape of the frame in each record; None if the observations are frames.
-        stack: How many frames each observation shows together, see `View`. Each is changed once,
-            when it is the newest.
+        stack: Number of frames stacked in each observation, see `View`. Each frame is changed
+            once, when it is the newest.
     """
 
     conditions: Sequence[tuple[str, int]]
@@ -41,11 +41,11 @@ class RandomConditions:
     stack: int = 1
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a new batch.
+        """Return a batch with changed frames; the given batch stays unchanged.
 
         Args:
-            batch: Windows of frames, observations (batch, time, height, width, channels) uint8, or
-                of records (batch, time, bytes).
+            batch: Windows with observations that are uint8 frames, shape (batch, time, height,
+                width, channels), or records, shape (batch, time, bytes).
             generator: Source of the randomness.
 
         Raises:
@@ -73,23 +73,23 @@ class RandomConditions:
         return dataclasses.replace(batch, observations=changed)
 
     def seen_by(self, policy: Policy, seed: int) -> Pilot:
-        """Return a pilot that lets a policy see its episodes under the conditions.
+        """Return a pilot that shows a policy its episodes under random conditions.
 
-        A share of the episodes has one from beginning to end. What is recorded of them is what the
-        world shows, without it.
+        A share of the episodes has one condition from beginning to end. Recordings of these
+        episodes hold the unchanged observations of the world.
 
         Args:
-            policy: Who acts.
-            seed: Seed of the conditions, >= 0; another one for each time that it acts.
+            policy: Policy that acts.
+            seed: Seed of the conditions, >= 0; use another seed each time the policy acts.
         """
         return _PilotInConditions(PolicyPilot(policy), self, seed)
 
     def draw(self, first: np.ndarray, seed: int) -> Effect:
-        """Return what happens to the frames of an episode.
+        """Draw the effect on the frames of one episode.
 
-        It depends on the first observation and the seed alone, so the episode has the same
-        condition in whichever process, and beside whichever others, it runs. Episodes of one seed
-        that begin with the same observation have the same condition.
+        The effect depends only on the first observation and the seed. So an episode has the same
+        condition in any process and beside any other episodes. Episodes with the same seed and the
+        same first observation have the same condition.
         """
         rng = np.random.default_rng([seed, zlib.crc32(first.tobytes())])
         whether, which = rng.random(2).tolist()
@@ -109,7 +109,7 @@ class RandomConditions:
 
 
 class _PilotInConditions:
-    """Changes what a pilot sees, with one condition for each world until its episode is over."""
+    """Pilot that changes the observations of another pilot: one condition for each episode."""
 
     def __init__(self, pilot: Pilot, conditions: RandomConditions, seed: int) -> None:
         self._pilot, self._conditions, self._seed = pilot, conditions, seed

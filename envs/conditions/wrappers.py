@@ -1,4 +1,4 @@
-"""Conditions around an environment."""
+"""Gymnasium wrappers that apply a condition to an environment."""
 
 from typing import Any
 
@@ -16,21 +16,21 @@ from ncp_control.records import change_frame
 
 
 class Pictured(SeededWrapper):
-    """Change the frames that an environment shows.
+    """Apply a condition to the frames that an environment shows.
 
     Args:
-        env: World whose observations are uint8 images.
-        condition: A name in `PICTURES`.
+        env: Environment whose observations are uint8 images.
+        condition: Name in `PICTURES`.
         severity: From 1 to 5.
-        frame_s: Time from a frame to the next [s].
-        in_record: Shape of the frame in each observation, if these are records of a frame and
-            numbers, see `ncp_control.records`.
-        stack: How many frames each observation shows together, see `View`. Each is changed once,
+        frame_s: Time between two frames [s].
+        in_record: Shape of the frame in each observation, if the observations are records of a
+            frame and numbers, see `ncp_control.records`.
+        stack: Number of frames stacked in each observation, see `View`. Each frame is changed once,
             when it is the newest.
 
     Raises:
         TypeError: If the observations are not uint8 images.
-        ValueError: If the severity is none.
+        ValueError: If the severity is not a whole number from 1 to 5.
     """
 
     stream = 7
@@ -63,9 +63,9 @@ class Pictured(SeededWrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
-        """Start an episode, with an effect drawn anew."""
+        """Start an episode and draw a new effect."""
         observation, info = super().reset(seed=seed, options=options)
-        if seed is not None:  # two conditions at once do not draw the same
+        if seed is not None:  # two conditions at once get different draws
             self.random = np.random.default_rng([seed, self.stream, self._number])
         height, width = (self._in_record or observation.shape)[:2]
         scene = Scene(height, width, self._frame_s, self.random)
@@ -74,7 +74,7 @@ class Pictured(SeededWrapper):
         return self._changed(observation), info
 
     def step(self, action: Any) -> tuple[Frame, Any, bool, bool, dict[str, Any]]:
-        """Step, and change what is seen."""
+        """Step the environment and change the frame in the observation."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._changed(observation), reward, terminated, truncated, info
 
@@ -83,17 +83,17 @@ class Pictured(SeededWrapper):
 
 
 class Wind(SeededWrapper):
-    """Push the first entry of the action, e.g. steering, by a steady wind and its gusts.
+    """Push the first entry of the action, e.g. the steering, by a steady wind and gusts.
 
     Args:
-        env: World with continuous actions.
-        severity: From 1 to 5: wind and gusts have deviations of 1, 2, 3.5, 5 or 7 % of the entry's
-            range each.
-        frame_s: Time from a frame to the next [s].
+        env: Environment with continuous actions.
+        severity: From 1 to 5. Wind and gusts each have a standard deviation of 1, 2, 3.5, 5 or 7 %
+            of the entry's range.
+        frame_s: Time between two frames [s].
 
     Raises:
         TypeError: If the actions are not continuous.
-        ValueError: If the severity is none.
+        ValueError: If the severity is not a whole number from 1 to 5.
     """
 
     stream = 8
@@ -109,7 +109,7 @@ class Wind(SeededWrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode, with another wind."""
+        """Start an episode and draw a new steady wind."""
         result = super().reset(seed=seed, options=options)
         scene = Scene(0, 0, self._frame_s, self.random)
         self._steady = self._deviation * self.random.standard_normal()
@@ -117,23 +117,23 @@ class Wind(SeededWrapper):
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Apply the action, pushed."""
+        """Step the environment with the pushed action."""
         assert self._gusts is not None, "an episode begins with `reset`"
         push = self._steady + float(self._gusts.step())
         return self.env.step(_changed(action, self._bounds, lambda x: x + push))
 
 
 class Gain(SeededWrapper):
-    """Let the first entry of the action do more, or less, than it says.
+    """Multiply the first entry of the action by a factor that is constant in each episode.
 
     Args:
-        env: World with continuous actions.
-        severity: From 1 to 5: a factor of 1.15, 1.3, 1.5, 1.75 or 2 in one half of the episodes,
-            and its reciprocal in the other.
+        env: Environment with continuous actions.
+        severity: From 1 to 5. The factor is 1.15, 1.3, 1.5, 1.75 or 2 in half of the episodes, and
+            its reciprocal in the other half.
 
     Raises:
         TypeError: If the actions are not continuous.
-        ValueError: If the severity is none.
+        ValueError: If the severity is not a whole number from 1 to 5.
     """
 
     stream = 9
@@ -148,18 +148,18 @@ class Gain(SeededWrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode, with a factor drawn anew."""
+        """Start an episode and draw a new factor."""
         result = super().reset(seed=seed, options=options)
         self._factor = self._factors if self.random.random() < 0.5 else 1.0 / self._factors
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Apply the action, with its first entry multiplied."""
+        """Step the environment with the multiplied action."""
         return self.env.step(_changed(action, self._bounds, lambda x: x * self._factor))
 
 
 def _changed(action: Any, bounds: spaces.Box, change: Any) -> NDArray[Any]:
-    """Return an action with its first entry changed, within its bounds."""
+    """Return a copy of an action with its first entry changed and clipped to its bounds."""
     changed = np.array(action, bounds.dtype)
     changed.flat[0] = np.clip(
         change(float(changed.flat[0])), bounds.low.flat[0], bounds.high.flat[0]

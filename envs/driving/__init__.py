@@ -1,11 +1,11 @@
-"""Driving: a car, seeded roads and the camera between them.
+"""Driving environments: a simulated car, seeded roads and a camera on the car.
 
     from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 
     env = LaneKeepingEnv(LaneKeepingConfig(tracks="held_out"))
     frame, info = env.reset(seed=0)
 
-Lengths are in metres, angles in radians, and left is positive.
+Lengths are in metres, angles in radians. Left is positive.
 """
 
 from envs.driving.appearance import Appearance

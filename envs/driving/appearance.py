@@ -1,7 +1,7 @@
-"""What the world looks like: colours, light, road markings and shadows.
+"""Appearance of the driving environments: colours, light, road markings and shadows.
 
-The default is one fixed look. `Appearance.random` draws another, so that a policy cannot rely on a
-colour or a kind of marking. Colours are sRGB in [0, 255]; the light is a gain on all of them.
+The default appearance is fixed. `Appearance.random` draws another one, so that a policy cannot rely
+on a colour or a kind of marking. Colours are sRGB in [0, 255]; light is a factor on all colours.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
-    """The look of the ground, the markings and the sky."""
+    """Colours and sizes of the ground, the markings and the sky."""
 
     grass_rgb: Colour = (96.0, 124.0, 62.0)
     """Mean colour of the ground beside the road."""
@@ -22,39 +22,39 @@ class Appearance:
     edge_rgb: Colour = (232.0, 232.0, 226.0)
     """Colour of the two edge lines."""
     centre_rgb: Colour = (222.0, 184.0, 70.0)
-    """Colour of the dashes in the middle of the lane."""
+    """Colour of the dashes on the centre line."""
     edge_width_m: float = 0.15
-    """Width of an edge line; each is centred on the border of the lane."""
+    """Width of an edge line, which is centred on the border of the lane."""
     centre_width_m: float = 0.12
     """Width of the dashes."""
     dash_length_m: float = 3.0
-    """Length of a dash; 0 paints none."""
+    """Length of a dash; 0 paints no dashes."""
     dash_gap_m: float = 4.5
     """Gap between dashes."""
     shoulder_m: float = 0.5
     """Asphalt beyond the border of the lane."""
     sky_rgb: Colour = (92.0, 146.0, 206.0)
-    """Sky overhead."""
+    """Colour of the sky overhead."""
     haze_rgb: Colour = (206.0, 220.0, 232.0)
-    """Sky at the horizon, and what distant ground fades into."""
+    """Colour of the sky at the horizon, into which distant ground fades."""
     gain: float = 1.0
-    """Light: a factor on every colour."""
+    """Brightness: a factor on every colour."""
     num_shadows: int = 0
-    """Shadows that lie across the road, spread over the lap."""
+    """Number of shadows across the road, spread over the lap."""
     shadow_gain: float = 0.55
-    """Light inside a shadow, relative to outside."""
+    """Brightness inside a shadow, relative to outside."""
     pattern_seed: int = 0
-    """Where grass grows darker and where the shadows lie."""
+    """Seed of the places and shapes of the shadows."""
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Appearance":
-        """Draw a look: another season, hour, road surface and kind of marking.
+        """Draw an appearance: season, time of day, road surface and kind of marking.
 
         Args:
-            rng: Generator to draw from; always the same number of draws.
+            rng: Generator to draw from. The number of draws is always the same.
 
         Returns:
-            An appearance in which the lane still can be seen by a person.
+            An appearance in which a person can still see the lane.
         """
         greenness, dryness = rng.uniform(0.0, 1.0, 2)
         grass_rgb = _mix(_mix((70, 100, 48), (104, 140, 60), greenness), (158, 138, 92), dryness**2)

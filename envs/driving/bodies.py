@@ -1,8 +1,8 @@
-"""Bodies on a road: cars and people as boxes, where they are, and whether two of them touch.
+"""Bodies on a road: cars and people as boxes, and a test whether two boxes touch.
 
-A body's place is given along the road, as `Road` measures it; its box is turned by `turn_rad` from
-the road's direction. Two rectangles in the plane touch unless a line between them separates them.
-It is enough to try the directions of their sides (Gottschalk et al. 1996, "OBBTree", SIGGRAPH).
+The place of a body is given along the road, as `Road` measures it; its box is turned by `turn_rad`
+from the road's direction. Two rectangles touch unless a line separates them. It is enough to try
+the directions of their sides (Gottschalk et al. 1996, "OBBTree", SIGGRAPH).
 """
 
 import math
@@ -16,42 +16,42 @@ GREY: Colour = (120.0, 122.0, 126.0)
 
 @dataclass(kw_only=True, slots=True)
 class Body:
-    """A box that stands or moves on the road."""
+    """Box that stands or moves on the road."""
 
     kind: str
     """"car", "parked" or "person"."""
     length_m: float
-    """Along its own heading."""
+    """Length along the body's heading."""
     width_m: float
-    """Across it."""
+    """Width across the body's heading."""
     height_m: float
-    """Above the ground."""
+    """Height above the ground."""
     colour: Colour = GREY
-    """Of its paint, or of its clothes."""
+    """Colour of the paint or the clothes."""
     arc_length_m: float = 0.0
-    """Place of its middle along the road, in [0, length of the road)."""
+    """Arc length of the body's middle along the road, in [0, length of the road)."""
     lateral_m: float = 0.0
-    """Place of its middle to the left of the road's centre line."""
+    """Offset of the body's middle from the road's centre line, positive to the left."""
     turn_rad: float = 0.0
-    """Its heading minus the road's."""
+    """Heading of the body minus that of the road."""
     speed_mps: float = 0.0
-    """Forward along its own heading."""
+    """Speed forward along the body's heading."""
 
     @property
     def reach_m(self) -> float:
-        """How far it reaches along the road from its middle [m]."""
+        """Half the extent of the body along the road [m]."""
         cosine, sine = abs(math.cos(self.turn_rad)), abs(math.sin(self.turn_rad))
         return 0.5 * (cosine * self.length_m + sine * self.width_m)
 
     @property
     def half_width_m(self) -> float:
-        """How far it reaches across the road from its middle [m]."""
+        """Half the extent of the body across the road [m]."""
         cosine, sine = abs(math.cos(self.turn_rad)), abs(math.sin(self.turn_rad))
         return 0.5 * (sine * self.length_m + cosine * self.width_m)
 
 
 class Rectangle(NamedTuple):
-    """A rectangle in the plane: its middle [m], the direction of its length, and half its sides."""
+    """Rectangle in the plane: middle [m], direction of its length, and half its sides [m]."""
 
     x_m: float
     y_m: float
@@ -61,7 +61,7 @@ class Rectangle(NamedTuple):
 
 
 def do_touch(one: Rectangle, other: Rectangle) -> bool:
-    """Whether two rectangles have a point in common."""
+    """True if two rectangles have a point in common."""
     dx, dy = other.x_m - one.x_m, other.y_m - one.y_m
     turn_rad = other.yaw_rad - one.yaw_rad
     cosine, sine = abs(math.cos(turn_rad)), abs(math.sin(turn_rad))

@@ -1,9 +1,9 @@
-"""Draws the bodies of the traffic into a camera's picture, the farthest first.
+"""Draws the bodies of the traffic into a camera's frame, the farthest first.
 
-The faces of all bodies in view are turned into the car's frame, those seen from behind are left
-out, and each is filled in one shade: colour · (ambient + (1 - ambient) · max(0, n · sun)), faded
-into the haze as the ground at its body's distance is. What reaches behind the camera is cut off at
-`NEAR_M` in front of it.
+The faces of all bodies in view are transformed into the car's frame of reference. Faces seen from
+behind are left out. Each face is filled with one shade: colour · (ambient + (1 - ambient) · max(0,
+n · sun)), faded into the haze like the ground at the same distance. Parts of a face nearer than
+`NEAR_M` in front of the camera are cut off.
 """
 
 import math
@@ -26,11 +26,11 @@ NEAR_M, FAR_M = 0.3, 120.0
 _SUN = np.array([-0.45, 0.45, 0.77])  # towards the sun, in the world's frame; length 1
 _AMBIENT = 0.55
 _SUBPIXEL_BITS = 4
-_LARGEST_PX = 30_000.0  # cv2 takes 32 bits with the bits below a pixel
+_LARGEST_PX = 30_000.0  # keeps cv2's 32-bit fixed-point coordinates from overflowing
 
 
 class BodiesView:
-    """Draws bodies as one camera sees them.
+    """Draws bodies as seen by one camera.
 
     Args:
         geometry: The camera.
@@ -39,13 +39,13 @@ class BodiesView:
     def __init__(self, geometry: CameraGeometry) -> None:
         self.geometry = geometry
         sine, cosine = math.sin(geometry.pitch_rad), math.cos(geometry.pitch_rad)
-        # From the car's frame to right, down and depth of the camera.
+        # From the car's frame of reference to the camera's axes: right, down and depth.
         self._turn = np.array([[0.0, -1.0, 0.0], [-sine, 0.0, -cosine], [cosine, 0.0, -sine]])
         self._eye_m = np.array([geometry.forward_m, 0.0, geometry.height_m])
         self.set_appearance(Appearance())
 
     def set_appearance(self, appearance: Appearance) -> None:
-        """Draw in another light from now on."""
+        """Set the light and haze for the following frames."""
         self._gain = appearance.gain
         self._haze = np.array(scale_colour(appearance.haze_rgb, appearance.gain))
 
@@ -62,12 +62,12 @@ class BodiesView:
         """Draw bodies into a frame, in place.
 
         Args:
-            frame: What the camera sees without them.
-            pose: Where the car with the camera stands.
+            frame: Frame of the camera without the bodies; changed in place.
+            pose: Pose of the car with the camera.
             bodies: The bodies.
-            poses: x [m], y [m] and yaw [rad] of each, shape (bodies, 3).
-            nearest_m: Least depth of those that are drawn [m].
-            farthest_m: Their depth is less than this [m].
+            poses: x [m], y [m] and yaw [rad] of each body, shape (bodies, 3).
+            nearest_m: Least depth of a body that is drawn [m].
+            farthest_m: Depth from which on bodies are not drawn [m].
         """
         seen = self.in_view(pose, bodies, poses)
         seen = [(index, depth_m) for index, depth_m in seen if nearest_m <= depth_m < farthest_m]
@@ -79,7 +79,7 @@ class BodiesView:
             cv2.fillConvexPoly(frame, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def in_view(self, pose: Pose, bodies: Sequence[Body], poses: Array) -> list[tuple[int, float]]:
-        """Return number and depth [m] of the bodies that may be seen, the farthest first."""
+        """Return index and depth [m] of the bodies that may be in view, the farthest first."""
         cosine, sine = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
         widest = 0.5 * self.geometry.width_px / self.geometry.focal_px
         tilt = math.cos(self.geometry.pitch_rad)
@@ -96,13 +96,13 @@ class BodiesView:
     def _faces(
         self, pose: Pose, shapes: Sequence[BodyShape], placed: Array, depth_m: Array
     ) -> Iterator[tuple[NDArray[np.int32], list[float]]]:
-        """Yield outline and colour of all faces that are seen, in the order of drawing.
+        """Yield outline and colour of all visible faces, in drawing order.
 
         Args:
-            pose: Where the car with the camera stands.
+            pose: Pose of the car with the camera.
             shapes: Shape of each body, the farthest first.
-            placed: x [m], y [m] and yaw [rad] of each, shape (bodies, 3).
-            depth_m: Depth of each [m], shape (bodies,).
+            placed: x [m], y [m] and yaw [rad] of each body, shape (bodies, 3).
+            depth_m: Depth of each body [m], shape (bodies,).
         """
         geometry = self.geometry
         faces_of = [len(shape.layers) for shape in shapes]
@@ -113,7 +113,7 @@ class BodiesView:
             [cosine * dx + sine * dy, cosine * dy - sine * dx, np.zeros_like(dx)], axis=1
         )
         from_body = _turns(placed[:, 2] - pose.yaw_rad)[which]
-        # In the car's frame; its axes turned to right, down and depth only for what is seen.
+        # In the car's frame of reference; only visible corners are turned to the camera's axes.
         normals = np.matmul(from_body, np.concatenate([s.normals for s in shapes])[..., None])
         middles_m = np.matmul(from_body, np.concatenate([s.middles_m for s in shapes])[..., None])
         to_eye_m = self._eye_m - offset_m[which] - middles_m[..., 0]
@@ -146,11 +146,11 @@ class BodiesView:
     def _shade(
         self, colours: Array, normals: Array, yaw_rad: float, depth_m: Array
     ) -> list[list[float]]:
-        """Return the colours of faces in the light, faded by the haze between.
+        """Return the colours of faces under the light, faded by the haze.
 
         Args:
-            colours: In full light, shape (faces, 3).
-            normals: Outward, in the frame of the car with the camera, shape (faces, 3).
+            colours: Colours in full light, shape (faces, 3).
+            normals: Outward normals in the frame of the car with the camera, shape (faces, 3).
             yaw_rad: Heading of that car [rad].
             depth_m: Depth of each face's body [m], shape (faces,).
         """
@@ -163,7 +163,7 @@ class BodiesView:
 
 
 def _turns(yaw_rad: Array) -> Array:
-    """Return the matrices that turn by some angles about the vertical, shape (angles, 3, 3)."""
+    """Return the rotation matrices about the vertical, shape (angles, 3, 3)."""
     turns = np.zeros((len(yaw_rad), 3, 3))
     turns[:, 0, 0] = turns[:, 1, 1] = np.cos(yaw_rad)
     turns[:, 1, 0] = np.sin(yaw_rad)
@@ -173,13 +173,13 @@ def _turns(yaw_rad: Array) -> Array:
 
 
 def _fixed(pixels: Array) -> NDArray[np.int32]:
-    """Return pixels as cv2's fixed-point numbers."""
+    """Convert pixels to cv2's fixed-point numbers."""
     inside = np.minimum(np.maximum(pixels, -_LARGEST_PX), _LARGEST_PX)
     return np.rint(inside * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
 def _cut_near(corners_m: Array) -> Array:
-    """Return what of a face is at least `NEAR_M` deep, shape (corners, 3); nothing if none is.
+    """Return the part of a face at least `NEAR_M` deep, shape (corners, 3); maybe no corners.
 
     Source: Sutherland & Hodgman 1974, "Reentrant polygon clipping", with one plane.
     """

@@ -1,7 +1,7 @@
-"""Shapes of the bodies on the road as flat faces, for a picture of a few pixels or of many.
+"""Shapes of the bodies on the road, made of flat faces.
 
-A car is a box with a cabin, wheels and lamps; a person is a box with a head. Faces are those of
-`car_shape.py`: in the body's frame (x forward, y left, z up) [m], in layers.
+A car is a box with a cabin, wheels and lamps; a person is a box with a head. Faces are as in
+`car_shape.py`: in the body's frame of reference (x forward, y left, z up) [m], in layers.
 """
 
 from functools import lru_cache
@@ -20,7 +20,7 @@ HEADLAMP_RGB: Colour = (250.0, 246.0, 222.0)
 SKIN_RGB: Colour = (206.0, 164.0, 134.0)
 TROUSERS_RGB: Colour = (52.0, 56.0, 70.0)
 SHADOW_RGB: Colour = (34.0, 34.0, 36.0)
-_SHADOW, _BODY, _ON_BODY, _UPPER = range(4)  # layers, drawn one over the other
+_SHADOW, _BODY, _ON_BODY, _UPPER = range(4)  # layers, drawn in this order
 _VAN_HEIGHT_M = 1.8
 
 
@@ -28,11 +28,11 @@ class BodyShape(NamedTuple):
     """The faces of a body as arrays.
 
     Fields:
-        corners_m: Corners of all faces, four each, shape (faces, 4, 3) [m].
-        middles_m: Their middles, shape (faces, 3) [m].
-        normals: Their outward normals, shape (faces, 3).
-        colours: Their colours in the light of the sun, shape (faces, 3).
-        layers: Their layers, shape (faces,).
+        corners_m: Four corners of each face, shape (faces, 4, 3) [m].
+        middles_m: Middle of each face, shape (faces, 3) [m].
+        normals: Outward normal of each face, shape (faces, 3).
+        colours: Colour of each face in full sunlight, shape (faces, 3).
+        layers: Layer of each face, shape (faces,).
     """
 
     corners_m: Array
@@ -58,7 +58,7 @@ def _car(length_m: float, width_m: float, height_m: float, colour: Colour) -> Bo
         _flat(_SHADOW, half_m + 0.1, side_m + 0.12, 0.01, SHADOW_RGB),
         *_loft(_BODY, (-half_m, half_m), (side_m, side_m), (0.22, belt_m), colour),
     ]
-    # The cabin stands on the body, drawn in at both ends.
+    # The cabin stands on the body and is shorter at both ends.
     back_m = -half_m + (0.02 if is_van else 0.08 * length_m)
     front_m = half_m - (0.12 if is_van else 0.26) * length_m
     roof_back_m, roof_front_m = back_m + (0.0 if is_van else 0.35), front_m - 0.6
@@ -109,7 +109,7 @@ def _as_shape(faces: list[Face]) -> BodyShape:
 
 
 def _ring(back_m: float, front_m: float, side_m: float, up_m: float) -> Array:
-    """Return a level rectangle, anticlockwise seen from above, from the rear right on."""
+    """Return a horizontal rectangle, anticlockwise seen from above, starting at the rear right."""
     return np.array(
         [(back_m, -side_m, up_m), (front_m, -side_m, up_m), (front_m, side_m, up_m),
          (back_m, side_m, up_m)]
@@ -134,7 +134,7 @@ def _loft(
 
 
 def _upright(x_m: float, right_m: float, left_m: float, low_m: float, high_m: float) -> Array:
-    """Return a rectangle across the car that faces forward."""
+    """Return a vertical rectangle across the car that faces forward."""
     return np.array(
         [(x_m, right_m, low_m), (x_m, left_m, low_m), (x_m, left_m, high_m), (x_m, right_m, high_m)]
     )

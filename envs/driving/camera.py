@@ -1,18 +1,18 @@
-"""The pinhole camera on the car, and the ground it sees.
+"""Pinhole camera on the car, and its image of the ground.
 
-The camera sits `forward_m` ahead of the car's middle, `height_m` above the ground, and looks down
-by the pitch θ. With the focal length f [px] and the principal point (c_u, c_v) in the middle of the
-picture, pixel (u, v) sees the ground at
+The camera sits `forward_m` ahead of the car's middle and `height_m` above the ground, and looks
+down by the pitch θ. With the focal length f [px] and the principal point (c_u, c_v) in the middle
+of the image, pixel (u, v) sees the ground at
 
     r = (u - c_u)/f,  q = (v - c_v)/f,  t = height / (sin θ + q cos θ)
     forward = forward_m + t (cos θ - q sin θ),      left = -t r
 
-which is a homography; the horizon is the row where t grows without bound. Pixel centres have whole
+which is a homography. The horizon is the row where t grows without bound. Pixel centres have whole
 coordinates, so c_u = (width - 1)/2.
 
-`OpenCvCamera` warps the painted ground (`texture.py`) through it. A row is read from the level
-whose texels are about as wide as its pixels; where pixels are long, at several places. Above the
-horizon is a sky, and distant ground fades into it.
+`OpenCvCamera` warps the painted ground (`texture.py`) by this homography. Each row is read from the
+resolution level whose texels are about as wide as the row's pixels. Where pixels cover a long strip
+of ground, several samples are averaged. Above the horizon is sky, and distant ground fades into it.
 """
 
 import math
@@ -28,15 +28,15 @@ from envs.driving.texture import Ground, Image, scale_colour
 
 Array = NDArray[np.float64]
 
-# Ground fades from the first distance on, by 1 - 1/e within the second.
+# Ground fades with distance: from the first value on, by 1 - 1/e over the second.
 HAZE_START_M, HAZE_DISTANCE_M = 8.0, 80.0
-# A pixel far away covers a strip of ground many texels long: it is the mean of several samples.
+# A distant pixel covers a strip of ground many texels long: take the mean of several samples.
 _LONG_PIXEL_TEXELS, _SAMPLES_OF_LONG_PIXEL = 6.0, 4
-_MIN_ROWS_BELOW_HORIZON = 0.5  # nearer the horizon a row would see kilometres: it is sky
+_MIN_ROWS_BELOW_HORIZON = 0.5  # rows nearer the horizon would see kilometres and show sky instead
 
 
 class Pose(NamedTuple):
-    """Where the car stands: the point midway between its axles [m] and its heading [rad]."""
+    """Pose of the car: the point midway between its axles [m] and its heading [rad]."""
 
     x_m: float
     y_m: float
@@ -48,17 +48,17 @@ class CameraGeometry:
     """Lens and mount of a pinhole camera on the car."""
 
     width_px: int = 200
-    """Columns of the picture."""
+    """Width of the image."""
     height_px: int = 78
-    """Rows of the picture."""
+    """Height of the image."""
     horizontal_fov_rad: float = math.radians(90.0)
-    """Angle between the left and right borders of the picture."""
+    """Angle between the left and right borders of the image."""
     forward_m: float = 0.5
-    """Mount, ahead of the car's middle; negative is behind it."""
+    """Position of the camera ahead of the car's middle; negative if behind it."""
     height_m: float = 1.3
-    """Mount, above the ground."""
+    """Height of the camera above the ground."""
     pitch_rad: float = 0.15
-    """Angle by which the camera looks below the horizontal."""
+    """Angle of the optical axis below the horizontal."""
 
     @property
     def focal_px(self) -> float:
@@ -72,12 +72,12 @@ class CameraGeometry:
 
     @property
     def horizon_row(self) -> float:
-        """Row of the horizon [px], not a whole number."""
+        """Row of the horizon [px], in general not a whole number."""
         return self.centre_px[1] - self.focal_px * math.tan(self.pitch_rad)
 
     @property
     def first_ground_row(self) -> int:
-        """First row that shows ground; all rows above are sky."""
+        """First row that shows ground; all rows above show sky."""
         return min(max(math.ceil(self.horizon_row + _MIN_ROWS_BELOW_HORIZON), 0), self.height_px)
 
     def car_from_pixel(self) -> Array:
@@ -102,7 +102,7 @@ class CameraGeometry:
         return from_ray @ to_ray
 
     def project(self, points_m: Array) -> Array:
-        """Project points of the car's frame into the picture.
+        """Project points from the car's frame of reference into the image.
 
         Args:
             points_m: (forward, left, up) from the ground below the car's middle [m], shape (n, 3),
@@ -128,32 +128,32 @@ class CameraGeometry:
 
 
 class Camera(Protocol):
-    """What the environment asks of a camera."""
+    """Camera as the environment uses it."""
 
     geometry: CameraGeometry
 
     def set_ground(self, ground: Ground) -> None:
-        """Show another track from now on."""
+        """Set the painted ground for the following frames."""
         ...
 
     def render(self, pose: Pose) -> Image:
-        """Return what the camera sees, a new array of shape (height, width, 3), RGB."""
+        """Return the camera's frame: a new array of shape (height, width, 3), RGB."""
         ...
 
 
 class Backdrop:
-    """The sky, and the haze that distant ground fades into; both cameras finish with it.
+    """The sky, and the haze into which distant ground fades; both cameras use it.
 
     Args:
-        geometry: The camera it is behind.
+        geometry: The camera.
         appearance: Colours and light.
 
     Attributes:
         first_row: First row that shows ground.
-        last_hazy_row: First row behind the faded ones.
+        last_hazy_row: First row below the faded rows.
         sky: Colours of the rows above `first_row`, shape (rows, width, 3).
         clear: Share of the ground's colour in the faded rows, shape (rows, width, 3).
-        haze: What is added to it there, of the same shape.
+        haze: Colour added to the faded rows, of the same shape.
     """
 
     def __init__(self, geometry: CameraGeometry, appearance: Appearance) -> None:
@@ -161,7 +161,7 @@ class Backdrop:
         zenith = np.array(scale_colour(appearance.sky_rgb, appearance.gain))
         haze = np.array(scale_colour(appearance.haze_rgb, appearance.gain))
         rows = np.arange(self.first_row)
-        # By angle above the horizon, so that pictures of any size show the same sky.
+        # Depends on the angle above the horizon, so that images of any size show the same sky.
         height = np.arctan(np.maximum(geometry.horizon_row - rows, 0.0) / geometry.focal_px)
         share = 1.0 - np.exp(-height / 0.16)
         sky = haze + share[:, None] * (zenith - haze)
@@ -169,7 +169,7 @@ class Backdrop:
             np.rint(sky).astype(np.uint8)[:, None], (self.first_row, geometry.width_px, 3)
         ).copy()
         beyond_m = np.maximum(geometry.depth_of_rows() - HAZE_START_M, 0.0)
-        beyond_m = beyond_m[beyond_m > 0.0]  # rows further down stay as they are
+        beyond_m = beyond_m[beyond_m > 0.0]  # rows further down are not faded
         faded = 1.0 - np.exp(-beyond_m / HAZE_DISTANCE_M)
         self.last_hazy_row = self.first_row + len(faded)
         shape = (len(faded), geometry.width_px, 3)
@@ -177,7 +177,7 @@ class Backdrop:
         self.haze = np.broadcast_to(faded[:, None, None] * haze, shape).astype(np.float32).copy()
 
     def finish(self, frame: Image) -> None:
-        """Draw the sky over a frame and fade its ground, in place."""
+        """Draw the sky into a frame and fade its ground, in place."""
         frame[: self.first_row] = self.sky
         ground = frame[self.first_row : self.last_hazy_row]
         hazy = cv2.multiply(ground, self.clear, dtype=cv2.CV_32F)
@@ -185,13 +185,13 @@ class Backdrop:
 
 
 class BlindCamera:
-    """A camera that sees black, in no time: for those who do not look at frames."""
+    """Camera that returns black frames at no cost, for users that do not need frames."""
 
     def __init__(self, geometry: CameraGeometry) -> None:
         self.geometry = geometry
 
     def set_ground(self, ground: Ground) -> None:
-        """Show another track, which nobody will see."""
+        """Do nothing: black frames show no ground."""
 
     def render(self, pose: Pose) -> Image:
         """Return a black frame."""
@@ -199,7 +199,7 @@ class BlindCamera:
 
 
 class OpenCvCamera:
-    """A camera that warps the painted ground: no OpenGL, thousands of frames a second.
+    """Camera that warps the painted ground: no OpenGL, thousands of frames a second.
 
     Args:
         geometry: Lens and mount.
@@ -210,14 +210,14 @@ class OpenCvCamera:
         self._ground: Ground | None = None
 
     def set_ground(self, ground: Ground) -> None:
-        """Show another track from now on."""
+        """Set the painted ground for the following frames."""
         self._ground = ground
         self._bands = row_bands(self.geometry, ground)
         self._backdrop = Backdrop(self.geometry, ground.appearance)
         self._border_rgb = scale_colour(ground.appearance.grass_rgb, ground.appearance.gain)
 
     def render(self, pose: Pose) -> Image:
-        """Return what the camera sees from a pose, a new array (height, width, 3), RGB."""
+        """Return the frame seen from a pose: a new array of shape (height, width, 3), RGB."""
         if self._ground is None:
             raise RuntimeError(
                 "`set_ground` must be called before `render`. Reset the environment."
@@ -247,7 +247,7 @@ class OpenCvCamera:
 
 
 class Band(NamedTuple):
-    """Rows `start` to `stop` of the picture, read from one level, each as the mean of `samples`."""
+    """Rows `start` to `stop` of the image, read from one level as the mean of `samples` each."""
 
     start: int
     stop: int
@@ -258,9 +258,9 @@ class Band(NamedTuple):
 
 
 def row_bands(geometry: CameraGeometry, ground: Ground) -> list[Band]:
-    """Divide the ground rows by the level, and the samples a row, that fit their pixels."""
+    """Divide the ground rows into bands by the level and the samples that fit their pixels."""
     depth_m = geometry.depth_of_rows()
-    width_m = depth_m / geometry.focal_px  # of a pixel on the ground; its length is far greater
+    width_m = depth_m / geometry.focal_px  # of a pixel on the ground; the length is far greater
     length_m = depth_m * depth_m / (geometry.focal_px * geometry.height_m)
     levels = np.rint(np.log2(width_m / ground.texel_m()))
     levels = np.clip(levels, 0, len(ground.levels) - 1).astype(int)

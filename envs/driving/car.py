@@ -1,15 +1,15 @@
-"""A four-wheel car in MuJoCo: steering with a finite rate, speed held by a controller.
+"""Four-wheel car in MuJoCo, with rate-limited steering and a speed controller.
 
-The front wheels follow Ackermann's rule, so that all four turn about one centre. With the wheelbase
-L, the track width w and the angle δ of a wheel half-way between the front wheels, a left wheel
-(side = +1) or a right one (side = -1) stands at
+The front wheels follow Ackermann's rule, so that all four wheels turn about one centre. With the
+wheelbase L, the track width w and the angle δ of an imaginary wheel half-way between the front
+wheels, a left wheel (side = +1) or a right wheel (side = -1) has the angle
 
     δ_side = atan( L tan δ / (L - side · (w/2) tan δ) )
 
 and at low speed the rear axle runs on a circle of radius L / tan δ.
 
-Time: a control period need not hold a whole number of round physics steps (1/30 s against 5 ms), so
-the physics step is the control period divided by the smallest whole number that keeps it at or
+Time: a control period need not be a whole number of 5 ms physics steps (e.g. 1/30 s). So the
+physics step is the control period divided by the smallest whole number that keeps the step at or
 below `MAX_PHYSICS_STEP_S`: 7 steps of 1/210 s = 4.76 ms at 30 Hz.
 """
 
@@ -27,12 +27,12 @@ CAR_XML = {
     "rear": Path(__file__).with_name("car.xml"),
     "all": Path(__file__).with_name("car_all_wheels.xml"),
 }
-"""Models by the wheels that drive and brake."""
-_SETTLE_S = 1.0  # a car put down at hub height comes to rest in its contacts within this time
+"""Model files by the wheels that drive and brake."""
+_SETTLE_S = 1.0  # a car placed at hub height comes to rest on its tyres within this time
 
 
 class CarState(NamedTuple):
-    """Where the car is and how it moves.
+    """Pose, speed and steering angle of the car.
 
     Fields:
         x_m, y_m: Point midway between the axles [m].
@@ -52,19 +52,19 @@ class Car:
     """The simulated car.
 
     Args:
-        control_period_s: Time that one call of `step` simulates [s], > 0.
+        control_period_s: Time simulated by one call of `step` [s], > 0.
         max_steer_rad: Largest angle of the front wheels [rad].
-        max_steer_rate_radps: Fastest change of that angle [rad/s].
-        driven_wheels: Those that drive and brake: "rear" or "all".
+        max_steer_rate_radps: Largest rate of that angle [rad/s].
+        driven_wheels: Wheels that drive and brake: "rear" or "all".
 
     Attributes:
         wheelbase_m: Distance between the axles [m].
         track_width_m: Distance between the wheels of an axle [m].
-        num_substeps: Physics steps in a control period.
+        num_substeps: Number of physics steps in a control period.
         wheel_radius_m: Radius of the tyres [m].
-        rest_height_m: Height of the car's origin as it stands on its tyres [m].
-        steer_qpos: Places of the left and the right front wheel's angle in MuJoCo's positions.
-        wheel_qvel: Places of the rates of the four wheels in its velocities.
+        rest_height_m: Height of the car's origin when it stands on its tyres [m].
+        steer_qpos: Indices of the angles of the left and right front wheel in MuJoCo's `qpos`.
+        wheel_qvel: Indices of the rates of the four wheels in MuJoCo's `qvel`.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class Car:
         return int(self.model.body("rear_left").geomadr[0])
 
     def set_friction(self, friction: float) -> None:
-        """Set how well all tyres grip, from now on.
+        """Set the grip of all tyres from now on.
 
         Args:
             friction: Largest force along the ground, as a share of the load; 1 on dry asphalt.
         """
-        # MuJoCo takes the larger of the two that touch, so the ground gets it, too.
+        # MuJoCo uses the larger friction of two touching bodies, so the ground gets the value, too.
         self.model.geom_friction[:, 0] = friction
 
     def _settle(self) -> float:
@@ -113,15 +113,15 @@ class Car:
     def place(
         self, x_m: float, y_m: float, yaw_rad: float, speed_mps: float, steer_rad: float = 0.0
     ) -> None:
-        """Put the car down, rolling without slip along the arc its front wheels point to.
+        """Place the car so that it rolls without slip along the arc given by its front wheels.
 
         Args:
             x_m: Point midway between the axles [m].
             y_m: Point midway between the axles [m].
             yaw_rad: Heading [rad].
             speed_mps: Forward speed [m/s].
-            steer_rad: Angle of the front wheels [rad], positive to the left; clipped to the
-                largest one.
+            steer_rad: Angle of the front wheels [rad], positive to the left; clipped to
+                `max_steer_rad`.
         """
         data = self.data
         mujoco.mj_resetData(self.model, data)
@@ -144,12 +144,12 @@ class Car:
         data.ctrl[2] = speed_mps / self.wheel_radius_m
 
     def step(self, steer_rad: float, speed_mps: float) -> None:
-        """Drive for one control period.
+        """Simulate one control period.
 
         Args:
-            steer_rad: Wanted angle of the front wheels [rad], positive to the left. They move
-                towards it no faster than the actuator's rate.
-            speed_mps: Speed the controller holds [m/s].
+            steer_rad: Target angle of the front wheels [rad], positive to the left. The wheels move
+                towards it at most at the actuator's rate.
+            speed_mps: Target speed of the speed controller [m/s].
         """
         model, data = self.model, self.data
         target_rad = min(max(steer_rad, -self.max_steer_rad), self.max_steer_rad)

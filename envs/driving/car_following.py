@@ -1,16 +1,16 @@
-"""How a driver keeps a speed and a distance: the intelligent driver model, and limits in bends.
+"""Longitudinal driving: the intelligent driver model, and speed limits in bends.
 
-With the speed v, the wished one v₀, the gap g to what is ahead and the closing speed Δv, the
+With the speed v, the desired speed v₀, the gap g to the body ahead and the closing speed Δv, the
 intelligent driver model (IDM) accelerates by
 
     a [1 - (v/v₀)⁴ - (s*/g)²],      s* = s₀ + max(0, v T + v Δv / (2 √(a b)))
 
-which on a steady drive keeps the gap (s₀ + v T) / √(1 - (v/v₀)⁴). Source: Treiber, Hennecke and
+which in steady driving keeps the gap (s₀ + v T) / √(1 - (v/v₀)⁴). Source: Treiber, Hennecke and
 Helbing 2000, "Congested traffic states in empirical observations and microscopic simulations",
 Physical Review E 62, equations 2 and 3.
 
-The limit in front of and in a bend is the largest speed v(s) with v² |κ| ≤ the allowed lateral
-acceleration, and from which every v further on can be reached by braking evenly.
+The speed limit is the largest speed v(s) along the road with v² |κ| ≤ the allowed lateral
+acceleration everywhere, such that constant braking reaches every lower limit further on.
 """
 
 import math
@@ -31,9 +31,9 @@ class DriverModel:
     braking_mps2: float = 2.0
     """Comfortable deceleration, b."""
     time_gap_s: float = 1.3
-    """Gap at a steady speed, in time, T."""
+    """Time gap at a steady speed, T."""
     standing_gap_m: float = 2.5
-    """Gap when standing, s₀."""
+    """Gap at standstill, s₀."""
 
     def acceleration(
         self, speed_mps: float, wish_mps: float, gap_m: float, ahead_mps: float
@@ -42,9 +42,9 @@ class DriverModel:
 
         Args:
             speed_mps: Own speed [m/s].
-            wish_mps: Wished speed [m/s], > 0.
-            gap_m: Free way to what is ahead [m]; infinite if nothing is.
-            ahead_mps: Speed of that [m/s].
+            wish_mps: Desired speed [m/s], > 0.
+            gap_m: Free distance to the body ahead [m]; infinite if there is none.
+            ahead_mps: Speed of the body ahead [m/s].
         """
         free = 1.0 - (speed_mps / wish_mps) ** 4
         if gap_m == math.inf:
@@ -65,15 +65,15 @@ def speed_limits(
     *,
     is_reversed: bool = False,
 ) -> list[float]:
-    """Return the limit [m/s] at each sample of a road.
+    """Return the speed limit [m/s] at each sample of a road.
 
     Args:
         road: The road.
-        lateral_m: Where is driven, to the left of the centre line [m].
+        lateral_m: Lateral position of the car, to the left of the centre line [m].
         lateral_mps2: Allowed lateral acceleration [m/s²].
         braking_mps2: Deceleration in front of bends [m/s²].
         top_mps: Limit on a straight [m/s].
-        is_reversed: Whether the road is driven against its direction.
+        is_reversed: Whether the car drives against the road's direction.
     """
     stretch = 1.0 - road.curvature_1pm * lateral_m  # of the lane, relative to the centre line
     curvature = np.abs(road.curvature_1pm) / stretch
@@ -82,7 +82,7 @@ def speed_limits(
     order = range(len(squared)) if is_reversed else range(len(squared) - 1, -1, -1)
     values, gains = squared.tolist(), gain.tolist()
     after = values[order[-1]]
-    for _ in range(2):  # the second lap brings the limits behind the seam to those before it
+    for _ in range(2):  # the second lap carries the limits after the seam to the samples before it
         for i in order:
             after = min(values[i], after + gains[i])
             values[i] = after
@@ -90,5 +90,5 @@ def speed_limits(
 
 
 def limit_at(limits: list[float], road: Road, arc_length_m: float) -> float:
-    """Return the limit at a place of the road [m/s]."""
+    """Return the speed limit at an arc length of the road [m/s]."""
     return limits[round(arc_length_m / road.spacing_m) % len(limits)]

@@ -1,8 +1,9 @@
-"""A low-polygon car for pictures: flat faces in the car's frame (x forward, y left, z up) [m].
+"""Low-polygon car for images: flat faces in the car's frame (x forward, y left, z up) [m].
 
-The body and the cabin are lofts: a cross-section at each of a few stations along the car, joined by
-quadrilaterals. The wheels are prisms. Faces come in layers, to be drawn one over the other by a
-camera above the car; within a layer, the farthest first. What is simulated is `car_chassis.xml`.
+The body and the cabin are lofts: cross-sections at a few stations along the car, joined by
+quadrilaterals. The wheels are prisms. Faces have layers, which are drawn in order for a camera
+above the car; within a layer, the farthest face comes first. The simulated car is
+`car_chassis.xml`.
 """
 
 import math
@@ -34,7 +35,7 @@ _BODY = (
     (1.60, 0.78, 0.24, 0.80),
     (1.82, 0.64, 0.32, 0.62),
 )
-# Rows: station x, half width at the bottom and at the roof, top z; its bottom stands on the body.
+# Rows: station x, half width at the bottom and at the roof, top z. The bottom is on the body.
 _CABIN = (
     (-1.62, 0.70, 0.68, 0.93),
     (-1.15, 0.74, 0.58, 1.40),
@@ -44,7 +45,7 @@ _CABIN = (
 _CABIN_BOTTOM_M = 0.90
 
 
-# Layers: the body hides the wheels but for their outer sides, and the cabin stands on the body.
+# Layers: the body hides the wheels except their outer sides, and the cabin stands on the body.
 _WHEELS, _PAINT, _ON_PAINT, _ROOF = range(4)
 
 
@@ -52,9 +53,9 @@ class Face(NamedTuple):
     """A flat face.
 
     Fields:
-        layer: Drawn after every lower one.
+        layer: Layer of the face; drawn after all lower layers.
         corners_m: Corners, anticlockwise seen from outside, shape (n, 3) [m].
-        colour: In the light of the sun.
+        colour: Colour in full sunlight.
     """
 
     layer: int
@@ -71,7 +72,7 @@ def car_faces(wheelbase_m: float, track_width_m: float, steer_rad: float) -> lis
         steer_rad: Angle of the front wheels [rad], positive to the left.
 
     Returns:
-        Faces in no particular order, closed but for the underside.
+        Faces in no particular order; the car is closed except for its underside.
     """
     faces = [*_body_faces(), *_cabin_faces(), *_tail_faces()]
     for x_m, angle_rad in ((0.5 * wheelbase_m, steer_rad), (-0.5 * wheelbase_m, 0.0)):
@@ -84,7 +85,7 @@ def car_faces(wheelbase_m: float, track_width_m: float, steer_rad: float) -> lis
 def _body_faces() -> list[Face]:
     sections = []
     for x_m, half_m, bottom_m, top_m in _BODY:
-        belt_m = 0.45 * bottom_m + 0.55 * top_m  # widest here, drawn in above and below
+        belt_m = 0.45 * bottom_m + 0.55 * top_m  # the body is widest at this height
         outline = [
             (half_m * 0.93, bottom_m),
             (half_m, belt_m),
@@ -124,7 +125,7 @@ def _cabin_faces() -> list[Face]:
 
 
 def _tail_faces() -> list[Face]:
-    """Return the lamps, the plate and the bumper, a finger's width behind the body."""
+    """Return lamps, plate and bumper, which lie just behind the body."""
 
     def upright(left_m: float, right_m: float, bottom_m: float, top_m: float) -> Array:
         x_m = -1.82

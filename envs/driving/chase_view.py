@@ -1,8 +1,8 @@
-"""The car from behind and above, for videos: the OpenCV camera with a car drawn into it.
+"""View of the car from behind and above, for videos: the OpenCV camera plus a drawn car.
 
 The car's faces (`car_shape.py`) are drawn from the farthest to the nearest, each in one shade:
-colour · (ambient + (1 - ambient) · max(0, n · sun)). The camera turns after the car with a delay,
-so that a bend is seen as a bend.
+colour · (ambient + (1 - ambient) · max(0, n · sun)). The camera follows the car's heading with a
+delay, so that bends are visible.
 """
 
 import math
@@ -29,16 +29,16 @@ CHASE_GEOMETRY = CameraGeometry(
     height_m=3.0,
     pitch_rad=0.2,
 )
-_FOLLOW_SHARE = 0.12  # of the difference in heading is made up for in each picture
+_FOLLOW_SHARE = 0.12  # share of the heading difference that the camera makes up in each frame
 _SUN = np.array([-0.45, 0.45, 0.77])  # towards the sun, in the world's frame; length 1
 _AMBIENT = 0.55
 _SHADOW_LIGHT = 0.5
-_OVERSAMPLING = 2  # the car is drawn this much larger and reduced, which smooths its outlines
+_OVERSAMPLING = 2  # the car is drawn this much larger and then reduced, for smooth outlines
 _SUBPIXEL_BITS = 4
 
 
 class ChaseView:
-    """Draws pictures of the car from behind.
+    """Draws images of the car from behind.
 
     Args:
         wheelbase_m: Distance between the axles [m].
@@ -56,30 +56,30 @@ class ChaseView:
         self._poses = np.empty((0, 3))
 
     def set_ground(self, ground: Ground) -> None:
-        """Show another track from now on, the camera straight behind the car."""
+        """Set the painted ground for the following frames, and put the camera behind the car."""
         self._camera.set_ground(ground)
         self._gain = ground.appearance.gain
         self._view.set_appearance(ground.appearance)
         self._yaw_rad = None
 
     def set_bodies(self, bodies: Sequence[Body], poses: Array) -> None:
-        """Show bodies beside the car from now on.
+        """Set the other bodies for the following frames.
 
         Args:
             bodies: The bodies.
-            poses: x [m], y [m] and yaw [rad] of each, shape (bodies, 3).
+            poses: x [m], y [m] and yaw [rad] of each body, shape (bodies, 3).
         """
         self._bodies, self._poses = bodies, poses
 
     def render(self, pose: Pose, steer_rad: float) -> Image:
-        """Return a picture of the car.
+        """Return an image of the car.
 
         Args:
-            pose: Where the car stands.
-            steer_rad: Angle of its front wheels [rad], positive to the left.
+            pose: Pose of the car.
+            steer_rad: Angle of the front wheels [rad], positive to the left.
 
         Returns:
-            RGB picture, shape (360, 640, 3).
+            RGB image, shape (360, 640, 3).
         """
         if self._yaw_rad is None:
             self._yaw_rad = pose.yaw_rad
@@ -98,9 +98,9 @@ class ChaseView:
         return frame
 
     def _draw_shadow(self, frame: Image, relative_rad: float, yaw_rad: float) -> None:
-        """Darken the ground under the car, with a soft border, drawn out away from the sun."""
+        """Darken the ground under the car, with a soft border and shifted away from the sun."""
         angle = np.linspace(0.0, 2.0 * math.pi, 32, endpoint=False)
-        # Between an ellipse and a box: the plan of a car.
+        # Shape between an ellipse and a box, like a car seen from above.
         x_m = 1.95 * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.5
         y_m = 0.95 * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.5
         away = -0.35 * (_turn(-yaw_rad) @ _SUN)
@@ -115,7 +115,7 @@ class ChaseView:
     def _draw_faces(
         self, frame: Image, faces: list[Face], relative_rad: float, yaw_rad: float
     ) -> None:
-        """Draw the faces seen from outside, into a window of the frame enlarged for it."""
+        """Draw the faces seen from outside into an enlarged window of the frame."""
         geometry, turn = self.geometry, _turn(relative_rad)
         eye_m = turn.T @ np.array([geometry.forward_m, 0.0, geometry.height_m])
         first_three = np.stack([face.corners_m[:3] for face in faces])
@@ -133,7 +133,7 @@ class ChaseView:
         every_px = geometry.project(np.concatenate([face.corners_m for face in faces]) @ turn.T)
         left, top = np.maximum(np.floor(every_px.min(axis=0)).astype(int) - 2, 0)
         right, bottom = np.ceil(every_px.max(axis=0)).astype(int) + 3
-        window = frame[top:bottom, left:right]  # numpy ends it at the border of the picture
+        window = frame[top:bottom, left:right]  # numpy limits it to the frame
         size = (window.shape[1], window.shape[0])
         large_size = (_OVERSAMPLING * size[0], _OVERSAMPLING * size[1])
         large = cv2.resize(window, large_size, interpolation=cv2.INTER_NEAREST)

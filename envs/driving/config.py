@@ -1,4 +1,4 @@
-"""Settings of the driving worlds."""
+"""Settings of the driving environments."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,44 +12,45 @@ TRACKS = {"train": TRAIN_TRACKS, "validation": VALIDATION_TRACKS, "held_out": HE
 
 @dataclass(frozen=True, kw_only=True)
 class DrivingConfig:
-    """Settings that every driving world has."""
+    """Settings of all driving environments."""
 
     cameras: ClassVar[tuple[str, ...]] = ("opencv", "mujoco", "none")
-    """What a car can see through."""
+    """Cameras that the environment supports."""
     positive: ClassVar[dict[str, str]] = {
         "episode_s": "60",
         "control_rate_hz": "30",
         "lane_half_width_m": "2",
         "max_steer_rate_radps": "0.8",
     }
-    """Settings that must be finite and > 0, with a value that suits."""
+    """Settings that must be finite and > 0, with a sensible value for error messages."""
 
     tracks: str = "train"
-    """Tracks that `reset` draws from: "train", "validation" or "held_out"."""
+    """Tracks to draw from at each reset: "train", "validation" or "held_out"."""
     episode_s: float = 60.0
-    """Time after which an episode is truncated."""
+    """Duration after which an episode is truncated [s]."""
     on_crash: str = "terminate"
-    """"terminate" ends the episode; "recover" puts the car back on its lane."""
+    """"terminate" ends the episode at a crash; "recover" puts the car back on its lane."""
     control_rate_hz: float = 30.0
-    """Actions and frames a second."""
+    """Number of actions and frames per second [Hz]."""
     lane_half_width_m: float = 2.0
-    """From the middle of the lane to its border; beyond it is a crash."""
+    """Distance from the middle of the lane to its border [m]; a car beyond it has crashed."""
     max_steer_rad: float = 0.4
-    """Front wheel angle of the action 1; the tightest bends of a track need 0.2."""
+    """Front wheel angle for the action 1 [rad]; the tightest bends of a track need 0.2."""
     max_steer_rate_radps: float = 0.8
-    """Fastest change of the front wheel angle; a hurried driver reaches about this."""
+    """Largest rate of the front wheel angle [rad/s]; a driver in a hurry reaches about this."""
     preview_distances_m: tuple[float, ...] = tuple(2.0 * step for step in range(1, 11))
-    """Distances along the lane at which `info["preview_m"]` gives points."""
+    """Distances along the lane at which `info["preview_m"]` has points [m]."""
     cross_track_cost_1ps: float = 1.0
-    """Progress that one metre beside the middle of the lane costs each second [m/(m·s)]."""
+    """Cost of an offset from the middle of the lane: metres of progress per metre and second
+    [m/(m·s)]."""
     crash_cost_m: float = 10.0
-    """Progress that a crash costs."""
+    """Cost of a crash, in metres of progress."""
     camera: str = "opencv"
-    """"opencv" warps the painted ground; "mujoco" renders it with OpenGL; "none" sees black."""
+    """"opencv" warps the painted ground; "mujoco" renders it with OpenGL; "none" gives black."""
     randomize_appearance: bool = False
-    """Draw light, colours, markings and shadows anew at each reset."""
+    """Draw new light, colours, markings and shadows at each reset."""
     render_view: str = "chase"
-    """What `render` shows: "chase" from behind the car, or the car's "camera"."""
+    """View of `render`: "chase" from behind the car, or the car's own "camera"."""
 
     def __post_init__(self) -> None:
         check_name("tracks", self.tracks, tuple(TRACKS))
@@ -86,7 +87,7 @@ class DrivingConfig:
 
     @property
     def max_steps(self) -> int:
-        """Frames after which an episode is truncated."""
+        """Number of frames after which an episode is truncated."""
         return round(self.episode_s * self.control_rate_hz)
 
     @property
@@ -102,6 +103,6 @@ class LaneKeepingConfig(DrivingConfig):
     positive: ClassVar[dict[str, str]] = DrivingConfig.positive | {"cruise_speed_mps": "8"}
 
     cruise_speed_mps: float = 8.0
-    """Speed that the controller holds, and that a full throttle asks for."""
+    """Speed that the controller holds, and target speed at full throttle [m/s]."""
     drive_speed: bool = False
-    """The action has a second entry, the target speed."""
+    """Add a second entry to the action: the target speed."""

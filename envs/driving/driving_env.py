@@ -1,6 +1,6 @@
-"""What every driving world shares: a car on a road, its camera, where it starts and is put back.
+"""Base class of the driving environments: a car on a road, its camera, and where it is placed.
 
-A subclass adds the step: what an action means, what is a crash, and the reward.
+A subclass adds `step`: the meaning of an action, what counts as a crash, and the reward.
 """
 
 import math
@@ -25,28 +25,27 @@ Config = TypeVar("Config", bound=DrivingConfig)
 
 
 class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
-    """A car on a closed road, seen through the camera behind its windscreen.
+    """Base class: a car on a closed road, seen through a camera behind its windscreen.
 
     Args:
         config: Settings.
         render_mode: None or "rgb_array".
 
     Attributes:
-        is_braking: Whether the car brakes to a standstill, whatever the action asks for; it may be
-            set, and `reset` clears it.
+        is_braking: Whether the car brakes to a standstill, whatever the action asks for. May be
+            set from outside; `reset` clears it.
 
     Raises:
-        ValueError: If `render_mode` is neither, or `camera="mujoco"` and there is no OpenGL to
-            render with.
+        ValueError: If `render_mode` is neither, or `camera="mujoco"` and no OpenGL is available.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's type
     lane_middle_m: ClassVar[float] = 0.0
-    """Where the middle of the lane lies, to the left of the road's centre line [m]."""
+    """Middle of the lane, to the left of the road's centre line [m]."""
     driven_wheels: ClassVar[str] = "rear"
     """Wheels that drive and brake."""
     action_size: int = 1
-    """Numbers of an action."""
+    """Number of entries of an action."""
     frame_shape: ClassVar[tuple[int, int, int]] = (
         CameraGeometry().height_px,
         CameraGeometry().width_px,
@@ -80,7 +79,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
 
     @property
     def road(self) -> Road:
-        """The road driven on.
+        """Road of the current episode.
 
         Raises:
             RuntimeError: Before the first `reset`.
@@ -95,7 +94,8 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         """Start an episode.
 
         Args:
-            seed: Seeds the generator of tracks, starts and appearances; None goes on with it.
+            seed: Seed of the generator of tracks, starts and appearances; None continues the
+                generator.
             options: Any of track, start_m, lateral_m, heading_error_rad (see the class).
 
         Returns:
@@ -107,7 +107,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         start = EpisodeStart.from_options(options, self.config.lane_half_width_m)
         super().reset(seed=seed)
         self.is_braking = False
-        # Always the same number of draws: an option does not change what the seed gives the rest.
+        # Always the same number of draws: an option does not change the other draws of a seed.
         drawn_track = int(self.np_random.choice(self.config.track_range))
         drawn_share = self.np_random.random()
         self._appearance = (
@@ -125,7 +125,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         return self._observe(), self._info(crashed=False)
 
     def _start(self, arc_length_m: float, lateral_m: float, heading_error_rad: float) -> None:
-        """Put the car where the episode starts."""
+        """Place the car where the episode starts."""
         raise NotImplementedError
 
     def _paint(self, **size: int) -> Ground:
@@ -133,7 +133,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         return paint_ground(self.road, self.config.lane_half_width_m, self._appearance, **size)
 
     def _observe(self) -> Any:
-        """Return what is seen now."""
+        """Return the current observation."""
         return self._look()
 
     def _look(self) -> NDArray[np.uint8]:
@@ -141,14 +141,14 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         return self.camera.render(self._pose())
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Return a picture, (height, width, 3) RGB, or None without a render mode."""
+        """Return an RGB image (height, width, 3), or None without a render mode."""
         if self.render_mode is None:
             return None
-        _ = self.road  # says so when there was no reset yet
+        _ = self.road  # raises an error if there was no reset yet
         if self.config.render_view == "camera":
             return self._look()
         if not self._is_chase_ready:
-            # Its finer ground takes a while to paint, so only once somebody looks.
+            # Its finer ground takes a while to paint, so paint it only when needed.
             self._chase.set_ground(self._paint(num_texels=VIDEO_TEXELS))
             self._is_chase_ready = True
         return self._chase.render(self._pose(), self._state.steer_rad)
@@ -180,7 +180,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         *,
         speed_mps: float,
     ) -> None:
-        """Put the car on its lane, its wheels turned as the road turns."""
+        """Place the car on its lane, with the front wheels turned to follow the road."""
         road = self.road
         lateral_m += self.lane_middle_m
         x_m, y_m = (float(value) for value in road.point_at(arc_length_m, lateral_m))
@@ -191,7 +191,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         self._place = RoadPoint(arc_length_m, lateral_m)
 
     def _locate(self, road: Road) -> float:
-        """Find the car on the road; return the progress [m] since it was last found."""
+        """Update the car's place on the road and return its progress since the last update [m]."""
         before_m = self._place.arc_length_m
         self._state = self.car.state()
         self._place = road.project(self._state.x_m, self._state.y_m, near=before_m)
@@ -206,7 +206,7 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
 
     @property
     def _is_over(self) -> bool:
-        """Whether the time of the episode has passed."""
+        """Whether the episode has lasted `episode_s`."""
         return self._num_steps >= self.config.max_steps
 
     def _pose(self) -> Pose:
@@ -238,9 +238,9 @@ class DrivingEnv(gymnasium.Env[Any, NDArray[np.float32]], Generic[Config]):
         """Return points ahead in the frame of the rear axle's middle, x forward and y left.
 
         Args:
-            distances_m: Along the road, from the car's middle on [m], shape (points,).
-            lateral_m: To the left of the road's centre line [m], of that shape; the middle of the
-                lane if None.
+            distances_m: Distances along the road from the car's middle [m], shape (points,).
+            lateral_m: Offsets to the left of the road's centre line [m], of the same shape; if
+                None, the middle of the lane.
 
         Returns:
             Points [m], shape (points, 2).
@@ -265,7 +265,7 @@ def _make_camera(kind: str) -> Camera:
         return OpenCvCamera(CameraGeometry())
     if kind == "none":
         return BlindCamera(CameraGeometry())
-    # Imported only here: it is the one place that touches OpenGL.
+    # Imported only here, because this is the only module that needs OpenGL.
     from envs.driving.mujoco_camera import MujocoCamera
 
     return MujocoCamera(CameraGeometry())

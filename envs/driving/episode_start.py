@@ -1,4 +1,4 @@
-"""Where an episode starts: the options of `LaneKeepingEnv.reset`, read and checked."""
+"""Start of an episode: reads and checks the options of `reset` of the driving environments."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,14 @@ OPTIONS = ("track", "start_m", "lateral_m", "heading_error_rad")
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeStart:
-    """A start that was asked for; None is left to the generator."""
+    """Requested start of an episode; values of None are drawn at random."""
 
     track: int | None
     """Number of the track."""
     start_m: float | None
-    """Arc length [m]."""
+    """Arc length along the road [m]."""
     lateral_m: float
-    """Offset from the centre line, positive to the left [m]."""
+    """Offset from the middle of the lane, positive to the left [m]."""
     heading_error_rad: float
     """Car's heading minus the road's [rad]."""
 
@@ -29,10 +29,10 @@ class EpisodeStart:
 
         Args:
             options: Any of `OPTIONS`, or None.
-            lane_half_width_m: An episode starts within the lane.
+            lane_half_width_m: Largest offset of a start from the middle of the lane [m].
 
         Returns:
-            The start; on the centre line and along it where the options do not say.
+            The start. Offset and heading error are 0 if not given.
 
         Raises:
             ValueError: If an option is unknown or out of range.

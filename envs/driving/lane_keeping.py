@@ -1,10 +1,11 @@
-"""LaneKeeping-v0: steer a car along a lane, from camera frames.
+"""LaneKeeping-v0: steer a car along a lane from camera frames.
 
 One step lasts a control period (1/30 s): the front wheels move towards the commanded angle, the
-physics runs, the car's place on the road is found, the camera takes a frame. See `LaneKeepingEnv`.
+physics is simulated, the car is located on the road, and the camera takes a frame. See
+`LaneKeepingEnv`.
 
 Source: the task of Lechner et al. 2020, "Neural circuit policies enabling auditable autonomy",
-with a simulated car and road in place of the recorded ones.
+with a simulated car and road instead of recordings.
 """
 
 from typing import Any
@@ -17,69 +18,68 @@ from envs.driving.driving_env import DrivingEnv
 
 
 class LaneKeepingEnv(DrivingEnv[LaneKeepingConfig]):
-    """A car on a closed road, seen through the camera behind its windscreen.
+    """Environment for lane keeping on a closed road, from frames of a camera behind the windscreen.
 
     ## Action
-    `Box(-1, 1, (1,), float32)`, or `(2,)` with `drive_speed`; entries beyond are clipped.
+    `Box(-1, 1, (1,), float32)`, or `(2,)` with `drive_speed`; entries out of range are clipped.
 
     | entry | meaning | unit |
     |---|---|---|
     | 0 | front wheel angle, positive to the left | fraction of `max_steer_rad` |
     | 1 | target speed: -1 stands still, 1 is `cruise_speed_mps` | linear in between |
 
-    The wheels move towards the angle at `max_steer_rate_radps` at most. Without entry 1 a
+    The wheels move towards the angle at most at `max_steer_rate_radps`. Without entry 1, a
     controller holds `cruise_speed_mps`.
 
     ## Observation
     `Box(0, 255, (78, 200, 3), uint8)`: an RGB frame, taken at the end of the step.
 
     ## Info
-    After `reset` and `step`; positions are of the car's middle unless said otherwise.
+    After `reset` and `step`. Positions are of the car's middle unless stated otherwise.
 
     | key | meaning | unit |
     |---|---|---|
     | `cross_track_m` | offset from the centre line, positive to the left | m |
     | `heading_error_rad` | car's heading minus the road's, in [-π, π) | rad |
-    | `curvature_1pm` | of the road beside the car, positive to the left | 1/m |
+    | `curvature_1pm` | curvature of the road beside the car, positive to the left | 1/m |
     | `speed_mps` | forward speed | m/s |
     | `time_s` | since `reset` | s |
     | `distance_m` | progress along the centre line since `reset` | m |
     | `steer_rad` | front wheel angle, positive to the left | rad |
     | `position_m` | (x, y) | m |
     | `yaw_rad` | heading, in (-π, π] | rad |
-    | `crashed` | this step left the lane | bool |
+    | `crashed` | the car left the lane in this step | bool |
     | `preview_m` | centre-line points ahead (x forward, y left), seen from the rear axle's middle; row k lies `preview_distances_m[k]` along the road ahead of the car's middle | m |
     | `arc_length_m` | place on the road | m |
     | `track` | number of the track | - |
     | `lane_edges_m` | left and right border of the lane, to the left of the centre line | m |
 
-    In a step that recovers from a crash, `crashed` is True, the reward is that of the crash, and
-    the rest describes the car as put back.
+    In a step that recovers from a crash, `crashed` is True, the reward includes the crash, and the
+    other values describe the car after it was put back.
 
     ## Reward
     In metres: progress along the centre line, minus `cross_track_cost_1ps` · |cross_track_m| ·
-    control period, minus `crash_cost_m` in a crash.
+    control period, minus `crash_cost_m` for a crash.
 
     ## Episode
-    `terminated`: a crash, |cross_track_m| > `lane_half_width_m`, with `on_crash="terminate"`. With
-    "recover" the car is put back on the centre line at the same arc length, along the road, at
-    cruise speed. `truncated`: `episode_s` have passed.
+    `terminated`: a crash, i.e. |cross_track_m| > `lane_half_width_m`, with `on_crash="terminate"`.
+    With "recover" the car is put back on the centre line at the same arc length, along the road, at
+    cruise speed. `truncated`: after `episode_s`.
 
     `reset(options=...)` takes any of `track` (number), `start_m` (arc length [m]), `lateral_m` (to
-    the left of the centre line [m]) and `heading_error_rad`; what is not given is drawn: the track
-    from the range of `tracks`, the start along it, on the centre line and along it.
+    the left of the centre line [m]) and `heading_error_rad`. By default, the track is drawn from
+    the range of `tracks`, the start is drawn along it, and both offsets are 0.
 
     Args:
         config: Settings; None for the defaults.
         render_mode: None or "rgb_array".
 
     Attributes:
-        is_braking: Whether the car brakes to a standstill, whatever speed the action asks for; it
-            may be set, and `reset` clears it.
+        is_braking: Whether the car brakes to a standstill, whatever speed the action asks for. May
+            be set from outside; `reset` clears it.
 
     Raises:
-        ValueError: If `render_mode` is neither, or `camera="mujoco"` and there is no OpenGL to render
-            with.
+        ValueError: If `render_mode` is neither, or `camera="mujoco"` and no OpenGL is available.
     """  # noqa: E501 - a table row cannot be broken
 
     def __init__(
@@ -99,7 +99,7 @@ class LaneKeepingEnv(DrivingEnv[LaneKeepingConfig]):
         """Drive for one control period.
 
         Args:
-            action: Shape (1,) or, with `drive_speed`, (2,), in [-1, 1]; clipped to it.
+            action: Shape (1,) or, with `drive_speed`, (2,); clipped to [-1, 1].
 
         Returns:
             Frame, reward [m], terminated, truncated, info.

@@ -1,8 +1,8 @@
-"""How well a lane was kept: crashes per kilometre, cross-track error, steering roughness.
+"""Metrics of lane keeping: crashes per kilometre, cross-track error, steering roughness.
 
-Intervals are for 95 % confidence: of the crash rate by the exact Poisson interval (Garwood 1936,
-"Fiducial limits for the Poisson distribution"), of the cross-track error by the t distribution
-over tracks.
+Intervals have 95 % confidence. The crash rate has the exact Poisson interval (Garwood 1936,
+"Fiducial limits for the Poisson distribution"), the cross-track error the interval of the t
+distribution over tracks.
 """
 
 import math
@@ -22,28 +22,28 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class LaneMetrics:
-    """Summary over tracks."""
+    """Metrics over all tracks driven."""
 
     driven_km: float
     """Progress along the centre lines."""
     crashes: int
-    """Times that a car left its lane and was put back: interventions."""
+    """Number of times that a car left its lane (interventions)."""
     crashes_per_km: float
     """Crash rate."""
     crashes_per_km_low: float
-    """Lower limit of its interval."""
+    """Lower limit of the crash rate's interval."""
     crashes_per_km_high: float
-    """Upper limit of its interval; about 3.7 / km driven when there was no crash."""
+    """Upper limit of the crash rate's interval; about 3.7 / km driven without a crash."""
     mean_cross_track_m: float
-    """Mean |cross-track error| over all steps but those that left the lane."""
+    """Mean |cross-track error| over all steps except those with a crash."""
     mean_cross_track_m_halfwidth: float
-    """Half width of its interval over tracks; NaN for one track."""
+    """Half width of the cross-track error's interval over tracks; NaN for one track."""
     roughness_radps: float
-    """Mean |rate of the front wheel angle|, but for its jumps where a car was put back."""
+    """Mean |rate of the front wheel angle|, without the jumps where a car was put back."""
 
 
 def summarize(episodes: "Sequence[Episode]") -> LaneMetrics:
-    """Summarize what cars did on their tracks, from what `LaneKeepingEnv` told.
+    """Compute the metrics of episodes recorded in `LaneKeepingEnv`.
 
     Raises:
         ValueError: If there is no episode or one has fewer than two steps.
@@ -74,9 +74,9 @@ def summarize(episodes: "Sequence[Episode]") -> LaneMetrics:
 
 
 def offsets_m(episode: "Episode") -> np.ndarray:
-    """Return |cross-track error| [m] of the steps that count.
+    """Return |cross-track error| [m] of the steps without a crash.
 
-    A step that crashed does not: it shows the car as it was put back in the middle of its lane.
+    In a step with a crash, the car may already be back in the middle of its lane.
     """
     return np.abs(episode.told["cross_track_m"])[~episode.told["crashed"]]
 
@@ -87,21 +87,21 @@ def mean_cross_track_m(episode: "Episode") -> float:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean; NaN of nothing."""
+    """Return the mean; NaN for no values."""
     return float(values.mean()) if values.size else math.nan
 
 
 def rate_per_km(count: int, driven_km: float) -> tuple[float, float, float]:
-    """Return a count per kilometre and its interval; NaN if the car never got anywhere."""
+    """Return a count per kilometre and its interval; NaN if no distance was driven."""
     per_km = 1.0 / driven_km if driven_km > 0 else math.nan
     low, high = poisson_interval(count)
     return count * per_km, low * per_km, high * per_km
 
 
 def poisson_interval(count: int) -> tuple[float, float]:
-    """Return the exact interval of a Poisson mean given one count."""
+    """Return the exact confidence interval of a Poisson mean, given one count."""
     tail = (1.0 - CONFIDENCE) / 2.0
-    from scipy import stats  # slow to import, and workers do without
+    from scipy import stats  # slow to import, and workers do not need it
 
     low = float(stats.chi2.ppf(tail, 2 * count)) / 2.0 if count else 0.0
     return low, float(stats.chi2.ppf(1.0 - tail, 2 * count + 2)) / 2.0

@@ -1,11 +1,10 @@
-"""The camera of `camera.py`, rendered by MuJoCo: the painted ground as a textured plane.
+"""Camera of `camera.py`, rendered by MuJoCo: the painted ground as a textured plane.
 
-One model and one OpenGL context serve every track: a new one is copied over the texture. The
-picture's sky and haze are those of the OpenCV camera, so the two differ only in how they sample.
+One model and one OpenGL context serve all tracks: a new track is copied into the texture. Sky and
+haze are those of the OpenCV camera, so the two cameras differ only in how they sample the ground.
 
-OpenGL without a display comes from EGL or OSMesa. MuJoCo binds one of them when it is imported, if
-MUJOCO_GL says so, and then cannot be imported where it is missing; here the binding is chosen only
-once somebody renders.
+Without a display, OpenGL comes from EGL or OSMesa. If MUJOCO_GL is set, MuJoCo loads one of them at
+import and fails where it is missing. Here the library is chosen only when a camera is built.
 """
 
 # mujoco is a compiled module without stubs.
@@ -25,7 +24,7 @@ from envs.driving.texture import DRIVING_TEXELS, EXTENT_M, Ground, Image, scale_
 
 DEBIAN_PACKAGES = "libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
 
-# The sheet of plain grass lies a little lower, so that the track's own ground covers it.
+# The sheet of plain grass lies a little lower, so that the track's ground covers it.
 _SCENE_XML = """
 <mujoco model="ground">
   <visual>
@@ -49,7 +48,7 @@ _SCENE_XML = """
 
 
 class MujocoCamera:
-    """A camera that renders the painted ground with OpenGL.
+    """Camera that renders the painted ground with OpenGL.
 
     Args:
         geometry: Lens and mount.
@@ -81,10 +80,10 @@ class MujocoCamera:
         self._backdrop: Backdrop | None = None
 
     def set_ground(self, ground: Ground) -> None:
-        """Copy another track over the texture.
+        """Copy another painted track into the texture.
 
         Args:
-            ground: Painted with `DRIVING_TEXELS`.
+            ground: Ground painted with `DRIVING_TEXELS`.
         """
         self._context.make_current()
         self._model.tex_data[:] = ground.levels[0].ravel()
@@ -103,7 +102,7 @@ class MujocoCamera:
         self._backdrop = Backdrop(self.geometry, ground.appearance)
 
     def render(self, pose: Pose) -> Image:
-        """Return what the camera sees from a pose, a new array (height, width, 3), RGB."""
+        """Return the frame seen from a pose: a new array of shape (height, width, 3), RGB."""
         if self._backdrop is None:
             raise RuntimeError(
                 "`set_ground` must be called before `render`. Reset the environment."
@@ -118,7 +117,7 @@ class MujocoCamera:
         return frame
 
     def _aim(self, pose: Pose) -> None:
-        """Point both eyes of the scene's camera along the lens's axis."""
+        """Set both eyes of the scene's camera to the pose of the car's camera."""
         geometry = self.geometry
         cosine, sine = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
         down, level = math.sin(geometry.pitch_rad), math.cos(geometry.pitch_rad)
@@ -143,11 +142,11 @@ class MujocoCamera:
 
 
 def _make_gl_context(width_px: int, height_px: int) -> Any:
-    """Return an OpenGL context of the first binding that works, EGL before OSMesa."""
+    """Return an OpenGL context: that of MUJOCO_GL, or EGL, or OSMesa if there is no EGL."""
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     bindings = {"egl": "EGL", "osmesa": "OSMesa"}
     names = [wanted] if wanted in bindings else list(bindings)
-    # PyOpenGL keeps the first platform it is given, so the library is looked for beforehand.
+    # PyOpenGL keeps the first platform it is given, so look for the library beforehand.
     found = [name for name in names if ctypes.util.find_library(bindings[name])]
     reason = "no " + " or ".join(f"lib{bindings[name]}" for name in names) + " was found"
     if found:

@@ -1,6 +1,6 @@
-"""How a car gets past what is parked in its lane: the line that it follows, and what is in its way.
+"""Path of a car past parked cars in its lane.
 
-The line swings out by a smoothstep, is straight beside the parked car, and swings back.
+The path swings out by a smoothstep, is straight beside the parked car, and swings back.
 """
 
 import math
@@ -10,18 +10,18 @@ from envs.driving.bodies import Body
 from envs.driving.periodic import ahead_m
 
 RAMP_M = 12.0
-"""Way along the road in which a car swings out, or back."""
+"""Distance along the road over which a car swings out, or back."""
 _STRAIGHT_M = 1.5
-"""Straight way before and behind a parked car, beside the lengths of both."""
+"""Extra straight distance before and behind a parked car, besides the lengths of both cars."""
 
 
 def swing_m(shift_m: float, along_m: float, reach_m: float) -> float:
-    """Return how far a car is out that passes something.
+    """Return the lateral shift of a passing car [m].
 
     Args:
-        shift_m: How far it must be out beside it [m].
-        along_m: From its middle to the middle of what it passes [m], either sign.
-        reach_m: How far both reach along the road from their middles together [m].
+        shift_m: Shift needed beside the parked car [m].
+        along_m: Distance from the passing car's middle to the parked one's [m], either sign.
+        reach_m: Sum of the half lengths of both along the road [m].
     """
     beyond = (abs(along_m) - reach_m - _STRAIGHT_M) / RAMP_M
     if beyond >= 1.0:
@@ -38,14 +38,14 @@ def shift_past_m(
     clearance_m: float,
     most_m: float = math.inf,
 ) -> float:
-    """Return how far to the left of its lane's middle a car must be to get past [m], >= 0.
+    """Return the shift to the left of its lane's middle that a car needs to get past [m], >= 0.
 
     Args:
-        parked: What stands at the right side of the lane.
+        parked: Body that stands at the right side of the lane.
         lane_m: Middle of the lane, to the left of the centre line [m].
         half_width_m: Half the width of the car [m].
-        clearance_m: Air between both [m].
-        most_m: The farthest that it may be [m]; where that is not enough, there is less air.
+        clearance_m: Gap between the car and the parked body [m].
+        most_m: Largest shift [m]; if it is too small, the gap is smaller instead.
     """
     left_m = parked.lateral_m + parked.half_width_m
     return min(max(0.0, left_m + clearance_m + half_width_m - lane_m), most_m)
@@ -60,16 +60,16 @@ def line_m(
     lap_m: float,
     most_m: float = math.inf,
 ) -> float:
-    """Return where the line past all that is parked runs, to the left of the centre line [m].
+    """Return the lateral position of the path past all parked bodies, left of the centre line [m].
 
     Args:
         arc_length_m: Place along the road [m].
         lane_m: Middle of the lane [m].
-        car: Who follows the line.
-        clearance_m: Air beside what is parked [m].
-        parked: What stands at the right side of the lane.
+        car: Car that follows the path.
+        clearance_m: Gap beside the parked bodies [m].
+        parked: Bodies that stand at the right side of the lane.
         lap_m: Length of the road [m].
-        most_m: The farthest that it swings out [m].
+        most_m: Largest shift [m].
     """
     out_m = 0.0
     for one in parked:

@@ -1,11 +1,11 @@
-"""Pure pursuit, the expert that knows the road and teaches policies that only see.
+"""Pure pursuit: the expert that knows the road and teaches policies that see only frames.
 
 It steers along the circle through the rear axle and a point on the path ahead:
 
     curvature = 2 y / (x² + y²),   steer = arctan(wheelbase · curvature)
 
-with (x, y) the point in the car's frame, y to the left. Source: Coulter 1992, "Implementation of
-the pure pursuit path tracking algorithm", CMU-RI-TR-92-01.
+with (x, y) the point in the frame of the rear axle, y to the left. Source: Coulter 1992,
+"Implementation of the pure pursuit path tracking algorithm", CMU-RI-TR-92-01.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ncp_control.ranges import check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class PurePursuit:
-    """Steer towards a point on the centre line ahead.
+    """Controller that steers towards a point on the centre line ahead.
 
     Raises:
         ValueError: If a length or angle is not positive.
@@ -28,9 +28,9 @@ class PurePursuit:
     wheelbase_m: float
     """Distance between the axles [m]."""
     max_steer_rad: float
-    """Steering angle of action 1 [rad]."""
+    """Steering angle for the action 1 [rad]."""
     lookahead_m: float = 6.0
-    """Distance to the point aimed at [m]."""
+    """Distance to the target point [m]."""
 
     def __post_init__(self) -> None:
         check_positive(self, "wheelbase_m", "max_steer_rad", "lookahead_m")
@@ -39,14 +39,14 @@ class PurePursuit:
         """Return the steering action for the path ahead.
 
         Args:
-            preview_m: Points of the path in the car's frame, origin at the rear axle, x forward and
-                y left [m], shape (points, 2), near to far.
+            preview_m: Points of the path, nearest first, in the frame of the rear axle (x forward,
+                y left) [m], shape (points, 2).
 
         Returns:
             Steering in [-1, 1], left positive, shape (1,).
 
         Raises:
-            ValueError: If there is no point, one is not finite, or the point aimed at is the rear
+            ValueError: If there is no point, one is not finite, or the target point is the rear
                 axle itself, where no circle is defined.
         """
         preview_m = np.asarray(preview_m, np.float64)
@@ -72,11 +72,11 @@ class PurePursuit:
 
 
 def keep_lane(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.ndarray:
-    """Return what pure pursuit does in `LaneKeepingEnv`, with or without wrappers.
+    """Return the action of pure pursuit in `LaneKeepingEnv`, with or without wrappers.
 
     Args:
         env: The environment.
-        observation: Not looked at.
+        observation: Not used.
         info: The environment's info, with `preview_m`.
     """
     world: Any = env.unwrapped

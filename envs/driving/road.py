@@ -1,16 +1,16 @@
-"""Closed roads: a seeded track, its centre line by arc length, and where a car stands on it.
+"""Closed roads: seeded tracks, their centre line by arc length, and places of cars on them.
 
-A road is a spline (`spline.py`) sampled every quarter of a metre. Between samples it is taken as
-the circle of the nearest sample's curvature κ. With the offset (a, b) of a point from that sample,
-along and to the left of its heading, the point's place on the road is
+A road is a spline (`spline.py`) sampled every quarter of a metre. Between samples it is
+approximated by the circle with the curvature κ of the nearest sample. If a point has the offset
+(a, b) from that sample, along and to the left of its heading, the point's place on the road is
 
     Δs = atan2(κ a, 1 - κ b) / κ,      d = (1 - sqrt((κ a)² + (1 - κ b)²)) / κ
 
-which tends to (a, b) as κ → 0. `frame_at` and `point_at` invert it with the same circle.
+which tends to (a, b) as κ → 0. `frame_at` and `point_at` invert this with the same circle.
 
-Tracks are numbered. The three ranges are disjoint, so no policy is tested on a track that it, or
-the choice of its checkpoint, has seen. Half of the tracks, by a draw of their seed, are driven the
-other way round, so that left and right turns balance.
+Tracks are numbered. The three ranges are disjoint, so no policy is tested on a track used to train
+it or to choose its checkpoint. Half of the tracks, drawn by their seed, are driven in the opposite
+direction, so that left and right turns balance.
 """
 
 import math
@@ -26,19 +26,19 @@ from envs.driving.track_shapes import draw_control_points
 Array = NDArray[np.float64]
 
 TRAIN_TRACKS = range(0, 10_000)
-"""Seeds of the tracks that policies learn on."""
+"""Numbers of the tracks for training."""
 VALIDATION_TRACKS = range(10_000, 11_000)
-"""Seeds of the tracks that choose among checkpoints."""
+"""Numbers of the tracks for choosing checkpoints."""
 HELD_OUT_TRACKS = range(20_000, 30_000)
-"""Seeds of the tracks that nothing is learned or chosen on."""
+"""Numbers of the tracks for testing; no policy is trained or chosen on them."""
 
 MIN_RADIUS_M = 12.0
 SAMPLE_SPACING_M = 0.25
-STRAIGHT_1PM = 1e-6  # below this curvature the circle is a line to rounding
+STRAIGHT_1PM = 1e-6  # below this curvature, the circle equals a line up to rounding
 
 
 class RoadPoint(NamedTuple):
-    """Where a point lies on a road.
+    """Place of a point on a road.
 
     Fields:
         arc_length_m: Distance along the centre line from its start [m], in [0, length).
@@ -50,7 +50,7 @@ class RoadPoint(NamedTuple):
 
 
 class Road:
-    """A closed road, given by the control polygon of its centre line.
+    """Closed road, given by the control polygon of its centre line.
 
     Args:
         control_points_m: Control polygon of the closed B-spline [m], shape (points, 2), in the
@@ -58,7 +58,7 @@ class Road:
 
     Attributes:
         length_m: Length of one lap [m].
-        spacing_m: Step of the samples [m].
+        spacing_m: Distance between samples [m].
         x_m, y_m: Centre line [m], shape (samples,).
         heading_rad: Direction of travel [rad], unwrapped, shape (samples,).
         curvature_1pm: Curvature [1/m], positive to the left, shape (samples,).
@@ -85,8 +85,8 @@ class Road:
         self.curvature_1pm = samples.curvature_1pm
         self.length_m = samples.length_m
         self.spacing_m = samples.length_m / len(samples.x_m)
-        # Indexing a list of floats is several times faster than indexing an array, and
-        # `project` runs once a control step.
+        # Indexing a list of floats is several times faster than indexing an array, and `project`
+        # runs in every control step.
         self._x_list: list[float] = self.x_m.tolist()
         self._y_list: list[float] = self.y_m.tolist()
         self._heading_list: list[float] = self.heading_rad.tolist()
@@ -94,14 +94,14 @@ class Road:
 
     @classmethod
     def from_seed(cls, seed: int, *, min_radius_m: float = MIN_RADIUS_M) -> "Road":
-        """Draw a random road: the same seed gives the same road.
+        """Draw a random road; the same seed gives the same road.
 
         Args:
             seed: Number of the track, >= 0.
             min_radius_m: Tightest radius of the centre line [m], > 0.
 
         Returns:
-            A road of 300 to 600 m, clear of itself, with turns both ways.
+            A road of 300 to 600 m that does not touch itself, with turns in both directions.
 
         Raises:
             ValueError: If `seed` is negative or `min_radius_m` is not positive or too large.
@@ -117,13 +117,13 @@ class Road:
         return cls(control_points_m[::-1] if rng.random() < 0.5 else control_points_m)
 
     def project(self, x_m: float, y_m: float, near: float | None = None) -> RoadPoint:
-        """Find where a point lies on the road.
+        """Find the place of a point on the road.
 
         Args:
-            x_m: Point [m].
-            y_m: Point [m].
-            near: Arc length [m] to search from, downhill in distance, as a car moves little in
-                one step; None searches the whole road.
+            x_m: x of the point [m].
+            y_m: y of the point [m].
+            near: Arc length [m] to start a local search from, e.g. the car's last place; None
+                searches the whole road.
 
         Returns:
             Arc length and signed lateral offset [m].
@@ -150,7 +150,7 @@ class Road:
         return RoadPoint((index * self.spacing_m + step_m) % self.length_m, left_m)
 
     def _descend(self, x_m: float, y_m: float, index: int) -> int:
-        """Walk from a sample to the locally nearest one."""
+        """Return the locally nearest sample, searched from a given sample."""
         xs, ys, num_samples = self._x_list, self._y_list, len(self._x_list)
         best = (xs[index] - x_m) ** 2 + (ys[index] - y_m) ** 2
         for direction in (1, -1):
@@ -169,10 +169,10 @@ class Road:
         """Return position, heading and curvature of the centre line.
 
         Args:
-            arc_length_m: Distances along the road [m], any shape, taken modulo its length.
+            arc_length_m: Distances along the road [m], any shape, taken modulo the road's length.
 
         Returns:
-            x [m], y [m], heading [rad] and curvature [1/m], each of the shape given.
+            x [m], y [m], heading [rad] and curvature [1/m], each of the given shape.
         """
         arc_m = np.asarray(arc_length_m, dtype=np.float64) % self.length_m
         nearest = np.rint(arc_m / self.spacing_m)
@@ -187,7 +187,7 @@ class Road:
         return x_m, y_m, heading + 2.0 * half_turn, curvature
 
     def point_at(self, arc_length_m: ArrayLike, lateral_m: ArrayLike = 0.0) -> tuple[Array, Array]:
-        """Return the points at given arc lengths and lateral offsets: `project` inverted.
+        """Return the points at given arc lengths and lateral offsets; the inverse of `project`.
 
         Args:
             arc_length_m: Distances along the road [m], any shape.
@@ -215,7 +215,7 @@ class Road:
 
 @lru_cache(maxsize=256)
 def make_road(track: int, min_radius_m: float = MIN_RADIUS_M) -> Road:
-    """Return the road of a track number, kept for the next episode on it.
+    """Return the road of a track number; roads are cached.
 
     Roads are read-only in use, so environments share them; 256 take about 25 MB.
     """

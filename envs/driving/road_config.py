@@ -1,4 +1,4 @@
-"""Settings of the road that needs a driver."""
+"""Settings of the road with traffic and people."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,26 +20,28 @@ class RoadDrivingConfig(DrivingConfig):
     } | {"top_speed_mps": "20", "throttle_mps2": "3", "braking_mps2": "5"}
 
     lane_half_width_m: float = 1.75
-    """From the middle of the lane to its border; a car whose middle is beyond it left the lane."""
+    """Distance from the middle of the lane to its border [m]. A car whose middle is beyond it has
+    left the lane."""
     cross_track_cost_1ps: float = 0.3
-    """Progress that one metre beside the middle of the lane costs each second [m/(m·s)]."""
+    """Cost of an offset from the middle of the lane: metres of progress per metre and second
+    [m/(m·s)]."""
     crash_cost_m: float = 10.0
-    """Progress that leaving the lane costs."""
+    """Cost of leaving the lane, in metres of progress."""
     collision_cost_m: float = 30.0
-    """Progress that a collision costs."""
+    """Cost of a collision, in metres of progress."""
     traffic: str = "full"
-    """Who else is on the road: "none", "light", "full", or "crowded", with many more people."""
+    """Amount of traffic: "none", "light", "full", or "crowded", with many more people."""
     friction: float | tuple[float, float] = 1.0
-    """Grip of the tyres, 1 on dry asphalt; a lowest and a highest value to draw from at each
-    reset."""
+    """Grip of the tyres, 1 on dry asphalt. Give a lowest and a highest value to draw a new grip at
+    each reset."""
     top_speed_mps: float = 20.0
-    """Largest speed."""
+    """Largest speed [m/s]."""
     throttle_mps2: float = 3.0
-    """Acceleration of the second action's 1."""
+    """Acceleration for the value 1 of the second action [m/s²]."""
     braking_mps2: float = 5.0
-    """Deceleration of the second action's -1."""
+    """Deceleration for the value -1 of the second action [m/s²]."""
     observe: str = "full"
-    """What is seen: "full" for frames and the own speed, or "frames" alone."""
+    """Content of observations: "full" for frames and the own speed, or "frames" alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

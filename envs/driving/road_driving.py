@@ -1,7 +1,7 @@
-"""RoadDriving-v0: drive a car along a road with bends, traffic and people, from camera frames.
+"""RoadDriving-v0: drive a car on a road with bends, traffic and people, from camera frames.
 
-Two lanes: the own one is the right one, the other is for oncoming traffic. The tracks are those of
-LaneKeeping-v0. See `RoadDrivingEnv`; `traffic.py` tells what the others do.
+There are two lanes: the right one is the own lane, the left one is for oncoming traffic. The tracks
+are those of LaneKeeping-v0. See `RoadDrivingEnv`; `traffic.py` describes the traffic.
 """
 
 from typing import Any, ClassVar
@@ -25,67 +25,70 @@ from envs.driving.traffic_draws import LEVELS, draw_traffic
 CAR_LENGTH_M, CAR_WIDTH_M = 3.64, 1.66
 """Size of the driven car, with its bumpers and tyres."""
 START_MPS = 6.0
-"""Largest speed at which an episode starts."""
+"""Largest speed at the start of an episode."""
 STANDING_MPS = 0.3
-"""Below this speed a car stands."""
-_LOOK_M = 15.0  # something this near in front is a reason to stand
-_ONCOMING_M = 80.0  # and this far beyond a parked car, if it comes towards it
-_PATIENCE_S = 3.0  # after the start, or where the car was put back, it may stand so long
-_TARGET_LEAD_MPS = 0.6  # most that the controller's target runs ahead of the speed
+"""Speed below which a car counts as standing."""
+_LOOK_M = 15.0  # a body nearer than this in front is a reason to stand
+_ONCOMING_M = 80.0  # so is an oncoming car within this distance, beyond a parked car
+_PATIENCE_S = 3.0  # time that the car may stand after the start and after being put back
+_TARGET_LEAD_MPS = 0.6  # largest difference between the controller's target and the speed
 
 
 class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
-    """A car in the right lane of a closed road with traffic.
+    """Environment with a car in the right lane of a closed road with traffic.
 
     ## Action
-    `Box(-1, 1, (2,), float32)`; entries beyond are clipped.
+    `Box(-1, 1, (2,), float32)`; entries out of range are clipped.
 
     | entry | meaning | unit |
     |---|---|---|
     | 0 | front wheel angle, positive to the left | fraction of `max_steer_rad` |
     | 1 | acceleration: 1 is `throttle_mps2`, -1 brakes by `braking_mps2` | linear on either side of 0 |
 
-    The wheels move towards the angle at `max_steer_rate_radps` at most. The car does not drive
-    backwards, nor faster than `top_speed_mps`. All four wheels drive and brake, with little slip.
+    The wheels move towards the angle at most at `max_steer_rate_radps`. The car drives neither
+    backwards nor faster than `top_speed_mps`. All four wheels drive and brake, with little slip.
 
     ## Observation
     A `Dict` of `frame`, `Box(0, 255, (78, 200, 3), uint8)`, an RGB frame taken at the end of the
-    step, and `speed`, `Box(-10, 50, (1,), float32)`, the own speed [m/s]. With `observe="frames"`
-    the frame alone.
+    step, and `speed`, `Box(-10, 50, (1,), float32)`, the own speed [m/s]. With `observe="frames"`,
+    only the frame.
 
     ## Info
-    That of `LaneKeepingEnv`; `cross_track_m` and `preview_m` are of the middle of the own lane. And:
+    That of `LaneKeepingEnv`, but `cross_track_m` and `preview_m` refer to the middle of the own
+    lane. And:
 
     | key | meaning | unit |
     |---|---|---|
-    | `collided` | this step touched another body | bool |
-    | `collided_with` | "car", "parked" or "person", in a collision alone | - |
-    | `departed` | this step left the own lane | bool |
-    | `crashed` | one of both | bool |
-    | `stood_idle` | the car stands though nothing is in its way | bool |
+    | `collided` | the car touched another body in this step | bool |
+    | `collided_with` | "car", "parked" or "person"; only in a collision | - |
+    | `departed` | the car left the own lane in this step | bool |
+    | `crashed` | `collided` or `departed` | bool |
+    | `stood_idle` | the car stands although nothing is in its way | bool |
     | `acceleration_mps2` | along the car, of this step | m/s² |
     | `lateral_mps2` | across the car, positive to the left | m/s² |
-    | `gap_m` | free way to the next body in the own lane, at most 60 | m |
+    | `gap_m` | free distance to the next body in the own lane, at most 60 | m |
     | `friction` | grip of the tyres | - |
 
     ## Reward
     In metres: progress along the road, minus `cross_track_cost_1ps` · |cross_track_m| · control
-    period, minus `collision_cost_m` in a collision, minus `crash_cost_m` where the lane is left.
+    period, minus `collision_cost_m` for a collision, minus `crash_cost_m` for leaving the lane.
 
     ## Episode
     `terminated`: a collision, or |cross_track_m| > `lane_half_width_m`, with `on_crash="terminate"`.
-    With "recover" the car is put at rest in the middle of its lane, at the nearest place behind it
-    where the way is free; past a parked car that it touched, so that each is touched once. `truncated`: `episode_s` have passed. `reset(options=...)` is that of `LaneKeepingEnv`.
+    With "recover" the car is put at rest in the middle of its lane, at the nearest free place
+    behind it. If it touched a parked car, the place is ahead of it, so that each parked car is
+    touched only once. `truncated`: after `episode_s`. `reset(options=...)` is that of
+    `LaneKeepingEnv`.
 
     Args:
         config: Settings; None for the defaults.
         render_mode: None or "rgb_array".
 
     Attributes:
-        is_braking: Whether the car brakes to a standstill, whatever the action asks for; it may be
-            set, and `reset` clears it.
+        is_braking: Whether the car brakes to a standstill, whatever the action asks for. May be set
+            from outside; `reset` clears it.
         traffic: The other bodies.
-        driven: The car as the others see it.
+        driven: The driven car as a body for the traffic.
 
     Raises:
         ValueError: If `render_mode` is neither.
@@ -131,14 +134,14 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         *,
         speed_mps: float,
     ) -> None:
-        """Place the car, with nothing left of how it moved before."""
+        """Place the car and clear the record of its earlier motion."""
         self._place_car(arc_length_m, lateral_m, heading_error_rad, speed_mps=speed_mps)
         self._target_mps = speed_mps
         self._acceleration_mps2 = self._lateral_mps2 = 0.0
         self._tell_others()
 
     def _tell_others(self) -> None:
-        """Bring the car that the others see to where it is."""
+        """Copy the car's place and motion into `driven`, which the traffic reads."""
         driven, place, state = self.driven, self._place, self._state
         driven.arc_length_m, driven.lateral_m = place.arc_length_m, place.lateral_m
         driven.turn_rad = state.yaw_rad - self.road.heading_at(place.arc_length_m)
@@ -146,7 +149,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
 
     def _paint(self, **size: int) -> Ground:
         look = self._appearance
-        if look.dash_length_m == 0.0:  # there is a line between two lanes
+        if look.dash_length_m == 0.0:  # two lanes always have a line between them
             look = Appearance(**{**look.__dict__, "dash_length_m": Appearance.dash_length_m})
         self._view.set_appearance(look)
         return paint_ground(self.road, ROAD_HALF_WIDTH_M, look, **size)
@@ -164,7 +167,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         return {"frame": frame, "speed": np.array([self._state.speed_mps], np.float32)}
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Return a picture, (height, width, 3) RGB, or None without a render mode."""
+        """Return an RGB image (height, width, 3), or None without a render mode."""
         if self._road is not None:
             self._chase.set_bodies(self.traffic.bodies, self.traffic.poses)
         return super().render()
@@ -173,7 +176,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         """Drive for one control period.
 
         Args:
-            action: Steering and acceleration, shape (2,), in [-1, 1]; clipped to it.
+            action: Steering and acceleration, shape (2,); clipped to [-1, 1].
 
         Returns:
             Observation, reward [m], terminated, truncated, info.
@@ -212,9 +215,9 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         return self._observe(), reward_m, terminated, self._is_over, info
 
     def _next_target_mps(self, pedal: float) -> float:
-        """Return the speed that the controller holds next, changed as the pedal asks [m/s].
+        """Return the next target of the speed controller, changed by the pedal [m/s].
 
-        It stays near the speed: wheels that spin or lock find their grip again.
+        The target stays close to the speed, so that spinning or locked wheels regain their grip.
         """
         config, speed_mps = self.config, self._state.speed_mps
         if self.is_braking:
@@ -229,7 +232,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
 
     @property
     def state(self) -> CarState:
-        """Where the car is and how it moves."""
+        """Pose, speed and steering angle of the car."""
         return self._state
 
     @property
@@ -238,7 +241,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         return self._friction
 
     def _touched(self) -> Body | None:
-        """Return a body that the car touches; None if it touches none."""
+        """Return a body that the car touches; None if there is none."""
         state = self._state
         own = Rectangle(state.x_m, state.y_m, state.yaw_rad, 0.5 * CAR_LENGTH_M, 0.5 * CAR_WIDTH_M)
         for body, other in zip(self.traffic.bodies, self.traffic.rectangles(), strict=True):
@@ -251,7 +254,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         """Return the nearest place at or behind the car where its lane is free [m].
 
         Args:
-            is_passed: Look ahead of the car instead.
+            is_passed: Whether to search ahead of the car instead.
         """
         road, place_m = self.road, self._place.arc_length_m
         forward = 1.0 if is_passed else -1.0
@@ -262,7 +265,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         return place_m
 
     def _is_near(self, body: Body, place_m: float) -> bool:
-        """Whether a body is too near to a place in the own lane to put the car there."""
+        """Whether a body is too near to a place in the own lane for putting the car there."""
         half_m = 0.5 * CAR_WIDTH_M + 0.4
         if isinstance(body, Person):
             is_beside = not body.way_crosses(OWN_LANE_M - half_m, OWN_LANE_M + half_m)
@@ -272,11 +275,11 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
             return False
         along_m = ahead_m(place_m, body.arc_length_m, self.road.length_m)
         reach_m = 0.5 * CAR_LENGTH_M + body.reach_m
-        behind_m = 4.0 + 0.2 * body.speed_mps**2  # it comes nearer
+        behind_m = 4.0 + 0.2 * body.speed_mps**2  # a body behind approaches
         return -reach_m - behind_m < along_m < reach_m + 8.0
 
     def _gap_m(self) -> float:
-        """Return the free way in the own lane, at most 60 m [m]."""
+        """Return the free distance ahead in the own lane, at most 60 m [m]."""
         nearest_m = 60.0
         for body in self.traffic.bodies:
             if isinstance(body, Person):
@@ -290,7 +293,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
         return max(nearest_m, 0.0)
 
     def _has_reason(self, gap_m: float) -> bool:
-        """Whether there is a reason to stand: something moves in front, or comes towards a gap."""
+        """Whether the car has a reason to stand: a moving body ahead, or oncoming traffic."""
         if self._patience_s > 0.0:
             return True
         if gap_m > _LOOK_M:
@@ -300,7 +303,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
             if 0.0 < ahead_m(place_m, one.arc_length_m, lap_m) < _LOOK_M + 5.0:
                 break
         else:
-            return True  # not a parked car: it is somebody who will go on
+            return True  # not a parked car: the body will move on
         ways_m = [ahead_m(place_m, car.arc_length_m, lap_m) for car in self.traffic.cars]
         return any(-5.0 < way_m < _ONCOMING_M for way_m in ways_m)
 

@@ -1,11 +1,11 @@
-"""An expert that sees the whole road and all that is on it, and drives `RoadDrivingEnv`.
+"""Expert for `RoadDrivingEnv` that knows the whole road and all bodies on it.
 
-It follows the middle of its lane by pure pursuit, on a line that swings out past parked cars. Its
-speed is the least that any of these allows: bends ahead, slow passing, people who stand beside the
-road, the intelligent driver model behind what is in its way, stopping for people who cross, and
-stopping in front of a parked car while somebody comes towards it and both would meet there.
+It steers by pure pursuit along the middle of its lane, on a path that swings out past parked cars.
+Its speed is the lowest allowed by: bends ahead, slow passing, people beside the road, the
+intelligent driver model for bodies ahead, stopping for people who cross, and stopping in front of a
+parked car if an oncoming car would meet it there.
 
-It has no memory: what it does follows from the world as it is.
+The expert has no memory: its action depends only on the current state of the world.
 """
 
 import math
@@ -23,21 +23,21 @@ from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person
 
 CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 5.5, 4.5
-"""Speed on a free straight, beside a parked car, and where people stand beside the road: who steps
-out in front of a slow car is near and large in the picture."""
+"""Speeds on a free straight, beside a parked car, and where people stand beside the road. The last
+is low so that a person who steps out is near and large in the frame."""
 LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
-"""Lateral acceleration in bends, and deceleration in front of them, on dry asphalt."""
+"""Lateral acceleration in bends, and deceleration before bends, on dry asphalt."""
 CLEARANCE_M, FARTHEST_OUT_M = 0.8, 1.55
-"""Air beside a parked car, and how far beside its lane's middle the car is at most for that: it
-leaves its lane at 1.75 m, so the widest are passed by 0.5 m."""
+"""Gap beside a parked car, and largest shift from the lane's middle to get it. The car leaves its
+lane at 1.75 m, so the widest parked cars are passed at 0.5 m."""
 
 _DRIVER = DriverModel(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
-_AIR_M = 0.35  # beside what is passed without slowing down
+_AIR_M = 0.35  # gap beside bodies that are passed without slowing down
 _PREVIEW_M = np.arange(2.0, 22.0, 1.0)
 _SIGHT_M = 90.0
-_BEFORE_PEOPLE_M = 12.0  # it is slow from here on
-_REACTION_S = 0.3  # the speed asked for is that of the place where the car is after this time
-_MEETING_M = 0.2  # farther to the left than this, the car waits for oncoming traffic
+_BEFORE_PEOPLE_M = 12.0  # distance before a person at which the car must be slow
+_REACTION_S = 0.3  # the target speed is that of the place the car reaches after this time
+_MEETING_M = 0.2  # if its left side is farther left than this, the car waits for oncoming traffic
 
 
 def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.ndarray:
@@ -45,7 +45,7 @@ def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np
 
     Args:
         env: A `RoadDrivingEnv`, with or without wrappers.
-        observation: Not looked at.
+        observation: Not used.
         info: The environment's info.
     """
     world: Any = env.unwrapped
@@ -54,7 +54,7 @@ def drive_road(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np
 
 
 def _steering(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
-    """Return what pure pursuit of the line steers, looking farther ahead at a higher speed."""
+    """Return the steering action; pure pursuit looks farther ahead at higher speed."""
     place_m = info["arc_length_m"]
     ahead_of_car_m = [place_m + distance_m for distance_m in _PREVIEW_M.tolist()]
     line = [_line_m(world, at_m) for at_m in ahead_of_car_m]
@@ -67,19 +67,19 @@ def _steering(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
 
 
 def _line_m(world: RoadDrivingEnv, at_m: float) -> float:
-    """Return where the car drives at a place, to the left of the centre line [m]."""
+    """Return the lateral position of the path at a place, to the left of the centre line [m]."""
     parked, lap_m = world.traffic.parked, world.road.length_m
     return line_m(at_m, OWN_LANE_M, world.driven, CLEARANCE_M, parked, lap_m, most_m=FARTHEST_OUT_M)
 
 
 def _shift_m(driven: Body, parked: Body) -> float:
-    """Return how far beside its lane's middle the car is when it passes a parked car [m]."""
+    """Return the shift from the lane's middle when the car passes a parked car [m]."""
     half_width_m = 0.5 * driven.width_m
     return shift_past_m(parked, OWN_LANE_M, half_width_m, CLEARANCE_M, most_m=FARTHEST_OUT_M)
 
 
 def _pedal(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
-    """Return the acceleration as the action has it."""
+    """Return the acceleration action in [-1, 1]."""
     config, speed_mps = world.config, max(info["speed_mps"], 0.0)
     grip = min(info["friction"], 1.0)
     place_m = info["arc_length_m"]
@@ -99,14 +99,14 @@ def _pedal(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
 
 
 def _follow(speed_mps: float, gap_m: float, ahead_mps: float) -> float:
-    """Return the acceleration behind something [m/s²]; firm where it is as near as can be."""
+    """Return the acceleration behind a body [m/s²]; full braking if the gap is below 1 m."""
     if gap_m < 1.0:
         return -math.inf
     return _DRIVER.acceleration(speed_mps, CRUISE_MPS, gap_m, ahead_mps)
 
 
 def _passing_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
-    """Return the speed from which it can slow down for the parked cars ahead [m/s]."""
+    """Return the highest speed that still allows slowing down for the parked cars ahead [m/s]."""
     limit_mps = math.inf
     driven = world.driven
     for one in world.traffic.parked:
@@ -121,7 +121,7 @@ def _passing_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
 
 
 def _people_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
-    """Return the speed from which it can slow down for the people ahead [m/s]."""
+    """Return the highest speed that still allows slowing down for the people ahead [m/s]."""
     limit_mps = math.inf
     for person in world.traffic.people:
         along_m = ahead_m(place_m, person.arc_length_m, world.road.length_m)
@@ -131,14 +131,14 @@ def _people_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
 
 
 def _slowing_mps(speed_mps: float, way_m: float) -> float:
-    """Return the speed from which it slows down to another within some way [m/s]."""
+    """Return the speed from which the car can slow down to `speed_mps` within a distance [m/s]."""
     return math.sqrt(speed_mps**2 + 2.0 * BRAKING_MPS2 * max(0.0, way_m))
 
 
 def _obstacles(
     world: RoadDrivingEnv, place_m: float, speed_mps: float
 ) -> list[tuple[float, float]]:
-    """Return gap [m] and speed [m/s] of all that is to be kept away from."""
+    """Return gap [m] and speed [m/s] of each body that the car must keep away from."""
     driven, lap_m, traffic = world.driven, world.road.length_m, world.traffic
     half_m = 0.5 * driven.width_m + _AIR_M
     found = []
@@ -162,13 +162,13 @@ def _obstacles(
 
 
 def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: float) -> bool:
-    """Whether somebody would be met beside a parked car, and the car can still stop before it."""
+    """Whether the car would meet oncoming traffic beside a parked car and can still stop before."""
     driven, lap_m = world.driven, world.road.length_m
     if OWN_LANE_M + _shift_m(driven, parked) + 0.5 * driven.width_m < _MEETING_M:
         return False
-    before_m = gap_m - RAMP_M  # to where it begins to swing out
+    before_m = gap_m - RAMP_M  # distance to where the car starts to swing out
     if before_m < speed_mps**2 / (2.0 * 3.5):
-        return False  # it is on its way past
+        return False  # too late to stop: the car is already passing
     length_m = 2.0 * RAMP_M + driven.length_m + 2.0 * parked.reach_m
     pass_s = _time_s(before_m + length_m, speed_mps, PASSING_MPS, 1.5) + 1.0
     for car in world.traffic.cars:
@@ -182,7 +182,7 @@ def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: flo
 
 
 def _time_s(way_m: float, speed_mps: float, top_mps: float, acceleration_mps2: float) -> float:
-    """Return the time for a way, up to a top speed [s]."""
+    """Return the time to cover a distance while accelerating up to a top speed [s]."""
     if speed_mps >= top_mps:
         return way_m / top_mps
     rising_s = (top_mps - speed_mps) / acceleration_mps2

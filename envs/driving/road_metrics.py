@@ -1,4 +1,4 @@
-"""How well a road was driven: interventions per kilometre, standing about, and comfort.
+"""Metrics of road driving: interventions per kilometre, idle time, and comfort.
 
 The interval of the rate is the exact Poisson interval for 95 % confidence, as in `metrics.py`.
 """
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RoadMetrics:
-    """Summary over episodes."""
+    """Metrics over all episodes."""
 
     driven_km: float
     """Progress along the roads."""
     collisions: int
-    """Times that the car touched another body."""
+    """Number of times that the car touched another body."""
     lane_departures: int
-    """Times that the car's middle left its lane."""
+    """Number of times that the car's middle left its lane."""
     interventions_per_km: float
-    """Rate of steps with one of both, each of which ends in help or ends the episode."""
+    """Rate of steps with a collision, a lane departure or both; each needs an intervention."""
     interventions_per_km_low: float
-    """Lower limit of its interval."""
+    """Lower limit of the rate's interval."""
     interventions_per_km_high: float
-    """Upper limit of its interval; about 3.7 / km driven when there was none."""
+    """Upper limit of the rate's interval; about 3.7 / km driven without an intervention."""
     idle_share: float
-    """Share of the time in which the car stood though nothing was in its way."""
+    """Share of the time in which the car stood although nothing was in its way."""
     mean_speed_mps: float
     """Mean speed."""
     mean_jerk_mps3: float
-    """Mean |change of the acceleration along the car| in a second."""
+    """Mean |jerk| along the car [m/s³]."""
     lateral_p95_mps2: float
-    """95th percentile of the |acceleration across the car|."""
+    """95th percentile of |lateral acceleration| [m/s²]."""
 
 
 def summarize_road(episodes: "Sequence[Episode]") -> RoadMetrics:
-    """Summarize what cars did, from what `RoadDrivingEnv` told.
+    """Compute the metrics of episodes recorded in `RoadDrivingEnv`.
 
     Raises:
         ValueError: If there is no episode.
@@ -70,12 +70,12 @@ def summarize_road(episodes: "Sequence[Episode]") -> RoadMetrics:
 
 
 def jerks_mps3(episode: "Episode") -> np.ndarray:
-    """Return |jerk| [m/s³] of each step but those next to one in which the car was put back."""
+    """Return |jerk| [m/s³] between steps, without those in or next to a step with a crash."""
     told = episode.told
     jerk = np.diff(told["acceleration_mps2"]) / np.diff(told["time_s"])
     return np.abs(jerk)[~(told["crashed"][1:] | told["crashed"][:-1])]
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean; NaN of nothing."""
+    """Return the mean; NaN for no values."""
     return float(values.mean()) if values.size else math.nan

@@ -1,39 +1,39 @@
-"""A safety filter around any driver of `RoadDriving-v0`, made of control barrier functions.
+"""Safety filter for any driver of `RoadDriving-v0`, based on control barrier functions.
 
-What the driver asks for is changed as little as keeps three functions h of the world's numbers from
-falling below zero. With ḣ ≥ -α h for every h that is a box around the two motors, and the nearest
-point of a box (the quadratic program of Ames et al.) is a clip of each motor.
+The filter changes an action as little as needed to keep three functions h of the world's state from
+falling below zero. The condition ḣ ≥ -α h for every h gives a box of allowed actions. The nearest
+point of a box (the quadratic program of Ames et al.) is found by clipping each entry.
 
 **In the lane.** Let y be the offset of the rear axle from the middle of the lane, ψ its heading
-against the road's, v the speed, k = tan δ / L the curvature that it drives, and κ' the road's
-curvature at its place, κ cos ψ / (1 - κ d) with d the offset from the centre line. Of the point
-p = y + ℓ sin ψ both bounds ±m are kept:
+relative to the road, v the speed, k = tan δ / L the curvature of the car's path, and κ' the road's
+curvature at that place, κ cos ψ / (1 - κ d) with d the offset from the centre line. The point
+p = y + ℓ sin ψ is kept within ±m:
 
     ẏ = v sin ψ = v (p - y) / ℓ,        ṗ = v sin ψ + ℓ v cos ψ (k - κ')
     |k - κ' + tan ψ / ℓ| ≤ α (m ∓ p) / (ℓ v cos ψ)      on either side
 
-so |p| ≤ m stays true, and |y| ≤ m with it, since y runs after p; the car's middle is between them.
-With ℓ = 8 m the wheels can always turn as far as this asks on a road with bends of 12 m.
+so |p| ≤ m stays true. Then |y| ≤ m stays true as well, since y follows p; the car's middle lies
+between them. With ℓ = 8 m the wheels can always turn as far as needed on a road with bends of 12 m.
 
-**Behind what is ahead**, with its speed w and the gap g; b and b_w are the decelerations of the car
-and, at most, of what is ahead:
+**Behind a body ahead** with speed w at the gap g. b is the deceleration of the car, b_w the largest
+deceleration of the body ahead:
 
     h = g - d - T v - v² / 2b + w² / 2b_w,      a ≤ (α h - v) / (T + v / b)
 
-which holds even if it brakes with b_w from now on, since then the last term of h falls by w.
+which holds even if that body brakes with b_w from now on, since the last term of h then falls by w.
 
 **In bends**, with V the speed from which every bend ahead can be reached by braking:
 h = V - v,  a ≤ v dV/ds + α h.
 
-The filter knows cars in the own lane, people who cross it, and parked cars that the car would touch
-if it went on; it does not know oncoming cars, nor what is beside the car. So a parked car may still
-be touched in passing, and a driver who does not swing out far enough comes to stand behind it. The
-proof is for dry asphalt and motors without delay, without wind and with the right gain of the
-steering. Steering takes time and the car slips a little, for which `m` is smaller than the lane.
+The filter considers cars in the own lane, people who cross it, and parked cars that the car would
+hit on its way. It ignores oncoming cars and bodies beside the car. So a parked car may still be
+touched in passing, and a driver who does not swing out far enough stops behind it. The proof
+assumes dry asphalt, actuators without delay, no wind, and the correct steering gain. Steering takes
+time and the car slips a little, so `m` is smaller than the lane.
 
 Source: Ames et al. 2017, "Control barrier function based quadratic programs for safety critical
-systems", IEEE TAC 62; the distance: Shalev-Shwartz et al. 2017 (arXiv 1708.06374). Differs: bounds
-on each motor by itself, so that the program has a closed form.
+systems", IEEE TAC 62; the distance: Shalev-Shwartz et al. 2017 (arXiv 1708.06374). Difference: each
+entry of the action has its own bounds, so that the program has a closed form.
 """
 
 import math
@@ -55,32 +55,32 @@ if TYPE_CHECKING:
     from ncp_control.episode import Episode
 
 LANE_M = 1.5
-"""Offset m within which the car is kept; it leaves its lane at 1.75 m."""
+"""Largest offset m of the kept point; the car leaves its lane at 1.75 m."""
 AHEAD_OF_AXLE_M = 8.0
-"""Distance ℓ of the point whose offset is kept, in front of the rear axle."""
+"""Distance ℓ from the rear axle to the kept point in front of it."""
 STANDING_M, PARKED_M, REACTION_S = 1.5, 0.5, 0.25
-"""Gaps d, and to what is parked, which must be passed; time T in which brakes take hold."""
+"""Gap d to other bodies and to parked cars, which must be passed; reaction time T of the brakes."""
 BRAKING_MPS2, BRAKING_AHEAD_MPS2 = 4.0, 9.0
 """Decelerations b and b_w."""
 LATERAL_MPS2, EARLY_MPS2, TOP_MPS = 3.0, 2.5, 15.0
-"""Lateral acceleration in bends, deceleration in front of them, and speed on a straight."""
+"""Lateral acceleration in bends, deceleration before bends, and speed on a straight."""
 LANE_RATE_1PS, GAP_RATE_1PS, BEND_RATE_1PS = 2.0, 2.0, 3.0
-"""α of the three functions."""
+"""Rates α of the three functions."""
 _SIGHT_M = 90.0
-_AIR_M = 0.1  # beside a parked car
-_CHANGED = 1e-4  # a smaller change of an action is rounding
+_AIR_M = 0.1  # gap beside a parked car
+_CHANGED = 1e-4  # a smaller change of an action counts as rounding
 
 
 class SafetyFilter(gymnasium.Wrapper):
-    """Change actions as little as keeps the car in its lane and off what is ahead.
+    """Wrapper that changes actions as little as needed to stay in the lane and avoid bodies ahead.
 
-    `info` gets `filtered`, whether this step's action was changed.
+    `info["filtered"]` says whether the action of this step was changed.
 
     Args:
         env: A `RoadDrivingEnv`, with or without wrappers.
 
     Raises:
-        TypeError: If it is another environment.
+        TypeError: If `env` is another environment.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -100,7 +100,7 @@ class SafetyFilter(gymnasium.Wrapper):
         return observation, {**info, "filtered": False}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Drive for one control period, with the nearest action that is safe."""
+        """Drive for one control period with the nearest safe action."""
         asked = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         low, high = steering_bounds(self._world)
         done = np.array(
@@ -112,10 +112,10 @@ class SafetyFilter(gymnasium.Wrapper):
 
 
 def guarded(world: World) -> World:
-    """Return `RoadDriving-v0` with the filter around the car, and its share of the steps measured.
+    """Return `RoadDriving-v0` with the filter, and with its share of changed actions as a measure.
 
-    The filter has the last word about what is commanded. What the body makes of a command (delay,
-    wind, gain) comes after it; what disturbs the driver, before.
+    Disturbances of the body (delay, wind, gain) act after the filter; those of the driver act
+    before it.
     """
 
     def make(**rendering: Any) -> gymnasium.Env:
@@ -126,7 +126,7 @@ def guarded(world: World) -> World:
         return {**world.measures(episodes), "filtered_share": float(share)}
 
     names = (*world.measure_names, "filtered_share")
-    # Those of the body first: the filter is the outermost wrapper then.
+    # Disturbances of the body come first, so the filter becomes the outermost wrapper.
     inside = [
         replace(one, put=partial(_put_inside, put=one.put))
         for one in world.disturbances
@@ -174,7 +174,7 @@ def steering_bounds(world: RoadDrivingEnv) -> tuple[float, float]:
 
 
 def pedal_bound(world: RoadDrivingEnv) -> float:
-    """Return the largest pedal that keeps the car off what is ahead and on the road, in [-1, 1]."""
+    """Return the largest acceleration action that is safe for gaps and bends ahead, in [-1, 1]."""
     config, speed_mps = world.config, max(world.driven.speed_mps, 0.0)
     bound_mps2 = _bend_bound_mps2(world, speed_mps)
     for way_m, ahead_mps in _bodies_ahead(world):
@@ -188,7 +188,7 @@ def pedal_bound(world: RoadDrivingEnv) -> float:
 
 
 def _bend_bound_mps2(world: RoadDrivingEnv, speed_mps: float) -> float:
-    """Return the largest acceleration with which the bends ahead can be reached [m/s²]."""
+    """Return the largest acceleration that still allows braking for the bends ahead [m/s²]."""
     road, grip = world.road, min(world.friction, 1.0)
     limits = speed_limits(road, OWN_LANE_M, LATERAL_MPS2 * grip, EARLY_MPS2 * grip, TOP_MPS)
     place_m = world.driven.arc_length_m + REACTION_S * speed_mps
@@ -198,7 +198,7 @@ def _bend_bound_mps2(world: RoadDrivingEnv, speed_mps: float) -> float:
 
 
 def _bodies_ahead(world: RoadDrivingEnv) -> list[tuple[float, float]]:
-    """Return of what is in the car's way how far the car may come [m], and its speed [m/s]."""
+    """Return for each body in the car's way the gap minus its limit [m], and its speed [m/s]."""
     driven, traffic, lap_m = world.driven, world.traffic, world.road.length_m
     half_m = driven.half_width_m + _AIR_M
     in_way = [(car, car.speed_mps, STANDING_M) for car in traffic.cars if car.direction > 0]

@@ -24,11 +24,11 @@ CELLS_PER_SEGMENT = 64
 
 
 class SplineSamples(NamedTuple):
-    """A closed curve at equal steps of arc length; the last sample is one step before the first.
+    """Closed curve at equal steps of arc length; the last sample is one step before the first.
 
     Fields:
         x_m, y_m: Positions [m], shape (samples,).
-        heading_rad: Direction of travel [rad], unwrapped: it goes on by ±2π a lap.
+        heading_rad: Direction of travel [rad], unwrapped: one lap adds ±2π.
         curvature_1pm: Signed curvature [1/m], positive to the left.
         length_m: Length of one lap [m].
     """
@@ -45,17 +45,17 @@ def evaluate_spline(control_points_m: Array, parameter: Array, derivative: int =
 
     Args:
         control_points_m: Control polygon [m], shape (points, 2), points >= 4.
-        parameter: Knot parameter, shape (n,); one control point a unit, periodic.
-        derivative: Order of the derivative by the parameter: 0, 1 or 2.
+        parameter: Knot parameter, shape (n,); periodic, with one unit for each control point.
+        derivative: Order of the derivative with respect to the parameter: 0, 1 or 2.
 
     Returns:
         Points or derivatives, shape (n, 2).
     """
     num_points = len(control_points_m)
     knots = np.arange(-3, num_points + 4)
-    # Control point j weighs most at knot j, the middle of the four segments it bears on.
+    # Control point j weighs most at knot j, the middle of the four segments that it affects.
     wrapped = control_points_m[np.arange(-1, num_points + 2) % num_points]
-    # The type stub of SciPy knows only booleans here.
+    # SciPy's type stub accepts only booleans here.
     spline = BSpline(knots, wrapped, 3, extrapolate="periodic")  # type: ignore[arg-type]
     return spline(parameter, nu=derivative)
 

@@ -1,11 +1,11 @@
-"""The ground-plane camera for many cars at once, as tensors on any device.
+"""Ground-plane camera for many cars at once, as tensors on any device.
 
-It shows what `OpenCvCamera` shows: the same bands of rows, levels and samples (`row_bands`), the
-same bilinear interpolation, sky and haze. Bodies of traffic are not drawn. A test holds the mean
-difference to 0.001 of 255 and the largest one to 1: float32 rounds a few values to the other side.
+It gives the frames of `OpenCvCamera`, with the same bands of rows, levels and samples
+(`row_bands`), bilinear interpolation, sky and haze. Bodies of traffic are not drawn. A test limits
+the mean difference to 0.001 of 255 and the largest to 1, as float32 rounds a few values otherwise.
 
-Cars may share a painted ground. Texels are gathered from it by index, since `grid_sample` would
-need a copy for each car, in float32.
+Cars may share a painted ground. Texels are gathered by index, since `grid_sample` would need a
+float32 copy for each car.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ class TensorCamera:
 
     Args:
         geometry: Lens and mount, the same on all cars.
-        grounds: Painted tracks, all with as many texels.
-        device: Where pictures are made.
+        grounds: Painted tracks, all with the same number of texels.
+        device: Device of the computation.
 
     Raises:
-        ValueError: If there is no ground, or one has another number of texels.
+        ValueError: If there is no ground, or the grounds differ in their number of texels.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class TensorCamera:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the painted tracks take on the device [bytes], with the pictures' rows."""
+        """Device memory of the painted tracks and of the cameras' constants [bytes]."""
         own = (*self._levels, self._sky, self._clear, self._haze)
         return sum(part.nbytes for part in own) + sum(rows.num_bytes for rows in self._bands)
 
     def render(self, poses: Tensor, which: Tensor) -> Tensor:
-        """Return what the cameras see.
+        """Return the frames of all cameras.
 
         Args:
             poses: x [m], y [m] and yaw [rad] of each car, shape (cars, 3).
-            which: Number of the ground on which each drives, int64, shape (cars,).
+            which: Index of the ground of each car, int64, shape (cars,).
 
         Returns:
             RGB, uint8, shape (cars, height, width, 3).
@@ -100,7 +100,7 @@ class TensorCamera:
 
 
 class _Rows:
-    """A band of rows of all pictures, read from one level of the grounds."""
+    """Band of rows of all frames, read from one level of the grounds."""
 
     def __init__(self, band: Band, geometry: CameraGeometry, device: torch.device) -> None:
         self.start, self.stop, self.level = band.start, band.stop, band.level
@@ -116,11 +116,11 @@ class _Rows:
         self.num_bytes = sum(values.nbytes for values in own)
 
     def read(self, level: Tensor, world_from_car: Tensor, which: Tensor) -> Tensor:
-        """Return whole numbers as float32, shape (cars, rows, width, 3)."""
+        """Return the pixels, whole numbers in float32, shape (cars, rows, width, 3)."""
         matrices = self._texel_from_world @ world_from_car @ self._car_from_pixel
         x, y, scale = (matrices.float() @ self._pixels).unbind(1)  # each (cars, pixels)
         size = level.shape[1] - 2
-        # The frame of one texel around a level is what lies outside of it.
+        # The border of one texel around a level holds the colour outside of it.
         x, y = ((place / scale).clamp(-1.0, size) + 1.0 for place in (x, y))
         left, top = (place.floor().clamp_(max=size) for place in (x, y))
         right_share, lower_share = (x - left)[..., None], (y - top)[..., None]
@@ -136,7 +136,7 @@ class _Rows:
 
 
 def _bordered(ground: Ground, level: int) -> Image:
-    """Return a level with a frame of one texel in the colour of what lies outside."""
+    """Return a level with a border of one texel in the colour outside of it."""
     picture, appearance = ground.levels[level], ground.appearance
     colour = np.rint(scale_colour(appearance.grass_rgb, appearance.gain)).astype(np.uint8)
     framed = np.empty((len(picture) + 2, len(picture) + 2, 3), np.uint8)

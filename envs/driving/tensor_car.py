@@ -1,7 +1,7 @@
-"""The car of `car.py` in mujoco-warp: many at once, in float32, on any device.
+"""The car of `car.py` in mujoco-warp: many cars at once, in float32, on any device.
 
-The model, its constants and the actuators' rules are `Car`'s. Driven as `Car` is for 2 s, a car
-here ends within 1e-4 m of it.
+Model, constants and actuators are those of `Car`. After 2 s with the same commands, the positions
+of both differ by less than 1e-4 m.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from envs.warp_simulation import WarpSimulation
 
 
 class TensorCarState(NamedTuple):
-    """Where cars are and how they move; see `CarState`. Each of shape (cars,), float64."""
+    """Poses, speeds and steering angles of cars, see `CarState`. Each of shape (cars,), float64."""
 
     x_m: Tensor
     y_m: Tensor
@@ -25,12 +25,12 @@ class TensorCarState(NamedTuple):
 
 
 class TensorCars:
-    """Simulated cars.
+    """Simulated cars, side by side.
 
     Args:
-        config: Control period, largest angle of the front wheels and their rate.
-        num_cars: How many.
-        device: Where; cpu or a CUDA device.
+        config: Control period, largest angle of the front wheels and largest rate of that angle.
+        num_cars: Number of cars.
+        device: Device to simulate on: cpu or a CUDA device.
 
     Raises:
         ValueError: If mujoco-warp is not installed.
@@ -40,7 +40,7 @@ class TensorCars:
         self._car = car = Car(
             config.control_period_s, config.max_steer_rad, config.max_steer_rate_radps
         )
-        # The wheels' targets change in each physics step, so each is simulated by itself.
+        # The steering targets change in each physics step, so one call simulates one step.
         self.simulation = WarpSimulation(car.model, num_cars, device, steps=1)
         self.device = self.simulation.device
         self.wheelbase_m = car.wheelbase_m
@@ -50,7 +50,7 @@ class TensorCars:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the state of all cars takes on the device [bytes]."""
+        """Device memory taken by the state of all cars [bytes]."""
         return self.simulation.num_bytes + self._commanded_rad.nbytes
 
     def place(
@@ -62,14 +62,14 @@ class TensorCars:
         speed_mps: float,
         steer_rad: Tensor,
     ) -> None:
-        """Put some cars down as `Car.place` does, the wheels turned no further than they go.
+        """Place some cars as `Car.place` does; wheel angles are clipped to the largest one.
 
         Args:
-            which: The cars, bool, shape (cars,).
-            x_m: Points midway between the axles [m], float64, of that shape as all that follow.
-            y_m: Points midway between the axles [m].
+            which: Mask of the cars to place, bool, shape (cars,).
+            x_m: x of the points midway between the axles [m], float64, shape (cars,).
+            y_m: y of these points [m], same type and shape, as below.
             yaw_rad: Headings [rad].
-            speed_mps: Forward speed of all [m/s].
+            speed_mps: Forward speed of all cars [m/s].
             steer_rad: Angles of the front wheels [rad], positive to the left.
         """
         car, simulation = self._car, self.simulation
@@ -93,11 +93,11 @@ class TensorCars:
         simulation.put(which, positions, velocities)
 
     def step(self, steer_rad: Tensor, speed_mps: float) -> None:
-        """Drive for one control period.
+        """Simulate one control period.
 
         Args:
-            steer_rad: Wanted angles of the front wheels [rad], positive to the left, shape (cars,).
-            speed_mps: Speed that all hold [m/s].
+            steer_rad: Target angles of the front wheels [rad], positive to the left, shape (cars,).
+            speed_mps: Target speed of all cars [m/s].
         """
         controls, limit_rad = self.simulation.controls, self._largest_change_rad
         target_rad = steer_rad.double().clamp(-self._max_steer_rad, self._max_steer_rad)

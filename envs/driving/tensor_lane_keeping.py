@@ -1,13 +1,13 @@
 """`LaneKeeping-v0` for many cars at once, as tensors on any device.
 
-Car, road, reward, end of an episode and camera are those of `LaneKeepingEnv`, with its settings. It
-differs in four things:
+Car, road, reward, end of an episode and camera are those of `LaneKeepingEnv` with the same
+settings. There are four differences:
 
-- The car is simulated in float32 (`tensor_car`), frames are those of `tensor_camera`.
-- Tracks and looks are drawn once for all cars, by `seed`: `NUM_TRACKS` of them, of which each
-  episode takes one. A painted track takes 17 MB.
+- The car is simulated in float32 (`tensor_car`), and frames come from `tensor_camera`.
+- `seed` draws `NUM_TRACKS` tracks with their appearances once, for all cars; each episode uses one
+  of them. A painted track takes 17 MB.
 - All cars draw from one generator, so the seed of a single environment gives other starts.
-- A car whose state is no longer finite has crashed, and is put back before it is looked at.
+- A car whose state is not finite counts as crashed and is put back before it is observed.
 """
 
 from collections.abc import Mapping
@@ -34,25 +34,26 @@ from ncp_control.ranges import check_count
 from ncp_control.tensor_worlds import TensorStep, TensorWorlds
 
 NUM_TRACKS: Mapping[str, int] = MappingProxyType({"frames": 32, "numbers": 128})
-"""Tracks that all cars together drive on, by what is observed."""
+"""Number of tracks that all cars share, by the kind of observation."""
 
 
 class LaneKeepingWorlds(TensorWorlds):
-    """Cars that keep their lanes, simulated side by side.
+    """Lane keeping environments, simulated side by side.
 
-    The observation is what `LaneKeepingEnv` shows, (height, width, 3) of uint8, or what
-    `VectorObservation` does.
+    The observation is that of `LaneKeepingEnv`, uint8 of shape (height, width, 3), or that of
+    `VectorObservation`.
 
     Args:
-        config: Settings; `render_view` is of no use here.
-        num_worlds: How many, >= 1.
-        device: Where; cpu or a CUDA device.
-        observe: frames or numbers.
-        max_steps: Frames after which an episode is truncated, >= 1, if `episode_s` is not shorter.
-        num_tracks: Tracks that all cars together drive on, >= 1; those of `NUM_TRACKS` if None.
+        config: Settings; `render_view` is ignored.
+        num_worlds: Number of environments, >= 1.
+        device: Device to simulate on: cpu or a CUDA device.
+        observe: "frames" or "numbers".
+        max_steps: Number of frames after which an episode is truncated, >= 1, unless `episode_s` is
+            shorter.
+        num_tracks: Number of tracks that all cars share, >= 1; that of `NUM_TRACKS` if None.
 
     Raises:
-        ValueError: If a setting is unknown or impossible, the config has a second action or
+        ValueError: If a setting is unknown or out of range, the config has a second action or
             another camera, or mujoco-warp is not installed.
     """
 
@@ -106,13 +107,13 @@ class LaneKeepingWorlds(TensorWorlds):
 
     @property
     def num_bytes(self) -> int:
-        """Memory that all worlds take on the device together [bytes], with their tracks."""
+        """Device memory of all environments together, with their tracks [bytes]."""
         own = (self._num_steps, self._track, self._arc_m, self._lateral_m)
         return self._cars.num_bytes + sum(values.nbytes for values in own) + self.shared_bytes
 
     @property
     def shared_bytes(self) -> int:
-        """Memory that is there once, nearly all of it for the tracks that `seed` draws [bytes]."""
+        """Device memory that all environments share, nearly all of it for tracks [bytes]."""
         shared = self._ahead_m.nbytes
         if self._roads is not None:
             shared += self._roads.num_bytes + self._known_tracks.nbytes
@@ -121,29 +122,29 @@ class LaneKeepingWorlds(TensorWorlds):
 
     @property
     def tracks(self) -> Tensor:
-        """Number of the track that each drives on, int64, shape (worlds,)."""
+        """Number of each car's track, int64, shape (worlds,)."""
         return self._known_tracks[self._track]
 
     @property
     def arc_length_m(self) -> Tensor:
-        """Place on it [m], float64, shape (worlds,)."""
+        """Place of each car along its track [m], float64, shape (worlds,)."""
         return self._arc_m
 
     @property
     def cross_track_m(self) -> Tensor:
-        """Offset from its centre line, positive to the left [m], float64, shape (worlds,)."""
+        """Offset of each car from the centre line, left positive [m], float64, shape (worlds,)."""
         return self._lateral_m
 
     @property
     def car_state(self) -> TensorCarState:
-        """Poses, speeds and steering angles."""
+        """Poses, speeds and steering angles of the cars."""
         return self._cars.state()
 
     def seed(self, seed: int) -> None:
-        """Seed all starts that are drawn from now on, and draw the tracks.
+        """Seed all starts drawn from now on, and draw the tracks.
 
-        If frames are observed, the tracks are painted, too, which takes some seconds. Tracks of the
-        same seed are kept.
+        If frames are observed, the tracks are also painted, which takes some seconds. With the same
+        seed as before, the tracks are kept.
         """
         self._generator.manual_seed(seed)
         if self._roads is None or seed != self._seed:
@@ -152,9 +153,9 @@ class LaneKeepingWorlds(TensorWorlds):
             self._seed = seed
 
     def reset(self) -> Tensor:
-        """Begin an episode in every world; return what is seen, shape (worlds, …).
+        """Start an episode in every world and return the observations, shape (worlds, ...).
 
-        Calls `seed` with 0 if nobody has called it.
+        Calls `seed(0)` if `seed` was never called.
         """
         if self._roads is None:
             self.seed(0)
@@ -164,14 +165,14 @@ class LaneKeepingWorlds(TensorWorlds):
 
     @torch.no_grad()
     def step(self, actions: Tensor) -> TensorStep:
-        """Drive for one control period, and let the worlds that ended begin anew.
+        """Drive for one control period and reset the worlds whose episodes ended.
 
         Args:
             actions: Front wheel angle as a fraction of `max_steer_rad`, positive to the left,
                 float32, shape (worlds, 1), in [-1, 1].
 
         Raises:
-            RuntimeError: Before the first `reset` on these tracks.
+            RuntimeError: If `reset` was not called since the tracks were drawn.
         """
         config, roads = self.config, self._known_roads
         self._cars.step(actions[:, 0].double() * config.max_steer_rad, config.cruise_speed_mps)
@@ -203,7 +204,7 @@ class LaneKeepingWorlds(TensorWorlds):
         return self._roads
 
     def _draw_tracks(self, seed: int) -> TensorRoads:
-        """Draw the tracks of a seed and, if they are looked at, paint them."""
+        """Draw the tracks of a seed and, if frames are observed, paint them."""
         config, generator = self.config, np.random.default_rng(seed)
         numbers = generator.choice(config.track_range, self._num_tracks, replace=False)
         self._known_tracks = torch.tensor(numbers, device=self.device)
@@ -221,21 +222,21 @@ class LaneKeepingWorlds(TensorWorlds):
         return TensorRoads(roads, self.device)
 
     def _begin(self, which: Tensor) -> None:
-        """Draw a start in some worlds. Numbers are drawn for all, so none has to wait."""
+        """Draw a start in some worlds; numbers are drawn for all, to avoid a device sync."""
         drawn = {"generator": self._generator, "device": self.device}
         track = torch.randint(self._num_tracks, (self.num_worlds,), **drawn)
         share = torch.rand(self.num_worlds, dtype=torch.float64, **drawn)
         self._start(which, track, share * self._known_roads.length_m[track])
 
     def _start(self, which: Tensor, track: Tensor, start_m: Tensor) -> None:
-        """Begin an episode in some worlds, at arc lengths of tracks, each of shape (worlds,)."""
+        """Start an episode in some worlds, at tracks and arc lengths of shape (worlds,)."""
         self._track = torch.where(which, track, self._track)
         self._arc_m = torch.where(which, start_m, self._arc_m)
         self._num_steps *= ~which
         self._put_back(which)
 
     def _put_back(self, which: Tensor) -> None:
-        """Put some cars on the centre line beside them, their wheels turned as the road turns."""
+        """Put some cars on the centre line beside them, with wheels turned to follow the road."""
         x_m, y_m, heading_rad = self._known_roads.places_at(self._track, self._arc_m)
         curvature_1pm = self._known_roads.curvature_at(self._track, self._arc_m)
         steer_rad = torch.atan(self._cars.wheelbase_m * curvature_1pm)

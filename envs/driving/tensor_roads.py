@@ -1,6 +1,6 @@
-"""Roads for many cars at once: `Road`'s own formulas as tensors on any device.
+"""Roads for many cars at once: the formulas of `Road` as tensors on any device.
 
-In float64, as a lap of 600 m in float32 would move a car by 0.03 mm from sample to sample.
+They use float64, since float32 resolves a lap of 600 m only to 0.03 mm.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch import Tensor
 from envs.driving.road import STRAIGHT_1PM, Road
 
 _REACH = 8
-"""Samples ahead and behind among which the nearest one is looked for: 2 m; a car moves 0.3 m."""
+"""Number of samples searched ahead and behind for the nearest one: 2 m; a car moves 0.3 m."""
 
 
 class TensorPlaces(NamedTuple):
-    """Points of roads, each of shape (cars,) or (cars, points), float64."""
+    """Points on roads, each field of shape (cars,) or (cars, points), float64."""
 
     x_m: Tensor
     y_m: Tensor
@@ -25,11 +25,11 @@ class TensorPlaces(NamedTuple):
 
 
 class TensorRoads:
-    """Closed roads by number.
+    """Closed roads, addressed by index.
 
     Args:
         roads: The roads, at least one.
-        device: Where.
+        device: Device of the computation.
     """
 
     def __init__(self, roads: Sequence[Road], device: torch.device | str = "cpu") -> None:
@@ -49,20 +49,20 @@ class TensorRoads:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the roads take on the device [bytes]."""
+        """Device memory of the roads [bytes]."""
         own = (self.length_m, self._spacing_m, self._counts, self._firsts, self._reach)
         return sum(values.nbytes for values in (*own, *self._samples.values()))
 
     def project(
         self, which: Tensor, x_m: Tensor, y_m: Tensor, near_m: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Find where cars are on their roads, as `Road.project` does.
+        """Find the places of cars on their roads, as `Road.project` does.
 
         Args:
-            which: Number of each car's road, int64, shape (cars,).
-            x_m: Points [m], float64, shape (cars,).
-            y_m: Points [m], of that shape.
-            near_m: Arc lengths at most 2 m from theirs [m], of that shape.
+            which: Index of each car's road, int64, shape (cars,).
+            x_m: x of the points [m], float64, shape (cars,).
+            y_m: y of the points [m], of the same shape.
+            near_m: Arc lengths at most 2 m from the true ones [m], of the same shape.
 
         Returns:
             Arc length in [0, length) and lateral offset, positive to the left [m].
@@ -89,9 +89,9 @@ class TensorRoads:
         """Return points of the centre lines, as `Road.frame_at` does.
 
         Args:
-            which: Number of each car's road, int64, shape (cars,).
+            which: Index of each car's road, int64, shape (cars,).
             arc_m: Distances along the road [m], float64, shape (cars,) or (cars, points), taken
-                modulo its length.
+                modulo the road's length.
         """
         which = which.reshape(-1, *[1] * (arc_m.ndim - 1))
         arc_m = arc_m % self.length_m[which]
@@ -110,18 +110,18 @@ class TensorRoads:
         """Return the curvature [1/m] of the nearest samples, positive to the left.
 
         Args:
-            which: Number of each car's road, int64, shape (cars,).
+            which: Index of each car's road, int64, shape (cars,).
             arc_m: Distances along the road [m], float64, shape (cars,).
         """
         at, _ = self._nearest(which, arc_m)
         return self._samples["curvature_1pm"][at]
 
     def _nearest(self, which: Tensor, arc_m: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the nearest samples, and how far behind them [m] the arc lengths are."""
+        """Return the nearest samples, and the arc lengths relative to them [m]."""
         spacing_m = self._spacing_m[which]
         number = (arc_m / spacing_m).round()
         return self._at(which, number.long()), arc_m - number * spacing_m
 
     def _at(self, which: Tensor, number: Tensor) -> Tensor:
-        """Return where the samples of a number, modulo those of the road, stand in memory."""
+        """Return the memory index of samples, given by their number modulo the road's samples."""
         return self._firsts[which] + number % self._counts[which]

@@ -1,12 +1,12 @@
-"""The ground seen from above: a track painted once, looked at thousands of times a second.
+"""Painted ground seen from above: painted once for a track, read in every frame.
 
-The world is a square of `EXTENT_M` around the origin, x to the right and y up in the picture. Texel
-(column i, row j) of a level covers a square of side s centred on
+The ground is a square of `EXTENT_M` around the origin, with x to the right and y up in the image.
+Texel (column i, row j) of a level covers a square of side s centred on
 
     x = -EXTENT_M/2 + (i + ½) s,      y = EXTENT_M/2 - (j + ½) s
 
-Each level has half the resolution of the one before it, by averaging, so that the far field of a
-camera can be read at about one texel a pixel instead of flickering.
+Each level has half the resolution of the one before it, by averaging. A camera reads distant ground
+from a coarser level at about one texel a pixel, which avoids flickering.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ Image = NDArray[np.uint8]
 Outline = NDArray[np.int32]
 
 EXTENT_M = 204.8
-DRIVING_TEXELS = 2048  # a side; 0.1 m a texel, painted at every reset
-VIDEO_TEXELS = 4096  # for larger pictures, painted when one is asked for
+DRIVING_TEXELS = 2048  # per side; 0.1 m a texel, painted at every reset
+VIDEO_TEXELS = 4096  # for larger images, painted when one is rendered
 NUM_LEVELS = 3
 
 _SUBPIXEL_BITS = 4  # cv2 draws polygons on a grid of 1/16 texel
 _GRASS_CONTRAST, _ASPHALT_CONTRAST = 0.42, 0.16  # darkest to brightest, relative to the mean
-# Patterns as (size [m], weight): clumps and blades, worn patches and grain. The last is the grain
-# of the texture itself.
+# Patterns as (size [m], weight): clumps and blades, worn patches and grain. The last one is grain
+# of one texel.
 _OCTAVES = {
     "grass": ((25.6, 0.5), (3.2, 1.0), (0.4, 0.8), (0.0125, 0.7)),
     "asphalt": ((6.4, 0.6), (0.0125, 1.0)),
@@ -43,15 +43,15 @@ class Ground:
     """A painted track.
 
     Attributes:
-        levels: RGB pictures, finest first, each half the size of the one before it.
-        appearance: What it was painted with; the camera takes the sky from it.
+        levels: RGB images, finest first, each half the size of the one before it.
+        appearance: Appearance used for painting; the camera takes the sky from it.
     """
 
     levels: tuple[Image, ...]
     appearance: Appearance
 
     def texel_m(self, level: int = 0) -> float:
-        """Return the side of a texel of a level [m]."""
+        """Return the side length of a texel of a level [m]."""
         return EXTENT_M / len(self.levels[level])
 
     def texel_from_world(self, level: int = 0) -> Array:
@@ -60,7 +60,7 @@ class Ground:
 
 
 def texel_from_world(num_texels: int) -> Array:
-    """Return the 3 x 3 matrix from (x [m], y [m], 1) to (column, row, 1) of a square picture."""
+    """Return the 3 x 3 matrix from (x [m], y [m], 1) to (column, row, 1) of a square image."""
     size_m = EXTENT_M / num_texels
     middle = 0.5 * num_texels - 0.5
     return np.array([[1.0 / size_m, 0.0, middle], [0.0, -1.0 / size_m, middle], [0.0, 0.0, 1.0]])
@@ -75,10 +75,10 @@ def paint_ground(
     """Paint a road on grass, with its markings and shadows.
 
     Args:
-        road: Must lie within the extent of the texture.
-        lane_half_width_m: From the centre line to the middle of an edge line [m].
+        road: The road, which must lie within the extent of the texture.
+        lane_half_width_m: Distance from the centre line to the middle of an edge line [m].
         appearance: Colours and markings.
-        num_texels: Side of the finest level, a power of two.
+        num_texels: Texels per side of the finest level, a power of two.
 
     Returns:
         The ground at every level of resolution.
@@ -111,14 +111,14 @@ def paint_ground(
 
 
 def scale_colour(colour: Colour, gain: float) -> Colour:
-    """Return a colour under another light, within [0, 255]."""
+    """Return a colour under another brightness, within [0, 255]."""
     red, green, blue = (min(max(gain * channel, 0.0), 255.0) for channel in colour)
     return (red, green, blue)
 
 
 @lru_cache(maxsize=4)
 def _noise(material: str, num_texels: int) -> Image:
-    """Return a fixed pattern in [0, 255], of patches and grain at several scales."""
+    """Return a fixed pattern in [0, 255] with patches and grain at several scales."""
     rng = np.random.default_rng(len(material))
     total = np.zeros((num_texels, num_texels), np.float32)
     for cell_m, weight in _OCTAVES[material]:
@@ -132,7 +132,7 @@ def _noise(material: str, num_texels: int) -> Image:
 
 def _tint(pattern: Image, colour: Colour, contrast: float, gain: float) -> Image:
     relative = 1.0 + contrast * (np.arange(256.0)[:, None] / 255.0 - 0.5)
-    # One look-up of four bytes a texel takes a third of the time of three look-ups of one byte.
+    # One look-up of four bytes per texel takes a third of the time of three one-byte look-ups.
     table = np.zeros((256, 4), np.uint8)
     table[:, :3] = np.clip(gain * relative * np.array(colour), 0.0, 255.0)
     texels = cv2.LUT(pattern, table.view(np.int32).reshape(1, 256))
@@ -141,7 +141,7 @@ def _tint(pattern: Image, colour: Colour, contrast: float, gain: float) -> Image
 
 
 class _Brush:
-    """Outlines along a road, in texels, and their filling."""
+    """Outlines along a road, in texels, and functions to fill them."""
 
     def __init__(self, road: Road, num_texels: int) -> None:
         self.road = road
@@ -149,13 +149,13 @@ class _Brush:
         self._to_texel = texel_from_world(num_texels)
 
     def outline(self, x_m: Array, y_m: Array) -> Outline:
-        """Return points as cv2's fixed-point texel coordinates, shape (n, 2)."""
+        """Convert points to cv2's fixed-point texel coordinates, shape (n, 2)."""
         column = x_m * self._to_texel[0, 0] + self._to_texel[0, 2]
         row = y_m * self._to_texel[1, 1] + self._to_texel[1, 2]
         return np.rint(np.stack([column, row], axis=-1) * 2**_SUBPIXEL_BITS).astype(np.int32)
 
     def band(self, right_m: float, left_m: float) -> list[Outline]:
-        """Return the two outlines between which lies everything from `right_m` to `left_m`."""
+        """Return the two outlines that bound the strip from `right_m` to `left_m`."""
         road = self.road
         sine, cosine = np.sin(road.heading_rad), np.cos(road.heading_rad)
         return [
@@ -164,9 +164,9 @@ class _Brush:
         ]
 
     def dashes(self, appearance: Appearance) -> list[Outline]:
-        """Return the outlines of the dashes in the middle of the lane."""
+        """Return the outlines of the dashes on the centre line."""
         length_m, road = appearance.dash_length_m, self.road
-        # The period is stretched to divide the lap, so that the pattern has no seam.
+        # The period is adjusted to divide the lap, so that the pattern has no seam.
         num_dashes = max(1, round(road.length_m / (length_m + appearance.dash_gap_m)))
         half_m = 0.5 * appearance.centre_width_m
         start_m = np.arange(num_dashes) * (road.length_m / num_dashes)
@@ -176,7 +176,7 @@ class _Brush:
         return list(np.concatenate([left, right], axis=1))
 
     def shadows(self, appearance: Appearance) -> Image:
-        """Return the light on the ground, 255 in the sun: soft slanted blots, all from one sun."""
+        """Return the light on the ground, 255 in the sun: soft shadows, all slanted alike."""
         rng = np.random.default_rng(appearance.pattern_seed)
         light = np.full((self.num_texels, self.num_texels), 255, np.uint8)
         sun_rad = rng.uniform(0.0, np.pi)
@@ -201,5 +201,5 @@ class _Brush:
         return mask
 
     def fill(self, picture: Image, outlines: list[Outline], colour: Colour) -> None:
-        """Paint what lies between the outlines, with smooth borders."""
+        """Fill the area between the outlines, with smooth borders."""
         cv2.fillPoly(picture, outlines, colour, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)

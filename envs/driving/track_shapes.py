@@ -1,10 +1,10 @@
-"""Random closed tracks: control polygons of a spline that a car can drive, drawn from one seed.
+"""Random closed tracks: control polygons of drivable splines, drawn from one seed.
 
-A star-shaped polygon with strongly varying radii gives left and right corners; its edges are
-divided at random intervals, short ones making tight corners and long ones straights. Wherever the
-spline would bend more tightly than allowed, its control points are pulled towards their
-neighbours until it does not. What still is unsuitable (too short, one-sided, too close to
-itself) is thrown away and drawn again, from the same generator: one seed, one track.
+A star-shaped polygon with strongly varying radii gives left and right corners. Its edges are
+divided at random intervals: short ones make tight corners, long ones straights. Where the spline
+would bend too tightly, its control points are pulled towards their neighbours. A track that is
+still unsuitable (wrong length, one-sided, too close to itself) is discarded and drawn again from
+the same generator, so one seed gives one track.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ LENGTH_RANGE_M = (300.0, 600.0)
 POLYGON_LENGTH_RANGE_M = (430.0, 680.0)  # relaxing the corners shortens it by about a fifth
 EXTENT_LIMIT_M = 180.0  # fits the ground of texture.py with a margin on every side
 MIN_CLEARANCE_M = 16.0  # between stretches that are not neighbours: four lane widths
-MIN_SHARE_OF_EACH_TURN = 0.15  # of the length, curving either way by more than 1 / 100 m
-MAX_ATTEMPTS = 200  # about one in six is suitable
+MIN_SHARE_OF_EACH_TURN = 0.15  # of the length, with a curvature above 1 / 100 m to each side
+MAX_ATTEMPTS = 200  # about one in six tracks is suitable
 
 _CHECK_SPACING_M = 2.0
 _CURVATURE_SAMPLES = 10  # per spline segment
@@ -37,7 +37,7 @@ def draw_control_points(rng: np.random.Generator, min_radius_m: float) -> Array:
         Control points [m], shape (points, 2), counter-clockwise, centred on the origin.
 
     Raises:
-        ValueError: If no track of the wanted length can have so large a radius.
+        ValueError: If no track of the wanted length was found with this radius.
     """
     for _ in range(MAX_ATTEMPTS):
         tightest_m = min_radius_m * rng.uniform(1.0, 1.3)
@@ -70,7 +70,7 @@ def _draw_polygon(rng: np.random.Generator) -> Array:
 
 
 def _relax_corners(control_points_m: Array, tightest_m: float) -> Array | None:
-    """Pull control points inwards where the spline is too tight; None if that does not help."""
+    """Pull control points inwards where the spline is too tight; None if it stays too tight."""
     parameter = np.arange(len(control_points_m) * _CURVATURE_SAMPLES) / _CURVATURE_SAMPLES
     points = control_points_m
     for _ in range(_RELAX_STEPS):
@@ -100,8 +100,8 @@ def _is_suitable(samples: SplineSamples) -> bool:
 def clearance_m(samples: SplineSamples) -> float:
     """Return the smallest distance [m] between stretches that are not neighbours.
 
-    Two points are neighbours when the way between them along the curve is shorter than twice
-    the clearance wanted: a bend brings those together without the track touching itself.
+    Two points are neighbours if the distance between them along the curve is at most twice
+    `MIN_CLEARANCE_M`: a bend brings such points together without the track touching itself.
     """
     spacing_m = samples.length_m / len(samples.x_m)
     index = np.arange(len(samples.x_m))

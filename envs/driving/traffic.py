@@ -1,17 +1,17 @@
-"""Traffic around a car: each body follows a script of its own, drawn from one seed.
+"""Traffic around the driven car: each body follows its own script, drawn from one seed.
 
 | body                | script                                                                 |
 |---------------------|------------------------------------------------------------------------|
-| car in the own lane | intelligent driver model with a wished speed that changes; now and     |
-|                     | then brakes hard, down to a lower speed or a standstill                |
+| car in the own lane | intelligent driver model with a desired speed that changes; sometimes  |
+|                     | brakes hard, down to a lower speed or a standstill                     |
 | oncoming car        | the same in the other lane, without hard braking                       |
 | parked car          | stands partly in the own lane                                          |
-| person              | waits beside the road, and may step out when the driven car comes near |
+| person              | waits beside the road, may step out when the driven car comes near     |
 
-A person who means to cross waits for a gap: one that leaves the driven car a second to think and
-the way to stop by `FAIR_BRAKING_MPS2`, and the cars of the traffic enough to stop. Cars stop for
-people and for the driven car. Each script has a random generator of its own, so what one body draws
-does not depend on when others draw. `traffic_draws.py` says who is there.
+A person who wants to cross waits for a gap that leaves the driven car a second of reaction time and
+the distance to stop by `FAIR_BRAKING_MPS2`, and lets the cars of the traffic stop as well. Cars
+stop for people and for the driven car. Each script has its own random generator, so the draws of
+one body do not depend on those of others. `traffic_draws.py` draws the bodies.
 """
 
 import math
@@ -29,58 +29,58 @@ from envs.driving.periodic import ahead_m
 from envs.driving.road import Road
 
 OWN_LANE_M, ONCOMING_LANE_M, ROAD_HALF_WIDTH_M = -1.75, 1.75, 3.5
-"""Middles of the lanes, and the edge of the road, to the left of the centre line [m]."""
+"""Middles of the lanes and the edge of the road, to the left of the centre line [m]."""
 FAIR_BRAKING_MPS2 = 2.5
-"""Deceleration that suffices to stop for a person who steps out."""
+"""Deceleration that is enough to stop for a person who steps out."""
 
 _DRIVER = DriverModel()
 _LATERAL_MPS2, _TOP_MPS = 2.0, 16.0
 _FIRM_MPS2, _EMERGENCY_MPS2 = 4.0, 9.0
 _SIGHT_M = 60.0
-_BESIDE_M = 0.3  # air between two bodies that pass each other
+_BESIDE_M = 0.3  # gap between two bodies that pass each other
 _CLEARANCE_M = 0.3  # between a car of the traffic and a parked one
 _PERSON_WAITS_M = 1.0  # a person does not walk closer than this to the side of a car
 
 
 @dataclass(kw_only=True, slots=True)
 class DrivenCar(Body):
-    """A car that follows its lane."""
+    """Car of the traffic that follows its lane."""
 
     direction: int
-    """1 along the road in the own lane, -1 against it in the other."""
+    """1 along the road in the own lane, -1 against it in the other lane."""
     random: random.Random
-    """Source of its script."""
+    """Random generator of the car's script."""
     wishes_mps: tuple[float, float]
-    """Lowest and highest wished speed."""
+    """Lowest and highest desired speed."""
     braking_every_s: float = math.inf
-    """Mean time from one hard braking to the next."""
+    """Mean time between two hard brakings."""
     wish_mps: float = 0.0
-    """Speed wished now."""
+    """Current desired speed."""
     changes_s: float = 0.0
-    """Time until it wishes another speed."""
+    """Time until the desired speed changes."""
     brakes_s: float = math.inf
-    """Time until it brakes hard."""
+    """Time until the next hard braking."""
     braking_mps2: float = 0.0
-    """Deceleration of the hard braking under way; 0 if there is none."""
+    """Deceleration of the current hard braking; 0 if there is none."""
     brakes_to_mps: float = 0.0
-    """Speed to which it brakes."""
+    """Speed at which the hard braking ends."""
     holds_s: float = 0.0
-    """Time for which it then holds that speed."""
+    """Time for which the car then holds that speed."""
 
     @property
     def lane_m(self) -> float:
-        """Middle of its lane, to the left of the centre line [m]."""
+        """Middle of the car's lane, to the left of the centre line [m]."""
         return OWN_LANE_M if self.direction > 0 else ONCOMING_LANE_M
 
     def begin(self) -> None:
-        """Draw the first wish and the first braking."""
+        """Draw the first desired speed and the time of the first hard braking."""
         self.wish_mps = self.random.uniform(*self.wishes_mps)
         self.changes_s = self.random.uniform(4.0, 15.0)
         if self.braking_every_s < math.inf:
             self.brakes_s = self.random.expovariate(1.0 / self.braking_every_s) + 3.0
 
     def follow_script(self, dt_s: float, acceleration_mps2: float) -> float:
-        """Return the acceleration that the script makes of that of the driver model [m/s²]."""
+        """Return the driver model's acceleration as changed by the script [m/s²]."""
         self.changes_s -= dt_s
         if self.changes_s <= 0.0:
             self.wish_mps = self.random.uniform(*self.wishes_mps)
@@ -103,44 +103,44 @@ class DrivenCar(Body):
 
 @dataclass(kw_only=True, slots=True)
 class Person(Body):
-    """Somebody who stands beside the road and may cross it."""
+    """Person who stands beside the road and may cross it."""
 
     random: random.Random
-    """Source of the script."""
+    """Random generator of the person's script."""
     likelihood: float
-    """Of stepping out when the driven car comes near."""
+    """Probability of stepping out when the driven car comes near."""
     walk_mps: float = 1.4
-    """Speed of walking."""
+    """Walking speed."""
     target_m: float = 0.0
-    """Where the crossing ends, to the left of the centre line [m]."""
+    """End of the crossing, to the left of the centre line [m]."""
     is_crossing: bool = False
-    """Whether the person walks over the road."""
+    """Whether the person is crossing the road."""
     has_decided: bool = False
-    """Whether it is settled what to do about the driven car that comes near."""
+    """Whether the person has decided what to do about the approaching driven car."""
     means_to_cross: bool = False
-    """Whether that is to step out, once there is a gap."""
+    """Whether the decision is to step out once there is a gap."""
     early_m: float = 0.0
-    """How much sooner than needed the next decision is made [m]."""
+    """Distance by which the next decision is made earlier than necessary [m]."""
 
     def begin(self) -> None:
-        """Draw when to decide next, and forget what was decided."""
+        """Clear the decision and draw when to decide next."""
         self.has_decided = self.means_to_cross = False
         self.early_m = self.random.uniform(0.0, 40.0)
 
     def decide(self) -> None:
-        """Draw what to do about the driven car."""
+        """Draw whether to cross in front of the driven car, and the walking speed."""
         self.has_decided = True
         self.means_to_cross = self.random.random() < self.likelihood
         self.walk_mps = self.random.uniform(1.0, 1.8)
 
     def step_out(self) -> None:
-        """Begin to cross to the other side of the road."""
+        """Start crossing to the other side of the road."""
         self.is_crossing, self.means_to_cross = True, False
         self.target_m = -self.lateral_m
         self.turn_rad = math.copysign(0.5 * math.pi, self.target_m)
 
     def way_crosses(self, right_m: float, left_m: float) -> bool:
-        """Whether what is left of the person's way touches a strip along the road."""
+        """Whether the rest of the person's way touches a strip along the road."""
         if not self.is_crossing:
             return False
         low_m, high_m = sorted((self.lateral_m, self.target_m))
@@ -149,18 +149,18 @@ class Person(Body):
 
 @dataclass
 class Traffic:
-    """All bodies around the driven car, and their movement."""
+    """All bodies around the driven car, and their motion."""
 
     road: Road
     """The road."""
     cars: Sequence[DrivenCar] = ()
-    """Cars that drive."""
+    """Driving cars."""
     parked: Sequence[Body] = ()
-    """Cars that stand at the right side of the own lane."""
+    """Cars parked at the right side of the own lane."""
     people: Sequence[Person] = ()
-    """People."""
+    """People beside or on the road."""
     bodies: list[Body] = field(init=False)
-    """All of them."""
+    """All bodies: cars, parked cars, people."""
 
     def __post_init__(self) -> None:
         self.bodies = [*self.cars, *self.parked, *self.people]
@@ -181,7 +181,7 @@ class Traffic:
         self._locate()
 
     def begin(self, driven: Body) -> None:
-        """Start an episode: whom the driven car is near already does not step out any more."""
+        """Start an episode; people whom the driven car is already close to do not step out."""
         for person in self.people:
             person.begin()
             person.has_decided = self._gap_m(driven, person) < _stopping_m(driven.speed_mps) + 2.0
@@ -190,8 +190,8 @@ class Traffic:
         """Move all bodies.
 
         Args:
-            dt_s: Time that passes [s].
-            driven: The driven car as it is now.
+            dt_s: Time step [s].
+            driven: The driven car in its current state.
         """
         for person in self.people:
             self._walk(person, dt_s, driven)
@@ -201,14 +201,14 @@ class Traffic:
         self._locate()
 
     def rectangles(self) -> list[Rectangle]:
-        """Return the box of each body, seen from above."""
+        """Return the rectangle of each body, seen from above."""
         return [
             Rectangle(x_m, y_m, yaw_rad, 0.5 * body.length_m, 0.5 * body.width_m)
             for body, (x_m, y_m, yaw_rad) in zip(self.bodies, self.poses.tolist(), strict=True)
         ]
 
     def _locate(self) -> None:
-        """Find where on the map all bodies are."""
+        """Update the poses of all bodies in the plane."""
         arc_m = np.array([body.arc_length_m for body in self.bodies], dtype=np.float64)
         lateral_m = np.array([body.lateral_m for body in self.bodies], dtype=np.float64)
         turn_rad = np.array([body.turn_rad for body in self.bodies], dtype=np.float64)
@@ -224,7 +224,7 @@ class Traffic:
         """x [m], y [m] and yaw [rad] of each body, shape (bodies, 3)."""
 
     def ahead_of(self, car: DrivenCar, driven: Body) -> tuple[float, float]:
-        """Return the gap of a car to the nearest body in its way [m], and the speed of that."""
+        """Return the gap of a car to the nearest body in its way [m], and that body's speed."""
         nearest_m, speed_mps = math.inf, 0.0
         reach_m = 0.5 * car.length_m
         half_m = 0.5 * car.width_m + _BESIDE_M
@@ -250,7 +250,7 @@ class Traffic:
         return nearest_m, speed_mps
 
     def _acceleration(self, car: DrivenCar, dt_s: float, driven: Body) -> tuple[float, float]:
-        """Return what a car does [m/s²], and its gap to what is ahead [m]."""
+        """Return a car's acceleration [m/s²] and its gap to the body ahead [m]."""
         gap_m, ahead_mps = self.ahead_of(car, driven)
         limit_mps = limit_at(self._limits[car.direction], self.road, car.arc_length_m)
         wish_mps = min(car.wish_mps, limit_mps)
@@ -260,7 +260,7 @@ class Traffic:
     def _move(self, car: DrivenCar, dt_s: float, acceleration_mps2: float, gap_m: float) -> None:
         road = self.road
         speed_mps = max(0.0, car.speed_mps + acceleration_mps2 * dt_s)
-        car.speed_mps = min(speed_mps, max(0.0, gap_m - 0.5) / dt_s)  # nobody drives into another
+        car.speed_mps = min(speed_mps, max(0.0, gap_m - 0.5) / dt_s)  # cars never hit a body ahead
         stretch = 1.0 - road.curvature_at(car.arc_length_m) * car.lateral_m
         way_m = car.direction * car.speed_mps * dt_s / stretch
         car.arc_length_m = (car.arc_length_m + way_m) % road.length_m
@@ -271,13 +271,13 @@ class Traffic:
                 car.turn_rad = math.atan2(car.lateral_m - before_m, way_m)
 
     def _line_m(self, car: DrivenCar) -> float:
-        """Return where a car drives at its place, to the left of the centre line [m]."""
+        """Return the lateral position of a car's path at its place, left of the centre line [m]."""
         parked = self.parked if car.direction > 0 else ()
         lap_m = self.road.length_m
         return line_m(car.arc_length_m, car.lane_m, car, _CLEARANCE_M, parked, lap_m)
 
     def _gap_m(self, driven: Body, person: Person) -> float:
-        """Return the way of the driven car to a person [m]; behind it, nearly a lap."""
+        """Return the distance from the driven car to a person [m]; nearly a lap once passed."""
         along_m = (person.arc_length_m - driven.arc_length_m) % self.road.length_m
         return along_m - driven.reach_m - person.reach_m
 
@@ -296,7 +296,7 @@ class Traffic:
             person.step_out()
 
     def _is_clear(self, person: Person) -> bool:
-        """Whether no car of the traffic is too near to stop for a person."""
+        """Whether all cars of the traffic are far enough away to stop for a person."""
         for car in self.cars:
             gap_m = car.direction * ahead_m(
                 car.arc_length_m, person.arc_length_m, self.road.length_m
@@ -307,7 +307,7 @@ class Traffic:
         return True
 
     def _cross(self, person: Person, dt_s: float, driven: Body) -> None:
-        """Walk on, but not into the side of a car."""
+        """Continue crossing, but do not walk into the side of a car."""
         sense = math.copysign(1.0, person.target_m - person.lateral_m)
         person.speed_mps = 0.0
         for car in (*self.cars, driven):
@@ -325,5 +325,5 @@ class Traffic:
 
 
 def _stopping_m(speed_mps: float) -> float:
-    """Return the way to a standstill, with a second of thought [m]."""
+    """Return the stopping distance, with one second of reaction time [m]."""
     return speed_mps + speed_mps * speed_mps / (2.0 * FAIR_BRAKING_MPS2)

@@ -1,4 +1,4 @@
-"""Who is on the road: the bodies of an episode, drawn from its seed."""
+"""Draws the traffic of an episode from its seed."""
 
 import random
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ PAINTS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficLevel:
-    """How much traffic there is; each pair is the fewest and the most of a kind."""
+    """Amount of traffic; each pair is the lowest and highest number of a kind of body."""
 
     own: tuple[int, int]
-    """Cars in the own lane."""
+    """Number of cars in the own lane."""
     oncoming: tuple[int, int]
-    """Cars in the other lane."""
+    """Number of cars in the other lane."""
     parked: tuple[int, int]
-    """Cars parked at the side."""
+    """Number of cars parked at the side."""
     people: tuple[int, int]
-    """People beside the road."""
+    """Number of people beside the road."""
 
 
 LEVELS = {
@@ -46,7 +46,7 @@ LEVELS = {
     "full": TrafficLevel(own=(1, 3), oncoming=(2, 4), parked=(2, 4), people=(2, 4)),
     "crowded": TrafficLevel(own=(1, 3), oncoming=(2, 4), parked=(3, 6), people=(5, 9)),
 }
-"""What the option `traffic` of the world names."""
+"""Traffic levels by the values of the environment's setting `traffic`."""
 
 
 def draw_traffic(
@@ -56,10 +56,10 @@ def draw_traffic(
 
     Args:
         road: The road.
-        level: How much there is.
-        seed: Seed of everything.
-        start_m: Where the driven car starts, along the road [m].
-        speed_mps: Its speed [m/s], with which the others start.
+        level: Amount of traffic.
+        seed: Seed of all draws.
+        start_m: Start of the driven car along the road [m].
+        speed_mps: Start speed of the driven car and of the traffic [m/s].
     """
     source = random.Random(seed)
     counts = {name: source.randint(*getattr(level, name)) for name in _ORDER}
@@ -84,7 +84,7 @@ def _shape(source: random.Random) -> dict[str, float]:
 def _draw_own(
     road: Road, count: int, source: random.Random, start_m: float, speed_mps: float
 ) -> list[DrivenCar]:
-    """Draw cars ahead in the own lane: the first near, the others behind one another."""
+    """Draw cars ahead in the own lane: the first one near, the others behind one another."""
     cars, at_m = [], start_m + source.uniform(18.0, 50.0)
     for _ in range(count):
         if at_m - start_m > road.length_m - 40.0:  # would start behind the driven car
@@ -133,7 +133,7 @@ def _draw_oncoming(
 
 
 def _draw_parked(road: Road, count: int, source: random.Random, start_m: float) -> list[Body]:
-    """Draw cars that stand on fairly straight road, 0.4 to 1.9 m of them in the lane."""
+    """Draw cars parked on fairly straight road, with 0.4 to 1.9 m of their width in the lane."""
     taken = [(start_m, 35.0)]
     parked: list[Body] = []
     for _ in range(count):
@@ -189,13 +189,13 @@ def _draw_people(
 def _free_place(
     road: Road, source: random.Random, taken: Sequence[tuple[float, float]], straight_1pm: float
 ) -> float | None:
-    """Draw a place on road that bends no more than told and is away from others; None if rare.
+    """Draw a free place on road that is straight enough; None after 30 failed draws.
 
     Args:
         road: The road.
-        source: Source of the randomness.
-        taken: Places [m], each with the distance to keep from it [m].
-        straight_1pm: Largest curvature within 15 m [1/m].
+        source: Source of randomness.
+        taken: Occupied places [m], each with the distance to keep from it [m].
+        straight_1pm: Largest allowed curvature within 15 m [1/m].
     """
     for _ in range(30):
         place_m = source.uniform(0.0, road.length_m)

@@ -1,4 +1,4 @@
-"""Lane keeping seen as a few numbers instead of frames, for learning without a camera."""
+"""Lane keeping observed by a few numbers instead of frames, for learning without a camera."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from envs.driving.lane_keeping import LaneKeepingEnv
 
 
 class VectorObservation(gymnasium.Wrapper):
-    """Replace the frames of `LaneKeepingEnv` by where the car is and where the road goes.
+    """Replace the frames of `LaneKeepingEnv` by numbers: the car's state and the road ahead.
 
     ## Observation
     `Box(-inf, inf, (4 + previews,), float32)`
@@ -25,14 +25,14 @@ class VectorObservation(gymnasium.Wrapper):
     | 3 | forward speed | m/s |
     | 4 on | centre line `preview_distances_m` ahead: metres to the left of the car's axis | m |
 
-    `info` also gets `dt_s`, the control period [s]. Action, reward and end of an episode are those
-    of `LaneKeepingEnv`; `LaneKeepingConfig(camera="none")` saves the time for frames nobody sees.
+    `info` also has `dt_s`, the control period [s]. Action, reward and end of an episode are those
+    of `LaneKeepingEnv`. With `LaneKeepingConfig(camera="none")`, no unused frames are rendered.
 
     Args:
-        env: A `LaneKeepingEnv`, or one in wrappers that keep its `info`.
+        env: A `LaneKeepingEnv`, possibly in wrappers that keep its `info`.
 
     Raises:
-        TypeError: If it is another environment.
+        TypeError: If `env` is another environment.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -50,7 +50,7 @@ class VectorObservation(gymnasium.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode; options as `LaneKeepingEnv.reset`."""
+        """Start an episode; options as for `LaneKeepingEnv.reset`."""
         _, info = self.env.reset(seed=seed, options=options)
         return _numbers(info), info | {"dt_s": self._dt_s}
 
@@ -63,7 +63,7 @@ class VectorObservation(gymnasium.Wrapper):
 
 
 def observation_size(config: LaneKeepingConfig) -> int:
-    """Return how many numbers `VectorObservation` shows."""
+    """Return the number of entries of the observation of `VectorObservation`."""
     return 4 + len(config.preview_distances_m)
 
 

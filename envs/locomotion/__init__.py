@@ -1,7 +1,8 @@
-"""HalfCheetah, Walker2d and Hopper with what a robot has to live with.
+"""HalfCheetah, Walker2d and Hopper with the imperfections of a real robot.
 
-Position-only observation, sensor noise, dropped frames, overwritten and delayed actions, each a
-wrapper of its own around Gymnasium's MuJoCo environments; `envs.faults` says which suit a world.
+Position-only observations, sensor noise, dropped frames, overwritten and delayed actions are each
+a separate wrapper around Gymnasium's MuJoCo environments. `envs.faults` lists those that suit a
+world.
 """
 
 from envs.locomotion.disturbances import DelayedActions, DroppedFrames, OverwrittenActions

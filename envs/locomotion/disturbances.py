@@ -1,7 +1,7 @@
-"""What comes between a walking policy and its body: lost frames, foreign and late actions.
+"""Disturbances between a walking policy and its body: lost frames, random and delayed actions.
 
-Each is drawn or counted per frame of the body, so a policy that misses frames meets them at the
-same rate as one that sees all.
+Each is drawn or counted per frame of the body, so that a policy that misses frames gets
+disturbances at the same rate as one that sees all frames.
 """
 
 from collections import deque
@@ -18,19 +18,19 @@ from ncp_control.ranges import check_not_negative, check_share
 
 
 class DroppedFrames(SeededWrapper):
-    """Lose observations: the action is held until one arrives, and `info` tells how long it took.
+    """Lose observations: the action is held until the next observation arrives.
 
-    A step passes at least one frame, n with probability (1 − p) pⁿ⁻¹. The reward is the sum over
-    the frames; `info["dt_s"]` is the time since the observation before [s]. The first observation
-    and the last one of an episode are never lost.
+    A step takes n >= 1 frames with probability (1 − p) pⁿ⁻¹. The reward is the sum over the frames;
+    `info["dt_s"]` is the time since the previous observation [s]. The first and the last
+    observation of an episode are never lost.
 
     Args:
-        env: World whose `info` carries `dt_s`.
-        probability: p, in [0, 1).
+        env: Environment whose `info` has `dt_s`.
+        probability: Probability p of losing a frame, in [0, 1).
 
     Raises:
         ValueError: If the probability is out of range.
-        KeyError: On a step, if `info` has no `dt_s`.
+        KeyError: In `step`, if `info` has no `dt_s`.
     """
 
     stream = 3
@@ -55,12 +55,11 @@ class DroppedFrames(SeededWrapper):
 
 
 class OverwrittenActions(SeededWrapper):
-    """Replace actions by random ones, as a wheel that slips or a hand that pushes does.
+    """Replace some actions by random ones, like a slipping wheel or a pushing hand.
 
     Args:
-        env: World with bounded continuous actions.
-        probability: Share of the frames in which the body gets a uniformly random action, in
-            [0, 1).
+        env: Environment with bounded continuous actions.
+        probability: Share of the frames with a uniformly random action, in [0, 1).
 
     Raises:
         ValueError: If the probability is out of range.
@@ -81,7 +80,7 @@ class OverwrittenActions(SeededWrapper):
         """Apply the action, or a random one.
 
         Raises:
-            ValueError: If the action is not possible, even when it would be replaced.
+            ValueError: If the action is not valid, even if it would be replaced.
         """
         action = check_action(action, self._bounds)
         if self.random.random() < self.probability:
@@ -91,14 +90,14 @@ class OverwrittenActions(SeededWrapper):
 
 
 class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
-    """Let actions reach the body some frames late; before the first arrives, no torque acts.
+    """Delay actions by some frames; until the first one arrives, actions are zero.
 
     Args:
-        env: World with continuous actions.
-        delay_steps: Frames between choosing an action and its effect, >= 0.
+        env: Environment with continuous actions.
+        delay_steps: Number of frames between choosing an action and its effect, >= 0.
 
     Raises:
-        ValueError: If the delay is negative or no whole number.
+        ValueError: If the delay is negative or not a whole number.
         TypeError: If the actions are not continuous.
     """
 
@@ -117,7 +116,7 @@ class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Start an episode; nothing is on its way."""
+        """Start an episode; all delayed actions are zero."""
         space: Any = self.env.action_space
         self._waiting = deque(np.zeros(space.shape, space.dtype) for _ in range(self.delay_steps))
         return super().reset(seed=seed, options=options)
@@ -125,10 +124,10 @@ class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], Any, bool, bool, dict[str, Any]]:
-        """Send an action on its way and apply the one that arrives.
+        """Queue an action and apply the one that is due.
 
         Raises:
-            ValueError: If the action is not possible; it is not sent.
+            ValueError: If the action is not valid; it is then not queued.
         """
         self._waiting.append(check_action(action, self._bounds).copy())
         return self.env.step(self._waiting.popleft())

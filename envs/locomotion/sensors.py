@@ -1,4 +1,4 @@
-"""What a walking body is seen through: positions alone, and noise."""
+"""Sensors of a walking robot: positions without velocities, and noise."""
 
 from typing import Any, cast
 
@@ -13,14 +13,14 @@ from ncp_control.ranges import check_not_negative
 
 
 class PositionsOnly(gymnasium.ObservationWrapper, RecordConstructorArgs):
-    """Hide all velocities, by the environment's own table of what its observation is made of.
+    """Hide all velocities, using the environment's own `observation_structure`.
 
     Args:
-        env: A Gymnasium MuJoCo environment of version 5, whose `observation_structure` tells how
-            many positions (first) and velocities (after them) an observation has.
+        env: A Gymnasium MuJoCo environment of version 5, whose `observation_structure` gives the
+            number of positions (first) and velocities (after them) in an observation.
 
     Raises:
-        ValueError: If the environment has no such table, or observes something else as well.
+        ValueError: If the environment has no such table, or observes anything else as well.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -55,9 +55,9 @@ class SensorNoise(SeededWrapper, gymnasium.ObservationWrapper):
     """Add Gaussian noise to every entry of the observation.
 
     Args:
-        env: World whose observations are vectors.
-        std: Standard deviation of the noise, the same number for each entry in the entry's own
-            unit (m, rad, m/s, rad/s), >= 0.
+        env: Environment whose observations are vectors.
+        std: Standard deviation of the noise, >= 0. The number is the same for all entries, each in
+            the entry's own unit (m, rad, m/s, rad/s).
 
     Raises:
         ValueError: If `std` is negative or not finite.

@@ -1,16 +1,16 @@
 """HalfCheetah-v5, Walker2d-v5 and Hopper-v5 in mujoco-warp: many worlds at once, on any device.
 
-Model, weights of the reward, healthy ranges, noise of the first state and frame skip are read from
-Gymnasium's own environment, so that the task is the same one. It differs in three things:
+Model, reward weights, healthy ranges, initial noise and frame skip are read from Gymnasium's own
+environment, so the task is the same. There are three differences:
 
-- It calculates in float32. One frame from the same state ends within 1e-3 of MuJoCo's C, mostly
-  within 1e-5. Feet that hit the ground amplify each difference, as they do in the C: with random
-  actions of up to 0.3, positions and rates are within 1e-3 of the C's after 20 frames, which is
-  closer than two runs of the C whose first states differ by 1e-5. With full actions, HalfCheetah
-  is another path after 50 frames.
+- The simulation uses float32. One frame from the same state differs from MuJoCo's C code by less
+  than 1e-3, mostly less than 1e-5. Feet that hit the ground amplify each difference, in C as well:
+  with random actions of up to 0.3, positions and velocities differ by less than 1e-3 from those of
+  C after 20 frames, which is closer than two runs in C whose initial states differ by 1e-5. With
+  full actions, HalfCheetah takes another path after 50 frames.
 - All worlds draw from one generator, so the seed of a single Gymnasium environment does not give
-  the same first state here. Its distribution is the same.
-- A world whose state is no longer finite ends (terminated, reward 0) and begins anew.
+  the same initial state here. The distribution is the same.
+- A world whose state is not finite is terminated with reward 0 and reset.
 
 Source: github.com/google-deepmind/mujoco_warp.
 """
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What Gymnasium's class of a body does that its settings do not tell."""
+    """Properties of Gymnasium's class of a body that are not among its settings."""
 
     velocity_limit: float = 10.0
-    """Where observed velocities are clipped [m/s, rad/s]."""
+    """Limit to which observed velocities are clipped [m/s, rad/s]."""
     starts_normal: bool = False
-    """Whether the first velocities are drawn from a normal distribution, and not a uniform one."""
+    """Whether initial velocities are drawn from a normal instead of a uniform distribution."""
 
 
 KINDS = {
@@ -49,21 +49,21 @@ KINDS = {
     "Walker2d-v5": Kind(),
     "Hopper-v5": Kind(),
 }
-"""The bodies that can be simulated here, by Gymnasium's id."""
+"""Bodies that can be simulated here, by Gymnasium id."""
 
 
 class WarpWorlds(TensorWorlds):
-    """Bodies that walk, simulated side by side.
+    """Walking robots, simulated side by side.
 
     Args:
-        env_id: A name in `KINDS`.
-        num_worlds: How many, >= 1.
-        device: Where; cpu or a CUDA device.
-        observe: full, or positions for an observation without velocities.
-        max_steps: Frames after which an episode is truncated, >= 1.
+        env_id: Name in `KINDS`.
+        num_worlds: Number of worlds, >= 1.
+        device: Device to simulate on: cpu or a CUDA device.
+        observe: "full", or "positions" for observations without velocities.
+        max_steps: Number of frames after which an episode is truncated, >= 1.
 
     Raises:
-        ValueError: If a name is unknown, a number too small, or mujoco-warp is not installed.
+        ValueError: If a name is unknown, a number is too small, or mujoco-warp is not installed.
     """
 
     def __init__(
@@ -97,31 +97,31 @@ class WarpWorlds(TensorWorlds):
 
     @property
     def positions(self) -> Tensor:
-        """Coordinates of all joints, shape (worlds, positions); a view, which may be written to."""
+        """Positions of all joints, shape (worlds, positions); a view that may be written to."""
         return self._simulation.positions
 
     @property
     def velocities(self) -> Tensor:
-        """Their rates, shape (worlds, velocities); a view, which may be written to."""
+        """Velocities of all joints, shape (worlds, velocities); a view that may be written to."""
         return self._simulation.velocities
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the state of all worlds takes on the device [bytes]."""
+        """Device memory taken by the state of all worlds [bytes]."""
         return self._simulation.num_bytes
 
     def seed(self, seed: int) -> None:
-        """Seed all first states that are drawn from now on."""
+        """Seed all initial states drawn from now on."""
         self._generator.manual_seed(seed)
 
     def reset(self) -> Tensor:
-        """Begin an episode in every world; return what is seen, shape (worlds, observation)."""
+        """Start an episode in every world and return the observations (worlds, observation)."""
         self._begin(torch.ones(self.num_worlds, dtype=torch.bool, device=self.device))
         return self._observe()
 
     @torch.no_grad()
     def step(self, actions: Tensor) -> TensorStep:
-        """Apply torques for one frame, and let the worlds that ended begin anew.
+        """Apply torques for one frame and reset the worlds whose episodes ended.
 
         Args:
             actions: Share of each joint's full torque, float32, shape (worlds, joints), in [-1, 1].
@@ -154,18 +154,18 @@ class WarpWorlds(TensorWorlds):
         return torch.cat(seen, dim=1)
 
     def _leave(self, which: Tensor) -> None:
-        """Put worlds whose state is not finite back to where the model stands."""
+        """Reset worlds whose state is not finite to the model's initial state."""
         self._simulation.put(which, *self._task.stand)
 
     def _begin(self, which: Tensor) -> None:
-        """Draw a first state in some worlds. Numbers are drawn for all, so none has to wait."""
+        """Draw initial states in some worlds; numbers are drawn for all, to avoid a device sync."""
         self._simulation.put(which, *self._task.draw(self.num_worlds, self._generator))
         self._num_steps *= ~which
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """First states, reward and end of an episode, as Gymnasium's environment states them."""
+    """Initial states, reward and end of an episode, as in Gymnasium's environment."""
 
     stand: tuple[Tensor, Tensor]
     noise: float
@@ -176,7 +176,7 @@ class _Task:
     action_weight: float
     healthy_reward: float
     ranges: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None
-    """Healthy heights [m], pitches [rad], and values of all else but x; None if all are."""
+    """Healthy heights [m], pitches [rad], and other values; None if all states are healthy."""
 
     @classmethod
     def of(cls, env: "MujocoEnv", kind: Kind, device: torch.device) -> "_Task":
@@ -200,7 +200,7 @@ class _Task:
         )
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw first positions and velocities."""
+        """Draw initial positions and velocities."""
         shape = (num_worlds, len(self.stand[0]))
         drawn: dict[str, Any] = {"generator": generator, "device": generator.device}
         positions = self.stand[0] + self.noise * (2.0 * torch.rand(shape, **drawn) - 1.0)
@@ -213,7 +213,7 @@ class _Task:
         return positions, self.stand[1] + self.noise * noise
 
     def is_healthy(self, positions: Tensor, velocities: Tensor) -> Tensor:
-        """Return which worlds go on, bool, shape (worlds,)."""
+        """Return which worlds are in a healthy state, bool, shape (worlds,)."""
         if self.ranges is None:
             return torch.ones_like(positions[:, 0], dtype=torch.bool)
         height, pitch, rest = self.ranges

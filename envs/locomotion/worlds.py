@@ -1,4 +1,4 @@
-"""HalfCheetah-v5, Walker2d-v5 and Hopper-v5 as worlds: elapsed time and checked actions.
+"""HalfCheetah-v5, Walker2d-v5 and Hopper-v5 as worlds, with elapsed time and checked actions.
 
 |             | HalfCheetah            | Walker2d, Hopper                      |
 |-------------|------------------------|---------------------------------------|
@@ -43,22 +43,22 @@ from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.names import check_name
 
 OBSERVE = ("full", "positions")
-"""What of the body is observed."""
+"""Kinds of observation: with or without velocities."""
 
 
 def make_locomotion(
     env: str = "halfcheetah", *, observe: str = "full", **rendering: Any
 ) -> gymnasium.Env:
-    """Build a world to walk in, without disturbances; `envs.faults` has those that suit it.
+    """Build a walking environment without disturbances; `envs.faults` has those that suit it.
 
-    Every `info` carries `time_s` [s], `dt_s`, the time since the previous observation [s], and
-    `full_observation`, the undisturbed body as a teacher may see it. `env.unwrapped.dt` is the
+    Every `info` has `time_s` [s]; `dt_s`, the time since the previous observation [s]; and
+    `full_observation`, the undisturbed observation, e.g. for a teacher. `env.unwrapped.dt` is the
     frame interval [s].
 
     Args:
-        env: A name in `envs.bodies.BODIES`.
-        observe: A name in `OBSERVE`.
-        rendering: `render_mode`, `width`, `height` and the like, passed to Gymnasium.
+        env: Name in `envs.bodies.BODIES`.
+        observe: Name in `OBSERVE`.
+        rendering: Keyword arguments for Gymnasium, e.g. `render_mode`, `width`, `height`.
 
     Raises:
         ValueError: If a name is unknown.
@@ -72,7 +72,7 @@ def make_locomotion(
 
 
 class Timed(gymnasium.Wrapper, RecordConstructorArgs):
-    """Check actions, and say in `info` what time it is and how the body really is.
+    """Check actions, and add time and undisturbed observation to `info`.
 
     Args:
         env: A Gymnasium MuJoCo environment with bounded continuous actions.

@@ -1,1 +1,1 @@
-"""Policies outside this library: as C source, or as an ONNX model."""
+"""Export of policies to C source or an ONNX model, and links to simulators and robots."""

@@ -1,14 +1,14 @@
-"""What a policy's arithmetic runs on, by name.
+"""Back ends, by name: the code that computes a policy's actions.
 
 | back end          | what computes                                                       |
 |-------------------|---------------------------------------------------------------------|
-| `torch`           | the policy itself                                                   |
+| `torch`           | the policy itself, in PyTorch                                       |
 | `c`, `c:int8`     | its C controller, compiled now; with int8 weights of a conv head    |
 | `onnx`            | its ONNX model, in ONNX Runtime                                     |
-| `onnx:FILE`       | a model that was exported before                                    |
+| `onnx:FILE`       | an ONNX model that was exported before                              |
 | `program:COMMAND` | its C controller in another process, started by this command        |
 
-Each gives an object with the methods `act` and `reset` of `Policy`, and its `state`.
+Each back end gives an object with the methods `act` and `reset` of `Policy`, and its `state`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,16 +23,16 @@ from ncp_control.policy.folder import weights_sha256
 from ncp_control.registry import Registry
 
 BACKENDS: Registry[Callable[[Policy, str], Controller]] = Registry("backend")
-"""What builds a controller of a policy, by name; it takes the policy and the words behind the
-colon."""
+"""Functions that build a controller, by name. They take the policy and the text after the colon of
+the back end's name."""
 
 
 def make_controller(policy: Policy, backend: str = "torch") -> Controller:
-    """Return what acts as a policy does.
+    """Return a controller that computes the actions of a policy on a back end.
 
     Args:
         policy: The policy.
-        backend: A name in `BACKENDS`, perhaps with words behind a colon, e.g. "c:int8".
+        backend: Name in `BACKENDS`, possibly with a text after a colon, e.g. "c:int8".
 
     Raises:
         ValueError: If the name is unknown, its library is not installed, or it cannot run the
@@ -43,10 +43,10 @@ def make_controller(policy: Policy, backend: str = "torch") -> Controller:
 
 
 class ControllerPilot:
-    """Let a controller choose the actions in one world after another.
+    """Pilot whose actions come from a controller, in one world at a time.
 
     Args:
-        controller: Who acts. It has one memory, so it acts in one world at a time.
+        controller: Controller that acts. It has a single state, so it cannot serve several worlds.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -55,7 +55,7 @@ class ControllerPilot:
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return the action (1, action) for the only world."""
+        """Return the action for the only world, shape (1, action)."""
         (observation,), (elapsed_s,), (is_first,) = observations, dt_s, reset
         if is_first:
             self.controller.reset()
@@ -68,7 +68,7 @@ def _torch(policy: Policy, words: str) -> Controller:
 
 
 def _c(policy: Policy, words: str) -> Controller:
-    from ncp_control.deploy.c.compiled import CController  # needs a compiler only when it is used
+    from ncp_control.deploy.c.compiled import CController  # needs a compiler only when used
     from ncp_control.kernels.build import BuildError
 
     try:
@@ -102,7 +102,7 @@ def _program(policy: Policy, words: str) -> Controller:
 
 
 def _refuse(name: str, words: str) -> None:
-    """Refuse words behind the colon that a back end has no use for."""
+    """Raise an error if a back end without options got a text after the colon."""
     if words:
         raise ValueError(f"`backend` must be {name!r} alone, got {f'{name}:{words}'!r}.")
 

@@ -1,17 +1,17 @@
-"""Names and choices that every exporter checks; nothing heavy is imported here."""
+"""Names and choices that all exporters check; imports nothing heavy."""
 
 import re
 
 HEAD_WEIGHTS = ("float32", "int8")
-"""How the weights of a conv head may be stored in C."""
+"""Formats in which the weights of a conv head may be stored in C."""
 _KEYWORDS = {"auto", "char", "const", "double", "float", "int", "long", "short", "static", "void"}
 
 
 def check_prefix(name: str) -> None:
-    """Refuse a name that cannot begin the names of C functions and of files.
+    """Check that a name can be the prefix of C functions and of files.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the name is not valid.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name in _KEYWORDS:
         raise ValueError(

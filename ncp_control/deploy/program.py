@@ -1,8 +1,8 @@
-"""A policy's C controller in a process of its own, as on a robot, with the methods of the policy.
+"""A policy's C controller in a separate process, as on a robot.
 
-The program is `controller_pipe.c` of an export, compiled with `controller.c`; its first lines say
-what it reads and writes. It remembers by itself: each request is an observation, the time since the
-one before, and whether to forget everything first.
+The program is `controller_pipe.c` of an export, compiled with `controller.c`; its first lines
+describe its input and output. It keeps the state itself: each request has an observation, the time
+since the previous one, and whether to reset the state first.
 """
 
 import contextlib
@@ -22,24 +22,24 @@ from ncp_control.policy import Policy
 from ncp_control.policy.folder import weights_sha256
 
 START_S = 10.0
-"""Longest time until the program says what it is [s]."""
+"""Longest time to wait for the program's greeting [s]."""
 REPLY_S = 1.0
-"""Longest time until it answers [s]: far beyond what a control loop can wait for."""
+"""Longest time to wait for a reply [s]; far longer than a control loop can wait."""
 _NAME, _VERSION = b"ncp-pipe", 1
 
 
 class ProgramController:
-    """A policy that acts through a program, with the same methods: `act` and `reset`.
+    """Controller with a policy's methods `act` and `reset`, computed by a program.
 
-    The program is ended with this object, or by `close`.
+    The program ends with this object, or by `close`.
 
     Args:
         policy: The policy that was exported.
-        command: What starts the program, e.g. "./controller_pipe", perhaps with words in front of
-            it, e.g. "qemu-aarch64 ./controller_pipe".
+        command: Command that starts the program, e.g. "./controller_pipe", possibly with words in
+            front of the program, e.g. "qemu-aarch64 ./controller_pipe".
 
     Raises:
-        ValueError: If the command does not start, or is no controller of this policy.
+        ValueError: If the command does not start, or is not a controller of this policy.
 
     Example:
         >>> controller = ProgramController(load("drive-ncp"), "./controller_pipe")
@@ -65,22 +65,22 @@ class ProgramController:
 
     @property
     def state(self) -> np.ndarray:
-        """What the program remembers, as it told last, shape (state,); it cannot be set."""
+        """Last state that the program reported, shape (state,); it cannot be set."""
         told = self._state.view()
         told.flags.writeable = False
         return told
 
     @property
     def process_id(self) -> int:
-        """Number of the program's process."""
+        """Process id of the program."""
         return self._process.pid
 
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
-        """Act on one observation and remember it; see `Policy.act`.
+        """Return the action for one observation and update the state; see `Policy.act`.
 
         Raises:
-            ValueError: If the observation or the time is refused, as `Policy.act` does, or the
-                state is no longer finite; then all is forgotten.
+            ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
+                is no longer finite; the state is then reset.
             ControllerLost: If the program has ended, or does not answer within `REPLY_S`.
         """
         seen = self._sensed.read(observation)
@@ -96,15 +96,15 @@ class ProgramController:
         return action_of(self._action)
 
     def reset(self) -> None:
-        """Forget everything `act` has seen: call it when an episode begins."""
+        """Reset the state at the next request; call this when an episode begins."""
         self._must_reset = True
         self._state[:] = 0.0
 
     def _check_greeting(self, policy: Policy) -> None:
-        """Compare what the program says of itself with the policy.
+        """Compare the program's greeting with the policy.
 
         Raises:
-            ValueError: If it is the controller of another policy, or none.
+            ValueError: If it is the controller of another policy, or not a controller.
         """
         sizes = (self._sensed.num_bytes, self._action.size, self._state.size)
         about = np.array([_VERSION, *sizes], np.uint32).tobytes()
@@ -158,12 +158,12 @@ class ProgramController:
         poll = select.poll()
         poll.register(descriptor, event)
         if not poll.poll(max(1e3 * (deadline_s - time.monotonic()), 0.0)):
-            _kill(self._process)  # whatever it says later answers an old request
+            _kill(self._process)  # a later reply would belong to an old request
             self.close()
             raise ControllerLost("the program does not answer")
 
     def _ending(self) -> str:
-        """Say how the program ended."""
+        """Describe how the program ended."""
         try:
             status = self._process.wait(1.0)
         except subprocess.TimeoutExpired:
@@ -174,7 +174,7 @@ class ProgramController:
 def _start(command: str) -> subprocess.Popen[bytes]:
     try:
         words = shlex.split(command)
-    except ValueError:  # a quote that is never closed
+    except ValueError:  # an unclosed quote
         words = []
     if not words:
         raise ValueError(
@@ -195,12 +195,12 @@ def _start(command: str) -> subprocess.Popen[bytes]:
             " with spaces needs quotes of its own, as in \"program:'my folder/controller_pipe'\"."
         ) from error
     assert process.stdin is not None
-    os.set_blocking(process.stdin.fileno(), False)  # a program that hangs reads nothing
+    os.set_blocking(process.stdin.fileno(), False)  # a hanging program does not read its input
     return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program: it ends by itself when its input does."""
+    """Close a program's input and output, which ends it; kill it if it is still running."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
@@ -212,6 +212,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program, with what it has started."""
+    """Kill a program and its child processes."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

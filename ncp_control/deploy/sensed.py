@@ -1,4 +1,4 @@
-"""What an exported controller takes as one observation, and how it refuses others."""
+"""Observations of an exported controller: their format, checks and error messages."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.records import frames_in, numbers_in, record_size
 
 OK, BAD_INPUT, BAD_STATE = 0, 1, 2
-"""What a step of a controller in C returns."""
+"""Status codes of a controller's step in C."""
 _LARGEST_S = float(np.finfo(np.float32).max)
 
 
@@ -19,15 +19,15 @@ class Sensed:
     """Shape and type of one observation."""
 
     shape: tuple[int, ...]
-    """Shape of an observation; of a record, its size in bytes."""
+    """Shape of an observation; for a record, its size in bytes."""
     dtype: Any
     """np.uint8 for frames and records, np.float32 for numbers."""
     frame_shape: tuple[int, ...] | None = None
-    """Shape of the frame in a record; None if no records are sensed."""
+    """Shape of the frame in a record; None if observations are not records."""
 
     @classmethod
     def of(cls, policy: Policy) -> "Sensed":
-        """Return what a policy takes."""
+        """Return the format of a policy's observations."""
         if isinstance(policy, FramesPolicy):
             return cls.frames(policy.frame_shape, policy.numbers)
         assert isinstance(policy, VectorPolicy)
@@ -35,21 +35,21 @@ class Sensed:
 
     @classmethod
     def frames(cls, shape: tuple[int, ...], numbers: int) -> "Sensed":
-        """Return what is sensed of a frame, and of a number of numbers beside it."""
+        """Return the format of a frame, with `numbers` numbers beside it."""
         if not numbers:
             return cls(shape=shape, dtype=np.uint8)
         return cls(shape=(record_size(shape, numbers),), dtype=np.uint8, frame_shape=shape)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of an observation."""
+        """Size of an observation [bytes]."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def read(self, observation: np.ndarray) -> np.ndarray:
-        """Return an observation as the controller takes it, in one piece.
+        """Convert an observation to the controller's type, as a contiguous array.
 
         Raises:
-            ValueError: If its shape or type is another.
+            ValueError: If its shape or type is wrong.
         """
         observation = np.atleast_1d(observation)
         if observation.shape != self.shape or (
@@ -59,7 +59,7 @@ class Sensed:
                 f"`observation` must be {np.dtype(self.dtype)} of shape {self.shape}, got"
                 f" {observation.dtype} of shape {observation.shape}. Convert it first."
             )
-        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite
+        with np.errstate(over="ignore"):  # numbers too large for single precision become infinite
             return np.ascontiguousarray(observation.astype(self.dtype, copy=False))
 
     def can_act(self, seen: np.ndarray, dt_s: float) -> bool:
@@ -80,19 +80,19 @@ class Sensed:
         return frames_in(records, self.frame_shape), numbers_in(records, self.frame_shape)
 
     def check_status(self, status: int, observation: np.ndarray, dt_s: float) -> None:
-        """Raise ValueError unless the status of a step in C is that all went well."""
+        """Raise ValueError if the status of a step in C is not `OK`."""
         if status != OK:
             raise self.refusal(observation, dt_s, is_state=status != BAD_INPUT)
 
     def refusal(
         self, observation: np.ndarray, dt_s: float, *, is_state: bool = False
     ) -> ValueError:
-        """Return the error of an observation that cannot be acted on.
+        """Return the error for an observation that cannot be acted on.
 
         Args:
             observation: The observation.
             dt_s: The elapsed time [s].
-            is_state: Whether the state was no longer finite, rather than what was given.
+            is_state: Whether the state is no longer finite, instead of the input being invalid.
         """
         rule = "finite numbers, and a time >= 0"
         if is_state:
@@ -104,5 +104,5 @@ class Sensed:
 
 
 def action_of(values: np.ndarray) -> np.ndarray:
-    """Return an action of C as a policy gives it: numbers, or numbers of choices as int64."""
+    """Convert an action from C to a policy's format: numbers, or indices of choices as int64."""
     return values.astype(np.int64 if values.dtype == np.int32 else values.dtype)

@@ -1,8 +1,8 @@
-"""The numbers of a circuit over a wiring, as a controller without PyTorch reads them.
+"""Parameters of a circuit over a wiring, in the form that code without PyTorch reads.
 
-The export to C writes them as tables, and the inspector's page runs the same circuit from them in
-the browser. A synapse that sees x is open by 1 / (1 + 2^(rate (x − centre))), where x is an input
-as it comes, or the potential of a neuron.
+The export to C writes them as tables, and the inspector's page runs the same circuit with them in
+the browser. A synapse with the input x is open by 1 / (1 + 2^(rate (x − centre))). x is a raw
+input, or the potential of a neuron.
 """
 
 import copy
@@ -24,16 +24,16 @@ _SMALLEST_SCALE = 1e-20
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitNumbers:
-    """Effective parameters of a circuit in single precision, by the name of the field."""
+    """Effective parameters of a circuit in single precision, by name."""
 
     synapses: Mapping[str, np.ndarray]
-    """`rate`, `centre`, and what the equation adds, each of shape (synapses,)."""
+    """`rate`, `centre`, and the equation's parameters of synapses, each of shape (synapses,)."""
     neurons: Mapping[str, np.ndarray]
-    """What a neuron has, each of shape (neurons,)."""
+    """Parameters of the neurons, each of shape (neurons,)."""
 
 
 def ltc_numbers(cell: SynapticCell) -> CircuitNumbers:
-    """Return the numbers of an LTC circuit.
+    """Return the parameters of an LTC circuit.
 
     An open synapse adds `weight` to the conductance of its target and `weighted_reversal` to its
     drive; the leak adds `leak` and `leak_drive`; `capacitance_s` is in seconds.
@@ -54,15 +54,15 @@ def ltc_numbers(cell: SynapticCell) -> CircuitNumbers:
 def circuit_numbers(
     exact: SynapticCell, columns: Mapping[str, Tensor], leaks: Mapping[str, Tensor]
 ) -> CircuitNumbers:
-    """Add at which input each synapse opens to what the equation knows of it.
+    """Return the parameters of a circuit, with rate and centre computed for each synapse.
 
     Args:
         exact: The cell in double precision.
-        columns: What a synapse has besides the input at which it opens, by the name of the field.
-        leaks: What a neuron has.
+        columns: Parameters of the synapses besides rate and centre, by name.
+        leaks: Parameters of the neurons, by name.
     """
     scale, offset = scaled_nodes(exact)
-    # A synapse half opens at `centre`. Where an input counts for nothing it lies far away.
+    # A synapse is half open at `centre`, which lies far away for an input with no effect.
     scale = torch.where(scale.abs() < _SMALLEST_SCALE, _SMALLEST_SCALE, scale)
     rate = -_LOG2_E * exact.slope * scale[exact.source]
     centre = (exact.threshold - offset[exact.source]) / scale[exact.source]
@@ -74,7 +74,7 @@ def circuit_numbers(
 
 
 def scaled_nodes(exact: SynapticCell) -> tuple[Tensor, Tensor]:
-    """Return by what every node is multiplied, and what is added, before a synapse sees it."""
+    """Return scale and offset applied to each node before its synapses."""
     wiring = exact.wiring
     scale, offset = torch.ones(wiring.num_nodes).double(), torch.zeros(wiring.num_nodes).double()
     scale[: wiring.num_sensory] = exact.input_scale.detach()
@@ -83,18 +83,18 @@ def scaled_nodes(exact: SynapticCell) -> tuple[Tensor, Tensor]:
 
 
 def synapse_sources(wiring: Wiring) -> np.ndarray:
-    """Return the number of the input, or that of the neuron, that each synapse comes from."""
+    """Return for each synapse the index of its source, among the inputs or among the neurons."""
     is_inner = wiring.sources >= wiring.num_sensory
     return wiring.sources - wiring.num_sensory * is_inner
 
 
 def synapse_ends(wiring: Wiring) -> list[dict[str, int]]:
-    """Return where each neuron's synapses end: sensory, from earlier layers, and inner ones."""
+    """Return the end indices of each neuron's synapses: sensory, from earlier layers, all inner."""
     layer_start = {n: nodes.start for nodes in wiring.layers.values() for n in nodes}
     sensory = wiring.sources < wiring.num_sensory
     rows = []
     for neuron in range(wiring.num_sensory, wiring.num_nodes):
-        mine = wiring.targets <= neuron  # the end: whatever comes up to this neuron
+        mine = wiring.targets <= neuron  # all synapses up to this neuron, which gives the end
         earlier = mine & ~sensory & (wiring.targets < neuron)
         earlier |= ~sensory & (wiring.targets == neuron) & (wiring.sources < layer_start[neuron])
         first = wiring.num_sensory_synapses

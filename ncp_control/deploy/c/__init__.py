@@ -1,4 +1,4 @@
-"""Policies as freestanding C99: circuit, head or encoder, and contract in one pair of files."""
+"""Policies as freestanding C99: circuit, head or encoder, and contract in two files."""
 
 from ncp_control.deploy.c.export import CELL_STAGES, CSource, to_c
 from ncp_control.deploy.naming import HEAD_WEIGHTS

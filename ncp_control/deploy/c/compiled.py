@@ -15,7 +15,7 @@ from ncp_control.policy import Policy
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SAME_BITS = ("-ffp-contract=off",)
-"""Without this, a compiler may round products and sums together, and bits would differ."""
+"""Prevents fused multiply-add, which rounds differently and would change bits."""
 FAST = ("-O3", "-march=native", "-DWIDE_REGISTERS", "-fno-math-errno", "-fno-trapping-math")
 _TIMEOUT_S = 300.0
 
@@ -27,16 +27,16 @@ unsigned controller_workspace_bytes(void)
     return (unsigned)sizeof(struct controller_workspace);
 }
 """
-"""Tells Python how much room to give."""
+"""C function that returns the size of the workspace, for Python."""
 
 
 class CController:
-    """A policy that acts through its C source, with the same methods: `act` and `reset`.
+    """Controller with a policy's methods `act` and `reset`, computed by compiled C.
 
     Args:
         policy: The policy; its weights are copied.
-        head_weights: How the weights of a conv head are stored: float32 or int8.
-        flags: How to compile, beside what warnings and equal bits need.
+        head_weights: Storage of the weights of a conv head: float32 or int8.
+        flags: Compiler flags, besides those for warnings and identical bits.
 
     Raises:
         ValueError: If a part of the policy has no C code.
@@ -63,14 +63,14 @@ class CController:
         self._action = np.zeros(size, np.int32 if is_choice else np.float32)
         self._workspace = np.zeros(library.controller_workspace_bytes(), np.uint8)
         self.state = np.zeros(cell.state_size, np.float32)
-        """What is remembered; it may be set."""
+        """Hidden state, shape (state,), float32; it may be set."""
 
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
-        """Act on one observation and remember it; see `Policy.act`.
+        """Return the action for one observation and update the state; see `Policy.act`.
 
         Raises:
-            ValueError: If the observation or the time is refused, as `Policy.act` does, or the
-                state is no longer finite; then all is forgotten.
+            ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
+                is no longer finite; the state is then reset.
         """
         seen = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
@@ -84,7 +84,7 @@ class CController:
         return action_of(self._action)
 
     def _pointed_at(self, seen: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return what C takes as the observation, and what must live as long as that."""
+        """Return the observation as C takes it, then arrays that must stay alive with it."""
         if self._sensed.frame_shape is None:
             return (seen,)
         frame, numbers = self._sensed.parts(seen)
@@ -94,7 +94,7 @@ class CController:
         return struct, frame
 
     def scores(self) -> np.ndarray:
-        """Return the score of each choice of each entry after the last step.
+        """Return the scores of all choices of all entries after the last step, shape (outputs,).
 
         Raises:
             ValueError: If the policy commands numbers.
@@ -109,11 +109,11 @@ class CController:
         """Return the time constant [s] of each entry of the state after the last step.
 
         Raises:
-            ValueError: If the cell has none.
+            ValueError: If the cell has no time constants.
         """
         if self._time_constants is None:
             raise ValueError(
-                "`policy` must have time constants, got a cell without. Ask one with an LTC."
+                "`policy` must have time constants, got a cell without. Use a policy with an LTC."
             )
         taus = np.full(len(self.state), np.nan, np.float32)
         arrays = (self.state, self._workspace, taus)
@@ -121,12 +121,12 @@ class CController:
         return taus
 
     def reset(self) -> None:
-        """Forget everything `act` has seen: call it when an episode begins."""
+        """Reset the hidden state; call this when an episode begins."""
         self.state[:] = 0.0
 
 
 def _compile(controller: CSource, flags: tuple[str, ...]) -> ctypes.CDLL:
-    """Compile and load a controller; the files are gone when it is loaded."""
+    """Compile and load a controller; its files are deleted once it is loaded."""
     with tempfile.TemporaryDirectory(prefix="ncp-control-") as name:
         controller.write(name)
         library = Path(name) / f"{controller.name}.so"
@@ -144,10 +144,10 @@ def _compile(controller: CSource, flags: tuple[str, ...]) -> ctypes.CDLL:
 
 
 def run_compiler(command: list[str]) -> str:
-    """Run a compiler and return what it prints.
+    """Run a compiler and return its output.
 
     Raises:
-        RuntimeError: If it fails.
+        RuntimeError: If the compiler fails.
     """
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Cells without a wiring as C, and the memory that can stand beside any cell."""
+"""C code of cells without a wiring, and of the memory that any cell can have beside it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,11 +35,11 @@ _ACTIVATIONS = {
 
 
 _SEEN_INPUTS_ALONE = {"SEEN(w, input, dt_s)": "((void)(dt_s), (input))"}
-"""A gated cell sees its inputs, and not the elapsed time."""
+"""Macro for a gated cell whose inputs do not include the elapsed time."""
 
 
 def matrix(name: str, weight: Tensor) -> str:
-    """Return the table of a dense layer: a row for each input, as `dense` reads it."""
+    """Return the table of a dense layer's weights, transposed: one row for each input."""
     return table(name, to_float32(weight.detach().double().t()).ravel())
 
 
@@ -64,7 +64,7 @@ def _stage(
     read: str = "read_linear",
     num_time_constants: int = 0,
 ) -> CellStage:
-    """Put a dense cell together: matrices have two dimensions, vectors one."""
+    """Assemble the stage of a dense cell; 2-D tables become matrices, 1-D tables vectors."""
     readout, before = _readout(cell, read), before or Stage()
     written = [
         matrix(name, t) if t.ndim == 2 else table(name, to_float32(t)) for name, t in tables.items()
@@ -91,14 +91,14 @@ def feedforward_stage(cell: Feedforward) -> CellStage:
 
 
 def stacked_frames_stage(cell: StackedFrames) -> CellStage:
-    """Return the stage of two dense layers that see the last frames; they are read, not stepped."""
+    """Return the stage of two dense layers over the last frames, computed at readout."""
     tables = _two_layers("stacked", cell.hidden)
     constants = {"STACKED": cell.state_size}
     return _stage(cell, "stacked_frames", tables, {}, constants=constants, read="read_stacked")
 
 
 def _two_layers(name: str, layers: nn.Sequential) -> dict[str, Any]:
-    """Return the weights of two dense layers by the names of their tables."""
+    """Return the weights of two dense layers by the names of their C tables."""
     first, second = layers[0], layers[2]
     return {
         f"{name}_first_map": first.weight,
@@ -109,7 +109,7 @@ def _two_layers(name: str, layers: nn.Sequential) -> dict[str, Any]:
 
 
 def ctrnn_stage(cell: CTRNN) -> CellStage:
-    """Return the stage of leaky units."""
+    """Return the stage of leaky units (CTRNN)."""
     tables = {
         "ctrnn_input_map": cell.input_map.weight,
         "ctrnn_bias": cell.input_map.bias,
@@ -141,7 +141,7 @@ def neural_ode_stage(cell: NeuralODE) -> CellStage:
 
 
 def ode_rnn_stage(cell: ODERNN) -> CellStage:
-    """Return the stage of a GRU whose state moves by a neural ODE between frames."""
+    """Return the stage of a GRU whose state follows a neural ODE between frames."""
     first, second = cell.field[0], cell.field[2]
     gru = cell.gru
     tables = {
@@ -160,7 +160,7 @@ def ode_rnn_stage(cell: ODERNN) -> CellStage:
 
 
 def _seen(cell: FusedCell) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return how a gated cell sees its inputs: with the elapsed time behind them, or without."""
+    """Return constants and scratch for a gated cell's inputs, with or without elapsed time."""
     if not cell.sees_time:
         return _SEEN_INPUTS_ALONE | {"SEEN_INPUTS": cell.input_size}, {}
     size = cell.input_size + 1
@@ -270,7 +270,7 @@ def cfc_stage(cell: CfC) -> CellStage:
 
 
 def mixed_memory_stage(memory: MixedMemory, inner: CellStage) -> CellStage:
-    """Return the stage of a cell with a memory beside it, around the cell's own stage."""
+    """Return the stage of a cell with a memory beside it, built around the cell's stage."""
     width = memory.cell.state_size
     tables = matrix("memory_input_map", memory.input_map.weight)
     tables += table("memory_bias", to_float32(memory.input_map.bias))

@@ -1,10 +1,9 @@
-"""Write a policy as one pair of C99 files, controller.h and controller.c.
+"""Export a policy as a pair of C99 files, controller.h and controller.c.
 
-Beside them stand two programs: one that tests the controller, and one that lets it act for another
-process.
+Two programs come with them: one tests the controller, the other runs it for another process.
 
-The C needs no heap, no C library beyond the headers stdint.h and float.h, and keeps nothing between
-calls but the state that the caller holds.
+The C code needs no heap and no C library except the headers stdint.h and float.h. Between calls it
+keeps nothing but the state that the caller holds.
 """
 
 import copy
@@ -60,7 +59,7 @@ CELL_STAGES: dict[type[Cell], Callable[[Any], CellStage]] = {
     Feedforward: dense_cells.feedforward_stage,
     StackedFrames: dense_cells.stacked_frames_stage,
 }
-"""How cells become C, by their class; that of a cell of your own can be added."""
+"""Functions that return the stage of a cell, by the cell's class; add one for your own cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +67,17 @@ class CSource:
     """A policy as C source."""
 
     name: str
-    """Prefix of all that the files declare."""
+    """Prefix of all names that the files declare."""
     header: str
     source: str
     test_header: str
     test_program: str
     pipe_program: str
-    """Acts for another process; see `ncp_control.deploy.program`."""
+    """Source of the program that runs the controller for another process; see
+    `ncp_control.deploy.program`."""
 
     def files(self) -> dict[str, str]:
-        """Return the files by name."""
+        """Return the text of the files by file name."""
         return {
             f"{self.name}.h": self.header,
             f"{self.name}.c": self.source,
@@ -87,7 +87,7 @@ class CSource:
         }
 
     def write(self, folder: Path | str) -> list[Path]:
-        """Write the files into a folder and return their paths; others there are left alone."""
+        """Write the files into a folder and return their paths; other files stay unchanged."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
@@ -98,12 +98,12 @@ class CSource:
 
 
 def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float32") -> CSource:
-    """Return a policy as C source.
+    """Export a policy as C source.
 
     Args:
         policy: A FramesPolicy or a VectorPolicy.
-        name: Prefix of all that the files declare, and of their names: an identifier of C.
-        head_weights: How the weights of a conv head are stored: a name in `HEAD_WEIGHTS`.
+        name: Prefix of the declared names and of the file names: an identifier of C.
+        head_weights: Storage of the weights of a conv head: a name in `HEAD_WEIGHTS`.
 
     Raises:
         ValueError: If a part of the policy has no C code, or a weight is not finite.
@@ -130,7 +130,7 @@ def cell_stage(cell: Cell) -> CellStage:
     """Return the stage of a cell.
 
     Raises:
-        ValueError: If it has no C code.
+        ValueError: If the cell has no C code.
     """
     if type(cell) is MixedMemory:
         return dense_cells.mixed_memory_stage(cell, cell_stage(cell.cell))
@@ -179,7 +179,7 @@ def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
 
 
 def _pipe_program(policy: Policy) -> str:
-    """Return the text of the program that acts for another process."""
+    """Return the text of the program that runs the controller for another process."""
     sensed = Sensed.of(policy)
     constants: dict[str, Any] = {
         "PIPE_OBSERVATION_BYTES": sensed.num_bytes,

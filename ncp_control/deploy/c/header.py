@@ -1,4 +1,4 @@
-"""The header of a controller: its contract as comments and constants, its structs and functions."""
+"""Header file of a controller: contract as comments and constants, structs and functions."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -33,9 +33,9 @@ def header(
 
     Args:
         policy: The policy.
-        senses: How it senses.
-        cell: Its cell.
-        name: Prefix of all that is declared.
+        senses: Stage that turns observations into features.
+        cell: Stage of the cell.
+        name: Prefix of all declared names.
         digest: Hash of the policy's weights.
         version: Version of this library.
     """
@@ -71,7 +71,7 @@ def header(
 
 
 def _top(policy: Policy, name: str, version: str) -> list[str]:
-    """Return the lines of the comment that the header begins with."""
+    """Return the lines of the comment at the top of the header."""
     kind, cell = type(policy).__name__, type(policy.circuit.cell).__name__
     first = f"A {kind} with {cell} as plain C99, written by ncp-control {version}."
     lines = [f"{first} Change the policy, not this file.", "", *_describe(policy.contract), ""]
@@ -132,7 +132,7 @@ void controller_time_constants(const struct controller_state *state,
 
 
 def _choice_constants(policy: Policy) -> dict[str, Any]:
-    """Return how many choices each entry of the action has, and their names if they are known."""
+    """Return constants with the number of choices of each entry, and their names if known."""
     if not policy.choices:
         return {}
     constants: dict[str, Any] = {
@@ -146,7 +146,7 @@ def _choice_constants(policy: Policy) -> dict[str, Any]:
 
 
 def _describe(contract: Contract | None) -> list[str]:
-    """Return the contract as lines that a person reads."""
+    """Return a readable description of the contract, as lines."""
     if contract is None:
         return [
             "WARNING: this policy has no contract. Nobody has said what its numbers mean: units,",
@@ -217,7 +217,7 @@ def _contract_constants(policy: Policy) -> dict[str, Any]:
 
 
 def _limits(name: str, ranges: Sequence[tuple[float, float]]) -> dict[str, str]:
-    """Return the lowest and highest values as initialisers; infinite ends as the largest float."""
+    """Return lowest and highest values as initialisers; infinity becomes the largest float."""
     written = {}
     largest = float(np.finfo(np.float32).max)
     for end, word in enumerate(("LOWEST", "HIGHEST")):

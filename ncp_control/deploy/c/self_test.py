@@ -1,7 +1,7 @@
-"""Vectors for a controller's self-test: observations, elapsed times, and the actions that follow.
+"""Test vectors of a controller's self-test: observations, elapsed times and expected actions.
 
-The actions are those of the policy in double precision. Frames are drawn by a rule that the test
-program knows as well, so that they take no room.
+The expected actions are those of the policy in double precision. Frames follow a rule that the test
+program also implements, so they need no storage.
 """
 
 import copy
@@ -16,8 +16,8 @@ from ncp_control.records import join, numbers_in
 
 NUM_STEPS = 16
 TOLERANCES = {"float32": 1e-5, "int8": 2e-3}
-"""Largest difference from double precision; int8 weights come with coarser activations. Where torch
-in single precision differs more, four times its difference."""
+"""Largest allowed difference from double precision; int8 weights come with coarser activations. If
+torch in single precision differs more than a quarter of this, four times its difference."""
 
 
 def self_test_frame(number: int, shape: tuple[int, int, int]) -> np.ndarray:
@@ -29,7 +29,7 @@ def self_test_frame(number: int, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def draw_observations(policy: Policy, num_steps: int, seed: int = 0) -> np.ndarray:
-    """Return observations as the policy knows them: frames, numbers about their mean, or both."""
+    """Return test observations for a policy: frames, numbers around their mean, or both."""
     assert isinstance(policy, FramesPolicy | VectorPolicy)
     frames = None
     if isinstance(policy, FramesPolicy):
@@ -43,7 +43,7 @@ def draw_observations(policy: Policy, num_steps: int, seed: int = 0) -> np.ndarr
 
 
 def draw_times(frame_s: float, num_steps: int, seed: int = 0) -> np.ndarray:
-    """Return irregular elapsed times [s] about the nominal one, of which every fifth is 0."""
+    """Return irregular elapsed times [s] around the nominal one; every fifth is 0."""
     draws = np.random.default_rng(seed + 1).uniform(0.3, 3.0, num_steps) * frame_s
     draws[4::5] = 0.0
     return draws.astype(np.float32)
@@ -53,11 +53,10 @@ def draw_times(frame_s: float, num_steps: int, seed: int = 0) -> np.ndarray:
 def expected(
     policy: Policy, observations: np.ndarray, dt_s: np.ndarray, head_weights: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return actions (steps, action), or scores of choices (steps, output), and the last state.
+    """Return actions (steps, action) or scores (steps, output), and the last state (state,).
 
-    They are those of the policy in double precision, the state of shape (state,).
-
-    With int8 weights of the head, the policy has what those stand for.
+    They are computed by the policy in double precision. With int8 weights, the policy uses the
+    values that the int8 weights stand for.
     """
     exact = copy.deepcopy(policy).double()
     if head_weights == "int8":
@@ -71,14 +70,14 @@ def expected(
 
 @torch.no_grad()
 def self_test_header(policy: Policy, head_weights: str) -> str:
-    """Return the header with the vectors of the self-test; the policy is made float32."""
+    """Return the header file with the test vectors; converts the policy to float32."""
     observations = draw_observations(policy, NUM_STEPS)
     dt_s = draw_times(policy.circuit.frame_s, NUM_STEPS)
     actions, _ = expected(policy, observations, dt_s, head_weights)
     seen, times = torch.from_numpy(observations)[None], torch.from_numpy(dt_s)[None]
     single, _ = policy.float()(seen, dt_s=times)
     rounding = np.abs(policy.limit(single[0]).numpy() - actions).max()
-    allowed = TOLERANCES[head_weights] * max(1.0, np.abs(actions).max())  # scores have no limits
+    allowed = TOLERANCES[head_weights] * max(1.0, np.abs(actions).max())  # scores are unbounded
     tolerance = number(max(allowed, 4.0 * rounding))
     text = "/* Vectors of the self-test: what the policy does in double precision. */\n"
     text += defines({"SELF_TEST_STEPS": NUM_STEPS, "SELF_TEST_TOLERANCE": tolerance})

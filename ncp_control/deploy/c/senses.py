@@ -1,7 +1,7 @@
-"""What a policy senses as C: numbers with a scale and an encoder, or frames with a conv head.
+"""C code that turns observations into features: scaled numbers with an encoder, or a conv head.
 
-Numbers beside frames are scaled and stand behind the head's features; an observation is then a
-struct of both.
+If a policy observes a frame and numbers, the scaled numbers are appended to the head's features.
+An observation is then a struct of both.
 """
 
 import math
@@ -23,31 +23,31 @@ from ncp_control.records import entries_of
 INT8_LIMIT = 127
 """Largest weight of an int8 table; the smallest is its negative."""
 MAX_SIDE, MAX_PIXELS = 4096, 16_000_000
-"""Largest frame: the sums over its pixels fit in 64 bits."""
+"""Largest frame, so that sums over its pixels fit in 64 bits."""
 PLACES = 4
-"""Places that a convolution takes together; `parts/unrolled.c` is written for so many."""
+"""Number of places that a convolution computes together; `parts/unrolled.c` is written for it."""
 _PATCH_LIMIT = 8191
-"""Largest whole number that a pixel becomes in front of int8 weights."""
+"""Largest whole number that represents a pixel for int8 weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Senses:
-    """How observations become features."""
+    """C code and tables that turn observations into features."""
 
     stage: Stage
     """Tables and code."""
     call: str
-    """The statements that turn `observation` into `w->features`."""
+    """C statements that compute `w->features` from `observation`."""
     kind: str
-    """Type of what `observation` points to in C: of one of its numbers, or a struct."""
+    """C type that `observation` points to: the type of a number, or a struct."""
     size: int
-    """Numbers of an observation, or pixels of its frame."""
+    """Number of entries of an observation, or height x width x channels of its frame."""
     types: str = ""
-    """The struct, if it is one."""
+    """C declaration of the observation's struct, if it is a struct."""
 
 
 def vector_senses(policy: VectorPolicy) -> Senses:
-    """Return how a policy on numbers senses: scale, limit and encoder."""
+    """Return the C code for a policy on numbers: scale, limit and encoder."""
     size = policy.observation_size
     widths = [size, *policy.encoder_widths]
     buffers = [f"numbers_{k}" for k in range(len(widths) - 1)] + ["features"]
@@ -76,7 +76,7 @@ def vector_senses(policy: VectorPolicy) -> Senses:
 def _scale(
     policy: VectorPolicy | FramesPolicy, size: int, source: str, target: str
 ) -> tuple[Stage, list[str]]:
-    """Return what scales the numbers at one place in C into those at another, and the calls."""
+    """Return the stage that scales `size` numbers from `source` to `target`, and its C calls."""
     mean, std, limit = policy.observation_mean, policy.observation_std, policy.observation_limit
     lines = [f"if (!are_finite({source}, {size})) return 0;"]
     tables, parts = "", ()
@@ -96,7 +96,7 @@ def _scale(
 
 
 def _number_names(policy: Policy, size: int) -> list[str]:
-    """Return a name for each number that is sensed: the contract's where there is one."""
+    """Return a name for each observed number, from the contract if it names them."""
     entries = () if policy.contract is None else entries_of(policy.contract.observation)
     if len(entries) != size:
         return [f"observation {k}" for k in range(size)]
@@ -104,14 +104,14 @@ def _number_names(policy: Policy, size: int) -> list[str]:
 
 
 def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
-    """Return how a policy on frames senses.
+    """Return the C code for a policy on frames.
 
     Args:
         policy: The policy.
-        weights: float32, or int8: whole numbers with a scale for each output of a layer.
+        weights: float32, or int8: whole numbers with one scale for each output of a layer.
 
     Raises:
-        ValueError: If the head is none of square convolutions and ReLUs.
+        ValueError: If the head does not consist of square convolutions and ReLUs.
     """
     layers = square_convolutions(policy.head)
     head = cast(ConvHead, policy.head)
@@ -188,7 +188,7 @@ struct controller_observation {
 
 
 def to_int8(weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights (outputs, …) as whole numbers, and the scale of each output."""
+    """Round weights (outputs, …) to whole numbers; return them and the scale of each output."""
     flat = weight.detach().double().flatten(1)
     scales = to_float32(flat.abs().amax(1).clamp_min(1e-12) / INT8_LIMIT)
     whole = (flat / torch.from_numpy(scales).double()[:, None]).round()
@@ -196,7 +196,7 @@ def to_int8(weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dequantize(policy: FramesPolicy) -> None:
-    """Replace the head's weights by what their int8 tables stand for."""
+    """Replace the head's weights by the values that their int8 tables stand for."""
     with torch.no_grad():
         for layer in square_convolutions(policy.head):
             layer.weight.copy_(_rounded(layer.weight))
@@ -217,11 +217,11 @@ def _rounded(weight: torch.Tensor) -> torch.Tensor:
 def _head_tables(
     layers: list[nn.Conv2d], sizes: list[tuple[int, int, int]], *, is_int8: bool
 ) -> tuple[list[str], int]:
-    """Return the tables of the convolutions, and the numbers that their rows take."""
+    """Return the tables of the convolutions, and the size of the buffer for their rows."""
     tables, rows, offset = [], [], -1
     total = 0
     for k, layer in enumerate(layers):
-        weight = layer.weight.permute(0, 2, 3, 1)  # (out, row, column, in), as a patch is read
+        weight = layer.weight.permute(0, 2, 3, 1)  # (out, row, column, in), the order of a patch
         fields: list[Any] = [*sizes[k], *sizes[k + 1]]
         fields += [layer.kernel_size[0], layer.stride[0], int(layer.padding[0]), offset]
         if is_int8:

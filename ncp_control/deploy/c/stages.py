@@ -1,8 +1,8 @@
-"""The stages of a controller: what senses, the cell, its readout. Each is tables and C code.
+"""Stages of a controller: senses, cell, readout. Each stage consists of tables and C code.
 
-The code of a stage is a file in `parts`, written for tables and constants of given names; the
-tables are generated. Small functions that several parts use (`dense`, `sigmoid`, …) are parts named
-as the function; they are included where the function is called.
+The code of a stage is a file in `parts`, which uses tables and constants of given names. The tables
+are generated. Small functions used by several parts (`dense`, `sigmoid`, …) are parts with the
+function's name; a part is included if its function is called.
 """
 
 import re
@@ -32,38 +32,38 @@ LIBRARY = (
     "convolve_float32",
     "convolve_int8",
 )
-"""Functions that several stages use, each behind those that it uses itself."""
+"""Functions that several stages use, each after the functions that it uses itself."""
 
 _SIGNS = {"unrolled": r"\bFOR_1\b"}
-"""What shows that a part is needed, where it is not the part's name."""
+"""Patterns that show that a part is needed, if they differ from the part's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A piece of a controller."""
+    """Piece of a controller."""
 
     constants: dict[str, Any] = field(default_factory=dict)
-    """Macros for the code: numbers, or C text."""
+    """Macros for the code: names with numbers or C text."""
     tables: str = ""
-    """Constant tables."""
+    """C text of the constant tables."""
     parts: tuple[str, ...] = ()
     """Names of the files with the code, in order."""
     types: str = ""
-    """Structs that the workspace is made of."""
+    """C text of the structs that the workspace uses."""
     scratch: tuple[str, ...] = ()
-    """What the code needs in the workspace, as C declares it."""
+    """Fields of the workspace that the code needs, as C declarations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellStage(Stage):
-    """The cell as a stage: from features and state to the next state, and to outputs."""
+    """Stage of a cell: maps features and state to the next state, and the state to outputs."""
 
     step: str = "cell_step"
-    """Name of the function (workspace, features, state, dt_s) that advances the state."""
+    """Name of the C function (workspace, features, state, dt_s) that advances the state."""
     read: str
-    """Name of the function (state, output) that reads the outputs."""
+    """Name of the C function (state, output) that reads the outputs."""
     num_time_constants: int = 0
-    """Entries of the state, from the first on, that have a time constant."""
+    """Number of entries of the state, from the first, that have a time constant."""
 
 
 def read_part(name: str) -> str:
@@ -72,16 +72,16 @@ def read_part(name: str) -> str:
 
 
 def join_code(stages: Sequence[Stage], ending: str) -> str:
-    """Return tables and code of all stages with the library functions that they call.
+    """Join tables and code of all stages with the library functions that they call.
 
     Args:
         stages: The stages, in order.
-        ending: Code behind them, which may call library functions as well.
+        ending: Code after the stages, which may also call library functions.
     """
     constants = "".join(
         f"#define {name} {value}\n" for stage in stages for name, value in stage.constants.items()
     )
-    # A part of the library that stands in a stage's list stands there for its place.
+    # A library part listed by a stage itself is placed there.
     named = [name for stage in stages for name in stage.parts]
     texts = [read_part(name) for name in named]
     body = "\n".join(texts)

@@ -11,10 +11,10 @@ _WIDTH = 100
 
 
 def to_float32(values: Tensor | np.ndarray) -> np.ndarray:
-    """Return values in single precision.
+    """Convert values to single precision.
 
     Raises:
-        ValueError: If one of them is not finite there.
+        ValueError: If a value is not finite in single precision.
     """
     if isinstance(values, Tensor):
         values = values.detach().double().cpu().numpy()
@@ -30,7 +30,7 @@ def to_float32(values: Tensor | np.ndarray) -> np.ndarray:
 
 
 def number(value: Any) -> str:
-    """Return a number as C writes it: the shortest text that reads back as the same bits."""
+    """Return a number as C text: the shortest that reads back as the same bits."""
     if isinstance(value, float | np.floating):
         return f"{np.float32(value)!s}f"
     return str(int(value))
@@ -58,7 +58,7 @@ def _nested(values: np.ndarray, indent: str, write: Callable[[Any], str]) -> str
 
 
 def _wrapped(words: Sequence[str], indent: str) -> str:
-    """Return words with commas between them, in lines of bounded length."""
+    """Join words by commas, in lines of limited length."""
     lines, line = [], indent
     for i, word in enumerate(words):
         word += "," if i < len(words) - 1 else ""
@@ -75,13 +75,13 @@ def struct_table(
     rows: Iterable[Sequence[Any]],
     comments: Sequence[str] | None = None,
 ) -> str:
-    """Return a constant array of structs, one a line, with a comment behind each.
+    """Return a constant array of structs, one per line, with an optional comment after each.
 
     Args:
         declaration: The struct, e.g. `struct neuron { float leak; }`.
         name: Name of the array.
         rows: The fields of each struct: numbers, or C text.
-        comments: What to write behind each.
+        comments: Comment after each struct.
     """
     kind = declaration.split("{")[0].strip()
     written = [
@@ -95,14 +95,14 @@ def struct_table(
 
 
 def index_type(largest: int) -> str:
-    """Return the smallest unsigned type of C that holds a number."""
+    """Return the smallest unsigned C type that holds a number."""
     return next(
         k for k, bits in (("uint8_t", 8), ("uint16_t", 16), ("uint32_t", 32)) if not largest >> bits
     )
 
 
 def defines(constants: Mapping[str, Any]) -> str:
-    """Return constants as macros: numbers, or C text."""
+    """Return constants as C macros; values are numbers or C text."""
     return "".join(
         f"#define {name} {value if isinstance(value, str) else number(value)}\n"
         for name, value in constants.items()

@@ -1,4 +1,4 @@
-"""Build the self-test of a controller for a processor and run it there: here, or in QEMU.
+"""Build a controller's self-test for a processor and run it, on this machine or in QEMU.
 
 The Cortex-M4 is QEMU's board mps2-an386, which counts instructions exactly.
 """
@@ -15,59 +15,59 @@ from ncp_control.kernels.build import BuildError, find_compiler
 
 _CORTEX_M4 = Path(__file__).parent / "cortex_m4"
 _INSTRUCTIONS_PER_TICK = 40
-"""A nanosecond an instruction, and a SysTick of 25 MHz."""
+"""Instructions per SysTick: one instruction takes 1 ns, and SysTick runs at 25 MHz."""
 _RUN_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """What the test program of a controller says."""
+    """Result of a controller's test program."""
 
     passed: bool
-    """Whether all actions are right and bad input is refused."""
+    """Whether all actions are correct and bad input is refused."""
     largest_difference: float
-    """From the policy in double precision."""
+    """Largest difference from the policy in double precision."""
     bits: str
     """Hash of all states and actions."""
     state_bytes: int
     workspace_bytes: int
     instructions: int | None
-    """Of one step; None where they are not counted."""
+    """Number of instructions of one step; None if they are not counted."""
     step_us: float
-    """Time of one step [µs]; of no meaning in QEMU."""
+    """Duration of one step [µs]; meaningless in QEMU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a controller takes on a microcontroller."""
+    """Memory that a controller needs on a microcontroller."""
 
     flash_bytes: int
-    """Code and tables."""
+    """Size of code and tables."""
     stack_bytes: int
-    """Deepest stack of a step."""
+    """Largest stack depth of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A processor: how to compile for it, and how to run what was compiled."""
+    """Processor: how to compile for it and how to run the program."""
 
     name: str
     compiler: str
-    """Command of the compiler; empty for the one of this machine."""
+    """Command of the compiler; empty for the compiler of this machine."""
     flags: tuple[str, ...] = ()
-    """How to compile."""
+    """Compiler flags."""
     program_flags: tuple[str, ...] = ()
-    """How to compile and link a whole program."""
+    """Additional flags to compile and link a whole program."""
     emulator: tuple[str, ...] = ()
-    """Command in front of the program; empty if it runs here."""
+    """Command in front of the program; empty if the program runs here directly."""
     takes_words: bool = True
-    """Whether the program's words follow it on the command line."""
+    """Whether the program's arguments follow it on the command line."""
     packages: str = ""
-    """Debian's packages with compiler and emulator."""
+    """Debian packages with compiler and emulator."""
 
     @property
     def missing(self) -> str | None:
-        """Say what must be installed, or None if the target can be used."""
+        """Message that says what must be installed; None if the target can be used."""
         if not self.compiler:
             try:
                 find_compiler()
@@ -83,12 +83,12 @@ class Target:
         return None
 
     def compile_command(self) -> list[str]:
-        """Return the compiler with all that decides the bits."""
+        """Return the compiler command with all flags that affect the bits of results."""
         command = [self.compiler] if self.compiler else find_compiler()
         return [*command, "-std=c99", *self.flags, "-O2", *SAME_BITS]
 
     def build(self, controller: CSource, folder: Path) -> Path:
-        """Write a controller into a folder, compile it with its test program, return that.
+        """Compile a controller with its test program in a folder and return the program's path.
 
         Raises:
             RuntimeError: If the compiler fails.
@@ -106,7 +106,7 @@ class Target:
         return program
 
     def run(self, program: Path, steps: int = 0) -> SelfTest:
-        """Run a test program, and so many steps more to count their cost.
+        """Run a test program; `steps` more steps are run to measure their cost.
 
         Raises:
             RuntimeError: If the program ends without a result.
@@ -143,7 +143,7 @@ class Target:
         )
 
     def measure_size(self, controller: CSource, folder: Path) -> Size:
-        """Compile a controller without its test program and return what it takes.
+        """Compile a controller without its test program and return its memory needs.
 
         Raises:
             RuntimeError: If the compiler fails.
@@ -161,10 +161,10 @@ class Target:
 
 
 def deepest_stack(graph: str, root: str) -> int:
-    """Return the bytes of stack that a function and all that it calls take, at most.
+    """Return the largest stack size of a function with everything that it calls [bytes].
 
     Args:
-        graph: What `gcc -fcallgraph-info=su` writes.
+        graph: Output of `gcc -fcallgraph-info=su`.
         root: Name of the function.
     """
     own, calls = {}, {}

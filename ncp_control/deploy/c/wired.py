@@ -1,4 +1,4 @@
-"""Cells over a wiring as C: LTC, STC, LRC and wired CfC."""
+"""C code of cells over a wiring: LTC, STC, LRC and wired CfC."""
 
 import copy
 from typing import Any
@@ -65,7 +65,7 @@ def _n(wiring: Wiring) -> int:
 
 
 def _ltc_equation(cell: SynapticCell) -> Stage:
-    """Return the effective parameters of an LTC: of the synapses by target, and of the neurons."""
+    """Return the stage with the effective parameters of an LTC's synapses and neurons."""
     return Stage(
         constants={"SUMS": "controller_flow"},
         tables=parameter_tables(cell.wiring, ltc_numbers(cell)),
@@ -75,7 +75,7 @@ def _ltc_equation(cell: SynapticCell) -> Stage:
 
 
 def parameter_tables(wiring: Wiring, numbers: CircuitNumbers) -> str:
-    """Return the tables of the synapses, by target, and of the neurons."""
+    """Return the tables of the synapses, sorted by target, and of the neurons."""
     names = wiring.node_names
     arrows = [f"{names[s.source]} -> {names[s.target]}" for s in wiring.synapses]
     return "\n".join(
@@ -98,7 +98,7 @@ def parameter_tables(wiring: Wiring, numbers: CircuitNumbers) -> str:
 
 
 def _wiring_tables(wiring: Wiring, *, has_layers: bool) -> str:
-    """Return where each synapse comes from, and where those of each neuron end."""
+    """Return the tables of each synapse's source and of the ends of each neuron's synapses."""
     end_type = index_type(wiring.num_synapses)
     fields = ("sensory", "earlier", "inner") if has_layers else ("sensory", "inner")
     return "\n".join(
@@ -118,7 +118,7 @@ def _wiring_tables(wiring: Wiring, *, has_layers: bool) -> str:
 
 
 def saturated_equation(cell: STC) -> Stage:
-    """Return the effective parameters of an STC or LRC."""
+    """Return the stage with the effective parameters of an STC or LRC."""
     exact = copy.deepcopy(cell).double()
     p = exact.effective_parameters()
     columns = {"weight": p.weight, "update_weight": p.update_weight}
@@ -130,7 +130,7 @@ def saturated_equation(cell: STC) -> Stage:
     fields, kind = "forget, update", 0
     if p.elastance_weight is not None and p.elastance_bias is not None:
         scale, offset = scaled_nodes(exact)
-        # What the offset of an input adds stays the same: it belongs to the bias.
+        # The contribution of an input's offset is constant, so it is added to the bias.
         added = p.elastance_weight * offset[exact.source]
         columns["elastance_weight"] = p.elastance_weight * scale[exact.source]
         leaks["elastance_bias"] = p.elastance_bias.index_add(0, exact.target, added)
@@ -167,7 +167,7 @@ def motor_readout(cell: SynapticCell | WiredCfC) -> Stage:
 
 
 def ltc_readout(cell: SynapticCell) -> Stage:
-    """Return the stage of the outputs; the last of its parts is the function to call."""
+    """Return the stage of the outputs; its last part is the function to call."""
     motors = motor_readout(cell)
     if cell.read_weight is None:
         return motors
@@ -183,7 +183,7 @@ def ltc_readout(cell: SynapticCell) -> Stage:
 
 
 def closed_form_stage(mode: str, solution: Any, names: list[str]) -> Stage:
-    """Return the stage with the last step of a CfC neuron."""
+    """Return the stage that solves a CfC neuron over the elapsed time."""
     if mode != "pure":
         part = "closed_form" if mode == "default" else "closed_form_no_gate"
         return Stage(constants={"CLOSED_FORM": part}, parts=(part,))

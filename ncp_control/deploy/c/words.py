@@ -1,6 +1,6 @@
-"""Names and texts of a contract as C comments and string literals.
+"""Texts of a contract as C comments and string literals.
 
-A contract's texts may be anybody's; in the source they can neither end a comment nor a string.
+A contract may contain any text. Here it is made safe, so that it cannot end a comment or a string.
 """
 
 import re
@@ -10,7 +10,7 @@ from ncp_control.names import one_line
 
 
 def comment(text: str) -> str:
-    """Return a text in one line of ASCII that can stand in a comment."""
+    """Return a text as one line of ASCII that is safe inside a C comment."""
     plain = one_line(text).encode("ascii", "backslashreplace").decode()
     for mark, harmless in (("*/", "* /"), ("/*", "/ *"), ("??", "? ?")):
         while mark in plain:
@@ -19,7 +19,7 @@ def comment(text: str) -> str:
 
 
 def string(text: str) -> str:
-    """Return a text as a string literal; bytes beyond ASCII are written by number."""
+    """Return a text as a C string literal; bytes beyond ASCII become octal escapes."""
     written = ""
     for byte in text.encode("utf-8", "replace"):
         is_plain = 32 <= byte < 127 and chr(byte) not in '"\\?'
@@ -28,16 +28,16 @@ def string(text: str) -> str:
 
 
 def strings(texts: Iterable[str]) -> str:
-    """Return texts as the initialiser of an array of strings."""
+    """Return texts as the C initialiser of an array of strings."""
     return f"{{{', '.join(map(string, texts))}}}"
 
 
 def block_comment(lines: Iterable[str]) -> str:
-    """Return lines as one comment; each is made harmless."""
+    """Return lines as one C comment, made safe line by line."""
     return "/* " + "\n * ".join(comment(line) for line in lines).replace(" * \n", " *\n") + " */\n"
 
 
 def renamed(text: str, name: str) -> str:
-    """Give all that begins with `controller_` or `CONTROLLER_` in C text another prefix."""
+    """Replace the prefixes `controller_` and `CONTROLLER_` of all names in C text."""
     text = re.sub(r"\bcontroller(?=[_.])", name, text)
     return re.sub(r"\bCONTROLLER_", f"{name.upper()}_", text)

@@ -1,15 +1,15 @@
-"""Links between the loop and its counterparts: our own worlds, simulators, cameras.
+"""Links that connect the loop to our own worlds, simulators, cameras and robots.
 
-| name         | target               | what it joins to                                    |
+| name         | target               | connects to                                         |
 |--------------|----------------------|-----------------------------------------------------|
-| `world`      | a world's name       | a world of ours; that of the contract if none       |
+| `world`      | a world's name       | a world of ours; without a target, the contract's   |
 | `udacity`    | -                    | the Udacity simulator in autonomous mode            |
 | `donkey-sim` | a scene's name       | the Donkey simulator                                |
 | `video`      | a file, or a number  | an OpenCV video file or camera; nothing is moved    |
 | `ros2`       | topic of the images  | a robot with ROS 2, by DDS                          |
 
-`open_link` opens one by name, `register_link` makes one of your own known. A Donkeycar has a loop
-of its own; `donkeycar.NCPPilot` is a part for it.
+`open_link` opens a link by name; `register_link` registers your own. A Donkeycar has its own loop;
+`donkeycar.NCPPilot` is a part for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,19 +55,19 @@ def open_link(
     log: Path | None = None,
     period_s: float | None = None,
 ) -> Link:
-    """Open a link by name, in a process of its own where that makes it safer.
+    """Open a link by name, in its own process if the kind of link is hosted.
 
     Args:
-        words: Its name, and after a colon its target, e.g. "world:LaneKeeping-v0".
+        words: Name of the link, and its target after a colon, e.g. "world:LaneKeeping-v0".
         contract: The policy's contract.
         options: Options of the link.
         modules: Modules that the link's process imports first.
         log: File for the events of the link's process.
-        period_s: Time between two ticks of the loop [s]; the contract's interval of frames if None.
+        period_s: Time between two ticks of the loop [s]; the contract's frame interval if None.
 
     Raises:
-        ValueError: If there is no such link or option, or the policy does not fit it.
-        LinkLost: If the counterpart does not come.
+        ValueError: If there is no such link or option, or the policy does not fit the link.
+        LinkLost: If the counterpart does not answer.
     """
     name, _, target = words.partition(":")
     if LINKS.find(name).is_hosted:

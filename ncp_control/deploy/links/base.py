@@ -1,10 +1,10 @@
-"""Links, which join a loop to a world, a simulator or a robot, and how they are found by name.
+"""Links connect the loop to a world, a simulator or a robot, and are found by name.
 
     --link NAME            or            --link NAME:TARGET
 
-A link converts between its counterpart and the policy's contract: what part of an image is seen,
-colours, signs, units. It refuses a policy whose contract it cannot serve, before anything moves.
-A link of your own is a function registered with `register_link`; see `LinkKind`.
+A link converts between its counterpart and the policy's contract: crop of the image, colours,
+signs, units. It refuses a policy whose contract it cannot serve, before anything moves. Your own
+link is a function registered with `register_link`; see `LinkKind`.
 """
 
 import inspect
@@ -20,20 +20,21 @@ from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
 
 LAST_PORT = 65_535
-"""Highest port of a computer."""
+"""Highest TCP port."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkKind:
-    """A link that can be opened by name."""
+    """Link that can be opened by name."""
 
     open: Callable[..., Link]
-    """Takes the policy's contract, the target (a text after the colon, perhaps empty), `clock`, and
-    options as keywords. Raises ValueError if the contract does not fit."""
+    """Function that opens the link. It takes the policy's contract, the target (the text after the
+    colon, possibly empty), `clock`, and options as keywords. It raises ValueError if the contract
+    does not fit."""
     meaning: str
-    """What it joins to, in a few words."""
+    """Short description of the link's counterpart."""
     is_hosted: bool = True
-    """Whether it runs in a process of its own, which stops the body when the loop's process dies or
+    """Whether the link runs in its own process, which stops the body if the loop's process dies or
     hangs. False for links that move nothing."""
 
 
@@ -44,7 +45,7 @@ LINKS: Registry[LinkKind] = Registry("link")
 def register_link(
     name: str, open: Callable[..., Link], *, meaning: str = "", is_hosted: bool = True
 ) -> None:
-    """Make a link known by a name; arguments as the fields of `LinkKind`.
+    """Register a link by name; arguments as the fields of `LinkKind`.
 
     Raises:
         ValueError: If the name is taken.
@@ -58,9 +59,9 @@ def open_here(
     """Open a link in this process.
 
     Raises:
-        ValueError: If there is no such link or option, one that the link needs is missing, or the
+        ValueError: If there is no such link or option, a required option is missing, or the
             contract does not fit.
-        LinkLost: If the counterpart does not come.
+        LinkLost: If the counterpart does not answer.
     """
     kind = LINKS.find(name)
     bound = inspect.signature(kind.open).bind_partial(contract, target, clock=clock)
@@ -71,15 +72,15 @@ def open_here(
 
 
 def check_address(host: str, port: int, *, least_port: int = 1) -> None:
-    """Refuse an address at which no computer can be.
+    """Raise an error if host or port cannot be valid.
 
     Args:
-        host: Name or number of the computer.
-        port: Its port.
-        least_port: Lowest port; at 0, the system chooses one.
+        host: Name or address of the computer.
+        port: TCP port.
+        least_port: Lowest valid port; port 0 lets the system choose one.
 
     Raises:
-        ValueError: If one of them is not valid.
+        ValueError: If host or port is not valid.
     """
     if not isinstance(host, str) or not host:
         raise ValueError(
@@ -93,18 +94,18 @@ def check_address(host: str, port: int, *, least_port: int = 1) -> None:
 
 
 def check_steering(contract: Contract, where: str) -> tuple[float, float | None]:
-    """Return how a policy's only action, steering, is turned into an angle.
+    """Return how to convert a policy's only action, steering, into an angle.
 
     Args:
-        contract: The policy's.
-        where: What the link joins to, for the error.
+        contract: The policy's contract.
+        where: Name of the link's counterpart, for error messages.
 
     Returns:
-        The sign that makes it positive to the right; and the angle of the action 1 [rad], None if
-        it is the largest one of the counterpart.
+        The sign that makes the action positive to the right, and the angle for the action 1 [rad].
+        The angle is None if it is the largest angle of the counterpart.
 
     Raises:
-        ValueError: If the policy commands something else, or does not say the sign or the unit.
+        ValueError: If the policy commands anything else, or its contract lacks sign or unit.
     """
     steering = steering_of(contract, where)
     return -1.0 if steering.is_left_positive else 1.0, steering.scale

@@ -4,7 +4,7 @@
     ncp run drive-ncp --link donkey-sim:generated_road
 
 The simulator is the server, on TCP port 9091 of this computer. Both sides send JSON objects; the
-simulator ends each with a line feed. All values that it is sent are texts, with decimal points:
+simulator ends each with a line feed. All values sent to it are texts, with decimal points:
 
 | message                                   | from      | meaning                              |
 |-------------------------------------------|-----------|--------------------------------------|
@@ -16,9 +16,9 @@ simulator ends each with a line feed. All values that it is sent are texts, with
 | `telemetry`                               | simulator | image, speed, cte, hit and more      |
 | `control` {steering, throttle, brake}     | link      | the command                          |
 
-A scene that was chosen by hand before is kept. Steering is positive to the right, in fractions of
-16 degrees; the image is a JPEG or PNG in base64; numbers are written as the simulator's computer
-does, perhaps with a decimal comma. A stop brakes, without throttle.
+If a scene was already chosen by hand, it is kept. Steering is positive to the right, in fractions
+of 16 degrees. The image is a JPEG or PNG in base64. The simulator writes numbers in its computer's
+locale, possibly with a decimal comma. `stop` brakes, without throttle.
 
 Source: github.com/tawnkramer/gym-donkeycar (`core/client.py`, `envs/donkey_sim.py`) and
 github.com/tawnkramer/sdsandbox (`TcpCarHandler.cs`, `TcpMenuHandler.cs`).
@@ -46,38 +46,38 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero, check_part, is_number
 
 SCENE = "generated_track"
-"""The scene that is loaded if none is named."""
+"""Default scene."""
 _MOST_BYTES = 2**23
 _WITH_COMMA = re.compile(r'("\s*:\s*-?\d+),(\d+(?:[eE][+-]?\d+)?\s*[,}])')
-"""A number of a JSON object that has a decimal comma."""
+"""Matches a number with a decimal comma in a JSON object."""
 _PAUSE_S = 0.1
-"""Time that the simulator gets after each message about car and camera [s]: an older one takes what
-comes together for one message."""
+"""Pause after each message about car and camera [s]. Older simulators take messages that arrive
+together for one message."""
 _TIMEOUT_S = 1.0
-"""Longest time to wait for a socket to take a command [s]."""
+"""Timeout of the socket [s]."""
 _RETRY_S = 0.2
 
 
 class DonkeySimLink:
-    """A client of the simulator.
+    """Link that is a client of the simulator.
 
     Args:
         contract: The policy's contract.
         target: Scene to load; `SCENE` if empty.
         clock: The loop's clock.
         host: Computer of the simulator.
-        port: Its port.
-        speed_mps: Speed that is held [m/s], as the simulator tells it.
+        port: TCP port of the simulator.
+        speed_mps: Speed to hold [m/s], as measured by the simulator.
         throttle: Largest throttle.
-        max_steer_deg: Angle of the steering 1 [degrees].
+        max_steer_deg: Steering angle for the command 1 [degrees].
         crop_top: Share of the image cut off at the top; that of the policy's contract if None.
-        crop_bottom: The same at the bottom.
-        connect_s: How long to wait for the simulator and its first image [s].
+        crop_bottom: Share of the image cut off at the bottom; that of the contract if None.
+        connect_s: Longest time to wait for the simulator and its first image [s].
 
     Raises:
-        ValueError: If the policy does not steer, or sees no frames, or a setting is of no use, or
-            the simulator has no such scene.
-        LinkLost: If the simulator does not answer, or hangs up.
+        ValueError: If the policy does not steer or observes no frames, a setting is out of range,
+            or the simulator has no such scene.
+        LinkLost: If the simulator does not answer or closes the connection.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class DonkeySimLink:
         self._reading: Reading | None = None
         self._scenes: list[str] | None = None
         self._has_come = self._has_car = self._is_closed = False
-        self._end: str | None = None  # why nothing more comes
+        self._end: str | None = None  # reason why no more messages come
         self._steering, self._now_mps = 0.0, math.nan
         check_above_zero("connect_s", connect_s)
         until_s = time.monotonic() + connect_s
@@ -133,9 +133,9 @@ class DonkeySimLink:
         return reading
 
     def send(self, command: np.ndarray) -> None:
-        """Steer, and hold the speed; a car whose speed is unknown rolls."""
+        """Steer and hold the speed; without a known speed, the throttle is 0."""
         self._steering = float(np.clip(self._scale * float(command[0]), -1.0, 1.0))
-        # The largest throttle for what is a third too slow; a car that is too fast rolls.
+        # Largest throttle if a third too slow; no throttle if too fast.
         lack = 3.0 * (1.0 - self._now_mps / self._speed_mps)
         throttle = self._throttle * float(np.clip(lack, 0.0, 1.0)) if math.isfinite(lack) else 0.0
         self._control(throttle, 0.0)
@@ -145,7 +145,7 @@ class DonkeySimLink:
         self._control(0.0, 1.0)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._is_closed = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the listener
@@ -157,7 +157,7 @@ class DonkeySimLink:
 
         Raises:
             ValueError: If the simulator has no such scene.
-            LinkLost: If it hangs up, or says nothing.
+            LinkLost: If the simulator closes the connection or sends nothing.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._has_come or self._end, until_s - time.monotonic())
@@ -174,7 +174,7 @@ class DonkeySimLink:
                    brake=f"{brake:.1f}")  # fmt: skip
 
     def _tell(self, kind: str, **values: str) -> None:
-        # Without a line feed, as gym-donkeycar does: the simulator tells messages by their braces.
+        # Without a line feed, as gym-donkeycar does: the simulator splits messages by their braces.
         message = json.dumps({"msg_type": kind, **values}).encode()
         try:
             with self._sending:
@@ -185,15 +185,15 @@ class DonkeySimLink:
     # --- in the listener's thread -----------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Take messages until the simulator hangs up, and say why there are no more."""
+        """Process messages until the simulator closes the connection; record the reason."""
         try:
             end = self._take_messages()
-        except Exception as error:  # a thread that dies would leave the loop waiting
+        except Exception as error:  # if this thread died silently, the loop would wait forever
             end = f"the link failed with {type(error).__name__}: {error}"
         self._finish(end)
 
     def _take_messages(self) -> str:
-        """Take messages until there are no more, and return why."""
+        """Process messages until there are no more, and return the reason."""
         rest = b""
         while not self._is_closed:
             try:
@@ -217,7 +217,7 @@ class DonkeySimLink:
             self._changed.notify_all()
 
     def _hear(self, line: bytes) -> None:
-        """Understand one message; what is none of the table is left alone."""
+        """Process one message; messages that are not in the module's table are ignored."""
         message = read_message(line)
         kind = message.get("msg_type")
         if kind == "scene_selection_ready":
@@ -232,7 +232,7 @@ class DonkeySimLink:
             self._keep(message)
 
     def _choose(self, names: object) -> None:
-        """Load the scene, if the menu has it."""
+        """Load the scene if the simulator has it."""
         if not isinstance(names, list):
             return
         if self._scene in names:
@@ -242,7 +242,7 @@ class DonkeySimLink:
         self._finish("the simulator has no such scene")
 
     def _set_up(self) -> None:
-        """Say how the car looks and how large its camera's image is; zeros leave the rest as is."""
+        """Send the car's appearance and the camera's image size; zeros keep other settings."""
         height = 3 * self._width // 4
         self._tell("car_config", body_style="donkey", body_r="0", body_g="114", body_b="178",
                    car_name="ncp", font_size="100")  # fmt: skip
@@ -254,7 +254,7 @@ class DonkeySimLink:
         time.sleep(_PAUSE_S)
 
     def _keep(self, message: dict[str, Any]) -> None:
-        """Turn telemetry into a reading."""
+        """Convert telemetry into a reading."""
         now_s = self._clock.now_s()
         told = {"is_hit": float(message.get("hit", "none") != "none")}
         for name, key in (("speed_mps", "speed"), ("cross_track", "cte")):
@@ -271,7 +271,7 @@ class DonkeySimLink:
 
 
 def read_message(line: bytes) -> dict[str, Any]:
-    """Read a message of the simulator, also one with decimal commas; {} if it is none."""
+    """Parse a message of the simulator, possibly with decimal commas; {} if it is not valid."""
     text = line.decode("utf-8", "replace").strip()
     for one in (text, _WITH_COMMA.sub(r"\1.\2", text)):
         try:
@@ -286,7 +286,7 @@ def _connect(host: str, port: int, until_s: float) -> socket.socket:
     """Connect to the simulator, which may still be starting.
 
     Raises:
-        LinkLost: If nobody listens there.
+        LinkLost: If no simulator listens there.
     """
     while True:
         try:

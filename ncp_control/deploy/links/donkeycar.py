@@ -1,4 +1,4 @@
-"""A Donkeycar's pilot, as a part to add in `manage.py`.
+"""Pilot for a Donkeycar: a part to add in `manage.py`.
 
     from ncp_control.deploy.links.donkeycar import NCPPilot
 
@@ -6,9 +6,9 @@
     V.add(pilot, inputs=["cam/image_array"], outputs=["pilot/angle", "pilot/throttle"],
           run_condition="run_pilot")
 
-Donkeycar's loop calls `run` in every tick while the pilot drives. The part gives the policy what
-its contract says, of the camera's RGB image, and the time that really passed since the last one.
-The monitor and the limits are those of `ncp run`:
+Donkeycar's loop calls `run` in every tick while the pilot drives. The part converts the camera's
+RGB image to the policy's contract and passes the true elapsed time since the last image. Monitor
+and limits are those of `ncp run`:
 
 | level   | angle                        | throttle          |
 |---------|------------------------------|-------------------|
@@ -17,10 +17,10 @@ The monitor and the limits are those of `ncp run`:
 | hold    | the last good one            | `throttle`        |
 | stop    | the last good one            | 0                 |
 
-Before the policy has seen anything the throttle is 0. Angles are positive to the right, 1 is the
-car's largest. Donkeycar is not imported: the part needs only its protocol, `run` and `shutdown`.
-When the program on the car dies, nothing commands the car any more: let the receiver or the speed
-controller stop it.
+Before the first action of the policy, the throttle is 0. Angles are positive to the right; 1 is the
+car's largest angle. Donkeycar is not imported: the part only needs its protocol, `run` and
+`shutdown`. If the program on the car dies, no more commands are sent: set up the receiver or the
+speed controller to stop the car then.
 
 Source: Donkeycar 5 (github.com/autorope/donkeycar), `vehicle.py` and `parts/actuator.py`.
 """
@@ -49,26 +49,26 @@ _log = logging.getLogger(__name__)
 
 
 class NCPPilot:
-    """A policy that steers, as a part of a Donkeycar.
+    """Policy that steers a Donkeycar, as a part of its loop.
 
     Args:
-        policy: Folder of the policy, or the name of a shipped one.
+        policy: Folder of the policy, or name of a shipped one.
         throttle: Throttle while the policy drives, above 0 and below 1.
-        max_steer_deg: The car's largest steering angle [degrees], to be measured at the wheels;
-            needed for a policy that steers by angles.
+        max_steer_deg: The car's largest steering angle [degrees], measured at the wheels; required
+            for a policy that steers by angles.
         crop_top: Share of the image cut off at the top; that of the policy's contract if None.
-        crop_bottom: The same at the bottom.
-        backend: What computes: torch, c, or onnx.
-        monitored: Whether inputs and states are checked.
-        loop: Command limits; its rate and its time are Donkeycar's.
-        monitor: When an input is bad, and what follows.
-        clock: What tells the time.
+        crop_bottom: Share of the image cut off at the bottom; that of the contract if None.
+        backend: Back end: torch, c, or onnx.
+        monitored: Whether to check inputs and states.
+        loop: Command limits; Donkeycar determines rate and time.
+        monitor: Thresholds for bad inputs, and reactions to them.
+        clock: Source of the time.
 
     Attributes:
-        monitor: The monitor, with all its events; None if there is none.
+        monitor: The monitor with all its events; None if `monitored` is False.
 
     Raises:
-        ValueError: If the policy does not steer or sees no frames, or a setting is of no use.
+        ValueError: If the policy does not steer or observes no frames, or a setting is invalid.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class NCPPilot:
         """Return angle and throttle for the newest image.
 
         Args:
-            image_array: RGB image (height, width, 3) uint8; None if there is none.
+            image_array: RGB image (height, width, 3) uint8; None if there is no image.
         """
         now_s = self._clock.now_s()
-        if now_s - self._called_s > self._pause_s:  # a person has driven, or the loop hung
+        if now_s - self._called_s > self._pause_s:  # a person drove, or the loop hung
             self._pilot.begin(now_s)
             self._framer.clear()
             self._has_seen = False
@@ -133,14 +133,14 @@ class NCPPilot:
         return angle, self._throttle if is_driving else 0.0
 
     def shutdown(self) -> None:
-        """Tell how it went; Donkeycar calls this at the end."""
+        """Log a summary; Donkeycar calls this at the end."""
         each_ms = 1e3 * self._spent_s / max(self._num_runs, 1)
         events = 0 if self.monitor is None else len(self.monitor.events)
         _log.info("pilot: %d ticks, %.1f ms each, %.1f ms at most, %d events of the monitor",
                   self._num_runs, each_ms, 1e3 * self._most_s, events)  # fmt: skip
 
     def _tell_events(self) -> None:
-        """Log what the monitor has found since the last call."""
+        """Log the monitor's events since the last call."""
         events = [] if self.monitor is None else self.monitor.events
         for e in events[self._num_told :]:
             _log.warning(str(Event(e.time_s - self._begun_s, e.level, e.kind, e.reason)))
@@ -148,10 +148,10 @@ class NCPPilot:
 
 
 def _scale_of(contract: Contract, max_steer_deg: float | None) -> float:
-    """Return what a policy's steering is multiplied with to become the car's angle.
+    """Return the factor from a policy's steering to the car's angle.
 
     Raises:
-        ValueError: If the policy does not steer, or the car's largest angle is needed and unknown.
+        ValueError: If the policy does not steer, or `max_steer_deg` is required but missing.
     """
     sign, unit_rad = check_steering(contract, "a Donkeycar")
     if unit_rad is None:

@@ -1,12 +1,12 @@
-"""A link in a process of its own, with a watchdog that stops the body if the loop dies or hangs.
+"""Link in its own process, with a watchdog that stops the body if the loop dies or hangs.
 
-The host holds the link. It hears from the loop's process at every tick: commands, stops, questions
-for the newest reading. If it hears nothing for `watchdog_s`, or the process is gone (even by
-`kill -9`, which closes its end of the pipe), the host stops the body. When the process is gone, the
-host keeps the body stopped for `STANDSTILL_S` and ends.
+The host process holds the link. The loop's process sends it a message at every tick: a command, a
+stop, or a request for the newest reading. If no message comes for `watchdog_s`, or the loop's
+process is gone (even by `kill -9`, which closes its end of the pipe), the host stops the body. If
+the process is gone, the host keeps the body stopped for `STANDSTILL_S` and then ends.
 
-What is said is in `messages`; at most one reading is under way, and only when the loop has asked
-for it, so that a hanging loop never blocks the host.
+See `messages` for the format. At most one reading is in the pipe, and only after the loop asked for
+it, so a hanging loop never blocks the host.
 """
 
 import contextlib
@@ -30,31 +30,31 @@ from ncp_control.loop.clocks import Clock, RealClock
 from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading, with_unread
 
 WATCHDOG_S = 0.3
-"""Silence of the loop after which the host stops the body, if two ticks take no longer [s]."""
+"""Silence of the loop after which the host stops the body, unless two ticks take longer [s]."""
 STANDSTILL_S = 4.0
-"""How long the host keeps braking after the loop's process is gone [s]."""
+"""Time for which the host keeps braking after the loop's process is gone [s]."""
 _POLL_S = 0.002
 _REPEAT_S = 0.03
-"""How often the host repeats the stop while the loop is gone [s]."""
+"""Interval at which the host repeats the stop while the loop is gone [s]."""
 _OPEN_S = 120.0
-"""Longest time in which a link must be open [s]."""
+"""Longest time for opening a link [s]."""
 
 
 class HostedLink:
-    """The loop's end of a link that lives in another process.
+    """Link that runs in another process; this object is the loop's end.
 
     Args:
         name: Name of the link.
         contract: The policy's contract.
-        target: What the link joins to.
+        target: Target of the link.
         options: Options of the link.
-        modules: Modules to import there first, which register worlds and links.
-        log: File to which the host adds its events, one JSON object a line; none if None.
+        modules: Modules for the process to import first, which register worlds and links.
+        log: File to which the host appends its events, one JSON object per line; None for no log.
         watchdog_s: Silence of the loop after which the body is stopped [s]; longer than a tick.
 
     Raises:
         ValueError: If the link refuses the policy or its options.
-        LinkLost: If the counterpart does not come.
+        LinkLost: If the counterpart does not answer.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class HostedLink:
 
     @property
     def process_id(self) -> int | None:
-        """Number of the host's process."""
+        """Process id of the host."""
         return self._process.pid
 
     def read(self, timeout_s: float) -> Reading | None:
-        """Ask for the newest reading and wait for it."""
+        """Request the newest reading and wait for it."""
         if not self._has_asked:
             self._tell("ask")
             self._has_asked = True
@@ -115,11 +115,11 @@ class HostedLink:
         self._tell("send", array=np.asarray(command))
 
     def stop(self) -> None:
-        """Let the host stop the body."""
+        """Make the host stop the body."""
         self._tell("stop")
 
     def close(self) -> None:
-        """Let the host stop the body and end; it ends by itself."""
+        """Make the host stop the body and end; kill it if it does not end."""
         self._pipe.close()
         self._process.join(STANDSTILL_S + 10.0)
         if self._process.is_alive():
@@ -133,7 +133,7 @@ class HostedLink:
             raise self._last_words() from error
 
     def _last_words(self) -> LinkEnded | LinkLost:
-        """Return why the host has gone, if it has told."""
+        """Return the reason why the host ended, if it sent one."""
         with contextlib.suppress(OSError, EOFError):
             while self._pipe.poll(0.0):
                 word, value, _ = receive_message(self._pipe)
@@ -149,14 +149,14 @@ class HostedLink:
 
 
 def _end_of(word: str, reason: str) -> LinkEnded | LinkLost:
-    """Return what a host's last message, "ended" or "lost", stands for."""
+    """Return the exception for a host's last message, "ended" or "lost"."""
     return LinkEnded(reason) if word == "ended" else LinkLost(reason)
 
 
 def _host(pipe: Connection) -> None:
-    """Open the link that the first message names, and hold it until the loop's process is gone."""
+    """Open the link named by the first message, and hold it until the loop's process is gone."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        # They are for the loop, which stops the body. The host ends once the loop has gone.
+        # These signals are for the loop, which stops the body. The host ends after the loop.
         signal.signal(number, signal.SIG_IGN)
     clock = RealClock()
     try:
@@ -177,31 +177,31 @@ def _host(pipe: Connection) -> None:
     try:
         log = None if wanted["log"] is None else Path(wanted["log"])
         Host(pipe, link, wanted["watchdog_s"], log, clock).run()
-    except Exception as error:  # a fault of the link's own code, which Python prints as well
+    except Exception as error:  # a bug in the link's own code, which Python also prints
         with suppress(Exception):
             link.stop()
         _tell(pipe, "lost", f"its own code failed with {type(error).__name__}: {error}")
         raise
     finally:
-        with contextlib.suppress(LinkEnded, LinkLost):  # a link may stop the body once more
+        with contextlib.suppress(LinkEnded, LinkLost):  # a link may stop the body again
             link.close()
 
 
 def _tell(pipe: Connection, kind: str, told: Any) -> None:
-    """Send a message to the loop, which may be gone: then the host finds that out by itself."""
+    """Send a message to the loop; if the loop is gone, the host detects that elsewhere."""
     with contextlib.suppress(OSError):
         send_message(pipe, kind, told)
 
 
 class Host:
-    """The link's end: passes messages on, and watches over the loop.
+    """Host process: passes messages between link and loop, and watches the loop.
 
     Args:
-        pipe: To the loop.
+        pipe: Connection to the loop.
         link: The link.
         watchdog_s: Silence of the loop after which the body is stopped [s].
-        log: File for its events; none if None.
-        clock: Its clock.
+        log: File for the host's events; None for no log.
+        clock: Clock of the host.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class Host:
         self._told: Mapping[str, float] = {}
 
     def run(self) -> None:
-        """Hold the link until the loop is gone and the body stands."""
+        """Hold the link until the loop is gone and the body has stopped."""
         gone_s = 0.0
         while self._has_loop or self._clock.now_s() - gone_s < STANDSTILL_S:
             self._read()
@@ -248,7 +248,7 @@ class Host:
             self._answer()
 
     def _numbers(self, told: Mapping[str, Any]) -> dict[str, float]:
-        """Return what a link told as plain numbers; stop the body and leave if one is none."""
+        """Return reported values as plain numbers; stop the body and leave if one is not."""
         numbers = {}
         for name, value in told.items():
             try:
@@ -259,14 +259,14 @@ class Host:
         return numbers
 
     def _leave(self, end: LinkEnded | LinkLost) -> NoReturn:
-        """Tell the loop why the link is over, wait until it hangs up, and end the process."""
+        """Send the loop the reason, wait until it closes the pipe, and end the process."""
         word = "ended" if isinstance(end, LinkEnded) else "lost"
         self._note(f"{word}: {end}")
         if self._latest is not None and self._is_asked:
             self._answer()
         with suppress(OSError):
             send_message(self._pipe, word, str(end))
-        while self._has_loop:  # it will hang up
+        while self._has_loop:  # until the loop closes the pipe
             self._receive()
         raise SystemExit from None
 

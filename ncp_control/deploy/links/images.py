@@ -1,4 +1,4 @@
-"""Images as simulators send them, a JPEG or PNG file in base64, and what a policy sees of them."""
+"""Images from simulators (JPEG or PNG in base64), and their conversion to a policy's frames."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from ncp_control.framing import Framer
 
 
 def decode_image(text: object) -> np.ndarray | None:
-    """Return the RGB image (height, width, 3) of a file in base64; None if it cannot be read."""
+    """Decode a base64 image file to RGB (height, width, 3); None if it cannot be read."""
     import cv2
 
     try:
@@ -21,7 +21,7 @@ def decode_image(text: object) -> np.ndarray | None:
 
 
 def see(framer: Framer, image: object) -> np.ndarray | None:
-    """Return the frame that a policy sees of an RGB image; None if it is no such image."""
+    """Return the policy's frame for an RGB image; None if the image is not valid."""
     import cv2
 
     if not isinstance(image, np.ndarray):

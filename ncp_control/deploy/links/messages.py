@@ -1,11 +1,11 @@
-"""Messages between the loop and the process of a link: bytes of JSON and of one array, no pickle.
+"""Messages between the loop and a link's process: JSON text and one array as bytes, no pickle.
 
-A message is a word, JSON values, and perhaps one array of numbers:
+A message is a word, JSON values, and optionally one array of numbers:
 
 | bytes     | what                                                               |
 |-----------|--------------------------------------------------------------------|
 | 4         | length of the JSON text, little endian                             |
-| so many   | `{"word": …, "value": …, "array": {"dtype": …, "shape": […]}}`     |
+| that many | `{"word": …, "value": …, "array": {"dtype": …, "shape": […]}}`     |
 | the rest  | the numbers of the array, in C order; nothing without an array     |
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 _LENGTH = struct.Struct("<I")
 _KINDS = "biuf"
-"""Kinds of numbers that an array may have."""
+"""NumPy kinds of numbers allowed in an array."""
 
 
 def send_message(
@@ -27,13 +27,13 @@ def send_message(
     """Send a message.
 
     Args:
-        pipe: Where.
-        word: What it is about.
-        value: JSON values; NaN and infinity pass.
+        pipe: Connection to send to.
+        word: Kind of message.
+        value: JSON value; NaN and infinity are allowed.
         array: Numbers.
 
     Raises:
-        TypeError: If a value is not one of JSON, or the array holds no numbers.
+        TypeError: If a value is not JSON, or the array does not hold numbers.
         OSError: If the other end is gone.
     """
     header: dict[str, Any] = {"word": word, "value": value}
@@ -52,7 +52,7 @@ def receive_message(pipe: Connection) -> tuple[str, Any, np.ndarray | None]:
 
     Raises:
         EOFError: If the other end is gone.
-        OSError: If the pipe is broken, or what came is no message.
+        OSError: If the pipe is broken, or the received bytes are not a message.
     """
     data = pipe.recv_bytes()
     try:

@@ -2,13 +2,13 @@
 
     ncp run drive-ncp --link ros2 --link-options speed_mps=0.5 wheelbase_m=0.26
 
-It hears images (sensor_msgs/Image in rgb8, bgr8 or mono8, or CompressedImage) and publishes Twist,
-TwistStamped, AckermannDrive or AckermannDriveStamped, as a node would; ROS need not be installed.
-`ncp_control.ros` says how images, steering and stamps are converted, and which network is used: the
-loopback interface, unless CYCLONEDDS_URI says otherwise.
+It subscribes to images (sensor_msgs/Image in rgb8, bgr8 or mono8, or CompressedImage) and publishes
+Twist, TwistStamped, AckermannDrive or AckermannDriveStamped, like a ROS node; ROS need not be
+installed. See `ncp_control.ros` for the conversion of images, steering and stamps, and for the
+network: the loopback interface, unless CYCLONEDDS_URI says otherwise.
 
-A stop publishes zeros. They are published too while no image has come for `silence_s`, whatever
-the loop commands. If this whole computer dies, the robot's own time limit of commands must stop it.
+`stop` publishes zeros. If no image has come for `silence_s`, zeros are published as well, whatever
+the loop commands. If this whole computer dies, the robot's own command timeout must stop it.
 """
 
 import time
@@ -31,38 +31,38 @@ from ncp_control.ros.stamps import StampClock
 IMAGE_TOPIC = "/camera/image_raw"
 IMAGE_TYPES = ("Image", "CompressedImage")
 _FAREWELLS = 3
-"""How often zeros are published at the end."""
+"""Number of times that zeros are published at the end."""
 _FAREWELL_S = 0.02
 _POLL_S = 0.1
 
 
 class Ros2Link:
-    """A robot that speaks ROS 2.
+    """Link to a robot with ROS 2.
 
     Args:
         contract: The policy's contract.
         target: Topic of the images; `/camera/image_raw` if empty.
         clock: The loop's clock.
-        image_type: "Image" or "CompressedImage"; if None, the latter for a topic that ends with
-            `/compressed`.
+        image_type: "Image" or "CompressedImage". If None: "CompressedImage" for a topic that ends
+            with `/compressed`, otherwise "Image".
         command_type: "Twist", "TwistStamped", "AckermannDrive" or "AckermannDriveStamped".
-        command_topic: Topic of the commands; if None, the type's usual one: `/cmd_vel`,
+        command_topic: Topic of the commands; if None, the usual one of the type: `/cmd_vel`,
             `/ackermann_cmd` or `/drive`.
-        speed_mps: Speed that is commanded [m/s]; it must be given.
-        wheelbase_m: Distance of the axles [m]; it must be given where an angle becomes a yaw rate,
-            or the other way round.
-        max_steer_rad: Steering angle of the action 1 [rad], where the contract does not say it.
+        speed_mps: Commanded speed [m/s]; required.
+        wheelbase_m: Distance between the axles [m]; required where an angle becomes a yaw rate, or
+            a yaw rate an angle.
+        max_steer_rad: Steering angle for the action 1 [rad], if the contract does not give it.
         crop_top: Share of the image cut off at the top; that of the policy's contract if None.
-        crop_bottom: The same at the bottom.
-        stamped: Whether an image's time is that of its header; if not, that at which it came.
+        crop_bottom: Share of the image cut off at the bottom; that of the contract if None.
+        stamped: Whether the time of an image is its header's stamp instead of its arrival.
         silence_s: Time without an image after which zeros are published [s].
-        frame_id: Frame in the headers of stamped commands.
-        domain_id: ROS domain; that of ROS_DOMAIN_ID, or 0, if None.
-        connect_s: How long to wait for the first image [s].
+        frame_id: Frame id in the headers of stamped commands.
+        domain_id: ROS domain; if None, ROS_DOMAIN_ID or 0.
+        connect_s: Longest time to wait for the first image [s].
 
     Raises:
-        ValueError: If the policy does not steer, or sees no frames, an option is of no use, or
-            cyclonedds is not installed. Nothing was sent then.
+        ValueError: If the policy does not steer or observes no frames, an option is out of range,
+            or cyclonedds is not installed. Nothing has been sent then.
         LinkLost: If no image comes.
     """
 
@@ -110,27 +110,27 @@ class Ros2Link:
         self._first = self._wait(topic, image_type, connect_s)
 
     def read(self, timeout_s: float) -> Reading | None:
-        """Return the newest image."""
+        """Return the newest image as a reading."""
         if self._first is not None:
             first, self._first = self._first, None
             return first
         try:
             message = self._images.read(timeout_s)
-        except ValueError:  # a message came, and it is damaged
+        except ValueError:  # a damaged message came
             return Reading(observation=None, time_s=self._clock.now_s())
         return None if message is None else self._reading(message)
 
     def send(self, command: np.ndarray) -> None:
-        """Steer, at the speed of the options; stand still if no image has come for long."""
+        """Steer at the commanded speed; stand still if no image has come for `silence_s`."""
         is_blind = self._clock.now_s() - self._seen_s > self._silence_s
         self._publish(STOP if is_blind else self._rule.motion(float(command[0])))
 
     def stop(self) -> None:
-        """Stand still."""
+        """Command a standstill."""
         self._publish(STOP)
 
     def close(self) -> None:
-        """Stand still and leave the domain."""
+        """Command a standstill and leave the domain."""
         for _ in range(_FAREWELLS):
             self.stop()
             time.sleep(_FAREWELL_S)
@@ -140,7 +140,7 @@ class Ros2Link:
         """Return the first reading.
 
         Raises:
-            LinkLost: If there is none in time.
+            LinkLost: If no image comes in time.
         """
         print(f"waiting for an image on {topic}", flush=True)
         end_s = self._clock.now_s() + connect_s
@@ -177,7 +177,7 @@ class Ros2Link:
             raise LinkLost(f"DDS cannot publish: {error}") from error
 
     def _message(self, motion: Motion) -> Any:
-        """Return the message of a motion."""
+        """Return the DDS message for a motion."""
         dds = self._dds
         if self._rule.is_twist:
             message = dds.Twist(
@@ -193,7 +193,7 @@ class Ros2Link:
 
 
 def _import_dds() -> Any:
-    """Return the module of DDS.
+    """Import the DDS module.
 
     Raises:
         ValueError: If cyclonedds is not installed.

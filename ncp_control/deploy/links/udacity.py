@@ -4,7 +4,7 @@
     then start the simulator and choose "autonomous mode"
 
 The simulator is the client: it connects to ws://127.0.0.1:4567/socket.io/?EIO=4&transport=websocket
-and speaks the part of Engine.IO 4 that it needs:
+and uses a part of the Engine.IO 4 protocol:
 
 | message                | from      | meaning                                                |
 |------------------------|-----------|--------------------------------------------------------|
@@ -15,14 +15,14 @@ and speaks the part of Engine.IO 4 that it needs:
 | `42["steer",{…}]`      | server    | steering_angle, throttle; as texts                     |
 | `42["manual",{}]`      | server    | answer to a person who drives                          |
 
-It never sends the `40` of Socket.IO, sends telemetry twice when it connects, and writes numbers as
-its computer's language does, perhaps with a decimal comma; it is answered in the same way, since it
-would read "0.1" as 1 there. Steering is positive to the right, in fractions of 25°. The image is a
-JPEG of 160 x 320 pixels.
+The simulator never sends the `40` of Socket.IO, and sends telemetry twice when it connects. It
+writes numbers in its computer's locale, possibly with a decimal comma. Replies use the same format,
+since it would then read "0.1" as 1. Steering is positive to the right, in fractions of 25°. The
+image is a JPEG of 160 x 320 pixels.
 
-A stop brakes above `CREEP_MPH` and lets the car roll out below: there the simulator's brake is its
-reverse gear. The simulator sends a frame after each command; if it falls silent it is sent the last
-command again by the loop.
+`stop` brakes above `CREEP_MPH` and lets the car roll below, where the simulator's brake is its
+reverse gear. The simulator sends a frame after each command; if it falls silent, the loop sends the
+last command again.
 """
 
 import json
@@ -43,34 +43,34 @@ from ncp_control.loop.link import LinkLost, Reading
 from ncp_control.ranges import check_above_zero
 
 MAX_STEER_RAD = math.radians(25.0)
-"""Angle of the steering 1."""
+"""Steering angle for the command 1."""
 CREEP_MPH = 6.0
-"""Below this speed the simulator's brake would drive backwards."""
+"""Speed below which the simulator's brake would drive backwards."""
 LIKE_OUR_WORLD = 0.375, 0.156
-"""Shares cut off at the top and the bottom that make its images like those of LaneKeeping-v0."""
+"""Shares cut off at top and bottom so that images resemble those of LaneKeeping-v0."""
 _MPS_PER_MPH = 0.44704
 _MOST_BYTES = 2**20
 _WITH_COMMA = re.compile(r"-?\d+,\d+")
 
 
 class UdacityLink:
-    """A server to which the simulator connects.
+    """Link that is a server to which the simulator connects.
 
     Args:
         contract: The policy's contract.
         target: Not used.
         clock: The loop's clock.
-        host: Address to listen on; only this computer reaches the default.
+        host: Address to listen on; the default is reachable only from this computer.
         port: Port to listen on; 0 for a free one.
-        speed_mph: Speed that is held [mph].
-        crop_top: Share of the image cut off at the top; if None, that of the policy's contract, or
-            what makes it like the images of LaneKeeping-v0 for a policy of that world.
-        crop_bottom: The same at the bottom.
-        connect_s: How long to wait for the simulator [s].
+        speed_mph: Speed to hold [mph].
+        crop_top: Share of the image cut off at the top. If None: for a policy of LaneKeeping-v0,
+            the share that resembles that world's images, otherwise that of the policy's contract.
+        crop_bottom: Share of the image cut off at the bottom; default as for `crop_top`.
+        connect_s: Longest time to wait for the simulator [s].
 
     Raises:
-        ValueError: If the policy does not steer, or sees no frames, or a setting is of no use.
-        LinkLost: If the simulator does not come.
+        ValueError: If the policy does not steer or observes no frames, or a setting is invalid.
+        LinkLost: If the simulator does not connect.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class UdacityLink:
         return reading
 
     def send(self, command: np.ndarray) -> None:
-        """Steer, and hold the speed."""
+        """Steer and hold the speed."""
         self._steering = float(np.clip(self._scale * float(command[0]), -1.0, 1.0))
-        # Full throttle for what is 10 mph too slow; a car that is too fast rolls.
+        # Full throttle if 10 mph too slow; no throttle if too fast.
         self._steer(float(np.clip(0.1 * (self._speed_mph - self._now_mph), 0.0, 1.0)))
 
     def stop(self) -> None:
@@ -138,7 +138,7 @@ class UdacityLink:
         self._steer(-1.0 if self._now_mph > CREEP_MPH else 0.0)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection and the server."""
         self._server.shutdown()
         if self._socket is not None:
             self._socket.close()
@@ -164,7 +164,7 @@ class UdacityLink:
     # --- in the server's thread -------------------------------------------------------------------
 
     def _talk(self, socket: Any) -> None:
-        """Talk to the simulator until it hangs up; a second one is turned away."""
+        """Serve the simulator until it closes the connection; a second client is refused."""
         from websockets.exceptions import ConnectionClosed
 
         with self._changed:
@@ -185,7 +185,7 @@ class UdacityLink:
                 self._changed.notify_all()
 
     def _hear(self, socket: Any, message: str | bytes) -> None:
-        """Understand one message; what is none of the table is left alone."""
+        """Process one message; messages that are not in the module's table are ignored."""
         if not isinstance(message, str):
             return
         if message.startswith("2"):
@@ -203,7 +203,7 @@ class UdacityLink:
         self._keep(values if isinstance(values, dict) else {})
 
     def _keep(self, values: dict[str, Any]) -> None:
-        """Turn telemetry into a reading; without values a person drives."""
+        """Convert telemetry into a reading; without values, a person drives."""
         now_s = self._clock.now_s()
         frame, told = None, {}
         if values:
@@ -224,7 +224,7 @@ class UdacityLink:
 
 
 def read_number(word: str) -> float:
-    """Read a number with a decimal point or comma; NaN if it is none."""
+    """Parse a number with a decimal point or comma; NaN if it is not a number."""
     try:
         return float(word.replace(",", "."))
     except ValueError:
@@ -232,7 +232,7 @@ def read_number(word: str) -> float:
 
 
 def _serve(handler: Any, host: str, port: int) -> Any:
-    """Return a server.
+    """Start and return a WebSocket server.
 
     Raises:
         ValueError: If `websockets` is not installed, or the port is taken.

@@ -1,8 +1,8 @@
 """Link to an OpenCV video file or camera, e.g. `--link video:drive.mp4` or `--link video:0`.
 
-Nothing is moved: commands are only recorded, to see what a policy would do. A file's frames come at
-their own times; a late loop misses some, as with a camera. A camera that gives no frame for
-`LOST_S` is lost.
+Nothing is moved: commands are only recorded, to see what a policy would do. Frames of a file come
+at their own times; a late loop misses some, as with a camera. A camera that gives no frame for
+`LOST_S` counts as lost.
 """
 
 import math
@@ -21,15 +21,15 @@ from ncp_control.loop.clocks import Clock
 from ncp_control.loop.link import LinkEnded, LinkLost, Reading
 
 LOST_S = 1.0
-"""Time of failing to get a frame after which a camera is lost [s]; a single failure is none."""
+"""Time without a frame after which a camera counts as lost [s]; one failure is ignored."""
 _NO_PATH = ("://", "%", "!")
-"""Signs in the address of a stream, in the pattern of a series of images, and in a pipeline."""
+"""Marks of sources that are not paths: stream addresses, patterns of image series, pipelines."""
 _SLACK_S = 1e-9
 _RETRY_S = 0.01
 
 
 class VideoLink:
-    """A video file as the counterpart of a loop.
+    """Link to a video file.
 
     Args:
         contract: The policy's contract.
@@ -39,7 +39,7 @@ class VideoLink:
         crop_bottom: The same at the bottom.
 
     Raises:
-        ValueError: If the policy sees no frames, or the file is no video with a frame rate.
+        ValueError: If the policy observes no frames, or the file is not a video with a frame rate.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class VideoLink:
         rate_hz = _rate_of(self._capture)
         if not (math.isfinite(rate_hz) and rate_hz > 0.0):
             raise ValueError(
-                f"`link` must name a video with a frame rate, got {path!r} with {rate_hz!r}. Write"
-                " it anew with one."
+                f"`link` must name a video with a frame rate, got {path!r} with {rate_hz!r}."
+                " Encode it again with one."
             )
         self._frame_s, self._number, self._start_s = 1.0 / rate_hz, 0, clock.now_s()
 
     def read(self, timeout_s: float) -> Reading | None:
-        """Return the newest frame whose time has come."""
+        """Return the newest frame that is due."""
         next_s = self._start_s + self._number * self._frame_s
         if next_s > self._clock.now_s() + _SLACK_S:
             self._clock.sleep_until(min(next_s, self._clock.now_s() + timeout_s))
@@ -95,7 +95,7 @@ class VideoLink:
 
 
 class CameraLink(VideoLink):
-    """A camera as the counterpart of a loop; arguments as `VideoLink`.
+    """Link to a camera; arguments as for `VideoLink`, with a number instead of a path.
 
     Args:
         number: Number of the camera.
@@ -131,12 +131,12 @@ class CameraLink(VideoLink):
         return Reading(observation=_see(self._framer, newest[0]), time_s=newest[1])
 
     def close(self) -> None:
-        """Let the camera go."""
+        """Stop reading frames and release the camera."""
         self._is_closed = True
         self._taker.join(LOST_S)
 
     def _take(self) -> None:
-        """Take frames as they come: a camera keeps some, and old ones are of no use."""
+        """Keep reading frames, because a camera buffers some and old frames are useless."""
         taken_s = self._clock.now_s()
         while not self._is_closed and self._clock.now_s() - taken_s < LOST_S:
             image = _grab(self._capture)
@@ -161,10 +161,10 @@ def open_video(
     crop_top: float | None = None,
     crop_bottom: float | None = None,
 ) -> VideoLink:
-    """Open a video file, or a camera by its number; arguments as `VideoLink`.
+    """Open a video file, or a camera by its number; arguments as for `VideoLink`.
 
     Raises:
-        ValueError: If neither is there, or the policy sees no frames.
+        ValueError: If the file or camera cannot be opened, or the policy observes no frames.
     """
     crop = {"crop_top": crop_top, "crop_bottom": crop_bottom}
     if target.isdecimal():
@@ -193,7 +193,7 @@ def _open(source: str | int) -> Any:
 
 
 def _grab(capture: Any) -> Any:
-    """Return the next image of a camera; None if it fails."""
+    """Return the next image of a camera; None if reading fails."""
     import cv2
 
     try:
@@ -204,7 +204,7 @@ def _grab(capture: Any) -> Any:
 
 
 def _see(framer: Framer, image: Any) -> np.ndarray | None:
-    """Return the frame of an image as OpenCV has it, in BGR; None if it is no such image."""
+    """Return the policy's frame for a BGR image of OpenCV; None if the image is not valid."""
     is_colour = isinstance(image, np.ndarray) and image.ndim == 3
     return see(framer, image[:, :, ::-1]) if is_colour else None
 

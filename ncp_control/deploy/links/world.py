@@ -1,9 +1,9 @@
-"""Link to a world of our own, e.g. `--link world`: that of the policy's contract.
+"""Link to a world of our own, e.g. `--link world` for the world of the policy's contract.
 
     --link world:LaneKeeping-v0 --link-options tracks=held_out episode_s=120 seed=3
 
-The world advances with the loop's clock: a step is made for each frame interval that is over, with
-the command sent last. A command thus takes effect at the next frame, as on a robot.
+The world advances with the loop's clock: it takes one step for each elapsed frame interval, with
+the last command. A command thus takes effect at the next frame, as on a robot.
 """
 
 from typing import Any
@@ -21,16 +21,16 @@ _SLACK_S = 1e-9
 
 
 class WorldLink:
-    """A world's environment as the counterpart of a loop.
+    """Link to a world's environment.
 
     Args:
         world: The world.
         clock: The loop's clock.
         seed: Seed of the episode.
-        reset_options: Options of its reset.
+        reset_options: Options of the environment's reset.
 
     Attributes:
-        has_failed: Whether the world has ended the episode before its time: a crash or a fall.
+        has_failed: Whether the world terminated the episode early, e.g. by a crash or a fall.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class WorldLink:
         return reading
 
     def send(self, command: np.ndarray) -> None:
-        """Let the body do something from the next frame on."""
+        """Set the command that applies from the next frame on."""
         self._advance()
         self._brake(False)
         self._command = np.array(command)
 
     def stop(self) -> None:
-        """Brake with the last command's steering; a body that cannot brake is commanded nothing."""
+        """Brake, keeping the last steering; a body without a brake gets a neutral command."""
         self._advance()
         self._brake(True)
 
@@ -104,13 +104,13 @@ class WorldLink:
 def open_world_link(
     contract: Contract, target: str, *, clock: Clock, seed: int = 0, **options: Any
 ) -> WorldLink:
-    """Open a world by name.
+    """Open a link to a world by name.
 
     Args:
-        contract: The policy's.
-        target: The world's name or short name; that of the policy's contract, with its options, if
-            empty.
-        clock: The loop's.
+        contract: The policy's contract.
+        target: The world's name or short name. If empty: the world of the policy's contract, with
+            its options.
+        clock: The loop's clock.
         seed: Seed of the episode.
         options: Further options of the world.
 
@@ -134,7 +134,7 @@ def open_world_link(
         check_home(contract)
     own = contract.world_options if full_name(name) == contract.world else {}
     factory = WORLDS.get(full_name(name))
-    if factory is not None:  # as the user knows them; `find_world` checks those of the policy, too
+    if factory is not None:  # the options that the user gave; `find_world` checks all of them
         check_options("link_options", options, factory, besides=["seed"])
     world = find_world(name, **{**own, **options})
     world.check_policy(contract)

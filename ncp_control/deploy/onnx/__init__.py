@@ -1,6 +1,6 @@
 """Policies as ONNX models: circuit, head or encoder, and contract in one file.
 
-It needs the packages onnx and onnxruntime: `pip install ncp-control[onnx]`.
+Needs the packages onnx and onnxruntime: `pip install ncp-control[onnx]`.
 """
 
 from ncp_control.deploy.onnx.controller import OnnxController

@@ -1,4 +1,4 @@
-"""Compare an ONNX model with the policy that it was made from, step by step, in ONNX Runtime."""
+"""Compare an ONNX model in ONNX Runtime with its policy, step by step."""
 
 import copy
 
@@ -14,15 +14,15 @@ from ncp_control.policy.choices import choose
 
 NUM_STEPS, BATCH = 16, 3
 TOLERANCE = 1e-5
-"""Largest difference from double precision, as a share of numbers beyond 1. Where torch in single
-precision differs more, four times its difference."""
+"""Largest allowed difference from double precision, relative for numbers beyond 1. If torch in
+single precision differs more than a quarter of this, four times its difference."""
 
 
 @torch.no_grad()
 def plain_step(
     policy: Policy, observation: np.ndarray, state: np.ndarray, dt_s: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take one step on plain torch, in the policy's precision.
+    """Take one step in plain PyTorch, in the policy's precision.
 
     Args:
         policy: The policy.
@@ -43,20 +43,20 @@ def plain_step(
 
 
 def check_model(policy: Policy, content: bytes) -> float:
-    """Run a model beside its policy from random observations and irregular times, 0 included.
+    """Compare a model with its policy on random observations and irregular times, including 0.
 
-    Each step begins at the state that the policy in double precision has reached.
+    Each step starts from the state that the policy in double precision has reached.
 
     Args:
         policy: The policy.
-        content: The model.
+        content: Content of the model file.
 
     Returns:
         The largest difference of actions and states.
 
     Raises:
         ModuleNotFoundError: If onnxruntime is not installed.
-        ValueError: If the model does otherwise than the policy.
+        ValueError: If the model and the policy differ.
     """
     session = open_session(content)
     single = copy.deepcopy(policy).cpu().float().eval()
@@ -88,13 +88,13 @@ def check_model(policy: Policy, content: bytes) -> float:
 
 
 def _distance(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Return the largest difference; it is infinite where a number is not finite."""
+    """Return the largest difference, relative beyond 1; infinite if a number is not finite."""
     share = np.abs(wanted - found) / np.maximum(1.0, np.abs(wanted))
     return float(np.where(np.isfinite(share), share, np.inf).max())
 
 
 def _regret(scores: np.ndarray, chosen: np.ndarray, choices: tuple[int, ...]) -> float:
-    """Return by how much the scores of the chosen are below the highest: equal ones may differ."""
+    """Return how far scores of chosen entries are below the best; ties may be chosen freely."""
     first = np.cumsum([0, *choices[:-1]])
     rows = np.arange(len(scores))[:, None]
     lost = scores[rows, first + choose(scores, choices)] - scores[rows, first + chosen]

@@ -14,16 +14,16 @@ from ncp_control.policy import Policy
 
 
 class OnnxController:
-    """A policy that acts through its ONNX model, with the same methods: `act` and `reset`.
+    """Controller with a policy's methods `act` and `reset`, computed by an ONNX model.
 
     Args:
-        policy: The policy, whose weights are copied, or the path of a model that was exported.
-        threads: Threads that ONNX Runtime may use for one operation.
+        policy: The policy, whose weights are copied, or the path of an exported model.
+        threads: Number of threads that ONNX Runtime may use for one operation.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ModuleNotFoundError: If onnxruntime, or for a policy onnx, is not installed.
-        ValueError: If a part of the policy has no ONNX graph, or the file is no exported model.
+        FileNotFoundError: If the file does not exist.
+        ModuleNotFoundError: If onnxruntime (or, for a policy, onnx) is not installed.
+        ValueError: If a part of the policy has no ONNX graph, or the file is not an exported model.
 
     Example:
         >>> steering = OnnxController("exported/drive-ncp/controller.onnx").act(frame, dt_s=1 / 30)
@@ -43,7 +43,7 @@ class OnnxController:
             else:
                 self._sensed = Sensed(shape=tuple(observation.shape[1:]), dtype=np.float32)
             self.state = np.zeros(state.shape[1], np.float32)
-            """What is remembered; it may be set."""
+            """Hidden state, shape (state,), float32; it may be set."""
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 "`policy` must be a model that ncp-control exported, got one whose properties or"
@@ -51,11 +51,11 @@ class OnnxController:
             ) from error
 
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
-        """Act on one observation and remember it; see `Policy.act`.
+        """Return the action for one observation and update the state; see `Policy.act`.
 
         Raises:
-            ValueError: If the observation or the time is refused, as `Policy.act` does, or the
-                state is no longer finite; then all is forgotten.
+            ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
+                is no longer finite; the state is then reset.
         """
         seen = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
@@ -65,7 +65,7 @@ class OnnxController:
         feed |= {"state": self.state[None], "dt_s": np.array([elapsed_s], np.float32)}
         try:
             action, state = self.session.run(["action", "next_state"], feed)
-        except Exception as error:  # ONNX Runtime has a class of its own for each failure
+        except Exception as error:  # ONNX Runtime has a separate class for each failure
             raise ValueError(
                 f"`policy` must be a whole model, got one that fails: {str(error)[:300]}. Export"
                 " the policy again."
@@ -77,17 +77,17 @@ class OnnxController:
         return action[0]
 
     def reset(self) -> None:
-        """Forget everything `act` has seen: call it when an episode begins."""
+        """Reset the hidden state; call this when an episode begins."""
         self.state[:] = 0.0
 
 
 def open_session(model: bytes | Path, threads: int = 1) -> Any:
-    """Return a session of ONNX Runtime on the CPU.
+    """Open a model in ONNX Runtime on the CPU and return the session.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ModuleNotFoundError: If onnxruntime is not installed.
-        ValueError: If it is no model.
+        ValueError: If the content is not a model that runs here.
     """
     runtime = find_package("onnxruntime")
     options = runtime.SessionOptions()
@@ -102,7 +102,7 @@ def open_session(model: bytes | Path, threads: int = 1) -> Any:
         given = model
     try:
         return runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a class of its own for each failure
+    except Exception as error:  # ONNX Runtime has a separate class for each failure
         raise ValueError(
             f"`policy` must be an ONNX model that can be run here, got one that cannot:"
             f" {str(error)[:300]}. Export the policy again."

@@ -1,4 +1,4 @@
-"""Cells without a wiring as ONNX, and the memory that can stand beside any cell."""
+"""ONNX graphs of cells without a wiring, and of the memory that any cell can have beside it."""
 
 import math
 from collections.abc import Callable
@@ -29,11 +29,11 @@ _ACTIVATIONS: dict[str, Callable[[Graph, Value], Value]] = {
     "silu": lambda graph, x: x * graph.sigmoid(x),
     "gelu": lambda graph, x: x * 0.5 * (graph.op("Erf", x * math.sqrt(0.5)) + 1.0),
 }
-"""Activations of a CfC's backbone."""
+"""Activations of a CfC's backbone, by name."""
 
 
 def linear(graph: Graph, layer: nn.Linear, x: Value, start: Operand | None = None) -> Value:
-    """Apply a dense layer; `start` takes the place of its bias."""
+    """Apply a dense layer; `start`, if given, replaces the bias."""
     return graph.dense(x, numbers(layer.weight), numbers(layer.bias) if start is None else start)
 
 
@@ -45,14 +45,14 @@ def read_linear(graph: Graph, cell: DenseCell, state: Value) -> Value:
 def feedforward_step(
     graph: Graph, cell: Feedforward, features: Value, state: Value, dt_s: Value
 ) -> Value:
-    """Return the activity of two dense layers."""
+    """Return the output of two dense layers."""
     return _two_layers(graph, cell.hidden, features)
 
 
 def stacked_frames_step(
     graph: Graph, cell: StackedFrames, features: Value, state: Value, dt_s: Value
 ) -> Value:
-    """Forget the oldest frame and remember this one."""
+    """Drop the oldest frame and append the current one."""
     return graph.join([graph.cut(state, cell.input_size, cell.state_size), features])
 
 
@@ -71,7 +71,7 @@ def _linears(layers: nn.Sequential) -> list[nn.Linear]:
 
 
 def ctrnn_step(graph: Graph, cell: CTRNN, features: Value, state: Value, dt_s: Value) -> Value:
-    """Return leaky units after exponential Euler steps."""
+    """Return the state of leaky units after exponential Euler steps."""
     projected = linear(graph, cell.input_map, features)
     time = dt_s / float(cell.unfolds) / numbers(cell.time_constants_s())
     approach = graph.one_minus_exp(time)
@@ -108,7 +108,7 @@ def _runge_kutta(
 
 
 def ode_rnn_step(graph: Graph, cell: ODERNN, features: Value, state: Value, dt_s: Value) -> Value:
-    """Let the state move until the frame, then take the frame in."""
+    """Advance the state by the neural ODE until the frame, then update it by the GRU."""
     first, second = _linears(cell.field)
 
     def rate(point: Value) -> Value:
@@ -137,14 +137,14 @@ def _with_time(graph: Graph, cell: FusedCell, features: Value, dt_s: Value) -> V
 
 
 def gru_step(graph: Graph, cell: GRU, features: Value, state: Value, dt_s: Value) -> Value:
-    """Return the state of a GRU."""
+    """Return the next state of a GRU."""
     gru: Any = cell.gru
     weights = gru.weight_ih_l0, gru.bias_ih_l0, gru.weight_hh_l0, gru.bias_hh_l0
     return _gru(graph, weights, cell.hidden_size, _with_time(graph, cell, features, dt_s), state)
 
 
 def lstm_step(graph: Graph, cell: LSTM, features: Value, state: Value, dt_s: Value) -> Value:
-    """Return hidden and memory values of an LSTM, side by side."""
+    """Return the next hidden and memory values of an LSTM, side by side."""
     lstm: Any = cell.lstm
     hidden, memory = graph.split(state, [cell.hidden_size] * 2)
     bias = numbers(lstm.bias_ih_l0 + lstm.bias_hh_l0)
@@ -156,12 +156,12 @@ def lstm_step(graph: Graph, cell: LSTM, features: Value, state: Value, dt_s: Val
 
 
 def remembered(graph: Graph, enter: Value, forget: Value, candidate: Value, memory: Value) -> Value:
-    """Return the memory of an LSTM after a frame."""
+    """Return the next memory of an LSTM."""
     return graph.sigmoid(forget) * memory + graph.sigmoid(enter) * graph.tanh(candidate)
 
 
 def ctgru_step(graph: Graph, cell: CTGRU, features: Value, state: Value, dt_s: Value) -> Value:
-    """Return the traces of a continuous-time GRU."""
+    """Return the next traces of a continuous-time GRU."""
     units, scales = cell.hidden_size, cell.num_scales
     logarithms = numbers(cell._log_scales())
 
@@ -188,7 +188,7 @@ def read_traces(graph: Graph, cell: CTGRU, state: Value) -> Value:
 
 
 def cfc_step(graph: Graph, cell: CfC, features: Value, state: Value, dt_s: Value) -> Value:
-    """Return closed-form neurons over a dense backbone."""
+    """Return the next state of closed-form neurons over a dense backbone."""
     values = linear(graph, cell.state_map, state, linear(graph, cell.input_map, features))
     for layer in cell.deeper_maps:
         assert isinstance(layer, nn.Linear)

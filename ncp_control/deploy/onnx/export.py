@@ -1,4 +1,4 @@
-"""Write a policy as one ONNX model: observation, state and elapsed time in, action and state out.
+"""Export a policy as one ONNX model: observation, state and elapsed time to action and next state.
 
 | name        | type           | shape                                   |
 |-------------|----------------|-----------------------------------------|
@@ -9,8 +9,8 @@
 | action      | float or int64 | (batch, action) in [-1, 1], or the number of each entry's choice |
 | next_state  | float          | (batch, state)                          |
 
-Graphs are built node by node rather than traced. A trace of a layered circuit has an operation for
-each neuron; a graph by hand has a matrix product for the synapses of each layer.
+Graphs are built node by node, not traced. A trace of a layered circuit would have an operation for
+each neuron; a graph built here has a matrix product for the synapses of each layer.
 """
 
 import copy
@@ -47,9 +47,9 @@ from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.folder import weights_sha256
 
 Step = Callable[[Graph, Any, Value, Value, Value], Value]
-"""Graph, cell, features, state, dt_s of shape (batch, 1) to the next state."""
+"""Function from graph, cell, features, state and dt_s (batch, 1) to the next state."""
 Readout = Callable[[Graph, Any, Value], Value]
-"""Graph, cell, state to the outputs."""
+"""Function from graph, cell and state to the outputs."""
 
 CELL_GRAPHS: dict[type[Cell], tuple[Step, Readout]] = {
     **dict.fromkeys((LTC, STC, LRC), (wired.synaptic_step, wired.read_motors)),
@@ -64,22 +64,22 @@ CELL_GRAPHS: dict[type[Cell], tuple[Step, Readout]] = {
     Feedforward: (dense_cells.feedforward_step, dense_cells.read_linear),
     StackedFrames: (dense_cells.stacked_frames_step, dense_cells.read_stacked_frames),
 }
-"""How cells become graphs, by their class; that of a cell of your own can be added."""
+"""Step and readout of cells as graphs, by the cell's class. Add an entry for your own cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel:
-    """A policy as ONNX."""
+    """Policy as an ONNX model."""
 
     name: str
     """Name of the model and of its file."""
     content: bytes
     """Content of the file."""
     num_nodes: int
-    """Operations a step."""
+    """Number of operations in one step."""
 
     def write(self, folder: Path | str) -> list[Path]:
-        """Write the file into a folder and return its path; others there are left alone."""
+        """Write the file into a folder and return its path; other files stay unchanged."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.onnx"
@@ -88,10 +88,10 @@ class OnnxModel:
 
 
 def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
-    """Return a policy as an ONNX model.
+    """Export a policy as an ONNX model.
 
-    Its properties hold the contract (JSON), the hash of the weights, the names of the neurons, the
-    frame interval and the choices.
+    The model's properties hold the contract (JSON), the hash of the weights, the names of the
+    neurons, the frame interval and the choices.
 
     Args:
         policy: A FramesPolicy or a VectorPolicy.
@@ -110,7 +110,7 @@ def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
     features = _features(graph, exact)
     state = graph.input("state", "FLOAT", ["batch", cell.state_size])
     dt_s = graph.input("dt_s", "FLOAT", ["batch"])
-    # A longer time counts as this one: products must not overflow.
+    # Longer times are limited to this one, so that products do not overflow.
     dt_s = graph.reshape(graph.op("Min", dt_s, LONGEST_S), -1, 1)
     step, readout = find_cell_graph(cell)
     next_state = step(graph, cell, features, state, dt_s)
@@ -132,10 +132,10 @@ def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
 
 
 def find_cell_graph(cell: Cell) -> tuple[Step, Readout]:
-    """Return how a cell steps and how it is read.
+    """Return the functions that step and read out a cell.
 
     Raises:
-        ValueError: If it has no ONNX graph.
+        ValueError: If the cell has no ONNX graph.
     """
     if type(cell) is MixedMemory:
         return _mixed_memory(*find_cell_graph(cell.cell))
@@ -149,7 +149,7 @@ def find_cell_graph(cell: Cell) -> tuple[Step, Readout]:
 
 
 def _mixed_memory(inner_step: Step, inner_readout: Readout) -> tuple[Step, Readout]:
-    """Put a memory beside a cell; the state is the cell's, then the memory."""
+    """Add a memory to a cell's graph; the state is the cell's state, then the memory."""
 
     def step(
         graph: Graph, memory: MixedMemory, features: Value, state: Value, dt_s: Value
@@ -181,7 +181,7 @@ def _features(graph: Graph, policy: Policy) -> Value:
 
 
 def _properties(policy: Policy) -> dict[str, str]:
-    """Return what a user of the file must know beside its inputs and outputs."""
+    """Return the properties of the model file."""
     contract = policy.contract
     return {
         "contract": json.dumps(None if contract is None else contract.to_json()),

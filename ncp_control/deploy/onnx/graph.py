@@ -1,11 +1,11 @@
-"""An ONNX graph under construction: values that are computed with like arrays.
+"""ONNX graph under construction; its values support arithmetic like arrays.
 
     graph = Graph()
     x = graph.input("x", FLOAT, ["batch", 3])
     y = graph.dense(x, weight, bias) * 0.5
     graph.output("y", y, FLOAT, ["batch", 2])
 
-Operators are those of opset 17, which ONNX Runtime knows since 1.12. A constant that is needed
+Operators are those of opset 17, supported by ONNX Runtime since 1.12. A constant that is used
 several times is stored once.
 """
 
@@ -19,7 +19,7 @@ from ncp_control.deploy.c.tables import to_float32
 
 OPSET, IR_VERSION = 17, 8
 MOST_NODES = 20_000
-"""Larger graphs take minutes to load."""
+"""Largest number of operations; larger graphs take minutes to load."""
 
 
 def find_package(name: str) -> Any:
@@ -37,9 +37,9 @@ def find_package(name: str) -> Any:
 
 
 class Value:
-    """One result in a graph, with the operators of an array."""
+    """Result of an operation in a graph, with the operators of an array."""
 
-    __array_ufunc__ = None  # an array on the left leaves the operation to this class
+    __array_ufunc__ = None  # numpy arrays on the left leave the operation to this class
 
     def __init__(self, graph: "Graph", name: str) -> None:
         self.graph, self.name = graph, name
@@ -63,11 +63,11 @@ class Value:
 
 
 Operand = Value | np.ndarray | float
-"""Constants are arrays of the type that the operator takes, or real numbers."""
+"""Operand of an operation. Constants are arrays of the operator's type, or real numbers."""
 
 
 class Graph:
-    """Nodes, constants, inputs and outputs of a model.
+    """Nodes, constants, inputs and outputs of an ONNX model.
 
     Raises:
         ModuleNotFoundError: If onnx is not installed.
@@ -82,7 +82,7 @@ class Graph:
 
     @property
     def num_nodes(self) -> int:
-        """Operations so far."""
+        """Number of operations so far."""
         return len(self._nodes)
 
     def input(self, name: str, kind: str, shape: Sequence[int | str]) -> Value:
@@ -100,7 +100,7 @@ class Graph:
         return self._onnx.helper.make_tensor_value_info(name, number, list(shape))
 
     def constant(self, value: np.ndarray | float) -> Value:
-        """Return a constant; real numbers become float32."""
+        """Add a constant; real numbers become float32."""
         array = np.asarray(value)
         if array.dtype.kind == "f":
             array = to_float32(array)
@@ -139,7 +139,7 @@ class Graph:
         return self.op("Gemm", x, weight, start, transB=1)
 
     def split(self, x: Value, sizes: Sequence[int]) -> list[Value]:
-        """Cut x along its second axis."""
+        """Split x along its second axis into parts of the given sizes."""
         if len(sizes) == 1:
             return [x]
         return self.ops("Split", len(sizes), x, np.array(sizes, np.int64), axis=1)
@@ -150,7 +150,7 @@ class Graph:
         return self.op("Slice", x, *bounds)
 
     def join(self, values: Sequence[Value]) -> Value:
-        """Put values side by side along the second axis."""
+        """Concatenate values along the second axis."""
         return values[0] if len(values) == 1 else self.op("Concat", *values, axis=1)
 
     def pick(self, x: Value, columns: np.ndarray) -> Value:
@@ -158,11 +158,11 @@ class Graph:
         return self.op("Gather", x, columns.astype(np.int64), axis=1)
 
     def reshape(self, x: Value, *shape: int) -> Value:
-        """Return x in another shape; -1 for the axis that is left."""
+        """Return x in another shape; -1 stands for the remaining size."""
         return self.op("Reshape", x, np.array(shape, np.int64))
 
     def sum(self, x: Value, axis: int) -> Value:
-        """Sum up an axis, which disappears."""
+        """Sum over an axis, which is removed."""
         return self.op("ReduceSum", x, np.array([axis], np.int64), keepdims=0)
 
     def sigmoid(self, x: Value) -> Value:
@@ -182,15 +182,15 @@ class Graph:
         return self.op("Exp", self.op("Neg", x))
 
     def one_minus_exp(self, x: Value) -> Value:
-        """Return 1 - exp(-x) with all digits of a small x, as tanh(x / 2) (1 + exp(-x)).
+        """Return 1 - exp(-x), accurate also for small x, as tanh(x / 2) (1 + exp(-x)).
 
-        ONNX has no `expm1`. The plain difference would lose the digits of a slow neuron's step, and
-        of all its steps in the same direction.
+        ONNX has no `expm1`. The plain difference would lose digits in the step of a slow neuron,
+        with an error in the same direction in all steps.
         """
         return self.tanh(x * 0.5) * (self.exp_of_minus(x) + 1.0)
 
     def model(self, name: str, doc: str, properties: dict[str, str], version: str) -> bytes:
-        """Return the model as the content of its file, checked by onnx."""
+        """Return the content of the model file, checked by onnx."""
         helper = self._onnx.helper
         tensors = [tensor for _, tensor in self._constants.values()]
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, tensors)

@@ -1,4 +1,4 @@
-"""What a policy senses as ONNX: numbers with a scale and an encoder, or frames with a conv head."""
+"""ONNX graphs from observations to features: numbers with scale and encoder, or a conv head."""
 
 import math
 from typing import cast
@@ -13,7 +13,7 @@ from ncp_control.policy.heads import ConvHead, square_convolutions
 
 
 def vector_features(graph: Graph, policy: VectorPolicy) -> Value:
-    """Declare the observation of numbers and return its features."""
+    """Add the input of numbers and return their features."""
     x = _scaled(graph, policy, "observation", policy.observation_size)
     for layer in policy.encoder:
         if isinstance(layer, nn.Linear):
@@ -22,7 +22,7 @@ def vector_features(graph: Graph, policy: VectorPolicy) -> Value:
 
 
 def _scaled(graph: Graph, policy: VectorPolicy | FramesPolicy, name: str, size: int) -> Value:
-    """Declare an input of numbers and return them scaled."""
+    """Add an input of numbers and return the scaled numbers."""
     x = graph.input(name, "FLOAT", ["batch", size])
     mean, deviation = numbers(policy.observation_mean), numbers(policy.observation_std)
     if mean.any() or (deviation != 1.0).any():
@@ -32,10 +32,10 @@ def _scaled(graph: Graph, policy: VectorPolicy | FramesPolicy, name: str, size: 
 
 
 def frames_features(graph: Graph, policy: FramesPolicy) -> Value:
-    """Declare the frame, and numbers beside it, and return the circuit's features.
+    """Add the input of frames, and of numbers beside them, and return the circuit's features.
 
     Raises:
-        ValueError: If the head is none of square convolutions and ReLUs.
+        ValueError: If the head does not consist of square convolutions and ReLUs.
     """
     layers, head = square_convolutions(policy.head), cast(ConvHead, policy.head)
     frame = graph.input("observation", "UINT8", ["batch", *head.frame_shape])
@@ -52,7 +52,7 @@ def frames_features(graph: Graph, policy: FramesPolicy) -> Value:
         settings["kernel_shape"] = list(layer.kernel_size)
         x = graph.relu(graph.op("Conv", x, numbers(layer.weight), numbers(layer.bias), **settings))
     maps, places, per_map = head.weight.shape
-    # Each map has a dense layer of its own: (maps, batch, places) @ (maps, places, features).
+    # Each map has its own dense layer: (maps, batch, places) @ (maps, places, features).
     x = graph.op("Transpose", graph.reshape(x, -1, maps, places), perm=[1, 0, 2])
     x = graph.op("MatMul", x, numbers(head.weight)) + numbers(head.bias)
     x = graph.op("Transpose", x, perm=[1, 0, 2])

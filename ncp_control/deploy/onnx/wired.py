@@ -1,4 +1,4 @@
-"""Cells over a wiring as ONNX: LTC, STC, LRC and wired CfC."""
+"""ONNX graphs of cells over a wiring: LTC, STC, LRC and wired CfC."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +13,19 @@ from ncp_control.cells.saturated import LARGEST_LOGIT
 from ncp_control.deploy.onnx.graph import Graph, Operand, Value
 
 NEURONS_TOGETHER = 64
-"""The sums of so many neurons are one matrix product; of more, its zeros would cost too much."""
+"""Number of neurons whose sums are one matrix product; for more, its zeros would cost too much."""
 
 
 def numbers(tensor: Tensor) -> np.ndarray:
-    """Return a tensor as an array."""
+    """Convert a tensor to an array."""
     return tensor.detach().cpu().numpy()
 
 
 class _Synapses:
-    """The LTC equation in a graph: conductance a and drive b of some neurons."""
+    """LTC equation in a graph: conductance a and drive b of some neurons."""
 
     num_sums = 2
-    """Sums over its synapses that make a neuron's flow."""
+    """Number of sums over its synapses that make a neuron's flow."""
 
     def __init__(self, graph: Graph, cell: SynapticCell) -> None:
         self.graph = graph
@@ -36,27 +36,27 @@ class _Synapses:
         self.num_inputs = cell.input_size
 
     def leak(self, neurons: range) -> np.ndarray:
-        """Return what the leak gives to a, then to b, shape (1, 2 neurons)."""
+        """Return the contribution of the leak to a and then to b, shape (1, 2 x neurons)."""
         p, here = self.parameters, slice(neurons.start, neurons.stop)
         conductance = p.leak_conductance[here]
         return np.concatenate([conductance, conductance * p.leak_potential[here]])[None]
 
     def weights(self, which: np.ndarray) -> list[np.ndarray]:
-        """Return what each synapse, when open, adds to a and to b."""
+        """Return the contribution of each open synapse to a and to b."""
         p = self.parameters
         return [p.weight[which], p.weight[which] * p.reversal_potential[which]]
 
     def add(
         self, start: Operand, which: np.ndarray, signal: Value | None, first: int, neurons: range
     ) -> Operand:
-        """Add some synapses, all to `neurons`, to their sums.
+        """Add the contributions of some synapses to the sums of `neurons`.
 
         Args:
-            start: The sums so far, one after the other, shape (batch or 1, sums x neurons).
-            which: The synapses' places in the wiring.
-            signal: What their sources say, shape (batch, some nodes).
-            first: The node that `signal` begins with.
-            neurons: The neurons.
+            start: Sums so far, concatenated, shape (batch or 1, sums x neurons).
+            which: Indices of the synapses in the wiring.
+            signal: Values of source nodes, shape (batch, nodes); None if there are none.
+            first: Index of the first node in `signal`.
+            neurons: The target neurons.
         """
         if len(which) == 0 or signal is None:
             return start
@@ -72,11 +72,11 @@ class _Synapses:
         )
 
     def direct_weights(self, which: np.ndarray) -> np.ndarray | None:
-        """Return what each synapse adds to the last sum, closed or open; None if nothing."""
+        """Return each synapse's contribution to the last sum, open or closed; None for nothing."""
         return None
 
     def _matrix(self, which: np.ndarray, neurons: range, weights: Sequence[Any]) -> np.ndarray:
-        """Lay weights of synapses out as a matrix with a row for each sum of each neuron."""
+        """Arrange synapse weights as a matrix with a row for each sum of each neuron."""
         matrix = np.zeros((self.num_sums * len(neurons), len(which)))
         row, column = self.target[which] - neurons.start, np.arange(len(which))
         for k, weight in enumerate(weights):
@@ -84,7 +84,7 @@ class _Synapses:
         return matrix
 
     def flow(self, sums: Operand, neurons: range) -> tuple[Value, Value]:
-        """Return a and b."""
+        """Return a and b computed from the sums."""
         conductance, drive = self._split(sums, neurons)
         return conductance, drive
 
@@ -93,35 +93,35 @@ class _Synapses:
         return self.graph.split(value, [len(neurons)] * self.num_sums)
 
     def find(self, neurons: range, sources: range) -> np.ndarray:
-        """Return the synapses from some nodes to some neurons."""
+        """Return the indices of the synapses from some nodes to some neurons."""
         to = (self.target >= neurons.start) & (self.target < neurons.stop)
         return np.flatnonzero(to & (self.source >= sources.start) & (self.source < sources.stop))
 
 
 class _SaturatedSynapses(_Synapses):
-    """The equation of STC and LRC in a graph: f, u and, of an LRC, y are the sums."""
+    """Equation of STC and LRC in a graph; the sums are f, u and, for an LRC, y."""
 
     def __init__(self, graph: Graph, cell: SynapticCell) -> None:
         super().__init__(graph, cell)
         self.num_sums = 2 if self.parameters.elastance_weight is None else 3
 
     def leak(self, neurons: range) -> np.ndarray:
-        """Return what the leak gives to f and to u, and the bias of y."""
+        """Return the contribution of the leak to f and to u, and the bias of y."""
         p, here = self.parameters, slice(neurons.start, neurons.stop)
         biases = [p.leak_conductance, p.leak_conductance, p.elastance_bias]
         return np.concatenate([bias[here] for bias in biases[: self.num_sums]])[None]
 
     def weights(self, which: np.ndarray) -> list[np.ndarray]:
-        """Return what each synapse, when open, adds to f and to u."""
+        """Return the contribution of each open synapse to f and to u."""
         return [self.parameters.weight[which], self.parameters.update_weight[which]]
 
     def direct_weights(self, which: np.ndarray) -> np.ndarray | None:
-        """Return what each synapse adds to y."""
+        """Return the contribution of each synapse to y."""
         weight = self.parameters.elastance_weight
         return None if weight is None else weight[which]
 
     def flow(self, sums: Operand, neurons: range) -> tuple[Value, Value]:
-        """Return a and b."""
+        """Return a and b computed from the sums."""
         p, here, graph = self.parameters, slice(neurons.start, neurons.stop), self.graph
         forget, update, *logit = self._split(sums, neurons)
         conductance = graph.sigmoid(forget)
@@ -165,7 +165,7 @@ def synaptic_step(
         held.append(synapses.add(synapses.leak(neurons), which, inputs, 0, neurons))
     advance = _advance_layers if cell.layers else _advance_all
     h_s = dt_s / float(cell.unfolds)
-    # Times in units of C, which stay the same over the sub-steps.
+    # Times in units of C, which are the same in all sub-steps.
     times = [h_s / synapses.parameters.capacitance_s[g.start : g.stop] for g in groups]
     for _ in range(cell.unfolds):
         state = advance(cell, synapses, groups, held, state, h_s, times)
@@ -181,7 +181,7 @@ def _advance_all(
     h_s: Value,
     times: Sequence[Value],
 ) -> Value:
-    """Take a step of an Euler rule: all neurons see where all were."""
+    """Take a step of an Euler rule: all neurons use the state before the step."""
     graph, first, ends = synapses.graph, cell.input_size, []
     nodes = range(first, first + cell.state_size)
     starts = graph.split(state, [len(group) for group in groups])
@@ -249,7 +249,7 @@ def closed_form(
 def wired_cfc_step(
     graph: Graph, cell: WiredCfC, features: Value, state: Value, dt_s: Value
 ) -> Value:
-    """Return the states after a frame, layer after layer."""
+    """Return the next states, computed layer after layer."""
     frames, matrix = dt_s / cell.frame_s, numbers(cell._matrix())
     biases = numbers(torch.cat([cell.bias[:, layer].flatten() for layer in cell.layers]))
     num_heads, row = NUM_HEADS[cell.mode], 0
@@ -267,7 +267,7 @@ def wired_cfc_step(
 
 
 def read_motors(graph: Graph, cell: SynapticCell | WiredCfC, state: Value) -> Value:
-    """Scale and shift the motor neurons; add what else outputs read."""
+    """Scale and shift the motor neurons; add the outputs' other inputs, if any."""
     motors = graph.cut(state, cell.state_size - cell.output_size, cell.state_size)
     outputs = motors * numbers(cell.output_scale) + numbers(cell.output_offset)
     if not isinstance(cell, SynapticCell) or cell.read_weight is None:
