@@ -40,7 +40,7 @@ class ToyRobot:
     def send(self, command):
         """Steer: `command` holds the actions of the contract, here a fraction, left positive.
 
-        `in_unit` is needed where the contract scales them: a command of 0.5 may stand for 4 degrees.
+        `in_unit` is for contracts that scale them: a command of 0.5 may stand for 4 degrees.
         """
         steering = self.contract.action[0].in_unit(float(command[0]))
         self.motors.append((steering, self.speed_mps))

@@ -102,7 +102,7 @@ class World:
     """Disturbances that can be put around the environment, the innermost first."""
     brake: Callable[["gymnasium.Env", bool], None] | None = None
     """Function that makes an environment's body brake to a standstill (True) or drive again
-    (False); None if the only way to stop is a command of zeros."""
+    (False); None if it can only be stopped by a neutral command."""
     max_steps: int = 1000
     """Maximum number of steps of an episode, even if the environment does not end it."""
 
