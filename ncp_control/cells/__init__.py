@@ -1,4 +1,4 @@
-"""Neuron models, one a file, all with the signature of `Cell`; `known` has them by name."""
+"""Neuron models, one per file, all with the signature of `Cell`; `known` registers their names."""
 
 from ncp_control.cells.base import Cell, ControlStep
 from ncp_control.cells.cfc import CfC

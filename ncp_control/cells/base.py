@@ -1,7 +1,7 @@
 """Base class of all neuron models.
 
-A state is always a single tensor (an LSTM packs h and c), so learning, reinforcement learning,
-export and audit never ask which cell they hold.
+The hidden state is always a single tensor (an LSTM packs h and c into it), so learning,
+reinforcement learning, export and audit work with every cell in the same way.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from ncp_control.kernels.dispatch import run_dense
 from ncp_control.ranges import is_number
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Projected inputs, state and elapsed time [s] of one frame to the next state."""
+"""Function from the projected inputs, state and elapsed time [s] of a frame to the next state."""
 
 
 @runtime_checkable
 class ControlStep(Protocol):
-    """A cell with a state of its own that takes one observation a call, at the speed of control."""
+    """A cell that keeps its own state and takes one observation per call, for fast control."""
 
     @property
     def state(self) -> np.ndarray:
-        """The state after the last call, shape (state,): the live array."""
+        """The state after the last call, shape (state,): the live array, not a copy."""
         ...
 
     @property
@@ -35,25 +35,25 @@ class ControlStep(Protocol):
         ...
 
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
-        """Advance the state by `dt_s` seconds with the features held; return a new readout."""
+        """Advance the state by `dt_s` seconds with constant features; return a new readout."""
         ...
 
     def reset(self) -> None:
-        """Clear the state: an episode begins."""
+        """Clear the state, as at the start of an episode."""
         ...
 
 
 class Cell(nn.Module):
-    """One step of a recurrent circuit: (inputs, state, elapsed time) to the next state.
+    """Base class of all neuron models: maps (inputs, state, elapsed time) to the next state.
 
-    A neuron model defines `step`; what it can work out before the state is known goes into
-    `project` (from the inputs, for all frames at once) and `stepper` (from the parameters).
+    A neuron model defines `step`. Work that does not depend on the state goes into `project`
+    (depends on the inputs, done for all frames at once) and `stepper` (depends on the parameters).
 
     Args:
         input_size: Width of the inputs.
         state_size: Width of the state.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s], the elapsed time assumed where none is given.
+        frame_s: Nominal frame interval [s], the default elapsed time.
 
     Raises:
         ValueError: If `frame_s` is not a positive finite number.
@@ -76,10 +76,10 @@ class Cell(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Refuse weights of a cell that was built otherwise, e.g. over another wiring.
+        """Refuse weights of a cell with other settings, e.g. another wiring.
 
-        Parameters are learned; buffers follow from the constructor's arguments, so those that are
-        loaded must be those that are there.
+        Parameters are learned. Buffers follow from the constructor's arguments, so the loaded
+        buffers must equal those of this cell.
         """
         error_msgs: list[str] = args[-1]
         for name, buffer in self.named_buffers(recurse=False):
@@ -102,7 +102,7 @@ class Cell(nn.Module):
 
     @property
     def num_visible(self) -> int:
-        """Entries of the state, from the first on, that other units see; the rest is memory."""
+        """Number of leading entries of the state that other units see; the rest is memory."""
         return self.state_size
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
@@ -116,28 +116,28 @@ class Cell(nn.Module):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Advance the state by `dt_s` seconds with the inputs held."""
+        """Advance the state by `dt_s` seconds with constant inputs."""
         return self.stepper()(self.project(inputs), state, dt_s)
 
     def control_step(self) -> ControlStep | None:
-        """Return what steps single observations faster than `forward`, or None if nothing does.
+        """Return a faster `forward` for single observations; None if this cell has none.
 
-        It follows the parameters of the cell, which may go on learning.
+        It uses the current parameters of the cell, also while the cell is being trained.
         """
-        from ncp_control.kernels.dense_step import DenseStep  # whose operators take a while
+        from ncp_control.kernels.dense_step import DenseStep  # loading its operators is slow
 
         return DenseStep(self) if DenseStep.supports(self) else None
 
     def program(self) -> Program | None:
-        """Return what the kernel of dense cells needs to run this one, or None if it cannot."""
+        """Return the description from which fused kernels run this cell; None if they cannot."""
         return None
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Return what `step` needs to know of the inputs, whatever the state."""
+        """Return the part of `step` that depends on the inputs alone."""
         return inputs
 
     def stepper(self) -> Step:
-        """Return `step` with all that stays the same over a sequence worked out once."""
+        """Return `step` with everything that is constant over a sequence computed in advance."""
         return self.step
 
     def step(
@@ -155,7 +155,7 @@ class Cell(nn.Module):
 
     @property
     def has_timescales(self) -> bool:
-        """Whether the neurons have time constants that `timescales` can tell."""
+        """True if the neurons have time constants, so that `timescales` works."""
         return False
 
     def timescales(
@@ -164,7 +164,7 @@ class Cell(nn.Module):
         """Return τ [s] of each entry of the state at the given inputs and state.
 
         Raises:
-            ValueError: If the model has none; `has_timescales` tells beforehand.
+            ValueError: If the model has no time constants; see `has_timescales`.
         """
         raise ValueError(
             f"`cell` must have time constants, got {type(self).__name__!r}, which has none."
@@ -173,7 +173,7 @@ class Cell(nn.Module):
 
     @property
     def has_synaptic_currents(self) -> bool:
-        """Whether `synaptic_currents` can tell the current through each synapse."""
+        """True if the synapses carry currents, so that `synaptic_currents` works."""
         return False
 
     def synaptic_currents(
@@ -182,7 +182,7 @@ class Cell(nn.Module):
         """Return the current through each synapse, in the order of the wiring.
 
         Raises:
-            ValueError: If the model has none; `has_synaptic_currents` tells beforehand.
+            ValueError: If the model has no synaptic currents; see `has_synaptic_currents`.
         """
         raise ValueError(
             f"`cell` must have synaptic currents, got {type(self).__name__!r}, which has none."
@@ -196,10 +196,10 @@ class Cell(nn.Module):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> Float[Tensor, "batch time state"]:
-        """Apply the cell over time: on a fused kernel where it has one, see `program`.
+        """Apply the cell over time, with a fused kernel if there is one (see `program`).
 
         Args:
-            inputs: One input vector a frame.
+            inputs: One input vector per frame.
             state: State before the first frame.
             dt_s: Time elapsed before each frame [s], >= 0.
             reset: Frames before which the state is cleared to `initial_state`.
@@ -211,11 +211,11 @@ class Cell(nn.Module):
         return self._loop(inputs, state, dt_s, reset) if states is None else states
 
     def _loop(self, inputs: Tensor, state: Tensor, dt_s: Tensor, reset: Tensor | None) -> Tensor:
-        """Apply the cell frame by frame, in plain torch: the reference of every kernel."""
+        """Apply the cell frame by frame in plain torch: the reference for every kernel."""
         if inputs.shape[1] == 0:
             return inputs.new_empty(inputs.shape[0], 0, self.state_size)
         step, fresh = self.stepper(), self.initial_state(inputs.shape[0])
-        # Unbinding costs autograd one node; indexing each frame would cost it a copy a frame.
+        # Unbinding costs autograd one node; indexing would cost it one copy per frame.
         frames = zip(self.project(inputs).unbind(1), dt_s.unbind(1), strict=True)
         states = []
         for t, (projected, elapsed_s) in enumerate(frames):
@@ -232,11 +232,11 @@ class Cell(nn.Module):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
-        """Return the output at every frame and the state after the last; arguments as `unroll`."""
+        """Return the outputs of all frames and the last state; arguments as in `unroll`."""
         states = self.unroll(inputs, state, dt_s, reset)
         return self.readout(states), states[:, -1] if states.shape[1] else state
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same values, in whatever type and wherever."""
+    """True if two tensors hold the same values; dtype and device may differ."""
     return one.shape == other.shape and torch.allclose(one.cpu().double(), other.cpu().double())

@@ -12,7 +12,7 @@ With features z of inputs and state, and elapsed time t in frames:
 | f, g, a, b | heads     | neuron | linear in z                                         |
 | t          | frames    | sample | dt_s / frame_s                                      |
 | w          | leak_rate | neuron | rate without input [1/frame], pure mode             |
-| A          | amplitude | neuron | where the state comes to rest, pure mode            |
+| A          | amplitude | neuron | value at which the state settles, pure mode         |
 
 In pure mode the neuron has a time constant, τ = frame_s / (|w| + |f|) [s].
 
@@ -51,10 +51,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """Activations of the backbone by name."""
 
 NUM_HEADS = {"default": 4, "no_gate": 4, "pure": 1}
-"""Linear maps of the features that each mode needs."""
+"""Number of linear maps of the features (heads) per neuron in each mode."""
 
 MAX_BACKBONE_LAYERS = 1_000
-"""More layers than anybody trains; a number far beyond is a damaged setting."""
+"""Largest number of layers that is accepted; a much larger one comes from a damaged file."""
 
 
 class ClosedForm(nn.Module):
@@ -62,7 +62,7 @@ class ClosedForm(nn.Module):
 
     Args:
         mode: A name in `NUM_HEADS`.
-        num_units: Neurons.
+        num_units: Number of neurons.
 
     Raises:
         ValueError: If the mode is unknown.
@@ -82,7 +82,7 @@ class ClosedForm(nn.Module):
         frames: Float[Tensor, "batch 1"],
         units: slice = slice(None),
     ) -> Float[Tensor, "batch units"]:
-        """Return the state after `frames` frames of the neurons whose heads these are."""
+        """Return the state after `frames` frames of the neurons `units`, given their heads."""
         if self.mode == "pure":
             amplitude, decay = self.amplitude[units], torch.exp(-frames * self.rate(heads, units))
             return amplitude - amplitude * decay * heads
@@ -92,7 +92,7 @@ class ClosedForm(nn.Module):
         gate = torch.sigmoid(torch.addcmul(offset, slope, frames))
         if self.mode == "no_gate":
             return torch.addcmul(first, second, gate)
-        return torch.lerp(first, second, gate.to(first.dtype))  # which autocast makes coarser
+        return torch.lerp(first, second, gate.to(first.dtype))  # autocast may mix the dtypes
 
     def rate(
         self, heads: Float[Tensor, "batch units"], units: slice = slice(None)
@@ -106,11 +106,11 @@ class CfC(DenseCell):
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Neurons.
+        hidden_size: Number of neurons.
         output_size: Width of the readout.
         mode: default, no_gate or pure; see the module.
         backbone_units: Width of each layer of the backbone.
-        backbone_layers: Layers of the backbone; 0 lets the heads see inputs and state directly.
+        backbone_layers: Number of backbone layers; with 0, the heads act on [inputs, state].
         activation: A name in `ACTIVATIONS`.
         frame_s: Nominal frame interval [s]; the model counts time in frames.
 
@@ -144,7 +144,7 @@ class CfC(DenseCell):
         self.activation = activation
         self.solution = ClosedForm(mode, hidden_size)
         widths = [backbone_units] * backbone_layers + [NUM_HEADS[mode] * hidden_size]
-        # The first map stands in two pieces, so that the inputs go through theirs all at once.
+        # The first map is split in two, so that the inputs of all frames are projected at once.
         self.input_map = nn.Linear(input_size, widths[0])
         self.state_map = nn.Linear(hidden_size, widths[0], bias=False)
         deeper_maps = [nn.Linear(width, next_width) for width, next_width in pairwise(widths)]
@@ -165,18 +165,18 @@ class CfC(DenseCell):
 
     @torch.no_grad()
     def spread_gates_(self, longest_s: float, *, sharpness: float = 4.0) -> None:
-        """Let the time gates open one after the other, from one frame to `longest_s`.
+        """Set the time gates to open one after the other, from one frame to `longest_s`.
 
-        As initialised, most gates open within a frame or never, and a model that must tell
-        elapsed times apart learns slowly. This sets the gates' biases so that neuron i's opens
-        when t_i has elapsed: a = sharpness / frame, b = -sharpness t_i.
+        With the default initial values, most gates open within one frame or never, so a model
+        that must distinguish elapsed times learns slowly. This method sets the gate biases so that
+        the gate of neuron i opens after the time t_i: a = sharpness / frame, b = -sharpness t_i.
 
         Args:
-            longest_s: Longest elapsed time to tell from shorter ones [s].
+            longest_s: Longest elapsed time that must be distinguished from shorter ones [s].
             sharpness: Steepness of the gates [1/frame].
 
         Raises:
-            ValueError: If the mode has no gates or the time is shorter than a frame.
+            ValueError: If the mode has no gates or `longest_s` is shorter than a frame.
 
         Source: after chrono initialisation of gated cells, Tallec & Ollivier 2018
         (arXiv 1804.11188).
@@ -199,13 +199,13 @@ class CfC(DenseCell):
 
     @property
     def last_map(self) -> nn.Linear:
-        """The map to the heads f, g, a and b, which has their biases."""
+        """The last linear map, whose outputs are the heads f, g, a and b."""
         last = self.deeper_maps[-1] if self.deeper_maps else self.input_map
         assert isinstance(last, nn.Linear)
         return last
 
     def program(self) -> Program | None:
-        """Return the layers, and what closes them."""
+        """Return all linear maps and, in pure mode, leak rates and amplitudes."""
         layers = [self.input_map, self.state_map, *self.deeper_maps]
         if type(self) is not CfC or not all(map(is_linear, layers)):
             return None
@@ -218,7 +218,7 @@ class CfC(DenseCell):
         return Program("cfc", matrices, options)  # type: ignore[arg-type]
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Apply the inputs' piece of the first map."""
+        """Apply the part of the first map that acts on the inputs."""
         return self.input_map(inputs)
 
     def step(
@@ -227,19 +227,19 @@ class CfC(DenseCell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Take the state to where it is `dt_s` seconds later with the inputs held."""
+        """Advance the state by `dt_s` seconds with constant inputs."""
         heads = self._heads(torch.addmm(projected, state, self.state_map.weight.t()))
         return self.solution(heads, (dt_s / self.frame_s)[:, None])
 
     def _heads(self, values: Tensor) -> Tensor:
-        """Apply what follows the first map."""
+        """Apply all layers after the first map."""
         for layer in self.deeper_maps:
             values = layer(ACTIVATIONS[self.activation](values))
         return values
 
     @property
     def has_timescales(self) -> bool:
-        """In pure mode; the gates of the other modes do not relax exponentially."""
+        """True in pure mode; the gates of the other modes do not relax exponentially."""
         return self.mode == "pure"
 
     def timescales(

@@ -1,8 +1,8 @@
 """The continuous-time gated recurrent unit (CT-GRU).
 
-Each unit keeps a trace v_m for each of a table of fixed time constants τ̃_m. A frame that comes
-t after the last one lets the traces fade, reads them at a chosen time constant, and stores what it
-found at another:
+Each unit keeps one trace v_m for each time constant τ̃_m of a fixed table. At a frame, a time t
+after the previous one, the traces decay, are read at one time constant, and the detected event is
+stored at another. Both time constants depend on inputs and state:
 
     v_m ← v_m exp(−t / τ̃_m),  h = Σ_m v_m
     r_m = softmax_m −(ln τ_R − ln τ̃_m)²,  ln τ_R = W_R u + U_R h + b_R
@@ -19,8 +19,8 @@ found at another:
 | q          | detected event                 | unit           |                                   |
 
 Source: Mozer, Kazakov & Lindsey 2017, "Discrete event, continuous time RNNs" (arXiv 1710.04110).
-Differs: the traces fade before the frame that `dt_s` leads up to; the paper writes the same decay
-at the end of the frame before.
+Differs: `dt_s` is the time before a frame, so the traces decay at its start; the paper writes the
+same decay at the end of the previous frame.
 """
 
 import math
@@ -40,13 +40,13 @@ from ncp_control.ranges import check_count
 class CTGRU(DenseCell):
     """Continuous-time gated recurrent units with a linear readout of h.
 
-    The state holds the traces, all scales of a unit together.
+    The state holds the traces, grouped by unit.
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units; the state is `num_scales` times as wide.
+        hidden_size: Number of units; the state is `num_scales` times as wide.
         output_size: Width of the readout.
-        num_scales: Time constants in the table, half a decade apart from `frame_s` on.
+        num_scales: Number of time constants in the table, half a decade apart, from `frame_s` on.
         frame_s: Nominal frame interval [s], the shortest time constant.
 
     Raises:
@@ -90,7 +90,7 @@ class CTGRU(DenseCell):
         ]
 
     def program(self) -> Program | None:
-        """Return the map to both scales and that to the event, each with the inputs' share."""
+        """Return the map to both scales and the map to the event, each with its input part."""
         maps = self.input_map, self.scale_map, self.event_map
         if type(self) is not CTGRU or not all(map(is_linear, maps)):
             return None
@@ -100,11 +100,11 @@ class CTGRU(DenseCell):
         return Program("ctgru", list(zip(own, weights, biases, strict=True)), (self.num_scales,))
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Return the inputs' share of both scales and of the event."""
+        """Return the contributions of the inputs to both scales and to the event."""
         return self.input_map(inputs)
 
     def stepper(self) -> Step:
-        """Return `step` with the table of scales worked out once."""
+        """Return `step` with the table of scales computed in advance."""
         return partial(self._advance, self._log_scales(), self.scales_s())
 
     def _advance(
@@ -115,7 +115,7 @@ class CTGRU(DenseCell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Let the traces fade for `dt_s` seconds, then read them and store the event."""
+        """Let the traces decay for `dt_s` seconds, then read them and store the event."""
         units = self.hidden_size
         fade = torch.exp(-dt_s[:, None] / scales_s)
         traces = state.unflatten(1, (units, self.num_scales)) * fade[:, None]
@@ -126,7 +126,7 @@ class CTGRU(DenseCell):
         retrieval, storage = torch.softmax(distance, dim=-1).split(units, dim=1)
         retrieved = (retrieval * traces).sum(dim=2)
         event = torch.tanh(torch.addmm(event_inputs, retrieved, self.event_map.weight.t()))
-        event = event[:, :, None].to(traces.dtype)  # which autocast makes coarser
+        event = event[:, :, None].to(traces.dtype)  # of lower precision under autocast
         return torch.lerp(traces, event, storage).flatten(1)
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
@@ -144,11 +144,11 @@ class CTGRU(DenseCell):
 
     @property
     def has_timescales(self) -> bool:
-        """Always: each trace has the time constant of its scale."""
+        """Always True: each trace has the time constant of its scale."""
         return True
 
     def timescales(
         self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
     ) -> Float[Tensor, "batch state"]:
-        """Return τ̃ [s] of each trace, whatever the inputs and the state."""
+        """Return τ̃ [s] of each trace, which does not depend on inputs and state."""
         return self.scales_s().repeat(self.hidden_size).expand(state.shape[0], -1)

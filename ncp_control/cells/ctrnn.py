@@ -1,4 +1,4 @@
-"""Continuous-time recurrent networks: a leaky one, and neural ODEs without a leak.
+"""Continuous-time recurrent networks: the leaky CT-RNN, and neural ODEs without a leak.
 
 With x = W u + U v + b over inputs u and state v, and time in seconds:
 
@@ -12,10 +12,10 @@ With x = W u + U v + b over inputs u and state v, and time in seconds:
 | φ          | frame_s      | –    | nominal frame interval [s], the models' unit of t  |
 
 Sources: CT-RNN: Funahashi & Nakamura 1993, Neural Networks 6:801; Neural ODE: Chen et al. 2018
-(arXiv 1806.07366), inputs held over a frame as in Hasani et al. 2021 (arXiv 2006.04439); ODE-RNN:
-Rubanova et al. 2019 (arXiv 1907.03907), algorithm 1. Differs: τ is learned for each unit, where
-Hasani et al. fix it for all; a frame is one unit of time, where their code takes 0.6; the CT-RNN
-takes exponential Euler steps, stable at any step length.
+(arXiv 1806.07366), constant inputs over a frame as in Hasani et al. 2021 (arXiv 2006.04439);
+ODE-RNN: Rubanova et al. 2019 (arXiv 1907.03907), algorithm 1. Differs: τ is learned for each unit
+(Hasani et al. fix one for all); a frame is one unit of time (0.6 in their code); the CT-RNN takes
+exponential Euler steps, which are stable at any step length.
 """
 
 import math
@@ -33,7 +33,7 @@ from ncp_control.ranges import check_count
 
 
 class _RecurrentField(DenseCell):
-    """A cell whose motion follows tanh(W u + U v + b), solved in sub-steps."""
+    """Base class of cells whose rate of change depends on tanh(W u + U v + b)."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class CTRNN(_RecurrentField):
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units.
+        hidden_size: Number of units.
         output_size: Width of the readout.
-        unfolds: Exponential Euler steps in each frame, >= 1.
+        unfolds: Number of exponential Euler steps in each frame, >= 1.
         frame_s: Nominal frame interval [s], the initial time constant.
 
     Raises:
@@ -88,7 +88,7 @@ class CTRNN(_RecurrentField):
         frame_s: float = 1 / 30,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, unfolds=unfolds, frame_s=frame_s)
-        one_frame = math.log(math.expm1(1.0))  # softplus of it is 1
+        one_frame = math.log(math.expm1(1.0))  # softplus(one_frame) = 1
         self.raw_timescale = nn.Parameter(torch.full((hidden_size,), one_frame))
 
     def time_constants_s(self) -> Float[Tensor, " hidden"]:
@@ -96,7 +96,7 @@ class CTRNN(_RecurrentField):
         return self.frame_s * F.softplus(self.raw_timescale)
 
     def program(self) -> Program | None:
-        """Return both maps and τ in frames."""
+        """Return the maps of inputs and state, and τ [frames]."""
         maps = self.input_map, self.state_map
         if type(self) is not CTRNN or not all(map(is_linear, maps)):
             return None
@@ -110,33 +110,33 @@ class CTRNN(_RecurrentField):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Relax for `dt_s` seconds, the target held over each sub-step."""
+        """Relax for `dt_s` seconds, with a constant target within each sub-step."""
         approach = -torch.expm1(-dt_s[:, None] / self.unfolds / self.time_constants_s())
         for _ in range(self.unfolds):
-            target = self.field(projected, state).to(state.dtype)  # which autocast makes coarser
+            target = self.field(projected, state).to(state.dtype)  # lower precision under autocast
             state = torch.lerp(state, target, approach)
         return state
 
     @property
     def has_timescales(self) -> bool:
-        """Always: one for each unit, whatever the inputs."""
+        """Always True: each unit has a learned time constant."""
         return True
 
     def timescales(
         self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
     ) -> Float[Tensor, "batch state"]:
-        """Return τ [s] of each unit, whatever the inputs and the state."""
+        """Return τ [s] of each unit, which does not depend on inputs and state."""
         return self.time_constants_s().expand(state.shape[0], -1)
 
 
 class NeuralODE(_RecurrentField):
-    """Units that move at the rate tanh(W u + U v + b) a frame, with a linear readout.
+    """Units that change by tanh(W u + U v + b) per frame, with a linear readout.
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units.
+        hidden_size: Number of units.
         output_size: Width of the readout.
-        unfolds: Runge-Kutta steps in each frame, >= 1.
+        unfolds: Number of Runge-Kutta steps in each frame, >= 1.
         frame_s: Nominal frame interval [s], the model's unit of time.
 
     Raises:
@@ -144,7 +144,7 @@ class NeuralODE(_RecurrentField):
     """
 
     def program(self) -> Program | None:
-        """Return both maps."""
+        """Return the maps of inputs and state."""
         maps = self.input_map, self.state_map
         if type(self) is not NeuralODE or not all(map(is_linear, maps)):
             return None
@@ -163,13 +163,13 @@ class NeuralODE(_RecurrentField):
 
 
 class ODERNN(DenseCell):
-    """A GRU whose state moves by a neural ODE between frames, with a linear readout.
+    """A GRU whose state follows a neural ODE between frames, with a linear readout.
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units of the state and of the field's hidden layer.
+        hidden_size: Number of units in the state and in the ODE's hidden layer.
         output_size: Width of the readout.
-        unfolds: Runge-Kutta steps between frames, >= 1.
+        unfolds: Number of Runge-Kutta steps between frames, >= 1.
         frame_s: Nominal frame interval [s], the model's unit of time.
 
     Raises:
@@ -201,7 +201,7 @@ class ODERNN(DenseCell):
         return super().settings() | {"unfolds": self.unfolds}
 
     def program(self) -> Program | None:
-        """Return both layers of the field, and the maps of the GRU."""
+        """Return both layers of the ODE, and the maps of the GRU."""
         gru, layers = self.gru, [layer for layer in self.field if not isinstance(layer, nn.Tanh)]
         if type(self) is not ODERNN or not does_as(nn.GRUCell, gru):
             return None
@@ -217,7 +217,7 @@ class ODERNN(DenseCell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Let the state move for `dt_s` seconds, then take in the frame."""
+        """Solve the ODE over `dt_s` seconds, then update the state with the GRU."""
         frames = (dt_s / self.frame_s)[:, None]
         state = runge_kutta(self.field, state, frames, self.unfolds)
         return self.gru(projected, state)

@@ -1,4 +1,4 @@
-"""What cells without a wiring have in common: units that all see everything, a linear readout."""
+"""Base class and helpers of cells without a wiring: fully connected units, a linear readout."""
 
 import math
 from typing import Any
@@ -12,16 +12,16 @@ from ncp_control.ranges import check_count
 
 
 class DenseCell(Cell):
-    """Hidden units that all see the inputs and each other, read out linearly.
+    """Base class of cells with fully connected hidden units and a linear readout.
 
-    The first `hidden_size` entries of the state are the hidden activity.
+    The first `hidden_size` entries of the state are the activity of the hidden units.
 
     Args:
         input_size: Width of the inputs, >= 1.
-        hidden_size: Units, >= 1.
+        hidden_size: Number of units, >= 1.
         output_size: Width of the readout, >= 1.
         frame_s: Nominal frame interval [s].
-        state_size: Width of the state; `hidden_size` if None.
+        state_size: Width of the state; if None: `hidden_size`.
 
     Raises:
         ValueError: If a size is not a positive whole number.
@@ -59,11 +59,11 @@ class DenseCell(Cell):
 
 @torch.no_grad()
 def glorot_(*weights: Tensor, blocks: int = 1) -> None:
-    """Fill matrices that stand side by side, inputs along the columns, as if they were one.
+    """Fill matrices with Glorot initial values as if they were one matrix, joined along columns.
 
     Args:
-        weights: Matrices of equally many rows.
-        blocks: Maps stacked along the rows; each is filled as if it were alone.
+        weights: Matrices (outputs, inputs) with the same number of rows.
+        blocks: Number of maps stacked along the rows; each is filled as a separate map.
 
     Source: Glorot & Bengio 2010, uniform variant: ±√(6 / (columns + rows)).
     """
@@ -74,14 +74,14 @@ def glorot_(*weights: Tensor, blocks: int = 1) -> None:
 
 
 def does_as(kind: type[nn.Module], layer: nn.Module) -> bool:
-    """Whether a layer does what its kind in torch does, so that a kernel may do it instead.
+    """True if a layer computes exactly what torch's class `kind` does, so a kernel may replace it.
 
-    Not so with hooks: those of `torch.nn.utils.prune`, for one, find the weights before each call.
+    Layers with hooks do not: `torch.nn.utils.prune`, e.g., computes weights before each call.
     """
     has_hooks = layer._forward_pre_hooks or layer._forward_hooks
     return isinstance(layer, kind) and type(layer).forward is kind.forward and not has_hooks
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer does what `nn.Linear` does."""
+    """True if a layer computes exactly what `nn.Linear` does; see `does_as`."""
     return does_as(nn.Linear, layer)

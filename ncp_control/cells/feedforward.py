@@ -1,4 +1,4 @@
-"""A cell without memory: what is left of a policy when recurrence is taken away."""
+"""A cell without memory: the baseline that shows what recurrence contributes to a policy."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -17,13 +17,13 @@ def two_layers(input_size: int, hidden_size: int) -> nn.Sequential:
 
 
 class Feedforward(DenseCell):
-    """Two dense layers; the state is their last activity and never feeds back.
+    """Two dense layers; the state is the activity of the second one and never feeds back.
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units of each hidden layer; the state is the second one.
+        hidden_size: Number of units in each hidden layer.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s]; kept for the record, it changes nothing.
+        frame_s: Nominal frame interval [s]; stored, but without effect.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Feedforward(DenseCell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Return the hidden activity, whatever came before."""
+        """Return the hidden activity, which does not depend on earlier frames."""
         return self.hidden(projected)
 
     def unroll(
@@ -48,5 +48,5 @@ class Feedforward(DenseCell):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> Float[Tensor, "batch time state"]:
-        """Treat every frame alike, all at once."""
+        """Apply the two layers to all frames at once."""
         return self.hidden(inputs)

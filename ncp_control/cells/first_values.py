@@ -1,10 +1,10 @@
-"""First values by design: time constants that span a task, synapses that stay graded.
+"""Initial values by design: time constants that suit a task, synapses that do not saturate.
 
-As published, a neuron of an LTC circuit begins with a capacitance C of half a frame. With some ten
-synapses its conductance g + Σ w s is 3 to 7, so its time constant τ is a tenth of a frame: what it
-saw before is gone by the next frame, and so is the gradient of it. `spread_timescales_` draws a
-time constant for every neuron, evenly in its logarithm, and sets what reaches it. With φ the
-nominal frame interval:
+As published, a neuron of an LTC circuit begins with a capacitance C of half a frame. With about ten
+synapses its conductance g + Σ w s is 3 to 7, so its time constant τ is a tenth of a frame. By the
+next frame it has lost its memory of earlier frames, and their gradient as well.
+`spread_timescales_` draws a time constant for every neuron, log-uniformly, and sets the parameters
+that give it. With φ the nominal frame interval:
 
 | cell          | what is set                           | so that                                |
 |---------------|---------------------------------------|----------------------------------------|
@@ -20,7 +20,7 @@ nominal frame interval:
 
 Source of β: chrono initialisation, Tallec & Ollivier 2018 (arXiv 1804.11188), there ln(T − 1) with
 a memory of T frames; its time constant is −φ / ln(1 − 1/T). The copying head: after Le, Jaitly &
-Hinton 2015 (arXiv 1504.00941), who begin a recurrent map as the identity.
+Hinton 2015 (arXiv 1504.00941), who initialise a recurrent map as the identity.
 """
 
 import math
@@ -44,11 +44,11 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_time_range
 
 NUM_PROBES, PROBE_FRAMES = 64, 32
-"""Random sequences that stand for typical inputs where none are given."""
+"""Number and length [frames] of the random sequences that are used if no inputs are given."""
 NUM_PASSES = 8
-"""Times that time constants are measured; each setting of them moves what the neurons see."""
+"""Number of passes that measure and set the time constants; each pass also changes the states."""
 LEAST_LRC_FRAMES = 2.0
-"""Shortest time constant [frames] that every neuron of an LRC can reach."""
+"""Shortest time constant [frames] that can be set for every neuron of an LRC."""
 
 
 class SynapseRanges(NamedTuple):
@@ -65,20 +65,20 @@ SYNAPSES = {
     "graded": SynapseRanges((-1.0, 1.0), (1.0, 3.0), (-0.5, 0.5), (2.0, 5.0)),
     "flat": SynapseRanges((-0.5, 0.5), (0.3, 1.0), (-0.3, 0.3), (0.5, 1.5)),
 }
-"""Ranges by name: of Lechner et al. 2020, for inputs from 0 to 1; graded over inputs of unit
-variance; and so flat that a synapse is nearly linear over them."""
+"""Ranges by name. published: of Lechner et al. 2020, for inputs from 0 to 1. graded: synapses do
+not saturate over inputs of unit variance. flat: synapses are nearly linear over such inputs."""
 
 
 @torch.no_grad()
 def draw_synapses_(cell: Cell, synapses: str) -> None:
-    """Draw thresholds and slopes anew, from torch's own generator.
+    """Draw new thresholds and slopes of the synapses, with torch's default generator.
 
     Args:
         cell: An LTC, STC or LRC cell, changed in place.
         synapses: A name in `SYNAPSES`.
 
     Raises:
-        ValueError: If the cell is another one or the name is unknown.
+        ValueError: If the cell is not an LTC, STC or LRC, or the name is unknown.
     """
     check_name("synapses", synapses, SYNAPSES)
     if not isinstance(cell, SynapticCell):
@@ -97,11 +97,11 @@ def draw_synapses_(cell: Cell, synapses: str) -> None:
 
 @torch.no_grad()
 def centre_outputs_(cell: SynapticCell, inputs: Tensor) -> None:
-    """Shift the outputs so that their mean over some inputs is zero.
+    """Shift the outputs so that their mean over the given inputs is zero.
 
     Args:
         cell: The cell, changed in place.
-        inputs: What typically reaches it, shape (batch, time, input).
+        inputs: Typical inputs of the cell, shape (batch, time, input).
     """
     dt_s = inputs.new_full(inputs.shape[:2], cell.frame_s)
     outputs, _ = cell.sequence(inputs, cell.initial_state(len(inputs)), dt_s, None)
@@ -116,16 +116,16 @@ def set_first_values_(
     synapses: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Give an untrained cell other first values than its recipe did; if none are named, keep those.
+    """Change the initial values of an untrained cell; without `tau_s` and `synapses`, keep them.
 
-    The outputs of an LTC, STC or LRC that is changed are centred on zero.
+    If an LTC, STC or LRC is changed, its outputs are also centred on zero.
 
     Args:
         cell: The cell, changed in place.
-        inputs: What typically reaches it, shape (batch, time, input).
+        inputs: Typical inputs of the cell, shape (batch, time, input).
         tau_s: Shortest and longest time constant [s]; see `spread_timescales_`.
         synapses: A name in `SYNAPSES`.
-        seed: Seed of the time constants.
+        seed: Random seed of the time constants.
 
     Raises:
         ValueError: If a value is not valid or the cell has no such values.
@@ -146,24 +146,25 @@ def spread_timescales_(
     inputs: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Give every neuron of an untrained cell a time constant from a range.
+    """Set a time constant from a range for every neuron of an untrained cell.
 
-    In each layer the time constants are drawn evenly over the logarithm of the range: one in each
-    of as many equal parts as the layer has neurons. Other first values stay as they are.
+    The time constants of each layer are spread log-uniformly: the logarithm of the range is divided
+    into as many equal parts as the layer has neurons, and one value is drawn in each. Other initial
+    values stay as they are.
 
     Args:
         cell: The cell, changed in place.
         tau_s: Shortest and longest time constant [s]; n frames are `n * cell.frame_s`.
-        inputs: What typically reaches the cell, behind its encoder or head, shape
-            (batch, time, input); standard normal numbers if None. Only LTC, STC and LRC need them.
-        seed: Seed of the draw; torch's own generator is left alone.
+        inputs: Typical inputs of the cell, i.e. outputs of its encoder or head, shape
+            (batch, time, input); if None: standard normal numbers. Used only by LTC, STC and LRC.
+        seed: Random seed of the draw; torch's default generator is not used.
 
     Returns:
-        The time constants that were drawn [s], one for each neuron or unit.
+        The drawn time constants [s], one for each neuron or unit.
 
     Raises:
-        ValueError: If the range is not one of positive times, begins below what the cell can
-            reach, or the cell has no time constants that can be set.
+        ValueError: If the range is not one of positive times, begins below the shortest time
+            constant of the cell, or the cell has no time constants that can be set.
     """
     low, high = check_time_range("tau_s", tau_s)
     set_frames = next((do for kind, do in _SETTERS.items() if isinstance(cell, kind)), None)
@@ -197,14 +198,14 @@ def spread_timescales_(
 
 
 def _even_draws(size: int, generator: torch.Generator) -> Tensor:
-    """Return one number in each of `size` equal parts of [0, 1], in random order."""
+    """Return one random number in each of `size` equal parts of [0, 1], in random order."""
     return (
         torch.randperm(size, generator=generator) + torch.rand(size, generator=generator)
     ) / size
 
 
 def _layer_sizes(cell: Cell) -> list[int]:
-    """Return how many neurons each layer has, in the order of the state."""
+    """Return the number of neurons of each layer, in the order of the state."""
     if isinstance(cell, SynapticCell | WiredCfC):
         return [len(nodes) for nodes in list(cell.wiring.layers.values())[1:]]
     if isinstance(cell, MixedMemory):
@@ -213,7 +214,7 @@ def _layer_sizes(cell: Cell) -> list[int]:
 
 
 def _set_measured(cell: SynapticCell, drawn_s: Tensor, inputs: Tensor) -> None:
-    """Measure the time constants and scale them, until their means are the drawn ones."""
+    """Measure and scale the time constants repeatedly, until their means match the drawn ones."""
     state = cell.initial_state(inputs.shape[0])
     dt_s = inputs.new_full(inputs.shape[:2], cell.frame_s)
     for _ in range(NUM_PASSES):
@@ -227,7 +228,7 @@ def _set_measured(cell: SynapticCell, drawn_s: Tensor, inputs: Tensor) -> None:
 
 
 def _set_elastance(cell: LRC, wanted: Tensor, measured: Tensor) -> None:
-    """Bring the mean time constants [frames] of an LRC nearer to what is wanted."""
+    """Move the mean time constants [frames] of an LRC towards the wanted ones."""
     p = cell.effective_parameters()
     if cell.raw_elastance_width is None:  # τ is about 1 + exp(−y) frames
         cell.elastance_bias.sub_(torch.log((wanted - 1.0) / (measured - 1.0)))
@@ -238,7 +239,7 @@ def _set_elastance(cell: LRC, wanted: Tensor, measured: Tensor) -> None:
 
 
 _MOST_ELASTANCE = 0.999
-"""Nearer to 1, an elastance would no longer learn."""
+"""Largest elastance that is set: closer to 1, its gradient would vanish."""
 
 
 def _set_ctrnn(cell: Cell, frames: Tensor) -> None:
@@ -267,20 +268,20 @@ def _set_mixed_memory(cell: Cell, frames: Tensor) -> None:
 
 
 def _biases(gates: nn.Module) -> list[Tensor]:
-    """Return the biases of torch's own cell; they are added to each other."""
+    """Return the two bias vectors of a torch cell, which torch adds to each other."""
     return [value for name, value in gates.named_parameters() if name.startswith("bias")]
 
 
 def _set_forget_gates(
     biases: list[Tensor], frames: Tensor, *, enter: int | None, forget: int
 ) -> None:
-    """Set the biases of gates so that the memory of each unit fades over that many frames.
+    """Set the biases of gates so that the memory of each unit decays over `frames` frames.
 
     Args:
-        biases: Biases of all gates, one gate after the other; the first are set, others cleared.
+        biases: Bias vectors, gate after gate; the first one is set, the others are set to zero.
         frames: Time constant of each unit [frames].
-        enter: Place of the input gate, if it is not one less the forget gate.
-        forget: Place of the gate that keeps.
+        enter: Index of the input gate; None if it is one minus the forget gate.
+        forget: Index of the forget gate, which keeps the memory when open.
     """
     keep = _keep_bias(frames)
     for place, value in ((forget, keep), (enter, -keep)):
@@ -316,11 +317,11 @@ def _set_cfc(cell: Cell, frames: Tensor) -> None:
 
 
 _SLOPES_AT_0 = {"lecun_tanh": 1.7159 * 0.666, "tanh": 1.0}
-"""Slope at 0 of the activations that a small number passes unchanged but for a factor."""
+"""Slope at 0 of the activations that are linear around 0."""
 
 
 def _copy_through(cell: CfC, slope: float) -> None:
-    """Let the first units of every backbone layer hand on the state, and head f return it."""
+    """Make the first units of every backbone layer pass the state on, and head f return it."""
     units = cell.hidden_size
     copy = torch.eye(units).to(cell.state_map.weight)
     cell.state_map.weight[:units] = copy
@@ -356,5 +357,5 @@ _SETTERS: dict[type[Cell], Callable[[Cell, Tensor], None]] = {
     CfC: _set_cfc,
     WiredCfC: _set_wired_cfc,
 }
-"""What sets the time constants [frames] of each kind of cell; cells with conductances need inputs
-as well."""
+"""Functions that set the time constants [frames], by class of cell. LTC, STC and LRC are missing:
+their time constants are measured with inputs."""

@@ -1,7 +1,7 @@
-"""Gated recurrent cells: the baselines a liquid circuit is measured against.
+"""Gated recurrent cells (LSTM and GRU): baselines for liquid circuits.
 
-Both are torch's own and know no time: a frame is a frame, however long. With `sees_time` they are
-told how long, as one more input.
+Both are the implementations of torch and ignore elapsed time: every frame counts the same. With
+`sees_time`, the elapsed time is an additional input.
 
 Sources: LSTM: Hochreiter & Schmidhuber 1997, as implemented by `torch.nn.LSTM`; GRU: Cho et al.
 2014 (arXiv 1406.1078), as implemented by `torch.nn.GRU`.
@@ -20,15 +20,15 @@ from ncp_control.kernels.dispatch import run_dense
 
 
 class FusedCell(DenseCell):
-    """A cell whose loop over time torch runs by itself, with a linear readout.
+    """Base class of cells for which torch has a fused loop over time, with a linear readout.
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units.
+        hidden_size: Number of units.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
-        sees_time: Whether the elapsed time is one more input behind the others.
-        state_size: Width of the state; `hidden_size` if None.
+        frame_s: Nominal frame interval [s], the unit of the elapsed-time input.
+        sees_time: Whether the elapsed time [frames] is an additional, last input.
+        state_size: Width of the state; if None: `hidden_size`.
 
     Raises:
         ValueError: If a size is not positive, or `sees_time` is not a bool.
@@ -58,7 +58,7 @@ class FusedCell(DenseCell):
         return super().settings() | {"sees_time": self.sees_time}
 
     def _pieces(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Part the columns of the inputs from that of the elapsed time."""
+        """Split the columns of the inputs from the column of the elapsed time, if there is one."""
         return weight.split([self.input_size, 1], dim=1) if self.sees_time else (weight,)
 
     def run(
@@ -73,7 +73,7 @@ class FusedCell(DenseCell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Advance the state by one frame, whatever its length."""
+        """Advance the state by one frame, whatever its duration."""
         _, state = self.run(self._with_time(projected, dt_s)[:, None], state)
         return state
 
@@ -84,7 +84,10 @@ class FusedCell(DenseCell):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
-        """Run the kernel, or where there is none torch's loop from one reset to the next."""
+        """Return the outputs of all frames and the last state; arguments as in `unroll`.
+
+        Without a fused kernel, torch's own loop runs from one reset to the next.
+        """
         states = run_dense(self, inputs, state, dt_s, reset)
         if states is not None:
             return self.readout(states), states[:, -1] if states.shape[1] else state
@@ -105,7 +108,7 @@ class FusedCell(DenseCell):
     def _with_time(
         self, inputs: Float[Tensor, "*any input"], dt_s: Float[Tensor, "*any"]
     ) -> Float[Tensor, "*any seen"]:
-        """Put the elapsed time, in frames, behind the inputs, if it is seen."""
+        """Append the elapsed time [frames] to the inputs if `sees_time`."""
         if not self.sees_time:
             return inputs
         return torch.cat([inputs, (dt_s / self.frame_s)[..., None]], dim=-1)
@@ -118,10 +121,10 @@ class LSTM(FusedCell):
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units; the state is twice as wide.
+        hidden_size: Number of units; the state is twice as wide.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
-        sees_time: Whether the elapsed time is one more input behind the others.
+        frame_s: Nominal frame interval [s], the unit of the elapsed-time input.
+        sees_time: Whether the elapsed time [frames] is an additional, last input.
     """
 
     def __init__(
@@ -145,7 +148,7 @@ class LSTM(FusedCell):
 
     @property
     def num_visible(self) -> int:
-        """The hidden values."""
+        """Number of hidden values, without the memory."""
         return self.hidden_size
 
     @property
@@ -177,10 +180,10 @@ class GRU(FusedCell):
 
     Args:
         input_size: Width of the inputs.
-        hidden_size: Units.
+        hidden_size: Number of units.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s], the unit of the elapsed time that is seen.
-        sees_time: Whether the elapsed time is one more input behind the others.
+        frame_s: Nominal frame interval [s], the unit of the elapsed-time input.
+        sees_time: Whether the elapsed time [frames] is an additional, last input.
     """
 
     def __init__(

@@ -1,19 +1,19 @@
-"""The one registry of cells: each by name, with its class and with what builds it from sizes.
+"""The registry of cells: the class of each cell and the function that builds it, by name.
 
-A name is what `--cell` takes and what tables call a model; a file names the class of its cell.
-Some names stand for the same class, built otherwise:
+`--cell` takes these names, and tables of results use them. A saved policy names the class of its
+cell. Some names stand for the same class with other settings:
 
 | class         | its own name   | further names             | what those build                   |
 |---------------|----------------|---------------------------|------------------------------------|
-| `LTC`         | `ltc`          | `ncp`                     | an LTC; NCP19 where it drives      |
+| `LTC`         | `ltc`          | `ncp`                     | an LTC; NCP19 for driving          |
 | `CfC`         | `cfc`          | `cfc_pure`, `cfc_no_gate` | a CfC of another mode              |
 | `Feedforward` | `feedforward`  | `cnn`, `mlp`              | the same, as tables of results say |
 | `LRC`         | `lrc`          | `lrcu`, `lrc_asymmetric`, | an LRC unit; the other elastance   |
 |               |                | `lrcu_asymmetric`         |                                    |
 | `MixedMemory` | `mixed_memory` | `mixed_cfc`, `mixed_ltc`  | a memory beside a CfC or an LTC    |
 
-Driving, walking and forecasting want other first values or wirings for some of them: they hand
-`make_cell` recipes of their own, by name. A cell of your own works everywhere:
+Driving, walking and forecasting need other initial values or wirings for some cells: they pass
+recipes of their own, by name, to `make_cell`. To use your own cell everywhere, register it:
 
     register_cell("mine", Mine)                     # Mine(inputs, units, outputs, frame_s=...)
     register_cell("mine", Mine, build=make_mine)    # make_mine(sizes) returns a Mine
@@ -48,30 +48,31 @@ from ncp_control.wiring_rules import WIRINGS, auto_ncp
 
 @dataclass(frozen=True, kw_only=True)
 class CellSizes:
-    """What a cell is built from.
+    """Sizes and settings from which a cell is built.
 
     Raises:
         ValueError: If `wiring` is unknown.
     """
 
     num_inputs: int
-    """Width of what reaches the cell."""
+    """Number of inputs of the cell."""
     num_units: int
-    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
+    """Number of neurons of a wired circuit, motor neurons included; number of units otherwise."""
     num_outputs: int
     """Width of the readout, e.g. one for each motor."""
     frame_s: float
     """Nominal frame interval [s]."""
     seed: int = 0
-    """Seed of a wiring; the first weights follow torch's own generator."""
+    """Random seed of the wiring; initial weights come from torch's default generator."""
     sees_time: bool = False
-    """Whether LSTM and GRU, which know no time, are told how long a frame lasted."""
+    """Whether LSTM and GRU get the elapsed time as an additional input."""
     activation: str = "lecun_tanh"
     """Activation of a CfC's backbone."""
     wiring: str | None = None
-    """A name in `WIRINGS` for a wired circuit; what suits the cell if None."""
+    """Wiring of a wired circuit, a name in `WIRINGS`; if None: the default wiring of the cell."""
     reads: str | None = None
-    """What the outputs of a synaptic cell are read from, a name in `READS`; motor if None."""
+    """Neurons that the outputs of an LTC, STC or LRC are read from, a name in `READS`; if None:
+    motor."""
 
     def __post_init__(self) -> None:
         if self.wiring is not None:
@@ -80,14 +81,14 @@ class CellSizes:
     def draw_wiring(
         self, rule: Callable[..., Wiring] = auto_ncp, *, num_motor: int | None = None
     ) -> Wiring:
-        """Draw the wiring that was asked for by name.
+        """Draw the wiring.
 
         Args:
-            rule: What draws it if none was asked for.
-            num_motor: Motor neurons; one for each output if None.
+            rule: Function that draws it if `wiring` is None.
+            num_motor: Number of motor neurons; if None: one for each output.
 
         Raises:
-            ValueError: If the rule returns something other than a wiring.
+            ValueError: If the rule returns something that is not a Wiring.
         """
         rule = rule if self.wiring is None else WIRINGS[self.wiring]
         sizes = (self.num_inputs, self.num_units, num_motor or self.num_outputs)
@@ -101,35 +102,35 @@ class CellSizes:
 
 
 Build = Callable[[CellSizes], Cell]
-"""Sizes to an untrained cell."""
+"""Function that builds an untrained cell from sizes."""
 
 
 @dataclass(frozen=True)
 class KnownCell:
-    """A cell as the registry knows it."""
+    """Entry of the registry of cells."""
 
     cls: type[Cell]
-    """Class of the cell, which a file names."""
+    """Class of the cell."""
     build: Build
-    """What builds it from sizes."""
+    """Function that builds it from sizes."""
 
 
 CELLS: Registry[KnownCell] = Registry("cell")
-"""Cells by the name that settings and files use."""
+"""Cells by the name used in settings and files."""
 
 
 def register_cell(name: str, cls: type[Cell], *, build: Build | None = None) -> None:
-    """Make a cell known by a name, for settings and for files.
+    """Register a cell under a name, for settings and files.
 
     Args:
-        name: Its name. The first name of a class is the one that files use.
-        cls: Its class.
-        build: Builds it from sizes. If None, the class is called with
+        name: Name of the cell. Files use the first name of a class.
+        cls: Class of the cell.
+        build: Function that builds the cell from sizes. If None, the class is called with
             `(num_inputs, num_units, num_outputs, frame_s=frame_s)`.
 
     Raises:
-        TypeError: If `cls` is no class of a cell.
-        ValueError: If the name is taken, or the class cannot be called like that.
+        TypeError: If `cls` is not a subclass of Cell.
+        ValueError: If the name is taken, or `build` is None and the class cannot be called so.
     """
     if not (isinstance(cls, type) and issubclass(cls, Cell)):
         raise TypeError(f"`cls` must be a class derived from Cell, got {cls!r}.")
@@ -146,7 +147,7 @@ def register_cell(name: str, cls: type[Cell], *, build: Build | None = None) -> 
 
 
 def dense_build(cls: Callable[..., Cell], **settings: Any) -> Build:
-    """Return what builds a cell of units that all see everything, with further settings."""
+    """Return a function that builds a fully connected cell with further settings."""
 
     def build(sizes: CellSizes) -> Cell:
         widths = (sizes.num_inputs, sizes.num_units, sizes.num_outputs)
@@ -156,17 +157,17 @@ def dense_build(cls: Callable[..., Cell], **settings: Any) -> Build:
 
 
 def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None = None) -> Cell:
-    """Build an untrained cell by its name; its weights come from torch's generator.
+    """Build an untrained cell by name; its weights come from torch's default generator.
 
     Args:
         name: A name in `CELLS`.
-        sizes: What it is built from.
-        recipes: What a purpose builds otherwise, by name.
+        sizes: Sizes and settings of the cell.
+        recipes: Functions, by name, that replace the registered builder of a cell.
 
     Raises:
-        TypeError: If the builder of the cell returns something else.
+        TypeError: If the builder returns something that is not a Cell.
         ValueError: If the name is unknown, a size does not fit, the cell does not take `num_inputs`
-            inputs, it has no wiring though one is named, or one of your own is faulty: see
+            inputs, a wiring is named for a cell without one, or a user's own cell is faulty: see
             `check_step` and `check_saved`.
     """
     known = CELLS.find(name)
@@ -211,13 +212,13 @@ def check_saved(cell: Cell) -> None:
 def make_ltc(sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> LTC:
     """Build an LTC circuit over a wiring of these sizes.
 
-    It is integrated layer by layer where the wiring allows it. Measured against the paper's
-    integrator (`scripts/reproduce.py integrators`), this imitates and forecasts a little better,
-    and costs less.
+    It uses the layer-by-layer integrator where the wiring allows it. Compared with the integrator
+    of the paper (`scripts/reproduce.py integrators`), it is slightly better at imitation and
+    forecasting, and costs less to compute.
 
     Args:
-        sizes: What it is built from.
-        rule: What draws the wiring if none was asked for by name.
+        sizes: Sizes and settings of the cell.
+        rule: Function that draws the wiring if `sizes.wiring` is None.
     """
     wiring = sizes.draw_wiring(rule)
     try:
@@ -228,7 +229,7 @@ def make_ltc(sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> LTC:
             unfolds=2,
             reads=sizes.reads or "motor",
         )
-    except ValueError:  # synapses run back to an earlier layer, e.g. in a random wiring
+    except ValueError:  # synapses lead back to an earlier layer, e.g. in a random wiring
         return LTC(wiring, frame_s=sizes.frame_s, reads=sizes.reads or "motor")
 
 
@@ -242,23 +243,23 @@ SATURATED: dict[str, Callable[..., STC]] = {
     "lrcu": partial(LRC, **_UNIT),
     "lrcu_asymmetric": partial(LRC, **_UNIT, elastance="asymmetric"),
 }
-"""Builders of an LTC's saturated kin from a wiring and `frame_s`, by name."""
+"""Functions that build a saturated circuit (STC, LRC) from a wiring and `frame_s`, by name."""
 
 
 def make_saturated(name: str, sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> STC:
-    """Build a circuit of an LTC's saturated kin over a wiring of these sizes.
+    """Build a saturated circuit (STC or LRC) over a wiring of these sizes.
 
     Args:
         name: A name in `SATURATED`.
-        sizes: What it is built from.
-        rule: What draws the wiring if none was asked for by name.
+        sizes: Sizes and settings of the cell.
+        rule: Function that draws the wiring if `sizes.wiring` is None.
     """
     wiring = sizes.draw_wiring(rule)
     return SATURATED[name](wiring, frame_s=sizes.frame_s, reads=sizes.reads or "motor")
 
 
 def cell_to_config(cell: Cell) -> dict[str, Any]:
-    """Return JSON values from which `cell_from_config` builds an equal, untrained cell.
+    """Return JSON values from which `cell_from_config` builds an untrained cell of equal settings.
 
     Raises:
         ValueError: If the cell's class is not in `CELLS`.
@@ -280,7 +281,7 @@ def cell_to_config(cell: Cell) -> dict[str, Any]:
 
 
 def cell_from_config(config: Mapping[str, Any]) -> Cell:
-    """Build the cell that `cell_to_config` described.
+    """Build the untrained cell that `cell_to_config` described.
 
     Raises:
         ValueError: If the name is unknown, a setting is unknown, or a value is not valid.

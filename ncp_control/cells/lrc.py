@@ -1,12 +1,13 @@
-"""The liquid-resistance liquid-capacitance (LRC) neuron: an STC whose capacitance is liquid, too.
+"""The liquid-resistance liquid-capacitance (LRC) neuron: an STC with a liquid capacitance as well.
 
     φ dv_i/dt = ε_i (e_i tanh(u_i) − σ(f_i) v_i)
     y_i = p_i + Σ_j o_ij x_j,   ε_i = σ(y_i)   or   ε_i = σ(y_i + h_i) − σ(y_i − h_i)
 
-f, u, x and all else as in `ncp_control.cells.stc`, whose parameters it has but for the capacitance:
-φ is the nominal frame interval, the model's unit of time, and ε, the elastance, is φ over the
-capacitance; it changes with what the neuron sees. The first form is asymmetric: a neuron of large y
-is quick, one of small y slow. The second is symmetric: a neuron is slow where y is far from 0.
+f, u, x and all other symbols are those of `ncp_control.cells.stc`. The parameters are the same too,
+except for the capacitance: φ is the nominal frame interval, the model's unit of time, and the
+elastance ε, φ over the capacitance, depends on the signals that the neuron receives. The first form
+is asymmetric: a neuron is fast when y is large and slow when y is small. The second form is
+symmetric: a neuron is slow when y is far from 0.
 
 | symbol | name             | per     | range by construction | initial value                      |
 |--------|------------------|---------|-----------------------|------------------------------------|
@@ -14,26 +15,25 @@ is quick, one of small y slow. The second is symmetric: a neuron is slow where y
 | p      | elastance_bias   | neuron  | any                   | 0                                  |
 | h      | elastance_width  | neuron  | > 0                   | 1 (symmetric elastance alone)      |
 
-in is the number of synapses to the neuron, out that of the synapses from the source of the synapse.
+For a synapse, in is the number of synapses to its target and out the number from its source.
 
-An LRC *unit* (LRCU) is an LRC that takes one explicit Euler step a frame,
+An LRC *unit* (LRCU) is an LRC that takes one explicit Euler step per frame,
 
     v_i ← v_i + n ε_i (e_i tanh(u_i) − σ(f_i) v_i),   n frames of time
 
-here `LRC(wiring, integrator="explicit_euler", unfolds=1)`, which is built by the name `lrcu`. A
-signal passes one synapse a step, so in an NCP it reaches a motor neuron in the third frame.
+here `LRC(wiring, integrator="explicit_euler", unfolds=1)`, registered under the name `lrcu`. A
+signal passes one synapse per step, so in an NCP it reaches a motor neuron in the third frame.
 
-*What is certain.* As for an STC, v_i only ever moves towards v∞ = e_i tanh(u_i) / σ(f_i), on which
-the elastance has no influence: |v_i| ≤ e_i / σ(g_i) < 2 e_i, whatever comes in and however long a
-frame lasts. As ε_i < 1, τ_i = φ / (ε_i σ(f_i)) > φ. Where ε_i may come close to 0 a neuron
-holds its value and so remembers; τ_i then has no upper bound that says anything. It has one where
-y_i is bounded: if the neuron sees neurons alone, or inputs whose range is known. abs(y) counts as
-30 at most, so that ε_i stays above zero.
+*Guaranteed bounds.* As in an STC, v_i always moves towards v∞ = e_i tanh(u_i) / σ(f_i), which does
+not depend on the elastance. So |v_i| ≤ e_i / σ(g_i) < 2 e_i for any inputs and any frame length.
+As ε_i < 1, τ_i = φ / (ε_i σ(f_i)) > φ. When ε_i is close to 0, a neuron holds its value: it
+remembers. τ_i has a useful upper bound only if y_i is bounded, that is, if the neuron sees only
+other neurons, or inputs of known range. abs(y) is limited to 30, so that ε_i stays above zero.
 
 Source: Farsang, Neubauer & Grosu 2024 (arXiv 2403.08791) and the code published with it
-(github.com/MoniFarsang/LRC). Differs, besides what differs in `stc`: the elastance sees what the
-neuron has synapses from, where theirs sees all inputs and neurons; a step of a unit never leads
-beyond v∞, which makes a difference only if a frame lasts longer than nominal.
+(github.com/MoniFarsang/LRC). Differs, besides the differences named in `stc`: the elastance depends
+only on the nodes with a synapse to the neuron, theirs on all inputs and neurons; a step of a unit
+never overshoots v∞, which matters only if a frame lasts longer than nominal.
 """
 
 from typing import Any
@@ -56,21 +56,22 @@ ELASTANCES = ("symmetric", "asymmetric")
 class LRC(STC):
     """Liquid-resistance liquid-capacitance neurons connected by a wiring.
 
-    Parameters: 5 a synapse, 3 a neuron (4 with a symmetric elastance), and an affine map into each
-    sensory input and out of each motor neuron.
+    Parameters: 5 per synapse, 3 per neuron (4 with a symmetric elastance), and a scale and an
+    offset for each sensory input and each motor neuron.
 
     Args:
-        wiring: Who is connected to whom; frozen.
+        wiring: The synapses between inputs and neurons; fixed.
         frame_s: Nominal frame interval [s], the model's unit of time.
         elastance: symmetric or asymmetric.
         integrator: A name in `ncp_control.integrators.INTEGRATORS`.
         unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
-        reads: What the outputs are read from: motor (each from its motor neuron), command (linearly
-            from the command neurons as well), or all (from all other neurons as well).
+        reads: Neurons that the outputs are read from: motor (each output from its motor neuron),
+            command (linearly from the command neurons as well), or all (from all other neurons as
+            well).
 
     Raises:
-        TypeError: If `wiring` is none.
-        ValueError: If the elastance or the integrator is unknown, or as `STC`.
+        TypeError: If `wiring` is not a Wiring.
+        ValueError: If the elastance is unknown, or for the reasons given in `STC`.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class LRC(STC):
         return super().settings() | {"elastance": self.elastance}
 
     def _add_capacitance(self) -> None:
-        """Add what the elastance is made of."""
+        """Add the parameters of the elastance instead of a capacitance."""
         self.raw_capacitance = None
         fan_out = torch.bincount(self.source, minlength=self.wiring.num_nodes)[self.source]
         bound = (6.0 / (self._fan_in() + fan_out)).sqrt()  # of Glorot & Bengio 2010
@@ -110,7 +111,7 @@ class LRC(STC):
         return self.elastance_bias.new_full((self.state_size,), self.frame_s)
 
     def program(self) -> Program | None:
-        """Return what the kernel of cells over time needs to run it."""
+        """Return the description from which the fused kernels run this cell."""
         if type(self) is not LRC:
             return None
         p, width, end = self.effective_parameters(), None, self._num_sensory_synapses

@@ -17,13 +17,13 @@ or the presynaptic potential. Time is in seconds; g and w are dimensionless, so
 | γ      | slope                | synapse | any                         | 3 to 8                |
 | E      | reversal_potential   | synapse | > 0 excites, < 0 inhibits   | ±1 by the wiring      |
 
-What the outputs read is told in `ncp_control.cells.synaptic`.
+See `ncp_control.cells.synaptic` for how the outputs are read from the neurons.
 
 Source: Hasani et al. 2021, "Liquid time-constant networks" (arXiv 2006.04439), equation 1 and
-appendix; initial ranges: the code published with Lechner et al. 2020. Differs: only synapses that
-exist are stored; the ranges hold for the effective values, through the inverse of the softplus; a
-frame is one unit of time, where the code of Hasani et al. takes six, which also begins at C = 0.5
-and g = 1 and lets the sign of E change.
+appendix; initial ranges: the code published with Lechner et al. 2020. Differs: only existing
+synapses are stored; the ranges apply to the effective values (raw values are set by the inverse
+softplus); a frame is one unit of time. The code of Hasani et al. counts six units per frame, begins
+at C = 0.5 and g = 1, and lets the sign of E change.
 """
 
 from typing import NamedTuple
@@ -59,26 +59,27 @@ class LTCParameters(NamedTuple):
     reversal_potential: Float[Tensor, " synapses"]
 
     def synapses(self, which: slice) -> SynapseParameters:
-        """Return what belongs to some of the synapses."""
+        """Return the parameters of a slice of the synapses."""
         return SynapseParameters(*(p[which] for p in self[3:]))
 
 
 class LTC(SynapticCell):
     """Liquid time-constant neurons connected by a wiring.
 
-    Parameters: 4 a synapse, 3 a neuron, and an affine map into each sensory input and out of each
-    motor neuron.
+    Parameters: 4 per synapse, 3 per neuron, and a scale and an offset for each sensory input and
+    each motor neuron.
 
     Args:
-        wiring: Who is connected to whom; frozen.
+        wiring: The synapses between inputs and neurons; fixed.
         frame_s: Nominal frame interval [s]; initial capacitances are multiples of it.
         integrator: A name in `ncp_control.integrators.INTEGRATORS`.
         unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
-        reads: What the outputs are read from: motor (each from its motor neuron), command (linearly
-            from the command neurons as well), or all (from all other neurons as well).
+        reads: Neurons that the outputs are read from: motor (each output from its motor neuron),
+            command (linearly from the command neurons as well), or all (from all other neurons as
+            well).
 
     Raises:
-        TypeError: If `wiring` is none.
+        TypeError: If `wiring` is not a Wiring.
         ValueError: If the integrator is unknown or does not suit the wiring, `unfolds` is out of
             range, or `reads` is unknown or names neurons that the wiring lacks.
     """
@@ -118,11 +119,11 @@ class LTC(SynapticCell):
         )
 
     def control_step(self) -> ControlStep | None:
-        """Return the kernel that runs this circuit frame by frame, where there is one."""
+        """Return the kernel that runs this circuit frame by frame; None if there is none."""
         return FusedStep(self) if FusedStep.supports(self) else super().control_step()
 
     def program(self) -> Program | None:
-        """Return what a kernel needs to run it within another cell, or by another integrator."""
+        """Return the description for kernels that run it inside a cell or by other integrators."""
         if type(self) is not LTC:
             return None
         p = self.effective_parameters()
@@ -134,7 +135,7 @@ class LTC(SynapticCell):
         return self._make_program("ltc", (p.weight, p.weight * p.reversal_potential), neurons)
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Return what leak and sensory synapses add to a and to b, shape (…, 2 neurons)."""
+        """Return the parts of a and b from leak and sensory synapses, shape (…, 2 neurons)."""
         parameters, end = self.effective_parameters(), self._num_sensory_synapses
         scaled = (inputs * self.input_scale + self.input_offset).flatten(0, -2)
         conductance, drive = synaptic_sums(
@@ -155,7 +156,7 @@ class LTC(SynapticCell):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> Float[Tensor, "batch time state"]:
-        """Apply the cell over time: on a fused kernel where one applies, see `Cell.unroll`."""
+        """Apply the cell over time, with a fused kernel if one applies; see `Cell.unroll`."""
         run = run_ltc(self, inputs, state, dt_s, reset) if type(self) is LTC else None
         return super().unroll(inputs, state, dt_s, reset) if run is None else run[0]
 
@@ -166,7 +167,7 @@ class LTC(SynapticCell):
         dt_s: Float[Tensor, "batch time"],
         reset: Bool[Tensor, "batch time"] | None,
     ) -> tuple[Float[Tensor, "batch time output"], Float[Tensor, "batch state"]]:
-        """Return the output at every frame and the state after the last; see `unroll`."""
+        """Return the outputs of all frames and the last state; see `unroll`."""
         run = run_ltc(self, inputs, state, dt_s, reset) if type(self) is LTC else None
         if run is None:
             return super().sequence(inputs, state, dt_s, reset)
@@ -190,7 +191,7 @@ class LTC(SynapticCell):
 
     @property
     def has_synaptic_currents(self) -> bool:
-        """Always: every synapse has a conductance and a reversal potential."""
+        """Always True: every synapse has a conductance and a reversal potential."""
         return True
 
     def synaptic_currents(

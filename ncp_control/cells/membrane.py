@@ -1,4 +1,4 @@
-"""The LTC equation with its inputs held, in plain torch: what the integrators advance.
+"""The LTC equation for constant inputs, in plain torch, as integrators need it.
 
 Equations and symbols as in `ncp_control.cells.ltc`.
 """
@@ -23,7 +23,7 @@ class SynapseParameters(NamedTuple):
 
 
 class InnerSynapses(NamedTuple):
-    """What the neuron equation is made of, whatever the inputs."""
+    """The parts of the neuron equation that do not depend on the inputs."""
 
     capacitance_s: Tensor
     parameters: SynapseParameters
@@ -34,7 +34,7 @@ class InnerSynapses(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldMembrane:
-    """The neuron equation with held inputs: see `ncp_control.integrators.Membrane`."""
+    """The neuron equation for constant inputs: see `ncp_control.integrators.Membrane`."""
 
     synapses: InnerSynapses
     held_conductance: Tensor
@@ -47,7 +47,7 @@ class HeldMembrane:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers in the order of the signal; empty where no integrator asks for them."""
+        """The layers in signal order; empty unless the integrator works layer by layer."""
         return self.synapses.layers
 
     def conductance_and_drive(
@@ -74,7 +74,7 @@ class HeldMembrane:
 def synaptic_sums(
     parameters: SynapseParameters, signal: Tensor, source: Tensor, target: Tensor, num_targets: int
 ) -> tuple[Tensor, Tensor]:
-    """Return Σ_j w s(x_j) and Σ_j w s(x_j) E for each target, each of shape (batch, targets)."""
+    """Return Σ_j w s(x_j) and Σ_j w s(x_j) E of each target, each of shape (batch, targets)."""
     p = parameters
     opened = p.weight * torch.sigmoid(p.slope * (signal.index_select(1, source) - p.threshold))
     zeros = signal.new_zeros(signal.shape[0], num_targets)
@@ -88,7 +88,7 @@ def find_layers(wiring: Wiring) -> tuple[Layer, ...]:
     """Group the neurons so that every synapse comes from the same or an earlier layer.
 
     Raises:
-        ValueError: If a synapse runs backwards between the wiring's layers.
+        ValueError: If a synapse leads from a later to an earlier layer of the wiring.
     """
     first_neuron, first_inner = wiring.num_sensory, wiring.num_sensory_synapses
     sources = wiring.sources[first_inner:]

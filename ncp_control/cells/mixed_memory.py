@@ -1,7 +1,7 @@
-"""Mixed memory: any cell with an LSTM-like memory beside it, for long dependencies.
+"""Mixed memory: any cell with an additional LSTM-like memory, for long dependencies.
 
-The memory takes the place of the state before each frame, so gradients reach far back through c
-while the cell itself goes on obeying elapsed time:
+Before each frame, the output of the memory replaces the cell's state. So gradients reach far back
+through c, and the cell itself still uses the elapsed time:
 
     [i, g, f, o] = W u + b + U v
     c ← σ(f) c + σ(i) tanh(g)
@@ -32,15 +32,15 @@ from ncp_control.kernels.dense_op import KINDS, Program
 
 
 class MixedMemory(Cell):
-    """A cell with an LSTM-like memory as wide as its state.
+    """A cell with an additional LSTM-like memory of the same width as the cell's state.
 
-    The state is [v, c]: the cell's own, then the memory.
+    The state is [v, c]: the state of the cell, then the memory.
 
     Args:
-        cell: The cell that obeys elapsed time.
+        cell: The cell that uses elapsed time, e.g. an LTC or a CfC.
 
     Raises:
-        TypeError: If it is none, or a cell that would keep the memory from being seen.
+        TypeError: If `cell` is not a Cell, or is a MixedMemory or a Feedforward.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -53,7 +53,7 @@ class MixedMemory(Cell):
             cell.input_size, 2 * cell.state_size, cell.output_size, frame_s=cell.frame_s
         )
         self.cell = cell
-        # A cell with a faster way over time takes even single frames that way.
+        # A cell with a faster `unroll` of its own uses it even for single frames.
         self._runs_unrolled = type(cell).unroll is not Cell.unroll
         width, dtype = cell.state_size, next(cell.parameters()).dtype
         self.input_map = nn.Linear(cell.input_size, 4 * width, dtype=dtype)
@@ -62,7 +62,7 @@ class MixedMemory(Cell):
         nn.init.orthogonal_(self.state_map.weight)
         with torch.no_grad():
             self.input_map.bias.uniform_(-0.1, 0.1)
-            self.input_map.bias[2 * width : 3 * width] += 1.0  # begin by remembering
+            self.input_map.bias[2 * width : 3 * width] += 1.0  # forget gate: remember at first
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -75,7 +75,7 @@ class MixedMemory(Cell):
 
     @property
     def num_visible(self) -> int:
-        """Those of the cell."""
+        """Number of visible entries of the cell; the memory is not visible."""
         return self.cell.num_visible
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
@@ -84,7 +84,7 @@ class MixedMemory(Cell):
         return torch.cat([state, torch.zeros_like(state)], dim=1)
 
     def program(self) -> Program | None:
-        """Return the map to the gates, and then what the cell is made of."""
+        """Return the map to the gates, followed by the cell's own description."""
         maps, inner = (self.input_map, self.state_map), self.cell.program()
         if type(self) is not MixedMemory or inner is None or not all(map(is_linear, maps)):
             return None
@@ -93,12 +93,12 @@ class MixedMemory(Cell):
         return Program("mixed_memory", [gates, *inner.matrices], options, inner.wiring)
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Return the inputs' share of the gates, then what the cell needs to know of them."""
+        """Return the contribution of the inputs to the gates, then the cell's projected inputs."""
         cell_inputs = inputs if self._runs_unrolled else self.cell.project(inputs)
         return torch.cat([self.input_map(inputs), cell_inputs], dim=-1)
 
     def stepper(self) -> Step:
-        """Return `step` with the cell's own stepper inside."""
+        """Return `step` with the stepper of the inner cell."""
         step = self._unroll_frame if self._runs_unrolled else self.cell.stepper()
         return partial(self._advance, step)
 
@@ -112,7 +112,7 @@ class MixedMemory(Cell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Update the memory, then let the cell go on from it for `dt_s` seconds."""
+        """Update the memory, then advance the cell from the memory's output by `dt_s` seconds."""
         width = self.cell.state_size
         own, memory = state.split(width, dim=1)
         gate_inputs, cell_inputs = projected.tensor_split([4 * width], dim=1)
@@ -123,25 +123,25 @@ class MixedMemory(Cell):
         return torch.cat([own, memory], dim=1)
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
-        """Read out the cell; the memory speaks only through it."""
+        """Return the readout of the cell; the memory acts only through the cell."""
         return self.cell.readout(state[..., : self.cell.state_size])
 
     @property
     def has_timescales(self) -> bool:
-        """As the cell."""
+        """Same as for the inner cell."""
         return self.cell.has_timescales
 
     def timescales(
         self, inputs: Float[Tensor, "batch input"], state: Float[Tensor, "batch state"]
     ) -> Float[Tensor, "batch state"]:
-        """Return τ [s] of the cell's own entries; NaN for the memory, which has none."""
+        """Return τ [s] of the cell's entries; NaN for the memory, which has no time constant."""
         own, memory = state.split(self.cell.state_size, dim=1)
         own_s = self.cell.timescales(inputs, own)
         return torch.cat([own_s, torch.full_like(memory, torch.nan)], dim=1)
 
     @property
     def has_synaptic_currents(self) -> bool:
-        """As the cell."""
+        """Same as for the inner cell."""
         return self.cell.has_synaptic_currents
 
     def synaptic_currents(

@@ -1,8 +1,9 @@
-"""Half precision: a cell's weights are stored in it, and the cell computes in float32.
+"""Half precision: the weights of a cell are stored in it, and the cell computes in float32.
 
-A step of 6 sub-steps in bfloat16 would round away what a slow neuron moves, and elapsed times with
-it. So a circuit of bfloat16 or float16 weights runs with their float32 values, and rounds only what
-it returns. Gradients reach the stored weights through the conversion.
+With 6 sub-steps in bfloat16, rounding would erase the small changes of slow neurons and the
+differences of elapsed times. So a circuit with bfloat16 or float16 weights computes with their
+float32 values and rounds only the results. Gradients reach the stored weights through the
+conversion.
 """
 
 from collections.abc import Iterator
@@ -14,15 +15,15 @@ from torch import Tensor, nn
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type that a cell of this type computes in: float32 for half precision."""
+    """Return the dtype in which a cell of this dtype computes: float32 for half precision."""
     return torch.float32 if dtype.is_floating_point and dtype.itemsize < 4 else dtype
 
 
 def working_precision(module: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Give a module of this type float32 values of its half-precision weights and buffers.
+    """Return a context in which the half-precision weights and buffers of a module are float32.
 
-    They stay until the context ends; other types are left alone. Two threads must not run one
-    module of half precision at the same time.
+    The stored tensors come back when the context ends. Without effect if `dtype` is not half
+    precision. Two threads must not run the same half-precision module at the same time.
     """
     return nullcontext() if working_dtype(dtype) == dtype else _single_precision(module)
 

@@ -1,4 +1,4 @@
-"""The equation of saturated neurons (STC and LRC) with its inputs held: what integrators advance.
+"""The equation of saturated neurons (STC and LRC) for constant inputs, as integrators need it.
 
     C_i dv_i/dt = ε_i(y_i) (e_i tanh(u_i) − σ(f_i) v_i)
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from ncp_control.integrators import Layer
 
 LARGEST_LOGIT = 30.0
-"""An elastance is σ of at most this size: so small that a neuron stands still, and not yet zero."""
+"""Limit of abs(y) in the elastance σ(y): at −30 a neuron barely moves, but ε is not yet zero."""
 
 
 class SaturatedParameters(NamedTuple):
@@ -47,13 +47,13 @@ class SaturatedParameters(NamedTuple):
     """h (N,) of a symmetric elastance; None for others."""
 
     def synapses(self, which: slice) -> "SynapseSums":
-        """Return what belongs to some of the synapses."""
+        """Return the parameters of a slice of the synapses."""
         values = self.weight, self.update_weight, self.threshold, self.slope
         return SynapseSums(*values, self.elastance_weight).among(which)
 
 
 class SynapseSums(NamedTuple):
-    """Effective values of some synapses, each of shape (synapses,), and the sums over them."""
+    """Effective values of some synapses, each of shape (synapses,), with the sums over them."""
 
     weight: Tensor
     update_weight: Tensor
@@ -62,7 +62,7 @@ class SynapseSums(NamedTuple):
     elastance_weight: Tensor | None
 
     def among(self, which: slice) -> "SynapseSums":
-        """Return some of the synapses."""
+        """Return the values of a slice of these synapses."""
         elastance = self.elastance_weight
         return SynapseSums(
             self.weight[which],
@@ -75,7 +75,7 @@ class SynapseSums(NamedTuple):
     def over(
         self, signal: Tensor, source: Tensor, target: Tensor, num_targets: int
     ) -> tuple[Tensor, ...]:
-        """Return Σ w s, Σ k s and, of an LRC, Σ o x for each target: shape (batch, targets)."""
+        """Return Σ w s, Σ k s and, for an LRC, Σ o x of each target: shape (batch, targets)."""
         seen = signal.index_select(1, source)
         opening = torch.sigmoid(self.slope * (seen - self.threshold))
         terms = [opening * self.weight, opening * self.update_weight]
@@ -88,7 +88,7 @@ class SynapseSums(NamedTuple):
 def elastance(logit: Tensor, width: Tensor | None) -> Tensor:
     """Return ε from y: σ(y), or σ(y + h) − σ(y − h) for a symmetric elastance.
 
-    The difference is written as a product, which loses no digits where ε is small.
+    The difference is computed as a product, which stays precise where ε is small.
     """
     logit = logit.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
     if width is None:
@@ -98,7 +98,7 @@ def elastance(logit: Tensor, width: Tensor | None) -> Tensor:
 
 
 class SaturatedCircuit(NamedTuple):
-    """What the neuron equation is made of, whatever the inputs."""
+    """The parts of the neuron equation that do not depend on the inputs."""
 
     capacitance_s: Tensor
     leak_potential: Tensor
@@ -111,11 +111,11 @@ class SaturatedCircuit(NamedTuple):
 
 @dataclass(frozen=True)
 class SaturatedMembrane:
-    """The neuron equation with held inputs: see `ncp_control.integrators.Membrane`."""
+    """The neuron equation for constant inputs: see `ncp_control.integrators.Membrane`."""
 
     circuit: SaturatedCircuit
     held: tuple[Tensor, ...]
-    """What the leak and the inputs add to f, u and y, each of shape (batch, neurons)."""
+    """Contributions of leak and inputs to f, u and y, each of shape (batch, neurons)."""
 
     @property
     def capacitance_s(self) -> Tensor:
@@ -124,7 +124,7 @@ class SaturatedMembrane:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers in the order of the signal; empty where no integrator asks for them."""
+        """The layers in signal order; empty unless the integrator works layer by layer."""
         return self.circuit.layers
 
     def conductance_and_drive(

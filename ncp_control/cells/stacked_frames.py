@@ -1,7 +1,7 @@
-"""A network without memory that sees the last frames at once: the usual answer to hidden speeds.
+"""A feedforward network over the last frames: the usual way to make speeds observable.
 
-Its state is what the head made of the last four frames. So each frame passes the head once, and a
-frame that fails is one of four.
+Its state holds the head's features of the last four frames. So each frame passes through the head
+only once, and a faulty frame is one of four.
 """
 
 import torch
@@ -15,13 +15,13 @@ FRAMES = 4
 
 
 class StackedFrames(DenseCell):
-    """Two dense layers that see the inputs of the last four frames; zeros before the first.
+    """Two dense layers over the inputs of the last four frames; zeros before the first frame.
 
     Args:
         input_size: Width of the inputs of one frame.
-        hidden_size: Units of each hidden layer.
+        hidden_size: Number of units in each hidden layer.
         output_size: Width of the readout.
-        frame_s: Nominal frame interval [s]; kept for the record, it changes nothing.
+        frame_s: Nominal frame interval [s]; stored, but without effect.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class StackedFrames(DenseCell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Forget the oldest frame and remember this one."""
+        """Drop the oldest frame from the state and append this one."""
         return torch.cat([state[:, self.input_size :], projected], dim=1)
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
-        """Map the remembered frames to the outputs."""
+        """Map the stored frames to the outputs."""
         return self.output(self.hidden(state))

@@ -17,18 +17,18 @@ potential e_i and reversal potentials E_ij = k_ij e_i / w_ij. Time is in seconds
 | μ      | threshold            | synapse | any                         | 0.3 to 0.8              |
 | γ      | slope                | synapse | any                         | 3 to 8                  |
 
-*What is certain.* All w and g are positive, so 1/2 < σ(g_i) < σ(f_i) < 1, and v_i only ever moves
-towards v∞ = e_i tanh(u_i) / σ(f_i), by every integrator but RK4. So whatever comes in, and however
-long a frame lasts, a neuron that begins at 0 keeps
+*Guaranteed bounds.* All w and g are positive, so 1/2 < σ(g_i) < σ(f_i) < 1, and v_i always moves
+towards v∞ = e_i tanh(u_i) / σ(f_i), with every integrator except RK4. So for any inputs and any
+frame length, a neuron that begins at 0 satisfies
 
     |v_i| ≤ e_i / σ(g_i) < 2 e_i   and   C_i < τ_i = C_i / σ(f_i) ≤ C_i / σ(g_i) < 2 C_i
 
 Source: Farsang, Neubauer & Grosu 2024, "Liquid Resistance Liquid Capacitance Networks"
 (arXiv 2403.08791), with C = 1; initial ranges: the code published with it
-(github.com/MoniFarsang/LRC). Differs: C is learned, as in an LTC; e begins at 1, where the code
-draws it from −0.2 to 0.2, so that potentials reach the thresholds; e stays positive, which loses
-nothing, because a neuron of negative e is one of positive e upside down; the sign of k is the
-wiring's; only synapses that exist are stored.
+(github.com/MoniFarsang/LRC). Differs: C is learned, as in an LTC; e begins at 1, so that potentials
+reach the thresholds (their code draws it from −0.2 to 0.2); e stays positive, which loses no
+generality, because a neuron of negative e is a sign-flipped neuron of positive e; the wiring sets
+the sign of k; only existing synapses are stored.
 """
 
 from typing import Any
@@ -47,19 +47,20 @@ from ncp_control.wiring import Wiring
 class STC(SynapticCell):
     """Saturated liquid time-constant neurons connected by a wiring.
 
-    Parameters: 4 a synapse, 3 a neuron, and an affine map into each sensory input and out of each
-    motor neuron.
+    Parameters: 4 per synapse, 3 per neuron, and a scale and an offset for each sensory input and
+    each motor neuron.
 
     Args:
-        wiring: Who is connected to whom; frozen.
-        frame_s: Nominal frame interval [s]; initial capacitances are as long.
+        wiring: The synapses between inputs and neurons; fixed.
+        frame_s: Nominal frame interval [s], also the initial capacitance.
         integrator: A name in `ncp_control.integrators.INTEGRATORS`.
         unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
-        reads: What the outputs are read from: motor (each from its motor neuron), command (linearly
-            from the command neurons as well), or all (from all other neurons as well).
+        reads: Neurons that the outputs are read from: motor (each output from its motor neuron),
+            command (linearly from the command neurons as well), or all (from all other neurons as
+            well).
 
     Raises:
-        TypeError: If `wiring` is none.
+        TypeError: If `wiring` is not a Wiring.
         ValueError: If the integrator is unknown or does not suit the wiring, `unfolds` is out of
             range, or `reads` is unknown or names neurons that the wiring lacks.
     """
@@ -93,12 +94,12 @@ class STC(SynapticCell):
         self.slope = nn.Parameter(uniform(num_synapses, 3.0, 8.0))
 
     def _add_capacitance(self) -> None:
-        """Add what makes the pace of a neuron."""
+        """Add the parameters that set the speed of a neuron."""
         one = inverse_softplus(torch.ones(self.state_size))
         self.raw_capacitance: nn.Parameter | None = nn.Parameter(one)
 
     def _fan_in(self) -> Tensor:
-        """Return for each synapse how many lead to its target."""
+        """Return the number of synapses to the target of each synapse, shape (synapses,)."""
         return torch.bincount(self.target, minlength=self.state_size)[self.target].float()
 
     def effective_parameters(self) -> SaturatedParameters:
@@ -118,7 +119,7 @@ class STC(SynapticCell):
         return self.frame_s * F.softplus(self.raw_capacitance)
 
     def program(self) -> Program | None:
-        """Return what the kernel of cells over time needs to run it."""
+        """Return the description from which the fused kernels run this cell."""
         if type(self) is not STC:
             return None
         p = self.effective_parameters()
@@ -127,7 +128,7 @@ class STC(SynapticCell):
         return self._make_program("stc", (p.weight, p.update_weight), neurons)
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Return what leak and sensory synapses add to f, u and y, side by side."""
+        """Return the contributions of leak and sensory synapses to f, u and y, concatenated."""
         p, end = self.effective_parameters(), self._num_sensory_synapses
         scaled = (inputs * self.input_scale + self.input_offset).flatten(0, -2)
         sums = p.synapses(slice(0, end)).over(

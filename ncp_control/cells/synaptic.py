@@ -1,12 +1,13 @@
-"""`SynapticCell`: what all neurons with conductances share, whatever their equation.
+"""`SynapticCell`: base class of all neurons with conductances.
 
-A wiring says who is connected to whom. While its inputs are held, a circuit is a membrane,
+A wiring defines the synapses. With constant inputs, a circuit is a membrane,
 C dv/dt = b(v) − a(v) v, which an integrator of `ncp_control.integrators` advances. Output k is
 
     a_k v_k + b_k + Σ_j R_kj v_j
 
-with v_k its motor neuron, and j over the further neurons that `reads` names: none, as in the
-papers, or the command neurons, or all that are no motor neurons. R (read_weight) begins at 0.
+where v_k is the potential of its motor neuron and j runs over the additional neurons that `reads`
+selects: none (as in the papers), the command neurons, or all neurons except the motor neurons. R
+(read_weight) begins at 0.
 """
 
 from functools import partial
@@ -27,18 +28,18 @@ from ncp_control.ranges import check_count
 from ncp_control.wiring import Wiring, check_wiring
 
 READS = ("motor", "command", "all")
-"""What the outputs of a circuit are read from: see `SynapticCell`."""
+"""Neurons that the outputs of a circuit are read from: see `SynapticCell`."""
 EQUATIONS = ("ltc", "stc", "lrc", "symmetric_lrc")
-"""Equations of neurons that the kernel has, by their number there."""
+"""Neuron equations of the kernel; the position is the number of the equation in the kernel."""
 KERNEL_INTEGRATORS = (
     "semi_implicit_euler",
     "explicit_euler",
     "exponential_euler",
     "layered_midpoint",
 )
-"""Integrators that it has, by their number there."""
+"""Integrators of the kernel; the position is the number of the integrator in the kernel."""
 MAX_UNFOLDS = 1_000_000
-"""More sub-steps than any frame needs; a number far beyond is a damaged setting."""
+"""Largest number of sub-steps that is accepted; a much larger one comes from a damaged file."""
 
 
 class SynapticCell(Cell):
@@ -48,15 +49,16 @@ class SynapticCell(Cell):
     calls `_add_maps`. It defines `effective_parameters`, `project`, `_inner` and `_hold`.
 
     Args:
-        wiring: Who is connected to whom; frozen.
+        wiring: The synapses between inputs and neurons; fixed.
         frame_s: Nominal frame interval [s].
         integrator: A name in `ncp_control.integrators.INTEGRATORS`.
         unfolds: Sub-steps of the integrator in each frame, from 1 to a million.
-        reads: What the outputs are read from: motor (each from its motor neuron), command (linearly
-            from the command neurons as well), or all (from all other neurons as well).
+        reads: Neurons that the outputs are read from: motor (each output from its motor neuron),
+            command (linearly from the command neurons as well), or all (from all other neurons as
+            well).
 
     Raises:
-        TypeError: If `wiring` is none.
+        TypeError: If `wiring` is not a Wiring.
         ValueError: If the integrator is unknown or does not suit the wiring, `unfolds` is out of
             range, or `reads` is unknown or names neurons that the wiring lacks.
     """
@@ -82,7 +84,7 @@ class SynapticCell(Cell):
         self.integrator = integrator
         self.unfolds = unfolds
         self.layers = find_layers(wiring) if integrator == "layered_midpoint" else ()
-        # The wiring finds it at the first use, which torch.compile could not follow.
+        # Stored here because the wiring computes it at first use, which torch.compile cannot trace.
         self._num_sensory_synapses = wiring.num_sensory_synapses
         self._known_wiring: tuple[Any, ...] = (None, None, None, None)
         self.register_buffer("source", torch.tensor(wiring.sources))
@@ -91,7 +93,7 @@ class SynapticCell(Cell):
         self.register_buffer("sign", signs)
 
     def _add_maps(self) -> None:
-        """Add the affine map into each input, and what reads the outputs."""
+        """Add scale and offset of each input and output, and the weights that `reads` needs."""
         wiring = self.wiring
         self.input_scale = nn.Parameter(torch.ones(wiring.num_sensory))
         self.input_offset = nn.Parameter(torch.zeros(wiring.num_sensory))
@@ -129,11 +131,11 @@ class SynapticCell(Cell):
         raise NotImplementedError
 
     def _inner(self) -> Any:
-        """Return what the equation is made of, whatever the inputs."""
+        """Return the parts of the neuron equation that do not depend on the inputs."""
         raise NotImplementedError
 
     def _hold(self, inner: Any, projected: Float[Tensor, "batch projected"]) -> Membrane:
-        """Return the equation that is left while the inputs are held."""
+        """Return the neuron equation for constant inputs."""
         raise NotImplementedError
 
     def _make_program(
@@ -144,16 +146,16 @@ class SynapticCell(Cell):
         *,
         seen_weights: tuple[Tensor, ...] = (),
     ) -> Program | None:
-        """Return what the kernel needs to know of the circuit, or None if it cannot run it.
+        """Return the description from which the kernel runs the circuit; None if it cannot.
 
         Args:
             equation: A name in `EQUATIONS`.
-            weights: What an open synapse adds to each sum of its target.
-            neurons: Capacitance [frames], the sums without any synapse, and what else the equation
-                knows of a neuron, each of shape (neurons,).
-            seen_weights: By how much a synapse adds what it sees to a further sum.
+            weights: Contribution of an open synapse to each sum of its target, each (synapses,).
+            neurons: Capacitance [frames], the sums without any synapse, and further parameters of
+                each neuron in the equation, each of shape (neurons,).
+            seen_weights: Weight of the presynaptic signal itself in a further sum, (synapses,).
         """
-        # Attributes that are no parameters were found from others before a call, e.g. by pruning.
+        # Tensor attributes that are not parameters were computed from others, e.g. by pruning.
         is_found_elsewhere = any(isinstance(value, Tensor) for value in vars(self).values())
         if self.integrator not in KERNEL_INTEGRATORS or is_found_elsewhere:
             return None
@@ -165,7 +167,7 @@ class SynapticCell(Cell):
         return Program("synaptic", matrices, numbers, self._wiring_numbers())
 
     def _maps_by_synapse(self) -> tuple[Tensor, Tensor]:
-        """Return scale and offset of what each synapse sees."""
+        """Return scale and offset of the presynaptic signal of each synapse, shape (synapses,)."""
         ones, zeros = (
             make(self.state_size) for make in (self.slope.new_ones, self.slope.new_zeros)
         )
@@ -173,9 +175,10 @@ class SynapticCell(Cell):
         return scale[self.source], offset[self.source]
 
     def _wiring_numbers(self) -> Tensor:
-        """Return sources, targets and layers as the kernel wants them, int64.
+        """Return sources, targets and layers in the kernel's format, int64, one-dimensional.
 
-        The same tensor as long as the wiring is the same: kernels for GPUs know a wiring by it.
+        The same tensor object is returned while the wiring is unchanged: GPU kernels identify a
+        wiring by this object.
         """
         if torch.compiler.is_compiling() or self.source.is_inference():
             return self._join_numbers()
@@ -183,7 +186,7 @@ class SynapticCell(Cell):
         versions = self.source._version, self.target._version
         if source is self.source and target is self.target and known[0] == versions:
             return known[1]
-        with torch.inference_mode(False):  # kept for trainings, too
+        with torch.inference_mode(False):  # the cached tensor is used in training as well
             numbers = self._join_numbers()
         if is_plain(numbers):
             self._known_wiring = self.source, self.target, versions, numbers
@@ -200,7 +203,7 @@ class SynapticCell(Cell):
         return torch.cat(numbers)
 
     def stepper(self) -> Step:
-        """Return `step` with the parameters mapped and the synapses sorted out once."""
+        """Return `step` with the effective parameters and synapses computed in advance."""
         return partial(self._advance, self._inner())
 
     def step(
@@ -217,22 +220,22 @@ class SynapticCell(Cell):
         return integrate(self._hold(inner, projected), state, dt_s[:, None], self.unfolds)
 
     def membrane(self, inputs: Float[Tensor, "batch input"]) -> Membrane:
-        """Evaluate the sensory synapses once and return the equation that is left."""
+        """Evaluate the sensory synapses and return the neuron equation for constant inputs."""
         return self._hold(self._inner(), self.project(inputs))
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
-        """Scale and shift the potentials of the motor neurons; add what else is read."""
+        """Scale and shift the potentials of the motor neurons; add those of further neurons."""
         outputs = state[..., -self.output_size :] * self.output_scale + self.output_offset
         return outputs if self.read_weight is None else outputs + self._read(state)
 
     def _read(self, state: Tensor) -> Tensor:
-        """Return what the outputs read from neurons other than their motor neuron."""
+        """Return the contribution to the outputs of neurons other than the motor neurons."""
         assert self.read_weight is not None
         return F.linear(state[..., self.read_neurons], self.read_weight)
 
     @property
     def has_timescales(self) -> bool:
-        """Always: they are what makes the neurons liquid."""
+        """Always True: the time constants depend on inputs and state."""
         return True
 
     def timescales(
@@ -245,7 +248,7 @@ class SynapticCell(Cell):
 
 
 def uniform(size: int, low: float, high: float) -> Tensor:
-    """Draw first values evenly from a range."""
+    """Draw initial values uniformly from a range, shape (size,)."""
     return torch.empty(size).uniform_(low, high)
 
 

@@ -1,22 +1,22 @@
-"""The closed-form continuous-time neuron over a wiring: sparse wherever the wiring is.
+"""The closed-form continuous-time (CfC) neuron over a sparse wiring.
 
-Each head h of neuron i (see `ncp_control.cells.cfc`) is linear in what i has a synapse from:
+Each head h of neuron i (see `ncp_control.cells.cfc`) is linear in the nodes presynaptic to i:
 
     h_i = b_hi + Σ_j w_hij x_j,   j over the presynaptic nodes of i, and i itself
 
-A frame passes through the layers in order, so x_j is the input, the new state of a neuron in an
-earlier layer, or the old state of one in the same or a later layer. A neuron sees its own old
-state, as a membrane does, whether or not the wiring has that synapse; it sees nothing else.
+The layers are updated in order, so x_j is an input, the new state of a neuron in an earlier layer,
+or the old state of a neuron in the same or a later layer. A neuron always sees its own old state,
+as a membrane does, even if the wiring has no such synapse. It sees no other nodes.
 
 | symbol | name   | per              | stored as       |
 |--------|--------|------------------|-----------------|
 | w      | weight | head and synapse | (heads, edges)  |
 | b      | bias   | head and neuron  | (heads, neurons)|
 
-Only edges that exist are stored; signs of the wiring are not used, a head weight may take either.
+Only existing edges are stored. The signs of the wiring are not used: a weight may have either sign.
 
-Source: Hasani et al. 2022 (see `cfc`); layer by layer: the code published with it, where time
-gates and recurrence ignore the wiring. Here they follow it.
+Source: Hasani et al. 2022 (see `cfc`); layer by layer: the code published with it. Differs: time
+gates and recurrence follow the wiring, which they ignore in that code.
 """
 
 import math
@@ -38,12 +38,12 @@ class WiredCfC(Cell):
     """Closed-form continuous-time neurons connected by a wiring, read out at the motor neurons.
 
     Args:
-        wiring: Who is connected to whom; frozen.
+        wiring: The synapses between inputs and neurons; fixed.
         mode: default, no_gate or pure; see `ncp_control.cells.cfc`.
         frame_s: Nominal frame interval [s]; the model counts time in frames.
 
     Raises:
-        TypeError: If `wiring` is none.
+        TypeError: If `wiring` is not a Wiring.
         ValueError: If the mode is unknown.
     """
 
@@ -86,7 +86,7 @@ class WiredCfC(Cell):
         return state[..., -self.output_size :] * self.output_scale + self.output_offset
 
     def program(self) -> Program | None:
-        """Return each layer's map to its heads, and what closes them."""
+        """Return each layer's map to its heads and, in pure mode, leak rates and amplitudes."""
         if type(self) is not WiredCfC:
             return None
         matrix, bias, sizes = self._matrix(), self._layered_bias(), self._sizes()
@@ -98,11 +98,11 @@ class WiredCfC(Cell):
         return Program("wired_cfc", matrices, (list(NUM_HEADS).index(self.mode),))
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Float[Tensor, "*any projected"]:
-        """Return the inputs' share of all heads, layer after layer."""
+        """Return the contribution of the inputs to all heads, layer by layer."""
         return F.linear(inputs, self._matrix()[:, : self.input_size], self._layered_bias())
 
     def stepper(self) -> Step:
-        """Return `step` with the neurons' share of each layer's heads laid out once."""
+        """Return `step` with the matrices from neurons to heads built in advance."""
         matrix = self._matrix()[:, self.input_size :]
         sizes = self._sizes()
         return partial(self._advance, [part.t() for part in matrix.split(sizes)], sizes)
@@ -115,7 +115,7 @@ class WiredCfC(Cell):
         state: Float[Tensor, "batch state"],
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
-        """Take the layers, first to last, to where they are `dt_s` seconds later."""
+        """Advance the layers by `dt_s` seconds, from first to last."""
         frames = (dt_s / self.frame_s)[:, None]
         shares = projected.split(sizes, dim=1)
         for layer, share, matrix in zip(self.layers, shares, matrices, strict=True):
@@ -124,20 +124,20 @@ class WiredCfC(Cell):
         return state
 
     def _sizes(self) -> list[int]:
-        """Return how many heads each layer has."""
+        """Return the number of heads of each layer."""
         return [len(self.weight) * (layer.stop - layer.start) for layer in self.layers]
 
     def _layered_bias(self) -> Float[Tensor, " projected"]:
         return torch.cat([self.bias[:, layer].flatten() for layer in self.layers])
 
     def _matrix(self) -> Float[Tensor, "projected nodes"]:
-        """Lay the weights out as one matrix over inputs and neurons, zero without a synapse."""
+        """Return the weights as a dense matrix over inputs and neurons, zero without a synapse."""
         zeros = self.weight.new_zeros(self.bias.numel(), self.input_size + self.state_size)
         return zeros.index_put((self.row[:, self.target], self.source), self.weight)
 
     @property
     def has_timescales(self) -> bool:
-        """In pure mode; the gates of the other modes do not relax exponentially."""
+        """True in pure mode; the gates of the other modes do not relax exponentially."""
         return self.mode == "pure"
 
     def timescales(
@@ -158,7 +158,7 @@ def _layers(wiring: Wiring) -> tuple[slice, ...]:
 
 
 def _edges(wiring: Wiring) -> tuple[Tensor, Tensor]:
-    """Return source node and target neuron of every synapse and of every neuron to itself."""
+    """Return source node and target neuron of each synapse and of each neuron's self-connection."""
     pairs = {(s.source, s.target - wiring.num_sensory) for s in wiring.synapses}
     pairs |= {(wiring.num_sensory + i, i) for i in range(wiring.num_neurons)}
     source, target = torch.tensor(sorted(pairs, key=lambda pair: (pair[1], pair[0]))).unbind(1)
@@ -166,7 +166,7 @@ def _edges(wiring: Wiring) -> tuple[Tensor, Tensor]:
 
 
 def _rows(layers: tuple[slice, ...], num_heads: int) -> Tensor:
-    """Return the row of each head (heads, neurons) where each layer's heads stand together."""
+    """Return the matrix row of each head, shape (heads, neurons), with rows grouped by layer."""
     blocks, first = [], 0
     for layer in layers:
         size = layer.stop - layer.start

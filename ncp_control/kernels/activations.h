@@ -14,7 +14,7 @@ static inline vector sigmoid(vector x) { return sigmoid_of_log2(-LOG2_E * x); }
 /* 1 - exp(x) for x <= 0. */
 static inline vector one_minus_exp(vector x) { return one_minus_exp2(LOG2_E * x); }
 
-/* tanh |x| = (1 - e) / (1 + e) with e = exp(-2 |x|), which keeps the digits of a small x. */
+/* tanh |x| = (1 - e) / (1 + e) with e = exp(-2 |x|), which is accurate for small x. */
 static inline vector hyperbolic_tangent(vector x) {
     const bit_vector sign = (bit_vector)broadcast(-(real)0) & (bit_vector)x;
     const vector size = (vector)((bit_vector)x ^ sign);
@@ -24,7 +24,7 @@ static inline vector hyperbolic_tangent(vector x) {
 
 enum { LECUN_TANH, TANH, RELU, SILU, GELU };
 
-/* Φ of the normal distribution; nobody has a vector of it. */
+/* Φ of the normal distribution, lane by lane: there is no vectorised version. */
 static inline vector normal_share(vector x) {
     const real root_half = (real)0.70710678118654752;
     vector share;
@@ -35,7 +35,7 @@ static inline vector normal_share(vector x) {
     return share;
 }
 
-/* Return the activation at x and put its slope there. */
+/* Return the activation at x, and write its slope to `slope`. */
 static inline vector activate(int activation, vector x, vector *slope) {
     const vector zero = {0};
     vector y, s;

@@ -27,7 +27,7 @@ static void unfold_adjoint(const struct task *task, struct block *block, struct 
     }
 }
 
-/* Read what the adjoint needs of the steps of a place. */
+/* Load the data of the steps of a place that the adjoint needs. */
 static void load_adjoint_steps(const struct sequence *q, struct block *b, struct place p) {
     load_steps(b->input, q->input, p, (int)q->inputs);
     load_steps(b->states, q->states, p, (int)q->neurons);
@@ -68,7 +68,7 @@ static void end_step_adjoint(const struct task *task, struct block *b, struct pl
     clear_reset(task->sequence->reset, p, t, b->potential_bar, c->neurons);
 }
 
-/* The sensory synapses are no part of the recursion, so several steps go together. */
+/* The sensory synapses are outside the recursion, so several steps are processed together. */
 static void finish_adjoint_steps(const struct task *task, struct block *b, struct place p,
                                  struct synapse_store sums) {
     const struct sequence *q = task->sequence;
@@ -131,7 +131,7 @@ static void adjoint_group(struct team *team, int64_t group, void *workspace) {
     end_commit(team);
 }
 
-/* Sum over lanes and go through the maps from free parameters to effective ones. */
+/* Sum over lanes and convert gradients of effective parameters to those of free parameters. */
 static void write_synapse_adjoints(const struct task *task) {
     const struct sequence *q = task->sequence;
     const struct circuit *c = &task->circuit;

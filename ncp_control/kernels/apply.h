@@ -1,9 +1,9 @@
 /* The product of a matrix and a vector: for a block of samples, or for the one sample of a control
  * step, which is spread over the lanes (spread.h).
  *
- * There, a matrix that is used several times a frame stands with LANES rows side by side. One that is
- * used once would be read only to be compared with the cell's own weights, and again to be
- * multiplied; so its rows are read where the cell keeps them, and never go stale.
+ * In a control step, a matrix that is used several times per frame is stored with LANES rows side
+ * by side. A matrix that is used once is read directly from the cell's own weights: these are
+ * always up to date, and no copy must be compared with them before every step.
  */
 
 #ifndef NCP_APPLY_H
@@ -11,8 +11,8 @@
 
 #include "dense.h"
 
-/* Sums that are formed together, so that none waits for itself: of GROUPS groups of LANES rows, or of
- * fewer groups and, for each of them, of every second or fourth column. */
+/* Number of independent sums, so that no addition waits for the one before it: of GROUPS groups of
+ * LANES rows, or of fewer groups with separate sums over every second or fourth column. */
 #define GROUPS 8
 
 static inline __attribute__((always_inline)) void multiply_groups(const struct matrix *m, int group,
@@ -50,15 +50,15 @@ static void apply_to_one(const struct matrix *m, const vector *in, vector *y) {
     }
 }
 
-/* How a product is formed of rows that stand in memory one after another. */
+/* Arguments of a product with rows that are stored one after another. */
 struct dots {
-    const real *piece[MOST_PIECES]; /* each (rows, width); NULL where it stands across */
+    const real *piece[MOST_PIECES]; /* each (rows, width); NULL if it is stored across the lanes */
     int width[MOST_PIECES];         /* in numbers */
-    const int *row;  /* which row is in each lane; in lanes that nobody reads, any */
-    vector *x;       /* room for the numbers of each piece, from a new vector on */
+    const int *row;  /* row of each lane; arbitrary in unused lanes */
+    vector *x;       /* memory for the numbers of each piece, each piece in new vectors */
 };
 
-/* Return W x of the rows in the lanes of a vector, without pieces that stand across. */
+/* Return W x of the rows in the lanes of a vector, without pieces stored across the lanes. */
 static inline vector multiply_lanes(const struct dots *d, const int *row) {
     const vector *x = d->x;
     vector sum[LANES] = {0};

@@ -1,4 +1,4 @@
-/* What a thread works with: a block of LANES samples, its tape, and sums over blocks. */
+/* Working memory of a thread: a block of LANES samples, its tape, and sums over blocks. */
 
 #ifndef NCP_BLOCK_H
 #define NCP_BLOCK_H
@@ -8,7 +8,7 @@
 #include "synapses.h"
 #include "threads.h"
 
-/* Steps that are read, written, and led back through the sensory synapses together. */
+/* Number of steps that are read, written, and processed in the sensory adjoint together. */
 #define STEPS_TOGETHER 4
 
 struct neuron_sums {
@@ -20,14 +20,14 @@ struct output_sums {
     vector scale_bar, offset_bar;
 };
 
-/* Memory for one block; arrays have an entry a neuron, those of inputs one an input. */
+/* Memory for one block; arrays have one entry per neuron, those of inputs one per input. */
 struct block {
     vector *potential, *potential_bar, *middle, *middle_bar, *next;
     struct flow *flow, *flow_bar, *half_flow_bar;
     struct neuron_sums *neuron_sums;
-    void *spare_record; /* where there is no tape */
+    void *spare_record; /* used if there is no tape */
 
-    /* Of the present step: h, and what leak and sensory synapses sum up to. */
+    /* Of the current step: h, and the sums of leak and sensory synapses. */
     vector h_s, h_s_bar;
     struct flow *held, *held_bar;
 
@@ -42,8 +42,8 @@ static inline void swap_potentials(struct block *b) {
     b->potential = next;
 }
 
-/* The tape of one sub-step: a record a neuron. Euler's potentials follow from those at the end of
- * the step, v = v' − h y. */
+/* The tape of one sub-step: one record per neuron. With Euler, earlier potentials are computed from
+ * those at the end of the step, v = v' − h y. */
 struct euler_record {
     vector y, reciprocal_d;
 };
@@ -53,13 +53,13 @@ struct midpoint_record {
     struct relaxation half;
 };
 
-/* Fetch the record so many records further on the tape, that of the next sub-step, while this one is
- * computed: the tape is too long to stay in the nearest cache. */
+/* Prefetch the record `distance` records further on, that of the next sub-step: the tape is too
+ * long to stay in the nearest cache. */
 #define FETCH(record, distance, is_written)                                               \
     for (size_t byte = 0; byte < sizeof *(record); byte += 64)                            \
     __builtin_prefetch((const char *)((record) + (distance)) + byte, is_written)
 
-/* What the adjoint adds up, lane by lane; all in one piece of memory. */
+/* Sums of the adjoint, lane by lane; all in one allocation. */
 struct sums {
     struct synapse_store synapse;
     struct neuron_sums *neuron;
@@ -67,18 +67,18 @@ struct sums {
     size_t bytes;
 };
 
-/* Blocks that the adjoint of a large circuit treats together, at most. */
+/* Largest number of blocks that the adjoint of a large circuit processes together. */
 #define MOST_BLOCKS 4
 
 struct task {
     const struct sequence *sequence;
     struct circuit circuit;
     int blocks_together;
-    size_t block_vectors; /* from one block's memory to the next's */
-    struct sums sums; /* over all blocks, in their order: the same for any number of threads */
+    size_t block_vectors; /* distance between the memory of two blocks */
+    struct sums sums; /* over all blocks, in order: independent of the number of threads */
 };
 
-/* What a thread works with: the blocks that it treats together, and its sums over them. */
+/* Working memory of a thread: the blocks that it processes together, and its sums over them. */
 struct workspace {
     struct block block[MOST_BLOCKS];
     struct sums sums;
@@ -100,8 +100,8 @@ static void *cut(vector **memory, size_t vectors) {
     return first;
 }
 
-/* Cut a block's arrays out of memory and return how many vectors they are. Distances between
- * blocks must be whole flows. */
+/* Place a block's arrays in memory and return their size in vectors. Distances between blocks must
+ * be whole flows. */
 static size_t cut_block(const struct circuit *c, struct block *b, vector *memory) {
     const size_t neurons = c->neurons, flows = 2 * neurons, inputs = c->inputs;
     vector *next = memory;
@@ -126,9 +126,9 @@ static size_t cut_block(const struct circuit *c, struct block *b, vector *memory
     return (next - memory + 1) / 2 * 2;
 }
 
-/* Cut the sums out of memory; with NULL, only find how many bytes they are. Lane by lane, those of
- * many synapses come from beyond the nearer caches every time; it takes as long to sum them up over
- * the lanes first, unless several blocks share that. */
+/* Place the sums in memory; with NULL, only count their bytes. With many synapses, sums that are
+ * kept lane by lane do not fit in the nearer caches; summing over the lanes first takes as long,
+ * unless several blocks share that work. */
 static struct sums cut_sums(const struct task *task, void *memory) {
     const struct circuit *c = &task->circuit;
     const size_t cache_bytes = 4 << 20, lanes_bytes = c->synapses * sizeof(struct synapse_sums);

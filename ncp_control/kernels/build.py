@@ -1,13 +1,13 @@
-"""Compile the kernels on first use and keep the library for the next process.
+"""Compilation of the kernels on first use, and the cache of compiled libraries.
 
-A library's file name carries a hash of everything that shaped it (sources, flags, compiler,
-processor) and a hash of its own bytes, so a stale or damaged one is never loaded. It is written
-under a temporary name and then renamed: two processes that build at once do not disturb each other,
-and a process that dies leaves nothing half done.
+The file name of a library contains a hash of everything that determines it (sources, flags,
+compiler, processor) and a hash of its own bytes, so a stale or damaged library is never loaded. It
+is written under a temporary name and then renamed: two processes that compile at the same time do
+not disturb each other, and a process that dies leaves no half-written library.
 
-Loading a library runs its code. So one is loaded only from a folder that nobody but this user and
-root can write to, and only if it belongs to one of them and nobody else can write to it. Where
-there is no such folder, each process builds for itself in a temporary one.
+Loading a library runs its code. So a library is loaded only from a folder that nobody but this user
+and root can write to, and only if the file belongs to one of them and nobody else can write to it.
+If there is no such folder, each process compiles its own library in a temporary folder.
 """
 
 import contextlib
@@ -29,31 +29,31 @@ SOURCE_FOLDER = Path(__file__).parent
 SOURCES = ("ltc.c", "ltc_narrow.c", "dense.c", "head.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
-# Nobody reads errno or traps; results stay those of IEEE arithmetic.
+# errno and traps are not used; results are still those of IEEE arithmetic.
 MATHS_FLAGS = ("-fno-math-errno", "-fno-trapping-math")
-# MinGW-w64: nothing of the compiler's own has to lie beside the library; and its stack is aligned
-# to 16 bytes, so that a wider vector on it must not be taken for aligned.
+# MinGW-w64: link the compiler's own libraries statically. Its stack is aligned to 16 bytes only, so
+# wider vectors on the stack must be accessed as unaligned.
 WINDOWS_FLAGS = ("-static", "-Wa,-muse-unaligned-vector-move")
-# For the processor at hand: x86-64 and most others, then older ARM compilers, then any.
+# Flags for this processor: x86-64 and most others, then older ARM compilers, then any compiler.
 PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 TIMEOUT_S = 120.0
 STALE_S = 3600.0
-"""Age from which an unfinished build is litter; a build takes at most six minutes."""
+"""Age after which an unfinished build is removed [s]; a build takes at most six minutes."""
 
 
 class BuildError(RuntimeError):
-    """The kernels cannot be built here; the message says why and what to install."""
+    """The kernels cannot be compiled; the message says why and what to install."""
 
 
 def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None) -> ctypes.CDLL:
-    """Return the compiled kernels, from the cache if they are there.
+    """Return the compiled kernels, from the cache if possible.
 
     Args:
         real_bits: 32 for float, 64 for double.
-        processor_flags: Compiler flags that choose the processor; the one at hand if None.
+        processor_flags: Compiler flags that choose the processor; if None: this processor.
 
     Raises:
-        BuildError: If there is no compiler, it fails, or the system does not load what it made.
+        BuildError: If there is no compiler, it fails, or the system does not load the library.
     """
     compiler = find_compiler()
     choices = PROCESSOR_FLAGS if processor_flags is None else (processor_flags,)
@@ -71,7 +71,7 @@ def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None)
     try:
         with tempfile.TemporaryDirectory(prefix="ncp-control-") as temporary:
             path = _compile(compiler, real_bits, choices, Path(temporary), key)
-            return _load(path)  # stays loaded when its file is gone
+            return _load(path)  # stays loaded after its file is removed
     except OSError as error:
         raise BuildError(
             f"there is no folder to build in: {error}. Set XDG_CACHE_HOME or TMPDIR to a folder"
@@ -83,7 +83,7 @@ def find_compiler() -> list[str]:
     """Return the command of the C compiler: $CC if it names a program, else cc, gcc or clang.
 
     Raises:
-        BuildError: If there is none.
+        BuildError: If no compiler is found.
     """
     try:
         chosen = shlex.split(os.environ.get("CC", ""), posix=os.name != "nt")
@@ -111,11 +111,11 @@ def cache_folder() -> Path | None:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Create the folder, for others to read, and try to write there."""
+    """Create the folder, readable by others, and test whether it is writable."""
     try:
         folder.parent.parent.mkdir(parents=True, exist_ok=True)
         for path in (folder.parent, folder):
-            path.mkdir(mode=0o755, exist_ok=True)  # whatever the umask, others do not write here
+            path.mkdir(mode=0o755, exist_ok=True)  # not writable by others, whatever the umask
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -123,11 +123,11 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _is_trusted_folder(folder: Path) -> bool:
-    """Whether nobody else can have put libraries there; warn if somebody can."""
+    """True if only this user and root can write to the folder and its parent; warn otherwise."""
     try:
         unsafe = [path for path in (folder, folder.parent) if not _is_safe(path.stat())]
     except OSError:
-        return False  # there is none
+        return False  # the folder does not exist
     if unsafe:
         warnings.warn(
             f"the kernel cache {folder} is not used, and each process builds the kernels again:"
@@ -140,14 +140,14 @@ def _is_trusted_folder(folder: Path) -> bool:
 
 
 def _is_safe(status: os.stat_result) -> bool:
-    """Whether a file or folder can be written to by this user and root alone."""
+    """True if only this user and root can write to a file or folder."""
     if not hasattr(os, "geteuid"):  # Windows, where a user's folders are private
         return True
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _key(compiler: list[str], real_bits: int, choices: tuple[tuple[str, ...], ...]) -> str:
-    """Hash everything that shapes the library."""
+    """Return the first part of the file name: a hash of everything that determines the library."""
     version = _run([*compiler, "--version"]).stdout
     parts = [version, shlex.join(compiler), str(real_bits), repr((FLAGS, MATHS_FLAGS, choices))]
     parts += [platform.machine(), _processor()]
@@ -156,7 +156,7 @@ def _key(compiler: list[str], real_bits: int, choices: tuple[tuple[str, ...], ..
 
 
 def _processor() -> str:
-    """Return what `-march=native` depends on, so that a shared home serves unlike machines."""
+    """Return the processor features behind `-march=native`, as machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -166,10 +166,10 @@ def _processor() -> str:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    """Load what was compiled just now."""
+    """Load a library that was just compiled."""
     try:
         return ctypes.CDLL(str(path))
-    except OSError as error:  # e.g. a disk whose files must not be executed
+    except OSError as error:  # e.g. a disk mounted with noexec
         raise BuildError(
             f"the system does not load {path}: {error}. Set XDG_CACHE_HOME to a folder on a disk"
             " from which libraries may be loaded"
@@ -177,17 +177,17 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 def _load_checked(path: Path) -> ctypes.CDLL | None:
-    """Load a cached library that nobody else can have written and whose bytes match its name.
+    """Load a cached library if it is safe (see `_is_safe`) and its bytes match its name.
 
-    A damaged one is removed with a warning. Others are left alone: those of another user, and those
-    that this system does not load, e.g. in a home that machines share.
+    A damaged library is removed with a warning. Libraries of another user, and those that this
+    system cannot load (e.g. in a home folder shared by machines), are left alone.
     """
     try:
         if not _is_safe(path.stat()):
             return None
         if _digest(path) == path.stem.rsplit("-", 1)[1]:
             return ctypes.CDLL(str(path))
-        path.unlink()  # fails if it is root's
+        path.unlink()  # fails if it belongs to root
     except OSError:
         return None
     warnings.warn(
@@ -218,7 +218,7 @@ def _compile(
     try:
         _call_compiler(compiler, real_bits, choices, name)
         path = folder / f"{key}-{_digest(temporary)}.so"
-        temporary.chmod(0o755)  # mkstemp's 0o600 would keep it from a shared cache
+        temporary.chmod(0o755)  # with mkstemp's 0o600, other users of a cache could not read it
         os.replace(temporary, path)
         return path
     finally:
@@ -236,11 +236,11 @@ def compile_to(
     """Compile the kernels into a file, for a wheel.
 
     Args:
-        path: The library.
+        path: File of the library.
         real_bits: 32 for float, 64 for double.
         processor_flags: Compiler flags that choose the processor.
-        compiler: Command of the compiler; the one that is found here if None.
-        system: What it compiles for, as `sys.platform` names it.
+        compiler: Command of the compiler; if None: see `find_compiler`.
+        system: Target system, as named by `sys.platform`.
 
     Raises:
         BuildError: If there is no compiler, or it fails.
@@ -256,7 +256,7 @@ def _call_compiler(
     out: str,
     system: str = sys.platform,
 ) -> None:
-    """Compile with the first of some flags for processors that the compiler knows."""
+    """Compile with the first of the processor flags in `choices` that the compiler accepts."""
     for flags in choices:
         options = [*FLAGS, *MATHS_FLAGS, *flags, f"-DREAL_BITS={real_bits}"]
         if system == "win32":
@@ -272,7 +272,7 @@ def _call_compiler(
 
 
 def _remove_stale_builds(folder: Path) -> None:
-    """Remove what builds that were killed long ago left behind."""
+    """Remove the files of builds that were killed long ago."""
     for path in folder.glob("building-*.so"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > STALE_S:
@@ -297,6 +297,6 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _first_error(stderr: str) -> str:
-    """Return the line of a compiler's output that says what is wrong."""
+    """Return the first line with an error in a compiler's output."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return next((line for line in lines if "error" in line), lines[0] if lines else "no message")

@@ -25,7 +25,7 @@ static int cfc_layers(const struct net *n) {
     return n->matrices - (n->CFC_MODE == CFC_PURE ? 2 : 0);
 }
 
-/* A layer's y in the record: slopes of the activation, then the next layer's x. */
+/* Record of a layer's y: slopes of the activation, then the next layer's x. */
 static int cfc_lay_out(struct net *n) {
     const int layers = cfc_layers(n), heads = n->CFC_MODE == CFC_PURE ? 1 : 4;
     int width = n->width + n->inputs, fits = layers > 0;
@@ -49,7 +49,7 @@ static int cfc_lay_out(struct net *n) {
            place_parameters(n, &n->matrix[layers + 1], n->width, one);
 }
 
-/* In place of f, g, a and b of some units, keep p, q, a and s. */
+/* Replace f, g, a and b of some units by p, q, a and s, which the adjoint needs. */
 static void cfc_close(const struct net *n, struct frame *f, vector *y, int first, int units) {
     const real kept = n->CFC_MODE == CFC_DEFAULT ? 1 : 0;
     for (int i = 0; i < units; i++) {
@@ -84,7 +84,7 @@ static inline vector sign_of(vector x) {
     return WHERE(x < 0, broadcast(-1), WHERE(x > 0, broadcast(1), (vector){0}));
 }
 
-/* Keep f, and E behind it. */
+/* Keep f, followed by E. */
 static void cfc_close_pure(const struct net *n, struct frame *f, vector *y, int first, int units) {
     const struct matrix *leak = &n->matrix[n->matrices - 2], *amplitude = leak + 1;
     for (int i = 0; i < units; i++) {
@@ -111,7 +111,7 @@ static void cfc_close_pure_adjoint(const struct net *n, struct frame *f, const v
     }
 }
 
-/* Take some units to their new state, given their heads. */
+/* Compute the new state of some units, given their heads. */
 static void close_units(const struct net *n, struct frame *f, vector *y, int first, int units) {
     (n->CFC_MODE == CFC_PURE ? cfc_close_pure : cfc_close)(n, f, y, first, units);
 }

@@ -1,5 +1,5 @@
-/* A circuit ready to run: its wiring, checked, and room for parameters in the form that the inner
- * loops want; see effective.h.
+/* A circuit ready to run: its checked wiring, and memory for the parameters in the form of the
+ * inner loops; see effective.h.
  */
 
 #ifndef NCP_CIRCUIT_H
@@ -17,9 +17,9 @@ struct synapse {
 struct neuron {
     real capacitance_s, reciprocal_c, leak, leak_drive; /* C, 1 / C, g and g V */
     int32_t sensory, sensory_end;        /* its sensory synapses */
-    int32_t inner, recurrent, inner_end; /* its inner ones; from its own layer: recurrent … end */
+    int32_t inner, recurrent, inner_end; /* inner synapses; from its own layer: recurrent … end */
     int32_t whole;                       /* rank among neurons of recurrent layers */
-    int32_t at;                          /* place in the arrays of a control step */
+    int32_t at;                          /* position in the arrays of a control step */
 };
 
 struct layer {
@@ -35,16 +35,16 @@ struct circuit {
     struct layer *layer;
 };
 
-/* A longer sub-step counts as this one [s]; LONGEST_S of ncp_control/integrators.py. Every neuron is
- * at rest long before, and h a would overflow. */
+/* Longest sub-step [s], limit of longer ones; LONGEST_S of ncp_control/integrators.py. Every
+ * neuron is at rest long before, and h a would overflow. */
 #define LONGEST_SUB_STEP_S ((real)1e15)
 
 static inline vector find_sub_step(vector dt_s, int unfolds) {
     return least(LONGEST_SUB_STEP_S, dt_s / (real)unfolds); /* NaN stays NaN */
 }
 
-/* Check indices and order, so that a damaged wiring cannot lead out of an array, and find where the
- * synapses of each neuron stand. */
+/* Check indices and order, so that a damaged wiring cannot cause access outside of an array, and
+ * find the positions of the synapses of each neuron. */
 static int find_rows(struct circuit *c, const struct sequence *q) {
     int64_t previous = 0;
     for (int s = 0; s < c->synapses; s++) {
@@ -75,8 +75,8 @@ static int find_rows(struct circuit *c, const struct sequence *q) {
     return OK;
 }
 
-/* Check that layers follow each other and that synapses run forwards; the sources of a neuron
- * ascend, so those of its own layer are the last. */
+/* Check that layers follow each other and that no synapse leads to an earlier layer. The sources of
+ * a neuron ascend, so those of its own layer are the last. */
 static int find_layers(struct circuit *c, const struct sequence *q) {
     int next = 0, rank = 0;
     for (int l = 0; l < c->layers; l++) {
@@ -101,7 +101,7 @@ static int find_layers(struct circuit *c, const struct sequence *q) {
 
 static void free_circuit(struct circuit *c) { release(c->synapse); }
 
-/* Build a circuit without parameters; `free_circuit` it if the status is OK. */
+/* Build a circuit without parameters; call `free_circuit` later if the status is OK. */
 static int make_wiring(struct circuit *c, const struct sequence *q) {
     if (q->outputs < 0 || q->outputs > q->neurons) return BAD_WIRING;
     *c = (struct circuit){.inputs = (int)q->inputs, .neurons = (int)q->neurons,

@@ -1,8 +1,8 @@
 /* The continuous-time gated recurrent unit; equations in ncp_control/cells/ctgru.py.
  *
- * Matrices: [U | W | b] over [h | inputs | 1] with the rows of ln τ_R and ln τ_S, and that of q over
- * [what was retrieved | inputs | 1]. Option: scales of a unit; the state holds those of a unit side
- * by side.
+ * Matrices: [U | W | b] over [h | inputs | 1] with the rows of ln τ_R and ln τ_S, and that of q
+ * over [retrieved values | inputs | 1]. Option: number of scales per unit; the state holds the
+ * traces grouped by unit.
  *
  * With a softmax p of d_m = (2 x − L_m) L_m, L_m = ln τ̃_m:  x̄ = Σ 2 L_m p_m (p̄_m − Σ p p̄)
  */
@@ -16,8 +16,8 @@ enum { CTGRU_SCALES, CTGRU_EVENT };
 #define NUM_SCALES option[0]
 #define HALF_LOG_10 ((real)1.1512925464970229)
 
-/* The record: [h | inputs | 1], [retrieved | inputs | 1], q, the faded traces, then of every unit the
- * softmax of retrieval, and of every unit that of storage. */
+/* The record: [h | inputs | 1], [retrieved | inputs | 1], q, the decayed traces, the softmax of
+ * retrieval of all units, and the softmax of storage of all units. */
 static int ctgru_lay_out(struct net *n) {
     const int scales = (int)n->NUM_SCALES;
     if (n->matrices != 2 || scales < 1 || n->width % scales) return 0;
@@ -35,7 +35,7 @@ static int ctgru_lay_out(struct net *n) {
 /* Return τ̃ of a scale in frames. */
 static inline real scale_frames(int scale) { return (real)exp(HALF_LOG_10 * scale); }
 
-/* What is left of a trace after the elapsed time. */
+/* Fraction of a trace that is left after the elapsed time. */
 static inline vector fading(vector frames, int scale) {
     return exp2_below_limit(-LOG2_E * frames / scale_frames(scale));
 }
@@ -131,7 +131,7 @@ static void ctgru_adjoint(const struct net *n, struct frame *f) {
     }
 }
 
-/* LANES units side by side, scale after scale. */
+/* LANES units side by side, one scale after another. */
 static int ctgru_spread(const struct net *n, struct spread *to) {
     const int scales = (int)n->NUM_SCALES;
     for (int k = 0; k < n->width; k++) {

@@ -1,7 +1,7 @@
 /* The leaky continuous-time network; equations and symbols in ncp_control/cells/ctrnn.py.
  *
  * Matrices: [W | b] over [inputs | 1], U over the state, and τ in frames, a column.
- * Options: sub-steps of a frame.
+ * Options: sub-steps per frame.
  *
  * A sub-step of h frames: v' = v + s (y − v), y = tanh(W u + b + U v), s = 1 − exp(−h / τ):
  *     ȳ = v̄' s   s̄ = v̄' (y − v)   x̄ = ȳ (1 − y²)   v̄ = v̄' (1 − s) + Uᵀ x̄

@@ -1,19 +1,19 @@
-/* Cells over a sequence, of dense layers or of synapses: forward and adjoint.
+/* Cells of dense layers or of synapses over a sequence: forward and adjoint.
  *
- * What cells share is here: blocks of LANES samples shared out among threads, the tape, resets,
- * elapsed times, and the gradients of all weights. A cell brings its step, the step's adjoint, and
- * where its layers find their numbers (`struct cell` in net.h).
+ * This file holds the code shared by all cells: distribution of blocks of LANES samples over
+ * threads, the tape, resets, elapsed times, and the gradients of all weights. A cell defines its
+ * step, the step's adjoint, and the positions of its layers' inputs (`struct cell` in net.h).
  *
- * The tape holds a record for each block and frame: the inputs of every dense layer, and what else
- * the adjoint of the step wants to know. Backwards, each frame leaves the derivatives of the layers'
- * results; after some frames the gradients of the weights follow from both, as one product of
- * matrices, while they are still in the cache. Synapses are no such product: their cell sums up its
- * gradients itself, lane by lane. A block's gradients are added to the whole in the order of the
- * blocks, so no bit depends on the number of threads.
+ * The tape holds a record for each block and frame: the inputs of every dense layer, and further
+ * values that the adjoint of the step needs. In the backward pass, each frame stores derivatives of
+ * the layers' outputs. After some frames, the gradients of the weights are computed from both as
+ * one matrix product, while they are still in the cache. The gradients of synapses are not such a
+ * product: their cell sums them up itself, lane by lane. The gradients of blocks are added in the
+ * order of the blocks, so the result is bitwise independent of the number of threads.
  *
  * | file            | what it holds                                     |
  * |-----------------|---------------------------------------------------|
- * | `net.h`         | what Python hands over; a cell; one frame         |
+ * | `net.h`         | the arguments from Python; a cell; one frame      |
  * | `dense.h`       | dense layers on a block, and their gradients      |
  * | `activations.h` | tanh, sigmoid, and the activations of a backbone  |
  * | `cfc.h`, …      | the cells                                         |
@@ -42,7 +42,7 @@ static const struct cell *find_cell(int64_t kind) {
     return kind >= 0 && kind < COUNT(cells) ? cells[kind] : NULL;
 }
 
-/* Frames whose derivatives stay in the cache until the gradients of the weights are made. */
+/* Number of frames whose derivatives stay in the cache until weight gradients are computed. */
 #define FRAMES_TOGETHER 16
 
 struct job {
@@ -54,7 +54,7 @@ struct job {
     vector *gradient; /* of all matrices; NULL forwards */
 };
 
-/* What a thread works with. */
+/* Working memory of a thread. */
 struct desk {
     vector *state, *state_bar, *record, *scratch, *frames, *frames_bar;
     vector *input, *input_bar, *states, *bars; /* of FRAMES_TOGETHER frames */
@@ -123,7 +123,7 @@ static void forward_block(struct team *team, int64_t block, void *workspace) {
     }
 }
 
-/* Lead some frames back, the last first. */
+/* Run the adjoint of some frames, from the last to the first. */
 static void adjoint_frames(const struct job *job, struct desk *desk, int64_t block, int64_t step,
                            struct place p) {
     const struct dense_sequence *q = job->sequence;
@@ -171,7 +171,7 @@ static void adjoint_block(struct team *team, int64_t block, void *workspace) {
     end_commit(team);
 }
 
-/* Read the shapes of the matrices and let the cell say where they find their numbers. */
+/* Read the shapes of the matrices and call the cell's function that places them. */
 static int lay_out(struct job *job, const struct dense_sequence *q, struct matrix *matrix,
                    const struct spread *spread) {
     *job = (struct job){.sequence = q, .extent = {q->batch, q->steps}};
@@ -242,7 +242,7 @@ static int run(const struct dense_sequence *q, int is_adjoint) {
     return status;
 }
 
-/* Return how many numbers of a sample and frame the tape holds, or -1 if the matrices are not those
+/* Return how many numbers the tape holds per sample and frame, or -1 if the matrices are not those
  * of the cell. */
 EXPORT int64_t ncp_dense_record(const struct dense_sequence *q) {
     struct matrix *matrix = allocate(q->matrices * sizeof *matrix);
@@ -255,7 +255,7 @@ EXPORT int64_t ncp_dense_record(const struct dense_sequence *q) {
 /* Fill `states`, and `tape` if there is one. */
 EXPORT int ncp_dense_forward(const struct dense_sequence *q) { return run(q, 0); }
 
-/* From `states_bar` and the tape fill every other array whose name ends in `_bar`. */
+/* Fill all other arrays named `…_bar` from `states_bar` and the tape. */
 EXPORT int ncp_dense_adjoint(const struct dense_sequence *q) { return run(q, 1); }
 
 #include "dense_step.h"

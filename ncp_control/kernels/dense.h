@@ -1,10 +1,10 @@
 /* Dense layers on a block of samples: y = W x, its adjoint, and the gradient of W.
  *
- * A vector holds one number of LANES samples, so x and y are arrays of vectors and each weight is a
- * number that is broadcast. W stands in memory as up to three pieces side by side, as torch
- * keeps them (say [state | inputs | bias]); where the last piece is a bias, the last entry of x is 1.
+ * A vector holds one number of LANES samples, so x and y are arrays of vectors, and each weight is
+ * broadcast. In memory, W consists of several pieces side by side, in torch's format (for example
+ * [state | inputs | bias]); if the last piece is a bias, the last entry of x is 1.
  *
- * Weights are packed once a call into the order in which `multiply` reads them: ROWS rows at a
+ * Weights are packed once per call into the order in which `multiply` reads them: ROWS rows at a
  * time, column by column, so that ROWS sums stay in registers. The last rows form a smaller group.
  */
 
@@ -22,33 +22,33 @@ struct dots;
 struct matrix {
     int rows, columns;
     int width[MOST_PIECES];             /* columns of each piece */
-    const real *weight;                 /* the pieces one after another, each (rows, width) */
-    int led_back;                       /* columns whose x depends on something */
-    const real *packed, *packed_adjoint; /* W, and the transpose of the columns led back */
-    int is_summed; /* whether the cell sums up the gradient by itself, a vector a weight */
-    int gradient;  /* where the gradient stands among those of all matrices */
+    const real *weight;                 /* the pieces, concatenated, each (rows, width) */
+    int led_back;                       /* number of columns whose x has a derivative */
+    const real *packed, *packed_adjoint; /* W, and the transpose of those columns */
+    int is_summed; /* whether the cell sums up the gradient itself, one vector per weight */
+    int gradient;  /* position of the gradient among those of all matrices */
 
-    /* Where x stands in the record of a frame, and ȳ among its derivatives; a matrix that is used
-     * several times a frame has the next ones so many vectors further on. */
+    /* Position of x in the record of a frame, and of ȳ among its derivatives; for a matrix that is
+     * used several times per frame, the next ones follow at these distances [vectors]. */
     int x, y_bar, uses, x_step, y_bar_step;
 
-    /* How rows and columns stand in the lanes of a control step; see spread.h. */
+    /* Order of rows and columns in the lanes of a control step; see spread.h. */
     enum { IN_BLOCKS, AS_STATE, AS_SYNAPSES } order; /* of the rows */
-    int blocks;            /* of equal size, one after another, such as the gates of an LSTM */
+    int blocks;            /* number of blocks of equal size, such as the gates of an LSTM */
     int sees_state;        /* whether the first piece has a column for each entry of the state */
     const vector *across;  /* W with LANES rows side by side; NULL for a block of samples */
-    const int *at;         /* where each of so many columns finds its number */
+    const int *at;         /* position of the number of each column; `numbers` is their count */
     int numbers;
     const struct dots *dots; /* if rows are read where the cell keeps them, else NULL */
 };
 
-/* Where the packed weight of an output and an input stands: ROWS outputs at a time, input by input. */
+/* Position of a packed weight by output and input: ROWS outputs at a time, input by input. */
 static inline int find_packed(int output, int input, int outputs, int inputs) {
     const int first = output / ROWS * ROWS, left = outputs - first;
     return first * inputs + input * (left < ROWS ? left : ROWS) + output - first;
 }
 
-/* Pack W and, if `adjoint` is not NULL, the transpose of the columns that are led back. */
+/* Pack W and, if `adjoint` is not NULL, the transpose of the columns that have a derivative. */
 static void pack(const struct matrix *m, real *to, real *adjoint) {
     const real *weight = m->weight;
     for (int piece = 0, first = 0; piece < MOST_PIECES; first += m->width[piece++])
@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) void multiply_rows(const real *pack
     UNROLL for (int r = 0; r < rows; r++) y[r] = sum[r];
 }
 
-/* y = W x of packed weights. */
+/* y = W x with packed weights. */
 static void multiply(const real *packed, int rows, int columns, const vector *x, vector *y) {
     int row = 0;
     for (; row + ROWS <= rows; row += ROWS)
@@ -87,34 +87,34 @@ static void multiply(const real *packed, int rows, int columns, const vector *x,
     }
 }
 
-/* An entry of a matrix of parameters that is no layer, for every sample, or of LANES rows. */
+/* An entry of a matrix of parameters (not a layer), broadcast to all samples, or of LANES rows. */
 static inline vector entry(const struct matrix *m, int row, int column) {
     return m->across ? m->across[row * m->numbers + column]
                      : broadcast(m->weight[row * m->columns + column]);
 }
 
-/* x̄ = Wᵀ ȳ for the columns that are led back. */
+/* x̄ = Wᵀ ȳ for the columns that have a derivative. */
 static void lead_back(const struct matrix *m, const vector *y_bar, vector *x_bar) {
     multiply(m->packed_adjoint, m->led_back, m->rows, y_bar, x_bar);
 }
 
-/* Weights whose gradients are summed up together, in registers. */
+/* Size of a tile of weights whose gradients are summed up together, in registers. */
 #define TILE_ROWS (VECTOR_BYTES == 64 ? 4 : 2)
 #define TILE_COLUMNS 4
 #define TILE_VECTORS ((TILE_ROWS * TILE_COLUMNS + LANES - 1) / LANES * LANES)
 
-/* Columns whose x stays in the nearest cache while all rows go by. */
+/* Number of columns whose x stays in the nearest cache while all rows are processed. */
 #define PANEL_COLUMNS (4 * TILE_COLUMNS)
 
-/* Where the numbers of some frames stand, and how far apart those of two frames are. */
+/* Positions of the data of some frames, and their distances from frame to frame. */
 struct frames {
     const vector *record, *bars;
     int64_t record_step, bars_step;
     int count;
 };
 
-/* Add Σ ȳ x of some frames to the gradient of a tile. Where W ends within it, the last row or column
- * is taken again and not kept: for whole tiles, their distances are known to the compiler. */
+/* Add Σ ȳ x of some frames to the gradient of a tile. If W ends inside the tile, the last row or
+ * column is computed again and dropped: for whole tiles, the compiler knows all distances. */
 static inline __attribute__((always_inline)) void add_tile_gradient(const struct matrix *m, int row,
                                                                     int column, struct frames f,
                                                                     vector *gradient,
@@ -129,7 +129,7 @@ static inline __attribute__((always_inline)) void add_tile_gradient(const struct
         const vector *from_x = f.record + m->x + use * m->x_step + column;
         const vector *from_y_bar = f.bars + m->y_bar + use * m->y_bar_step + row;
         for (int t = 0; t < f.count; t++, from_x += f.record_step, from_y_bar += f.bars_step) {
-            /* Four names, not an array: GCC would load each x again for every row. */
+            /* Four variables: from an array, GCC would load each x again for every row. */
             const vector x0 = from_x[c[0]], x1 = from_x[c[1]], x2 = from_x[c[2]], x3 = from_x[c[3]];
             UNROLL for (int i = 0; i < TILE_ROWS; i++) {
                 const vector y_bar = from_y_bar[r[i]];
@@ -146,7 +146,7 @@ static inline __attribute__((always_inline)) void add_tile_gradient(const struct
 
 static int count_tiles(int size, int tile) { return (size + tile - 1) / tile; }
 
-/* Vectors that hold the gradient of a matrix, tile by tile or weight by weight. */
+/* Number of vectors for the gradient of a matrix, tile by tile or weight by weight. */
 static int count_gradient_vectors(const struct matrix *m) {
     if (m->is_summed) return m->rows * m->columns;
     return count_tiles(m->rows, TILE_ROWS) * count_tiles(m->columns, TILE_COLUMNS) *
@@ -168,7 +168,7 @@ static void add_gradient(const struct matrix *m, struct frames f, vector *gradie
             }
 }
 
-/* From tiles to the pieces of the matrix; a matrix whose gradient the cell sums up has one piece. */
+/* Copy the gradient from tiles to pieces; a matrix with `is_summed` has one piece. */
 static void write_gradient(const struct matrix *m, const vector *gradient, real *to) {
     for (int k = 0; k < m->rows * m->columns && m->is_summed; k++)
         to[k] = sum_of_lanes(gradient[k]);

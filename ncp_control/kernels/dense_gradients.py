@@ -1,8 +1,9 @@
-"""From what a sequence of a dense cell left on a GPU, the gradients of its weights.
+"""Gradients of the weights of a dense cell on a GPU, from the records of a sequence.
 
-Backwards each frame leaves the derivatives of what layers give (`bars`), and forwards what they saw
-(the record): the gradient of a layer is the product of both over all frames. A cell says which
-parts of them belong to which of its matrices. x̄ is the derivative with respect to x.
+The forward pass stores the inputs of all layers for each frame (the record). The backward pass
+stores the derivatives with respect to their outputs (`bars`). The gradient of a layer is the
+product of both over all frames. For each cell, a function here assigns parts of record and bars to
+its matrices. x̄ is the derivative of the loss with respect to x.
 """
 
 import itertools
@@ -18,34 +19,34 @@ if TYPE_CHECKING:
     from ncp_control.kernels.dense_triton import DenseSequence
 
 Layers = list[tuple[Tensor, list[Tensor | None]]]
-"""Of each matrix the derivatives of what it gives, and what each of its pieces sees; None is 1."""
+"""For each matrix: derivatives of its outputs, and the input of each of its pieces (None is 1)."""
 
 
 class Left(NamedTuple):
-    """What a sequence left, a row a frame; see `triton_dense.py`."""
+    """Records of a sequence, one row per frame; see `triton_dense.py`."""
 
     record: Tensor
     bars: Tensor
     others: Tensor
     frames: Tensor
-    """Elapsed time, a column."""
+    """Elapsed time [frames], a column."""
     seen: list[Tensor | None]
-    """What a matrix sees beside the state: inputs, perhaps elapsed time, 1."""
+    """Inputs of a matrix besides the state: inputs, elapsed time (for some cells), 1 (as None)."""
 
 
 class DenseGradients(NamedTuple):
-    """Gradients of inputs and elapsed time, a row a frame, and of all weights."""
+    """Gradients of inputs and elapsed time, one row per frame, and of all weights."""
 
     input_bar: Tensor | None
     frames_bar: Tensor
-    """But for what the kernel found."""
+    """Without the part that the kernel computed."""
     weights_bar: Tensor
 
 
 def find_gradients(
     cell: "DenseSequence", record: Tensor, bars: Tensor, others: Tensor, has_input_bar: bool
 ) -> DenseGradients:
-    """Return the gradients that follow from records, bars and `other_bars` of all frames."""
+    """Return the gradients computed from records, bars and `other_bars` of all frames."""
     layout, inputs = cell.layout, cell.q.input.flatten(0, 1)
     frames = cell.frames.view(-1, 1)
     has_time = cell.seeing()[0][1] is not None
@@ -148,7 +149,7 @@ def _wired_cfc(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
 
 
 def _closing(cell: "DenseSequence", left: Left, f: Tensor) -> Layers:
-    """Return what w and A of a closed form in pure mode get, from v̄ after each frame."""
+    """Return the entries of w and A in pure mode, computed from v̄ after each frame."""
     if not cell.layout.is_pure:
         return []
     leak, most = (matrix[0][:, 0] for matrix in cell.own[-2:])
@@ -158,7 +159,7 @@ def _closing(cell: "DenseSequence", left: Left, f: Tensor) -> Layers:
 
 
 def _box(values: Tensor, uses: int, kinds: int, units: int) -> Tensor:
-    """Return the first numbers of each frame by use, what they are, and unit."""
+    """Return the first numbers of each frame in the shape (frames, uses, kinds, units)."""
     return values[:, : uses * kinds * units].reshape(-1, uses, kinds, units)
 
 

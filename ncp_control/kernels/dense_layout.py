@@ -1,4 +1,4 @@
-"""How the GPU kernels of dense cells lay out a cell, and which cells they take."""
+"""Memory layout of cells in the GPU kernels of dense cells, and the cells that they support."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,89 +7,90 @@ from typing import Any
 from ncp_control.kernels.dense_op import KINDS, MOST_PIECES
 
 MOST_TRITON_NODES = 128
-"""Widest state, and layer, of a kernel for GPUs: it keeps them in registers."""
+"""Largest width of a state or layer in a GPU kernel, which keeps it in registers."""
 MOST_TRITON_SYNAPSES = 4096
-"""Most synapses of a circuit there."""
+"""Largest number of synapses of a circuit in a GPU kernel."""
 MOST_TRITON_TRACES = 512
-"""Most traces of a CT-GRU there, which no layer sees one by one."""
+"""Largest number of traces of a CT-GRU in a GPU kernel; layers see only sums of traces."""
 PURE = 2
 """Mode of a CfC, as in cfc.h."""
 PIECES = MOST_PIECES + 1
 MEMORY_GATES = 4
 MEMORY_RECORD = 6
-"""What a memory leaves of each unit: four gates, and v and m before a frame."""
+"""Numbers per unit that a memory keeps on the tape: four gates, and v and m before a frame."""
 LAYERED_MIDPOINT = 3
-"""As in synaptic.h."""
+"""Number of this integrator, as in synaptic.h."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a cell's matrices mean, and how wide its records are.
+    """Meaning of a cell's matrices, and widths of its records.
 
-    Widths of `held`, tape and bars are of one frame; a mixed memory adds to them.
+    The widths of `held`, tape and bars are per frame and without a mixed memory, which adds to
+    them.
     """
 
     kind: str
     units: int
     width: int
-    """Of the state, without what is remembered beside it: that of the cell in a mixed memory."""
+    """Width of the state without memory values: in a mixed memory, that of the cell's state."""
     held_width: int
     tape_width: int
-    """Without the state before the frame, which stands behind."""
+    """Width without the state before the frame, which is stored after it."""
     bars_width: int
     seeing: tuple[int, ...] = (0,)
-    """Which matrices see the inputs."""
+    """Indices of the matrices that act on the inputs."""
     sees_state: bool = True
-    """Whether these see the state, too, with their first piece."""
+    """Whether the first piece of these matrices acts on the state."""
     has_memory: bool = False
     mode: int = 0
     activation: int = 0
     layers: int = 0
-    """Hidden layers of a CfC."""
+    """Number of hidden layers of a CfC."""
     hidden: int = 1
     unfolds: int = 1
     scales: int = 1
-    """Traces of a unit."""
+    """Number of traces per unit of a CT-GRU."""
     ends: tuple[int, ...] = field(default=(0,))
-    """Where the layers of a WiredCfC end, after 0."""
+    """Index after the last neuron of each layer of a WiredCfC, with 0 in front."""
 
     @property
     def is_pure(self) -> bool:
-        """Whether it is a closed form in pure mode."""
+        """True for a CfC or WiredCfC in pure mode."""
         return self.kind in ("cfc", "wired_cfc") and self.mode == PURE
 
     @property
     def heads(self) -> int:
-        """Heads of a closed form."""
+        """Number of heads per neuron of a CfC or WiredCfC."""
         return 1 if self.is_pure else 4
 
     @property
     def state_width(self) -> int:
-        """Width of the whole state."""
+        """Width of the whole state, with memory values."""
         return 2 * self.width if self.has_memory or self.kind == "lstm" else self.width
 
     @property
     def record_width(self) -> int:
-        """Numbers of a frame on the tape."""
+        """Numbers per frame on the tape."""
         gates = (1 + MEMORY_GATES) * self.width if self.has_memory else 0
         return self.tape_width + gates + self.state_width
 
     @property
     def memory_width(self) -> int:
-        """What a mixed memory's gates add to `held` and bars."""
+        """Width that the gates of a mixed memory add to `held` and bars."""
         return MEMORY_GATES * self.width if self.has_memory else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynapticLayout:
-    """What the matrices of a circuit of synapses mean, as in synaptic.h, perhaps in a memory."""
+    """Meaning of the matrices of a circuit of synapses (synaptic.h), with or without a memory."""
 
     neurons: int
     synapses: int
     sums: int
-    """2 or 3: f, u and perhaps y."""
+    """Number of sums: 2 (f, u) or 3 (f, u, y)."""
     own: int
-    """0, 1 or 3: how many of e, h and E a neuron has."""
+    """Number of parameters e, h and E of a neuron: 0, 1 or 3."""
     equation: int
     integrator: int
     unfolds: int
@@ -97,7 +98,7 @@ class SynapticLayout:
 
     @property
     def record_width(self) -> int:
-        """Numbers of a frame on the tape."""
+        """Numbers per frame on the tape."""
         evaluations = 2 if self.integrator == LAYERED_MIDPOINT else 1
         substep = (1 + evaluations * self.sums) * self.neurons
         return self.unfolds * substep + (MEMORY_RECORD * self.neurons if self.has_memory else 0)
@@ -110,9 +111,9 @@ def lay_out(
 
     Args:
         kind: A name in `KINDS`.
-        shapes: Rows and columns of each piece, of all matrices.
+        shapes: Rows and columns of each piece, of all matrices; see `Program.shapes`.
         width: Width of the state.
-        options: The cell's, see its file of the C kernel.
+        options: Options of the cell, see its C file.
     """
     if kind != "mixed_memory":
         return _cell(kind, shapes, width, options, has_memory=False)
@@ -123,12 +124,12 @@ def lay_out(
 def suits(
     kind: str, shapes: Sequence[int], width: int, options: Sequence[int], inputs: int
 ) -> bool:
-    """Tell whether the kernels for GPUs have a cell, in that size; arguments as of `lay_out`."""
+    """True if the GPU kernels support a cell of this kind and size; arguments as in `lay_out`."""
     layout = lay_out(kind, shapes, width, options)
     if isinstance(layout, SynapticLayout):
         nodes = max(inputs, layout.neurons)
         return nodes <= MOST_TRITON_NODES and layout.synapses <= MOST_TRITON_SYNAPSES
-    # A memory would have to take an LSTM's state apart; around a CT-GRU, Triton 3.9 crashes.
+    # A memory would have to split the state of an LSTM; around a CT-GRU, Triton 3.9 crashes.
     if layout.has_memory and layout.kind in ("lstm", "ctgru"):
         return False
     most = MOST_TRITON_TRACES if layout.scales > 1 else MOST_TRITON_NODES
@@ -142,10 +143,10 @@ def suits(
 def _cell(
     kind: str, shapes: Sequence[int], width: int, options: Sequence[int], *, has_memory: bool
 ) -> Layout | SynapticLayout:
-    """Return the layout of a cell, perhaps within a mixed memory."""
+    """Return the layout of a cell that is alone or inside a mixed memory."""
     rows = list(shapes[::PIECES])
     if kind == "synaptic":
-        sums = shapes[1] - 2  # a synapse has γ and c, then one weight a sum
+        sums = shapes[1] - 2  # a synapse has γ and c, then one weight per sum
         return SynapticLayout(
             neurons=width,
             synapses=rows[0],

@@ -1,8 +1,8 @@
-"""The kernel of dense cells as a torch operator, `torch.ops.ncp_control.dense_unroll`.
+"""The kernel of cells with a `Program` as a torch operator, `torch.ops.ncp_control.dense_unroll`.
 
-A cell says which kernel it wants and which matrices it has (`Program`); the rest is the same for
-all of them. Autograd sees one node for a whole sequence, and the matrices as one tensor. There is
-no gradient of the gradient: take the reference for that.
+A cell names its kernel and its matrices (`Program`); the rest is the same for all cells. Autograd
+sees one node for a whole sequence, and all matrices as one tensor. Second derivatives are not
+available: use the reference for them.
 """
 
 import ctypes
@@ -36,25 +36,25 @@ KINDS = (
     "ctgru",
     "synaptic",
 )
-"""Cells that the kernel has, by their number there."""
+"""Cells of the kernel; the position is the number of the cell in the kernel."""
 
 MOST_PIECES, MOST_OPTIONS = 4, 4
 
 
 class Program(NamedTuple):
-    """What the kernel needs to know of a cell."""
+    """Description of a cell from which the kernel runs it."""
 
     kind: str
     """A name in `KINDS`."""
     matrices: list[tuple[Tensor, ...]]
-    """Each as pieces side by side: two-dimensional, or one-dimensional if of one column."""
+    """Matrices, each as pieces side by side: two-dimensional, or one-dimensional for one column."""
     options: tuple[int, ...] = ()
-    """Settings; the cell's file of the kernel tells what they mean."""
+    """Settings, explained in the cell's C file, e.g. `cfc.h`."""
     wiring: Tensor | None = None
-    """Whole numbers (int64); the same file tells what they mean."""
+    """Whole numbers (int64), explained in the same file."""
 
     def shapes(self) -> list[int]:
-        """Return rows, and columns of each piece, of every matrix."""
+        """Return the number of rows, and the columns of each piece, of every matrix."""
         numbers = []
         for pieces in self.matrices:
             columns = [1 if piece.ndim == 1 else piece.shape[1] for piece in pieces]
@@ -63,30 +63,30 @@ class Program(NamedTuple):
 
 
 class DenseArguments(NamedTuple):
-    """What both operators take first, in the order of their schema; B, T, I, S as in `net.h`."""
+    """First arguments of both operators, in the order of their schema; B, T, I, S as in `net.h`."""
 
     input: Tensor
     """Shape (B, T, I)."""
     state: Tensor
-    """Before the first step, shape (B, S)."""
+    """State before the first step, shape (B, S)."""
     frames: Tensor
     """Time elapsed before each step [frames], shape (B, T)."""
     weights: Tensor
-    """The pieces of all matrices one after another, shape (weights,)."""
+    """The pieces of all matrices, concatenated, shape (weights,)."""
     reset: Tensor | None
     """Steps before which the state is cleared, shape (B, T), bool."""
     wiring: Tensor | None
-    """Whole numbers that the cell's file of the kernel explains, one-dimensional, int64."""
+    """Whole numbers, explained in the cell's C file, one-dimensional, int64."""
     kind: int
     shapes: list[int]
     options: list[int]
 
     def check(self) -> None:
-        """Check all that the kernel takes on trust.
+        """Check the dtypes and shapes that the kernel relies on.
 
         Raises:
-            TypeError: If a dtype is not the one that the others have.
-            ValueError: If a shape does not fit the others.
+            TypeError: If a dtype differs from that of the other arguments.
+            ValueError: If a shape does not fit the other arguments.
         """
         (batch, steps, _), dtype = self.input.shape, self.input.dtype
         wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
@@ -105,16 +105,16 @@ class DenseArguments(NamedTuple):
             if tensor is not None and tensor.shape != shape:
                 raise ValueError(
                     f"`{name}` must have shape {shape}, got {tuple(tensor.shape)}."
-                    " Give what fits the cell."
+                    " Pass a tensor that fits the cell."
                 )
 
     @property
     def wiring_length(self) -> int:
-        """How many numbers the wiring has."""
+        """Length of the wiring; 0 without one."""
         return 0 if self.wiring is None else self.wiring.numel()
 
     def sequence(self) -> tuple[DenseSequenceStruct, list[Any]]:
-        """Return what the kernel takes, and the arrays that must live until it has returned."""
+        """Return the kernel's argument, and the arrays that must stay alive until it returns."""
         tensors = self.weights, self.input, self.state, self.frames, self.reset, self.wiring
         arrays = [None if tensor is None else tensor.contiguous() for tensor in tensors]
         sequence = _sequence(
@@ -130,17 +130,17 @@ class DenseArguments(NamedTuple):
 
     @property
     def is_for_triton(self) -> bool:
-        """Whether Triton computes this, instead of `dense.c`."""
+        """True if Triton runs this sequence, instead of `dense.c`."""
         return self.input.device.type in ltc_op.TRITON_DEVICES
 
     def layout(self) -> Any:
-        """Return the layout that the kernels for GPUs take."""
+        """Return the layout of the cell for the GPU kernels."""
         from ncp_control.kernels.dense_layout import lay_out
 
         return lay_out(KINDS[self.kind], self.shapes, int(self.state.shape[1]), self.options)
 
     def tape_length(self) -> int:
-        """Return how many numbers the adjoint needs of the forward pass."""
+        """Return the length of the tape: the numbers of the forward pass that the adjoint needs."""
         (batch, steps, inputs), width = self.input.shape, self.state.shape[1]
         if self.is_for_triton:
             layout = self.layout()
@@ -160,7 +160,7 @@ def _sequence(
     wiring_length: int,
     *addresses: int | None,
 ) -> DenseSequenceStruct:
-    """Return what the kernel takes, given (batch, steps, inputs) and the width of the state."""
+    """Return the kernel's argument; `size` is (batch, steps, inputs), `width` that of the state."""
     return DenseSequenceStruct(
         kind,
         *size,
@@ -174,7 +174,7 @@ def _sequence(
     )
 
 
-@functools.cache  # for ever: the kernel is handed its address
+@functools.cache  # kept for ever, because the kernel gets its address
 def _shapes_array(shapes: tuple[int, ...]) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(shapes))(*shapes)
 
@@ -193,19 +193,19 @@ def _record_length(
     options: tuple[int, ...],
     dtype: torch.dtype,
 ) -> int:
-    """Return how many numbers of a sample and frame the tape holds."""
+    """Return how many numbers the tape holds per sample and frame."""
     sequence = _sequence(kind, (0, 0, inputs), width, shapes, options, 0)
     record = require_library(dtype).dense_record(sequence)
     if record < 0:
         raise ValueError(
             f"`shapes` must be those of a {KINDS[kind]} cell of {inputs} inputs and a state of"
-            f" {width}, got {list(shapes)}. Build the cell anew."
+            f" {width}, got {list(shapes)}. Build the cell again."
         )
     return record
 
 
 def _empty_results(*values: Any) -> tuple[Tensor, Tensor]:
-    """Return states and tape without values: the operator's shapes."""
+    """Return uninitialised states and tape of the right shapes."""
     arguments, has_tape = DenseArguments(*values[:-1]), values[-1]
     batch, steps, _ = arguments.input.shape
     new_empty = arguments.input.new_empty
@@ -229,7 +229,7 @@ def _unroll(*values: Any) -> tuple[Tensor, Tensor]:
 
 
 def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
-    """Return gradients without values; that of the inputs is empty where it is not wanted."""
+    """Return uninitialised gradients; that of the inputs is empty if it is not wanted."""
     arguments, has_input_bar = DenseArguments(*values[:-3]), values[-1]
     like = [arguments.state, arguments.frames, arguments.weights]
     input_bar = arguments.input.new_empty(arguments.input.shape if has_input_bar else 0)
@@ -237,7 +237,7 @@ def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
 
 
 def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
-    """Take the arguments of the forward pass, its tape, ∂/∂states, and whether ∂/∂input counts."""
+    """Run the kernel backward; after the forward arguments: tape, ∂/∂states, has_input_bar."""
     arguments, (tape, states_bar, has_input_bar) = DenseArguments(*values[:-3]), values[-3:]
     arguments.check()
     if tape.shape[0] != arguments.tape_length():
@@ -262,7 +262,7 @@ def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
 
 
 def _triton(layout: Any) -> Any:
-    """Return the module that runs a cell; it needs Triton, an optional package."""
+    """Return the module that runs a cell on a GPU; it needs Triton, an optional package."""
     from ncp_control.kernels.dense_layout import SynapticLayout
 
     is_synaptic = isinstance(layout, SynapticLayout)
@@ -273,7 +273,7 @@ def _triton(layout: Any) -> Any:
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(*inputs[:_NUM_TENSORS], output[1])
     ctx.settings = inputs[_NUM_TENSORS:-1]
-    ctx.set_materialize_grads(False)  # or else the tape would get a gradient of zeros
+    ctx.set_materialize_grads(False)  # otherwise the tape would get a gradient of zeros
 
 
 def _backward(ctx: Any, states_bar: Tensor | None, *_tape_bar: None) -> tuple[Any, ...]:
@@ -281,8 +281,8 @@ def _backward(ctx: Any, states_bar: Tensor | None, *_tape_bar: None) -> tuple[An
         return (None,) * _NUM_ARGUMENTS
     *tensors, tape = ctx.saved_tensors
     has_input_bar = ctx.needs_input_grad[0]
-    # Without plain gradients the operator must be called, for torch to apply its transforms to it.
-    # A gradient of this gradient needs it too, only to be told that there is none.
+    # If a gradient is not plain, call the operator, so that torch applies its transforms to it.
+    # A second derivative needs the operator too: it raises the error that there is none.
     is_direct = is_plain(states_bar) and not torch.is_grad_enabled()
     adjoint = _unroll_adjoint if is_direct else torch.ops.ncp_control.dense_unroll_adjoint
     input_bar, *others = adjoint(*tensors, *ctx.settings, tape, states_bar, has_input_bar)
@@ -291,7 +291,7 @@ def _backward(ctx: Any, states_bar: Tensor | None, *_tape_bar: None) -> tuple[An
 
 
 class _EagerUnroll(torch.autograd.Function):
-    """The same node without the operator's way through the dispatcher, which takes 0.2 ms."""
+    """The same autograd node, bypassing torch's dispatcher, which takes 0.2 ms."""
 
     @staticmethod
     def forward(ctx: Any, *values: Any) -> Tensor:
@@ -305,7 +305,7 @@ class _EagerUnroll(torch.autograd.Function):
 
 
 def unroll(*values: Any) -> Tensor:
-    """Return the states over a sequence; arguments as those of the operator."""
+    """Return the states of a sequence; arguments are those of the operator."""
     input, *_, has_tape = values
     if not is_plain(input):
         return torch.ops.ncp_control.dense_unroll(*values)[0]

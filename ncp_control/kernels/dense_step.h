@@ -1,22 +1,22 @@
-/* One control step of a dense cell on one sample, the circuit of a robot between two frames.
+/* One control step of a dense cell on one sample, for use on a robot.
  *
- * The step is that of a sequence, on vectors that hold LANES numbers of the sample; see spread.h. The
- * parameters of the cell are read where the optimiser keeps them: a step compares them with those
- * that its weights were made of, and says so if one has changed, so it never runs with old weights.
+ * The step is that of a sequence, on vectors that hold LANES numbers of the sample: see spread.h.
+ * It compares the current parameters of the cell with those from which its weights were prepared,
+ * and reports a change instead of running, so it never runs with old weights.
  */
 
 #ifndef NCP_DENSE_STEP_H
 #define NCP_DENSE_STEP_H
 
-/* What Python hands over; `dense_step.py` mirrors this structure field by field. */
+/* Arguments from Python; `native.py` mirrors this structure field by field. */
 struct dense_control {
-    struct dense_sequence sequence; /* of one sample and frame; `state` is advanced where it lies */
+    struct dense_sequence sequence; /* of one sample and frame; `state` is advanced in place */
     int64_t outputs, parameters;
-    const real *readout;      /* (outputs, S + 1): what is read of the state, and the bias */
+    const real *readout;      /* (outputs, S + 1): weights of the state, and the bias */
     real *output;             /* (outputs) */
-    const char *const *live;  /* (parameters): where each lies */
-    int64_t *bytes;           /* (parameters): how many to compare */
-    const real *const *piece; /* (matrices, MOST_PIECES): the parameter that it is, or NULL */
+    const char *const *live;  /* (parameters): address of each */
+    int64_t *bytes;           /* (parameters): how many bytes to compare */
+    const real *const *piece; /* (matrices, MOST_PIECES): address of its parameter, or NULL */
 };
 
 struct dense_step {
@@ -37,8 +37,8 @@ EXPORT void ncp_dense_free_step(struct dense_step *m) {
     release(m);
 }
 
-/* Find where everything stands, and make the sequence that is counted in vectors. `given` are the
- * matrices that were handed over; `place` has room for the rows and columns of all of them. */
+/* Find all positions, and make the sequence whose sizes are counted in vectors. `given` are the
+ * matrices from Python; `place` has memory for the rows and columns of all of them. */
 static int spread_sequence(struct dense_step *m, const struct job *narrow, int64_t *shape,
                            int *place) {
     const struct dense_sequence *q = &m->control.sequence;
@@ -59,8 +59,8 @@ static int spread_sequence(struct dense_step *m, const struct job *narrow, int64
     return OK;
 }
 
-/* Read the rows of a matrix where they are, if it is used once a frame and a piece of it is a
- * parameter of the cell: then that needs no comparison. */
+/* True if the rows of a matrix are read in place: it is used once per frame, and a piece of it is a
+ * parameter of the cell. This parameter then needs no comparison. */
 static int is_read_in_place(const struct dense_control *c, const struct matrix *given,
                             const struct matrix *own, int number) {
     const real *const *live = c->piece + number * MOST_PIECES;
@@ -82,7 +82,7 @@ static void read_in_place(struct dense_control *c, const struct matrix *given, s
     }
 }
 
-/* Fill the arrays that stay; with `memory` NULL, only count their vectors. */
+/* Fill the constant arrays; if `memory` is NULL, only count their vectors. */
 static size_t fill_matrices(struct dense_step *m, const struct job *narrow, const int *place,
                             vector *memory) {
     vector *next = memory;
@@ -113,7 +113,7 @@ static size_t fill_matrices(struct dense_step *m, const struct job *narrow, cons
     return next - memory;
 }
 
-/* Cut the arrays out of one piece of memory, and fill those that stay. */
+/* Place all arrays in one allocation, and fill the constant ones. */
 static int fill_dense_step(struct dense_step *m, const struct job *narrow, const int *place) {
     const struct dense_control *c = &m->control;
     const struct net *n = &m->job.net;
@@ -157,7 +157,7 @@ static int prepare_dense_step(struct dense_step *m) {
     return status;
 }
 
-/* Make a step that keeps the addresses in `c`; `ncp_dense_free_step` it if the status is OK. */
+/* Make a step that keeps the addresses in `c`; free it with `ncp_dense_free_step` if it is OK. */
 EXPORT int ncp_dense_make_step(const struct dense_control *c, struct dense_step **made) {
     struct dense_step *m = allocate(sizeof *m);
     if (!m) return OUT_OF_MEMORY;
@@ -178,8 +178,8 @@ static int has_dense_changed(const struct dense_step *m) {
     return 0;
 }
 
-/* Advance `state` with `input` held, and put `output`; or return 1, with nothing done, if the
- * parameters are no longer those that the step was made of. */
+/* Advance `state` with constant `input`, and write `output`. If a parameter has changed since the
+ * step was made, do nothing and return 1. */
 EXPORT int ncp_dense_step(struct dense_step *m) {
     const struct dense_control *c = &m->control;
     const struct dense_sequence *q = &c->sequence;

@@ -1,6 +1,6 @@
-"""One control step of a dense cell, for a robot between two frames: some microseconds from Python.
+"""One control step of a cell with a `Cell.program`, for use on a robot: some microseconds.
 
-The C side is `dense_step.h`; it takes every cell that has a `Cell.program`.
+The C side is `dense_step.h`.
 """
 
 import collections
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
 
 class DenseStep(KernelStep):
-    """A cell of dense layers with a state of its own, advanced one frame at a call.
+    """A cell with a `Cell.program` and its own state, advanced by one frame per call.
 
-    Weights do not go stale: see `KernelStep`. The readout must be a linear map.
+    Weights are always up to date: see `KernelStep`. The readout must be a linear map.
 
     Args:
         cell: The cell to run; see `DenseStep.supports`.
 
     Raises:
-        ValueError: If no kernel runs this cell here.
+        ValueError: If no kernel can run this cell on this machine.
     """
 
     @staticmethod
     def supports(cell: "Cell") -> bool:
-        """Tell whether a kernel can run this cell here; the first call may compile it."""
+        """True if a kernel can run this cell on this machine; the first call may compile it."""
         parameters = [] if cell.program() is None else list(cell.parameters())
         return bool(parameters) and reads(parameters)
 
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
-        """Advance the state by `dt_s` seconds with the features held.
+        """Advance the state by `dt_s` seconds with constant features.
 
         Args:
-            features: What the circuit senses, shape (input,).
+            features: Inputs of the cell, shape (input,).
             dt_s: Time since the previous call [s], finite and >= 0.
 
         Returns:
             The readout, shape (output,).
 
         Raises:
-            ValueError: If the shape does not fit or the time is impossible.
+            ValueError: If the shape is wrong or the time is not finite and >= 0.
         """
-        # One a call: to ask all of them would take as long as the step itself.
+        # Check one parameter per call: checking all would take as long as the step itself.
         owner, name, parameter, address = next(self._turns)
         if owner.get(name) is not parameter or parameter.data_ptr() != address:
             self.refresh()
@@ -72,7 +72,7 @@ class DenseStep(KernelStep):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Hand the cell's weights to the kernel; the state stays."""
+        """Pass the cell's weights to the kernel; the state stays."""
         cell = self.cell
         program = cell.program() if self.supports(cell) else None
         if program is None:
@@ -130,9 +130,9 @@ class DenseStep(KernelStep):
 
 
 def _live_pieces(program: Program, parameters: list[Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
-    """Return, piece by piece, the address of the parameter that it is; None if it is found of some.
+    """Return for each piece the address of the parameter that it is; None if it is computed.
 
-    A parameter that stands in the cell twice is none: somebody else may read it, too.
+    Also None for a parameter that the cell uses twice, because another part may read it too.
     """
     times = collections.Counter(parameter.data_ptr() for parameter in parameters)
     sizes = {parameter.data_ptr(): parameter.nbytes for parameter in parameters}
@@ -147,9 +147,9 @@ def _live_pieces(program: Program, parameters: list[Tensor]) -> "ctypes.Array[ct
 
 
 def _readout_of(cell: "Cell") -> Tensor:
-    """Return the matrix and the bias of a cell's linear readout, shape (output, state + 1)."""
+    """Return matrix and bias of a cell's linear readout, shape (output, state + 1)."""
     zeros = cell.initial_state(1)[0]
     bias = cell.readout(zeros)
     weight = cell.readout(torch.diag(torch.ones_like(zeros))) - bias
-    weight = torch.where(bias.isfinite(), weight, 0.0)  # or else an infinite bias would give NaN
+    weight = torch.where(bias.isfinite(), weight, 0.0)  # an infinite bias would give NaN
     return torch.cat([weight.t(), bias[:, None]], dim=1).contiguous()

@@ -1,9 +1,9 @@
-"""The kernels of dense cells for GPUs, in Triton: what `dense.c` is for processors.
+"""The kernels of dense cells for GPUs, in Triton: the counterpart of `dense.c` for CPUs.
 
-A sequence is one launch forwards and one backwards (`triton_dense.py`), between products of large
-matrices that torch forms: what the inputs give to layers before, the gradients of all weights after
-(`dense_gradients.py`). A cell brings its step and the step's adjoint there, and in
-`dense_layout.py` its layout.
+A sequence takes one launch forward and one backward (`triton_dense.py`). Large matrix products are
+left to torch: before, the contributions of the inputs to all layers; after, the gradients of all
+weights (`dense_gradients.py`). Each cell defines its step and the step's adjoint in a file of its
+own, and its layout in `dense_layout.py`.
 """
 
 import functools
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ncp_control.kernels.dense_op import DenseArguments
 
 BATCH = 16
-"""Samples of one program: the least that a product of matrices takes."""
+"""Samples per program: the smallest size of Triton's matrix product."""
 
 
 def unroll(q: "DenseArguments", layout: Layout, has_tape: bool) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ def adjoint(
 
 
 class DenseSequence:
-    """A cell's weights, taken apart, and its sequence."""
+    """A sequence with the cell's weights, split into matrices and pieces."""
 
     def __init__(self, q: "DenseArguments", layout: Layout) -> None:
         self.q, self.layout = q, layout
@@ -86,10 +86,10 @@ class DenseSequence:
             self.matrices.append(pieces)
         self.flat = weights
         self.own = self.matrices[layout.has_memory :]
-        """Those of the cell, without that of the memory around it."""
+        """Matrices of the cell, without that of a memory around it."""
 
     def seeing(self) -> list[tuple[Tensor, Tensor | None, Tensor]]:
-        """Return what inputs, elapsed time and bias give to layers; a memory's gates come last."""
+        """Return the weights of inputs, elapsed time and bias by layer; a memory's gates last."""
         layout = self.layout
         pieces = [self.own[k][layout.sees_state :] for k in layout.seeing]
         if layout.has_memory:
@@ -97,7 +97,7 @@ class DenseSequence:
         return [(own[0], own[1] if len(own) == 3 else None, own[-1]) for own in pieces]
 
     def held(self) -> Tensor:
-        """Return what inputs, elapsed time and bias give to each layer that sees them."""
+        """Return the contributions of inputs, elapsed time and bias to each layer (B, T, …)."""
         weights, times, biases = zip(*self.seeing(), strict=True)
         weight, bias, size = torch.cat(weights), torch.cat(biases)[:, 0], self.layout.held_width
         rows = self._rows()
@@ -110,23 +110,26 @@ class DenseSequence:
         return held
 
     def _rows(self) -> Tensor | None:
-        """Return which rows of a WiredCfC's layers make the heads of a CfC, or None."""
+        """Return the row order that turns the layers of a WiredCfC into heads of a CfC, or None."""
         layout = self.layout
         if layout.kind != "wired_cfc":
             return None
         return _rows_of_heads(layout.ends, layout.heads, self.flat.device)
 
     def share(self) -> Tensor:
-        """Return by how much a CT-RNN moves to its target in each sub-step; else anything."""
+        """Return the fraction by which a CT-RNN approaches its target in a sub-step.
+
+        Other cells get an unused placeholder.
+        """
         if self.layout.kind != "ctrnn":
             return self.frames
         return approach(self.frames, self.own[2][0][:, 0], self.layout.unfolds)
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return where `weight`, `deep`, `closing` and `gates` of `triton_dense.py` begin."""
+        """Return `weight`, `deep`, `closing` and `gates` of `triton_dense.py`."""
         layout, flat, kind = self.layout, self.flat, self.layout.kind
         starts = self.starts[layout.has_memory :]
-        # Where the layer that sees the state, and the next ones, stand among the matrices.
+        # Indices of the matrix that acts on the state, and of the next one.
         places = {"gru": (1, 0), "ctrnn": (1, 0), "neural_ode": (1, 0), "ode_rnn": (3, 0)}
         first, next = places.get(kind, (0, 1 if len(starts) > 1 else 0))
         weight, deep = flat[starts[first] :], flat[starts[next] :]
@@ -158,7 +161,7 @@ class DenseSequence:
 
 @functools.lru_cache(maxsize=64)
 def _rows_of_heads(ends: tuple[int, ...], heads: int, device: torch.device) -> Tensor:
-    """Return where the rows of each head stand, where layer follows layer."""
+    """Return the row of each head in matrices that are stacked layer by layer."""
     blocks = [
         torch.arange(heads * first, heads * end, device=device).view(heads, -1)
         for first, end in itertools.pairwise(ends)
@@ -167,10 +170,10 @@ def _rows_of_heads(ends: tuple[int, ...], heads: int, device: torch.device) -> T
 
 
 def approach(frames: Tensor, time_constant: Tensor, unfolds: int) -> Tensor:
-    """Return 1 − exp(−h / τ) of each sub-step of h frames, with a last axis for units."""
+    """Return 1 − exp(−h / τ) for sub-steps of h frames, with a last axis for units."""
     return -torch.expm1(-frames[..., None] / unfolds / time_constant)
 
 
 def _pad(size: int) -> int:
-    """Return the power of two, of at least 16, that a product of matrices takes for a size."""
+    """Return the padded size for a matrix product: a power of two, at least 16."""
     return max(16, 1 << max(size - 1, 0).bit_length())

@@ -1,4 +1,4 @@
-"""Who runs a sequence: a fused kernel where one applies, the plain torch code elsewhere.
+"""Choice of the code that runs a sequence: a fused kernel if one applies, else plain torch.
 
 | device | integrator                             | dtype            | runs on                 |
 |--------|----------------------------------------|------------------|-------------------------|
@@ -7,19 +7,21 @@
 | CUDA   | as on the CPU; small wirings           | as on the CPU    | `ltc_triton.py`         |
 | any    | any                                    | any              | plain torch (reference) |
 
-All other cells (those with a `Cell.program`) run on `dense.c` on a CPU, in the same types: cells
-of dense layers; STC and LRC circuits, and LTC circuits by another integrator than those above, but
-none by rk4; and a mixed memory around any of them. On CUDA the same cells run on `dense_triton.py`
-and `synaptic_triton.py`, unless they are too large (`dense_layout.suits`), but for a CT-GRU whose
-scales are no power of two, and a mixed memory around an LSTM or a CT-GRU.
+All other cells with a `Cell.program` run on `dense.c` on a CPU, with the same dtypes: cells of
+dense layers; STC and LRC circuits; LTC circuits with other integrators than those above (not rk4);
+and a mixed memory around any of them. On CUDA these cells run on `dense_triton.py` and
+`synaptic_triton.py`. Exceptions, which run on the reference: cells that are too large
+(`dense_layout.suits`), a CT-GRU whose number of scales is not a power of two, and a mixed memory
+around an LSTM or a CT-GRU.
 
-The conv head of a policy that acts on one frame at a time runs on `head.c` on a CPU in float32
+The conv head of a policy that acts on single frames runs on `head.c` on a CPU in float32
 (`head_step.py`), and on torch elsewhere.
 
-The reference also serves function transforms (vmap, forward-mode and higher derivatives under
-torch.func), machines without kernels (neither in the wheel nor built here) or without Triton, and
-everything when NCP_CONTROL_KERNELS=reference. A small wiring has at most MOST_TRITON_NODES inputs
-and as many neurons, and MOST_TRITON_SYNAPSES: a GPU keeps the whole circuit in registers.
+The reference also runs function transforms (vmap, forward-mode and higher derivatives under
+torch.func), everything on machines without kernels (neither in the wheel nor compiled) or without
+Triton, and everything if NCP_CONTROL_KERNELS=reference. A small wiring has at most
+MOST_TRITON_NODES inputs, as many neurons, and MOST_TRITON_SYNAPSES synapses: a GPU keeps the whole
+circuit in registers.
 """
 
 import functools
@@ -53,10 +55,10 @@ def run_ltc(
 ) -> tuple[Tensor, Tensor] | None:
     """Run an LTC cell over time on a kernel.
 
-    Arguments as `Cell.unroll`.
+    Arguments as in `Cell.unroll`.
 
     Returns:
-        The states after every frame and their readout; None if the reference must find them.
+        The states after every frame and their readout; None if no kernel applies.
     """
     if cell.integrator not in INTEGRATORS or _is_transformed():
         return None
@@ -88,12 +90,12 @@ def run_ltc(
 def run_dense(
     cell: "Cell", inputs: Tensor, state: Tensor, dt_s: Tensor, reset: Tensor | None
 ) -> Tensor | None:
-    """Run a cell of dense layers over time on a kernel.
+    """Run a cell with a `Cell.program` over time on a kernel.
 
-    Arguments as `Cell.unroll`.
+    Arguments as in `Cell.unroll`.
 
     Returns:
-        The states after every frame; None if the reference must find them.
+        The states after every frame; None if no kernel applies.
     """
     device = inputs.device.type
     is_for_triton = device in ltc_op.TRITON_DEVICES
@@ -130,13 +132,13 @@ def run_dense(
 
 
 def layer_bounds(cell: "LTC") -> list[int]:
-    """Return first neuron, end, and whether it is recurrent, of every layer."""
+    """Return first neuron, end, and whether it is recurrent, for each layer, as a flat list."""
     bounds = ((x.neurons.start, x.neurons.stop, int(x.is_recurrent)) for x in cell.layers)
     return [number for layer in bounds for number in layer]
 
 
 def has_kernels(dtype: torch.dtype, device_type: str = "cpu") -> bool:
-    """Tell whether kernels for a type are switched on and can be had; the first call builds them.
+    """True if kernels for a dtype are switched on and available; the first call compiles them.
 
     Raises:
         ValueError: If the environment variable NCP_CONTROL_KERNELS has an unknown value.
@@ -159,12 +161,12 @@ def _suits_triton(cell: "LTC") -> bool:
 
 
 def _is_transformed() -> bool:
-    """Tell whether a function transform or forward-mode differentiation is under way."""
+    """True inside a function transform or forward-mode differentiation."""
     is_forward_mode = torch.autograd.forward_ad._current_level >= 0
     return torch._C._are_functorch_transforms_active() or is_forward_mode
 
 
-# torch.compile shall take the answers for constants instead of looking inside. This is what
-# torch.compiler.assume_constant_result does, which would import the whole compiler here.
+# torch.compile must treat the results as constants instead of tracing these functions. This mark is
+# what torch.compiler.assume_constant_result sets, which would import the whole compiler here.
 for _function in (has_kernels, _is_transformed):
     _function._dynamo_marked_constant = True

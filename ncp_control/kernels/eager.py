@@ -1,4 +1,4 @@
-"""When a kernel may be called at once, and what it does under torch's transforms."""
+"""Check whether a kernel may be called directly, and its rule for torch's vmap."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedte
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """True if the tensor holds numbers at an address, and nothing records the operators.
+    """True if the tensor holds concrete values and nothing records the operators applied to it.
 
-    It is then neither traced nor compiled, no subclass of a tensor, and not the batched or
-    differentiated tensor that a transform (vmap, `is_grads_batched`) hands to the code inside.
+    False under tracing or compilation, for subclasses of Tensor (e.g. a FakeTensor), and for the
+    wrapped tensors inside a transform (vmap, `is_grads_batched`).
     """
     return (
         not torch.compiler.is_compiling()
@@ -26,15 +26,15 @@ def is_plain(tensor: Tensor) -> bool:
 def one_by_one(operator: Any) -> Any:
     """Return a vmap rule that calls the operator once for each element of the mapped axis.
 
-    Each element is a whole batch, so the calls cost as much as a loop written by hand; the
-    gradients of the parameters are sums over that batch, and must stay apart for each element.
+    Each element is a whole batch, so the calls cost as much as a hand-written loop. The gradients
+    of the parameters are sums over one batch, and are kept separate for each element.
     """
 
     def rule(info: Any, in_dims: tuple[Any, ...], *values: Any) -> tuple[Any, Any]:
         # `layers` is a list, and so is its entry in `in_dims`: nothing in it is mapped.
         mapped = [dim if isinstance(dim, int) else None for dim in in_dims]
         results = []
-        for index in range(max(info.batch_size, 1)):  # of none, one call tells the shapes
+        for index in range(max(info.batch_size, 1)):  # an empty axis needs one call for the shapes
             pairs = zip(values, mapped, strict=True)
             results.append(operator(*(_element(v, dim, index) for v, dim in pairs)))
         stacked = tuple(torch.stack(x)[: info.batch_size] for x in zip(*results, strict=True))
@@ -44,7 +44,7 @@ def one_by_one(operator: Any) -> Any:
 
 
 def _element(value: Any, dim: int | None, index: int) -> Any:
-    """Return one element of a mapped axis: zeros of its shape where the axis has none."""
+    """Return one element of a mapped axis; zeros of its shape if the axis is empty."""
     if dim is None:
         return value
     if value.shape[dim] == 0:

@@ -1,11 +1,11 @@
-/* The effective parameters of a circuit, in the form that the inner loops want.
+/* The effective parameters of a circuit, in the form of the inner loops.
  *
  *     s(x; μ, γ) = 1 / (1 + exp(−γ(x − μ))) = 1 / (1 + 2^(rate x + shift))
  *     rate = −γ α log₂e     shift = γ (μ − β) log₂e     gain = γ α w
  *
- * with the input's scale α and offset β at a sensory synapse, 1 and 0 at an inner one, so that x is
- * the raw input or the potential. C, g, w and |E| are softplus of free parameters, C times the
- * frame interval.
+ * with the input's scale α and offset β for a sensory synapse, 1 and 0 for an inner one, so that x
+ * is the raw input or the potential. C, g, w and |E| are softplus of free parameters; C is also
+ * multiplied by the frame interval.
  */
 
 #ifndef NCP_EFFECTIVE_H
@@ -48,7 +48,7 @@ static void map_parameters(struct circuit *c, const struct sequence *q) {
     }
 }
 
-/* Build the circuit of a sequence; `free_circuit` it if the status is OK. */
+/* Build the circuit of a sequence; call `free_circuit` later if the status is OK. */
 static int make_circuit(struct circuit *c, const struct sequence *q) {
     const int status = make_wiring(c, q);
     if (status == OK) map_parameters(c, q);

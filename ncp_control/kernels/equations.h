@@ -1,15 +1,15 @@
-/* What neurons with conductances make of the sums over their synapses; see synaptic.h.
+/* Equations of neurons with conductances, given the sums over their synapses; see synaptic.h.
  *
  * With C dv/dt = b − a v:
  *     LTC   a = f       b = u
  *     STC   a = p       b = e q          p = σ(f)   q = tanh u
  *     LRC   a = ε p     b = ε e q        ε = σ(y),  or  A B E  of a symmetric elastance,
  *                                        A = σ(h + y)   B = σ(h − y)   E = 1 − exp(−2 h)
- * In place of f and u keep p and q. Backwards, with ε̄ = ā p + b̄ e q:
+ * p and q are stored in place of f and u. Adjoint, with ε̄ = ā p + b̄ e q:
  *     f̄ = ε ā p (1 − p)   ū = ε b̄ e (1 − q²)   ē = Σ ε b̄ q
  *     ȳ = ε̄ ε (1 − ε),  or  ε̄ ε (B − A)
  *     h̄ = Σ ε̄ ε (2 − A − B)   Ē = Σ ε̄ A B
- * y counts as 30 at most (LARGEST_LOGIT in ncp_control/cells/saturated.py), and beyond has no slope.
+ * |y| is limited to 30 (LARGEST_LOGIT in ncp_control/cells/saturated.py); beyond, the slope is 0.
  */
 
 #ifndef NCP_EQUATIONS_H
@@ -21,7 +21,7 @@
 
 enum equation { LTC, STC, LRC, SYMMETRIC_LRC };
 
-/* Columns of a neuron's parameters: C, then the sums without any synapse, then these. */
+/* Columns of a neuron's parameters: C, the sums without any synapse, then e, h and E. */
 enum { CAPACITANCE, LEAK };
 
 static inline int count_sums(enum equation equation) { return equation < LRC ? 2 : 3; }
@@ -69,7 +69,7 @@ static inline struct elastance find_elastance(enum equation equation, struct neu
     return e;
 }
 
-/* Return the flow of a neuron, given what is kept of its sums. */
+/* Return the flow of a neuron, given the stored values of its sums. */
 static inline struct flow find_flow(enum equation equation, struct neuron_row neuron,
                                     const vector *kept) {
     struct flow flow = {kept[0], kept[1]};
@@ -80,7 +80,7 @@ static inline struct flow find_flow(enum equation equation, struct neuron_row ne
     return (struct flow){share * flow.conductance, share * flow.drive};
 }
 
-/* Turn the sums of a neuron into what is kept of them, and return its flow. */
+/* Replace the sums of a neuron by the values to store, and return its flow. */
 static inline struct flow close_sums(enum equation equation, struct neuron_row neuron,
                                      vector *sum) {
     if (equation != LTC) {
@@ -90,7 +90,7 @@ static inline struct flow close_sums(enum equation equation, struct neuron_row n
     return find_flow(equation, neuron, sum);
 }
 
-/* From the derivatives of the flow set those of the sums, and add those of e, h and E. */
+/* From the derivatives of the flow, set those of the sums, and add to those of e, h and E. */
 static inline void close_adjoint(enum equation equation, struct neuron_row neuron,
                                  const vector *kept, struct flow bar, vector *sum_bar,
                                  vector *neuron_bar) {

@@ -1,4 +1,4 @@
-/* One sub-step of semi-implicit Euler, forwards and backwards; equations in ltc.c. */
+/* One sub-step of semi-implicit Euler, and its adjoint; equations in ltc.c. */
 
 #ifndef NCP_EULER_H
 #define NCP_EULER_H

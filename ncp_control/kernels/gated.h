@@ -2,12 +2,12 @@
  *
  * LSTM   matrix [U | W | b] over [h | inputs | 1], with the rows of i, f, g and o; state [h, c]
  *     c' = f c + i g   h' = o tanh c'
- *     With c̄ = c̄' + h̄' o (1 − tanh² c'): the rest is the product rule, c̄ f is what is left of c̄.
+ *     With c̄ = c̄' + h̄' o (1 − tanh² c'): the rest is the product rule; c before the frame gets c̄ f.
  *
  * GRU    matrices [W | b] over [inputs | 1] and [U | b'] over [h | 1], rows of r, z and n
- *     n = tanh(x_n + r y_n)   h' = n + z (h − n), where x and y are what the matrices give
+ *     n = tanh(x_n + r y_n)   h' = n + z (h − n), with x and y the products of the two matrices
  *
- * Options of both: whether elapsed time is one more input.
+ * Option of both: whether elapsed time is an additional input.
  */
 
 #ifndef NCP_GATED_H
@@ -17,8 +17,8 @@
 
 #define SEES_TIME option[0]
 
-/* What both a memory cell and an LSTM do with their gates; `shown` is where σ(o) tanh c goes. In
- * place of the four rows keep i, f, g and o; behind them c and tanh c'. */
+/* The gates of a mixed memory or an LSTM; σ(o) tanh c is written to `shown`. Replace the four rows
+ * of y by i, f, g and o, followed by c and tanh c'. */
 static void remember(int units, vector *y, vector *memory, vector *shown, const int *order) {
     vector *i = y + order[0] * units, *f = y + order[1] * units, *g = y + order[2] * units;
     vector *o = y + order[3] * units, *c = y + 4 * units, *tanh_c = c + units;

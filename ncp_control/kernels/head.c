@@ -4,14 +4,14 @@
  *     x_o(p) = max(0, b_o + sum over i of w_oi x_i(p))         each convolution, at place p
  *     f_mk = max(0, c_mk + sum over p of u_mpk x_m(p))         map m of the last, its feature k
  *
- * i runs over the kernel's rows and columns and the input's channels. Python gives the weights as
- * torch keeps them. They are laid out anew so that the outputs of a convolution stand side by side:
- * a vector holds some outputs of one place, and PLACES places share each weight that is read. A
- * convolution reads from a copy of its input with a border of zeros, so no place is a special case.
+ * i runs over the kernel's rows and columns and the input's channels. Python passes the weights in
+ * torch's layout. They are copied so that the outputs of a convolution are contiguous: a vector
+ * holds some outputs of one place, and PLACES places share each weight that is read. A convolution
+ * reads from a copy of its input with a border of zeros, so no place is a special case.
  *
- * The weights are read where the optimiser keeps them. Each call compares them with those that it
- * was prepared for, and prepares anew if one has changed, so it can never run with old weights.
- * Each weight is used at hundreds of places, so the comparison takes little of the time.
+ * Each call compares the current weights with those that it was prepared for, and prepares again if
+ * one has changed, so it never runs with old weights. Each weight is used at hundreds of places, so
+ * the comparison takes little of the time.
  */
 
 #include "memory.h"
@@ -28,7 +28,8 @@ enum { OK = 0, OUT_OF_MEMORY = 1 };
 #define FEATURES_PER_MAP 4
 #define MOST_CONVOLUTIONS 16
 
-/* `ConvStep` mirrors these two structures field by field. A map has `channels` numbers a place. */
+/* `head_step.py` mirrors these two structures field by field. A map has `channels` numbers per
+ * place. */
 struct convolution_sizes {
     int64_t in_height, in_width, in_channels, out_height, out_width, out_channels;
     int64_t kernel, stride, padding;
@@ -46,11 +47,11 @@ struct head_sizes {
 
 struct convolution {
     struct convolution_sizes sizes;
-    int64_t inputs, blocks;     /* numbers that an output sums up; groups of PLACES places */
+    int64_t inputs, blocks;     /* terms in the sum of an output; groups of PLACES places */
     int64_t row, padded_height; /* numbers in a row of the padded input; its rows */
     float *input;               /* padded */
-    int32_t *from, *to;         /* (blocks, PLACES): where each place reads, where it writes */
-    float *known, *packed;      /* weights as they were, and in blocks of outputs */
+    int32_t *from, *to;         /* (blocks, PLACES): read and write position of each place */
+    float *known, *packed;      /* weights at the last call, and in blocks of outputs */
 };
 
 struct head {
@@ -114,7 +115,7 @@ static void convolve(const struct convolution *c, float *output) {
     CONVOLVE_OUTPUTS(4)
 }
 
-/* Return how many outputs from `first` on stand together, as `convolve` takes them. */
+/* Return how many outputs, from `first` on, `convolve` computes together. */
 static int64_t block_width(const struct convolution *c, int64_t first) {
     int64_t width = VECTOR_BYTES / 4;
     while (c->sizes.out_channels - first < width) width /= 2;
@@ -139,8 +140,8 @@ typedef uint8_t pixels_of_16 __attribute__((vector_size(16), aligned(1), may_ali
 typedef uint32_t whole_of_16 __attribute__((vector_size(64)));
 typedef float real_of_16 __attribute__((vector_size(64), aligned(4), may_alias));
 
-/* Copy the frame into the first convolution's input, with mean 0 and deviation 1 (at least that of
- * one grey level). The sums are whole numbers, so nothing is rounded. */
+/* Copy the frame into the first convolution's input, standardised to mean 0 and deviation 1 (a
+ * deviation below one grey level counts as 1). The sums are integers, so they are exact. */
 static void standardize(const struct convolution *c, const uint8_t *frame) {
     const struct convolution_sizes *s = &c->sizes;
     const int64_t width = s->in_width * s->in_channels, count = s->in_height * width;
@@ -213,7 +214,7 @@ EXPORT void ncp_head_free(struct head *h) {
     release(h);
 }
 
-/* Note where each place reads and writes. The last block repeats the last place. */
+/* Store the read and write position of each place. The last block repeats the last place. */
 static void find_places(struct convolution *c, const struct convolution *next) {
     const struct convolution_sizes *s = &c->sizes;
     const int64_t margin = next ? next->sizes.padding : 0, last = s->out_height * s->out_width - 1;
@@ -225,7 +226,7 @@ static void find_places(struct convolution *c, const struct convolution *next) {
     }
 }
 
-/* Make a head that keeps the addresses in `q`; `ncp_head_free` it if the status is OK. */
+/* Make a head that keeps the addresses in `q`; free it with `ncp_head_free` if the status is OK. */
 EXPORT int ncp_head_make(const struct head_sizes *q, struct head **made) {
     struct head *h = allocate(sizeof *h);
     if (!h) return OUT_OF_MEMORY;

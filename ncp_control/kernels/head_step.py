@@ -1,4 +1,4 @@
-"""A conv head on one frame, for a robot between two frames; the C side is `head.c`."""
+"""A conv head on one frame, for use on a robot; the C side is `head.c`."""
 
 import ctypes
 import math
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from ncp_control.policy.heads import ConvHead
 
 MAPS, FEATURES_PER_MAP, MOST_CONVOLUTIONS = 8, 4, 16
-"""As in `head.c`."""
+"""Number of maps, features per map, and largest number of convolutions, as in `head.c`."""
 OUTPUTS_TOGETHER = 4
-"""The channels of a convolution are a multiple of this."""
+"""The number of output channels of a convolution must be a multiple of this."""
 MOST_NUMBERS = 2**31 - 1
-"""Places in a map are counted in 32 bits."""
+"""Upper limit on the numbers in a map: the kernel indexes them with 32 bits."""
 
 _CONVOLUTION_SIZES = (
     *("in_height", "in_width", "in_channels", "out_height", "out_width", "out_channels"),
@@ -52,10 +52,10 @@ class _Head(ctypes.Structure):
 
 
 class HeadStep:
-    """A conv head that sees one frame at a call.
+    """A conv head that processes one frame per call.
 
-    Weights do not go stale: each call compares their values with those that the kernel was prepared
-    for. `is_current` tells whether the head's layers and tensors are still the same ones.
+    Weights are always up to date: each call compares their values with those that the kernel was
+    prepared for. `is_current` is False if layers or tensors of the head were replaced.
 
     Args:
         head: The head to run; see `HeadStep.supports`.
@@ -97,8 +97,8 @@ class HeadStep:
 
     @staticmethod
     def supports(head: nn.Module) -> bool:
-        """Tell whether the kernel can run this head here; the first call may compile it."""
-        from ncp_control.policy.heads import ConvHead, square_convolutions  # which import this
+        """True if the kernel can run this head on this machine; the first call may compile it."""
+        from ncp_control.policy.heads import ConvHead, square_convolutions  # imports this module
 
         if type(head) is not ConvHead:
             return False
@@ -108,7 +108,7 @@ class HeadStep:
             return False
         parameters, sizes = _parameters(head), head.map_sizes()
         if any(p is None for p in parameters):
-            return False  # computed from others, as under torch's pruning
+            return False  # computed from other parameters, e.g. by torch's pruning
         height, width, maps = sizes[-1]
         return (
             len(layers) <= MOST_CONVOLUTIONS
@@ -124,11 +124,11 @@ class HeadStep:
 
     @property
     def is_current(self) -> bool:
-        """Whether the head still has the layers and the tensors that the kernel was handed."""
+        """True if the head still has the layers and tensors that the kernel was prepared for."""
         return self._settings == _settings_of(self.head)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """Return the features of a frame (height, width, channels), uint8: shape (features,)."""
+        """Return the features, shape (features,), of a uint8 frame (height, width, channels)."""
         if frame.shape != self._shape or frame.dtype != np.uint8:
             raise ValueError(
                 f"`frame` must be uint8 of shape {self._shape}, got {frame.dtype} of shape"
@@ -146,20 +146,20 @@ class HeadStep:
 
 
 def _convolutions(head: "ConvHead") -> list[nn.Conv2d]:
-    """Return the convolutions; each has a ReLU behind it."""
+    """Return the convolutions, without the ReLU after each of them."""
     return list(head.convolutions)[::2]  # type: ignore[return-value]
 
 
 def _parameters(head: "ConvHead") -> list[Any]:
-    """Return weight and bias of each convolution, then of the features; None where one is not."""
+    """Return weight and bias of each convolution, then of the features; None if one is missing."""
     modules = (*_convolutions(head), head)
     return [module._parameters.get(name) for module in modules for name in ("weight", "bias")]
 
 
 def _settings_of(head: "ConvHead") -> list[Any]:
-    """Return what the kernel relies on: layers, their sizes and addresses, and who looks on.
+    """Return all that the kernel relies on: layers, their settings, addresses, number of hooks.
 
-    It is asked for at every frame, so it goes past `nn.Module`'s slow look-up of attributes.
+    It is called for every frame, so it avoids the slow attribute look-up of `nn.Module`.
     """
     settings: list[Any] = [head.frame_shape]
     for module in (head, head.convolutions, *head.convolutions._modules.values()):
@@ -176,7 +176,7 @@ def _settings_of(head: "ConvHead") -> list[Any]:
 def _padded(
     sizes: Sequence[tuple[int, int, int]], layers: Sequence[nn.Conv2d]
 ) -> Iterator[tuple[int, int, int]]:
-    """Return height, width and channels of each map with the border that its reader adds."""
+    """Return height, width and channels of each map with the padding of the layer that reads it."""
     margins = [2 * int(layer.padding[0]) for layer in layers] + [0]
     for (height, width, channels), margin in zip(sizes, margins, strict=True):
         yield height + margin, width + margin, channels

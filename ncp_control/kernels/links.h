@@ -1,7 +1,7 @@
-/* Synapses of a block whose parameters are columns of a matrix, forwards and backwards.
+/* Synapses of a block whose parameters are columns of a matrix, and their adjoint.
  *
- * A synapse j → i of the columns γ, c, w, k and o, where there is one, opens by s = σ(γ x_j + c) and
- * adds w s, k s and o x_j to the sums f, u and y of its target. With d = (w f̄ + k ū) s (1 − s):
+ * A synapse j → i with the columns γ, c, w, k and (for some equations) o opens by s = σ(γ x_j + c)
+ * and adds w s, k s and o x_j to the sums f, u and y of its target. With d = (w f̄ + k ū) s (1 − s):
  *     γ̄ = Σ d x_j   c̄ = Σ d   w̄ = Σ f̄ s   k̄ = Σ ū s   ō = Σ ȳ x_j   x̄_j = Σ γ d + o ȳ
  */
 
@@ -12,11 +12,11 @@
 
 enum { GAMMA, SHIFT, WEIGHT }; /* columns; from WEIGHT on, one for each sum */
 
-/* Synapses first … end − 1, of them those whose source is among from … to − 1. Sources count inputs
+/* The synapses among first … end − 1 whose source is among from … to − 1. Sources count inputs
  * first, then neurons; `signal` begins at the source `base`. */
 struct links {
     int first, end, from, to, base;
-    enum kind kind; /* in a control step: which synapses of the groups first … end − 1 */
+    enum kind kind; /* in a control step: kind of synapses of the groups first … end − 1 */
 };
 
 static inline __attribute__((always_inline)) void add_some_links(const struct net *n,
@@ -36,7 +36,7 @@ static inline __attribute__((always_inline)) void add_some_links(const struct ne
     }
 }
 
-/* The same in a control step, a row of LANES synapses at a time. */
+/* Like `add_links` in a control step, one row of LANES synapses at a time. */
 static inline __attribute__((always_inline)) void add_some_rows(const struct net *n,
                                                                 struct links l,
                                                                 const vector *signal, vector *sum,
@@ -48,7 +48,7 @@ static inline __attribute__((always_inline)) void add_some_rows(const struct net
                                  : l.kind == EARLIER ? group->earlier
                                                      : group->own;
         const real *table = (const real *)signal + rows.table;
-        vector of_lanes[3][2] = {0}; /* picked from with a neighbour of zeros */
+        vector of_lanes[3][2] = {0}; /* `pick` reads two vectors: the second is zero */
         for (int k = rows.row; k < rows.row_end; k++) {
             const int32_t *source = plan->source + k * LANES;
             const vector *link = n->matrix[0].across + k * (WEIGHT + sums);
@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) void add_some_rows(const struct net
     }
 }
 
-/* Add what the synapses give to the sums of their targets. */
+/* Add the contributions of the synapses to the sums of their targets. */
 static void add_links(const struct net *n, struct links l, const vector *signal, vector *sum,
                       int sums) {
     if (n->spread && sums == 2)
@@ -77,7 +77,7 @@ static void add_links(const struct net *n, struct links l, const vector *signal,
         add_some_links(n, l, signal, sum, 3);
 }
 
-/* The derivatives of a synapse's parameters, and of what it sees. */
+/* The derivatives of a synapse's parameters, and of its presynaptic signal. */
 struct link_bar {
     vector slope, shift, weight[3], signal;
 };
@@ -123,7 +123,7 @@ static inline __attribute__((always_inline)) void lead_some_links_back(
     }
 }
 
-/* From the derivatives of the sums add those of the signals and of the synapses' parameters. */
+/* From the derivatives of the sums, add to those of the signals and of the synapses' parameters. */
 static void lead_links_back(const struct net *n, struct links l, const vector *signal,
                             vector *signal_bar, const vector *sum_bar, vector *gradient, int sums) {
     if (sums == 2)
@@ -153,7 +153,7 @@ static inline __attribute__((always_inline)) void lead_some_inputs_back(
     }
 }
 
-/* The same for the synapses from inputs, which are held during a frame: once for some frames. */
+/* The same for synapses from inputs, which are constant during a frame: several frames at once. */
 static void lead_inputs_back(const struct net *n, struct frames f, vector *input_bar,
                              vector *gradient, int sums) {
     if (sums == 2)

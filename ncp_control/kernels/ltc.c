@@ -1,7 +1,6 @@
 /* The liquid time-constant circuit over a sequence: forward, adjoint, and one control step.
  *
- * The maths is that of ncp_control/cells/ltc.py and ncp_control/integrators.py, which stay the
- * reference:
+ * The equations are those of the reference, ncp_control/cells/ltc.py and integrators.py:
  *
  *     C dv_i/dt = b_i − a_i v_i
  *     a_i = g + Σ_k w s(u_k) + Σ_j w s(v_j)           total conductance
@@ -20,21 +19,21 @@
  * | x̄      | x_bar                    | derivative of the loss with respect to x          |
  *
  * A `vector` holds LANES samples of the batch; such a group is a block. Lanes never mix, so a NaN
- * stays in its sample. Synapses are walked in the order of their targets: the sensory ones once a
- * step, for their input is held, the inner ones at every sub-step.
+ * stays in its sample. Synapses are processed in the order of their targets: sensory synapses once
+ * per step, because their input is constant, inner synapses at every sub-step.
  *
  * SEMI-IMPLICIT EULER   v' = v + h y,  y = (b − a v) / D,  D = C + h a
- *     which is (C v + h b) / D, and leaves v unchanged, to the bit, for h = 0.
+ *     which equals (C v + h b) / D, and leaves v bitwise unchanged for h = 0.
  *     With q = v̄' / D, and since b − a v' = C y:
  *         b̄ = h q     ā = −h q v'     C̄ = −h q y     h̄ = q C y     v̄ = q C + …
  *
- * RELAXATION with a and b frozen, for a share f of h   v' = v + F (R − v)
+ * RELAXATION with constant a and b, for a fraction f of h   v' = v + F (R − v)
  *     R = b / a,  F = 1 − exp(−f h a / C).  With G = v̄' (R − v)(1 − F) f / C:
  *         b̄ = v̄' F / a   ā = h G − b̄ R   C̄ = −h G a / C   h̄ = G a   v̄ = v̄' (1 − F) + …
  *
- * LAYERED MIDPOINT   Layer after layer: relax by h/2 to the midpoint m, seeing the midpoints of
- *     the layers before and the start v of the own layer; where the layer is recurrent, evaluate
- *     its own synapses again at m; relax from v by h.
+ * LAYERED MIDPOINT   For each layer in order: relax by h/2 to the midpoint m, using the midpoints
+ *     of earlier layers and the start v of the own layer; if the layer is recurrent, evaluate its
+ *     own synapses again at m; relax from v by h.
  *
  * A SYNAPSE j → i adds w s(x_j) to a_i and w E s(x_j) to b_i. With k = ā_i + E b̄_i and
  *     d = k s (1 − s):
@@ -42,23 +41,23 @@
  *         x̄_j = Σ γ w d                                             (the dots above)
  *     The first four sums run over samples, steps and sub-steps. ᾱ and β̄ follow from them.
  *
- * The tape keeps what the integrator found at every sub-step. The sigmoids are computed again: to
- * read them back would take as long. Source of the equations: Hasani et al. 2021
+ * The tape keeps the results of the integrator at every sub-step. The adjoint computes the sigmoids
+ * again, because reading them back would take as long. Source of the equations: Hasani et al. 2021
  * (arXiv 2006.04439); the adjoint is derived here.
  *
  * | file         | what it holds                                             |
  * |--------------|-----------------------------------------------------------|
- * | `ltc.h`      | what Python hands over                                    |
+ * | `ltc.h`      | the arguments from Python                                 |
  * | `vector.h`   | LANES numbers side by side; 2^z and the sigmoid           |
  * | `circuit.h`, `effective.h` | a wiring, and its effective parameters    |
- * | `rows.h`     | arrays of samples to vectors of samples and back          |
+ * | `rows.h`     | conversion of arrays to vectors of samples and back       |
  * | `synapses.h` | a neuron's sums over its synapses, and their adjoint      |
  * | `block.h`    | a thread's memory, and the tape                           |
  * | `euler.h`, `midpoint.h` | one sub-step, and its adjoint                  |
  * | `forward.h`, `adjoint.h` | a sequence                                    |
- * | `threads.h`  | parts of the batch shared out among threads               |
+ * | `threads.h`  | distribution of the batch over threads                    |
  * | `plan.h`, `step.h` | one control step                                    |
- * | `ltc_narrow.c` | all this once more, by vectors half as wide             |
+ * | `ltc_narrow.c` | the same code compiled for vectors half as wide         |
  */
 
 #include "adjoint.h"
@@ -67,7 +66,7 @@
 #include "step.h"
 #endif
 
-/* A batch that fills half a vector at most is run by vectors half as wide, where there are such. */
+/* A batch that fills at most half a vector runs with vectors half as wide, where available. */
 int ncp_ltc_narrow_forward(const struct sequence *q);
 int ncp_ltc_narrow_adjoint(const struct sequence *q);
 #if HAS_AVX512 && defined(__AVX512VL__)
@@ -76,8 +75,8 @@ int ncp_ltc_narrow_adjoint(const struct sequence *q);
 #define IS_NARROW(q) 0
 #endif
 
-/* Treat blocks together where their sums outgrow the cache, but never all of them: a second thread
- * should have work. The choice must not depend on the threads, or else rounding would. */
+/* Process blocks together if their sums outgrow the cache, but never all of them, so that a second
+ * thread has work. The choice must not depend on the threads: rounding would depend on them too. */
 static int choose_blocks_together(const struct sequence *q) {
     const size_t cache_bytes = 1 << 20;
     const int64_t half = count_blocks(extent_of(q)) / 2;
@@ -133,14 +132,14 @@ EXPORT int ncp_ltc_forward(const struct sequence *q) {
     return run_forward(q);
 }
 
-/* From `states_bar`, `output_bar`, `states` and the tape fill every other array whose name ends in `_bar`. */
+/* Fill all other arrays named `…_bar` from `states_bar`, `output_bar`, `states` and the tape. */
 EXPORT int ncp_ltc_adjoint(const struct sequence *q) {
     if (IS_NARROW(q)) return ncp_ltc_narrow_adjoint(q);
     return run_adjoint(q);
 }
 
-/* The sigmoids alone, of `count` numbers in place, `times` over: what the time of a sequence is
- * measured against. */
+/* Compute the sigmoids of `count` numbers in place, `times` times: the benchmark with which the
+ * duration of a sequence is compared. */
 EXPORT void ncp_ltc_sigmoids(real *values, int64_t count, int64_t times) {
     for (int64_t time = 0; time < times; time++)
         for (int64_t k = 0; k + LANES <= count; k += LANES)

@@ -1,9 +1,8 @@
-/* What Python hands to the kernel. `native.py` mirrors this structure field by field.
+/* Arguments of the kernel from Python. `native.py` mirrors this structure field by field.
  *
- * Arrays are dense and in C order; B batch, T steps, I inputs, N neurons, O outputs,
- * S synapses. A name that
- * ends in `_bar` is the derivative of the loss with respect to the array of that name. Free
- * ("raw") parameters are those that the optimiser sees.
+ * Arrays are dense and in C order; B batch, T steps, I inputs, N neurons, O outputs, S synapses.
+ * `x_bar` is the derivative of the loss with respect to the array `x`. Free ("raw") parameters are
+ * those that the optimiser changes.
  */
 
 #ifndef NCP_LTC_H
@@ -36,9 +35,9 @@ struct sequence {
 
     real *states; /* (B, T, N): after every step */
     real *output; /* (B, T, O): the last neurons, scaled and shifted */
-    real *tape;   /* what the adjoint needs, or NULL */
+    real *tape;   /* values for the adjoint, or NULL */
 
-    const real *states_bar, *output_bar; /* either may be NULL: no loss depends on it */
+    const real *states_bar, *output_bar; /* either may be NULL: the loss does not depend on it */
     real *input_bar, *state_bar, *dt_s_bar;
     real *raw_capacitance_bar, *raw_leak_conductance_bar, *leak_potential_bar;
     real *raw_weight_bar, *threshold_bar, *slope_bar, *raw_reversal_bar;

@@ -1,8 +1,8 @@
 """The LTC kernel as a torch operator, `torch.ops.ncp_control.ltc_unroll`.
 
-Autograd sees one node for a whole sequence; the maps from free parameters to effective ones are
-inside it. The operator knows the shapes of its results (for torch.compile) and its gradient, which
-is an operator too. There is no gradient of the gradient: take the reference for that.
+Autograd sees one node for a whole sequence, including the maps from free to effective parameters.
+The operator declares the shapes of its results (for torch.compile) and its gradient, which is an
+operator too. Second derivatives are not available: use the reference for them.
 """
 
 from typing import Any, NamedTuple, cast
@@ -28,12 +28,12 @@ TENSORS = (*DIFFERENTIABLE, "reset", "source", "target", "sign")
 
 
 class LTCArguments(NamedTuple):
-    """What both operators take first, in the order of their schema; B, T, I, N, S as in `ltc.h`."""
+    """First arguments of both operators, in the order of their schema; B, T, I, N, S: `ltc.h`."""
 
     input: Tensor
     """Shape (B, T, I)."""
     state: Tensor
-    """Before the first step, shape (B, N)."""
+    """State before the first step, shape (B, N)."""
     dt_s: Tensor
     """Time elapsed before each step [s], shape (B, T)."""
     raw_capacitance: Tensor
@@ -56,22 +56,22 @@ class LTCArguments(NamedTuple):
     sign: Tensor
     """-1 or 1 for each synapse, shape (S,)."""
     layers: list[int]
-    """First neuron, end, and whether it is recurrent, of every layer; for layered midpoint."""
+    """First neuron, end, and whether it is recurrent, for each layer; for layered midpoint."""
     frame_s: float
     unfolds: int
     integrator: str
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """The arguments called `TENSORS`."""
+        """The arguments named in `TENSORS`."""
         return cast(tuple[Tensor | None, ...], self[: len(TENSORS)])
 
     def check(self) -> None:
-        """Check all that the kernel takes on trust.
+        """Check the dtypes and shapes that the kernel relies on.
 
         Raises:
-            TypeError: If a dtype is not the one that the others have.
-            ValueError: If a shape does not fit the others.
+            TypeError: If a dtype differs from that of the other arguments.
+            ValueError: If a shape does not fit the other arguments.
         """
         (batch, steps, inputs), neurons = self.input.shape, self.state.shape[-1]
         synapses, dtype = self.raw_weight.shape[0], self.input.dtype
@@ -93,11 +93,11 @@ class LTCArguments(NamedTuple):
             if tensor is not None and tensor.shape != shape:
                 raise ValueError(
                     f"`{name}` must have shape {shape}, got {tuple(tensor.shape)}."
-                    " Give what fits the cell."
+                    " Pass a tensor that fits the cell."
                 )
 
     def sequence(self) -> tuple[Sequence, list[Tensor | None]]:
-        """Return what the kernel takes, and the arrays that must live until it has returned."""
+        """Return the kernel's argument, and the arrays that must stay alive until it returns."""
         arrays = [None if array is None else array.contiguous() for array in self.tensors]
         arrays.append(torch.tensor(self.layers, dtype=torch.int64) if self.layers else None)
         (batch, steps, inputs), neurons = self.input.shape, self.state.shape[1]
@@ -110,11 +110,11 @@ class LTCArguments(NamedTuple):
 
     @property
     def is_for_triton(self) -> bool:
-        """Whether `ltc_triton.py` computes this, instead of `ltc.c`."""
+        """True if `ltc_triton.py` runs this sequence, instead of `ltc.c`."""
         return self.input.device.type in TRITON_DEVICES
 
     def tape_length(self) -> int:
-        """Return how many numbers the adjoint needs of the forward pass."""
+        """Return the length of the tape: the numbers of the forward pass that the adjoint needs."""
         batch, steps, _ = self.input.shape
         neurons = self.state.shape[1]
         if self.is_for_triton:
@@ -130,7 +130,7 @@ class LTCArguments(NamedTuple):
 
 
 def _empty_results(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return states, outputs and tape without values: the operator's shapes."""
+    """Return uninitialised states, outputs and tape of the right shapes."""
     arguments, has_tape = LTCArguments(*values[:-1]), values[-1]
     batch, steps, _ = arguments.input.shape
     new_empty = arguments.input.new_empty
@@ -140,9 +140,9 @@ def _empty_results(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _unroll(*values: Any, is_direct: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the kernel forwards; the last argument tells whether to keep a tape.
+    """Run the kernel forward; the last argument says whether to keep a tape.
 
-    A tape of a direct call is seen by nobody but the kernel.
+    After a direct call, only the kernel reads the tape.
     """
     arguments = LTCArguments(*values[:-1])
     if arguments.is_for_triton:
@@ -153,7 +153,7 @@ def _unroll(*values: Any, is_direct: bool = False) -> tuple[Tensor, Tensor, Tens
     sequence, _alive = arguments.sequence()
     states, outputs, tape = _empty_results(*values)
     if not is_direct and states.shape[0] % BLOCK_SAMPLES:
-        tape.zero_()  # the kernel writes nothing where there are no samples
+        tape.zero_()  # the kernel does not write the part of missing samples
     sequence.states, sequence.output = states.data_ptr(), outputs.data_ptr()
     sequence.tape = tape.data_ptr() if values[-1] else None
     check_status(library.forward(sequence))
@@ -168,7 +168,7 @@ def _empty_gradients(*values: Any) -> tuple[Tensor, ...]:
 
 
 def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
-    """Run the kernel backwards, from the states, the tape, and the gradients of the results."""
+    """Run the kernel backward, given states, tape, and the gradients of states and outputs."""
     arguments, (states, tape, states_bar, output_bar) = LTCArguments(*values[:-4]), values[-4:]
     arguments.check()
     if tape.shape[0] != arguments.tape_length():
@@ -190,7 +190,7 @@ def _unroll_adjoint(*values: Any) -> tuple[Tensor, ...]:
 
 
 def _triton() -> Any:
-    from ncp_control.kernels import ltc_triton  # which needs Triton, an optional package
+    from ncp_control.kernels import ltc_triton  # needs Triton, an optional package
 
     return ltc_triton
 
@@ -199,7 +199,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, T
     states, _outputs, tape = output
     ctx.save_for_backward(*inputs[: len(TENSORS)], states, tape)
     ctx.settings = inputs[len(TENSORS) : -1]
-    ctx.set_materialize_grads(False)  # or else the tape would get a gradient of zeros
+    ctx.set_materialize_grads(False)  # otherwise the tape would get a gradient of zeros
 
 
 def _backward(
@@ -209,18 +209,18 @@ def _backward(
     if not bars:
         return (None,) * _NUM_ARGUMENTS
     *tensors, states, tape = ctx.saved_tensors
-    # Without plain gradients the operator must be called, for torch to apply its transforms to it.
-    # A gradient of this gradient needs it too, only to be told that there is none.
+    # If a gradient is not plain, call the operator, so that torch applies its transforms to it.
+    # A second derivative needs the operator too: it raises the error that there is none.
     is_direct = all(map(is_plain, bars)) and not torch.is_grad_enabled()
     adjoint = _unroll_adjoint if is_direct else torch.ops.ncp_control.ltc_unroll_adjoint
     gradients = adjoint(*tensors, *ctx.settings, states, tape, states_bar, output_bar)
     if output_bar is None:
-        gradients = (*gradients[:-2], None, None)  # the readout took no part
+        gradients = (*gradients[:-2], None, None)  # the loss does not depend on the readout
     return (*gradients, *(None,) * (_NUM_ARGUMENTS - len(gradients)))
 
 
 class _EagerUnroll(torch.autograd.Function):
-    """The same node without the operator's way through the dispatcher, which takes 0.2 ms."""
+    """The same autograd node, bypassing torch's dispatcher, which takes 0.2 ms."""
 
     @staticmethod
     def forward(ctx: Any, *values: Any) -> tuple[Tensor, Tensor]:
@@ -234,7 +234,7 @@ class _EagerUnroll(torch.autograd.Function):
 
 
 def unroll(*values: Any) -> tuple[Tensor, Tensor]:
-    """Return states and outputs over a sequence; arguments as those of the operator."""
+    """Return states and outputs of a sequence; arguments are those of the operator."""
     input, *_, has_tape = values
     if not is_plain(input):
         return torch.ops.ncp_control.ltc_unroll(*values)[:2]

@@ -1,7 +1,7 @@
-"""The LTC kernel for GPUs, in Triton: what `ltc.c` is for processors.
+"""The LTC kernel for GPUs, in Triton: the counterpart of `ltc.c` for CPUs.
 
-Its kernels are those of all circuits of synapses (`triton_circuit.py`); here are the maps from free
-parameters to what they take, and back.
+It uses the kernels of all circuits of synapses (`triton_circuit.py`). This file maps free
+parameters to the kernels' arguments, and gradients back.
 """
 
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ def adjoint(
     states_bar: Tensor | None,
     output_bar: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of the arguments called `ltc_op.DIFFERENTIABLE`."""
+    """Return the gradients of the arguments named in `ltc_op.DIFFERENTIABLE`."""
     q = arguments
     neurons, outputs = q.state.shape[1], q.output_scale.shape[0]
     motor, bar = states[..., neurons - outputs :], torch.zeros_like(states)
@@ -63,7 +63,7 @@ def _frames(q: "LTCArguments") -> Frames:
 
 
 def _circuit(q: "LTCArguments") -> SynapticCircuit:
-    """Return the circuit of effective parameters; what maps the inputs is part of its synapses."""
+    """Return the circuit of effective parameters; its synapses include the map of the inputs."""
     scale, offset = _maps_by_synapse(q)
     weight = F.softplus(q.raw_weight)
     drive = weight * q.sign * F.softplus(q.raw_reversal)
@@ -81,7 +81,7 @@ def _circuit(q: "LTCArguments") -> SynapticCircuit:
 
 
 def _maps_by_synapse(q: "LTCArguments") -> tuple[Tensor, Tensor]:
-    """Return scale and offset of what each synapse sees."""
+    """Return scale and offset of the presynaptic signal of each synapse, shape (synapses,)."""
     source = _plan(q).sensory.source.long()
     inner = q.slope.shape[0] - len(source)
     scale, offset = q.input_scale[source], q.input_offset[source]
@@ -89,7 +89,7 @@ def _maps_by_synapse(q: "LTCArguments") -> tuple[Tensor, Tensor]:
 
 
 def _through_maps(q: "LTCArguments", found: CircuitGradients) -> dict[str, Tensor]:
-    """Take gradients from effective parameters to the free ones, each a tensor of its own."""
+    """Convert gradients of effective parameters to gradients of the free ones, by name."""
     slope_sum, shift_bar, weight_bar, drive_bar = found.table.unbind(0)
     scale, offset = _maps_by_synapse(q)
     part, inputs = _plan(q).sensory, q.input.shape[2]

@@ -9,10 +9,10 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(memory, bytes) /* only for a build that looks for faults */
+#define ASAN_POISON_MEMORY_REGION(memory, bytes) /* only in a build with the address sanitizer */
 #endif
 
-#ifdef _WIN32 /* has no aligned_alloc, and what stands for it has a `free` of its own */
+#ifdef _WIN32 /* has no aligned_alloc; its replacement needs its own function to free memory */
 #include <malloc.h>
 #define aligned_alloc(line, bytes) _aligned_malloc(bytes, line)
 #define release _aligned_free
@@ -20,7 +20,7 @@
 #define release free
 #endif
 
-/* Return zeros that begin at a cache line, or NULL; `release` gives them back. */
+/* Return zeroed memory that begins at a cache line, or NULL; free it with `release`. */
 static void *allocate(size_t bytes) {
     const size_t line = 64, whole = (bytes + line) / line * line;
     void *memory = aligned_alloc(line, whole);

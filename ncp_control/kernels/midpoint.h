@@ -1,4 +1,4 @@
-/* One sub-step of the layered midpoint, forwards and backwards; equations in ltc.c. */
+/* One sub-step of the layered midpoint, and its adjoint; equations in ltc.c. */
 
 #ifndef NCP_MIDPOINT_H
 #define NCP_MIDPOINT_H
@@ -7,16 +7,16 @@
 
 static inline int has_own_synapses(const struct neuron *n) { return n->recurrent < n->inner_end; }
 
-/* The relaxation over h. In a recurrent layer it stands on the tape behind the records; of a neuron
- * without synapses from its own layer a and R are those of the half step, and the decay is its
- * square. */
+/* The relaxation over h. In a recurrent layer it is stored on the tape after the records. For a
+ * neuron without synapses from its own layer, a and R are those of the half step, and the decay is
+ * the square of the half step's decay. */
 static inline struct relaxation *find_whole(const struct circuit *c,
                                             const struct midpoint_record *record, int i) {
     return (struct relaxation *)(record + c->neurons) + c->neuron[i].whole;
 }
 
-/* Relax to the midpoint. A neuron that only inputs drive relaxes in the same way at every sub-step
- * of a step: take it from the `earlier` one. */
+/* Relax to the midpoint. A neuron that is driven by inputs alone relaxes in the same way at every
+ * sub-step of a step: its relaxation is taken from the `earlier` sub-step. */
 static inline struct relaxation relax_by_half(const struct circuit *c, struct block *b, int i,
                                               const struct midpoint_record *earlier) {
     const struct neuron *n = &c->neuron[i];
@@ -74,8 +74,8 @@ static inline void add_time_adjoint(const struct circuit *c, struct block *b, in
     b->neuron_sums[i].capacitance_bar -= b->h_s * g_a * c->neuron[i].reciprocal_c;
 }
 
-/* The adjoint of relaxations with the same a and R, from the derivatives of where they lead: to
- * the midpoint, to the end, or both. Set ā and b̄ and return the part of v̄; see the top. */
+/* The adjoint of relaxations with the same a and R, given the derivatives of their results: the
+ * midpoint, the end, or both. Set ā and b̄ and return the contribution to v̄; see ltc.c. */
 static inline vector relaxation_adjoint(const struct circuit *c, struct block *b, int i,
                                         struct relaxation half, vector middle_bar,
                                         struct relaxation whole, vector end_bar,
@@ -91,7 +91,7 @@ static inline vector relaxation_adjoint(const struct circuit *c, struct block *b
     return half_start_bar + whole_start_bar;
 }
 
-/* A layer goes back in four parts: the relaxation over h where it is one of its own, */
+/* The adjoint of a layer has four parts. First: the relaxation over h, if it is separate. */
 static void midpoint_whole_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                    const struct midpoint_record *record) {
     const vector none = {0};
@@ -103,7 +103,7 @@ static void midpoint_whole_adjoint(const struct circuit *c, struct block *b, str
     }
 }
 
-/* the layer's own synapses at its midpoint, */
+/* Second: the layer's own synapses at its midpoint. */
 static void midpoint_recurrent_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                        struct copies blocks, struct synapse_store sums) {
     for (int i = layer.first; i < layer.end && layer.is_recurrent; i++) {
@@ -114,7 +114,7 @@ static void midpoint_recurrent_adjoint(const struct circuit *c, struct block *b,
     }
 }
 
-/* the relaxation to the midpoint, and to the end elsewhere, */
+/* Third: the relaxation to the midpoint, and to the end if that is not separate. */
 static void midpoint_half_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                   const struct midpoint_record *record) {
     const vector none = {0};
@@ -135,7 +135,7 @@ static void midpoint_half_adjoint(const struct circuit *c, struct block *b, stru
     }
 }
 
-/* and the synapses that led there: its own at the start, the others at earlier midpoints. */
+/* Fourth: the synapses of the half step: its own at the start, others at earlier midpoints. */
 static void midpoint_synapses_adjoint(const struct circuit *c, struct block *b, struct layer layer,
                                       struct copies blocks, struct synapse_store sums) {
     if (layer.first < layer.end && !layer.is_recurrent)

@@ -2,7 +2,7 @@
  *
  * The state is [v, c]. Matrices: [U | W | b] over [v | inputs | 1] with the rows of i, g, f and o,
  * then those of the inner cell, whose state v is replaced by σ(o) tanh c before its step.
- * Options: kind of the inner cell, then its options.
+ * Options: kind of the inner cell, then the options of the inner cell.
  */
 
 #ifndef NCP_MIXED_MEMORY_H
@@ -58,7 +58,7 @@ static void memory_finish(const struct net *n, struct frames f, vector *input_ba
     if (n->inner->cell->finish) n->inner->cell->finish(n->inner, f, input_bar, gradient);
 }
 
-/* Each entry of the memory stands as the potential does to which it belongs. */
+/* Each entry of the memory has the lane of the inner cell's state entry to which it belongs. */
 static int memory_spread(const struct net *n, struct spread *to) {
     const int units = n->width / 2, vectors = spread_state(n->inner, to);
     for (int i = 0; i < units && vectors >= 0; i++)

@@ -1,7 +1,7 @@
 """The C functions of `ltc.c`, `dense.c` and `head.c`, called with plain addresses.
 
-`Sequence` mirrors `struct sequence` of `ltc.h` field by field, `DenseSequence` that of `net.h`;
-nothing here knows torch's autograd.
+`Sequence` mirrors `struct sequence` of `ltc.h` field by field, `DenseSequenceStruct` mirrors
+`struct dense_sequence` of `net.h`. Torch's autograd is not involved here.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import torch
 from ncp_control.kernels import build, prebuilt
 
 SWITCH, AUTO, BUILD, REFERENCE = "NCP_CONTROL_KERNELS", "auto", "build", "reference"
-"""The environment variable that says which kernels run, and its values."""
+"""The environment variable that chooses the kernels, and its values."""
 
 PARAMETER_NAMES = (
     "raw_capacitance",
@@ -33,16 +33,16 @@ PARAMETER_NAMES = (
 """Free parameters of an LTC cell that the kernel reads, in the order of its arguments."""
 
 INTEGRATORS = ("semi_implicit_euler", "layered_midpoint")
-"""Integrators that the kernel has, by their number there."""
+"""Integrators of the LTC kernel; the position is the number of the integrator in the kernel."""
 
 REAL_BITS = {torch.float32: 32, torch.float64: 64}
-"""Types that the kernel computes in."""
+"""Dtypes in which the kernels compute, with their size [bits]."""
 
 OLDEST_GPU = 7, 5
-"""Least compute capability that the kernels compile for."""
+"""Lowest compute capability that Triton supports."""
 
 BLOCK_SAMPLES = 16
-"""The tape is as long as for a batch of whole blocks; the widest vector holds so many samples."""
+"""Number of samples in the widest vector; the tape's length is rounded up to whole blocks."""
 
 _SIZES = (
     "batch",
@@ -124,7 +124,7 @@ class DenseSequenceStruct(ctypes.Structure):
 
 
 class DenseControl(ctypes.Structure):
-    """`struct dense_control`: a sequence of one frame, and what a control step needs beside it."""
+    """`struct dense_control`: a sequence of one frame, and further arguments of a control step."""
 
     _fields_ = (
         ("sequence", DenseSequenceStruct),
@@ -138,7 +138,7 @@ class Library:
     """The functions of one compiled library.
 
     Args:
-        compiled: What `build.load_library` returned.
+        compiled: The loaded library, e.g. from `build.load_library`.
     """
 
     def __init__(self, compiled: ctypes.CDLL) -> None:
@@ -157,8 +157,8 @@ class Library:
         handle = ctypes.POINTER(ctypes.c_void_p)
         self.make_step.argtypes = [ctypes.POINTER(Sequence), handle]
         self.make_step.restype = ctypes.c_int
-        # Keeps the GIL: a step is over before another thread could make use of it. Without
-        # argtypes, whose conversion would take as long as the step: give it a `c_void_p`.
+        # Keeps the GIL: a step is over before another thread could use it. No argtypes, because
+        # their conversion would take as long as the step: pass a `c_void_p`.
         keeps_gil = ctypes.PyDLL(compiled._name, handle=compiled._handle)
         self.step = keeps_gil.ncp_ltc_step
         self.step.restype = None
@@ -184,9 +184,9 @@ class Library:
 
 @functools.cache
 def get_library(dtype: torch.dtype) -> Library | None:
-    """Return the kernels for a type, or None, with one warning, if they cannot be built.
+    """Return the kernels for a dtype; None, with one warning, if they cannot be built.
 
-    They are those that the wheel brought along, if it did, unless NCP_CONTROL_KERNELS=build.
+    The kernels of the wheel are used if it has some, unless NCP_CONTROL_KERNELS=build.
     """
     bits = REAL_BITS[dtype]
     brought = None if os.environ.get(SWITCH) == BUILD else prebuilt.load(bits)
@@ -199,7 +199,7 @@ def get_library(dtype: torch.dtype) -> Library | None:
 
 @functools.cache
 def has_triton() -> bool:
-    """Tell, with one warning if not, whether the kernels for GPUs can be had."""
+    """True if the GPU kernels are available; warn once if they are not."""
     if torch.cuda.is_available() and torch.cuda.get_device_capability() < OLDEST_GPU:
         fault = "the GPU is older than Triton knows. Set NCP_CONTROL_KERNELS=reference"
     elif importlib.util.find_spec("triton") is None:
@@ -211,10 +211,10 @@ def has_triton() -> bool:
 
 
 def require_library(dtype: torch.dtype) -> Library:
-    """Return the kernels for a type.
+    """Return the kernels for a dtype.
 
     Raises:
-        RuntimeError: If there are none.
+        RuntimeError: If there are no kernels for this dtype.
     """
     library = get_library(dtype) if dtype in REAL_BITS else None
     if library is None:
@@ -231,7 +231,7 @@ def _warn_once(message: str) -> None:
 
 
 def check_status(status: int) -> None:
-    """Raise what a function of the kernel reported."""
+    """Raise the error that a function of the kernel reported, if any."""
     if status == 0:
         return
     raise (MemoryError if status == OUT_OF_MEMORY else ValueError)(_ERRORS[status])

@@ -1,6 +1,6 @@
 /* The neural ODE by classical Runge-Kutta; equations in ncp_control/cells/ctrnn.py.
  *
- * Matrices: [W | b] over [inputs | 1], and U over the state. Options: sub-steps of a frame.
+ * Matrices: [W | b] over [inputs | 1], and U over the state. Options: sub-steps per frame.
  *
  * A sub-step of h frames, with stages k_s = tanh(W u + b + U x_s), x_s = v + a_s h k_(s − 1):
  *     v' = v + h Σ c_s k_s,  a = (0, 1/2, 1/2, 1),  c = (1, 2, 2, 1) / 6

@@ -1,7 +1,7 @@
 /* The ODE-RNN; equations in ncp_control/cells/ctrnn.py.
  *
- * Matrices: [A | a] and [B | c] of the field, both over [units | 1], then those of a GRU, which takes
- * in the frame. Options: sub-steps of a frame.
+ * Matrices: [A | a] and [B | c] of the field, both over [units | 1], then those of a GRU over the
+ * inputs. Options: sub-steps per frame.
  *
  * Sub-steps, stages and adjoint are those of neural_ode.h, with k = tanh(B y + c), y = tanh(A x + a).
  */
@@ -14,7 +14,7 @@
 
 enum { FIELD_FIRST, FIELD_SECOND, FIELD_MATRICES };
 
-/* The record: that of the GRU; then [x | 1], [y | 1] and k of every stage. */
+/* The record: the record of the GRU; then [x | 1], [y | 1] and k of every stage. */
 static int ode_rnn_lay_out(struct net *n) {
     struct net *gru = n->inner;
     const int units = n->width, stages = STAGES * (int)n->ODE_UNFOLDS;

@@ -1,9 +1,9 @@
-/* How one control step uses the lanes, where there is only one sample to fill them.
+/* The plan of a control step: how its one sample uses all lanes.
  *
- * Up to LANES neurons of a layer make a group, whose neurons stand at `at` and after in padded
- * arrays. A neuron is given one lane, or several where the group has lanes to spare, and its
- * synapses stand in them one below the other, a row of LANES synapses at a time. Each lane sums up
- * its own column; folds then bring the sums of a neuron together:
+ * Up to LANES neurons of a layer form a group, stored in padded arrays from the position `at` on. A
+ * neuron gets one lane, or several if the group has lanes to spare. Its synapses are stacked in
+ * these lanes, one row of LANES synapses at a time. Each lane sums up its own column; folds then
+ * add up the sums of each neuron:
  *
  *     lane           0   1   2   3   4 …
  *     neuron         a   a   b   b   c            fold 0: lanes 0 2 4 …   to neurons a b c …
@@ -19,7 +19,7 @@
 /* The synapses of a group: rows of lanes. */
 struct rows {
     int row, row_end, fold, fold_end;
-    int table;   /* where the sources begin, and whether 2 LANES from there hold them all */
+    int table;   /* first source, and whether the next 2 LANES numbers hold all sources */
     int is_near;
 };
 
@@ -34,11 +34,11 @@ struct plan {
     struct layer *layer; /* in groups, not in neurons */
     int layers;
     int32_t *synapse; /* (rows, LANES): number of a synapse, or -1 */
-    int32_t *source;  /* (rows, LANES): what it reads, from the table on */
-    int32_t *lane;    /* (folds, LANES): lane to be added to each neuron; from LANES on, none */
+    int32_t *source;  /* (rows, LANES): position of its source, counted from the table */
+    int32_t *lane;    /* (folds, LANES): lane that is added to each neuron; none if >= LANES */
 };
 
-/* First and last synapse of neuron i, of one of the three kinds. */
+/* Range of the synapses of neuron i that are of one of the three kinds. */
 struct range {
     int first, end;
 };
@@ -52,7 +52,7 @@ static struct range find_range(const struct circuit *c, int i, enum kind kind) {
     return (struct range){n->inner, n->recurrent};
 }
 
-/* How many rows the group needs at least. */
+/* Return the smallest number of rows that the group needs. */
 static int find_height(const struct circuit *c, const struct group *g, enum kind kind) {
     int most = 0, total = 0;
     for (int i = g->first; i < g->first + g->count; i++) {
@@ -76,8 +76,8 @@ static int find_place_of_source(const struct circuit *c, int synapse) {
     return synapse < c->sensory_synapses ? source : c->neuron[source].at;
 }
 
-/* Find the table of sources, and write the sources of the rows as seen from there. A lane that has
- * run out of synapses reads again what it read before: nothing else may bring it a NaN. */
+/* Find the table of sources, and write the sources of the rows relative to it. A lane without
+ * further synapses reads its previous source again, so that no other source gives it a NaN. */
 static void place_sources(struct plan *p, const struct circuit *c, struct rows *r) {
     int least = INT32_MAX, most = 0;
     for (int k = r->row * LANES; k < r->row_end * LANES; k++) {
@@ -95,7 +95,7 @@ static void place_sources(struct plan *p, const struct circuit *c, struct rows *
             p->source[k] = p->source[k - LANES];
 }
 
-/* Plan the synapses of one kind of a group; without arrays, only count. */
+/* Plan the synapses of one kind of a group; without arrays, only count rows. */
 static struct rows plan_rows(struct plan *p, const struct circuit *c, const struct group *g,
                              enum kind kind) {
     const int height = find_height(c, g, kind);
@@ -120,8 +120,8 @@ static struct rows plan_rows(struct plan *p, const struct circuit *c, const stru
     return r;
 }
 
-/* Plan all groups; without arrays, only count, and place the neurons. Euler's layer is the whole
- * circuit. */
+/* Plan all groups; without arrays, only count, and place the neurons. For Euler, the whole circuit
+ * is one layer. */
 static void plan_groups(struct plan *p, struct circuit *c) {
     const struct layer whole = {0, c->neurons, 1};
     const int has_layers = c->integrator == LAYERED_MIDPOINT;

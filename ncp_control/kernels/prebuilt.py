@@ -1,12 +1,12 @@
-"""Kernels that a wheel brings along, so that nobody needs a compiler.
+"""Compiled kernels in a wheel, so that users need no compiler.
 
-`compile_all` makes a library for each level of a processor family when the wheel is built; `load`
-takes the highest level that the processor at hand has. The levels of x86-64 are those that
-compilers know by name (x86-64 psABI): v2 has SSE4.2, v3 AVX2 and FMA, v4 AVX-512. Other families
-have one level. A clone has no such libraries: there, `build` compiles on first use for the very
-processor, which a wheel does, too, where NCP_CONTROL_KERNELS=build.
+When the wheel is built, `compile_all` makes a library for each level of a processor family. `load`
+takes the highest level that this processor supports. The levels of x86-64 are the named levels of
+compilers (x86-64 psABI): v2 has SSE4.2, v3 AVX2 and FMA, v4 AVX-512. Other families have one level.
+A clone has no such libraries: `build` compiles on first use for exactly this processor. It does so
+in an installed wheel, too, if NCP_CONTROL_KERNELS=build.
 
-Only the standard library is imported here: wheels are built where there is no torch.
+Only the standard library is imported here, because wheels are built without torch.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from pathlib import Path
 from ncp_control.kernels import build
 
 FOLDER = Path(__file__).parent / "prebuilt"
-"""Where a wheel has its libraries."""
+"""Folder of the libraries in a wheel."""
 REAL_BITS = (32, 64)
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "x86_64": ("x86-64-v4", "x86-64-v3", "x86-64-v2"),
@@ -26,17 +26,17 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
 }
 """Levels of each family of processors, the highest first."""
 FAMILIES = {"AMD64": "x86_64", "arm64": "aarch64"}
-"""What some systems call a family."""
+"""Other names of the families, on some systems."""
 FEATURES: Mapping[str, frozenset[str]] = {
     "x86-64-v2": frozenset("cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3".split()),
     "x86-64-v3": frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe xsave".split()),
     "x86-64-v4": frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split()),
 }
-"""What a level adds to those below it, as Linux names it in /proc/cpuinfo."""
+"""Processor features that a level adds to those below it, as named in Linux's /proc/cpuinfo."""
 
 
 def load(real_bits: int) -> ctypes.CDLL | None:
-    """Return the library for this processor, or None if this installation has none that loads.
+    """Return the library for this processor; None if this installation has none that loads.
 
     Args:
         real_bits: 32 for float, 64 for double.
@@ -46,13 +46,13 @@ def load(real_bits: int) -> ctypes.CDLL | None:
         if path.is_file():
             try:
                 return ctypes.CDLL(str(path))
-            except OSError:  # made for another system, or on a disk that executes nothing
+            except OSError:  # made for another system, or on a disk mounted with noexec
                 return None
     return None
 
 
 def usable_levels() -> list[str]:
-    """Return the levels that the processor at hand has, the highest first."""
+    """Return the levels that this processor supports, the highest first."""
     family = FAMILIES.get(platform.machine(), platform.machine())
     if family != "x86_64":
         return list(LEVELS.get(family, ()))
@@ -66,18 +66,18 @@ def usable_levels() -> list[str]:
 
 
 def file_name(level: str, real_bits: int) -> str:
-    """Return the name of a library's file."""
+    """Return the file name of a library."""
     return f"{level}-{real_bits}.{'dll' if sys.platform == 'win32' else 'so'}"
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Compile the libraries of this family of processors, for every level.
+    """Compile the libraries for every level of this processor family.
 
     Args:
-        folder: Where they are written; made if need be.
+        folder: Folder of the libraries; created if it does not exist.
 
     Returns:
-        The libraries.
+        The files of the libraries.
 
     Raises:
         BuildError: If there is no compiler, it fails, or the family is unknown.
@@ -96,7 +96,7 @@ def compile_all(folder: Path) -> list[Path]:
 
 
 def _features() -> frozenset[str]:
-    """Return what the processor says that it has; empty where the system does not tell."""
+    """Return the features of this processor; empty if the system does not report them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:

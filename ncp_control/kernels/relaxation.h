@@ -1,4 +1,4 @@
-/* How a potential moves while total conductance and drive are held; equations in ltc.c. */
+/* Change of a potential with constant total conductance and drive; equations in ltc.c. */
 
 #ifndef NCP_RELAXATION_H
 #define NCP_RELAXATION_H

@@ -1,16 +1,16 @@
-/* Between arrays of (batch, time, …) and vectors of samples. */
+/* Conversion between arrays (batch, time, …) and vectors of samples. */
 
 #ifndef NCP_ROWS_H
 #define NCP_ROWS_H
 
 #include "vector.h"
 
-/* Where the samples of a block stand. */
+/* Position of the samples of a block. */
 struct place {
     int64_t sample, samples; /* the first, and how many */
     int64_t frame;           /* first sample and step, counted in (batch, time) */
     int64_t frames;          /* from one sample to the next */
-    int steps, ahead;        /* steps together, and steps to where the walk goes next */
+    int steps, ahead;        /* steps processed together, and distance to the next ones [steps] */
 };
 
 /* A batch of sequences of equal length. */
@@ -27,7 +27,7 @@ static struct place find_place(struct extent e, int64_t block, int64_t step, int
     return (struct place){sample, samples, sample * e.steps + step, e.steps, steps, ahead};
 }
 
-/* Clear the lanes whose sample begins anew at step t of the place; `reset` may be NULL. */
+/* Clear the lanes whose sample is reset before step t of the place; `reset` may be NULL. */
 static void clear_reset(const uint8_t *reset, struct place p, int t, vector *state,
                         int64_t width) {
     bit_vector keep;
@@ -39,9 +39,8 @@ static void clear_reset(const uint8_t *reset, struct place p, int t, vector *sta
     for (int64_t i = 0; i < width; i++) state[i] = (vector)(keep & (bit_vector)state[i]);
 }
 
-/* Read one vector of each sample, `row` numbers apart, and fetch those `ahead`: rows are too far
- * apart for the processor to foresee them. Lanes without a sample are 0, which keeps them bounded
- * for ever. */
+/* Read one vector of each sample, `row` numbers apart, and prefetch those `ahead`: rows are too far
+ * apart for the processor's own prefetching. Lanes without a sample are 0, so they stay bounded. */
 static inline void load_square(vector *square, const real *from, int64_t row, int64_t ahead,
                                int samples) {
     UNROLL for (int lane = 0; lane < LANES; lane++) {
@@ -61,8 +60,8 @@ static inline void store_square(real *to, vector *square, int64_t row, int64_t a
     }
 }
 
-/* Turn `width` numbers of each sample into vectors of samples. A last incomplete square overlaps
- * the one before. A full block is a case of its own, for which loops over lanes unroll. */
+/* Convert `width` numbers of each sample to vectors of samples. A last incomplete square overlaps
+ * the one before. A full block is handled separately, so that loops over lanes unroll. */
 static void load_rows(vector *to, const real *from, int64_t row, int64_t ahead, int64_t samples,
                       int width) {
     if (width < LANES) {

@@ -1,9 +1,9 @@
-/* How a control step spreads its one sample over the lanes: LANES units side by side.
+/* Distribution of the one sample of a control step over the lanes: LANES units side by side.
  *
- * A cell is written for vectors that hold LANES samples of one number. In a control step the same code
- * runs on vectors that hold LANES numbers of one sample. So all that the code counts must be counted
- * in vectors: each block of units (state, inputs, each gate) begins with a new vector, and its last
- * vector may have lanes that nobody reads. What is 1, or the elapsed time, stands in every lane.
+ * A cell is written for vectors that hold LANES samples of one number. In a control step, the same
+ * code runs on vectors that hold LANES numbers of one sample, so all sizes are counted in vectors:
+ * each block of units (state, inputs, each gate) begins with a new vector, and its last vector may
+ * have unused lanes. The constant 1 and the elapsed time are in every lane.
  *
  * Synapses have a plan (plan.h) that gives each neuron a lane.
  */
@@ -15,20 +15,20 @@
 #include "plan.h"
 
 struct spread {
-    int *place;       /* of each entry of the state, counted in numbers */
+    int *place;       /* position of each entry of the state, counted in numbers */
     struct plan plan; /* of the synapses, if there are any */
 };
 
-/* Vectors that hold so many numbers. */
+/* Number of vectors that hold `numbers` numbers. */
 static inline int count_vectors(int numbers) { return (numbers + LANES - 1) / LANES; }
 
-/* Let some units stand one after another from a vector on; return the next vector. */
+/* Place units one after another, from the vector `first` on; return the next free vector. */
 static inline int spread_block(int *place, int units, int first) {
     for (int i = 0; i < units; i++) place[i] = first * LANES + i;
     return first + count_vectors(units);
 }
 
-/* Vectors in which the first entries of the state stand. */
+/* Number of vectors that hold the first entries of the state. */
 static inline int count_state_vectors(const struct spread *s, int entries) {
     int last = -1;
     for (int i = 0; i < entries; i++)
@@ -36,7 +36,7 @@ static inline int count_state_vectors(const struct spread *s, int entries) {
     return last / LANES + (last >= 0);
 }
 
-/* Where the rows of a matrix stand, counted in numbers; returns in how many vectors. */
+/* Set the positions of the rows of a matrix, counted in numbers; return the number of vectors. */
 static int place_rows(const struct matrix *m, const struct spread *s, int *place) {
     if (m->order == AS_SYNAPSES) {
         for (int k = 0; k < s->plan.rows * LANES; k++)
@@ -52,14 +52,14 @@ static int place_rows(const struct matrix *m, const struct spread *s, int *place
     return m->blocks * vectors;
 }
 
-/* Vectors in which the x of a piece stands. */
+/* Number of vectors that hold the x of a piece. */
 static int count_piece_vectors(const struct matrix *m, const struct spread *s, int piece) {
     if (m->is_summed) return m->width[piece]; /* no x */
     if (piece == 0 && m->sees_state) return count_state_vectors(s, m->width[0]);
     return count_vectors(m->width[piece]);
 }
 
-/* Where each column finds its number. */
+/* Set the position of the number of each column. */
 static void place_columns(const struct matrix *m, const struct spread *s, int *place) {
     for (int piece = 0, first = 0; piece < MOST_PIECES; piece++) {
         for (int k = 0; k < m->width[piece]; k++)

@@ -1,11 +1,10 @@
-/* One control step of one sample, the circuit of a robot between two frames.
+/* One control step of one sample, for use on a robot.
  *
  * With a batch of one, lanes are synapses and neurons instead of samples: see plan.h. Equations as
  * in ltc.c.
  *
- * The free parameters are read where the optimiser keeps them. A step compares them with those it
- * was prepared for (a few kilobytes: about 0.1 µs) and prepares anew if one has changed, so it can
- * never run with old weights.
+ * A step compares the current free parameters with those that it was prepared for (a few kilobytes:
+ * about 0.1 µs) and prepares again if one has changed, so it never runs with old weights.
  */
 
 #ifndef NCP_STEP_H
@@ -22,7 +21,7 @@ struct free_parameter {
     size_t bytes;
 };
 
-/* LANES synapses side by side; those that do not exist have weight 0. */
+/* LANES synapses side by side; unused lanes have weight 0. */
 struct row {
     vector rate, shift, weight, weighted_reversal;
 };
@@ -33,7 +32,7 @@ struct step {
     struct plan plan;
     struct free_parameter parameter[FREE_PARAMETERS];
     struct row *row;
-    /* Of groups; lanes without a neuron have conductance 1 and drive 0, and so stay at 0. */
+    /* Of all groups; lanes without a neuron have conductance 1 and drive 0, so they stay at 0. */
     vector *capacitance_s, *potential, *middle, *next;
     struct flow *leak, *held, *flow;
     real *input;
@@ -98,7 +97,7 @@ static void step_midpoint(struct step *m, real h_s) {
     }
 }
 
-/* Take over the parameters and lay them out by rows and groups. */
+/* Copy the parameters and arrange them by rows and groups. */
 static void prepare(struct step *m) {
     struct circuit *c = &m->circuit;
     for (int k = 0; k < FREE_PARAMETERS; k++)
@@ -131,8 +130,8 @@ static int has_changed(const struct step *m) {
     return 0;
 }
 
-/* Cut the arrays out of one piece of memory. Tables are read as 2 LANES, to beyond the last
- * potential or input. */
+/* Place the arrays in one allocation. Tables are read 2 LANES at a time, beyond the last potential
+ * or input. */
 static int cut_step(struct step *m) {
     const struct sequence *q = &m->sequence;
     const struct { const real *live; size_t count; } given[FREE_PARAMETERS] = {
@@ -157,7 +156,7 @@ static int cut_step(struct step *m) {
     m->input = cut(&next, input_vectors);
     real *known = (real *)next;
     for (int k = 0; k < FREE_PARAMETERS; known += given[k++].count) {
-        /* Of no numbers there may be no address, which even an empty copy must have. */
+        /* An empty array may have no address, but even an empty copy needs a valid one. */
         const real *live = given[k].count ? given[k].live : known;
         m->parameter[k] = (struct free_parameter){live, known, given[k].count * sizeof(real)};
     }
@@ -171,7 +170,7 @@ EXPORT void ncp_ltc_free_step(struct step *m) {
     release(m);
 }
 
-/* Make a step that keeps the addresses in `q`; `ncp_ltc_free_step` it if the status is OK. */
+/* Make a step that keeps the addresses in `q`; free it with `ncp_ltc_free_step` if it is OK. */
 EXPORT int ncp_ltc_make_step(const struct sequence *q, struct step **made) {
     struct step *m = allocate(sizeof *m);
     if (!m) return OUT_OF_MEMORY;
@@ -188,7 +187,7 @@ EXPORT int ncp_ltc_make_step(const struct sequence *q, struct step **made) {
     return status;
 }
 
-/* The neurons of a group are neighbours in `state` too. */
+/* Load `state`; the neurons of a group are contiguous there, too. */
 static void load_state(struct step *m) {
     for (int g = 0; g < m->plan.groups; g++)
         memcpy(&m->potential[g], m->sequence.state + m->plan.group[g].first,
@@ -201,7 +200,7 @@ static void store_state(const struct step *m) {
                m->plan.group[g].count * sizeof(real));
 }
 
-/* Advance `state` by `dt_s` with `input` held, and put `output`. */
+/* Advance `state` by `dt_s` with constant `input`, and write `output`. */
 EXPORT void ncp_ltc_step(struct step *m) {
     const struct sequence *q = &m->sequence;
     const real whole_s = *q->dt_s / (real)q->unfolds;

@@ -1,4 +1,4 @@
-"""One control step of an LTC cell, for a robot between two frames: a few microseconds from Python.
+"""One control step of an LTC cell, for use on a robot: takes a few microseconds from Python.
 
 The equations are those of `ncp_control.cells.ltc`; the C side is `step.h`.
 """
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 TRUTH_VALUES = bool, np.bool_
-"""Types that compare like numbers, but are no times."""
+"""Types that compare like numbers, but are not accepted as a time."""
 
 
 def reads(parameters: Collection[Tensor]) -> bool:
-    """Tell whether kernels can be had that read these parameters where they lie."""
+    """True if kernels are available that can read these parameters in place."""
     dtype = next(iter(parameters)).dtype
     return (
         dtype in REAL_BITS
@@ -45,13 +45,14 @@ def reads(parameters: Collection[Tensor]) -> bool:
 
 
 class KernelStep:
-    """What control steps on a kernel share: a state, and checks of what they are given.
+    """Base class of control steps on a kernel: holds the state and checks the arguments.
 
-    Weights do not go stale: each call compares the values of the cell's parameters with those it
-    was prepared for, and prepares anew if they differ: training and `load_state_dict` take effect
-    at once. So does what exchanges all parameters (`to`, `load_state_dict(assign=True)`). After
-    exchanging a single one by hand call `refresh`, or wait as many calls as there are parameters;
-    after changing a setting, such as `unfolds`, call `refresh`.
+    Weights are always up to date: each call compares the values of the cell's parameters with those
+    it was prepared for, and prepares again if they differ. So training and `load_state_dict` take
+    effect at once, and so does a replacement of all parameters (`to`,
+    `load_state_dict(assign=True)`). A single parameter object replaced by hand takes effect after
+    at most as many calls as there are parameters, or after `refresh`. Call `refresh` after changing
+    a setting such as `unfolds`.
     """
 
     def __init__(self, cell: Any) -> None:
@@ -61,12 +62,12 @@ class KernelStep:
         self.refresh()
 
     def refresh(self) -> None:
-        """Hand the cell to the kernel as it is now; the state stays."""
+        """Prepare the kernel for the current cell; the state stays."""
         raise NotImplementedError
 
     @property
     def is_current(self) -> bool:
-        """Whether the cell still has the settings that the kernel was handed."""
+        """True if the cell still has the settings that the kernel was prepared for."""
         cell = self.cell
         for depth, (read, settings) in enumerate(self._settings):
             cell = cell.cell if depth else cell
@@ -75,12 +76,12 @@ class KernelStep:
         return True
 
     def _keep_settings(self) -> None:
-        """Remember the settings of the cell, and of the one within it, as they are now."""
+        """Store the current settings of the cell, and of a cell inside it."""
         self._settings: list[tuple[Callable[[Any], Any], Any]] = []
         cell = self.cell
         while cell is not None:
             names = [name for name in cell.settings() if name != "cell"]
-            # Attributes by their names: the cell's own `settings` would take as long as a step.
+            # Read attributes by name: calling `settings` would take as long as a step.
             read = attrgetter(*names) if names else type
             self._settings.append((read, read(cell)))
             cell = cell.settings().get("cell")
@@ -91,11 +92,11 @@ class KernelStep:
         return self._state
 
     def reset(self) -> None:
-        """Clear the state: an episode begins."""
+        """Clear the state, as at the start of an episode."""
         self._state[:] = 0.0
 
     def _take_type(self, dtype: torch.dtype) -> None:
-        """Keep the state, and make room for inputs and outputs, in a type."""
+        """Convert the state to a dtype, and allocate inputs and outputs in it."""
         self._dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
         self._state = self._state.astype(self._dtype, copy=False)
         self._output = np.zeros(self.cell.output_size, self._dtype)
@@ -110,7 +111,7 @@ class KernelStep:
         )
 
     def _convert(self, features: np.ndarray) -> np.ndarray:
-        """Return features of any type in that of the kernel, if their shape is right."""
+        """Return features of the right shape in the kernel's dtype; else raise ValueError."""
         features = np.asarray(features, self._dtype)
         if features.shape != self._input.shape:
             raise ValueError(
@@ -128,15 +129,15 @@ class KernelStep:
 
 
 class FusedStep(KernelStep):
-    """An LTC cell with a state of its own, advanced one frame at a call.
+    """An LTC cell with its own state, advanced by one frame per call.
 
-    Weights do not go stale: see `KernelStep`.
+    Weights are always up to date: see `KernelStep`.
 
     Args:
         cell: The cell to run; see `FusedStep.supports`.
 
     Raises:
-        ValueError: If no kernel runs this cell here.
+        ValueError: If no kernel can run this cell on this machine.
 
     Example:
         >>> step = FusedStep(circuit.cell)
@@ -144,19 +145,19 @@ class FusedStep(KernelStep):
     """
 
     def __init__(self, cell: "LTC") -> None:
-        # The live dictionary: a parameter that is exchanged appears in it at once.
+        # The live dictionary: a replaced parameter appears in it at once.
         self._parameters = cell._parameters
         super().__init__(cell)
 
     @staticmethod
     def supports(cell: "Cell") -> bool:
-        """Tell whether a kernel can run this cell here; the first call may compile it."""
-        from ncp_control.cells.ltc import LTC  # which imports the kernels
+        """True if a kernel can run this cell on this machine; the first call may compile it."""
+        from ncp_control.cells.ltc import LTC  # imports the kernels
 
         if type(cell) is not LTC:
             return False
         if any(name not in cell._parameters for name in PARAMETER_NAMES):
-            return False  # computed from others, as under torch's pruning
+            return False  # computed from other parameters, e.g. by torch's pruning
         if cell.read_weight is not None and "read_weight" not in cell._parameters:
             return False  # the same
         parameters = [getattr(cell, name) for name in PARAMETER_NAMES]
@@ -164,19 +165,19 @@ class FusedStep(KernelStep):
         return cell.integrator in INTEGRATORS and reads(parameters)
 
     def __call__(self, features: np.ndarray, dt_s: float) -> np.ndarray:
-        """Advance the state by `dt_s` seconds with the features held.
+        """Advance the state by `dt_s` seconds with constant features.
 
         Args:
-            features: What the circuit senses, shape (input,).
+            features: Inputs of the cell, shape (input,).
             dt_s: Time since the previous call [s], finite and >= 0.
 
         Returns:
             The readout of the motor neurons, shape (output,).
 
         Raises:
-            ValueError: If the shape does not fit or the time is impossible.
+            ValueError: If the shape is wrong or the time is not finite and >= 0.
         """
-        # One a call: to ask all of them would take as long as the step itself.
+        # Check one parameter per call: checking all would take as long as the step itself.
         name, parameter, address = next(self._turns)
         if self._parameters[name] is not parameter or parameter.data_ptr() != address:
             self.refresh()
@@ -194,7 +195,7 @@ class FusedStep(KernelStep):
         return self._output + weight.detach().numpy() @ self._state[self._reads]
 
     def refresh(self) -> None:
-        """Hand the addresses of the cell's parameters to the kernel; the state stays."""
+        """Pass the addresses of the cell's parameters to the kernel; the state stays."""
         cell = self.cell
         if not self.supports(cell):
             raise ValueError(

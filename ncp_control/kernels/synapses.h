@@ -1,4 +1,4 @@
-/* Synapses of a block, forwards and backwards; equations in ltc.c. */
+/* Synapses of a block, and their adjoint; equations in ltc.c. */
 
 #ifndef NCP_SYNAPSES_H
 #define NCP_SYNAPSES_H
@@ -19,18 +19,18 @@ static inline struct flow add_synapses(const struct circuit *c, int first, int e
     return flow;
 }
 
-/* The sums of one synapse's adjoint, lane by lane; see the top. */
+/* The sums of one synapse's adjoint, lane by lane; see ltc.c. */
 struct synapse_sums {
     vector k_s, drive_bar_s, d, d_x;
 };
 
-/* Copies of the circuit (blocks, or steps), and how far apart they have their arrays. */
+/* Copies of the circuit (blocks, or steps), and the distance between their arrays. */
 struct copies {
     int count;
     size_t flows, signals;
 };
 
-/* Lead one synapse back in several copies. */
+/* Adjoint of one synapse in several copies. */
 static inline __attribute__((always_inline)) struct synapse_sums add_copies(
     const struct circuit *c, int s, struct copies copies, const struct flow *flow_bar,
     const vector *signal, vector *signal_bar, struct synapse_sums sum) {
@@ -52,18 +52,18 @@ static inline __attribute__((always_inline)) struct synapse_sums add_copies(
 }
 
 #define NUM_SUMS ((int)(sizeof(struct synapse_sums) / sizeof(vector)))
-/* Synapses whose sums over the lanes fill a vector, of at least one. */
+/* Number of synapses whose sums over the lanes fill a vector, at least 1. */
 #define SYNAPSES_TOGETHER (LANES > NUM_SUMS ? LANES / NUM_SUMS : 1)
 
-/* Where the sums stand: lane by lane, or already summed over the lanes. The former outgrow the cache
- * where there are many synapses, for they are LANES times as large. */
+/* Storage of the sums: lane by lane, or already summed over the lanes. The former is LANES times as
+ * large and outgrows the cache if there are many synapses. */
 struct synapse_store {
     struct synapse_sums *lanes; /* or NULL */
-    real *whole;                /* (synapses, NUM_SUMS), and room for SYNAPSES_TOGETHER − 1 more */
+    real *whole;                /* (synapses, NUM_SUMS), plus SYNAPSES_TOGETHER − 1 synapses */
 };
 
-/* The adjoint of the synapses first … end − 1, whatever their targets, for several copies at once:
- * a sum is read and written only once for all of them. */
+/* The adjoint of the synapses first … end − 1, of any targets, for several copies at once: each sum
+ * is read and written only once for all copies. */
 static inline __attribute__((always_inline)) void lead_back_by_lanes(
     const struct circuit *c, int first, int end, struct copies copies,
     const struct flow *flow_bar, const vector *signal, vector *signal_bar,
@@ -87,7 +87,7 @@ static inline __attribute__((always_inline)) void lead_back_whole(
     }
 }
 
-/* The same, compiled for the usual numbers of copies, which is a third faster. */
+/* The same, specialised for the usual numbers of copies, which is a third faster. */
 static void add_synapse_adjoints(const struct circuit *c, int first, int end,
                                  struct copies copies, const struct flow *flow_bar,
                                  const vector *signal, vector *signal_bar,

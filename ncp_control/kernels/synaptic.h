@@ -1,22 +1,22 @@
-/* Circuits of neurons with conductances: LTC, STC and LRC over a wiring, by any integrator but
+/* Circuits of neurons with conductances: LTC, STC and LRC over a wiring, with any integrator except
  * Runge-Kutta; equations and symbols in ncp_control/cells/ltc.py, stc.py and lrc.py. (An LTC that
- * stands alone is run by ltc.c, which knows nothing else.)
+ * is not inside another cell runs on ltc.c, if that has its integrator.)
  *
- * Matrices, both with gradients that the cell sums up itself: a row a synapse (links.h), and a row a
- * neuron: C in frames, the sums f, u and y without any synapse, then what its equation needs
- * (equations.h).
- * Options: equation, integrator, sub-steps of a frame.
- * Wiring: source and target of every synapse, sensory ones first; a source is an input 0 … I − 1 or
- * the neuron source − I. For the layered midpoint then, for every layer, its first neuron, end,
+ * Two matrices, whose gradients the cell sums up itself: one row per synapse (links.h), and one row
+ * per neuron: C in frames, the sums f, u and y without any synapse, then further parameters of the
+ * equation (equations.h).
+ * Options: equation, integrator, number of sub-steps per frame.
+ * Wiring: sources, then targets of all synapses, sensory ones first; a source is an input 0 … I − 1
+ * or the neuron source − I. For the layered midpoint, then for every layer: its first neuron, end,
  * whether it is recurrent, and first and end of the inner synapses that lead to it.
  *
  * A sub-step is a relaxation v' = v + F (R − v), R = b / a, with z = h a / C and
  *     exponential Euler     F = 1 − exp(−z)    F' = 1 − F
  *     explicit Euler        F = min(z, 1)      F' = 1 or, beyond z = 1, 0
- * or semi-implicit Euler, all of them from the sums at v; or the layered midpoint, see
+ * or semi-implicit Euler, all of them with the sums at v; or the layered midpoint, see
  * synaptic_midpoint.h. With G = v̄' (R − v) F' / C:
  *     b̄ = v̄' F / a   ā = h G − b̄ R   C̄ = −h G a / C   h̄ = G a   v̄ = v̄' (1 − F) + …
- * Semi-implicit Euler goes back as in ltc.c.
+ * The adjoint of semi-implicit Euler is that of ltc.c.
  */
 
 #ifndef NCP_SYNAPTIC_H
@@ -32,7 +32,7 @@ enum { BY_SEMI_IMPLICIT_EULER, BY_EXPLICIT_EULER, BY_EXPONENTIAL_EULER, BY_LAYER
 enum { LINKS, NEURONS }; /* matrices */
 enum { LAYER_FIRST, LAYER_END, LAYER_IS_RECURRENT, LAYER_LINKS, LAYER_LINKS_END, LAYER_NUMBERS };
 
-/* LONGEST_S of ncp_control/integrators.py, here in frames: every neuron is at rest long before. */
+/* As LONGEST_S of ncp_control/integrators.py, but in frames; neurons are at rest long before. */
 #define LONGEST_FRAMES ((real)1e15)
 
 static inline enum equation equation_of(const struct net *n) { return (enum equation)n->EQUATION; }
@@ -58,7 +58,7 @@ static struct links inner_links(const struct net *n) {
     return (struct links){n->sensory, n->matrix[LINKS].rows, n->inputs, sources, n->inputs, OWN};
 }
 
-/* The sub-steps of a frame: v, then the sums at v, then those at the midpoint. */
+/* Number of vectors of a sub-step: v, the sums at v, and for layered midpoint those at m. */
 static int substep_vectors(const struct net *n) {
     const int evaluations = n->INTEGRATOR == BY_LAYERED_MIDPOINT ? 2 : 1;
     return n->width * (1 + evaluations * sums_of(n));
@@ -70,8 +70,8 @@ static const int64_t *layers_of(const struct net *n, int *layers) {
     return n->sequence->wiring + 2 * synapses;
 }
 
-/* Check that layers follow each other and hold all neurons, and that their synapses come from
- * themselves or from earlier ones. */
+/* Check that layers follow each other and hold all neurons, and that the synapses of a layer come
+ * from the same or an earlier layer. */
 static int check_layers(const struct net *n) {
     const int64_t synapses = n->matrix[LINKS].rows, inner = synapses - n->sensory;
     const int64_t *source = n->sequence->wiring, *target = source + synapses;
@@ -92,7 +92,7 @@ static int check_layers(const struct net *n) {
     return fits && next == n->width && next_link == inner;
 }
 
-/* Check indices, so that a damaged wiring cannot lead out of an array. */
+/* Check indices, so that a damaged wiring cannot cause access outside of an array. */
 static int check_links(struct net *n) {
     const int64_t synapses = n->matrix[LINKS].rows, length = n->sequence->wiring_length;
     const int64_t *source = n->sequence->wiring, *target = source + synapses;
@@ -124,7 +124,7 @@ static int synaptic_lay_out(struct net *n) {
            neurons->columns == count_neuron_columns(equation_of(n)) && (n->spread || check_links(n));
 }
 
-/* Where the potential goes from v in time h, by one of Euler's methods. */
+/* The relaxation of a neuron over the time h, by one of the Euler methods. */
 static inline struct relaxation make_euler(const struct net *n, struct flow flow,
                                            vector time_per_c) {
     struct relaxation r = {flow.conductance, flow.drive * reciprocal(flow.conductance),
@@ -141,12 +141,12 @@ static inline vector advance(const struct net *n, vector capacitance, struct flo
     return relaxed(make_euler(n, flow, h / capacitance), v);
 }
 
-/* A neuron on its way back through time h: what it moved by, and where derivatives go. */
+/* Arguments of the adjoint of a neuron over the time h: its relaxation data, and derivatives. */
 struct retreat {
     vector capacitance, h, v, *v_bar, *capacitance_bar, h_bar;
 };
 
-/* The adjoint of a relaxation that leads to a potential of derivative `end_bar`; see the top. */
+/* The adjoint of a relaxation, given the derivative `end_bar` of its result; see the top. */
 static inline struct flow relaxation_retreat(struct retreat *m, struct relaxation r, vector slope,
                                              vector end_bar) {
     const vector g = end_bar * (r.resting - m->v) * slope / m->capacitance;
@@ -176,7 +176,7 @@ static inline struct flow euler_retreat(const struct net *n, struct retreat *m, 
     return relaxation_retreat(m, r, slope, end_bar);
 }
 
-/* What the leak and the inputs add to the sums, whatever the potentials. */
+/* Compute the contributions of leak and inputs to the sums, which do not depend on potentials. */
 static void hold_inputs(const struct net *n, const vector *x, vector *held) {
     const int sums = sums_of(n);
     for (int i = 0; i < n->width; i++)
@@ -184,7 +184,7 @@ static void hold_inputs(const struct net *n, const vector *x, vector *held) {
     add_links(n, sensory_links(n), x, held, sums);
 }
 
-/* One sub-step by one of Euler's methods; `v` is its record. */
+/* One sub-step of one of the Euler methods; `v` is its record. */
 static void euler_substep(const struct net *n, struct frame *f, vector h, vector *v) {
     const int sums = sums_of(n);
     vector *sum = v + n->width;
@@ -197,7 +197,7 @@ static void euler_substep(const struct net *n, struct frame *f, vector h, vector
     }
 }
 
-/* Add the derivatives of what is held to `held_bar`. */
+/* Adjoint of a sub-step; add the derivatives of the constant sums to `held_bar`. */
 static void euler_substep_adjoint(const struct net *n, struct frame *f, struct retreat *m,
                                   const vector *v, vector *held_bar, vector *sum_bar) {
     const int sums = sums_of(n);
@@ -251,7 +251,7 @@ static void synaptic_adjoint(const struct net *n, struct frame *f) {
     f->frames_bar += m.h_bar / (real)n->UNFOLDS;
 }
 
-/* The synapses from inputs, and the sums without any synapse. */
+/* Adjoint of the synapses from inputs, and of the sums without any synapse. */
 static void synaptic_finish(const struct net *n, struct frames f, vector *input_bar,
                             vector *gradient) {
     const int sums = sums_of(n), columns = n->matrix[NEURONS].columns;

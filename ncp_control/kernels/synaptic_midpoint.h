@@ -1,14 +1,14 @@
-/* One sub-step of the layered midpoint of a circuit in synaptic.h, forwards and backwards.
+/* One sub-step of the layered midpoint of a circuit in synaptic.h, and its adjoint.
  *
- * Layer after layer: relax by h / 2 to the midpoint m, seeing the midpoints of the layers before and
- * the start v of the own layer; where the layer is recurrent, evaluate its own synapses again at m;
- * relax from v by h. Backwards, what is known of m flows into that first relaxation.
+ * For each layer in order: relax by h / 2 to the midpoint m, using the midpoints of earlier layers
+ * and the start v of the own layer; if the layer is recurrent, evaluate its synapses again at m;
+ * relax from v by h. In the adjoint, the derivative of m enters that of the relaxation by h / 2.
  */
 
 #ifndef NCP_SYNAPTIC_MIDPOINT_H
 #define NCP_SYNAPTIC_MIDPOINT_H
 
-/* A layer of the circuit: its neurons, and the synapses that lead to it from layers before it and
+/* A layer of the circuit: its neurons, and the synapses that lead to it from earlier layers and
  * from itself. */
 struct stage {
     int first, end, is_recurrent;
@@ -79,7 +79,7 @@ static void midpoint_substep(const struct net *n, struct frame *f, vector h, vec
         midpoint_stage(n, f, h, find_stage(n, l), v, half, whole, middle);
 }
 
-/* Go back through a relaxation of neuron i from v; `share` of h is its time. */
+/* The adjoint of a relaxation of neuron i from v over the time `share` h. */
 static inline struct flow half_or_whole(const struct net *n, struct frame *f, struct retreat *m,
                                         int i, const vector *kept, real share, vector end_bar) {
     const struct retreat before = *m;
@@ -95,7 +95,7 @@ static inline struct flow half_or_whole(const struct net *n, struct frame *f, st
     return bar;
 }
 
-/* Where derivatives of a sub-step are kept for a while. */
+/* Temporary memory for the derivatives of a sub-step. */
 struct midpoint_bars {
     vector *middle, *half, *whole;
 };

@@ -1,7 +1,7 @@
 """STC, LRC and LTC circuits on a GPU, and mixed memories around them, as programs of `dense_op`.
 
-Their kernels are those of `triton_circuit.py`; here a program's matrices are taken apart, and its
-gradients put together. What the matrices mean is told in synaptic.h and mixed_memory.h.
+They use the kernels of `triton_circuit.py`. This file splits the matrices of a program, which
+synaptic.h and mixed_memory.h explain, and assembles their gradients.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ncp_control.kernels.dense_op import DenseArguments
 
 LAYER_NUMBERS = 5
-"""Of a layer in the wiring: first neuron, end, is recurrent, first inner synapse, end of these."""
+"""Numbers per layer in the wiring: first neuron, end, is recurrent, first inner synapse, end."""
 
 
 def unroll(q: "DenseArguments", layout: SynapticLayout, has_tape: bool) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ def _frames(q: "DenseArguments") -> Frames:
 
 
 def _circuit(q: "DenseArguments", layout: SynapticLayout) -> tuple[SynapticCircuit, Tensor]:
-    """Return the circuit, and what inputs give to a memory's gates."""
+    """Return the circuit, and the weights from the inputs to a memory's gates."""
     inputs, n, weights = q.input.shape[2], layout.neurons, q.weights.contiguous()
     sizes = [4 * n * n, 4 * n * inputs, 4 * n] if layout.has_memory else [0, 0, 0]
     columns = 2 + layout.sums, 1 + layout.sums + layout.own

@@ -1,9 +1,9 @@
-/* Parts of the batch shared out among threads.
+/* Distribution of parts of the batch over threads.
  *
- * A thread takes the next part that nobody has begun, so a slow core does less. Threads live as
- * long as one call: nothing is left behind that a fork could lose or that could spin beside
- * torch's own threads. Each part may `commit` its part of a sum; commits happen in the order of
- * the parts, so a sum does not depend on the number of threads.
+ * A thread takes the next part that no thread has begun, so a slow core does less work. Threads
+ * live only as long as one call: none can be lost by a fork, or compete with torch's threads later.
+ * Each part may `commit` its contribution to a sum. Commits happen in the order of the parts, so a
+ * sum does not depend on the number of threads.
  */
 
 #ifndef NCP_THREADS_H
@@ -51,8 +51,8 @@ static void end_commit(struct team *team) {
     pthread_mutex_unlock(&team->lock);
 }
 
-/* Work through all parts and return whether all were done; the calling thread works too. A thread
- * that cannot be had is missed by nobody: the others take its parts. */
+/* Process all parts and return whether all were done; the calling thread works too. If a thread
+ * cannot be created, the others take its parts. */
 static int run_team(struct team *team, int64_t threads) {
     pthread_t helper[MOST_THREADS];
     int helpers = 0;

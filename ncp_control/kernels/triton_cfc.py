@@ -1,15 +1,15 @@
 """CfC and WiredCfC in Triton: a frame and its adjoint.
 
-Equations and symbols are those of cfc.h. What a frame leaves (`triton_dense.py` walks from frame to
-frame, and tells of the arguments):
+Equations and symbols are those of cfc.h. `triton_dense.py` runs the loop over frames and explains
+the arguments. Values that a frame stores:
 
 | cell      | on the tape                                            | in `bars`                 |
 |-----------|--------------------------------------------------------|---------------------------|
 | cfc       | slope and x of each layer, then f, g, a, b (pure: f)   | of each layer, then heads |
 | wired_cfc | f, g, a, b (pure: f) of all neurons, v after the frame | of heads                  |
 
-The heads of a WiredCfC stand as those of a CfC without a backbone; its layers pass one after the
-other, each of them where a mask says so.
+The heads of a WiredCfC are stored like those of a CfC without a backbone. Its layers are updated
+one after the other, selected by masks.
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -33,7 +33,7 @@ from ncp_control.kernels.triton_math import (
 
 @triton.jit
 def _close(f, g, a, b, t, MODE: tl.constexpr):
-    """Return v, given the heads; MODE as in cfc.h, but for pure."""
+    """Return v, given the heads; MODE as in cfc.h, but not pure."""
     p, q, s = tanh(f), tanh(g), sigmoid(a * t + b)
     return p + s * (q - p) if MODE == 0 else p + s * q
 
@@ -66,7 +66,7 @@ def _head(
     k, x, held, held_width, frame, units, hidden, weight, last, NUM_HEADS: tl.constexpr,
     LAYERS: tl.constexpr, UNITS: tl.constexpr, HIDDEN: tl.constexpr,
 ):  # fmt: skip
-    """Return what one head makes of the last features, or of the state if there is no layer."""
+    """Return the output of one head, from the last features or, without layers, from the state."""
     if LAYERS > 0:
         bias = last + NUM_HEADS * units * hidden + k * units
         y = times(x, last + k * units * hidden, units, hidden, UNITS, HIDDEN)
@@ -132,7 +132,7 @@ def _lead_head_back(
     k, bar, units, hidden, weight, last, LAYERS: tl.constexpr, UNITS: tl.constexpr,
     HIDDEN: tl.constexpr,
 ):  # fmt: skip
-    """Return the derivative of what a head sees."""
+    """Return the derivative with respect to the input of a head."""
     if LAYERS > 0:
         x_bar = back(bar, last + k * units * hidden, units, hidden, UNITS, HIDDEN)
     else:
@@ -186,7 +186,7 @@ def wired_cfc(
     v, held, held_width, elapsed, frame, units, weight, closing, tape, tape_width: tl.constexpr,
     MODE: tl.constexpr, ENDS: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
-    """Return v after a frame; ENDS are where layers end."""
+    """Return v after a frame; ENDS as in `dense_layout.Layout.ends`."""
     i = tl.arange(0, UNITS)[None, :]
     t, square = elapsed[:, None], units * units
     f_held = load(held, frame, held_width, 0, units, UNITS)
@@ -227,7 +227,7 @@ def wired_cfc_adjoint(
     v_bar, elapsed, frame, units, weight, closing, tape, tape_width: tl.constexpr,
     bars, bars_width: tl.constexpr, MODE: tl.constexpr, ENDS: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
-    """Return the derivatives of v before a frame, of the elapsed time, and of the new v."""
+    """Return the derivatives of v before a frame, of the elapsed time, and of v after it."""
     i = tl.arange(0, UNITS)[None, :]
     t, square = elapsed[:, None], units * units
     f = load(tape, frame, tape_width, 0, units, UNITS)

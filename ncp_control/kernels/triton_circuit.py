@@ -1,8 +1,8 @@
-"""Circuits of synapses for GPUs: what LTC, STC and LRC share, given their effective parameters.
+"""Circuits of synapses for GPUs: shared code of LTC, STC and LRC, given effective parameters.
 
-A sequence is two launches forwards (`sense` for all frames at once, then `scan` in time) and two
-backwards. The host reads a wiring once, at its first use on a device, and after that waits for
-nothing: a warmed-up sequence fits in a CUDA graph.
+A sequence takes two launches forward (`sense` for all frames at once, then `scan` over time) and
+two backward. The host reads a wiring once, at its first use on a device. After that it never waits
+for the device, so a warmed-up sequence can be captured in a CUDA graph.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ncp_control.kernels.triton_scan import scan, scan_adjoint
 from ncp_control.kernels.triton_synapses import sense, sense_adjoint
 
 FRAMES = 16
-"""Frames that one program of the sensory part treats."""
+"""Number of frames that one program of the sensory part processes."""
 
 
 class Frames(NamedTuple):
@@ -26,7 +26,7 @@ class Frames(NamedTuple):
     input: Tensor
     """Shape (B, T, I)."""
     state: Tensor
-    """Before the first step, shape (B, N), or (B, 2 N) with what a mixed memory holds."""
+    """State before the first step, shape (B, N); (B, 2 N) with the values of a mixed memory."""
     time: Tensor
     """Elapsed time, in the unit of the capacitance, shape (B, T)."""
     reset: Tensor | None
@@ -34,7 +34,7 @@ class Frames(NamedTuple):
 
 
 class CircuitGradients(NamedTuple):
-    """Gradients of what a circuit was given."""
+    """Gradients of the inputs and parameters of a circuit."""
 
     input: Tensor
     state: Tensor
@@ -52,20 +52,20 @@ class SynapticCircuit:
 
     plan: Plan
     table: Tensor
-    """γ, c, w, k, perhaps o, of every synapse, shape (2 + sums, S)."""
+    """γ, c, w, k and, with 3 sums, o of every synapse, shape (2 + sums, S)."""
     leak: Tensor
-    """f, u, perhaps y, of every neuron without synapses, shape (sums, N)."""
+    """f, u and, with 3 sums, y of every neuron without its synapses, shape (sums, N)."""
     capacitance: Tensor
     """Shape (N,)."""
     own: Tensor
-    """e, h and E, as far as the equation knows them, shape (0, 1 or 3, N)."""
+    """e, h and E, if the equation has them, shape (0, 1 or 3, N)."""
     equation: int
     integrator: int
     unfolds: int
     gates: Tensor | None = None
-    """Of a mixed memory: what inputs and bias give to its gates, shape (B, T, 4 N)."""
+    """Contributions of inputs and bias to the gates of a mixed memory, shape (B, T, 4 N)."""
     recurrent: Tensor | None = None
-    """What the state gives to them, shape (4 N, N)."""
+    """Weights from the state to these gates, shape (4 N, N)."""
 
     def unroll(self, q: Frames, has_tape: bool) -> tuple[Tensor, Tensor]:
         """Return the state after every frame, and the tape."""
@@ -93,7 +93,7 @@ class SynapticCircuit:
         return states, tape
 
     def adjoint(self, q: Frames, tape: Tensor, states_bar: Tensor) -> CircuitGradients:
-        """Return the gradients, given that of the states."""
+        """Return the gradients, given the gradient of the states."""
         (batch, steps, inputs), new_empty = q.input.shape, q.input.new_empty
         (sums, neurons), stride = self.leak.shape, self.table.shape[1]
         num_own = self.own.shape[0]
@@ -137,25 +137,25 @@ class SynapticCircuit:
         )
 
     def states_before(self, tape: Tensor) -> Tensor:
-        """Return the state that a memory's gates saw in each frame, a row a frame."""
+        """Return the state before each frame, the input of a memory's gates, one row per frame."""
         neurons = self.capacitance.shape[0]
         return self._beside(tape).view(-1, MEMORY_RECORD, neurons)[:, 4]
 
     def _record_width(self) -> int:
-        """Return how many numbers of a frame the tape holds."""
+        """Return how many numbers the tape holds per frame."""
         (sums, neurons), evaluations = self.leak.shape, 2 if self.plan.layers else 1
         width = self.unfolds * (1 + evaluations * sums) * neurons
         return width if self.gates is None else width + MEMORY_RECORD * neurons
 
     def _beside(self, tape: Tensor) -> Tensor:
-        """Return the part of the tape that a mixed memory has."""
+        """Return the part of the tape that belongs to a mixed memory."""
         if self.gates is None or not len(tape):
             return tape
         batch, steps, width = self.gates.shape
         return tape[len(tape) - batch * steps * MEMORY_RECORD * (width // MEMORY_GATES) :]
 
     def _memory(self) -> tuple[Tensor, Tensor]:
-        """Return gates and their weights; anything without a memory."""
+        """Return gates and their weights; placeholders if there is no memory."""
         if self.gates is None or self.recurrent is None:
             return self.table, self.table
         return self.gates, self.recurrent
@@ -183,7 +183,7 @@ class SynapticCircuit:
             "ROWS": table.num_rows,
             "SLOTS": slots // table.num_rows,
         }
-        # One warp where a circuit fits: its gathers are then exchanges of registers.
+        # One warp if the circuit fits into it: gathers then only exchange registers.
         square = nodes * nodes // 1024 if constants.get("HAS_MEMORY") else 1
         warps = min(8, max(1, synapses // 128, slots // 256, square))
         with torch.cuda.device_of(table.row):

@@ -1,8 +1,8 @@
 """CT-GRU in Triton: a frame and its adjoint; equations and symbols are those of ctgru.h.
 
-A frame leaves on the tape ln τ_R, ln τ_S, q, h and what was retrieved; behind them stand the traces
-before the frame. In `bars` it leaves the derivatives of ln τ_R, ln τ_S, and of q before tanh. The
-scales of a unit are a power of two, so that traces are a box of samples, units and scales.
+On the tape, a frame stores ln τ_R, ln τ_S, q, h and the retrieved value, followed by the traces
+before the frame. In `bars`, it stores the derivatives of ln τ_R, ln τ_S, and of q before tanh. The
+number of scales is a power of two, so that traces have the shape (samples, units, scales).
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -19,7 +19,7 @@ HALF_LOG_10 = tl.constexpr(1.1512925464970229)
 
 @triton.jit
 def _log_scales(x, SCALES: tl.constexpr):
-    """Return L_m in the type of x, as one row of a box."""
+    """Return L_m in the dtype of x, shape (1, 1, scales)."""
     return (tl.arange(0, SCALES).to(x.dtype) * HALF_LOG_10)[None, None, :]
 
 

@@ -1,21 +1,22 @@
-"""Dense cells in Triton: the recursion, forwards and backwards.
+"""Dense cells in Triton: the recursion over time, forward and backward.
 
-One program walks BATCH samples through time, their state in its registers. What the inputs give
-to layers is found for all frames before (`held`), and the gradients of all weights after, from the
-derivatives that each frame leaves (`bars`): both are products of large matrices, which torch forms.
-What cells do in a frame stands in `triton_cfc.py`, `triton_ctgru.py`, `triton_gated.py` and
-`triton_ode.py`. What belongs to a mixed memory stands behind what belongs to the cell within it.
+One program runs BATCH samples through time, with their state in its registers. The contributions of
+the inputs to all layers are computed before, for all frames (`held`). The gradients of all weights
+are computed after, from the derivatives that each frame stores (`bars`). Both are products of large
+matrices, done by torch. The steps of the cells are in `triton_cfc.py`, `triton_ctgru.py`,
+`triton_gated.py` and `triton_ode.py`. Data of a mixed memory are stored after those of the cell
+inside it.
 
 | argument  | holds                                                                              |
 |-----------|------------------------------------------------------------------------------------|
-| held      | of each frame what inputs, elapsed time and bias give to each layer that sees them |
+| held      | per frame: contributions of inputs, elapsed time and bias to each layer            |
 | frames    | elapsed time [frames]                                                              |
 | share     | s of a CT-RNN                                                                      |
-| weight    | the layer that sees the state: weights, perhaps behind them the bias               |
+| weight    | the layer that acts on the state: weights, for a GRU followed by the bias          |
 | deep      | further layers, each followed by its bias                                          |
 | closing   | w and A of a CfC in pure mode                                                      |
 | gates     | weights of a mixed memory's gates                                                  |
-| tape      | of each frame what the cell leaves; what it saw as the state; what a memory leaves |
+| tape      | per frame: values of the cell; the state that it started from; values of a memory  |
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -48,8 +49,8 @@ def dense_scan(
 ):  # fmt: skip
     """Fill states and tape.
 
-    `width` is that of the state, without what is remembered beside it; `seen` is where the tape has
-    the state that the cell saw.
+    `width` is the width of the state without memory values; `seen` is the position on the tape of
+    the state from which the cell started its step.
     """
     IS_DOUBLE: tl.constexpr = HAS_MEMORY or KIND == "lstm"
     state_width: tl.constexpr = 2 * width if IS_DOUBLE else width
@@ -129,7 +130,7 @@ def dense_scan_adjoint(
     UNITS: tl.constexpr, HIDDEN: tl.constexpr, STATE: tl.constexpr, BATCH: tl.constexpr,
     HAS_RESET: tl.constexpr,
 ):  # fmt: skip
-    """Fill what ends in `bar` or `bars`; `other_bars` are s̄ of a CT-RNN, or v̄ after each frame."""
+    """Fill all arrays named `…bar(s)`; `other_bars` is s̄ of a CT-RNN, else v̄ after a frame."""
     IS_DOUBLE: tl.constexpr = HAS_MEMORY or KIND == "lstm"
     state_width: tl.constexpr = 2 * width if IS_DOUBLE else width
     sample = tl.program_id(0).to(tl.int64) * BATCH + tl.arange(0, BATCH)

@@ -1,4 +1,4 @@
-"""What neurons with conductances do, in Triton: their equations, and a sub-step of an integrator.
+"""Neurons with conductances in Triton: their equations, and one sub-step of an integrator.
 
 Equations and symbols are those of equations.h and synaptic.h; x_bar is the gradient of x.
 
@@ -6,7 +6,7 @@ Equations and symbols are those of equations.h and synaptic.h; x_bar is the grad
 |----------|-----------------------------------------------------|
 | sums     | f, u, y of each neuron                              |
 | a, b     | total conductance, drive                            |
-| own      | e, h and E of each neuron, where its equation knows them |
+| own      | e, h and E of each neuron, if its equation has them |
 | v, c     | potential, capacitance; h: sub-step, in the same unit of time |
 """
 # Kernels are Triton, not Python; and Triton is optional.
@@ -18,12 +18,12 @@ import triton.language as tl
 from ncp_control.kernels.triton_math import sigmoid, tanh
 
 LONGEST = tl.constexpr(1e15)
-"""As in `ncp_control.integrators` in seconds, and in synaptic.h in frames."""
+"""Longest sub-step, as in `ncp_control.integrators` [s] and in synaptic.h [frames]."""
 LARGEST_LOGIT = tl.constexpr(30.0)
 STC, LRC, SYMMETRIC_LRC = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
-"""Equations beside that of an LTC, 0, as in equations.h."""
+"""Numbers of the equations, as in equations.h; 0 is that of an LTC."""
 EXPLICIT, EXPONENTIAL = tl.constexpr(1), tl.constexpr(2)
-"""Integrators beside semi-implicit Euler, 0, as in synaptic.h."""
+"""Numbers of the integrators, as in synaptic.h; 0 is semi-implicit Euler."""
 
 
 @triton.jit
@@ -63,7 +63,7 @@ def close(sums, own, EQUATION: tl.constexpr):
 
 @triton.jit
 def close_adjoint(sums, a_bar, b_bar, own, own_bar, EQUATION: tl.constexpr):
-    """Return the gradients of f, u, y, and those of e, h and E grown by one term."""
+    """Return the gradients of f, u and y, and add one term to those of e, h and E."""
     f, u, y = sums
     e_bar, width_bar, most_bar = own_bar
     y_bar = tl.zeros_like(a_bar)
@@ -85,7 +85,7 @@ def close_adjoint(sums, a_bar, b_bar, own, own_bar, EQUATION: tl.constexpr):
 
 @triton.jit
 def _approach(x):
-    """Return 1 - exp(-x) for x >= 0, exact for small x too: Taylor's series below 1/2."""
+    """Return 1 - exp(-x) for x >= 0, accurate for small x too: Taylor series below 1/2."""
     series = tl.zeros_like(x)
     for i in tl.static_range(15):
         series = 1.0 - x * series / (16.0 - i)
@@ -94,7 +94,7 @@ def _approach(x):
 
 @triton.jit
 def relax(v, a, b, time_per_c):
-    """Return v after an exact relaxation while a and b are held."""
+    """Return v after an exact relaxation with constant a and b."""
     return v + (b / a - v) * _approach(time_per_c * a)
 
 
@@ -111,7 +111,7 @@ def relax_adjoint(v, a, b, time_per_c, end_bar):
 
 @triton.jit
 def advance(v, a, b, h, c, INTEGRATOR: tl.constexpr):
-    """Return v after a sub-step by one of Euler's methods."""
+    """Return v after a sub-step of one of the Euler methods."""
     if INTEGRATOR == EXPONENTIAL:
         return relax(v, a, b, h / c)
     elif INTEGRATOR == EXPLICIT:
@@ -145,7 +145,7 @@ def advance_adjoint(v, a, b, h, c, end_bar, INTEGRATOR: tl.constexpr):
 
 @triton.jit
 def load_own(own, num_neurons, n, is_neuron, OWN: tl.constexpr):
-    """Read e, h and E of every neuron, as far as there are any."""
+    """Load e, h and E of every neuron, as many as OWN says."""
     e = tl.zeros((n.shape[0],), own.dtype.element_ty)
     width, most = e, e
     if OWN > 0:

@@ -1,13 +1,14 @@
 """LSTM, GRU and mixed memory in Triton: a frame and its adjoint; equations in gated.h.
 
-What a frame leaves (`triton_dense.py` walks from frame to frame, and tells of the arguments):
+`triton_dense.py` runs the loop over frames and explains the arguments. Values that a frame stores:
 
 | cell   | on the tape                              | in `bars`, x̄ before the activation |
 |--------|------------------------------------------|------------------------------------|
 | memory | i, f, g, o in the order of their rows    | the same                           |
-| gru    | r, z, n, y_n; behind them h before it    | r, z, n, y_n                       |
+| gru    | r, z, n, y_n, then h before the frame    | r, z, n, y_n                       |
 
-An LSTM is a memory whose σ(o) tanh c is the new state; in a mixed memory a cell goes on from it.
+An LSTM is a memory whose output σ(o) tanh c is the new state; in a mixed memory, this output is the
+state from which the inner cell starts its step.
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -21,7 +22,7 @@ from ncp_control.kernels.triton_math import back, load, row, sigmoid, store, tan
 
 @triton.jit
 def _gate(k, v, held, held_width, frame, width, weight, SIZE: tl.constexpr):
-    """Return what the layer gives to one of four gates."""
+    """Return the input of one of the four gates, before its activation."""
     x = load(held, frame, held_width, k * width, width, SIZE)
     return x + times(v, weight + k * width * width, width, width, SIZE, SIZE)
 
@@ -31,7 +32,7 @@ def remember(
     v, c, held, held_width, frame, width, weight, tape, tape_width: tl.constexpr,
     CANDIDATE: tl.constexpr, FORGET: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
-    """Return σ(o) tanh c and c; the rows of i come first, those of o last."""
+    """Return σ(o) tanh c and the new c; the rows of i come first, those of o last."""
     i = sigmoid(_gate(0, v, held, held_width, frame, width, weight, SIZE))
     f = sigmoid(_gate(FORGET, v, held, held_width, frame, width, weight, SIZE))
     g = tanh(_gate(CANDIDATE, v, held, held_width, frame, width, weight, SIZE))
@@ -50,7 +51,7 @@ def remember_adjoint(
     bars, bars_width: tl.constexpr,
     CANDIDATE: tl.constexpr, FORGET: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
-    """Return the derivatives of v and c before a frame; `memory` is where the tape has c."""
+    """Return the derivatives of v and c before a frame; `memory` points to c on the tape."""
     square = width * width
     i = load(tape, frame, tape_width, 0, width, SIZE)
     f = load(tape, frame, tape_width, FORGET * width, width, SIZE)

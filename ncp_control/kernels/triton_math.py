@@ -1,8 +1,8 @@
-"""What the Triton kernels of dense cells compute with: activations, layers, frames in memory.
+"""Building blocks of the Triton kernels of dense cells: activations, layers, memory access.
 
-A value has a row for each sample of a program, and columns for units; `frame` is the position of
-each sample's frame among all frames, −1 for a sample beyond the batch. Sizes in capitals are powers
-of two.
+A value has one row per sample of a program, and one column per unit. `frame` is the index of each
+sample's frame among all frames, −1 for a sample beyond the batch. Sizes in capitals are powers of
+two.
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -14,13 +14,13 @@ import triton.language as tl
 
 @triton.jit
 def sigmoid(x):
-    """Return σ(x); exp may overflow to infinity, whose reciprocal is the 0 that is meant."""
+    """Return σ(x); exp may overflow to infinity, whose reciprocal is 0, the right limit."""
     return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
 def tanh(x):
-    """Return tanh x, by an exponential that cannot overflow."""
+    """Return tanh x, computed with an exponential that cannot overflow."""
     e = tl.exp(-2.0 * tl.abs(x))
     size = (1.0 - e) / (1.0 + e)
     return tl.where(x < 0.0, -size, size)
@@ -34,7 +34,7 @@ def sign(x):
 
 @triton.jit
 def activate(x, ACTIVATION: tl.constexpr):
-    """Return the activation and its slope; numbers as in activations.h."""
+    """Return the activation and its slope; ACTIVATION is a number as in activations.h."""
     if ACTIVATION == 0:
         y = tanh(0.666 * x)
         return 1.7159 * y, 1.7159 * 0.666 * (1.0 - y * y)
@@ -54,7 +54,7 @@ def activate(x, ACTIVATION: tl.constexpr):
 
 @triton.jit
 def load(base, frame, width, first, count, SIZE: tl.constexpr):
-    """Load `count` numbers of each frame, from the one at `first` on; `frame` is −1 without one."""
+    """Load `count` numbers of each frame, starting at `first`; zeros where `frame` is −1."""
     i = tl.arange(0, SIZE)
     mask = (frame >= 0)[:, None] & (i < count)[None, :]
     return tl.load(base + (frame * width + first)[:, None] + i[None, :], mask=mask, other=0.0)
@@ -62,7 +62,7 @@ def load(base, frame, width, first, count, SIZE: tl.constexpr):
 
 @triton.jit
 def store(base, frame, WIDTH: tl.constexpr, first, count, value):
-    """Store so many numbers of each frame; nothing where frames have no width."""
+    """Store `count` numbers of each frame, starting at `first`; nothing if WIDTH is 0."""
     if WIDTH > 0:
         i = tl.arange(0, value.shape[1])
         mask = (frame >= 0)[:, None] & (i < count)[None, :]
@@ -77,20 +77,20 @@ def _matrix(weight, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 def times(x, weight, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Return W x of each sample."""
+    """Return W x for each sample."""
     matrix = _matrix(weight, rows, columns, ROWS, COLUMNS)
     return tl.dot(x, tl.trans(matrix), input_precision="ieee", out_dtype=x.dtype)
 
 
 @triton.jit
 def back(bar, weight, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Return Wᵀ ȳ of each sample."""
+    """Return Wᵀ ȳ for each sample."""
     matrix = _matrix(weight, rows, columns, ROWS, COLUMNS)
     return tl.dot(bar, matrix, input_precision="ieee", out_dtype=bar.dtype)
 
 
 @triton.jit
 def row(vector, count, SIZE: tl.constexpr):
-    """Load parameters of units, the same for each sample."""
+    """Load parameters of units as one row, the same for all samples."""
     i = tl.arange(0, SIZE)
     return tl.load(vector + i, mask=i < count, other=0.0)[None, :]

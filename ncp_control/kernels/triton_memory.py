@@ -1,6 +1,6 @@
 """A mixed memory around a circuit of synapses, in Triton: one frame of one sample, and its adjoint.
 
-Gates are those of mixed_memory.h; arguments as in `triton_scan.py`.
+Gates as in mixed_memory.h; arguments as in `triton_scan.py`.
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -14,7 +14,7 @@ from ncp_control.kernels.triton_synapses import load_triple, store_triple
 
 @triton.jit
 def _load_square(recurrent, gate, num_neurons, NODES: tl.constexpr):
-    """Read what v gives to one gate."""
+    """Load the weights from v to one gate, (NODES, NODES)."""
     row, column = tl.arange(0, NODES)[:, None], tl.arange(0, NODES)[None, :]
     is_there = (row < num_neurons) & (column < num_neurons)
     square = recurrent + gate * num_neurons * num_neurons
@@ -29,7 +29,7 @@ def _gate(k, v, gates, recurrent, num_neurons, is_neuron, n):
 
 @triton.jit
 def remember(v, m, gates, recurrent, beside, num_neurons, is_neuron, n, HAS_TAPE: tl.constexpr):
-    """Return what the memory shows in place of v, and m."""
+    """Return the memory's output σ(o) tanh m, which replaces v, and the new m."""
     i = sigmoid(_gate(0, v, gates, recurrent, num_neurons, is_neuron, n))
     g = tanh(_gate(1, v, gates, recurrent, num_neurons, is_neuron, n))
     f = sigmoid(_gate(2, v, gates, recurrent, num_neurons, is_neuron, n))

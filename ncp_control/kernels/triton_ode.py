@@ -1,13 +1,13 @@
 """CT-RNN, and the field of neural ODE and ODE-RNN in Triton: a frame and its adjoint.
 
-Equations and symbols are those of ctrnn.h, neural_ode.h and ode_rnn.h. What a frame leaves
-(`triton_dense.py` walks from frame to frame, and tells of the arguments):
+Equations and symbols are those of ctrnn.h, neural_ode.h and ode_rnn.h. `triton_dense.py` runs the
+loop over frames and explains the arguments. Values that a frame stores:
 
 | cell       | on the tape                            | in `bars`                            |
 |------------|----------------------------------------|--------------------------------------|
 | ctrnn      | v and y of each sub-step               | derivatives of U v of each sub-step  |
-| neural_ode | x and k of each stage                  | of U x of each stage                 |
-| ode_rnn    | that of a GRU; x, y and k of each stage | that of a GRU; of A x and B y of each |
+| neural_ode | x and k of each stage                  | derivatives of U x of each stage     |
+| ode_rnn    | as a GRU; then x, y, k of each stage   | as a GRU; then of A x, B y of each   |
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -24,7 +24,7 @@ def ctrnn(
     v, held, held_width, share, frame, units, weight, tape, tape_width: tl.constexpr,
     UNFOLDS: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
-    """Return v after a frame; `share` is s."""
+    """Return v after a frame; `share` points to s."""
     x = load(held, frame, held_width, 0, units, UNITS)
     s = load(share, frame, units, 0, units, UNITS)
     for k in range(UNFOLDS):
@@ -91,7 +91,7 @@ def runge_kutta_adjoint(
     bars, bars_width: tl.constexpr,
     HAS_LAYER: tl.constexpr, UNFOLDS: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
-    """Return the derivatives of v before, and of the elapsed time."""
+    """Return the derivatives of v before the frame, and of the elapsed time."""
     WIDTH: tl.constexpr = 3 if HAS_LAYER else 2
     BARS: tl.constexpr = 2 if HAS_LAYER else 1
     square = units * units

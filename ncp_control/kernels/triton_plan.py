@@ -1,4 +1,4 @@
-"""A wiring as the Triton kernels of synapses want it, made once for each wiring and device."""
+"""A wiring in the format of the Triton kernels, prepared once for each wiring and device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from ncp_control.kernels.native import BAD_WIRING, check_status
 
 
 class SlotTable(NamedTuple):
-    """Which synapses meet at each node, as the kernels sum over them."""
+    """The synapses of each node, in the format in which the kernels sum over them."""
 
     position: Tensor
-    """Positions of the synapses of a node in one row, padded with −1; (rows · slots,), int32."""
+    """Positions of the synapses, one row per node, padded with −1; (rows · slots,), int32."""
     row: Tensor
     """Row of each node, −1 for a node without synapses; padded with −1, (nodes,), int32."""
     num_rows: int
-    """A power of two, as all sizes of the kernels' arrays."""
+    """Number of rows, a power of two like all array sizes in the kernels."""
 
     def sums(self, values: Tensor, nodes: int) -> Tensor:
-        """Return the sums of values of synapses, (…, synapses), for each node: (…, nodes)."""
+        """Sum values of synapses, shape (…, synapses), for each node: shape (…, nodes)."""
         if values.shape[-1] == 0:
             return values.new_zeros(*values.shape[:-1], nodes)
         position, row = self.position.long(), self.row[:nodes].long()
@@ -33,19 +33,19 @@ class SlotTable(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Synapses:
-    """The sensory or the inner part of a wiring, ready for the kernels."""
+    """The sensory or the inner synapses of a wiring, in the kernels' format."""
 
     first: int
-    """Position of the first one among all synapses."""
+    """Position of the first of these synapses among all synapses."""
     count: int
     source: Tensor
-    """Input or neuron of each, int32."""
+    """Source of each synapse, an input or a neuron, int32."""
     target: Tensor
-    """Neuron of each, int32."""
+    """Target neuron of each synapse, int32."""
     into: SlotTable
-    """By target."""
+    """Synapses by target."""
     out_of: SlotTable
-    """By source."""
+    """Synapses by source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class Plan:
     sensory: Synapses
     inner: Synapses
     layers: tuple[int, ...]
-    """First neuron, end, is recurrent, is driven by neurons, of each layer."""
+    """First neuron, end, is recurrent, is driven by neurons, for each layer."""
     wiring: tuple[Tensor, ...]
-    """The tensors it was made from, kept so that their addresses stay theirs."""
+    """The tensors of the wiring, kept so that their addresses are not reused."""
 
 
 _PLANS: dict[Any, Plan] = {}
@@ -69,15 +69,16 @@ def find_plan(wiring: tuple[Tensor, ...], sizes: tuple[int, ...], read: Read) ->
     """Find or make the plan of a wiring.
 
     Args:
-        wiring: The tensors that tell of it.
-        sizes: Number of inputs, number of neurons, and further numbers that it depends on.
-        read: Returns source and target of every synapse, and the first neuron, end and whether it
-            is recurrent, of every layer, if layers are wanted; waits for the device.
+        wiring: The tensors that define the wiring.
+        sizes: Number of inputs, number of neurons, and further numbers that the plan depends on.
+        read: Function that returns source and target of every synapse and, if layers are wanted,
+            first neuron, end, and whether it is recurrent, for every layer. It waits for the
+            device.
 
     Raises:
-        ValueError: If synapses are out of order, or lead elsewhere than their layers allow.
+        ValueError: If synapses are out of order, or violate the order of the layers.
     """
-    # An address names a tensor as long as somebody keeps it, which the plan does.
+    # An address identifies a tensor while the tensor exists, and the plan keeps it.
     key: Any = [
         (t.device, t.data_ptr(), t.shape[0], 0 if t.is_inference() else t._version) for t in wiring
     ]
@@ -139,7 +140,7 @@ def _make_plan(
 
 
 def _slot_table(ends: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the fields of a slot table: `ends` names a node for each synapse."""
+    """Return the fields of a slot table; `ends` holds the node of each synapse."""
     nodes, row, counts = np.unique(ends, return_inverse=True, return_counts=True)
     num_rows = power_of_two(len(nodes))
     position = np.full((num_rows, power_of_two(counts.max(initial=1))), -1)
@@ -152,10 +153,10 @@ def _slot_table(ends: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarra
 
 
 def power_of_two(size: int) -> int:
-    """Return the least power of two that is not below a size."""
+    """Return the smallest power of two that is at least `size`."""
     return 1 << max(int(size) - 1, 0).bit_length()
 
 
 def pad(size: int) -> int:
-    """Return the length that a kernel's array of a size takes: a warp has one value a thread."""
+    """Return the padded length of a kernel's array: a power of two, at least the 32 of a warp."""
     return max(32, power_of_two(size))

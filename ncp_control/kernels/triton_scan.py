@@ -1,19 +1,19 @@
-"""Circuits of synapses in Triton: the recursion.
+"""Circuits of synapses in Triton: the recursion over time.
 
-One program walks one sample through time, with the whole circuit in its registers. Symbols as in
+One program runs one sample through time, with the whole circuit in its registers. Symbols as in
 `triton_synapses.py` and `triton_equations.py`; the integrators are those of
-`ncp_control.integrators`. LAYERS lists first neuron, end, is recurrent, is driven by neurons of
-every layer, for layered midpoint; without layers INTEGRATOR is one of Euler's. m is what a mixed
-memory around the circuit holds, with gates as in mixed_memory.h.
+`ncp_control.integrators`. For layered midpoint, LAYERS lists first neuron, end, is recurrent, is
+driven by neurons, for each layer; without layers, INTEGRATOR is one of the Euler methods. m is the
+value of a mixed memory around the circuit, with gates as in mixed_memory.h.
 
 | argument  | holds                                                                             |
 |-----------|-----------------------------------------------------------------------------------|
-| held      | of each frame f, u and y without the synapses between neurons                     |
-| own       | e, h and E of every neuron, as far as its equation knows them                     |
-| gates     | of each frame what inputs and bias give to i, g, f and o                          |
-| recurrent | what v gives to them, (4 neurons, neurons)                                        |
-| tape      | of each sub-step v and f, u, y; layered midpoint adds those over half of it before |
-| beside    | of each frame i, g, f and o, and v and m before it                                |
+| held      | per frame: f, u and y without the synapses between neurons                        |
+| own       | e, h and E of every neuron, if its equation has them                              |
+| gates     | per frame: contributions of inputs and bias to i, g, f and o                      |
+| recurrent | weights from v to these gates, (4 neurons, neurons)                               |
+| tape      | per sub-step: v, then f, u, y; layered midpoint puts f, u, y of the half step before |
+| beside    | per frame: i, g, f and o, then v and m before the frame                           |
 """
 # Kernels are Triton, not Python; and Triton is optional.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportMissingImports=false
@@ -61,7 +61,7 @@ def _inner_flow_adjoint(
     v, bars, source, target, p, slots, grown,
     SUMS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Return v_bar and the grown sums of the flow between neurons."""
+    """Return v_bar, and add one term to the gradients of the synapses between neurons."""
     x_bar, grown = flow_adjoint(tl.gather(v, source, 0), bars, target, p, grown, SUMS)
     return sum_rows(x_bar, slots, ROWS, SLOTS), grown
 
@@ -72,7 +72,7 @@ def _midpoint(
     EQUATION: tl.constexpr, LAYERS: tl.constexpr, SUMS: tl.constexpr,
     ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Return v after a sub-step, and the sums over half of it and over the whole."""
+    """Return v after a sub-step, and the sums used for its first half and for the whole."""
     n = tl.arange(0, v.shape[0])
     half, whole, middle = held, held, v
     for k in tl.static_range(0, len(LAYERS), 4):
@@ -97,7 +97,7 @@ def _midpoint_adjoint(
     EQUATION: tl.constexpr, LAYERS: tl.constexpr, SUMS: tl.constexpr,
     ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Return the gradients of v, held sums, h (for each neuron) and C, and what has grown."""
+    """Return the gradients of v, held sums, h (per neuron) and C, and the summed gradients."""
     n = tl.arange(0, v.shape[0])
     half_a, half_b = close(half, own, EQUATION)
     middle = relax(v, half_a, half_b, 0.5 * h / c)
@@ -144,7 +144,7 @@ def scan(
     LAYERS: tl.constexpr, HAS_MEMORY: tl.constexpr, HAS_RESET: tl.constexpr,
     HAS_TAPE: tl.constexpr,
 ):  # fmt: skip
-    """Walk forwards; OWN is 0, 1 or 3: how many of e, h and E there are."""
+    """Run forward over all frames; OWN is the number of e, h and E: 0, 1 or 3."""
     n, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
     is_neuron, is_synapse = n < num_neurons, position < num_synapses
     source = tl.load(sources + position, mask=is_synapse, other=0)
@@ -206,9 +206,9 @@ def scan_adjoint(
     SUMS: tl.constexpr, OWN: tl.constexpr, EQUATION: tl.constexpr, INTEGRATOR: tl.constexpr,
     LAYERS: tl.constexpr, HAS_MEMORY: tl.constexpr, HAS_RESET: tl.constexpr,
 ):  # fmt: skip
-    """Walk backwards, from the tape of `scan`.
+    """Run backward over all frames, with the tape of `scan`.
 
-    Sums are those of the sample: `neurons_bar` are the gradients of C, and of e, h and E.
+    Gradients are summed per sample; `neurons_bar` holds those of C, e, h and E.
     """
     n, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
     is_neuron, is_synapse = n < num_neurons, position < num_synapses

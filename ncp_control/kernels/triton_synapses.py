@@ -1,11 +1,12 @@
 """Circuits of synapses in Triton: sums over synapses, and the sensory part of a sequence.
 
 Equations and symbols are those of links.h: a synapse opens by s = σ(γ x + c) and adds w s, k s and
-o x to the sums f, u and y of its target. SUMS is 2 where there is no y; then o and y are zeros.
+o x to the sums f, u and y of its target. SUMS is 2 if there is no y; then o and y are zeros.
 
-Synapses stay in the order of the wiring. Sums over the synapses of a neuron are gathers: a row of a
-slot table lists their positions, −1 where there is none, and `rows` names the row of each neuron,
-−1 for a neuron without synapses. Nothing is added atomically, so every run rounds alike.
+Synapses are stored in the order of the wiring. Sums over the synapses of a neuron are gathers: a
+row of a slot table lists the positions of the synapses, padded with −1, and `rows` holds the row of
+each neuron, −1 for a neuron without synapses. There are no atomic additions, so every run gives
+bitwise the same sums.
 
 | symbol | meaning                        |
 |--------|--------------------------------|
@@ -24,7 +25,7 @@ import triton.language as tl
 
 @triton.jit
 def load_parameters(table, stride, position, is_there, SUMS: tl.constexpr):
-    """Read γ, c, w, k, o of every synapse."""
+    """Load γ, c, w, k and o of every synapse."""
     g = tl.load(table + position, mask=is_there, other=0.0)
     c = tl.load(table + stride + position, mask=is_there, other=0.0)
     w = tl.load(table + 2 * stride + position, mask=is_there, other=0.0)
@@ -37,7 +38,7 @@ def load_parameters(table, stride, position, is_there, SUMS: tl.constexpr):
 
 @triton.jit
 def load_slots(slots, rows, ROWS: tl.constexpr, SLOTS: tl.constexpr, NODES: tl.constexpr):
-    """Read a slot table: positions (ROWS · SLOTS,) and the row of each node."""
+    """Load a slot table: positions (ROWS · SLOTS,) and the row of each node (NODES,)."""
     return tl.load(slots + tl.arange(0, ROWS * SLOTS)), tl.load(rows + tl.arange(0, NODES))
 
 
@@ -45,7 +46,7 @@ def load_slots(slots, rows, ROWS: tl.constexpr, SLOTS: tl.constexpr, NODES: tl.c
 def sum_rows(values, slots, ROWS: tl.constexpr, SLOTS: tl.constexpr):
     """Sum values of synapses for each node."""
     position, row = slots
-    # `where` and not a product with 0: a NaN must not leave its own neuron.
+    # `where` instead of a product with 0: a NaN must not spread to other neurons.
     values = tl.where(position >= 0, tl.gather(values, tl.maximum(position, 0), 0), 0.0)
     sums = tl.sum(tl.reshape(values, (ROWS, SLOTS)), 1)
     return tl.where(row >= 0, tl.gather(sums, tl.maximum(row, 0), 0), 0.0)
@@ -55,7 +56,7 @@ def sum_rows(values, slots, ROWS: tl.constexpr, SLOTS: tl.constexpr):
 def flow(x, p, slots, SUMS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr):
     """Return the sums Σ w s, Σ k s and Σ o x of each neuron."""
     g, c, w, k, o = p
-    # exp may overflow to infinity, whose reciprocal is the 0 that is meant.
+    # exp may overflow to infinity, whose reciprocal is 0, the right limit.
     s = 1.0 / (1.0 + tl.exp(-(g * x + c)))
     f, u = sum_rows(w * s, slots, ROWS, SLOTS), sum_rows(k * s, slots, ROWS, SLOTS)
     y = tl.zeros_like(f)
@@ -66,7 +67,7 @@ def flow(x, p, slots, SUMS: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexp
 
 @triton.jit
 def flow_adjoint(x, bars, target, p, grown, SUMS: tl.constexpr):
-    """Return x_bar of every synapse, and the gradients of its parameters grown by one term.
+    """Return x_bar of every synapse, and add one term to the gradients of its parameters (`grown`).
 
     `bars` are f_bar, u_bar and y_bar of each neuron.
     """
@@ -85,7 +86,7 @@ def flow_adjoint(x, bars, target, p, grown, SUMS: tl.constexpr):
 
 @triton.jit
 def store_sums(out, stride, position, is_there, sums, SUMS: tl.constexpr):
-    """Write what `flow_adjoint` has grown for every synapse."""
+    """Store the gradients that `flow_adjoint` has summed up for every synapse."""
     tl.store(out + position, sums[0], mask=is_there)
     tl.store(out + stride + position, sums[1], mask=is_there)
     tl.store(out + 2 * stride + position, sums[2], mask=is_there)
@@ -96,8 +97,8 @@ def store_sums(out, stride, position, is_there, sums, SUMS: tl.constexpr):
 
 @triton.jit
 def load_triple(base, stride, position, is_there, SUMS: tl.constexpr):
-    """Read f, u and y, or their gradients, each `stride` behind the one before."""
-    f = tl.load(base + position, mask=is_there, other=1.0)  # by which others divide
+    """Load f, u and y, or their gradients, which are `stride` apart."""
+    f = tl.load(base + position, mask=is_there, other=1.0)  # a divisor: must not be 0
     u = tl.load(base + stride + position, mask=is_there, other=0.0)
     y = tl.zeros_like(f)
     if SUMS == 3:
@@ -107,7 +108,7 @@ def load_triple(base, stride, position, is_there, SUMS: tl.constexpr):
 
 @triton.jit
 def store_triple(base, stride, position, is_there, values, SUMS: tl.constexpr):
-    """Write what `load_triple` reads."""
+    """Store f, u and y, or their gradients, in the format of `load_triple`."""
     tl.store(base + position, values[0], mask=is_there)
     tl.store(base + stride + position, values[1], mask=is_there)
     if SUMS == 3:
@@ -121,7 +122,7 @@ def sense(
     FRAMES: tl.constexpr, SUMS: tl.constexpr, NODES: tl.constexpr, SYNAPSES: tl.constexpr,
     ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Find the sums that leak and sensory synapses hold during each frame."""
+    """Compute the contributions of leak and sensory synapses to the sums of each frame."""
     n, position = tl.arange(0, NODES), tl.arange(0, SYNAPSES)
     is_neuron, is_synapse = n < num_neurons, position < num_synapses
     source = tl.load(sources + position, mask=is_synapse, other=0)
@@ -143,7 +144,7 @@ def sense_adjoint(
     FRAMES: tl.constexpr, SUMS: tl.constexpr, NODES: tl.constexpr, NEURONS: tl.constexpr,
     SYNAPSES: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """Take the gradient through `sense`, with sums over the FRAMES frames of each program."""
+    """Compute the adjoint of `sense`; each program sums over its FRAMES frames."""
     i, position, n = tl.arange(0, NODES), tl.arange(0, SYNAPSES), tl.arange(0, NEURONS)
     is_input, is_synapse, is_neuron = i < num_inputs, position < num_synapses, n < num_neurons
     source = tl.load(sources + position, mask=is_synapse, other=0)

@@ -1,17 +1,17 @@
-/* LANES real numbers side by side, and the few functions that the circuit needs of them.
+/* Vectors of LANES real numbers, and the few functions that the circuits need.
  *
- * `real` is float, or double with -DREAL_BITS=64. A `vector` is as wide as the registers that the
- * compiler was told of. The vector types of GCC and Clang give it + - * / and broadcasting; only
- * what has a faster instruction in AVX-512 is written twice. Every function treats each lane by
- * itself, so a NaN stays in its lane.
+ * `real` is float, or double with -DREAL_BITS=64. A `vector` is as wide as the registers of the
+ * compiler's target. The vector types of GCC and Clang provide + - * / and broadcasting; only
+ * functions with a faster instruction in AVX-512 are written twice. Every function treats each lane
+ * separately, so a NaN stays in its lane.
  *
  * 2^z is split into 2^floor(z) 2^f with f in [0, 1): the first factor is an exponent, the second
  * a polynomial 1 + f q(f) with the least relative error (Remez; 8e-8 for float, 3e-18 for
  * double). Its constant is exactly 1, so 2^0 = 1 and an elapsed time of 0 changes nothing.
  *
- * 1 - 2^z would lose the digits of a small z, the step of a slow neuron, and all such steps in the
- * same direction: there z is split at the nearest whole number, with f in [-1/2, 1/2] and another q
- * (Remez, 1e-8, for float; at Chebyshev's points, 2e-17, for double).
+ * Computing 1 - 2^z directly would lose digits for a small z (the step of a slow neuron), with all
+ * errors of the same sign. There, z is split at the nearest whole number, with f in
+ * [-1/2, 1/2] and another q (Remez, 1e-8, for float; at Chebyshev's points, 2e-17, for double).
  */
 
 #ifndef NCP_VECTOR_H
@@ -23,7 +23,7 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 #define HAS_AVX512 1
-#ifdef NARROW /* half as wide, by the same instructions: see ltc_narrow.c */
+#ifdef NARROW /* half as wide, with the same instructions: see ltc_narrow.c */
 #define VECTOR_BYTES 32
 #define OF_WIDTH(name) _mm256_##name
 #define INTEGERS __m256i
@@ -57,7 +57,7 @@ typedef uint32_t bits;
 typedef real vector __attribute__((vector_size(VECTOR_BYTES), may_alias));
 typedef bits bit_vector __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
-/* A 1 for every lane where `x` and `y` are equal would be true: the comparison as a bit mask. */
+/* Select `yes` or `no` per lane; a comparison sets all bits of a lane or none. */
 #define WHERE(condition, yes, no) \
     ((vector)(((bit_vector)(condition) & (bit_vector)(yes)) | \
               (~(bit_vector)(condition) & (bit_vector)(no))))
@@ -89,7 +89,7 @@ static inline void store(real *to, vector x) {
     memcpy(to, &x, sizeof x);
 }
 
-/* q of 2^f = 1 + f q(f), the highest power first. */
+/* Coefficients of q in 2^f = 1 + f q(f), the highest power first. */
 #if REAL_BITS == 64
 static const real exp2_coefficients[] = {
     6.263466142296021e-10, 6.5595293227705284e-9, 1.0253212435721934e-7, 1.320836728895114e-6,
@@ -113,7 +113,7 @@ static inline vector exp2_of_fraction(vector f) {
     return polynomial(exp2_coefficients, COUNT(exp2_coefficients), f) * f + 1;
 }
 
-/* q of 2^f = 1 + f q(f) around 0, the highest power first. */
+/* Coefficients of q in 2^f = 1 + f q(f) around 0, the highest power first. */
 #if REAL_BITS == 64
 static const real exp2_coefficients_around_0[] = {
     4.4549605981865186e-10, 7.072585949269223e-9,   1.0178062445845774e-7, 1.321544258792169e-6,
@@ -124,7 +124,7 @@ static const real exp2_coefficients_around_0[] = {1.54035239e-4f, 1.33907356e-3f
                                                   5.55035743e-2f, 0.240226498f,   0.693147188f};
 #endif
 
-/* Adding 1.5 * 2^mantissa bits rounds, and leaves the integer in the lowest bits. */
+/* Adding 1.5 * 2^(mantissa bits) rounds, and leaves the integer in the lowest bits. */
 #define ROUNDER ((real)1.5 * ((bits)1 << MANTISSA_BITS))
 
 /* 2^n of a whole number n to which the rounder was added. */
@@ -132,7 +132,7 @@ static inline vector power_of_2(vector rounded) {
     return (vector)(((bit_vector)rounded + (EXPONENT_LIMIT + 1)) << MANTISSA_BITS);
 }
 
-/* 1 - 2^z for z <= 0, to the last digit or two however small z is. */
+/* 1 - 2^z for z <= 0, accurate to the last digit or two even for small z. */
 static inline vector one_minus_exp2(vector z) {
     const vector low = broadcast(-EXPONENT_LIMIT);
     z = WHERE(z < low, low, z);
@@ -156,10 +156,10 @@ static inline vector reciprocal(vector x) { return 1 / x; }
 
 #elif HAS_AVX512
 
-/* y where it is NaN: the instruction returns its second operand then. */
+/* The minimum of x and y. If y is NaN, the result is y: the instruction's second operand. */
 static inline vector least(real x, vector y) { return OF_WIDTH(min_ps)(broadcast(x), y); }
 
-/* 9: the distance to the floor, no exceptions. The scaling takes the floor of z by itself. */
+/* 9: the distance to the floor, no exceptions. The scaling takes the floor of z itself. */
 static inline vector exp2_below_limit(vector z) {
     return OF_WIDTH(scalef_ps)(exp2_of_fraction(OF_WIDTH(reduce_ps)(z, 9)), z);
 }
@@ -189,7 +189,7 @@ static inline vector reciprocal(vector x) { return 1 / x; }
 
 #if VECTOR_BYTES == 64 && REAL_BITS == 64
 
-/* What stands at LANES indices below 2 LANES. */
+/* The numbers at LANES indices below 2 LANES. */
 static inline vector pick(const real *table, const int32_t *index) {
     const __m512i lanes = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)index));
     return _mm512_permutex2var_pd(load(table), lanes, load(table + LANES));
@@ -212,7 +212,7 @@ static inline vector gather(const real *from, const int32_t *index) {
 #else
 
 static inline vector gather(const real *from, const int32_t *index) {
-    vector x = {0}; /* or else GCC warns of the first lane */
+    vector x = {0}; /* otherwise GCC warns about the first lane */
     for (int lane = 0; lane < LANES; lane++) x[lane] = from[index[lane]];
     return x;
 }
@@ -226,8 +226,8 @@ static inline vector sigmoid_of_log2(vector z) {
     return reciprocal(1 + exp2_below_limit(least(EXPONENT_LIMIT, z)));
 }
 
-/* Exchange rows and columns of a LANES × LANES square: in each round, pairs of rows swap blocks
- * that are twice as large as before. */
+/* Transpose a LANES × LANES square: in each round, pairs of rows swap blocks that are twice as
+ * large as before. */
 static inline void transpose(vector *row) {
 #if HAS_AVX512
     UNROLL for (int size = 1; size < LANES; size *= 2) {
@@ -260,8 +260,8 @@ static inline real sum_of_lanes(vector x) {
     return x[0];
 }
 
-/* Return the sums over the lanes of LANES vectors, that of x[k] in lane k. Each round adds up halves
- * and keeps those of two vectors in one: a lane and the one `size` further on. */
+/* Return the sums over the lanes of LANES vectors, that of x[k] in lane k. Each round adds a lane
+ * and the one `size` further on, and packs the results of two vectors into one. */
 #if VECTOR_BYTES == 64
 #if REAL_BITS == 64
 #define BLEND _mm512_mask_blend_pd

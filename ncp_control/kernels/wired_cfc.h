@@ -1,8 +1,8 @@
 /* The closed-form neuron over a wiring; equations in ncp_control/cells/wired_cfc.py.
  *
- * Matrices: one a layer of the wiring, over [state | inputs | 1] with the rows of its heads, 0 where
- * there is no synapse; in pure mode then w and A of all neurons. Layers pass one after the other:
- * each sees the new states of those before. Option: mode.
+ * Matrices: one per layer of the wiring, over [state | inputs | 1], with the rows of its heads, 0
+ * where there is no synapse; in pure mode then w and A of all neurons. The layers are updated in
+ * order: each sees the new states of earlier layers. Option: mode.
  */
 
 #ifndef NCP_WIRED_CFC_H
@@ -12,7 +12,7 @@
 
 static int wired_heads(const struct net *n) { return n->CFC_MODE == CFC_PURE ? 1 : 4; }
 
-/* The record of a layer: x, then what closing leaves of the heads. */
+/* Record of a layer: x, then the values that `cfc_close` or `cfc_close_pure` keeps. */
 static int wired_lay_out(struct net *n) {
     const int layers = cfc_layers(n), columns = n->width + n->inputs + 1;
     int neurons = 0, fits = layers > 0;
@@ -53,7 +53,7 @@ static void wired_adjoint(const struct net *n, struct frame *f) {
         const int units = m->rows / wired_heads(n), first = end - units;
         vector *bar = f->bars + m->y_bar;
         close_units_adjoint(n, f, f->record + m->x + m->columns, bar, first, units);
-        memset(f->state_bar + first, 0, units * sizeof(vector)); /* the old states are replaced */
+        memset(f->state_bar + first, 0, units * sizeof(vector)); /* the old states were replaced */
         lead_back(m, bar, f->scratch);
         for (int i = 0; i < n->width; i++) f->state_bar[i] += f->scratch[i];
         add_input_bar(n, f, f->scratch + n->width);

@@ -1,4 +1,4 @@
-"""Chunks of a recording, which are read again when a frame of one is needed."""
+"""Chunks of a recording: frames are read from them only when they are needed."""
 
 import base64
 import binascii
@@ -11,33 +11,33 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _MOST_CHUNK_BYTES = 2**28
-"""Largest chunk that is unpacked."""
+"""Largest uncompressed size of a chunk that is read [bytes]."""
 
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """A frame that lies in a recording."""
+    """Reference to a frame in a recording."""
 
     path: Path
-    """The recording."""
+    """File of the recording."""
     offset: int
-    """Where its chunk begins in the file [bytes]."""
+    """Position in the file at which its chunk begins [bytes]."""
     index: int
-    """Which message of the chunk it is."""
+    """Index of its message in the chunk."""
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Location of the frame, for messages."""
         return f"{self.path.name}, message {self.index} of the chunk at byte {self.offset}"
 
     def __str__(self) -> str:
         return self.name
 
     def read_bytes(self) -> bytes:
-        """Return its PNG.
+        """Return the frame as PNG.
 
         Raises:
-            ValueError: If it is damaged.
+            ValueError: If the chunk or the frame is damaged.
             OSError: If the file cannot be read.
         """
         try:
@@ -48,7 +48,7 @@ class StoredFrame:
 
 
 def read_chunk(path: Path, offset: int) -> list[Any]:
-    """Return the records of a chunk; the last ones stay in memory, since frames lie in order.
+    """Return the records of a chunk; the two last chunks are cached, as frames are read in order.
 
     Raises:
         ValueError: If the chunk is damaged.
@@ -71,12 +71,12 @@ def _read_chunk_once(path: Path, offset: int, size: int, changed_ns: int) -> lis
         if chunk.uncompressed_size > _MOST_CHUNK_BYTES:
             raise ValueError(f"larger than {_MOST_CHUNK_BYTES // 2**20} MiB")
         return breakup_chunk(chunk, validate_crc=True)
-    except Exception as error:  # mcap raises nearly anything on what is damaged
+    except Exception as error:  # mcap raises many kinds of errors on damaged data
         raise ValueError(short_reason(error)) from error
 
 
 def _body(file: BinaryIO, most: int) -> bytes:
-    """Return the content of the record that begins here."""
+    """Return the content of the record at the current position, at most `most` bytes."""
     head = file.read(9)
     if len(head) < 9:
         raise ValueError("the file is cut off")
@@ -85,5 +85,5 @@ def _body(file: BinaryIO, most: int) -> bytes:
 
 
 def short_reason(error: Exception) -> str:
-    """Return what an error says, in a few words."""
+    """Return the message of an error, cut to 100 characters."""
     return str(error)[:100] or type(error).__name__

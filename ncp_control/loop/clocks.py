@@ -1,35 +1,35 @@
-"""Clocks of a loop: the machine's own, and one that only moves when somebody waits."""
+"""Clocks of the loop: the machine's clock, and a simulated clock that advances only in waits."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """What tells a loop the time and lets it wait."""
+    """Interface of a clock."""
 
     def now_s(self) -> float:
-        """Return the time [s]; only differences mean something."""
+        """Return the time [s]; only differences between times are meaningful."""
         ...
 
     def sleep_until(self, time_s: float) -> None:
-        """Return when it is `time_s`, or at once if that is over."""
+        """Wait until the time is `time_s`; return at once if it has passed."""
         ...
 
 
 class RealClock:
-    """The machine's monotonic clock, which all its processes share."""
+    """The machine's monotonic clock, shared by all its processes."""
 
     def now_s(self) -> float:
         """Return the time [s]."""
         return time.monotonic()
 
     def sleep_until(self, time_s: float) -> None:
-        """Sleep until it is `time_s`."""
+        """Sleep until the time is `time_s`."""
         time.sleep(max(time_s - time.monotonic(), 0.0))
 
 
 class SimulatedClock:
-    """A clock that jumps: waiting takes no time, and computing takes none on it."""
+    """A clock that jumps: a wait returns at once, and computation takes no simulated time."""
 
     def __init__(self) -> None:
         self._now_s = 0.0

@@ -1,12 +1,12 @@
-"""Faults of sensors and memory, put between a link and the loop to try the monitor.
+"""Simulated faults of sensors and memory between a link and the loop, to test the monitor.
 
-Of a frame with numbers beside it, the frame alone is spoiled.
+If an observation has a frame and numbers, faults change the frame only.
 
 | fault      | what happens while it lasts                                    |
 |------------|----------------------------------------------------------------|
-| missing    | no frames come                                                 |
-| late       | frames come `LATE_S` after they were taken                     |
-| frozen     | the last frame comes again and again                           |
+| missing    | no frames arrive                                               |
+| late       | frames arrive `LATE_S` after they were taken                   |
+| frozen     | the last frame is repeated                                     |
 | black      | every pixel is nearly dark                                     |
 | white      | every pixel is nearly bright                                   |
 | blurred    | Gaussian blur of a tenth of the frame's height                 |
@@ -15,7 +15,7 @@ Of a frame with numbers beside it, the frame alone is spoiled.
 | colours    | red and blue are swapped                                       |
 | not finite | frames as real numbers with NaN among them                     |
 | hidden     | a grey patch hides two fifths of the view                      |
-| state      | what the policy remembers is overwritten by large numbers      |
+| state      | the policy's hidden state is overwritten with large numbers    |
 """
 
 from collections import deque
@@ -57,7 +57,7 @@ def _not_finite(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _swapped(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a frame with red and blue swapped, in each of the frames that are seen together."""
+    """Return a frame with red and blue swapped, in each frame of a stack."""
     if frame.shape[2] % 3:
         return frame
     colours = frame.reshape(*frame.shape[:2], -1, 3)
@@ -84,16 +84,16 @@ FAULTS = ("missing", "late", "frozen", *SPOILED, "state")
 
 
 class FaultyLink:
-    """A link with a fault that begins and ends.
+    """A link with a fault during a given time.
 
     Args:
-        link: The link underneath.
-        fault: A name in `FAULTS`, or "" for none.
-        begin_s: When it begins, on the loop's clock [s].
-        end_s: When it ends [s].
+        link: The link whose readings are changed.
+        fault: A name in `FAULTS`, or "" for no fault.
+        begin_s: Time at which the fault begins, on the loop's clock [s].
+        end_s: Time at which the fault ends, on the loop's clock [s].
         clock: The loop's clock.
-        controller: Whose memory the fault "state" overwrites.
-        seed: Seed of its randomness; what is hidden stays in one place.
+        controller: Controller whose state the fault "state" overwrites.
+        seed: Random seed of every reading, so that e.g. the grey patch stays in one place.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class FaultyLink:
         self._last: Reading | None = None
 
     def read(self, timeout_s: float) -> Reading | None:
-        """Read the link underneath, and spoil what it gives while the fault lasts."""
+        """Return the reading of the inner link, changed while the fault lasts."""
         reading = self._link.read(timeout_s)
         now_s = self._clock.now_s()
         if not self._begin_s <= now_s < self._end_s:
@@ -149,6 +149,6 @@ class FaultyLink:
         return observation if shape is None else frames_in(observation, shape)
 
     def _with_frame(self, observation: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """Return an observation with another frame, perhaps of another size or type."""
+        """Return an observation with another frame, perhaps of another shape or type."""
         shape = self._record_frame
         return frame if shape is None else join(frame, numbers_in(observation, shape))

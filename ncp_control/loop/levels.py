@@ -1,14 +1,14 @@
-"""What the body does about faults, and for how long it goes on with them.
+"""Levels: how the robot reacts to faults, and how long it tolerates them.
 
-| level   | what the body does                     | begins when the input is                |
+| level   | what the robot does                    | begins when the input is                |
 |---------|----------------------------------------|-----------------------------------------|
-| drive   | what the policy says                   | good for a while                        |
-| degrade | what the policy says, at a lower rate  | doubtful                                |
+| drive   | the policy's commands                  | good for a while                        |
+| degrade | the policy's commands, at a lower rate | doubtful                                |
 | hold    | the last good command                  | unusable, or doubtful `hold_after_s`    |
 | stop    | a safe stop                            | bad for `stop_after_s`                  |
 
-A level only rises while the input is bad. It falls back to drive when the input was good without a
-break for `resume_s`, or after a stop for `recover_s`.
+While the input is bad, the level can only rise. It falls back to drive after the input was good for
+`resume_s` without a break, or for `recover_s` after a stop.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ import numpy as np
 
 from ncp_control.loop.settings import MonitorSettings
 
-_ROUNDING_S = 1e-9  # sums of frames' intervals that are a time but for their rounding
+_ROUNDING_S = 1e-9  # tolerance for rounding in sums of frame intervals
 
 
 class Level(IntEnum):
-    """What the body does."""
+    """Reaction of the robot, from normal driving to a safe stop."""
 
     DRIVE = 0
     DEGRADE = 1
@@ -33,14 +33,14 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with a reading or with the policy's state."""
+    """A fault of a reading or of the policy's state."""
 
     kind: str
-    """One of those in `monitor`."""
+    """Name of the fault in the table of `monitor`."""
     reason: str
-    """What was found, in a few words with numbers."""
+    """Short description with numbers."""
     is_unusable: bool = True
-    """Whether the policy must not see the reading; otherwise it is doubtful."""
+    """Whether the policy must not see the reading; if False, the reading is only doubtful."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,27 @@ class Event:
     """A change of the level, or a new kind of fault."""
 
     time_s: float
-    """When, on the clock of the loop; since it began in a `Drive` [s]."""
+    """Time on the loop's clock; since the loop's start in a `LoopRecord` [s]."""
     level: Level
     """The level from then on."""
     kind: str
-    """The kind of the fault, or "recovered"."""
+    """Kind of the fault, "recovered", or "end"."""
     reason: str
-    """Why."""
+    """Short description of the cause."""
 
     def __str__(self) -> str:
         return f"{self.time_s:8.3f} s  {self.level.name.lower():8s} {self.kind}: {self.reason}"
 
 
 class Levels:
-    """Chooses the level, from the faults of one tick after the other.
+    """Chooses the level from the faults of each tick.
 
     Args:
-        settings: How long the body goes on with a bad input.
+        settings: Times for which bad input is tolerated.
 
     Attributes:
-        level: What the body does.
-        events: All changes up to now, also of before a restart.
+        level: The current level.
+        events: All events up to now, also those before a restart.
     """
 
     def __init__(self, settings: MonitorSettings) -> None:
@@ -77,7 +77,7 @@ class Levels:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was bad up to now."""
+        """Return to the level drive and forget earlier faults."""
         self.level = Level.DRIVE
         self._bad_since_s: float | None = None
         self._good_since_s: float | None = None
@@ -87,9 +87,9 @@ class Levels:
         """Choose the level.
 
         Args:
-            faults: What is wrong now.
+            faults: Faults of this tick.
             now_s: The time [s].
-            is_new: Whether there is a new reading: without one, no time counts as good.
+            is_new: Whether a new reading came; time without one does not count as good input.
         """
         s, before = self.settings, self.level
         if faults:
@@ -122,16 +122,17 @@ class Levels:
 def tolerated(
     values: np.ndarray, time_s: np.ndarray, settings: MonitorSettings | None = None
 ) -> float:
-    """Return the lowest limit on a number with which a drive would never be held or stopped.
+    """Return the lowest limit on a value at which a drive would never be held or stopped.
 
-    Above the limit an input is doubtful. Inputs that are above it for less than `hold_after_s`
-    slow the commands and no more, so the limit may lie below the largest number of the drive. Of a
-    drive that is over before `hold_after_s` it is the largest: nothing could have been held.
+    An input whose value is above the limit is doubtful. Input that is doubtful for less than
+    `hold_after_s` only slows the commands, so the limit may lie below the largest value of the
+    drive. For a drive shorter than `hold_after_s`, in which nothing could be held, the limit is the
+    largest value.
 
     Args:
-        values: The number of each input, shape (time,).
-        time_s: When each was read [s], shape (time,), increasing.
-        settings: How long the body goes on with a bad input.
+        values: Value of each input, shape (time,).
+        time_s: Time of each input [s], shape (time,), increasing.
+        settings: Times for which bad input is tolerated.
 
     Returns:
         The limit, one of the values.
@@ -146,7 +147,7 @@ def tolerated(
             for value, now_s in zip(values.tolist(), time_s.tolist(), strict=True)
         )
 
-    candidates = np.unique(values)  # no input is above the last
+    candidates = np.unique(values)  # sorted; no input is above the last one
     if time_s[-1] - time_s[0] + _ROUNDING_S < settings.hold_after_s:
         return float(candidates[-1])
     lowest, highest = 0, len(candidates) - 1

@@ -1,6 +1,6 @@
-"""`Link`: what the loop asks of a world, a simulator or a robot; `Reading`: what it is told.
+"""`Link`: interface of the loop to a world, a simulator or a robot; `Reading`: one sensor reading.
 
-The links themselves are in `ncp_control.deploy.links`.
+The implementations are in `ncp_control.deploy.links`.
 """
 
 from collections.abc import Mapping
@@ -13,35 +13,35 @@ from ncp_control.contract import Contract
 
 
 class LinkLost(ConnectionError):
-    """The counterpart is gone without a word."""
+    """The connection to the robot or simulator was lost."""
 
 
 class LinkEnded(Exception):
-    """There is nothing more to come, e.g. at the end of a video or of an episode."""
+    """The link has no more readings, e.g. at the end of a video or of an episode."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a link has read at one moment."""
+    """One reading of a link."""
 
     observation: np.ndarray | None
-    """As the policy's contract wants it, if all is well; None if what came cannot be read."""
+    """Observation, normally as the policy's contract defines it; None if it was not readable."""
     time_s: float
-    """When it was taken, or came in, on the loop's clock [s]."""
+    """Time at which it was taken, or arrived, on the loop's clock [s]."""
     told: Mapping[str, float] = field(default_factory=dict)
-    """What else the counterpart tells, by name and unit, e.g. speed_mps."""
+    """Further reported values, by name with unit, e.g. speed_mps."""
     is_manual: bool = False
-    """Whether a person drives; then nothing is commanded."""
+    """Whether a person drives; then the loop sends no command."""
 
 
 def with_unread(reading: Reading, unread: Reading | None) -> Reading:
-    """Return a reading with what is told once and was told by the one before, which nobody read.
+    """Return a reading that also carries the one-time values of the unread reading before it.
 
-    Rewards are added up, and a hit stays a hit.
+    Rewards are added up, and `is_hit` stays set.
 
     Args:
-        reading: The newest.
-        unread: The one before; None if it was read.
+        reading: The newest reading.
+        unread: The reading before it; None if it was read.
     """
     if unread is None:
         return reading
@@ -54,35 +54,35 @@ def with_unread(reading: Reading, unread: Reading | None) -> Reading:
 
 
 class Link(Protocol):
-    """The counterpart of a loop."""
+    """Interface of the loop to a robot, a simulator or a world."""
 
     contract: Contract
-    """What the link offers and takes."""
+    """Observations that the link offers and actions that it takes."""
 
     def read(self, timeout_s: float) -> Reading | None:
         """Return the newest reading that was not returned yet; None if none comes in time.
 
         Raises:
-            LinkLost: If the counterpart is gone.
-            LinkEnded: If nothing more will come.
+            LinkLost: If the connection is lost.
+            LinkEnded: If no more readings will come.
         """
         ...
 
     def send(self, command: np.ndarray) -> None:
-        """Command the body; it goes on from a stop as well.
+        """Send a command; it also ends a stop.
 
         Args:
-            command: As the contract has it, shape (action,).
+            command: Command as defined by the contract, shape (action,).
 
         Raises:
-            LinkLost: If the counterpart is gone.
+            LinkLost: If the connection is lost.
         """
         ...
 
     def stop(self) -> None:
-        """Bring the body to a safe stop and keep it there, until `send` is called."""
+        """Bring the robot to a safe stop and keep it stopped until `send` is called."""
         ...
 
     def close(self) -> None:
-        """Let the counterpart go."""
+        """Close the connection."""
         ...

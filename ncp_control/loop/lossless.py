@@ -1,7 +1,7 @@
-"""Frames as PNG and back, without loss.
+"""Conversion of frames to PNG and back, without loss.
 
-A frame of more channels than a picture has, as several frames seen together, becomes a picture of
-its parts below each other.
+A frame with more channels than an image, e.g. a stack of frames, becomes one image with its parts
+below each other.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _PNG_LEVEL = 1
-"""Compression of frames: higher levels cost more time than they save room."""
+"""Compression level of PNG: higher levels cost much time and save little space."""
 
 
 def encode_frame(frame: np.ndarray, is_bgr: bool = False) -> bytes:
@@ -36,8 +36,13 @@ def encode_frame(frame: np.ndarray, is_bgr: bool = False) -> bytes:
 def decode_frame(png: bytes, shape: Sequence[int], is_bgr: bool = False) -> np.ndarray:
     """Return the frame that `encode_frame` has encoded.
 
+    Args:
+        png: The encoded frame.
+        shape: Height, width and channels of the frame.
+        is_bgr: Whether its channels are blue, green, red.
+
     Raises:
-        ValueError: If it is damaged or of another shape.
+        ValueError: If the PNG is damaged or of another shape.
     """
     import cv2
 

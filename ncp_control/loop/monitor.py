@@ -1,29 +1,29 @@
-"""What is wrong with an input or a state.
+"""The monitor: checks every reading and the policy's state, and chooses the level.
 
-Every tick of the loop the monitor names the faults of the newest reading and of the policy's state:
+In every tick it lists the faults of the newest reading and of the policy's state:
 
 | fault        | what it is                                                     | the reading is |
 |--------------|----------------------------------------------------------------|----------------|
-| missing      | nothing new since `missing_s`                                  | unusable       |
-| unreadable   | something came that is no observation                          | unusable       |
-| out of order | its time is not after that of the one before                   | unusable       |
-| shape        | of another size or type than the contract says                 | unusable       |
+| missing      | no new reading for `missing_s`                                 | unusable       |
+| unreadable   | the received data are not an observation                       | unusable       |
+| out of order | its time is not later than that of the previous reading        | unusable       |
+| shape        | shape or type differs from the contract                        | unusable       |
 | not finite   | NaN or infinity among the numbers                              | unusable       |
-| frozen       | the same bit by bit for `frozen_s`, in which the body did not  | unusable       |
-|              | stand by its own speed and command (`standing`)                |                |
+| frozen       | bitwise identical for `frozen_s`, not counting the time in     | unusable       |
+|              | which the robot stood still (`standing`)                       |                |
 | black, white | nearly every pixel is dark, or bright                          | unusable       |
-| state        | the policy's state is outside its certified bounds, or it      | unusable       |
-|              | refuses the observation                                        |                |
+| state        | the policy's state is outside its certified bounds, or the     | unusable       |
+|              | policy refuses the observation                                 |                |
 | late         | older than `late_s`                                            | doubtful       |
-| blurred      | less sharp than half of what the calibration saw at least      | doubtful       |
-| colours      | nearer to what was seen with red and blue swapped              | doubtful       |
-| far          | far from what the calibration saw (`profile`)                  | doubtful       |
+| blurred      | less than half as sharp as the blurriest calibration frames    | doubtful       |
+| colours      | nearer to the calibration data with red and blue swapped       | doubtful       |
+| far          | far from the calibration data (`profile`)                      | doubtful       |
 | range        | a number outside the range of its entry in the contract        | doubtful       |
 
-A reading may have several faults, and the worst of them counts: a black frame is unusable whatever
-the numbers beside it are. Likeness (blurred, colours, far) is compared only for readings that can
-be used. What follows from faults stands in `levels`. An unusable reading is never shown to the
-policy; a good one always is, so that its memory is warm when it drives again.
+A reading may have several faults, and the worst counts: a black frame makes a reading unusable even
+if its numbers are good. The comparison with the calibration (blurred, colours, far) is skipped for
+unusable readings. `levels` defines the reaction to faults. The policy never sees an unusable
+reading. It always sees good ones, so its hidden state is up to date when it drives again.
 """
 
 from collections.abc import Sequence
@@ -49,17 +49,18 @@ from ncp_control.records import (
 )
 
 _ROUNDING = 1e-3
-"""Allowance of single precision and of int8 heads beyond certified bounds, as a share of them."""
+"""Tolerance beyond certified bounds, as a fraction of their size: for rounding in single precision
+and in int8 heads."""
 
 
 def certified_state(policy: Policy) -> Interval | None:
-    """Return the certified bounds of a policy's state; None if its cell has none."""
+    """Return the certified bounds of a policy's state with tolerance; None if its cell has none."""
     certificate = certificate_of(policy.circuit.cell)
     return None if certificate is None else with_allowance(certificate.state)
 
 
 def with_allowance(bounds: Interval) -> Interval:
-    """Return certified bounds, widened by what rounding may go beyond them."""
+    """Return certified bounds, widened by a tolerance for rounding."""
     allowance = _ROUNDING * np.maximum(bounds.size, 1e-3)
     return Interval(bounds.low - allowance, bounds.high + allowance)
 
@@ -68,13 +69,15 @@ class Monitor:
     """Checks readings and states, and chooses the level.
 
     Args:
-        contract: What the policy senses.
-        settings: Its thresholds.
-        profile: What inputs looked like in good driving; without it nothing is far or blurred.
-        bounds: Certified bounds of the state; see `certified_state`.
+        contract: Contract of the policy.
+        settings: Thresholds.
+        profile: Statistics of inputs in good driving; if None, inputs are never far, blurred or of
+            wrong colours.
+        bounds: Certified bounds of the state; see `certified_state`. If None, the state must only
+            be finite.
 
     Raises:
-        ValueError: If the profile is of other observations.
+        ValueError: If the profile belongs to other observations.
     """
 
     def __init__(
@@ -107,28 +110,28 @@ class Monitor:
         self.restart(0.0)
 
     def restart(self, now_s: float) -> None:
-        """Forget the readings up to now, as after a person has driven."""
+        """Forget all readings up to now, e.g. after manual driving."""
         self._levels.restart()
-        self._read_s = now_s  # when the newest reading came
+        self._read_s = now_s  # when the newest reading arrived
         self._taken_s: float | None = None  # when it was taken
         self._compared_s = self._changed_s = now_s
-        self._stood_s = 0.0  # how long the body has stood since then
+        self._stood_s = 0.0  # how long the robot has stood since the last change
         self._last: np.ndarray | None = None
         self._is_frozen = False
 
     @property
     def level(self) -> Level:
-        """What the body does."""
+        """The current level."""
         return self._levels.level
 
     @property
     def events(self) -> list[Event]:
-        """All changes of the level up to now."""
+        """All events up to now: changes of the level and new kinds of faults."""
         return self._levels.events
 
     @property
     def blind_spots(self) -> list[str]:
-        """What it cannot notice, and why, one sentence each."""
+        """Faults that this monitor cannot detect, and why, one sentence each."""
         told = []
         if self._profile is None:
             told.append(
@@ -141,25 +144,25 @@ class Monitor:
             )
         return told
 
-    # --- what is wrong ----------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     def check(
         self, reading: Reading | None, now_s: float, command: np.ndarray | None = None
     ) -> list[Fault]:
-        """Return all that is wrong with a reading; empty if nothing is.
+        """Return all faults of a reading; an empty list if it is good.
 
         Args:
-            reading: The reading; None if nothing has come since the last call.
+            reading: The reading; None if none has come since the last call.
             now_s: The time [s].
-            command: What the body was told last, shape (actions,); None if nobody knows, and then
-                it counts as moving.
+            command: The last command, shape (actions,); None if unknown: then the robot counts as
+                moving.
         """
         if reading is None:
             silent_s = now_s - self._read_s
             return [Fault("missing", f"for {silent_s:.2f} s")] if silent_s > self._missing_s else []
         self._read_s = now_s
         if reading.observation is None:
-            return [Fault("unreadable", "what came is no observation")]
+            return [Fault("unreadable", "the received data are not an observation")]
         before_s, self._taken_s = self._taken_s, reading.time_s
         if before_s is not None and reading.time_s <= before_s:
             return [Fault("out of order", f"taken {before_s - reading.time_s:.3f} s too early")]
@@ -178,7 +181,7 @@ class Monitor:
         return faults
 
     def _check_values(self, observation: np.ndarray) -> Fault | None:
-        """Check type, size, and that all numbers are finite and in their ranges."""
+        """Check type and shape, and that all numbers are finite and within their ranges."""
         kind = observation.dtype.kind
         if kind == "f" and not np.isfinite(observation).all():
             return Fault("not finite", "NaN or infinity")
@@ -190,7 +193,7 @@ class Monitor:
         numbers = self._numbers_of(observation)
         if not np.isfinite(numbers).all():
             return Fault("not finite", "NaN or infinity")
-        # Limits as these numbers hold them: single precision's 0.4 is within a limit of 0.4.
+        # Limits in the dtype of the numbers: 0.4 in single precision is within a limit of 0.4.
         with np.errstate(over="ignore"):
             exact = self._ranges
             limits = exact.astype(numbers.dtype) if numbers.dtype.kind == "f" else exact
@@ -202,12 +205,12 @@ class Monitor:
         return Fault("range", told, is_unusable=False)
 
     def _frame_of(self, observation: np.ndarray) -> np.ndarray:
-        """Return the frame of an observation; numbers as they are."""
+        """Return the frame of an observation; the observation itself if it has no frame."""
         shape = self._record_frame
         return observation if shape is None else frames_in(observation, shape)
 
     def _numbers_of(self, observation: np.ndarray) -> np.ndarray:
-        """Return the numbers of an observation; none of a frame."""
+        """Return the numbers of an observation; an empty array if it is a frame alone."""
         shape = self._record_frame
         if shape is not None:
             return numbers_in(observation, shape)
@@ -216,13 +219,13 @@ class Monitor:
     def _check_change(
         self, observation: np.ndarray, now_s: float, command: np.ndarray | None
     ) -> Fault | None:
-        """Tell a reading that has stayed the same.
+        """Detect frozen readings.
 
-        While the body stands, it may see the same all the time: this time does not count. After a
-        freeze one change shows that the sensor lives.
+        The time in which the robot stands does not count, because its readings may then stay the
+        same. After a freeze, a single change shows that the sensor works again.
         """
         standing = self._standing
-        frame = self._frame_of(observation)  # a camera may freeze while other numbers go on
+        frame = self._frame_of(observation)  # a camera may freeze while other numbers change
         before_s, self._compared_s = self._compared_s, now_s
         if self._last is None or not np.array_equal(self._last, frame):
             self._changed_s, self._stood_s, self._is_frozen = now_s, 0.0, False
@@ -242,7 +245,7 @@ class Monitor:
         return Fault("frozen", f"the same for {now_s - self._changed_s:.2f} s{stood}")
 
     def _check_light(self, frame: np.ndarray) -> Fault | None:
-        """Tell a frame that is all dark or all bright."""
+        """Detect a frame that is entirely dark or entirely bright."""
         s = self.settings
         few = np.sort(frame[::4, ::4].ravel())  # every 16th pixel
         low, high = int(few[len(few) // 100]), int(few[-1 - len(few) // 100])
@@ -253,7 +256,7 @@ class Monitor:
         return None
 
     def _check_likeness(self, observation: np.ndarray) -> Fault | None:
-        """Compare a reading with what the calibration saw."""
+        """Compare a reading with the profile of the calibration."""
         profile = self._profile
         if profile is None:
             return None
@@ -262,7 +265,7 @@ class Monitor:
         if sharpness is not None and numbers[-2] < sharpness:
             told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
             return Fault("blurred", told, is_unusable=False)
-        with np.errstate(over="ignore", invalid="ignore"):  # of numbers far out of their range
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers may be far out of range
             distance = profile.distance(numbers)
         told = f"distance {distance:.2f}, limit {profile.limit:.2f}"
         if self._has_colours:
@@ -274,7 +277,14 @@ class Monitor:
         return Fault("far", told, is_unusable=False) if distance > profile.limit else None
 
     def check_state(self, state: np.ndarray | None) -> Fault | None:
-        """Compare what the policy remembers with its certified bounds."""
+        """Check that the policy's state is finite and within its certified bounds.
+
+        Args:
+            state: The state, shape (state,); None if the controller does not expose it.
+
+        Returns:
+            The fault; None if there is none.
+        """
         if state is None:
             return None
         if not np.isfinite(state).all():
@@ -289,15 +299,15 @@ class Monitor:
         limits = f"[{bounds.low[worst]:.3g}, {bounds.high[worst]:.3g}]"
         return Fault("state", f"neuron {worst} at {state[worst]:.4g}, certified in {limits}")
 
-    # --- what follows -----------------------------------------------------------------------------
+    # --- the level --------------------------------------------------------------------------------
 
     def judge(self, faults: Sequence[Fault], now_s: float, *, is_new: bool = True) -> Level:
         """Choose the level.
 
         Args:
-            faults: What is wrong now.
+            faults: Faults of this tick.
             now_s: The time [s].
-            is_new: Whether there is a new reading: without one, no time counts as good.
+            is_new: Whether a new reading came; time without one does not count as good input.
         """
         before = self.level
         level = self._levels.judge(faults, now_s, is_new=is_new)

@@ -1,8 +1,8 @@
-"""A policy behind its monitor and its command limits: what a loop decides in every tick.
+"""A policy with its monitor and command limits: the decision that a loop makes in every tick.
 
-`GuardedPilot.decide` checks a reading, asks the policy with the time that really passed since it
-last saw something, and limits the command in range and rate. Our own loop (`realtime`) drives with
-it, and so does the part for Donkeycar's loop (`ncp_control.deploy.links.donkeycar`).
+`GuardedPilot.decide` checks a reading, runs the policy with the measured time since its last
+observation, and limits the command in range and rate. It is used by our own loop (`realtime`) and
+by the part for Donkeycar's loop (`ncp_control.deploy.links.donkeycar`).
 """
 
 import math
@@ -23,42 +23,43 @@ from ncp_control.loop.ticks import is_usable
 from ncp_control.policy import Policy
 
 _MOST_PERIODS = 2.0
-"""Most time for which one command may change, in periods of the loop: after it hung for longer it
-does not catch up with a jump."""
+"""Largest time that counts for the change of one command [periods of the loop]: after the loop
+hung for longer, the command does not jump."""
 
 
 class ControllerLost(ConnectionError):
-    """What acts is gone or hangs, e.g. an exported controller whose process was killed."""
+    """The controller is gone or hangs, e.g. an exported controller whose process was killed."""
 
 
 class Controller(Protocol):
-    """What acts: a `Policy`, or its C or ONNX controller.
+    """Interface of an object that computes actions: a `Policy`, or its C or ONNX controller.
 
-    If it has `state`, a NumPy array of what it remembers or None, the monitor checks that.
+    If it has an attribute `state` (its hidden state as a NumPy array, or None), the monitor checks
+    that state.
     """
 
     def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
-        """Act on one observation; see `Policy.act`.
+        """Return the action for one observation; see `Policy.act`.
 
         Raises:
-            ControllerLost: If it cannot act any more.
+            ControllerLost: If the controller is gone or hangs.
         """
         ...
 
     def reset(self) -> None:
-        """Forget everything seen."""
+        """Reset the hidden state."""
         ...
 
 
 def needed_contract(policy: Policy) -> Contract:
-    """Return the contract of a policy that is to be run.
+    """Return the contract of a policy, which running it requires.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the policy has no contract.
     """
     if policy.contract is None:
         raise ValueError(
-            "`policy` must carry a contract to be run, got none: nobody knows its units and signs."
+            "`policy` must carry a contract to be run, got none: its units and signs are unknown."
             " Set policy.contract and save it again."
         )
     return policy.contract
@@ -73,7 +74,8 @@ def make_monitor(policy: Policy, folder: Path, settings: MonitorSettings | None 
         settings: Thresholds.
 
     Raises:
-        ValueError: If the policy has no contract, or the profile is damaged or of another policy.
+        ValueError: If the policy has no contract, or the profile is damaged or belongs to another
+            policy.
     """
     profile, bounds = InputProfile.load(folder), certified_state(policy)
     return Monitor(needed_contract(policy), settings, profile=profile, bounds=bounds)
@@ -81,39 +83,39 @@ def make_monitor(policy: Policy, folder: Path, settings: MonitorSettings | None 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a pilot decided about one reading."""
+    """Decision of a pilot about one reading."""
 
     level: Level
-    """What the body does; at STOP the command does not matter."""
+    """The level; at STOP the command is not sent."""
     command: np.ndarray
-    """What to command, in range and within the rate."""
+    """Command to send, limited in range and rate, shape (actions,)."""
     action: np.ndarray | None
-    """What the policy said; None if it was not asked, or what it said was of no use."""
+    """Action of the policy; None if the policy was not run or its result was not usable."""
     elapsed_s: float | None
-    """What the policy was told of the time [s]; None if it was not asked."""
+    """Elapsed time that the policy was given [s]; None if it was not run."""
     is_reset: bool
-    """Whether the policy remembered nothing."""
+    """Whether the hidden state of the policy was reset before this reading."""
     time_s: float
-    """When it was decided, on the clock [s]."""
+    """Time of the decision on the loop's clock [s]."""
 
 
 class GuardedPilot:
-    """Decides what to command.
+    """Runs a controller behind its monitor and its command limits.
 
     Args:
-        controller: Who acts.
-        contract: What it senses and commands.
-        clock: What tells the time.
-        monitor: Makes it fail safe; without one, what cannot be acted on is held, and nothing
-            stops.
-        settings: How to run.
+        controller: The policy or its exported controller.
+        contract: Its contract.
+        clock: Clock of the loop.
+        monitor: Makes the pilot fail safe. Without a monitor, the last command is held when no
+            usable reading comes, and the robot is never stopped.
+        settings: Rates and limits.
 
     Raises:
-        ValueError: If the settings let the policy forget everything at each tick.
+        ValueError: If `longest_s` is shorter than a tick, so that every tick resets the policy.
 
     Attributes:
         period_s: Time between two ticks [s].
-        command: What was commanded last.
+        command: The last command.
     """
 
     def __init__(
@@ -140,28 +142,30 @@ class GuardedPilot:
 
     @property
     def command(self) -> np.ndarray:
-        """What was commanded last; what lies nearest to zero when a drive begins."""
+        """The last command; at the start of a drive, the allowed command nearest to zero."""
         return self._limits.command
 
     def begin(self, now_s: float) -> None:
-        """Forget what was seen, as before a drive or after a person has driven."""
+        """Reset controller, command and monitor: before a drive, or after manual driving."""
         self._forget()
         self._limits.restart()
-        self._decided_s: float | None = None  # when it was decided last
+        self._decided_s: float | None = None  # time of the last decision
         if self._monitor is not None:
             self._monitor.restart(now_s)
 
     def _forget(self) -> None:
-        """Clear the controller's memory; the next thing that it sees is its first."""
-        self._seen_s: float | None = None  # when it last saw something
+        """Reset the controller; its next observation counts as the first."""
+        self._seen_s: float | None = None  # time of its last observation
         self._controller.reset()
 
     def decide(self, reading: Reading | None, now_s: float) -> Decision:
-        """Check a reading, and act on it if the policy may see it.
+        """Check a reading, and run the policy on it if the monitor allows it.
+
+        Not to be called while a person drives.
 
         Args:
-            reading: What was read, not while a person drives; None if nothing came.
-            now_s: When it was read [s].
+            reading: The new reading; None if none came.
+            now_s: Time at which it was read [s].
         """
         monitor, limits = self._monitor, self._limits
         faults: list[Fault] = []
@@ -185,7 +189,7 @@ class GuardedPilot:
         before_s, decided_s = self._decided_s, self._clock.now_s()
         self._decided_s = decided_s
         if action is not None and level < Level.HOLD:
-            # Time in which the body was held counts for nothing: it is that since the last tick.
+            # Time since the last tick: after a hold, the time on hold does not count.
             dt_s = self.period_s if before_s is None else decided_s - before_s
             dt_s = min(dt_s, _MOST_PERIODS * self.period_s)
             limits.follow(action, dt_s, is_degraded=level == Level.DEGRADE)
@@ -193,7 +197,7 @@ class GuardedPilot:
                         is_reset=is_reset, time_s=decided_s)  # fmt: skip
 
     def _ask(self, observation: np.ndarray, dt_s: float) -> tuple[np.ndarray | None, Fault | None]:
-        """Return what the policy does; or None and a fault, and then its memory is of no use."""
+        """Return the action of the policy, or None and the fault; its state is then unusable."""
         try:
             action = np.atleast_1d(self._controller.act(observation, dt_s))
         except ValueError as error:
@@ -207,14 +211,15 @@ class GuardedPilot:
 
 
 class CommandLimits:
-    """Keeps commands in their range, and their changes below a rate.
+    """Limits commands to their range, and their changes to a rate.
 
     Args:
-        contract: What is commanded. Choices are numbers of a list: they have no limits.
+        contract: Contract with the ranges. Discrete actions (choices) are not limited.
         settings: The rates.
 
     Attributes:
-        command: What was commanded last; at first what stands for the value nearest to zero.
+        command: The last command; at first, the allowed command that stands for the value nearest
+            to zero in its unit.
     """
 
     command: np.ndarray
@@ -229,16 +234,16 @@ class CommandLimits:
         self.restart()
 
     def restart(self) -> None:
-        """Begin from what stands for the value nearest to zero, whatever was commanded before."""
+        """Set the command to the allowed one that stands for the value nearest to zero."""
         self.command = self._neutral.copy()
 
     def follow(self, action: np.ndarray, dt_s: float, *, is_degraded: bool = False) -> np.ndarray:
         """Move the command towards an action, as far as the limits let it.
 
         Args:
-            action: What is wanted, shape (action,).
-            dt_s: Time in which the command may change [s]; below 0 it counts as 0.
-            is_degraded: Whether the lower of the two rates counts.
+            action: Wanted action, shape (action,).
+            dt_s: Time in which the command may change [s]; a negative time counts as 0.
+            is_degraded: Whether `degraded_rate_per_s` applies as well.
 
         Returns:
             The new command.

@@ -1,7 +1,8 @@
-"""Recordings read back: the ticks of a drive, whose frames stay in the file until they are needed.
+"""Reading of recordings: the ticks of a drive; frames stay in the file until they are needed.
 
-A file that was cut off is read up to its last whole chunk. What is damaged is left out and counted
-in `Playback.faults`: a chunk whose checksum is wrong, a message that is no JSON of its topic.
+A truncated file is read up to its last complete chunk. Damaged parts (a chunk with a wrong
+checksum, a message that is not valid JSON for its topic) are skipped and listed in
+`Playback.faults`.
 """
 
 import json
@@ -34,7 +35,7 @@ from ncp_control.records import frames_part, join, record_frame
 
 SUFFIX = ".mcap"
 CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
-NOTHING_SEEN = "what was seen is lost"
+NOTHING_SEEN = "the observation is lost"
 _MAGIC = b"\x89MCAP0\r\n"
 _DTYPES = ("float32", "float64", "float16", "uint8", "int8", "uint16", "int16", "uint32", "int32",
            "int64", "uint64")  # fmt: skip
@@ -42,61 +43,61 @@ _DTYPES = ("float32", "float64", "float16", "uint8", "int8", "uint16", "int16", 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedTick:
-    """What the policy was told and said in a tick."""
+    """Inputs and result of the policy in one tick."""
 
     elapsed_s: float
-    """Time since it was asked before, as it was told [s]."""
+    """Elapsed time that the policy was given [s]."""
     is_reset: bool
-    """Whether it remembered nothing."""
+    """Whether the policy was reset before this tick."""
     action: np.ndarray | None
-    """What it said; None if that was of no use."""
+    """Action of the policy, shape (actions,); None if its result was not usable."""
 
 
 @dataclass(kw_only=True)
 class Tick:
-    """What was recorded of one tick of the loop; None where nothing was."""
+    """Recorded values of one tick of the loop; None for values that were not recorded."""
 
     number: int
-    """Which tick."""
+    """Number of the tick."""
     time_s: float = math.nan
-    """When, since the loop began [s]."""
+    """Time since the loop began [s]."""
     taken_s: float = math.nan
-    """When what was seen was taken, since the loop began [s]."""
+    """Time at which the observation was taken, since the loop began [s]."""
     frame: StoredFrame | None = None
-    """The frame that was seen."""
+    """Frame of the observation."""
     shape: tuple[int, int, int] | None = None
-    """Its height, width and channels."""
+    """Height, width and channels of the frame."""
     numbers: np.ndarray | None = None
-    """The numbers that were seen."""
+    """Numbers of the observation, shape (numbers,)."""
     command: np.ndarray | None = None
-    """What was commanded."""
+    """Command that was sent, shape (actions,)."""
     level: Level = Level.DRIVE
-    """What the body did."""
+    """Level of the tick."""
     asked: PlayedTick | None = None
-    """What the policy was asked."""
+    """Inputs and result of the policy; None if it was not run."""
     state: np.ndarray | None = None
-    """What it remembered after that."""
+    """State of the policy after the tick, shape (state,)."""
 
 
 @dataclass(kw_only=True)
 class Playback:
-    """A recording that was read."""
+    """A recording in memory, without its frames."""
 
     path: Path
-    """Its file."""
+    """File of the recording."""
     contract: Contract
-    """What was sensed and commanded."""
+    """Contract of the policy."""
     policy: str
-    """Who acted."""
+    """Name of the policy."""
     ticks: Sequence[Tick]
-    """Ticks in order; one that is missing was lost."""
+    """Ticks in order; lost ticks are missing."""
     events: Sequence[Mapping[str, Any]]
-    """What the monitor found."""
+    """Events of the monitor."""
     faults: list[tuple[str, str]] = field(default_factory=list)
-    """What could not be read: what it is, and where."""
+    """Parts that could not be read: kind of damage, and place."""
 
     def observation(self, tick: Tick) -> np.ndarray | None:
-        """Return what was seen in a tick, None if nothing was.
+        """Return the observation of a tick; None if it was not recorded.
 
         Raises:
             ValueError: If the frame is damaged.
@@ -114,9 +115,10 @@ class Playback:
         return join(frame, tick.numbers) if is_record and tick.numbers is not None else frame
 
     def asked(self) -> Iterator[tuple[Tick, np.ndarray, PlayedTick]]:
-        """Yield each tick in which the policy was asked, with what it saw and was asked.
+        """Yield each tick in which the policy was run, with its observation, inputs and result.
 
-        Where a tick or what was seen is lost, the memory counts as cleared; the latter is a fault.
+        After a lost tick or a lost observation, `is_reset` is set. A lost observation is added to
+        `faults`.
         """
         is_lost, before = True, -1
         for tick in self.ticks:
@@ -137,7 +139,7 @@ class Playback:
 
 
 def is_recording(path: Path) -> bool:
-    """True for a file that is, or is named as, a recording in MCAP."""
+    """True for a file that is an MCAP file, by its first bytes or by its name."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -145,11 +147,11 @@ def is_recording(path: Path) -> bool:
 
 
 def read_recording(path: Path | str) -> Playback:
-    """Read a recording, all but its frames.
+    """Read a recording; its frames are read later, on demand.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no recording of ours, nothing of it can be read, or mcap is missing.
+        FileNotFoundError: If `path` is not a file.
+        ValueError: If the file is not a recording of ours or unreadable, or mcap is not installed.
     """
     path = Path(path)
     import_mcap()
@@ -160,7 +162,7 @@ def read_recording(path: Path | str) -> Playback:
             " recording.mcap that `ncp run --record` has written."
         )
     with path.open("rb") as file:
-        if not _MAGIC.startswith(file.read(len(_MAGIC))):  # a file that was cut may be shorter
+        if not _MAGIC.startswith(file.read(len(_MAGIC))):  # a truncated file may be shorter
             raise ValueError(
                 f"`recording` must be an MCAP file that `ncp run --record` has written, got"
                 f" '{path}', which does not begin as one. Name another file."
@@ -185,7 +187,7 @@ def read_recording(path: Path | str) -> Playback:
 
 
 class _Reader:
-    """Reads the messages of a file one after the other, and puts those of a tick together."""
+    """Reads the messages of a file in order, and collects those of each tick."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -196,7 +198,7 @@ class _Reader:
         self._topics: dict[int, str] = {}
 
     def read(self) -> None:
-        """Read the file; first the names of the topics, which a damaged chunk may hide."""
+        """Read the file; names of topics first, because a damaged chunk may lack them."""
         from mcap.records import Channel, Chunk, Message, Metadata
 
         chunks: list[int] = []
@@ -222,7 +224,7 @@ class _Reader:
                     self._read_message(record, StoredFrame(self.path, offset, index))
 
     def _records(self) -> Iterator[tuple[int, Any]]:
-        """Yield each record of the file with the place at which it begins."""
+        """Yield each record of the file with the position at which it begins [bytes]."""
         from mcap.stream_reader import StreamReader
 
         with self.path.open("rb") as file:
@@ -232,7 +234,7 @@ class _Reader:
                 for record in reader.records:
                     yield offset, record
                     offset = file.tell()
-            except Exception as error:  # mcap raises nearly anything on what is damaged
+            except Exception as error:  # mcap raises many kinds of errors on damaged data
                 self.faults.append((CUT_OFF, f"byte {offset} of {size}: {short_reason(error)}"))
 
     def _read_about(self, values: Mapping[str, str]) -> None:
@@ -250,7 +252,7 @@ class _Reader:
         topic = self._topics.get(message.channel_id, "")
         tick = self.ticks.get(message.sequence) or Tick(number=message.sequence)
         try:
-            if topic == CAMERA:  # read when it is needed
+            if topic == CAMERA:  # the frame is read when it is needed
                 tick.frame, tick.taken_s = stored, self._time_s(message)
             else:
                 self._take(topic, tick, json.loads(message.data), self._time_s(message))
@@ -262,7 +264,7 @@ class _Reader:
             self.ticks[message.sequence] = tick
 
     def _take(self, topic: str, tick: Tick, value: Any, time_s: float) -> None:
-        """Put what a message says into its tick."""
+        """Store the values of a message in its tick."""
         if topic == OBSERVATION:
             if value["dtype"] not in _DTYPES:
                 raise ValueError(f"numbers of type {shorten(value['dtype'])}")
@@ -297,7 +299,7 @@ class _Reader:
 
 
 def _finite(values: list[Any]) -> np.ndarray:
-    """Return finite numbers as an array."""
+    """Return numbers as an array of float64; raise ValueError unless all are finite."""
     if not all(type(x) in (int, float) and math.isfinite(x) for x in values):
         raise ValueError(f"not all finite numbers: {shorten(values)}")
     return np.array(values, np.float64)

@@ -1,15 +1,16 @@
-"""What inputs looked like in good driving, to tell an input that is far from all of them.
+"""Statistics of inputs in good driving, to detect inputs that are far from all of them.
 
-Of every observation a few numbers are taken, x. Over driving of the same kind they have a mean m
-and a covariance S, and the distance of an observation is that of Mahalanobis,
+Each observation is summarised by a vector x of n numbers. Over good driving of the same kind, x has
+a mean m and a covariance S. The distance of an observation is its Mahalanobis distance,
 
-    d = sqrt( (x − m)ᵀ S⁻¹ (x − m) / n ),        about 1 for what is usual,
+    d = sqrt( (x − m)ᵀ S⁻¹ (x − m) / n ),        about 1 for usual inputs.
 
-with n numbers. The limit is set by drives on other roads, which the fit has not seen. Each has a
-lowest limit with which the loop would never hold or stop it (`levels.tolerated`): what is far for a
-moment slows the commands and no more. The limit that a share of these drives would need to be
-higher (`held_share`, 1 %), times a margin, is that of the profile. Of numbers, x is the observation
-itself; of a frame and numbers, the numbers and then those of the frame. Of a frame:
+The limit is set by drives on other roads, which the fit has not seen. For each of these drives
+there is a lowest limit at which the loop would never hold or stop (`levels.tolerated`), because
+inputs that are far for only a moment just slow the commands. The limit of the profile is the
+quantile of these limits that a fraction `held_share` (1 %) of the drives exceeds, times a margin.
+For an observation of numbers, x is the observation itself. For a frame and numbers, x holds the
+numbers and then the statistics of the frame. For a frame:
 
 | numbers                                                                | how many |
 |------------------------------------------------------------------------|----------|
@@ -18,13 +19,13 @@ itself; of a frame and numbers, the numbers and then those of the frame. Of a fr
 | log of mean, of deviation, of sharpness, of sharpness per deviation    | 4        |
 
 Sharpness is the mean difference between neighbouring pixels: low in blurred frames, high in noise.
-The least is set by all drives in the same way, and is half of what they would need. Colour frames
-are told from frames with red and blue swapped by how much farther they are than these: swapped
-colours are nearer to good driving once they are swapped back, even within the limit.
-Grey frames have no colours.
+The least sharpness is set by all drives in the same way, and is half of the value they would need.
+Swapped colours (red and blue) are detected by the ratio of two distances, of the frame as it is
+and of the frame with red and blue swapped: a frame with wrong colours is nearer to good driving
+after the swap, even within the limit. Grey frames have no colours.
 
-Source: Lee et al. 2018 (arXiv 1807.03888) for the distance as a test of what is out of place, there
-on features of a network.
+Source: Lee et al. 2018 (arXiv 1807.03888), who use the distance to detect unusual inputs, there on
+features of a network.
 """
 
 import itertools
@@ -49,19 +50,19 @@ _ROWS, _COLUMNS = 4, 6
 _KEYS = {"mean", "covariance", "limit", "least_sharpness", "told"}
 _LEAST_VARIANCE = 1e-6
 _SHARPNESS = -2
-"""Place of the log of sharpness among the numbers of a frame."""
+"""Index of the log of sharpness among the statistics of a frame."""
 
 
 def frame_statistics(frame: np.ndarray, *, is_coloured: bool = True) -> np.ndarray:
-    """Return the numbers of a frame; of a stack, those of its latest frame. See the module.
+    """Return the statistics x of a frame, shape (n,); of a stack, those of its latest frame.
 
     Args:
         frame: Shape (height, width, channels), uint8.
-        is_coloured: Whether its last three channels are colours; if not, its last one is grey.
+        is_coloured: Whether the last three channels are colours; if not, the last one is grey.
     """
     height, width, _ = frame.shape
     latest = frame[:, :, -3:] if is_coloured else frame[:, :, -1:]
-    # Means over blocks of rows first: one pass over the pixels.
+    # Means over blocks of rows first, in one pass over the pixels.
     over_rows = _block_means(height, _ROWS) @ latest.reshape(height, -1).astype(np.float32)
     over_rows = over_rows.reshape(_ROWS, width, -1)
     blocks = np.einsum("rwc,kw->rkc", over_rows, _block_means(width, _COLUMNS))
@@ -76,14 +77,14 @@ def frame_statistics(frame: np.ndarray, *, is_coloured: bool = True) -> np.ndarr
         parts += [(bands[:, 0] - bands[:, 1]) / total, (bands[:, 2] - bands[:, 1]) / total]
     logs = np.log([mean + 1.0, deviation + 1.0, sharpness + 0.1])
     parts.append(np.array([*logs, logs[2] - logs[1]]))
-    # The last number but one is the log of sharpness.
+    # The second last number is the log of sharpness.
     return np.concatenate(parts).astype(np.float64)
 
 
 def has_colours(observation: ObservationContract) -> bool:
-    """True for an observation with frames in colour, also where several are seen together.
+    """True for an observation with colour frames, single or stacked.
 
-    A stack of three grey frames has three channels as well: the contract tells what they are.
+    A stack of three grey frames has three channels as well, so the contract decides.
     """
     frames = frames_part(observation)
     if frames is None or frames.colour == "grey":
@@ -92,7 +93,7 @@ def has_colours(observation: ObservationContract) -> bool:
 
 
 def swap_colours(statistics: np.ndarray) -> np.ndarray:
-    """Return the numbers that colour frames would have with red and blue swapped, shape (…, n)."""
+    """Return the statistics of colour frames after swapping red and blue, shape (…, n)."""
     swapped, logs = statistics.copy(), statistics.shape[-1] - 4
     red, blue = slice(logs - 2 * _ROWS, logs - _ROWS), slice(logs - _ROWS, logs)
     swapped[..., red], swapped[..., blue] = statistics[..., blue], statistics[..., red]
@@ -100,7 +101,7 @@ def swap_colours(statistics: np.ndarray) -> np.ndarray:
 
 
 def _block_means(size: int, blocks: int) -> np.ndarray:
-    """Return the matrix (blocks, size) that takes means over equal parts of an axis."""
+    """Return the matrix (blocks, size) that averages over equal parts of an axis."""
     key = size, blocks
     if key not in _MEANS:
         weights = np.zeros((blocks, size), np.float32)
@@ -115,11 +116,11 @@ _MEANS: dict[tuple[int, int], np.ndarray] = {}
 
 
 def statistics_of(observation: np.ndarray, seen: ObservationContract) -> np.ndarray:
-    """Return the numbers of an observation; see the module.
+    """Return the statistics x of an observation, shape (n,); see the module.
 
     Args:
         observation: A frame, numbers, or a record.
-        seen: What it is.
+        seen: Contract of the observation.
     """
     if frames_part(seen) is None:
         return np.atleast_1d(observation).astype(np.float64)
@@ -132,35 +133,35 @@ def statistics_of(observation: np.ndarray, seen: ObservationContract) -> np.ndar
 
 
 class SeenDrive(NamedTuple):
-    """What was seen in a drive, or in a stretch of one."""
+    """Statistics of the observations of a drive, or of a part of a drive."""
 
     numbers: np.ndarray
-    """Numbers of each observation, shape (time, n); see `statistics_of`."""
+    """Statistics of each observation, shape (time, n); see `statistics_of`."""
     time_s: np.ndarray
-    """When each was taken [s], shape (time,), increasing."""
+    """Time of each observation [s], shape (time,), increasing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InputProfile:
-    """What inputs looked like in good driving.
+    """Statistics of inputs in good driving.
 
     Raises:
-        ValueError: If the numbers do not fit together, or are not finite.
+        ValueError: If mean and covariance differ in size, or are not finite.
     """
 
     mean: np.ndarray
-    """Mean of each number, shape (n,)."""
+    """Mean of each number of x, shape (n,)."""
     covariance: np.ndarray
-    """Their covariance, shape (n, n)."""
+    """Covariance of x, shape (n, n)."""
     limit: float
-    """Distance beyond which an input is far from what was seen."""
+    """Distance beyond which an input is far from good driving."""
     least_sharpness: float | None = None
-    """Log of sharpness below which a frame is blurred; None for numbers."""
+    """Log of sharpness below which a frame is blurred; None for observations without frames."""
     swap_ratio: float | None = None
-    """How much farther than with red and blue swapped a frame may be, as a factor, at least 1; None
-    if that was not calibrated, or nothing has colours."""
+    """Largest allowed ratio, at least 1, of a frame's distance to its distance with red and blue
+    swapped; None if it was not calibrated or the frames have no colours."""
     told: dict[str, Any] = field(default_factory=dict)
-    """How it was made: driving, frames, distances on other roads, margin."""
+    """How the profile was made: driving, frames, distances on other roads, margin."""
 
     def __post_init__(self) -> None:
         size = len(self.mean)
@@ -178,11 +179,11 @@ class InputProfile:
         return np.linalg.inv(np.linalg.cholesky(self.covariance)) / np.sqrt(len(self.mean))
 
     def distance(self, statistics: np.ndarray) -> float:
-        """Return how far an observation's numbers are from those of good driving."""
+        """Return the distance of an observation from good driving, given its statistics (n,)."""
         return float(self.distances(statistics[None])[0])
 
     def distances(self, statistics: np.ndarray) -> np.ndarray:
-        """Return the distances of many, shape (time,), of numbers of shape (time, n)."""
+        """Return the distances, shape (time,), of statistics of shape (time, n)."""
         return np.linalg.norm((statistics - self.mean) @ self._whitening.T, axis=1)
 
     @classmethod
@@ -200,14 +201,14 @@ class InputProfile:
         """Fit a profile.
 
         Args:
-            fitted: Drives whose mean and covariance are taken.
-            held_out: Drives elsewhere, which set the limit.
-            is_frames: Whether the numbers are of frames, perhaps behind other numbers.
+            fitted: Drives that give mean and covariance.
+            held_out: Drives on other roads, which set the limit.
+            is_frames: Whether the observations have frames, alone or with numbers.
             is_coloured: Whether these frames have colours.
-            margin: How much farther than they are is still usual, as a factor.
-            held_share: Share of the drives elsewhere that the limit would let the loop hold if
-                the margin were 1, from 0 to below 1; between two drives it is interpolated.
-            told: How the driving was made.
+            margin: Factor on the limit found from the held-out drives.
+            held_share: Fraction of the held-out drives in which the loop would hold if the margin
+                were 1, from 0 to below 1; interpolated between drives.
+            told: Description of the driving, stored in the profile.
         """
         numbers = np.concatenate([drive.numbers for drive in fitted])
         covariance = np.cov(numbers, rowvar=False).reshape(numbers.shape[1], -1)
@@ -216,7 +217,7 @@ class InputProfile:
         distances = [profile.distances(drive.numbers) for drive in held_out]
         usual = _usual(distances, held_out, held_share)
         sharpness = ratio = None
-        if is_frames:  # half as sharp as the least sharp frames
+        if is_frames:  # the limit is half as sharp as the least sharp frames
             drives = [*fitted, *held_out]
             blurs = [-drive.numbers[:, _SHARPNESS] for drive in drives]
             sharpness = -_usual(blurs, drives, held_share) - float(np.log(2.0))
@@ -238,7 +239,7 @@ class InputProfile:
         )
 
     def save(self, folder: Path | str) -> Path:
-        """Write the profile beside a policy and return its file."""
+        """Write the profile into the folder of a policy and return its file."""
         lower = [row[: i + 1] for i, row in enumerate(self.covariance)]
         values = {
             "format_version": _FORMAT,
@@ -255,7 +256,7 @@ class InputProfile:
 
     @classmethod
     def load(cls, folder: Path | str) -> "InputProfile | None":
-        """Read the profile beside a policy; None if there is none.
+        """Read the profile from the folder of a policy; None if there is none.
 
         Raises:
             ValueError: If the file is damaged.
@@ -279,7 +280,7 @@ class InputProfile:
                 swap_ratio=_number(values.get("swap_ratio")),
                 told=dict(values["told"]),
             )
-            profile.distance(mean)  # which needs the covariance to be positive
+            profile.distance(mean)  # fails unless the covariance is positive definite
             return profile
         except (ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError) as error:
             raise ValueError(
@@ -290,7 +291,7 @@ class InputProfile:
 
 
 def _usual(values: Sequence[np.ndarray], drives: Sequence[SeenDrive], held_share: float) -> float:
-    """Return the limit on a number that a share of the drives would need to be higher."""
+    """Return the limit that is too low for a fraction `held_share` of the drives."""
     limits = [tolerated(one, drive.time_s) for one, drive in zip(values, drives, strict=True)]
     return float(np.quantile(limits, 1.0 - held_share))
 

@@ -1,9 +1,9 @@
-"""The loop that runs a policy on a robot: at a fixed rate, measured, limited, and failing safe.
+"""The control loop that runs a policy on a robot: fixed rate, measured, limited, and fail-safe.
 
-Every tick, `drive` reads the newest observation of a link, lets the monitor check it, asks the
-policy with the time that really passed since it last saw something, limits the command in range and
-rate, and sends it. What cannot be trusted is not acted on: see `monitor`. However the loop ends (a
-lost link or controller, Ctrl-C, an error), the link is told to stop.
+In every tick, `drive` reads the newest observation of a link, checks it with the monitor, runs the
+policy with the measured time since its last observation, limits the command in range and rate, and
+sends it. The policy does not act on untrusted readings: see `monitor`. However the loop ends (a
+lost link or controller, Ctrl-C, an error), it stops the robot through the link.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ _SLACK_S = 1e-9
 
 
 class TickRecorder(Protocol):
-    """What writes a drive down as it happens; see `recording`."""
+    """Interface of an object that records a drive while it happens; see `recording`."""
 
     def begin(self, start_s: float) -> None:
-        """Take the time of the loop's clock at which it begins [s]."""
+        """Begin the recording at the time `start_s` of the loop's clock [s]."""
         ...
 
     def add(
@@ -41,37 +41,37 @@ class TickRecorder(Protocol):
         controller: Controller,
         events: Sequence[Event],
     ) -> None:
-        """Write one tick down.
+        """Record one tick.
 
         Args:
-            reading: What was read.
-            row: What the loop's log has of this tick; see `TickLog.add`.
-            controller: Who acted.
+            reading: The reading; None if none came.
+            row: Row of this tick in the loop's log; see `TickLog.add`.
+            controller: The controller that acted.
             events: All events up to now, on the loop's clock.
         """
         ...
 
     def end(self, events: Sequence[Event]) -> None:
-        """Take the last event, if the drive ended in one, and write the end of the recording."""
+        """Record the remaining events, whose times count from the loop's start, and finish."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopRecord:
-    """What a loop did."""
+    """Result of a run of the loop."""
 
     episode: Episode
-    """Tick by tick: `told` holds what the link told, the `level`, and `model_s`."""
+    """All ticks; `told` holds the values reported by the link, the `level`, and `model_s`."""
     events: list[Event]
-    """What the monitor found."""
+    """Events of the monitor and, after a safe stop, the end; times count from the loop's start."""
     ended: str
-    """Why the loop ended."""
+    """Reason why the loop ended."""
     is_safe_stop: bool
-    """Whether it ended in a safe stop before its time: a lost link or controller, an interrupt."""
+    """Whether the loop ended early in a safe stop: a lost link or controller, or an interrupt."""
     timing: Mapping[str, float]
-    """Ticks, missed deadlines, jitter, age of readings, model time."""
+    """Number of ticks, missed deadlines, jitter, model time; see `TickLog.timing`."""
     interrupt: KeyboardInterrupt | None = None
-    """Ctrl-C or a signal that ended it."""
+    """Ctrl-C or the signal that ended the loop."""
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the episode as JSON values."""
@@ -97,22 +97,22 @@ def drive(
     recorder: TickRecorder | None = None,
     name: str = "",
 ) -> LoopRecord:
-    """Run a policy against a link until its time is over, the link ends, or somebody stops it.
+    """Run a policy on a link until its time is over, the link ends, or it is interrupted.
 
     Args:
-        controller: Who acts.
+        controller: The policy or its exported controller.
         contract: Its contract.
-        link: Its counterpart; it is told to stop at the end, and is not closed.
-        clock: What tells the time.
-        monitor: Makes it fail safe; without one, what cannot be acted on is held, and nothing
-            stops.
-        settings: How to run.
-        keeps_observations: Whether the episode keeps what was seen.
-        recorder: Writes every tick down after its command was sent.
-        name: Who acts, for the episode.
+        link: Link to the robot or simulator; it is stopped at the end, but not closed.
+        clock: Clock of the loop.
+        monitor: Makes the loop fail safe. Without a monitor, the last command is held when no
+            usable reading comes, and faults never stop the robot.
+        settings: Rates and limits.
+        keeps_observations: Whether the episode keeps the observations.
+        recorder: Records every tick after its command was sent.
+        name: Name of the policy, for the episode.
 
     Raises:
-        ValueError: If the contract does not fit the link's; nothing has moved then.
+        ValueError: If the contract does not fit that of the link; the robot has not moved then.
     """
     contract.check_offer(link.contract, "the link")
     settings = LoopSettings() if settings is None else settings
@@ -131,7 +131,7 @@ def drive(
             was_manual = is_manual
             if reading is not None:
                 is_manual = reading.is_manual
-            if is_manual:  # a person drives: silence is no fault, and the policy begins anew
+            if is_manual:  # a person drives: missing readings are no fault; the policy resets later
                 tick_s = max(tick_s + period_s, now_s)
                 clock.sleep_until(tick_s)
                 continue
@@ -153,7 +153,7 @@ def drive(
                 events = () if monitor is None else monitor.events
                 recorder.add(reading, log.rows[-1], controller, events)
                 sent_s = clock.now_s()
-            # A tick that is over is left out: do not hurry to catch up.
+            # Skip ticks whose time is over: do not catch up with several ticks at once.
             missed = max(math.floor((sent_s - tick_s) / period_s + _SLACK_S), 1)
             tick_s += missed * period_s
             clock.sleep_until(tick_s)

@@ -1,28 +1,29 @@
-"""Recordings: one MCAP file a drive, written as it happens, that Foxglove opens without plug-ins.
+"""Recordings: one MCAP file per drive, written while it runs; Foxglove opens it without plug-ins.
 
-Every message is JSON; those of one tick of the loop share its number as their `sequence`.
+Every message is JSON. All messages of one tick carry the number of the tick as their `sequence`.
 
 | topic             | message                                                                  |
 |-------------------|--------------------------------------------------------------------------|
 | `/camera`         | the frame that was read, as foxglove.CompressedImage of lossless PNG     |
 | `/observation`    | the numbers that were read: `dtype`, and `values` by name                |
-| `/action`         | what was commanded, by name                                              |
-| `/policy`         | if the policy was asked: `action` by name, or null if it was of no use;  |
-|                   | `elapsed_s`, as it was told; `is_reset`, if it remembered nothing        |
+| `/action`         | the command, by name                                                     |
+| `/policy`         | if the policy ran: `action` by name, null if it was not usable;          |
+|                   | `elapsed_s`, its elapsed time; `is_reset`, if its state was reset        |
 | `/state`          | the circuit's state, by neuron                                           |
-| `/time_constants` | its time constants [s], by neuron, for cells that have some              |
-| `/told`           | what else the link told, by name                                         |
+| `/time_constants` | its time constants [s], by neuron, for cells that have them              |
+| `/told`           | further values reported by the link, by name                             |
 | `/loop`           | `level`, `time_s`, `dt_s`, `model_s`, `jitter_s`, `is_late`; and `shape` |
 |                   | of a frame                                                               |
-| `/events`         | what the monitor found: `level`, `kind`, `reason`, `time_s`              |
+| `/events`         | events of the monitor: `level`, `kind`, `reason`, `time_s`               |
 
-`/camera` and `/observation` carry the time at which they were taken, the others that of the tick.
-A number that is not finite is null. The metadata `ncp_control` hold the contract, who acted,
-and the time at which the loop began [ns]. A frame of more channels than a picture has, as several
-frames seen together, is a picture of its parts below each other.
+`/camera` and `/observation` carry the time at which they were taken, other messages the time of the
+tick. A number that is not finite is null. The metadata `ncp_control` hold the contract, the name of
+the policy, the names of its neurons, and the time at which the loop began [ns]. A frame with more
+channels than an image, e.g. a stack of frames, is stored as one image with its parts below each
+other.
 
-At least once in `FLUSH_S` what was recorded goes to the file. A process that is killed leaves a
-file that `playback` reads up to there.
+The recording is flushed to the file at least once in `FLUSH_S`. If the process is killed,
+`playback` reads the file up to the last flush.
 
 Sources: https://mcap.dev/spec, and the schema of frames
 https://github.com/foxglove/foxglove-sdk/blob/main/schemas/jsonschema/CompressedImage.json (differs:
@@ -62,7 +63,7 @@ STATE, TIME_CONSTANTS, TOLD = "/state", "/time_constants", "/told"
 LOOP, EVENTS = "/loop", "/events"
 METADATA = "ncp_control"
 FLUSH_S = 1.0
-"""Longest time of recording that is lost when the process is killed [s]."""
+"""Longest part of a recording that is lost if the process is killed [s]."""
 _CHUNK_BYTES = 2**19
 _TIME = {
     "type": "object",
@@ -84,10 +85,10 @@ _NS = 1_000_000_000
 
 
 def import_mcap() -> Any:
-    """Return the package mcap.
+    """Import and return the package mcap.
 
     Raises:
-        ValueError: If it, or OpenCV for frames, is not installed.
+        ValueError: If mcap, or OpenCV for frames, is not installed.
     """
     try:
         import cv2  # noqa: F401
@@ -102,7 +103,7 @@ def import_mcap() -> Any:
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """Return names that differ from each other: those without one are numbered."""
+    """Return unique names: empty and repeated names get a number."""
     told: list[str] = []
     for i, name in enumerate(names):
         tried = (f"{name} {n}".strip() for n in itertools.count(i))
@@ -114,19 +115,19 @@ def labels(names: Sequence[str]) -> list[str]:
 class DriveRecorder:
     """Writes a drive to a file, tick by tick; use it in a `with` block.
 
-    A file that cannot be written, e.g. on a full disk, ends the recording and not the drive:
-    `fault` then says why.
+    If the file cannot be written, e.g. on a full disk, the recording ends and the drive continues.
+    `fault` then holds the reason.
 
     Args:
-        path: The new file.
-        policy: Who acts; tells the names of neurons and the time constants.
+        path: Path of the new file.
+        policy: The policy, for the names of its neurons and their time constants.
         contract: Its contract.
         name: Its name.
-        begun_ns: Time of day at which the loop begins [ns since 1970]; now if None.
+        begun_ns: Time of day at which the loop begins [ns since 1970]; if None: now.
 
     Raises:
         ValueError: If mcap is not installed.
-        OSError: If the file cannot be made, or is there already.
+        OSError: If the file cannot be created, or exists already.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class DriveRecorder:
         self.close()
 
     def begin(self, start_s: float) -> None:
-        """Take the time of the loop's clock at which it begins [s]."""
+        """Begin the recording at the time `start_s` of the loop's clock [s]."""
         self._start_s = start_s
 
     def add(
@@ -175,7 +176,7 @@ class DriveRecorder:
         controller: Controller,
         events: Sequence[Event],
     ) -> None:
-        """Write one tick down; arguments as `TickRecorder.add`."""
+        """Record one tick; arguments as in `TickRecorder.add`."""
         if self.fault:
             return
         with self._writing():
@@ -203,7 +204,7 @@ class DriveRecorder:
             self.num_ticks += 1
 
     def end(self, events: Sequence[Event]) -> None:
-        """Write the last events, whose times are since the loop began, and the end of the file."""
+        """Record the remaining events, timed from the loop's start, and close the file."""
         if self.fault:
             return
         with self._writing():
@@ -211,7 +212,7 @@ class DriveRecorder:
         self.close()
 
     def close(self) -> None:
-        """Write the end of the file, once."""
+        """Finish and close the file; without effect if it is closed."""
         if self._file.closed:
             return
         with self._writing():
@@ -221,7 +222,7 @@ class DriveRecorder:
     # --- parts of a tick --------------------------------------------------------------------------
 
     def _add_observation(self, seen: np.ndarray, time_s: float) -> list[int] | None:
-        """Write what was seen; return the shape of a frame."""
+        """Write an observation; return the shape of its frame, None if it has none."""
         frame_shape = self._record_frame
         if frame_shape is not None and seen.dtype == np.uint8:
             if seen.shape != (record_size(frame_shape, len(self._entries)),):
@@ -242,11 +243,11 @@ class DriveRecorder:
             names = self._entries if len(seen) == len(self._entries) else map(str, range(len(seen)))
             values = self._named(list(names), seen)
             self._write(OBSERVATION, time_s, {"dtype": seen.dtype.name, "values": values})
-        return None  # what is neither was refused by the monitor
+        return None  # other observations were refused by the monitor
 
     @torch.no_grad()
     def _add_inside(self, controller: Controller, seen: np.ndarray, time_s: float) -> None:
-        """Write what the circuit remembers, and its time constants."""
+        """Write the state of the circuit, and its time constants."""
         state = getattr(controller, "state", None)
         if state is None:
             return
@@ -287,7 +288,7 @@ class DriveRecorder:
         )
 
     def _register(self, topic: str, message: Mapping[str, Any]) -> int:
-        """Register a topic with the schema that its first message shows."""
+        """Register a topic with the schema of its first message; return the channel's number."""
         name = _IMAGE["title"] if topic == CAMERA else f"ncp_control.{topic[1:]}"
         schema = _IMAGE if topic == CAMERA else _schema_of(message)
         number = self._writer.register_schema(name, "jsonschema", json.dumps(schema).encode())
@@ -295,7 +296,7 @@ class DriveRecorder:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Let an error of the file end the recording, and nothing else."""
+        """Return a context in which an error of the file ends the recording but not the drive."""
         try:
             yield
         except OSError as error:
@@ -310,13 +311,13 @@ class DriveRecorder:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return numbers as JSON has them: null for what is not finite."""
+    """Return numbers for JSON: null replaces those that are not finite."""
     known = {name: x if isinstance(x, int) else float(x) for name, x in values.items()}
     return {name: x if math.isfinite(x) else None for name, x in known.items()}
 
 
 def _schema_of(value: Any) -> dict[str, Any]:
-    """Return a JSON schema of what a message looks like."""
+    """Return a JSON schema that describes a message."""
     if isinstance(value, Mapping):
         return {"type": "object", "properties": {k: _schema_of(v) for k, v in value.items()}}
     if isinstance(value, bool | str):

@@ -11,20 +11,20 @@ _PATIENCE_S = 0.12
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How a policy is run on a robot."""
+    """Settings of the control loop on a robot."""
 
     rate_hz: float | None = None
-    """Ticks a second; one for each frame of the policy's contract if None."""
+    """Ticks per second of the loop; if None: the frame rate of the policy's contract."""
     seconds: float = math.inf
-    """How long to drive [s]."""
+    """Duration of the drive [s]."""
     command_rate_per_s: float | None = None
-    """Largest change of a command a second, in the unit of the command, from the first command on;
-    no limit if None. At 1, a command in [-1, 1] takes 2 s from one end to the other."""
+    """Largest change of a command per second, in the unit of the command, from the first command
+    on; if None: no limit. At 1, a command in [-1, 1] takes 2 s from one end to the other."""
     degraded_rate_per_s: float = 1.0
-    """The same while the input is doubtful."""
+    """Largest change of a command per second while the input is doubtful."""
     longest_s: float | None = None
-    """After a longer time without a good reading the policy's memory is of no use and is
-    cleared [s]; 0.5 s if None, or three ticks where those take longer."""
+    """Longest time without a good reading after which the policy keeps its hidden state [s]; after
+    a longer time it is reset. If None: 0.5 s, or three ticks if they take longer."""
 
     def __post_init__(self) -> None:
         check_positive(self, "rate_hz", "command_rate_per_s", "degraded_rate_per_s", "longest_s")
@@ -32,14 +32,14 @@ class LoopSettings:
             check_above_zero("seconds", self.seconds)
 
     def period_s(self, frame_s: float) -> float:
-        """Return the time between two ticks of a policy with this interval of frames [s]."""
+        """Return the time between two ticks [s], for a policy with this frame interval [s]."""
         return frame_s if self.rate_hz is None else 1.0 / self.rate_hz
 
     def pause_s(self, frame_s: float) -> float:
-        """Return the `longest_s` of a policy with this interval of frames.
+        """Return `longest_s` [s], or its default for a policy with this frame interval [s].
 
         Raises:
-            ValueError: If it is shorter than a tick, so that the memory would never last.
+            ValueError: If it is shorter than a tick: every tick would reset the hidden state.
         """
         period_s = self.period_s(frame_s)
         if self.longest_s is None:
@@ -47,37 +47,39 @@ class LoopSettings:
         if self.longest_s < period_s:
             raise ValueError(
                 f"`longest_s` must be at least the {period_s:g} s of a tick, got"
-                f" {self.longest_s:g}. In less the policy would forget everything at each."
+                f" {self.longest_s:g}. With less, every tick would reset the policy."
             )
         return self.longest_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
-    """When an input is bad, and how long the body goes on with it."""
+    """Settings of the monitor: when an input is bad, and how long the robot tolerates it."""
 
     missing_s: float | None = None
-    """Time without a new reading after which readings are missing [s]; this and the next two are
-    0.12 s if None, or two and a half frames where those take longer."""
+    """Time without a new reading after which readings count as missing [s]; if None: 0.12 s, or
+    2.5 frames if they take longer."""
     late_s: float | None = None
-    """Age of a reading beyond which it is late [s]."""
+    """Age beyond which a reading counts as late [s]; if None: as for `missing_s`."""
     frozen_s: float | None = None
-    """Time over which readings that stay the same bit by bit are frozen [s]."""
+    """Time after which bitwise identical readings count as frozen [s]; if None: as for
+    `missing_s`."""
     standing_mps: float = 0.1
-    """Own speed below which a body stands, and may see the same until it is told to go faster
-    [m/s]; 0 if it never may. Without effect unless the contract tells both; see `standing`."""
+    """Speed below which the robot stands [m/s]. While it stands and is not commanded to go faster,
+    its readings may stay the same; 0 if they never may. Without effect unless the contract names
+    the speed and the commands that raise it; see `standing`."""
     black_below: float = 12.0
-    """A frame is black if 99 % of its pixels are at most this, on the scale of the contract."""
+    """A frame is black if 99 % of its pixels are at most this value (normally of 0 to 255)."""
     white_above: float = 243.0
-    """A frame is white if 99 % of its pixels are at least this."""
+    """A frame is white if 99 % of its pixels are at least this value."""
     hold_after_s: float = 0.1
-    """Doubtful input for so long lets the body hold its last good command [s]."""
+    """Duration of doubtful input after which the robot holds its last good command [s]."""
     stop_after_s: float = 0.3
-    """Bad input for so long brings the body to a safe stop [s]."""
+    """Duration of bad (doubtful or unusable) input after which the robot makes a safe stop [s]."""
     resume_s: float = 0.1
-    """Good input for so long lets a degraded or held body drive again [s]."""
+    """Duration of good input after which a degraded or holding robot drives again [s]."""
     recover_s: float = 1.0
-    """Good input for so long lets a stopped body drive again [s]."""
+    """Duration of good input after which a stopped robot drives again [s]."""
 
     def __post_init__(self) -> None:
         check_positive(self, "missing_s", "late_s", "frozen_s", "stop_after_s")
@@ -91,5 +93,10 @@ class MonitorSettings:
             )
 
     def patience_s(self, asked_s: float | None, frame_s: float) -> float:
-        """Return one of the first three times at an interval of frames, all in s."""
+        """Return `missing_s`, `late_s` or `frozen_s` (as `asked_s`), or their default [s].
+
+        Args:
+            asked_s: Value of the setting [s]; None for the default.
+            frame_s: Frame interval of the policy [s].
+        """
         return max(_PATIENCE_S, 2.5 * frame_s) if asked_s is None else asked_s

@@ -1,17 +1,17 @@
-"""Where a contract tells that the body stands, and that it is told to move.
+"""Detection of a robot at rest, from its speed and commands as its contract names them.
 
-A body that stands may see the same all the time, and a camera that is frozen then does no harm.
+While a robot stands, its readings may stay the same, and a frozen camera does no harm.
 
 | what            | how the contract names it                                                  |
 |-----------------|----------------------------------------------------------------------------|
-| the own speed   | the only number sensed that is called `speed` and has the unit `m/s`; in a |
-|                 | part of an observation, whatever that is called                            |
-| what asks for   | each number commanded whose `positive` is `faster`: above 0 it speeds up,  |
-| speed           | at 0 or below it never sets the body moving                                |
+| own speed       | the only observed number with the name `speed` and the unit `m/s`, in any  |
+|                 | part of the observation                                                    |
+| speed commands  | each commanded number whose `positive` is `faster`: above 0 it accelerates |
+|                 | the robot, at 0 or below it never starts a movement                        |
 
-Both are needed. A throttle that also drives backwards must not be called `faster`. A link that
-gives the same record again and again may hold a speed of 0 while the body begins to move, and only
-the commands tell that.
+Both are needed: a link that repeats the same record may report a speed of 0 while the robot starts
+to move, and only the commands show the movement. A throttle that also drives backwards must not be
+called `faster`.
 """
 
 from collections.abc import Mapping
@@ -25,34 +25,34 @@ from ncp_control.records import entries_of
 SPEED, SPEED_UNIT = "speed", "m/s"
 """Name and unit of the own speed."""
 FASTER = "faster"
-"""Where a positive command leads that asks for speed."""
+"""Value of `positive` in the contract that marks a speed command."""
 LEAST_COMMAND = 0.01
-"""A command up to this does not set a body moving: it may be the noise of a policy that brakes."""
+"""Largest command that does not start a movement: it may be the noise of a braking policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Tells a body that stands by its own speed and its last command."""
+    """Detects a robot at rest by its speed and its last command."""
 
     speed: int
-    """Place of the own speed among the numbers that are sensed."""
+    """Index of the speed among the numbers of the observation."""
     pedals: Mapping[int, float]
-    """Places of what asks for speed in the command, at least one, with the command at rest."""
+    """Indices of the speed commands, at least one, each with its value at rest."""
 
     def is_at_rest(self, numbers: np.ndarray, command: np.ndarray, standing_mps: float) -> bool:
-        """True if the body stands, and was not told to speed up.
+        """True if the robot stands and was not commanded to accelerate.
 
         Args:
-            numbers: What is sensed beside the frame, shape (numbers,).
-            command: What was commanded last, shape (actions,).
-            standing_mps: Speed below which it stands [m/s].
+            numbers: Numbers of the observation, without the frame, shape (numbers,).
+            command: The last command, shape (actions,).
+            standing_mps: Speed below which the robot stands [m/s].
         """
         is_told_to_move = any(command[i] - rest > LEAST_COMMAND for i, rest in self.pedals.items())
         return bool(abs(numbers[self.speed]) < standing_mps and not is_told_to_move)
 
 
 def find_standing(contract: Contract) -> Standing | None:
-    """Return what tells a body that stands; None if the contract does not name it."""
+    """Return the detector for a contract; None if it does not name speed and speed commands."""
     speeds = [
         i
         for i, entry in enumerate(entries_of(contract.observation))

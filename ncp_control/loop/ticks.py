@@ -1,4 +1,4 @@
-"""What a loop has done, tick by tick, and the `Episode` and the timing that this makes."""
+"""Log of a loop, tick by tick, and the `Episode` and timing computed from it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +12,13 @@ from ncp_control.loop.link import Reading
 
 
 def is_usable(reading: Reading | None) -> bool:
-    """True if there is something to look at."""
+    """True if the reading has an observation."""
     return reading is not None and reading.observation is not None
 
 
 @dataclass
 class TickLog:
-    """Writes down what happens, tick by tick."""
+    """Log of all ticks of a loop."""
 
     contract: Contract
     name: str
@@ -32,24 +32,24 @@ class TickLog:
         model_s: float, jitter_s: float, *, is_late: bool, action: np.ndarray | None,
         elapsed_s: float | None, is_reset: bool,
     ) -> None:  # fmt: skip
-        """Write down a tick.
+        """Add a tick.
 
         Args:
-            reading: What was read.
-            command: What was sent.
-            level: What the body does.
-            time_s: Since the loop began [s].
-            model_s: How long check and policy took [s].
-            jitter_s: How late the tick began [s].
-            is_late: Whether its deadline was missed.
-            action: What the policy said; None if it was not asked, or what it said was of no use.
-            elapsed_s: What it was told of the time [s]; None if it was not asked.
-            is_reset: Whether it remembered nothing.
+            reading: The reading; None if none came.
+            command: Command that was sent, shape (actions,).
+            level: The level.
+            time_s: Time since the loop began [s].
+            model_s: Time that monitor and policy took [s].
+            jitter_s: Delay with which the tick began [s].
+            is_late: Whether the tick missed its deadline.
+            action: Action of the policy; None if it was not run or its result was not usable.
+            elapsed_s: Elapsed time that the policy was given [s]; None if it was not run.
+            is_reset: Whether the policy was reset before this reading.
         """
         before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
         told = dict(self.told[-1]) if self.told else {}
         if "reward" in told:
-            told["reward"] = 0.0  # it was earned once
+            told["reward"] = 0.0  # a reward counts only once
         told.update({} if reading is None else reading.told)
         self.told.append(told)
         self.rows.append(
@@ -66,7 +66,7 @@ class TickLog:
         return np.array([row[name] for row in self.rows])
 
     def episode(self) -> Episode:
-        """Return what happened; observations only if every tick had one of the same size."""
+        """Return the ticks as an episode; with observations if all ticks had one of equal shape."""
         actions = self._column("command").reshape(len(self.rows), len(self.contract.action))
         names = [entry.name for entry in self.contract.action]
         known = set(self.told[0]).intersection(*self.told) if self.told else set()
@@ -94,7 +94,7 @@ class TickLog:
         )
 
     def timing(self) -> dict[str, float]:
-        """Return how well the loop kept its time."""
+        """Return statistics of the loop's timing: deadlines, model time, jitter [ms]."""
         if not self.rows:
             return {"ticks": 0}
         asked = self._column("was_asked").astype(bool)
