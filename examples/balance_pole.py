@@ -1,4 +1,4 @@
-"""Twelve liquid neurons learn to balance a pole by PPO, in any Gymnasium world of numbers."""
+"""Train twelve liquid neurons by PPO to balance a pole, in a Gymnasium environment."""
 
 import gymnasium
 import numpy as np
@@ -21,7 +21,7 @@ seed = 0
 torch.manual_seed(seed)  # before the cell draws its first weights
 env = VecNormalize(make_vec_env(make_world, n_envs=8))
 cell = make_motor_cell("ltc", 4, 12, 1, frame_s=0.04)  # 4 readings, 12 neurons, 1 of them a motor
-learner = {"cell": cell, "actor_lr_scale": 10.0}  # a circuit learns best faster than its critic
+learner = {"cell": cell, "actor_lr_scale": 10.0}  # circuits need a larger rate than the critic
 model = SequencePPO(env, policy_kwargs=learner, verbose=1, seed=seed).learn(60_000)
 policy = policy_from_sb3(model)
 policy.save("balance")

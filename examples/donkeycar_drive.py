@@ -1,10 +1,10 @@
-"""A Donkeycar that a policy drives: copy this into the folder of your car.
+"""Drive a Donkeycar with a policy: copy this file into the folder of your car.
 
     donkey createcar --template basic --path mycar
     cp donkeycar_drive.py mycar; cd mycar; python donkeycar_drive.py drive-ncp
 
-Open http://CAR.local:8887 to drive by hand and to hand over to the pilot. In a manage.py of your
-own, put the NCPPilot in the place of the part that gives pilot/angle and pilot/throttle.
+Open http://CAR.local:8887 to drive by hand and to hand over to the pilot. If you have your own
+manage.py, replace the part that outputs pilot/angle and pilot/throttle by the NCPPilot.
 """
 # pyright: reportMissingImports=false
 
@@ -16,7 +16,7 @@ from donkeycar.parts.transform import Lambda
 from ncp_control.deploy.links.donkeycar import NCPPilot
 
 MAX_STEER_DEG, THROTTLE = 25.0, 0.2
-"""How far the angle 1 turns the wheels (measure it), and the pilot's throttle."""
+"""Angle of the wheels at the command 1 (measure it) [degrees], and throttle of the pilot."""
 
 
 def choose(angle, throttle, mode, pilot_angle, pilot_throttle):

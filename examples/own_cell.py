@@ -1,8 +1,8 @@
-"""A cell of one's own: leaky integrators with a time constant each.
+"""Write your own cell: leaky integrators, each with its own time constant.
 
-    τ dv/dt = −v + tanh(W [u, v] + b),  solved exactly over a frame with the tanh held
+    τ dv/dt = −v + tanh(W [u, v] + b),  solved exactly over a frame with constant tanh
 
-In a folder of your own that holds this file, with the path of the clone before `scripts`:
+In your own folder with this file, with the path of the clone before `scripts`:
 
     python scripts/train.py ppo --world gymnasium:Pendulum-v1 --cell leaky --import own_cell
     python scripts/evaluate.py RUN/policy --import own_cell
@@ -17,7 +17,7 @@ from ncp_control.cells.dense import DenseCell
 
 
 class Leaky(DenseCell):
-    """Leaky integrators that see the inputs and each other, with a linear readout."""
+    """Leaky integrators, driven by the inputs and by each other, with a linear readout."""
 
     def __init__(self, input_size, hidden_size, output_size, *, frame_s=0.05):
         super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
@@ -33,11 +33,11 @@ class Leaky(DenseCell):
 
     @property
     def has_timescales(self):
-        """Whether the audit can draw time constants."""
+        """True if the audit can plot time constants."""
         return True
 
     def timescales(self, inputs, state):
-        """Return τ [s] of each unit, which depends on nothing here."""
+        """Return τ [s] of each unit; here it does not depend on inputs or state."""
         return self.log_tau.exp().expand_as(state)
 
 

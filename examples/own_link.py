@@ -1,9 +1,9 @@
-"""A robot of one's own as a link, with stand-ins for its camera and motors.
+"""Connect your own robot as a link, with dummies for its camera and motors.
 
     python scripts/run.py drive-ncp --link toy --import own_link --loop.seconds 5
 
-The loop keeps the rate, watches the input and stops the body. The link runs in a process of its
-own, which stops the body if the loop dies.
+The loop keeps the rate, monitors the input and stops the robot. The link runs in a separate
+process, which stops the robot if the loop dies.
 """
 
 from dataclasses import replace
@@ -17,17 +17,17 @@ CAMERA_S = 1.0 / 30.0
 
 
 class ToyRobot:
-    """Opened with the policy's contract, the text after `toy:`, the loop's clock, and options."""
+    """Arguments: contract of the policy, text after `toy:`, clock of the loop, and options."""
 
     def __init__(self, contract, target, *, clock, speed_mps=0.3, crop_top=None, crop_bottom=None):
-        # Refuses a policy without a camera; crops, scales and orders colours as that policy saw.
+        # Refuses a policy without a camera; crops, scales and orders colours as in its training.
         self.framer = framer_for(contract.observation, "a toy", crop_top, crop_bottom)
         self.contract = replace(contract, world="toy", world_options={})
         self.clock, self.speed_mps, self.next_s = clock, speed_mps, clock.now_s()
-        self.motors = []  # yours: open the serial port, the camera, …
+        self.motors = []  # on your robot: open the serial port, the camera, …
 
     def read(self, timeout_s):
-        """Return a new frame and when it was taken; None if none came within `timeout_s`."""
+        """Return a new frame and its time; None if there is none within `timeout_s`."""
         end_s = self.clock.now_s() + timeout_s
         self.clock.sleep_until(min(self.next_s, end_s))
         if self.clock.now_s() < self.next_s:
@@ -38,7 +38,7 @@ class ToyRobot:
         return Reading(observation=self.framer.see(image), time_s=self.clock.now_s(), told=told)
 
     def send(self, command):
-        """Steer: `command` holds the actions of the contract, here a fraction, left positive.
+        """Steer: `command` has the actions of the contract, here one fraction, left positive.
 
         `in_unit` is for contracts that scale them: a command of 0.5 may stand for 4 degrees.
         """
@@ -46,11 +46,11 @@ class ToyRobot:
         self.motors.append((steering, self.speed_mps))
 
     def stop(self):
-        """Brake, and stay so until `send` is called; it may come again and again."""
+        """Brake until `send` is called. `stop` may be called repeatedly."""
         self.motors.append((0.0, 0.0))
 
     def close(self):
-        """Let go of camera and motors."""
+        """Stop, and release camera and motors."""
         self.stop()
 
 

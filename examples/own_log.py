@@ -1,10 +1,10 @@
-"""A log of one's own: a folder of frames beside a table of times and angles.
+"""Read your own log format: a folder of frames with a table of times and angles.
 
-    python own_log.py                                       writes a small one, drive/
+    python own_log.py                                       writes a small log, drive/
     python scripts/train.py recorded --log drive --import own_log
     python scripts/evaluate.py RUN/policy --log drive --log-share 0.2 --import own_log
 
-Lines whose image is missing or damaged are left out and counted; a gap begins a new episode.
+Lines with a missing or damaged image are left out and counted; a gap starts a new episode.
 """
 
 import csv
@@ -21,12 +21,12 @@ MAX_ANGLE_DEG = 25.0
 
 
 def is_ours(path):
-    """Tell whether a path that somebody gave to `--log` is one of our logs."""
+    """Return whether a path given to `--log` is one of our logs."""
     return (path / TABLE).is_file()
 
 
 def read(folder):
-    """Yield what each line of the table lists: time [ms], angle [degrees, right positive], file."""
+    """Yield the frame of each line: time [ms], angle [degrees, right positive], image file."""
     with (folder / TABLE).open(newline="") as file:
         for row, line in enumerate(csv.DictReader(file)):
             yield LoggedFrame(

@@ -1,8 +1,8 @@
-"""A world of one's own: a drone that holds its height in gusts of wind.
+"""Write your own environment: a drone that holds its height in gusts of wind.
 
     python scripts/train.py ppo --world Hover-v0 --import own_world
     python scripts/train.py imitate --world Hover-v0 --import own_world --expert own_world:hold
-Without a contract, --world own_world:Hover is enough: any Gymnasium environment will do.
+Without a contract, --world own_world:Hover is enough: any Gymnasium environment works.
 """
 
 import gymnasium
@@ -39,7 +39,7 @@ class Hover(gymnasium.Env):
 
 
 def make_hover(gust_mps2=1.0):
-    """Return the world; its arguments are options, e.g. --world-options gust_mps2=2."""
+    """Return the environment; arguments are its options, e.g. --world-options gust_mps2=2."""
     senses = Entry(name="height error", unit="m"), Entry(name="climb rate", unit="m/s")
     contract = Contract(
         observation=VectorContract(entries=senses),
@@ -52,8 +52,8 @@ def make_hover(gust_mps2=1.0):
 
 
 def hold(env, observation, info):
-    """Return an expert's action, in [-1, 1] whatever the action space is."""
-    return np.clip([-0.6 * sum(observation)], -1.0, 1.0)  # against height error and climb rate
+    """Return the action of the expert; it must be in [-1, 1] for any action space."""
+    return np.clip([-0.6 * sum(observation)], -1.0, 1.0)  # reduces height error and climb rate
 
 
 register_world("Hover-v0", make_hover)

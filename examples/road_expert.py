@@ -1,9 +1,9 @@
-"""Let the expert that sees everything drive RoadDriving-v0, and print how well it did.
+"""Let the expert, which knows the full state, drive RoadDriving-v0, and print its metrics.
 
     python examples/road_expert.py                        about 5 km in full traffic
     python examples/road_expert.py --km 100 --traffic light --friction 0.5 1.0
 
-An own driver goes in the place of `world.expert`.
+To evaluate your own driver, put it in place of `world.expert`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from ncp_control.worlds import find_world
 
 
 def main(words: list[str] | None = None) -> dict[str, float]:
-    """Drive held-out tracks, a minute each, until the kilometres are driven."""
+    """Drive held-out tracks, a minute on each, until the distance is reached; return metrics."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--km", type=float, default=5.0)
     parser.add_argument("--traffic", default="full")
@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> dict[str, float]:
     asked = parser.parse_args(words)
     world = find_world(
         "RoadDriving-v0",
-        camera="none",  # it does not look at frames
+        camera="none",  # the expert does not use frames
         traffic=asked.traffic,
         friction=asked.friction,
         tracks="held_out",

@@ -1,8 +1,8 @@
-"""Draw what the camera of RoadDriving-v0 sees, and the same moments from behind the car.
+"""Draw camera frames of RoadDriving-v0, beside views of the same moments from behind the car.
 
     python examples/road_picture.py road.png
 
-The expert drives until it has met a car ahead, an oncoming one, a parked one and a person.
+The expert drives until it has met a car ahead, an oncoming car, a parked car and a person.
 """
 
 import sys
@@ -21,7 +21,7 @@ METRES_AHEAD = {"ahead": (6, 12), "oncoming": (5, 12), "parked": (5, 11), "perso
 
 
 def kind_of(body: Body) -> str:
-    """Return what a body is to the driven car."""
+    """Return the kind of a body: ahead, oncoming, parked or person; "" beside the road."""
     if isinstance(body, DrivenCar):
         return "ahead" if body.direction > 0 else "oncoming"
     if isinstance(body, Person) and not (body.is_crossing and abs(body.lateral_m) < 3.0):
@@ -30,7 +30,7 @@ def kind_of(body: Body) -> str:
 
 
 def moments(seed: int = 0) -> dict[str, np.ndarray]:
-    """Return a picture for each kind of body, camera and view from behind beside each other."""
+    """Return an image for each kind of body: camera frame and view from behind, side by side."""
     world = find_world("RoadDriving-v0", observe="frames", on_crash="recover", episode_s=1e6)
     assert world.expert is not None
     env: Any = world.make(render_mode="rgb_array")
@@ -43,7 +43,7 @@ def moments(seed: int = 0) -> dict[str, np.ndarray]:
             way_m = ahead_m(info["arc_length_m"], body.arc_length_m, road.road.length_m)
             if near < way_m < far and kind_of(body) not in found:
                 seen = cv2.resize(frame, (600, HEIGHT_PX), interpolation=cv2.INTER_NEAREST)
-                views = [env.render() for _ in range(40)]  # the view turns after the car
+                views = [env.render() for _ in range(40)]  # the view follows the car with delay
                 behind = cv2.resize(views[-1], (416, HEIGHT_PX), interpolation=cv2.INTER_AREA)
                 found[kind_of(body)] = np.hstack([seen, behind])
     return found

@@ -1,9 +1,9 @@
-"""A policy at a fixed rate on a robot, with a stand-in for camera and motors.
+"""Run a policy at a fixed rate on a robot, with dummies for camera and motors.
 
     python robot_loop.py                     drives with the shipped 19-neuron circuit
-    python robot_loop.py RUN/policy          with one of yours
+    python robot_loop.py RUN/policy          drives with one of yours
 
-The circuit is told how long each frame really took, so that a late one does no harm.
+The circuit gets the true time between frames, so a late frame does no harm.
 """
 
 import sys
@@ -15,17 +15,17 @@ import ncp_control
 
 FRAMES, SHAPE = 60, (78, 200, 3)
 LONGEST_S = 0.5
-"""After a longer pause nothing remembered is of use: begin anew, with the wheels straight."""
+"""After a longer pause [s] the hidden state is useless, and the policy is reset."""
 
 
 def read_camera(number):
-    """Return a frame as the contract wants it; here noise, and every 20th frame is late."""
+    """Return a frame as the contract requires; here noise, and every 20th frame is late."""
     time.sleep(0.1 if number % 20 == 19 else 0.005)
     return np.random.default_rng(number).integers(0, 256, SHAPE, np.uint8)
 
 
 def steer(fraction):
-    """Hand an angle to the motors: a fraction of the largest, left positive."""
+    """Send a steering angle to the motors: a fraction of the largest, left positive."""
     assert -1.0 <= fraction <= 1.0
 
 
@@ -45,7 +45,7 @@ try:
         next_s += frame_s
         if next_s > time.monotonic():
             time.sleep(next_s - time.monotonic())
-        else:  # do not hurry to catch up
+        else:  # late: do not try to catch up
             late, next_s = late + 1, time.monotonic()
 finally:
     steer(0.0)

@@ -1,8 +1,8 @@
-"""Changes of light, side and place that a policy on camera frames should follow.
+"""Data augmentation for policies on camera frames: light, mirroring and sideways shifts.
 
-Light changes nothing that is to be done. A left turn seen in a mirror is a right turn. A picture
-that is moved to the right is what a car sees that stands too far left or looks too far left, so the
-right answer is to steer more to the right.
+Light does not change the correct action. A mirrored left turn is a right turn. An image shifted to
+the right is what a car sees that is too far left or points too far left, so the correct action is
+to steer more to the right.
 
 Source: Lechner et al. 2020, methods (shadow augmentation); Bojarski et al. 2016 (arXiv 1604.07316)
 for shifts. The mirror is ours.
@@ -21,30 +21,30 @@ from ncp_control.records import frames_in, with_frames
 
 MIRRORED_SHARE = 0.5
 LIGHT_RANGE = (0.5, 1.3)
-"""Brightness inside a shadow or a gleam, as a factor."""
+"""Range of the factor of brightness inside a shadow (below 1) or a bright band (above 1)."""
 STEERING_PER_WIDTH = 0.8
-"""Steering that brings back a picture moved by its whole width: a side camera, which sees it moved
-by about a quarter, is usually answered with a steering of 0.2."""
+"""Steering correction for a shift by the whole width. A side camera sees an image shifted by about
+a quarter of the width, and its usual steering correction is 0.2."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameAugmentation:
-    """Mirror half of the windows, move them, and cast a shadow or a gleam over part of each."""
+    """Mirrors half of the windows, shifts them, and darkens or brightens a band of each."""
 
     mirrored: Sequence[int] = ()
-    """Entries of the action that a mirror turns round; none leaves all windows as they are."""
+    """Indices of the action entries whose sign a mirror flips; if empty, no window is mirrored."""
     is_relit: bool = False
-    """Whether light changes."""
+    """Whether a band of each window is darkened or brightened."""
     steered: Mapping[int, float] = dataclasses.field(default_factory=dict)
-    """Entries of the action that a window changes that is moved, each with 1 where left is
-    positive, or -1; see `steering_signs`."""
+    """Indices of the action entries that a shift corrects, each with 1 if left is positive, else
+    -1; see `steering_signs`."""
     largest_move: float = 0.0
-    """Largest move of a window to either side, as a share of the width; 0 moves none."""
+    """Largest shift of a window to either side, as a share of the width; 0 for no shift."""
     record_frame: tuple[int, int, int] | None = None
     """Shape of the frame in each record; None if the observations are frames."""
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a new batch; mirrored windows have the opposite actions.
+        """Return a new batch, with the actions of mirrored and shifted windows changed to match.
 
         Args:
             batch: Windows of frames, observations (batch, time, height, width, channels) uint8, or
@@ -82,7 +82,7 @@ class FrameAugmentation:
         return dataclasses.replace(batch, observations=changed, actions=actions)
 
     def _move(self, frames: np.ndarray, actions: torch.Tensor, generator: torch.Generator) -> None:
-        """Move each window by its own share of the width; its edge column fills what is bare."""
+        """Shift each window by a random share of the width, repeating its edge column, in place."""
         width = frames.shape[3]
         draws = torch.rand(len(frames), generator=generator).numpy()
         for window, action, draw in zip(frames, actions, draws, strict=True):
@@ -94,22 +94,22 @@ class FrameAugmentation:
 
 
 def steering_signs(action: Sequence[ActionContract]) -> dict[int, float]:
-    """Return the entries of an action that steer: 1 where left is positive, -1 where right is."""
+    """Return the indices of action entries that steer, with 1 if left is positive, -1 if right."""
     signs = {"left": 1.0, "right": -1.0}
     return {i: signs[entry.positive] for i, entry in enumerate(action) if entry.positive in signs}
 
 
 def mirrored_entries(action: Sequence[ActionContract]) -> tuple[int, ...]:
-    """Return the entries of an action that a mirror turns round: those that steer."""
+    """Return the indices of the action entries whose sign a mirror flips: those that steer."""
     return tuple(steering_signs(action))
 
 
 augment_driving = FrameAugmentation(mirrored=(0,), is_relit=True)
-"""For one steering angle on roads that bend to either side."""
+"""Augmentation for a single steering action on roads that bend to either side."""
 
 
 def _relight(pixels: np.ndarray, factor: float) -> np.ndarray:
-    """Multiply uint8 pixels by a factor, by table: far faster than through floats."""
+    """Multiply uint8 pixels by a factor, by lookup table: far faster than with floats."""
     if pixels.size == 0:
         return pixels
     table = np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8)

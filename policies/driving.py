@@ -1,7 +1,7 @@
-"""Recipes of driving circuits: the paper's 19 neurons, and what they are measured against.
+"""Recipes of driving circuits: the paper's 19 neurons, and the baselines.
 
-All act on the same features of a conv head, 32 of the known ones. `lstm` is the paper's LSTM of 64
-units (24,897 parameters behind the head), `cnn` two dense layers of 64 units without memory.
+All get the same features of a conv head, 32 from the built-in ones. `lstm` is the paper's LSTM of
+64 units (24,897 parameters after the head), `cnn` two dense layers of 64 units without memory.
 
 Source: Lechner et al. 2020. Differs: the paper's CNN has dense layers of five million parameters on
 the raw maps; ours shares the head's features, so that the only difference is memory.
@@ -15,9 +15,9 @@ from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import NCP19, auto_ncp
 
 NEURONS = dict.fromkeys(("ncp", "ltc", "wired_cfc", *SATURATED), 19)
-"""Neurons of a wired circuit, if nothing else is asked for."""
+"""Default number of neurons of wired circuits."""
 UNITS = 64
-"""Units of any other cell, if nothing else is asked for."""
+"""Default number of units of any other cell."""
 
 
 def make_driving_policy(
@@ -39,15 +39,15 @@ def make_driving_policy(
         model: A name in `ncp_control.CELLS`.
         head: A name in `ncp_control.policy.heads.HEADS`.
         frame_s: Nominal frame interval [s].
-        num_units: Neurons of a wired circuit, units of any other cell; `NEURONS` and `UNITS` if
-            None.
-        num_actions: Entries of an action.
-        numbers: Numbers that are sensed beside a frame.
-        frame_shape: Height, width and channels of what the head sees; `DRIVING_FRAME`, as often as
-            the head sees frames together, if None.
-        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
-        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
-        seed: Seed of the wiring; `NCP19`, which suits `ncp`, was drawn once and for all.
+        num_units: Number of neurons of a wired circuit, of units of any other cell; if None:
+            `NEURONS` and `UNITS`.
+        num_actions: Number of entries of an action.
+        numbers: Number of inputs beside a frame.
+        frame_shape: Height, width and channels of the input of the head. If None: `DRIVING_FRAME`,
+            with the channels of all frames that the head takes at once.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; if None: the default of the cell.
+        reads: Neurons that the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
+        seed: Seed of the wiring. Not used for `NCP19`, the fixed default wiring of `ncp`.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -69,21 +69,21 @@ def make_driving_policy(
 
 
 def _ncp(sizes: CellSizes) -> LTC:
-    """Build the paper's circuit, or one drawn like it for other sizes."""
+    """Build the paper's circuit, or one drawn by the same rule for other sizes."""
     return make_ltc(sizes, _papers_wiring)
 
 
 def _saturated(name: str) -> Build:
-    """Return what builds an LTC's saturated kin over the paper's wiring."""
+    """Return the builder of a saturated variant of the LTC with the paper's wiring."""
     return lambda sizes: make_saturated(name, sizes, _papers_wiring)
 
 
 def _papers_wiring(num_inputs: int, num_neurons: int, num_motor: int, *, seed: int = 0) -> Wiring:
-    """Return the paper's wiring, or one drawn like it for other sizes."""
+    """Return the paper's wiring, or one drawn by the same rule for other sizes."""
     sizes = (num_inputs, num_neurons, num_motor)
     is_papers = sizes == (NCP19.num_sensory, NCP19.num_neurons, NCP19.num_motor)
     return NCP19 if is_papers else auto_ncp(*sizes, seed=seed)
 
 
 RECIPES: dict[str, Build] = {"ncp": _ncp, **{name: _saturated(name) for name in SATURATED}}
-"""What driving builds otherwise than the registry of cells."""
+"""Cells that driving builds differently from the registry of cells."""

@@ -1,7 +1,7 @@
-"""Experts that know the state of a world that is not ours, and teach policies that only see.
+"""Experts for third-party environments: they use the state of the simulation, as policies cannot.
 
-An expert that a job is told by name (`--expert policies.experts:race`) is a function of the
-environment, the observation and its info; it returns an action as policies give them, in [-1, 1].
+An expert given to a job by name (`--expert policies.experts:race`) is a function of environment,
+observation and info. It returns an action in [-1, 1], as policies do.
 """
 
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 GRIP = 60.0
-"""Largest lateral acceleration that `race` asks of the car [m/s²], in Box2D's units."""
+"""Largest lateral acceleration that `race` demands of the car [m/s²], in Box2D's units."""
 BRAKING = 90.0
-"""Deceleration that `race` counts on [m/s²]."""
+"""Deceleration that `race` assumes [m/s²]."""
 TOP_SPEED = 70.0
 """Largest speed [m/s]."""
 HORIZON = 30
@@ -21,15 +21,16 @@ SPAN = 4
 
 
 def race(env: Any, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-    """Drive Gymnasium's CarRacing-v3, seeing the whole track.
+    """Drive Gymnasium's CarRacing-v3, with knowledge of the whole track.
 
-    It steers towards a point of the road ahead, farther away at a higher speed, and keeps a speed
-    from which each bend ahead can be reached by braking: v² ≤ GRIP / curvature + 2 BRAKING · way.
+    It steers towards a point of the road ahead, farther away at a higher speed. The speed is
+    limited such that the car can brake in time for each bend ahead:
+    v² ≤ GRIP / curvature + 2 BRAKING · way.
 
     Args:
         env: The environment, with or without wrappers.
-        observation: Not looked at.
-        info: Not looked at.
+        observation: Not used.
+        info: Not used.
 
     Returns:
         Steering (positive is right), gas and brake, each in [-1, 1]; -1 is no gas and no brake.

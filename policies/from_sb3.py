@@ -1,18 +1,18 @@
-"""Actors of stable-baselines3 as policies of this project, which run without it.
+"""Convert actors of stable-baselines3 to policies of this project, which run without it.
 
-| model                           | its actor                        | action               |
+| model                           | actor                            | action               |
 |---------------------------------|----------------------------------|----------------------|
 | `SequencePPO`                   | encoder or head, and circuit     | clip(output, −1, 1)  |
 | PPO                             | two ReLU layers, a linear layer  | clip(mean, −1, 1)    |
 | SAC, TQC                        | the same                         | tanh(mean)           |
 | `SequenceSAC`, `SequenceTQC`    | encoder and circuit              | tanh(output)         |
 
-Of actions that are choices, a policy takes the one with the highest output. A model with a conv
-head becomes a `FramesPolicy`, any other a `VectorPolicy`.
+For discrete actions, the policy takes the choice with the highest output. A model with a conv head
+becomes a `FramesPolicy`, any other a `VectorPolicy`.
 
-Numbers are shifted, scaled and clipped as by the one `VecNormalize` around the training
-environments, or not at all without one. A model in any other wrapper that may change observations
-or actions is refused, and so is one that acts otherwise than its copy.
+Numbers are shifted, scaled and clipped as by the `VecNormalize` wrapper of the training
+environments, if there is one. A model in any other wrapper that may change observations or actions
+is refused, and so is a model whose actions differ from those of its copy.
 """
 
 import copy
@@ -56,27 +56,26 @@ from ncp_control.policy.heads import HEADS
 from ncp_control.records import join
 
 _TOLERANCE = 1e-2
-"""Largest difference of actions that rounding may make."""
+"""Largest difference of actions that can come from rounding."""
 
 
 @torch.no_grad()
 def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Policy:
-    """Copy the actor of a trained PPO, SAC or TQC model, or of one of them over sequences.
+    """Copy the actor of a trained PPO, SAC or TQC model, or of its sequence variant.
 
     Args:
-        model: The model, with the environments it was trained in.
-        frame_s: Control interval [s] of an actor without memory, for the record; a circuit knows
-            its own.
+        model: The model, with its training environments.
+        frame_s: Control interval [s] to store in an actor without memory; a circuit has its own.
 
     Returns:
-        A policy with the actions of `model.predict(..., deterministic=True)`, for observations as
-        the environments give them before any wrapper of stable-baselines3.
+        A policy with the actions of `model.predict(..., deterministic=True)`, for observations of
+        the environments before any wrapper of stable-baselines3.
 
     Raises:
-        ValueError: If the weights are not finite, the actions are neither in [-1, 1] nor choices,
-            the actor is sb3-contrib's own LSTM or a feed-forward one of other layers, the head has
-            no name, the environments are in wrappers that the policy cannot repeat, or the model
-            acts otherwise than its copy.
+        ValueError: If the weights are not finite, the actions are neither in [-1, 1] nor discrete,
+            the actor is sb3-contrib's LSTM or has other feed-forward layers, the conv head is not
+            registered, the environments have wrappers that the policy cannot reproduce, or the
+            actions of the model differ from those of its copy.
     """
     check_finite(model)
     scale = observation_scale(model)
@@ -110,7 +109,7 @@ def policy_from_sb3(model: BaseAlgorithm, *, frame_s: float | None = None) -> Po
 
 
 def check_finite(model: BaseAlgorithm) -> None:
-    """Refuse what a training that diverged has left.
+    """Refuse a model whose training diverged.
 
     Raises:
         ValueError: If a weight or a running average is NaN or infinite.
@@ -129,7 +128,7 @@ def check_finite(model: BaseAlgorithm) -> None:
 
 
 def _check_extractor(actor_critic: Any) -> None:
-    """Refuse layers in front of the actor that would not be copied."""
+    """Refuse feature extractors before the actor, which would not be copied."""
     holder = getattr(actor_critic, "actor", actor_critic)
     for name in ("pi_features_extractor", "features_extractor"):
         extractor = getattr(holder, name, None)
@@ -199,7 +198,7 @@ def _feedforward_policy(
     seen = actor_critic.observation_space
     is_number = isinstance(seen, spaces.Box | spaces.MultiBinary)  # others become one-hot
     is_direct = bool(linear) and is_number and seen.shape == (linear[0].in_features,)
-    is_plain = is_direct and isinstance(output, nn.Linear)  # SAC with gSDE has more behind it
+    is_plain = is_direct and isinstance(output, nn.Linear)  # SAC with gSDE has further layers
     if kinds != [nn.Linear, nn.ReLU] * 2 or len(widths) != 1 or not is_plain:
         raise ValueError(
             "`model` must have an actor of two ReLU layers of equal width on the observation, got"
@@ -208,7 +207,7 @@ def _feedforward_policy(
         )
     first = hidden[0]
     record = {} if frame_s is None else {"frame_s": frame_s}
-    num_outputs = int(output.out_features)  # of several choices, sb3 has a number of NumPy
+    num_outputs = int(output.out_features)  # sb3 has a NumPy integer for several choices
     cell = Feedforward(first.in_features, first.out_features, num_outputs, **record)
     cell.hidden.load_state_dict(hidden.state_dict())
     cell.output.load_state_dict(output.state_dict())
@@ -224,10 +223,10 @@ def _feedforward_policy(
 def _check_same_actions(
     model: BaseAlgorithm, policy: Policy, scale: ObservationScale | None
 ) -> None:
-    """Let model and policy act on a few made-up observations and refuse if they differ.
+    """Compare the actions of model and policy on a few random observations.
 
     Raises:
-        ValueError: If the actions differ by more than rounding can explain.
+        ValueError: If the actions differ by more than `_TOLERANCE`.
     """
     space: Any = model.observation_space
     is_dict = isinstance(space, spaces.Dict)
@@ -266,7 +265,7 @@ def _check_same_actions(
 def _draw_numbers(
     box: Any, scale: ObservationScale | None, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return made-up numbers as a policy sees them, and as the model does."""
+    """Return random numbers as observations of the policy, and normalised as those of the model."""
     seen = generator.standard_normal(box.shape)
     if scale is None:
         return seen.astype(box.dtype), seen.astype(box.dtype)
@@ -276,10 +275,10 @@ def _draw_numbers(
 
 
 def _difference(policy: Policy, outputs: np.ndarray, expected: np.ndarray) -> float:
-    """Return how far the model's action is from the policy's.
+    """Return the difference between the actions of model and policy.
 
-    Of choices, it is how much lower the model's choice scores than the policy's: rounding may turn
-    one of two equal scores into the higher one.
+    For discrete actions, it is by how much the model's choice scores lower than the policy's, since
+    rounding may change which of two equal scores is higher.
     """
     if not policy.choices:
         return float(np.abs(policy.command(outputs) - expected).max())

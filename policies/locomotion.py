@@ -1,4 +1,4 @@
-"""Recipes of policies for bodies and worlds: what is sensed in, behind a circuit commands out."""
+"""Recipes of policies for robots and other environments: from observations to actions."""
 
 from collections.abc import Sequence
 
@@ -24,20 +24,21 @@ def make_walking_policy(
     reads: str | None = None,
     choices: Sequence[int] = (),
 ) -> VectorPolicy:
-    """Build an untrained policy that moves joints, with actions squashed by tanh, or chooses.
+    """Build an untrained policy without frames; continuous actions are squashed by tanh.
 
     Args:
         cell: A name in `ncp_control.CELLS`, e.g. "mlp" for two dense layers without memory.
-        observation_size: Numbers of an observation.
-        num_joints: Numbers of an action, or choices of all of its entries together.
-        num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
+        observation_size: Size of an observation.
+        num_joints: Size of a continuous action, or number of choices of all entries together.
+        num_neurons: Number of neurons of a wired circuit, including its motor neurons; of units,
+            for other cells.
         frame_s: Control interval [s].
-        encoder: Widths of dense layers between observation and cell.
+        encoder: Widths of the dense layers between observation and cell.
         seed: Seed of the wiring.
-        sees_time: Whether LSTM and GRU are told how long a frame lasted.
-        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; `motor_wiring` if None.
-        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
-        choices: How many choices each entry of the action has, if it has any.
+        sees_time: Whether LSTM and GRU get the elapsed time as an input.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; if None: `motor_wiring`.
+        reads: Neurons that the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
+        choices: Number of choices of each entry of a discrete action; empty for continuous ones.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -74,17 +75,18 @@ def make_policy_for(
     wiring: str | None = None,
     reads: str | None = None,
 ) -> FramesPolicy | VectorPolicy:
-    """Build an untrained policy for what a world shows and takes.
+    """Build an untrained policy for the observations and actions of a contract.
 
     Args:
-        contract: The world's contract.
+        contract: Contract of the environment.
         cell: A name in `ncp_control.CELLS`.
-        num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
+        num_neurons: Number of neurons of a wired circuit, including its motor neurons; of units,
+            for other cells.
         head: Conv head for frames, a name in `ncp_control.policy.heads.HEADS`.
-        encoder: Widths of dense layers between numbers and cell.
+        encoder: Widths of the dense layers between observation and cell, if there are no frames.
         seed: Seed of the wiring.
-        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; what suits the cell if None.
-        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; if None: the default of the cell.
+        reads: Neurons that the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -130,10 +132,10 @@ def make_frames_cell(
     wiring: str | None = None,
     reads: str | None = None,
 ) -> Cell:
-    """Build a cell for the features of a head, and perhaps numbers behind them.
+    """Build a cell for the features of a conv head, optionally followed by numbers.
 
-    A liquid circuit has the first values of the NCP paper. Those of `motor_circuits`, for numbers
-    of unit variance, let so little of a head's features through that a circuit of 24 neurons
+    A liquid circuit has the initial values of the NCP paper. Those of `motor_circuits` are for
+    inputs of unit variance; they pass so little of the features that a circuit of 24 neurons
     learned nothing in CarRacing-v3.
     """
     sizes = CellSizes(

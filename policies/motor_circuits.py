@@ -1,8 +1,8 @@
-"""Circuits that move joints: their wiring, and first values that let them answer within a frame.
+"""Circuits that move joints: wiring, and initial values with which they react within a frame.
 
 The driving circuit of the paper has one motor neuron, inputs in [0, 1] and a slow car. A walking
-body has a motor neuron for each joint, observations of either sign and unit variance, and gaits of
-a few frames a swing. So, for a liquid circuit:
+robot has a motor neuron for each joint, observations of either sign with unit variance, and gaits
+with a few frames per swing. So a liquid circuit has these values:
 
 | what             | driving                   | here                                          |
 |------------------|---------------------------|-----------------------------------------------|
@@ -12,11 +12,11 @@ a few frames a swing. So, for a liquid circuit:
 | output offset    | 0                         | so that the outputs are zero on average       |
 | integrator       | semi-implicit, 6 unfolds  | layered midpoint, 2 unfolds: faster           |
 
-Thresholds and slopes are the graded ones of `ncp_control.cells.first_values`. Fitted to each
-neuron's range (centring, layer after layer) they let ten times more through at first, and learned
-HalfCheetah more slowly.
+Thresholds and slopes are the graded ones of `ncp_control.cells.first_values`. Thresholds fitted to
+the range of each neuron (centring, layer after layer) pass ten times more signal at first, but
+HalfCheetah was learned more slowly.
 
-Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by short trainings.
+Source: the wiring rule of Lechner et al. 2020; sizes and ranges chosen here by short training runs.
 """
 
 import torch
@@ -37,18 +37,18 @@ from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import ncp
 
 PROBES, PROBE_FRAMES = 64, 16
-"""Random sequences on which the first outputs are centred."""
+"""Number and length of the random sequences by which initial outputs are centred around zero."""
 
 
 def motor_wiring(num_inputs: int, num_neurons: int, num_joints: int, *, seed: int = 0) -> Wiring:
-    """Draw a dense NCP wiring with one motor neuron a joint.
+    """Draw a dense NCP wiring with one motor neuron per joint.
 
-    Two fifths of the neurons that are not motor neurons are command neurons.
+    Two fifths of the other neurons are command neurons.
 
     Args:
         num_inputs: Width of the observation or of its encoding.
-        num_neurons: Inter, command and motor neurons together, >= num_joints + 5.
-        num_joints: Motor neurons.
+        num_neurons: Number of inter, command and motor neurons together, >= num_joints + 5.
+        num_joints: Number of motor neurons.
         seed: Seed of the draw.
 
     Raises:
@@ -87,18 +87,19 @@ def make_motor_cell(
     wiring: str | None = None,
     reads: str | None = None,
 ) -> Cell:
-    """Build a cell with one output a joint; its weights come from torch's generator.
+    """Build a cell with one output per joint; weights are drawn from torch's generator.
 
     Args:
         name: A name in `ncp_control.CELLS`.
-        num_inputs: Width of what reaches the cell.
-        num_neurons: Neurons of a wired circuit, motor neurons included; units of the other cells.
-        num_joints: Outputs.
+        num_inputs: Number of inputs of the cell.
+        num_neurons: Number of neurons of a wired circuit, including its motor neurons; of units,
+            for other cells.
+        num_joints: Number of outputs.
         frame_s: Control interval [s].
         seed: Seed of the wiring.
-        sees_time: Whether LSTM and GRU, which know no time, are told how long a frame lasted.
-        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; `motor_wiring` if None.
-        reads: What the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
+        sees_time: Whether LSTM and GRU get the elapsed time as an input.
+        wiring: A name in `ncp_control.wiring_rules.WIRINGS`; if None: `motor_wiring`.
+        reads: Neurons that the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
 
     Raises:
         ValueError: If a name is unknown or a size does not fit.
@@ -135,17 +136,17 @@ RECIPES: dict[str, Build] = {
     "wired_cfc": _motor_wired_cfc,
     **{name: _motor_saturated(name) for name in SATURATED},
 }
-"""What moves joints is built otherwise than the registry of cells does it."""
+"""Cells that are built differently from the registry of cells."""
 
 
 @torch.no_grad()
 def _with_first_values(cell: SynapticCell) -> SynapticCell:
-    """Draw thresholds and slopes from the ranges above and put the outputs around zero."""
+    """Draw thresholds and slopes from the ranges above, and centre the outputs around zero."""
     draw_synapses_(cell, "graded")
     centre_outputs_(cell, torch.randn(PROBES, PROBE_FRAMES, cell.input_size))
     return cell
 
 
 def _most(size: int) -> int:
-    """Three quarters of a layer, at least one neuron."""
+    """Return three quarters of the size of a layer, at least 1."""
     return max(3 * size // 4, 1)

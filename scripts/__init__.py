@@ -1,1 +1,1 @@
-"""Jobs a person runs."""
+"""Command-line jobs."""

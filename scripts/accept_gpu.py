@@ -1,10 +1,10 @@
-"""Check the kernels on a GPU and measure them: one command for a bare machine.
+"""Check and measure the kernels on a GPU: one command for a bare machine.
 
     python scripts/accept_gpu.py
 
-It needs a GPU, torch, Triton, and of what ncp_control imports numpy, jaxtyping and tqdm. Each part
-runs in a process of its own, within a time limit; a part for which something is missing is skipped
-and says what. Written: acceptance.json and acceptance.md.
+It needs a GPU, torch, Triton, numpy, jaxtyping and tqdm. Each part runs in its own process within a
+time limit. A part with a missing requirement is skipped and names it. Output: acceptance.json and
+acceptance.md.
 
 | exit status | means                                                                  |
 |-------------|------------------------------------------------------------------------|
@@ -45,26 +45,26 @@ PARTS: Mapping[str, float] = {
     "learning": 90.0,
     "worlds": 120.0,
 }
-"""The parts in their order, with the longest time that each may take [s]."""
+"""Parts in their order, with the time limit of each [s]."""
 ON_GPU = ("correctness", "speed", "learning", "worlds")
-"""Those of which none can pass without a GPU."""
+"""Parts that cannot pass without a GPU."""
 LEAST_S, RESERVE_S = 15.0, 5.0
-"""Time left below which no part is begun, and that is kept for writing the report [s]."""
+"""Least time left to start a part, and time reserved for writing the report [s]."""
 PASSED, FAILED, SKIPPED, STOPPED = "passed", "failed", "skipped", "stopped"
 NOTHING_ON_GPU = 3
-"""Exit status where no part passed on a GPU and none failed."""
+"""Exit status if no part passed on a GPU and none failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptGPU:
-    """Check the kernels on a GPU and measure them."""
+    """Check and measure the kernels on a GPU."""
 
     minutes: float = 8.0
-    """Time after which all has ended, whatever was not measured by then."""
+    """Time limit of the whole command [min]; parts without enough time left are skipped."""
     parts: tuple[str, ...] = tuple(PARTS)
     """Parts to run: machine, interpreter, correctness, sanitizer, speed, learning, worlds."""
     results: Path = Path("acceptance")
-    """Folder of acceptance.json and acceptance.md."""
+    """Folder for acceptance.json and acceptance.md."""
 
     def __post_init__(self) -> None:
         from ncp_control.names import check_name
@@ -75,10 +75,10 @@ class AcceptGPU:
 
 
 def accept_gpu(settings: AcceptGPU) -> None:
-    """Run the parts, print their table, write the report.
+    """Run the parts, print their outcomes, and write the report.
 
     Raises:
-        SystemExit: With status 1 or 3, see above.
+        SystemExit: With status 1 or 3, see the table of the module.
     """
     ends = time.monotonic() + 60.0 * settings.minutes
     found: dict[str, dict[str, Any]] = {}
@@ -102,7 +102,12 @@ def accept_gpu(settings: AcceptGPU) -> None:
 
 
 def run_part(name: str, limit_s: float) -> dict[str, Any]:
-    """Run a part in a process of its own; return its `state`, what it `told`, and its `tables`."""
+    """Run a part in its own process.
+
+    Returns:
+        Its `state`, a sentence `told`, its `tables` and its duration in `seconds`; if it crashed,
+        also the end of its `log`.
+    """
     began = time.monotonic()
     if limit_s < LEAST_S:
         return {"state": SKIPPED, "told": "no time was left for it", "seconds": 0.0, "tables": []}
@@ -118,7 +123,7 @@ def run_part(name: str, limit_s: float) -> dict[str, Any]:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # so that it can be ended with all that it started
+            start_new_session=True,  # so that all processes it starts can be killed with it
         ) as process:
             try:
                 said, _ = process.communicate(timeout=limit_s)
@@ -140,7 +145,7 @@ def run_part(name: str, limit_s: float) -> dict[str, Any]:
 
 
 def status_of(found: Mapping[str, Mapping[str, Any]]) -> int:
-    """Return the exit status that parts mean."""
+    """Return the exit status for the states of the parts."""
     states = {part["state"] for part in found.values()}
     if {FAILED, STOPPED} & states:
         return 1

@@ -1,9 +1,9 @@
-"""Look into recordings and prepare them for learning.
+"""Inspect recordings and prepare them for training.
 
-    python scripts/data.py inspect PATH...                 what is in them, as a table and a page
+    python scripts/data.py inspect PATH...                 show contents, as a table and a page
     python scripts/data.py convert PATH OUT --to lerobot   write it as LeRobot, Minari or tub
-    python scripts/data.py clean PATH --out-of 12.5-14     mark what is not to be learned
-    python scripts/data.py split PATH... --by session      say what trains, validates and tests
+    python scripts/data.py clean PATH --out-of 12.5-14     mark stretches to leave out of training
+    python scripts/data.py split PATH... --by session      assign training, validation and test
 
 PATH is a recording, or a folder of recordings; docs/recordings.md lists the formats.
 """

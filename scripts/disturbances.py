@@ -1,4 +1,4 @@
-"""What can be put between a policy and its world, by the names that jobs and tables have for it."""
+"""Disturbances between a policy and its environment: their names in jobs and tables."""
 
 DISTURBANCE_OF = {
     "sensor_noise_std": "noise",
@@ -6,6 +6,6 @@ DISTURBANCE_OF = {
     "overwrite_probability": "overwrite",
     "delay_steps": "delay",
 }
-"""Disturbance that each setting of a training puts there."""
+"""Name of the disturbance for each setting of a training job."""
 DISTURBANCES = tuple(DISTURBANCE_OF.values())
-"""Names of disturbances, in the order in which tables have them."""
+"""Names of disturbances, in the order of the columns of tables."""

@@ -7,8 +7,9 @@
 C: `controller.h` and `controller.c`, which need no C library and no heap, and a test program. If
 there is a C compiler, the test runs at once.
 
-ONNX: `controller.onnx`, with observation, state and elapsed time in, action and next state out, and
-the contract in its properties. It is compared with the policy in ONNX Runtime before it is written.
+ONNX: `controller.onnx`, with observation, state and elapsed time as inputs, action and next state
+as outputs, and the contract in its properties. It is compared with the policy in ONNX Runtime
+before it is written.
 """
 
 from ncp_control.command_line import run_job

@@ -1,4 +1,4 @@
-"""The inspector's page of an episode that is still going on, and its map of the track."""
+"""Inspector page of a running episode, and its map of the track."""
 
 import time
 from pathlib import Path
@@ -22,21 +22,21 @@ def watch_live(
     seconds: float = 30.0,
     every_s: float = 5.0,
 ) -> Path:
-    """Let a policy act, and keep a page up to date for a browser.
+    """Let a policy act, and keep rewriting a page for a browser.
 
-    Meanwhile the page loads itself anew and shows the newest frame; the last page written is an
-    ordinary one of the whole episode.
+    During the episode the page reloads itself and shows the newest frame. The page written last is
+    an ordinary inspector page of the whole episode.
 
     Args:
-        policy: Who acts.
-        path: The HTML file.
-        place: Where; the first of its episodes is shown.
+        policy: The policy that acts.
+        path: The HTML file to write.
+        place: Environment and episodes; the first episode is shown.
         name: Name of the policy, for the heading.
-        seconds: Longest time [s].
-        every_s: Wall-clock time between two pages [s].
+        seconds: Longest duration of the episode [s].
+        every_s: Wall-clock time between two versions of the page [s].
 
     Returns:
-        The file.
+        `path`.
     """
 
     def write(recorder: Recorder, reload_s: float | None) -> Path:
@@ -58,7 +58,7 @@ def watch_live(
 
 
 def track_map(episode: Episode) -> TrackMap | None:
-    """Return the lane's borders and the way driven; None if the world told of no track."""
+    """Return lane borders and driven path; None if the environment reports no track."""
     if not {"track", "lane_edges_m", "position_m"} <= episode.told.keys():
         return None
     left, right = lane_borders(episode.told)

@@ -1,7 +1,7 @@
-"""Make and try the monitor that lets a policy fail safe on a robot.
+"""Calibrate and test the monitor that lets a policy fail safe on a robot.
 
-    python scripts/monitor.py calibrate POLICY     writes POLICY/monitor.json, some minutes
-    python scripts/monitor.py faults POLICY        drives with faults, with it and without
+    python scripts/monitor.py calibrate POLICY     writes POLICY/monitor.json in some minutes
+    python scripts/monitor.py faults POLICY        drives with faults, with and without monitor
 
 `run.py` reads monitor.json.
 """

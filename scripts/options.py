@@ -1,7 +1,7 @@
-"""Option texts that name what is registered, whenever `--help` is printed.
+"""Option texts that list all registered names in `--help`.
 
-The names of our own parts are kept here as well as where they are registered, so that `--help` need
-not import torch to know them; a test holds the two lists to each other.
+Names of built-in parts are repeated here, so that `--help` does not import torch. A test checks
+that they match the registries.
 """
 
 import sys
@@ -14,7 +14,7 @@ REGISTRIES = {
     "wiring": "ncp_control.wiring_rules:WIRINGS",
     "head": "ncp_control.policy.heads:HEADS",
 }
-"""Where the parts of each kind are registered."""
+"""Registry of each kind of part, as module:name."""
 BUILT_IN = {
     "cell": (
         "cfc cfc_no_gate cfc_pure cnn ctgru ctrnn feedforward gru lrc lrc_asymmetric lrcu"
@@ -24,14 +24,14 @@ BUILT_IN = {
     "wiring": ["auto_ncp", "fully_connected", "random"],
     "head": ["light", "motion", "paper"],
 }
-"""Names of our own parts."""
+"""Names of the built-in parts of each kind."""
 
 
 def one_of(kind: str) -> Any:
     """Return the annotation of a setting that takes one or more names of a kind of part.
 
-    Its text in `--help` ends with the default and the names that are known then, those of modules
-    of your own (`--import`) among them:
+    The text of the setting in `--help` ends with its default and all registered names, including
+    those registered by modules given with `--import`:
 
         cell: Annotated[str, one_of("cell")] = "ltc"
     """
@@ -39,9 +39,9 @@ def one_of(kind: str) -> Any:
 
 
 def names(kind: str) -> str:
-    """Return the names that are known of a kind of part, as a text lists them."""
+    """Return the registered names of a kind of part as a list in words."""
     module, _, registry = REGISTRIES[kind].partition(":")
-    loaded = sys.modules.get(module)  # as it is where a module of the user's registers a part
+    loaded = sys.modules.get(module)  # loaded if a user's module registered a part
     known = BUILT_IN[kind] if loaded is None else getattr(loaded, registry)
     *most, last = sorted(known)
     return f"{', '.join(most)} or {last}"

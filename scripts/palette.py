@@ -1,6 +1,6 @@
-"""Colours and frames of the figures.
+"""Colours and axes style of the figures.
 
-People with any kind of colour vision tell the colours apart. Source: Okabe & Ito 2008, "Color
+The colours are distinguishable with any kind of colour vision. Source: Okabe & Ito 2008, "Color
 universal design"; the grey is ours.
 """
 
@@ -11,6 +11,6 @@ ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#888888"
 
 
 def tidy(axes: Axes) -> None:
-    """Take away the frame's upper and right line, and draw a faint grid."""
+    """Remove the upper and right spine of the axes, and draw a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""Figures and films as files."""
+"""Write figures and films to files."""
 
 import errno
 import io
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-"""What the encoder says in words when it cannot write."""
+"""Errors of writing that the encoder reports only as text."""
 
 
 def write_picture(path: Path, figure: "Figure") -> None:
-    """Write a figure, whole or not at all, in the format that the end of the name tells."""
-    picture = io.BytesIO()  # into a file, Pillow would hide why it could not write
+    """Write a figure in the format of the file's suffix; never leave a partial file."""
+    picture = io.BytesIO()  # writing to a file directly, Pillow would hide why it failed
     figure.savefig(picture, format=path.suffix[1:], dpi=150)
     files.write_file(path, picture.getvalue())
 
 
 class FilmFile:
-    """An MP4 file that is encoded picture by picture; use it in a `with` block.
+    """MP4 file that is encoded frame by frame; use it in a `with` block.
 
-    H.264 with 4:2:0 colours and the index at the front of the file: what every browser plays.
+    H.264 with 4:2:0 colours and the index at the front of the file, which every browser plays.
 
     Args:
-        path: The file. It is whole once the block has succeeded: write it into a `new_folder`.
-        width_px: Width of the pictures, an even number.
-        height_px: Height of the pictures, an even number.
-        rate_hz: Pictures a second.
+        path: The file. It is complete only when the block ends without an error, so write it into
+            a `new_folder`.
+        width_px: Width of the frames [px], an even number.
+        height_px: Height of the frames [px], an even number.
+        rate_hz: Frames per second.
     """
 
     def __init__(self, path: Path, width_px: int, height_px: int, rate_hz: float) -> None:
@@ -49,18 +50,18 @@ class FilmFile:
             [*ffmpeg, *taken.split(), *made.split(), str(path)],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for us, who end it
-            restore_signals=False,  # a limit on the size of files is told, not deadly
+            start_new_session=True,  # Ctrl-C reaches this process, which ends the encoder
+            restore_signals=False,  # so a file size limit is an error, not a fatal signal
         )
 
     def add(self, picture: np.ndarray) -> None:
-        """Append a picture, RGB, shape (height, width, 3), uint8.
+        """Append a frame: RGB, shape (height, width, 3), uint8.
 
         Raises:
             OSError: If the encoder cannot write the file.
         """
         assert self._encoder.stdin is not None
-        halved = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)  # half as much to hand over
+        halved = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)  # halves the bytes to send
         try:
             self._encoder.stdin.write(np.ascontiguousarray(halved).data)
         except BrokenPipeError:
@@ -70,7 +71,7 @@ class FilmFile:
         """Wait until the encoder has finished the file.
 
         Raises:
-            OSError: If it could not.
+            OSError: If the encoder failed.
         """
         _, said = self._encoder.communicate()
         if self._encoder.returncode == 0:

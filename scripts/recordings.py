@@ -1,4 +1,4 @@
-"""Recordings of any kind, opened for a policy that is shown them."""
+"""Open recordings of any kind as observations of a policy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,19 +19,20 @@ from ncp_control.loop.playback import is_recording
 def opened(
     log: Path, contract: Contract | None, options: dict[str, Any] | None = None
 ) -> Iterator[tuple[Demonstrations, str]]:
-    """Yield what a policy senses in a recording, and what whoever acted there is called.
+    """Yield the observations of a policy in a recording, and a name for its driver.
 
-    A drive of `run.py` is shown as it was sensed, be it frames, numbers or both; one of which
-    stretches are marked to be left out, or with options, is read as other recordings of frames.
+    A drive recorded by `run.py` is opened with its original observations: frames, numbers or both.
+    If stretches of the drive are marked to be left out, or with `options`, it is read like other
+    recordings of frames.
 
     Args:
-        log: A store of demonstrations, a recorded drive, or what a reader recognises.
-        contract: The policy's; None for one that does not say what it senses.
+        log: A store of demonstrations, a recorded drive, or any recording with a reader.
+        contract: Contract of the policy; None for a policy without one.
         options: Options of the recording's reader.
 
     Raises:
         FileNotFoundError: If there is no such recording.
-        ValueError: If the policy cannot sense it, or nothing of it can be used.
+        ValueError: If it does not fit the policy, or no part of it can be used.
     """
     if is_store(log):
         yield as_seen(Demonstrations.open(log), contract), ""
@@ -45,16 +46,16 @@ def opened(
 
 
 def is_store(log: Path) -> bool:
-    """Whether a folder is a store of demonstrations, and not a log of driving."""
+    """Whether a folder is a store of demonstrations, not a driving log."""
     files.restore(log)
     return any((log / f"{name}.npy").is_file() for name in ARRAYS)
 
 
 def is_known(log: Path) -> bool:
-    """Whether some reader recognises a recording there."""
+    """Whether any reader recognises the path as a recording."""
     return find_reader(log) is not None
 
 
 def is_drive(log: Path) -> bool:
-    """Whether a file is a drive that `run.py --record` recorded."""
+    """Whether a file is a drive recorded by `run.py --record`."""
     return is_recording(log) and not is_bag(log)

@@ -1,4 +1,4 @@
-"""The report of a run: a page with texts, tables, figures and films, and the files it shows.
+"""Report of a run: a page with texts, tables, figures and films, and the files that it shows.
 
 report/
     report.md        the page; a part that cannot be made says why
@@ -28,21 +28,21 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: all rows for the CSV file, and which of them the page lists."""
+    """A table: all rows for the CSV file, and the indices of those that the page lists."""
 
     header: Sequence[str]
     """Names of the columns."""
     rows: Sequence[Sequence[object]]
     """All rows."""
     listed: Sequence[int] | None = None
-    """Numbers of the rows on the page, if it does not list all of them."""
+    """Indices of the rows listed on the page; None for all of them."""
     choice: str = ""
-    """What the listed rows are, e.g. "the 20 strongest"."""
+    """Description of the listed rows, e.g. "the 20 strongest"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one part of a report found."""
+    """Content of one part of a report."""
 
     text: Sequence[str]
     """Paragraphs."""
@@ -53,12 +53,12 @@ class Part:
 
 
 class Report:
-    """Collects parts and writes their files as they come.
+    """Collects the parts of a report, and writes the files of each part at once.
 
     Args:
-        folder: Where the files go.
-        run: Whose report it is.
-        title: Heading of the page; it is shown as it is.
+        folder: Folder for the files.
+        run: The run that is reported.
+        title: Heading of the page, as plain text.
     """
 
     def __init__(self, folder: Path, run: Run, title: str) -> None:
@@ -76,7 +76,7 @@ class Report:
         self._lines += lines
 
     def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
-        """Return what is made; None, with its sentence in the report, if it cannot be."""
+        """Return the result of `make`; on a ValueError report its message and return None."""
         try:
             return make()
         except ValueError as error:
@@ -87,7 +87,7 @@ class Report:
             return None
 
     def part(self, title: str, make: Callable[[], Part], *, prefix: str = "") -> None:
-        """Make a part and write its files."""
+        """Make a part, add it to the page, and write its files with `prefix` in their names."""
         made = self.attempt(title, make)
         if made is None:
             return
@@ -108,7 +108,7 @@ class Report:
             )
 
     def figure(self, name: str, figure: "Figure", caption: str) -> None:
-        """Write a figure as PNG and show it with its caption."""
+        """Write a figure as PNG, and add it to the page with its caption."""
         write_picture(self.folder / f"{name}.png", figure)
         self.say(f"![{caption}]({name}.png)\n\n{caption}")
 
@@ -117,7 +117,7 @@ class Report:
         files.write_file(self.folder / file, csv_text(header, rows))
 
     def write(self) -> None:
-        """Write report.md, with what could not be made and what the numbers depend on."""
+        """Write report.md, with the parts that could not be made, settings and versions."""
         if self._refused:
             sentences = "\n".join(f"- {plain_sentence(x)}" for x in self._refused)
             self.say("## What does not apply", sentences)
@@ -127,7 +127,7 @@ class Report:
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table as CSV with all digits; what is not a number is an empty cell."""
+    """Return a table as CSV with all digits; NaN becomes an empty cell."""
     table = io.StringIO()
     cells = [["" if _is_nan(value) else value for value in row] for row in rows]
     csv.writer(table, lineterminator="\n").writerows([header, *cells])

@@ -1,30 +1,30 @@
-"""Reproduce a table or figure of the papers.
+"""Reproduce a table or figure of the papers, or one of our own.
 
     python scripts/reproduce.py TABLE
 
     halfcheetah --data PATH       forecasts of HalfCheetah traces (LTC paper)
-    halfcheetah-best --data PATH  the same test windows, all means allowed
+    halfcheetah-best --data PATH  the same test windows, any training method
     walker2d --data PATH          forecasts with frames missing (CfC paper)
-    gesture --data PATH           small sets of the UCI repository (LTC paper); so are
+    gesture --data PATH           small UCI data sets (LTC paper); likewise
     occupancy, traffic, ozone, har, person, power
     physionet --data PATH         deaths in intensive care (CfC paper)
-    imdb --data PATH              reviews of films, good or bad (CfC paper)
+    imdb --data PATH              film reviews, good or bad (CfC paper)
     xor                           parity of bit streams (CfC paper)
     mnist --data PATH             digits as events (CfC paper)
-    digits                        the same with small digits that come along
+    digits                        the same with small digits, without download
     smnist --data PATH            digits row by row (LTC paper)
     wiring --data PATH            NCP against random and dense wiring
     integrators --data PATH       both integrators of an NCP
     reinforcement                 walking by PPO, circuits against LSTM and MLP
     expressivity                  trajectory length, figure 3 of the LTC paper
-    memory                        a bit held, velocities estimated, by first values
-    conditions                    driving in noise, fog, blackouts and fifteen others
-    road                          a road with bends, traffic and people, in the same
+    memory                        holding a bit, estimating velocities, by initial values
+    conditions                    driving in noise, fog, blackouts and fifteen other conditions
+    road                          the same on a road with bends, traffic and people
     newton                        sequences solved in parallel over time
 
-Each training adds a row to the table in a new run folder. A table that was stopped goes on where it
-was with --results and that folder; --results results adds to the published one. `TABLE --show`
-prints the published table and where its rows come from, and trains nothing.
+Each training run adds a row to the table, in a new run folder. To resume a table that was stopped,
+give that folder with --results; --results results adds to the published table. `TABLE --show`
+prints the published table and the sources of its rows, and trains nothing.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ TABLES = {
     "road": f"{_ROOM}.road:reproduce_road",
     "newton": f"{_ROOM}.newton:reproduce_newton",
 }
-"""What makes each table."""
+"""Function that makes each table, as module:name."""
 
 ON_TRACES = ("halfcheetah", "halfcheetah-best", "walker2d", "wiring", "integrators")
 ON_DATA = (*ON_TRACES, *UCI, "physionet", "imdb", "mnist", "smnist")
@@ -78,11 +78,11 @@ USES = {
     "full": ("road",),
     "device": (*ON_DATA, "xor", "digits"),
 }
-"""Tables that have a use for a setting which others would ignore."""
+"""Tables that use each setting. With other tables the setting is refused."""
 
 
 def reproduce(settings: Reproduce) -> None:
-    """Make the table that was asked for, or show it."""
+    """Make the table that the settings name, or show it."""
     check_name("table", settings.table, TABLES)
     unset = Reproduce(table=settings.table)
     if settings.show:

@@ -1,4 +1,4 @@
-"""Run a policy on a robot, in a simulator, or in one of our worlds, in real time.
+"""Run a policy on a robot, in a simulator, or in one of our environments, in real time.
 
     python scripts/run.py drive-ncp --link world --loop.seconds 20
     python scripts/run.py drive-ncp --link world --backend c --link-options tracks=held_out seed=3
@@ -7,12 +7,12 @@
     python scripts/run.py drive-ncp --link donkey-sim:generated_road    after its start
     python scripts/run.py drive-ncp --link video:drive.mp4
     python scripts/run.py drive-ncp --link ros2 --link-options speed_mps=0.5 wheelbase_m=0.26
-    python scripts/run.py drive-ncp --record             into RUN/recording.mcap, for Foxglove
+    python scripts/run.py drive-ncp --record             writes RUN/recording.mcap, for Foxglove
     python scripts/run.py drive-ncp --replay RUN/recording.mcap --tolerance 1e-4
     python scripts/train.py recorded --log RUN/recording.mcap
-    python scripts/monitor.py calibrate RUN/policy       so that the monitor knows usual inputs
+    python scripts/monitor.py calibrate RUN/policy       fits the monitor to usual inputs
 
-Ctrl-C, SIGTERM and a lost link end in a safe stop.
+Ctrl-C, SIGTERM and a lost link end with a safe stop.
 """
 
 from ncp_control.command_line import run_job

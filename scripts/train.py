@@ -1,16 +1,16 @@
 """Train a policy.
 
-    python scripts/train.py drive                          in the simulator, from an expert
-    python scripts/train.py recorded --log PATH            from a person's recorded driving
-    python scripts/train.py imitate --world W --expert E   in any world, from an expert
-    python scripts/train.py distill --world W              in any world, from a large network
-    python scripts/train.py ppo --world W                  in any world, by reinforcement
-    python scripts/train.py sac --world W                  the same in fewer steps, from experience
-    python scripts/train.py teacher --world W              the same, as a large network for distill
-    python scripts/train.py series --data CSV --target C   from time series of your own
-    torchrun --nproc-per-node 4 scripts/train.py drive     with batches shared by four processes
+    python scripts/train.py drive                          imitate an expert in the simulator
+    python scripts/train.py recorded --log PATH            imitate a person's recorded driving
+    python scripts/train.py imitate --world W --expert E   imitate an expert in any environment
+    python scripts/train.py distill --world W              imitate a large teacher network
+    python scripts/train.py ppo --world W                  reinforcement learning (PPO)
+    python scripts/train.py sac --world W                  the same in fewer steps (SAC, TQC)
+    python scripts/train.py teacher --world W              train a large network for distill
+    python scripts/train.py series --data CSV --target C   learn from your own time series
+    torchrun --nproc-per-node 4 scripts/train.py drive     share batches among four processes
 
-`--help` behind the name of a job lists its settings.
+`--help` after the name of a job lists its settings.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from scripts.training.jobs import JOBS, SHARED
 
 
 def train(settings: Any) -> None:
-    """Run the job that the settings belong to, or help the process of torchrun that does.
+    """Run the job of the settings. Under torchrun, processes but the first only help it.
 
     Raises:
         ValueError: If torchrun started several processes for a job that cannot use them.

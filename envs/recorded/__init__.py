@@ -1,4 +1,4 @@
-"""Recordings of people, robots and policies, as demonstrations.
+"""Load recordings of people, robots and policies as demonstrations.
 
 | format                    | loader           | recognised by     | frames             |
 |---------------------------|------------------|-------------------|--------------------|
@@ -14,24 +14,24 @@
 | Udacity challenge 2       | `load_challenge` | `steering.csv`    | one camera         |
 | your own                  | `register_reader`| what you say      | any cameras        |
 
-`load_recording` tells them apart, `load_recordings` takes several. A `Recording` is light: it knows
-where the images are, and reads them when it writes itself into a `DemonstrationWriter`:
+`load_recording` detects the format, `load_recordings` loads several recordings. A `Recording` holds
+only the locations of the images; it reads them when it is written to a `DemonstrationWriter`:
 
     train, test = load_recording("my_drive").choose(["steering"], ["speed"]).split(0.8)
     with train.open_store(Path("train")) as writer:
         train.write(writer)
 
-It has named numbers (`quantities`), of which some are learned and some are sensed. `write_lerobot`,
-`write_minari` and `write_tub` write it as another format without loss. docs/recordings.md has it
-for users.
+A recording has named numbers (`quantities`): some are actions, some are inputs. `write_lerobot`,
+`write_minari` and `write_tub` write it in another format without loss. docs/recordings.md is the
+guide for users.
 
-Steering is a fraction of the maximum angle in [-1, 1] where its unit says nothing else, and **left
-is positive**, as in the `LaneKeeping` world; the simulator and the tubs log the opposite sign and
-are converted.
+Steering is a fraction of the maximum angle in [-1, 1] unless it has another unit, and **left is
+positive**, as in the `LaneKeeping` environment; simulator and tubs log the opposite sign and are
+converted.
 
-Logs are rarely whole. Lines, records and images that cannot be used are left out, and one warning
-says how many and why; `Recording.skipped` has the counts. A recording is refused if nothing of it
-can be used, or if what is left would be wrong.
+Logs are rarely complete. Lines, records and images that cannot be used are left out, and one
+warning says how many and why; `Recording.skipped` has the counts. A recording is refused if no
+frame of it can be used, or if the rest would be wrong.
 """
 
 from envs.recorded.assembly import LoggedFrame

@@ -1,9 +1,9 @@
-"""From the images a log lists to a recording: drop what cannot be used, cut at the gaps.
+"""Build a recording from the frames that a log lists: drop unusable ones, cut at gaps.
 
-A log that no hand wrote is rarely whole: a camera starts late, the power goes off. What cannot be
-used is therefore left out and counted by reason, and a recording is refused only if nothing is
-left, or if what is left would be wrong. The readers (`udacity`, `donkeycar`) count what is wrong
-with a line in a `Tally`; here the images are added, and the tally becomes one warning.
+Logs of machines are rarely complete: a camera starts late, the power goes off. So unusable frames
+are left out and counted by reason. A recording is refused only if no frame is left, or if the rest
+would be wrong. The readers (`udacity`, `donkeycar`) count faults of lines in a `Tally`; this module
+adds the faults of images, and turns the tally into one warning.
 """
 
 import math
@@ -28,69 +28,70 @@ NO_NUMBER = "steering is no number"
 OUT_OF_RANGE = "steering outside [-1, 1]"
 CLIPPED = "steering clipped to [-1, 1]"
 OVERSHOOT = 0.1
-"""Steering up to this far outside of [-1, 1] comes from calibration and is clipped."""
+"""Steering outside of [-1, 1] by at most this much comes from calibration and is clipped."""
 _LARGEST_SHARE_OUT_OF_RANGE = 0.1
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedFrame:
-    """One frame as the log lists it; whether its image can be read is not known yet."""
+    """One frame as listed in the log; its image is not checked yet."""
 
     row: int
     """Position in the log; a missing number is a missing frame."""
     time_s: float
     numbers: Mapping[str, float]
-    """Quantities by name, e.g. `{"steering": 0.2, "speed": 4.5}`; one that is missing is left out.
+    """Values by name of the quantity, e.g. `{"steering": 0.2, "speed": 4.5}`, without missing ones.
     Steering is the fraction of the maximum steering angle, left positive."""
     path: ImageFile | None = None
-    """Its image; None in a recording of numbers alone."""
+    """Location of the image; None in a recording of numbers alone."""
     camera: str = CENTER
     session: str = ""
+    """Recording session; a change of session starts a new episode."""
     place: str = ""
-    """Where the log lists it, e.g. "line 7"."""
+    """Place in the log, e.g. "line 7"."""
     changes: tuple[str, ...] = ()
-    """How what the log says was changed, such as `CLIPPED`."""
+    """Changes made to the logged values, such as `CLIPPED`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What a reader found in a log."""
+    """Content of a log, as returned by a reader."""
 
     folder: Path
     """Folder or file of the recording."""
     format: str
     """Name of the format."""
     frames: Sequence[LoggedFrame]
-    """Everything that the log lists and can be used so far, each camera in the order of the log."""
+    """All listed frames without a known fault, each camera in the order of the log."""
     skipped: Tally
-    """Lines and records that cannot be used."""
+    """Counts of lines and records that cannot be used."""
     advice: str
-    """What to do if nothing of the log can be used."""
+    """Advice of the error message if no frame can be used."""
     quantities: Sequence[Quantity] = ()
-    """What the format says of its numbers; what it does not is taken from `quantities.KNOWN`."""
+    """Quantities described by the format; others are taken from `quantities.KNOWN`."""
     actions: Sequence[str] = (STEERING,)
-    """What is learned if nobody chooses: those of these quantities that there are."""
+    """Default actions; names that the log does not have are ignored."""
 
 
 def assemble_recording(
     listing: Listing, *, framing: Framing, max_gap_s: float, max_missing_frames: int
 ) -> Recording:
-    """Leave out what cannot be used, with one warning, and cut the rest into episodes.
+    """Leave out unusable frames, with one warning, and cut the rest into episodes.
 
     Args:
-        listing: What the log lists.
-        framing: How an image becomes an observation.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        listing: Content of the log.
+        framing: Crop and size of the frames.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Returns:
         The recording.
 
     Raises:
         ValueError: If a setting is out of range, an image is listed twice, no image of the center
-            camera can be used, no two of them follow each other, or a number is on another
-            scale than its quantity's.
+            camera can be used, no two of them are consecutive, or a number is on another scale than
+            its quantity.
     """
     cuts = Cuts(max_gap_s=max_gap_s, max_missing_frames=max_missing_frames)
     folder, skipped = listing.folder, listing.skipped
@@ -140,7 +141,7 @@ def assemble_recording(
 
 
 def _advice_on_times(frames: Sequence[LoggedFrame]) -> str:
-    """Say what the times of frames look like, if no two of them follow each other."""
+    """Return the advice of an error about times, if no two frames are consecutive."""
     times_s = [frame.time_s for frame in frames if frame.camera == CENTER]
     steps_s = np.diff(times_s)
     if not len(steps_s):
@@ -157,8 +158,8 @@ def check_folder(folder: Path, holds: str = "the recording") -> None:
     """Raise FileNotFoundError or NotADirectoryError unless `folder` is a folder.
 
     Args:
-        folder: What was given.
-        holds: What the right folder holds, for the error.
+        folder: The path to check.
+        holds: Content of a correct folder, for the message.
     """
     if folder.is_file():
         is_archive = folder.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z")
@@ -177,17 +178,16 @@ def check_folder(folder: Path, holds: str = "the recording") -> None:
 def left_positive_steering(
     logged: Any, skipped: Tally, place: str, *, is_left_positive: bool = False
 ) -> tuple[float, tuple[str, ...]] | None:
-    """Judge logged steering, a fraction of the largest angle in [-1, 1].
+    """Check logged steering, a fraction of the largest angle in [-1, 1], and make it left positive.
 
     Args:
-        logged: What the log says; only an int or a float is a number.
-        skipped: Where steering that cannot be used is counted.
+        logged: Value in the log; only an int or a float is a number.
+        skipped: Counts unusable steering.
         place: Place in the log.
         is_left_positive: Whether it is left positive in the log; most logs are right positive.
 
     Returns:
-        The steering, left positive and in [-1, 1], and how it was changed; None if it cannot be
-        used.
+        The steering, left positive and in [-1, 1], and the changes made; None if it is unusable.
     """
     value = finite_number(logged)
     if value is None:
@@ -202,9 +202,9 @@ def left_positive_steering(
 
 
 def finite_number(value: Any) -> float | None:
-    """Return an int or a float as a finite float; None for anything else, True and False too.
+    """Return an int or a float as a finite float; None for anything else, including booleans.
 
-    None also stands for numbers that a recording, which keeps float32, cannot hold.
+    None is also returned for numbers beyond the range of float32, the type of recordings.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -216,7 +216,7 @@ def finite_number(value: Any) -> float | None:
 
 
 def _check_scale(listing: Listing) -> None:
-    """Refuse steering in degrees and the like, of which only the small angles would be used."""
+    """Refuse steering in other units, e.g. degrees, of which only small angles would be used."""
     out_of_range = listing.skipped.counts.get(OUT_OF_RANGE, 0)
     judged = out_of_range + sum(frame.camera == CENTER for frame in listing.frames)
     if out_of_range > max(2, _LARGEST_SHARE_OUT_OF_RANGE * judged):
@@ -235,9 +235,9 @@ def _check_scale(listing: Listing) -> None:
 
 
 def _usable_frames(frames: Sequence[LoggedFrame], skipped: Tally) -> list[LoggedFrame]:
-    """Return the frames whose images can be read; count the others.
+    """Return the frames with a readable image; count the others.
 
-    A frame without an image is of use where no frame has one.
+    If no frame has an image, all are usable.
     """
     if all(frame.path is None for frame in frames):
         return list(frames)
@@ -264,7 +264,7 @@ def _count_changes(frames: Sequence[LoggedFrame]) -> Tally:
 def _check_ranges(
     folder: Path, frames: Sequence[LoggedFrame], quantities: Sequence[Quantity]
 ) -> None:
-    """Refuse a number that is in another unit, of which only the small ones would be used."""
+    """Refuse a quantity in another unit, of which only small values would be used."""
     for one in quantities:
         values = [frame.numbers[one.name] for frame in frames if one.name in frame.numbers]
         low, high = one.range
@@ -281,7 +281,7 @@ def _check_ranges(
 def _within_ranges(
     frame: LoggedFrame, quantities: Sequence[Quantity], changed: Tally
 ) -> LoggedFrame:
-    """Return a frame without the numbers that are outside the ranges of their quantities."""
+    """Return a frame without the numbers outside the ranges of their quantities; count them."""
     strays = [
         one
         for one in quantities
@@ -300,7 +300,7 @@ def _within_ranges(
 
 
 def _check_repetition(folder: Path, frames: Sequence[LoggedFrame]) -> None:
-    """Refuse an image that is listed twice: it could be learned from and tested on."""
+    """Refuse an image that is listed twice: it could be in the training and the test part."""
     for path, count in Counter(frame.path for frame in frames).items():
         if path is not None and count > 1:
             raise ValueError(
@@ -325,7 +325,7 @@ def _check_center(listing: Listing, usable: Sequence[LoggedFrame], num_listed: i
 
 
 def _warn_of_losses(folder: Path, listed: str, skipped: Tally, changed: Tally) -> None:
-    """Say once what was left out and what was changed."""
+    """Warn once of all frames that were left out or changed."""
     told = [f"Skipped {skipped.total} of the {listed} listed in '{folder}': {skipped}."]
     if not skipped.total:
         told = [f"Used all of the {listed} listed in '{folder}'."]
@@ -336,10 +336,11 @@ def _warn_of_losses(folder: Path, listed: str, skipped: Tally, changed: Tally) -
 
 
 def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> None:
-    """Warn where time does not go on: a clock that was set back, or lines out of order.
+    """Warn where time does not increase: a clock was set back, or lines are out of order.
 
     Raises:
-        ValueError: If that is so at more than a third of the frames: the log was shuffled.
+        ValueError: If time does not increase at more than a third of the frames: the log is
+            shuffled.
     """
     center = [frame for frame in frames if frame.camera == CENTER]
     pairs = [(last, this) for last, this in pairwise(center) if this.session == last.session]
@@ -363,7 +364,7 @@ def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> No
 def _cut_episodes(
     frames: Sequence[LoggedFrame], names: Sequence[str], cuts: Cuts
 ) -> Iterator[Stretch]:
-    """Cut one camera's frames where their time or their order jumps, or a session ends."""
+    """Cut the frames of one camera into episodes at jumps in time or row, and between sessions."""
     rows = np.array([frame.row for frame in frames], np.int64)
     time_s = np.array([frame.time_s for frame in frames], np.float64)
     is_first = cuts.begins(rows, time_s)
@@ -384,7 +385,7 @@ def _cut_episodes(
 
 
 def _as_float32(values: Sequence[float]) -> np.ndarray:
-    """Return numbers as float32; those that it cannot hold are missing."""
+    """Return numbers as float32; numbers beyond its range become NaN, i.e. missing."""
     with np.errstate(over="ignore"):
         numbers = np.array(values, np.float64).astype(np.float32)
     numbers[~np.isfinite(numbers)] = np.nan

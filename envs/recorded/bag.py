@@ -1,9 +1,9 @@
 # pyright: reportMissingImports=false
-"""A ROS 2 bag: its topics, its messages, and its images, which stay in it until they are needed.
+"""Read a ROS 2 bag: topics, messages, and images, which are loaded only when needed.
 
 A bag is a folder with `metadata.yaml` and files in sqlite3 or MCAP, or one such file. It is read by
-the package `rosbags`, without ROS. What is damaged is left out: a message, or some time of a bag
-whose file is damaged there.
+the package `rosbags`, without ROS. Damaged messages are left out, and so are time spans in which
+the file is damaged.
 """
 
 import re
@@ -28,16 +28,16 @@ _HEAD_BYTES = 4096
 _NS = 1e-9
 _MAGIC = b"\x89MCAP0\r\n\x01"
 _SKIP_NS = 10**8
-"""First time that is left out where a bag is damaged; doubled until it can be read on [ns]."""
+"""Initial time span that is skipped at a damaged part; doubled until reading succeeds [ns]."""
 _MOST_DAMAGES = 200
-"""After so many damaged parts the rest of a bag is left out."""
+"""Number of damaged parts after which the rest of a bag is left out."""
 _ACKERMANN = {
     "ackermann_msgs/msg/AckermannDrive": "float32 steering_angle\nfloat32 steering_angle_velocity\n"
     "float32 speed\nfloat32 acceleration\nfloat32 jerk\n",
     "ackermann_msgs/msg/AckermannDriveStamped": "std_msgs/Header header\n"
     "ackermann_msgs/AckermannDrive drive\n",
 }
-"""Definitions of the messages that `rosbags` does not know."""
+"""Definitions of messages that `rosbags` does not know."""
 
 
 def is_bag(path: Path) -> bool:
@@ -63,54 +63,54 @@ def _is_storage(path: Path) -> bool:
         return False
     if path.suffix == ".db3":
         return True
-    with path.open("rb") as file:  # MCAP says in its first record what wrote it
+    with path.open("rb") as file:  # the first record of an MCAP file names its writer
         head = file.read(len(_MAGIC) + 8 + 4 + 4)
     return head.startswith(_MAGIC) and head.endswith(struct.pack("<I", 4) + b"ros2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A message that could be read."""
+    """A message of a bag."""
 
     time_s: float
-    """When the bag received it [s]."""
+    """Time at which the bag received the message [s]."""
     place: str
-    """Where it is, for people."""
+    """Location of the message, for people."""
     value: Any
-    """Its fields."""
+    """The deserialized message."""
     stored: "BagImage"
-    """What reads it again."""
+    """Reference by which the message can be read again."""
 
 
 @dataclass(frozen=True)
 class BagImage:
-    """An image that lies in a bag."""
+    """An image in a bag."""
 
     path: Path
-    """The bag."""
+    """Path of the bag."""
     topic: str
-    """Its topic."""
+    """Topic of the image."""
     number: int
-    """Its number on the topic."""
+    """Number of the message on the topic."""
     time_ns: int = field(repr=False, compare=False)
-    """When the bag received it [ns]."""
+    """Time at which the bag received the message [ns]."""
     nth: int = field(repr=False, compare=False)
-    """How many messages of this time the topic has before it."""
+    """Number of earlier messages with the same time on the topic."""
     bag: "Bag" = field(repr=False, compare=False)
-    """What reads it."""
+    """The bag that reads the image."""
     source: tuple[Any, Any] = field(repr=False, compare=False)
-    """The open file and the topic's connection in it."""
+    """The open file, and the connection of the topic in it."""
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Its location, for messages."""
         return f"message {self.number} of {self.topic}"
 
     def __str__(self) -> str:
         return f"{self.name} in {self.path.name}"
 
     def read_bytes(self) -> bytes:
-        """Return it as an image file: as it is if it is compressed, else as BMP, without loss.
+        """Return the bytes of an image file: as stored if compressed, else BMP, without loss.
 
         Raises:
             ValueError: If it is damaged.
@@ -123,10 +123,10 @@ class BagImage:
 
 
 class Bag:
-    """An open bag, which is closed when nobody needs it any more.
+    """An open bag; it is closed when it is garbage collected.
 
     Args:
-        path: Its folder or one of its files.
+        path: Folder of the bag, or one of its files.
 
     Raises:
         ValueError: If it cannot be read, or rosbags is not installed.
@@ -143,11 +143,11 @@ class Bag:
             files = _files_in(self.path) if self.path.is_dir() else []
             if not files:
                 raise
-            self._open(files, rosbag2)  # metadata.yaml is written last: a crash leaves none
+            self._open(files, rosbag2)  # metadata.yaml is written last, and missing after a crash
         self._stream: tuple[Any, int, Iterator[Any]] | None = None
 
     def _open(self, paths: Sequence[Path], rosbag2: Any) -> None:
-        """Open what a bag consists of.
+        """Open the folder or the files of a bag.
 
         Raises:
             ValueError: If one of the paths cannot be read.
@@ -157,8 +157,8 @@ class Bag:
                 reader = rosbag2.Reader(path)
                 reader.open()
                 self._readers.append(reader)
-                self.topics()  # what is damaged there shows now
-            except Exception as error:  # rosbags raises nearly anything on what is damaged
+                self.topics()  # fails now if the topics are damaged
+            except Exception as error:  # rosbags raises nearly any error on damaged files
                 _close(self._readers)
                 raise ValueError(
                     f"`folder` must hold a ROS 2 bag that can be read, got '{path}':"
@@ -168,12 +168,12 @@ class Bag:
 
     @property
     def connections(self) -> list[tuple[Any, Any]]:
-        """Each topic of each file, with the file."""
+        """Open file and connection of each topic in each file."""
         found = [(reader, one) for reader in self._readers for one in reader.connections]
         return [(reader, one) for reader, one in found if isinstance(one.topic, str)]
 
     def topics(self, types: Sequence[str] = ()) -> dict[str, tuple[str, int]]:
-        """Return the type and the number of messages of each topic, perhaps of some types only."""
+        """Return type and number of messages of each topic, optionally only of some types."""
         found: dict[str, tuple[str, int]] = {}
         for _, one in self.connections:
             if not types or one.msgtype in types:
@@ -186,8 +186,8 @@ class Bag:
 
         Args:
             topic: The topic.
-            types: What its messages may be.
-            skipped: Where what is damaged is counted.
+            types: Allowed types of its messages.
+            skipped: Counts damaged messages and parts.
         """
         number = nth = 0
         before_ns = -1
@@ -209,7 +209,7 @@ class Bag:
         """Return the message of an image.
 
         Raises:
-            ValueError: If it is damaged, or no longer there.
+            ValueError: If it is damaged or no longer exists.
         """
         reader, one = image.source
         stream, self._stream = self._stream, None
@@ -229,12 +229,12 @@ class Bag:
     def _unpack(self, data: Any, connection: Any) -> Any:
         try:
             return self._store.deserialize_cdr(data, connection.msgtype)
-        except Exception as error:  # as above
+        except Exception as error:  # any class, as above
             raise ValueError(_reason(error)) from error
 
 
 def _read_on(reader: Any, connection: Any, skipped: Tally) -> Iterator[tuple[int, bytes]]:
-    """Yield times and data of messages; go on behind what is damaged."""
+    """Yield time [ns] and data of each message, skipping damaged parts."""
     start_ns, skip_ns = None, _SKIP_NS
     for _ in range(_MOST_DAMAGES):
         try:
@@ -242,7 +242,7 @@ def _read_on(reader: Any, connection: Any, skipped: Tally) -> Iterator[tuple[int
                 start_ns, skip_ns = time_ns + 1, _SKIP_NS
                 yield time_ns, data
             return
-        except Exception as error:  # as above
+        except Exception as error:  # any class, as above
             begin_ns = reader.start_time if start_ns is None else start_ns
             skipped.add(DAMAGED_PART, f"{connection.topic} from {begin_ns} ns: {_reason(error)}")
             start_ns, skip_ns = begin_ns + skip_ns, 2 * skip_ns
@@ -256,7 +256,7 @@ def _close(readers: list[Any]) -> None:
 
 
 def _reason(error: Exception, path: Path | None = None) -> str:
-    """Return in one line what an error says, without the path of the bag."""
+    """Return the message of an error on one line, without the path of the bag."""
     told = re.sub(r"\s+", " ", str(error) or type(error).__name__)
     if path is not None:
         told = told.replace(f"{path}/", "").replace(str(path), path.name)
@@ -264,7 +264,7 @@ def _reason(error: Exception, path: Path | None = None) -> str:
 
 
 def _import_rosbags() -> Any:
-    """Return the package's module for bags.
+    """Return the module of `rosbags` for bags.
 
     Raises:
         ValueError: If it is not installed.
@@ -281,7 +281,7 @@ def _import_rosbags() -> Any:
 
 @cache
 def _types() -> Any:
-    """Return the message types. Those that are read here are the same in all versions of ROS 2."""
+    """Return the message types; those used here are the same in all versions of ROS 2."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_HUMBLE)

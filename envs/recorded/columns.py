@@ -1,9 +1,9 @@
-"""Columns of a table that a driving simulator wrote and a person may have edited.
+"""Columns of a table written by a driving simulator and possibly edited by a person.
 
-A header names the columns, in any order and case; without one the simulator's order holds. Columns
-are separated by commas, or by semicolons or tabs as a spreadsheet program writes them in countries
-with a decimal comma. Every line is read by itself, so that a stray quotation mark or half a line
-damages no other.
+A header names the columns, in any order and case; without a header they are in the order of the
+simulator. Columns are separated by commas, or by semicolons or tabs, as spreadsheet programs write
+them in countries with a decimal comma. Each line is read separately, so that a stray quotation mark
+or a truncated line affects no other line.
 """
 
 import csv
@@ -13,28 +13,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 COLUMNS = ("center", "left", "right", "steering", "throttle", "brake", "speed")
-"""The simulator's columns, in its order."""
+"""Columns of the simulator, in its order."""
 NEEDED = ("center", "steering")
 """Columns without which there is nothing to learn."""
 
 _SPELLINGS = {"centre": "center", "steer": "steering"}
-_TITLE = re.compile(r"[a-z][\w ()\[\]/-]*|")  # a cell of a header: no number, no file name
+_TITLE = re.compile(r"[a-z][\w ()\[\]/-]*|")  # cell of a header: neither number nor file name
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where each column stands."""
+    """Positions of the columns."""
 
     places: dict[str, int]
-    """Index of each column that is there, by its name in `COLUMNS`."""
+    """Index of each existing column, by its name in `COLUMNS`."""
     width: int
-    """Number of columns, those without a known name too."""
+    """Number of columns, including those without a known name."""
     has_header: bool
-    """True if a header named them."""
+    """True if the names are from a header."""
     complaint: str | None = None
-    """What is wrong with the header, so that no line can be read; None if nothing is."""
+    """Fault of the header, with which no line can be read; None if there is none."""
 
 
 SIMULATOR = Columns({name: i for i, name in enumerate(COLUMNS)}, len(COLUMNS), False)
@@ -42,7 +42,7 @@ SIMULATOR = Columns({name: i for i, name in enumerate(COLUMNS)}, len(COLUMNS), F
 
 
 def find_separator(lines: Sequence[str]) -> str:
-    """Return what separates the columns in most of the lines."""
+    """Return the character that separates the columns in most lines."""
     votes: Counter[str] = Counter()
     for line in lines:
         # With a decimal comma there may be as many commas as semicolons: the comma comes last.
@@ -60,18 +60,18 @@ def split_cells(line: str, separator: str) -> list[str]:
 
 
 def number_in(text: str, separator: str) -> float | str:
-    """Return the number that a cell holds, the text itself if it is none."""
+    """Return the number in a cell; the text itself if it is not a number."""
     point = text if separator == "," else text.replace(",", ".")
     return float(point) if _NUMBER.fullmatch(point) else text
 
 
 def read_header(cells: Sequence[str], *, is_first: bool) -> Columns | None:
-    """Return the columns that a header names; None if the line is no header.
+    """Return the columns of a header; None if the line is not a header.
 
     Args:
         cells: The cells of a line.
-        is_first: True for the first line that is not empty. It is a header also if it names no
-            column that is known.
+        is_first: True for the first line that is not empty. It may be a header even without any
+            known column name.
     """
     titles = [cell.casefold() for cell in cells]
     if len(titles) < len(NEEDED) or not all(map(_TITLE.fullmatch, titles)):
@@ -95,7 +95,7 @@ def read_header(cells: Sequence[str], *, is_first: bool) -> Columns | None:
 
 
 def _known(match: re.Match[str] | None) -> str | None:
-    """Return the column that a word names."""
+    """Return the column that a word names; None if it names none."""
     word = match.group() if match else ""
     word = _SPELLINGS.get(word, word)
     return word if word in COLUMNS else None

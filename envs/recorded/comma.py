@@ -1,15 +1,15 @@
-"""Segments of comma2k19: a minute of a real car each, its numbers as NumPy files without a suffix.
+"""Load segments of comma2k19: one minute of a real car, numbers as NumPy files without a suffix.
 
-| file                                 | what                                                      |
+| file                                 | content                                                   |
 |--------------------------------------|-----------------------------------------------------------|
-| `video.hevc`                         | the camera, 20 frames a second; may be missing            |
-| `global_pose/frame_times`            | when each frame was taken [s]                             |
+| `video.hevc`                         | the camera, 20 frames per second; may be missing          |
+| `global_pose/frame_times`            | time of each frame [s]                                    |
 | `processed_log/CAN/NAME/t`, `/value` | `steering_angle` [deg], `speed`, `wheel_speed` [m/s]      |
 | `processed_log/IMU/NAME/t`, `/value` | `accelerometer`, `gyro`, …                                |
 
-Numbers come at other times than frames, about 90 a second, and are interpolated linearly; where a
+Numbers have other times than frames, about 90 per second, and are interpolated linearly. If a
 series has a gap of more than `_MAX_GAP_S` around a frame, the number is missing there. The steering
-angle is that of the wheel in the driver's hands, left positive; it is learned if nobody chooses.
+angle is that of the steering wheel, left positive; it is the default action.
 
 Source: https://github.com/commaai/comma2k19
 """
@@ -31,7 +31,7 @@ LOG_FOLDER, VIDEO_FILE = "processed_log", "video.hevc"
 ANGLE = "steering_angle"
 _MAX_GAP_S = 0.2
 _MOST_COLUMNS = 4
-"""Series of more columns are no numbers of the car, such as the radar's."""
+"""Series with more columns are left out: they are not numbers of the car, e.g. radar."""
 _WHEELS = ("front_left", "front_right", "rear_left", "rear_right")
 QUANTITIES = (
     Quantity(name=ANGLE, unit="deg", positive="left"),
@@ -53,12 +53,12 @@ def load_comma(
         folder: Folder of the segment.
         image_size: Height and width of an observation [pixels].
         crop: Share of the height cut off at the top and at the bottom.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Raises:
         FileNotFoundError: If the folder is missing.
-        ValueError: If nothing of it can be used.
+        ValueError: If no frame can be used.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -95,12 +95,12 @@ def load_comma(
 
 
 def is_comma(path: Path) -> bool:
-    """True for a folder of a segment."""
+    """True for the folder of a segment."""
     return (path / LOG_FOLDER).is_dir()
 
 
 def _series(folder: Path, skipped: Tally) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    """Yield each number's name, its times and its values."""
+    """Yield name, times and values of each number."""
     for source in ("CAN", "IMU"):
         for place in sorted((folder / LOG_FOLDER / source).glob("*/value")):
             name = place.parent.name
@@ -127,7 +127,7 @@ def _name(name: str, column: int, width: int) -> str:
 
 
 def _load(path: Path, skipped: Tally) -> np.ndarray | None:
-    """Return an array of numbers as float64, None if the file is damaged; that is counted."""
+    """Return an array of numbers as float64; None, and count it, if the file is damaged."""
     name = "/".join(path.parts[-3:])
     if not path.is_file():
         skipped.add("missing file", name)
@@ -138,7 +138,7 @@ def _load(path: Path, skipped: Tally) -> np.ndarray | None:
             raise ValueError("no numbers")
         with np.errstate(all="ignore"):
             return np.array(array, np.float64)
-    except Exception:  # NumPy's reader raises nearly anything for a damaged header
+    except Exception:  # NumPy's reader raises nearly any error on a damaged header
         skipped.add("damaged file", name)
         return None
 
@@ -146,10 +146,10 @@ def _load(path: Path, skipped: Tally) -> np.ndarray | None:
 def _frame_times(
     folder: Path, series: dict[str, tuple[np.ndarray, np.ndarray]], skipped: Tally
 ) -> np.ndarray:
-    """Return when frames were taken [s]; the times of the steering where nobody tells.
+    """Return the time of each frame [s]; without a file of these, the times of the steering.
 
     Raises:
-        ValueError: If there is no number at all.
+        ValueError: If there are no numbers at all.
     """
     if not series:
         raise ValueError(
@@ -164,7 +164,7 @@ def _frame_times(
 
 
 def _at(time_s: np.ndarray, series_s: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return a series at the times of frames; NaN where it says nothing of them."""
+    """Interpolate a series to the times of frames; NaN outside of the series and in its gaps."""
     found = np.full(len(time_s), np.nan)
     is_told = np.isfinite(time_s)
     found[is_told] = np.interp(time_s[is_told], series_s, values, left=np.nan, right=np.nan)
@@ -174,7 +174,7 @@ def _at(time_s: np.ndarray, series_s: np.ndarray, values: np.ndarray) -> np.ndar
 
 
 def _video(folder: Path, skipped: Tally) -> Video | None:
-    """Return the camera; None, with a warning, if it is missing."""
+    """Return the video of the camera; None, with a warning, if it is missing or unreadable."""
     path = folder / VIDEO_FILE
     fault = "is missing"
     if path.is_file():

@@ -1,13 +1,13 @@
 """Donkeycar tubs of versions 1 and 2; `tub_records` describes a record.
 
-Version 2: `manifest.json` has one JSON value a line: the fields of a record, their types, metadata,
-session metadata, and last an object with the catalogs' names (`paths`) and the records deleted by
-the driver (`deleted_indexes`). A catalog has one record a line, with its number `_index`, its
-`_session_id`, its time `_timestamp_ms` and the name of an image in `images/`.
+Version 2: `manifest.json` has one JSON value per line: the fields of a record, their types,
+metadata, session metadata, and last an object with the names of the catalogs (`paths`) and the
+records deleted by the driver (`deleted_indexes`). A catalog has one record per line, with its
+number `_index`, its `_session_id`, its time `_timestamp_ms` and the name of an image in `images/`.
 
-Version 1: `record_N.json` is one record, its image `N_cam-image_array_.jpg` lies beside it. Its
-time is in `milliseconds` since the tub was begun, or in `timestamp`, a date and time. Old tubs
-have neither: their frames are taken to be 1/20 s apart, Donkeycar's usual rate, and this is told.
+Version 1: `record_N.json` is one record, with its image `N_cam-image_array_.jpg` beside it. The
+time is in `milliseconds` since the tub was started, or in `timestamp`, a date and time. Old tubs
+have neither: their frames are assumed to be 1/20 s apart, Donkeycar's usual rate, with a warning.
 `meta.json` has the fields (`inputs`) and their types; `exclude.json` lists deleted records.
 """
 
@@ -51,10 +51,11 @@ def load_donkeycar(
         folder: Folder with `manifest.json`, the catalogs and `images/` (version 2), or with
             `record_N.json` and the images (version 1).
         image_size: Height and width of an observation [pixels].
-        crop: Share of the height cut off at the top and at the bottom; nothing by default, since
-            a tub's images may have been cropped on the car.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing or deleted frames in a row begin a new episode.
+        crop: Shares of the height cut off at the top and at the bottom; 0 by default, since the
+            images of a tub may have been cropped on the car.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing or deleted frames above which a new
+            episode starts.
 
     Returns:
         The recording.
@@ -62,7 +63,7 @@ def load_donkeycar(
     Raises:
         FileNotFoundError: If the folder, its manifest or all its catalogs are missing.
         NotADirectoryError: If it is a file.
-        ValueError: If the manifest is damaged, or nothing of the tub can be used.
+        ValueError: If the manifest is damaged, or no record can be used.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -121,7 +122,7 @@ def _read_version_2(folder: Path) -> Listing:
 
 
 def _read_manifest(manifest: Path) -> tuple[str, list[str], set[int]]:
-    """Return the image's field, the catalogs' names and the deleted indexes."""
+    """Return the field of the image, the names of the catalogs and the deleted indexes."""
     try:
         values = [read_json(line) for line in read_lines(manifest) if line.strip("\0")]
         if len(values) < _MANIFEST_LINES:
@@ -159,7 +160,7 @@ def _read_version_1(folder: Path) -> Listing:
 
 
 def _record_files(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the number and the path of each record of version 1, in no order."""
+    """Yield number and path of each record of version 1, in any order."""
     for path in folder.glob("record_*.json"):
         match = _RECORD_FILE.fullmatch(path.name)
         if match is not None and path.is_file():
@@ -167,7 +168,7 @@ def _record_files(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _meta_image_field(folder: Path) -> str:
-    """Return the image's field; the usual one if `meta.json` does not tell."""
+    """Return the field of the image; the default one if `meta.json` does not name it."""
     try:
         meta = read_json("\n".join(read_lines(folder / META_FILE)))
         field = _image_field(dict(zip(meta["inputs"], meta["types"], strict=True)))
@@ -195,7 +196,7 @@ def _excluded(folder: Path) -> set[int]:
 
 
 def _time_s(record: dict[str, Any]) -> float | None:
-    """Return the time of a record of version 1 [s]; only differences mean something."""
+    """Return the time of a record of version 1 [s]; only differences are meaningful."""
     time_ms = finite_number(record.get("milliseconds"))
     if time_ms is not None:
         return time_ms / 1000.0
@@ -203,5 +204,5 @@ def _time_s(record: dict[str, Any]) -> float | None:
         time = datetime.fromisoformat(record["timestamp"])
     except (KeyError, TypeError, ValueError):
         return None
-    # Without its time zone, so that no daylight saving jumps in.
+    # Without the time zone, so that there are no jumps of daylight saving time.
     return (time.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()

@@ -1,9 +1,9 @@
-"""Drives that `run.py --record` has recorded: one MCAP file, see `ncp_control.loop.playback`.
+"""Drives recorded by `run.py --record`: one MCAP file, see `ncp_control.loop.playback`.
 
-What the policy saw is learned from as it was seen, with what was commanded then: nothing is cropped
-or resized unless it is asked for, and the recording keeps the contract, so that a policy that
-learns from it fits the same world. Ticks in which the monitor held or stopped the body are left
-out: what was commanded then answers no frame.
+Observations and commands are taken as recorded: frames are not cropped or resized unless an option
+says so. The recording keeps the contract, so that a policy trained on it fits the same environment.
+Ticks in which the monitor held or stopped the robot are left out: their commands are not responses
+to a frame.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ from ncp_control.loop.playback import Playback, read_recording
 from ncp_control.records import array_of, entries_of
 
 RECORDED = "recorded"
-"""What reports call what the recorded policy did."""
+"""Name of the recorded policy in reports."""
 STOPPED = "held or stopped by the monitor"
 OTHER_SHAPE = "frame of another shape"
 NO_COMMAND = "frame without a command"
@@ -45,19 +45,19 @@ def load_drive(
 
     Args:
         path: The file.
-        image_size: Height and width of an observation [pixels]; those that were seen if None.
+        image_size: Height and width of an observation [pixels]; if None: as recorded.
         crop: Share of the height cut off at the top and at the bottom.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Returns:
-        The recording; steering is left positive, whatever the recorded policy's was, and in its own
-        unit, e.g. degrees, if the policy's contract scales it.
+        The recording. Its steering is left positive, also if that of the recorded policy was not,
+        and in its own unit, e.g. degrees, if the policy's contract scales it.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no recorded drive, it has no colour frames or other actions than
-            steering, or nothing of it can be used.
+        ValueError: If it is not a recorded drive, it has no colour frames or other actions than
+            steering, or no frame can be used.
     """
     played = read_recording(path)
     seen = _check(played)
@@ -90,19 +90,19 @@ def load_drive(
 def drive_as_demonstrations(
     path: str | Path, contract: Contract | None = None
 ) -> Iterator[Demonstrations]:
-    """Yield what a recorded policy was asked and what was commanded, whatever it senses.
+    """Yield the observations of a recorded policy and the commands as demonstrations.
 
     Unlike `load_drive`, this takes numbers, any colours and any actions, and keeps the elapsed
-    times that the policy was told; an episode begins where its memory was cleared.
+    times that the policy got. An episode starts where the memory of the policy was cleared.
 
     Args:
         path: The file.
-        contract: That of a policy which shall sense it, if there is one.
+        contract: Contract of the policy that will get the observations, if known.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no recorded drive, nothing of it can be used, or the policy senses
-            frames, numbers or a record where it has another of these, or other numbers.
+        ValueError: If it is not a recorded drive, no tick can be used, or the kind of observation
+            (frames, numbers or a record) or the numbers differ from those of the policy.
     """
     played = read_recording(path)
     if contract is not None:
@@ -135,7 +135,7 @@ def drive_as_demonstrations(
 
 
 def _check_sensed(contract: Contract, played: Playback) -> None:
-    """Compare the kind of what was sensed, and numbers; frames may differ in size and stack."""
+    """Compare kind of observation and numbers with a contract; frame size and stack may differ."""
     wanted, seen = contract.observation, played.contract.observation
     found = observation_misfit(wanted, seen)
     if found is not None and (wanted.kind != seen.kind or entries_of(wanted)):
@@ -146,7 +146,7 @@ def _check_sensed(contract: Contract, played: Playback) -> None:
 
 
 def _check(played: Playback) -> FramesContract:
-    """Return what was seen."""
+    """Return the contract of the frames."""
     seen, action = played.contract.observation, played.contract.action
     if not isinstance(seen, FramesContract) or seen.shape[2] != 3 or seen.colour != "RGB":
         is_frames = isinstance(seen, FramesContract)
@@ -191,6 +191,6 @@ def _frames(played: Playback, seen: FramesContract, skipped: Tally) -> Iterator[
 
 
 def _left_positive(contract: Contract) -> Contract:
-    """Return what a policy that learns from the recording senses and commands."""
+    """Return the contract for a policy trained on the recording, with left-positive steering."""
     steering = replace(contract.action[0], positive="left", bounds=None)
     return replace(contract, action=(steering,), provenance={})

@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""Files of HDF5: opened, walked through, and pictures that lie in them; by the package `h5py`."""
+"""Read HDF5 files, their trees of arrays, and images in them, by the package `h5py`."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def open_file(path: Path) -> Any:
     """Open a file for reading.
 
     Raises:
-        ValueError: If it is none of HDF5, or h5py is not installed.
+        ValueError: If it is not an HDF5 file, or h5py is not installed.
     """
     try:
         return import_h5py().File(path, "r")
@@ -44,7 +44,7 @@ def open_file(path: Path) -> Any:
 
 
 def damaged(path: Path, error: BaseException) -> ValueError:
-    """Return what is raised of a file that cannot be read."""
+    """Return the error for a file that cannot be read."""
     return ValueError(
         f"`folder` must hold a whole HDF5 file, got '{path}': {short(error)}. Download the data set"
         " again."
@@ -53,31 +53,31 @@ def damaged(path: Path, error: BaseException) -> ValueError:
 
 @functools.lru_cache(maxsize=4)
 def _shared(path: Path) -> Any:
-    """Return a file that stays open while its pictures are read."""
+    """Open a file that stays open while its images are read."""
     return open_file(path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A frame of a data set, in its HDF5 file."""
+    """An image in an HDF5 file."""
 
     path: Path
     """The file."""
     place: str
-    """Name of the array there."""
+    """Name of the array in the file."""
     number: int
-    """Which of its pictures."""
+    """Index of the image in the array."""
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Its location, for messages."""
         return f"picture {self.number} of {self.place}"
 
     def __str__(self) -> str:
         return f"{self.name} in {self.path.name}"
 
     def read_bytes(self) -> bytes:
-        """Return it as a JPEG if it lies there as one, else as a PNG.
+        """Return the bytes of an image file: the JPEG if it is stored as one, else a PNG.
 
         Raises:
             ValueError: If it cannot be read.
@@ -97,7 +97,7 @@ def shortest_length(group: Any) -> int:
 
 
 def arrays(key: str, node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and array of all that lies in a tree of HDF5."""
+    """Yield name and array of all arrays in a tree of HDF5."""
     if isinstance(node, Mapping):
         for name in node:
             yield from arrays(f"{key}.{name.removeprefix('_index_')}", node[name])
@@ -106,7 +106,7 @@ def arrays(key: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def is_pictures(array: Any) -> bool:
-    """Whether an array holds pictures: pixels, or JPEGs as bytes."""
+    """Whether an array holds images: pixels, or JPEGs as bytes."""
     if array.ndim in (3, 4) and array.dtype == np.uint8:
         return True
     if array.ndim not in (1, 2) or not (array.dtype == np.uint8 or array.dtype.kind == "O"):

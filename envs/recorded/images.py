@@ -1,16 +1,17 @@
-"""Images of a recording: telling whole ones from damaged ones, and framing them as observations.
+"""Images of a recording: detect damaged ones, and crop and resize them to observations.
 
-"Decoded" is not "whole": libjpeg fills what was lost of a picture with grey and returns it. Every
-image is therefore checked in three steps, at the cost of one decoding at an eighth of its size:
+A decoded image may still be incomplete: libjpeg fills lost parts with grey and returns the image.
+Every image is therefore checked in three steps, at the cost of one decoding at an eighth of its
+size:
 
-1. The header names the size, which must be usable, before anything of that size is allocated.
+1. The size in the header must be usable; this is checked before memory is allocated.
 2. The image is decoded. Formats other than JPEG are also read by Pillow, which refuses lost data.
 3. A JPEG that ends in the grey of lost data, and every progressive one, is decoded again with more
-   data before its end marker. A whole picture has no use for them and stays the same; one that was
-   cut off goes on with them.
+   data before its end marker. A complete image does not use the data and stays the same; a
+   truncated one continues with them and changes.
 
-Not seen is a loss inside the last block of a JPEG (16 x 16 pixels or less), of a progressive JPEG's
-last scans as a whole, and data that were replaced by other data of the same length.
+Not detected are losses inside the last block of a JPEG (16 x 16 pixels or less), the loss of whole
+last scans of a progressive JPEG, and data replaced by other data of the same length.
 """
 
 import io
@@ -28,38 +29,38 @@ from ncp_control.framing import crop_and_scale
 
 
 class StoredImage(Protocol):
-    """An image that lies in a larger file, such as a recorded drive or a bag."""
+    """An image inside a larger file, such as a recorded drive or a bag."""
 
     @property
     def path(self) -> Path:
-        """That file."""
+        """The larger file."""
         ...
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Its location, for messages."""
         ...
 
     def read_bytes(self) -> bytes:
-        """Return it as the bytes of an image file; ValueError or OSError if it is damaged."""
+        """Return the bytes of the image as a file; ValueError or OSError if it is damaged."""
         ...
 
 
 ImageFile = Path | StoredImage
-"""Where an image lies: in a file of its own, or in a larger one."""
+"""Location of an image: its own file, or inside a larger file."""
 MIN_SIDE_PIXELS = 16
-"""Smallest usable height and width: what is smaller is a placeholder."""
+"""Smallest usable height and width; smaller images are placeholders."""
 MAX_CROP = 0.9
-"""Largest share of the height that is cut off: it leaves rows of the smallest usable image."""
+"""Largest share of the height that may be cut off; it leaves rows of the smallest usable image."""
 MAX_PIXELS = 2**25
-"""Largest usable image, about 8K video; a damaged header may claim thousands of times more."""
+"""Number of pixels of the largest usable image, about 8K; damaged headers may claim far more."""
 MAX_BYTES = 2**27
-"""Largest file that is read as one image."""
+"""Largest file that is read as one image [bytes]."""
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-"""Formats that are read. Pillow knows more, and runs other programs for some of them."""
+"""Formats that are read. Pillow supports more, but runs other programs for some of them."""
 
 _AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png"}
-"""Formats that every tool reads, and their suffixes."""
+"""Formats that are copied without conversion, and their suffixes."""
 _JPEG_END = b"\xff\xd9"
 _BYTES_AFTER_END = 4096  # some cameras append a few bytes to the end marker
 _LOST_GREY = 128  # what libjpeg fills in for blocks without data
@@ -68,7 +69,7 @@ _MORE_DATA = bytes(range(1, 255))  # no 255, which would begin a marker
 
 @dataclass(frozen=True, kw_only=True)
 class Framing:
-    """How an image becomes an observation: rows cut off, then resized.
+    """Crop and size with which an image becomes an observation: crop rows, then resize.
 
     Raises:
         ValueError: If the size is not positive or the crop leaves too little.
@@ -77,7 +78,7 @@ class Framing:
     image_size: tuple[int, int]
     """Height and width of an observation [pixels]."""
     crop: tuple[float, float]
-    """Share of the height cut off at the top (sky) and at the bottom (bonnet)."""
+    """Shares of the height cut off at the top (sky) and at the bottom (bonnet)."""
 
     def __post_init__(self) -> None:
         if not _are_two(self.image_size, int) or min(self.image_size) < 1:
@@ -95,19 +96,19 @@ class Framing:
 
     @property
     def view(self) -> View:
-        """What a policy that learns from these observations must be shown."""
+        """Crop of the camera image, for the contract of a policy trained on these observations."""
         return View(crop_top=self.crop[0], crop_bottom=self.crop[1])
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Return the observation, shape (*image_size, 3), uint8 RGB.
 
-        Shares, not rows, are cut, since one recording may hold images of several sizes.
+        The crop is given in shares, not rows, since a recording may have images of several sizes.
         """
         return crop_and_scale(image, self.view, self.image_size)
 
 
 def read_image(path: ImageFile) -> np.ndarray | None:
-    """Return an image as uint8 RGB, grey ones spread to three channels; None if it is damaged."""
+    """Return an image as uint8 RGB, also if it is grey; None if it is damaged."""
     try:
         return cv2.cvtColor(_decode(_read_bytes(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     except _ImageFault:
@@ -115,9 +116,9 @@ def read_image(path: ImageFile) -> np.ndarray | None:
 
 
 def as_file(path: ImageFile) -> tuple[bytes, str, np.ndarray]:
-    """Return bytes and suffix of a JPEG or PNG file of an image, and its pixels, uint8 RGB.
+    """Return an image as bytes and suffix of a JPEG or PNG file, and its pixels, uint8 RGB.
 
-    A file that is one of these already stays as it is.
+    The bytes of an RGB JPEG or PNG are returned unchanged; other images become PNG.
 
     Raises:
         ValueError: If the image is damaged.
@@ -133,9 +134,9 @@ def as_file(path: ImageFile) -> tuple[bytes, str, np.ndarray]:
 
 
 def find_fault(path: ImageFile) -> str | None:
-    """Return what is wrong with an image, e.g. "cut off"; None if `read_image` will return it.
+    """Return the fault of an image, e.g. "cut off"; None if `read_image` will return the image.
 
-    It costs a fraction of `read_image`.
+    This is much cheaper than `read_image`.
     """
     try:
         _decode(_read_bytes(path), cv2.IMREAD_REDUCED_GRAYSCALE_8)
@@ -166,7 +167,7 @@ def _read_bytes(path: ImageFile) -> bytes:
         if isinstance(path, Path) and path.stat().st_size > MAX_BYTES:
             raise _ImageFault(f"larger than {MAX_BYTES // 2**20} MiB")
         data = path.read_bytes()
-    except (OSError, ValueError) as error:  # a damaged log may name what no file can be called
+    except (OSError, ValueError) as error:  # a damaged log may contain an impossible file name
         raise _ImageFault("unreadable") from error
     if not data:
         raise _ImageFault("empty")
@@ -174,10 +175,10 @@ def _read_bytes(path: ImageFile) -> bytes:
 
 
 def _decode(data: bytes, mode: int) -> np.ndarray:
-    """Return the decoded image, whole.
+    """Return the decoded image.
 
     Raises:
-        _ImageFault: If it is damaged, or its size is not usable.
+        _ImageFault: If it is damaged or incomplete, or its size is not usable.
     """
     opened = _open(data)
     width, height = opened.size
@@ -185,7 +186,7 @@ def _decode(data: bytes, mode: int) -> np.ndarray:
         raise _ImageFault(f"smaller than {MIN_SIDE_PIXELS} x {MIN_SIDE_PIXELS} pixels")
     if width * height > MAX_PIXELS:
         raise _ImageFault(f"larger than {MAX_PIXELS / 1e6:.1f} million pixels")
-    is_jpeg = opened.format in ("JPEG", "MPO")  # MPO is a JPEG with further ones behind it
+    is_jpeg = opened.format in ("JPEG", "MPO")  # MPO is a JPEG followed by further ones
     if is_jpeg and _JPEG_END not in data[-_BYTES_AFTER_END:]:
         raise _ImageFault("cut off")
     try:
@@ -202,9 +203,9 @@ def _decode(data: bytes, mode: int) -> np.ndarray:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header of an image and nothing else."""
+    """Read only the header of an image."""
     with warnings.catch_warnings():
-        # Sizes are judged above; Pillow warns of large ones.
+        # Sizes are checked by `_decode`; Pillow warns of large ones.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             return Image.open(io.BytesIO(data), formats=FORMATS)
@@ -215,7 +216,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _load(opened: Image.Image) -> bytes:
-    """Decode an opened image with Pillow, which refuses data that end too early."""
+    """Decode an opened image with Pillow, which refuses truncated data."""
     try:
         opened.load()
     except Exception as error:  # as in `_open`
@@ -224,13 +225,13 @@ def _load(opened: Image.Image) -> bytes:
 
 
 def _ends_in_grey(image: np.ndarray) -> bool:
-    """True if a corner has the colour of lost data; the camera may have been held in any way."""
+    """True if a corner has the colour of lost data; any corner, since an image may be rotated."""
     corners = image[[0, 0, -1, -1], [0, -1, 0, -1]].reshape(4, -1)
     return bool((corners == _LOST_GREY).all(axis=1).any())
 
 
 def _is_cut_off(jpeg: bytes) -> bool:
-    """True if a JPEG's picture changes when more data come before its end marker."""
+    """True if a JPEG image changes when more data are inserted before its end marker."""
     end = jpeg.rfind(_JPEG_END)
     longer = jpeg[:end] + _MORE_DATA + jpeg[end:]
     return _load(_open(jpeg)) != _load(_open(longer))

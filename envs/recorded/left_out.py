@@ -1,13 +1,13 @@
-"""Stretches of a recording that are marked to be left out; nothing of it is deleted.
+"""Stretches of a recording that are marked to be left out; no data are deleted.
 
-The marks lie in a JSON file beside the recording, or in one that is named:
+The marks are in a JSON file beside the recording, or in a file given by the user:
 
     {"format": 1,
      "marks": [{"why": "--out-of 12.5-14.0",
                 "stretches": [{"rows": [250, 280], "time_s": [1644504935.2, 1644504936.7]}]}]}
 
-Each entry of `marks` is what one command marked, and `--undo` takes back the last; rows are written
-as in `envs.recorded.marked_rows`.
+Each entry of `marks` comes from one command, and `--undo` removes the last one; rows are written as
+in `envs.recorded.marked_rows`.
 """
 
 import json
@@ -34,16 +34,16 @@ REASON = "marked to be left out"
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What one command marked."""
+    """Stretches marked by one command."""
 
     why: str
-    """Its words."""
+    """Options of the command."""
     stretches: tuple[MarkedRows, ...]
-    """What it marked."""
+    """The marked stretches."""
 
 
 def marks_file(recording: Path) -> Path:
-    """Return where the marks of a recording lie if no other file is named."""
+    """Return the default file of the marks of a recording."""
     return file_beside(recording, FILE)
 
 
@@ -60,11 +60,11 @@ def read_marks(path: Path) -> list[Mark]:
 
 
 class NothingLeft(ValueError):
-    """Marks would leave no frame of a recording."""
+    """Error: the marks would leave no frame of a recording."""
 
 
 def write_marks(path: Path, marks: Sequence[Mark]) -> None:
-    """Write marks to a file; without any, the file is removed."""
+    """Write marks to a file; remove the file if there are no marks."""
     if not marks:
         path.unlink(missing_ok=True)
         return
@@ -79,16 +79,16 @@ def write_marks(path: Path, marks: Sequence[Mark]) -> None:
 
 
 def leave_out(recording: Recording, marks: Sequence[Mark], path: Path) -> Recording:
-    """Return the recording without what is marked, from every camera.
+    """Return the recording without the marked frames of all cameras.
 
     Args:
         recording: The recording.
-        marks: What is marked.
-        path: Where the marks were read, for errors.
+        marks: The marks.
+        path: File of the marks, for messages.
 
     Raises:
         ValueError: If the marks are those of another recording.
-        NothingLeft: If nothing would be left.
+        NothingLeft: If no two consecutive frames of the center camera would be left.
     """
     stretches = [one for mark in marks for one in mark.stretches]
     check_times(recording, stretches, "left_out", path)

@@ -1,18 +1,18 @@
-"""LeRobotDataset v2.1 and v3: numbers in Parquet, cameras as videos or as images in Parquet.
+"""Load a LeRobotDataset v2.1 or v3: numbers in Parquet, cameras as videos or images in Parquet.
 
 | version | numbers                          | videos                                          |
 |---------|----------------------------------|-------------------------------------------------|
 | 2.1     | `data/chunk-*/episode_*.parquet` | `videos/chunk-*/CAMERA/episode_*.mp4`           |
-| 3.0     | `data/chunk-*/file-*.parquet`    | `videos/CAMERA/chunk-*/file-*.mp4`, and where   |
-|         |                                  | each episode begins there, in `meta/episodes`   |
+| 3.0     | `data/chunk-*/file-*.parquet`    | `videos/CAMERA/chunk-*/file-*.mp4`; the begin   |
+|         |                                  | of each episode in them is in `meta/episodes`   |
 
-A quantity is called by its column and its name there, e.g. `action.elbow` and
-`observation.state.elbow`; what `meta/info.json` does not name is numbered. All of `action` is
-learned if nobody chooses. Times are those of the column `time_s` (float64, which `write_lerobot`
-writes), or else `timestamp`, the time since the episode began.
+The name of a quantity is its column and its name in the column, e.g. `action.elbow` and
+`observation.state.elbow`; numbers without a name in `meta/info.json` are numbered. By default, all
+of `action` is learned. Times are those of the column `time_s` (float64, written by
+`write_lerobot`), or else of `timestamp`, the time since the episode began.
 
-Where videos are missing, numbers alone are read, with a warning. A data set that `write_lerobot`
-wrote also tells units, ranges, signs and the crop (`meta/ncp_control.json`).
+If videos are missing, only numbers are read, with a warning. A data set from `write_lerobot` also
+has units, ranges, signs and the crop (`meta/ncp_control.json`).
 
 Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, versions 2.1 and 3.0.
 """
@@ -45,9 +45,9 @@ INFO_FILE, OWN_FILE = "meta/info.json", f"meta/{NAME}.json"
 TIME = "time_s"
 _INDEX = ("timestamp", "frame_index", "episode_index", "index", "task_index", TIME)
 _LATER = "next."
-"""How columns begin that tell what came after a frame, e.g. the reward: nothing senses them."""
+"""Prefix of columns about the time after a frame, e.g. the reward; they are never inputs."""
 _MOST_NUMBERS = 512
-"""Most numbers of one column; wider ones are no quantities, e.g. images as lists."""
+"""Largest width of a column of quantities; wider ones are e.g. images as lists."""
 
 
 def load_lerobot(
@@ -62,17 +62,18 @@ def load_lerobot(
     """Load a LeRobotDataset.
 
     Args:
-        folder: Its folder, with `meta` and `data`.
-        camera: Which camera, e.g. `front` for `observation.images.front`; the first one if None.
+        folder: Folder of the data set, with `meta` and `data`.
+        camera: Name of the camera, e.g. `front` for `observation.images.front`; if None: the first
+            one.
         image_size: Height and width of an observation [pixels].
-        crop: Share of the height cut off at the top and at the bottom; None for what the data set
-            says, or nothing.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        crop: Shares of the height cut off at the top and at the bottom; if None: the crop stored
+            with the data set, or no crop.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Raises:
         FileNotFoundError: If the folder is missing.
-        ValueError: If a package is not installed, there is no such camera, or nothing can be used.
+        ValueError: If a package is not installed, there is no such camera, or no row can be used.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -133,7 +134,7 @@ def _frames(
     known: dict[str, Quantity],
     skipped: Tally,
 ) -> list[LoggedFrame]:
-    """Return the frames of a table; `known` gets its quantities."""
+    """Return the frames of a table, and add its quantities to `known`."""
     columns = _numbers(table, skipped)
     rows = np.arange(table.num_rows)
     time_s, stamps_s = _times(columns, info)
@@ -173,7 +174,7 @@ def _frames(
 
 
 def _numbers(table: ParquetTable, skipped: Tally) -> dict[str, np.ndarray]:
-    """Return the columns of numbers, each float64 of shape (rows, numbers)."""
+    """Return the columns of numbers, each of shape (rows, numbers), float64."""
     found = {}
     for column in table.schema:
         if not is_number(column.type) or column.name.endswith("_is_pad"):
@@ -191,7 +192,7 @@ def _numbers(table: ParquetTable, skipped: Tally) -> dict[str, np.ndarray]:
 def _times(
     columns: Mapping[str, np.ndarray], info: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the time of each row [s], and that since its episode began, by which videos go."""
+    """Return the time of each row [s], and its time since the episode began, as used by videos."""
     fps = finite_number(info.get("fps"))
     stamps_s = columns.get("timestamp")
     if stamps_s is None and "frame_index" in columns and fps is not None and fps > 0.0:
@@ -206,7 +207,7 @@ def _times(
 
 
 def _names(column: str, values: np.ndarray, info: Mapping[str, Any]) -> list[str]:
-    """Return the names of a column's numbers, as the data set or their places say."""
+    """Return the names of the numbers of a column, from the data set or by their positions."""
     width = values.shape[1]
     features = info.get("features")
     feature = features.get(column) if isinstance(features, dict) else None

@@ -1,4 +1,4 @@
-"""Cameras of a LeRobotDataset: which there are, and where the frame of a row lies."""
+"""Cameras of a LeRobotDataset: choose one, and find the frame of a row."""
 
 import re
 import warnings
@@ -23,10 +23,10 @@ def choose_camera(
     """Return the name of the camera whose frames are read; None, with a warning, if there is none.
 
     Args:
-        folder: The data set.
-        info: Its `info.json`.
-        tables: Its numbers.
-        asked: The name that a user gave, or its last part.
+        folder: Folder of the data set.
+        info: Content of its `info.json`.
+        tables: Tables of its numbers.
+        asked: Name given by the user, or its last part; None for the first camera.
 
     Raises:
         ValueError: If there is no such camera.
@@ -73,16 +73,16 @@ def _video_folders(folder: Path) -> list[str]:
 
 
 class _Timed(NamedTuple):
-    """A video and when its frames are shown."""
+    """A video with the times of its frames."""
 
     video: Video
     times_s: np.ndarray
-    """When each frame is shown [s]."""
+    """Time of each frame [s]."""
     half_s: float
-    """Half of the time from one frame to the next [s]."""
+    """Half of the time between two frames [s]."""
 
     def number_at(self, time_s: float) -> int | None:
-        """Return the frame that is nearest to a time, None if it is more than half a frame away."""
+        """Return the frame nearest to a time; None if it is more than half an interval away."""
         after = min(int(np.searchsorted(self.times_s, time_s)), len(self.times_s) - 1)
         at = min((max(after - 1, 0), after), key=lambda number: abs(self.times_s[number] - time_s))
         return at if abs(self.times_s[at] - time_s) <= 1.01 * self.half_s else None
@@ -92,26 +92,26 @@ class Cameras:
     """Finds the frames of one camera.
 
     Args:
-        folder: The data set.
-        key: The camera's name.
-        skipped: Where videos that cannot be read are counted.
+        folder: Folder of the data set.
+        key: Name of the camera.
+        skipped: Counts unreadable videos.
     """
 
     def __init__(self, folder: Path, key: str, skipped: Tally) -> None:
         self._folder, self._key, self._skipped = folder, key, skipped
         self.fault: str | None = None
-        """Why a video could not be read; None if all could."""
+        """Reason why the last unreadable file could not be read; None if there is none."""
         self._videos: dict[Path, _Timed | None] = {}
         self._files = self._of_episodes()
 
     def find(self, table: ParquetTable, row: int, episode: int, stamp_s: float) -> ImageFile | None:
-        """Return where the frame of a row lies, None if there is none.
+        """Return the location of the frame of a row; None if there is no frame.
 
         Args:
-            table: The table that has the row.
-            row: Its number there.
-            episode: Its episode.
-            stamp_s: Its time since the episode began [s].
+            table: The table of the row.
+            row: Index of the row in the table.
+            episode: Number of the episode.
+            stamp_s: Time of the row since the episode began [s].
         """
         if self._key in table.schema.names:
             return TableImage(table.path, self._key, row, table)
@@ -140,7 +140,7 @@ class Cameras:
         return _Timed(video, times_s, half_s)
 
     def _of_episodes(self) -> dict[int, tuple[Path, float]]:
-        """Return the file of each episode, and when it begins there [s]."""
+        """Return the video file of each episode, and the time at which it begins there [s]."""
         videos = self._folder / "videos"
         found = {
             int(match.group(1)): (path, 0.0)

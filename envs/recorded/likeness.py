@@ -1,12 +1,13 @@
-"""Whether a part of a recording can judge what was learned from another part.
+"""Check whether a part of a recording can judge a policy trained on another part.
 
-A test error means something only where the test part has enough frames and is driven like the
-training part. Two rules on each action, steering for example, say where it is not:
+A test error is meaningful only if the test part has enough frames and is driven like the training
+part. Two rules for each action, e.g. steering, detect the opposite:
 
-* A part in which an action deviates by less than 0.01 never steers. A policy that ignores its
-  camera is perfect there. An action that is scaled is measured in half spans of the training part.
-* A part is unlike the training part if its deviation is more than twice the training part's or less
-  than half of it, or if the means differ by more than the training part's deviation.
+* If the standard deviation of an action in a part is below 0.01, the part never steers. A policy
+  that ignores its camera is perfect there. For a scaled action, 0.01 is in units of its factor, as
+  fitted to the training part.
+* A part is unlike the training part if its standard deviation is more than twice or less than half
+  that of the training part, or if the means differ by more than the training part's deviation.
 """
 
 import numpy as np
@@ -15,25 +16,25 @@ from envs.recorded.quantities import STEERING
 from envs.recorded.recording import Recording, fit_scales
 
 FEWEST_FRAMES = 10
-"""Frames below which a part judges by chance."""
+"""Number of frames below which the error of a part is chance."""
 STRAIGHT = 0.01
-"""Deviation of an action below which it stays the same throughout a part."""
+"""Standard deviation of an action below which it counts as constant in a part."""
 LARGEST_RATIO = 2.0
-"""Ratio of two deviations above which the parts are unlike."""
+"""Ratio of two standard deviations above which the parts are unlike."""
 
 
 def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
-    """Return a sentence for each way in which a part cannot be judged by, none if it can.
+    """Return a sentence for each reason why a part cannot judge a policy; empty if it can.
 
     Args:
-        train: The part to learn from.
+        train: The training part.
         other: The part that judges.
-        name: What the part is called, e.g. "test part".
+        name: Name of that part, e.g. "test part".
     """
     frames, told = len(other.center_only()), []
     if frames < FEWEST_FRAMES:
         told.append(f"The {name} has {frames} frames. Its error is chance. Record more.")
-    if frames < 2:  # whose deviation says nothing
+    if frames < 2:  # too few for a standard deviation
         return told
     for part, called in ((train, "training part"), (other, name)):
         lacking = [action for action in train.actions if not len(_values(part, action))]
@@ -53,7 +54,7 @@ def _compare(
     straight: float,
     name: str,
 ) -> list[str]:
-    """Compare mean and deviation of one action in the training part and in another."""
+    """Compare mean and standard deviation of one action in the training part and in another."""
     (train_mean, train_deviation), (mean, deviation) = taught, judged
     never, bend = ("never steers", "bends") if action == STEERING else ("is uniform", "changes")
     if max(deviation, train_deviation) < straight and abs(mean - train_mean) < straight:
@@ -84,12 +85,12 @@ def _compare(
 
 
 def _moments(recording: Recording, action: str) -> tuple[float, float]:
-    """Return mean and standard deviation of an action in the center camera's frames."""
+    """Return mean and standard deviation of an action in the frames of the center camera."""
     values = _values(recording, action)
     return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
 
 
 def _values(recording: Recording, action: str) -> np.ndarray:
-    """Return an action in the center camera's frames, where it is not missing."""
+    """Return the values of an action in the frames of the center camera, without missing ones."""
     values = np.concatenate([e.numbers[action] for e in recording.center_only().episodes])
     return values[np.isfinite(values)]

@@ -1,7 +1,7 @@
-"""Rows of a recording that a file beside it names, and the rules by which such a file is read.
+"""Rows of a recording marked in a file beside it, and the rules for reading such a file.
 
 `rows` are the first and the last position in the log, both included; `time_s` are their times, by
-which a file that was made for another recording is told:
+which a file made for another recording is detected:
 
     {"rows": [250, 280], "time_s": [1644504935.2, 1644504936.7]}
 """
@@ -31,26 +31,26 @@ class MarkedRows:
     rows: tuple[int, int]
     """First and last position in the log."""
     time_s: tuple[float, float]
-    """Their times [s]."""
+    """Times of the first and last row [s]."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a file says of it."""
+        """Return the stretch as in a file."""
         return {"rows": self.rows, "time_s": self.time_s}
 
 
 def file_beside(recording: Path, name: str) -> Path:
-    """Return where a file about a recording lies: in its folder, or beside a single file."""
+    """Return the path of a file about a recording: in its folder, or beside a single file."""
     if recording.is_dir():
         return recording / name
     return recording.with_name(f"{recording.name}.{name}")
 
 
 def find_rows(recording: Recording, is_marked: Sequence[np.ndarray]) -> tuple[MarkedRows, ...]:
-    """Return the stretches of the frames that are to be marked.
+    """Return the stretches of some frames.
 
     Args:
         recording: The recording.
-        is_marked: Which frames, one array of bool for each episode of the center camera.
+        is_marked: For each episode of the center camera, True for the frames to mark, shape (N,).
     """
     found = []
     for episode, flags in zip(recording.center_only().episodes, is_marked, strict=True):
@@ -63,7 +63,7 @@ def find_rows(recording: Recording, is_marked: Sequence[np.ndarray]) -> tuple[Ma
 
 
 def is_within(episode: Stretch, marked: Sequence[MarkedRows]) -> np.ndarray:
-    """Return which of an episode's N frames lie in one of the stretches, shape (N,), bool."""
+    """Return True for the frames of an episode that are in one of the stretches, shape (N,)."""
     is_in = np.zeros(len(episode), bool)
     for one in marked:
         is_in |= (episode.rows >= one.rows[0]) & (episode.rows <= one.rows[1])
@@ -73,16 +73,16 @@ def is_within(episode: Stretch, marked: Sequence[MarkedRows]) -> np.ndarray:
 def check_times(
     recording: Recording, marked: Sequence[MarkedRows], setting: str, path: Path
 ) -> None:
-    """Check that rows were marked in this recording.
+    """Check that stretches were marked in this recording.
 
     Args:
         recording: The recording.
-        marked: What the file names.
-        setting: What the file is called in errors.
-        path: Where it was read, for errors.
+        marked: The stretches of the file.
+        setting: Name of the file in messages.
+        path: Path of the file, for messages.
 
     Raises:
-        ValueError: If a row has another time than the file says.
+        ValueError: If the time of a row differs from that in the file.
     """
     for episode in recording.episodes:
         if episode.camera != CENTER:
@@ -104,14 +104,14 @@ def read_marked(path: Path, setting: str, made_by: str, read: Callable[[Any], T]
 
     Args:
         path: The file.
-        setting: What it is called in errors.
+        setting: Name of the file in messages.
         made_by: The command that writes such files.
-        read: Makes of the file's JSON what it stands for; may raise ValueError, KeyError and
+        read: Converts the JSON of the file to the result; may raise ValueError, KeyError and
             TypeError.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is none that this command wrote.
+        ValueError: If it is not a file written by this command.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -131,10 +131,10 @@ def read_marked(path: Path, setting: str, made_by: str, read: Callable[[Any], T]
 
 
 def read_rows(told: Any) -> MarkedRows:
-    """Return a stretch as a file names it.
+    """Return a stretch from the JSON of a file.
 
     Raises:
-        ValueError: If it does not name rows and times.
+        ValueError: If rows or times are not valid.
         KeyError: If one of the two is missing.
     """
     rows, times_s = told["rows"], told["time_s"]

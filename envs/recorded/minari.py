@@ -1,17 +1,17 @@
 # pyright: reportMissingImports=false
-"""Minari data sets in HDF5: episodes of an environment, read by the package `h5py`.
+"""Load Minari data sets in HDF5: episodes of an environment, read by the package `h5py`.
 
-| what         | where in `data/main_data.hdf5`                                                    |
+| data         | where in `data/main_data.hdf5`                                                    |
 |--------------|-----------------------------------------------------------------------------------|
 | observations | `episode_N/observations`: one array or a tree of them; one more than actions      |
 | actions      | `episode_N/actions`                                                               |
 | times [s]    | `episode_N/infos/time_s`, which `write_minari` writes; else equal steps           |
 
-Arrays of uint8 pictures are frames; in most data sets they are JPEGs, which lose a little. All
-other arrays but rewards are numbers, called by their place there: `observation.0`, `action.0`, or
-`observation.arm.0` in a tree. If the data set names an environment that Gymnasium has, they get the
-names and units of that world, actions are brought to [-1, 1], and a policy that learns from them
-acts there: `evaluate.py RUN/policy`.
+Arrays of uint8 images are frames; in most data sets they are JPEGs, with a small loss. All other
+arrays but rewards are numbers, named by their position: `observation.0`, `action.0`, or
+`observation.arm.0` in a tree. If the data set names an environment of Gymnasium, numbers get the
+names and units of that environment, actions are scaled to [-1, 1], and a policy trained on them can
+act there: `evaluate.py RUN/policy`.
 
 Source: https://minari.farama.org/content/dataset_standards, version 0.5.
 """
@@ -40,7 +40,7 @@ from ncp_control.worlds import find_world
 DATA, METADATA = "data/main_data.hdf5", "data/metadata.json"
 ACTION, OBSERVATION = "action", "observation"
 _MOST_NUMBERS = 512
-"""Most numbers of one array; wider ones are no quantities."""
+"""Largest width of an array of quantities; wider ones are left out."""
 
 
 def load_minari(
@@ -57,20 +57,20 @@ def load_minari(
     """Load a Minari data set.
 
     Args:
-        folder: Its folder, which holds `data/main_data.hdf5`.
-        camera: Which pictures, by their place in the observation, where there are several.
-        frame_s: Time between two steps [s]; what the data set or its environment says if None.
-        max_episodes: How many episodes are read, from the first on; all if None.
+        folder: Folder of the data set, which holds `data/main_data.hdf5`.
+        camera: Images to use, by their position in the observation; if None: the first ones.
+        frame_s: Time between two steps [s]; if None: that of the data set or of its environment.
+        max_episodes: Number of episodes to read, from the first on; if None: all.
         image_size: Height and width of an observation [pixels].
-        crop: Share of the height cut off at the top and at the bottom; None for what the data set
-            says, or nothing.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        crop: Shares of the height cut off at the top and at the bottom; if None: the crop stored
+            with the data set, or no crop.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Raises:
         FileNotFoundError: If the folder is missing.
-        ValueError: If h5py is not installed, actions are choices, the time of a step is unknown, or
-            nothing can be used.
+        ValueError: If h5py is not installed, actions are discrete, the time step is unknown, or no
+            step can be used.
     """
     if max_episodes is not None:
         check_count("max_episodes", max_episodes)
@@ -126,12 +126,12 @@ def is_minari(path: Path) -> bool:
 
 
 class _Names:
-    """What the numbers of a data set are called, and what they become.
+    """Names, units and scaling of the numbers of a data set.
 
     Args:
-        notes: What a writer of ours told.
-        contract: Of the environment, if it is known.
-        metadata: Of the data set.
+        notes: Extra file of a data set from `write_minari`.
+        contract: Contract of the environment, if it is known.
+        metadata: Metadata of the data set.
     """
 
     def __init__(self, notes: Notes, contract: Contract | None, metadata: Mapping[str, Any]):
@@ -139,7 +139,7 @@ class _Names:
         self._ends = None if contract is None else _ends(metadata)
 
     def of(self, key: str, values: np.ndarray) -> list[tuple[Quantity, np.ndarray]]:
-        """Return quantity and values of each number of an array (steps, numbers)."""
+        """Return quantity and values of each number of an array of shape (steps, numbers)."""
         width = values.shape[1]
         calls = [key] if width == 1 and key != OBSERVATION else [f"{key}.{i}" for i in range(width)]
         quantities = [self._notes.quantities.get(one, Quantity(name=one)) for one in calls]
@@ -158,13 +158,13 @@ class _Names:
         return list(zip(quantities, values.T, strict=True))
 
     def actions(self, known: Mapping[str, Quantity]) -> list[str]:
-        """Return the names of what is learned if nobody chooses."""
+        """Return the names of the default actions."""
         if self._contract is not None:
             return [one.name for one in self._contract.action if one.name in known] or _own(known)
         return _own(known)
 
     def are_those_of_the_world(self, recording: Recording) -> bool:
-        """Whether the recording has what the world shows and takes."""
+        """Whether the recording has all observations and actions of the environment."""
         assert self._contract is not None
         names = {one.name for one in recording.quantities}
         sensed = {one.name for one in entries_of(self._contract.observation)}
@@ -177,10 +177,10 @@ def _own(known: Mapping[str, Quantity]) -> list[str]:
 
 
 def _contract_of_world(metadata: Mapping[str, Any]) -> Contract | None:
-    """Return the contract of the environment of a data set, if Gymnasium has it and it sees none.
+    """Return the contract of the environment of a data set, if Gymnasium has the environment.
 
-    A data set of frames has pictures of any size, so that the names of its numbers are not taken
-    from the environment.
+    None if the environment shows frames, since the images of a data set may have any size, or takes
+    discrete actions.
     """
     try:
         env_id = json.loads(metadata["env_spec"])["id"]
@@ -192,7 +192,7 @@ def _contract_of_world(metadata: Mapping[str, Any]) -> Contract | None:
 
 
 def _ends(metadata: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the lowest and highest actions, as the data set tells them."""
+    """Return lowest and highest actions from the metadata; None if they are not usable."""
     try:
         space = json.loads(metadata["action_space"])
         low, high = np.ravel(space["low"]).astype(float), np.ravel(space["high"]).astype(float)
@@ -205,7 +205,7 @@ def _episodes(folder: Path, file: Any, skipped: Tally) -> list[tuple[int, Any]]:
     """Return number and group of each episode, in order.
 
     Raises:
-        ValueError: If the file is damaged so that they cannot be listed.
+        ValueError: If the file is damaged and episodes cannot be listed.
     """
     try:
         names = list(file)
@@ -235,7 +235,7 @@ def _frames(
     known: dict[str, Quantity],
     skipped: Tally,
 ) -> Iterator[LoggedFrame]:
-    """Return the frames of an episode; `known` gets its quantities."""
+    """Yield the frames of an episode, and add its quantities to `known`."""
     steps = len(group["rewards"]) if "rewards" in group else shortest_length(group["actions"])
     place = f"episode {number}"
     named: dict[str, np.ndarray] = {}
@@ -278,10 +278,10 @@ def _frames(
 
 
 def _choose(pictures: Mapping[str, Any], camera: str | None, folder: Path) -> str | None:
-    """Return which pictures are seen; None where there are none.
+    """Return the name of the images to use; None if there are no images.
 
     Raises:
-        ValueError: If there are none of this name.
+        ValueError: If there are no images with the given name.
     """
     if camera is None:
         return next(iter(pictures), None)
@@ -294,10 +294,10 @@ def _choose(pictures: Mapping[str, Any], camera: str | None, folder: Path) -> st
 
 
 def _times(group: Any, steps: int, frame_s: float | None, folder: Path) -> np.ndarray:
-    """Return the time of each step [s]: as the data set tells, or equal steps.
+    """Return the time of each step [s]: from the data set, or with equal steps.
 
     Raises:
-        ValueError: If neither is known.
+        ValueError: If the data set has no times and `frame_s` is unknown.
     """
     told = group["infos"]["time_s"] if "infos" in group and "time_s" in group["infos"] else None
     if told is not None and told.ndim == 1 and len(told) >= steps:

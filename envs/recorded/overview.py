@@ -1,6 +1,6 @@
-"""What is in a recording: how many frames, at which times, and which numbers.
+"""Overview of a recording: number of frames, their times, and their numbers.
 
-All of it is measured on the center camera; the side cameras are only counted.
+Everything is measured on the center camera; frames of side cameras are only counted.
 """
 
 from collections import Counter
@@ -17,20 +17,20 @@ from envs.recorded.recording import Recording
 from envs.recorded.stretches import CENTER, drive_times_s
 
 NUM_BINS = 24
-"""Bins of a histogram."""
+"""Number of bins of a histogram."""
 LAST_SHARE = 0.2
-"""Share of the frames, at the end, that is compared with the rest."""
+"""Share of the frames at the end that is compared with the rest."""
 _NUM_SIZED = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTimes:
-    """Times between frames that follow each other, and pauses between episodes."""
+    """Times between consecutive frames, and pauses between episodes."""
 
     steps_s: np.ndarray
-    """Every time between two frames of one episode [s], shape (N,)."""
+    """All times between two consecutive frames of an episode [s], shape (N,)."""
     pauses_s: np.ndarray
-    """Time between the end of an episode and the begin of the next one [s]; negative where a
+    """Times between the end of an episode and the beginning of the next one [s]; negative if a
     clock was set back or each episode begins at zero."""
 
     @property
@@ -40,7 +40,7 @@ class FrameTimes:
 
     @property
     def p99_s(self) -> float:
-        """The time step that one of a hundred exceeds [s]."""
+        """99th percentile of the time steps [s]."""
         return float(np.quantile(self.steps_s, 0.99))
 
     @property
@@ -55,9 +55,9 @@ class Numbers:
 
     quantity: Quantity
     role: str
-    """`action`, `input`, or empty if it is neither."""
+    """`action`, `input`, or "" if it is neither."""
     num_missing: int
-    """Frames without this number."""
+    """Number of frames without this number."""
     values: np.ndarray
     """The finite values, shape (N,), float64."""
 
@@ -81,38 +81,38 @@ class Numbers:
         return {name: float(measure(self.values)) for name, measure in measures.items()}
 
     def histogram(self) -> np.ndarray:
-        """Return how many values lie in each of `NUM_BINS` equal bins from lowest to highest."""
+        """Return the number of values in each of `NUM_BINS` equal bins from lowest to highest."""
         return np.histogram(self.values, bins=NUM_BINS)[0] if len(self.values) else np.zeros(0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """What is in a recording."""
+    """Overview of a recording."""
 
     recording: Recording
     cameras: Mapping[str, int]
-    """Frames of each camera."""
+    """Number of frames of each camera."""
     num_episodes: int
-    """Episodes of the center camera."""
+    """Number of episodes of the center camera."""
     duration_s: float
-    """Time from the first frame to the last one without the pauses between episodes [s]."""
+    """Time from the first to the last frame, without the pauses between episodes [s]."""
     time_s_of_row: Mapping[int, float]
-    """Time since the first frame without the pauses [s], by row of the log; what is marked to be
-    left out counts."""
+    """Time since the first frame without the pauses [s], by row of the log, including stretches
+    that are marked to be left out."""
     steps: FrameTimes
     numbers: tuple[Numbers, ...]
     sizes: Mapping[tuple[int, ...], int]
-    """How many of some sampled frames have which height and width."""
+    """Number of sampled frames of each height and width."""
     doubts: tuple[str, ...]
-    """Why the last fifth cannot judge what was learned from the rest."""
+    """Reasons why the last fifth cannot judge a policy trained on the rest."""
 
 
 def look_over(recording: Recording, whole: Recording | None = None) -> Overview:
-    """Measure what is in a recording.
+    """Return the overview of a recording.
 
     Args:
-        recording: As it was loaded; frames with missing numbers are counted, not left out.
-        whole: The recording with what is marked to be left out, by which times are told.
+        recording: The loaded recording; frames with missing numbers are counted, not left out.
+        whole: The recording including stretches marked to be left out, for `time_s_of_row`.
     """
     episodes = recording.center_only().episodes
     times_s = drive_times_s(episodes, recording.frame_s)
@@ -136,7 +136,7 @@ def look_over(recording: Recording, whole: Recording | None = None) -> Overview:
 
 
 def sampled_frames(recording: Recording, camera: str, count: int) -> list[tuple[int, int]]:
-    """Return episode and frame of some frames of a camera, evenly from the first to the last."""
+    """Return indices of episode and frame of up to `count` equally spaced frames of a camera."""
     found = [
         (number, i)
         for number, episode in enumerate(recording.episodes)

@@ -1,7 +1,7 @@
-"""What other formats have no place for: units, ranges, signs, the crop, who drove.
+"""Extra file for facts that other formats cannot store: units, ranges, signs, crop, driver.
 
-`write_lerobot` and `write_minari` put it into a file `ncp_control.json` beside what the format
-itself tells; the readers of both take it from there.
+`write_lerobot` and `write_minari` write the file `ncp_control.json` into the data set; the readers
+of both formats read it.
 """
 
 import warnings
@@ -17,23 +17,23 @@ from ncp_control.contract_parts import range_from_json, range_to_json
 from ncp_control.json_files import read_json
 
 NAME = "ncp_control"
-"""The file's name, without its suffix."""
+"""Name of the file, without its suffix."""
 MAX_BYTES = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:
-    """What a file says."""
+    """Content of the file."""
 
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
-    """By what the format calls them."""
+    """Quantities by their names in the format."""
     actions: tuple[str, ...] = ()
     crop: tuple[float, float] = (0.0, 0.0)
     driver: str = "human"
 
 
 def read_notes(path: Path) -> Notes:
-    """Return what a file says; nothing where it is missing or, with a warning, damaged."""
+    """Return the content of the file; empty if it is missing or, with a warning, damaged."""
     try:
         values = read_json(path, max_bytes=MAX_BYTES)
         quantities = {
@@ -58,11 +58,11 @@ def read_notes(path: Path) -> Notes:
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
-    """Return what a data set's own file of facts says; nothing, with a warning, if it is damaged.
+    """Return the content of a data set's JSON file; empty, with a warning, if it is damaged.
 
     Args:
-        folder: The data set.
-        name: The file in it.
+        folder: Folder of the data set.
+        name: Name of the file in the folder.
     """
     try:
         facts = read_json(folder / name, max_bytes=MAX_BYTES)
@@ -79,11 +79,11 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
 
 
 def notes_of(recording: Recording, called: Mapping[str, Quantity]) -> dict[str, Any]:
-    """Return what a file shall say of a recording.
+    """Return the content of the file for a recording, as JSON values.
 
     Args:
         recording: The recording.
-        called: Its quantities by what the format calls them.
+        called: Its quantities by their names in the format.
     """
     quantities = {
         key: {
@@ -111,6 +111,6 @@ def _word(told: Any) -> str:
 
 
 def short(error: BaseException) -> str:
-    """Return what an error says, on one line."""
+    """Return the message of an error on one line, at most 120 characters."""
     told = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(told.split())[:120].rstrip(". ")

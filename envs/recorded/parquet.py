@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""Parquet tables, and images that lie in them, read by the package `pyarrow`."""
+"""Read Parquet tables, and images in them, by the package `pyarrow`."""
 
 import bisect
 import re
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 _MOST_NUMBERS = 2**27
-"""Most numbers of one column that are read: 1 GiB."""
+"""Largest number of rows that are read; their numbers take 1 GiB as float64."""
 _MOST_BYTES = 2**30
-"""Largest claimed size of what is read of a table at once."""
+"""Largest claimed size of a column that is read [bytes]."""
 
 
 def import_parquet() -> Any:
-    """Return the package's module for Parquet.
+    """Return the module of `pyarrow` for Parquet.
 
     Raises:
         ValueError: If it is not installed.
@@ -32,7 +32,7 @@ def import_parquet() -> Any:
 
 
 class ParquetTable:
-    """A Parquet file, open only while something of it is read: a data set may have thousands.
+    """A Parquet file, open only while it is read, since a data set may have thousands of files.
 
     Args:
         path: The file.
@@ -50,7 +50,7 @@ class ParquetTable:
             self.num_rows = self._metadata.num_rows
             groups = range(self._metadata.num_row_groups)
             sizes = [self._metadata.row_group(i).num_rows for i in groups]
-        except Exception as error:  # pyarrow raises nearly anything on what is damaged
+        except Exception as error:  # pyarrow raises nearly any error on damaged files
             raise ValueError(self._told(error)) from error
         if min([0, *sizes]) < 0 or sum(sizes) != self.num_rows:
             raise ValueError(self._told("its row groups do not add up"))
@@ -70,21 +70,21 @@ class ParquetTable:
         return f"`{self.path.name}` must be a Parquet table, got one that cannot be read: {reason}"
 
     def values(self, name: str) -> list[Any]:
-        """Return a column as Python's own values.
+        """Return a column as Python values.
 
         Raises:
             ValueError: If it is damaged.
         """
         try:
             return self._read(name).to_pylist()
-        except Exception as error:  # as above
+        except Exception as error:  # any class, as above
             raise ValueError(self._told(error)) from error
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a column of numbers, or of lists of them, as float64 of shape (rows, numbers).
+        """Return a column of numbers, or of lists of numbers, as float64 of shape (rows, numbers).
 
-        Of lists in lists the first ones are taken. What is missing, or of another length than most,
-        is NaN.
+        Of nested lists, the first inner list is taken. Missing values, and rows of another length
+        than most, are NaN.
 
         Raises:
             ValueError: If it is damaged.
@@ -98,7 +98,7 @@ class ParquetTable:
                     values = flat.to_numpy(zero_copy_only=False).astype(np.float64)
                     return values.reshape(len(column), -1)
             return _as_matrix(column.to_pylist())
-        except Exception as error:  # as above
+        except Exception as error:  # any class, as above
             raise ValueError(self._told(error)) from error
 
     def _read(self, name: str) -> Any:
@@ -107,7 +107,7 @@ class ParquetTable:
             return file.read(columns=[name], use_threads=False)[name]
 
     def _check_size(self, name: str) -> None:
-        """Raise ValueError if a column claims to be larger than what is read."""
+        """Raise ValueError if a column claims to exceed `_MOST_BYTES` or `_MOST_NUMBERS`."""
         total = 0
         for i in range(self._metadata.num_row_groups):
             group = self._metadata.row_group(i)
@@ -119,7 +119,7 @@ class ParquetTable:
             raise ValueError("it claims to be larger than what is read")
 
     def value_at(self, name: str, row: int) -> Any:
-        """Return one value of a column; the row group that it is in stays in memory.
+        """Return one value of a column; its row group stays in memory.
 
         Raises:
             ValueError: If it is damaged.
@@ -132,12 +132,12 @@ class ParquetTable:
                     read = file.read_row_group(group, columns=[name], use_threads=False)
                 self._cached = name, group, read[name]
             return self._cached[2][row - first].as_py()
-        except Exception as error:  # as above
+        except Exception as error:  # any class, as above
             raise ValueError(self._told(error)) from error
 
 
 def is_number(kind: Any) -> bool:
-    """True for a type of numbers, or of lists of numbers."""
+    """True for a type of numbers, or of (nested) lists of numbers."""
     import pyarrow
 
     while hasattr(kind, "value_type") and not pyarrow.types.is_dictionary(kind):
@@ -147,12 +147,12 @@ def is_number(kind: Any) -> bool:
 
 
 def is_nested(kind: Any) -> bool:
-    """True for a type of lists in lists."""
+    """True for a type of nested lists."""
     return hasattr(kind, "value_type") and hasattr(kind.value_type, "value_type")
 
 
 def is_image(kind: Any) -> bool:
-    """True for the type of an image: its bytes, or a structure that has them."""
+    """True for the type of an image: bytes, or a structure with a field `bytes`."""
     import pyarrow
 
     types = pyarrow.types
@@ -162,7 +162,7 @@ def is_image(kind: Any) -> bool:
 
 
 def _as_matrix(rows: list[Any]) -> np.ndarray:
-    """Return rows of numbers as a matrix; a row of another length than most is missing."""
+    """Return rows of numbers as a matrix; rows of another length than most become NaN."""
     flat = [_first_numbers(row) for row in rows]
     lengths = [len(row) for row in flat if row]
     width = max(set(lengths), key=lengths.count) if lengths else 0
@@ -174,7 +174,7 @@ def _as_matrix(rows: list[Any]) -> np.ndarray:
 
 
 def _first_numbers(row: Any) -> list[Any]:
-    """Return the numbers of a row: of lists in lists, those of the first."""
+    """Return the numbers of a row; of nested lists, those of the first inner list."""
     while isinstance(row, list) and row and isinstance(row[0], list):
         row = row[0]
     return row if isinstance(row, list) else [] if row is None else [row]
@@ -182,31 +182,30 @@ def _first_numbers(row: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class TableImage:
-    """An image that lies in a Parquet table."""
+    """An image in a Parquet table."""
 
     path: Path
-    """The table's file."""
+    """File of the table."""
     column: str
-    """Its column."""
+    """Column of the image."""
     row: int
-    """Its row."""
+    """Row of the image."""
     table: ParquetTable = field(repr=False, compare=False)
-    """What reads it."""
+    """The table that reads the image."""
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Its location, for messages."""
         return f"row {self.row} of {self.column}"
 
     def __str__(self) -> str:
         return f"{self.name} in {self.path.name}"
 
     def read_bytes(self) -> bytes:
-        """Return it as an image file.
+        """Return the bytes of the image file.
 
         Raises:
             ValueError: If it is damaged.
-            OSError: If the file that it names cannot be read.
         """
         value = self.table.value_at(self.column, self.row)
         if isinstance(value, dict):

@@ -1,11 +1,11 @@
-"""Parts of a recording that `data.py split` wrote down: what trains, validates and tests.
+"""Training, validation and test parts of a recording, as written by `data.py split`.
 
-They lie in a JSON file beside the recording, and no frame is moved:
+They are in a JSON file beside the recording; no frame is moved:
 
     {"format": 1, "by": "place", "why": "--by place --place x y",
      "parts": {"train": [{"rows": [0, 812], "time_s": [0.0, 40.6]}], "validation": [], "test": []}}
 
-Rows are written as in `envs.recorded.marked_rows`. Frames that no part names are in none of them.
+Rows are written as in `envs.recorded.marked_rows`. Frames outside these rows are in no part.
 """
 
 import json
@@ -27,24 +27,24 @@ from ncp_control import files
 
 FILE = "parts.json"
 PARTS = ("train", "validation", "test")
-"""The parts of a recording: what is learned from, what chooses the checkpoint, what judges."""
+"""Names of the parts: for training, for choosing the checkpoint, and for the final test."""
 TRAIN = PARTS[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Which rows each part has."""
+    """Rows of each part."""
 
     by: str
-    """How it was split: time, session or place."""
+    """Criterion of the split: time, session or place."""
     why: str
-    """The words of the command."""
+    """Options of the command."""
     rows: Mapping[str, tuple[MarkedRows, ...]]
     """Stretches of rows by the names in `PARTS`."""
 
 
 def parts_file(recording: Path) -> Path:
-    """Return where the parts of a recording lie."""
+    """Return the file of the parts of a recording."""
     return file_beside(recording, FILE)
 
 
@@ -53,7 +53,7 @@ def read_parts(path: Path) -> Parts:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it does not hold parts.
+        ValueError: If it is not a file of parts.
     """
     return read_marked(path, "parts", "data.py split", _parts)
 
@@ -70,13 +70,13 @@ def write_parts(path: Path, parts: Parts) -> None:
 def part_of(recording: Recording, parts: Parts, name: str, path: Path) -> Recording:
     """Return one part of a recording; it may be empty.
 
-    Only what trains has the side cameras, whose steering nobody steered.
+    Only the training part has the side cameras, whose steering is artificial.
 
     Args:
         recording: The recording.
-        parts: Its parts.
+        parts: Parts of the recording.
         name: One of `PARTS`.
-        path: Where the parts were read, for errors.
+        path: File of the parts, for messages.
 
     Raises:
         ValueError: If the parts are those of another recording, or there is no such part.

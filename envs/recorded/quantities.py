@@ -1,8 +1,8 @@
-"""Named numbers of a recording, one a frame: what was commanded or measured, in which unit.
+"""Named numbers of a recording, one value per frame: commands and measurements, with their units.
 
-A job chooses which of them a policy learns to give (actions) and which it senses (inputs). A policy
-gives numbers in [-1, 1]. A quantity whose range lies in there is learned as it is; any other is
-scaled: the action x stands for offset + factor · x.
+A job chooses which of them are the actions and which are the inputs of a policy. Actions are in
+[-1, 1]. A quantity whose range is within [-1, 1] is learned unscaled; any other is scaled: the
+action x means offset + factor · x.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +17,8 @@ from ncp_control.steering import LARGEST_ANGLE
 STEERING = "steering"
 SPEED_UNIT = "m/s"
 MARGIN = 1.1
-"""Half the span of a scaled action in units of the half span of what was demonstrated, so that the
-largest demonstrated value can be reached."""
+"""Half the range of a scaled action divided by half the range of the demonstrated values; above 1,
+so that the largest demonstrated value can be reached."""
 _MOST_TOLD = 24
 
 
@@ -27,25 +27,25 @@ class Quantity:
     """One named number of a recording."""
 
     name: str
-    """What it is, e.g. "throttle" or "action.elbow". A name may have parts, separated by dots."""
+    """Name, e.g. "throttle" or "action.elbow"; it may have parts, separated by dots."""
     unit: str = ""
-    """Its unit; empty if unknown."""
+    """Unit; "" if unknown."""
     range: Range = ANY
     """Lowest and highest value."""
     positive: str = ""
-    """Where a positive value leads, e.g. "left"; empty if that needs no word."""
+    """Direction of positive values, e.g. "left"; "" if there is none."""
 
     @property
     def is_scaled(self) -> bool:
-        """Whether it does not lie in [-1, 1], so that it is scaled to be an action."""
+        """Whether the range exceeds [-1, 1], so that the quantity must be scaled as an action."""
         return not (-1.0 <= self.range[0] and self.range[1] <= 1.0)
 
     def as_entry(self) -> Entry:
-        """Return what a contract says of it as an input."""
+        """Return the entry of a contract for this quantity as an input."""
         return Entry(name=self.name, unit=self.unit, range=self.range)
 
     def as_action(self, scale: tuple[float, float] | None) -> ActionContract:
-        """Return what a contract says of it as an action, which may be scaled."""
+        """Return the contract for this quantity as an action, with offset and factor if scaled."""
         return ActionContract(
             name=self.name,
             unit=self.unit,
@@ -64,25 +64,25 @@ KNOWN = {
         Quantity(name="speed", unit=SPEED_UNIT),
     )
 }
-"""What a name means where a format does not say more."""
+"""Default quantities by name, for formats that do not describe them."""
 
 
 def describe_quantities(names: Iterable[str], said: Sequence[Quantity]) -> tuple[Quantity, ...]:
-    """Return the quantity of each name: as a format says it, as it is known, or the name alone."""
+    """Return the quantity of each name: from `said`, from `KNOWN`, or with the name alone."""
     known = KNOWN | {one.name: one for one in said}
     return tuple(known.get(name, Quantity(name=name)) for name in names)
 
 
 def find_names(setting: str, asked: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that a user asks for; `arm` stands for all of `arm.elbow`, `arm.wrist`, ….
+    """Return the names that a user asks for; `arm` means all of `arm.elbow`, `arm.wrist`, ….
 
     Args:
-        setting: What the user's words are called.
-        asked: The user's words.
-        names: The names that there are.
+        setting: Name of the user's setting, for messages.
+        asked: Words of the user.
+        names: All existing names.
 
     Raises:
-        ValueError: If a word stands for none of them.
+        ValueError: If a word matches no name.
     """
     found: list[str] = []
     for word in asked:
@@ -99,13 +99,13 @@ def find_names(setting: str, asked: Sequence[str], names: Sequence[str]) -> tupl
 
 
 def fit_scale(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
-    """Return offset and factor with which the values lie in [-1, 1], with `MARGIN`.
+    """Return offset and factor that scale the values into [-1, 1], with `MARGIN`.
 
-    What leads to a side keeps its zero, so that a mirror turns it round.
+    If the quantity has a direction (`positive`), the offset is 0, so that mirroring flips the sign.
 
     Args:
-        values: What was demonstrated, shape (N,), finite.
-        quantity: What they are.
+        values: Demonstrated values, shape (N,), finite.
+        quantity: Their quantity.
     """
     low, high = float(values.min()), float(values.max())
     if quantity.positive:
@@ -115,7 +115,7 @@ def fit_scale(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
 
 
 def scaled(values: np.ndarray, name: str, scales: Mapping[str, tuple[float, float]]) -> np.ndarray:
-    """Return the actions in [-1, 1] that stand for values of a quantity."""
+    """Return values of a quantity scaled to actions; unchanged if the quantity has no scale."""
     if name not in scales:
         return values
     offset, factor = scales[name]

@@ -1,4 +1,4 @@
-"""The registry of readers: which formats of recordings there are, and how each is recognised."""
+"""Registry of readers: the formats of recordings, and how each is recognised."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,21 +32,21 @@ class Reader:
     """One format of recordings."""
 
     recognises: Callable[[Path], bool]
-    """True for a path, of a file or of a folder, that holds a recording of this format."""
+    """Function that returns True for the path (file or folder) of a recording of this format."""
     load: Callable[..., Recording]
-    """Loads it; takes the path and the framing settings of `load_recording`."""
+    """Function that loads the recording; takes path and framing settings of `load_recording`."""
     files: tuple[str, ...] = ()
-    """Files of which each stands for the folder that holds it."""
+    """Names of files that a user may give instead of their folder."""
     sign: str = ""
-    """What a recording of this format holds, e.g. "a driving_log.csv (Udacity simulator)"."""
+    """Content of a recording of this format, e.g. "a driving_log.csv (Udacity simulator)"."""
 
 
 _NO_OPTIONS = ("path", "folder", "max_gap_s", "max_missing_frames")
-"""Settings of a loader that are no options of a job."""
+"""Settings of a loader that are not options of a job."""
 LEFT_OUT = "left_out"
-"""Option of every recording: the file of its marks, or false so that nothing is left out."""
+"""Option of every reader: the file with the marks to leave out, or false to leave out nothing."""
 READERS: Registry[Reader] = Registry("reader")
-"""Formats by name; the one that was registered last is asked first."""
+"""Formats by name; the one that was registered last is tried first."""
 
 
 def register_reader(
@@ -57,18 +57,18 @@ def register_reader(
     crop: tuple[float, float] = (0.0, 0.0),
     quantities: Sequence[Quantity] = (),
 ) -> None:
-    """Make a format of recordings known, so that `--log` takes them.
+    """Register a format of recordings, so that `--log` accepts it.
 
-    Images that cannot be read are left out, gaps in `row` or in time begin a new episode, as for
-    our own formats.
+    As for the built-in formats, unreadable images are left out, and gaps in `row` or in time start
+    a new episode.
 
     Args:
         name: Name of the format.
-        recognises: True for the path of such a recording. It is asked about every path that a user
-            gives, of a file or of a folder, whether or not it exists.
-        read: Lists the frames, each with its numbers by name and its time. Steering is a fraction
+        recognises: Returns True for the path of such a recording. Called for every path that a user
+            gives, file or folder, even if it does not exist.
+        read: Returns the frames, each with its numbers by name and its time. Steering is a fraction
             of the largest angle, left positive.
-        crop: Share of the height cut off at the top and at the bottom if a user asks for nothing.
+        crop: Default shares of the height cut off at the top and at the bottom.
         quantities: Units, ranges and signs of numbers other than steering, throttle, brake [0, 1]
             and speed [m/s].
 
@@ -116,25 +116,26 @@ def load_recording(
 
     Args:
         folder: Folder of the recording, or the file in it that lists the frames, such as
-            `driving_log.csv`; the file of a recorded drive; for a reader of your own, what it
+            `driving_log.csv`; the file of a recorded drive; any path that your own reader
             recognises.
         side_steering_offset: See `load_udacity`; other formats have no side cameras.
-        image_size: Height and width of an observation [pixels]; None for the format's own: those
-            of a recorded drive, or (78, 200).
-        crop: Share of the height cut off at the top and at the bottom; None for the format's own.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
-        options: Further settings of the format's own loader, e.g. `image_topic` of `load_bag`,
-            by name. `left_out` names the file of the stretches that are left out, by default the
-            one beside the recording if there is one; False leaves out nothing.
+        image_size: Height and width of an observation [pixels]; None for the default of the format:
+            as recorded for a recorded drive, else (78, 200).
+        crop: Shares of the height cut off at the top and at the bottom; None for the default of the
+            format.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
+        options: Further settings of the loader of the format by name, e.g. `image_topic` of
+            `load_bag`. `left_out` is the file of the stretches to leave out, by default the one
+            beside the recording, if it exists; False leaves out nothing.
 
     Returns:
         The recording.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        NotADirectoryError: If it is another file.
-        ValueError: If no reader recognises it, it has no such option, or nothing of it can be used.
+        NotADirectoryError: If it is a file of another kind.
+        ValueError: If no reader recognises it, it has no such option, or no frame can be used.
     """
     path = Path(folder)
     if path.is_file() and any(path.name in reader.files for reader in READERS.values()):
@@ -172,7 +173,7 @@ def load_recording(
 
 
 def without_marked(recording: Recording, path: Path, left_out: Any) -> Recording:
-    """Return a recording without the stretches that are marked to be left out."""
+    """Return a recording without its marked stretches; `left_out` as in `load_recording`."""
     beside = marks_file(path)
     if left_out is False or (left_out is None and not beside.is_file()):
         return recording
@@ -191,13 +192,13 @@ def options_of(reader: Reader) -> list[str]:
 
 
 def find_reader(path: Path) -> Reader | None:
-    """Return the reader that recognises a path; None if none does."""
+    """Return the reader that recognises a path; None if there is none."""
     readers = reversed(list(READERS.values()))
     return next((reader for reader in readers if reader.recognises(path)), None)
 
 
 def _advice(folder: Path) -> str:
-    """Name a folder just below that holds a recording, if there is one."""
+    """Return the advice of an error: a direct subfolder that holds a recording, if there is one."""
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):
         if find_reader(below) is not None:
             return f"Give a folder that does, e.g. '{below}'."

@@ -1,4 +1,4 @@
-"""What every format of recording becomes: episodes of frames and named numbers with true times."""
+"""Common type of all recordings: episodes of frames and named numbers with their true times."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,59 +25,59 @@ from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWri
 from ncp_control.records import array_of, entries_of, frames_part, join
 
 FRAMES_WITH_PROGRESS = 3000
-"""From this number of frames on, the work on them shows its progress in a terminal."""
+"""Number of frames from which on a progress bar is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """What was seen and done, ready to be written as demonstrations; images stay on disk till then.
+    """Observations and actions, ready to be written as demonstrations; images stay on disk.
 
-    It holds all numbers that the format has. `actions` are those that are learned, `inputs` those
-    that are sensed; `choose` changes both.
+    A recording holds all numbers of its format. `actions` are those to be learned, `inputs` those
+    in the observation; `choose` changes both.
     """
 
     folder: Path
-    """Where it was loaded from."""
+    """Folder or file that was loaded."""
     format: str
-    """Name of its reader, e.g. `udacity`."""
+    """Name of the reader, e.g. `udacity`."""
     episodes: tuple[Stretch, ...]
-    """Episodes of every camera, in the order in which they begin."""
+    """Episodes of all cameras, in the order in which they begin."""
     framing: Framing | None
-    """How an image becomes an observation; None for a recording of numbers alone."""
+    """Crop and size of the frames; None for a recording of numbers alone."""
     frame_s: float
     """Nominal frame interval [s]: the median of the center camera."""
     num_listed: int
-    """Frames the log lists; a line or record that cannot be read counts as one."""
+    """Number of frames that the log lists; an unreadable line or record counts as one."""
     quantities: tuple[Quantity, ...]
-    """The numbers that it has."""
+    """All numbers of the recording."""
     actions: tuple[str, ...] = (STEERING,)
-    """Names of the quantities that are learned."""
+    """Names of the quantities to be learned."""
     inputs: tuple[str, ...] = ()
-    """Names of the quantities that are sensed, beside the frames or alone."""
+    """Names of the quantities in the observation, beside the frames or alone."""
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Offset and factor of the actions that are scaled, by name."""
+    """Offset and factor of the scaled actions, by name."""
     cuts: Cuts = field(default_factory=Cuts)
-    """Where it was cut into episodes."""
+    """Rules by which the recording was cut into episodes."""
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """How many of those could not be used, by reason."""
+    """Number of listed frames that could not be used, by reason."""
     changed: Mapping[str, int] = field(default_factory=dict)
-    """How many were used with a change, such as a clipped steering, by the kind of change."""
+    """Number of frames used with a change, such as clipped steering, by kind of change."""
     contract: Contract | None = None
-    """What was seen and done, where the recording says it."""
+    """Contract of observations and actions, if the recording contains one."""
     driver: str = "human"
-    """Who drove, for reports."""
+    """Name of the driver, for reports."""
 
     def __len__(self) -> int:
         return sum(len(episode) for episode in self.episodes)
 
     @property
     def num_skipped(self) -> int:
-        """Images, lines and records that could not be used, all reasons together."""
+        """Number of images, lines and records that could not be used, for any reason."""
         return sum(self.skipped.values())
 
     @property
     def observation(self) -> ObservationContract:
-        """What is seen: frames, numbers, or both."""
+        """Contract of the observations: frames, numbers, or both."""
         if self.contract is not None:
             return self.contract.observation
         known = {one.name: one for one in self.quantities}
@@ -89,7 +89,7 @@ class Recording:
 
     @property
     def action(self) -> tuple[ActionContract, ...]:
-        """What is done."""
+        """Contract of the actions."""
         if self.contract is not None:
             return self.contract.action
         known = {one.name: one for one in self.quantities}
@@ -97,7 +97,7 @@ class Recording:
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """Shape of an observation: height, width, RGB; of a record or of numbers it is their size.
+        """Shape of an observation: (height, width, 3) of frames, (size,) of numbers or a record.
 
         See `ncp_control.records`.
         """
@@ -105,7 +105,7 @@ class Recording:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the frames come from, for the `source` of a `DemonstrationWriter`."""
+        """Description of the recording, for the `source` of a `DemonstrationWriter`."""
         return {
             "format": self.format,
             "driver": self.driver,
@@ -125,23 +125,21 @@ class Recording:
         }
 
     def center_only(self) -> "Recording":
-        """Return the recording without its side cameras, whose steering nobody steered."""
+        """Return the recording without its side cameras, whose steering is artificial."""
         kept = tuple(episode for episode in self.episodes if episode.camera == CENTER)
         return replace(self, episodes=kept)
 
     def choose(self, actions: Sequence[str] = (), inputs: Sequence[str] = ()) -> "Recording":
-        """Choose what is learned and what is sensed.
-
-        Frames without one of the chosen numbers are left out.
+        """Choose actions and inputs. Frames that lack one of these numbers are left out.
 
         Args:
-            actions: Names of quantities, or their first part for all of them; what the recording
-                says by default, the steering where there is one.
-            inputs: Names as above; by default none beside frames, and in a recording of numbers
-                alone all but the chosen actions and what else the recording calls actions.
+            actions: Names of quantities, or the first part of several names. If empty: the actions
+                of the recording, i.e. steering where there is one.
+            inputs: Names as above. If empty: none beside frames; in a recording of numbers alone,
+                all but the chosen actions and the other actions of the recording.
 
         Raises:
-            ValueError: If there is no such quantity, one is chosen as both, or nothing is left.
+            ValueError: If there is no such quantity, one is chosen as both, or no frame is left.
         """
         names = [one.name for one in self.quantities]
         learned = find_names("actions", actions, names) if actions else self.actions
@@ -164,17 +162,17 @@ class Recording:
         return chosen._whole((*learned, *sensed))
 
     def default_inputs(self, actions: Sequence[str]) -> tuple[str, ...]:
-        """Return what is sensed where a user names nothing."""
+        """Return the default inputs for these actions."""
         if self.contract is not None and tuple(actions) == self.actions:
             return self.inputs
         if self.framing is not None:
             return ()
-        # What was commanded to the other motors at that moment is not known beforehand.
+        # Commands to other motors at the same moment are unknown when the policy acts.
         commands = {*actions, *self.actions}
         return tuple(one.name for one in self.quantities if one.name not in commands)
 
     def _whole(self, names: Sequence[str]) -> "Recording":
-        """Return the recording without the frames in which one of some quantities is missing."""
+        """Return the recording without frames that lack one of the named quantities."""
         skipped, episodes = dict(self.skipped), []
         for episode in self.episodes:
             is_kept = np.ones(len(episode), bool)
@@ -196,13 +194,14 @@ class Recording:
         return replace(self, episodes=tuple(episodes), skipped=skipped)
 
     def chosen_for(self, contract: Contract | None) -> "Recording":
-        """Return the recording with what a policy senses and commands, scaled as the policy does.
+        """Return the recording with the inputs and actions of a policy, scaled as for the policy.
 
         Args:
-            contract: The policy's; None for a policy that does not say what it commands.
+            contract: Contract of the policy; None for a policy without one.
 
         Raises:
-            ValueError: If the recording has no such numbers, or has them in another unit or sign.
+            ValueError: If the recording lacks one of the numbers, or has it with another unit or
+                sign.
         """
         if contract is not None and self.contract is not None:
             self._check_actions(self.contract, contract)
@@ -223,10 +222,10 @@ class Recording:
         return replace(chosen, scales=scales)
 
     def _check_meaning(self, contract: Contract) -> None:
-        """Refuse numbers that a policy's contract has not, or means otherwise.
+        """Check that the recording has all numbers of a policy's contract, with unit and sign.
 
         Raises:
-            ValueError: If one is missing, or has another unit or sign.
+            ValueError: If a number is missing, or has another unit or sign.
         """
         known = {one.name: one for one in self.quantities}
         sensed = {
@@ -260,19 +259,19 @@ class Recording:
                 )
 
     def _largest(self, name: str) -> float:
-        """Return the largest size of a number that is finite; 0 if there is none."""
+        """Return the largest finite absolute value of a quantity; 0 if there is none."""
         values = [episode.numbers[name] for episode in self.episodes if name in episode.numbers]
         sizes = np.abs(np.concatenate(values)) if values else np.zeros(0)
         return float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
     def _check_actions(self, own: Contract, contract: Contract) -> None:
-        """Refuse a policy whose actions have other units or signs than a recorded contract's.
+        """Check that the actions of a policy have the units and signs of the recorded contract.
 
         Raises:
-            ValueError: If they have.
+            ValueError: If one has another unit or sign.
         """
         if len(own.action) != len(contract.action):
-            return  # which is told where they are compared
+            return  # reported later, where the actions are compared
         for told, one in zip(own.action, contract.action, strict=True):
             for name in ("unit", "positive"):
                 recorded, wanted = getattr(told, name), getattr(one, name)
@@ -284,10 +283,10 @@ class Recording:
                     )
 
     def split(self, fraction: float) -> tuple["Recording", "Recording"]:
-        """Cut once, in time: the first part to learn from, the rest to be tested on.
+        """Split once, in time: the first part for training, the rest for testing.
 
-        Every camera is cut at the same row of the log, so nothing seen in the first part is seen
-        again in the second, not even from the side. The second part has the center camera alone.
+        All cameras are cut at the same row of the log, so no moment of the first part appears in
+        the second part, not even in a side camera. The second part has only the center camera.
 
         Args:
             fraction: Share of the center camera's frames in the first part, in (0, 1).
@@ -296,7 +295,7 @@ class Recording:
             The first part, with all cameras, and the rest, with the center camera.
 
         Raises:
-            ValueError: If `fraction` leaves one part without a frame.
+            ValueError: If one of the parts would have no frame.
         """
         rows = np.concatenate([episode.rows for episode in self.center_only().episodes])
         cut = round(fraction * len(rows)) if 0.0 < fraction < 1.0 else 0
@@ -314,7 +313,7 @@ class Recording:
 
     @contextmanager
     def as_demonstrations(self) -> Iterator[Demonstrations]:
-        """Yield the recording as demonstrations, which are on the disk until the block ends."""
+        """Yield the recording as demonstrations in a temporary folder, deleted after the block."""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "frames"
             with self.open_store(folder) as writer:
@@ -322,12 +321,12 @@ class Recording:
             yield Demonstrations.open(folder)
 
     def open_store(self, folder: Path) -> DemonstrationWriter:
-        """Return the writer of a new store that takes the recording."""
+        """Return the writer of a new store for the recording."""
         shape, kind = array_of(self.observation)
         return DemonstrationWriter(folder, shape, kind, len(self.actions), source=self.source)
 
     def write(self, writer: DemonstrationWriter) -> None:
-        """Append every episode to a writer, reading, cropping and resizing the images.
+        """Read, crop and resize the images, and append all episodes to a writer.
 
         Args:
             writer: A writer of `observation_shape`, with one entry for each action.
@@ -356,7 +355,7 @@ class Recording:
 
 
 def fit_scales(parts: Sequence[Recording]) -> dict[str, tuple[float, float]]:
-    """Return offset and factor of the actions that must be scaled, from all parts that train."""
+    """Return offset and factor of the actions that must be scaled, fitted to all training parts."""
     known = {one.name: one for one in parts[0].quantities}
     episodes = [episode for part in parts for episode in part.episodes]
     scales = {}
@@ -368,7 +367,7 @@ def fit_scales(parts: Sequence[Recording]) -> dict[str, tuple[float, float]]:
 
 
 def _read(path: ImageFile) -> np.ndarray:
-    """Return an image that was readable when the recording was loaded."""
+    """Read an image; ValueError if it has become unreadable since the recording was loaded."""
     image = read_image(path)
     if image is None:
         raise ValueError(

@@ -1,20 +1,20 @@
-"""ROS 2 bags as demonstrations: what was sensed, with the command that was in force then.
+"""Load ROS 2 bags: observations, each with the command in force at that time.
 
-| sensed                                   | commanded                                            |
+| observations                             | commands                                             |
 |------------------------------------------|------------------------------------------------------|
 | sensor_msgs/Image: rgb8, bgr8, mono8     | geometry_msgs/Twist, TwistStamped                    |
 | sensor_msgs/CompressedImage: JPEG, PNG   | ackermann_msgs/AckermannDrive, AckermannDriveStamped |
 | sensor_msgs/JointState                   | sensor_msgs/JointState                               |
 |                                          | trajectory_msgs/JointTrajectory: its first point     |
 
-The topics are found if there is one of each kind; else they are named by options. A JointState is
-taken to be sensed unless it is named as the command. `ros2_driving` says what is read of a car, and
-`ros2_joints` of an arm.
+If there is one topic of each kind, topics are found automatically; else options name them. A
+JointState counts as an observation unless an option names it as the command. `ros2_driving`
+describes the messages of cars, `ros2_joints` those of robot arms.
 
-A frame is an image; in a bag without images a state of the joints; without these a command. What is
-sensed and commanded is brought together by the times at which the bag received it, since only these
-are of one clock. The intervals between frames are those of the stamps of the images or states, if
-all have one.
+A frame is an image; in a bag without images, a state of the joints; without both, a command.
+Observations and commands are matched by the times at which the bag received them, since only these
+are from one clock. The intervals between frames are those of the stamps of images or states, if all
+have one.
 """
 
 import warnings
@@ -42,14 +42,14 @@ from ncp_control.ranges import check_above_zero
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 COMMANDS = (*TWISTS, *ACKERMANNS, JOINT_TRAJECTORY)
-"""What can be nothing but a command."""
+"""Types of messages that are always commands."""
 STATES = "/joint_states"
 _MOST_TOLD = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Topics:
-    """What is read."""
+    """Topics that are read."""
 
     images: str | None
     states: str | None
@@ -59,11 +59,12 @@ class _Topics:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tick:
-    """What a frame is made of."""
+    """Message from which a frame is made."""
 
     received_s: float
+    """Time at which the bag received the message [s]."""
     stamp_s: float = 0.0
-    """Its own time; 0 if it has none."""
+    """Stamp of the message [s]; 0 if it has none."""
     place: str
     image: BagImage | None = None
 
@@ -86,22 +87,22 @@ def load_bag(
     """Load a ROS 2 bag.
 
     Args:
-        path: Its folder, or one file of it.
-        image_topic: Topic of the images, where there are several.
-        state_topic: Topic of the joints that are sensed, where there are several.
-        command_topic: Topic of the commands, where there are several, or where joints are
-            commanded by a JointState.
-        max_steer_rad: Steering angle of the steering 1 [rad].
-        max_yaw_rate_radps: Yaw rate of the steering 1 [rad/s], for a Twist.
-        wheelbase_m: Distance of the axles [m], to turn the yaw rate of a Twist into an angle.
-        command_age_s: Longest time for which a command, or a joint's state, is in force [s].
+        path: Folder of the bag, or one of its files.
+        image_topic: Topic of the images, if there are several.
+        state_topic: Topic of the measured joints, if there are several.
+        command_topic: Topic of the commands, if there are several, or if joints are commanded by a
+            JointState.
+        max_steer_rad: Steering angle that corresponds to the steering 1 [rad].
+        max_yaw_rate_radps: Yaw rate that corresponds to the steering 1 [rad/s], for a Twist.
+        wheelbase_m: Distance of the axles [m], to convert the yaw rate of a Twist to an angle.
+        command_age_s: Longest time for which a command or the state of a joint is valid [s].
         image_size: Height and width of an observation [pixels].
         crop: Share of the height cut off at the top and at the bottom.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Raises:
-        ValueError: If it is no bag, a topic or a scale must be named, or nothing can be used.
+        ValueError: If it is not a bag, a topic or a scale must be given, or no frame can be used.
     """
     check_above_zero("command_age_s", command_age_s)
     framing, skipped = Framing(image_size=image_size, crop=crop), Tally()
@@ -153,10 +154,10 @@ def load_bag(
 def _find_topics(
     bag: Bag, image_topic: str | None, state_topic: str | None, command_topic: str | None
 ) -> _Topics:
-    """Return the topics that are named or the only ones of their kinds.
+    """Return the topics that are given or are the only ones of their kind.
 
     Raises:
-        ValueError: If one must be named, or is not there.
+        ValueError: If a topic must be given, or does not exist.
     """
 
     def listed(*types: str) -> list[str]:
@@ -186,18 +187,18 @@ def _choose(
     needs_name: bool = False,
     without: str | None = None,
 ) -> str:
-    """Return the topic that is named, or the only one of some types.
+    """Return the given topic, or the only one of some types.
 
     Args:
         bag: The bag.
-        option: What the user's name is called.
-        name: The user's name, if any.
-        types: Types of messages that the topic may have.
-        needs_name: Whether even the only one must be named.
-        without: A topic that it must not be.
+        option: Name of the option for the topic.
+        name: Topic given by the user, if any.
+        types: Allowed types of the messages.
+        needs_name: Whether the topic must be given even if there is only one.
+        without: A topic that is not allowed.
 
     Raises:
-        ValueError: If there is none, or one must be named; it lists them.
+        ValueError: If there is no such topic, or it must be given; the message lists the topics.
     """
     found = {
         topic: told
@@ -211,7 +212,7 @@ def _choose(
     kinds = " or ".join(kind.rpartition("/")[2] for kind in types)
     kinds += "" if without is None else f" other than {without}"
     if found:
-        # /joint_states is what ROS calls the sensed joints, so it is the last guess for a command.
+        # /joint_states is ROS's name of measured joints, so it is the last guess for a command.
         likely = min(found, key=lambda one: ((one == STATES) == (option == "command_topic"), one))
         advice = f"Write --log-options {option}={likely}."
     else:
@@ -225,7 +226,7 @@ def _choose(
 
 
 def _check_no_scale(options: dict[str, float | None], topic: str) -> None:
-    """Refuse options of cars where joints are commanded."""
+    """Refuse options of cars if joints are commanded."""
     for name, value in options.items():
         if value is not None:
             raise ValueError(
@@ -247,7 +248,7 @@ def _tick(message: Message, image: BagImage | None = None) -> _Tick:
 def _frames(
     ticks: list[_Tick], states: Joints | None, commands: Joints | DrivingCommands, skipped: Tally
 ) -> Iterator[LoggedFrame]:
-    """Yield the frames with the states and the commands that were in force."""
+    """Yield the frames with the states and commands valid at their times."""
     has_stamps = all(tick.stamp_s > 0.0 for tick in ticks)
     ticks = sorted(ticks, key=lambda one: one.stamp_s if has_stamps else one.received_s)
     for row, tick in enumerate(ticks):

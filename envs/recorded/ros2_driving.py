@@ -1,6 +1,6 @@
 """Commands of a car in a ROS 2 bag, as steering and as numbers.
 
-Steering is a fraction of the largest angle or yaw rate, which an option says:
+Steering is a fraction of the largest angle or yaw rate, which an option gives:
 
 | commands          | option                          | steering 1 is                          |
 |-------------------|---------------------------------|----------------------------------------|
@@ -8,8 +8,8 @@ Steering is a fraction of the largest angle or yaw rate, which an option says:
 | Twist             | `max_yaw_rate_radps`            | this `angular.z`                       |
 | Twist             | `max_steer_rad`, `wheelbase_m`  | this angle: atan(L angular.z / linear.x)|
 
-The commands come along as numbers, too: `speed` [m/s], and `yaw_rate` [rad/s] or `steering_angle`
-[rad].
+The commands are also available as numbers: `speed` [m/s], and `yaw_rate` [rad/s] or
+`steering_angle` [rad].
 """
 
 import bisect
@@ -30,40 +30,40 @@ NO_COMMAND = "without a recent command"
 BACKWARDS = "driven backwards"
 STANDING = "standing, so that a yaw rate says no angle"
 STANDING_MPS = 0.01
-"""Below this speed a yaw rate says no steering angle [m/s]."""
+"""Speed below which a yaw rate cannot be converted to a steering angle [m/s]."""
 YAW_RATE = Quantity(name="yaw_rate", unit="rad/s", positive="left")
 ANGLE = Quantity(name="steering_angle", unit="rad", positive="left")
 Told = tuple[dict[str, float], tuple[str, ...]]
-"""Numbers by name, and how they were changed."""
+"""Numbers by name, and the changes made to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringScale:
-    """What the steering 1 is."""
+    """Meaning of the steering 1."""
 
     largest: float
-    """The angle [rad] or the yaw rate [rad/s]."""
+    """Angle [rad] or yaw rate [rad/s] that corresponds to the steering 1."""
     wheelbase_m: float | None
-    """Distance of the axles, where yaw rates become angles [m]."""
+    """Distance of the axles [m], if yaw rates are converted to angles; else None."""
     unit: str
     """Unit of the steering, for the contract."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrivingCommands:
-    """The commands of a topic, in the order in which the bag received them."""
+    """Commands of a topic, in the order in which the bag received them."""
 
     said: list["_Command"]
     turn: Quantity
-    """What is turned: the yaw rate or the steering angle."""
+    """Quantity of the turning command: yaw rate or steering angle."""
     scale: SteeringScale | None
-    """What the steering 1 is; None if nobody says it, and there is no steering then."""
+    """Meaning of the steering 1; None if no option gives it: then there is no steering."""
     age_s: float
-    """Longest time for which a command is in force [s]."""
+    """Longest time for which a command is valid [s]."""
 
     @property
     def times_s(self) -> list[float]:
-        """When the bag received each command [s]."""
+        """Time at which the bag received each command [s]."""
         return [one.time_s for one in self.said]
 
     @property
@@ -74,12 +74,12 @@ class DrivingCommands:
         return [self.turn, replace(KNOWN[STEERING], unit=self.scale.unit)]
 
     def in_force(self, time_s: float, place: str, skipped: Tally) -> Told | None:
-        """Return the command in force at a time; None if there is none that can be used.
+        """Return the command valid at a time; None if there is no usable one.
 
         Args:
-            time_s: The time at which the bag received something else [s].
-            place: Where that is, for people.
-            skipped: Where it is counted if there is no command for it.
+            time_s: Time at which the bag received a frame [s].
+            place: Location of the frame, for people.
+            skipped: Counts frames without a usable command.
         """
         at = bisect.bisect_right(self.said, time_s, key=_time_s) - 1
         if at < 0 or time_s - self.said[at].time_s > self.age_s:
@@ -108,7 +108,7 @@ def read_driving(
     """Read the commands of a car; see the module for the options.
 
     Raises:
-        ValueError: If options say what the steering 1 is in a wrong way, or not where it is needed.
+        ValueError: If options for the steering 1 do not fit, or are missing but needed.
     """
     said = [*_commands(bag, topic, skipped)]
     is_twist = bag.topics(TWISTS + ACKERMANNS)[topic][0] in TWISTS
@@ -155,10 +155,10 @@ def _scale(
     max_yaw_rate_radps: float | None,
     wheelbase_m: float | None,
 ) -> SteeringScale:
-    """Return what the steering 1 is.
+    """Return the meaning of the steering 1.
 
     Raises:
-        ValueError: If the options do not say it, or say it twice.
+        ValueError: If the options do not give it, or give it twice.
     """
     given = {"max_steer_rad": max_steer_rad, "max_yaw_rate_radps": max_yaw_rate_radps,
              "wheelbase_m": wheelbase_m}  # fmt: skip
@@ -194,7 +194,7 @@ def _scale(
 def _steering(
     command: _Command, scale: SteeringScale, skipped: Tally, place: str
 ) -> tuple[float, tuple[str, ...]] | None:
-    """Return the steering of a command and how it was changed; None if it cannot be used."""
+    """Return the steering of a command and the changes made; None, and count it, if unusable."""
     speed_mps, turn = command.speed_mps, command.turn
     if speed_mps is not None and speed_mps < 0.0:
         skipped.add(BACKWARDS, place)

@@ -1,16 +1,16 @@
-"""Joints in a ROS 2 bag: what a robot arm sensed and what it was told, by the names of its joints.
+"""Joints in a ROS 2 bag: measurements and commands of a robot arm, by the names of its joints.
 
-| message                        | what is read of it                                       |
+| message                        | numbers                                                  |
 |--------------------------------|----------------------------------------------------------|
 | sensor_msgs/JointState         | position [rad], velocity [rad/s], effort [N m], by joint |
 | trajectory_msgs/JointTrajectory| the same of its first point                              |
 
-A number is called by its part, its joint and what it is, as in a LeRobotDataset:
-`observation.state.elbow.position` is sensed, `action.elbow.position` is commanded. The message does
-not say which joints slide: their numbers are in m, m/s and N.
+The name of a number has its part, its joint and its kind, as in a LeRobotDataset:
+`observation.state.elbow.position` is measured, `action.elbow.position` is commanded. Messages do
+not tell which joints are prismatic: the true units of these are m, m/s and N.
 
-A message may have some joints only, in any order, and some of the three kinds of numbers only. Each
-number is in force until the next message that has it, but no longer than an age. NaN is a missing
+A message may have only some joints, in any order, and only some of the three kinds of numbers. Each
+number is valid until the next message that has it, but not longer than an age. NaN is a missing
 number.
 """
 
@@ -29,12 +29,12 @@ from envs.recorded.tally import Tally
 JOINT_STATE = "sensor_msgs/msg/JointState"
 JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 STATE, ACTION = "observation.state", "action"
-"""First part of the name of what is sensed and of what is commanded."""
+"""First part of the names of measured numbers and of commanded numbers."""
 NO_POINT = "trajectory without a point"
 BAD_NAMES = "joints without names of their own"
 BAD_LENGTH = "joints and their numbers differ in number"
 UNITS = {"position": "rad", "velocity": "rad/s", "effort": "N m"}
-"""Kinds of numbers, each with the unit of a joint that turns."""
+"""Kinds of numbers, each with the unit for a revolute joint."""
 _MOST_JOINTS = 512
 """A message with more joints counts as damaged."""
 
@@ -49,18 +49,18 @@ class _Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Joints:
-    """The numbers of a topic of joints."""
+    """Numbers of a topic of joints."""
 
     messages: list[Message]
-    """The messages that could be used, in the order in which the bag received them."""
+    """The usable messages, in the order in which the bag received them."""
     series: dict[str, _Series]
-    """Each number over time, by its name; only those that are there at some time."""
+    """Each number over time, by name; only numbers with at least one finite value."""
     age_s: float
-    """Longest time for which a number is in force [s]."""
+    """Longest time for which a number is valid [s]."""
 
     @property
     def times_s(self) -> list[float]:
-        """When the bag received each message [s]."""
+        """Time at which the bag received each message [s]."""
         return [one.time_s for one in self.messages]
 
     @property
@@ -69,7 +69,7 @@ class Joints:
         return [Quantity(name=one, unit=UNITS[one.rpartition(".")[2]]) for one in self.series]
 
     def numbers_at(self, time_s: float) -> dict[str, float]:
-        """Return the numbers in force at a time [s], without those that are missing."""
+        """Return the numbers valid at a time [s], without missing ones."""
         told = {}
         for name, one in self.series.items():
             i = bisect.bisect_right(one.times_s, time_s) - 1
@@ -78,7 +78,7 @@ class Joints:
         return told
 
     def in_force(self, time_s: float, place: str, skipped: Tally) -> Told | None:
-        """Return the numbers in force at a time, and no changes; None, and count it, if none is."""
+        """Return the numbers valid at a time, and no changes; None, and count it, without any."""
         numbers = self.numbers_at(time_s)
         if not numbers:
             skipped.add(NO_COMMAND, place)
@@ -92,9 +92,9 @@ def read_joints(bag: Bag, topic: str, part: str, skipped: Tally, *, age_s: float
     Args:
         bag: The bag.
         topic: Topic of JointState or JointTrajectory.
-        part: First part of the numbers' names, `STATE` or `ACTION`.
-        skipped: Where messages that cannot be used are counted.
-        age_s: Longest time for which a number is in force [s].
+        part: First part of the names of the numbers, `STATE` or `ACTION`.
+        skipped: Counts unusable messages.
+        age_s: Longest time for which a number is valid [s].
     """
     messages, series = [], {}
     found = bag.messages(topic, (JOINT_STATE, JOINT_TRAJECTORY), skipped)
@@ -113,7 +113,7 @@ def read_joints(bag: Bag, topic: str, part: str, skipped: Tally, *, age_s: float
 
 
 def _numbers(value: Any) -> dict[str, float] | str:
-    """Return the numbers of a message by joint and kind, or why it cannot be used."""
+    """Return the numbers of a message by joint and kind, or the reason why it is unusable."""
     if hasattr(value, "points"):
         if not value.points:
             return NO_POINT

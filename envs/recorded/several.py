@@ -1,4 +1,4 @@
-"""Several recordings at once: found in folders, and brought to the same actions and inputs."""
+"""Load several recordings: find them in folders, and give all the same actions and inputs."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """Return the recordings that a path stands for: itself, or those in the folder, by name.
+    """Return the recordings of a path: the path itself, or the recordings in the folder by name.
 
-    A path in which nothing is recognised stands for itself, so that `load_recording` refuses it.
+    If nothing is recognised, return the path itself, so that `load_recording` refuses it.
     """
     if find_reader(path) is not None or not path.is_dir():
         return [path]
@@ -33,18 +33,18 @@ def load_recordings(
 ) -> list[Recording]:
     """Load recordings of any formats with the same actions and inputs.
 
-    One that is of no use is left out with a warning, unless it is the only one.
+    An unusable recording is left out with a warning, unless it is the only one.
 
     Args:
         paths: Recordings, or folders of recordings.
-        actions: What is learned; see `Recording.choose`. The first recording decides for all.
-        inputs: What is sensed.
+        actions: Quantities to learn; see `Recording.choose`. The first recording decides for all.
+        inputs: Quantities in the observation.
         options: Options of the readers by name; each reader gets those that it has.
 
     Raises:
         FileNotFoundError: If a path does not exist.
-        ValueError: If a path stands twice, no reader has one of the options, or no recording is of
-            any use.
+        ValueError: If a path is given twice, no reader has one of the options, or no recording is
+            usable.
     """
     found = [one for path in paths for one in find_recordings(path)]
     if len({one.resolve() for one in found}) < len(found):
@@ -77,22 +77,22 @@ def load_recordings(
 
 
 class UnlikeError(ValueError):
-    """A recording that was named by its own path is unlike the first one."""
+    """Error: a recording given by its own path does not match the first recording."""
 
 
 def load_each(
     found: Sequence[Path], options: Mapping[str, Any], load: Callable[[Path, Mapping[str, Any]], T]
 ) -> list[T]:
-    """Load recordings one after the other; those of no use are named in a warning.
+    """Load recordings one after the other, with a warning for each unusable one.
 
     Args:
-        found: The recordings.
+        found: Paths of the recordings.
         options: Options of the readers by name.
-        load: Loads a recording with those of the options that its reader has.
+        load: Loads a recording from its path and the options that its reader has.
 
     Raises:
         FileNotFoundError: If a path does not exist.
-        ValueError: If no reader has one of the options, or no recording is of any use.
+        ValueError: If no reader has one of the options, or no recording is usable.
     """
     readers = {one: find_reader(one) for one in found}
     taken = {one: options_of(reader) for one, reader in readers.items() if reader is not None}
@@ -111,7 +111,7 @@ def load_each(
     loaded: list[T] = []
     for path in found:
         if not path.exists():
-            load_recording(path)  # which tells what is missing
+            load_recording(path)  # raises an error that names the missing path
         one = use_if_possible(path, load_own, is_only=len(found) == 1)
         loaded += [] if one is None else [one]
     if not loaded:
@@ -123,12 +123,12 @@ def load_each(
 
 
 def use_if_possible(path: Path, use: Callable[[Path], T], *, is_only: bool) -> T | None:
-    """Return what is made of a recording; None, with a warning, where nothing can be.
+    """Return the result of `use`; None, with a warning, if it fails.
 
     Args:
         path: The recording.
-        use: Makes something of it.
-        is_only: Whether there is no other one, so that errors are raised.
+        use: Function of the path.
+        is_only: Whether there is no other recording, so that errors are raised.
     """
     try:
         return use(path)
@@ -140,7 +140,7 @@ def use_if_possible(path: Path, use: Callable[[Path], T], *, is_only: bool) -> T
 
 
 def _check_likeness(first: Recording, other: Recording) -> None:
-    """Raise ValueError unless one policy can learn from both; warn where they are cut unlike."""
+    """Raise ValueError unless one policy can learn from both; warn if their crops differ."""
     shapes = [array_of(one.observation) for one in (first, other)]
     entries = [entries_of(one.observation) for one in (first, other)]
     if shapes[0] != shapes[1]:

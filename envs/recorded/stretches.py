@@ -1,4 +1,4 @@
-"""Stretches of a recording without a gap, and where a recording is cut into them."""
+"""Stretches of a recording without gaps, and the rules for cutting a recording into them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ CENTER = "center"
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """Where a recording is cut into episodes."""
+    """Rules for cutting a recording into episodes."""
 
     max_gap_s: float = 1.0
-    """A longer time between two frames begins a new episode [s]."""
+    """Time between two frames above which a new episode starts [s]."""
     max_missing_frames: int = 3
-    """More missing frames in a row begin a new episode."""
+    """Number of consecutive missing frames above which a new episode starts."""
 
     def __post_init__(self) -> None:
         if not self.max_gap_s > 0.0:
@@ -31,7 +31,7 @@ class Cuts:
             )
 
     def begins(self, rows: np.ndarray, time_s: np.ndarray) -> np.ndarray:
-        """Return which of N frames begin an episode, shape (N,), bool; the first does."""
+        """Return True for the frames that begin an episode, shape (N,); the first one does."""
         steps, steps_s = np.diff(rows), np.diff(time_s)
         follows = (0.0 < steps_s) & (steps_s <= self.max_gap_s)
         is_near = (0 < steps) & (steps <= self.max_missing_frames + 1)
@@ -40,16 +40,16 @@ class Cuts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stretch:
-    """Frames of one camera, without a gap: an episode of the demonstrations they become."""
+    """Frames of one camera without gaps: one episode of a recording."""
 
     camera: str
     """`center`, `left` or `right`."""
     rows: np.ndarray
     """Positions in the log, shape (N,), int64, increasing."""
     image_paths: tuple[ImageFile, ...]
-    """One image a frame; empty in a recording of numbers alone."""
+    """Location of the image of each frame; empty in a recording of numbers alone."""
     numbers: Mapping[str, np.ndarray]
-    """The quantities by name, each of shape (N,), float32; NaN where one is missing."""
+    """Values of the quantities by name, each of shape (N,), float32; NaN where missing."""
     time_s: np.ndarray
     """Time stamps [s], shape (N,), float64, increasing."""
 
@@ -61,11 +61,11 @@ class Stretch:
         return np.diff(self.time_s, prepend=self.time_s[0] - frame_s).astype(np.float32)
 
     def select(self, is_kept: np.ndarray) -> "Stretch":
-        """Return the episode of the frames where `is_kept`, shape (N,), is True."""
+        """Return the stretch with only the frames where `is_kept`, shape (N,), is True."""
         return self._take(np.flatnonzero(is_kept))
 
     def cut(self, cuts: Cuts) -> "list[Stretch]":
-        """Return the episodes into which it falls where frames were taken out."""
+        """Return the episodes into which the stretch is cut, e.g. after frames were removed."""
         begins = np.flatnonzero(cuts.begins(self.rows, self.time_s))
         ends = [*begins[1:], len(self)]
         return [self._take(np.arange(*ends)) for ends in zip(begins, ends, strict=True)]
@@ -83,8 +83,8 @@ class Stretch:
 def drive_times_s(episodes: Sequence[Stretch], frame_s: float) -> list[np.ndarray]:
     """Return the time of each frame since the first one, without the pauses between episodes [s].
 
-    A pause counts as one frame interval. So times increase throughout, even where a clock was set
-    back or every episode begins at zero.
+    A pause counts as one frame interval, so times always increase, even if a clock was set back or
+    every episode begins at zero.
 
     Args:
         episodes: Episodes of one camera, in the order in which they begin.

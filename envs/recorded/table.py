@@ -1,19 +1,19 @@
-"""A plain table of frames, `frames.csv`, for recordings of one's own; docs/recordings.md shows one.
+"""Load a plain table of frames, `frames.csv`, for your own recordings; see docs/recordings.md.
 
 The first line names the columns, in any order:
 
-| column        | what                                                                         |
+| column        | content                                                                      |
 |---------------|------------------------------------------------------------------------------|
 | `time_s`      | time of the frame [s]                                                        |
 | `path`        | its image, relative to the table; without this column there are only numbers |
 | `video_frame` | its number in a video, from 0; then `path` is the video                      |
-| `episode`     | anything; another value begins a new episode. May be left out                |
-| `name`        | a number of this name                                                        |
-| `name [unit]` | a number in this unit                                                        |
+| `episode`     | any text; a new value starts a new episode. Optional                         |
+| `name`        | a number with this name                                                      |
+| `name [unit]` | a number with this name and unit                                             |
 
 `steering` without a unit is a fraction of the largest angle in [-1, 1]; steering is left positive
-in any unit. Columns are separated by commas, semicolons or tabs. An empty cell, or
-NaN, is a missing number. Lines are in order of time.
+in any unit. Columns are separated by commas, semicolons or tabs. An empty cell or NaN is a missing
+number. Lines are in order of time.
 """
 
 import re
@@ -39,11 +39,11 @@ from envs.recorded.video import Video, VideoFrame, import_av
 TABLE_FILE = "frames.csv"
 TIME, PATH, VIDEO_FRAME, EPISODE = "time_s", "path", "video_frame", "episode"
 NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
-"""Columns that are no numbers of the recording."""
+"""Columns that are not quantities of the recording."""
 _TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
 _MOST_COLUMNS = 1000
 _MISSING = ("", "nan")
-"""Cells that say that a number is missing."""
+"""Contents of a cell for a missing number, in lower case."""
 
 
 def load_table(
@@ -60,12 +60,12 @@ def load_table(
         folder: Folder with `frames.csv`.
         image_size: Height and width of an observation [pixels].
         crop: Share of the height cut off at the top and at the bottom.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing lines in a row begin a new episode.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive unusable lines above which a new episode starts.
 
     Raises:
         FileNotFoundError: If the folder or its table is missing.
-        ValueError: If a column is missing or named twice, or nothing of it can be used.
+        ValueError: If a column is missing or named twice, or no line can be used.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -114,7 +114,7 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
     """Return name and unit of each column.
 
     Raises:
-        ValueError: If a title is none, stands twice, or one that is needed is missing.
+        ValueError: If a title is not valid or occurs twice, or a required one is missing.
     """
     found = []
     for title in titles[:_MOST_COLUMNS]:
@@ -148,25 +148,25 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
 
 
 class _Images:
-    """The images that a table names, as files or as frames of videos.
+    """Images of a table, as files or as frames of videos.
 
     Args:
-        folder: The table's.
-        skipped: Takes what cannot be read.
+        folder: Folder of the table.
+        skipped: Counts unreadable videos and missing frames.
     """
 
     def __init__(self, folder: Path, skipped: Tally) -> None:
         self._folder, self._skipped = folder, skipped
         self._videos: dict[str, Video | str] = {}
-        """By name; in place of one that cannot be read, the reason."""
+        """Videos by name; for an unreadable video, the reason."""
 
     def find(self, path: str, told: float | str, place: str) -> ImageFile | None:
-        """Return an image, None if its video, or the video's frame, is not there.
+        """Return an image; None, and count it, if the video or its frame does not exist.
 
         Args:
-            path: The image or video, relative to the table.
-            told: What the table says of the frame, a number or a text; "" for an image.
-            place: Where the table says it.
+            path: Path of the image or video, relative to the table.
+            told: Value of the column `video_frame`, a number or a text; "" for an image file.
+            place: Place in the table.
 
         Raises:
             ValueError: If PyAV is needed and not installed.
@@ -188,7 +188,7 @@ class _Images:
         return VideoFrame(video.path, int(number), video)
 
     def _open(self, path: str) -> Video | str:
-        """Return a video, or why it cannot be read."""
+        """Return a video, or the reason why it cannot be read."""
         import_av()
         if not (self._folder / path).is_file():
             return f"{path[:100]!r} is missing"
@@ -207,7 +207,7 @@ def _read(
     row: int,
     place: str,
 ) -> LoggedFrame | None:
-    """Return what a line lists, None if it cannot be used."""
+    """Return the frame of a line; None, and count it, if it cannot be used."""
     while len(cells) > len(columns) and not cells[-1]:
         cells.pop()
     if len(cells) != len(columns):

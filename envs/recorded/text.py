@@ -1,4 +1,4 @@
-"""Text of a log that no hand wrote: any encoding, any line ends, damaged or not."""
+"""Read text of machine-written logs, in any encoding and with any line ends, even if damaged."""
 
 import codecs
 from pathlib import Path
@@ -7,17 +7,17 @@ _UTF_16 = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, stripped; empty ones stay, so that numbers are right.
+    """Return the lines of a text file, stripped; empty lines are kept, so line numbers are correct.
 
-    UTF-8 is read with and without a byte-order mark, UTF-16 too. A line that is neither is read as
-    Windows-1252, which holds Latin-1; where it is damaged instead, no other line suffers.
+    UTF-8 and UTF-16 are read with and without a byte-order mark. A line that is neither is read as
+    Windows-1252, which includes Latin-1; damage of a line affects no other line.
     """
     text = _decode(path.read_bytes())
     return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 
 
 def is_file(path: Path) -> bool:
-    """True if a path is a file; False too for what no file can be called, as in a damaged log."""
+    """True if a path is a file; False also for impossible file names, as in a damaged log."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -28,7 +28,7 @@ def _decode(data: bytes) -> str:
     for mark, encoding in _UTF_16:
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
-    # Without a mark: a log begins with two ASCII characters, of which UTF-16 makes four bytes.
+    # Without a mark: a log begins with two ASCII characters, which are four bytes in UTF-16.
     first, second, third, fourth = data[:4] if len(data) >= 4 else b"\xff" * 4
     if first and third and not second and not fourth:
         return data.decode("utf-16-le", errors="replace")

@@ -1,12 +1,12 @@
-"""Records of a Donkeycar tub, the same in both versions: one JSON object a frame.
+"""Records of a Donkeycar tub, the same in both versions: one JSON object per frame.
 
 `user/angle`, in some tubs `user/steering`, is the fraction of the largest steering angle. It is
 negative to the left in Donkeycar (`PWMSteering.LEFT_ANGLE = -1`) and therefore negated here.
 
-Every other number of a record comes along under its name: `user/throttle` as `throttle`.
+All other numbers of a record are kept under their names: `user/throttle` as `throttle`.
 
-Records are selected first and judged then: what the driver deleted, or what an autopilot drove (a
-`user/mode` other than `user`), is left out whatever it says.
+Records deleted by the driver or driven by an autopilot (a `user/mode` other than `user`) are left
+out before anything else is checked.
 """
 
 import json
@@ -25,18 +25,18 @@ from envs.recorded.quantities import STEERING
 from envs.recorded.tally import Tally
 
 ANGLE_FIELDS = ("user/angle", "user/steering")
-"""Names of the steering; the first that a record has counts."""
+"""Names of the steering; the first one in a record is used."""
 _NO_QUANTITIES = ("milliseconds", "timestamp")
-"""Fields of version 1 that tell the time."""
+"""Fields of version 1 with the time."""
 IMAGE_FIELD = "cam/image_array"
-"""Name of the image, where a tub does not say another."""
+"""Default name of the image."""
 
 
 def read_json(text: str) -> Any:
     """Return a JSON value.
 
     Raises:
-        ValueError: If the text is no whole JSON value.
+        ValueError: If the text is not a complete JSON value.
     """
     try:
         return json.loads(text)
@@ -45,14 +45,14 @@ def read_json(text: str) -> Any:
 
 
 def whole_number(value: Any) -> int | None:
-    """Return a number without a fraction as an int, None for anything else."""
+    """Return a whole number as an int, None for anything else."""
     number = finite_number(value)
     is_whole = number is not None and number.is_integer() and abs(number) < 2**53
     return int(value) if is_whole else None
 
 
 class TubRecords:
-    """Selects and judges the records of one tub, one after the other.
+    """Selects and checks the records of one tub, one after the other.
 
     Args:
         folder: The tub.
@@ -73,7 +73,7 @@ class TubRecords:
         self._frames: list[LoggedFrame] = []
 
     def parse(self, text: str, place: str) -> dict[str, Any] | None:
-        """Return a record that the user drove, None if there is none."""
+        """Return a record driven by the user; None, and count it, for any other text."""
         try:
             record = read_json(text)
         except ValueError:
@@ -96,15 +96,15 @@ class TubRecords:
         session: str = "",
         changes: tuple[str, ...] = (),
     ) -> None:
-        """Keep a record, or count why not.
+        """Keep a record, or count the reason why it is left out.
 
         Args:
-            record: What `parse` returned.
-            place: Where it stands.
-            row: Its number.
-            time_s: Its time [s]; None if it has none.
-            session: Which recording session it belongs to.
-            changes: How its time was changed.
+            record: Record from `parse`.
+            place: Place of the record, for messages.
+            row: Number of the record.
+            time_s: Time of the record [s]; None if it has none.
+            session: Recording session.
+            changes: Changes made to the time.
         """
         if row in self._deleted:
             self._left_out.add("deleted by the driver", place)
@@ -134,10 +134,10 @@ class TubRecords:
         )
 
     def listing(self) -> Listing:
-        """Return what was kept.
+        """Return the kept records.
 
         Raises:
-            ValueError: If there was no record that the user drove and did not delete.
+            ValueError: If no record was driven by the user, or all of these were deleted.
         """
         if not self._frames and not self.skipped.total:
             found = f" ({self._left_out})" if self._left_out.total else ""
@@ -155,7 +155,7 @@ class TubRecords:
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of a record besides steering and what tells its number and its time."""
+    """Return the numbers of a record, without steering, record number and time."""
     found = {}
     for name, value in record.items():
         number = finite_number(value)

@@ -1,15 +1,15 @@
 """Logs of the Udacity driving simulator.
 
-`driving_log.csv` has one line a frame, sometimes under a header: paths of the center, left and
-right camera's image, steering, throttle, brake, speed [mph, here m/s]; `columns` tells how they
-are found. The paths are those of the computer that recorded (often Windows); only their file
-names count, under `IMG/`. A frame's time is in its file name: `center_2018_07_16_17_11_43_382.jpg`
-is year, month, day, hour, minute, second, ms.
+`driving_log.csv` has one line per frame, sometimes below a header: paths of the images of the
+center, left and right camera, steering, throttle, brake, speed [mph, here m/s]; `columns` describes
+how they are found. The paths are those of the recording computer (often Windows); only their file
+names are used, under `IMG/`. The time of a frame is in its file name:
+`center_2018_07_16_17_11_43_382.jpg` is year, month, day, hour, minute, second, ms.
 
 Steering is the fraction of the maximum angle, right positive (the image moves to the left at
-positive steering); it is negated here. The side cameras look along the road from beside the middle,
-so a driver there would steer back: the left one `side_steering_offset` more to the right, the right
-one as much more to the left.
+positive steering); it is negated here. The side cameras see the road from beside the centre, so a
+driver there would steer back: for the left camera by `side_steering_offset` to the right, for the
+right camera by as much to the left.
 """
 
 import ntpath
@@ -51,7 +51,7 @@ _TIME_STAMP = re.compile(
     r"(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d{3})\.\w+\Z", re.ASCII | re.IGNORECASE
 )
 _NUMBERS = COLUMNS[COLUMNS.index("steering") :]
-# How much further left each camera steers, in units of the offset.
+# Steering correction of each camera, left positive, in units of the offset.
 _SIDES = {CENTER: 0.0, "left": -1.0, "right": 1.0}
 
 
@@ -68,20 +68,21 @@ def load_udacity(
 
     Args:
         folder: Folder with `driving_log.csv` and `IMG/`.
-        side_steering_offset: Steering added towards the middle for the side cameras, in [0, 1].
+        side_steering_offset: Steering towards the centre that is added for the side cameras, in
+            [0, 1].
         image_size: Height and width of an observation [pixels].
         crop: Share of the height cut off at the top and at the bottom.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Returns:
-        The recording; each camera's runs of frames are episodes of their own.
+        The recording; each camera has its own episodes.
 
     Raises:
         FileNotFoundError: If the folder or its log is missing.
         NotADirectoryError: If it is a file.
-        ValueError: If the log is empty, nothing of it can be used, or its columns are in another
-            order than is assumed.
+        ValueError: If the log is empty, no frame can be used, or the columns are not in the assumed
+            order.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -120,11 +121,11 @@ class _Log:
         self._num_lines = 0
         self._num_too_wide = 0
         self._advice = "Keep the simulator's file names and columns."
-        # Of a log without a header: how many numbers of each column are negative.
+        # Number of negative values in each column of a log without a header.
         self._negative: Counter[str] = Counter()
 
     def listing(self) -> Listing:
-        """Return everything that the log lists and can be used."""
+        """Return all usable frames of the log."""
         lines = read_lines(self._folder / LOG_FILE)
         separator = find_separator(lines)
         columns, is_first = SIMULATOR, True
@@ -149,7 +150,7 @@ class _Log:
         )
 
     def _check_whole(self) -> None:
-        """Refuse what would make a wrong recording, or none."""
+        """Refuse a log that would give a wrong recording, or none."""
         log = self._folder / LOG_FILE
         if not self._num_lines:
             raise ValueError(
@@ -165,7 +166,7 @@ class _Log:
                 " separate the columns by semicolons. If it has further columns, name all of them"
                 " in a first line."
             )
-        # The simulator's throttle, brake and speed are never negative, but for a damaged line.
+        # Throttle, brake and speed of the simulator are never negative, except in damaged lines.
         often = [name for name, n in self._negative.items() if n > max(2, 0.05 * num_usable)]
         if often and not self._negative["steering"]:
             raise ValueError(
@@ -177,7 +178,7 @@ class _Log:
     def _read(
         self, cells: list[str], columns: Columns, separator: str, place: str
     ) -> Iterator[LoggedFrame]:
-        """Yield the images that one line lists; a side camera's cell may be empty."""
+        """Yield the frames of one line; the cell of a side camera may be empty."""
         row = self._num_lines
         while len(cells) > columns.width and not cells[-1]:
             cells.pop()
@@ -223,7 +224,7 @@ class _Log:
                 )
 
     def _fault(self, cells: list[str], columns: Columns) -> str | None:
-        """Return why a line cannot be read, None if it can."""
+        """Return the reason why a line cannot be read; None if it can."""
         if columns.complaint is not None:
             self._advice = "Name the columns center and steering, in any order, in the first line."
             return columns.complaint
@@ -246,7 +247,7 @@ class _Log:
         return None
 
     def _advise_on_order(self, cells: list[str], columns: Columns) -> None:
-        """Say that the columns seem to be in another order."""
+        """Set the advice for columns that seem to be in another order."""
         if columns.has_header:
             self._advice = "Check the names of the columns in the header."
         elif any(_time_s(cell) is not None for cell in cells):
@@ -257,9 +258,9 @@ class _Log:
 
 
 def _time_s(image: str) -> float | None:
-    """Return the time in a file name [s], None if there is none; only differences mean something.
+    """Return the time in a file name [s]; None if there is none. Only differences are meaningful.
 
-    It has no time zone, so that no daylight saving jumps in.
+    No time zone is used, so that there are no jumps of daylight saving time.
     """
     match = _TIME_STAMP.search(image)
     if match is None:

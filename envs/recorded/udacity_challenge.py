@@ -1,11 +1,11 @@
-"""Reader of a real car's recordings: Udacity's challenge 2, with the angle of the steering wheel.
+"""Reader of recordings of a real car: Udacity's challenge 2, with the angle of the steering wheel.
 
     recording/steering.csv             frame_id, steering_angle [rad], and further columns
     recording/*.tar or folders         the images, named <time in ns>.jpg or .png
 
-A frame's id ends in its time in nanoseconds, e.g. `Ch2_001/center/1479425441182877835`, and its
-image has the same name. The angle is that of the **steering wheel**, left positive, some 15 times
-that of the road wheels; steering is the angle over `largest_angle_rad`.
+The id of a frame ends in its time in nanoseconds, e.g. `Ch2_001/center/1479425441182877835`, and
+its image has the same name. The angle is that of the **steering wheel**, left positive, about 15
+times that of the road wheels; steering is the angle divided by `largest_angle_rad`.
 
 Source: Udacity self-driving car challenge 2, data set Ch2_001 (MIT licence).
 """
@@ -33,7 +33,7 @@ from envs.recorded.text import read_lines
 LOG_FILE = "steering.csv"
 COLUMNS = ("frame_id", "steering_angle")
 CROP = (0.3, 0.1)
-"""Of the rows: the sky above the trees, and the road just before the bonnet."""
+"""Default crop: the sky above the trees, and the road just before the bonnet."""
 _TIME_NS = re.compile(r"(?:.*[/\\])?(\d{10,19})(?:\.\w+)?", re.ASCII)
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -45,9 +45,9 @@ class TarImage:
     path: Path
     """The tar file."""
     name: str
-    """The image's name in it."""
+    """Name of the image in the tar file."""
     offset: int
-    """Its first byte."""
+    """Position of its first byte."""
     num_bytes: int
 
     def read_bytes(self) -> bytes:
@@ -60,7 +60,7 @@ class TarImage:
 
 
 def is_challenge(path: Path) -> bool:
-    """True for a folder with a steering.csv that names the challenge's columns."""
+    """True for a folder with a steering.csv that has the columns of the challenge."""
     log = path / LOG_FILE
     if not log.is_file():
         return False
@@ -82,16 +82,16 @@ def load_challenge(
 
     Args:
         folder: Folder with `steering.csv`, and the images in tar files or folders beside it.
-        largest_angle_rad: Angle of the steering wheel that is the steering 1 [rad].
+        largest_angle_rad: Angle of the steering wheel that corresponds to the steering 1 [rad].
         image_size: Height and width of an observation [pixels].
         crop: Share of the height cut off at the top and at the bottom.
-        max_gap_s: A longer time between two frames begins a new episode [s].
-        max_missing_frames: More missing frames in a row begin a new episode.
+        max_gap_s: Time between two frames above which a new episode starts [s].
+        max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
     Raises:
         FileNotFoundError: If the folder is missing.
         NotADirectoryError: If it is a file.
-        ValueError: If nothing of the log can be used, or its angles are larger than the largest.
+        ValueError: If no frame can be used, or angles are larger than `largest_angle_rad`.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -126,7 +126,7 @@ def load_challenge(
 
 
 def _frames(folder: Path, largest_angle_rad: float, skipped: Tally) -> Iterator[LoggedFrame]:
-    """Yield the frames of the log by time."""
+    """Yield the frames of the log in order of time."""
     images = _find_images(folder)
     frames: list[tuple[int, float, tuple[str, ...], str]] = []
     head, *lines = read_lines(folder / LOG_FILE)
@@ -155,7 +155,7 @@ def _frames(folder: Path, largest_angle_rad: float, skipped: Tally) -> Iterator[
 
 
 def _find_images(folder: Path) -> dict[str, ImageFile]:
-    """Return the images in folders and tar files by their names without a suffix."""
+    """Return the images in folders and tar files, by name without suffix."""
     found: dict[str, ImageFile] = {
         path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES
     }
@@ -171,13 +171,13 @@ def _find_images(folder: Path) -> dict[str, ImageFile]:
                             offset=member.offset_data,
                             num_bytes=member.size,
                         )
-        except tarfile.TarError:  # damaged from here on: its other images are missing
+        except tarfile.TarError:  # damaged from here on: the remaining images are missing
             continue
     return found
 
 
 def _number(text: str | None) -> float | str:
-    """Return the number that a cell holds, the text itself if it is none."""
+    """Return the number in a cell; the text itself if it is not a number."""
     try:
         return float(text or "")
     except ValueError:

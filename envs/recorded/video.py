@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""Frames of a video file, read one after the other by the package `av` (PyAV, FFmpeg)."""
+"""Read frames of a video file by the package `av` (PyAV, FFmpeg)."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ import numpy as np
 from envs.recorded.images import MAX_PIXELS, MIN_SIDE_PIXELS
 
 _MOST_SKIPPED = 120
-"""Frames that are decoded to reach a later one; beyond them the video is searched."""
+"""Largest number of frames that are decoded to reach a later one; beyond it, the video seeks."""
 
 
 def import_av() -> Any:
-    """Return the package.
+    """Return the package `av`.
 
     Raises:
         ValueError: If it is not installed.
@@ -33,7 +33,7 @@ def import_av() -> Any:
 
 
 class Video:
-    """A video file. Of all videos, the one that was read last is open.
+    """A video file. Only the video that was read last is open.
 
     Args:
         path: The file.
@@ -67,7 +67,7 @@ class Video:
 
     @property
     def time_s(self) -> np.ndarray | None:
-        """When each frame is shown, since the first [s], shape (frames,); None if nobody knows."""
+        """Time of each frame since the first [s], shape (frames,); None if it is unknown."""
         if not self._is_timed:
             return None
         return (np.array(self._stamps, np.float64) - self._stamps[0]) * self._base
@@ -89,14 +89,14 @@ class Video:
                     return self._pixels(frame)
                 if at > number:
                     break
-        except Exception as error:  # as above
+        except Exception as error:  # any class, as above
             self.close()
             raise ValueError(f"frame {number} cannot be read: {_reason(error)}") from error
         self.close()
         raise ValueError(f"frame {number} is not in the video")
 
     def _begin_at(self, number: int) -> None:
-        """Let the next frame that is decoded be a frame or one before it."""
+        """Open the video such that the next decoded frame is frame `number` or an earlier one."""
         if Video._open_one is not None:
             Video._open_one.close()
         Video._open_one, self._next = self, 0
@@ -116,7 +116,7 @@ class Video:
         return frame.to_ndarray(format="rgb24")
 
     def close(self) -> None:
-        """Close the file; it is opened again when a frame is asked for."""
+        """Close the file; it is reopened when a frame is read."""
         if self._container is not None:
             self._container.close()
         self._container = self._frames = None
@@ -129,22 +129,22 @@ class VideoFrame:
     """A frame of a video."""
 
     path: Path
-    """The video's file."""
+    """The video file."""
     number: int
-    """Its number in the order in which frames are shown."""
+    """Number of the frame in display order."""
     video: Video = field(repr=False, compare=False)
-    """What reads it."""
+    """The video that reads the frame."""
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Its location, for messages."""
         return f"frame {self.number} of {self.path.name}"
 
     def __str__(self) -> str:
         return self.name
 
     def read_bytes(self) -> bytes:
-        """Return it as an image file, as BMP, without loss.
+        """Return the frame as the bytes of a BMP file, without loss.
 
         Raises:
             ValueError: If it is damaged.

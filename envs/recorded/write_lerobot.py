@@ -1,15 +1,15 @@
 # pyright: reportMissingImports=false
 """Write a recording as a LeRobotDataset v3.0, without loss.
 
-| what               | where                                                                     |
+| data               | where                                                                     |
 |--------------------|---------------------------------------------------------------------------|
 | frames             | `observation.images.center`: the JPEG or PNG files themselves, in Parquet |
 | chosen actions     | `action`, float32                                                         |
 | all other numbers  | `observation.state`, float32                                              |
-| time since the     | `timestamp`, float32, as it was and not as a multiple of 1 / fps: give    |
-| episode began [s]  | LeRobot's own `LeRobotDataset` a `tolerance_s` where steps vary           |
+| time since the     | `timestamp`, float32, the true time, not a multiple of 1 / fps: give      |
+| episode began [s]  | LeRobot's own `LeRobotDataset` a `tolerance_s` if time steps vary         |
 | time [s]           | `time_s`, float64                                                         |
-| units, signs, crop | `meta/ncp_control.json`, of which LeRobot's own tools know nothing        |
+| units, signs, crop | `meta/ncp_control.json`, which LeRobot's own tools ignore                 |
 
 Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, version 3.0.
 """
@@ -32,11 +32,11 @@ from envs.recorded.writing import new_folder, written_episodes
 CAMERA = f"observation.images.{CENTER}"
 ACTION, STATE = "action", "observation.state"
 _ROWS = 64
-"""Rows of a row group: what a reader of one frame has to read."""
+"""Number of rows of a row group, which a reader must read for a single frame."""
 _FILE_BYTES = 100 * 2**20
-"""Size at which the next episode begins another file."""
+"""Size above which the next episode goes into a new file [bytes]."""
 _SAMPLED_FRAMES, _SAMPLED_PIXELS = 100, 10_000
-"""What the statistics of frames are taken from."""
+"""Number of frames, and of pixels of each, for the statistics of frames."""
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
@@ -44,9 +44,9 @@ def write_lerobot(recording: Recording, folder: str | Path, *, task: str = "driv
     """Write a recording as a LeRobotDataset.
 
     Args:
-        recording: Any recording; its actions are those that were chosen.
-        folder: Where; it must not exist yet.
-        task: What is done in it, in words.
+        recording: Any recording, with the chosen actions.
+        folder: Folder of the data set; it must not exist yet.
+        task: Description of the task in words.
 
     Raises:
         ValueError: If pyarrow is not installed, `folder` exists, or an image has become unreadable.
@@ -61,7 +61,7 @@ def write_lerobot(recording: Recording, folder: str | Path, *, task: str = "driv
 
 
 class _Writer:
-    """Writes episodes one after the other, then the tables about them."""
+    """Writes episodes one after the other, then the metadata."""
 
     def __init__(self, folder: Path, recording: Recording, episodes: list[Stretch]) -> None:
         import pyarrow
@@ -109,7 +109,7 @@ class _Writer:
         )
 
     def _data_file(self) -> Path:
-        """Return the file that the next episode goes to."""
+        """Return the file for the next episode."""
         path = self._path(self._file_number)
         if self._file is None or path.stat().st_size > _FILE_BYTES:
             self._close()
@@ -157,7 +157,7 @@ class _Writer:
     def _images(
         self, episode: Stretch, rows: np.ndarray, index: np.ndarray
     ) -> Iterator[dict[str, Any]]:
-        """Yield the files of frames, and keep a few pictures for the statistics."""
+        """Yield the image files of frames, and keep samples of their pixels for the statistics."""
         stride = max(self._num_frames // _SAMPLED_FRAMES, 1)
         for row, number in zip(rows.tolist(), index.tolist(), strict=True):
             data, suffix, image = as_file(episode.image_paths[row])
@@ -168,7 +168,7 @@ class _Writer:
             yield {"bytes": data, "path": f"frame-{number:06d}{suffix}"}
 
     def finish(self, task: str) -> None:
-        """Write what is said about the data."""
+        """Write the metadata."""
         self._close()
         meta = self._folder / "meta"
         episodes = meta / "episodes" / "chunk-000" / "file-000.parquet"
@@ -235,7 +235,7 @@ class _Writer:
 
 
 def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
-    """Return what LeRobot says of columns of numbers (N, columns) without the missing ones."""
+    """Return LeRobot's statistics of numbers, shape (N, columns), without missing ones."""
     columns = [column[np.isfinite(column)].astype(np.float64) for column in values.T]
     columns = [column if len(column) else np.zeros(1) for column in columns]
     measures: dict[str, Any] = {"min": np.min, "max": np.max, "mean": np.mean, "std": np.std}
@@ -247,7 +247,7 @@ def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
 
 
 def _tasks(arrow: Any, task: str) -> Any:
-    """Return the table of tasks as pandas writes one whose index is the task's words."""
+    """Return the table of tasks as pandas would write it, with the words of the task as index."""
     index = "__index_level_0__"
     about = {
         "index_columns": [index],

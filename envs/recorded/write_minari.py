@@ -1,16 +1,16 @@
 # pyright: reportMissingImports=false
 """Write a recording as a Minari data set in HDF5, without loss.
 
-| what               | where                                                                    |
+| data               | where                                                                    |
 |--------------------|--------------------------------------------------------------------------|
 | frames             | `observations/frame`: their pixels, uint8 RGB, compressed without loss    |
 | chosen actions     | `actions`, float32                                                       |
 | all other numbers  | `observations/numbers`, float32                                          |
 | times [s]          | `infos/time_s`, float64                                                  |
-| units, signs, crop | `data/ncp_control.json`, of which Minari's own tools know nothing        |
+| units, signs, crop | `data/ncp_control.json`, which Minari's own tools ignore                 |
 
-Minari has one observation more than actions: the last one is written twice. Nobody gave rewards:
-all are 0.
+Minari has one observation more than actions: the last one is written twice. There are no rewards
+in a recording: all are written as 0.
 
 Source: https://minari.farama.org/content/dataset_standards, version 0.5.
 """
@@ -35,8 +35,8 @@ def write_minari(recording: Recording, folder: str | Path) -> None:
     """Write a recording as a Minari data set.
 
     Args:
-        recording: Any recording; its actions are those that were chosen.
-        folder: Where; it must not exist yet. Its name becomes the data set's.
+        recording: Any recording, with the chosen actions.
+        folder: Folder of the data set; it must not exist yet. Its name is the name of the data set.
 
     Raises:
         ValueError: If minari is not installed, `folder` exists, there is no action, or images have
@@ -88,12 +88,12 @@ def write_minari(recording: Recording, folder: str | Path) -> None:
 
 
 def _called(key: str, i: int, width: int) -> str:
-    """Return what the reader calls a number before it has read its name."""
+    """Return the name by position that the reader gives a number."""
     return key if width == 1 else f"{key}.{i}"
 
 
 def _shape(recording: Recording, episodes: list[Stretch]) -> tuple[int, ...] | None:
-    """Return the shape of the frames, which Minari needs to be one; None for numbers alone."""
+    """Return the shape of the frames, which must be the same for all; None for numbers alone."""
     if recording.framing is None:
         return None
     sizes = {_pixels(path).shape for path in (one.image_paths[0] for one in episodes)}

@@ -1,7 +1,7 @@
-"""Write a recording as a Donkeycar tub of version 2, which Donkeycar's own tools read too.
+"""Write a recording as a Donkeycar tub of version 2, which Donkeycar's own tools can read.
 
-Frames are copied as they are, times are kept to the microsecond (`_timestamp_ms` gets decimals),
-and each episode is a session. Records are numbered anew, since Donkeycar counts on it.
+Frames are copied unchanged, times are kept to the microsecond (`_timestamp_ms` gets decimals), and
+each episode is a session. Records are numbered consecutively, as Donkeycar requires.
 
 Source: https://github.com/autorope/donkeycar/blob/main/donkeycar/parts/datastore_v2.py
 """
@@ -25,8 +25,8 @@ def write_tub(recording: Recording, folder: str | Path) -> None:
     """Write a recording as a tub.
 
     Args:
-        recording: It must have frames, and steering as a fraction of the largest angle.
-        folder: Where; it must not exist yet.
+        recording: A recording with frames, and steering as a fraction of the largest angle.
+        folder: Folder of the tub; it must not exist yet.
 
     Raises:
         ValueError: If the recording has no frames or no such steering, `folder` exists, or an image
@@ -70,7 +70,7 @@ def _milliseconds(time_s: float) -> int | float:
 
 
 def _fields(numbers: dict[str, float]) -> dict[str, float]:
-    """Return the numbers of a record by the names of a tub; there, right is positive."""
+    """Return the numbers of a record under the names of a tub; steering is right positive there."""
     found = {}
     for name, value in numbers.items():
         if not math.isfinite(value):
@@ -83,7 +83,7 @@ def _fields(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def _write_catalogs(new: Path, records: list[dict[str, Any]], sessions: list[str]) -> None:
-    """Write the catalogs and the manifest, which names the fields of all records."""
+    """Write the catalogs, and the manifest with the fields of all records."""
     created_at = records[0]["_timestamp_ms"] / 1000.0
     types = {IMAGE_FIELD: "image_array", "user/mode": "str"}
     for record in records:

@@ -1,4 +1,4 @@
-"""What writers of recordings share: what is written of one, and where."""
+"""Shared parts of the writers of recordings: the new folder, and the episodes to write."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from ncp_control import files
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """Yield a folder that gets its name when it is whole.
+    """Yield a temporary folder that is renamed to `folder` when it is complete.
 
     Raises:
-        ValueError: If there is something of this name.
+        ValueError: If `folder` exists.
     """
     if Path(folder).exists():
         raise ValueError(f"`folder` must not exist yet, got '{folder}'. Choose another name.")
@@ -24,7 +24,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def written_episodes(recording: Recording) -> list[Stretch]:
-    """Return the episodes that a writer writes: those of the center camera; warn of the others."""
+    """Return the episodes of the center camera; warn that other cameras are not written."""
     others = {one.camera for one in recording.episodes} - {CENTER}
     if others:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""What `audit.py` can be told."""
+"""Settings of `audit.py`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,51 +10,51 @@ from ncp_control.ranges import check_at_least, check_positive
 LONGEST_S = 3600.0
 """Longest episode [s]."""
 FIRST_HELD_OUT = 20_000
-"""The first held-out track."""
+"""Number of the first held-out track."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Look inside a saved policy: saliency, time constants, activity, guarantees."""
+    """Inspect a saved policy: saliency, time constants, activity, guarantees."""
 
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     log: Path | None = None
-    """Recording to watch, instead of acting in a world: a driving log, or demonstrations that a
-    training wrote, e.g. runs/RUN/demonstrations/test."""
+    """Recording on which to run the policy, instead of in an environment: a driving log, or
+    demonstrations written by a training run, e.g. runs/RUN/demonstrations/test."""
     log_options: tuple[str, ...] = ()
-    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    """Options for the reader of the recording as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     world: str | None = None
-    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, hopper,
-    gymnasium:<id>, or <module>:<function>; that of the policy's contract if None."""
+    """Environment: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, hopper, gymnasium:<id>,
+    or <module>:<function>. If None: the environment of the policy's contract."""
     world_options: tuple[str, ...] = ()
-    """Options of that world, e.g. observe=positions."""
+    """Options of the environment as name=value, e.g. observe=positions."""
     condition: str | None = None
-    """What the camera or the car suffers from all the time, with its severity from 1 to 5, e.g.
-    fog:3; see `envs.conditions`."""
+    """Failure of camera or car during the whole episode, with its severity from 1 to 5, e.g. fog:3;
+    see `envs.conditions`."""
     seconds: float = 30.0
     """Length of the episode [s]."""
     track: int = FIRST_HELD_OUT
-    """Track to drive; 20000 and above are held out."""
+    """Number of the track to drive; tracks from 20000 on are held out."""
     compare: tuple[Path, ...] = ()
-    """Further policies for a table beside this one; the first also stands in the inspector."""
+    """Further policies to compare with this one in a table; the inspector also shows the first."""
     ablation_km: float = 0.0
-    """Distance driven with each neuron ablated [km]; 0 leaves this out, it takes minutes."""
+    """Distance driven with each neuron ablated [km]. This takes minutes; 0 skips it."""
     wipe_episodes: int = 4
-    """Episodes in which the policy acts with its memory, and again with it wiped, none longer than
-    `seconds`; 0 leaves this out."""
+    """Number of episodes, of at most `seconds`, in which the policy acts once with its memory and
+    once with its memory wiped; 0 skips this."""
     excerpt: bool = False
-    """Keep what was seen in the policy's folder, where `ncp demo` finds it; a few seconds are
+    """Save the observations in the policy's folder, where `ncp demo` finds them; a few seconds are
     enough."""
     threads: int | None = None
-    """Torch threads; if None, all cores for a policy that sees frames, else one."""
+    """Number of PyTorch threads; if None: all cores for a policy with frames, else one."""
     results: Path | None = None
-    """CSV file to which the comparison or the ablation is added, e.g. results/audit.csv."""
+    """CSV file to which the comparison or the ablation is appended, e.g. results/audit.csv."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     seed: int = 0
-    """Seed of appearances, noise and worlds."""
+    """Seed of appearances, noise and environments."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seconds")
@@ -84,7 +84,8 @@ class Audit:
         self._check_condition()
         if self.log_options and self.log is None:
             raise ValueError(
-                f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
+                f"`log_options` must be left out without --log, got {self.log_options}. Name the"
+                " recording with --log."
             )
         check_at_least(self, 1, "threads")
         if self.results is not None and not self.compare and not self.ablation_km:
@@ -95,13 +96,13 @@ class Audit:
 
     @property
     def met(self) -> list[tuple[str, int]]:
-        """Name and severity of the condition; none if there is none."""
+        """Name and severity of the condition; empty if `condition` is None."""
         from envs.conditions import read_conditions
 
         return [] if self.condition is None else read_conditions((self.condition,))
 
     def _check_condition(self) -> None:
-        """Refuse a condition that is not one of one severity, and what it would not reach."""
+        """Refuse several conditions or severities, and settings without use for a condition."""
         if len(self.met) > 1:
             raise ValueError(
                 "`condition` must be one, with one severity, e.g. fog:3, got"
@@ -110,5 +111,6 @@ class Audit:
         for name, value in (("log", self.log), ("ablation_km", self.ablation_km)):
             if value and self.met:
                 raise ValueError(
-                    f"`{name}` must be left out with --condition, got {str(value)!r}. Drop it."
+                    f"`{name}` must be left out with --condition, got {str(value)!r}. Use only"
+                    " one of the two."
                 )

@@ -1,1 +1,1 @@
-"""A policy in its world: driving and walking put together, measured, filmed and reported."""
+"""Evaluation of policies in their environments: measures, films and reports."""

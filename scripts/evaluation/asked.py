@@ -1,4 +1,4 @@
-"""Where `evaluate.py` was asked to let a policy act, and what of it is shown."""
+"""Places in which `evaluate.py` lets a policy act, and the place that is filmed."""
 
 import dataclasses
 import itertools
@@ -30,31 +30,34 @@ from scripts.evaluation.places import (
 from scripts.evaluation.settings import Evaluate
 
 TORCH, BACKEND = "torch", "back end"
-"""The back end of a policy itself, and the column of a table that tells back ends apart."""
+"""Name of the back end that is the policy itself, and column of the back end in tables."""
 LANE_KM = 20.0
-"""Distance in LaneKeeping-v0 if nothing else is asked for [km]."""
+"""Default distance in LaneKeeping-v0 [km]."""
 RECORDED = ("log", "log_options", "log_share", "log_part")
 DRIVING = ("km", "camera")
 ACTING = (
     *("backend", "world", "world_options", *DISTURBANCES, "condition"),
     *("safety_filter", "episodes", "live", "seed", "workers"),
 )
-"""Settings that only a recording, driving, or acting in any world has a use for."""
+"""Settings used only for a recording, only for driving, or only for acting in an environment."""
 
 
 def refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
-    """Refuse settings that would be silently ignored."""
+    """Refuse settings that would be ignored: `names` must have their default values."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.name in names and value != field.default:
-            raise ValueError(f"`{field.name}` must be left out for {what}, got {value}. Drop it.")
+            raise ValueError(
+                f"`{field.name}` must be left out for {what}, got {value}. It has no effect there."
+            )
 
 
 def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
-    """Return the policy's world under every combination of disturbances, for every back end.
+    """Return places for all combinations of disturbances, all conditions and all back ends.
 
     Raises:
-        ValueError: If the policy does not fit the world, or a setting or disturbance is of no use.
+        ValueError: If the policy does not fit the environment, or a setting or disturbance has no
+            use in it.
     """
     env, observe, options = where_to_act(policy, settings.world, settings.world_options)
     asked_for = (getattr(settings, name) for name in DISTURBANCES)
@@ -64,7 +67,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     if env == DRIVING_WORLD:
         refuse(settings, RECORDED, "driving without a recording")
         refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
-        open_world(env, words_of(observe, options))  # refuses options that it does not have
+        open_world(env, words_of(observe, options))  # refuses unknown options
         places = [_drive(settings, observe, strengths) for strengths in grid]
     else:
         others = "another world than LaneKeeping-v0"
@@ -91,24 +94,24 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         ]
         met = read_conditions(settings.condition, clean.conditions)
         places += [clean.under(name, severity) for name, severity in met]
-    places = list({place.described: place for place in places}.values())  # each once
+    places = list({place.described: place for place in places}.values())  # without duplicates
     for place in places:
-        place.world.disturbed(place.strengths)  # refuses what the world does not have
+        place.world.disturbed(place.strengths)  # refuses disturbances that it does not have
     if settings.backend == (TORCH,):
         return places
     backends = dict.fromkeys(settings.backend)
     for backend in backends:
-        BACKENDS.find(backend.partition(":")[0])  # refused before the work, if so
+        BACKENDS.find(backend.partition(":")[0])  # refuses unknown names before the work
     return [on_backend(place, backend) for backend in backends for place in places]
 
 
 def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> Place:
-    """Return the place in which a policy is filmed: the first one, or a drive of a single track.
+    """Return the place to film: the first one; in LaneKeeping-v0, a drive of its first track.
 
     Args:
-        places: Where it is measured.
-        settings: What was asked for.
-        longest_s: Longest time for which it is looked at [s].
+        places: Places of the evaluation.
+        settings: Settings of the job.
+        longest_s: Longest duration of the film or the live episode [s].
     """
     world = places[0].world
     if world.name != DRIVING_WORLD:
@@ -120,7 +123,7 @@ def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> P
 
 
 def on_backend(place: Place, backend: str) -> Place:
-    """Return a place in which a back end acts; controllers act in one environment at a time."""
+    """Return a place for a back end; controllers act in one environment at a time."""
     return dataclasses.replace(
         place,
         labels={BACKEND: backend, **place.labels},
@@ -130,7 +133,7 @@ def on_backend(place: Place, backend: str) -> Place:
 
 
 def _lane_changes(settings: Evaluate) -> dict[str, Any]:
-    """Return the fields of `DriveSettings` that were asked for."""
+    """Return the fields of `DriveSettings` that the settings change."""
     options = read_options(settings.world_options)
     if "camera" in options:
         raise ValueError(
@@ -141,7 +144,7 @@ def _lane_changes(settings: Evaluate) -> dict[str, Any]:
 
 
 def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
-    """Return tracks with disturbances, held-out ones if no others are asked for."""
+    """Return a place in LaneKeeping-v0 with disturbances; tracks are held out by default."""
     km = LANE_KM if settings.km is None else settings.km
     where: DriveSettings = drive_km(km, **_lane_changes(settings))
     seen = settings.camera

@@ -1,4 +1,4 @@
-"""Driving put together: worlds, the expert that demonstrates, and closed-loop evaluation."""
+"""Driving environments: places to evaluate in, the demonstrating expert, closed-loop evaluation."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,34 +21,34 @@ from scripts.evaluation.locomotion import place_in
 from scripts.evaluation.places import DRIVING_WORLD, Place
 
 ROAD_PARALLEL = 8
-"""Cars of `RoadDriving-v0` side by side; what they drive depends on it in the last digits alone."""
+"""Number of parallel environments of `RoadDriving-v0`; affects results only in the last digits."""
 CAMERAS = ("opencv", "mujoco")
-"""What a policy on frames may see through."""
+"""Renderers of the camera images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriveSettings:
-    """Where and how long cars drive."""
+    """Tracks of `LaneKeeping-v0` to drive, how long, and with which camera and noise."""
 
     tracks: str
-    """Track range: train, validation or held_out."""
+    """Range of tracks: train, validation or held_out."""
     num_tracks: int
-    """Tracks driven, from the first of the range on."""
+    """Number of tracks to drive, starting with `first_track`."""
     seconds_per_track: float
-    """Time on each track [s]."""
+    """Driving time on each track [s]."""
     first_track: int = 0
-    """Position in the range of the first track."""
+    """Position of the first track in the range."""
     noise_variance: float = 0.0
     """Variance of Gaussian pixel noise on images in [0, 1]."""
     randomize_appearance: bool = True
-    """Light, colours, markings and shadows drawn anew for each track."""
+    """Whether light, colours, markings and shadows are random for each track."""
     camera: str = "opencv"
-    """opencv or mujoco."""
+    """Renderer of the camera images: opencv or mujoco."""
     parallel: int = 16
-    """Cars side by side, so that the policy sees a batch."""
+    """Number of parallel environments, i.e. batch size of the policy."""
 
     observe: ClassVar[str] = "frames"
-    """What the policy sees."""
+    """Observation of the policy: frames or numbers."""
 
     @property
     def track_numbers(self) -> list[int]:
@@ -63,7 +63,7 @@ class DriveSettings:
 
     @property
     def world(self) -> World:
-        """The world without pixel noise, whose episodes do not end before the loop."""
+        """The environment without pixel noise; its episodes outlast `seconds_per_track`."""
         return find_world(
             DRIVING_WORLD,
             observe=self.observe,
@@ -75,15 +75,15 @@ class DriveSettings:
         )
 
     def place(self, seed: int = 0) -> Place:
-        """Return where the cars are measured.
+        """Return the place for these settings.
 
         Args:
-            seed: Seed of the appearances and of the noise.
+            seed: Seed of appearances and noise.
         """
         numbers, world = self.track_numbers, self.world
         return Place(
             world=world,
-            # The track's number is in the seed, so a track looks the same in whichever group it is.
+            # The seed contains the track number, so the look of a track is independent of others.
             seeds=[seed * 100_000 + track for track in numbers],
             options=[{"track": track, "start_m": 0.0} for track in numbers],
             num_steps=round(self.seconds_per_track / world.frame_s),
@@ -95,20 +95,20 @@ class DriveSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class VectorDriveSettings(DriveSettings):
-    """Where and how long cars drive that see numbers instead of frames."""
+    """Like `DriveSettings`, for policies that observe numbers instead of frames."""
 
     observe: ClassVar[str] = "numbers"
 
 
 LONGEST_KM = 0.4 * len(TRACKS["held_out"])
-"""Longest distance that can be driven on the held-out tracks, some 400 m of each [km]."""
+"""Longest distance for which there are held-out tracks, at about 400 m per track [km]."""
 
 
 def check_km(name: str, distance_km: float) -> None:
-    """Refuse a distance that `drive_km` cannot make.
+    """Refuse a distance that is not possible with `drive_km`.
 
     Raises:
-        ValueError: If it is less than a metre, or more than there are tracks for.
+        ValueError: If it is less than a metre, or longer than `LONGEST_KM`.
     """
     if not 0.001 <= distance_km <= LONGEST_KM:
         raise ValueError(
@@ -118,11 +118,11 @@ def check_km(name: str, distance_km: float) -> None:
 
 
 def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
-    """Return settings for about a distance on held-out tracks, some 400 m of each.
+    """Return settings to drive about a distance on held-out tracks, about 400 m on each.
 
     Args:
         distance_km: Distance at cruise speed [km].
-        changes: Fields of `DriveSettings` to set otherwise.
+        changes: Other values for fields of `DriveSettings`.
     """
     check_km("distance_km", distance_km)
     seconds = 1000.0 * distance_km / LaneKeepingConfig().cruise_speed_mps
@@ -138,10 +138,10 @@ def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
 def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `DriveSettings` that options of `LaneKeeping-v0` set.
 
-    What is observed is no field: `VectorDriveSettings` has it.
+    `observe` is left out: `VectorDriveSettings` is the class for numbers.
 
     Raises:
-        ValueError: If one of them is what a measured drive sets itself.
+        ValueError: If one of the options is set by every measured drive.
     """
     for name in ("on_crash", "episode_s"):
         if name in options:
@@ -154,19 +154,19 @@ def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 SLOWEST_MPS = 2.0
-"""Mean speed below which a car of `RoadDriving-v0` does not reach the distance asked for."""
+"""Mean speed below which a car of `RoadDriving-v0` does not reach the distance [m/s]."""
 
 
 def road_place(
     world: World, told: Sequence[str], strengths: Mapping[str, float], km: float, seed: int
 ) -> Place:
-    """Return a place in `RoadDriving-v0` where a car drives until it has come so far.
+    """Return a place in `RoadDriving-v0` where episodes are driven until a distance is reached.
 
     Args:
-        world: The world.
-        told: Its name for tables, what is observed, and its further options.
+        world: The environment.
+        told: Name of the environment for tables, observation, and further options.
         strengths: Strength of each disturbance by name.
-        km: Distance [km]; a car that hardly moves drives for `km` / `SLOWEST_MPS`.
+        km: Distance [km]. A car that hardly moves stops after the time `km` / `SLOWEST_MPS`.
         seed: Seed of the episodes.
     """
     check_km("km", km)
@@ -178,7 +178,7 @@ def road_place(
 
 
 def make_expert() -> PurePursuit:
-    """Return the expert that fits the car of `LaneKeepingEnv`."""
+    """Return the pure-pursuit expert for the car of `LaneKeepingEnv`."""
     world = LaneKeepingEnv()
     return PurePursuit(wheelbase_m=world.car.wheelbase_m, max_steer_rad=world.config.max_steer_rad)
 
@@ -195,18 +195,18 @@ def record(
     workers: int = 1,
     frames_as: str = "raw",
 ) -> Demonstrations:
-    """Let somebody drive, write down what was seen and what the expert would have done.
+    """Drive, and record the observations with the actions that the expert would have chosen.
 
     Args:
-        folder: Where the demonstrations are written.
-        settings: Where and how long to drive.
-        expert: Who is asked.
-        learner: Who drives, as DAgger asks; the expert itself if None.
-        error: Added to what the expert does while it drives.
-        description: What the progress bar says.
-        seed: Seed of the worlds.
-        workers: Processes that share the tracks; what is written is the same with any number.
-        frames_as: How frames are kept; see `DemonstrationWriter`.
+        folder: Folder for the demonstrations.
+        settings: Tracks and driving time.
+        expert: The expert.
+        learner: Policy that drives, for DAgger; None: the expert drives.
+        error: Error added to the actions of the expert while it drives.
+        description: Text of the progress bar.
+        seed: Seed of the environments.
+        workers: Number of processes that share the tracks; the result does not depend on it.
+        frames_as: Encoding of the frames; see `DemonstrationWriter`.
     """
     place = settings.place(seed)
     return demonstrate(
@@ -227,33 +227,33 @@ def record(
 
 
 def find_scene(settings: DriveSettings, seed: int, expert: PurePursuit) -> tuple[World, Expert]:
-    """Return where the cars of the settings drive, and what asks the expert there."""
+    """Return the environment of the settings with its disturbances, and the expert in it."""
     return settings.place(seed).disturbed, asked(expert)
 
 
 def asked(expert: PurePursuit) -> Expert:
-    """Return what asks the expert in a world of lanes."""
+    """Return a pure-pursuit expert as a function of environment, observation and info."""
     return lambda env, seen, info: expert(info["preview_m"])
 
 
 def evaluate(
     policy: Policy | Pilot, settings: DriveSettings, *, description: str, seed: int = 0
 ) -> list[Episode]:
-    """Drive in closed loop and return what each car did on its track."""
+    """Drive in closed loop, and return the episode of each track."""
     return settings.place(seed).run(policy, description=description)
 
 
 def track_place(
     track: int, seconds: float, seed: int, observe: str = "full", **changes: Any
 ) -> Place:
-    """Return a drive of one track, to be looked at, from the start that evaluation takes.
+    """Return a place for one drive of one track, with the same start as in evaluation.
 
     Args:
         track: Number of the track.
-        seconds: How long [s].
-        seed: Seed of the track's appearance, as in evaluation.
-        observe: numbers, or full for frames.
-        changes: Fields of `DriveSettings` to set otherwise.
+        seconds: Driving time [s].
+        seed: Seed of the appearance of the track, as in evaluation.
+        observe: Observation: numbers, or full for frames.
+        changes: Other values for fields of `DriveSettings`.
     """
     kind = VectorDriveSettings if observe == "numbers" else DriveSettings
     usual = {"tracks": "held_out", "num_tracks": 1, "seconds_per_track": seconds}

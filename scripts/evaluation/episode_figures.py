@@ -1,7 +1,7 @@
-"""The figures of a report, each a function from what was recorded to a matplotlib figure.
+"""Figures of a report; each function returns a matplotlib figure of recorded episodes or metrics.
 
-Figures are made without pyplot: no display is needed and none is left open. Colours are those of
-Okabe & Ito 2008, "Color Universal Design".
+Figures are made without pyplot, so no display is needed and no figure stays open. Colours are those
+of Okabe & Ito 2008, "Color Universal Design".
 """
 
 import csv
@@ -32,7 +32,7 @@ MAX_TRACKS = 6
 
 
 def learning_curves(metrics_csv: Path) -> Figure | None:
-    """Draw every column of a run's metrics.csv over its epochs; None if nothing was learned."""
+    """Plot every column of a run's metrics.csv over epochs; None if it has no column `loss`."""
     with metrics_csv.open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in (rows[0] if rows else []) if name != "step"]
@@ -65,9 +65,9 @@ def learning_curves(metrics_csv: Path) -> Figure | None:
 
 
 def steering(episode: Episode) -> Figure:
-    """Draw the policy's steering against the expert's, and the road it had to follow."""
+    """Plot the steering of policy and expert, and for a drive road curvature and lateral error."""
     told, expert = episode.told, episode.expert_actions
-    assert expert is not None  # it was asked
+    assert expert is not None  # the caller has checked it
     is_driven = "cross_track_m" in told
     figure = Figure(figsize=(11.0, 6.4 if is_driven else 3.2), layout="constrained")
     ratios = [2.2, 1.0, 1.0] if is_driven else [2.2]
@@ -100,10 +100,10 @@ def steering(episode: Episode) -> Figure:
 
 
 def tracks(drives: Sequence[Episode]) -> Figure:
-    """Draw tracks from above, the driven line coloured by its error; the worst drives come first.
+    """Plot tracks from above, with the driven line coloured by its error; worst drives first.
 
     Args:
-        drives: What was driven; at most `MAX_TRACKS` are drawn.
+        drives: Episodes; at most `MAX_TRACKS` of them are drawn.
     """
     by_badness = sorted(drives, key=lambda d: (-d.told["crashed"].sum(), -mean_cross_track_m(d)))
     worst_first = by_badness[:MAX_TRACKS]
@@ -133,7 +133,7 @@ def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
     for border in (left, right):
         axes.plot(*border.T, color="#9A9A9A", linewidth=0.8, zorder=1)
     points = told["position_m"]
-    is_driven = ~told["crashed"][1:]  # the way back after a crash is not
+    is_driven = ~told["crashed"][1:]  # without the jump back to the lane after a crash
     driven = LineCollection(
         np.stack([points[:-1], points[1:]], axis=1)[is_driven],  # type: ignore[arg-type]
         array=np.abs(told["cross_track_m"])[1:][is_driven],
@@ -166,14 +166,17 @@ def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
 
 
 def _draw_ruler(axes: Axes, outline_m: np.ndarray) -> None:
-    """Draw 20 m below the track, which has no other scale."""
+    """Draw a scale bar of 20 m below the track."""
     x_m, y_m = outline_m.min(axis=0) - (0.0, 8.0)
     axes.plot([x_m, x_m + 20.0], [y_m, y_m], color="black", linewidth=1.5)
     axes.text(x_m + 22.0, y_m, "20 m", va="center", size=8)
 
 
 def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
-    """Draw the wiring with what flowed through it at the largest action: in a bend, if it drove."""
+    """Draw the wiring with its activity and synaptic currents at the largest action.
+
+    The largest action is that of the expert, if there is one; in a drive it is in a bend.
+    """
     asked = episode.actions if episode.expert_actions is None else episode.expert_actions
     k, activity = int(np.argmax(np.abs(asked[:, 0]))), episode.thought
     currents = activity.synaptic_currents
@@ -197,10 +200,10 @@ def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
 
 
 def activity(episode: Episode) -> Figure:
-    """Draw each neuron's deviation from its mean, and its time constant where it has one.
+    """Plot each neuron's deviation from its mean, and its time constant if it has one.
 
-    Of most neurons the mean is far larger than what moves them. The colours reach as far as all but
-    the largest half a percent of the deviations, such as those just after the start.
+    The mean is subtracted, since for most neurons it is far larger than the changes. The colour
+    scale covers all but the largest 0.5 % of the deviations, such as those just after the start.
     """
     recorded, time_s = episode.thought, episode.time_s
     states = recorded.states[0].cpu().numpy().T

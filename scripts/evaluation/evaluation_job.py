@@ -1,4 +1,4 @@
-"""What `evaluate.py` does: lets a policy act, or compares it with a recording, and reports."""
+"""The job of `evaluate.py`: lets a policy act or compares it with a recording, and reports."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,23 +32,23 @@ from scripts.evaluation.tables import Measured, results_table
 from scripts.inspection import watch_live
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
-"""Length of the film of a drive, and of what is watched live [s]."""
+"""Length of the film of a drive, and of the live episode [s]."""
 RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
-"""Columns of the results file for a recording."""
+"""Measured columns of the results file for a recording."""
 
 
 def evaluate_policy(settings: Evaluate, workers: Workers | None = None) -> None:
-    """Evaluate, print a table, and write a report.
+    """Evaluate a policy, print a table, and write a report.
 
     Args:
-        settings: What was asked for.
-        workers: Those who act, if they are several; they have been begun by `sharing.begin_worker`.
+        settings: Settings of the job.
+        workers: Workers started by `sharing.begin_worker`; None for this process.
     """
     policy = load(settings.policy)
     use_threads(threads_of(policy, settings))
     evaluate_it, measures = _way_of(policy, settings, workers)
     name = policy_name(settings.policy)
-    # Opened before the work, so that a table of another kind is refused before it, too.
+    # Opened first, so that a table of another kind is refused before the work.
     results = ResultsFile(settings.results, ("parameters", *measures))
     run = Run.create("evaluate", name, settings, root=settings.runs)
     results.place(run.results)
@@ -62,14 +62,15 @@ def evaluate_policy(settings: Evaluate, workers: Workers | None = None) -> None:
 def _way_of(
     policy: Policy, settings: Evaluate, workers: Workers | None
 ) -> tuple[Callable[..., None], Sequence[str]]:
-    """Return what evaluates this policy and what that measures, once the settings fit it.
+    """Return the function that evaluates this policy, and the names of its measures.
 
     Raises:
-        ValueError: If the policy does not fit its world, or a setting is of no use to it.
+        ValueError: If the policy does not fit the environment or recording, or a setting is not
+            used.
     """
     if settings.log is None:
         places = find_places(policy, settings)
-        if settings.camera == "mujoco":  # refused before the work where there is no OpenGL
+        if settings.camera == "mujoco":  # without OpenGL it fails before the work
             places[0].disturbed.make().close()
         return partial(evaluate_in, places, workers), places[0].world.measure_names
     if not isinstance(policy, FramesPolicy) and policy.contract is None:
@@ -100,7 +101,7 @@ def evaluate_in(
     run: Run,
     results: ResultsFile,
 ) -> None:
-    """Let the policy act in each place, and measure what its world measures."""
+    """Let the policy act in each place, and write measures, film and report."""
     world = places[0].world
     options = dict(world.contract.world_options)
     options |= measured_options(world.name, read_options(settings.world_options))
@@ -115,7 +116,7 @@ def evaluate_in(
     rows: list[Measured] = []
     worst: list[Moment] = []
     actors = Actors(policy, settings, workers)
-    # Begun first: it takes as long as a drive of several kilometres.
+    # Started first: it takes as long as a drive of several kilometres.
     make_film = actors.film(shown, film_s, longest_s, run.folder / "film.mp4")
     for i, (place, episodes) in enumerate(actors.act_in(places, worst)):
         measures = world.measure(episodes)
@@ -150,7 +151,7 @@ def evaluate_open_loop(
     run: Run,
     results: ResultsFile,
 ) -> None:
-    """Compare the policy's steering with a recording's."""
+    """Compare the actions of the policy with those of a recording."""
     with recording.as_demonstrations() as frames:
         store = as_seen(frames, policy.contract)
         error = imitation_error(policy, store)
@@ -173,7 +174,7 @@ def add_results(
     measures: Sequence[str],
     measured: Mapping[str, Sequence[float]],
 ) -> None:
-    """Add a row for each setting to the results file."""
+    """Add a row for each place or recording to the results file."""
     parameters = num_parameters(policy)
     for described, values in measured.items():
         row = {"parameters": parameters, **dict(zip(measures, values, strict=True))}

@@ -1,4 +1,4 @@
-"""Films: the world with a line of instruments, and beside a car what its camera sees."""
+"""Films of an episode: the environment with a line of instruments, and a car's camera image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,12 @@ from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
 
 MakeFilm = Callable[[Path], tuple[Episode, str | None]]
-"""Writes the film to a file; returns the episode, and a sentence if nothing can be rendered."""
+"""Function that writes the film to a file. Returns the episode, and the reason if there is no
+film."""
 WIDTH_PX, HEIGHT_PX = 1280, 720
-"""Size of the film of a drive."""
+"""Size of the film of a drive [px]."""
 BODY_WIDTH_PX, BODY_HEIGHT_PX = 768, 432
-"""Size of any other film."""
+"""Size of any other film [px]."""
 _LOWEST_RATE_HZ = 20.0
 _FONT = Path("fonts") / "ttf" / "DejaVuSans.ttf"
 _STRIP_PX = 56
@@ -40,17 +41,17 @@ def film(
 ) -> tuple[Episode, str | None]:
     """Let a policy act in the first episode of a place, and film it.
 
-    A world that draws no pictures but shows its camera's is filmed through that camera.
+    If the environment cannot be rendered but has a camera, the film shows the camera frames.
 
     Args:
         path: The MP4 file.
-        policy: Who acts.
-        place: Where.
+        policy: The policy that acts.
+        place: Environment and episodes.
         seconds: Length of the film [s].
-        name: The policy's name, for the episode.
+        name: Name of the policy, for the episode.
 
     Returns:
-        The episode, and a sentence if nothing can be rendered.
+        The episode, and the reason if there is no film.
     """
     frame_s = place.world.frame_s
     every = max(round(1.0 / (_LOWEST_RATE_HZ * 1.5 * frame_s)), 1)
@@ -70,7 +71,7 @@ def film(
                 for step in steps:
                     recorder.add(step)
                     total = (0.0 if step.reset[0] else total) + float(step.rewards[0])
-                    # Several frames, if some were dropped.
+                    # Longer than a frame, if frames were dropped.
                     elapsed_s += step.outcomes[0].get("dt_s", frame_s)
                     due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
                     if due > 0:
@@ -84,11 +85,11 @@ def film(
 
 
 _Compose = Callable[[Any, Step, np.ndarray | None, float], np.ndarray]
-"""Picture of the world, step, what the expert would have done and return so far, to a picture."""
+"""Function of rendered image, step, expert's action and return so far; returns a film frame."""
 
 
 def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
-    """Return what composes the film's pictures, and their size."""
+    """Return the function that composes the frames of the film, and their size [px]."""
     if place.world.name not in CAR_WORLDS:
         return _label, (BODY_WIDTH_PX, BODY_HEIGHT_PX)
     layout, in_record = DriveLayout(), record_frame(place.world.contract.observation)
@@ -96,11 +97,15 @@ def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
 
 
 _Show = Callable[[Step], Any]
-"""Returns the picture of the world after a step."""
+"""Function that returns an image of the environment for a step."""
 
 
 def _rendered_env(place: Place, binding: str | None) -> tuple[Any, _Show | str]:
-    """Return an environment and what shows it; or None, and what shows the world or why not."""
+    """Return an environment and the function that renders it.
+
+    If it cannot be rendered, return None and the function that shows its camera frames, or the
+    reason why there can be no film.
+    """
     size = {"width": BODY_WIDTH_PX, "height": BODY_HEIGHT_PX}
     try:
         env = place.make_rendered(**size)
@@ -113,7 +118,7 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, _Show | str]:
                 )
             quality = env.unwrapped.model.vis.quality
             quality.offsamples, quality.shadowsize = 0, 1024  # ten times as fast without a GPU
-        if place.world.name != DRIVING_WORLD:  # which needs nothing, and paints its ground anew
+        if place.world.name != DRIVING_WORLD:  # it can always be rendered, and its reset is slow
             env.reset(seed=place.seeds[0])
             if env.render_mode is None or env.render() is None:
                 env.close()
@@ -121,18 +126,18 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, _Show | str]:
                     "No film: the world draws no pictures. Give its environment the render mode"
                     ' "rgb_array".'
                 )
-    except Exception as error:  # every OpenGL binding has exceptions of its own
+    except Exception as error:  # each OpenGL binding has its own exceptions
         return None, f"No film: rendering failed ({error})."
     return env, lambda _: env.render()
 
 
 def _camera_of(place: Place) -> _Show | None:
-    """Return what shows the camera's frame before a step, RGB; None if the world has none."""
+    """Return a function for the camera frame before a step, RGB; None if there is no camera."""
     observation = place.world.contract.observation
     frames, in_record = frames_part(observation), record_frame(observation)
     if frames is None or frames.dtype != "uint8":
         return None
-    channels = frames.shape[2] // frames.view.stack  # of one frame; the last is the newest
+    channels = frames.shape[2] // frames.view.stack  # of one frame; the newest is last
     if channels not in (1, 3):
         return None
     order = -1 if frames.colour == "BGR" else 1
@@ -154,7 +159,7 @@ def _shot(
     *,
     in_record: tuple[int, int, int] | None,
 ) -> "Shot":
-    """Return what a picture of a drive shows: what was seen and done, and what came of it."""
+    """Return the content of a film frame of a drive: rendered image, camera frame, action, info."""
     seen, after = step.observations[0], step.outcomes[0]
     seen = seen if in_record is None else frames_in(seen, in_record)
     steering = float(step.actions[0, 0])
@@ -170,7 +175,7 @@ def _shot(
 
 
 def _label(picture: Any, step: Step, _: np.ndarray | None, total: float) -> np.ndarray:
-    """Write time, speed and return so far onto a picture."""
+    """Write time, speed and return so far onto a rendered image."""
     info, size = step.outcomes[0], (BODY_WIDTH_PX, BODY_HEIGHT_PX)
     image = ImageOps.pad(Image.fromarray(np.asarray(picture)), size, color=(0, 0, 0))
     draw = ImageDraw.Draw(image, "RGBA")
@@ -192,16 +197,16 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """What one picture of the film shows."""
+    """Content of one frame of the film of a drive."""
 
     picture: np.ndarray
-    """The car from behind after the step, RGB, shape (height, width, 3)."""
+    """View of the car from behind after the step, RGB, shape (height, width, 3)."""
     frame: np.ndarray | None
-    """What the camera saw before it, RGB, shape (height, width, 3); None without a camera."""
+    """Camera frame before the step, RGB, shape (height, width, 3); None without a camera."""
     steering: float
-    """The policy's steering in [-1, 1], positive to the left."""
+    """Steering of the policy in [-1, 1], positive to the left."""
     expert_steering: float
-    """The expert's."""
+    """Steering of the expert in [-1, 1], positive to the left."""
     speed_mps: float
     """Speed [m/s]."""
     cross_track_m: float
@@ -211,14 +216,14 @@ class Shot:
 
 
 class DriveLayout:
-    """Composes the pictures of a drive's film."""
+    """Composes the frames of the film of a drive."""
 
     def __init__(self) -> None:
         self._font = _font(24)
         self._crash_note_left = 0
 
     def compose(self, shot: Shot) -> np.ndarray:
-        """Return the whole picture, shape (720, 1280, 3)."""
+        """Return the whole frame, shape (720, 1280, 3)."""
         size = (WIDTH_PX, HEIGHT_PX)
         picture = cv2.resize(shot.picture, size, interpolation=cv2.INTER_LINEAR)
         self._crash_note_left = (
@@ -252,7 +257,7 @@ class DriveLayout:
         strip[:] = np.asarray(image)
 
     def _write_crash_note(self, picture: np.ndarray) -> None:
-        """Say in the upper left corner, for a second, that the car was put back, in place."""
+        """Write into the upper left corner, in place, that the car was put back after a crash."""
         corner = picture[_MARGIN_PX : _MARGIN_PX + _STRIP_PX, _MARGIN_PX : _MARGIN_PX + 360]
         image = Image.new("RGB", (corner.shape[1], corner.shape[0]), _VERMILION)
         text = "crash: put back on the lane"
@@ -262,7 +267,7 @@ class DriveLayout:
 
 
 def _inset(picture: np.ndarray, frame: np.ndarray) -> None:
-    """Show the camera's frame, framed in white, in the upper right corner, in place."""
+    """Draw the camera frame with a white border into the upper right corner, in place."""
     height, width = (_INSET_SCALE * size for size in frame.shape[:2])
     top, right = _MARGIN_PX, WIDTH_PX - _MARGIN_PX
     picture[top - 2 : top + height + 2, right - width - 2 : right + 2] = 255
@@ -272,7 +277,7 @@ def _inset(picture: np.ndarray, frame: np.ndarray) -> None:
 
 
 def _draw_gauge(draw: ImageDraw.ImageDraw, shot: Shot) -> None:
-    """Draw the policy's steering as a bar from the middle and the expert's as a white mark."""
+    """Draw the policy's steering as a bar from the centre, and the expert's as a white mark."""
     middle = _STRIP_PX // 2
     # Left on the gauge is left on the road.
     policy_px, expert_px = (

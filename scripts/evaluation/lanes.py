@@ -1,4 +1,4 @@
-"""Where the lane lies that a car is to keep, from what its world told."""
+"""Borders of the lane that a car has to keep, from the infos of its episode."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ _POINTS = 400
 def lane_borders(told: Told) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return points along the left and the right border of the lane [m], each of shape (points, 2).
 
-    The last point is the first: a track is closed.
+    The track is closed: the last point equals the first.
 
     Args:
-        told: What a world with tracks told after each action of an episode.
+        told: Values of info after each action of an episode, with `track` and `lane_edges_m`.
     """
     road = make_road(int(told["track"][0]))
     along_m = np.linspace(0.0, road.length_m, _POINTS + 1)

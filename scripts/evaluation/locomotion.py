@@ -1,4 +1,4 @@
-"""Worlds of numbers put together: where a policy is measured, its returns, and their table."""
+"""Environments by name: places to evaluate in, returns of episodes, and their table."""
 
 import functools
 import json
@@ -32,45 +32,45 @@ from scripts.reporting import csv_text
 
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings:
-    """Where a policy walks to be measured."""
+    """Environment with disturbances, and episodes, for the evaluation of a policy."""
 
     env: str
-    """halfcheetah, walker2d, or another world of numbers, e.g. gymnasium:Hopper-v5."""
+    """Name of the environment, e.g. halfcheetah, walker2d or gymnasium:Hopper-v5."""
     observe: str = "full"
-    """full, or what else the world's option `observe` takes, e.g. positions."""
+    """Option `observe` of the environment, e.g. positions; full for its default."""
     options: tuple[str, ...] = ()
-    """Further options of the world as name=value."""
+    """Further options of the environment as name=value."""
     sensor_noise_std: float = 0.0
-    """Deviation of the noise on each entry of the observation, in its own unit."""
+    """Standard deviation of the noise on each entry of the observation, in the entry's unit."""
     drop_probability: float = 0.0
     """Share of frames that are dropped."""
     overwrite_probability: float = 0.0
-    """Share of frames in which the body gets a random action."""
+    """Share of frames in which the action is replaced by a random one."""
     delay_steps: int = 0
-    """Frames between choosing an action and its effect."""
+    """Number of frames between choosing an action and its effect."""
     episodes: int = 20
-    """Episodes, each in a world of its own."""
+    """Number of episodes."""
     seed: int = 10_000
-    """Seed of the first world; the others count up from it."""
+    """Seed of the first episode; the others count up from it."""
 
     @property
     def world(self) -> World:
-        """The world without disturbances."""
+        """The environment without disturbances."""
         return open_world(self.env, self.words)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All options of the world as name=value."""
+        """All options of the environment as name=value."""
         return words_of(self.observe, self.options)
 
     @property
     def strengths(self) -> dict[str, float]:
-        """Strength of each disturbance by its name."""
+        """Strength of each disturbance, by name of the disturbance."""
         return {short: getattr(self, name) for name, short in DISTURBANCE_OF.items()}
 
     @property
     def place(self) -> Place:
-        """Where the policy is measured, disturbances included."""
+        """The place for these settings, with disturbances."""
         told = (self.env, self.observe, *self.options)
         return place_in(self.world, told, self.strengths, self.episodes, self.seed)
 
@@ -78,43 +78,43 @@ class WalkSettings:
         """Build one environment with its disturbances.
 
         Args:
-            render_mode: How it is drawn, e.g. "rgb_array".
-            **rendering: Settings of the camera, in worlds that have one; of no use elsewhere.
+            render_mode: Render mode of Gymnasium, e.g. "rgb_array".
+            **rendering: Settings of the render camera; ignored by environments without one.
         """
         settings = rendering if self.world.has_camera else {}
         return self.place.disturbed.make(render_mode=render_mode, **settings)
 
     def held_out(self) -> "WalkSettings":
-        """Return the same as it is measured: on tracks that nobody learns on, where it has tracks.
+        """Return the settings for evaluation: on held-out tracks, if the environment has tracks.
 
-        On the road the car is put back after a crash. Options that were asked for stay.
+        In RoadDriving-v0 the car is also put back after a crash. Given options are kept.
         """
         options = measured_options(full_name(self.env), read_options(self.options))
         return replace(self, options=words_of("full", options))
 
     def validation(self) -> "WalkSettings":
-        """Return the same as it chooses a checkpoint: on the validation tracks, where it has such.
+        """Return the settings for validation: on validation tracks, if the environment has tracks.
 
-        All else is as in `held_out`.
+        Everything else is as in `held_out`.
         """
         options = validation_options(full_name(self.env), read_options(self.options))
         return replace(self, options=words_of("full", options))
 
     def describe(self) -> str:
-        """Return all but the seed as one cell of the results file."""
+        """Return the settings but the seed as one cell of the results file."""
         return self.place.described
 
 
 def place_in(
     world: World, told: Sequence[str], strengths: Mapping[str, float], episodes: int, seed: int
 ) -> Place:
-    """Return a place in a world whose episodes begin by their seeds alone.
+    """Return a place in an environment whose episodes start from seeds, without reset options.
 
     Args:
-        world: The world.
-        told: Its name for tables, what is observed, and its further options.
+        world: The environment.
+        told: Name of the environment for tables, observation, and further options.
         strengths: Strength of each disturbance by name.
-        episodes: How many.
+        episodes: Number of episodes.
         seed: Seed of the first episode; the others count up from it.
     """
     texts = {name: f"{strengths.get(name, 0):g}" for name in DISTURBANCES}
@@ -130,16 +130,16 @@ def place_in(
 
 
 Row = tuple[str, WalkSettings, np.ndarray]
-"""Model, where it walked, return of each episode."""
+"""Model, environment with disturbances, and return of each episode."""
 
 
 @functools.cache
 def open_world(name: str, options: tuple[str, ...] = ()) -> World:
-    """Return a world with the disturbances that suit it.
+    """Return an environment with its possible disturbances.
 
     Args:
-        name: A name that `find_world` knows.
-        options: Options of the world as name=value.
+        name: A name known to `find_world`.
+        options: Options of the environment as name=value.
 
     Raises:
         ValueError: If the name or an option is unknown.
@@ -149,7 +149,7 @@ def open_world(name: str, options: tuple[str, ...] = ()) -> World:
 
 
 def check_continuous(env: str, world: World) -> None:
-    """Raise ValueError unless a world shows numbers and takes continuous actions."""
+    """Raise ValueError unless observations are numbers and actions are continuous."""
     contract = world.contract
     if not isinstance(contract.observation, VectorContract) or any(
         entry.choices for entry in contract.action
@@ -161,15 +161,15 @@ def check_continuous(env: str, world: World) -> None:
 
 
 def plain_stem(env: str) -> str:
-    """Return the name of a world as a part of a file's name, e.g. "Hopper-v5"."""
+    """Return the name of an environment for use in file names, e.g. "Hopper-v5"."""
     return re.sub(r"[^\w.-]", "-", env.removeprefix("gymnasium:"))
 
 
 def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
-    """Return the world of a policy as jobs name it, what it observes there, and further options.
+    """Return name, observation and further options of the environment of a policy's contract.
 
     Raises:
-        ValueError: If its contract names none, or one that is not known here.
+        ValueError: If its contract names no environment, or an unknown one.
     """
     contract = policy.contract
     if contract is None or not contract.world:
@@ -188,12 +188,12 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
 def where_to_act(
     policy: Policy, world: str | None, words: Sequence[str]
 ) -> tuple[str, str, tuple[str, ...]]:
-    """Return a world for a policy, what it observes there, and further options, as `home_of` does.
+    """Return name, observation and further options of the environment for a policy to act in.
 
     Args:
-        policy: Who is to act. One on frames without a contract drives in `DRIVING_WORLD`.
-        world: The world; the policy's own if None.
-        words: Options as name=value, which replace those of its own world.
+        policy: The policy. With frames and without a contract it drives in `DRIVING_WORLD`.
+        world: Name of the environment; None for that of the policy's contract.
+        words: Options as name=value, which replace those of the contract.
     """
     known: tuple[str, str, tuple[str, ...]] = (world or DRIVING_WORLD, "full", ())
     if world is None and (policy.contract is not None or not isinstance(policy, FramesPolicy)):
@@ -205,31 +205,31 @@ def where_to_act(
 
 
 def words_of(observe: str, options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
-    """Return options of a world as name=value."""
+    """Return options of an environment as name=value, including `observe` unless it is "full"."""
     if isinstance(options, Mapping):
         options = [f"{name}={json.dumps(value)}" for name, value in options.items()]
     return (*options,) if observe == "full" else (f"observe={observe}", *options)
 
 
 def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
-    """Return the return of each episode, shape (episodes,)."""
+    """Run a policy and return the return of each episode, shape (episodes,)."""
     check_observation("policy", policy, where)
     return np.array([episode.total_reward for episode in where.place.run(policy)])
 
 
 def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
-    """Compare a policy with the world that it is to act in, see `check_fit`."""
+    """Refuse a policy that does not fit an environment, see `check_fit`."""
     check_fit(name, policy, where.world, f"{where.env!r} with observe={where.observe!r}")
 
 
 def mean_and_std(returns: np.ndarray) -> dict[str, float]:
-    """Return `mean_return` and `std_return`; NaN is the deviation of one episode."""
+    """Return `mean_return` and `std_return`, the standard deviation; NaN for a single episode."""
     std = float(returns.std(ddof=1)) if len(returns) > 1 else math.nan
     return {"mean_return": float(returns.mean()), "std_return": std}
 
 
 def measured_walk(model: str, where: WalkSettings, returns: np.ndarray) -> Measured:
-    """Return what a model earned where, from the return of each episode."""
+    """Return the measures of a model in a place, from the return of each episode."""
     place = where.place
     return Measured(
         model=model,
@@ -241,11 +241,11 @@ def measured_walk(model: str, where: WalkSettings, returns: np.ndarray) -> Measu
 
 
 def returns_table(rows: Sequence[Row]) -> str:
-    """Return a table of mean returns with their deviation and 95 % interval."""
+    """Return a table of mean returns with their standard deviation and 95 % interval."""
     return results_table([measured_walk(*row) for row in rows])
 
 
 def write_returns(path: Path, rows: Sequence[Row]) -> None:
-    """Write every episode's return as CSV: a line per model, setting and episode."""
+    """Write the return of each episode as CSV: a line for each model, setting and episode."""
     table = returns_of_each([measured_walk(*row) for row in rows])
     files.write_file(path, csv_text(*table))

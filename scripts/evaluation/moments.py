@@ -1,4 +1,4 @@
-"""The worst moments of an evaluation on the road, each as a strip of the frames before it."""
+"""The worst crashes of an evaluation in RoadDriving-v0, each as a strip of the frames before it."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STRIP_FRAMES, STRIP_S = 6, 2.0
-"""Frames of a strip, and the time from its first to the crash [s]."""
+"""Number of frames of a strip, and time from the first frame to the crash [s]."""
 MOST = 10
-"""Moments that are shown."""
+"""Largest number of crashes that are shown."""
 
 
 _COLLISIONS = {
@@ -29,33 +29,33 @@ _COLLISIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """A crash, and what was seen before it."""
+    """A crash, with the frames before it."""
 
     frames: np.ndarray
     """Frames of the strip, shape (STRIP_FRAMES, height, width, channels)."""
     told: str
-    """What happened."""
+    """Description of the crash."""
     speed_mps: float
-    """Speed before it."""
+    """Speed before the crash [m/s]."""
     place: tuple[str, int, int]
-    """What it was disturbed by, track, and place along it in steps of 10 m."""
+    """Disturbances, number of the track, and position along the track in steps of 10 m."""
     seed: int
     """Seed of the episode."""
 
     @property
     def rank(self) -> tuple[float, tuple[str, int, int], str]:
-        """What moments are sorted by: the fastest first, in whatever order they were found."""
+        """Sort key of crashes, fastest first; independent of the order in which they were found."""
         return -self.speed_mps, self.place, self.told
 
 
 def watch_crashes(world: World, seen: list[Moment], disturbed_by: str = "") -> World:
-    """Return a world whose crashes are added to a list.
+    """Return an environment whose crashes are appended to a list.
 
-    Crashes in an episode that was begun without a seed are not: such an episode only fills the time
-    until those beside it are over.
+    Crashes in an episode that was reset without a seed are ignored: such an episode only fills the
+    time until the parallel ones end.
 
     Args:
-        world: With its disturbances, so that the frames are those that were seen.
+        world: The environment with its disturbances, so that the frames include them.
         seen: The list.
         disturbed_by: The disturbances in words.
     """
@@ -69,7 +69,7 @@ def watch_crashes(world: World, seen: list[Moment], disturbed_by: str = "") -> W
 
 
 def worst_of(moments: Iterable[Moment]) -> list[Moment]:
-    """Return the fastest crashes, at most one of each place."""
+    """Return the `MOST` fastest crashes, at most one for each `Moment.place`."""
     found: dict[tuple[str, int, int], Moment] = {}
     for moment in sorted(moments, key=lambda moment: moment.rank):
         found.setdefault(moment.place, moment)
@@ -77,10 +77,10 @@ def worst_of(moments: Iterable[Moment]) -> list[Moment]:
 
 
 def draw_moments(moments: Sequence[Moment]) -> "Figure | None":
-    """Draw moments, a row each; None if there is none."""
+    """Draw crashes, one strip in each row; None if there are no crashes."""
     if not moments:
         return None
-    from matplotlib.figure import Figure  # slow to import, and workers do without
+    from matplotlib.figure import Figure  # slow to import, and workers do not need it
 
     figure = Figure(figsize=(2.0 * STRIP_FRAMES, 1.05 * len(moments) + 0.2), layout="constrained")
     panels = figure.subplots(len(moments), STRIP_FRAMES, squeeze=False)
@@ -93,7 +93,7 @@ def draw_moments(moments: Sequence[Moment]) -> "Figure | None":
 
 
 class _Watched(gymnasium.Wrapper):
-    """Remembers the last frames, and hands them over when the car crashes."""
+    """Wrapper that keeps the last frames, and saves a `Moment` when the car crashes."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Watched(gymnasium.Wrapper):
         self._seed: int | None = None
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; what was seen before is forgotten."""
+        """Start an episode and forget the frames of the last one."""
         observation, self._info = self.env.reset(seed=seed, options=options)
         self._seed = seed
         self._frames.clear()
@@ -118,7 +118,7 @@ class _Watched(gymnasium.Wrapper):
         return observation, self._info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and look whether that was a crash."""
+        """Step, and save a `Moment` if it was a crash."""
         before = self._info
         observation, reward, terminated, truncated, info = self.env.step(action)
         if info["crashed"] and self._seed is not None:

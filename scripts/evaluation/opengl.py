@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def headless_opengl() -> Iterator[str | None]:
-    """Choose EGL or OSMesa for rendering, unless MUJOCO_GL already says which; None if neither."""
+    """Set MUJOCO_GL to EGL or OSMesa unless it is set, and yield it; None if neither is found."""
     before = os.environ.get("MUJOCO_GL")
     found = [name for name in ("EGL", "OSMesa") if ctypes.util.find_library(name)]
     binding = before or (found[0].lower() if found else None)

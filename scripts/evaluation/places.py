@@ -1,4 +1,4 @@
-"""Where a policy is measured, looked at or filmed: a world, what disturbs it, and how it begins."""
+"""Places for the evaluation of policies: environment, disturbances, seeds and reset options."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,33 +23,33 @@ from ncp_control.worlds import World
 DRIVING_WORLD = "LaneKeeping-v0"
 ROAD_WORLD = "RoadDriving-v0"
 CAR_WORLDS = (DRIVING_WORLD, ROAD_WORLD)
-"""Worlds with a car, which tell its speed, its place in the lane and crashes."""
+"""Environments with a car, which report speed, position in the lane and crashes in info."""
 
 MEASURED_WITH: Mapping[str, Mapping[str, Any]] = {
     DRIVING_WORLD: {"tracks": "held_out"},
     ROAD_WORLD: {"tracks": "held_out", "on_crash": "recover"},
 }
-"""Options with which a world is measured if nothing else is asked for: not those of training."""
+"""Default options of an environment for evaluation, where they differ from training."""
 
 
 def measured_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with which a world is measured: those asked for, else its own.
+    """Return the options of an environment for evaluation: given ones, and else the defaults.
 
     Args:
-        world: Its full name.
-        asked: Options that were asked for.
+        world: Full name of the environment.
+        asked: Given options.
     """
     return {**MEASURED_WITH.get(world, {}), **asked}
 
 
 def validation_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with which a world chooses a checkpoint.
+    """Return the options of an environment for validation, which chooses a checkpoint.
 
-    They are those of `measured_options`, with validation tracks in the place of held-out ones.
+    They are those of `measured_options`, with validation tracks instead of held-out ones.
 
     Args:
-        world: Its full name.
-        asked: Options that were asked for.
+        world: Full name of the environment.
+        asked: Given options.
     """
     measured = MEASURED_WITH.get(world, {})
     tracks = {"tracks": "validation"} if "tracks" in measured else {}
@@ -57,21 +57,21 @@ def validation_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 CLEAN = "clean"
-"""What a table calls a place that is under no condition, beside others that are."""
+"""Label in tables of a place without a condition, if others have one."""
 
 
 def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
-    """Compare a policy with the world that it is to act in.
+    """Check that a policy fits an environment.
 
     Args:
-        name: What a message calls the policy.
-        policy: Who is to act.
-        world: Where.
-        told: What a message calls the world.
+        name: Name of the policy in messages.
+        policy: The policy.
+        world: The environment.
+        told: Name of the environment in messages.
 
     Raises:
-        ValueError: If its contract does not fit the world's; or, where it has none, if it takes
-            observations or gives actions of another size, or decides at another rate.
+        ValueError: If the contracts do not fit; or, for a policy without a contract, if sizes of
+            observations or actions, or the frame intervals, differ.
     """
     offered = world.contract
     if policy.contract is not None:
@@ -96,43 +96,43 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
 
 
 def threads_for(policy: Policy, asked: int | None) -> int | None:
-    """Return the torch threads that were asked for, or that suit: one for numbers, else all."""
+    """Return the number of PyTorch threads: as given, else one without frames, None (all) with."""
     return asked or (None if isinstance(policy, FramesPolicy) else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a policy is measured."""
+    """Environment, disturbances and episodes in which a policy is evaluated."""
 
     world: World
-    """The world without disturbances."""
+    """The environment without disturbances."""
     seeds: Sequence[int]
     """Seed of each episode."""
     options: Sequence[Any] | None = None
-    """Options of each episode's reset."""
+    """Reset options of each episode."""
     num_steps: int | None = None
-    """Steps after which an episode is over; those of the world if None."""
+    """Number of steps after which an episode is over; if None: the limit of the environment."""
     strengths: Mapping[str, float] = field(default_factory=dict)
     """Strength of each disturbance by name."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Columns of a table that tell this place from others."""
+    """Columns of a table that distinguish this place from others."""
     described: str = ""
     """This place as one cell of a results file."""
     where: str = ""
-    """This place in a heading; the world's name if empty."""
+    """This place in a heading; if empty: the name of the environment."""
     parallel: int | None = None
-    """Most environments side by side; all of them if None."""
+    """Largest number of parallel environments; if None: one for each episode."""
     least_km: float | None = None
-    """Distance after which a car begins no further episode [km]; all are driven if None."""
+    """Distance after which no further episode starts [km]; if None: all episodes are driven."""
 
     @cached_property
     def disturbed(self) -> World:
-        """The world with its disturbances."""
+        """The environment with its disturbances."""
         return self.world.disturbed(self.strengths)
 
     @property
     def conditions(self) -> list[str]:
-        """Names of the conditions that this world can have."""
+        """Names of the conditions that this environment can have."""
         known = {one.name for one in self.world.disturbances}
         sees = frames_part(self.world.contract.observation) is not None
         return [
@@ -143,7 +143,7 @@ class Place:
 
     @property
     def disturbed_by(self) -> str:
-        """What disturbs it, in words: the condition, and what was asked for beside it."""
+        """Disturbances in words: the condition, and further disturbances with their strengths."""
         told, covered = [], dict[str, float]()
         if (condition := self.labels.get("condition", CLEAN)) != CLEAN:
             ((name, severity),) = read_conditions((condition,))
@@ -156,9 +156,13 @@ class Place:
         return ", ".join(told)
 
     def under(self, name: str, severity: int) -> "Place":
-        """Return this place under a condition of `envs.conditions`, which labels and heading tell.
+        """Return this place with a condition of `envs.conditions`, added to labels and heading.
 
-        What disturbs it already stays, unless the condition is the same disturbance.
+        Disturbances of this place stay, unless the condition sets the same ones.
+
+        Args:
+            name: Name of the condition.
+            severity: Severity from 1 to 5.
         """
         told = f"{name}:{severity}"
         return replace(
@@ -170,11 +174,11 @@ class Place:
         )
 
     def run(self, policy: Policy | Pilot, *, description: str | None = None) -> list[Episode]:
-        """Let a policy act, and return what it did in each episode.
+        """Run a policy and return its episodes.
 
         Args:
-            policy: Who acts.
-            description: What the progress bar says; there is none if None.
+            policy: The policy that acts.
+            description: Text of the progress bar; None for no progress bar.
         """
         return self.enough_of(
             iterate_episodes(
@@ -189,7 +193,7 @@ class Place:
         )
 
     def enough_of(self, episodes: Iterable[Episode]) -> list[Episode]:
-        """Return episodes in their order: all, or those after which a car has come far enough."""
+        """Return episodes in order: all of them, or until `least_km` is driven."""
         kept, driven_km = [], 0.0
         for episode in episodes:
             kept.append(episode)
@@ -200,11 +204,11 @@ class Place:
         return kept
 
     def shares(self, workers: int) -> list[Share]:
-        """Return what some workers can do at once, in the order of the episodes."""
+        """Return shares of the episodes for some workers, in order of the episodes."""
         return shares_of(len(self.seeds), self.parallel, workers)
 
     def run_share(self, policy: Policy | Pilot, share: Share) -> list[Episode]:
-        """Let a policy act in a few episodes as `run` does, to the last bit."""
+        """Run a share of the episodes, with exactly the same results as `run`."""
         return run_episodes(
             self.disturbed,
             policy,
@@ -215,10 +219,10 @@ class Place:
         )
 
     def make_rendered(self, **camera: Any) -> Any:
-        """Build an environment that draws pictures, disturbances included.
+        """Build an environment with disturbances that renders images.
 
         Args:
-            camera: Width and height of the pictures [px], for a world that can choose them.
+            camera: Width and height of the images [px]; ignored by environments with fixed size.
         """
         tracking = {"camera_name": "track", **camera} if self.world.has_camera else {}
         return self.disturbed.make(render_mode="rgb_array", **tracking)
@@ -232,13 +236,13 @@ class Place:
         name: str = "",
         env: gymnasium.Env | None = None,
     ) -> Iterator[tuple[gymnasium.Env, Iterator[Step], Recorder]]:
-        """Let a policy act in the first episode, step by step, to be looked at.
+        """Let a policy act in the first episode, step by step, for films and live pages.
 
         Args:
-            policy: Who acts.
-            seconds: How long [s]; what ends before begins again.
-            name: The policy's name, for the recorder.
-            env: Where it acts, an environment of this place; one without pictures if None.
+            policy: The policy that acts.
+            seconds: Duration [s]; if the episode ends earlier, another one starts.
+            name: Name of the policy, for the recorder.
+            env: Environment of this place to act in; if None: a new one that renders no images.
 
         Yields:
             The environment, the steps, and a recorder to which they can be added.

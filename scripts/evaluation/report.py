@@ -1,17 +1,17 @@
-"""The report of a policy that acted in a world, or watched a recording.
+"""Report of a policy that acted in an environment or was run on a recording.
 
 report/
     report.md             the page: table, film, figures with captions, settings, versions
     table.csv             the table with all digits
-    returns.csv           every episode's return, in a world that is measured by returns
-    film.mp4              the film, where the world can be rendered
-    robustness.png        return against each disturbance, where several strengths were asked for
-    steering.png          the policy's steering against the expert's, where there is one
-    activity.png          every neuron over the episode
+    returns.csv           the return of every episode, if the environment measures returns
+    film.mp4              the film, if the environment can be rendered
+    robustness.png        return against each disturbance that has several strengths
+    steering.png          steering of policy and expert, if there is an expert
+    activity.png          activity of every neuron over the episode
     wiring.png            the wiring with its activity at the largest action (wired circuits only)
     worst.png             strips of the frames before the worst crashes (road only)
     track.png             held-out tracks from above, coloured by error (driving only)
-    learning_curves.png   loss and validation over the epochs, where something was learned
+    learning_curves.png   loss and validation over the epochs, if the run trained
 """
 
 import json
@@ -51,7 +51,7 @@ from scripts.reporting import Report
 __all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
 
 FILM_S = 8.0
-"""Length of the film of a world that is not driven in [s]."""
+"""Length of the film of an environment without a car [s]."""
 _OF_DRIVES = (
     "Intervals are for 95 % confidence: of crashes per km the exact Poisson interval, of the"
     " cross-track error the t interval over tracks."
@@ -75,16 +75,16 @@ def write_report(
     """Write the report of a policy that acted; an older report is replaced as a whole.
 
     Args:
-        run: Whose report it is.
-        policy: The policy; it acts once more, on film.
-        rows: What it reached where.
-        shown: Where it is filmed and looked into.
+        run: The run that is reported.
+        policy: The policy. It acts again, for the film.
+        rows: Measures of the policy in each place.
+        shown: Place of the film and the figures.
         seconds: Length of the film [s].
-        make_film: Makes the film; here and now if None.
-        worst: Strips of its worst moments, if it has had some.
+        make_film: Function that makes the film; None: make it in this process.
+        worst: Strips of the worst crashes, if there were any.
 
     Returns:
-        The page, `report.md`.
+        Path of the page, `report.md`.
     """
     is_driving = shown.world.name == DRIVING_WORLD
     with files.new_folder(run.report) as folder:
@@ -142,15 +142,15 @@ def write_driving_report(
     """Write the report of a policy that drives; an older report is replaced as a whole.
 
     Args:
-        run: Whose report it is.
-        policy: The policy to look into; it drives the first of the tracks once more, on film.
-        drives: What it drove in evaluation.
-        rows: The table; the metrics of the drives if None.
+        run: The run that is reported.
+        policy: The policy to inspect. It drives the first of the tracks again, for the film.
+        drives: Episodes of the evaluation.
+        rows: Rows of the table: model, noise variance, metrics. If None: the metrics of the drives.
         seconds: Length of the film [s].
         seed: Seed of the evaluation, so that the track looks the same.
 
     Returns:
-        The page, `report.md`.
+        Path of the page, `report.md`.
     """
     if rows is None:
         model = json.loads((run.folder / "config.json").read_text())["model"]
@@ -164,17 +164,17 @@ def write_driving_report(
 def write_recorded_report(
     run: Run, policy: Policy, store: Demonstrations, error: float, doubts: Sequence[str] = ()
 ) -> Path:
-    """Write the report of a policy that watched a recording.
+    """Write the report of a policy that was run on a recording.
 
     Args:
-        run: Whose report it is.
-        policy: The policy to look into.
-        store: The recording it is tested on; its longest episode is shown.
-        error: Its mean squared error on that recording.
-        doubts: Why that error may say little, each a sentence or two.
+        run: The run that is reported.
+        policy: The policy to inspect.
+        store: The recording on which it is tested; its longest episode is shown.
+        error: Mean squared error of the policy on the recording.
+        doubts: Reasons why this error may say little, each a sentence or two.
 
     Returns:
-        The page, `report.md`.
+        Path of the page, `report.md`.
     """
     episode = replay(policy, store, actor=store.meta.get("source", {}).get("driver", "human"))
     variance = error_of_mean(store)
@@ -191,15 +191,15 @@ def write_recorded_report(
 
 
 def error_of_mean(store: Demonstrations) -> float:
-    """Return the mean squared error of who always gives the mean of each command."""
+    """Return the mean squared error of always predicting the mean of each action entry."""
     return float(store.actions.var(axis=0, dtype=np.float64).mean())
 
 
 def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) -> Figure | None:
-    """Draw mean return and its interval against each disturbance that was varied.
+    """Plot mean return with its interval against each disturbance that was varied.
 
-    What was measured under a condition is in the table alone. None if nothing was varied, or no
-    return measured.
+    Rows under a condition appear only in the table. Return None if no disturbance was varied, or
+    the environment does not measure returns.
     """
     rows = [row for row in rows if row.labels.get("condition", CLEAN) == CLEAN]
     if not rows or "mean_return" not in rows[0].measures:
@@ -229,7 +229,7 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
         axes.set_xticks(strengths)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("return of an episode")
-    # Once all is drawn: the panels share their axis, which takes no wider range after that.
+    # Set last: with a shared axis, later plots would not widen the limits.
     lowest = [
         row.measures["mean_return"] - np.nan_to_num(row.measures["half_width"]) for row in rows
     ]
@@ -238,7 +238,7 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
 
 
 def _write_tables(report: Report, rows: Sequence[Measured]) -> None:
-    """Write what was measured with all digits, and the returns behind it."""
+    """Write the measures with all digits, and, if measured, the return of each episode."""
     told = [label.replace(" ", "_") for label in rows[0].labels]
     table = [[row.model, *row.labels.values(), *row.measures.values()] for row in rows]
     report.table("table.csv", ["model", *told, *rows[0].measures], table)
@@ -261,7 +261,7 @@ def _show(report: Report, name: str, figure: Figure) -> None:
 
 
 def _draw(report: Report, policy: Policy, episode: Episode) -> None:
-    """Draw what a policy, its run and an episode that was looked into have to show."""
+    """Draw all figures that apply to a policy, its run and an inspected episode."""
     metrics_csv = report.run.folder / "metrics.csv"
     curves = figures.learning_curves(metrics_csv) if metrics_csv.is_file() else None
     if curves is not None:

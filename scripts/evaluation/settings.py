@@ -1,4 +1,4 @@
-"""What `evaluate.py` can be told."""
+"""Settings of `evaluate.py`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,66 +18,67 @@ from ncp_control.ranges import (
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a saved policy: in its world or another, or along a recording."""
+    """Evaluate a saved policy: in its environment, in another one, or on a recording."""
 
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     log: Path | None = None
-    """Recording to run in open loop, instead of driving."""
+    """Recording on which to run the policy in open loop, instead of in an environment."""
     log_options: tuple[str, ...] = ()
-    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    """Options for the reader of the recording as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     log_share: float = 1.0
-    """Last share of the recording to run along. For a policy that learned from this recording
-    take what was held back, 0.2 if not told otherwise: the rest is no test."""
+    """Share of the recording, at its end, on which to run. For a policy trained on this recording,
+    give the share that was held back (0.2 by default): the rest is not a test."""
     log_part: Literal["train", "validation", "test"] | None = None
-    """Part of the recording to run along, as data.py split wrote it down."""
+    """Part of the recording on which to run, as written by data.py split."""
     km: float | None = None
-    """Kilometres that a car drives in each setting: every combination of the disturbances. If None,
-    20 in LaneKeeping-v0, and as far as its episodes lead in RoadDriving-v0."""
+    """Kilometres driven in each setting, i.e. each combination of disturbances. If None: 20 in
+    LaneKeeping-v0; in RoadDriving-v0, the full length of the episodes."""
     camera: str = "opencv"
-    """What a driver sees through: opencv, or mujoco (rendered; needs EGL or OSMesa)."""
+    """Renderer of the camera images: opencv, or mujoco (needs EGL or OSMesa)."""
     live: bool = False
-    """First act for half a minute, and keep a page up to date for a browser to watch it."""
+    """First let the policy act for half a minute, and update a page to watch it in a browser."""
     backend: tuple[str, ...] = ("torch",)
-    """What computes; several are compared in the same episodes: torch, c, c:int8 (int8 weights of
-    the conv head), onnx, onnx:FILE, or program:COMMAND, an exported C controller in a process of
-    its own."""
+    """Backend that runs the policy: torch, c, c:int8 (int8 weights of the conv head), onnx,
+    onnx:FILE, or program:COMMAND, an exported C controller in its own process. If several are
+    given, they are compared in the same episodes."""
     world: str | None = None
-    """World to act in: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, hopper,
-    gymnasium:<id>, or <module>:<function>; that of the policy's contract if None."""
+    """Environment: LaneKeeping-v0, RoadDriving-v0, halfcheetah, walker2d, hopper, gymnasium:<id>,
+    or <module>:<function>. If None: the environment of the policy's contract."""
     world_options: tuple[str, ...] = ()
-    """Options of that world, e.g. observe=positions."""
+    """Options of the environment as name=value, e.g. observe=positions."""
     noise: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--sensor-noise"])] = (0.0,)
-    """Strengths of Gaussian noise on what is observed: variances of pixel noise on images in
-    [0, 1], of which the paper takes 0 0.1 0.2 0.3, or deviations of numbers, each in the entry's
-    own unit."""
+    """Strengths of Gaussian noise on observations. For images: variances of the noise on pixels in
+    [0, 1] (the paper uses 0 0.1 0.2 0.3). For numbers: standard deviations, in the unit of each
+    entry."""
     drop: tuple[float, ...] = (0.0,)
-    """Shares of observations that a policy of numbers misses; of frames by --condition lost."""
+    """Shares of observations that are dropped, for policies without frames; use --condition lost
+    to drop frames."""
     overwrite: tuple[float, ...] = (0.0,)
-    """Shares of frames in which a random action is done."""
+    """Shares of frames in which the action is replaced by a random one."""
     delay: tuple[int, ...] = (0,)
-    """Frames between the choice of an action and its effect."""
+    """Numbers of frames between choosing an action and its effect."""
     condition: tuple[str, ...] = ()
-    """Where a camera or a car fails, one after the other, beside what is asked for above: fog:3,
-    fog:1-3, fog for all five severities, or all; see `envs.conditions`."""
+    """Failures of camera or car, evaluated one after the other in addition to the settings above:
+    fog:3, fog:1-3, fog for all five severities, or all; see `envs.conditions`."""
     safety_filter: bool = False
-    """In RoadDriving-v0, change actions as little as keeps the car in its lane and off what is
-    ahead; see `envs.driving.safety_filter`."""
+    """In RoadDriving-v0, change actions as little as necessary to keep the car in its lane and
+    away from obstacles ahead; see `envs.driving.safety_filter`."""
     episodes: int = 20
-    """Episodes in each setting, in any world but LaneKeeping-v0."""
+    """Number of episodes in each setting, in all environments but LaneKeeping-v0."""
     workers: int = 1
-    """Processes that share the episodes. The numbers are the same with any number of them."""
+    """Number of processes that share the episodes. The results do not depend on it."""
     threads: int | None = None
-    """Torch threads of each process; if None, all cores for a policy that sees frames and acts in
-    one process, else one."""
+    """Number of PyTorch threads of each process. If None: all cores for a policy with frames in a
+    single process, else one."""
     results: Path | None = None
-    """CSV file to which a row is added for each setting, e.g.
-    results/driving.csv; a new one in the run folder by default."""
+    """CSV file to which a row is appended for each setting, e.g. results/driving.csv. If None: a
+    new file in the run folder."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     seed: int = 0
-    """Seed of the worlds and of their disturbances."""
+    """Seed of the environments and of their disturbances."""
 
     def __post_init__(self) -> None:
         from envs.conditions import read_conditions

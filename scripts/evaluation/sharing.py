@@ -1,8 +1,8 @@
-"""Who acts in the places of an evaluation: one process, or several workers that share the episodes.
+"""Run the episodes of an evaluation in this process, or in several workers that share them.
 
-A worker finds policy and places anew, from the settings. It gets a share of the episodes at a time
-and treats them as the one process would, so the numbers do not depend on how many workers there
-are, nor on which is first. One of them makes the film meanwhile.
+A worker builds policy and places from the settings. It gets a share of the episodes at a time and
+computes them exactly as a single process would, so the results depend neither on the number of
+workers nor on their order. One of them makes the film meanwhile.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from scripts.evaluation.settings import Evaluate
 
 @dataclass(frozen=True, kw_only=True)
 class _Film:
-    """What a worker is told of a film."""
+    """Task of a worker: make the film."""
 
     path: Path
     seconds: float
@@ -40,17 +40,17 @@ class _Film:
 
 
 def threads_of(policy: Policy, settings: Evaluate) -> int | None:
-    """Return the torch threads of each process; None for all cores."""
+    """Return the number of PyTorch threads of each process; None for all cores."""
     return threads_for(policy, settings.threads or (1 if settings.workers > 1 else None))
 
 
 class Actors:
-    """Those who act for a policy: this process, or workers.
+    """Runs a policy in this process or in workers.
 
     Args:
-        policy: Who acts.
-        settings: Back ends and number of workers.
-        workers: The workers, begun by `begin_worker` with the same settings; this process if None.
+        policy: The policy that acts.
+        settings: Settings of the evaluation, with back ends and number of workers.
+        workers: Workers started by `begin_worker` with the same settings; None for this process.
     """
 
     def __init__(self, policy: Policy, settings: Evaluate, workers: Workers | None) -> None:
@@ -59,11 +59,12 @@ class Actors:
     def act_in(
         self, places: Sequence[Place], worst: list[Moment]
     ) -> Iterator[tuple[Place, list[Episode]]]:
-        """Let the policy act in each place, and yield the place with what happened there.
+        """Let the policy act in each place, and yield the place with its episodes.
 
         Args:
-            places: What `find_places` found.
-            worst: Becomes the worst crashes on the road of the episodes that count.
+            places: Places from `find_places`.
+            worst: List that is filled with the worst crashes in RoadDriving-v0. Only episodes that
+                are yielded count.
         """
         told = [", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places]
         actors = _make_actors(self._policy, self._settings) if self._workers is None else {}
@@ -81,23 +82,23 @@ class Actors:
     def _shared(
         self, workers: Workers, number: int, place: Place, description: str, seen: list[Moment]
     ) -> list[Episode]:
-        """Let workers act in a place, and gather the crashes that they saw."""
+        """Return the episodes of a place from the workers, and add their crashes to `seen`."""
         tasks = ((number, share) for share in place.shares(self._settings.workers))
         bar = tqdm(desc=description, total=len(place.seeds), unit="episode", leave=False)
         with contextlib.closing(bar):
             return place.enough_of(_gathered(workers.map(tasks), seen, bar))
 
     def film(self, shown: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
-        """Let a worker film the policy meanwhile, or this process when the film is asked for.
+        """Start the film in a worker; without workers, the returned function makes it.
 
         Args:
-            shown: What `shown_in` returned.
+            shown: Place from `shown_in`.
             seconds: Length of the film [s].
-            longest_s: What `shown_in` was called with [s].
+            longest_s: `longest_s` of the call of `shown_in` [s].
             draft: File that the worker writes.
 
         Returns:
-            What waits for the film, and puts it in its place.
+            Function that waits for the film and moves it to a path.
         """
         if self._workers is None:
             return partial(film, policy=self._policy, place=shown, seconds=seconds)
@@ -113,7 +114,9 @@ class Actors:
 
 
 def begin_worker(fields: Mapping[str, Any]) -> Callable[[tuple[int, Share] | _Film], Any]:
-    """Return what a worker does: a share of the place of a number, or the film.
+    """Return the function by which a worker does its tasks.
+
+    A task is the number of a place with a share of its episodes, or the film.
 
     Args:
         fields: The settings by name.
@@ -138,7 +141,7 @@ def begin_worker(fields: Mapping[str, Any]) -> Callable[[tuple[int, Share] | _Fi
 def _gathered(
     finished: Iterable[tuple[list[Episode], list[Moment]]], seen: list[Moment], bar: tqdm
 ) -> Iterator[Episode]:
-    """Yield the episodes that workers have finished, and gather their crashes."""
+    """Yield the episodes that workers have finished, and add their crashes to `seen`."""
     for episodes, crashes in finished:
         seen += crashes
         bar.update(len(episodes))
@@ -146,7 +149,7 @@ def _gathered(
 
 
 def _make_actors(policy: Policy, settings: Evaluate) -> dict[str, Policy | Pilot]:
-    """Return who acts for a policy on each back end."""
+    """Return the policy itself, or a controller of it, for each back end."""
     return {
         name: policy if name == TORCH else ControllerPilot(make_controller(policy, name))
         for name in settings.backend
@@ -158,7 +161,7 @@ def _backend_of(place: Place) -> str:
 
 
 def _watched(place: Place, seen: list[Moment]) -> Place:
-    """Return a place whose crashes are gathered, if it is on the road."""
+    """Return a place whose crashes are added to `seen`, if it is in RoadDriving-v0."""
     if place.world.name != ROAD_WORLD:
         return place
     world = watch_crashes(place.disturbed, seen, place.disturbed_by)

@@ -1,4 +1,4 @@
-"""What was measured where, as tables for a terminal, a page and a results file."""
+"""Tables of measures for the terminal, the report and the results file."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,29 +13,29 @@ from ncp_control.returns import half_width
 
 UNITS = {"m": "m", "s": "s", "mps": "m/s", "radps": "rad/s", "rad": "rad", "1pm": "1/m",
          "1ps": "1/s", "mps2": "m/s²", "mps3": "m/s³"}  # fmt: skip
-"""Units by the end of a name."""
+"""Units by the suffix of a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one policy reached in one place."""
+    """Measures of one policy in one place."""
 
     model: str
-    """The policy's name."""
+    """Name of the policy."""
     labels: Mapping[str, str]
-    """Columns that tell the place from others."""
+    """Columns that distinguish the place from others."""
     measures: Mapping[str, float]
-    """What the world measures of the episodes, by name."""
+    """Measures of the episodes, by name."""
     episodes: Sequence[Episode] = ()
-    """The episodes, where they are still known."""
+    """The episodes, if still available."""
     returns: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """Return of each episode, in a world that is measured by returns."""
+    """Return of each episode, shape (episodes,); empty if returns are not measured."""
     strengths: Mapping[str, float] = field(default_factory=dict)
     """Strength of each disturbance by name."""
 
 
 def results_table(rows: Sequence[Measured]) -> str:
-    """Return a table of what was measured, with 95 % intervals."""
+    """Return a Markdown table of measures with 95 % intervals."""
     first = rows[0]
     names = [name for name in all_measures(first) if name not in _INTERVALS]
     ours = {name for name in names if is_ours(name, all_measures(first))}
@@ -50,20 +50,20 @@ def results_table(rows: Sequence[Measured]) -> str:
 
 
 def metrics_table(rows: Sequence[tuple[str, float, LaneMetrics]]) -> str:
-    """Return a table of how well lanes were kept: model, variance of the pixel noise, metrics."""
+    """Return a table of lane-keeping metrics; rows are model, pixel noise variance and metrics."""
     return results_table([measured_drive(*row) for row in rows])
 
 
 def measured_drive(
     model: str, noise_variance: float, metrics: LaneMetrics, episodes: Sequence[Episode] = ()
 ) -> Measured:
-    """Return how well a model kept its lanes with pixel noise of a variance."""
+    """Return the lane-keeping metrics of a model at a pixel noise variance."""
     labels = {"noise variance": f"{noise_variance:g}"}
     return Measured(model=model, labels=labels, measures=asdict(metrics), episodes=episodes)
 
 
 def of_returns(returns: np.ndarray) -> dict[str, float]:
-    """Return what tables tell of the returns of some episodes."""
+    """Return mean, 95 % half width, standard deviation and minimum of the returns of episodes."""
     return {
         "mean_return": float(returns.mean()),
         "half_width": half_width(returns),
@@ -73,7 +73,7 @@ def of_returns(returns: np.ndarray) -> dict[str, float]:
 
 
 def returns_of_each(rows: Sequence[Measured]) -> tuple[list[str], list[list[object]]]:
-    """Return header and rows of a table of every episode's return."""
+    """Return header and rows of a table with the return of each episode."""
     header = ["model", *rows[0].labels, "episode", "return"]
     return header, [
         [row.model, *row.labels.values(), i, float(value)]
@@ -91,16 +91,17 @@ def with_unit(name: str) -> str:
 
 
 def all_measures(row: Measured) -> dict[str, float]:
-    """Return the measures, of returns with their deviation."""
+    """Return the measures, together with the statistics of the returns if there are returns."""
     return of_returns(row.returns) | dict(row.measures) if len(row.returns) else dict(row.measures)
 
 
 def _digits(measures: Mapping[str, float]) -> int:
-    """Return the number of decimals of returns: up to the first digit of their spread, from 0 on.
+    """Return the number of decimals of returns: up to the first digit of their spread, at least 0.
 
-    The spread is the smaller of the interval's half width and the deviation.
+    The spread is the smaller one of the interval's half width and the deviation.
 
-    The spread of one episode, or of equal ones, is not known; then it is a hundredth of the return.
+    For a single episode, or equal returns, the interval is unknown; a hundredth of the return is
+    used instead.
     """
     spread = min(measures["half_width"], measures.get("deviation", math.inf))
     size = abs(measures["mean_return"])
@@ -112,7 +113,7 @@ def _digits(measures: Mapping[str, float]) -> int:
 
 
 def _plus_minus(value: float, halfwidth: float, digits: int) -> str:
-    """Return a value with its interval, which one sample does not give."""
+    """Return a value with its interval, or without it if it is unknown (a single sample)."""
     is_known = math.isfinite(halfwidth)
     return f"{value:.{digits}f}" + (f" ± {halfwidth:.{digits}f}" if is_known else "")
 
@@ -148,21 +149,21 @@ _COLUMNS: dict[str, tuple[str, _Text]] = {
     "lowest_return": ("min", lambda m: f"{m['lowest_return']:.{_digits(m)}f}"),
     "mean_length": ("length", lambda m: f"{m['mean_length']:.0f}"),
 }
-"""Heading and text of a measure by its name; others have their own name, and four digits."""
+"""Heading and format of known measures; others have their name as heading, and four digits."""
 _INTERVAL_OF = {
     "crashes_per_km": ("crashes_per_km_low", "crashes_per_km_high"),
     "interventions_per_km": ("interventions_per_km_low", "interventions_per_km_high"),
     "mean_cross_track_m": ("mean_cross_track_m_halfwidth",),
     "mean_return": ("half_width",),
 }
-"""Measures that stand in the column of another, by that one."""
+"""Measures that are shown in the column of another measure, as its interval."""
 _NEEDED_FOR = _INTERVAL_OF | dict.fromkeys(
     ("deviation", "lowest_return"), ("mean_return", "half_width")
 )
-"""Measures without which another is none of ours: its interval, or what gives it its digits."""
+"""Measures that a known measure needs: for its interval, or for its number of digits."""
 _INTERVALS = tuple(name for names in _INTERVAL_OF.values() for name in names)
 
 
 def is_ours(name: str, measures: Mapping[str, float]) -> bool:
-    """Whether a measure is one of `_COLUMNS`, and not a user's own of the same name."""
+    """Whether a measure is a known one of `_COLUMNS`, not a user's measure of the same name."""
     return name in _COLUMNS and measures.keys() >= {*_NEEDED_FOR.get(name, ())}

@@ -1,1 +1,1 @@
-"""What `monitor.py` does."""
+"""The jobs of `monitor.py`."""

@@ -1,4 +1,4 @@
-"""What `monitor.py calibrate` does: drives well, and writes what was seen beside the policy."""
+"""The job `monitor.py calibrate`: fits the monitor to good driving and saves it with the policy."""
 
 import dataclasses
 from pathlib import Path
@@ -22,15 +22,16 @@ from scripts.running.settings import Calibrate
 PARALLEL = 8
 LEAST_OBSERVATIONS = 6
 AFTER_S = 1.0
-"""An episode that ends so soon after its length ended in bad driving before [s]."""
+"""A drive is left out if the episode terminates before its length plus this time [s]."""
 FEW_DRIVES = 5
-"""Drives below which their farthest input says little of what is usual."""
+"""Number of drives below which a warning is printed: too few to tell which inputs are usual."""
 STRAY_M, STRAY_RAD = 1.0, 0.1
-"""How far from the lane's middle and direction cars begin, so that such views are usual."""
+"""Largest initial offset from the lane centre [m] and from its direction [rad] of a car, so that
+views from there count as usual."""
 
 
 def calibrate(settings: Calibrate) -> None:
-    """Drive, fit, and write monitor.json."""
+    """Collect observations of good driving, fit the monitor, and write monitor.json."""
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     use_threads(threads_for(policy, None))
     contract = needed_contract(policy)
@@ -77,10 +78,10 @@ def described(settings: Calibrate) -> dict[str, Any]:
 def recorded(
     log: Path, contract: Contract, options: dict[str, Any], seconds: float
 ) -> tuple[list[SeenDrive], list[SeenDrive]]:
-    """Return the first two thirds of a recording, and the rest, as drives of a length [s].
+    """Return the first two thirds of a recording, and the rest, each as drives of `seconds` [s].
 
     Raises:
-        ValueError: If its observations are not those of the contract, or too few.
+        ValueError: If the observations do not match the contract, or there are too few.
     """
     with opened(log, contract, options) as (store, _):
         shape = array_of(contract.observation)[0]
@@ -109,11 +110,11 @@ def recorded(
 def seen_in(
     policy: Policy, contract: Contract, settings: Calibrate, part: str, episodes: int
 ) -> list[SeenDrive]:
-    """Return what was seen in some episodes, without those of bad driving.
+    """Return the observations of episodes of a part ("train", "validation"), without bad driving.
 
-    What is seen just before a crash or a fall is not usual, and would make all usual that is no
-    farther: an episode that the world ends until `AFTER_S` after its length is left out, unless
-    half of them are.
+    Observations just before a crash or a fall are not usual and would raise the limit. So an
+    episode that the environment terminates within its length plus `AFTER_S` is left out, unless
+    this applies to at least half of the episodes.
     """
     world, options, seeds = _episodes(contract, settings, part, episodes)
     sensed, num_steps = contract.observation, _steps(settings.seconds, world)
@@ -145,7 +146,10 @@ def _steps(seconds: float, world: World) -> int:
 def _episodes(
     contract: Contract, settings: Calibrate, part: str, episodes: int
 ) -> tuple[World, list[Any] | None, list[int]]:
-    """Return a world, and how each of its episodes begins: a car on tracks of each part's own."""
+    """Return the environment, and reset options and seeds of its episodes.
+
+    Cars start at random offsets, on tracks of the part. Other environments have no reset options.
+    """
     first = settings.seed * 1_000_000 + (500_000 if part == "validation" else 0)
     seeds = list(range(first, first + episodes))
     options = dict(contract.world_options)
@@ -159,5 +163,5 @@ def _episodes(
 
 
 def median(profile: InputProfile, drives: list[SeenDrive]) -> float:
-    """Return the median distance of observations."""
+    """Return the median distance of all observations in some drives."""
     return float(np.median(np.concatenate([profile.distances(one.numbers) for one in drives])))

@@ -1,4 +1,4 @@
-"""What `monitor.py faults` does: drives with faults, with the monitor and without, and counts."""
+"""The job `monitor.py faults`: drives with faults, with and without the monitor, and counts."""
 
 import math
 import time
@@ -39,13 +39,13 @@ from scripts.reporting import csv_text
 from scripts.running.settings import Faults
 
 BEGIN_S, LASTS_S, DRIVE_S = (3.0, 8.0), 4.0, 18.0
-"""When a fault begins (drawn from this range), how long it lasts, and how long a drive is [s]."""
+"""Range of the time at which a fault begins, duration of a fault, and duration of a drive [s]."""
 LEAST_M = 50.0
-"""Metres of a drive without a fault, on average, with which such drives go on."""
+"""Drives without a fault stop early if the car covers less than this distance on average [m]."""
 CLEAN_S = 50.0
 """Length of a drive without a fault [s]: 400 m."""
 MOVING_MPS = {DRIVING_WORLD: 6.0, ROAD_WORLD: 1.0}
-"""A car that ends faster than this has recovered [m/s]; on the road it may have to be slow."""
+"""A car whose final speed is above this has recovered [m/s]; on the road it may have to be slow."""
 COLUMNS = (
     "fault", "drives", "crashes_without", "crashes_with", "noticed", "stopped",
     "seconds_to_stop", "slowest_to_stop", "recovered",
@@ -54,25 +54,25 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FaultTrial:
-    """What can be said of one drive."""
+    """Outcome of one drive with a fault."""
 
     is_crash: bool
     """Whether the car left its lane or hit something."""
     noticed_s: float | None
-    """From the fault's beginning to the monitor's first event [s]."""
+    """Time from the beginning of the fault to the monitor's first event [s]; None if none came."""
     stop_s: float | None
-    """From the fault's beginning to the safe stop [s]."""
+    """Time from the beginning of the fault to the safe stop [s]; None if there was no stop."""
     is_driving: bool
-    """Whether the car drives at the end."""
+    """Whether the car is driving at the end."""
 
 
 class SimulatedDriver:
-    """A policy in the driving world, in simulated time.
+    """Drives a policy in its driving environment, in simulated time.
 
     Args:
         policy: The policy.
-        folder: Its folder.
-        settings: Of the campaign.
+        folder: Folder of the policy, with its monitor.json.
+        settings: Settings of the campaign.
     """
 
     def __init__(self, policy: Policy, folder: Path, settings: Faults) -> None:
@@ -83,12 +83,12 @@ class SimulatedDriver:
 
     @cached_property
     def controller(self) -> Controller:
-        """What acts."""
+        """The policy on the backend that the settings name."""
         return make_controller(self._policy, self.settings.backend)
 
     @cached_property
     def world(self) -> World:
-        """The car world of the policy, or `DRIVING_WORLD`; crashes end a drive there."""
+        """The car environment of the policy, or else `DRIVING_WORLD`; crashes terminate a drive."""
         name, options = DRIVING_WORLD, {}
         if self.contract.world in CAR_WORLDS:
             name, options = self.contract.world, {**self.contract.world_options}
@@ -104,10 +104,17 @@ class SimulatedDriver:
     def run(
         self, track: int, fault: str, begin_s: float, seconds: float, *, is_monitored: bool
     ) -> tuple[LoopRecord, bool]:
-        """Drive one track with a fault, or none if it is empty; return also whether it crashed.
+        """Drive one track and return the record of the loop, and whether the car crashed.
+
+        Args:
+            track: Number of the track.
+            fault: Name of the fault; "" for none.
+            begin_s: Time at which the fault begins [s].
+            seconds: Duration of the drive [s].
+            is_monitored: Whether the monitor is used.
 
         Raises:
-            KeyboardInterrupt: If it was stopped by hand or by a signal.
+            KeyboardInterrupt: If the drive was stopped by Ctrl-C or a signal.
         """
         clock, seed = SimulatedClock(), self.settings.seed * 100_000 + track
         begun = {"track": track, "start_m": 0.0}
@@ -127,12 +134,12 @@ class SimulatedDriver:
             )
         finally:
             link.close()
-        if done.interrupt is not None:  # what was cut short says nothing of a fault
+        if done.interrupt is not None:  # an incomplete drive says nothing about the fault
             raise done.interrupt
         return done, body.has_failed
 
     def trial(self, fault: str, number: int, *, is_monitored: bool) -> FaultTrial:
-        """Drive with a fault that begins at a time of its own."""
+        """Drive the held-out track `number` with a fault that begins at a random time."""
         rng = np.random.default_rng([self.settings.seed, number])
         begin_s = float(rng.uniform(*BEGIN_S))
         track = HELD_OUT_TRACKS[number]
@@ -148,9 +155,14 @@ class SimulatedDriver:
         )
 
     def clean(self, distance_km: float) -> tuple[float, int, int, int]:
-        """Drive without a fault; return kilometres, false alarms, how many held the car, crashes.
+        """Drive without faults.
 
-        Tracks are those behind the ones of the trials. A car that hardly moves is given up.
+        The tracks follow those of the trials. Driving ends early if the car hardly moves, see
+        `LEAST_M`.
+
+        Returns:
+            Distance driven [km], number of false alarms, number of those that held or stopped the
+            car, and number of crashes.
         """
         driven_m, alarms, held, crashes, number = 0.0, 0, 0, 0, self.settings.drives
         end = number + math.ceil(1000.0 * distance_km / LEAST_M)
@@ -170,9 +182,9 @@ class SimulatedDriver:
 
 
 def count_alarms(events: Sequence[Event]) -> tuple[int, int]:
-    """Return how many alarms there were, and how many held or stopped the body.
+    """Return the number of alarms, and of those that held or stopped the robot.
 
-    An alarm lasts from the first fault until the body drives again.
+    An alarm lasts from the first event until the robot drives again.
     """
     alarms, held, level = 0, 0, Level.DRIVE
     for event in events:
@@ -183,10 +195,10 @@ def count_alarms(events: Sequence[Event]) -> tuple[int, int]:
 
 
 def campaign(settings: Faults) -> None:
-    """Drive all of it, print a table, and write table and picture.
+    """Run all drives, print a table, and write table and figure.
 
     Raises:
-        ValueError: If the policy does not drive our world.
+        ValueError: If the policy does not fit the environment or has no calibrated monitor.
     """
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
@@ -225,7 +237,7 @@ def campaign(settings: Faults) -> None:
 def _row(
     driver: SimulatedDriver, fault: str, drives: int
 ) -> tuple[dict[str, float | str], list[float]]:
-    """Return a row of the table, and how long each safe stop took [s]."""
+    """Return a row of the table, and the time to each safe stop [s]."""
     without = [driver.trial(fault, i, is_monitored=False) for i in range(drives)]
     watched = [driver.trial(fault, i, is_monitored=True) for i in range(drives)]
     stops = [trial.stop_s for trial in watched if trial.stop_s is not None]
@@ -244,8 +256,8 @@ def _row(
 
 
 def draw(rows: Sequence[dict], delays: dict[str, list[float]]) -> Figure:
-    """Draw the crashes of each fault without and with the monitor, and the times to a stop."""
-    layout = ConstrainedLayoutEngine(wspace=0.06)  # or the axes' labels touch
+    """Plot the crashes of each fault without and with the monitor, and the times to a stop."""
+    layout = ConstrainedLayoutEngine(wspace=0.06)  # otherwise the labels of the axes touch
     figure = Figure(figsize=(9.0, 4.6), layout=layout)
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(rows))

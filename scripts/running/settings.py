@@ -1,4 +1,4 @@
-"""What the jobs of `monitor.py` can be told."""
+"""Settings of the jobs of `monitor.py`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,25 +11,26 @@ from ncp_control.ranges import check_at_least, check_positive, check_seed, check
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
-    """Learn what the inputs of good driving look like, and write it beside the policy."""
+    """Fit the monitor to observations of good driving, and save monitor.json beside the policy."""
 
     policy: tyro.conf.Positional[str]
     """Folder of the policy, or the name of a shipped one."""
     log: Path | None = None
-    """Recording to learn from, instead of driving in the world of the policy's contract."""
+    """Recording to fit to, instead of driving in the environment of the policy's contract."""
     log_options: tuple[str, ...] = ()
-    """Options of the recording's reader as name=value, e.g. image_topic=/camera or
+    """Options for the reader of the recording as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     episodes: int = 400
-    """Episodes; two thirds are fitted, the others set the limit. Of no use to a recording, which is
-    cut in the same shares."""
+    """Number of episodes: two thirds are fitted, the other third sets the limit. Not used for a
+    recording, which is cut in the same shares."""
     seconds: float = 6.0
-    """Length of each [s], and of the drives into which a recording is cut."""
+    """Length of each episode, and of the drives into which a recording is cut [s]."""
     held_share: float = 0.01
-    """Share of the others that the loop would hold or stop if `margin` were 1; 0 lets the farthest
-    of them set the limit. With the margin, ordinary drives of that length are held more rarely."""
+    """Share of the drives of the other third that the loop would hold or stop if `margin` were 1;
+    at 0, the farthest of these drives sets the limit. With the margin, usual drives of that length
+    are held more rarely."""
     margin: float = 1.25
-    """How much farther than the other drives is still usual, as a factor."""
+    """Factor between the limit and the distance that the other third sets."""
     seed: int = 0
     """Seed of the episodes."""
 
@@ -40,34 +41,35 @@ class Calibrate:
         check_seed(self)
         if self.log_options and self.log is None:
             raise ValueError(
-                f"`log_options` must be left out without --log, got {self.log_options}. Drop it."
+                f"`log_options` must be left out without --log, got {self.log_options}. Name the"
+                " recording with --log."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """Drive held-out tracks with faults, with the monitor and without, in simulated time."""
+    """Inject faults on held-out tracks, with the monitor and without, in simulated time."""
 
     policy: tyro.conf.Positional[str]
     """Folder of a driving policy, or the name of a shipped one."""
     drives: int = 100
-    """Drives for each kind of fault."""
+    """Number of drives for each kind of fault."""
     clean_km: float = 10.0
-    """Kilometres of driving without a fault, for false alarms."""
+    """Distance driven without a fault, to count false alarms [km]."""
     world_options: tuple[str, ...] = ()
-    """Options of the policy's world as name=value, e.g. traffic=none."""
+    """Options of the policy's environment as name=value, e.g. traffic=none."""
     backend: str = "torch"
-    """What computes, as --backend of run.py: torch, c, onnx or program:COMMAND."""
+    """Backend that runs the policy, as --backend of run.py: torch, c, onnx or program:COMMAND."""
     loop: LoopSettings = field(default_factory=LoopSettings)
-    """Command limits."""
+    """Settings of the loop, e.g. limits on commands."""
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
-    """When an input is bad, and what follows."""
+    """Settings of the monitor: when an input is bad, and how to react."""
     results: Path | None = None
-    """CSV file for the table; in the run folder by default."""
+    """CSV file for the table; if None: a new file in the run folder."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     seed: int = 0
-    """Seed of tracks, appearances, and of when a fault begins."""
+    """Seed of tracks, appearances, and of the times at which faults begin."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "drives")

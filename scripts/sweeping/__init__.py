@@ -1,1 +1,1 @@
-"""What `sweep.py` does."""
+"""The job of `sweep.py`."""

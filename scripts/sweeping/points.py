@@ -1,7 +1,7 @@
-"""Which trials a sweep has: every combination of a grid, for each point of a search if any.
+"""The trials of a sweep: every combination of a grid, for each point of a search if there is one.
 
-A search asks Optuna for points and tells it the mean of the trials of each. What was asked is kept
-in the trials' folders; a sweep that goes on asks for the same points first.
+A search asks Optuna for points and reports the mean score of the trials of each point. The points
+are saved in the folders of the trials, so a resumed sweep repeats them first.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from scripts.sweeping.trials import Curve, Trial, Values, combinations, read_gri
 
 
 class Points:
-    """The trials of a sweep, in their order.
+    """The trials of a sweep, in order.
 
     Args:
-        settings: Grid and search.
-        folder: Where the folders of the trials are.
-        curve: What a search judges trials by.
+        settings: Settings of the sweep, with grid and search.
+        folder: Folder with the folders of the trials.
+        curve: Column by which a search judges trials.
 
     Raises:
-        ValueError: If grid or search cannot be read, or Optuna is needed and not installed.
+        ValueError: If grid or search cannot be parsed, or Optuna is needed and not installed.
     """
 
     def __init__(self, settings: Sweep, folder: Path, curve: Curve) -> None:
@@ -42,23 +42,23 @@ class Points:
         self._left: dict[int, dict[int, Trial]] = {}
         """Trials of each point that have not ended, by number."""
         self.trials: list[Trial] = []
-        """Those given out so far."""
+        """Trials returned by `next` so far."""
         self._next = self._all()
 
     def __len__(self) -> int:
         return self._num_points * len(self._grid)
 
     def next(self) -> Trial | None:
-        """Return the next trial; None if there is no other."""
+        """Return the next trial; None if there are no more."""
         return next(self._next, None)
 
     def ends(self) -> list[dict[str, Any]]:
-        """Return values at the ends of all ranges, by which wrong settings are found early."""
+        """Return values at both ends of all ranges, to check the settings before training."""
         points = [{}] if self._search is None else self._search.ends()
         return [{**point, **values} for point in points for values in self._grid]
 
     def end(self, trial: Trial) -> None:
-        """Take note that a trial has ended; the last one of a point is told to the search."""
+        """Mark a trial as ended; after the last trial of a point, report the point's mean score."""
         point = trial.number // len(self._grid)
         self._left[point].pop(trial.number)
         if not self._left[point] and self._search is not None:
@@ -85,7 +85,7 @@ class Points:
 
 
 def _known(trial: Path, names: Sequence[str]) -> Values | None:
-    """Return the values that a trial of a sweep that goes on was given; None if it is new."""
+    """Return the saved values of a trial of a resumed sweep; None if the trial is new."""
     path = trial / "trial.json"
     if not path.is_file():
         return None
@@ -94,11 +94,11 @@ def _known(trial: Path, names: Sequence[str]) -> Values | None:
 
 
 class Search:
-    """Optuna, which chooses points from what was best so far.
+    """Search by Optuna, which chooses points from earlier results.
 
     Args:
-        settings: What is searched, and the seed.
-        curve: What is best.
+        settings: Settings of the sweep, with search and seed.
+        curve: Column by which trials are judged.
     """
 
     def __init__(self, settings: Sweep, curve: Curve) -> None:
@@ -123,14 +123,14 @@ class Search:
         self._asked: list[Any] = []
 
     def ask(self, known: Values | None) -> dict[str, Any]:
-        """Return the values of the next point: those that it was given before, if it was."""
+        """Return the values of the next point; `known` are its values in a resumed sweep."""
         if known is not None:
             self._study.enqueue_trial(dict(known))
         self._asked.append(self._study.ask(self._ranges))
         return dict(self._asked[-1].params)
 
     def tell(self, point: int, trials: Sequence[Trial]) -> None:
-        """Tell the mean of the trials of a point, if all of them came to their end."""
+        """Report the mean score of a point if all its trials completed, else that it failed."""
         scores = [trial.best(self._curve)[1] for trial in trials]
         is_whole = all(trial.is_done for trial in trials) and all(map(math.isfinite, scores))
         if is_whole:
@@ -142,7 +142,7 @@ class Search:
             self._study.tell(self._asked[point], state=state)
 
     def ends(self) -> list[dict[str, Any]]:
-        """Return the points at both ends of all ranges, and every choice once."""
+        """Return points at both ends of all ranges that include every choice at least once."""
         ends: dict[str, list[Any]] = {
             name: list(getattr(one, "choices", ())) or [one.low, one.high]
             for name, one in self._ranges.items()
@@ -152,10 +152,10 @@ class Search:
 
 
 def _range(name: str, values: Sequence[str]) -> Any:
-    """Return what Optuna calls a distribution: 16..64, 0.1..0.5, log:1e-4..1e-2 or choices.
+    """Return the Optuna distribution of 16..64, 0.1..0.5, log:1e-4..1e-2 or a list of choices.
 
     Raises:
-        ValueError: If a range is none.
+        ValueError: If a range is not one of these.
     """
     from optuna import distributions
 

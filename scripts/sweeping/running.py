@@ -1,7 +1,8 @@
-"""How trials run: as processes of this machine, or of a Ray cluster.
+"""Run trials as processes on this machine or on a Ray cluster.
 
-Either way a trial is a process of its own that runs `train.py`. It ends with what started it. A
-trial is locked while its process lives, so that a second one in the same folder waits.
+In both cases a trial is a separate process that runs `train.py`, and it ends with the process that
+started it. The folder of a trial is locked while its process lives: a second process for the same
+folder waits.
 """
 
 import contextlib
@@ -23,9 +24,9 @@ TRAIN = Path(__file__).parents[1] / "train.py"
 STOP = "stop"
 """A file of this name in a trial's folder stops its training."""
 POLL_S = 0.2
-"""Time between two looks at a process and its folder [s]."""
+"""Time between two checks of a process and its folder [s]."""
 PATIENCE_S = 30.0
-"""Time that a training has to save what it can when it is stopped [s]."""
+"""Time that a stopped training run gets to save its state [s]."""
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BOUND = """
 import ctypes, os, signal, sys
@@ -37,17 +38,17 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Pool(NamedTuple):
-    """Where tasks run."""
+    """Places where tasks run in parallel."""
 
     size: int
-    """Tasks side by side."""
+    """Number of tasks that run at the same time."""
     start: Callable[..., "Future[Any]"]
-    """Starts a task with these arguments, and gives what comes of it."""
+    """Starts a task with the given arguments, and returns the future of its result."""
 
 
 @contextlib.contextmanager
 def open_pool(settings: Sweep) -> Iterator[Pool]:
-    """Yield where the trials of a sweep run; its `start` takes a folder and words of `train.py`.
+    """Yield a pool for the trials of a sweep; `start` takes a folder and words for `train.py`.
 
     Raises:
         ValueError: If Ray is asked for and is not installed, or cannot be reached.
@@ -62,13 +63,13 @@ def open_pool(settings: Sweep) -> Iterator[Pool]:
 def open_places(
     work: Callable[..., Any], parallel: int | None, threads: int, address: str | None
 ) -> Iterator[Pool]:
-    """Yield where tasks run: on this machine, each in a thread, or on a Ray cluster.
+    """Yield a pool of tasks: in threads of this machine, or on a Ray cluster.
 
     Args:
-        work: Does one task, in a process of its own; a function of a module.
-        parallel: Tasks side by side; as many as there are cores for if None.
-        threads: Cores that each takes.
-        address: The cluster; this machine without Ray if None.
+        work: Function of a module that does one task, in a process that it starts.
+        parallel: Number of tasks at the same time; if None: as many as the cores allow.
+        threads: Number of cores for each task.
+        address: Address of the Ray cluster; None for this machine without Ray.
 
     Raises:
         ValueError: If Ray is asked for and is not installed, or cannot be reached.
@@ -119,13 +120,13 @@ def run_trial(trial: Path, words: Sequence[str], cwd: str, told: Mapping[str, st
     """Run a trial to its end, or until it is stopped, and return the exit status of its process.
 
     Args:
-        trial: Its folder.
-        words: What `train.py` is told when the trial begins.
-        cwd: Where it runs.
-        told: Environment variables, beside those of this process.
+        trial: Folder of the trial.
+        words: Words for `train.py` if the trial starts from scratch.
+        cwd: Working directory of the process.
+        told: Environment variables in addition to those of this process.
     """
     with (trial / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the training holds it too, whoever else dies
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the training process holds the lock, too
         (trial / STOP).unlink(missing_ok=True)
         command = [sys.executable, str(TRAIN), *command_of(words, trial)]
         with (trial / "log.txt").open("ab") as log:
@@ -150,7 +151,7 @@ def run_trial(trial: Path, words: Sequence[str], cwd: str, told: Mapping[str, st
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> int:
-    """Let a training save what it can, then end it."""
+    """Terminate a training process; kill it if it has not saved its state within `PATIENCE_S`."""
     process.terminate()
     try:
         return process.wait(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What `sweep.py` can be told."""
+"""Settings of `sweep.py`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,47 +12,49 @@ from ncp_control.ranges import check_at_least
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Run a training many times: over seeds, cells, wirings and settings."""
+    """Train many times, over seeds, cells, wirings and other settings."""
 
     words_behind: ClassVar[str] = "fixed"
 
     job: tyro.conf.Positional[str] = ""
     """Job of `train.py`, e.g. imitate."""
     grid: tuple[str, ...] = ()
-    """Settings of the job with the values that they take, every combination of which is trained:
-    seed=0,1,2 cell=ltc,lstm 'encoder=64 64,128'. Of a switch: mirror=yes,no."""
+    """Settings of the job with lists of values; every combination is trained, e.g.
+    seed=0,1,2 cell=ltc,lstm 'encoder=64 64,128'. For a switch: mirror=yes,no."""
     search: tuple[str, ...] = ()
-    """Settings whose values Optuna chooses, from what was best so far: neurons=16..64 for a whole
-    number, learning_rate=log:1e-4..1e-2 or share=0.0..1.0, cell=ltc,lstm. Each point is trained for
-    every combination of the grid, e.g. for several seeds, and judged by the mean."""
+    """Settings whose values Optuna chooses from earlier results: neurons=16..64 for an integer,
+    learning_rate=log:1e-4..1e-2 or share=0.0..1.0 for a real number, cell=ltc,lstm for a choice.
+    Each point is trained for every combination of the grid, e.g. for several seeds, and judged by
+    the mean."""
     trials: int = 20
-    """Points that a search tries."""
+    """Number of points that a search tries."""
     fixed: str = ""
-    """What every training is told: the words behind ` -- ` as one text."""
+    """Options of every training run: the words after ` -- ` as one text."""
     parallel: int | None = None
-    """Trainings side by side; if None, as many as there are cores for."""
+    """Number of training runs at the same time; if None: as many as the cores allow."""
     threads: int = 1
-    """Torch threads of each training that does not say its own number."""
+    """Number of PyTorch threads of each training run, unless `fixed`, `grid` or `search` set it."""
     address: str | None = None
-    """Ray cluster that trains, e.g. auto or 10.0.0.1:6379; `local` starts Ray on this machine. All
-    its machines must see this folder and the run folder. If None, processes of this machine alone,
-    without Ray."""
+    """Ray cluster to train on, e.g. auto or 10.0.0.1:6379; `local` starts Ray on this machine. All
+    machines of the cluster must see this folder and the run folder. If None: processes of this
+    machine, without Ray."""
     tries: int = 3
-    """Times that a training which was killed is begun or gone on with."""
+    """Number of times that a training run is started or resumed if it is killed."""
     prune: bool = False
-    """Stop trainings that lag: whose best value so far is worse than the median of the others after
-    as many rows of their metrics.csv, from the third row on."""
+    """Stop a training run if its best value so far is worse than the median of the other runs after
+    the same number of rows in metrics.csv, from the third row on."""
     by: str | None = None
-    """Column of the trainings' metrics.csv that says which is the best; what the job chooses its
-    checkpoint by if None."""
+    """Column of metrics.csv by which training runs are ranked; if None: the column by which the job
+    chooses its checkpoint."""
     lowest: bool = False
-    """Whether the lowest value of that column is the best."""
+    """Whether the lowest value in the column `by` is the best."""
     runs: Path = Path("runs")
-    """Where the sweep's run folder is made; the trainings' own lie in it."""
+    """Folder in which the run folder of the sweep is created. It holds those of the training
+    runs."""
     resume: Path | None = None
-    """Run folder of a sweep to go on with; it brings its own settings."""
+    """Run folder of a stopped sweep to resume, with the settings that it was started with."""
     seed: int = 0
-    """Seed of the search. That of the trainings is a setting of theirs: --grid seed=0,1,2."""
+    """Seed of the search. Seeds of the training runs are set by --grid seed=0,1,2."""
 
     def __post_init__(self) -> None:
         from scripts.training.jobs import JOBS

@@ -1,4 +1,4 @@
-"""The loop of a sweep: starts trials, tries again those that were killed, and keeps the best."""
+"""Main loop of a sweep: starts trials, retries those that were killed, and keeps the best."""
 
 import math
 import shlex
@@ -33,13 +33,13 @@ from scripts.training.resumption import begun_with, open_run
 IN_TRAINING = "in metrics.csv"
 """What tells a value of a training's curve from the result of its evaluation in the table."""
 LOOK_S = 2.0
-"""Time between two looks at the curves of the trials that run [s]."""
+"""Time between two checks of the learning curves of running trials [s]."""
 FIRST_ROW, FEWEST = 3, 3
-"""Rows that a trial has before it is compared, and others that it is compared with, at least."""
+"""Least number of rows of a trial, and of other trials to compare it with, before it is pruned."""
 
 
 def sweep(asked: Sweep) -> None:
-    """Run the trials of a sweep, print a table, and keep the best policy."""
+    """Run the trials of a sweep, print a table, and save the best policy."""
     settings = begun_with(asked)
     curve = curve_of(settings)
     check(settings, curve)
@@ -53,11 +53,11 @@ def sweep(asked: Sweep) -> None:
 
 
 def check(settings: Sweep, curve: Curve) -> None:
-    """Refuse settings that a training would refuse, before anything is trained.
+    """Refuse settings that the training job would refuse, before anything is trained.
 
     Raises:
-        ValueError: If one is wrong.
-        SystemExit: If one is unknown.
+        ValueError: If a value is wrong.
+        SystemExit: If a setting is unknown.
     """
     kind = find(JOBS[settings.job].settings)
     for values in Points(settings, Path("nowhere"), curve).ends():
@@ -69,7 +69,7 @@ def check(settings: Sweep, curve: Curve) -> None:
 
 
 class _Work:
-    """The trials that run, and what came of the others."""
+    """Running trials, and the outcomes of the others."""
 
     def __init__(self, settings: Sweep, points: Points, run: Run, curve: Curve) -> None:
         self._settings, self._points, self._run, self._curve = settings, points, run, curve
@@ -80,7 +80,7 @@ class _Work:
         self._bar: tqdm = tqdm(total=len(points), unit="trial", disable=None)
 
     def do(self, pool: Pool) -> None:
-        """Run all trials to their ends; when this is stopped, stop those that run."""
+        """Run all trials to their end; if interrupted, stop the running ones."""
         try:
             while self._fill(pool) or self._running:
                 done, _ = wait(self._running, LOOK_S, return_when=FIRST_COMPLETED)
@@ -103,7 +103,7 @@ class _Work:
             trial = self._again.pop(0) if self._again else self._points.next()
             if trial is None:
                 break
-            if trial.outcome is not None:  # of a sweep that goes on
+            if trial.outcome is not None:  # ended before the sweep was resumed
                 self._end(trial)
                 continue
             trial.begin()
@@ -114,7 +114,7 @@ class _Work:
         return has_started
 
     def _take(self, future: "Future[int]", trial: Trial) -> None:
-        """Note how a trial ended, or let it be tried again."""
+        """Record how a trial ended, or queue it to be retried."""
         error = future.exception()
         status = None if error is not None else future.result()
         is_killed = status is None or status < 0 or status > 128
@@ -133,7 +133,7 @@ class _Work:
         self._end(trial)
 
     def _end(self, trial: Trial) -> None:
-        """Tell a trial that has ended, and write the table."""
+        """Print the outcome of a trial that has ended, and write the table."""
         self._points.end(trial)
         outcome, curve = trial.outcome or {}, trial.curve()
         if outcome["state"] == DONE and curve and self._curve.name not in curve[-1]:
@@ -150,7 +150,7 @@ class _Work:
         self._bar.update()
 
     def _prune(self) -> None:
-        """Stop the trials that lag behind the others."""
+        """Stop running trials that are worse than the others, see `is_behind`."""
         curves = {t.number: self._curve.best_so_far(t.curve()) for t in self._points.trials}
         for trial in self._running.values():
             own = curves[trial.number]
@@ -161,12 +161,12 @@ class _Work:
 
 
 def is_behind(own: Sequence[float], others: Sequence[Sequence[float]], curve: Curve) -> bool:
-    """Return whether a trial is worse than the median of the others after as many rows.
+    """Return whether a trial is worse than the median of the others after the same number of rows.
 
     Args:
-        own: Its best value after each row.
-        others: The same of the others, of which those with fewer rows do not count.
-        curve: What is better.
+        own: Best value of the trial after each row.
+        others: The same for each other trial; those with fewer rows do not count.
+        curve: Tells which of two values is better.
     """
     reached = [other[len(own) - 1] for other in others if len(other) >= len(own) > 0]
     if len(own) < FIRST_ROW or len(reached) < FEWEST:
@@ -175,7 +175,7 @@ def is_behind(own: Sequence[float], others: Sequence[Sequence[float]], curve: Cu
 
 
 def tell(points: Points, run: Run, curve: Curve) -> None:
-    """Print the table and what failed, and keep the best policy as the sweep's own."""
+    """Print the table and failed trials, and save the best policy as that of the sweep."""
     rows = all_rows(points.trials)
     names = list(points.trials[0].values)
     if rows:
@@ -198,7 +198,7 @@ def tell(points: Points, run: Run, curve: Curve) -> None:
 
 
 def best_policy(trials: Sequence[Trial], curve: Curve) -> tuple[Trial, Path, float] | None:
-    """Return the best trial with its policy and score; the first one of several as good."""
+    """Return the best trial, its policy folder and its score; on a tie, the first trial."""
     best, best_score = None, math.nan
     for trial in trials:
         run, score = trial.best(curve) if trial.is_done else (None, math.nan)

@@ -1,4 +1,4 @@
-"""The tables of a sweep, made of what its trials' folders hold, so no row is lost or doubled."""
+"""Tables of a sweep, built from the folders of its trials, so that no row is lost or doubled."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from scripts.reporting import csv_text
 from scripts.sweeping.trials import Trial
 
 _INTERVALS = ("half_width", "halfwidth", "_low", "_high")
-"""Ends of the names of measures that are intervals of one training's own."""
+"""Suffixes of measures that are confidence intervals within one training run."""
 
 
 def all_rows(trials: Sequence[Trial]) -> list[Row]:
-    """Return the rows of all trials that are done: number, values, and what was measured."""
+    """Return the rows of all trials that are done: number, values of settings, and measures."""
     return [
         {"trial": str(trial.number), **{k: str(v) for k, v in trial.values.items()}, **row}
         for trial in trials
@@ -28,7 +28,7 @@ def all_rows(trials: Sequence[Trial]) -> list[Row]:
 
 
 def write_results(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table of all rows; nothing if there is none."""
+    """Write the table of all rows; do nothing if there are no rows."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if rows:
         table = [[row.get(name, "") for name in columns] for row in rows]
@@ -36,13 +36,13 @@ def write_results(path: Path, rows: Sequence[Row]) -> None:
 
 
 def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """Return a table with a row for each model and combination of values, taken over the seeds.
+    """Return a table with means over the seeds, one row for each model and combination of values.
 
-    A mean stands with half of its 95 % t interval.
+    A mean is followed by half the width of its 95 % t interval.
 
     Args:
-        rows: What `all_rows` returned.
-        names: Settings that distinguish trials.
+        rows: Rows from `all_rows`.
+        names: Settings that distinguish the trials.
     """
     names = [name for name in names if name != "seed"]
     groups: dict[tuple[str, ...], list[Row]] = {}

@@ -1,13 +1,13 @@
-"""The trials of a sweep: one command and one folder each.
+"""Trials of a sweep: each is one command with one folder.
 
     trials/0003/
-        trial.json      the values that this trial takes
-        log.txt         what the training printed
-        runs/<run>/     the training's own run folder
-        outcome.json    how it ended; written last
+        trial.json      values of the settings of this trial
+        log.txt         output of the training run
+        runs/<run>/     run folder of the training run
+        outcome.json    how the trial ended; written last
 
-A trial that was stopped anywhere is run again in the same folder. Its training goes on from its
-checkpoint, or begins anew if it had none.
+A trial that was stopped is run again in the same folder. Its training resumes from the checkpoint,
+or starts from scratch if there is none.
 """
 
 import csv
@@ -29,37 +29,37 @@ from ncp_control.learning.run import training_files
 from scripts.sweeping.settings import Sweep
 
 Values = Mapping[str, Any]
-"""Values of a trial's settings, by name."""
+"""Values of the settings of a trial, by name."""
 DONE, PRUNED, FAILED = "done", "pruned", "failed"
 OWN = ("runs", "resume", "results")
-"""Settings of a training that its sweep decides."""
+"""Settings of a training run that the sweep sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Column of metrics.csv by which trainings are compared while they run and afterwards."""
+    """Column of metrics.csv by which training runs are compared, during training and after it."""
 
     name: str
-    """The column."""
+    """Name of the column."""
     is_lowest: bool = False
     """Whether the lowest value is the best."""
     is_last: bool = False
-    """Whether a training keeps its last weights, and not the best."""
+    """Whether a training run keeps its last weights, not the best."""
 
     def best_so_far(self, rows: Sequence[Row]) -> list[float]:
-        """Return the best value after each of the rows that have one."""
+        """Return the best value so far after each row that has a value in the column."""
         sign = 1.0 if self.is_lowest else -1.0
         values = [sign * float(row[self.name]) for row in rows if row.get(self.name)]
         return [sign * value for value in itertools.accumulate(values, min)]
 
     def score(self, rows: Sequence[Row]) -> float:
-        """Return the value of what a training keeps; NaN if it has none."""
+        """Return the value of the weights that a training run keeps; NaN if there is no value."""
         if self.is_last:
             rows = [row for row in rows if row.get(self.name)][-1:]
         return (self.best_so_far(rows) or [math.nan])[-1]
 
     def is_better(self, one: float, other: float) -> bool:
-        """Return whether one value is better than another, which may be NaN."""
+        """Return whether `one` is better than `other`. Any number is better than NaN."""
         if math.isnan(one) or math.isnan(other):
             return math.isnan(other) and not math.isnan(one)
         return one < other if self.is_lowest else one > other
@@ -75,7 +75,7 @@ CURVES = {
     "sac": Curve(name="mean_return", is_last=True),
     "teacher": Curve(name="mean_return"),
 }
-"""What each job of `train.py` chooses its weights by."""
+"""Column by which each job of `train.py` chooses its weights."""
 
 
 def curve_of(settings: Sweep) -> Curve:
@@ -88,43 +88,44 @@ def curve_of(settings: Sweep) -> Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One training of a sweep."""
+    """One training run of a sweep."""
 
     number: int
+    """Number of the trial, from 0."""
     values: Values
-    """What distinguishes it from the others."""
+    """Values of the settings that distinguish this trial from the others."""
     folder: Path
-    """Its folder, an absolute path."""
+    """Folder of the trial, an absolute path."""
 
     def begin(self) -> None:
-        """Make the folder and note the values."""
+        """Create the folder and save the values in trial.json."""
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_file(self.folder / "trial.json", json.dumps({"values": dict(self.values)}))
 
     def end(self, state: str, told: str = "") -> None:
-        """Note how it ended."""
+        """Save how the trial ended in outcome.json: a state, and a reason unless it is done."""
         files.write_file(self.folder / "outcome.json", json.dumps({"state": state, "told": told}))
 
     @property
     def outcome(self) -> dict[str, str] | None:
-        """How it ended: `state` and what was `told`; None if it has not."""
+        """How the trial ended: `state`, and the reason as `told`; None if it has not ended."""
         path = self.folder / "outcome.json"
         return read_json(path, max_bytes=1_000_000) if path.is_file() else None
 
     @property
     def is_done(self) -> bool:
-        """Whether the training came to its end."""
+        """Whether the training run completed."""
         return (self.outcome or {}).get("state") == DONE
 
     @property
     def run_folders(self) -> list[Path]:
-        """Run folders of the training, of which some jobs make several."""
+        """Run folders of the training run; some jobs make several."""
         return run_folders(self.folder)
 
     def best(self, curve: Curve) -> tuple[Path | None, float]:
-        """Return the run folder that has the best value, and the value; None and NaN if none has.
+        """Return the run folder with the best value, and the value; None and NaN without values.
 
-        Of several as good it is the first.
+        On a tie, return the first run folder.
         """
         best, best_value = None, math.nan
         for run in self.run_folders:
@@ -134,11 +135,11 @@ class Trial:
         return best, best_value
 
     def curve(self) -> list[Row]:
-        """Return the rows of metrics.csv so far; of the first run, if there are several."""
+        """Return the rows of metrics.csv so far; of the first run folder, if there are several."""
         return read_metrics(self.run_folders[0]) if self.run_folders else []
 
     def rows(self) -> list[Row]:
-        """Return the rows that the training wrote to its table of results."""
+        """Return the rows of results.csv of all run folders."""
         found = []
         for run in self.run_folders:
             path = run / "results.csv"
@@ -150,7 +151,7 @@ class Trial:
         return " ".join(f"{name}={value}" for name, value in self.values.items())
 
     def last_words(self) -> str:
-        """Return the last line that the training printed."""
+        """Return the last line that the training run printed."""
         path = self.folder / "log.txt"
         text = path.read_bytes()[-5000:].decode(errors="replace") if path.is_file() else ""
         lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
@@ -158,12 +159,12 @@ class Trial:
 
 
 def run_folders(trial: Path) -> list[Path]:
-    """Return the run folders in a trial's folder."""
+    """Return the run folders in the folder of a trial."""
     return sorted(path.parent for path in trial.glob("runs/*/config.json"))
 
 
 def read_metrics(run: Path) -> list[Row]:
-    """Return the rows of a run's metrics.csv; none if it has none yet."""
+    """Return the rows of a run's metrics.csv; an empty list if there is no file yet."""
     path = run / "metrics.csv"
     if not path.is_file():
         return []
@@ -172,10 +173,10 @@ def read_metrics(run: Path) -> list[Row]:
 
 
 def words_of(settings: Sweep, values: Values) -> list[str]:
-    """Return what `train.py` is told for a trial, but for where its runs are.
+    """Return the words for `train.py` that start a trial, without --runs.
 
     Raises:
-        ValueError: If a setting is one that the sweep decides.
+        ValueError: If the words contain a setting that the sweep sets (`OWN`).
     """
     words = [settings.job, *shlex.split(settings.fixed)]
     for name, value in values.items():
@@ -195,9 +196,9 @@ def words_of(settings: Sweep, values: Values) -> list[str]:
 
 
 def command_of(words: Sequence[str], trial: Path) -> list[str]:
-    """Return what `train.py` is told now: to begin, or to go on with the run in a trial's folder.
+    """Return the words for `train.py` that resume the run in a trial's folder, or start it.
 
-    What a training left that was killed before its first checkpoint is removed.
+    A run folder that was killed before its first checkpoint is removed.
     """
     begun = [run for run in run_folders(trial) if training_files(run)]
     if begun:
@@ -207,12 +208,13 @@ def command_of(words: Sequence[str], trial: Path) -> list[str]:
 
 
 def read_grid(words: Sequence[str], setting: str = "grid") -> dict[str, list[str]]:
-    """Read settings and their values: `seed=0,1,2 cell=ltc,lstm`.
+    """Parse settings and their values: `seed=0,1,2 cell=ltc,lstm`.
 
     A comma in brackets belongs to a value.
 
     Raises:
-        ValueError: If a word has no equals sign, a value is empty, or something is named twice.
+        ValueError: If a word has no equals sign, a value is empty, or a setting or value occurs
+            twice.
     """
     found: dict[str, list[str]] = {}
     for word in words:
@@ -234,7 +236,7 @@ def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _split(text: str) -> list[str]:
-    """Split a text at the commas that are in no bracket."""
+    """Split a text at the commas outside brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "[({") - (character in "])}")

@@ -1,1 +1,1 @@
-"""What `train.py` runs: one job a file."""
+"""The jobs of `train.py`, one per file."""

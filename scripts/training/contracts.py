@@ -1,4 +1,4 @@
-"""The contract that a training gives its policy: that of its world, and where it comes from."""
+"""Contract of a trained policy: that of its environment, with provenance and certified bounds."""
 
 from dataclasses import replace
 
@@ -13,18 +13,18 @@ from ncp_control.worlds import World
 
 
 def trained_in(world: World, policy: Policy | None = None) -> Contract:
-    """Return the contract of a policy that is trained in a world.
+    """Return the contract of a policy that is trained in an environment.
 
     Args:
-        world: The world.
-        policy: The trained policy, whose actions get their certified bounds where it has any.
+        world: The environment.
+        policy: The trained policy; its certified bounds of actions are added, if it has any.
     """
     contract = with_origin(world.contract)
     return contract if policy is None else with_bounds(contract, policy)
 
 
 def with_origin(contract: Contract, data: str = "") -> Contract:
-    """Return a contract that tells the command, the commit and the data of a training."""
+    """Return a contract with the provenance of a training run: command, commit and data."""
     told = {"command": typed_command(), "commit": describe_environment()["commit"], "data": data}
     return replace(contract, provenance={name: str(value) for name, value in told.items() if value})
 
@@ -32,8 +32,8 @@ def with_origin(contract: Contract, data: str = "") -> Contract:
 def with_bounds(contract: Contract, policy: Policy) -> Contract:
     """Return a contract with the certified bounds of a policy's actions.
 
-    Only LTC, STC and LRC circuits of an integrator that cannot overshoot have any; others are left
-    as they are.
+    Only LTC, STC and LRC circuits with an integrator that cannot overshoot have bounds. For other
+    policies the contract is returned unchanged.
     """
     cell = policy.circuit.cell
     if not isinstance(cell, SynapticCell) or len(contract.action) != cell.output_size:
@@ -42,7 +42,7 @@ def with_bounds(contract: Contract, policy: Policy) -> Contract:
         output = certify(cell).output
     except ValueError:
         return contract
-    # What follows the circuit keeps the order of its values, so its ends are those of the action.
+    # The layers after the circuit are monotonic: they map its bounds to the bounds of the action.
     low, high = (
         policy.respond(torch.as_tensor(end, dtype=torch.float32)).tolist()
         for end in (output.low, output.high)

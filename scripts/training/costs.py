@@ -1,4 +1,4 @@
-"""How long `train.py drive` will take and how much disk, told before it begins."""
+"""Estimate of time and disk space of `train.py drive`, printed before it starts."""
 
 from math import prod
 
@@ -8,21 +8,21 @@ from scripts.training.driving_settings import Drive
 from scripts.training.kept_frames import SHARE_OF_RAW
 
 RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.4, 0.7, 16.0
-"""Processor time of one thread of an AMD EPYC for a frame that the expert demonstrates, that is
-learned once, and in which a policy drives [ms], and for the film and figures [s].
+"""Processor time of one thread of an AMD EPYC: per frame that the expert demonstrates, per frame
+and epoch of training, per frame that a policy drives [ms]; and for film and figures [s].
 
-Measured for a new NCP with the light head: the first stands in
-`results/benchmark/demonstrations.md`, the others were measured in turn with it. Two cores that are
-free learn in about half of the time."""
+Measured for a new NCP with the light head. The first is in `results/benchmark/demonstrations.md`,
+the others were measured interleaved with it. With two free cores, training takes about half the
+time."""
 
 
 def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -> str:
-    """Return about how many minutes a training takes, and how much disk its frames take.
+    """Return a sentence with the estimated time of training, and the disk space of its frames.
 
     Args:
-        settings: The training.
-        validation: What is driven after each epoch.
-        is_recorded: Whether the expert's demonstrations are there already.
+        settings: Settings of the job.
+        validation: Drives after each epoch.
+        is_recorded: Whether the demonstrations of the expert exist already.
     """
     shown, asked, learned = frame_counts(settings)
     epochs = settings.imitation.epochs
@@ -41,9 +41,9 @@ def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -
 
 
 def frame_counts(settings: Drive) -> tuple[int, int, int]:
-    """Return the frames that the expert shows, those it is asked about, and those learned.
+    """Return the number of demonstrated frames, of DAgger frames, and of frames trained on.
 
-    A frame counts as learned once for each epoch.
+    A frame is counted in the last number once for each epoch that uses it.
     """
     rate_hz = LaneKeepingConfig().control_rate_hz
     per_track = round(settings.seconds_per_track * rate_hz)
@@ -54,6 +54,6 @@ def frame_counts(settings: Drive) -> tuple[int, int, int]:
 
 
 def _driven(where: DriveSettings) -> int:
-    """Return the frames of a drive."""
+    """Return the number of frames of drives."""
     rate_hz = LaneKeepingConfig().control_rate_hz
     return where.num_tracks * round(where.seconds_per_track * rate_hz)

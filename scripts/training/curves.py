@@ -1,4 +1,4 @@
-"""How a training by reinforcement went."""
+"""Learning curves of reinforcement learning."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,11 +14,11 @@ PANELS = {
     "critic_loss": "error of the critics",
     "ent_coef": "weight of the entropy",
 }
-"""Titles of what is drawn, by column of metrics.csv; of each training, what it has logged."""
+"""Titles of the panels, by column of metrics.csv; a figure has only the logged columns."""
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw what a run logged over its steps, one panel a measure; gaps where nothing was known."""
+    """Plot the logged metrics over steps, one panel for each; missing values leave gaps."""
     figure = Figure(figsize=(11.0, 3.2), layout="constrained")
     steps = [row["step"] / 1000.0 for row in rows]
     logged = {"mean_return"}.union(*rows)
@@ -27,7 +27,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     for axes, (name, title) in zip(places, panels.items(), strict=True):
         axes.plot(steps, [row.get(name, np.nan) for row in rows], color=BLUE)
         axes.set(title=title, xlabel="steps [thousand]", xlim=(0.0, None))
-        if name != "explained_variance":  # with 0, so that a change looks as large as it is
+        if name != "explained_variance":  # include 0, so that changes are not exaggerated
             low, high = axes.get_ylim()
             axes.set_ylim(min(0.0, low), 1.1 * max(0.0, high))
         axes.grid(alpha=0.3)

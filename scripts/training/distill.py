@@ -1,4 +1,4 @@
-"""Learn from a teacher: a large network shows how, a small circuit learns it (DAgger)."""
+"""The job `train.py distill`: a small circuit imitates a large teacher network (DAgger)."""
 
 import dataclasses
 import json
@@ -33,11 +33,11 @@ from scripts.training.resumption import add_row, begun_with, open_run, results_p
 from scripts.training.settings import Distill
 
 MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
-"""Columns of the results file that this job measures."""
+"""Measured columns of the results file."""
 
 
 def train_distill(asked: Distill) -> Policy:
-    """Distill the teacher, save the student, measure both, and add a row to the results."""
+    """Distill the teacher, save the student, evaluate both, and add a row to the results."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     results = ResultsFile(results_path(settings, "distillation.csv"), MEASURES)
@@ -81,7 +81,7 @@ def train_distill(asked: Distill) -> Policy:
 
 
 def make_student(settings: Distill, where: WalkSettings, world: gymnasium.Env) -> VectorPolicy:
-    """Build the untrained student for a world."""
+    """Build the untrained student for an environment."""
     size, joints = (
         cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
     )
@@ -99,7 +99,10 @@ def make_student(settings: Distill, where: WalkSettings, world: gymnasium.Env) -
 
 
 def probes(policy: VectorPolicy) -> torch.Tensor:
-    """Return what reaches the circuit of observations that are normalised but otherwise random."""
+    """Return inputs of the circuit for normally distributed scaled observations.
+
+    The shape is (`NUM_PROBES`, `PROBE_FRAMES`, features).
+    """
     generator = torch.Generator().manual_seed(0)
     shape = NUM_PROBES, PROBE_FRAMES, policy.observation_size
     with torch.no_grad():
@@ -110,8 +113,8 @@ def load_teacher(settings: Distill) -> Policy:
     """Load the teacher.
 
     Raises:
-        FileNotFoundError: If it is not there.
-        ValueError: As `teacher_folder`.
+        FileNotFoundError: If its folder does not exist.
+        ValueError: If none is given, and the environment has no shipped one.
     """
     folder = teacher_folder(settings)
     if not folder.is_dir():
@@ -124,10 +127,10 @@ def load_teacher(settings: Distill) -> Policy:
 
 
 def teacher_folder(settings: Distill) -> Path:
-    """Return the folder of the teacher that was named, or of the world's shipped one.
+    """Return the folder of the given teacher, or of the shipped one of the environment.
 
     Raises:
-        ValueError: If none is named, and the world has no shipped one.
+        ValueError: If none is given, and the environment has no shipped one.
     """
     shipped, named = shipped_policies(), settings.teacher
     if named is not None:
@@ -143,12 +146,12 @@ def teacher_folder(settings: Distill) -> Path:
 
 
 def describe(settings: Distill, where: WalkSettings) -> str:
-    """Return all but cell and seed as one cell of the results file: world, observation, rest."""
+    """Return environment, observation and settings (without cell and seed) as one table cell."""
     rest = {"neurons": settings.neurons, "encoder": settings.encoder, **settings.disturbances}
     rest["evaluation_episodes"] = settings.evaluation_episodes
     rest |= dataclasses.asdict(settings.distillation)
     rest["teacher"] = policy_name(teacher_folder(settings))
-    rest.pop("seed")  # has a column of its own
+    rest.pop("seed")  # has its own column
     rest |= {name: value for name, value in settings.drawn.items() if value is not None}
     rest |= settings.first_values
     return f"{describe_place(where)} {json.dumps(rest, sort_keys=True)}"

@@ -1,4 +1,4 @@
-"""Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
+"""The job `train.py drive`: lane keeping in the simulator, by imitation of an expert."""
 
 import dataclasses
 import hashlib
@@ -42,7 +42,7 @@ MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
 
 
 def train_drive(asked: Drive) -> Policy:
-    """Record or find demonstrations, imitate, evaluate on held-out tracks, write the report."""
+    """Record or reuse demonstrations, train, evaluate on held-out tracks, and write the report."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -78,9 +78,9 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
     """Train a policy on the expert's demonstrations and save the best of its checkpoints.
 
     Args:
-        policy: The policy, in place; `settings.model` and `settings.head` are not looked at.
-        settings: Demonstrations and training.
-        run: Where metrics, checkpoints and the policy go.
+        policy: The policy, changed in place. `settings.model` and `settings.head` are not used.
+        settings: Settings of demonstrations and training.
+        run: The run, for metrics, checkpoints and the policy.
     """
     demonstrations = find_or_record(settings)
     settings.begin_from(policy, demonstrations, settings.imitation.window, settings.seed)
@@ -115,7 +115,8 @@ def imitate_expert(policy: Policy, settings: Drive, run: Run) -> Policy:
 def validate(policy: Policy) -> dict[str, float]:
     """Measure a policy on the validation tracks.
 
-    Crashes come first in the score; among policies that do not crash the straighter one wins.
+    The score is crashes per km plus mean cross-track error [m]: among policies without crashes, the
+    one closer to the lane centre wins.
     """
     metrics = summarize(evaluate(policy, VALIDATION, description="validation tracks"))
     return {
@@ -127,7 +128,7 @@ def validate(policy: Policy) -> dict[str, float]:
 
 
 def demonstrations_folder(settings: Drive) -> Path:
-    """Return where the demonstrations that these settings ask for are kept."""
+    """Return the folder of the demonstrations for these settings."""
     asked = f"{_training_tracks(settings, settings.tracks, 0)} {settings.expert_noise}"
     digest = hashlib.sha256(
         f"{asked} {settings.seed}{settings.words_of_frames}".encode()
@@ -136,12 +137,12 @@ def demonstrations_folder(settings: Drive) -> Path:
 
 
 def expert_error(settings: Drive) -> SlowError:
-    """Return what strays from the expert's actions while it demonstrates."""
+    """Return the error that is added to the expert's actions while it demonstrates."""
     return SlowError(settings.expert_noise, np.random.default_rng(settings.seed))
 
 
 def find_or_record(settings: Drive) -> Demonstrations:
-    """Open the demonstrations that these settings ask for, recorded now if they are not there."""
+    """Open the demonstrations for these settings; record them first if they do not exist."""
     where, folder = _training_tracks(settings, settings.tracks, 0), demonstrations_folder(settings)
     show = partial(
         record,

@@ -1,4 +1,4 @@
-"""What `train.py drive` and `recorded` can be told, without heavy imports."""
+"""Settings of `train.py drive` and `recorded`; imports nothing heavy."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,39 +22,38 @@ from scripts.training.settings import check_circuit, check_head, check_sees_one_
 
 @dataclass(frozen=True, kw_only=True)
 class Drive(MetConditions, KeptFrames, NewCircuit):
-    """Learn to keep the lane in the simulator: an expert demonstrates, a policy imitates."""
+    """Train a policy to keep the lane in the simulator, by imitation of an expert."""
 
     model: Annotated[str, one_of("cell")] = "ncp"
-    """Circuit, e.g. ncp, the paper's 19 neurons, or what it is measured against: lstm, cnn."""
+    """Cell of the circuit, e.g. ncp (the paper's 19 neurons), or a baseline network: lstm, cnn."""
     neurons: int | None = None
-    """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
+    """Number of neurons of a wired circuit, of units of any other. If None: 19 and 64."""
     head: Annotated[str, one_of("head")] = "light"
     """Conv head: light has 18,072 parameters, paper 79,420."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
     )
-    """Settings of the training; its seed is replaced by the one below."""
+    """Settings of the training loop. `seed` below replaces the seed among them."""
     tracks: int = 64
-    """Training tracks on which the expert demonstrates."""
+    """Number of training tracks on which the expert demonstrates."""
     dagger_tracks: int = 16
-    """Further training tracks that the learner drives before each DAgger epoch."""
+    """Number of further training tracks on which the learner drives before each DAgger epoch."""
     seconds_per_track: float = 17.0
-    """Time on each of them [s]."""
+    """Driving time on each training track [s]."""
     expert_noise: float = 0.2
-    """Deviation of the steering error injected while the expert demonstrates."""
+    """Standard deviation of the steering error added while the expert demonstrates."""
     evaluation_km: float = 2.0
-    """Kilometres driven on held-out tracks at the end."""
+    """Distance driven on held-out tracks after training [km]."""
     data: Path = Path("data")
-    """Where demonstrations are kept and found again by later runs."""
+    """Folder that keeps demonstrations. Later runs with the same settings reuse them."""
     workers: int = 1
-    """Processes that share the tracks of expert and learner; what is learned is the same with any
-    number of them."""
+    """Number of processes that share the tracks. The result does not depend on it."""
     threads: int | None = None
-    """Torch threads; if None, all cores, which convolutions use."""
+    """Number of PyTorch threads; if None: all cores, since convolutions use them."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
+    """Run folder of a stopped run to resume, with the settings that it was started with."""
     seed: int = 0
     """Seed of demonstrations, weights and windows."""
 
@@ -91,32 +90,32 @@ class Drive(MetConditions, KeptFrames, NewCircuit):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded(KeptFrames, NewCircuit):
-    """Learn from recordings of a person: driving logs, robots' data sets or tables of your own.
+    """Train on recordings of a person: driving logs, robot datasets or your own tables.
 
-    The first part of each recording trains, the last part tests; nothing is shuffled across.
-    docs/recordings.md lists the formats.
+    The first part of each recording trains, the last part tests; frames are not shuffled between
+    the parts. docs/recordings.md lists the formats.
     """
 
     log: tuple[Path, ...] = ()
-    """Recordings, or folders of recordings. Each is split on its own, and all are learned from
-    together."""
+    """Recordings, or folders of recordings. Each is split separately; training uses all."""
     actions: tuple[str, ...] = ()
-    """Numbers that are learned, e.g. steering throttle; by default steering, or all actions of a
-    recording that has none. Numbers beyond [-1, 1] are scaled."""
+    """Names of the recorded numbers to predict, e.g. steering throttle. If none is given: steering,
+    or all actions of a recording without steering. Numbers beyond [-1, 1] are scaled."""
     inputs: tuple[str, ...] = ()
-    """Numbers that are sensed beside the frames, e.g. speed; none by default. Where there are no
-    frames: all numbers but the recording's actions."""
+    """Names of the recorded numbers that the policy gets beside frames, e.g. speed. If none is
+    given: no numbers; for a recording without frames, all numbers but its actions."""
     log_options: tuple[str, ...] = ()
-    """Options of the recordings' readers as name=value, e.g. image_topic=/camera or
+    """Options for the readers of the recordings as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ("lstm", "cfc", "ncp")
-    """Circuits to train, one after the other. Where something below is left to validation, the
-    first is trained in every way, and the others in the way that was best for it."""
+    """Cells of the circuits to train, one after the other. If settings below are left to
+    validation, the first circuit is trained without and with each of them, and the others only in
+    the way with the lowest validation error."""
     neurons: int | None = None
-    """Neurons of a wired circuit, units of any other; 19 and 64 by default."""
+    """Number of neurons of a wired circuit, of units of any other. If None: 19 and 64."""
     head: Annotated[str, one_of("head")] = "light"
-    """Conv head: light has 18,072 parameters, paper 79,420. Motion sees two frames and how far the
-    picture moved between them; it cannot be exported yet."""
+    """Conv head: light has 18,072 parameters, paper 79,420. motion gets two frames and how far the
+    image moved between them; it cannot be exported yet."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
             epochs=20,
@@ -128,33 +127,36 @@ class Recorded(KeptFrames, NewCircuit):
             weight_average=0.985,
         )
     )
-    """Settings of the training; its seed is replaced by the one below."""
+    """Settings of the training loop. `seed` below replaces the seed among them."""
     train_share: float = 0.8
-    """Share of the recording that trains; the rest tests."""
+    """Share of each recording, from its beginning, for training; the rest is the test part."""
     validation_share: float = 0.15
-    """Share of the training part, at its end, that chooses the checkpoint."""
+    """Share of the training part, at its end, for validation, which chooses the checkpoint."""
     use_parts: bool = True
-    """Whether parts that data.py split wrote beside a recording take the place of the shares."""
+    """Whether parts that data.py split wrote beside a recording replace the shares."""
     smoothing_s: float | None = None
-    """Width of the Gaussian that averages the steering that trains [s], for a person who taps keys.
-    The steering that validates and tests is never touched. None: validation decides whether 0.2."""
+    """Standard deviation of the Gaussian that smooths the steering of the training part [s], for
+    recordings steered by key taps. Steering of validation and test parts is never smoothed. If
+    None: validation chooses between 0 and 0.2."""
     mirror: bool | None = None
     """Whether half of the windows are mirrored: helps on roads that bend to both sides, harms where
-    all bends are alike. None: validation decides."""
+    all bends go to the same side. If None: validation decides."""
     shift: bool | None = None
-    """Whether windows are moved sideways and steered back. None: validation decides."""
+    """Whether windows are shifted sideways, with the steering corrected to match. If None:
+    validation decides."""
     balance: bool | None = None
-    """Whether bends count more than straights, in place of the `turn_weight` above. None:
+    """Whether bends have a larger weight than straights, instead of `turn_weight` above. If None:
     validation decides."""
     results: Path | None = None
-    """CSV file to which the test errors are added, e.g. results/recorded.csv; a new one in the
-    first run folder by default."""
+    """CSV file to which the test errors are appended, e.g. results/recorded.csv; if None: a new
+    file in the first run folder."""
     threads: int | None = None
-    """Torch threads; if None, all cores, which convolutions use."""
+    """Number of PyTorch threads; if None: all cores, since convolutions use them."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     resume: Path | None = None
-    """Run folder of one of the models, to go on with all of them; it brings its own settings."""
+    """Run folder of one model of a stopped job; all of its models are resumed, with their
+    settings."""
     seed: int = 0
     """Seed of weights and windows."""
 

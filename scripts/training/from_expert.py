@@ -1,4 +1,4 @@
-"""What every imitation of an expert does: learn, ask before some epochs, and save the policy."""
+"""Imitation of an expert, shared by jobs: train, ask the expert (DAgger), and save the policy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,24 +13,24 @@ from ncp_control.worlds import World
 from scripts.training.contracts import trained_in
 
 Ask = Callable[[Path, Policy, int], Demonstrations]
-"""Lets a policy act, asks the expert what it would have done, and writes both down: called with the
-folder, the policy and the epoch."""
+"""Function of folder, policy and epoch. It lets the policy act and records the observations with
+the actions that the expert would have chosen."""
 
 
 def find_or_show(folder: Path, show: Callable[[], Demonstrations]) -> Demonstrations:
-    """Open the demonstrations in a folder, made now if there are none, and print the folder.
+    """Open the demonstrations in a folder, record them first if there are none, print the folder.
 
-    A process that asks while another one makes them waits for them. Those that are there may lie
-    where nothing can be written.
+    If another process is recording them, wait for it. Existing demonstrations may be on a read-only
+    file system.
 
     Args:
-        folder: Where they are.
-        show: Makes them there.
+        folder: Folder of the demonstrations.
+        show: Records them in the folder.
     """
     found = Demonstrations.find(folder)
     if found is None:
         with files.locked(folder, waits=lambda: print(f"another process demonstrates: {folder}")):
-            files.remove_leftovers(folder.parent)  # gigabytes, if a recording was killed
+            files.remove_leftovers(folder.parent)  # may be gigabytes after a killed recording
             found = Demonstrations.find(folder)
             if found is None:
                 print(f"demonstrations: {folder}")
@@ -40,7 +40,7 @@ def find_or_show(folder: Path, show: Callable[[], Demonstrations]) -> Demonstrat
 
 
 def folder_of_epoch(epoch: int) -> str:
-    """Return the name of the folder of what the expert was asked before an epoch."""
+    """Return the folder name of the DAgger demonstrations recorded before an epoch."""
     return f"epoch-{epoch}"
 
 
@@ -57,17 +57,17 @@ def learn_from_expert(
 ) -> Policy:
     """Train a policy on an expert's demonstrations and save the best of its checkpoints.
 
-    In a run that was stopped, what the expert was asked before an epoch is found again.
+    A resumed run reuses the DAgger demonstrations that it has recorded.
 
     Args:
-        policy: The policy, in place.
-        world: Where it acts; its contract becomes the policy's.
-        shown: What the expert demonstrated.
-        config: The training, with its seed.
-        run: Where metrics, answers of the expert, checkpoints and the policy go.
-        ask: Asks the expert, before each of `config.dagger_epochs`.
+        policy: The policy, changed in place.
+        world: The environment; its contract becomes that of the policy.
+        shown: Demonstrations of the expert.
+        config: Settings of training, with the seed.
+        run: The run, for metrics, DAgger demonstrations, checkpoints and the policy.
+        ask: Called before each of `config.dagger_epochs`.
         validate: Measures a checkpoint; the lowest "score" wins.
-        augment: What is done to the windows.
+        augment: Augmentation of the windows.
 
     Returns:
         The best checkpoint, saved as the run's policy.

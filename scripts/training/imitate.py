@@ -1,4 +1,4 @@
-"""Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
+"""The job `train.py imitate`: imitate an expert in any environment, with DAgger."""
 
 import dataclasses
 import hashlib
@@ -39,11 +39,11 @@ from scripts.training.resumption import add_row, begun_with, open_run, settings_
 from scripts.training.settings import Imitate, refuse_unused
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
-"""First seeds of the worlds that teach, choose the checkpoint, and test."""
+"""First seeds of the episodes for training, validation and test."""
 
 
 def train_imitate(asked: Imitate) -> Policy:
-    """Let the expert demonstrate, imitate it, save the policy, and measure both."""
+    """Record the expert, train a policy by imitation, save the policy, and evaluate both."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     world, expert = find_scene(settings)
@@ -71,10 +71,10 @@ def train_imitate(asked: Imitate) -> Policy:
 
 
 def begin_policy(settings: Imitate, world: World) -> Policy:
-    """Return the policy that goes on learning, or a new one.
+    """Return the saved policy to train further, or a new one.
 
     Raises:
-        ValueError: If the one that goes on does not fit the world, or a setting is of no use there.
+        ValueError: If the saved policy does not fit the environment, or a setting has no use there.
     """
     if settings.policy is None:
         sees_frames = frames_part(world.contract.observation) is not None
@@ -98,13 +98,20 @@ def imitate_expert(
 ) -> Policy:
     """Train a policy on an expert's demonstrations and save the best of its checkpoints.
 
-    In a run that was stopped, what was demonstrated in it is found again.
+    A resumed run reuses the demonstrations that it has recorded.
+
+    Args:
+        policy: The policy, changed in place.
+        expert: The expert.
+        world: The environment.
+        settings: Settings of the job.
+        run: The run, for metrics, demonstrations, checkpoints and the policy.
     """
     augment = one_after_another(augmentation(settings, world), settings.conditions_in(world))
     first_seed = TRAINING_SEED * (1 + settings.seed)
     shown = find_or_demonstrate(expert, world, settings, run)
     if settings.policy is not None:
-        pass  # it has learned what the numbers that it sees are scaled by
+        pass  # it keeps its scaling of numbers
     elif isinstance(policy, VectorPolicy):
         policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
     elif isinstance(policy, FramesPolicy) and policy.numbers:
@@ -122,7 +129,7 @@ def imitate_expert(
                 if before < epoch
             )
             again = failed[: int(settings.dagger_repeat * count)]
-            conditions_seed = first_seed  # an episode that is repeated meets the same condition
+            conditions_seed = first_seed  # so that a repeated episode has the same condition
         seeds = [*again, *range(first, first + count - len(again))]
         return demonstrate(
             folder,
@@ -158,12 +165,12 @@ def imitate_expert(
 def find_or_demonstrate(
     expert: Expert | Policy, world: World, settings: Imitate, run: Run
 ) -> Demonstrations:
-    """Open the demonstrations that these settings ask for, made now if they are not there."""
+    """Open the demonstrations for these settings; record them first if they do not exist."""
     folder = run.folder / "demonstrations"
     if settings.data is not None:
         words = (world.name, sorted(settings.world_options), settings.expert, settings.episodes)
         told = f"{words} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
-        if isinstance(expert, Policy):  # another may be trained into the same folder
+        if isinstance(expert, Policy):  # its folder may later hold another policy
             told += f" {weights_sha256(expert)}"
         told += code_digest((settings.world, settings.expert))
         digest = hashlib.sha256(told.encode()).hexdigest()
@@ -185,37 +192,37 @@ def find_or_demonstrate(
 
 
 def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
-    """Return the world of the settings and who is asked there."""
+    """Return environment and expert of the settings."""
     world = open_world(cast(str, settings.world), settings.world_options)
     return world, load_expert(settings.expert, world)
 
 
 def asked_place(settings: Imitate) -> WalkSettings:
-    """Return the world of the settings as a place where policies can be measured."""
+    """Return the environment of the settings as a place to evaluate policies in."""
     return place(cast(str, settings.world), read_options(settings.world_options))
 
 
 def describe(settings: Imitate) -> str:
-    """Return the world and all settings but cell and seed as one cell of a results file."""
+    """Return the environment and all settings but cell and seed as one cell of a results file."""
     told = settings_told(settings, "world", "cell")
     return f"{settings.world} {json.dumps(told, sort_keys=True, default=str)}"
 
 
 def expert_error(settings: Imitate, world: World) -> ExpertError:
-    """Return what strays from the expert's actions while it demonstrates."""
+    """Return the error that is added to the expert's actions while it demonstrates."""
     noise = np.broadcast_to(settings.expert_noise, len(world.contract.action))
     generator = np.random.default_rng(settings.seed)
     if world.contract.choices:
         return RandomChoices(noise, world.contract.choices, generator)
-    memory = 0.93 ** (30.0 * world.frame_s)  # the same time at any rate
+    memory = 0.93 ** (30.0 * world.frame_s)  # the same duration at any frame rate
     return SlowError(noise, generator, memory=memory)
 
 
 def load_expert(name: str | None, world: World) -> Expert | Policy:
-    """Return the expert of a name, or the world's own.
+    """Return the expert with a name, or that of the environment if the name is None.
 
     Raises:
-        ValueError: If there is none, or it is a policy that does not fit the world.
+        ValueError: If there is no such expert, or it is a policy that does not fit the environment.
     """
     if name is None:
         if world.expert is None:
@@ -238,7 +245,11 @@ def load_expert(name: str | None, world: World) -> Expert | Policy:
 
 
 def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
-    """Return what is done to the windows of frames, as the settings ask."""
+    """Return the augmentation of windows of frames that the settings ask for; None if none.
+
+    Raises:
+        ValueError: If it does not fit the observations or actions of the environment.
+    """
     if not settings.mirror and not settings.relight:
         return None
     if frames_part(world.contract.observation) is None:
@@ -263,11 +274,11 @@ def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
 
 
 def act(policy: Policy, world: World, episodes: int, first_seed: int) -> list[Episode]:
-    """Let a policy act in some episodes of a world, whose seeds follow one another."""
+    """Run a policy in episodes of an environment with consecutive seeds from `first_seed` on."""
     return run_episodes(world, policy, seeds=range(first_seed, first_seed + episodes))
 
 
 def measured_in(world: World, model: str, episodes: Sequence[Episode]) -> Measured:
-    """Return what a model reached in some episodes."""
+    """Return measures and returns of a model in some episodes."""
     returns = np.array([episode.total_reward for episode in episodes])
     return Measured(model=model, labels={}, measures=world.measure(episodes), returns=returns)

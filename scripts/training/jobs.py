@@ -13,6 +13,6 @@ JOBS = {
     "sac": Command(f"{_ROOM}.sac_settings:SAC", f"{_ROOM}.sac:train_sac"),
     "teacher": Command(f"{_ROOM}.settings:Teacher", f"{_ROOM}.teacher:train_teacher"),
 }
-"""Where the settings of each job are, and what runs it; either is imported when it is needed."""
+"""Settings class and function of each job, imported only when needed."""
 SHARED = ("drive", "recorded", "imitate", "distill", "series", "ppo")
-"""Jobs whose batches several processes can share."""
+"""Jobs whose batches can be shared by several processes under torchrun."""

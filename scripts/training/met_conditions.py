@@ -1,4 +1,4 @@
-"""The conditions that a training can be told to meet, without heavy imports."""
+"""Settings of camera conditions in training; imports nothing heavy."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -14,23 +14,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MetConditions:
-    """Settings of a training in which the camera fails at times."""
+    """Settings of a training job in which the camera fails at times."""
 
     conditions: tuple[str, ...] = ()
-    """What the camera meets in training: fog for all severities of fog, fog:1-3, all:1-3, …; see
-    `envs.conditions`. Delay, wind and gain cannot be learned from. None leaves the pictures
-    clean."""
+    """Camera conditions in the windows that train: fog (all severities of fog), fog:1-3, all:1-3,
+    …; see `envs.conditions`. Delay, wind and gain are not possible. If none is given: the images
+    stay clean."""
     condition_share: float = 0.75
-    """Share of the windows that have one of them."""
+    """Share of the windows that have one of the conditions."""
     dagger_conditions: bool = False
-    """Whether the learner meets them, too, while it acts before `dagger_epochs`: in the same share
-    of its episodes. What is recorded of these is clean."""
+    """Whether the conditions also apply while the learner acts before `dagger_epochs`, in the same
+    share of its episodes. The recorded frames stay clean."""
 
     def check_conditions(self, asked_epochs: Sequence[int]) -> None:
-        """Refuse conditions that are unknown or cannot be learned from, and shares of none.
+        """Refuse unknown or unusable conditions, and settings that have no use without conditions.
 
         Args:
             asked_epochs: Epochs before which the learner acts.
+
+        Raises:
+            ValueError: If one of the settings is wrong.
         """
         from envs.conditions import PICTURES, read_conditions
 
@@ -54,21 +57,21 @@ class MetConditions:
             )
 
     def learner_in(self, world: "World", learner: "Policy", seed: int) -> "Policy | Pilot":
-        """Return the learner as it acts while the expert is asked.
+        """Return the learner, with the conditions before its camera if `dagger_conditions`.
 
         Args:
-            world: Where it acts.
-            learner: Who acts.
-            seed: Seed of the conditions, another one for each time.
+            world: The environment.
+            learner: The policy that acts.
+            seed: Seed of the conditions; use a different one for each call.
         """
         met = self.conditions_in(world) if self.dagger_conditions else None
         return learner if met is None else met.seen_by(learner, seed)
 
     def conditions_in(self, world: "World") -> "RandomConditions | None":
-        """Return what puts the conditions into windows of a world; None if there are none.
+        """Return the augmentation that adds the conditions to windows; None without conditions.
 
         Raises:
-            ValueError: If the world shows no frames.
+            ValueError: If the observations of the environment have no frames.
         """
         from envs.conditions import PICTURES, read_conditions
         from envs.conditions.training import RandomConditions
@@ -89,7 +92,7 @@ class MetConditions:
 
 
 def one_after_another(*changes: "Augment | None") -> "Augment | None":
-    """Return what makes all changes of a batch, in order; None if there is none."""
+    """Return an augmentation that applies all given ones in order; None if all are None."""
     wanted: list[Callable] = [change for change in changes if change is not None]
     if not wanted:
         return None

@@ -1,4 +1,4 @@
-"""What a training can be told of the circuit that it builds, without heavy imports."""
+"""Settings of the circuit that a training job builds; imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ncp_control.policy import Policy
 
 SYNAPSES = ("published", "graded", "flat")
-"""Names in `ncp_control.cells.first_values.SYNAPSES`; a test holds the two to each other."""
+"""Names in `ncp_control.cells.first_values.SYNAPSES`; a test checks that they match."""
 READS = ("motor", "command", "all")
-"""Names in `ncp_control.cells.synaptic.READS`; held to them by the same test."""
+"""Names in `ncp_control.cells.synaptic.READS`; the same test checks that they match."""
 
 
 class Drawn(TypedDict):
-    """How a circuit is drawn, as the recipes of `policies` take it."""
+    """Arguments about wiring and outputs of a circuit, for the recipes in `policies`."""
 
     wiring: str | None
     reads: str | None
@@ -29,19 +29,19 @@ class Drawn(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class NewCircuit:
-    """Settings of a training that builds a new circuit: how it is wired, and how it begins."""
+    """Settings of a training job that builds a new circuit: wiring and initial values."""
 
     wiring: Annotated[str | None, one_of("wiring")] = None
-    """Wiring of a wired circuit; what suits the cell and the job if None."""
+    """Wiring of a wired circuit; if None: the default of the cell and the job."""
     reads: str | None = None
-    """Neurons that an output of an LTC, STC or LRC circuit is read from: motor, its motor neuron
-    alone; command, the command neurons as well; all, all other neurons as well. motor if None."""
+    """Neurons that an output of an LTC, STC or LRC circuit depends on. motor: only its motor
+    neuron; command: also the command neurons; all: all neurons. If None: motor."""
     tau_s: tuple[float, float] | None = None
-    """Shortest and longest time constant [s] with which the neurons begin, e.g. 0.02 0.5; if None,
-    what the cell's recipe gives, for an LTC about a tenth of a frame."""
+    """Shortest and longest initial time constant of the neurons [s], e.g. 0.02 0.5. If None: the
+    default of the cell, which for an LTC is about a tenth of a frame."""
     synapses: str | None = None
-    """Thresholds and slopes with which an LTC, STC or LRC begins: published, graded or flat; if
-    None, what its recipe gives."""
+    """Initial thresholds and slopes of the synapses of an LTC, STC or LRC: published, graded or
+    flat. If None: the default of the cell."""
 
     def __post_init__(self) -> None:
         if self.tau_s is not None:
@@ -53,23 +53,30 @@ class NewCircuit:
 
     @property
     def drawn(self) -> Drawn:
-        """How the circuit is drawn, for the recipes of `policies`."""
+        """Wiring and outputs as arguments for the recipes in `policies`."""
         return {"wiring": self.wiring, "reads": self.reads}
 
     @property
     def first_values(self) -> dict[str, Any]:
-        """What was asked for, by name; empty if nothing was."""
+        """Settings of the initial values that are not None, by name."""
         asked = {"tau_s": self.tau_s, "synapses": self.synapses}
         return {name: value for name, value in asked.items() if value is not None}
 
     def begin(self, cell: "Cell", inputs: "Tensor", seed: int) -> None:
-        """Give a new cell the first values that were asked for; see `set_first_values_`."""
+        """Set the initial values of a new cell, where given; see `set_first_values_`."""
         from ncp_control.cells.first_values import set_first_values_
 
         set_first_values_(cell, inputs, **self.first_values, seed=seed)
 
     def begin_from(self, policy: "Policy", shown: "Demonstrations", window: int, seed: int) -> None:
-        """Do the same with what a new policy perceives of demonstrations."""
+        """Do the same for the circuit of a new policy, with its features of demonstrations.
+
+        Args:
+            policy: The new policy, changed in place.
+            shown: Demonstrations.
+            window: Number of frames of each sequence of features.
+            seed: Seed of the windows and of the values.
+        """
         if not self.first_values:
             return
         import torch

@@ -1,4 +1,4 @@
-"""Where a policy learns: the world that was named, or else that of a policy."""
+"""Environment in which a policy is trained: the given one, or that of a given policy."""
 
 import json
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from scripts.training.settings import Learner
 
 
 def where_to_learn(settings: Learner, policy: Policy | None = None) -> WalkSettings:
-    """Return the world in which a policy learns and is measured, with its disturbances.
+    """Return the environment for training and evaluation, with its disturbances.
 
     Args:
-        settings: What was asked for.
-        policy: The policy whose world it is unless another was named: a teacher, or one whose
-            circuit goes on learning.
+        settings: Settings of the job.
+        policy: A teacher, or a policy to train further. Its environment is used if the settings
+            name none.
 
     Raises:
-        ValueError: If the world is left to a policy whose contract names none.
+        ValueError: If the settings name no environment, and neither does the policy's contract.
     """
     env, options = settings.world or "halfcheetah", read_options(settings.world_options)
     if settings.world is None and policy is not None and policy.contract is not None:
@@ -29,11 +29,11 @@ def where_to_learn(settings: Learner, policy: Policy | None = None) -> WalkSetti
 
 
 def place(env: str, options: Mapping[str, Any], **fields: Any) -> WalkSettings:
-    """Return a world by name.
+    """Return an environment as `WalkSettings`.
 
     Args:
-        env: Its name.
-        options: Its options.
+        env: Name of the environment.
+        options: Options of the environment, by name.
         **fields: Further fields of `WalkSettings`.
     """
     others = {name: value for name, value in options.items() if name != "observe"}
@@ -43,7 +43,7 @@ def place(env: str, options: Mapping[str, Any], **fields: Any) -> WalkSettings:
 
 
 def describe_place(where: WalkSettings) -> str:
-    """Return a world and what is observed there, as rows of results begin."""
+    """Return environment, observation and options as one text: the beginning of settings cells."""
     return " ".join([where.env, where.observe, *where.options])
 
 

@@ -1,15 +1,15 @@
-"""Learn by reinforcement: PPO with a circuit as the actor, a new one or that of a policy.
+"""The job `train.py ppo`: PPO with a circuit as the actor, a new one or that of a policy.
 
-| circuit          | what it senses              | critic               | first deviation |
+| circuit          | observation                 | critic               | initial std     |
 |------------------|-----------------------------|----------------------|-----------------|
 | new              | scaled numbers, encoded     | on the same numbers  | exp(−1)         |
 | new              | frames, by a head that      | on the same features | exp(−1)         |
 |                  | learns with it, and scaled  |                      |                 |
 |                  | numbers beside them         |                      |                 |
-| of a policy      | what that policy perceives  | 64 GRU units on that | exp(−2)         |
+| of a policy      | features of that policy     | 64 GRU units on them | exp(−2)         |
 | `mlp` (no memory)| scaled numbers              | on the same numbers  | exp(−1)         |
 
-Actions that are choices have no deviation; each choice is drawn by its probability.
+Discrete actions have no standard deviation; they are drawn by their probabilities.
 
 In LaneKeeping-v0 the reward is in metres: progress along the centre line, minus the offset from it
 times the control period times 1/s, minus 10 m for a crash.
@@ -55,9 +55,9 @@ from scripts.training.settings import refuse_unused
 
 
 def train_ppo(asked: PPO) -> Policy:
-    """Train, save the policy, measure it, and add the result to a table.
+    """Train, save the policy, evaluate it, and add the result to a table.
 
-    A policy whose circuit went on learning is also measured as it was before.
+    A policy that was trained further is also evaluated as it was before.
     """
     settings = begun_with(asked)
     use_threads(settings.threads)
@@ -75,17 +75,17 @@ def train_ppo(asked: PPO) -> Policy:
 
 
 def reinforce(task: Task) -> tuple[Policy, dict[str, float | str], Run]:
-    """Train and measure; see `train_and_measure`."""
+    """Train and evaluate; see `train_and_measure`."""
     return train_and_measure(task, "ppo", make_model(task))
 
 
 def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -> str:
-    """Return all but cell and seed as one cell of the results file: world, observation, rest.
+    """Return environment, observation and settings (without cell and seed) as one table cell.
 
     Args:
-        settings: What was asked for.
-        where: The world's name, options and disturbances.
-        sees_frames: Whether a head takes the place of the encoder of a new circuit.
+        settings: Settings of the job.
+        where: Name, options and disturbances of the environment.
+        sees_frames: Whether a new circuit has a conv head instead of an encoder.
     """
     names = ("batch_size", "epochs", "evaluation_episodes", "gamma", "learning_rate")
     names += ("neurons", "num_envs", "rollout_steps", "sequence_length", "steps")
@@ -95,7 +95,7 @@ def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -
     if settings.num_worlds is not None:
         told |= {"num_worlds": settings.num_worlds, "device": find_device(settings.device).type}
         del told["num_envs"]
-    # Rows that are older than these settings tell nothing of them.
+    # Left out if None: older rows do not have these settings.
     names = ("episode_s", "wiring", "reads", "log_std", "tau_s", "synapses")
     later = {name: getattr(settings, name) for name in names}
     if settings.head != "light":
@@ -109,7 +109,7 @@ def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -
 
 
 def make_model(task: Task) -> OnPolicyAlgorithm:
-    """Build worlds and algorithm, untrained."""
+    """Build the environments and the untrained algorithm."""
     settings, frames = _settings(task), task.frames
     refuse_unused(settings, sees_frames=frames is not None)
     env = make_worlds(task, scales_rewards=True)
@@ -157,17 +157,17 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         core = cast(CircuitActorCritic, model.policy).actor
         with torch.no_grad():
             settings.begin(core.circuit.cell, core.encoder(probes(task, model, env)), settings.seed)
-    if isinstance(task.policy, VectorPolicy):  # the mean of the actions is what it commands
+    if isinstance(task.policy, VectorPolicy):  # the mean of the actions is the policy's command
         model.policy.action_net = copy.deepcopy(task.policy.squash)
     return model
 
 
 @torch.no_grad()
 def probes(task: Task, model: SequencePPO, env: VecEnv) -> torch.Tensor:
-    """Return features that the encoder of a new circuit may meet: (batch, time, feature).
+    """Return typical inputs of the encoder of a new circuit, shape (batch, time, feature).
 
-    Those of the first frames of the worlds, each held for a while, or normalised numbers that are
-    otherwise random.
+    With frames: features of the first frame of each environment, repeated over time. Without
+    frames: normally distributed numbers.
     """
     if task.frames is None:
         shape = NUM_PROBES, PROBE_FRAMES, observation_size(env.observation_space)
@@ -182,7 +182,7 @@ def probes(task: Task, model: SequencePPO, env: VecEnv) -> torch.Tensor:
 
 
 def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
-    """Return the actor's part of the arguments of a `CircuitActorCritic`."""
+    """Return the arguments of a `CircuitActorCritic` that concern the actor."""
     settings, policy = _settings(task), task.policy
     if policy is not None:
         cell = copy.deepcopy(policy.circuit.cell)
@@ -193,7 +193,7 @@ def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
 
 
 def make_seeing_actor(task: Task, num_inputs: int) -> dict[str, Any]:
-    """Return the same for a new circuit that sees frames; an encoder is of no use there."""
+    """Return the same for a new circuit with frames, which has a conv head and no encoder."""
     settings = _settings(task)
     cell = make_frames_cell(
         settings.cell,
@@ -209,7 +209,7 @@ def make_seeing_actor(task: Task, num_inputs: int) -> dict[str, Any]:
 
 
 def first_log_std(settings: PPO) -> float:
-    """Return the logarithm of the first deviation of actions that are numbers."""
+    """Return the logarithm of the initial standard deviation of continuous actions."""
     suits = -1.0 if settings.policy is None else -2.0
     return suits if settings.log_std is None else settings.log_std
 

@@ -1,4 +1,4 @@
-"""What `train.py ppo` can be told, without heavy imports."""
+"""Settings of `train.py ppo`; imports nothing heavy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,40 +14,42 @@ from scripts.training.settings import Reinforcement, check_head, refuse_changed
 
 @dataclass(frozen=True, kw_only=True)
 class PPO(Reinforcement):
-    """Learn by reinforcement in any world: a new circuit, or one that has learned already."""
+    """Train by reinforcement learning (PPO) in any environment: a new or a pretrained circuit."""
 
     policy: Path | None = None
-    """Saved policy whose circuit goes on learning, with everything before it as it is, e.g.
-    policies/pretrained/drive-ncp; a new circuit if None."""
+    """Saved policy whose circuit is trained further, e.g. policies/pretrained/drive-ncp; the layers
+    before its circuit stay fixed. If None: a new circuit."""
     head: Annotated[str, one_of("head")] = "light"
-    """Conv head of a new circuit in a world of frames; it learns with the circuit."""
+    """Conv head of a new circuit in an environment with frames; trained with the circuit."""
     critic: str | None = None
-    """mlp: two layers of 256; gru: 64 units before them, for observations that hide something. If
-    None, gru for positions only and for the circuit of a policy, else mlp."""
+    """Network of the critic. mlp: two layers of 256 units; gru: a GRU of 64 units before these two
+    layers, for partial observations. If None: gru for observe=positions and for the circuit of a
+    policy, else mlp."""
     critic_first_steps: int | None = None
-    """Steps in which the circuit is left alone while the critic gets to know it. If None, 16,384
-    for the circuit of a policy, else 0."""
+    """Number of steps at the beginning in which only the critic is trained. If None: 16,384 for the
+    circuit of a policy, else 0."""
     steps: int | None = None
-    """Steps of all worlds together, rounded up to whole rollouts. If None, 1,000,000; with
-    --num-worlds, those of 244 rollouts, which is the same for up to 128 worlds."""
+    """Number of environment steps, summed over all environments and rounded up to whole rollouts.
+    If None: 1,000,000; with --num-worlds, the steps of 244 rollouts, which is about the same for
+    up to 128 environments."""
     rollout_steps: int | None = None
-    """Steps of each world between two updates. If None, 256; with --num-worlds, what makes about
-    4,096 of all worlds together, but at least a sequence."""
+    """Number of steps of each environment between two updates. If None: 256; with --num-worlds, as
+    many as make about 4,096 in all environments together, but at least `sequence_length`."""
     batch_size: int | None = None
-    """Steps of a minibatch. If None, 512; with --num-worlds, an eighth of a rollout."""
+    """Number of steps in a minibatch. If None: 512; with --num-worlds, an eighth of a rollout."""
     epochs: int | None = None
-    """Passes over each rollout. If None, 10; with --num-worlds 5 where a rollout has more than
-    16,384 steps."""
+    """Number of passes over each rollout. If None: 10; with --num-worlds and more than 16,384 steps
+    in a rollout, 5."""
     num_worlds: int | None = None
-    """Worlds that are simulated at once by mujoco-warp on `device`, instead of `num_envs` by MuJoCo
-    on the CPU, e.g. 4096 on a GPU: halfcheetah, walker2d, hopper or LaneKeeping-v0. It needs the
-    extra gpu."""
+    """Number of environments that mujoco-warp simulates at once on `device`, e.g. 4096 on a GPU,
+    instead of `num_envs` by MuJoCo on the CPU. For halfcheetah, walker2d, hopper and
+    LaneKeeping-v0; needs the extra gpu."""
     device: str = "cpu"
-    """Where the circuit learns, and where the worlds of --num-worlds are: cpu, cuda, or auto for
-    cuda where there is one."""
+    """Device of the circuit and of the environments of --num-worlds: cpu, cuda, or auto (cuda if
+    there is a GPU)."""
     log_std: float | None = None
-    """Logarithm of the first deviation of actions that are numbers. If None, -1 for a new circuit
-    and -2 for that of a policy."""
+    """Logarithm of the initial standard deviation of continuous actions. If None: -1 for a new
+    circuit, -2 for the circuit of a policy."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "rollout_steps", "epochs", "num_worlds", "sequence_length")
@@ -75,7 +77,7 @@ class PPO(Reinforcement):
             )
 
     def _suited(self) -> dict[str, int]:
-        """Return what suits the number of worlds, for settings that were left out."""
+        """Return default values of the settings that depend on `num_worlds`."""
         if self.num_worlds is None:
             return {"steps": 1_000_000, "rollout_steps": 256, "batch_size": 512, "epochs": 10}
         length = self.sequence_length
@@ -89,7 +91,7 @@ class PPO(Reinforcement):
         }
 
     def _check_num_worlds(self) -> None:
-        """Refuse what goes only with worlds that are simulated one by one."""
+        """Refuse settings that only apply to environments simulated one by one."""
         if self.num_worlds is None:
             return
         refused = ("policy", "num_envs", "workers", *DISTURBANCE_OF)
@@ -102,13 +104,13 @@ class PPO(Reinforcement):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """What was set, or else what suits the circuit, for settings that are None by default."""
+        """Values of settings that are None by default: as set, or suited to the circuit."""
         hides = read_options(self.world_options).get("observe") == "positions"
         suits: dict[str, Any] = {
             "critic": "gru" if hides and self.cell != "mlp" else "mlp",
             "critic_first_steps": 0,
-            # At 10 times, which suits an LTC circuit without an encoder, one behind an encoder
-            # earned less in all four walking tasks, on the mean of two seeds.
+            # 10 suits an LTC circuit without an encoder. With an encoder, the return at 10 was
+            # lower in all four walking tasks (mean of two seeds).
             "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
         }
         if self.policy is not None:

@@ -1,12 +1,12 @@
-"""Learn from a person's driving: the first part of a recording trains, the last part tests.
+"""The job `train.py recorded`: learn a person's driving from recordings.
 
 The first model is trained in every way that the settings leave open (`scripts.training.ways`), the
-others in the one that had the smallest error in the validation part. Beside them stand predictors
-that know no circuit (`scripts.training.simple_predictors`).
+others in the way with the smallest validation error. They are compared with simple predictors
+(`scripts.training.simple_predictors`).
 
-A part that cannot judge what was learned, because the person drove straight there or unlike in the
-training part, is named before the training and in the report; `envs.recorded.likeness` has the
-rules.
+A validation or test part that cannot judge the result, because the person drove straight there or
+unlike in the training part, is named before training and in the report; `envs.recorded.likeness`
+has the rules.
 """
 
 import dataclasses
@@ -65,19 +65,20 @@ from scripts.training.ways import (
 )
 
 MEASURES: tuple[str, ...] = ("test_mse", "correlation")
-"""Columns of the results file: mean squared error of all numbers that are learned, and the first
-one's correlation with the person's (0 for a constant)."""
+"""Columns of the results file: mean squared error over all actions, and correlation of the first
+action with that of the person (0 for a constant)."""
 RUNS = "runs.json"
-"""File in which each run of a job names all of them, in the order of the models."""
+"""File in each run folder with the names of all run folders of the job, in the order of the
+models."""
 CUT_SETTINGS = ("train_share", "validation_share")
-"""Settings that the errors of the simple predictors depend on."""
+"""Settings that affect the errors of the simple predictors."""
 
 
 def train_recorded(asked: Recorded) -> None:
-    """Train each model on the recording and print its test error beside simple predictors'."""
+    """Train each model on the recordings, and compare its test error with simple predictors."""
     settings = begun_with(asked)
     use_threads(settings.threads)
-    results = ResultsFile(settings.results, MEASURES)  # refused before the work, if so
+    results = ResultsFile(settings.results, MEASURES)  # fails before the work, not after it
     recordings, parts, doubts = load(settings)
     contract = seeing_together(contract_of_recordings(recordings), frames_together(settings.head))
     settings = with_ways_that_fit(settings, contract)
@@ -115,7 +116,7 @@ def train_recorded(asked: Recorded) -> None:
 def choose(
     model: str, learned: list[Policy], ways: Sequence[Way], validation: Demonstrations
 ) -> int:
-    """Return which of a model's policies errs least in the validation part, and print why."""
+    """Return the index of the policy with the least validation error, and print all errors."""
     if len(learned) == 1:
         return 0
     errors = [imitation_error(policy, validation) for policy in learned]
@@ -128,13 +129,13 @@ def choose(
 
 
 def open_runs(settings: Recorded) -> list[list[Run]]:
-    """Return the runs of each model: those of the job that is gone on with, and new ones.
+    """Return the runs of each model: new ones, or those of the job to be resumed.
 
-    The first model has a run for each way, the others one each. Each run has the names of all in
-    its runs.json.
+    The first model has a run for each way, the others one each. Each run has the names of all runs
+    in its runs.json.
 
     Raises:
-        ValueError: If a job to go on with was stopped before the names were written.
+        ValueError: If the job to be resumed was stopped before runs.json was written.
     """
     first, *others = settings.models
     num_trials = len(ways_of(settings))
@@ -154,7 +155,7 @@ def open_runs(settings: Recorded) -> list[list[Run]]:
             )
     new = dataclasses.replace(settings, resume=None)
     runs = [
-        # One in which nothing was learned was removed when its job was stopped.
+        # A run without results was removed when its job was stopped.
         Run.reopen(folder, step=epochs_done(folder))
         if folder is not None and folder.is_dir()
         else Run.create("recorded", model, new, root=root)
@@ -172,7 +173,14 @@ def add_simple(
     recordings: Sequence[Recording],
     settings: Recorded,
 ) -> None:
-    """Add the simple predictors to a table, unless it has them for these recordings and cut."""
+    """Add the simple predictors to a table, unless it has them for the same recordings and split.
+
+    Args:
+        table: The table.
+        simple: Mean squared error and correlation of each predictor.
+        recordings: The recordings.
+        settings: Settings of the job.
+    """
     cut_by = {name: getattr(settings, name) for name in CUT_SETTINGS}
     if words := words_of_split(recordings, settings):
         cut_by = {"parts": words}
@@ -181,16 +189,16 @@ def add_simple(
     for name, values in simple.items():
         if (name, described, str(values[0])) not in known:
             row = dict(zip(MEASURES, values, strict=True))
-            table.append(name, 0, described, row, typed_command())  # no seed has a say in them
+            table.append(name, 0, described, row, typed_command())  # they depend on no seed
 
 
 def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> str:
     """Return recordings and all settings but models and seed as one cell of the results file.
 
     Args:
-        recordings: What was learned from.
-        settings: What was asked for.
-        way: How the policy was taught that was kept.
+        recordings: The recordings.
+        settings: Settings of the job.
+        way: The way in which the kept policy was trained.
     """
     told = settings_told(settings, "log", "models")
     told = {k: v for k, v in told.items() if v or k not in ("actions", "inputs")}
@@ -203,9 +211,9 @@ def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> s
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
-    """Return the correlation of a policy's first action with the person's over a whole recording.
+    """Return the correlation of a policy's first action with the person's over a whole store.
 
-    It is 0 where either stays the same throughout, which is correlated with nothing.
+    It is 0 if either is constant.
     """
     steered = [predict_episode(policy, store, i) for i in range(store.num_episodes)]
     return correlation_of(np.concatenate(steered), store.actions)
@@ -240,7 +248,7 @@ def train_model(
 def make_untrained(
     model: str, split: SplitStores, settings: Recorded, contract: Contract
 ) -> Policy:
-    """Build the policy that is to learn, for frames, for numbers or for both."""
+    """Build an untrained policy for frames, numbers or both."""
     numbers = len(entries_of(contract.observation))
     asked: dict[str, Any] = {**settings.drawn, "seed": settings.seed}
     frames = frames_part(contract.observation)
@@ -267,7 +275,7 @@ def make_untrained(
 
 
 def augmentation(contract: Contract, way: Way) -> FrameAugmentation | None:
-    """Return what is done to the windows that train: to frames, not to numbers."""
+    """Return the augmentation of training windows; None if there are no frames."""
     if frames_part(contract.observation) is None:
         return None
     steered = steering_signs(contract.action)

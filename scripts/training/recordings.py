@@ -1,4 +1,4 @@
-"""From recordings to stores: loaded, split in time each on its own, mixed, and what they say."""
+"""Load recordings, split each in time, and write the parts of all as stores."""
 
 import dataclasses
 import sys
@@ -23,30 +23,34 @@ from scripts.training.contracts import with_origin
 from scripts.training.driving_settings import Recorded
 
 Parts = dict[str, Recording]
-"""The parts of a recording, by the names in `PARTS`."""
+"""Parts of a recording, by the names in `PARTS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitStores:
-    """The three parts of all recordings as stores."""
+    """Training, validation and test parts of all recordings as stores."""
 
     train: Demonstrations
     validation: Demonstrations
     test: Demonstrations
     frame_s: float
+    """Nominal frame interval [s]."""
 
     def seen_by(self, contract: Contract) -> "SplitStores":
-        """Return the parts as a policy sees them, with as many frames together as it sees."""
+        """Return the parts as observations of a policy, with its number of stacked frames."""
         parts = {name: as_seen(getattr(self, name), contract) for name in PARTS}
         return dataclasses.replace(self, **parts)
 
 
 def load(settings: Recorded) -> tuple[list[Recording], list[Parts], list[str]]:
-    """Load the recordings of a job and cut each.
+    """Load the recordings of a job and split each.
 
     Returns:
-        The recordings that are of use; the parts of each; and why the parts that judge may be bad
-        judges of what the training parts teach. Actions are scaled alike in all of them.
+        The usable recordings; the parts of each; and reasons why validation or test parts may not
+        be able to judge the result. Actions have the same scale in all recordings.
+
+    Raises:
+        ValueError: If no recording is usable, or a part has no frames.
     """
     loaded = load_recordings(
         settings.log,
@@ -87,14 +91,14 @@ def load(settings: Recorded) -> tuple[list[Recording], list[Parts], list[str]]:
 
 
 def name_of(recordings: Sequence[Recording]) -> str:
-    """Return the names of recordings as one text."""
+    """Return the names of recordings, joined by "+"."""
     return "+".join(one.folder.resolve().name for one in recordings)
 
 
 def contract_of_recordings(recordings: Sequence[Recording]) -> Contract:
-    """Return the contract of a policy that learns from recordings: what it sees and what it does.
+    """Return the contract of a policy that is trained on recordings.
 
-    A recorded drive says its own.
+    For a drive recorded by `run.py` it is the contract of that drive.
     """
     first, data = recordings[0], name_of(recordings)
     if first.contract is not None:
@@ -106,16 +110,16 @@ def contract_of_recordings(recordings: Sequence[Recording]) -> Contract:
 
 
 def seeing_together(contract: Contract, stack: int) -> Contract:
-    """Return the contract of a policy that sees several frames together.
+    """Return a contract whose observation is a stack of several frames.
 
-    One that sees no frames, or several already, stays.
+    A contract without frames, or with stacked frames already, is returned unchanged.
 
     Args:
-        contract: What a policy sees and does.
-        stack: How many frames its head sees together.
+        contract: Contract with single frames.
+        stack: Number of frames that the conv head takes at once.
 
     Raises:
-        ValueError: If numbers are sensed beside the frames that are to be seen together.
+        ValueError: If the observation has numbers beside the frames to be stacked.
     """
     frames = frames_part(contract.observation)
     if stack == 1 or frames is None or frames.view.stack != 1:
@@ -132,7 +136,7 @@ def seeing_together(contract: Contract, stack: int) -> Contract:
         view=dataclasses.replace(frames.view, stack=stack),
     )
     options = dict(contract.world_options)
-    if ":" in contract.world:  # one that is registered by a plain name shows single frames
+    if ":" in contract.world:  # environments registered by a plain name show single frames
         options["stack"] = stack
     return dataclasses.replace(contract, observation=seen, world_options=options)
 
@@ -143,7 +147,7 @@ def frame_interval(recordings: Sequence[Recording]) -> float:
 
 
 def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
-    """Return why the parts that judge may be bad judges of what the training part teaches."""
+    """Return reasons why the validation or test part may not be able to judge the result."""
     train, validation, test = split(recording, settings)
     named = {"validation part (it chooses the checkpoint)": validation, "test part": test}
     doubts = [
@@ -156,9 +160,9 @@ def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
 
 
 def split(recording: Recording, settings: Recorded) -> tuple[Recording, Recording, Recording]:
-    """Return what trains, what chooses the checkpoint and what tests, as the person drove it.
+    """Return the training, validation and test parts of a recording, without augmentation.
 
-    These are the parts that `data.py split` wrote, any of which may be empty, or a cut in time.
+    They are the parts written by `data.py split`, any of which may be empty, or a split in time.
     """
     path = parts_file(recording.folder)
     if settings.use_parts and path.is_file():
@@ -171,7 +175,7 @@ def split(recording: Recording, settings: Recorded) -> tuple[Recording, Recordin
 
 
 def words_of_split(recordings: Sequence[Recording], settings: Recorded) -> str:
-    """Return the words of data.py split that made the parts; "" where all are cut in time."""
+    """Return the options of data.py split that made the parts; "" if all are split in time."""
     if not settings.use_parts:
         return ""
     paths = [parts_file(one.folder) for one in recordings]
@@ -184,7 +188,7 @@ def cut(recording: Recording, settings: Recorded) -> Parts:
 
 
 def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> SplitStores:
-    """Write the parts of all recordings as stores, those that are not there already."""
+    """Write the parts of all recordings as stores, unless they exist, and open them."""
     stores = {}
     for name in parts[0]:
         if Demonstrations.find(folder / name) is None:
@@ -207,7 +211,7 @@ def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> Split
 
 
 def _source(parts: Sequence[Recording]) -> dict[str, Any]:
-    """Return where the frames of a store come from."""
+    """Return the source of the frames of a store, for its description."""
     if len(parts) == 1:
         return parts[0].source
     drivers = sorted({part.driver for part in parts})
@@ -215,7 +219,10 @@ def _source(parts: Sequence[Recording]) -> dict[str, Any]:
 
 
 def tell(recordings: Sequence[Recording], doubts: Sequence[str], settings: Recorded) -> None:
-    """Print what is learned from, where that is more than one recording's steering, and doubts."""
+    """Print recordings, actions and inputs (unless only steering is learned from one), and doubts.
+
+    Frames that were left out are counted, and the options of data.py split are named.
+    """
     first = recordings[0]
     if len(recordings) > 1 or first.actions != ("steering",) or first.inputs:
         told = f"learned: {', '.join(first.actions)}"

@@ -1,4 +1,4 @@
-"""What trainings by reinforcement have in common: task, worlds, measures, and rows of results."""
+"""Shared parts of reinforcement-learning jobs: task, environments, evaluation, rows of results."""
 
 import contextlib
 import copy
@@ -51,32 +51,32 @@ from scripts.training.resumption import add_row, learn, open_run, resume_model
 from scripts.training.sac_settings import SAC
 
 MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
-"""Columns of the results file that are measured, but for driving."""
+"""Measured columns of the results file, in all environments but LaneKeeping-v0."""
 DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
-"""The same in LaneKeeping-v0."""
+"""Measured columns of the results file in LaneKeeping-v0."""
 CURVE_POINTS = 50
-"""Points of a learning curve in the results file, at equal distances up to the last step."""
+"""Number of points of a learning curve in the results file, equidistant up to the last step."""
 EPISODE_KM = 0.4
-"""Distance that stands for an episode where driving is measured [km]."""
+"""Distance that counts as one evaluation episode in LaneKeeping-v0 [km]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What learns, and where."""
+    """Settings of a job, with its environment and its policy."""
 
     settings: PPO | SAC
     where: WalkSettings
-    """The world's name, options and disturbances."""
+    """Name, options and disturbances of the environment."""
     world: World
     policy: Policy | None
-    """The policy whose circuit goes on learning, if it is not a new one."""
+    """Policy whose circuit is trained further; None for a new circuit."""
 
     @classmethod
     def of(cls, settings: PPO | SAC) -> "Task":
-        """Find the world and the policy that the settings name, and seed torch.
+        """Find environment and policy of the settings, and seed torch.
 
         Raises:
-            ValueError: If the policy does not fit the world, or there is no way to learn in it.
+            ValueError: If the policy or a setting does not fit the environment.
         """
         torch.manual_seed(settings.seed)
         folder = settings.policy if isinstance(settings, PPO) else None
@@ -94,31 +94,31 @@ class Task:
 
     @property
     def frames(self) -> FramesContract | None:
-        """Frames for which a head learns with a new circuit; None if it senses only numbers.
+        """Frames of the environment, for which a conv head is trained with a new circuit.
 
-        None for the circuit of a policy as well: it senses what its own head has made of frames.
+        None without frames, and for the circuit of a policy, which keeps its own head.
         """
         return None if self.policy is not None else frames_part(self.world.contract.observation)
 
     @property
     def drives(self) -> bool:
-        """Whether what is measured is driving."""
+        """Whether driving metrics are measured, in LaneKeeping-v0."""
         return self.world.name == DRIVING_WORLD
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Columns of the results file that are measured."""
+        """Measured columns of the results file."""
         return DRIVING_MEASURES if self.drives else MEASURES
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
+        """Number of environment steps of the whole training run."""
         assert self.settings.steps is not None, "settings fill in what was left out"
         return self.settings.steps
 
     @property
     def name(self) -> str:
-        """What learns, in one word."""
+        """Name of the policy that is trained further, or of the cell of a new circuit."""
         if isinstance(self.settings, PPO) and self.settings.policy is not None:
             return policy_name(self.settings.policy)
         return self.settings.cell
@@ -127,13 +127,13 @@ class Task:
 def train_and_measure(
     task: Task, job: str, model: BaseAlgorithm, *, row_every: int = 1
 ) -> tuple[Policy, dict[str, float | str], Run]:
-    """Train, save the policy in its run folder, and measure it.
+    """Train, save the policy in its run folder, and evaluate it.
 
     Args:
-        task: What is to learn, and where; `settings.resume` names a run to go on with.
-        job: Name of the job, for that of the run folder.
+        task: The task; `settings.resume` names a run to be resumed.
+        job: Name of the job, for the name of the run folder.
         model: The algorithm, untrained.
-        row_every: Steps from one row of metrics to the next, if a rollout is shorter.
+        row_every: Number of steps between two rows of metrics, if a rollout is shorter.
 
     Returns:
         The policy, its row of the results file, and its run.
@@ -165,14 +165,14 @@ def add_rows(
     rows: Mapping[str, Mapping[str, float | str]],
     run: Run,
 ) -> None:
-    """Add a training's rows to a table and print them, with where everything is.
+    """Add the rows of a training run to a table, and print them with the paths of all results.
 
     Args:
-        results: The table; in the run folder if the user named none.
-        task: What learned, and where.
+        results: The table; it is in the run folder if the settings name none.
+        task: The task.
         described: The settings as one cell.
-        rows: Measured columns by who was measured.
-        run: The training's run.
+        rows: Measured columns, by name of the policy.
+        run: The training run.
     """
     results.place(run.results)
     for who, row in rows.items():
@@ -184,7 +184,7 @@ def add_rows(
 
 
 def measure(task: Task, policy: Policy) -> dict[str, float | str]:
-    """Return what the world measures of a policy, by column of the results file."""
+    """Evaluate a policy and return the measured columns of the results file."""
     episodes = task.settings.evaluation_episodes
     if not task.drives:
         parameters = num_parameters(policy)
@@ -199,7 +199,7 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
-    """Return the running mean return at `CURVE_POINTS` equal distances as one cell."""
+    """Return the mean return at `CURVE_POINTS` equidistant steps as one cell."""
     known = [(row["step"], row["mean_return"]) for row in rows if "mean_return" in row]
     if not known:
         return ""
@@ -209,15 +209,15 @@ def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:
 
 
 def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:
-    """Build worlds at once on a device, as the circuit senses them.
+    """Build environments that are simulated at once on a device, with normalised observations.
 
     Args:
-        task: What learns, and where.
-        num_worlds: How many.
+        task: The task.
+        num_worlds: Number of environments.
         device: Name of the device.
 
     Raises:
-        ValueError: If the world can only be built one by one.
+        ValueError: If the environment can only be simulated one by one.
     """
     settings, world = task.settings, task.world
     if world.make_batch is None:
@@ -230,7 +230,7 @@ def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:
     if settings.episode_s is not None:
         max_steps = min(max(round(settings.episode_s / world.frame_s), 1), max_steps)
     worlds = world.make_batch(num_worlds, find_device(device), max_steps=max_steps)
-    worlds.seed(settings.seed)  # what they share is drawn with it
+    worlds.seed(settings.seed)  # draws data that all of them share
     shared_mb = worlds.shared_bytes / 1e6
     also = f", and {shared_mb:.0f} MB that all share" if shared_mb else ""
     print(f"worlds: {num_worlds} on {worlds.device}, {worlds.bytes_each / 1e3:.0f} kB each{also}")
@@ -238,11 +238,12 @@ def make_batch(task: Task, num_worlds: int, device: str) -> TensorNormalize:
 
 
 def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
-    """Build the worlds side by side, as the circuit senses them.
+    """Build the parallel environments, with observations as the inputs of the circuit.
 
     Args:
-        task: What learns, and where.
-        scales_rewards: Whether rewards are divided by the deviation of returns.
+        task: The task.
+        scales_rewards: Whether rewards are divided by the standard deviation of returns. Has no
+            effect on environments that are simulated at once.
     """
     settings, policy = task.settings, task.policy
     if isinstance(settings, PPO) and settings.num_worlds is not None:
@@ -253,7 +254,7 @@ def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
         venv = SharedWorlds(settings.workers, settings.num_envs, partial(build_worlds, settings))
     if policy is not None:
         venv = PerceivedEnv(venv, policy)
-    # A policy scales what it senses by itself, and so does a conv head.
+    # A policy scales its observations itself, and so does a conv head.
     space = venv.observation_space
     is_scaled = policy is None and (task.frames is None or num_numbers(space) > 0)
     keys = [scaled_key(space)] if isinstance(space, spaces.Dict) and is_scaled else None
@@ -267,7 +268,7 @@ def make_worlds(task: Task, *, scales_rewards: bool) -> VecNormalize:
 
 
 def make_world(task: Task) -> gymnasium.Env:
-    """Build one world, as the circuit senses it."""
+    """Build one environment, with disturbances, time limit and the elapsed time if needed."""
     settings, frame = task.settings, record_frame(task.world.contract.observation)
     env = task.world.disturbed(task.where.strengths).make()
     if settings.episode_s is not None:
@@ -279,17 +280,17 @@ def make_world(task: Task) -> gymnasium.Env:
 
 
 def build_worlds(settings: PPO | SAC, count: int) -> list[gymnasium.Env]:
-    """Build some of the worlds in a process that shares them."""
+    """Build the environments of one worker process."""
     task = Task.of(settings)
     return [make_world(task) for _ in range(count)]
 
 
 def make_cell(task: Task, num_inputs: int) -> Cell:
-    """Build a new cell behind its encoder, with one output an action or a choice.
+    """Build a new cell, with one output for each action entry or choice.
 
     Args:
-        task: What learns, and where.
-        num_inputs: Numbers that the encoder sees.
+        task: The task.
+        num_inputs: Size of the observation, the input of the encoder.
     """
     settings = task.settings
     return make_motor_cell(
@@ -305,7 +306,7 @@ def make_cell(task: Task, num_inputs: int) -> Cell:
 
 
 def export_policy(model: BaseAlgorithm, task: Task) -> Policy:
-    """Copy what has learned into a policy of its own, or back into the one that it came from."""
+    """Return the trained model as a policy: a new one, or a copy of the one trained further."""
     if task.policy is None:
         policy: Policy = policy_from_sb3(model, frame_s=task.world.frame_s)
     else:

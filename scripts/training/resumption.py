@@ -1,4 +1,4 @@
-"""A run begun anew, or gone on with where it was stopped."""
+"""Start a run, or resume one that was stopped."""
 
 import contextlib
 import dataclasses
@@ -26,15 +26,14 @@ Settings = TypeVar("Settings")
 
 
 def begun_with(asked: Settings) -> Settings:
-    """Return a job's settings: those of the run that it goes on with, if it is to go on with one.
+    """Return the settings of a job; if `resume` is set, those of the run to be resumed.
 
     Args:
-        asked: The settings; where `resume` names a run, nothing else may be set.
+        asked: The given settings; with `resume`, nothing else may be set.
 
     Raises:
-        FileNotFoundError: If `resume` is not a run.
-        ValueError: If more is set, which the run's own settings would replace, or the run is of
-            another job.
+        FileNotFoundError: If `resume` is not a run folder.
+        ValueError: If other settings are given with `resume`, or the run is of another job.
     """
     kind: Any = type(asked)
     folder: Path | None = cast(Any, asked).resume
@@ -87,14 +86,14 @@ def begun_with(asked: Settings) -> Settings:
 
 
 def _changed(settings: Any) -> list[str]:
-    """Return the settings beside `resume` that are not as they are by default."""
+    """Return the settings other than `resume` that do not have their default values."""
     unset = type(settings)(resume=settings.resume)
     fields = dataclasses.fields(settings)
     return [f.name for f in fields if getattr(settings, f.name) != getattr(unset, f.name)]
 
 
 def _innermost(name: str, value: Any, usual: Any) -> tuple[str, str]:
-    """Return name and value of a changed setting, of a group the first one that was changed."""
+    """Return name and value of a changed setting; for a group, of its first changed setting."""
     if dataclasses.is_dataclass(value) and type(value) is type(usual):
         for field in dataclasses.fields(value):
             inner, before = getattr(value, field.name), getattr(usual, field.name)
@@ -104,18 +103,18 @@ def _innermost(name: str, value: Any, usual: Any) -> tuple[str, str]:
 
 
 def _num_following(settings: Any, name: str) -> int:
-    """Return how many settings a value changes that is set alone: those that follow from it."""
+    """Return how many settings differ from their defaults if only this one is set."""
     told = {"resume": settings.resume, name: getattr(settings, name)}
     try:
         return len(_changed(type(settings)(**told)))
-    except ValueError:  # not without another one
+    except ValueError:  # it cannot be set alone
         return 0
 
 
 def _begun_before(runs: Path) -> Path | None:
-    """Return the run that this torchrun began before it started its processes again.
+    """Return the run that this torchrun started before it restarted its processes.
 
-    One without a checkpoint is removed, and begun anew.
+    A run without a checkpoint is removed; it will start from scratch.
     """
     for path in sorted(runs.glob("*/config.json")):
         with contextlib.suppress(ValueError, OSError, AttributeError):
@@ -128,7 +127,7 @@ def _begun_before(runs: Path) -> Path | None:
 
 
 def _from_json(kind: Any, value: Any) -> Any:
-    """Return a value of a settings' field from what `json.dumps(..., default=str)` made of it."""
+    """Return the value of a settings field from its JSON by `json.dumps(..., default=str)`."""
     if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         return cast(Any, kind)(**{name: _from_json(hints[name], value[name]) for name in value})
@@ -148,17 +147,17 @@ def add_row(
     described: str,
     measured: Mapping[str, float | str],
 ) -> None:
-    """Add a run's row with the command that the run began with, whether or not it was stopped.
+    """Add the row of a run, with the command by which the run was first started.
 
-    A run that had ended before it was resumed may have its row already. A row of another commit of
-    the code is not it.
+    A run that had ended before it was resumed may have its row already. Only a row of the same
+    commit of the code counts as that row.
 
     Args:
         results: The table.
-        settings: A job's settings with `seed` and `resume`.
-        model: What was trained.
-        described: Its settings as one cell.
-        measured: Measured columns.
+        settings: Settings of a job with `seed` and `resume`.
+        model: Name of the trained model.
+        described: The settings as one cell.
+        measured: Values of the measured columns.
     """
     if settings.resume is None:
         results.append(model, settings.seed, described, measured, typed_command())
@@ -170,18 +169,18 @@ def add_row(
 
 
 def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
-    """Return the settings of an imitation that shape its result, for a cell of a results file.
+    """Return the settings of an imitation job that affect its result, for a cell of a results file.
 
-    Those of the circuit are not told where nothing was asked for.
+    Settings of the circuit that are None are left out.
 
     Args:
-        settings: A job's settings with `imitation`.
-        *left_out: Names of those that other cells tell.
+        settings: Settings of a job with `imitation`.
+        *left_out: Names of settings that have cells of their own.
     """
     left_out = (*left_out, "data", "results", "threads", "workers", "runs", "resume", "seed")
     told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
-    told["imitation"].pop("seed")  # has a column of its own
-    for name in ("epoch_steps", "patience"):  # not told where nothing was asked for
+    told["imitation"].pop("seed")  # has its own column
+    for name in ("epoch_steps", "patience"):  # left out if they are None
         if told["imitation"][name] is None:
             told["imitation"].pop(name)
     if told.get("frames_as") == "raw":
@@ -191,16 +190,16 @@ def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
 
 
 def results_path(settings: Any, table: str) -> Path | None:
-    """Return the table that a job's results go to: the file that was named, or `table` in a folder.
+    """Return the results table of a job: `settings.results`, or `table` in it if it is a folder.
 
-    It is None if nothing was named; then the table belongs into the run folder.
+    Return None if `settings.results` is None; the table then goes into the run folder.
     """
     path: Path | None = settings.results
     return path / table if path is not None and path.is_dir() else path
 
 
 def resume_model(model: BaseAlgorithm, settings: Any) -> int:
-    """Set a model to where its run stopped, if it goes on with one; return the steps done."""
+    """Load the checkpoint into a model if its run is resumed; return the number of steps done."""
     if settings.resume is not None:
         load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
     return model.num_timesteps
@@ -208,15 +207,15 @@ def resume_model(model: BaseAlgorithm, settings: Any) -> int:
 
 @contextlib.contextmanager
 def open_run(settings: Any, task: str, name: str, *, step: int) -> Iterator[Run]:
-    """Yield a run made anew, or the one to go on with.
+    """Yield a new run, or the one to be resumed.
 
-    A training that diverges in the block ends with where its best policy is.
+    If training diverges in the block, the error names the folder of the best policy.
 
     Args:
-        settings: A job's settings with `runs` and `resume`.
-        task: Task of a run made anew.
-        name: Model of a run made anew.
-        step: Last step that a run to go on with need not repeat.
+        settings: Settings of a job with `runs` and `resume`.
+        task: Task, for the name of a new run.
+        name: Model, for the name of a new run.
+        step: Last step that a resumed run does not repeat.
     """
     if settings.resume is None:
         run = Run.create(task, name, settings, root=settings.runs)
@@ -239,22 +238,22 @@ def learn(
     *,
     row_every: int = 1,
 ) -> Policy:
-    """Let a model take the steps that its training still lacks, logged and saved as it goes.
+    """Train a model for its remaining steps, with metrics and checkpoints, and save the policy.
 
-    The policy is saved before the curves are drawn, so that no picture can cost it.
+    The policy is saved before the learning curves are drawn, so an error in drawing cannot lose it.
 
     Args:
-        model: As it was built with the settings, or set to where its run stopped.
-        steps: Steps of the whole training.
-        run: Where it is logged and saved.
-        export: Makes a policy of the model.
-        row_every: Steps from one logged row to the next, if a rollout is shorter.
+        model: A new model, or one loaded from a checkpoint.
+        steps: Steps of the whole training run.
+        run: The run, for metrics, checkpoints and the policy.
+        export: Returns the model as a policy.
+        row_every: Number of steps between two rows of metrics, if a rollout is shorter.
 
     Returns:
         The policy.
 
     Raises:
-        DivergenceError: If the training reaches numbers that are not finite.
+        DivergenceError: If training reaches numbers that are not finite.
     """
     steps_left = steps - model.num_timesteps
     if steps_left > 0:

@@ -1,8 +1,8 @@
-"""Learn by reinforcement from replayed experience: SAC or TQC with a circuit as the actor.
+"""The job `train.py sac`: SAC or TQC with a circuit as the actor.
 
-The circuit acts in all worlds; its updates are on sequences of what happened there. The critics are
-dense layers on the scaled observation, or on the last few where one hides something. A cell `mlp`
-is the stock algorithm of stable-baselines3 with two layers of 256 units.
+The circuit acts in all environments and is updated on sequences from the replay buffer. The critics
+are dense layers on the scaled observation, or on the last few for partial observations. With the
+cell `mlp`, the stock algorithm of stable-baselines3 is used, with two layers of 256 units.
 """
 
 import json
@@ -33,11 +33,11 @@ from scripts.training.resumption import begun_with, results_path
 from scripts.training.sac_settings import SAC
 
 ROW_EVERY = 4096
-"""Steps from one row of metrics to the next: a rollout of PPO, so that curves can be compared."""
+"""Steps between two rows of metrics: as in a rollout of PPO, so that curves can be compared."""
 
 
 def train_sac(asked: SAC) -> Policy:
-    """Train, save the policy, measure it, and add the result to a table."""
+    """Train, save the policy, evaluate it, and add the result to a table."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     task = Task.of(settings)
@@ -50,7 +50,7 @@ def train_sac(asked: SAC) -> Policy:
 
 
 def describe(settings: SAC, where: WalkSettings) -> str:
-    """Return all but cell and seed as one cell of the results file: world, observation, rest."""
+    """Return environment, observation and settings (without cell and seed) as one table cell."""
     names = ("algorithm", "batch_size", "evaluation_episodes", "first_steps", "gamma")
     names += ("learning_rate", "num_envs", "replay_steps", "steps", "updates")
     told = {name: getattr(settings, name) for name in names} | settings.disturbances
@@ -64,7 +64,7 @@ def describe(settings: SAC, where: WalkSettings) -> str:
 
 
 def make_model(task: Task) -> OffPolicyAlgorithm:
-    """Build worlds and algorithm, untrained."""
+    """Build the environments and the untrained algorithm."""
     settings = task.settings
     assert isinstance(settings, SAC)
     env = make_worlds(task, scales_rewards=False)

@@ -1,4 +1,4 @@
-"""What `train.py sac` can be told, without heavy imports."""
+"""Settings of `train.py sac`; imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,40 +13,40 @@ ALGORITHMS = ("sac", "tqc")
 
 @dataclass(frozen=True, kw_only=True)
 class SAC(Reinforcement):
-    """Learn by reinforcement from replayed experience: fewer steps than PPO, more work for each.
+    """Train by reinforcement learning with a replay buffer (SAC): fewer, costlier steps than PPO.
 
-    The world shows numbers and takes continuous actions.
+    For environments with observations of numbers and continuous actions.
 
-    A training that goes on (--resume) has all its experience, but begins new episodes, so its
-    numbers are not those of one that was never stopped.
+    A resumed run (--resume) has its whole replay buffer but starts new episodes, so its results
+    differ from those of a run that was never stopped.
     """
 
     algorithm: str = "sac"
-    """sac, or tqc: the same with critics that tell the distribution of returns."""
+    """Algorithm: sac, or tqc (SAC with critics that predict the distribution of returns)."""
     drop_probability: float = 0.0
-    """Must be 0: where frames are lost, a circuit has to be told the time, which this job does
-    not."""
+    """Must be 0: with dropped frames a circuit needs the elapsed time, which this job does not
+    give."""
     steps: int = 300_000
-    """Steps of all worlds together."""
+    """Number of environment steps, summed over all environments."""
     num_envs: int = 8
-    """Worlds side by side."""
+    """Number of parallel environments."""
     first_steps: int = 10_000
-    """Steps with random actions before the first update."""
+    """Number of steps with random actions before the first update."""
     updates: int = 1
-    """Updates after each step of all worlds: with 8 worlds and 1 update, each step is seen in about
-    batch_size / 8 updates. More take longer and learn more from each step: in HalfCheetah 4 earned
-    half as much again as 1, in fewer steps."""
+    """Number of updates after each step of all environments. With 8 environments and 1 update, each
+    step is used in about batch_size / 8 updates. More updates take longer and learn more from each
+    step: in HalfCheetah, the return with 4 was 1.5 times that with 1, in fewer steps."""
     sequence_length: int = 8
-    """Steps through which a circuit's gradients flow."""
+    """Number of steps of backpropagation through time."""
     burn_in: int = 8
-    """Frames before each sequence that bring the circuit's stored state up to date."""
+    """Number of frames before each sequence that bring the stored hidden state up to date."""
     critic_frames: int | None = None
-    """Observations that the critics see at once, with the actions between them. If None, 4 for
-    positions only, else 1."""
+    """Number of successive observations, with the actions between them, that the critics get as
+    input. If None: 4 for observe=positions, else 1."""
     replay_steps: int = 1_000_000
-    """Newest steps that are replayed."""
+    """Size of the replay buffer in steps; the newest are kept."""
     learning_rate: float = 1e-3
-    """Of the critics, and of everything in mlp; falls linearly to a tenth."""
+    """Learning rate of the critics, and of actor and critics of mlp. Falls linearly to a tenth."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +78,7 @@ class SAC(Reinforcement):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """What was set, or else what suits the circuit, for settings that are None by default."""
+        """Values of settings that are None by default: as set, or suited to the circuit."""
         hides = read_options(self.world_options).get("observe") == "positions"
         suits = {
             "critic_frames": 4 if hides and self.cell != "mlp" else 1,

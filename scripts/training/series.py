@@ -1,7 +1,7 @@
-"""Learn from time series of a user's own: forecast numbers, or tell a class, row by row.
+"""The job `train.py series`: forecast numbers or classify rows of a user's time series.
 
-A series is imitated like a recording: rows are what is sensed, targets what should be said. So the
-policy is one like any other, and the trainer, stores, exports and audits are those of policies.
+A series is treated like a recording: rows are observations, targets are actions. So the result is
+an ordinary policy, and trainer, stores, exports and audits are those of policies.
 """
 
 import dataclasses
@@ -33,17 +33,18 @@ from scripts.training.resumption import add_row, begun_with, open_run, settings_
 from scripts.training.series_settings import Series
 
 FORECAST_MEASURES = ("rmse", "mae", "of_persistence")
-"""Root mean square and mean absolute error in the targets' units, averaged over the targets; and
-the first as a share of persistence's, target by target, averaged."""
+"""RMSE and mean absolute error in the units of the targets, averaged over the targets; and the RMSE
+divided by that of the last known value, computed for each target and then averaged."""
 CLASS_MEASURES = ("accuracy", "majority")
-"""Share of rows told right, and of rows of the commonest class in the training part."""
+"""Share of test rows classified correctly; share of test rows of the class that is most frequent in
+the training part."""
 PARTS = ("train", "validation", "test")
 SHOWN_ROWS = 500
 Parts = dict[str, list[TimeSeries]]
 
 
 def train_series(asked: Series) -> Policy:
-    """Cut the series, train, and measure beside predictors that need no training."""
+    """Split the series, train, and compare with predictors that need no training."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     is_class = settings.task == "classify"
@@ -90,13 +91,13 @@ def train_series(asked: Series) -> Policy:
 
 
 def read(settings: Series) -> list[TimeSeries]:
-    """Return the series that the settings name."""
+    """Read the series that the settings name."""
     words = settings.target if settings.task == "classify" else ()
     return read_series(settings.data, time=settings.time, series=settings.series, words=words)
 
 
 def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
-    """Cut every series in time, or set whole series apart, in the order in which they come."""
+    """Split every series in time, or assign whole series to the parts in their given order."""
     ends = (settings.train_share, settings.train_share + settings.validation_share, 1.0)
     parts: Parts = {name: [] for name in PARTS}
     if settings.split == "series":
@@ -105,7 +106,7 @@ def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
                 f"`split` must be 'time' for fewer than {len(PARTS)} series, got {len(series)}."
                 " Name the column that tells them apart with --series."
             )
-        # One at least for each part.
+        # At least one series for each part.
         first = min(max(round(ends[0] * len(series)), 1), len(series) - 2)
         second = min(max(round(ends[1] * len(series)), first + 1), len(series) - 1)
         bounds = (0, first, second, len(series))
@@ -120,13 +121,13 @@ def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
 
 
 def unseen_columns(one: TimeSeries, coder: RowCoder, settings: Series) -> list[str]:
-    """Return the columns that are left out though nobody asked for that."""
+    """Return the columns that are not used although the settings name no inputs."""
     used = {*coder.inputs, *coder.targets}
     return [] if settings.inputs else [name for name in one.columns if name not in used]
 
 
 def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
-    """Drop series without rows, and refuse parts without any.
+    """Drop series without rows in place, and refuse parts without rows.
 
     Raises:
         ValueError: If no row of a part has a target.
@@ -141,7 +142,7 @@ def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
 
 
 def write(folder: Path, rows: Sequence[SeriesRows]) -> Demonstrations:
-    """Write rows as a store, unless it is there."""
+    """Write rows as a store of demonstrations, unless it exists, and open it."""
     found = Demonstrations.find(folder)
     if found is not None:
         return found
@@ -155,7 +156,7 @@ def write(folder: Path, rows: Sequence[SeriesRows]) -> Demonstrations:
 def learn(
     contract: Contract, stores: dict[str, Demonstrations], settings: Series, run: Run
 ) -> Policy:
-    """Train a policy on the training part and save the checkpoint that errs least on validation."""
+    """Train a policy on the training part, and save the one with the lowest validation error."""
     torch.manual_seed(settings.seed)
     policy = make_policy_for(
         contract,
@@ -184,7 +185,17 @@ def learn(
 def compare(
     name: str, coder: RowCoder, rows: dict[str, list[SeriesRows]], said: Sequence[np.ndarray]
 ) -> tuple[str, dict[str, float]]:
-    """Return a table of the policy beside simple predictors on the test part, and its measures."""
+    """Compare the policy with simple predictors on the test part.
+
+    Args:
+        name: Name of the cell.
+        coder: Scaling of the targets, and their classes.
+        rows: Rows of the series of each part.
+        said: Outputs of the policy for each series of the test part, shape (rows, outputs).
+
+    Returns:
+        A Markdown table, and the measures of the policy by name.
+    """
     wanted = np.concatenate([one.wanted for one in rows["test"]])
     learned = np.concatenate([one.wanted for one in rows["train"]])
     if coder.classes:
@@ -213,7 +224,7 @@ def compare(
         ],
     )
     own, kept = rmse[name], rmse["last known value"]
-    # Target by target: they may have different units. One that stays the same tells nothing.
+    # For each target, since units may differ. Targets that never change are left out.
     changes = kept > 0.0
     ratio = float(np.mean(own[changes] / kept[changes])) if changes.any() else float("inf")
     values = (float(own.mean()), float(np.abs(errors[name]).mean()), ratio)
@@ -221,7 +232,7 @@ def compare(
 
 
 def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
-    """Return what a linear map of the row alone, fitted by least squares, says of the test part."""
+    """Return predictions for the test part of a linear map of single rows, by least squares."""
     seen, asked = (
         np.concatenate([one.observations for one in rows[part]]).astype(np.float64)
         for part in ("train", "test")
@@ -233,7 +244,7 @@ def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
 
 
 def describe(settings: Series) -> str:
-    """Return the data and all settings that shape the training as one cell of a results file."""
+    """Return the data and all settings that affect training as one cell of a results file."""
     told = settings_told(settings, "data", "cell")
     names = " ".join(path.name for path in settings.data)
     return f"{names} {json.dumps(told, sort_keys=True)}"
@@ -242,9 +253,9 @@ def describe(settings: Series) -> str:
 def write_report(
     run: Run, coder: RowCoder, table: str, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]
 ) -> None:
-    """Write the table, everything that was said of the test part, and a figure of its beginning.
+    """Write the table, all predictions for the test part, and a figure of its beginning.
 
-    Times are those of the targets, since the test part of their series began.
+    Times are those of the targets, from the beginning of the test part of each series.
     """
     header = [
         "series",
@@ -269,7 +280,7 @@ def write_report(
 
 
 def draw(coder: RowCoder, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]) -> Figure:
-    """Draw targets and what was said of them over time, for the longest series."""
+    """Plot targets and predictions over time for the longest series, at most `SHOWN_ROWS` rows."""
     longest = int(np.argmax([len(one) for one in rows]))
     shown, outputs = rows[longest], said[longest][:SHOWN_ROWS]
     time_s = shown.time_s[:SHOWN_ROWS]

@@ -1,4 +1,4 @@
-"""What `train.py series` can be told, without heavy imports."""
+"""Settings of `train.py series`; imports nothing heavy."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,53 +17,55 @@ SPLITS = ("time", "series")
 
 @dataclass(frozen=True, kw_only=True)
 class Series(NewCircuit):
-    """Learn from time series of your own: CSV files, at any times, with missing values.
+    """Train on your own time series: CSV files, with irregular times and missing values.
 
-    The policy that comes out is saved and exported like any other: it senses the columns, and its
+    The result is saved and exported like any other policy: its observation is the columns, and its
     action is the forecast, scaled to [-1, 1], or the class.
     """
 
     data: tuple[Path, ...] = ()
     """CSV files with a header, or folders of them."""
     target: tuple[str, ...] = ()
-    """Columns to forecast, or the one that names the class."""
+    """Columns to forecast, or the one column of the class."""
     task: Annotated[str, "forecast or classify"] = "forecast"
-    """forecast: numbers some rows ahead; classify: the class at each row."""
+    """Task. forecast: predict numbers some rows ahead; classify: predict the class of each row."""
     horizon: int = 1
-    """Rows between what is seen and what is forecast; 0 estimates the target of the same row, which
-    is then not seen. Not used to classify."""
+    """Number of rows from the inputs to the forecast target. 0: estimate the target of the same
+    row, which is then not an input. Not used by classify."""
     inputs: tuple[str, ...] = ()
-    """Columns that are seen; if none is named, all, but not a target that is to be estimated."""
+    """Input columns. If none is given: all columns of numbers, without targets to be estimated
+    (`horizon` 0)."""
     time: str | None = None
-    """Column of the time, in seconds or ISO 8601; without one, rows are a second apart."""
+    """Column of the time, in seconds or ISO 8601; if None: rows are one second apart."""
     series: str | None = None
-    """Column that tells apart the series of a file; without one, a file is one series."""
+    """Column that distinguishes the series in a file; if None: each file is one series."""
     split: str = "time"
-    """time: the first part of every series trains, the last tests; series: whole series do."""
+    """How to split into training, validation and test parts. time: cut each series in time, the
+    first part trains; series: assign whole series to the parts."""
     train_share: float = 0.7
-    """Share that trains."""
+    """Share of the data for training."""
     validation_share: float = 0.15
-    """Share that chooses the checkpoint; what is left tests."""
+    """Share of the data for validation, which chooses the checkpoint; the rest is the test part."""
     cell: Annotated[str, one_of("cell")] = "ltc"
-    """Circuit, or what it is measured against."""
+    """Cell of the circuit, or a baseline network."""
     neurons: int = 32
-    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
+    """Number of neurons of a wired circuit, motor neurons included; of units, for other cells."""
     encoder: tuple[int, ...] = ()
-    """Widths of dense layers between the columns and the cell."""
+    """Widths of the dense layers between the columns and the cell."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
             epochs=40, window=32, batch_size=16, dagger_epochs=(), turn_weight=0.0
         )
     )
-    """Settings of the training; its seed is replaced by the one below."""
+    """Settings of the training loop. `seed` below replaces the seed among them."""
     results: Path | None = None
-    """CSV file to which the test errors are added; a new one in the run folder by default."""
+    """CSV file to which the test errors are appended; if None: a new file in the run folder."""
     threads: int = 1
-    """Torch threads."""
+    """Number of PyTorch threads."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
+    """Run folder of a stopped run to resume, with the settings that it was started with."""
     seed: int = 0
     """Seed of weights and windows."""
 
@@ -100,5 +102,5 @@ class Series(NewCircuit):
 
     @property
     def rows_ahead(self) -> int:
-        """Rows between what is seen and the target."""
+        """Number of rows from the inputs to the target: `horizon`, or 0 for classification."""
         return self.horizon if self.task == "forecast" else 0

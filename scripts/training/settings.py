@@ -1,4 +1,4 @@
-"""What `train.py imitate`, `distill` and `teacher` can be told, without heavy imports."""
+"""Settings of `train.py imitate`, `distill` and `teacher`; imports nothing heavy."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,37 +25,38 @@ from scripts.training.new_circuit import NewCircuit
 
 @dataclass(frozen=True, kw_only=True)
 class Learner(NewCircuit):
-    """Settings that every training in a world by name shares."""
+    """Settings shared by `distill`, `ppo` and `sac`: environment, disturbances, evaluation."""
 
     world: str | None = None
-    """halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
-    <module>:<function> of your own that returns a Gymnasium environment. If None, the world of the
-    policy that is given, or else halfcheetah."""
+    """Environment: halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>,
+    or <module>:<function>, your own function that returns a Gymnasium environment. If None: the
+    environment of the given policy, or halfcheetah if there is none."""
     world_options: tuple[str, ...] = ()
-    """Options of the world as name=value, e.g. observe=positions (no velocities) for halfcheetah
-    and walker2d, observe=numbers for LaneKeeping-v0."""
+    """Options of the environment as name=value, e.g. observe=positions (no velocities) for
+    halfcheetah and walker2d, observe=numbers for LaneKeeping-v0."""
     sensor_noise_std: float = 0.0
-    """Deviation of the noise on each entry of the observation, in its own unit."""
+    """Standard deviation of the noise on each entry of the observation, in the entry's unit."""
     drop_probability: float = 0.0
-    """Share of frames that are dropped; the elapsed time then reaches every cell but mlp."""
+    """Share of frames that are dropped. If above 0, every cell but mlp also gets the elapsed
+    time."""
     overwrite_probability: float = 0.0
-    """Share of frames in which the world gets a random action."""
+    """Share of frames in which the environment gets a random action."""
     delay_steps: int = 0
-    """Frames between choosing an action and its effect."""
+    """Number of frames between choosing an action and its effect."""
     evaluation_episodes: int = 20
-    """Episodes at the end, with the most likely actions; in LaneKeeping-v0 each is about 400 m of a
-    held-out track."""
+    """Number of evaluation episodes after training, with the most likely actions. In
+    LaneKeeping-v0, each is about 400 m of a held-out track."""
     results: Path | None = None
-    """CSV file to which the result is added, or a folder of such tables, e.g. results; a new file
-    in the run folder by default."""
+    """CSV file to which the result is appended, or a folder of such tables, e.g. results. If None:
+    a new file in the run folder."""
     threads: int = 1
-    """Torch threads; one is twice as fast as two for circuits of this size."""
+    """Number of PyTorch threads. One is twice as fast as two for circuits of this size."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
+    """Run folder of a stopped run to resume, with the settings that it was started with."""
     seed: int = 0
-    """Seed of weights, wiring, worlds and actions."""
+    """Seed of weights, wiring, environments and actions."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,31 +69,32 @@ class Learner(NewCircuit):
 
     @property
     def is_timed(self) -> bool:
-        """Whether the time between observations varies, so that a cell has to be told."""
+        """Whether the time between observations varies, so that cells need it as an input."""
         return self.drop_probability > 0.0
 
     @property
     def disturbances(self) -> dict[str, Any]:
-        """What is put between the policy and the world, by name."""
+        """Disturbances between policy and environment: values by name of the setting."""
         return {name: getattr(self, name) for name in DISTURBANCE_OF}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(Learner):
-    """Learn from a teacher in any world: a small circuit does what a large network shows."""
+    """Train a small circuit to imitate a large teacher network (DAgger), in any environment."""
 
     teacher: Path | None = None
-    """Policy folder of the teacher, what `train.py teacher` printed or any policy on the full
-    observation, or the name of a shipped one; that of halfcheetah or walker2d by default."""
+    """Policy folder of the teacher: one printed by `train.py teacher`, any policy that gets the
+    full observation, or the name of a shipped policy. If None: the shipped teacher of halfcheetah
+    or walker2d."""
     cell: Annotated[str, one_of("cell")] = "ltc"
-    """Circuit, or what it is measured against; mlp has no memory."""
+    """Cell of the circuit, or a baseline network; mlp has no memory."""
     neurons: int = 32
-    """Neurons of a wired circuit, motor neurons included; units of the other cells, and of each of
-    the two layers of an mlp."""
+    """Number of neurons of a wired circuit, including its motor neurons; of units, for other cells
+    and for each of the two layers of an mlp."""
     encoder: tuple[int, ...] = ()
-    """Widths of dense layers between observation and cell."""
+    """Widths of the dense layers between observation and cell."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    """Settings of the training; its seed is replaced by the one above."""
+    """Settings of the training loop. `seed` of the job replaces the seed among them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,35 +105,36 @@ class Distill(Learner):
 
 @dataclass(frozen=True, kw_only=True)
 class Reinforcement(Learner):
-    """Settings that every training by reinforcement shares."""
+    """Settings shared by the reinforcement-learning jobs, `ppo` and `sac`."""
 
     cell: Annotated[str, one_of("cell")] = "ltc"
-    """New circuit, or what it is measured against; mlp is two layers of 256 without a memory, as in
-    stable-baselines3."""
+    """Cell of a new circuit, or a baseline network; mlp is two layers of 256 units without memory,
+    as in stable-baselines3."""
     neurons: int = 32
-    """Neurons of a new wired circuit, motor neurons included; units of the other cells."""
+    """Number of neurons of a new wired circuit, including its motor neurons; of units, for other
+    cells."""
     encoder: tuple[int, ...] = (64,)
-    """Widths of dense layers between the observation and a new circuit. Without one, an LTC
-    circuit earned a third less in HalfCheetah."""
+    """Widths of the dense layers between the observation and a new circuit. Without an encoder, the
+    return of an LTC circuit in HalfCheetah was a third lower."""
     steps: int = 1_000_000
-    """Steps of all worlds together."""
+    """Number of environment steps, summed over all environments."""
     num_envs: int = 16
-    """Worlds side by side."""
+    """Number of parallel environments."""
     workers: int = 1
-    """Processes that step the worlds, each a share of them. What is learned is the same with any
-    number of them."""
+    """Number of processes that share the environments. The result does not depend on it."""
     episode_s: float | None = None
-    """Longest episode [s]; the world's own if None."""
+    """Longest episode [s]; if None: the limit of the environment."""
     sequence_length: int = 32
-    """Steps through which a circuit's gradients flow."""
+    """Number of steps of backpropagation through time."""
     batch_size: int = 512
-    """Steps of a minibatch."""
+    """Number of steps in a minibatch."""
     learning_rate: float = 3e-4
-    """Of the critic, and of everything in mlp; falls linearly to a tenth."""
+    """Learning rate of the critic, and of actor and critic of mlp. Falls linearly to a tenth."""
     actor_lr_scale: float | None = None
-    """Learning rate of the actor over the critic's. If None, 3 for a new ltc circuit, else 1."""
+    """Learning rate of the actor divided by that of the critic. If None: 3 for a new ltc circuit,
+    else 1."""
     gamma: float = 0.99
-    """Discount a step."""
+    """Discount factor per step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,31 +155,32 @@ class Reinforcement(Learner):
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """Train a large network in any world, for circuits to learn from."""
+    """Train a large teacher network in any environment, for `distill`."""
 
     world: str = "halfcheetah"
-    """halfcheetah, walker2d, or another world of numbers and continuous actions by name:
-    gymnasium:<id>, or <module>:<function> of your own that returns a Gymnasium environment."""
+    """Environment with observations of numbers and continuous actions: halfcheetah, walker2d,
+    gymnasium:<id>, or <module>:<function>, your own function that returns a Gymnasium
+    environment."""
     world_options: tuple[str, ...] = ()
-    """Options of the world as name=value."""
+    """Options of the environment as name=value."""
     algorithm: str | None = None
-    """tqc, sac or ppo; what suits the world if None."""
+    """Algorithm: tqc, sac or ppo. If None: sac for halfcheetah, else ppo."""
     steps: int | None = None
-    """Steps of all worlds together; what suits the world if None."""
+    """Number of environment steps, summed over all environments. If None: 1,000,000."""
     examine_every: int | None = None
-    """Steps between two examinations; what suits the world if None."""
+    """Number of steps between two validations. If None: 250,000 for walker2d, else 50,000."""
     examination_episodes: int = 4
-    """Episodes of each examination; the best network is kept."""
+    """Number of episodes of each validation. The best network is kept."""
     evaluation_episodes: int = 20
-    """Episodes at the end."""
+    """Number of evaluation episodes after training."""
     threads: int = 1
-    """Torch threads; one is twice as fast as two for networks of this size."""
+    """Number of PyTorch threads. One is twice as fast as two for networks of this size."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
+    """Run folder of a stopped run to resume, with the settings that it was started with."""
     seed: int = 0
-    """Seed of weights, worlds and actions."""
+    """Seed of weights, environments and actions."""
 
     def __post_init__(self) -> None:
         read_options(self.world_options)
@@ -186,27 +190,29 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Imitate(MetConditions, KeptFrames, NewCircuit):
-    """Learn to do what an expert does, in any world: it demonstrates, then it is asked (DAgger)."""
+    """Imitate an expert in any environment: first from demonstrations, then by DAgger."""
 
     world: str | None = None
-    """halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>, or
-    <module>:<function> of your own."""
+    """Environment: halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>,
+    or <module>:<function>, your own function that returns a Gymnasium environment."""
     world_options: tuple[str, ...] = ()
-    """Options of the world, e.g. crop_bottom=0.125 height=42 width=48 stack=2."""
+    """Options of the environment as name=value, e.g. crop_bottom=0.125 height=42 width=48
+    stack=2."""
     expert: str | None = None
-    """Who is asked: <module>:<function>, called with environment, observation and info, or the
-    folder of a policy that sees the world without disturbances; the world's own if None."""
+    """Expert: <module>:<function>, called with environment, observation and info, or the folder or
+    shipped name of a policy, which gets observations without disturbances. If None: the expert
+    that comes with the environment."""
     policy: Path | None = None
-    """Saved policy of this world that goes on learning, with the numbers that it sees scaled as
-    before; a new one if None."""
+    """Saved policy of this environment to train further; the scaling of its numeric inputs is kept.
+    If None: a new policy."""
     cell: Annotated[str, one_of("cell")] = "ltc"
-    """Circuit, or what it is measured against."""
+    """Cell of the circuit, or a baseline network."""
     neurons: int = 24
-    """Neurons of a wired circuit, motor neurons included; units of the other cells."""
+    """Number of neurons of a wired circuit, motor neurons included; of units, for other cells."""
     head: Annotated[str, one_of("head")] = "light"
-    """Head for frames."""
+    """Conv head of a new policy, for frames."""
     encoder: tuple[int, ...] = ()
-    """Widths of dense layers between numbers and cell."""
+    """Widths of the dense layers between observation and cell, if the observation has no frames."""
     imitation: ImitationConfig = field(
         default_factory=lambda: ImitationConfig(
             epochs=8,
@@ -217,43 +223,43 @@ class Imitate(MetConditions, KeptFrames, NewCircuit):
             weight_average=0.99,
         )
     )
-    """Settings of the training; its seed is replaced by the one below."""
+    """Settings of the training loop. `seed` below replaces the seed among them."""
     episodes: int = 24
-    """Episodes that the expert demonstrates."""
+    """Number of episodes that the expert demonstrates."""
     dagger_episodes: int = 6
-    """Further episodes that the learner acts in before each DAgger epoch."""
+    """Number of further episodes in which the learner acts before each DAgger epoch."""
     dagger_repeat: float = 0.0
-    """Largest share of them that repeat episodes in which the learner crashed, or which the world
-    ended, before earlier DAgger epochs; until it no longer fails there."""
+    """Largest share of `dagger_episodes` that repeat earlier failures: DAgger episodes in which the
+    learner crashed or which the environment terminated. An episode is repeated until the learner
+    no longer fails in it."""
     expert_noise: tuple[float, ...] = (0.2,)
-    """Deviation of the slow error on what the expert does, or the share of its choices that are
-    random instead: one number, or one for each entry of the action."""
+    """Standard deviation of the slowly varying error added to the actions of the expert; for
+    discrete actions, the share of random ones. One number, or one for each entry of the action."""
     mirror: bool = False
-    """Mirror half of the windows of frames; actions whose positive side is left or right turn
-    round."""
+    """Mirror half of the windows of frames, and flip the sign of actions whose positive side is
+    left or right."""
     relight: bool = False
-    """Cast shadows and gleams over frames."""
+    """Add random shadows and bright spots to frames."""
     validation_episodes: int = 6
-    """Episodes in which each epoch's policy is measured, to choose the best."""
+    """Number of validation episodes after each epoch, by which the best policy is chosen."""
     evaluation_episodes: int = 20
-    """Episodes in worlds of other seeds at the end."""
+    """Number of evaluation episodes after training, with other seeds."""
     data: Path | None = None
-    """Folder where what the expert demonstrates is kept and found again by later runs with the same
-    world, expert, errors, episodes and seed, as long as your module that has them, or one that was
-    imported by --import, is not edited; in the run folder if None."""
+    """Folder that keeps demonstrations. Later runs with the same environment, expert, errors,
+    episodes and seed reuse them, unless you edit the module of your environment or expert, or a
+    module imported by --import. If None: the run folder."""
     results: Path | None = None
-    """CSV file to which the result is added; a new one in the run folder by default."""
+    """CSV file to which the result is appended; if None: a new file in the run folder."""
     workers: int = 1
-    """Processes that share the episodes of expert and learner; what is learned is the same with any
-    number of them."""
+    """Number of processes that share the episodes. The result does not depend on it."""
     threads: int | None = None
-    """Torch threads; if None, all cores, which convolutions use."""
+    """Number of PyTorch threads; if None: all cores, since convolutions use them."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
     resume: Path | None = None
-    """Run folder to go on with; it brings its own settings."""
+    """Run folder of a stopped run to resume, with the settings that it was started with."""
     seed: int = 0
-    """Seed of worlds, weights and windows."""
+    """Seed of environments, weights and windows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -288,13 +294,16 @@ def refuse_changed(
     where: str,
     why: str = "It is a setting of a new circuit.",
 ) -> None:
-    """Refuse settings that would be ignored.
+    """Refuse settings that would be ignored because of another one.
 
     Args:
-        settings: A job's settings.
-        names: Which of them.
-        where: The option that makes them useless.
-        why: What the sentence adds.
+        settings: Settings of a job.
+        names: Names of the settings that must have their default values.
+        where: The option with which they are ignored.
+        why: Last sentence of the error message.
+
+    Raises:
+        ValueError: If one of them does not have its default value.
     """
     for known in dataclasses.fields(settings):
         value = getattr(settings, known.name)
@@ -304,11 +313,14 @@ def refuse_changed(
 
 
 def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
-    """Refuse the head of a new circuit that sees numbers, and the encoder of one that sees frames.
+    """Refuse a conv head where there are no frames, and an encoder where there are frames.
 
     Args:
-        settings: A job's settings with `head` and `encoder`; an empty encoder is no encoder.
-        sees_frames: Whether the world shows frames.
+        settings: Settings of a job with `head` and `encoder`; an empty encoder means no encoder.
+        sees_frames: Whether the observations of the environment have frames.
+
+    Raises:
+        ValueError: If the unused one of the two was set.
     """
     if not sees_frames:
         refuse_changed(settings, ("head",), "a world of numbers", "It takes frames.")
@@ -317,7 +329,7 @@ def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
 
 
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:
-    """Refuse cells and wirings that nobody has registered; `setting` is what a cell is called."""
+    """Refuse cells and wirings that are not registered; `setting` names the cell in the message."""
     from ncp_control.cells import CELLS
     from ncp_control.wiring_rules import WIRINGS
 
@@ -327,14 +339,14 @@ def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> No
 
 
 def check_head(name: str) -> None:
-    """Refuse conv heads that nobody has registered."""
+    """Refuse conv heads that are not registered."""
     from ncp_control.policy.heads import HEADS
 
     HEADS.find(name)
 
 
 def check_sees_one_frame(head: str, world: str) -> None:
-    """Refuse a head that sees several frames together, for a world that shows one."""
+    """Refuse a head that needs several frames, for an environment `world` that shows one."""
     from ncp_control.policy.heads import frames_together
 
     if (count := frames_together(head)) != 1:
@@ -345,6 +357,6 @@ def check_sees_one_frame(head: str, world: str) -> None:
 
 
 def check_widths(encoder: tuple[int, ...]) -> None:
-    """Refuse layers without a neuron."""
+    """Refuse layers of an encoder whose width is below 1."""
     if any(width < 1 for width in encoder):
         raise ValueError(f"`encoder` must hold widths of at least 1, got {encoder!r}.")

@@ -1,6 +1,6 @@
-"""Predictors of a person's steering that know no circuit: what a trained policy stands beside.
+"""Simple predictors of a person's steering, as baselines for a trained policy.
 
-| name | says |
+| name | prediction |
 |---|---|
 | training mean | mean of the training part |
 | always straight | 0 |
@@ -8,7 +8,8 @@
 | persistence of the person's own steering | what the person did one frame earlier |
 | linear on shrunken grey frames | ridge regression; its strength is chosen in the validation part |
 
-No policy is told what persistence knows. It shows how little changes from one frame to the next.
+Persistence knows the person's last action, which no policy gets. It shows how little changes from
+one frame to the next.
 """
 
 from collections.abc import Sequence
@@ -25,20 +26,20 @@ BEST_CONSTANT = "best constant in hindsight"
 PERSISTENCE = "persistence of the person's own steering"
 LINEAR = "linear on shrunken grey frames"
 SHRUNKEN = (10, 20)
-"""Height and width of the frames that the linear predictor sees."""
+"""Height and width of the shrunken frames of the linear predictor [px]."""
 STRENGTHS = tuple(10.0**k for k in range(8))
-"""Strengths of its ridge, of which validation chooses."""
+"""Strengths of its ridge penalty, among which the validation error chooses."""
 
 
 def simple_predictions(
     train: Demonstrations, validation: Demonstrations, test: Demonstrations
 ) -> dict[str, np.ndarray]:
-    """Return what each predictor says in the test part, shape (frames, action), float64.
+    """Return the predictions of each predictor for the test part, shape (frames, action), float64.
 
     Args:
-        train: What is fitted.
-        validation: What chooses the strength of the linear predictor.
-        test: What is predicted. Only the best constant and persistence look at its actions.
+        train: Part to fit the predictors to.
+        validation: Part that chooses the strength of the ridge penalty.
+        test: Part to predict. Only the best constant and persistence use its actions.
     """
     wanted = test.actions.astype(np.float64)  # the mean of equal numbers is that number
     mean = train.actions.mean(axis=0, dtype=np.float64)
@@ -49,7 +50,7 @@ def simple_predictions(
     }
     said = {name: np.broadcast_to(value, wanted.shape) for name, value in constants.items()}
     earlier = np.roll(wanted, 1, axis=0)
-    earlier[test.episode_starts] = mean  # before an episode nobody has steered
+    earlier[test.episode_starts] = mean  # the first frame of an episode has no earlier action
     said[PERSISTENCE] = earlier
     if train.observations.dtype == np.uint8 and train.observations.ndim == 4:
         said[LINEAR] = _linear(train, validation, test)
@@ -68,7 +69,10 @@ def simple_errors(
 
 
 def correlation_of(said: np.ndarray, wanted: np.ndarray) -> float:
-    """Return the correlation of the first entry of two actions, shape (frames, action)."""
+    """Return the correlation of the first entries of two actions, each of shape (frames, action).
+
+    It is 0 if either is constant.
+    """
     both = said[:, 0], wanted[:, 0]
     return 0.0 if 0.0 in map(np.ptp, both) else float(np.corrcoef(*both)[0, 1])
 
@@ -76,12 +80,12 @@ def correlation_of(said: np.ndarray, wanted: np.ndarray) -> float:
 def comparison(measured: dict[str, tuple[float, float]], action: Sequence[ActionContract]) -> str:
     """Return the test errors and correlations as a table.
 
-    The root of the error is in the unit of the recording where one number is predicted, e.g. in rad
-    of the steering wheel. Over several numbers it is that of their actions, scaled as they are.
+    If one number is predicted, the RMSE is in the unit of the recording, e.g. rad of the steering
+    wheel. For several numbers it is that of the scaled actions.
 
     Args:
         measured: Mean squared error and correlation, by predictor.
-        action: What is predicted.
+        action: Contract of the predicted actions.
     """
     best_constant, _ = measured[BEST_CONSTANT]
     rmse, factor = "RMSE", 1.0
@@ -114,7 +118,7 @@ def comparison(measured: dict[str, tuple[float, float]], action: Sequence[Action
 
 
 def _linear(train: Demonstrations, validation: Demonstrations, test: Demonstrations) -> np.ndarray:
-    """Return what ridge regression says, of the strength with the least validation error."""
+    """Return predictions of ridge regression with the strength of the least validation error."""
     seen, judged, asked = (_shrunken(part) for part in (train, validation, test))
     taught = train.actions.astype(np.float64)
     fits = [ridge(seen, taught, strength) for strength in STRENGTHS]
@@ -123,7 +127,10 @@ def _linear(train: Demonstrations, validation: Demonstrations, test: Demonstrati
 
 
 def _shrunken(part: Demonstrations) -> np.ndarray:
-    """Return the frames of a part, small and grey, each with mean 0 and deviation 1."""
+    """Return frames of a part, shrunken and grey, each with mean 0 and standard deviation 1.
+
+    The shape is (frames, pixels). Frames with a standard deviation below 1 are only centred.
+    """
     size = SHRUNKEN[::-1]
     small = np.stack(
         [

@@ -1,4 +1,4 @@
-"""Train a teacher: a large network that walks with all it can see, for circuits to learn from."""
+"""The job `train.py teacher`: a large network on full observations, for circuits to imitate."""
 
 import dataclasses
 import json
@@ -33,15 +33,15 @@ from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Teacher
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
-"""Algorithm, steps, and steps between two examinations that suit each world."""
+"""Algorithm, steps, and steps between two validations, by environment."""
 OTHER_RECIPE = ("ppo", 1_000_000, 50_000)
-"""The same for a world that nobody has tried."""
+"""The same for other environments, where it is untested."""
 CHECKPOINT_IN_RUN = Path("checkpoints") / CHECKPOINT
-"""Where a run keeps what its training goes on from."""
+"""Path of the training state in a run folder."""
 
 
 def train_teacher(asked: Teacher) -> Policy:
-    """Train, keep the best network as a policy folder, and measure it."""
+    """Train, save the best network as the run's policy, and evaluate it."""
     settings = begun_with(asked)
     use_threads(settings.threads)
     algorithm, steps, every = RECIPES.get(short_name_of(settings.world), OTHER_RECIPE)
@@ -56,7 +56,7 @@ def train_teacher(asked: Teacher) -> Policy:
     check_continuous(settings.world, where.world)
     examined = replace(where, episodes=settings.examination_episodes, seed=1000)
     make_one = cast(Any, examined.make_world)
-    make_one().close()  # a world that does not suit is refused before there is a run
+    make_one().close()  # refuses an unsuitable environment before the run folder is created
     results = ResultsFile(None, ("mean_return", "std_return"))
     step = 0 if settings.resume is None else steps_done(settings.resume / CHECKPOINT_IN_RUN)
     name = f"{plain_stem(settings.world)}-{config.algorithm}"
@@ -79,11 +79,11 @@ def train_teacher(asked: Teacher) -> Policy:
 
 
 def describe(settings: Teacher, config: teacher.TeacherConfig) -> str:
-    """Return the world and all settings but the seed as one cell of a results file.
+    """Return the environment and all settings but the seed as one cell of a results file.
 
     Args:
-        settings: What was asked for.
-        config: What suits the world where nothing was.
+        settings: Settings of the job.
+        config: Settings of training, with the defaults for the environment.
     """
     left_out = ("world", "threads", "runs", "resume", "seed")
     asked = {**dataclasses.asdict(settings), **dataclasses.asdict(config)}
@@ -92,7 +92,7 @@ def describe(settings: Teacher, config: teacher.TeacherConfig) -> str:
 
 
 class _Examiner:
-    """Lets a teacher walk, logs how far it came, and keeps the last and the best as policies."""
+    """Validates a teacher, logs its mean return, and saves the last and the best as policies."""
 
     def __init__(self, run: Run, where: WalkSettings) -> None:
         self.run, self.where = run, where

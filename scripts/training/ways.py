@@ -1,9 +1,9 @@
-"""The ways in which a person's driving can be taught, of which the validation part chooses one.
+"""Ways to prepare a person's driving for training; the validation part chooses one.
 
-What helps on one recording harms on another: a mirror helps on roads that bend to both sides and
-misleads where all bends are alike; steering that was tapped on keys is learned from its average,
-that of a steady hand as it is. So where a setting is left open, a policy learns without it and with
-it, and the way with the smallest error in the validation part is kept.
+A preparation that helps on one recording harms on another. Mirroring helps on roads that bend to
+both sides, and misleads where all bends go to the same side. Steering by key taps needs smoothing,
+that of a steady hand does not. So if a setting is None, a policy is trained without and with it,
+and the way with the smallest validation error is kept.
 """
 
 import dataclasses
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from scripts.training.driving_settings import Recorded
 
 SMOOTHING_S = 0.2
-"""Width of the Gaussian that averages tapped keys where validation decides on it [s]."""
+"""Standard deviation of the Gaussian that smooths steering, if validation decides on it [s]."""
 LARGEST_SHIFT = 0.06
-"""Largest move of a picture where it is moved, as a share of its width."""
+"""Largest sideways shift of an image, as a share of its width."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One way to teach a recording."""
+    """One way to prepare a recording for training."""
 
     mirror: bool = False
     """Whether half of the windows are mirrored."""
     smoothing_s: float = 0.0
-    """Width of the Gaussian that averages the steering that trains [s]."""
+    """Standard deviation of the Gaussian that smooths the steering of the training part [s]."""
     shift: bool = False
-    """Whether pictures are moved, and steered back."""
+    """Whether images are shifted sideways, with the steering corrected to match."""
     balance: bool = False
-    """Whether bends count more than straights."""
+    """Whether bends have a larger weight than straights."""
 
     def __str__(self) -> str:
         told = [
@@ -51,7 +51,7 @@ class Way:
 
 
 def ways_of(settings: "Recorded") -> tuple[Way, ...]:
-    """Return the ways that the settings leave open: the plain one, and each with one thing more."""
+    """Return the ways to try: the plain one, and one for each setting that is None, with it on."""
     asked = {
         field.name: value
         for field in dataclasses.fields(Way)
@@ -66,13 +66,13 @@ def ways_of(settings: "Recorded") -> tuple[Way, ...]:
 
 
 def with_ways_that_fit(settings: "Recorded", contract: Contract) -> "Recorded":
-    """Return the settings without the ways that do not fit what a policy sees and does.
+    """Return the settings without the ways that do not fit the observations and actions.
 
-    All ways need an action that leads to a side. Mirrored and moved pictures also need that nothing
-    is sensed beside them, since nobody knows how that would change.
+    All ways need an action to the left or right. Mirrored and shifted images also need observations
+    without other numbers, since it is unknown how those would change.
 
     Raises:
-        ValueError: If such a way was asked for.
+        ValueError: If the settings ask for a way that does not fit.
     """
     is_steered = bool(mirrored_entries(contract.action))
     sees_only = isinstance(contract.observation, FramesContract)
@@ -97,16 +97,16 @@ def with_ways_that_fit(settings: "Recorded", contract: Contract) -> "Recorded":
 def smoothed(
     demonstrations: Demonstrations, width_s: float, frame_s: float, entries: Sequence[int]
 ) -> Demonstrations:
-    """Return demonstrations with some entries of the actions averaged over time by a Gaussian.
+    """Return demonstrations with some entries of the actions smoothed over time by a Gaussian.
 
-    Drivers on a keyboard tap: their steering is zero most of the time and far too much in between.
-    What they mean is the average.
+    With a keyboard, drivers tap: steering is zero most of the time and too large in between. The
+    intended steering is the average.
 
     Args:
-        demonstrations: What was driven.
+        demonstrations: The demonstrations.
         width_s: Standard deviation of the Gaussian [s]; 0 changes nothing.
-        frame_s: Nominal frame interval [s], in which the width is taken.
-        entries: Which entries: those that steer.
+        frame_s: Nominal frame interval [s], to convert the width to frames.
+        entries: Indices of the entries to smooth, those that steer.
     """
     if width_s == 0.0:
         return demonstrations
@@ -119,13 +119,13 @@ def smoothed(
 
 
 def balancing_weight(demonstrations: Demonstrations, entries: Sequence[int]) -> float:
-    """Return the α for which a frame whose action is one deviation from 0 counts exp(1) times.
+    """Return α (`turn_weight`) such that an action of one standard deviation has weight exp(1).
 
-    It is limited so that the largest action counts at most e⁴ = 55 times.
+    α is limited so that the largest action has at most the weight e⁴ = 55.
 
     Args:
-        demonstrations: What was driven.
-        entries: Which entries of the actions tell bends: those that steer.
+        demonstrations: The demonstrations.
+        entries: Indices of the entries of the actions that show bends, those that steer.
     """
     actions = demonstrations.actions[:, list(entries)]
     largest, deviation = float(np.abs(actions).max()), float(actions.std(dtype=np.float64))

@@ -62,7 +62,7 @@ def test_the_script_lists_its_jobs_and_each_lists_its_settings():
     assert all(f"scripts/train.py {name} " in printed for name in JOBS)
     _, printed, _ = spy("scripts/train.py", "ppo", "--help")
     assert "usage: train.py ppo" in printed and "--actor-lr-scale" in printed
-    assert "Saved policy whose circuit goes on learning" in printed
+    assert "Saved policy whose circuit is trained further" in printed
 
 
 @pytest.mark.parametrize(
