@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 import envs  # noqa: F401 - registers the world
-from envs.driving.bodies import Body, ahead_m
+from envs.driving.bodies import Body
+from envs.driving.periodic import ahead_m
 from envs.driving.traffic import DrivenCar, Person
 from ncp_control.worlds import find_world
 
